@@ -1,0 +1,45 @@
+//! What the gateway adds to an answer, and what it reads from one.
+
+use crate::{Cost, FinishReason, Json, Usage};
+
+/// What is known about an answer while it passes through: the source of the usage record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Something that the caller can see has been produced: from here on there is no fallback.
+    pub content_started: bool,
+    /// The provider said that the answer is complete.
+    pub finished: bool,
+    /// Why it ended (the first choice's reason).
+    pub finish_reason: Option<FinishReason>,
+    /// Token counts, as last reported.
+    pub usage: Option<Usage>,
+    /// What the provider says it ran.
+    pub model: Option<String>,
+    /// Characters produced so far (text, thinking, arguments): the basis of an estimate when counts never arrive.
+    pub output_chars: u64,
+}
+
+/// What an answer's metadata may depend on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnswerFacts<'a> {
+    /// What the provider says it ran.
+    pub underlying_model: Option<&'a str>,
+    /// Token counts, if known by now.
+    pub usage: Option<&'a Usage>,
+}
+
+/// What the gateway adds to an answer. The wire format decides where it goes; the gateway decides what it says.
+pub trait Annotator: Send {
+    /// The id of the answer where the provider gave none.
+    fn answer_id(&self) -> &str;
+    /// Unix seconds at which the request arrived.
+    fn created(&self) -> i64;
+    /// The model to name where the provider names none.
+    fn model(&self) -> &str;
+    /// What the tokens cost; none when a price is unknown.
+    fn cost(&self, usage: &Usage) -> Option<Cost>;
+    /// The `metadata` object.
+    fn metadata(&self, facts: AnswerFacts<'_>) -> Json;
+    /// A new tool-call id, unique across users.
+    fn tool_call_id(&self) -> String;
+}

@@ -1,0 +1,32 @@
+//! The vocabulary of the gateway: what a request, a message, an event, a price and an error are.
+//!
+//! Every wire protocol translates from and to these types and never to another protocol. Nothing here
+//! knows a vendor and nothing here does I/O.
+
+mod answer;
+mod error;
+mod event;
+mod json;
+mod loss;
+mod message;
+mod model;
+mod money;
+mod quirks;
+mod request;
+mod secret;
+mod usage;
+
+pub use answer::{Annotator, AnswerFacts, Progress};
+pub use error::{Error, ErrorKind, Origin, Result, Retry, UpstreamReply};
+pub use event::{Event, FinishReason, ReasoningDetail};
+pub use json::Json;
+pub use loss::{Loss, LossAction, Losses};
+pub use message::{
+    CacheMark, Media, MediaKind, Message, Part, PartKind, Reasoning, Role, Source, ToolCall, ToolResult,
+};
+pub use model::{Feature, Features, ModelFacts, ReasoningControl, Target};
+pub use money::{Cost, Pico};
+pub use quirks::{MaxTokensField, Quirks, StreamUsage};
+pub use request::{Effort, OutputFormat, ReasoningRequest, Request, Sampling, Tool, ToolChoice, ToolKind};
+pub use secret::Secret;
+pub use usage::Usage;

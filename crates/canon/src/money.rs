@@ -1,0 +1,165 @@
+//! Exact money: integers of 10⁻¹² USD.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Mul};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An amount in 10⁻¹² USD. A price of 1 USD per million tokens is 10⁶ of these per token, so that the product of
+/// a price and a count is exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pico(pub i64);
+
+const DIGITS: usize = 12;
+
+impl Pico {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// One US dollar.
+    pub const USD: Self = Self(1_000_000_000_000);
+
+    /// Reads a price in USD per million tokens (`"0.15"`) as an amount per token. At most six decimals are exact;
+    /// more is an error.
+    pub fn per_token(usd_per_million: &str) -> Result<Self, ParseMoneyError> {
+        let amount: Self = usd_per_million.parse()?;
+        if amount.0 % 1_000_000 != 0 {
+            return Err(ParseMoneyError);
+        }
+        Ok(Self(amount.0 / 1_000_000))
+    }
+
+    /// The amount in USD, for estimates and scores only: not exact.
+    pub fn as_usd(self) -> f64 {
+        self.0 as f64 / 1e12
+    }
+}
+
+/// The text is no plain decimal of at most twelve decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseMoneyError;
+
+impl fmt::Display for ParseMoneyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a plain decimal amount in USD")
+    }
+}
+
+impl std::error::Error for ParseMoneyError {}
+
+impl FromStr for Pico {
+    type Err = ParseMoneyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseMoneyError> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if (whole.is_empty() && fraction.is_empty())
+            || fraction.len() > DIGITS
+            || !digits(whole)
+            || !digits(fraction)
+        {
+            return Err(ParseMoneyError);
+        }
+        let padded = format!("{whole}{fraction:0<DIGITS$}");
+        padded.parse().map(Self).map_err(|_| ParseMoneyError)
+    }
+}
+
+/// A plain decimal in USD without an exponent and without trailing zeros: `0.000026`.
+impl fmt::Display for Pico {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let amount = self.0.unsigned_abs();
+        let (whole, rest) = (amount / 1_000_000_000_000, amount % 1_000_000_000_000);
+        if rest == 0 {
+            return write!(f, "{sign}{whole}");
+        }
+        let fraction = format!("{rest:0DIGITS$}");
+        write!(f, "{sign}{whole}.{}", fraction.trim_end_matches('0'))
+    }
+}
+
+impl Add for Pico {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for Pico {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Mul<u64> for Pico {
+    type Output = Self;
+    fn mul(self, count: u64) -> Self {
+        Self(self.0.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sum for Pico {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::ZERO, Add::add)
+    }
+}
+
+impl Serialize for Pico {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pico {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What an answer cost. The parts are exact and `total` is their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Everything together.
+    pub total: Pico,
+    /// The prompt at every rate: uncached, cached, written to the cache, audio.
+    pub input: Pico,
+    /// What was produced.
+    pub output: Pico,
+    /// The part of `input` that was read from a cache.
+    pub cached_input: Pico,
+    /// Per request, per search, per image.
+    pub other: Pico,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_plain_decimals() {
+        assert_eq!(Pico(0).to_string(), "0");
+        assert_eq!(Pico(26_000_000).to_string(), "0.000026");
+        assert_eq!(Pico(1).to_string(), "0.000000000001");
+        assert_eq!((Pico::USD * 3).to_string(), "3");
+        assert_eq!(Pico(-1_500_000_000_000).to_string(), "-1.5");
+    }
+
+    #[test]
+    fn reads_what_it_prints_and_refuses_the_rest() {
+        for amount in [0, 1, 999, 26_000_000, 1_000_000_000_000, 12_345_678_901_234] {
+            assert_eq!(Pico(amount).to_string().parse(), Ok(Pico(amount)));
+        }
+        for bad in ["", ".", "-1", "1e-6", "1,5", " 1", "0.0000000000001", "NaN"] {
+            assert_eq!(bad.parse::<Pico>(), Err(ParseMoneyError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_price_times_a_count_is_exact() {
+        assert_eq!(Pico::per_token("0.15").unwrap() * 104, Pico(15_600_000));
+        assert_eq!(Pico::per_token("0.0000001"), Err(ParseMoneyError));
+    }
+}

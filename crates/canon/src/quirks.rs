@@ -1,0 +1,67 @@
+//! How a provider of a common wire protocol differs from it. Named differences, never provider names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// By which name a provider takes the output limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensField {
+    /// Both names work: leave what the caller sent.
+    #[default]
+    AsSent,
+    /// Only `max_tokens`.
+    MaxTokens,
+    /// Only `max_completion_tokens`.
+    MaxCompletionTokens,
+}
+
+/// How a provider reports usage in a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamUsage {
+    /// When asked by `stream_options.include_usage`.
+    #[default]
+    OnRequest,
+    /// Without being asked; `stream_options` is refused.
+    Always,
+}
+
+/// Differences of an OpenAI-compatible provider. Every field is optional in a provider's TOML file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quirks {
+    /// By which name the output limit goes.
+    pub max_tokens_field: MaxTokensField,
+    /// How usage is had in a stream.
+    pub stream_usage: StreamUsage,
+    /// Top-level fields that the provider refuses or ignores: left out, each a loss.
+    pub drop: Vec<String>,
+    /// Top-level fields that go by another name: ours → theirs.
+    pub rename: BTreeMap<String, String>,
+    /// The `developer` role is unknown: sent as `system`.
+    pub no_developer_role: bool,
+    /// Fields of messages that the provider refuses, such as `name`.
+    pub drop_message_fields: Vec<String>,
+    /// Fields of function tools that the provider refuses, such as `strict`.
+    pub drop_tool_fields: Vec<String>,
+    /// Content must be a string: lists of text parts are joined.
+    pub string_content: bool,
+    /// `tool_choice: "required"` goes by this word.
+    pub required_tool_choice: Option<String>,
+    /// Only `tool_choice` `auto` and `none` are served: a forced choice is approximated by `auto`.
+    pub no_forced_tool_choice: bool,
+    /// `json_schema` is refused: sent as `json_object` with the schema in an instruction.
+    pub no_json_schema: bool,
+    /// Tools and a response format together are refused: the format goes into an instruction.
+    pub no_tools_with_response_format: bool,
+    /// Tool-call ids must be exactly nine letters or digits: longer ones are mapped, the same way on both sides.
+    pub short_tool_call_ids: bool,
+    /// `completion_tokens` does not include thinking tokens: they are added.
+    pub reasoning_outside_completion: bool,
+    /// Streams end without `data: [DONE]`.
+    pub no_done_marker: bool,
+    /// More than one answer (`n`) is refused.
+    pub single_choice: bool,
+}

@@ -1,0 +1,219 @@
+//! The canonical chat request.
+
+use crate::{CacheMark, Json, Message};
+
+/// A chat request, independent of any provider's format.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    /// The model as the caller addressed it (`provider/model`, a bare id, an alias).
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// Tools that the model may call.
+    pub tools: Vec<Tool>,
+    /// Which tool to call; none means the provider's default.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether several calls in one turn are allowed.
+    pub parallel_tool_calls: Option<bool>,
+    /// Text, JSON, or JSON of a schema.
+    pub output: OutputFormat,
+    /// How much to think.
+    pub reasoning: ReasoningRequest,
+    /// Most tokens to produce, thinking included.
+    pub max_tokens: Option<u64>,
+    /// Sampling parameters.
+    pub sampling: Sampling,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+    /// Number of answers.
+    pub n: Option<u32>,
+    /// Return log probabilities.
+    pub logprobs: Option<bool>,
+    /// How many alternatives per token.
+    pub top_logprobs: Option<u32>,
+    /// The answer is to be streamed.
+    pub stream: bool,
+    /// The caller wants a usage chunk at the end of the stream.
+    pub include_usage: bool,
+    /// The end user, as an opaque id.
+    pub user: Option<String>,
+    /// Every other top-level field in the caller's order, as raw JSON: hints that an adapter carries by name or
+    /// reports as lost.
+    pub extra: Vec<(String, Json)>,
+}
+
+impl Request {
+    /// The raw value of a further field.
+    pub fn extra(&self, name: &str) -> Option<&Json> {
+        self.extra.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+/// Sampling parameters; none of them has a default here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampling {
+    /// 0 to 2 in OpenAI's convention.
+    pub temperature: Option<f64>,
+    /// 0 to 1.
+    pub top_p: Option<f64>,
+    /// Number of candidates (a de-facto extension).
+    pub top_k: Option<u64>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f64>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f64>,
+    /// For repeatable answers.
+    pub seed: Option<i64>,
+}
+
+/// A tool that the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// How its input looks.
+    pub kind: ToolKind,
+    /// The caller wants the prompt cached up to this tool.
+    pub cache: Option<CacheMark>,
+}
+
+/// How a tool's input looks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolKind {
+    /// A JSON object.
+    Function {
+        /// JSON schema; none means no parameters.
+        parameters: Option<Json>,
+        /// The arguments must fit the schema.
+        strict: Option<bool>,
+    },
+    /// Free text (OpenAI's custom tools).
+    Custom {
+        /// The grammar, as the caller gave it.
+        format: Option<Json>,
+    },
+    /// A tool that the provider itself runs, or one of a type that we do not know; the whole entry as sent.
+    Native(Json),
+}
+
+/// Which tool to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// The model decides.
+    Auto,
+    /// No tool.
+    None,
+    /// At least one tool.
+    Required,
+    /// This tool.
+    Named(String),
+    /// Only these tools; `required` tells whether one must be called.
+    Allowed {
+        /// Names of the allowed tools.
+        names: Vec<String>,
+        /// At least one must be called.
+        required: bool,
+    },
+}
+
+/// The form of the answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum OutputFormat {
+    /// Free text.
+    #[default]
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that fits a schema.
+    JsonSchema {
+        /// A name for it.
+        name: String,
+        /// What it is for.
+        description: Option<String>,
+        /// The schema; none is allowed by OpenAI.
+        schema: Option<Json>,
+        /// The answer must fit exactly.
+        strict: Option<bool>,
+    },
+}
+
+/// How much to think, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    /// Do not think.
+    None,
+    /// As little as possible.
+    Minimal,
+    /// A little.
+    Low,
+    /// The usual amount.
+    Medium,
+    /// A lot.
+    High,
+    /// More.
+    Xhigh,
+    /// As much as possible.
+    Max,
+}
+
+impl Effort {
+    /// Every level, weakest first.
+    pub const ALL: [Self; 7] =
+        [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::Xhigh, Self::Max];
+
+    /// The name in OpenAI's API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Xhigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+
+    /// Reads OpenAI's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|effort| effort.as_str() == name)
+    }
+
+    /// The nearest of `levels`: itself, else the next stronger, else the strongest there is. `None` (off) is never
+    /// chosen for another level.
+    pub fn nearest(self, levels: &[Effort]) -> Option<Effort> {
+        if levels.contains(&self) {
+            return Some(self);
+        }
+        let mut on: Vec<_> = levels.iter().copied().filter(|level| *level != Self::None).collect();
+        on.sort_unstable();
+        on.iter().copied().find(|level| *level > self).or_else(|| on.last().copied())
+    }
+}
+
+/// What the caller says about thinking.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReasoningRequest {
+    /// `reasoning_effort`, or `reasoning.effort`.
+    pub effort: Option<Effort>,
+    /// A budget in tokens (`reasoning.max_tokens`, `thinking.budget_tokens`).
+    pub budget_tokens: Option<u64>,
+    /// Do not return the thinking text (`reasoning.exclude`).
+    pub exclude: bool,
+}
+
+impl ReasoningRequest {
+    /// True when the caller said nothing.
+    pub fn is_unset(&self) -> bool {
+        self.effort.is_none() && self.budget_tokens.is_none()
+    }
+
+    /// True when the caller wants thinking.
+    pub fn is_on(&self) -> bool {
+        self.budget_tokens.is_some_and(|budget| budget > 0)
+            || self.effort.is_some_and(|effort| effort != Effort::None)
+    }
+}

@@ -1,0 +1,6 @@
+//! STUB
+
+mod adapter;
+
+/// STUB
+pub struct CohereChat;

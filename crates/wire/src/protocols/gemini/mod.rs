@@ -1,0 +1,7 @@
+//! STUB
+
+mod adapter;
+mod dialect;
+
+/// STUB
+pub struct Gemini;

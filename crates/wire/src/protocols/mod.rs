@@ -1,0 +1,76 @@
+//! One folder per wire format.
+
+pub mod anthropic_messages;
+pub mod bedrock_converse;
+pub mod cohere_chat;
+pub mod gemini;
+pub mod ollama_chat;
+pub mod openai_chat;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Adapter, Dialect};
+
+/// A wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// OpenAI chat completions.
+    OpenaiChat,
+    /// Anthropic messages.
+    AnthropicMessages,
+    /// Google `generateContent`.
+    Gemini,
+    /// Amazon Bedrock Converse.
+    BedrockConverse,
+    /// Cohere v2 chat.
+    CohereChat,
+    /// Ollama's own `/api/chat`.
+    OllamaChat,
+}
+
+impl Protocol {
+    /// Every wire format.
+    pub const ALL: [Self; 6] = [
+        Self::OpenaiChat,
+        Self::AnthropicMessages,
+        Self::Gemini,
+        Self::BedrockConverse,
+        Self::CohereChat,
+        Self::OllamaChat,
+    ];
+
+    /// The name in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => "openai-chat",
+            Self::AnthropicMessages => "anthropic-messages",
+            Self::Gemini => "gemini",
+            Self::BedrockConverse => "bedrock-converse",
+            Self::CohereChat => "cohere-chat",
+            Self::OllamaChat => "ollama-chat",
+        }
+    }
+}
+
+/// The provider-facing face of a wire format.
+pub fn adapter(protocol: Protocol) -> &'static dyn Adapter {
+    match protocol {
+        Protocol::OpenaiChat => &openai_chat::OpenaiChat,
+        Protocol::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+        Protocol::Gemini => &gemini::Gemini,
+        Protocol::BedrockConverse => &bedrock_converse::BedrockConverse,
+        Protocol::CohereChat => &cohere_chat::CohereChat,
+        Protocol::OllamaChat => &ollama_chat::OllamaChat,
+    }
+}
+
+/// The caller-facing face of a wire format, where it has one.
+pub fn dialect(protocol: Protocol) -> Option<&'static dyn Dialect> {
+    match protocol {
+        Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Protocol::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
+        Protocol::Gemini => Some(&gemini::Gemini),
+        Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => None,
+    }
+}

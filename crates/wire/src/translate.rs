@@ -1,0 +1,106 @@
+//! A decoder and an encoder back to back.
+
+use bytes::Bytes;
+use canon::{Error, Event, Progress, Result};
+
+use crate::{Decoder, Encoder, Transcoder};
+
+/// Translates an answer between two formats by way of canonical events.
+pub struct Translator {
+    decoder: Box<dyn Decoder>,
+    encoder: Box<dyn Encoder>,
+    ids: Box<dyn Fn() -> String + Send>,
+    events: Vec<Event>,
+    progress: Progress,
+}
+
+/// What a translator is made of.
+pub struct TranslatorParts {
+    /// Reads the provider's format.
+    pub decoder: Box<dyn Decoder>,
+    /// Writes the caller's format.
+    pub encoder: Box<dyn Encoder>,
+    /// Makes a new tool-call id, unique across users, for providers that give none.
+    pub ids: Box<dyn Fn() -> String + Send>,
+}
+
+impl Translator {
+    /// Puts a decoder and an encoder back to back.
+    pub fn new(parts: TranslatorParts) -> Self {
+        Self {
+            decoder: parts.decoder,
+            encoder: parts.encoder,
+            ids: parts.ids,
+            events: Vec::with_capacity(16),
+            progress: Progress::default(),
+        }
+    }
+
+    fn drain(&mut self, out: &mut Vec<u8>) {
+        for mut event in self.events.drain(..) {
+            note(&mut self.progress, &event);
+            if let Event::ToolCallStart { id, .. } = &mut event
+                && id.is_empty()
+            {
+                *id = (self.ids)();
+            }
+            self.encoder.push(event, out);
+        }
+    }
+}
+
+impl Transcoder for Translator {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        let result = self.decoder.push(bytes, &mut self.events);
+        self.drain(out);
+        result
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let result = self.decoder.finish(&mut self.events);
+        self.drain(out);
+        result?;
+        self.progress.finished = true;
+        self.encoder.finish(out);
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        self.encoder.fail(error, out);
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+/// Keeps the books of an answer.
+fn note(progress: &mut Progress, event: &Event) {
+    let produced = match event {
+        Event::Start { model, .. } => {
+            progress.model.clone_from(model);
+            return;
+        }
+        Event::Usage(usage) => {
+            progress.usage = Some(*usage);
+            return;
+        }
+        Event::Finish { choice, reason, .. } => {
+            if *choice == 0 || progress.finish_reason.is_none() {
+                progress.finish_reason = Some(*reason);
+            }
+            return;
+        }
+        Event::Field { .. } => return,
+        Event::Text { text, .. } | Event::Refusal { text, .. } => text.len(),
+        Event::Reasoning { detail, .. } => match detail {
+            canon::ReasoningDetail::Text(text) => text.len(),
+            _ => 0,
+        },
+        Event::ToolCallStart { name, .. } => name.len(),
+        Event::ToolCallArguments { fragment, .. } => fragment.len(),
+        Event::Image { .. } | Event::Annotation { .. } | Event::Logprobs { .. } => 0,
+    };
+    progress.output_chars += produced as u64;
+    progress.content_started = true;
+}
