@@ -8,6 +8,8 @@ use serde_json::Value;
 pub struct Prompt {
     /// Characters of everything that was sent as text: the basis of the token counts.
     pub characters: usize,
+    /// What the operator of the application told the model.
+    pub instructions: String,
     /// The text of the last message of the user.
     pub said: String,
     /// Results of tools, when they are the last thing that was sent.
@@ -103,6 +105,13 @@ impl Prompt {
         self.characters += text.chars().count();
     }
 
+    /// A text of the system prompt.
+    pub fn instruct(&mut self, text: &str) {
+        self.count_text(text);
+        self.instructions.push_str(text);
+        self.instructions.push('\n');
+    }
+
     /// A message of the user begins: what was said and answered before is history.
     pub fn begin_user(&mut self) {
         self.said.clear();
@@ -129,6 +138,11 @@ impl Prompt {
         let padding = base64.bytes().rev().take_while(|byte| *byte == b'=').count();
         let bytes = (base64.len() * 3 / 4).saturating_sub(padding);
         self.media.push(Media { kind, label: media_type.to_string(), bytes: Some(bytes) });
+    }
+
+    /// An attachment given as text.
+    pub fn attach_text(&mut self, kind: &'static str, media_type: &str, text: &str) {
+        self.media.push(Media { kind, label: media_type.to_string(), bytes: Some(text.len()) });
     }
 
     /// An attachment given by its address.
@@ -243,7 +257,9 @@ fn mentioned_tool(prompt: &Prompt) -> Option<&Tool> {
 }
 
 fn text(prompt: &Prompt, demo: bool) -> String {
-    match &prompt.json {
+    let asked_in_words = || json_asked_in_words(prompt);
+    let json = if matches!(prompt.json, Json::No) { &asked_in_words() } else { &prompt.json };
+    match json {
         Json::AnyObject => return serde_json::json!({ "answer": plain_text(prompt) }).to_string(),
         Json::Schema(schema) => return example::value(schema, &prompt.said).to_string(),
         Json::No => {}
@@ -252,6 +268,20 @@ fn text(prompt: &Prompt, demo: bool) -> String {
         return plain_text(prompt);
     }
     format!("This is the llmgateway demo model: its answers follow fixed rules. {}", plain_text(prompt))
+}
+
+/// Where a provider has no JSON mode, callers ask for it in the system prompt: a model that follows instructions
+/// answers with JSON then, and so does the mock. A schema in the text is followed as well.
+fn json_asked_in_words(prompt: &Prompt) -> Json {
+    let words = prompt.instructions.to_lowercase();
+    if !words.contains("json") {
+        return Json::No;
+    }
+    let starts = prompt.instructions.match_indices('{').map(|(position, _)| &prompt.instructions[position..]);
+    let mut objects =
+        starts.filter_map(|rest| serde_json::Deserializer::from_str(rest).into_iter().next()?.ok());
+    let schema = objects.find(|object: &Value| object.get("properties").is_some());
+    schema.map_or(Json::AnyObject, Json::Schema)
 }
 
 fn plain_text(prompt: &Prompt) -> String {

@@ -18,23 +18,22 @@ pub fn value(schema: &Value, said: &str) -> Value {
     Example { root: schema, said }.of(schema, "", 0)
 }
 
-/// The places named in a sentence: capitalised words after "in", joined by commas and "and".
+/// The places named in a sentence: capitalised words after "in", "for" or "of", set apart by commas and "and".
 pub fn places(said: &str) -> Vec<String> {
-    let mut places = Vec::new();
-    let mut words = said.split_whitespace().peekable();
-    while let Some(word) = words.next() {
-        if !matches!(word.to_lowercase().as_str(), "in" | "for" | "of") {
-            continue;
-        }
-        while let Some(next) = words.peek() {
-            let name = next.trim_matches(|character: char| !character.is_alphanumeric());
-            if name.chars().next().is_some_and(char::is_uppercase) {
-                places.push(name.to_string());
-            } else if *next != "and" {
-                break;
+    let mut places: Vec<String> = Vec::new();
+    let (mut listening, mut joined) = (false, false);
+    for word in said.split_whitespace() {
+        let name = word.trim_matches(|character: char| !character.is_alphanumeric());
+        let capital = name.chars().next().is_some_and(char::is_uppercase);
+        match (listening && capital, places.last_mut()) {
+            (true, Some(last)) if joined => *last = format!("{last} {name}"),
+            (true, _) => places.push(name.to_string()),
+            _ => {
+                listening = matches!(name, "in" | "for" | "of") || (listening && matches!(name, "and" | "or"))
             }
-            words.next();
         }
+        // "San Francisco" is one place, "Paris, London" and "Paris and London" are two.
+        joined = listening && capital && word.ends_with(char::is_alphanumeric);
     }
     places
 }
@@ -117,6 +116,9 @@ impl<'a> Example<'a> {
                     object.insert(name.clone(), self.of(property, name, depth + 1));
                 }
             }
+        }
+        if object.is_empty() && depth == 0 && schema.get("additionalProperties") == Some(&Value::Bool(true)) {
+            object.insert("answer".into(), self.said.into());
         }
         Value::Object(object)
     }

@@ -120,11 +120,6 @@ pub fn data_frame(data: &Value) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
-/// One server-sent event with a name.
-pub fn event_frame(name: &str, data: &Value) -> Bytes {
-    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
-}
-
 /// The elements of an array member; none when it is absent.
 pub fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
@@ -154,4 +149,10 @@ pub fn strings(value: Option<&Value>) -> Vec<String> {
 /// The first top-level key that the provider does not know.
 pub fn unknown_key<'a>(body: &'a Value, known: &[&str]) -> Option<&'a str> {
     body.as_object()?.keys().map(String::as_str).find(|key| !known.contains(key))
+}
+
+/// Pieces of at most six characters, so that arguments arrive broken anywhere.
+pub fn fragments(text: &str) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    characters.chunks(6).map(|chunk| chunk.iter().collect()).collect()
 }

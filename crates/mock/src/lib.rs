@@ -4,12 +4,17 @@
 //! depend on nothing but the request, and written back in the provider's own format, framing and error shapes.
 //! A model named `fault-…` makes the mock misbehave: see `faults::Fault`.
 
+mod anthropic;
+mod bedrock;
 mod body;
 mod brain;
+mod cohere;
 mod example;
 mod faults;
 mod format;
+mod gemini;
 mod journal;
+mod ollama;
 mod openai_chat;
 mod routes;
 mod server;

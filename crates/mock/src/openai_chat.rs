@@ -1,7 +1,7 @@
 //! OpenAI's chat completions, as OpenAI, Azure and the many compatible providers speak it.
 
 use crate::brain::{Answer, Called, Choice, Finish, Json, Prompt, Tool, pieces};
-use crate::format::{Call, Format, Refusal, Reply, data_frame, has, items, strings, text};
+use crate::format::{Call, Format, Refusal, Reply, data_frame, fragments, has, items, strings, text};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -203,7 +203,7 @@ fn read_messages(messages: &[Value], prompt: &mut Prompt) -> Result<(), Refusal>
                 prompt.count_text(&plain(message.get("content")));
                 open = items(message, "tool_calls").iter().map(|call| text(call, "id")).collect();
             }
-            "system" | "developer" => prompt.count_text(&plain(message.get("content"))),
+            "system" | "developer" => prompt.instruct(&plain(message.get("content"))),
             "function" => prompt.result(text(message, "content")),
             other => {
                 let message = format!(
@@ -592,12 +592,6 @@ impl Writer<'_> {
         chunk.insert("usage".into(), self.usage());
         frames.push(data_frame(&Value::Object(chunk)));
     }
-}
-
-/// Pieces of at most six characters, so that arguments arrive broken anywhere.
-pub fn fragments(text: &str) -> Vec<String> {
-    let characters: Vec<char> = text.chars().collect();
-    characters.chunks(6).map(|chunk| chunk.iter().collect()).collect()
 }
 
 fn thinking_part(thinking: &str) -> Value {

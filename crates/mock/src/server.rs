@@ -180,7 +180,7 @@ fn call(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Call {
         model: route.model.clone().unwrap_or_else(in_body),
-        streaming: route.streaming.unwrap_or_else(|| wants_stream(&body, route.format_streams_by_default)),
+        streaming: route.streaming.unwrap_or_else(|| wants_stream(&body, route.streams_by_default)),
         serial: state.serial.fetch_add(1, Ordering::Relaxed),
         created: now.as_secs(),
         path,
