@@ -5,6 +5,7 @@ pub mod bedrock_converse;
 pub mod cohere_chat;
 pub mod errors;
 pub mod gemini;
+mod hints;
 pub mod ollama_chat;
 pub mod openai_chat;
 
