@@ -257,8 +257,12 @@ fn mentioned_tool(prompt: &Prompt) -> Option<&Tool> {
 }
 
 fn text(prompt: &Prompt, demo: bool) -> String {
-    let asked_in_words = || json_asked_in_words(prompt);
-    let json = if matches!(prompt.json, Json::No) { &asked_in_words() } else { &prompt.json };
+    // A schema in the instructions is more than the bare wish for JSON.
+    let in_words = json_asked_in_words(prompt);
+    let json = match (&prompt.json, &in_words) {
+        (Json::Schema(_), _) | (Json::AnyObject, Json::No) => &prompt.json,
+        (_, in_words) => in_words,
+    };
     match json {
         Json::AnyObject => return serde_json::json!({ "answer": plain_text(prompt) }).to_string(),
         Json::Schema(schema) => return example::value(schema, &prompt.said).to_string(),
