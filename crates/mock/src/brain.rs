@@ -210,9 +210,13 @@ pub fn pieces(text: &str) -> Vec<&str> {
     pieces
 }
 
+/// Calls in one answer.
+const MOST_CALLS: usize = 8;
+
 fn calls(prompt: &Prompt) -> Vec<Called> {
     let Some(tool) = chosen_tool(prompt) else { return Vec::new() };
-    let places = example::places(&prompt.said);
+    let mut places = example::places(&prompt.said);
+    places.truncate(MOST_CALLS);
     let several = prompt.parallel && places.len() > 1 && example::asks_for_place(&tool.schema);
     if !several {
         let arguments = example::arguments(&tool.schema, &prompt.said);
@@ -257,8 +261,12 @@ fn mentioned_tool(prompt: &Prompt) -> Option<&Tool> {
 }
 
 fn text(prompt: &Prompt, demo: bool) -> String {
-    let asked_in_words = || json_asked_in_words(prompt);
-    let json = if matches!(prompt.json, Json::No) { &asked_in_words() } else { &prompt.json };
+    // A schema in the instructions is more than the bare wish for JSON.
+    let in_words = json_asked_in_words(prompt);
+    let json = match (&prompt.json, &in_words) {
+        (Json::Schema(_), _) | (Json::AnyObject, Json::No) => &prompt.json,
+        (_, in_words) => in_words,
+    };
     match json {
         Json::AnyObject => return serde_json::json!({ "answer": plain_text(prompt) }).to_string(),
         Json::Schema(schema) => return example::value(schema, &prompt.said).to_string(),
@@ -291,9 +299,22 @@ fn plain_text(prompt: &Prompt) -> String {
         known_answer(&prompt.said).unwrap_or_else(|| format!("You said: {}", prompt.said))
     };
     if let Some(received) = received_media(&prompt.media) {
+        shorten_to(&mut text, LONGEST_TEXT);
         text.push_str(&format!("\n{received}"));
     }
+    shorten_to(&mut text, 2 * LONGEST_TEXT);
     text
+}
+
+/// Characters of an echo: a caller must not make the mock repeat megabytes a hundred times.
+const LONGEST_TEXT: usize = 4000;
+
+/// Cuts a text after so many characters, and says so.
+fn shorten_to(text: &mut String, characters: usize) {
+    if let Some((end, _)) = text.char_indices().nth(characters) {
+        text.truncate(end);
+        text.push('…');
+    }
 }
 
 fn known_answer(said: &str) -> Option<String> {
@@ -352,4 +373,35 @@ fn shorten(mut text: String, prompt: &Prompt, calling: bool) -> (String, Finish)
         finish = Finish::Length;
     }
     (text, finish)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_make_up_the_text() {
+        for text in ["", "one", "one two three  four", " ä ö ü ß ", "a\nb c\n d"] {
+            assert_eq!(pieces(text).concat(), text);
+        }
+        assert_eq!(pieces("one two three"), ["one two", " three"]);
+    }
+
+    #[test]
+    fn echoes_have_an_end() {
+        let mut prompt = Prompt::new();
+        prompt.say(&"ä".repeat(1_000_000));
+        assert!(answer(&prompt, true).text.chars().count() < 10_000);
+    }
+
+    #[test]
+    fn history_is_not_the_question() {
+        let mut prompt = Prompt::new();
+        prompt.say("What is the weather?");
+        prompt.begin_user();
+        prompt.say("Thanks");
+        prompt.tools.push(Tool { name: "get_weather".into(), schema: Value::Null });
+        assert_eq!(answer(&prompt, false).text, "You said: Thanks");
+        assert!(answer(&prompt, false).calls.is_empty());
+    }
 }

@@ -1,9 +1,13 @@
 //! Makes values that fit a JSON schema, with words of the prompt where they fit.
 
 use serde_json::{Map, Number, Value, json};
+use std::cell::Cell;
 
 /// Objects nest no deeper: a schema may refer to itself.
 const DEEPEST: usize = 8;
+
+/// About so many characters are made, however the schema multiplies itself.
+const BUDGET: usize = 50_000;
 
 /// Arguments of a tool: always an object.
 pub fn arguments(schema: &Value, said: &str) -> Value {
@@ -15,7 +19,8 @@ pub fn arguments(schema: &Value, said: &str) -> Value {
 
 /// A value that fits the schema.
 pub fn value(schema: &Value, said: &str) -> Value {
-    Example { root: schema, said }.of(schema, "", 0)
+    let said = said.char_indices().nth(200).map_or(said, |(end, _)| &said[..end]);
+    Example { root: schema, said, budget: Cell::new(BUDGET) }.of(schema, "", 0)
 }
 
 /// The places named in a sentence: capitalised words after "in", "for" or "of", set apart by commas and "and".
@@ -52,13 +57,17 @@ fn is_place(name: &str) -> bool {
 struct Example<'a> {
     root: &'a Value,
     said: &'a str,
+    budget: Cell<usize>,
 }
 
 impl<'a> Example<'a> {
     fn of(&self, schema: &'a Value, name: &str, depth: usize) -> Value {
         let schema = self.resolved(schema);
+        if !self.spend(10 + name.len()) {
+            return Value::Null;
+        }
         if let Some(fixed) = schema.get("const") {
-            return fixed.clone();
+            return self.copied(fixed);
         }
         if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
             return self.chosen(choices);
@@ -71,7 +80,10 @@ impl<'a> Example<'a> {
         match kind(schema) {
             "object" => self.object(schema, depth),
             "array" => self.array(schema, name, depth),
-            "string" => Value::String(self.string(schema, name)),
+            "string" => {
+                let text = self.string(schema, name);
+                if self.spend(text.len()) { Value::String(text) } else { Value::Null }
+            }
             "integer" => Value::Number(Number::from(number(schema).ceil() as i64)),
             "number" => json!(number(schema)),
             "boolean" => Value::Bool(true),
@@ -96,7 +108,18 @@ impl<'a> Example<'a> {
         let mentioned = choices
             .iter()
             .find(|choice| choice.as_str().is_some_and(|text| said.contains(&text.to_lowercase())));
-        mentioned.or(choices.first()).cloned().unwrap_or_default()
+        mentioned.or(choices.first()).map_or(Value::Null, |choice| self.copied(choice))
+    }
+
+    fn copied(&self, value: &Value) -> Value {
+        if self.spend(value.to_string().len()) { value.clone() } else { Value::Null }
+    }
+
+    /// False once too much was made.
+    fn spend(&self, characters: usize) -> bool {
+        let left = self.budget.get().checked_sub(characters);
+        self.budget.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     fn first_variant(&self, variants: &'a [Value], name: &str, depth: usize) -> Value {
@@ -140,7 +163,7 @@ impl<'a> Example<'a> {
             _ => self.string_for(name),
         };
         let limit = schema.get("maxLength").and_then(Value::as_u64).unwrap_or(u64::MAX) as usize;
-        let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0).min(10_000) as usize;
+        let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0).min(1000) as usize;
         let missing = least.saturating_sub(text.chars().count());
         text.chars().chain(std::iter::repeat_n('x', missing)).take(limit).collect()
     }
@@ -182,4 +205,33 @@ fn number(schema: &Value) -> f64 {
     let most = bound("maximum").or_else(|| bound("exclusiveMaximum").map(|bound| bound - 1.0));
     let wish = 42.0_f64;
     wish.min(most.unwrap_or(wish)).max(least.unwrap_or(f64::MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_capitalised_words_after_in() {
+        assert_eq!(places("What's the weather in Paris and San Francisco?"), ["Paris", "San Francisco"]);
+        assert_eq!(places("Weather for Rome, Oslo, please, in May"), ["Rome", "Oslo", "May"]);
+        assert!(places("What's the Weather?").is_empty());
+    }
+
+    #[test]
+    fn schemas_that_multiply_themselves_end() {
+        let properties: Map<String, Value> =
+            (0..20).map(|number| (format!("p{number}"), json!({ "$ref": "#" }))).collect();
+        let required: Vec<&String> = properties.keys().collect();
+        let schema = json!({ "type": "object", "required": required, "properties": properties });
+        assert!(value(&schema, "x").to_string().len() < 4 * BUDGET);
+    }
+
+    #[test]
+    fn numbers_and_strings_keep_their_bounds() {
+        assert_eq!(value(&json!({ "type": "integer", "minimum": 50 }), ""), json!(50));
+        assert_eq!(value(&json!({ "type": "number", "exclusiveMaximum": 3 }), ""), json!(2.0));
+        assert_eq!(value(&json!({ "type": "string", "minLength": 4, "maxLength": 5 }), "ab"), json!("abxx"));
+        assert_eq!(value(&json!({ "type": ["null", "boolean"] }), ""), json!(true));
+    }
 }

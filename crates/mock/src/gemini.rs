@@ -45,7 +45,7 @@ impl Format for Gemini {
 /// `…:countTokens`.
 pub fn count_tokens(call: &Call) -> Reply {
     let mut prompt = Prompt::new();
-    match read_contents(call, &mut prompt) {
+    match read_contents(call, &camel(&call.body), &mut prompt) {
         Ok(()) => Reply::json(200, &json!({ "totalTokens": brain::input_tokens(&prompt) })),
         Err(refusal) => Gemini.refuse(call, &refusal),
     }
@@ -130,11 +130,11 @@ fn error_body(refusal: &Refusal) -> Value {
 }
 
 fn read(call: &Call) -> Result<Prompt, Refusal> {
-    let body = &call.body;
+    let body = &camel(&call.body);
     let config = body.get("generationConfig").cloned().unwrap_or_default();
     check_keys(body, &config)?;
     let mut prompt = Prompt::new();
-    read_contents(call, &mut prompt)?;
+    read_contents(call, body, &mut prompt)?;
     read_tools(body, &mut prompt)?;
     read_choice(body, &mut prompt);
     prompt.json = read_json(&config)?;
@@ -147,6 +147,44 @@ fn read(call: &Call) -> Result<Prompt, Refusal> {
     prompt.stop = strings(config.get("stopSequences"));
     prompt.count = config.get("candidateCount").and_then(Value::as_u64).unwrap_or(1).clamp(1, 8) as usize;
     Ok(prompt)
+}
+
+/// What holds names of the caller's own: these keys stay as they are.
+const FREE_FORM: [&str; 7] = [
+    "parameters",
+    "parametersJsonSchema",
+    "responseSchema",
+    "responseJsonSchema",
+    "args",
+    "response",
+    "labels",
+];
+
+/// Google takes snake case as well, and its own SDK sends some of it.
+fn camel(value: &Value) -> Value {
+    match value {
+        Value::Array(list) => list.iter().map(camel).collect(),
+        Value::Object(object) => {
+            let members = object.iter().map(|(key, inner)| {
+                let key = camel_key(key);
+                let inner = if FREE_FORM.contains(&key.as_str()) { inner.clone() } else { camel(inner) };
+                (key, inner)
+            });
+            Value::Object(members.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn camel_key(key: &str) -> String {
+    let mut words = key.split('_');
+    let first = words.next().unwrap_or_default().to_string();
+    words.fold(first, |mut joined, word| {
+        let mut characters = word.chars();
+        joined.extend(characters.next().map(|letter| letter.to_ascii_uppercase()));
+        joined.push_str(characters.as_str());
+        joined
+    })
 }
 
 fn unknown_name(key: &str, place: &str) -> Refusal {
@@ -182,8 +220,7 @@ fn check_schema(schema: &Value, place: &str) -> Result<(), Refusal> {
     }
 }
 
-fn read_contents(call: &Call, prompt: &mut Prompt) -> Result<(), Refusal> {
-    let body = &call.body;
+fn read_contents(call: &Call, body: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
     let system = body.get("systemInstruction").cloned().unwrap_or_default();
     items(&system, "parts").iter().for_each(|part| prompt.instruct(text(part, "text")));
     let contents = items(body, "contents");

@@ -2,7 +2,7 @@
 //!
 //! A request is read by the format of its endpoint into a `brain::Prompt`, answered by the brain with rules that
 //! depend on nothing but the request, and written back in the provider's own format, framing and error shapes.
-//! A model named `fault-…` makes the mock misbehave: see `faults::Fault`.
+//! A model named `fault-…` makes the mock misbehave. `docs/mock.md` lists paths, rules and faults.
 
 mod anthropic;
 mod bedrock;
@@ -16,6 +16,7 @@ mod gemini;
 mod journal;
 mod ollama;
 mod openai_chat;
+mod persona;
 mod routes;
 mod server;
 

@@ -2,10 +2,11 @@
 
 use crate::brain::{Answer, Called, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, data_frame, fragments, has, items, strings, text};
+use crate::persona::Persona;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// The format; differences between its providers are found by the path: see `Persona`.
+/// The format; differences between its providers are found by the path: see [`Persona`].
 pub struct OpenAiChat;
 
 impl Format for OpenAiChat {
@@ -24,19 +25,21 @@ impl Format for OpenAiChat {
     }
 
     fn refuse(&self, call: &Call, refusal: &Refusal) -> Reply {
-        with_headers(Reply::json(refusal.status, &error_body(refusal, Persona::of(call))), call)
+        with_headers(Reply::json(refusal.status, &Persona::of(call).error_body(refusal)), call)
     }
 
     fn stream_error(&self, call: &Call) -> Bytes {
         let refusal =
             Refusal::with_status(500, "The server had an error while processing your request (on command).");
-        data_frame(&error_body(&refusal, Persona::of(call)))
+        let persona = Persona::of(call);
+        let body = data_frame(&persona.error_body(&refusal));
+        if persona == Persona::Groq { Bytes::from([b"event: error\n", body.as_ref()].concat()) } else { body }
     }
 }
 
 /// `GET …/models`.
 pub fn models(call: &Call) -> Reply {
-    let names = ["mock-model", "demo/echo", "gpt-4o-mini"];
+    let names = ["echo", "mock-model"];
     let model =
         |id: &&str| json!({ "id": id, "object": "model", "created": call.created, "owned_by": "mock" });
     Reply::json(200, &json!({ "object": "list", "data": names.iter().map(model).collect::<Vec<_>>() }))
@@ -45,56 +48,13 @@ pub fn models(call: &Call) -> Reply {
 /// What OpenAI says to a path that it does not have.
 pub fn unknown_path(call: &Call) -> Reply {
     let refusal = Refusal::with_status(404, format!("Invalid URL ({})", call.path));
-    Reply::json(404, &error_body(&refusal, Persona::Plain))
+    Reply::json(404, &Persona::Plain.error_body(&refusal))
 }
 
 /// Azure keeps the model, which it calls a deployment, in the path.
 pub fn deployment(path: &str) -> Option<String> {
     let (_, rest) = path.split_once("/openai/deployments/")?;
     rest.split('/').next().map(str::to_string)
-}
-
-/// Providers that differ from the plain format in ways that break naive clients. Found by the name in the path
-/// (`/groq/openai/v1/…`), so that one mock can play all of them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Persona {
-    Plain,
-    /// Content filter annotations, a first chunk without choices.
-    Azure,
-    /// Usage on the finish chunk, cache hits and misses.
-    DeepSeek,
-    /// Usage in `x_groq` as well, thinking in `reasoning`.
-    Groq,
-    /// Thinking as a content part, whole tool calls in one delta, padding, ids of nine letters.
-    Mistral,
-    /// Comments between chunks, thinking in `reasoning` and `reasoning_details`.
-    OpenRouter,
-    /// Cumulative usage on every chunk, citations, no `[DONE]`.
-    Perplexity,
-    /// Reasoning tokens are not part of the completion tokens.
-    Xai,
-    /// Flat errors, thinking in `reasoning`.
-    Cerebras,
-}
-
-impl Persona {
-    fn of(call: &Call) -> Persona {
-        let path = call.path.as_str();
-        if path.contains("/openai/deployments/") || path.starts_with("/openai/v1/") {
-            return Persona::Azure;
-        }
-        match path.split('/').nth(1).unwrap_or_default() {
-            "azure" => Persona::Azure,
-            "deepseek" => Persona::DeepSeek,
-            "groq" => Persona::Groq,
-            "mistral" => Persona::Mistral,
-            "openrouter" => Persona::OpenRouter,
-            "perplexity" => Persona::Perplexity,
-            "xai" => Persona::Xai,
-            "cerebras" => Persona::Cerebras,
-            _ => Persona::Plain,
-        }
-    }
 }
 
 fn with_headers(reply: Reply, call: &Call) -> Reply {
@@ -106,30 +66,13 @@ fn with_headers(reply: Reply, call: &Call) -> Reply {
         .header("x-ratelimit-reset-requests", "2ms")
 }
 
-fn error_body(refusal: &Refusal, persona: Persona) -> Value {
-    let (kind, code) = match refusal.status {
-        401 => ("invalid_request_error", Some("invalid_api_key")),
-        402 => ("insufficient_quota", Some("insufficient_quota")),
-        404 => ("invalid_request_error", refusal.code.or(Some("model_not_found"))),
-        429 => ("requests", Some("rate_limit_exceeded")),
-        503 | 529 => ("service_unavailable_error", Some("server_is_overloaded")),
-        500.. => ("server_error", None),
-        _ => ("invalid_request_error", refusal.code),
-    };
-    let error = json!({ "message": refusal.message, "type": kind, "param": refusal.param, "code": code });
-    match persona {
-        Persona::Cerebras => error,
-        Persona::OpenRouter => json!({ "error": { "message": refusal.message, "code": refusal.status } }),
-        _ => json!({ "error": error }),
-    }
-}
-
 fn read(call: &Call) -> Result<Prompt, Refusal> {
     let body = &call.body;
     if call.model.is_empty() {
         return Err(Refusal::bad("you must provide a model parameter"));
     }
     check_options(call)?;
+    Persona::of(call).check(call)?;
     let mut prompt = Prompt::new();
     read_messages(items(body, "messages"), &mut prompt)?;
     prompt.tools = read_tools(body)?;

@@ -54,6 +54,12 @@ impl Options {
     }
 }
 
+impl Default for Options {
+    fn default() -> Options {
+        Options::plain()
+    }
+}
+
 /// A running mock; dropping it stops it.
 pub struct Mock {
     address: SocketAddr,

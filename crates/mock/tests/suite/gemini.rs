@@ -87,6 +87,18 @@ async fn thinks_and_answers_in_json() {
 }
 
 #[tokio::test]
+async fn takes_snake_case_as_well() {
+    let mock = plain().await;
+    let mut body = request("What's the weather in Rome?");
+    body["tools"] = json!([{ "function_declarations": [
+        { "name": "get_weather", "parameters_json_schema": weather_schema() }
+    ] }]);
+    let answer = post(&mock, WHOLE, &body).await.json();
+    let call = &answer["candidates"][0]["content"]["parts"][0]["functionCall"];
+    assert_eq!(call["args"], json!({ "location": "Rome" }));
+}
+
+#[tokio::test]
 async fn refuses_as_google_does() {
     let mock = plain().await;
     let refuse = async |body: Value| {

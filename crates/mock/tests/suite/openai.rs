@@ -189,8 +189,7 @@ async fn plays_the_relatives() {
     let mock = plain().await;
     let ask = async |path: &str| {
         let body = json!({
-            "model": "m", "messages": user("Hello there my friend"), "stream": true, "reasoning_effort": "low",
-            "stream_options": { "include_usage": true }
+            "model": "m", "messages": user("Hello there my friend"), "stream": true, "reasoning_effort": "low"
         });
         post(&mock, path, &body).await
     };
@@ -259,4 +258,29 @@ async fn lists_models_and_remembers_requests_without_secrets() {
     assert!(!page.text().contains("secret"));
     assert_eq!(page.json()[1]["body"], body);
     mock.stop().await;
+}
+
+#[tokio::test]
+async fn the_relatives_refuse_in_their_own_ways() {
+    let mock = plain().await;
+    let refuse = async |path: &str, extra: Value| {
+        let mut body = json!({ "model": "m", "messages": user("x") });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let answer = post(&mock, &format!("{path}/chat/completions"), &body).await;
+        (answer.status, answer.json())
+    };
+    let (status, body) = refuse("/mistral/v1", json!({ "stream_options": null })).await;
+    assert_eq!((status, &body["detail"][0]["loc"]), (422, &json!(["body", "stream_options"])));
+    let (status, body) = refuse("/xai/v1", json!({ "stop": ["x"] })).await;
+    assert_eq!((status, &body["code"]), (400, &json!("invalid-argument")));
+    let format = json!({ "response_format": { "type": "json_object" }, "tools": weather_tool() });
+    assert_eq!(refuse("/groq/openai/v1", format.clone()).await.0, 400);
+    assert!(refuse("/cerebras/v1", format).await.1["message"].is_string());
+    assert_eq!(refuse("/perplexity", json!({ "tools": weather_tool() })).await.1["error"]["code"], 400);
+    let schema = json!({ "response_format": { "type": "json_schema", "json_schema": { "schema": {} } } });
+    assert_eq!(refuse("/deepseek", schema).await.0, 400);
+    let (_, body) = refuse("/v1", json!({ "model": "o3-mini", "max_tokens": 5 })).await;
+    assert_eq!(body["error"]["code"], "unsupported_parameter");
+    let (status, body) = refuse("/openrouter/api/v1", json!({ "model": "x/fault-402" })).await;
+    assert_eq!((status, &body["error"]["code"]), (402, &json!(402)));
 }
