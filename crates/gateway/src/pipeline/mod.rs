@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub mod attempt;
+pub mod explain;
 pub mod plan;
 pub mod pump;
 pub mod resolve;
