@@ -3,6 +3,7 @@
 pub mod anthropic_messages;
 pub mod bedrock_converse;
 pub mod cohere_chat;
+pub mod errors;
 pub mod gemini;
 pub mod ollama_chat;
 pub mod openai_chat;
