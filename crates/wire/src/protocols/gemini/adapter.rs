@@ -10,6 +10,7 @@ use super::history::history;
 use super::names::Names;
 use super::tools::tools;
 use super::{Gemini, errors};
+use crate::protocols::hints::lose_hints;
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 impl Adapter for Gemini {
@@ -23,7 +24,7 @@ impl Adapter for Gemini {
         if let Some(text) = instruction {
             history.instruction.get_or_insert_with(Instruction::default).parts.push(Part::text(text));
         }
-        leftovers(request, &mut losses);
+        lose_hints(request, &CARRIED, &mut losses);
         let body = Body {
             contents: history.contents,
             system_instruction: history.instruction,
@@ -57,8 +58,13 @@ fn all_names(request: &Request) -> impl Iterator<Item = &str> {
     declared.map(|tool| tool.name.as_str()).chain(called.map(|call| call.name.as_str()))
 }
 
-/// Further fields that are carried, or that say nothing.
-const CARRIED: [&str; 13] = [
+/// Fields that are dealt with elsewhere in this folder, by either of their spellings.
+const CARRIED: [&str; 16] = [
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "parallel_tool_calls",
     "safetySettings",
     "safety_settings",
     "cachedContent",
@@ -68,20 +74,6 @@ const CARRIED: [&str; 13] = [
     "image_config",
     "mediaResolution",
     "media_resolution",
-    "modalities",
-    "web_search_options",
     "stream",
     "stream_options",
 ];
-
-fn leftovers(request: &Request, losses: &mut Losses) {
-    const REASON: &str = "The provider has no such field.";
-    if request.user.is_some() {
-        losses.dropped("user", REASON);
-    }
-    for (name, value) in &request.extra {
-        if !value.is_null() && !CARRIED.contains(&name.as_str()) {
-            losses.dropped(name.clone(), REASON);
-        }
-    }
-}

@@ -95,7 +95,15 @@ impl AnswerState {
         }
         if data.starts_with(b"[") {
             let pieces: Vec<&RawValue> = serde_json::from_slice(data).map_err(|_| malformed())?;
-            return pieces.into_iter().try_for_each(|piece| self.document(piece.get().as_bytes(), events));
+            return pieces.into_iter().try_for_each(|piece| self.object(piece.get().as_bytes(), events));
+        }
+        self.object(data, events)
+    }
+
+    fn object(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
+        // Serde would read a list as a struct's fields in order.
+        if !data.starts_with(b"{") {
+            return Err(malformed());
         }
         let answer: Answer<'_> = serde_json::from_slice(data).map_err(|_| malformed())?;
         if let Some(error) = answer.error {

@@ -330,7 +330,8 @@ fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>) -> Result<()> {
         let kind = ToolKind::Function { parameters: parameters.as_ref().map(Json::of), strict: None };
         tools.push(Tool { name, description, kind, cache: None });
     }
-    for (name, value) in fields.map {
+    // Libraries write the kinds of tools that are not meant as null.
+    for (name, value) in fields.map.into_iter().filter(|(_, value)| !value.is_null()) {
         let entry = Json::of(&Map::from_iter([(name.clone(), value)]));
         tools.push(Tool { name, description: None, kind: ToolKind::Native(entry), cache: None });
     }

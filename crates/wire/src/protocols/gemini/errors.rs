@@ -33,10 +33,11 @@ struct Wrapped<'a> {
 /// Reads an error answer. Vertex AI wraps those of streams into a list.
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
-    let wrapped = serde_json::from_str::<Wrapped<'_>>(&text).ok().or_else(|| {
-        let list: Vec<Wrapped<'_>> = serde_json::from_str(&text).ok()?;
-        list.into_iter().next()
-    });
+    // Serde reads a list as a struct's fields in order: which of them it is has to be asked first.
+    let wrapped = match text.trim_start().starts_with('[') {
+        true => serde_json::from_str::<Vec<Wrapped<'_>>>(&text).ok().and_then(|list| list.into_iter().next()),
+        false => serde_json::from_str::<Wrapped<'_>>(&text).ok(),
+    };
     let Some(found) = wrapped.and_then(|wrapped| read(wrapped.error)) else {
         return upstream_error(status, headers, None, None, excerpt(body));
     };

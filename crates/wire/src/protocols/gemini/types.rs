@@ -142,6 +142,7 @@ pub struct CodeExecutionResult {
 #[serde(rename_all = "camelCase", default)]
 pub struct PromptFeedback {
     /// `SAFETY`, `PROHIBITED_CONTENT` …
+    #[serde(deserialize_with = "block_word")]
     pub block_reason: Option<String>,
 }
 
@@ -177,8 +178,10 @@ pub struct UsageMetadata {
 #[serde(rename_all = "camelCase", default)]
 pub struct ModalityCount {
     /// `TEXT`, `IMAGE`, `AUDIO` …
+    #[serde(deserialize_with = "modality_word")]
     pub modality: String,
     /// How many.
+    #[serde(deserialize_with = "or_default")]
     pub token_count: u64,
 }
 
@@ -301,16 +304,26 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(source: 
     Ok(Option::deserialize(source)?.unwrap_or_default())
 }
 
-/// Some libraries write enums as numbers: so do recorded answers.
-fn finish_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+/// With `enum-encoding=int` the service writes enums as numbers: so do recorded answers.
+fn enum_word<'de, D: Deserializer<'de>>(source: D, names: &[&str]) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Word {
         Name(String),
         Number(u32),
     }
-    const NAMES: [&str; 11] = [
-        "FINISH_REASON_UNSPECIFIED",
+    Ok(match Option::<Word>::deserialize(source)? {
+        Some(Word::Name(name)) if !name.is_empty() => Some(name),
+        Some(Word::Number(number)) if number > 0 => {
+            let name = names.get(number as usize - 1);
+            Some(name.map_or_else(|| number.to_string(), |name| (*name).to_owned()))
+        }
+        _ => None,
+    })
+}
+
+fn finish_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    const NAMES: [&str; 10] = [
         "STOP",
         "MAX_TOKENS",
         "SAFETY",
@@ -322,11 +335,14 @@ fn finish_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D
         "MALFORMED_FUNCTION_CALL",
         "MODEL_ARMOR",
     ];
-    Ok(match Option::<Word>::deserialize(source)? {
-        Some(Word::Name(name)) if !name.is_empty() => Some(name),
-        Some(Word::Number(number)) if number > 0 => {
-            Some(NAMES.get(number as usize).map_or_else(|| number.to_string(), |name| (*name).to_owned()))
-        }
-        _ => None,
-    })
+    enum_word(source, &NAMES)
+}
+
+fn block_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    enum_word(source, &["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"])
+}
+
+fn modality_word<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+    let word = enum_word(source, &["TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT"])?;
+    Ok(word.unwrap_or_default())
 }
