@@ -45,12 +45,15 @@ fn decode_request(body: &[u8]) -> Result<Request> {
     if let Some(instruction) = fields.take("systemInstruction") {
         instructions(instruction, &mut request.messages)?;
     }
-    let contents = fields.take("contents").unwrap_or(Value::Null);
-    History::default().read(contents, &mut request.messages)?;
-    if let Some(tools) = fields.take_as::<Vec<Value>>("tools")? {
-        for (index, entry) in tools.into_iter().enumerate() {
-            tool_entry(index, entry, &mut request.tools)?;
-        }
+    if !fields.map.contains_key("contents") {
+        return Err(Error::invalid(
+            "contents",
+            "`contents` is missing: it holds the turns of the conversation.",
+        ));
+    }
+    History::default().read(fields.take_list("contents")?, &mut request.messages)?;
+    for (index, entry) in fields.take_list("tools")?.into_iter().enumerate() {
+        tool_entry(index, entry, &mut request.tools)?;
     }
     if let Some(config) = fields.take("toolConfig") {
         request.tool_choice = tool_choice(object(config, "toolConfig")?)?;
@@ -93,6 +96,20 @@ impl Fields {
             .map_err(|error| Error::invalid(path.clone(), format!("`{path}` has a wrong type: {error}.")))
     }
 
+    /// A list. The service takes one object in place of a list of one, and its documentation makes use of it.
+    fn take_list(&mut self, name: &str) -> Result<Vec<Value>> {
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => Ok(list),
+            Some(one @ Value::Object(_)) => Ok(vec![one]),
+            Some(_) => {
+                let path = format!("{}{name}", self.path);
+                let message = format!("`{path}` must be a list.");
+                Err(Error::invalid(path, message))
+            }
+        }
+    }
+
     fn rest(self) -> impl Iterator<Item = (String, Json)> {
         self.map.into_iter().map(|(name, value)| (name, Json::of(&value)))
     }
@@ -105,7 +122,7 @@ fn instructions(value: Value, messages: &mut Vec<Message>) -> Result<()> {
         Value::String(text) => vec![Part::text(text)],
         value => {
             let mut fields = object(value, path)?;
-            let parts = fields.take_as::<Vec<Value>>("parts")?.unwrap_or_default();
+            let parts = fields.take_list("parts")?;
             let texts = parts.into_iter().enumerate().map(|(index, part)| {
                 let path = format!("{path}.parts[{index}]");
                 let text = object(part, &path)?.take_as::<String>("text")?;
@@ -128,17 +145,12 @@ struct History {
 }
 
 impl History {
-    fn read(mut self, contents: Value, messages: &mut Vec<Message>) -> Result<()> {
-        let contents = match contents {
-            Value::Array(contents) => contents,
-            content @ Value::Object(_) => vec![content],
-            _ => return Err(Error::invalid("contents", "`contents` must be a list of turns.")),
-        };
+    fn read(mut self, contents: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
         for (index, content) in contents.into_iter().enumerate() {
             let path = format!("contents[{index}]");
             let mut fields = object(content, &path)?;
             let role = fields.take_as::<String>("role")?;
-            let parts = fields.take_as::<Vec<Value>>("parts")?.unwrap_or_default();
+            let parts = fields.take_list("parts")?;
             match role.as_deref() {
                 Some("model") => self.model(index, parts, messages)?,
                 None | Some("user" | "function" | "tool") => self.user(index, parts, messages)?,
@@ -245,9 +257,7 @@ impl History {
         })?;
         let (text, is_error) = result_text(fields.take("response"));
         let mut content = vec![Part::text(text)];
-        for (index, part) in
-            fields.take_as::<Vec<Value>>("parts")?.unwrap_or_default().into_iter().enumerate()
-        {
+        for (index, part) in fields.take_list("parts")?.into_iter().enumerate() {
             let path = format!("{path}.functionResponse.parts[{index}]");
             content
                 .extend(media(&path, &mut object(part, &path)?)?.map(|media| PartKind::Media(media).into()));
@@ -316,7 +326,7 @@ fn standard_base64(data: String) -> String {
 /// An entry may hold functions and, beside them, tools that the provider runs.
 fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>) -> Result<()> {
     let mut fields = object(entry, &format!("tools[{index}]"))?;
-    let functions = fields.take_as::<Vec<Value>>("functionDeclarations")?.unwrap_or_default();
+    let functions = fields.take_list("functionDeclarations")?;
     for (position, function) in functions.into_iter().enumerate() {
         let path = format!("tools[{index}].functionDeclarations[{position}]");
         let mut function = object(function, &path)?;
