@@ -836,6 +836,10 @@ fn formats_of_the_answer() {
     assert_eq!(losses, ["emulated response_format"]);
     let (body, _) = encode(THREE, &request).unwrap();
     assert_eq!(body["generationConfig"]["responseJsonSchema"], clean);
+    let silenced = Request { tool_choice: Some(ToolChoice::None), ..request.clone() };
+    let (body, losses) = encode(FLASH, &silenced).unwrap();
+    assert_eq!((body.get("tools"), losses.len()), (None, 0));
+    assert_eq!(body["generationConfig"]["responseJsonSchema"], clean);
     let json = Request { output: OutputFormat::JsonObject, tools: vec![], ..request };
     assert_eq!(
         encode(FLASH, &json).unwrap().0["generationConfig"],

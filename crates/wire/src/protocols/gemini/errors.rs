@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Retry, UpstreamReply};
+use canon::{Error, ErrorKind, Retry};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -77,12 +77,6 @@ fn classified(found: Status, status: StatusCode, headers: &HeaderMap) -> Error {
     }
     if status == StatusCode::TOO_MANY_REQUESTS {
         (error.kind, error.retry) = exhausted(&details, wait.or(error.retry_after()));
-    }
-    if error.kind == ErrorKind::UpstreamCredential {
-        // The status of a wrong key is 400 here: it would blame the request.
-        let told = if found.status.as_deref() == Some("FAILED_PRECONDITION") { 403 } else { 401 };
-        let reply = error.upstream.get_or_insert_with(UpstreamReply::default);
-        reply.status = reply.status.filter(|status| *status != 400).or(Some(told));
     }
     error
 }

@@ -43,7 +43,7 @@ const KEPT: [&str; 24] = [
 ];
 
 /// Keywords whose removal changes nothing about which values fit.
-const ANNOTATIONS: [&str; 9] = [
+const ANNOTATIONS: [&str; 11] = [
     "$schema",
     "$id",
     "$comment",
@@ -53,6 +53,9 @@ const ANNOTATIONS: [&str; 9] = [
     "deprecated",
     "readOnly",
     "writeOnly",
+    "discriminator",
+    // Not of JSON schema: clients write it here in place of beside the schema.
+    "strict",
 ];
 
 /// A schema and what it no longer says.

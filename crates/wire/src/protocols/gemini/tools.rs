@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use canon::{Error, Feature, Json, Losses, Request, Result, Target, Tool, ToolChoice, ToolKind};
+use canon::{
+    Error, Feature, Json, Losses, OutputFormat, Request, Result, Target, Tool, ToolChoice, ToolKind,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -91,12 +93,14 @@ pub(super) fn tools<'a>(
     let mut found = Tools::default();
     let mut declarations = Vec::new();
     let allowed = only_these(request);
+    let is_silenced = silenced(request, target);
     for (index, tool) in request.tools.iter().enumerate() {
         if tool.cache.is_some() {
             losses.dropped("cache_control", "The provider decides itself what it caches.");
         }
         match &tool.kind {
             ToolKind::Native(entry) => found.entries.push(ToolEntry::Builtin(builtin(index, entry)?)),
+            _ if is_silenced => {}
             _ if allowed.is_some_and(|allowed| !allowed.contains(&tool.name)) => {}
             _ => declarations.push(declaration(index, tool, names, losses, &mut found.custom)),
         }
@@ -127,6 +131,14 @@ pub(super) fn tools<'a>(
         }
     }
     Ok(found)
+}
+
+/// Functions that must not be called may be left out: that leaves room for the response format, which older models
+/// cannot have together with functions.
+fn silenced(request: &Request, target: Target<'_>) -> bool {
+    request.tool_choice == Some(ToolChoice::None)
+        && request.output != OutputFormat::Text
+        && !Generation::of(target.model).at_least(3, 0)
 }
 
 /// With a free choice among some of the tools only those are declared: the API restricts by name only where a call is
