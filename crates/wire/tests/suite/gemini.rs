@@ -285,9 +285,16 @@ fn broken_answers_are_errors() {
     for documents in [vec![], vec![json!({})], vec![text.clone()], vec![json!({"usageMetadata": {}})]] {
         assert_eq!(events(&[&sse(&documents)]).unwrap_err().kind, ErrorKind::Upstream, "{documents:?}");
     }
-    for body in
-        ["", "data: {\"candidates\"\r\n\r\n", "{\"candidates\": [", "<html>", "[1]", "\"a\"", "data: 5\n\n"]
-    {
+    for body in [
+        "",
+        "data: {\"candidates\"\r\n\r\n",
+        "{\"candidates\": [",
+        "<html>",
+        "[1]",
+        "[[{}]]",
+        "\"a\"",
+        "data: 5\n\n",
+    ] {
         let error = events(&[body.as_bytes()]).unwrap_err();
         assert_eq!((error.kind, error.origin), (ErrorKind::Upstream, Origin::Upstream), "{body}");
     }
@@ -432,6 +439,31 @@ fn errors_of_the_service() {
         assert_eq!(found.origin, Origin::Upstream);
     }
     assert_eq!(decode(429, error(429, "RESOURCE_EXHAUSTED", "x", minute)).retry_after(), Some(wait));
+}
+
+proptest::proptest! {
+    #[test]
+    fn damaged_bytes_never_panic(at in 0usize..1500, byte: u8, cut in 0usize..1500) {
+        let mut end = last(json!([{"text": "é ü"}]), "STOP");
+        end["candidates"][0]["groundingMetadata"] = json!({
+            "groundingChunks": [{"web": {"uri": "u"}}],
+            "groundingSupports": [{"segment": {"startIndex": 1, "endIndex": 4}, "groundingChunkIndices": [0]}],
+        });
+        end["usageMetadata"] = json!({"promptTokenCount": 9, "cachedContentTokenCount": 4, "thoughtsTokenCount": 3});
+        let call = json!([{"functionCall": {"name": "f", "partialArgs": [{"jsonPath": "$.a[0]['b']", "stringValue": "x"}]}}]);
+        let mut body = sse(&[piece(call), end]);
+        if let Some(place) = body.get_mut(at) {
+            *place = byte;
+        }
+        let _ = events(&[&body]);
+        let _ = events(&[&body[..cut.min(body.len())]]);
+        let _ = adapter(Protocol::Gemini).decode_error(StatusCode::BAD_REQUEST, &HeaderMap::new(), &body[6..]);
+        let mut request = written(&answer(), false);
+        if let Some(place) = request.get_mut(at) {
+            *place = byte;
+        }
+        let _ = dialect(Protocol::Gemini).unwrap().decode_request(&request);
+    }
 }
 
 // Requests.
@@ -931,7 +963,7 @@ impl Annotator for Plain {
         "model"
     }
     fn cost(&self, _usage: &Usage) -> Option<Cost> {
-        None
+        Some(Cost { total: Pico(26_000_000), ..Cost::default() })
     }
     fn metadata(&self, _facts: AnswerFacts<'_>) -> Json {
         Json::of(&json!({"request_id": "r"}))
@@ -1020,7 +1052,8 @@ fn streams_are_written_as_google_writes_them() {
     assert!(pieces.iter().all(|piece| piece["responseId"] == "r1" && piece["modelVersion"] == "gemini-3"));
     let end = pieces.last().unwrap();
     assert_eq!(end["candidates"][0]["finishReason"], "STOP");
-    assert_eq!(end["metadata"], json!({"request_id": "r"}));
+    assert_eq!(end["metadata"]["request_id"], "r");
+    assert!(body.contains(r#""cost_usd_total":0.000026,"cost_usd_input":0"#));
     assert_eq!(
         end["usageMetadata"],
         json!({"promptTokenCount": 10, "candidatesTokenCount": 10, "totalTokenCount": 25, "cachedContentTokenCount": 4,

@@ -13,6 +13,8 @@ use crate::{Decoder, Undo};
 
 /// Choices beyond this are nonsense.
 const CHOICE_LIMIT: usize = 64;
+/// Token counts beyond this are nonsense, and would overflow in sums.
+const COUNT_LIMIT: u64 = 1 << 40;
 
 /// Reads an answer, streamed or whole.
 pub(super) struct GeminiDecoder {
@@ -173,11 +175,12 @@ impl AnswerState {
     /// Buckets that do not overlap. The prompt's count includes what came from the cache; the answer's count does not
     /// include thinking, except from some models whose total then gives it away.
     fn count(&self, usage: &UsageMetadata) -> Usage {
-        let prompt = usage.prompt_token_count.unwrap_or(0);
-        let cached = usage.cached_content_token_count.unwrap_or(0).min(prompt);
-        let candidates = usage.candidates_token_count.unwrap_or(0);
-        let thoughts = usage.thoughts_token_count.unwrap_or(0);
-        let all_in = prompt + usage.tool_use_prompt_token_count.unwrap_or(0);
+        let known = |count: Option<u64>| count.unwrap_or(0).min(COUNT_LIMIT);
+        let prompt = known(usage.prompt_token_count);
+        let cached = known(usage.cached_content_token_count).min(prompt);
+        let candidates = known(usage.candidates_token_count);
+        let thoughts = known(usage.thoughts_token_count);
+        let all_in = prompt + known(usage.tool_use_prompt_token_count);
         let thoughts_included = usage.total_token_count.is_some_and(|total| {
             thoughts > 0
                 && candidates >= thoughts
@@ -186,7 +189,7 @@ impl AnswerState {
         let output = if thoughts_included { candidates } else { candidates + thoughts };
         let of = |details: &[ModalityCount], modality: &str| {
             let counts = details.iter().filter(|count| count.modality == modality);
-            counts.map(|count| count.token_count).sum::<u64>()
+            counts.fold(0u64, |sum, count| sum.saturating_add(count.token_count))
         };
         let audio = of(&usage.prompt_tokens_details, "AUDIO");
         let audio_input = audio.saturating_sub(of(&usage.cache_tokens_details, "AUDIO")).min(all_in - cached);

@@ -56,7 +56,7 @@ impl GeminiEncoder {
         }
         let candidate = json!({"content": {"parts": [part], "role": "model"}, "index": choice});
         let answer = self.answer(vec![candidate]);
-        write_event(&Value::Object(answer), out);
+        write_event(&Value::Object(answer).to_string(), out);
     }
 
     fn text(&mut self, choice: u32, text: String, out: &mut Vec<u8>) {
@@ -190,6 +190,31 @@ impl GeminiEncoder {
     }
 }
 
+impl GeminiEncoder {
+    /// Adds what the gateway says, with the cost: Google's SDKs pass over fields that they do not know at the top, but not
+    /// inside of `usageMetadata`. Amounts are written as the exact decimals that they are.
+    fn with_metadata(&self, mut answer: String) -> String {
+        let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
+        let metadata = self.annotator.metadata(facts);
+        let Some(fields) = metadata.as_str().trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'))
+        else {
+            return answer;
+        };
+        let mut fields = fields.trim().to_owned();
+        if let Some(usage) = &self.usage {
+            let cost = self.annotator.cost(usage);
+            let amounts = cost.map(|cost| [cost.total, cost.input, cost.output, cost.cached_input]);
+            for (index, name) in ["total", "input", "output", "cached_input"].iter().enumerate() {
+                let comma = if fields.is_empty() { "" } else { "," };
+                let amount = amounts.map_or_else(|| "null".to_owned(), |amounts| amounts[index].to_string());
+                fields.push_str(&format!("{comma}\"cost_usd_{name}\":{amount}"));
+            }
+        }
+        answer.truncate(answer.len() - 1);
+        answer + ",\"metadata\":{" + &fields + "}}"
+    }
+}
+
 /// The beginning of a call.
 struct CallStart {
     choice: u32,
@@ -238,24 +263,16 @@ impl Encoder for GeminiEncoder {
         if let Some(usage) = &self.usage {
             answer.insert("usageMetadata".to_owned(), usage_metadata(usage));
         }
-        let model = self.model.as_deref();
-        let metadata =
-            self.annotator.metadata(AnswerFacts { underlying_model: model, usage: self.usage.as_ref() });
-        if !metadata.is_null()
-            && let Ok(metadata) = metadata.to_value()
-        {
-            answer.insert("metadata".to_owned(), metadata);
-        }
-        let answer = Value::Object(answer);
+        let answer = self.with_metadata(Value::Object(answer).to_string());
         match self.form.stream {
             true => write_event(&answer, out),
-            false => out.extend_from_slice(answer.to_string().as_bytes()),
+            false => out.extend_from_slice(answer.as_bytes()),
         }
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
         if self.form.stream {
-            write_event(&errors::to_json(error, error.status()), out);
+            write_event(&errors::to_json(error, error.status()).to_string(), out);
         }
     }
 }
@@ -281,9 +298,9 @@ impl Choice {
     }
 }
 
-fn write_event(value: &Value, out: &mut Vec<u8>) {
+fn write_event(json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(value.to_string().as_bytes());
+    out.extend_from_slice(json.as_bytes());
     out.extend_from_slice(b"\r\n\r\n");
 }
 

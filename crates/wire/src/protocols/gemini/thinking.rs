@@ -39,12 +39,11 @@ pub(super) fn thinking_config(
         Some(ReasoningControl::Budget { min, max, can_disable }) => {
             by_budget(request, Limits { min, max, can_disable }, losses)
         }
-        Some(ReasoningControl::Effort { levels } | ReasoningControl::Object { levels }) => {
-            by_level(request, &levels, losses)
-        }
-        Some(ReasoningControl::Toggle { levels, .. }) if !levels.is_empty() => {
-            by_level(request, &levels, losses)
-        }
+        Some(
+            ReasoningControl::Effort { levels }
+            | ReasoningControl::Object { levels }
+            | ReasoningControl::Toggle { levels, .. },
+        ) if !levels.is_empty() => by_level(request, &levels, losses),
         Some(ReasoningControl::None) => {
             losses.dropped(field, "The model does not think.");
             return None;
