@@ -1,4 +1,5 @@
 //! The integration tests of the wire crate, in one binary: one module per protocol.
 
 mod bedrock;
+mod gemini;
 mod heard;
