@@ -1,0 +1,3 @@
+//! Tests of whole protocols, against recorded traffic and fixtures of our own.
+
+mod anthropic_messages;
