@@ -140,8 +140,9 @@ fn form(request: &Request, schemas: bool, losses: &mut Losses) -> Result<Form> {
             "response_format",
             "The provider has no such mode: the model is told to answer in JSON.",
         );
+        let what = if schema.is_some() { "value" } else { "object" };
         let mut text =
-            "Answer with one valid JSON object and nothing else: no explanation, no code fence.".to_owned();
+            format!("Answer with one valid JSON {what} and nothing else: no explanation, no code fence.");
         if let Some(schema) = schema {
             text.push_str("\nIt has to fit this JSON schema: ");
             text.push_str(schema.as_str());
