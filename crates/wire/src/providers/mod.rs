@@ -24,6 +24,12 @@ pub enum Calling {
     Compatible,
     /// Gemini: the model is in the path.
     GoogleAiStudio,
+    /// Vertex AI: project, region, publisher and model are in the path.
+    GoogleVertex,
+    /// Amazon Bedrock: signed, the model is in the path.
+    AwsBedrock,
+    /// Azure OpenAI: the deployment is the model.
+    Azure,
 }
 
 /// How the key is sent.
@@ -88,7 +94,9 @@ pub trait Provider: Sync {
 /// The provider of a way of calling.
 pub fn provider(calling: Calling) -> &'static dyn Provider {
     match calling {
-        Calling::Compatible => &compatible::Compatible,
+        Calling::Compatible | Calling::GoogleVertex | Calling::AwsBedrock | Calling::Azure => {
+            &compatible::Compatible
+        }
         Calling::GoogleAiStudio => &google_ai_studio::GoogleAiStudio,
     }
 }

@@ -1,3 +1,5 @@
-//! Tests of whole protocols, against recorded traffic and fixtures of our own.
+//! The integration tests of the wire crate, in one binary: one module per protocol.
 
 mod anthropic_messages;
+mod bedrock;
+mod heard;
