@@ -41,9 +41,11 @@ impl App {
     /// Opens the port, the database and the spool.
     pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
         let listener = listen(settings.listen).await?;
-        let store = Store::open(&settings.database_url).await.map_err(|error| StartError(error.to_string()))?;
+        let store =
+            Store::open(&settings.database_url).await.map_err(|error| StartError(error.to_string()))?;
         let limits = SpoolLimits { max_bytes: settings.spool_limit };
-        let (spool, reader) = Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
+        let (spool, reader) =
+            Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
         let demo = start_demo(&mut settings).await?;
         let metrics = Metrics::new();
         let auth = Auth::new(store.clone(), &settings.api_keys, &settings.admin_keys)

@@ -41,7 +41,11 @@ pub struct Auth {
 
 impl Auth {
     /// Loads the keys of the database.
-    pub async fn new(store: Store, api_keys: &[KeyEntry], admin_keys: &[KeyEntry]) -> Result<Arc<Self>, store::StoreError> {
+    pub async fn new(
+        store: Store,
+        api_keys: &[KeyEntry],
+        admin_keys: &[KeyEntry],
+    ) -> Result<Arc<Self>, store::StoreError> {
         let hasher = store.key_hasher();
         let mut fixed = Keys::new();
         for (keys, admin) in [(api_keys, false), (admin_keys, true)] {
@@ -85,7 +89,10 @@ impl Auth {
         }
         if self.is_old(Duration::from_millis(200)) {
             self.reload().await.map_err(|_| {
-                Error::gateway(ErrorKind::StoreUnavailable, "API keys cannot be checked: the database does not answer.")
+                Error::gateway(
+                    ErrorKind::StoreUnavailable,
+                    "API keys cannot be checked: the database does not answer.",
+                )
             })?;
             if let Some(caller) = self.find(&hash) {
                 return Ok(caller);

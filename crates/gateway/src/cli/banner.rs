@@ -26,7 +26,9 @@ pub fn banner(address: SocketAddr, providers: &str, fresh_key: Option<&Secret>, 
     let key = fresh_key.map_or("YOUR_API_KEY", Secret::expose);
     let model = example_model(site);
     let told = match fresh_key {
-        Some(key) => format!("API key      {}  (shown once; more with `llmgateway keys create NAME`)\n", key.expose()),
+        Some(key) => {
+            format!("API key      {}  (shown once; more with `llmgateway keys create NAME`)\n", key.expose())
+        }
         None => String::new(),
     };
     format!(
@@ -48,10 +50,13 @@ fn example_model(site: &Site) -> String {
         .catalog
         .models()
         .flat_map(|model| model.servings.iter())
-        .filter(|serving| live.providers.get(&serving.provider).is_some_and(|provider| provider.disabled().is_none()))
+        .filter(|serving| {
+            live.providers.get(&serving.provider).is_some_and(|provider| provider.disabled().is_none())
+        })
         .filter(|serving| serving.deprecated.is_none())
         .map(|serving| {
-            let price = serving.price.as_ref().map_or(f64::MAX, |price| price.expected(1000, 0, 500).as_usd());
+            let price =
+                serving.price.as_ref().map_or(f64::MAX, |price| price.expected(1000, 0, 500).as_usd());
             (price, format!("{}/{}", serving.provider, serving.model))
         })
         .collect();

@@ -6,6 +6,9 @@ use super::{ConfigArgument, banner, say};
 pub fn run(config: &ConfigArgument) -> anyhow::Result<()> {
     let settings = config.load()?;
     let models = settings.catalog.models().count();
-    say(&format!("Providers\n{}\n\nThe configuration is valid; the catalog has {models} models.", banner::providers(&settings.providers)));
+    say(&format!(
+        "Providers\n{}\n\nThe configuration is valid; the catalog has {models} models.",
+        banner::providers(&settings.providers)
+    ));
     Ok(())
 }

@@ -96,15 +96,20 @@ impl ConfigArgument {
             None if Path::new("llmgateway.toml").exists() => PathBuf::from("llmgateway.toml"),
             None => return Ok(ConfigFile::default()),
         };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| anyhow::anyhow!("The configuration {} cannot be read: {error}.", path.display()))?;
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            anyhow::anyhow!("The configuration {} cannot be read: {error}.", path.display())
+        })?;
         ConfigFile::parse(&text).map_err(|mistakes| self.mistakes(&mistakes))
     }
 
     fn mistakes(&self, mistakes: &[crate::config::file::Mistake]) -> anyhow::Error {
         let name = self.config.as_deref().unwrap_or(Path::new("llmgateway.toml")).display().to_string();
         let lines: Vec<String> = mistakes.iter().map(|mistake| format!("  {mistake}")).collect();
-        anyhow::anyhow!("The configuration {name} has {} to mend:\n{}", count(mistakes.len(), "mistake"), lines.join("\n"))
+        anyhow::anyhow!(
+            "The configuration {name} has {} to mend:\n{}",
+            count(mistakes.len(), "mistake"),
+            lines.join("\n")
+        )
     }
 }
 

@@ -30,7 +30,10 @@ pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
     let wanted = |serving: &&std::sync::Arc<Serving>| {
         arguments.provider.as_ref().is_none_or(|provider| serving.provider == *provider)
     };
-    let rows = settings.catalog.models().flat_map(|model| model.servings.iter().filter(wanted).map(move |serving| (model, serving)));
+    let rows = settings
+        .catalog
+        .models()
+        .flat_map(|model| model.servings.iter().filter(wanted).map(move |serving| (model, serving)));
     match arguments.json {
         true => {
             let list: Vec<_> = rows.map(|(model, serving)| as_json(&settings, model, serving)).collect();
@@ -40,7 +43,12 @@ pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
             let lines: Vec<String> = rows.map(|(_, serving)| as_line(serving)).collect();
             say(&format!(
                 "{:<58} {:>10} {:>8} {:>10} {:>10}  features\n{}",
-                "model", "context", "output", "in $/M", "out $/M", lines.join("\n")
+                "model",
+                "context",
+                "output",
+                "in $/M",
+                "out $/M",
+                lines.join("\n")
             ));
         }
     }
@@ -50,7 +58,10 @@ pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
 fn as_line(serving: &Serving) -> String {
     let number = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     let price = |rate: fn(&catalog::Rates) -> canon::Pico| {
-        serving.price.as_ref().map_or_else(|| "?".to_owned(), |price| (rate(&price.rates) * 1_000_000).to_string())
+        serving
+            .price
+            .as_ref()
+            .map_or_else(|| "?".to_owned(), |price| (rate(&price.rates) * 1_000_000).to_string())
     };
     let features = serving.facts.features.map_or_else(String::new, |features| {
         features.iter().map(canon::Feature::as_str).collect::<Vec<_>>().join(" ")

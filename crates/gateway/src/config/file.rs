@@ -180,7 +180,9 @@ impl std::fmt::Display for Mistake {
 fn known_keys(section: &str) -> &'static [&'static str] {
     match section {
         "" => &["server", "auth", "database", "routing", "timeouts", "providers", "models"],
-        "server" => &["listen", "body_limit", "max_connections", "header_limit", "shutdown_seconds", "read_seconds"],
+        "server" => {
+            &["listen", "body_limit", "max_connections", "header_limit", "shutdown_seconds", "read_seconds"]
+        }
         "auth" => &["api_keys", "admin_keys"],
         "database" => &["url", "spool", "spool_limit"],
         "timeouts" => &["connect", "first_byte", "idle", "total"],
@@ -192,8 +194,12 @@ impl ConfigFile {
     /// Reads the file's text. All unknown keys are reported, and the first wrong type of each section.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            let place = error.span().map_or(String::new(), |span| format!(" in line {}", line_of(text, span.start)));
-            vec![Mistake { path: String::new(), message: format!("not valid TOML{place}: {}", error.message().trim()) }]
+            let place =
+                error.span().map_or(String::new(), |span| format!(" in line {}", line_of(text, span.start)));
+            vec![Mistake {
+                path: String::new(),
+                message: format!("not valid TOML{place}: {}", error.message().trim()),
+            }]
         })?;
         let mut mistakes = Vec::new();
         let mut file = Self::default();
@@ -236,7 +242,11 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, name)| name)
 }
 
-fn section<T: Default + for<'a> Deserialize<'a>>(name: &str, value: toml::Value, mistakes: &mut Vec<Mistake>) -> T {
+fn section<T: Default + for<'a> Deserialize<'a>>(
+    name: &str,
+    value: toml::Value,
+    mistakes: &mut Vec<Mistake>,
+) -> T {
     let mut ignored = Vec::new();
     let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
     let deserializer = serde_ignored::Deserializer::new(value, &mut on_ignored);
@@ -263,7 +273,10 @@ fn sections<T: Default + for<'a> Deserialize<'a>>(
         mistakes.push(Mistake { path: name.to_owned(), message: "must be a table".to_owned() });
         return BTreeMap::new();
     };
-    table.into_iter().map(|(id, value)| (id.clone(), section(&format!("{name}.{id}"), value, mistakes))).collect()
+    table
+        .into_iter()
+        .map(|(id, value)| (id.clone(), section(&format!("{name}.{id}"), value, mistakes)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -273,7 +286,8 @@ mod tests {
     #[test]
     fn all_mistakes_at_once_with_suggestions() {
         let text = "[server]\nlisten = \"x\"\nbody_limits = \"1MiB\"\nmax_connections = \"many\"\n[sever]\n[auth]\napikeys = []\n[models.fast]\ntarget = []\n";
-        let mistakes: Vec<String> = ConfigFile::parse(text).unwrap_err().iter().map(Mistake::to_string).collect();
+        let mistakes: Vec<String> =
+            ConfigFile::parse(text).unwrap_err().iter().map(Mistake::to_string).collect();
         let expected = [
             "server.body_limits: unknown key; did you mean \"body_limit\"?",
             "sever: unknown key; did you mean \"server\"?",
@@ -283,7 +297,10 @@ mod tests {
         for line in expected {
             assert!(mistakes.iter().any(|mistake| mistake == line), "{line}\n{mistakes:#?}");
         }
-        assert!(mistakes.iter().any(|mistake| mistake.starts_with("server.max_connections: invalid type")), "{mistakes:#?}");
+        assert!(
+            mistakes.iter().any(|mistake| mistake.starts_with("server.max_connections: invalid type")),
+            "{mistakes:#?}"
+        );
     }
 
     #[test]

@@ -93,7 +93,11 @@ pub struct ProviderSettings {
 
 impl Settings {
     /// Checks a configuration. All mistakes are reported.
-    pub fn build(file: &ConfigFile, environment: &Environment, catalog: Catalog) -> Result<Self, Vec<Mistake>> {
+    pub fn build(
+        file: &ConfigFile,
+        environment: &Environment,
+        catalog: Catalog,
+    ) -> Result<Self, Vec<Mistake>> {
         let mut check = Check { environment, mistakes: Vec::new() };
         let mut catalog = catalog;
         check.own_providers(file, &mut catalog);
@@ -103,7 +107,8 @@ impl Settings {
         let settings = Self {
             listen: check.address(&server.listen),
             body_limit: check.bytes("server.body_limit", &server.body_limit) as usize,
-            header_limit: check.bytes("server.header_limit", &server.header_limit).clamp(8 << 10, 1 << 20) as usize,
+            header_limit: check.bytes("server.header_limit", &server.header_limit).clamp(8 << 10, 1 << 20)
+                as usize,
             max_connections: server.max_connections.max(1),
             shutdown: Duration::from_secs(server.shutdown_seconds),
             read_timeout: Duration::from_secs(server.read_seconds.max(1)),
@@ -142,7 +147,10 @@ impl Check<'_> {
     fn address(&mut self, text: &str) -> SocketAddr {
         let text = self.text("server.listen", text);
         text.replace("localhost", "127.0.0.1").parse().unwrap_or_else(|_| {
-            self.mistake("server.listen", format!("{text:?} is no address with a port, such as 127.0.0.1:4000"));
+            self.mistake(
+                "server.listen",
+                format!("{text:?} is no address with a port, such as 127.0.0.1:4000"),
+            );
             SocketAddr::from(([127, 0, 0, 1], 4000))
         })
     }
@@ -172,7 +180,10 @@ impl Check<'_> {
         if let Some(folder) = &file.database.spool {
             return PathBuf::from(folder);
         }
-        match url.strip_prefix("sqlite:").map(|path| path.trim_start_matches("//").split('?').next().unwrap_or(path)) {
+        match url
+            .strip_prefix("sqlite:")
+            .map(|path| path.trim_start_matches("//").split('?').next().unwrap_or(path))
+        {
             Some(path) if !path.contains(":memory:") => PathBuf::from(format!("{path}.spool")),
             _ => PathBuf::from("llmgateway.spool"),
         }
@@ -244,7 +255,9 @@ impl Check<'_> {
             }
             let Some(protocol) = section.protocol else {
                 let hint = catalog.nearest_providers(id, 3).join(", ");
-                let message = format!("is no provider of the catalog (near to it: {hint}); one of your own needs a protocol");
+                let message = format!(
+                    "is no provider of the catalog (near to it: {hint}); one of your own needs a protocol"
+                );
                 self.mistake(format!("providers.{id}"), message);
                 continue;
             };
@@ -267,20 +280,31 @@ impl Check<'_> {
             .collect();
         let others = found.iter().any(|provider| provider.row.id != DEMO && provider.disabled.is_none());
         let asked = file.providers.contains_key(DEMO);
-        if let (true, false, Some(demo)) = (others, asked, found.iter_mut().find(|provider| provider.row.id == DEMO)) {
+        if let (true, false, Some(demo)) =
+            (others, asked, found.iter_mut().find(|provider| provider.row.id == DEMO))
+        {
             demo.disabled = Some("not needed: another provider is enabled".to_owned());
         }
         found
     }
 
-    fn provider(&mut self, row: &Arc<ProviderRow>, section: &ProviderSection, mentioned: bool) -> ProviderSettings {
+    fn provider(
+        &mut self,
+        row: &Arc<ProviderRow>,
+        section: &ProviderSection,
+        mentioned: bool,
+    ) -> ProviderSettings {
         let row = self.adjusted(row, section);
         let (settings, missing_setting) = self.provider_settings(&row, section);
         let (base_url, own_url) = self.base_url(&row, section, &settings);
         let keys = self.provider_keys(&row, section);
         let has_cloud = has_cloud_credential(&settings);
         let credential_source = match keys.first() {
-            Some(key) => format!("{}{}", key.label, if keys.len() > 1 { format!(" and {} more", keys.len() - 1) } else { String::new() }),
+            Some(key) => format!(
+                "{}{}",
+                key.label,
+                if keys.len() > 1 { format!(" and {} more", keys.len() - 1) } else { String::new() }
+            ),
             None if has_cloud => "settings".to_owned(),
             None => "none needed".to_owned(),
         };
@@ -288,7 +312,11 @@ impl Check<'_> {
             Some("switched off in the configuration".to_owned())
         } else if row.needs_key && keys.is_empty() && !has_cloud {
             let names = row.api_key_env.join(" or ");
-            Some(if names.is_empty() { "no key is configured".to_owned() } else { format!("{names} is not set") })
+            Some(if names.is_empty() {
+                "no key is configured".to_owned()
+            } else {
+                format!("{names} is not set")
+            })
         } else if let Some(missing) = missing_setting {
             Some(missing)
         } else if base_url.is_none() && row.id != DEMO {
@@ -405,7 +433,10 @@ impl Check<'_> {
             return self.keys(&format!("{path}s"), keys);
         }
         let found = self.environment.first(&row.api_key_env);
-        found.map(|(name, key)| KeyEntry { label: name.to_owned(), secret: Secret::new(key) }).into_iter().collect()
+        found
+            .map(|(name, key)| KeyEntry { label: name.to_owned(), secret: Secret::new(key) })
+            .into_iter()
+            .collect()
     }
 }
 
@@ -469,7 +500,12 @@ mod tests {
     }
 
     fn enabled(settings: &Settings) -> Vec<&str> {
-        settings.providers.iter().filter(|provider| provider.disabled.is_none()).map(|provider| provider.row.id.as_str()).collect()
+        settings
+            .providers
+            .iter()
+            .filter(|provider| provider.disabled.is_none())
+            .map(|provider| provider.row.id.as_str())
+            .collect()
     }
 
     #[test]
@@ -490,7 +526,8 @@ mod tests {
 
     #[test]
     fn a_provider_of_ones_own_and_its_mistakes() {
-        let own = "[providers.my-vllm]\nprotocol = \"openai-chat\"\nbase_url = \"http://10.0.0.5:8000/v1/\"\n";
+        let own =
+            "[providers.my-vllm]\nprotocol = \"openai-chat\"\nbase_url = \"http://10.0.0.5:8000/v1/\"\n";
         let settings = build(own, &[]).unwrap();
         let mine = settings.providers.iter().find(|provider| provider.row.id == "my-vllm").unwrap();
         assert_eq!((mine.base_url.as_str(), mine.disabled.as_deref()), ("http://10.0.0.5:8000/v1", None));
@@ -498,8 +535,14 @@ mod tests {
         let bad = "[server]\nlisten = \"nowhere\"\nbody_limit = \"lots\"\n[auth]\napi_keys = [\"env:NOT_SET\"]\n\
                    [providers.opnai]\napi_key = \"x\"\n[providers.openai]\nbase_ulr = \"x\"\n[models.fast]\ntargets = [\"nobody/x\"]\n";
         let mistakes = build(bad, &[]).unwrap_err();
-        for start in ["server.listen", "server.body_limit", "auth.api_keys[0]: the environment variable NOT_SET",
-            "providers.opnai", "providers.openai.base_ulr: unknown key; did you mean \"base_url\"?", "models.fast.targets"] {
+        for start in [
+            "server.listen",
+            "server.body_limit",
+            "auth.api_keys[0]: the environment variable NOT_SET",
+            "providers.opnai",
+            "providers.openai.base_ulr: unknown key; did you mean \"base_url\"?",
+            "models.fast.targets",
+        ] {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start}: {mistakes:#?}");
         }
     }

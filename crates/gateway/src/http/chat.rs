@@ -20,7 +20,12 @@ use crate::pipeline::{Answer, Inbound, Wishes};
 const DISCARD_LIMIT: usize = 256 << 20;
 
 /// Serves a chat request. The caller is known; the body is read here.
-pub async fn chat(site: &Site, caller: Caller, request_id: String, request: Request<Incoming>) -> Response<ResponseBody> {
+pub async fn chat(
+    site: &Site,
+    caller: Caller,
+    request_id: String,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     let wishes = wishes(&head.headers);
     if let Err(error) = check_content_type(&head.headers) {
@@ -54,17 +59,21 @@ fn answer(outcome: Result<Answer, crate::pipeline::Failure>) -> Response<Respons
 
 /// Cheap and wrong only on the safe side: a request that says nothing of streams does not stream.
 fn might_stream(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"\"stream\"").is_some() && wire::protocols::openai_chat::Outline::read(body).is_ok_and(|outline| outline.stream)
+    memchr::memmem::find(body, b"\"stream\"").is_some()
+        && wire::protocols::openai_chat::Outline::read(body).is_ok_and(|outline| outline.stream)
 }
 
 fn wishes(headers: &HeaderMap) -> Wishes {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let is_true = |name: &str| text(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+    let is_true =
+        |name: &str| text(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
     Wishes {
         no_fallback: is_true("x-no-fallback"),
         strict: is_true("x-llmgateway-strict"),
         explain: is_true("x-llmgateway-explain"),
-        session: text("x-session-id").filter(|session| !session.is_empty()).map(|session| session.chars().take(200).collect()),
+        session: text("x-session-id")
+            .filter(|session| !session.is_empty())
+            .map(|session| session.chars().take(200).collect()),
     }
 }
 
@@ -83,7 +92,12 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// Reads the body, up to a limit and with a limit between two pieces.
-async fn read_body(mut body: Incoming, headers: &HeaderMap, limit: usize, pause: Duration) -> Result<Bytes, Error> {
+async fn read_body(
+    mut body: Incoming,
+    headers: &HeaderMap,
+    limit: usize,
+    pause: Duration,
+) -> Result<Bytes, Error> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         discard(body, pause).await;

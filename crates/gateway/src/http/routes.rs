@@ -43,15 +43,18 @@ async fn dispatch(site: &Site, request_id: String, request: Request<Incoming>) -
     let path = request.uri().path().trim_end_matches('/');
     let method = request.method();
     match (path, method) {
-        ("/v1/chat/completions" | "/chat/completions", &Method::POST) => match admit(site, request.headers()).await {
-            Ok(caller) => chat::chat(site, caller, request_id, request).await,
-            Err(error) => refuse(site, &error),
-        },
+        ("/v1/chat/completions" | "/chat/completions", &Method::POST) => {
+            match admit(site, request.headers()).await {
+                Ok(caller) => chat::chat(site, caller, request_id, request).await,
+                Err(error) => refuse(site, &error),
+            }
+        }
         ("/v1/models" | "/models", &Method::GET) => match admit(site, request.headers()).await {
             Ok(_) => respond::json(StatusCode::OK, models::list(&site.pipeline.live.load()).to_string()),
             Err(error) => refuse(site, &error),
         },
-        (path, &Method::GET) if path.starts_with("/v1/models/") => match admit(site, request.headers()).await {
+        (path, &Method::GET) if path.starts_with("/v1/models/") => match admit(site, request.headers()).await
+        {
             Ok(_) => model(site, &path["/v1/models/".len()..]),
             Err(error) => refuse(site, &error),
         },
@@ -62,7 +65,9 @@ async fn dispatch(site: &Site, request_id: String, request: Request<Incoming>) -
         ("/health", &Method::GET | &Method::HEAD) => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
         ("/ready", &Method::GET | &Method::HEAD) => ready(site).await,
         ("/metrics", &Method::GET) => respond::text(StatusCode::OK, site.metrics.render()),
-        ("", &Method::GET | &Method::HEAD) => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
+        ("", &Method::GET | &Method::HEAD) => {
+            respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#)
+        }
         (path, method) => refuse(site, &unknown_route(path, method)),
     }
 }
@@ -75,7 +80,9 @@ async fn admin(site: &Site, headers: &HeaderMap) -> Result<Caller, Error> {
     let caller = admit(site, headers).await?;
     match caller.admin {
         true => Ok(caller),
-        false => Err(Error::caller(ErrorKind::Permission, "This route needs an admin key (auth.admin_keys).")),
+        false => {
+            Err(Error::caller(ErrorKind::Permission, "This route needs an admin key (auth.admin_keys)."))
+        }
     }
 }
 
@@ -89,7 +96,10 @@ fn model(site: &Site, id: &str) -> Response<ResponseBody> {
     let found = live.catalog.model(id).and_then(|model| models::entry(&live, model));
     match found {
         Some(entry) => respond::json(StatusCode::OK, entry.to_string()),
-        None => refuse(site, &Error::caller(ErrorKind::ModelNotFound, format!("The model {id:?} is unknown.")).at("model")),
+        None => refuse(
+            site,
+            &Error::caller(ErrorKind::ModelNotFound, format!("The model {id:?} is unknown.")).at("model"),
+        ),
     }
 }
 
@@ -101,14 +111,24 @@ fn routing(site: &Site) -> Response<ResponseBody> {
 async fn ready(site: &Site) -> Response<ResponseBody> {
     match site.store.is_ready().await {
         Ok(()) => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
-        Err(_) => respond::error(&Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer.")),
+        Err(_) => {
+            respond::error(&Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer."))
+        }
     }
 }
 
 fn unknown_route(path: &str, method: &Method) -> Error {
     let known = matches!(
         path,
-        "/v1/chat/completions" | "/chat/completions" | "/v1/models" | "/models" | "/v1/routing" | "/health" | "/ready" | "/metrics" | ""
+        "/v1/chat/completions"
+            | "/chat/completions"
+            | "/v1/models"
+            | "/models"
+            | "/v1/routing"
+            | "/health"
+            | "/ready"
+            | "/metrics"
+            | ""
     );
     match known {
         true => Error::caller(ErrorKind::MethodNotAllowed, format!("{path} does not take {method}.")),

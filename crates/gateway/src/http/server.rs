@@ -29,7 +29,12 @@ pub struct Limits {
 
 /// Serves until `stop` is ready, then refuses new connections and waits for the running answers. Returns true when all
 /// of them were finished in time.
-pub async fn serve(listener: TcpListener, site: Arc<Site>, limits: Limits, stop: impl Future<Output = ()>) -> bool {
+pub async fn serve(
+    listener: TcpListener,
+    site: Arc<Site>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) -> bool {
     let connections = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);

@@ -130,7 +130,13 @@ impl Record {
     }
 
     /// An attempt begins.
-    pub fn attempt(&mut self, provider: &str, model: &str, counters: Arc<RouteCounters>, serving: Option<Arc<Serving>>) {
+    pub fn attempt(
+        &mut self,
+        provider: &str,
+        model: &str,
+        counters: Arc<RouteCounters>,
+        serving: Option<Arc<Serving>>,
+    ) {
         if self.counters.is_none() {
             counters.overhead.observe(self.started.elapsed().as_secs_f64());
         }
@@ -190,7 +196,8 @@ impl Record {
     pub fn tokens_per_second(&self) -> Option<f64> {
         let first = self.row.ttft_ms?;
         let elapsed = (self.started.elapsed().as_millis() as u64).checked_sub(first)?;
-        let tokens = self.progress.usage.map(|usage| usage.completion_tokens()).filter(|tokens| *tokens > 4)?;
+        let tokens =
+            self.progress.usage.map(|usage| usage.completion_tokens()).filter(|tokens| *tokens > 4)?;
         (elapsed > 20).then(|| tokens as f64 * 1000.0 / elapsed as f64)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use canon::{AnswerFacts, Annotator, Cost, Json, Losses, Usage};
+use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Usage};
 use catalog::Serving;
 use store::AttemptRecord;
 

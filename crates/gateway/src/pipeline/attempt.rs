@@ -128,7 +128,12 @@ impl Job<'_> {
     /// What keeps a conversation at its provider: the header, the cache key, or the end user.
     fn session(&self) -> Option<String> {
         let by_field = |name: &str| self.outline.string(name).map(std::borrow::Cow::into_owned);
-        self.inbound.wishes.session.clone().or_else(|| by_field("prompt_cache_key")).or_else(|| by_field("user"))
+        self.inbound
+            .wishes
+            .session
+            .clone()
+            .or_else(|| by_field("prompt_cache_key"))
+            .or_else(|| by_field("user"))
     }
 
     async fn attempt(
@@ -177,7 +182,12 @@ impl Job<'_> {
         match losses.iter().next() {
             Some(loss) if self.inbound.wishes.strict => Err(Error::unsupported(
                 loss.field.clone(),
-                format!("{} would be {}: {} (x-llmgateway-strict is set).", loss.field, loss.action.as_str(), loss.reason),
+                format!(
+                    "{} would be {}: {} (x-llmgateway-strict is set).",
+                    loss.field,
+                    loss.action.as_str(),
+                    loss.reason
+                ),
             )),
             _ => Ok(()),
         }
@@ -257,7 +267,12 @@ impl Job<'_> {
                     if transcoder.progress().content_started {
                         record.first_token();
                         record.progress(transcoder.progress());
-                        return Ok(Attempted::Stream(Box::new(PumpParts { body: Some(body), transcoder, out, ended: false })));
+                        return Ok(Attempted::Stream(Box::new(PumpParts {
+                            body: Some(body),
+                            transcoder,
+                            out,
+                            ended: false,
+                        })));
                     }
                 }
                 Some(Err(error)) => return Err(cut(&error)),
@@ -265,7 +280,12 @@ impl Job<'_> {
                     transcoder.finish(&mut out)?;
                     record.first_token();
                     record.progress(transcoder.progress());
-                    return Ok(Attempted::Stream(Box::new(PumpParts { body: None, transcoder, out, ended: true })));
+                    return Ok(Attempted::Stream(Box::new(PumpParts {
+                        body: None,
+                        transcoder,
+                        out,
+                        ended: true,
+                    })));
                 }
             }
         }
@@ -317,9 +337,12 @@ struct Reason {
 
 /// Some providers answer a stream request with one JSON document: an error, or the whole answer.
 fn is_stream(headers: &http::HeaderMap, protocol: Protocol) -> bool {
-    let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let content_type =
+        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let expected = adapter(protocol).stream_content_type();
-    content_type.is_empty() || content_type.starts_with(expected) || !content_type.starts_with("application/json")
+    content_type.is_empty()
+        || content_type.starts_with(expected)
+        || !content_type.starts_with("application/json")
 }
 
 /// An error answer. A redirect is one too: keys are never sent on to another address.

@@ -10,8 +10,8 @@ use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
 use wire::providers::{Call, Credential};
 use wire::{Encoded, Protocol, adapter};
 
-use super::resolve::{Offer, resolve};
 use super::plan;
+use super::resolve::{Offer, resolve};
 use crate::live::Live;
 
 /// The explanation as text. Nothing is sent.
@@ -27,11 +27,17 @@ pub fn explain(live: &Live, settings: &routing::Settings, body: &[u8]) -> Result
     let selection = plan.selection(&candidates);
     let mut text = String::new();
     let _ = writeln!(text, "model      {}", outline.model);
-    let _ = writeln!(text, "needs      {:?}, about {} prompt tokens", outline.needs, outline.estimated_prompt_tokens());
+    let _ = writeln!(
+        text,
+        "needs      {:?}, about {} prompt tokens",
+        outline.needs,
+        outline.estimated_prompt_tokens()
+    );
     let _ = writeln!(text, "selection  {}", serde_json::to_string_pretty(&selection).unwrap_or_default());
     let first = &resolved.offers[plan.order[0].index];
     let encoded = encode(first, &outline, body)?;
-    let _ = writeln!(text, "losses     {}", serde_json::to_string_pretty(&encoded.losses).unwrap_or_default());
+    let _ =
+        writeln!(text, "losses     {}", serde_json::to_string_pretty(&encoded.losses).unwrap_or_default());
     let _ = write!(text, "{}", request(first, &outline, encoded)?);
     Ok(text)
 }

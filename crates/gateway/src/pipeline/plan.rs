@@ -59,7 +59,10 @@ pub fn preferences(outline: &Outline<'_>) -> Result<Preferences, Error> {
     };
     if let Some(word) = outline.string("routing") {
         preferences.sort = Some(serde_json::from_value(word.as_ref().into()).map_err(|_| {
-            Error::invalid("routing", format!("routing {word:?} is unknown; use price, throughput or latency."))
+            Error::invalid(
+                "routing",
+                format!("routing {word:?} is unknown; use price, throughput or latency."),
+            )
         })?);
     }
     Ok(preferences)

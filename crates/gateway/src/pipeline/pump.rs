@@ -108,7 +108,8 @@ impl Pump {
             let now = Instant::now();
             let timeouts = &self.pipeline.timeouts;
             if now >= self.record.started() + timeouts.total {
-                return self.fail(&timed_out("The answer took longer than the gateway allows", timeouts.total));
+                return self
+                    .fail(&timed_out("The answer took longer than the gateway allows", timeouts.total));
             }
             if now >= self.last_input + timeouts.idle {
                 return self.fail(&timed_out("The provider sent nothing", timeouts.idle));
@@ -140,7 +141,10 @@ impl Body for Pump {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if this.closed {
             return Poll::Ready(None);

@@ -89,7 +89,10 @@ fn bare(live: &Live, name: &str) -> Result<Resolved, Error> {
         }
     }
     if offers.is_empty() {
-        return Err(not_found(format!("No provider of the model {name:?} is enabled ({}).", lacking.join("; "))));
+        return Err(not_found(format!(
+            "No provider of the model {name:?} is enabled ({}).",
+            lacking.join("; ")
+        )));
     }
     Ok(Resolved { pinned: None, offers })
 }
@@ -165,6 +168,8 @@ fn unknown(live: &Live, name: &str) -> Error {
     let what = if name.contains('/') { "provider of the model" } else { "model" };
     not_found(match near.is_empty() {
         true => format!("The {what} {shown:?} is unknown; GET /v1/models lists what there is."),
-        false => format!("The {what} {shown:?} is unknown; near to it: {near}. GET /v1/models lists what there is."),
+        false => format!(
+            "The {what} {shown:?} is unknown; near to it: {near}. GET /v1/models lists what there is."
+        ),
     })
 }

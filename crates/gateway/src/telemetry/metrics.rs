@@ -89,11 +89,26 @@ impl Metrics {
         let losses = Family::default();
         registry.register("losses", "What translations could not carry, by action", losses.clone());
         let first_token = Histograms::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register_with_unit("first_token", "Time to the first token", Unit::Seconds, first_token.clone());
+        registry.register_with_unit(
+            "first_token",
+            "Time to the first token",
+            Unit::Seconds,
+            first_token.clone(),
+        );
         let upstream = Histograms::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register_with_unit("upstream", "Time spent waiting for the provider", Unit::Seconds, upstream.clone());
+        registry.register_with_unit(
+            "upstream",
+            "Time spent waiting for the provider",
+            Unit::Seconds,
+            upstream.clone(),
+        );
         let overhead = Histograms::new_with_constructor(microseconds as fn() -> Histogram);
-        registry.register_with_unit("overhead", "Time spent in the gateway until the first attempt", Unit::Seconds, overhead.clone());
+        registry.register_with_unit(
+            "overhead",
+            "Time spent in the gateway until the first attempt",
+            Unit::Seconds,
+            overhead.clone(),
+        );
         let refused = Family::default();
         registry.register("refused", "Requests that the gateway refused, by kind of error", refused.clone());
         let active = Gauge::default();
@@ -101,7 +116,11 @@ impl Metrics {
         let connections = Gauge::default();
         registry.register("connections", "Open client connections", connections.clone());
         let spool_bytes = Gauge::default();
-        registry.register("spool_bytes", "Usage records that wait for the database, in bytes", spool_bytes.clone());
+        registry.register(
+            "spool_bytes",
+            "Usage records that wait for the database, in bytes",
+            spool_bytes.clone(),
+        );
         let unrecorded = Counter::default();
         registry.register("unrecorded", "Usage records that could not be kept", unrecorded.clone());
         Self {

@@ -2,4 +2,4 @@
 
 mod metrics;
 
-pub use metrics::{Metrics, RouteMetrics, RouteCounters};
+pub use metrics::{Metrics, RouteCounters, RouteMetrics};

@@ -57,7 +57,11 @@ fn failure(error: &legacy::Error) -> Error {
         let kind = if timed_out { ErrorKind::Timeout } else { ErrorKind::Upstream };
         return Error::upstream(kind, Retry::Again, format!("The provider could not be reached: {reason}."));
     }
-    Error::upstream(ErrorKind::Upstream, Retry::Again, format!("The connection to the provider broke: {reason}."))
+    Error::upstream(
+        ErrorKind::Upstream,
+        Retry::Again,
+        format!("The connection to the provider broke: {reason}."),
+    )
 }
 
 /// The innermost cause in words; it never holds a header or a body.
