@@ -7,7 +7,7 @@ use crate::{keys, usage};
 
 async fn empty(url: &str) -> Store {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-    sqlx::raw_sql("DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records")
+    sqlx::raw_sql("DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records CASCADE")
         .execute(&mut connection)
         .await
         .unwrap();
