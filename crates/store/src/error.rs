@@ -58,13 +58,26 @@ pub enum StoreError {
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {0}")]
     Random(getrandom::Error),
-    /// The database is away or refused a statement.
+    /// The database is away.
+    #[error("the database does not answer")]
+    Away,
+    /// The database refused a statement.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
 }
 
 impl From<getrandom::Error> for StoreError {
     fn from(error: getrandom::Error) -> Self {
         Self::Random(error)
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            // No connection could be made in time.
+            sqlx::Error::PoolTimedOut => Self::Away,
+            error => Self::Database(error),
+        }
     }
 }

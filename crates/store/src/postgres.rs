@@ -4,12 +4,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::StoreError;
 
 /// Parameter: a JSON array of records, as text.
-pub(crate) const INSERT_USAGE: &str = "INSERT INTO usage_records
+const INSERT_USAGE: &str = "INSERT INTO usage_records
         (started_at_ms, request_id, nonce, key_id, record)
     SELECT (line ->> 'started_at_ms')::bigint, line ->> 'request_id', coalesce((line ->> 'nonce')::bigint, 0),
         line ->> 'key_id', line
@@ -21,20 +21,38 @@ const MIGRATIONS: &[&str] = &[include_str!("migrations/postgres/0001.sql")];
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;
 const CONNECTIONS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const INSERT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn open(url: &str) -> Result<PgPool, StoreError> {
     // The parser's message may quote what it could not read, and with it the password.
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::Url { reason: "it is no valid PostgreSQL URL".to_owned() })?;
+    let options = options.application_name("llmgateway").disable_statement_logging();
     let name = display_name(&options);
+    try_connect(&options).await.map_err(|reason| StoreError::Open { path: name.clone(), reason })?;
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_with(options.application_name("llmgateway").disable_statement_logging())
-        .await
-        .map_err(|error| StoreError::Open { path: name.clone(), reason: error.to_string() })?;
+        .connect_lazy_with(options);
     migrate(&pool, &name).await?;
     Ok(pool)
+}
+
+/// The pool would try again until its time is over and then say only that it is over.
+async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => connection.close().await.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("it does not answer".to_owned()),
+    }
+}
+
+/// Inserts lines with one statement, taken apart by the database: its CPU is not the gateway's.
+pub(crate) async fn insert_usage_lines(pool: &PgPool, lines: &[&str]) -> Result<u64, StoreError> {
+    let array = format!("[{}]", lines.join(","));
+    // A connection that a firewall forgot would wait for ever.
+    let insert = tokio::time::timeout(INSERT_TIMEOUT, sqlx::query(INSERT_USAGE).bind(array).execute(pool));
+    Ok(insert.await.map_err(|_| StoreError::Away)??.rows_affected())
 }
 
 /// What an operator recognises the database by, without the password.

@@ -6,6 +6,8 @@ use canon::{Cost, Loss, Pico, Usage};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::StoreError;
+
 /// Longer lines are shortened: see [`UsageRecord::shortened`].
 const MAX_LINE_BYTES: usize = 64 * 1024;
 /// What is kept of a text, and of a list, in a record whose line is too long.
@@ -163,20 +165,29 @@ impl UsageRecord {
     }
 }
 
-/// True for a line that the database takes: a record with what the table demands.
-pub(crate) fn is_record(line: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Demanded<'a> {
-        #[serde(default, rename = "nonce")]
-        _nonce: i64,
-        #[serde(rename = "started_at_ms")]
-        _started_at_ms: i64,
-        #[serde(borrow, rename = "request_id")]
-        _request_id: Cow<'a, str>,
-        #[serde(borrow, rename = "key_id")]
-        _key_id: Cow<'a, str>,
+/// What the table has columns for, of a line.
+#[derive(Deserialize)]
+pub(crate) struct Columns<'a> {
+    #[serde(default)]
+    pub(crate) nonce: i64,
+    pub(crate) started_at_ms: i64,
+    #[serde(borrow)]
+    pub(crate) request_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) key_id: Cow<'a, str>,
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn of(line: &'a str) -> Result<Self, StoreError> {
+        serde_json::from_str(line)
+            .map_err(|error| StoreError::Corrupt { what: "usage line", reason: error.to_string() })
     }
-    serde_json::from_slice::<UsageRecord>(line).is_ok() && serde_json::from_slice::<Demanded>(line).is_ok()
+}
+
+/// True for a line that any database takes and that can be read again.
+pub(crate) fn is_record(line: &[u8]) -> bool {
+    std::str::from_utf8(line)
+        .is_ok_and(|line| Columns::of(line).is_ok() && serde_json::from_str::<UsageRecord>(line).is_ok())
 }
 
 /// PostgreSQL cannot store U+0000, and one such record would hold up all that follow: it becomes U+FFFD.

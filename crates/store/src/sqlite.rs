@@ -3,25 +3,39 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
 
 use crate::StoreError;
+use crate::record::Columns;
 
-/// Parameter: a JSON array of records. (`OR IGNORE` would also pass over records that lack something.)
-pub(crate) const INSERT_USAGE: &str = "INSERT INTO usage_records
-        (started_at_ms, request_id, nonce, key_id, record)
-    SELECT value ->> '$.started_at_ms', value ->> '$.request_id', coalesce(value ->> '$.nonce', 0),
-        value ->> '$.key_id', value
-    FROM json_each($1) WHERE true
-    ON CONFLICT DO NOTHING";
-
+/// How many records one statement inserts at most; a power of two. Rows as parameters, parsing included, cost little
+/// more than half the CPU of a JSON array that SQLite takes apart (4.4 and 7.7 µs per record, measured side by
+/// side); with 20 rows it is 7.3 µs, for sqlx runs each statement on another thread.
+const MOST_ROWS: usize = 128;
+/// Statements for 1, 2, 4 … [`MOST_ROWS`] records, so that few are ever prepared. (`INSERT OR IGNORE` would also
+/// pass over records that lack something.)
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let sizes = (0..=MOST_ROWS.ilog2()).map(|power| 1 << power);
+    sizes
+        .map(|rows| {
+            format!(
+                "INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record)
+                VALUES {} ON CONFLICT DO NOTHING",
+                vec!["(?, ?, ?, ?, ?)"; rows].join(", ")
+            )
+        })
+        .collect()
+});
 /// In order; the number of those that ran is `PRAGMA user_version`.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/sqlite/0001.sql")];
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Four times SQLite's default: 15 % less CPU per record than with 8 KiB, for fewer pages are written.
+const PAGE_BYTES: u32 = 16384;
 /// One writes, one reads at the same time.
 const CONNECTIONS: u32 = 2;
 
@@ -38,8 +52,11 @@ pub(crate) async fn open(path: &str) -> Result<SqlitePool, StoreError> {
         create_file(Path::new(path)).map_err(|error| open_error(path, &error))?;
         SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal)
     };
-    let options =
-        options.synchronous(SqliteSynchronous::Normal).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
+    let options = options
+        .page_size(PAGE_BYTES)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
     let pool = SqlitePoolOptions::new()
         // A database in memory belongs to its connection: one, for ever.
         .max_connections(if in_memory { 1 } else { CONNECTIONS })
@@ -51,6 +68,31 @@ pub(crate) async fn open(path: &str) -> Result<SqlitePool, StoreError> {
         .map_err(|error| database_error(path, error))?;
     migrate(&pool, path).await?;
     Ok(pool)
+}
+
+/// Inserts lines in one transaction; returns how many were new.
+pub(crate) async fn insert_usage_lines(pool: &SqlitePool, lines: &[&str]) -> Result<u64, StoreError> {
+    let mut inserted = 0;
+    let mut transaction = pool.begin().await?;
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let power = rest.len().min(MOST_ROWS).ilog2();
+        let (rows, others) = rest.split_at(1 << power);
+        rest = others;
+        let mut query = sqlx::query(INSERTS[power as usize].as_str());
+        for line in rows {
+            let columns = Columns::of(line)?;
+            query = query
+                .bind(columns.started_at_ms)
+                .bind(columns.request_id.into_owned())
+                .bind(columns.nonce)
+                .bind(columns.key_id.into_owned())
+                .bind((*line).to_owned());
+        }
+        inserted += query.execute(&mut *transaction).await?.rows_affected();
+    }
+    transaction.commit().await?;
+    Ok(inserted)
 }
 
 /// The file holds hashes of keys and who asked for what: it is for the gateway's user only.

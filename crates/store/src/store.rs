@@ -84,23 +84,13 @@ impl Store {
 
     // Usage records
 
-    /// Inserts records, each given as a line of the spool, with one statement. Records that are there already are
-    /// left as they are. Returns how many were new.
+    /// Inserts records, each given as a line of the spool, with as few statements as possible and in one
+    /// transaction. Records that are there already are left as they are. Returns how many were new.
     pub async fn insert_usage_lines(&self, lines: &[&str]) -> Result<u64, StoreError> {
-        self.insert_usage_array(format!("[{}]", lines.join(","))).await
-    }
-
-    /// The same, for lines that stand in one JSON array already.
-    pub(crate) async fn insert_usage_array(&self, array: String) -> Result<u64, StoreError> {
-        let inserted = match &self.pool {
-            Pool::Sqlite(pool) => {
-                sqlx::query(sqlite::INSERT_USAGE).bind(array).execute(pool).await?.rows_affected()
-            }
-            Pool::Postgres(pool) => {
-                sqlx::query(postgres::INSERT_USAGE).bind(array).execute(pool).await?.rows_affected()
-            }
-        };
-        Ok(inserted)
+        match &self.pool {
+            Pool::Sqlite(pool) => sqlite::insert_usage_lines(pool, lines).await,
+            Pool::Postgres(pool) => postgres::insert_usage_lines(pool, lines).await,
+        }
     }
 
     /// Usage records, the newest first.

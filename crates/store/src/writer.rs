@@ -124,28 +124,19 @@ impl Writer {
     }
 
     async fn insert(&self, lines: &[u8]) -> Result<(), WriteError> {
-        if let Some(array) = json_array(lines) {
-            match self.store.insert_usage_array(array).await {
-                Ok(_) => {
-                    self.flushed(lines);
-                    return Ok(());
-                }
-                Err(error) if all_are_records(lines) => return Err(error.into()),
-                // One of the lines is at fault and would hold up the others for ever.
-                Err(_) => {}
+        match self.insert_text(lines).await {
+            // One of the lines is at fault and would hold up the others for ever.
+            Err(_) if !lines.split_inclusive(is_line_end).all(is_record) => {
+                self.insert_without_damaged_lines(lines).await
             }
+            result => result,
         }
-        self.insert_without_damaged_lines(lines).await
     }
 
     async fn insert_without_damaged_lines(&self, lines: &[u8]) -> Result<(), WriteError> {
-        let each = lines.split_inclusive(|byte| *byte == b'\n');
-        let (good, damaged): (Vec<_>, Vec<_>) = each.partition(|line| is_record(line));
-        let good = good.concat();
-        if let Some(array) = json_array(&good) {
-            self.store.insert_usage_array(array).await?;
-            self.flushed(&good);
-        }
+        let (good, damaged): (Vec<_>, Vec<_>) =
+            lines.split_inclusive(is_line_end).partition(|line| is_record(line));
+        self.insert_text(&good.concat()).await?;
         for line in damaged {
             self.reader.reject(line)?;
             (self.on_event)(WriterEvent::Rejected);
@@ -153,9 +144,11 @@ impl Writer {
         Ok(())
     }
 
-    fn flushed(&self, lines: &[u8]) {
-        let records = memchr::memchr_iter(b'\n', lines).count() as u64;
-        (self.on_event)(WriterEvent::Flushed { records, bytes: lines.len() as u64 });
+    async fn insert_text(&self, text: &[u8]) -> Result<(), WriteError> {
+        let lines: Vec<&str> = std::str::from_utf8(text).map_err(io::Error::other)?.lines().collect();
+        self.store.insert_usage_lines(&lines).await?;
+        (self.on_event)(WriterEvent::Flushed { records: lines.len() as u64, bytes: text.len() as u64 });
+        Ok(())
     }
 
     fn away(&self, error: &WriteError) {
@@ -186,12 +179,6 @@ async fn sleep(time: Duration, stop: Pin<&mut impl Future<Output = ()>>) -> Resu
     }
 }
 
-/// Lines, each with its end, as one JSON array; `None` when there is none, or when they are no text.
-fn json_array(lines: &[u8]) -> Option<String> {
-    let lines = std::str::from_utf8(lines).ok()?.strip_suffix('\n')?;
-    Some(format!("[{}]", lines.replace('\n', ",")))
-}
-
-fn all_are_records(lines: &[u8]) -> bool {
-    lines.split_inclusive(|byte| *byte == b'\n').all(is_record)
+fn is_line_end(byte: &u8) -> bool {
+    *byte == b'\n'
 }

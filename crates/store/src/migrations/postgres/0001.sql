@@ -21,11 +21,20 @@ CREATE TABLE usage_records (
     nonce         BIGINT NOT NULL,
     key_id        TEXT NOT NULL,
     record        JSONB NOT NULL,
-    used_provider TEXT GENERATED ALWAYS AS (record ->> 'used_provider') STORED,
-    used_model    TEXT GENERATED ALWAYS AS (record ->> 'used_model') STORED,
-    status        INTEGER GENERATED ALWAYS AS ((record ->> 'status')::integer) STORED,
-    cost_pico     BIGINT GENERATED ALWAYS AS ((record -> 'cost_pico' ->> 'total')::bigint) STORED,
     PRIMARY KEY (started_at_ms, request_id, nonce)
 );
 
 CREATE INDEX usage_records_by_key ON usage_records (key_id, started_at_ms);
+
+-- For people who ask with SQL.
+CREATE VIEW usage_report AS
+SELECT
+    started_at_ms,
+    request_id,
+    key_id,
+    record ->> 'requested_model' AS requested_model,
+    record ->> 'used_provider' AS used_provider,
+    record ->> 'used_model' AS used_model,
+    (record ->> 'status')::integer AS status,
+    (record -> 'cost_pico' ->> 'total')::bigint AS cost_pico
+FROM usage_records;

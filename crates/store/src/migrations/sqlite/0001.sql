@@ -15,19 +15,28 @@ CREATE TABLE api_keys (
 ) STRICT;
 
 -- The primary key is the time index as well: records arrive nearly in its order. The nonce tells records apart
--- whose request id was chosen by the client. What is rarely asked for stays in the JSON; the virtual columns cost
--- nothing when a record is inserted.
+-- whose request id was chosen by the client. Everything else stays in the JSON: generated columns, also virtual
+-- ones, would be computed for each insertion.
 CREATE TABLE usage_records (
     started_at_ms INTEGER NOT NULL,
     request_id    TEXT NOT NULL,
     nonce         INTEGER NOT NULL,
     key_id        TEXT NOT NULL,
     record        TEXT NOT NULL,
-    used_provider TEXT GENERATED ALWAYS AS (record ->> '$.used_provider') VIRTUAL,
-    used_model    TEXT GENERATED ALWAYS AS (record ->> '$.used_model') VIRTUAL,
-    status        INTEGER GENERATED ALWAYS AS (record ->> '$.status') VIRTUAL,
-    cost_pico     INTEGER GENERATED ALWAYS AS (record ->> '$.cost_pico.total') VIRTUAL,
     PRIMARY KEY (started_at_ms, request_id, nonce)
 ) WITHOUT ROWID, STRICT;
 
 CREATE INDEX usage_records_by_key ON usage_records (key_id, started_at_ms);
+
+-- For people who ask with SQL.
+CREATE VIEW usage_report AS
+SELECT
+    started_at_ms,
+    request_id,
+    key_id,
+    record ->> '$.requested_model' AS requested_model,
+    record ->> '$.used_provider' AS used_provider,
+    record ->> '$.used_model' AS used_model,
+    record ->> '$.status' AS status,
+    record ->> '$.cost_pico.total' AS cost_pico
+FROM usage_records;

@@ -1,0 +1,188 @@
+//! The spool: what was appended is there again, whatever happens to the process.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use store::{AppendError, Spool, SpoolLimits, Store, WriterEvent};
+
+use crate::{PLENTY, drain, full_record, memory, record, request_ids, spool};
+
+/// Set for the child process that appends until it is killed.
+const CHILD_FOLDER: &str = "STORE_TEST_APPEND_FOREVER";
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|it| it == "jsonl")).collect();
+    segments.sort();
+    segments
+}
+
+#[tokio::test]
+async fn what_was_appended_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, reader) = spool(&folder);
+    first.append(&full_record()).unwrap();
+    first.append(&record("b", 2)).unwrap();
+    let bytes = first.bytes();
+    drop((first, reader));
+
+    let (second, reader) = spool(&folder);
+    assert_eq!(second.bytes(), bytes);
+    second.append(&record("c", 3)).unwrap();
+    let store = memory().await;
+    let events = drain(&store, reader).await;
+    assert_eq!(request_ids(&store).await, ["b", "c", "chatcmpl-1"]);
+    assert!(events.iter().all(|event| matches!(event, WriterEvent::Flushed { .. })), "{events:?}");
+    assert_eq!(second.bytes(), 0);
+    assert_eq!(segments(&folder.path().join("spool")).len(), 1, "only the empty current segment is left");
+}
+
+#[tokio::test]
+async fn a_torn_last_line_is_skipped_and_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, reader) = spool(&folder);
+    first.append(&record("a", 1)).unwrap();
+    drop((first, reader));
+    let segment = segments(&folder.path().join("spool")).pop().unwrap();
+    File::options().append(true).open(segment).unwrap().write_all(b"{\"nonce\":1,\"requ").unwrap();
+
+    let (second, reader) = spool(&folder);
+    let store = memory().await;
+    let events = drain(&store, reader).await;
+    assert_eq!(request_ids(&store).await, ["a"]);
+    assert!(events.contains(&WriterEvent::TornLine), "{events:?}");
+    assert_eq!(second.bytes(), 0);
+}
+
+#[tokio::test]
+async fn damaged_lines_are_set_aside_and_hold_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, reader) = spool(&folder);
+    first.append(&record("a", 1)).unwrap();
+    drop((first, reader));
+    let root = folder.path().join("spool");
+    let damaged: [&[u8]; 4] = [b"\0\0\0\n", b"{}\n", b"\xff\n", b"{\"nonce\":1,\"requ{\n"];
+    let mut file = File::options().append(true).open(segments(&root).pop().unwrap()).unwrap();
+    file.write_all(&damaged.concat()).unwrap();
+
+    let (second, reader) = spool(&folder);
+    second.append(&record("b", 2)).unwrap();
+    let store = memory().await;
+    let events = drain(&store, reader).await;
+    assert_eq!(request_ids(&store).await, ["a", "b"]);
+    assert_eq!(events.iter().filter(|event| **event == WriterEvent::Rejected).count(), 4, "{events:?}");
+    assert_eq!(fs::read(root.join("rejected.jsonl")).unwrap(), damaged.concat());
+    assert_eq!(second.bytes(), 0);
+
+    // What was set aside is not read again.
+    drop(second);
+    let (third, _reader) = spool(&folder);
+    assert_eq!(third.bytes(), 0);
+}
+
+#[test]
+fn beyond_the_limit_appending_fails_and_adds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _reader) = Spool::open(folder.path(), SpoolLimits { max_bytes: 400 }).unwrap();
+    spool.append(&record("a", 1)).unwrap();
+    let line = spool.bytes();
+    for _ in 0..10 {
+        let _ = spool.append(&record("b", 1));
+    }
+    assert!(matches!(spool.append(&record("b", 1)), Err(AppendError::Full { max_bytes: 400 })));
+    assert!(spool.bytes() <= 400 && spool.bytes() > 400 - line, "{}", spool.bytes());
+    let on_disk: u64 = segments(folder.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert_eq!(on_disk, spool.bytes());
+}
+
+#[test]
+fn a_second_opener_gets_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, reader) = spool(&folder);
+    let error = Spool::open(&folder.path().join("spool"), PLENTY).err().unwrap().to_string();
+    assert!(error.contains("another process uses the usage spool"), "{error}");
+    drop(first);
+    assert!(Spool::open(&folder.path().join("spool"), PLENTY).is_err(), "the reader is still at work");
+    drop(reader);
+    spool(&folder);
+}
+
+#[tokio::test]
+async fn a_record_with_huge_texts_is_shortened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, reader) = spool(&folder);
+    let mut huge = full_record();
+    huge.requested_model = "ä".repeat(1 << 20);
+    huge.attempts = vec![huge.attempts[0].clone(); 10_000];
+    spool.append(&huge).unwrap();
+    assert!(spool.bytes() < 64 * 1024, "{}", spool.bytes());
+    let store = memory().await;
+    drain(&store, reader).await;
+    let kept = store.usage(Default::default()).await.unwrap().remove(0);
+    assert_eq!(kept.requested_model, "ä".repeat(128));
+    assert_eq!(kept.cost, huge.cost);
+}
+
+#[tokio::test]
+async fn many_threads_append_whole_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, reader) = spool(&folder);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let spool = &spool;
+            scope.spawn(move || {
+                (0..500).for_each(|number| spool.append(&record(&format!("{thread}-{number}"), 7)).unwrap());
+            });
+        }
+    });
+    let store = memory().await;
+    drain(&store, reader).await;
+    assert_eq!(request_ids(&store).await.len(), 2_000);
+}
+
+/// The parent kills the child at some moment in the middle of appending. The child acknowledges each append, so
+/// that every acknowledged record must be found.
+#[tokio::test]
+async fn a_kill_loses_no_acknowledged_record() {
+    for kill_after in [1, 100, 1_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "spool::child_appends_for_ever", "--nocapture"])
+            .env(CHILD_FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let is_ack = |line: &String| line.starts_with("ack ");
+        let seen = lines.by_ref().filter(is_ack).take(kill_after).count();
+        assert_eq!(seen, kill_after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What the child wrote to the pipe before it died was acknowledged as well.
+        let acknowledged = seen + lines.filter(is_ack).count();
+
+        let (_spool, reader) = Spool::open(folder.path(), PLENTY).unwrap();
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        drain(&store, reader).await;
+        let found = request_ids(&store).await;
+        assert!(found.len() >= acknowledged, "{} of {acknowledged}", found.len());
+        let expected: Vec<String> = (0..found.len()).map(|number| format!("{number:09}")).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+/// Does nothing when it is run as a test.
+#[test]
+fn child_appends_for_ever() {
+    let Some(folder) = std::env::var_os(CHILD_FOLDER) else { return };
+    let (spool, _reader) = Spool::open(Path::new(&folder), PLENTY).unwrap();
+    let mut out = std::io::stdout().lock();
+    for number in 0..10_000_000 {
+        spool.append(&record(&format!("{number:09}"), 1)).unwrap();
+        writeln!(out, "\nack {number}").unwrap();
+        out.flush().unwrap();
+    }
+}
