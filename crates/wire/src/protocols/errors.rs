@@ -257,6 +257,7 @@ const FILTER: &[&str] = &[
     "responsibleaipolicyviolation",
     "content_filter",
     "content management policy",
+    "content filtering policy",
     "safety system",
     "data_inspection_failed",
     "content_policy_violation",

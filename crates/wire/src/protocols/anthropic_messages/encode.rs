@@ -13,6 +13,7 @@ use super::turns::{self, Conversation, text_block};
 use super::types::{
     Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
 };
+use crate::protocols::hints;
 use crate::{Encoded, Undo};
 
 /// Top-level fields of this protocol's own, which pass as they are.
@@ -27,6 +28,19 @@ const OWN_FIELDS: [&str; 9] = [
     "diagnostics",
     "user_profile_id",
 ];
+/// Fields of other names that are carried, or whose loss is told where they are dealt with.
+const CARRIED: [&str; 10] = [
+    "top_k",
+    "user",
+    "parallel_tool_calls",
+    "thinking",
+    "output_config",
+    "modalities",
+    "service_tier",
+    "safety_identifier",
+    "metadata",
+    "web_search_options",
+];
 /// The API takes no more cache marks in one request.
 const MARK_LIMIT: usize = 4;
 /// The API takes no longer `user_id`.
@@ -38,11 +52,16 @@ pub(super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let mut losses = Losses::new();
     let mut undo = Undo::default();
     let names = Names::of(request);
-    let plan = thinking::plan(request, target, &mut losses);
+    let mut thinking_losses = Losses::new();
+    let mut plan = thinking::plan(request, target, &mut thinking_losses);
     let schemas = takes_schemas(target);
     let form = form(request, schemas, &mut losses)?;
-    let Conversation { mut system, turns } =
+    let Conversation { mut system, turns, thoughtless } =
         turns::conversation(request, target.model, plan.is_on(), &names, &mut losses)?;
+    if thoughtless && plan.has_budget() {
+        thinking_losses = plan.give_up(request);
+    }
+    losses.extend(thinking_losses);
     let mut tools = tools::tools(request, &names, schemas, &mut undo, &mut losses)?;
     let forced = takes_forced_tools(target, &plan);
     let mut choice = tools::choice(request, &names, !tools.is_empty(), forced, &mut losses)?;
@@ -89,22 +108,17 @@ fn write(body: &Body<'_>) -> Result<bytes::Bytes> {
         .map_err(|_| Error::gateway(canon::ErrorKind::Internal, "The request cannot be written as JSON."))
 }
 
-/// Features that this protocol does not have.
+/// Features that this protocol does not have. A web search it has, as a tool.
 fn refuse(request: &Request) -> Result<()> {
-    if request.n.is_some_and(|n| n > 1) {
-        return Err(Error::unsupported(
-            "n",
-            "The provider gives one answer to a request; ask again for more.",
-        ));
+    match hints::refuse_features(request, false) {
+        Err(error) if error.param.as_deref() == Some("web_search_options") => {
+            // The check ends at the first feature: the other fields are looked at without this one.
+            let others =
+                request.extra.iter().filter(|(name, _)| name != "web_search_options").cloned().collect();
+            hints::refuse_features(&Request { extra: others, ..Request::default() }, false)
+        }
+        refused => refused,
     }
-    if request.logprobs == Some(true) {
-        return Err(Error::unsupported("logprobs", "The provider gives no log probabilities."));
-    }
-    let modalities = request.extra("modalities").and_then(|json| json.read::<Vec<String>>().ok());
-    if modalities.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
-        return Err(Error::unsupported("modalities", "The provider answers in text only."));
-    }
-    Ok(())
 }
 
 fn takes_schemas(target: Target<'_>) -> bool {
@@ -272,25 +286,7 @@ fn sampling<'a>(
             false => body.top_k = Some(top_k),
         }
     }
-    hints_without_counterpart(request, losses);
     stops(request, target, body, losses);
-}
-
-fn hints_without_counterpart(request: &Request, losses: &mut Losses) {
-    let wish = &request.sampling;
-    let none = "The provider has no such parameter.";
-    if wish.frequency_penalty.is_some_and(|penalty| penalty != 0.0) {
-        losses.dropped("frequency_penalty", none);
-    }
-    if wish.presence_penalty.is_some_and(|penalty| penalty != 0.0) {
-        losses.dropped("presence_penalty", none);
-    }
-    if wish.seed.is_some() {
-        losses.dropped("seed", none);
-    }
-    if request.top_logprobs.is_some() {
-        losses.dropped("top_logprobs", none);
-    }
 }
 
 fn stops<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, losses: &mut Losses) {
@@ -317,15 +313,18 @@ fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, los
             continue;
         }
         match name.as_str() {
-            // Told already, or read elsewhere.
-            "thinking" | "output_config" | "modalities" => {}
             "service_tier" => body.service_tier = service_tier(value, losses),
             "safety_identifier" if user.is_none() => user = value.read::<String>().ok().map(Cow::Owned),
             "metadata" => metadata(value, &mut user, losses),
             name if OWN_FIELDS.contains(&name) => body.own.push((name, value)),
-            name => losses.dropped(name.to_owned(), "The provider has no such parameter."),
+            "safety_identifier" => {
+                losses.dropped("safety_identifier", "The provider takes one id of a user.")
+            }
+            // Read elsewhere, or lost.
+            _ => {}
         }
     }
+    hints::lose_hints(request, &[&CARRIED[..], &OWN_FIELDS[..]].concat(), losses);
     let Some(user_id) = user else { return };
     // The API refuses what looks like an address: it wants no personal data.
     if user_id.contains('@') || user_id.len() > USER_LIMIT || target.facts.rejects("user") {

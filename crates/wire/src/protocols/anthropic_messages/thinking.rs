@@ -29,6 +29,16 @@ impl Plan {
         matches!(self.thinking, Some(Thinking::Enabled { .. } | Thinking::Adaptive { .. }))
     }
 
+    /// A budget of thinking wants the thinking of earlier calls back; callers that do not keep it go without for the
+    /// rest of the tool calls.
+    pub(super) fn give_up(&mut self, request: &Request) -> Losses {
+        let mut losses = Losses::new();
+        losses.dropped("reasoning_effort", "The thinking in front of the last tool calls is missing.");
+        self.thinking = None;
+        self.max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
+        losses
+    }
+
     /// Thinking with a budget, which allows no forced tool.
     pub(super) fn has_budget(&self) -> bool {
         matches!(self.thinking, Some(Thinking::Enabled { .. }))

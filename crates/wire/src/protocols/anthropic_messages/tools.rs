@@ -138,10 +138,39 @@ pub(super) fn tools<'a>(
         };
         tools.push(wire);
     }
+    if let Some(options) = search_options(request) {
+        tools.push(web_search(options, losses)?);
+    }
     if tools.is_empty() {
         tools = history_tools(request, names, losses);
     }
     Ok(tools)
+}
+
+fn search_options(request: &Request) -> Option<&Json> {
+    request.extra("web_search_options").filter(|options| !options.is_null())
+}
+
+/// OpenAI's option becomes the provider's own tool, of the version that the most models know.
+fn web_search<'a>(options: &Json, losses: &mut Losses) -> Result<Tool<'a>> {
+    let options = super::fields::Fields::parse(options.as_raw(), "web_search_options".to_owned())?;
+    let mut members = vec![
+        ("type".to_owned(), Json::of("web_search_20250305")),
+        ("name".to_owned(), Json::of("web_search")),
+    ];
+    if options.raw("search_context_size").is_some() {
+        losses.dropped("web_search_options.search_context_size", "The provider decides how much it reads.");
+    }
+    if let Some(location) =
+        options.opt_fields("user_location")?.map(|at| at.opt_fields("approximate")).transpose()?
+    {
+        let place = location.map(|place| place.into_members(&["type"])).unwrap_or_default();
+        let mut all: serde_json::Map<String, serde_json::Value> =
+            [("type".to_owned(), json!("approximate"))].into_iter().collect();
+        all.extend(place.into_iter().filter_map(|(name, value)| Some((name, value.to_value().ok()?))));
+        members.push(("user_location".to_owned(), Json::of(&all)));
+    }
+    Ok(Tool::Server { members, cache_control: None })
 }
 
 fn is_allowed(request: &Request, name: &str) -> bool {
@@ -252,7 +281,7 @@ pub(super) fn choice(
     if !has_tools {
         return Ok(None);
     }
-    if request.tools.is_empty() {
+    if request.tools.is_empty() && search_options(request).is_none() {
         // Declared for the history only: the caller expects no call.
         return Ok(Some(ToolChoice::None));
     }

@@ -22,6 +22,8 @@ const CONTINUE: &str = "Continue.";
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
     pub turns: Vec<Turn<'a>>,
+    /// The model waits for results of calls that came without its thinking.
+    pub thoughtless: bool,
 }
 
 /// Builds the conversation. `thinking` tells that the model will think, which rules out an unfinished answer at the end.
@@ -55,8 +57,16 @@ pub(super) fn conversation<'a>(
         );
         drafts.push(Draft { user: true, rest: std::mem::take(&mut system), ..Draft::default() });
     }
+    let thoughtless = is_thoughtless(&drafts);
     ends(&mut drafts, model, thinking, losses);
-    Ok(Conversation { system, turns: drafts.into_iter().map(Draft::finish).collect() })
+    Ok(Conversation { system, turns: drafts.into_iter().map(Draft::finish).collect(), thoughtless })
+}
+
+/// True when the conversation ends with results of calls, and the turn of those calls does not begin with thinking.
+fn is_thoughtless(drafts: &[Draft<'_>]) -> bool {
+    let [.., calls, results] = drafts else { return false };
+    let thought = matches!(calls.rest.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }));
+    !results.results.is_empty() && !thought
 }
 
 /// A turn in the making.

@@ -424,6 +424,25 @@ fn thinking_takes_the_form_of_the_model() {
 }
 
 #[test]
+fn a_budget_wants_earlier_thinking_back() {
+    let thought = Reasoning { text: "t".into(), ..Reasoning::default() };
+    let thought = Part { signature: Some("sig".into()), ..Part::new(PartKind::Reasoning(thought)) };
+    let with = |model: &str, parts: Vec<Part>| {
+        let messages = vec![user("a"), calls(parts), result("1", "one")];
+        let reasoning = ReasoningRequest { effort: Some(Effort::High), ..ReasoningRequest::default() };
+        let tools = vec![tool("f", None)];
+        let request = Request { reasoning, tools, max_tokens: Some(100), ..of(messages) };
+        let encoded = encode(&request, model).unwrap();
+        let body = body(&encoded);
+        (body["thinking"]["type"].clone(), body["max_tokens"].clone(), losses(&encoded).len())
+    };
+    let made = || call("1", "f", "{}");
+    assert_eq!(with(SONNET, vec![thought, made()]), (json!("enabled"), json!(16_484), 1));
+    assert_eq!(with(SONNET, vec![made()]), (Value::Null, json!(100), 1));
+    assert_eq!(with("claude-opus-4-6", vec![made()]), (json!("adaptive"), json!(100), 0));
+}
+
+#[test]
 fn facts_decide_how_to_think() {
     let with =
         |reasoning: ReasoningControl, wish: ReasoningRequest, max_output: u64, max_tokens: Option<u64>| {
@@ -523,7 +542,7 @@ fn what_has_no_counterpart_is_reported_or_refused() {
     assert_eq!(body(&encoded), expected);
     assert_eq!(
         lost(&encoded),
-        ["dropped frequency_penalty", "dropped seed", "dropped stop", "dropped store", "dropped metadata"]
+        ["dropped stop", "dropped metadata", "dropped frequency_penalty", "dropped seed", "dropped store"]
     );
     let audio = Media {
         kind: MediaKind::Audio,
@@ -541,6 +560,21 @@ fn what_has_no_counterpart_is_reported_or_refused() {
         let error = refusal(&request, SONNET);
         assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::UnsupportedFeature, Some(param)));
     }
+}
+
+#[test]
+fn a_web_search_becomes_a_tool() {
+    let options =
+        json!({"user_location": {"type": "approximate", "approximate": {"city": "Bonn", "country": "DE"}}});
+    let extra = vec![("web_search_options".to_owned(), Json::of(&options))];
+    let encoded = encode(&Request { extra, ..of(vec![user("a")]) }, SONNET).unwrap();
+    assert_eq!(
+        body(&encoded)["tools"],
+        json!([{"type": "web_search_20250305", "name": "web_search",
+            "user_location": {"type": "approximate", "city": "Bonn", "country": "DE"}}])
+    );
+    assert_eq!(body(&encoded)["tool_choice"], Value::Null);
+    assert!(encoded.losses.is_empty());
 }
 
 #[test]
