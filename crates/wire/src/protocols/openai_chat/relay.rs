@@ -575,6 +575,15 @@ impl StreamState {
     }
 }
 
+/// Lists and objects in a delta (images, annotations, audio) are content; text is counted by its length.
+fn is_content(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(_) => true,
+        _ => false,
+    }
+}
+
 fn is_finish_chunk(chunk: &Map<String, Value>) -> bool {
     chunk.get("choices").is_some_and(|choices| choices[0]["finish_reason"].is_string())
 }
