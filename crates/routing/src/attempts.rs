@@ -14,7 +14,9 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Origin, Retry};
 
 use crate::chance::fraction;
-use crate::{Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, RetryBudget, Settings, Timestamp};
+use crate::{
+    Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, Reason, RetryBudget, Settings, Timestamp,
+};
 
 /// Back-offs and waits are stretched by up to this share, so that those who wait together do not return together.
 const WAIT_JITTER: f64 = 0.1;
@@ -210,7 +212,11 @@ impl<'a> Attempts<'a> {
         if tried || self.is_spent(choice) {
             return None;
         }
-        let permit = health.begin(self.candidates[choice.index].route(choice.key), now)?;
+        let route = self.candidates[choice.index].route(choice.key);
+        let permit = match self.plan.reason() {
+            Reason::LastResort => health.begin_last_resort(route, now),
+            _ => health.begin(route, now)?,
+        };
         Some((choice, permit))
     }
 

@@ -115,7 +115,7 @@ pub fn plan(
     let mut entries = planner.entries(candidates, &filters);
     let last_resort = !planner.leave_out_unhealthy(&mut entries, &mut filters);
     planner.score(&mut entries);
-    entries.sort_by(|a, b| planner.compare(a, b, last_resort));
+    entries.sort_by(compare);
     let reason = if last_resort { Reason::LastResort } else { planner.reconsider(&mut entries) };
     Ok(planner.finish(candidates, &filters, entries, reason))
 }
@@ -223,17 +223,6 @@ impl Planner<'_> {
                 None => 0.0,
             };
         }
-    }
-
-    /// Best first. As a last resort, what will be ready soonest comes first.
-    fn compare(&self, a: &Entry<'_>, b: &Entry<'_>, last_resort: bool) -> Ordering {
-        let readiness = |entry: &Entry<'_>| match entry.access.state {
-            _ if last_resort => (u8::from(entry.access.state == KeyState::Benched), entry.access.until),
-            KeyState::Ready => (0, Timestamp(0)),
-            _ => (1, Timestamp(0)),
-        };
-        let by_wish = || a.place.cmp(&b.place).then(a.sorted_by.total_cmp(&b.sorted_by));
-        readiness(a).cmp(&readiness(b)).then_with(by_wish).then_with(|| by_score(a, b))
     }
 
     /// Second thoughts about the first one.
@@ -371,6 +360,22 @@ impl Planner<'_> {
         let order = entries.iter().take(most).map(|entry| Choice { index: entry.index, key: entry.key });
         Plan { order: order.collect(), reason, needed: self.needs.features, judged }
     }
+}
+
+/// Best first. As a last resort, what fails sometimes comes before what asked us to wait, and that before what
+/// refuses our key.
+fn compare(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
+    let rank = |entry: &Entry<'_>| match entry.access.state {
+        KeyState::Ready => 0,
+        KeyState::HalfOpen | KeyState::Probing | KeyState::Open => 1,
+        KeyState::CoolingDown => 2,
+        KeyState::Benched => 3,
+    };
+    let by_wish = || a.place.cmp(&b.place).then(a.sorted_by.total_cmp(&b.sorted_by));
+    // Only as a last resort are there any that rest; the one that is ready soonest comes first.
+    let rests = rank(a) > 1 && rank(b) > 1;
+    let waiting = if rests { a.access.until.cmp(&b.access.until) } else { Ordering::Equal };
+    rank(a).cmp(&rank(b)).then(waiting).then_with(by_wish).then_with(|| by_score(a, b))
 }
 
 fn by_score(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {

@@ -220,7 +220,7 @@ impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             budget_ratio: 0.2,
-            budget_per_second: 0.5,
+            budget_per_second: 2.0,
             budget_burst: 100.0,
             backoff_ms: 250,
             max_backoff_ms: 4_000,

@@ -212,14 +212,16 @@ fn without_fallback_there_are_no_experiments() {
 }
 
 #[test]
-fn when_all_are_closed_the_one_that_is_ready_soonest_is_tried() {
+fn when_all_are_closed_the_least_bad_is_tried() {
     let world = World::new();
-    let candidates = [at("a", 1.0), at("b", 2.0)];
-    world.times(5, route("a", ""), Outcome::Fault, T0.plus_ms(500));
-    world.times(5, route("b", ""), Outcome::Fault, T0);
-    let now = T0.plus_ms(600);
-    assert_eq!(world.order(&candidates, now), ["b", "a"]);
-    assert_eq!(world.plan(&candidates, now).reason(), Reason::LastResort);
+    let candidates = [at("dead", 1.0), at("half", 2.0), at("limited", 0.5), at("refused", 0.1)];
+    world.times(50, route("half", ""), Outcome::Success, T0);
+    world.times(5, route("dead", ""), Outcome::Fault, T0);
+    world.times(5, route("half", ""), Outcome::Fault, T0);
+    world.report(route("limited", ""), Outcome::RateLimit(Some(Duration::from_secs(60))), T0);
+    world.report(route("refused", ""), Outcome::Credential, T0);
+    assert_eq!(world.order(&candidates, T0), ["half", "dead", "limited", "refused"]);
+    assert_eq!(world.plan(&candidates, T0).reason(), Reason::LastResort);
 }
 
 #[test]
