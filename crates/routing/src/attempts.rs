@@ -5,6 +5,8 @@
 //! - A rate limit: another key, else the next candidate, else the same again when its wait is short.
 //! - A failure, a timeout, a lost connection: the next candidate, else another key, else the same after a back-off.
 //! - A model that the provider does not serve: the next candidate.
+//! - When all have failed, those that are closed or rest are considered along with the repetitions: the likeliest is
+//!   tried, unless none is likely at all.
 //!
 //! Not more than `max_retries` further attempts for one request, and only as long as the retry budget of all requests
 //! together lasts.
@@ -14,12 +16,14 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Origin, Retry};
 
 use crate::chance::fraction;
-use crate::{
-    Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, Reason, RetryBudget, Settings, Timestamp,
-};
+use crate::{Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, RetryBudget, Settings, Timestamp};
 
 /// Back-offs and waits are stretched by up to this share, so that those who wait together do not return together.
 const WAIT_JITTER: f64 = 0.1;
+/// As a last chance, a provider of a lower uptime is not worth another attempt.
+const MIN_HOPE: f64 = 0.2;
+/// Those who wait for the end of a rate limit are many: the chance to be among the first.
+const CROWDED: f64 = 0.4;
 
 /// One attempt to make.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,11 +159,11 @@ impl<'a> Attempts<'a> {
             Class::Credential | Class::RateLimit => self
                 .another_key(choice.index, health, now)
                 .or_else(|| self.next_candidate(health, now))
-                .or_else(|| self.again(health, now)),
+                .or_else(|| self.last_chance(health, now)),
             Class::Fault | Class::Unfit => self
                 .next_candidate(health, now)
                 .or_else(|| self.any_key(health, now))
-                .or_else(|| self.again(health, now)),
+                .or_else(|| self.last_chance(health, now)),
         }
     }
 
@@ -186,20 +190,43 @@ impl<'a> Attempts<'a> {
         Some(self.start(choice, None, permit))
     }
 
-    /// Something that failed before and may work after a while.
-    fn again(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
+    /// The likeliest of what failed before and what is closed.
+    fn last_chance(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
         if self.no_fallback {
             return None;
         }
-        let repeatable = self.allowed().iter().find_map(|choice| {
-            let own = |failed: &&Failed| failed.choice.index == choice.index;
-            let failed = self.failed.iter().rev().find(own)?;
-            let wait = failed.again.filter(|_| !self.is_spent(failed.choice))?;
-            let route = self.candidates[choice.index].route(failed.choice.key);
-            Some((failed.choice, wait, health.begin(route, now.plus(wait))?))
+        let all = self.plan.order.iter().chain(&self.plan.reserve);
+        let hopes = all.filter_map(|choice| {
+            let (choice, wait) = self.repetition(*choice, health, now)?;
+            let candidate = &self.candidates[choice.index];
+            let uptime = health.metrics(candidate.provider, candidate.model, now).uptime;
+            let rests = health.key_access(candidate.route(choice.key), now).0 == KeyState::CoolingDown;
+            let hope = if rests { uptime * CROWDED } else { uptime };
+            (hope >= MIN_HOPE).then_some((choice, wait, hope))
         });
-        let (choice, wait, permit) = repeatable?;
-        Some(self.start(choice, Some(wait), permit))
+        let better = |a: &(Choice, Duration, f64), b: &(Choice, Duration, f64)| a.2.total_cmp(&b.2);
+        let (choice, wait, _) = hopes.max_by(better)?;
+        let route = self.candidates[choice.index].route(choice.key);
+        let permit = health.begin_last_resort(route, now.plus(wait));
+        Some(self.start(choice, (wait > Duration::ZERO).then_some(wait), permit))
+    }
+
+    /// A key of a candidate that may be used again or is closed, and the wait before.
+    fn repetition(&self, choice: Choice, health: &Health, now: Timestamp) -> Option<(Choice, Duration)> {
+        if let Some(failed) = self.failed.iter().rev().find(|failed| failed.choice.index == choice.index) {
+            let wait = failed.again.filter(|_| !self.is_spent(failed.choice))?;
+            return Some((failed.choice, wait));
+        }
+        if self.is_spent(choice) {
+            return None;
+        }
+        let (state, until) = health.key_access(self.candidates[choice.index].route(choice.key), now);
+        let wait = match state {
+            KeyState::Ready | KeyState::HalfOpen | KeyState::Open | KeyState::Probing => 0,
+            KeyState::CoolingDown => until.since(now),
+            KeyState::Benched => return None,
+        };
+        (wait <= self.settings.retry.max_wait_ms).then_some((choice, Duration::from_millis(wait)))
     }
 
     fn try_keys(&self, index: usize, health: &Health, now: Timestamp) -> Option<(Choice, Permit)> {
@@ -213,11 +240,7 @@ impl<'a> Attempts<'a> {
             return None;
         }
         let route = self.candidates[choice.index].route(choice.key);
-        let permit = match self.plan.reason() {
-            Reason::LastResort => health.begin_last_resort(route, now),
-            _ => health.begin(route, now)?,
-        };
-        Some((choice, permit))
+        Some((choice, health.begin(route, now)?))
     }
 
     /// True when the provider refused this key, or does not serve such a request with any key.

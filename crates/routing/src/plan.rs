@@ -37,6 +37,8 @@ pub struct Choice {
 pub struct Plan {
     /// Never empty.
     pub order: Vec<Choice>,
+    /// What is closed or rests, best first: for when everything in `order` has failed.
+    pub(crate) reserve: Vec<Choice>,
     reason: Reason,
     needed: Features,
     judged: Vec<Judged>,
@@ -113,11 +115,16 @@ pub fn plan(
     }
     let mut planner = Planner { needs, preferences, health, settings, now, dice: Dice::new(seed) };
     let mut entries = planner.entries(candidates, &filters);
-    let last_resort = !planner.leave_out_unhealthy(&mut entries, &mut filters);
+    let mut reserve = planner.take_unhealthy(&mut entries, &mut filters);
     planner.score(&mut entries);
+    let last_resort = entries.is_empty();
+    if last_resort {
+        std::mem::swap(&mut entries, &mut reserve);
+        planner.score(&mut entries);
+    }
     entries.sort_by(compare);
     let reason = if last_resort { Reason::LastResort } else { planner.reconsider(&mut entries) };
-    Ok(planner.finish(candidates, &filters, entries, reason))
+    Ok(planner.finish(candidates, &filters, &entries, &reserve, reason))
 }
 
 /// What each candidate lacks, health aside.
@@ -199,17 +206,24 @@ impl Planner<'_> {
         }
     }
 
-    /// Leaves out what is closed or rests. False when nothing would remain: then all stay.
-    fn leave_out_unhealthy(&self, entries: &mut Vec<Entry<'_>>, filters: &mut [Option<Filter>]) -> bool {
-        if !entries.iter().any(Entry::is_usable) {
-            return false;
+    /// Takes out what is closed or rests. When nothing else remains, that is no reason to name.
+    fn take_unhealthy<'c>(
+        &self,
+        entries: &mut Vec<Entry<'c>>,
+        filters: &mut [Option<Filter>],
+    ) -> Vec<Entry<'c>> {
+        if entries.iter().all(Entry::is_usable) {
+            return Vec::new();
         }
-        for entry in entries.iter().filter(|entry| !entry.is_usable()) {
+        let any_usable = entries.iter().any(Entry::is_usable);
+        let (usable, unhealthy): (Vec<_>, Vec<_>) =
+            std::mem::take(entries).into_iter().partition(Entry::is_usable);
+        *entries = usable;
+        for entry in unhealthy.iter().filter(|_| any_usable) {
             let resting = matches!(entry.access.state, KeyState::CoolingDown | KeyState::Benched);
             filters[entry.index] = Some(if resting { Filter::KeysResting } else { Filter::BreakerOpen });
         }
-        entries.retain(Entry::is_usable);
-        true
+        unhealthy
     }
 
     fn score(&self, entries: &mut [Entry<'_>]) {
@@ -336,7 +350,8 @@ impl Planner<'_> {
         &self,
         candidates: &[Candidate<'_>],
         filters: &[Option<Filter>],
-        entries: Vec<Entry<'_>>,
+        entries: &[Entry<'_>],
+        reserve: &[Entry<'_>],
         reason: Reason,
     ) -> Plan {
         let unknown = Metrics { uptime: 0.0, samples: 0.0, first_token_ms: None, tokens_per_second: None };
@@ -347,7 +362,7 @@ impl Planner<'_> {
             parts: Parts::default(),
         };
         let mut judged: Vec<_> = candidates.iter().zip(filters).map(blank).collect();
-        for entry in &entries {
+        for entry in entries {
             let own = &mut judged[entry.index];
             own.metrics = entry.subject.metrics;
             own.parts = entry.parts;
@@ -356,9 +371,18 @@ impl Planner<'_> {
             }
         }
         let closed = !self.preferences.allow_fallbacks && self.preferences.order.is_empty();
-        let most = if closed { 1 } else { entries.len() };
-        let order = entries.iter().take(most).map(|entry| Choice { index: entry.index, key: entry.key });
-        Plan { order: order.collect(), reason, needed: self.needs.features, judged }
+        let choices = |entries: &[Entry<'_>], most: usize| {
+            let choices =
+                entries.iter().take(most).map(|entry| Choice { index: entry.index, key: entry.key });
+            choices.collect::<Vec<_>>()
+        };
+        Plan {
+            order: choices(entries, if closed { 1 } else { entries.len() }),
+            reserve: choices(reserve, if closed { 0 } else { reserve.len() }),
+            reason,
+            needed: self.needs.features,
+            judged,
+        }
     }
 }
 

@@ -66,6 +66,9 @@ fn root() -> PathBuf {
 mod tests {
     use super::*;
 
+    /// One request in ten thousand more or less is luck.
+    const EQUAL: f64 = 0.0001;
+
     /// What the documentation claims, on a thinner stream of requests.
     #[test]
     fn ours_fails_least_and_costs_little_more_than_the_clairvoyant() {
@@ -78,7 +81,7 @@ mod tests {
             let name = &scenario.name;
             for other in &lines[1..lines.len() - 1] {
                 let (own, its) = (ours.failed_share, other.failed_share);
-                assert!(own <= its, "{name}: we fail {own}, {:?} fails {its}", other.policy);
+                assert!(own <= its + EQUAL, "{name}: we fail {own}, {:?} fails {its}", other.policy);
             }
             let steady = ours.steady_cost;
             assert!(steady <= 1.1, "{name}: {steady} times the clairvoyant cost in steady state");

@@ -2,18 +2,23 @@
 //!
 //! Closed, every request passes. After several failures in a row, or when too many of the last ones failed, it opens:
 //! nothing passes for a while. Then it is half open: one request may try. When that one succeeds the breaker closes,
-//! when it fails it opens again for twice as long. A breaker that has just closed is quick to open again.
+//! when it fails it opens again for twice as long. A breaker that has just closed is quick to open again, and after
+//! such a relapse one good answer is no longer enough: one more in a row is asked for each time.
 
 use crate::{BreakerSettings, Timestamp};
 
 /// Failures in a row that open a breaker which has not yet proven itself since it closed.
 const RELAPSE_FAILURES: u32 = 2;
+/// Most good answers in a row that are asked for before it closes.
+const MAX_PROOFS: u32 = 5;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Breaker {
     state: State,
     /// How often it opened without a proven recovery in between.
     opened: u32,
+    /// Good answers in a row since it opened.
+    proofs: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +78,7 @@ impl Breaker {
 
     /// A request succeeded. `decisive` says that it was let through a breaker that was not closed. True when that
     /// closed the breaker.
-    pub(crate) fn success(&mut self, settings: &BreakerSettings, decisive: bool) -> bool {
+    pub(crate) fn success(&mut self, settings: &BreakerSettings, decisive: bool, now: Timestamp) -> bool {
         match &mut self.state {
             State::Closed(window) => {
                 window.push(settings, false);
@@ -83,8 +88,10 @@ impl Breaker {
                 false
             }
             State::Open { .. } | State::Probing { .. } if decisive => {
-                self.state = State::default();
-                true
+                self.proofs += 1;
+                let proven = self.proofs >= self.opened.min(MAX_PROOFS);
+                self.state = if proven { State::default() } else { State::Open { until: now } };
+                proven
             }
             State::Open { .. } | State::Probing { .. } => false,
         }
@@ -110,6 +117,7 @@ impl Breaker {
         let milliseconds = seconds.min(settings.max_open_seconds).saturating_mul(1000);
         self.state = State::Open { until: now.plus_ms(milliseconds) };
         self.opened = self.opened.saturating_add(1);
+        self.proofs = 0;
     }
 }
 
@@ -157,7 +165,7 @@ mod tests {
         assert_eq!(breaker.gate(&S, Timestamp(10_000)), Gate::HalfOpen);
         breaker.probe(Timestamp(10_000));
         assert_eq!(breaker.gate(&S, Timestamp(10_001)), Gate::Probing { until: Timestamp(70_000) });
-        assert!(breaker.success(&S, true));
+        assert!(breaker.success(&S, true, Timestamp(10_001)));
         assert_eq!(breaker.gate(&S, Timestamp(10_002)), Gate::Closed);
     }
 
@@ -166,7 +174,7 @@ mod tests {
         let mut breaker = Breaker::default();
         for round in 0..10 {
             assert_eq!(breaker.gate(&S, Timestamp(0)), Gate::Closed, "{round}");
-            breaker.success(&S, false);
+            breaker.success(&S, false, Timestamp(0));
             breaker.failure(&S, false, Timestamp(0));
         }
         assert_eq!(breaker.gate(&S, Timestamp(0)), Gate::Open { until: Timestamp(10_000) });
@@ -188,7 +196,7 @@ mod tests {
     fn late_answers_change_nothing() {
         let mut breaker = opened(0);
         breaker.failure(&S, false, Timestamp(9_000));
-        assert!(!breaker.success(&S, false));
+        assert!(!breaker.success(&S, false, Timestamp(9_000)));
         assert_eq!(breaker.gate(&S, Timestamp(9_999)), Gate::Open { until: Timestamp(10_000) });
         breaker.probe(Timestamp(10_000));
         breaker.failure(&S, false, Timestamp(10_001));
@@ -200,10 +208,16 @@ mod tests {
         let mut breaker = opened(0);
         breaker.probe(Timestamp(10_000));
         assert_eq!(breaker.gate(&S, Timestamp(70_000)), Gate::HalfOpen);
-        breaker.success(&S, true);
+        breaker.success(&S, true, Timestamp(70_000));
         breaker.failure(&S, false, Timestamp(70_000));
         assert_eq!(breaker.gate(&S, Timestamp(70_000)), Gate::Closed);
         breaker.failure(&S, false, Timestamp(70_000));
         assert_eq!(breaker.gate(&S, Timestamp(70_000)), Gate::Open { until: Timestamp(90_000) });
+        for proven in [false, true] {
+            assert_eq!(breaker.gate(&S, Timestamp(90_000)), Gate::HalfOpen);
+            breaker.probe(Timestamp(90_000));
+            assert_eq!(breaker.success(&S, true, Timestamp(90_000)), proven);
+        }
+        assert_eq!(breaker.gate(&S, Timestamp(90_000)), Gate::Closed);
     }
 }

@@ -121,7 +121,7 @@ impl Memory {
         let key = self.key_or_new(label, now);
         key.used = now;
         key.limits_in_a_row = 0;
-        if key.breaker.success(&settings.breaker, *permit != Permit::Normal) {
+        if key.breaker.success(&settings.breaker, *permit != Permit::Normal, now) {
             // It has recovered: what failed before says little about what comes now.
             self.long.bad = 0.0;
             self.recent.bad = 0.0;
