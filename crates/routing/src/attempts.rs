@@ -1,10 +1,29 @@
 //! After a failed attempt: give up, or whom to try next.
+//!
+//! - What is the caller's fault is never repeated.
+//! - A refused key or an empty account: another key of the same provider, else the next candidate; never this key again.
+//! - A rate limit: another key, else the next candidate, else the same again when its wait is short.
+//! - A failure, a timeout, a lost connection: the next candidate, else another key, else the same after a back-off.
+//! - A model that the provider does not serve: the next candidate.
+//! - When all have failed, those that are closed or rest are considered along with the repetitions: the likeliest is
+//!   tried, unless none is likely at all.
+//!
+//! Not more than `max_retries` further attempts for one request, and only as long as the retry budget of all requests
+//! together lasts.
 
 use std::time::Duration;
 
-use canon::Error;
+use canon::{Error, ErrorKind, Origin, Retry};
 
-use crate::{Candidate, Health, Permit, Plan, RetryBudget, Settings, Timestamp};
+use crate::chance::fraction;
+use crate::{Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, RetryBudget, Settings, Timestamp};
+
+/// Back-offs and waits are stretched by up to this share, so that those who wait together do not return together.
+const WAIT_JITTER: f64 = 0.1;
+/// As a last chance, a provider of a lower uptime is not worth another attempt.
+const MIN_HOPE: f64 = 0.2;
+/// Those who wait for the end of a rate limit are many: the chance to be among the first.
+const CROWDED: f64 = 0.4;
 
 /// One attempt to make.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,13 +54,56 @@ pub struct Attempts<'a> {
     candidates: &'a [Candidate<'a>],
     settings: &'a Settings,
     no_fallback: bool,
-    made: u32,
+    current: Option<Choice>,
+    retries: u32,
+    failed: Vec<Failed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    choice: Choice,
+    class: Class,
+    /// The same key may be tried again, not before this time.
+    again: Option<Duration>,
+}
+
+/// Failures by what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Another key.
+    Credential,
+    /// Another key, or time.
+    RateLimit,
+    /// Another provider, or time.
+    Fault,
+    /// Another provider: this one does not serve such a request.
+    Unfit,
+}
+
+impl Class {
+    /// None when nothing helps.
+    fn of(error: &Error) -> Option<Self> {
+        if error.kind == ErrorKind::Cancelled {
+            return None;
+        }
+        match Outcome::of(error) {
+            Outcome::Credential => Some(Self::Credential),
+            Outcome::RateLimit(_) => Some(Self::RateLimit),
+            Outcome::NotServed => Some(Self::Unfit),
+            Outcome::Fault | Outcome::Timeout => (error.retry != Retry::No).then_some(Self::Fault),
+            Outcome::Neutral | Outcome::Success => match error.retry {
+                Retry::No => None,
+                Retry::Elsewhere => Some(Self::Unfit),
+                Retry::Again | Retry::After(_) => (error.origin == Origin::Gateway).then_some(Self::Fault),
+            },
+        }
+    }
 }
 
 impl<'a> Attempts<'a> {
     /// Before the first attempt. `candidates` are those that the plan was made of.
     pub fn new(plan: &'a Plan, candidates: &'a [Candidate<'a>], settings: &'a Settings) -> Self {
-        Self { plan, candidates, settings, no_fallback: false, made: 0 }
+        Self { plan, candidates, settings, no_fallback: false, current: None, retries: 0, failed: Vec::new() }
     }
 
     /// With `true`: only the first candidate, each of its keys at most once.
@@ -50,25 +112,194 @@ impl<'a> Attempts<'a> {
         self
     }
 
-    /// The first attempt. There always is one.
+    /// The first attempt. There always is one: when every route has closed since the plan was made, the first is
+    /// tried all the same.
     pub fn first(&mut self, health: &Health, now: Timestamp) -> Attempt {
+        if let Some(attempt) = self.next_candidate(health, now) {
+            return attempt;
+        }
         let choice = self.plan.order[0];
-        self.made += 1;
-        let route = self.candidates[choice.index].route(choice.key);
-        let permit = health.begin(route, now).unwrap_or(Permit { probe: false });
-        Attempt { index: choice.index, key: choice.key, after: None, permit }
+        let permit = health.begin_last_resort(self.candidates[choice.index].route(choice.key), now);
+        self.start(choice, None, permit)
     }
 
-    /// What to do after an attempt failed with this error. Only for failures before the first byte went to the caller.
+    /// What to do after an attempt failed with this error, once its permit was given back. Only for failures before
+    /// the first byte went to the caller.
     pub fn next(
         &mut self,
-        _error: &Error,
-        _health: &Health,
-        _budget: &RetryBudget,
-        _now: Timestamp,
-        _random: u64,
+        error: &Error,
+        health: &Health,
+        budget: &RetryBudget,
+        now: Timestamp,
+        random: u64,
     ) -> Next {
-        let _ = (self.settings, self.no_fallback);
-        Next::GiveUp
+        let (Some(choice), Some(class)) = (self.current, Class::of(error)) else { return Next::GiveUp };
+        if self.retries >= self.settings.max_retries {
+            return Next::GiveUp;
+        }
+        let again = self.earliest_repetition(choice, class, error, health, now, random);
+        self.failed.push(Failed { choice, class, again });
+        // What was refused before it was sent has put no load on anybody.
+        let was_sent = error.origin != Origin::Caller;
+        if was_sent && !budget.withdraw(now) {
+            return Next::GiveUp;
+        }
+        let Some(attempt) = self.after(class, choice, health, now) else {
+            if was_sent {
+                budget.refund();
+            }
+            return Next::GiveUp;
+        };
+        self.retries += 1;
+        Next::Candidate(attempt)
+    }
+
+    fn after(&mut self, class: Class, choice: Choice, health: &Health, now: Timestamp) -> Option<Attempt> {
+        match class {
+            Class::Credential | Class::RateLimit => self
+                .another_key(choice.index, health, now)
+                .or_else(|| self.next_candidate(health, now))
+                .or_else(|| self.last_chance(health, now)),
+            Class::Fault | Class::Unfit => self
+                .next_candidate(health, now)
+                .or_else(|| self.any_key(health, now))
+                .or_else(|| self.last_chance(health, now)),
+        }
+    }
+
+    /// The first candidate in the order that was not tried yet and whose route is open.
+    fn next_candidate(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
+        let order = self.allowed();
+        let fresh = order.iter().filter(|choice| !self.failed.iter().any(|f| f.choice.index == choice.index));
+        let found = fresh.clone().find_map(|choice| self.try_key(*choice, health, now));
+        let found =
+            found.or_else(|| fresh.clone().find_map(|choice| self.try_keys(choice.index, health, now)));
+        found.map(|(choice, permit)| self.start(choice, None, permit))
+    }
+
+    /// A key of this candidate that was not tried yet.
+    fn another_key(&mut self, index: usize, health: &Health, now: Timestamp) -> Option<Attempt> {
+        let (choice, permit) = self.try_keys(index, health, now)?;
+        Some(self.start(choice, None, permit))
+    }
+
+    /// A key of any candidate that was not tried yet.
+    fn any_key(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
+        let order = self.allowed();
+        let (choice, permit) = order.iter().find_map(|choice| self.try_keys(choice.index, health, now))?;
+        Some(self.start(choice, None, permit))
+    }
+
+    /// The likeliest of what failed before and what is closed.
+    fn last_chance(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
+        if self.no_fallback {
+            return None;
+        }
+        let all = self.plan.order.iter().chain(&self.plan.reserve);
+        let hopes = all.filter_map(|choice| {
+            let (choice, wait) = self.repetition(*choice, health, now)?;
+            let candidate = &self.candidates[choice.index];
+            let uptime = health.metrics(candidate.provider, candidate.model, now).uptime;
+            let rests = health.key_access(candidate.route(choice.key), now).0 == KeyState::CoolingDown;
+            let hope = if rests { uptime * CROWDED } else { uptime };
+            (hope >= MIN_HOPE).then_some((choice, wait, hope))
+        });
+        let better = |a: &(Choice, Duration, f64), b: &(Choice, Duration, f64)| a.2.total_cmp(&b.2);
+        let (choice, wait, _) = hopes.max_by(better)?;
+        let route = self.candidates[choice.index].route(choice.key);
+        let permit = health.begin_last_resort(route, now.plus(wait));
+        Some(self.start(choice, (wait > Duration::ZERO).then_some(wait), permit))
+    }
+
+    /// A key of a candidate that may be used again or is closed, and the wait before.
+    fn repetition(&self, choice: Choice, health: &Health, now: Timestamp) -> Option<(Choice, Duration)> {
+        if let Some(failed) = self.failed.iter().rev().find(|failed| failed.choice.index == choice.index) {
+            let wait = failed.again.filter(|_| !self.is_spent(failed.choice))?;
+            return Some((failed.choice, wait));
+        }
+        if self.is_spent(choice) {
+            return None;
+        }
+        let (state, until) = health.key_access(self.candidates[choice.index].route(choice.key), now);
+        let wait = match state {
+            KeyState::Ready | KeyState::HalfOpen | KeyState::Open | KeyState::Probing => 0,
+            KeyState::CoolingDown => until.since(now),
+            KeyState::Benched => return None,
+        };
+        (wait <= self.settings.retry.max_wait_ms).then_some((choice, Duration::from_millis(wait)))
+    }
+
+    fn try_keys(&self, index: usize, health: &Health, now: Timestamp) -> Option<(Choice, Permit)> {
+        let mut keys = 0..self.candidates[index].key_count();
+        keys.find_map(|key| self.try_key(Choice { index, key }, health, now))
+    }
+
+    fn try_key(&self, choice: Choice, health: &Health, now: Timestamp) -> Option<(Choice, Permit)> {
+        let tried = self.failed.iter().any(|failed| failed.choice == choice);
+        if tried || self.is_spent(choice) {
+            return None;
+        }
+        let route = self.candidates[choice.index].route(choice.key);
+        Some((choice, health.begin(route, now)?))
+    }
+
+    /// True when the provider refused this key, or does not serve such a request with any key.
+    fn is_spent(&self, choice: Choice) -> bool {
+        let candidate = &self.candidates[choice.index];
+        self.failed.iter().any(|failed| {
+            let other = &self.candidates[failed.choice.index];
+            match failed.class {
+                Class::Credential => {
+                    other.provider == candidate.provider
+                        && other.key(failed.choice.key) == candidate.key(choice.key)
+                }
+                Class::Unfit => failed.choice.index == choice.index,
+                Class::RateLimit | Class::Fault => false,
+            }
+        })
+    }
+
+    fn allowed(&self) -> &'a [Choice] {
+        let most = if self.no_fallback { 1 } else { self.plan.order.len() };
+        &self.plan.order[..most]
+    }
+
+    fn start(&mut self, choice: Choice, after: Option<Duration>, permit: Permit) -> Attempt {
+        self.current = Some(choice);
+        Attempt { index: choice.index, key: choice.key, after, permit }
+    }
+
+    /// How long to wait before the same key may be tried again; none when that does not help or takes too long.
+    fn earliest_repetition(
+        &self,
+        choice: Choice,
+        class: Class,
+        error: &Error,
+        health: &Health,
+        now: Timestamp,
+        random: u64,
+    ) -> Option<Duration> {
+        let asked = error.retry_after().unwrap_or_default();
+        let wait = match class {
+            Class::Credential | Class::Unfit => return None,
+            Class::Fault if error.retry == Retry::Elsewhere => return None,
+            Class::Fault => asked.max(self.backoff(random)),
+            Class::RateLimit => {
+                let route = self.candidates[choice.index].route(choice.key);
+                let (state, until) = health.key_access(route, now);
+                let cooling = if state == KeyState::CoolingDown { until.since(now) } else { 0 };
+                asked.max(Duration::from_millis(cooling))
+            }
+        };
+        let longest = Duration::from_millis(self.settings.retry.max_wait_ms);
+        (wait <= longest).then(|| wait.mul_f64(1.0 + WAIT_JITTER * fraction(random)))
+    }
+
+    /// Doubles with each attempt; half of it is left to chance.
+    fn backoff(&self, random: u64) -> Duration {
+        let retry = &self.settings.retry;
+        let doubled = retry.backoff_ms.saturating_mul(1 << self.retries.min(16));
+        let most = doubled.min(retry.max_backoff_ms) as f64;
+        Duration::from_millis((most * (0.5 + fraction(random) / 2.0)) as u64)
     }
 }

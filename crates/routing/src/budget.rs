@@ -1,7 +1,8 @@
 //! The retry budget: all requests together may retry only so much, so that an outage never multiplies the load.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::shards::lock;
 use crate::{RetrySettings, Timestamp};
 
 /// A token bucket. Each request adds a fraction of a retry, each second a little more, each retry takes one out.
@@ -42,13 +43,19 @@ impl RetryBudget {
         })
     }
 
+    /// Puts a retry back that was not made.
+    pub fn refund(&self) {
+        let mut bucket = lock(&self.bucket);
+        bucket.tokens = (bucket.tokens + 1.0).min(self.settings.budget_burst);
+    }
+
     /// How many retries are left.
     pub fn left(&self, now: Timestamp) -> f64 {
         self.update(now, |bucket, _| bucket.tokens)
     }
 
     fn update<T>(&self, now: Timestamp, change: impl FnOnce(&mut Bucket, &RetrySettings) -> T) -> T {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = lock(&self.bucket);
         let elapsed = bucket.at.map_or(0, |at| now.since(at));
         let earned = elapsed as f64 / 1000.0 * self.settings.budget_per_second;
         bucket.tokens = (bucket.tokens + earned).min(self.settings.budget_burst);

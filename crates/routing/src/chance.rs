@@ -34,11 +34,6 @@ impl Dice {
     pub(crate) fn fraction(&mut self) -> f64 {
         fraction(self.next())
     }
-
-    /// Evenly spread over 0 ≤ x < `limit`; 0 when the limit is 0.
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        ((u128::from(self.next()) * limit as u128) >> 64) as usize
-    }
 }
 
 /// A random number as a fraction, 0 ≤ x < 1.

@@ -1,15 +1,15 @@
-//! Which candidates can serve a request at all.
+//! Which candidates can serve a request at all, and what to tell the caller when none can.
 
-use canon::{Error, ErrorKind, Features};
+use canon::{Error, ErrorKind, Feature, Features};
 
-use crate::Filtered;
+use crate::{Candidate, Filtered, Needs, Preferences, Settings};
 
 /// Why a candidate was left out, in the order of the checks: the later, the nearer it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Filter {
     /// The operator or the catalog switched it off.
     Disabled,
-    /// It lacks these features.
+    /// It lacks a feature.
     Unsupported,
     /// The prompt does not fit.
     ContextTooSmall,
@@ -17,14 +17,12 @@ pub enum Filter {
     Excluded,
     /// It is dearer than the caller allows, or its price is unknown.
     TooExpensive,
-    /// The prompt and the longest answer together do not fit, and another candidate has the room.
+    /// Prompt and longest answer together do not fit, and another candidate has the room.
     Tight,
     /// It failed too often.
     BreakerOpen,
     /// All its keys rest.
     KeysResting,
-    /// The caller wants no fallback.
-    FallbackNotAllowed,
 }
 
 /// No candidate can serve the request.
@@ -36,11 +34,161 @@ pub struct NoCandidate {
     pub missing: Features,
     /// Every candidate with its reason.
     pub filtered: Vec<Filtered>,
+    model: String,
+    prompt_tokens: u64,
+    largest_context: u64,
 }
 
 impl NoCandidate {
+    pub(crate) fn new(needs: &Needs<'_>, candidates: &[Candidate<'_>], filters: &[Filter]) -> Self {
+        let filter = filters.iter().copied().max();
+        let missing = candidates
+            .iter()
+            .zip(filters)
+            .filter(|(_, filter)| **filter == Filter::Unsupported)
+            .map(|(candidate, _)| missing(needs, candidate))
+            .min_by_key(|missing| missing.iter().count());
+        let contexts = candidates.iter().filter_map(|candidate| candidate.facts.context_tokens);
+        let filtered = candidates.iter().zip(filters);
+        Self {
+            filter,
+            missing: missing.filter(|_| filter == Some(Filter::Unsupported)).unwrap_or_default(),
+            filtered: filtered
+                .map(|(candidate, filter)| left_out(candidate, *filter, needs.features))
+                .collect(),
+            model: needs.model.to_owned(),
+            prompt_tokens: needs.prompt_tokens,
+            largest_context: contexts.max().unwrap_or(0),
+        }
+    }
+
     /// The error for the caller, naming what is missing.
     pub fn to_error(&self) -> Error {
-        Error::gateway(ErrorKind::Unavailable, "No provider can serve this request.")
+        let model = &self.model;
+        match self.filter {
+            None => {
+                let message = format!("No provider serves the model `{model}`.");
+                Error::caller(ErrorKind::ModelNotFound, message).at("model")
+            }
+            Some(Filter::Unsupported) => self.unsupported(),
+            Some(Filter::ContextTooSmall) => {
+                let (prompt, context) = (self.prompt_tokens, self.largest_context);
+                let message = format!(
+                    "The prompt has about {prompt} tokens, but the largest context of `{model}` is {context} tokens. \
+                     Shorten the prompt or choose a model with a larger context."
+                );
+                Error::caller(ErrorKind::ContextLength, message).at("messages")
+            }
+            Some(Filter::Excluded) => {
+                let message = format!(
+                    "The provider preferences exclude every provider that can serve this request to `{model}`."
+                );
+                Error::invalid("provider", message)
+            }
+            Some(Filter::TooExpensive) => {
+                let message = format!(
+                    "Every provider of `{model}` is dearer than `max_price` allows, or its price is unknown."
+                );
+                Error::invalid("provider.max_price", message)
+            }
+            Some(Filter::Disabled | Filter::Tight | Filter::BreakerOpen | Filter::KeysResting) => {
+                let why = self.filtered.first().map_or("", |first| first.reason.as_str());
+                let message = format!("No provider of `{model}` is available: {why}.");
+                Error::gateway(ErrorKind::Unavailable, message)
+            }
+        }
+    }
+
+    fn unsupported(&self) -> Error {
+        let param = self.missing.iter().next().map_or("model", param_of);
+        let model = &self.model;
+        let names = names(self.missing);
+        Error::unsupported(param, format!("No available provider of `{model}` supports {names}."))
+    }
+}
+
+/// The first reason against a candidate, health aside.
+pub(crate) fn check(
+    needs: &Needs<'_>,
+    candidate: &Candidate<'_>,
+    preferences: &Preferences,
+    settings: &Settings,
+) -> Option<Filter> {
+    if candidate.disabled.is_some() {
+        return Some(Filter::Disabled);
+    }
+    if !missing(needs, candidate).is_empty() {
+        return Some(Filter::Unsupported);
+    }
+    // The length is an estimate: a request is refused only when it is surely too long.
+    let room = |context: u64| context as f64 * (1.0 + settings.context_slack);
+    if candidate.facts.context_tokens.is_some_and(|context| needs.prompt_tokens as f64 > room(context)) {
+        return Some(Filter::ContextTooSmall);
+    }
+    if !preferences.allows(candidate.provider) {
+        return Some(Filter::Excluded);
+    }
+    if preferences.max_price.is_some_and(|limit| !limit.allows(candidate)) {
+        return Some(Filter::TooExpensive);
+    }
+    None
+}
+
+/// True when the request fits only if the answer is shorter than allowed.
+pub(crate) fn is_tight(needs: &Needs<'_>, candidate: &Candidate<'_>) -> bool {
+    let wanted = needs.max_output_tokens.unwrap_or(0);
+    let total = needs.prompt_tokens.saturating_add(wanted);
+    candidate.facts.context_tokens.is_some_and(|context| total > context)
+        || candidate.facts.max_output_tokens.is_some_and(|most| wanted > most)
+}
+
+/// Why a candidate was left out, for people.
+pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Features) -> Filtered {
+    let context = candidate.facts.context_tokens.unwrap_or(0);
+    let reason = match filter {
+        Filter::Disabled => candidate.disabled.unwrap_or("disabled").to_owned(),
+        Filter::Unsupported => {
+            let lacking = candidate.facts.features.map_or(Features::NONE, |has| required(needed).minus(has));
+            format!("does not support {}", names(lacking))
+        }
+        Filter::ContextTooSmall => format!("the prompt does not fit its context of {context} tokens"),
+        Filter::Excluded => "excluded by the request's provider preferences".to_owned(),
+        Filter::TooExpensive => match candidate.prices {
+            Some(_) => "dearer than max_price".to_owned(),
+            None => "its price is unknown, and max_price is set".to_owned(),
+        },
+        Filter::Tight => "prompt and longest answer together do not fit".to_owned(),
+        Filter::BreakerOpen => "closed for a while after repeated failures".to_owned(),
+        Filter::KeysResting => "all its keys rest after rate limits or refusals".to_owned(),
+    };
+    Filtered { provider: candidate.provider.to_owned(), model: candidate.model.to_owned(), reason }
+}
+
+fn missing(needs: &Needs<'_>, candidate: &Candidate<'_>) -> Features {
+    candidate.facts.features.map_or(Features::NONE, |has| required(needs.features).minus(has))
+}
+
+/// Thinking and a prompt cache are wishes.
+fn required(features: Features) -> Features {
+    features.without(Feature::Reasoning).without(Feature::PromptCache)
+}
+
+fn names(features: Features) -> String {
+    let names: Vec<_> = features.iter().map(Feature::as_str).collect();
+    names.join(", ")
+}
+
+/// The request field that asks for a feature.
+fn param_of(feature: Feature) -> &'static str {
+    match feature {
+        Feature::Tools => "tools",
+        Feature::Vision | Feature::Documents | Feature::AudioInput | Feature::Video => "messages",
+        Feature::AudioOutput | Feature::ImageOutput => "modalities",
+        Feature::JsonSchema | Feature::JsonObject => "response_format",
+        Feature::MultipleChoices => "n",
+        Feature::Logprobs => "logprobs",
+        Feature::Streaming => "stream",
+        Feature::WebSearch => "web_search_options",
+        Feature::Reasoning | Feature::PromptCache => "model",
     }
 }

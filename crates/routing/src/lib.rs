@@ -3,7 +3,7 @@
 //! Nothing here waits, reads a clock or rolls dice. The time and every random number are arguments, so that the
 //! same state, time and seed give the same decision. One request goes like this:
 //!
-//! ```ignore
+//! ```text
 //! budget.deposit(now);
 //! let plan = routing::plan(&needs, &candidates, &preferences, &health, &settings, now, seed)?;
 //! let mut attempts = Attempts::new(&plan, &candidates, &settings).no_fallback(header);
@@ -35,6 +35,7 @@ mod score;
 mod selection;
 mod sessions;
 mod settings;
+mod shards;
 mod time;
 
 pub use attempts::{Attempt, Attempts, Next};

@@ -1,12 +1,7 @@
 //! Where conversations have their prompt cache.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
-
+use crate::shards::{Map, Shards, hash};
 use crate::{Route, SessionSettings, Timestamp};
-
-const SHARDS: usize = 16;
 
 /// A route where a prompt cache is warm. Names are kept as hashes: a mix-up costs a cache miss, nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +13,7 @@ pub struct Warm {
 impl Warm {
     /// The cache of this route.
     pub fn at(route: Route<'_>) -> Self {
-        Self { provider_model: hash(&(route.provider, route.model)), key: hash(&route.key) }
+        Self { provider_model: hash(&(route.provider, route.model)), key: hash(route.key) }
     }
 
     pub(crate) fn is_at(&self, route: Route<'_>) -> bool {
@@ -26,7 +21,7 @@ impl Warm {
     }
 
     pub(crate) fn has_key(&self, label: &str) -> bool {
-        self.key == hash(&label)
+        self.key == hash(label)
     }
 }
 
@@ -34,7 +29,7 @@ impl Warm {
 #[derive(Debug)]
 pub struct Sessions {
     settings: SessionSettings,
-    shards: [Mutex<HashMap<u64, Entry>>; SHARDS],
+    entries: Shards<Entry>,
 }
 
 #[derive(Debug)]
@@ -46,13 +41,13 @@ struct Entry {
 impl Sessions {
     /// An empty memory.
     pub fn new(settings: &SessionSettings) -> Self {
-        Self { settings: *settings, shards: Default::default() }
+        Self { settings: *settings, entries: Shards::new() }
     }
 
     /// Where this conversation is warm. The scope keeps callers apart: two of them may use the same session id.
     pub fn get(&self, scope: &str, session: &str, now: Timestamp) -> Option<Warm> {
         let id = hash(&(scope, session));
-        let shard = self.shard(id);
+        let shard = self.entries.at(id);
         let entry = shard.get(&id).filter(|entry| self.is_fresh(entry, now))?;
         Some(entry.warm)
     }
@@ -61,15 +56,15 @@ impl Sessions {
     /// `Plan::is_trial` says so: a conversation must not stay where it came by chance.
     pub fn put(&self, scope: &str, session: &str, route: Route<'_>, now: Timestamp) {
         let id = hash(&(scope, session));
-        let mut shard = self.shard(id);
-        if shard.len() >= self.settings.capacity.div_ceil(SHARDS) && !shard.contains_key(&id) {
+        let mut shard = self.entries.at(id);
+        if shard.len() >= Shards::<Entry>::share(self.settings.capacity) && !shard.contains_key(&id) {
             self.make_room(&mut shard, now);
         }
         shard.insert(id, Entry { warm: Warm::at(route), used: now });
     }
 
     /// Drops what has expired; when that is not enough, the half that was unused the longest.
-    fn make_room(&self, shard: &mut HashMap<u64, Entry>, now: Timestamp) {
+    fn make_room(&self, shard: &mut Map<Entry>, now: Timestamp) {
         let before = shard.len();
         shard.retain(|_, entry| self.is_fresh(entry, now));
         if shard.len() < before {
@@ -90,14 +85,4 @@ impl Sessions {
     fn is_fresh(&self, entry: &Entry, now: Timestamp) -> bool {
         now.since(entry.used) < self.settings.ttl_seconds.saturating_mul(1000)
     }
-
-    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Entry>> {
-        self.shards[id as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }

@@ -86,6 +86,7 @@ impl Settings {
             ("health.recent_half_life_seconds", self.health.recent_half_life_seconds > 0, positive),
             ("health.prior_uptime", is_share(self.health.prior_uptime), share),
             ("health.prior_weight", self.health.prior_weight > 0.0, positive),
+            ("health.caution", is_points(self.health.caution), points),
             ("health.speed_smoothing", is_share(self.health.speed_smoothing), share),
             ("health.max_routes", self.health.max_routes > 0, positive),
             ("breaker.consecutive_failures", self.breaker.consecutive_failures > 0, positive),
@@ -132,6 +133,8 @@ pub struct HealthSettings {
     pub prior_uptime: f64,
     /// How many requests that assumption is worth.
     pub prior_weight: f64,
+    /// How many standard deviations are taken off the estimate, so that little evidence counts against a provider.
+    pub caution: f64,
     /// The share of each new sample in the averages of time to first token and tokens per second.
     pub speed_smoothing: f64,
     /// Cool-down after a rate limit without `Retry-After`; doubles with each further one.
@@ -140,6 +143,8 @@ pub struct HealthSettings {
     pub max_rate_limit_seconds: u64,
     /// How long a key rests after the provider refused it or its account ran dry.
     pub credential_seconds: u64,
+    /// How long a key rests for a model that the provider says it does not serve.
+    pub not_served_seconds: u64,
     /// Most pairs of provider and model to remember; the longest unused is forgotten first.
     pub max_routes: usize,
 }
@@ -151,10 +156,12 @@ impl Default for HealthSettings {
             recent_half_life_seconds: 15,
             prior_uptime: 0.97,
             prior_weight: 10.0,
+            caution: 0.5,
             speed_smoothing: 0.1,
             rate_limit_seconds: 5,
             max_rate_limit_seconds: 600,
             credential_seconds: 300,
+            not_served_seconds: 60,
             max_routes: 16_384,
         }
     }
@@ -213,7 +220,7 @@ impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             budget_ratio: 0.2,
-            budget_per_second: 0.5,
+            budget_per_second: 2.0,
             budget_burst: 100.0,
             backoff_ms: 250,
             max_backoff_ms: 4_000,

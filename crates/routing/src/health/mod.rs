@@ -1,11 +1,29 @@
 //! What the gateway has seen of each provider: success, speed, cool-downs, breakers.
+//!
+//! Success and speed are kept for each provider and model, breakers and cool-downs for each of their keys, and a key
+//! that the provider refuses rests for all models. Whatever is the caller's fault changes nothing. Every call takes one
+//! short lock of one part of the table and allocates only when it meets a name for the first time.
 
+mod breaker;
+mod incumbent;
+mod memory;
+mod snapshot;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use canon::{Error, ErrorKind, Origin, Retry};
-use serde::Serialize;
 
-use crate::{Route, Settings, Timestamp};
+pub(crate) use self::incumbent::Incumbents;
+pub(crate) use self::memory::Access;
+use self::memory::Memory;
+pub use self::snapshot::{KeySnapshot, KeyState, Metrics, RouteSnapshot, Snapshot};
+use crate::shards::{Map, Shards, hash, lock};
+use crate::{Candidate, Route, Settings, Timestamp, Warm};
+
+/// Most refused keys to remember.
+const MAX_BENCHED: usize = 4_096;
 
 /// How an attempt ended, as far as the provider's health is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +40,46 @@ pub enum Outcome {
     RateLimit(Option<Duration>),
     /// The provider refuses the key, or its account is empty: the key rests for all models.
     Credential,
-    /// The provider does not serve this model to this key: they rest.
+    /// The provider does not serve this model to this key: the key rests for this model.
     NotServed,
+}
+
+impl Outcome {
+    /// What an error says about the provider.
+    pub fn of(error: &Error) -> Self {
+        if error.origin != Origin::Upstream {
+            return Self::Neutral;
+        }
+        match error.kind {
+            ErrorKind::RateLimit => Self::RateLimit(error.retry_after()),
+            ErrorKind::Timeout => Self::Timeout,
+            ErrorKind::UpstreamCredential
+            | ErrorKind::Quota
+            | ErrorKind::Authentication
+            | ErrorKind::Permission => Self::Credential,
+            ErrorKind::ModelNotFound => Self::NotServed,
+            ErrorKind::Upstream
+            | ErrorKind::Overloaded
+            | ErrorKind::StoreUnavailable
+            | ErrorKind::Unavailable
+            | ErrorKind::Internal => Self::Fault,
+            ErrorKind::InvalidRequest
+            | ErrorKind::UnsupportedFeature
+            | ErrorKind::ContextLength
+            | ErrorKind::ContentFilter
+            | ErrorKind::NotFound
+            | ErrorKind::MethodNotAllowed
+            | ErrorKind::TooLarge => {
+                // Some providers answer a bare 400 when they are sick; the decoder marks those as worth repeating.
+                if matches!(error.retry, Retry::Again | Retry::After(_)) {
+                    Self::Fault
+                } else {
+                    Self::Neutral
+                }
+            }
+            ErrorKind::Cancelled => Self::Neutral,
+        }
+    }
 }
 
 /// What there is to say about a finished attempt.
@@ -54,104 +110,254 @@ impl Report {
     }
 }
 
-impl Outcome {
-    /// What an error says about the provider.
-    pub fn of(error: &Error) -> Self {
-        let _ = (error.kind == ErrorKind::Internal, error.origin == Origin::Caller, error.retry == Retry::No);
-        Self::Neutral
-    }
-}
-
 /// The right to send one request by a route; goes back with `Health::finish`.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a permit that is not given back blocks a probe for a while"]
-pub struct Permit {
-    pub(crate) probe: bool,
+#[must_use = "a probe whose permit is not given back blocks the route for a while"]
+#[non_exhaustive]
+pub enum Permit {
+    /// The route is in order.
+    Normal,
+    /// The route was closed: this is the one request that finds out whether it works again.
+    Probe,
+    /// The route is closed, but there is no other.
+    LastResort,
 }
 
-/// What is known of a provider's model.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Metrics {
-    /// Share of requests that succeed, estimated carefully: little evidence counts against it.
-    pub uptime: f64,
-    /// How many recent requests the estimate stands on.
-    pub samples: f64,
-    /// Milliseconds to the first token; none when never measured.
-    pub first_token_ms: Option<f64>,
-    /// Tokens per second; none when never measured.
-    pub tokens_per_second: Option<f64>,
-}
-
-/// Everything known, for `GET /v1/routing`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Snapshot {
-    /// Each provider's model that was used lately.
-    pub routes: Vec<RouteSnapshot>,
-}
-
-/// One provider's model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RouteSnapshot {
-    /// The provider's id.
-    pub provider: String,
-    /// The provider's own id of the model.
-    pub model: String,
-    /// Success and speed.
-    #[serde(flatten)]
-    pub metrics: Metrics,
-    /// Its keys.
-    pub keys: Vec<KeySnapshot>,
-}
-
-/// One key of a provider's model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct KeySnapshot {
-    /// The label of the key.
-    pub key: String,
-    /// Whether it can be used.
-    pub state: KeyState,
-    /// When that changes, in milliseconds from now; null when it is ready.
-    pub ready_in_ms: Option<u64>,
-}
-
-/// Whether a key can be used for a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyState {
-    /// It can.
-    Ready,
-    /// It failed too often: closed for a while.
-    Open,
-    /// The closed time is over: one request may try.
-    HalfOpen,
-    /// That one request is on its way.
-    Probing,
-    /// It rests after a rate limit or because the model is not served.
-    CoolingDown,
-    /// The provider refuses the key: it rests for all models.
-    Benched,
+/// How a candidate stands: the key to use, and whether it can be used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) metrics: Metrics,
+    pub(crate) key: usize,
+    pub(crate) access: Access,
 }
 
 /// The memory of all routes. Cheap to update from many threads.
 #[derive(Debug)]
-pub struct Health {}
+pub struct Health {
+    settings: Settings,
+    routes: Shards<Vec<Memory>>,
+    benched: Mutex<Map<Timestamp>>,
+    /// When the last of `benched` is over: usually past, and then the lock is not needed.
+    benched_until: AtomicU64,
+    incumbents: Incumbents,
+}
 
 impl Health {
     /// An empty memory.
-    pub fn new(_settings: &Settings) -> Self {
-        Self {}
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            settings: settings.clone(),
+            routes: Shards::new(),
+            benched: Mutex::default(),
+            benched_until: AtomicU64::new(0),
+            incumbents: Incumbents::new(),
+        }
     }
 
     /// Asks to send a request. None when the route is closed or rests.
-    pub fn begin(&self, _route: Route<'_>, _now: Timestamp) -> Option<Permit> {
-        Some(Permit { probe: false })
+    pub fn begin(&self, route: Route<'_>, now: Timestamp) -> Option<Permit> {
+        if self.benched_until(route.provider, route.key, now).is_some() {
+            return None;
+        }
+        self.with(route.provider, route.model, |memory| {
+            let Some(key) = memory.and_then(|memory| memory.key_mut(route.key)) else {
+                return Some(Permit::Normal);
+            };
+            match key.access(&self.settings, now).state {
+                KeyState::Ready => Some(Permit::Normal),
+                KeyState::HalfOpen => {
+                    key.breaker.probe(now);
+                    Some(Permit::Probe)
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Asks to send a request by a route that may be closed, because there is no other.
+    pub fn begin_last_resort(&self, route: Route<'_>, now: Timestamp) -> Permit {
+        self.begin(route, now).unwrap_or(Permit::LastResort)
     }
 
     /// Gives the permit back with what happened.
-    pub fn finish(&self, _route: Route<'_>, _permit: Permit, _report: &Report, _now: Timestamp) {}
+    pub fn finish(&self, route: Route<'_>, permit: Permit, report: &Report, now: Timestamp) {
+        if report.outcome == Outcome::Credential {
+            self.bench(route, now);
+        }
+        let remembers = !matches!(report.outcome, Outcome::Neutral | Outcome::Credential);
+        let id = hash(&(route.provider, route.model));
+        let mut shard = self.routes.at(id);
+        if remembers && find(&mut shard, id, route.provider, route.model).is_none() {
+            self.make_room(&mut shard);
+            shard.entry(id).or_default().push(Memory::new(route.provider, route.model, now));
+        }
+        if let Some(memory) = find(&mut shard, id, route.provider, route.model) {
+            memory.finish(route.key, &permit, report, &self.settings, now);
+        }
+        drop(shard);
+        if report.outcome == Outcome::Success && self.benched_until(route.provider, route.key, now).is_some()
+        {
+            lock(&self.benched).remove(&bench_id(route.provider, route.key));
+        }
+    }
+
+    /// What is known of a provider's model; the neutral assumption when it was never used.
+    pub fn metrics(&self, provider: &str, model: &str, now: Timestamp) -> Metrics {
+        self.with(provider, model, |memory| self.metrics_of(memory.as_deref(), now))
+    }
 
     /// Everything known.
-    pub fn snapshot(&self, _now: Timestamp) -> Snapshot {
-        Snapshot { routes: Vec::new() }
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        let mut routes = Vec::new();
+        for shard in self.routes.iter() {
+            routes.extend(shard.values().flatten().map(|memory| self.describe(memory, now)));
+        }
+        routes.sort_by(|a: &RouteSnapshot, b| (&a.provider, &a.model).cmp(&(&b.provider, &b.model)));
+        Snapshot { routes }
     }
+
+    /// The best key of a candidate. Keys take turns by `turn`, except that a warm one is kept.
+    pub(crate) fn standing(
+        &self,
+        candidate: &Candidate<'_>,
+        warm: Option<Warm>,
+        turn: usize,
+        now: Timestamp,
+    ) -> Standing {
+        self.with(candidate.provider, candidate.model, |memory| {
+            let memory = memory.as_deref();
+            let metrics = self.metrics_of(memory, now);
+            let access = |key: usize| self.access(memory, candidate.route(key), now);
+            let count = candidate.key_count();
+            if let Some(key) = warm.and_then(|warm| (0..count).find(|key| warm.has_key(candidate.key(*key))))
+                && access(key).state == KeyState::Ready
+            {
+                return Standing { metrics, key, access: Access::READY };
+            }
+            let (key, best) = best_key(count, turn, access);
+            Standing { metrics, key, access: best }
+        })
+    }
+
+    /// Whether a key can be used now, and when that changes.
+    pub(crate) fn key_access(&self, route: Route<'_>, now: Timestamp) -> (KeyState, Timestamp) {
+        let access =
+            self.with(route.provider, route.model, |memory| self.access(memory.as_deref(), route, now));
+        (access.state, access.until)
+    }
+
+    /// The memory of which provider serves a model now.
+    pub(crate) fn incumbents(&self) -> &Incumbents {
+        &self.incumbents
+    }
+
+    fn metrics_of(&self, memory: Option<&Memory>, now: Timestamp) -> Metrics {
+        match memory {
+            Some(memory) => memory.metrics(&self.settings.health, now),
+            None => Memory::new("", "", now).metrics(&self.settings.health, now),
+        }
+    }
+
+    fn access(&self, memory: Option<&Memory>, route: Route<'_>, now: Timestamp) -> Access {
+        if let Some(until) = self.benched_until(route.provider, route.key, now) {
+            return Access { state: KeyState::Benched, until };
+        }
+        memory
+            .and_then(|memory| memory.key(route.key))
+            .map_or(Access::READY, |key| key.access(&self.settings, now))
+    }
+
+    fn with<T>(&self, provider: &str, model: &str, then: impl FnOnce(Option<&mut Memory>) -> T) -> T {
+        let id = hash(&(provider, model));
+        let mut shard = self.routes.at(id);
+        then(find(&mut shard, id, provider, model))
+    }
+
+    /// Models may come from callers: a full part of the table forgets what was unused the longest.
+    fn make_room(&self, shard: &mut Map<Vec<Memory>>) {
+        if shard.len() < Shards::<Memory>::share(self.settings.health.max_routes) {
+            return;
+        }
+        let last_use = |memories: &Vec<Memory>| memories.iter().map(|memory| memory.used).max();
+        if let Some(id) = shard.iter().min_by_key(|(_, memories)| last_use(memories)).map(|(id, _)| *id) {
+            shard.remove(&id);
+        }
+    }
+
+    fn bench(&self, route: Route<'_>, now: Timestamp) {
+        let until = now.plus(Duration::from_secs(self.settings.health.credential_seconds));
+        let mut benched = lock(&self.benched);
+        if benched.len() >= MAX_BENCHED {
+            benched.retain(|_, until| *until > now);
+        }
+        if benched.len() < MAX_BENCHED {
+            benched.insert(bench_id(route.provider, route.key), until);
+            self.benched_until.fetch_max(until.0, Ordering::Release);
+        }
+    }
+
+    fn benched_until(&self, provider: &str, key: &str, now: Timestamp) -> Option<Timestamp> {
+        if now.0 >= self.benched_until.load(Ordering::Acquire) {
+            return None;
+        }
+        let until = lock(&self.benched).get(&bench_id(provider, key)).copied()?;
+        (now < until).then_some(until)
+    }
+
+    fn describe(&self, memory: &Memory, now: Timestamp) -> RouteSnapshot {
+        let keys = memory.keys.iter().map(|key| {
+            let route = Route { provider: &memory.provider, model: &memory.model, key: &key.label };
+            let access = self.access(Some(memory), route, now);
+            let waits = !matches!(access.state, KeyState::Ready | KeyState::HalfOpen);
+            KeySnapshot {
+                key: key.label.to_string(),
+                state: access.state,
+                ready_in_ms: waits.then(|| access.until.since(now)),
+            }
+        });
+        RouteSnapshot {
+            provider: memory.provider.to_string(),
+            model: memory.model.to_string(),
+            metrics: memory.metrics(&self.settings.health, now),
+            keys: keys.collect(),
+        }
+    }
+}
+
+/// The key whose turn it is when it can be used or probed; otherwise the next that can; otherwise the one that is
+/// ready first. Its access is the best of all keys: while another is ready, a probe does not make the candidate risky.
+fn best_key(count: usize, turn: usize, access: impl Fn(usize) -> Access) -> (usize, Access) {
+    let first = turn % count;
+    let (mut key, mut best) = (first, access(first));
+    let own_turn = matches!(best.state, KeyState::Ready | KeyState::HalfOpen);
+    for offset in 1..count {
+        if best.state == KeyState::Ready {
+            break;
+        }
+        let other = (first + offset) % count;
+        let found = access(other);
+        if rank(found) < rank(best) {
+            best = found;
+            key = if own_turn { key } else { other };
+        }
+    }
+    (key, best)
+}
+
+fn rank(access: Access) -> (u8, Timestamp) {
+    match access.state {
+        KeyState::Ready => (0, access.until),
+        KeyState::HalfOpen => (1, access.until),
+        KeyState::CoolingDown | KeyState::Probing | KeyState::Open => (2, access.until),
+        KeyState::Benched => (3, access.until),
+    }
+}
+
+fn find<'s>(shard: &'s mut Map<Vec<Memory>>, id: u64, provider: &str, model: &str) -> Option<&'s mut Memory> {
+    let found = shard.get_mut(&id)?;
+    found.iter_mut().find(|memory| *memory.provider == *provider && *memory.model == *model)
+}
+
+fn bench_id(provider: &str, key: &str) -> u64 {
+    hash(&(provider, key))
 }

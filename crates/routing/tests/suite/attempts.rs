@@ -1,0 +1,208 @@
+//! What follows a failure.
+
+use std::time::Duration;
+
+use canon::{Error, ErrorKind, Retry};
+use routing::{
+    Attempt, Attempts, Candidate, Next, Outcome, Preferences, Report, RetryBudget, RetrySettings, Settings,
+    Timestamp,
+};
+
+use crate::support::*;
+
+/// Runs a request whose attempts fail in this way, and tells provider and key of each attempt and its wait.
+fn story(world: &World, candidates: &[Candidate<'_>], errors: &[Error]) -> Vec<(String, Option<Duration>)> {
+    run(world, candidates, errors, false)
+}
+
+fn run(
+    world: &World,
+    candidates: &[Candidate<'_>],
+    errors: &[Error],
+    no_fallback: bool,
+) -> Vec<(String, Option<Duration>)> {
+    let budget = RetryBudget::new(&world.settings.retry);
+    let found = world.plan(candidates, T0);
+    let mut attempts = Attempts::new(&found, candidates, &world.settings).no_fallback(no_fallback);
+    let mut told = Vec::new();
+    let mut now = T0;
+    let mut attempt = attempts.first(&world.health, now);
+    for error in errors {
+        now = note(&mut told, candidates, &attempt, now);
+        let route = candidates[attempt.index].route(attempt.key);
+        world.health.finish(route, attempt.permit, &Report::failure(error), now);
+        match attempts.next(error, &world.health, &budget, now, u64::MAX) {
+            Next::GiveUp => return told,
+            Next::Candidate(next) => attempt = next,
+        }
+    }
+    note(&mut told, candidates, &attempt, now);
+    told
+}
+
+fn note(
+    told: &mut Vec<(String, Option<Duration>)>,
+    candidates: &[Candidate<'_>],
+    attempt: &Attempt,
+    now: Timestamp,
+) -> Timestamp {
+    let candidate = &candidates[attempt.index];
+    let key = candidate.key(attempt.key);
+    let name =
+        if key.is_empty() { candidate.provider.to_owned() } else { format!("{}/{key}", candidate.provider) };
+    told.push((name, attempt.after));
+    now.plus(attempt.after.unwrap_or_default())
+}
+
+fn names(story: &[(String, Option<Duration>)]) -> Vec<&str> {
+    story.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn pool(labels: &[&str]) -> Candidate<'static> {
+    Candidate { keys: keys(labels), ..at("a", 1.0) }
+}
+
+#[test]
+fn the_callers_fault_is_never_repeated() {
+    let world = World::new();
+    for error in [
+        Error::invalid("temperature", "Too hot."),
+        Error::upstream(ErrorKind::InvalidRequest, Retry::No, "Too hot."),
+        Error::upstream(ErrorKind::ContentFilter, Retry::No, "No."),
+        Error::upstream(ErrorKind::Cancelled, Retry::Again, "Gone."),
+        Error::gateway(ErrorKind::Internal, "A bug."),
+    ] {
+        assert_eq!(names(&story(&world, &[at("a", 1.0), at("b", 2.0)], &[error])), ["a"]);
+    }
+    assert!(world.health.snapshot(T0).routes.is_empty());
+}
+
+#[test]
+fn failures_go_to_the_next_candidates_up_to_the_limit() {
+    let world = World::new();
+    let four = [at("a", 1.0), at("b", 2.0), at("c", 3.0), at("d", 4.0)];
+    let told = story(&world, &four, &[fault(), fault(), fault(), fault()]);
+    assert_eq!(names(&told), ["a", "b", "c"]);
+    assert!(told.iter().all(|(_, wait)| wait.is_none()));
+}
+
+#[test]
+fn a_single_provider_is_tried_again_after_a_growing_wait() {
+    let world = World::new();
+    let told = story(&world, &[at("a", 1.0)], &[fault(), fault(), fault()]);
+    assert_eq!(names(&told), ["a", "a", "a"]);
+    let waits: Vec<_> = told.iter().filter_map(|(_, wait)| wait.map(|wait| wait.as_millis())).collect();
+    assert!((200..=275).contains(&waits[0]) && (400..=550).contains(&waits[1]), "{waits:?}");
+}
+
+#[test]
+fn what_fails_again_elsewhere_only_is_not_repeated_at_the_same_key() {
+    let world = World::new();
+    let error = Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, "No.");
+    assert_eq!(names(&story(&world, &[at("a", 1.0)], std::slice::from_ref(&error))), ["a"]);
+    assert_eq!(story(&world, &[pool(&["k1", "k2"])], &[error.clone(), error]).len(), 2);
+}
+
+#[test]
+fn a_refused_key_is_followed_by_another_one_and_never_used_again() {
+    let world = World::new();
+    let told = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[refused(), refused()]);
+    let mut used = names(&told);
+    assert_eq!(used.pop(), Some("b"));
+    used.sort_unstable();
+    assert_eq!(used, ["a/k1", "a/k2"]);
+    assert_eq!(names(&story(&World::new(), &[pool(&["k1"])], &[refused()])), ["a/k1"]);
+}
+
+#[test]
+fn a_refused_key_is_refused_for_the_providers_other_models_too() {
+    let world = World::new();
+    let own = pool(&["k1"]);
+    let other = Candidate { model: "other", cost: at("a", 2.0).cost, ..own };
+    assert_eq!(names(&story(&world, &[own, other, at("b", 3.0)], &[refused()])), ["a/k1", "b"]);
+}
+
+#[test]
+fn a_rate_limit_goes_to_another_key_then_elsewhere() {
+    let world = World::new();
+    let told = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[limited(None), limited(None)]);
+    assert_eq!(told.len(), 3);
+    assert!(told[1].0.starts_with("a/") && told[1].0 != told[0].0);
+    assert_eq!(told[2].0, "b");
+}
+
+#[test]
+fn a_short_wait_is_waited_for_when_there_is_nowhere_else() {
+    let told = story(&World::new(), &[at("a", 1.0)], &[limited(Some(2))]);
+    assert_eq!(names(&told), ["a", "a"]);
+    let wait = told[1].1.unwrap();
+    assert!(wait >= Duration::from_secs(2) && wait <= Duration::from_millis(2_200), "{wait:?}");
+    assert_eq!(names(&story(&World::new(), &[at("a", 1.0)], &[limited(Some(60))])), ["a"]);
+}
+
+#[test]
+fn an_unserved_model_goes_to_the_next_candidate_only() {
+    let error = Error::upstream(ErrorKind::ModelNotFound, Retry::Elsewhere, "Unknown model.");
+    let told = story(&World::new(), &[pool(&["k1", "k2"]), at("b", 2.0)], &[error.clone(), error]);
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[1].0, "b");
+}
+
+#[test]
+fn what_this_provider_cannot_translate_goes_to_the_next_without_touching_the_budget() {
+    let retry = RetrySettings { budget_burst: 0.0, ..RetrySettings::default() };
+    let world = World::with(Settings { retry, ..settings() });
+    let two = [at("a", 1.0), at("b", 2.0)];
+    assert_eq!(names(&story(&world, &two, &[Error::unsupported("tools", "No tools.")])), ["a", "b"]);
+    assert_eq!(names(&story(&world, &two, &[fault()])), ["a"]);
+}
+
+#[test]
+fn without_fallback_each_key_of_the_first_is_tried_once() {
+    let world = World::new();
+    let told = run(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[fault(), fault(), fault()], true);
+    let mut used = names(&told);
+    used.sort_unstable();
+    assert_eq!(used, ["a/k1", "a/k2"]);
+}
+
+#[test]
+fn fallbacks_that_the_request_forbids_are_not_made() {
+    let mut world = World::new();
+    world.preferences = Preferences { allow_fallbacks: false, ..Preferences::default() };
+    let told = story(&world, &[at("a", 1.0), at("b", 2.0)], &[fault()]);
+    assert_eq!(names(&told), ["a", "a"]);
+}
+
+#[test]
+fn a_candidate_that_closed_meanwhile_is_passed_over() {
+    let world = World::new();
+    let three = [at("a", 1.0), at("b", 2.0), at("c", 3.0)];
+    let budget = RetryBudget::new(&world.settings.retry);
+    let found = world.plan(&three, T0);
+    world.times(5, route("b", ""), Outcome::Fault, T0);
+    let mut attempts = Attempts::new(&found, &three, &world.settings);
+    let first = attempts.first(&world.health, T0);
+    world.health.finish(three[0].route(0), first.permit, &Report::failure(&fault()), T0);
+    let Next::Candidate(next) = attempts.next(&fault(), &world.health, &budget, T0, 0) else { panic!() };
+    assert_eq!(next.index, 2);
+}
+
+#[test]
+fn there_is_always_a_first_attempt() {
+    let world = World::new();
+    let one = [at("a", 1.0)];
+    let found = world.plan(&one, T0);
+    world.times(5, route("a", ""), Outcome::Fault, T0);
+    let attempt = Attempts::new(&found, &one, &world.settings).first(&world.health, T0);
+    assert_eq!((attempt.index, attempt.permit), (0, routing::Permit::LastResort));
+}
+
+#[test]
+fn a_success_as_a_last_resort_opens_the_route_again() {
+    let world = World::new();
+    world.times(5, route("a", ""), Outcome::Fault, T0);
+    assert_eq!(world.health.begin(route("a", ""), T0), None);
+    world.report(route("a", ""), Outcome::Success, T0);
+    assert!(world.health.begin(route("a", ""), T0).is_some());
+}

@@ -1,0 +1,317 @@
+//! Filters, order, reasons.
+
+use std::time::Duration;
+
+use canon::{ErrorKind, Feature, Features, ModelFacts, Pico};
+use routing::{
+    Candidate, Filter, MaxPrice, Needs, Outcome, Preferences, Reason, Sessions, Settings, Sort, UnitPrices,
+    Warm, plan,
+};
+
+use crate::support::*;
+
+fn facts_with(features: Features, context: u64) -> &'static ModelFacts {
+    Box::leak(Box::new(ModelFacts {
+        features: Some(features),
+        context_tokens: Some(context),
+        ..ModelFacts::default()
+    }))
+}
+
+#[test]
+fn the_cheapest_wins_when_nothing_else_is_known() {
+    let world = World::new();
+    assert_eq!(world.order(&[at("a", 3.0), at("b", 1.0), at("c", 2.0)], T0), ["b", "c", "a"]);
+    assert_eq!(world.plan(&[at("a", 3.0), at("b", 1.0)], T0).reason(), Reason::Score);
+    assert_eq!(world.plan(&[at("a", 3.0)], T0).reason(), Reason::OnlyCandidate);
+}
+
+#[test]
+fn a_missing_feature_is_named() {
+    let world = World::new();
+    let text = facts_with(Features::NONE.with(Feature::Tools), 1000);
+    let needs = Needs { features: Features::NONE.with(Feature::Vision).with(Feature::Tools), ..needs() };
+    let blind = Candidate::new("a", MODEL, text);
+    let no = plan(&needs, &[blind], &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
+    assert_eq!((no.filter, no.missing), (Some(Filter::Unsupported), Features::NONE.with(Feature::Vision)));
+    let error = no.to_error();
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::UnsupportedFeature, Some("messages")));
+    assert!(error.message.contains("vision"), "{}", error.message);
+
+    let seeing = Candidate::new("b", MODEL, facts());
+    let found =
+        plan(&needs, &[blind, seeing], &world.preferences, &world.health, &world.settings, T0, 1).unwrap();
+    assert_eq!(found.order[0].index, 1);
+    let selection = found.selection(&[blind, seeing]);
+    assert_eq!(selection.filtered[0].reason, "does not support vision");
+}
+
+#[test]
+fn thinking_is_a_wish() {
+    let world = World::new();
+    let plain = Candidate::new("a", MODEL, facts_with(Features::NONE, 1000));
+    let needs = Needs { features: Features::NONE.with(Feature::Reasoning), ..needs() };
+    assert!(plan(&needs, &[plain], &world.preferences, &world.health, &world.settings, T0, 1).is_ok());
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_refused_with_numbers() {
+    let world = World::new();
+    let small = Candidate::new("a", MODEL, facts_with(Features::all(), 1000));
+    let ask = |tokens| {
+        let needs = Needs { prompt_tokens: tokens, ..needs() };
+        plan(&needs, &[small], &world.preferences, &world.health, &world.settings, T0, 1)
+    };
+    assert!(ask(1100).is_ok(), "an estimate may be somewhat wrong");
+    let error = ask(1200).unwrap_err().to_error();
+    assert_eq!(error.kind, ErrorKind::ContextLength);
+    assert!(error.message.contains("1200") && error.message.contains("1000"), "{}", error.message);
+}
+
+#[test]
+fn room_for_the_answer_is_preferred_but_not_demanded() {
+    let world = World::new();
+    let needs = Needs { prompt_tokens: 900, max_output_tokens: Some(500), ..needs() };
+    let small = Candidate::new("a", MODEL, facts_with(Features::all(), 1000));
+    let large = Candidate::new("b", MODEL, facts_with(Features::all(), 10_000));
+    let go = |candidates: &[Candidate<'_>]| {
+        plan(&needs, candidates, &world.preferences, &world.health, &world.settings, T0, 1).unwrap().order
+    };
+    assert_eq!(go(&[small, large]).len(), 1);
+    assert_eq!(go(&[small, large])[0].index, 1);
+    assert_eq!(go(&[small])[0].index, 0);
+}
+
+#[test]
+fn preferences_are_honoured() {
+    let mut world = World::new();
+    let three = [at("a", 3.0), at("b", 1.0), at("c", 2.0)];
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    world.preferences = Preferences { order: names(&["C"]), ..Preferences::default() };
+    assert_eq!(world.order(&three, T0), ["c", "b", "a"]);
+    assert_eq!(world.plan(&three, T0).reason(), Reason::Order);
+    world.preferences.allow_fallbacks = false;
+    assert_eq!(world.order(&three, T0), ["c"]);
+    world.preferences = Preferences { only: names(&["a", "c"]), ..Preferences::default() };
+    assert_eq!(world.order(&three, T0), ["c", "a"]);
+    world.preferences = Preferences { ignore: names(&["b"]), ..Preferences::default() };
+    assert_eq!(world.order(&three, T0), ["c", "a"]);
+    world.preferences = Preferences { allow_fallbacks: false, ..Preferences::default() };
+    assert_eq!(world.order(&three, T0), ["b"]);
+    world.preferences = Preferences { only: names(&["z"]), ..Preferences::default() };
+    let no = plan(&needs(), &three, &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
+    assert_eq!((no.filter, no.to_error().param.as_deref()), (Some(Filter::Excluded), Some("provider")));
+}
+
+#[test]
+fn max_price_refuses_the_dear_and_the_unknown() {
+    let mut world = World::new();
+    let priced = |name, prompt: &str| Candidate {
+        prices: Some(UnitPrices { prompt: Pico::per_token(prompt).unwrap(), completion: Pico::ZERO }),
+        ..at(name, 1.0)
+    };
+    let candidates = [priced("dear", "2"), priced("exact", "1.5"), at("unknown", 0.1)];
+    let limit = MaxPrice { prompt: Some(1.5), ..MaxPrice::default() };
+    world.preferences = Preferences { max_price: Some(limit), ..Preferences::default() };
+    assert_eq!(world.order(&candidates, T0), ["exact"]);
+    let filtered = world.plan(&candidates, T0).selection(&candidates).filtered;
+    assert_eq!(filtered.len(), 2);
+    assert!(filtered[1].reason.contains("unknown"));
+}
+
+#[test]
+fn preferences_read_the_words_of_the_request() {
+    let json = r#"{"order":["a"],"allow_fallbacks":false,"max_price":{"prompt":1,"completion":2.5},"sort":"latency"}"#;
+    let preferences: Preferences = serde_json::from_str(json).unwrap();
+    assert_eq!(preferences.sort, Some(Sort::Latency));
+    assert_eq!(preferences.max_price.unwrap().completion, Some(2.5));
+    assert!(!preferences.allow_fallbacks);
+    assert!(serde_json::from_str::<Preferences>("{}").unwrap().allow_fallbacks);
+    assert!(serde_json::from_str::<Preferences>(r#"{"sorted":"price"}"#).is_err());
+}
+
+#[test]
+fn free_wins_by_price_and_in_the_score() {
+    let mut world = World::new();
+    let candidates = [at("paid", 0.000001), at("free", 0.0), at("dear", 5.0)];
+    assert_eq!(world.order(&candidates, T0), ["free", "paid", "dear"]);
+    world.preferences.sort = Some(Sort::Price);
+    assert_eq!(world.order(&candidates, T0), ["free", "paid", "dear"]);
+    let unknown = [Candidate::new("unknown", MODEL, facts()), at("dear", 5.0)];
+    assert_eq!(world.order(&unknown, T0), ["dear", "unknown"]);
+}
+
+#[test]
+fn sort_by_speed() {
+    let mut world = World::new();
+    let candidates = [at("slow", 1.0), at("quick", 9.0)];
+    world.measure(route("slow", ""), 1000, 20.0, 5, T0);
+    world.measure(route("quick", ""), 100, 10.0, 5, T0);
+    assert_eq!(world.order(&candidates, T0), ["slow", "quick"]);
+    world.preferences.sort = Some(Sort::Latency);
+    assert_eq!(world.order(&candidates, T0), ["quick", "slow"]);
+    world.preferences.sort = Some(Sort::Throughput);
+    assert_eq!(world.order(&candidates, T0), ["slow", "quick"]);
+}
+
+#[test]
+fn tiers_come_before_scores() {
+    let world = World::new();
+    let candidates = [Candidate { tier: 1, ..at("cheap", 1.0) }, at("first", 9.0)];
+    assert_eq!(world.order(&candidates, T0), ["first", "cheap"]);
+}
+
+#[test]
+fn fewer_losses_deprecation_and_priority_break_ties() {
+    let world = World::new();
+    assert_eq!(world.order(&[Candidate { losses: 2, ..at("a", 1.0) }, at("b", 1.0)], T0), ["b", "a"]);
+    assert_eq!(world.order(&[Candidate { deprecated: true, ..at("a", 1.0) }, at("b", 1.0)], T0), ["b", "a"]);
+    assert_eq!(world.order(&[Candidate { priority: 0.5, ..at("a", 1.0) }, at("b", 1.0)], T0), ["b", "a"]);
+}
+
+#[test]
+fn the_unknown_is_not_preferred_to_the_proven() {
+    let world = World::new();
+    world.measure(route("proven", ""), 5_000, 5.0, 100, T0);
+    assert_eq!(world.order(&[at("unknown", 1.0), at("proven", 1.0)], T0), ["proven", "unknown"]);
+    assert_eq!(world.order(&[at("unknown", 0.5), at("proven", 1.0)], T0), ["unknown", "proven"]);
+}
+
+#[test]
+fn a_closed_provider_is_left_out_and_tried_again_later() {
+    let world = World::new();
+    let candidates = [at("cheap", 1.0), at("dear", 2.0)];
+    world.times(100, route("dear", ""), Outcome::Success, T0);
+    world.times(5, route("cheap", ""), Outcome::Fault, T0);
+    assert_eq!(world.order(&candidates, T0), ["dear"]);
+    let filtered = world.plan(&candidates, T0).selection(&candidates).filtered;
+    assert_eq!(filtered[0].reason, "closed for a while after repeated failures");
+    let later = T0.plus_ms(10_000);
+    assert_eq!(world.order(&candidates, later), ["cheap", "dear"]);
+    assert_eq!(world.plan(&candidates, later).reason(), Reason::Probe);
+    let probe = world.health.begin(route("cheap", ""), later).unwrap();
+    assert_eq!(world.order(&candidates, later), ["dear"]);
+    world.health.finish(route("cheap", ""), probe, &routing::Report::success(None, None), later);
+    assert_eq!(world.order(&candidates, later), ["cheap", "dear"]);
+}
+
+#[test]
+fn without_fallback_there_are_no_experiments() {
+    let mut world = World::with(Settings { exploration: 1.0, ..settings() });
+    let candidates = [at("cheap", 1.0), at("dear", 1.1)];
+    let explored = |world: &World| {
+        let plans = (0..200).map(|seed| {
+            let settings = &world.settings;
+            plan(&needs(), &candidates, &world.preferences, &world.health, settings, T0, seed).unwrap()
+        });
+        plans.filter(|plan| plan.reason() == Reason::Exploration && plan.is_trial()).count()
+    };
+    assert!(explored(&world) > 100);
+    world.preferences.allow_fallbacks = false;
+    assert_eq!(explored(&world), 0);
+}
+
+#[test]
+fn when_all_are_closed_the_least_bad_is_tried() {
+    let world = World::new();
+    let candidates = [at("dead", 1.0), at("half", 2.0), at("limited", 0.5), at("refused", 0.1)];
+    world.times(50, route("half", ""), Outcome::Success, T0);
+    world.times(5, route("dead", ""), Outcome::Fault, T0);
+    world.times(5, route("half", ""), Outcome::Fault, T0);
+    world.report(route("limited", ""), Outcome::RateLimit(Some(Duration::from_secs(60))), T0);
+    world.report(route("refused", ""), Outcome::Credential, T0);
+    assert_eq!(world.order(&candidates, T0), ["half", "dead", "limited", "refused"]);
+    assert_eq!(world.plan(&candidates, T0).reason(), Reason::LastResort);
+}
+
+#[test]
+fn resting_keys_are_avoided() {
+    let world = World::new();
+    let keys = keys(&["k1", "k2"]);
+    let candidates = [Candidate { keys, ..at("a", 1.0) }, at("b", 2.0)];
+    world.report(route("a", "k1"), Outcome::RateLimit(Some(Duration::from_secs(60))), T0);
+    for seed in 0..20 {
+        let found = plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, seed)
+            .unwrap();
+        assert_eq!((found.order[0].index, found.order[0].key), (0, 1));
+    }
+    world.report(route("a", "k2"), Outcome::Credential, T0);
+    assert_eq!(world.order(&candidates, T0), ["b"]);
+}
+
+#[test]
+fn keys_take_turns() {
+    let world = World::new();
+    let candidates = [Candidate { keys: keys(&["k1", "k2", "k3"]), ..at("a", 1.0) }];
+    let mut used = [0; 3];
+    for seed in 0..300 {
+        let found = plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, seed)
+            .unwrap();
+        used[found.order[0].key] += 1;
+    }
+    assert!(used.iter().all(|count| *count > 60), "{used:?}");
+}
+
+#[test]
+fn a_conversation_stays_where_its_cache_is_warm_unless_that_is_sick() {
+    let world = World::new();
+    let sessions = Sessions::new(&world.settings.sessions);
+    let keys = keys(&["k1", "k2"]);
+    let candidates = [at("cheap", 1.0), Candidate { keys, warm_cost: Some(Pico::USD), ..at("dear", 5.0) }];
+    sessions.put("caller", "s", route("dear", "k2"), T0);
+    assert_eq!(sessions.get("other caller", "s", T0), None);
+    let warm = sessions.get("caller", "s", T0);
+    let go = |warm: Option<Warm>, now| {
+        let needs = Needs { warm, ..needs() };
+        plan(&needs, &candidates, &world.preferences, &world.health, &world.settings, now, 1).unwrap()
+    };
+    let found = go(warm, T0);
+    assert_eq!((found.order[0].index, found.order[0].key, found.reason()), (1, 1, Reason::Session));
+    assert_eq!(found.selection(&candidates).scores[0].price, Some(Pico::USD));
+    world.times(5, route("dear", "k2"), Outcome::Fault, T0);
+    world.times(5, route("dear", "k1"), Outcome::Fault, T0);
+    assert_eq!(go(warm, T0).order[0].index, 0);
+    assert_eq!(sessions.get("caller", "s", T0.plus_ms(300_000)), None);
+}
+
+#[test]
+fn near_equals_do_not_alternate() {
+    let world = World::new();
+    let candidates = [at("a", 1.0), at("b", 1.0)];
+    let mut switches = 0;
+    let mut last = "";
+    for step in 0..2_000u64 {
+        let now = T0.plus_ms(step * 200);
+        for (name, phase) in [("a", 0), ("b", 1)] {
+            let swing = if (step / 7) % 2 == phase { 220 } else { 180 };
+            world.measure(route(name, ""), swing, 50.0, 1, now);
+        }
+        let first = world.order(&candidates, now)[0];
+        switches += usize::from(first != last);
+        last = first;
+    }
+    assert!(switches <= 2, "{switches}");
+    assert!(world.order(&[at("a", 1.0), at("b", 0.5)], T0.plus_ms(400_000))[0] == "b");
+}
+
+#[test]
+fn the_selection_is_plain_json() {
+    let world = World::new();
+    let candidates = [at("a", 0.000026), Candidate { disabled: Some("no key"), ..at("b", 1.0) }];
+    let json = serde_json::to_value(world.plan(&candidates, T0).selection(&candidates)).unwrap();
+    assert_eq!(json["reason"], "only_candidate");
+    assert_eq!(json["scores"][0]["price"], "0.000026");
+    assert_eq!(json["scores"][0]["latency"], serde_json::Value::Null);
+    assert_eq!(json["filtered"][0]["reason"], "no key");
+}
+
+#[test]
+fn settings_are_strict_and_sane() {
+    assert_eq!(Settings::default().mistakes(), []);
+    let read: Settings = toml::from_str("max_retries = 3\n[breaker]\nwindow = 10\n").unwrap();
+    assert_eq!((read.max_retries, read.breaker.window, read.breaker.open_seconds), (3, 10, 10));
+    assert!(toml::from_str::<Settings>("max_retrys = 3").is_err());
+    let bad = Settings { exploration: 2.0, hysteresis: f64::NAN, ..Settings::default() };
+    let paths: Vec<_> = bad.mistakes().iter().map(|(path, _)| *path).collect();
+    assert_eq!(paths, ["exploration", "hysteresis"]);
+}

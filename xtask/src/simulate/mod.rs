@@ -1,0 +1,97 @@
+//! `cargo xtask simulate`: plays hours of traffic against simulated providers and compares ways of routing it.
+
+mod clock;
+mod policy;
+mod report;
+mod scenario;
+mod traffic;
+mod world;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use self::policy::Policy;
+use self::report::Line;
+use self::scenario::Scenario;
+
+/// Runs the named scenarios, or all of them.
+pub fn run(arguments: &[&str]) -> Result<()> {
+    let write_docs = arguments.contains(&"--write-docs");
+    let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    if write_docs && !names.is_empty() {
+        bail!("--write-docs needs the results of all scenarios: name none");
+    }
+    let mut text = String::new();
+    for scenario in scenarios()? {
+        if names.is_empty() || names.contains(&&scenario.name.as_str()) {
+            text.push_str(&report::table(&scenario, &compare(&scenario)));
+        }
+    }
+    std::io::stdout().write_all(text.as_bytes())?;
+    if write_docs {
+        report::write_into(&root().join("docs/routing.md"), &text)?;
+    }
+    Ok(())
+}
+
+/// One line for each policy, the clairvoyant one last.
+fn compare(scenario: &Scenario) -> Vec<Line> {
+    let requests = traffic::requests(scenario);
+    let outcomes: Vec<_> =
+        Policy::ALL.into_iter().map(|policy| (policy, policy::play(policy, scenario, &requests))).collect();
+    let (_, best) = &outcomes[outcomes.len() - 1];
+    outcomes.iter().map(|(policy, served)| Line::new(*policy, scenario, &requests, served, best)).collect()
+}
+
+fn scenarios() -> Result<Vec<Scenario>> {
+    let folder = root().join("xtask/scenarios");
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path)?;
+        toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    };
+    paths.iter().map(read).collect()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One request in ten thousand more or less is luck.
+    const EQUAL: f64 = 0.0001;
+
+    /// What the documentation claims, on a thinner stream of requests.
+    #[test]
+    fn ours_fails_least_and_costs_little_more_than_the_clairvoyant() {
+        let scenarios = scenarios().unwrap();
+        assert!(scenarios.len() >= 6);
+        for scenario in scenarios {
+            let scenario = Scenario { requests_per_second: scenario.requests_per_second / 2.0, ..scenario };
+            let lines = compare(&scenario);
+            let ours = &lines[0];
+            let name = &scenario.name;
+            for other in &lines[1..lines.len() - 1] {
+                let (own, its) = (ours.failed_share, other.failed_share);
+                assert!(own <= its + EQUAL, "{name}: we fail {own}, {:?} fails {its}", other.policy);
+            }
+            let steady = ours.steady_cost;
+            assert!(steady <= 1.1, "{name}: {steady} times the clairvoyant cost in steady state");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_result() {
+        let mut scenario = scenarios().unwrap().remove(0);
+        scenario.hours = 0.2;
+        assert_eq!(compare(&scenario), compare(&scenario));
+    }
+}
