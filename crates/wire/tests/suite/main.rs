@@ -1,4 +1,8 @@
 //! The integration tests of the wire crate, in one binary: one module per protocol.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod bedrock;
+mod cohere;
 mod heard;
+mod ollama;

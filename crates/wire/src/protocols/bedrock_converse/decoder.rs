@@ -9,6 +9,7 @@ use serde_json::json;
 use super::errors;
 use super::messages::CLAUDE_FORMAT;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
+use crate::protocols::functions::unwrap_free_text;
 use crate::{Decoder, Undo};
 
 /// Largest whole answer.
@@ -388,18 +389,6 @@ fn annotate(citation: &Citation, events: &mut Vec<Event>) {
 fn tier(tier: Option<Tier>, events: &mut Vec<Event>) {
     if let Some(name) = tier.and_then(|tier| tier.kind) {
         events.push(Event::Field { name: "service_tier", value: Json::of(&name) });
-    }
-}
-
-/// The text inside of `{"input": "…"}`; what is not of this form is passed as it is.
-fn unwrap_free_text(wrapped: String) -> String {
-    #[derive(Deserialize)]
-    struct Wrapped {
-        input: String,
-    }
-    match serde_json::from_str::<Wrapped>(&wrapped) {
-        Ok(inner) => inner.input,
-        Err(_) => wrapped,
     }
 }
 

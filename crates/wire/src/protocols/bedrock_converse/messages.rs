@@ -9,11 +9,11 @@ use canon::{
     CacheMark, Error, Losses, Media, MediaKind, Message, Part, PartKind, Reasoning, Request, Result, Role,
     Source, ToolCall, ToolResult,
 };
-use serde_json::value::RawValue;
 
 use super::family::Family;
 use super::tools::ToolNames;
 use super::types::*;
+use crate::protocols::functions::call_input;
 
 /// The family of models whose proofs of thinking this API gives and takes.
 pub(super) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
@@ -364,22 +364,6 @@ fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Opti
 
 fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
-}
-
-/// The arguments as they are when they are an object, and free text or broken JSON inside of one.
-fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
-    let text = call.arguments.trim();
-    if !call.custom
-        && text.starts_with('{')
-        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
-    {
-        return Cow::Borrowed(raw);
-    }
-    let wrapped = match text.is_empty() && !call.custom {
-        true => RawValue::from_string("{}".to_owned()),
-        false => serde_json::value::to_raw_value(&serde_json::json!({"input": call.arguments})),
-    };
-    wrapped.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
 }
 
 /// An id of at most 64 letters, digits and `_.:-`. What has to be changed gets a mark of the whole id, so that

@@ -11,6 +11,7 @@ use super::family::Family;
 use super::messages::mark_of;
 use super::types::*;
 use crate::Undo;
+use crate::protocols::functions::{free_text_schema, json_instruction};
 
 /// The name of the tool whose arguments are a JSON answer.
 const JSON_TOOL: &str = "json_response";
@@ -72,7 +73,7 @@ pub(super) fn form(
         OutputFormat::JsonObject | OutputFormat::JsonSchema { schema: None, .. } => {
             losses
                 .emulated(FIELD, "the provider has no JSON mode: the model is instructed to answer in JSON");
-            let instruction = Some(JSON_INSTRUCTION.to_owned());
+            let instruction = json_instruction(&request.output);
             return Ok(Form { instruction, ..Form::default() });
         }
     };
@@ -87,12 +88,9 @@ pub(super) fn form(
         return Ok(Form { json_tool: Some(schema.clone()), ..Form::default() });
     }
     losses.emulated(FIELD, "the model is instructed to follow the schema");
-    let instruction = Some(format!("{JSON_INSTRUCTION} It must fit this JSON schema: {}", schema.as_str()));
+    let instruction = json_instruction(&request.output);
     Ok(Form { instruction, ..Form::default() })
 }
-
-const JSON_INSTRUCTION: &str =
-    "Answer with one JSON object and nothing else: no words before or after it, and no code fences.";
 
 /// The schema is JSON text inside of a string (API reference of `JsonSchemaDefinition`).
 fn text_format(output: &OutputFormat, schema: &Json) -> Value {
@@ -298,9 +296,4 @@ fn is_object_schema(schema: &Json) -> bool {
         kind: Option<&'a serde_json::value::RawValue>,
     }
     schema.read::<Root<'_>>().is_ok_and(|root| root.kind.is_some_and(|kind| kind.get() == "\"object\""))
-}
-
-/// The input of a free-text tool, wrapped.
-fn free_text_schema() -> Json {
-    Json::of(&json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}))
 }
