@@ -6,3 +6,4 @@ mod bedrock;
 mod cohere;
 mod heard;
 mod ollama;
+mod providers;
