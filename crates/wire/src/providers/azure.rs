@@ -50,6 +50,12 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
         let base = base.strip_suffix("/anthropic").unwrap_or(base);
         return Ok(format!("{base}/anthropic/v1/messages"));
     }
+    if let Some(path) = call.path {
+        return Ok(format!("{base}{path}"));
+    }
+    if is_serverless(base) {
+        return Ok(format!("{}/v1/chat/completions", base.strip_suffix("/v1").unwrap_or(base)));
+    }
     let version = call.setting("api_version").unwrap_or("v1");
     Ok(match version {
         "v1" | "latest" => format!("{base}/openai/v1/chat/completions"),
@@ -83,9 +89,14 @@ fn base_url<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>> {
 
 /// Keys of resources have a header of their own; serverless hosts take them as bearer tokens.
 fn auth(url: &str) -> Auth {
-    let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    match host.ends_with(".models.ai.azure.com") {
+    match is_serverless(url) {
         true => Auth::Bearer,
         false => Auth::Header("api-key".to_owned()),
     }
+}
+
+/// A host that serves one model, without a resource.
+fn is_serverless(url: &str) -> bool {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    host.is_some_and(|host| host.ends_with(".models.ai.azure.com"))
 }

@@ -263,6 +263,7 @@ fn azure_is_called_by_resource_and_deployment() {
     assert_eq!((header(&request, "api-key"), header(&request, "authorization")), ("", "Bearer TOKEN"));
     let serverless = case(&[]).at("https://m.eastus.models.ai.azure.com").send(azure).unwrap();
     assert_eq!(header(&serverless, "authorization"), "Bearer KEY");
+    assert_eq!(serverless.uri().path(), "/v1/chat/completions");
     let claude = Case::new(Protocol::AnthropicMessages, "claude-opus-4-6", &[("resource", "r")]);
     let request = claude.send(azure).unwrap();
     assert_eq!(request.uri().to_string(), "https://r.services.ai.azure.com/anthropic/v1/messages");
