@@ -1,1 +1,20 @@
-//! STUB
+//! Who serves which model, how to call them, what it can do and what it costs.
+//!
+//! The facts are TOML files that a person edits without Rust: `catalog/providers/*.toml` (one per provider) and
+//! `catalog/models/*.toml` (one per model family). They are compiled into the binary ([`Catalog::embedded`]) and an
+//! operator may lay files of their own over them ([`Catalog::overlay`]).
+//!
+//! Reading is strict and complete: an unknown key or a wrong value is a [`Mistake`] with its file and path, and all
+//! mistakes are reported at once.
+
+mod index;
+mod load;
+mod names;
+mod price;
+mod read;
+mod rows;
+
+pub use index::Catalog;
+pub use price::{PriceList, PriceTier, Rates};
+pub use read::{CatalogErrors, Mistake};
+pub use rows::{ModelRow, ProviderRow, Serving, SettingRow};

@@ -16,6 +16,8 @@ use super::google_ai_studio::escape_segment;
 use super::{Auth, Call, Provider, is_host_label};
 use crate::Protocol;
 
+const USUAL_BASE: &str = "https://{resource}.openai.azure.com";
+
 /// See the module.
 pub struct Azure;
 
@@ -68,23 +70,28 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
 }
 
 fn base_url<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>> {
-    if !call.base_url.is_empty() && !call.base_url.contains("{resource}") {
-        return Ok(Cow::Borrowed(call.base_url));
-    }
+    let template = if call.base_url.is_empty() { USUAL_BASE } else { call.base_url };
+    let base = match template.contains("{resource}") {
+        true => Cow::Owned(template.replace("{resource}", resource(call)?)),
+        false => Cow::Borrowed(call.base_url),
+    };
+    // A resource has several hosts; Claude answers at this one only.
+    Ok(match call.protocol {
+        Protocol::AnthropicMessages => {
+            Cow::Owned(base.replace(".openai.azure.com", ".services.ai.azure.com"))
+        }
+        _ => base,
+    })
+}
+
+fn resource<'a>(call: &'a Call<'_>) -> Result<&'a str> {
     let resource = call.setting("resource").ok_or_else(|| {
         misconfigured("No resource is configured; set resource, or base_url to its endpoint.")
     })?;
-    if !is_host_label(resource) {
-        return Err(misconfigured(format!("The resource {resource:?} is not the name of a resource.")));
+    match is_host_label(resource) {
+        true => Ok(resource),
+        false => Err(misconfigured(format!("The resource {resource:?} is not the name of a resource."))),
     }
-    if !call.base_url.is_empty() {
-        return Ok(Cow::Owned(call.base_url.replace("{resource}", resource)));
-    }
-    let domain = match call.protocol {
-        Protocol::AnthropicMessages => "services.ai.azure.com",
-        _ => "openai.azure.com",
-    };
-    Ok(Cow::Owned(format!("https://{resource}.{domain}")))
 }
 
 /// Keys of resources have a header of their own; serverless hosts take them as bearer tokens.

@@ -20,6 +20,8 @@ use super::{Auth, Call, Credential, Provider, is_host_label};
 /// The service's name in signatures; its host says `bedrock-runtime`.
 const SERVICE: &str = "bedrock";
 const USUAL_REGION: &str = "us-east-1";
+/// The host of most regions.
+const USUAL_BASE: &str = "https://bedrock-runtime.{region}.amazonaws.com";
 
 /// See the module.
 pub struct Bedrock;
@@ -121,13 +123,13 @@ fn region<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>> {
 }
 
 fn base_url<'a>(call: &'a Call<'_>, region: &str) -> Cow<'a, str> {
-    if call.base_url.is_empty() {
-        let ending = if region.starts_with("cn-") { ".cn" } else { "" };
-        return Cow::Owned(format!("https://bedrock-runtime.{region}.amazonaws.com{ending}"));
-    }
-    match call.base_url.contains("{region}") {
-        true => Cow::Owned(call.base_url.replace("{region}", region)),
-        false => Cow::Borrowed(call.base_url),
+    match call.base_url {
+        base if base.is_empty() || base == USUAL_BASE => {
+            let ending = if region.starts_with("cn-") { ".cn" } else { "" };
+            Cow::Owned(format!("https://bedrock-runtime.{region}.amazonaws.com{ending}"))
+        }
+        base if base.contains("{region}") => Cow::Owned(base.replace("{region}", region)),
+        base => Cow::Borrowed(base),
     }
 }
 

@@ -1,71 +1,40 @@
 //! Edits of a body's top-level fields that leave everything else as it was written.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Result};
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::ser::{SerializeMap, Serializer};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+
+use crate::json::{Edit, Scanner, Syntax, push_string, text_of};
 
 /// Removes fields, and sets fields to strings. A field that is set keeps its place, or comes last.
 pub(super) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Result<Bytes> {
-    let failed = |_| Error::gateway(ErrorKind::Internal, "The request's body is not a JSON object.");
-    let mut fields: Fields<'_> = serde_json::from_slice(body).map_err(failed)?;
-    fields.0.retain(|(name, _)| !removed.contains(&name.as_ref()));
-    for (name, text) in set {
-        let value = Cow::Owned(serde_json::value::to_raw_value(text).map_err(failed)?);
-        match fields.0.iter_mut().find(|(known, _)| known == name) {
-            Some(field) => field.1 = value,
-            None => fields.0.push((Cow::Borrowed(*name), value)),
-        }
+    let mut edit = fields(body)
+        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request's body is not a JSON object."))?;
+    for name in removed {
+        edit.remove(name);
     }
-    serde_json::to_vec(&fields).map(Bytes::from).map_err(failed)
+    for (name, text) in set {
+        let mut value = Vec::new();
+        push_string(&mut value, text);
+        edit.set(*name, &value);
+    }
+    Ok(Bytes::from(edit.write(64)))
 }
 
 /// True when the body has this top-level field.
 pub(super) fn has(body: &[u8], field: &str) -> bool {
-    serde_json::from_slice::<Fields<'_>>(body)
-        .is_ok_and(|fields| fields.0.iter().any(|(name, _)| name == field))
+    fields(body).is_ok_and(|edit| edit.has(field))
 }
 
-/// The fields of an object in their order, with raw values.
-struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
-
-impl<'a> Deserialize<'a> for Fields<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'a> Visitor<'a> for FieldsVisitor {
-    type Value = Fields<'a>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Fields<'a>, M::Error> {
-        let mut fields = Vec::new();
-        while let Some((name, value)) = map.next_entry::<String, &'a RawValue>()? {
-            fields.push((Cow::Owned(name), Cow::Borrowed(value)));
-        }
-        Ok(Fields(fields))
-    }
-}
-
-impl Serialize for Fields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
+fn fields(body: &[u8]) -> Result<Edit<'_>, Syntax> {
+    let mut scanner = Scanner::new(body);
+    let mut fields = Vec::new();
+    scanner.object(|scanner, key| {
+        let whole = key.range.start - 1..scanner.value()?.end;
+        fields.extend(text_of(body, &key).map(|name| (name, whole)));
+        Ok::<(), Syntax>(())
+    })?;
+    scanner.end()?;
+    Ok(Edit::new(body, fields.into_iter()))
 }
 
 #[cfg(test)]
@@ -76,8 +45,13 @@ mod tests {
     fn only_the_named_fields_change() {
         let body = br#"{"model": "a", "b": {"x": 1.0,  "y": "\u00e9"}, "stream": true}"#;
         let edited = edit(body, &["model"], &[("v", "1"), ("stream", "no")]).unwrap();
-        assert_eq!(edited, &br#"{"b":{"x": 1.0,  "y": "\u00e9"},"stream":"no","v":"1"}"#[..]);
+        let edited = std::str::from_utf8(&edited).unwrap();
+        assert_eq!(edited, r#"{"b": {"x": 1.0,  "y": "\u00e9"},"stream":"no","v":"1"}"#);
         assert!(has(body, "stream") && !has(body, "x"));
-        assert!(edit(b"[]", &[], &[]).is_err());
+        assert!(edit_fails(b"[]") && edit_fails(b"{\"a\":") && edit_fails(b"{} {}"));
+    }
+
+    fn edit_fails(body: &[u8]) -> bool {
+        edit(body, &[], &[]).is_err()
     }
 }

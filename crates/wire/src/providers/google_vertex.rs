@@ -18,6 +18,9 @@ use crate::Protocol;
 /// The version of Anthropic's API, which goes into the body here.
 const ANTHROPIC_VERSION: &str = "vertex-2023-10-16";
 
+/// The host of most locations.
+const USUAL_BASE: &str = "https://{region}-aiplatform.googleapis.com";
+
 /// See the module.
 pub struct GoogleVertex;
 
@@ -92,7 +95,7 @@ fn path(call: &Call<'_>) -> Result<String> {
 fn base_url(call: &Call<'_>) -> Result<String> {
     let location = location(call)?;
     let base = match call.base_url {
-        "" => match location {
+        base if base.is_empty() || base == USUAL_BASE => match location {
             "global" => "https://aiplatform.googleapis.com".to_owned(),
             // Locations of several regions have hosts of their own kind.
             "us" | "eu" => format!("https://aiplatform.{location}.rep.googleapis.com"),

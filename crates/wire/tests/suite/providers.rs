@@ -272,6 +272,33 @@ fn azure_is_called_by_resource_and_deployment() {
     assert!(case(&[("resource", "evil.example/")]).send(azure).is_err());
 }
 
+/// Base URLs of the catalog's rows, with places to fill.
+#[test]
+fn templates_of_base_urls_are_filled() {
+    let bedrock = |region: &str, base: &str| {
+        let settings = [("region", region)];
+        Case::new(Protocol::BedrockConverse, "m", &settings).at(base).url(Calling::AwsBedrock)
+    };
+    let usual = "https://bedrock-runtime.{region}.amazonaws.com";
+    assert!(bedrock("eu-west-1", usual).starts_with("https://bedrock-runtime.eu-west-1.amazonaws.com/"));
+    assert!(bedrock("cn-north-1", usual).starts_with("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/"));
+    assert!(bedrock("us-east-1", "https://b-{region}.x.test").starts_with("https://b-us-east-1.x.test/"));
+    let vertex = |region: &str, base: &str| {
+        let settings = [("project", "p"), ("region", region)];
+        Case::new(Protocol::Gemini, "gemini-3-pro", &settings).at(base).url(Calling::GoogleVertex)
+    };
+    let usual = "https://{region}-aiplatform.googleapis.com";
+    assert!(vertex("us-east5", usual).starts_with("https://us-east5-aiplatform.googleapis.com/v1/"));
+    assert!(vertex("global", usual).starts_with("https://aiplatform.googleapis.com/v1/"));
+    assert!(vertex("us-east5", "https://x.test/v1beta1").starts_with("https://x.test/v1beta1/projects/"));
+    let azure = |protocol| {
+        let settings = [("resource", "r")];
+        Case::new(protocol, "m", &settings).at("https://{resource}.openai.azure.com").url(Calling::Azure)
+    };
+    assert!(azure(Protocol::OpenaiChat).starts_with("https://r.openai.azure.com/openai/v1/"));
+    assert!(azure(Protocol::AnthropicMessages).starts_with("https://r.services.ai.azure.com/anthropic/v1/"));
+}
+
 #[test]
 fn keys_of_aws_are_no_api_key() {
     let mut case = Case::new(Protocol::OpenaiChat, "m", &[]).at("https://x.test/v1");

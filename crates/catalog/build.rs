@@ -1,0 +1,5 @@
+//! Compiles the crate again when a catalog file comes, changes or goes.
+
+fn main() {
+    println!("cargo:rerun-if-changed=../../catalog");
+}

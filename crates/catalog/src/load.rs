@@ -1,0 +1,292 @@
+//! From files to rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use canon::{Feature, Features, ModelFacts, Quirks, ReasoningControl};
+use toml::{Table, Value};
+use wire::Protocol;
+use wire::providers::{Auth, Calling};
+
+use crate::names::nearest;
+use crate::read::{Fields, Mistake};
+use crate::{ModelRow, PriceList, PriceTier, ProviderRow, Rates, Serving, SettingRow};
+
+/// What the files say, with the file of each row for later messages.
+#[derive(Default)]
+pub struct Rows {
+    pub providers: Vec<(String, ProviderRow)>,
+    pub models: Vec<(String, ModelRow)>,
+}
+
+/// Reads one file. Its folder says what is in it.
+pub fn read_file(path: &str, text: &str, rows: &mut Rows, mistakes: &mut Vec<Mistake>) {
+    let normal = path.replace('\\', "/");
+    let folder = normal.rsplit('/').nth(1).unwrap_or_default();
+    if !matches!(folder, "providers" | "models") {
+        let message = "catalog files live in a folder `providers` or `models`".to_owned();
+        return mistakes.push(Mistake { file: path.to_owned(), path: String::new(), message });
+    }
+    let Some(file) = Fields::of_file(path, text, mistakes) else { return };
+    match folder {
+        "providers" => rows.providers.push((path.to_owned(), provider(file))),
+        _ => rows.models.extend(family(file).into_iter().map(|model| (path.to_owned(), model))),
+    }
+}
+
+fn provider(mut file: Fields<'_>) -> ProviderRow {
+    let auth = file.typed::<Auth>("auth").unwrap_or_default();
+    let needs_key = file.typed("needs_key").unwrap_or(!matches!(auth, Auth::Optional));
+    let row = ProviderRow {
+        id: file.required_text("id"),
+        name: file.required_text("name"),
+        protocol: file.typed("protocol").unwrap_or(Protocol::OpenaiChat),
+        calling: file.typed("calling").unwrap_or(Calling::Compatible),
+        auth,
+        base_url: base_url(&mut file),
+        path: file.text("path"),
+        headers: file.typed("headers").unwrap_or_default(),
+        api_key_env: file.texts("api_key_env"),
+        base_url_env: file.texts("base_url_env"),
+        settings: settings(&mut file),
+        regions: file.typed("regions").unwrap_or_default(),
+        quirks: Arc::new(quirks(&mut file)),
+        lacks: features(&mut file, "lacks").unwrap_or_default(),
+        docs: file.text("docs"),
+        needs_key,
+        priority: priority(&mut file),
+    };
+    if row.needs_key && row.api_key_env.is_empty() && row.settings.is_empty() {
+        file.mistake("api_key_env", "is missing: a provider that needs a key names its customary variable");
+    }
+    file.finish();
+    row
+}
+
+fn base_url(file: &mut Fields<'_>) -> Option<String> {
+    let url = file.text("base_url")?;
+    if !(url.starts_with("https://") || url.starts_with("http://")) || url.ends_with('/') {
+        file.mistake(
+            "base_url",
+            format!("{url:?} must begin with https:// or http:// and not end with a slash"),
+        );
+    }
+    Some(url)
+}
+
+fn priority(file: &mut Fields<'_>) -> f64 {
+    let priority = file.typed("priority").unwrap_or(1.0);
+    if !(0.0..=100.0).contains(&priority) {
+        file.mistake("priority", "must be between 0 and 100");
+    }
+    priority
+}
+
+fn settings(file: &mut Fields<'_>) -> BTreeMap<String, SettingRow> {
+    let mut rows = BTreeMap::new();
+    file.named("settings", |name, value, settings| {
+        let Value::Table(table) = value else {
+            return settings.mistake(&name, "must be a table");
+        };
+        let mut setting = settings.inner(&name, table);
+        let row = SettingRow {
+            env: setting.texts("env"),
+            required: setting.typed("required").unwrap_or(false),
+            default: setting.text("default"),
+            help: setting.required_text("help"),
+        };
+        setting.finish();
+        rows.insert(name, row);
+    });
+    rows
+}
+
+/// Reads quirk by quirk, so that each wrong one is reported.
+fn quirks(file: &mut Fields<'_>) -> Quirks {
+    let mut good = Table::new();
+    file.named("quirks", |name, value, quirks| {
+        let alone = Table::from_iter([(name.clone(), value.clone())]);
+        match alone.try_into::<Quirks>() {
+            Ok(_) => drop(good.insert(name, value)),
+            Err(error) => {
+                let known = quirk_names();
+                let message = match nearest(&name, known.iter().map(String::as_str), 1).first() {
+                    Some(meant) if !known.contains(&name) => {
+                        format!("unknown quirk; did you mean `{meant}`?")
+                    }
+                    _ => error.to_string().trim_end().to_owned(),
+                };
+                quirks.mistake(&name, message);
+            }
+        }
+    });
+    good.try_into().unwrap_or_default()
+}
+
+fn quirk_names() -> Vec<String> {
+    let every = Quirks { required_tool_choice: Some(String::new()), ..Quirks::default() };
+    Table::try_from(every).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn features(fields: &mut Fields<'_>, key: &'static str) -> Option<Features> {
+    if !fields.has(key) {
+        return None;
+    }
+    let mut features = Features::NONE;
+    for name in fields.texts(key) {
+        match Feature::ALL.into_iter().find(|feature| feature.as_str() == name) {
+            Some(feature) => features.insert(feature),
+            None => {
+                let known = Feature::ALL.map(Feature::as_str);
+                let message = match nearest(&name, known, 1).first() {
+                    Some(meant) => format!("unknown feature {name:?}; did you mean `{meant}`?"),
+                    None => format!("unknown feature {name:?}; known are {}", known.join(", ")),
+                };
+                fields.mistake(key, message);
+            }
+        }
+    }
+    Some(features)
+}
+
+/// A model file: the family's name and its models.
+fn family(mut file: Fields<'_>) -> Vec<ModelRow> {
+    let family = file.required_text("family");
+    let models = file.each("models", |entry| model(entry, &family));
+    file.finish();
+    models
+}
+
+/// What a model says for all of its providers, and each of them may say otherwise.
+#[derive(Clone)]
+struct Defaults {
+    facts: ModelFacts,
+    price: Option<PriceList>,
+    deprecated: Option<String>,
+}
+
+fn model(mut entry: Fields<'_>, family: &str) -> ModelRow {
+    let id = entry.required_text("id");
+    let defaults = Defaults {
+        facts: facts(&mut entry, &ModelFacts::default()),
+        price: price(&mut entry),
+        deprecated: entry.date("deprecated"),
+    };
+    let row = ModelRow {
+        name: entry.required_text("name"),
+        family: family.to_owned(),
+        aliases: entry.texts("aliases"),
+        released: entry.date("released"),
+        servings: entry.each("providers", |mapping| Arc::new(serving(mapping, &id, &defaults))),
+        id,
+    };
+    if row.servings.is_empty() {
+        entry.mistake("providers", "is missing: a model names at least one provider");
+    }
+    entry.finish();
+    row
+}
+
+fn serving(mut mapping: Fields<'_>, model: &str, defaults: &Defaults) -> Serving {
+    let provider = mapping.required_text("provider");
+    let mut facts = facts(&mut mapping, &defaults.facts);
+    if let (Some(lacks), Some(features)) = (features(&mut mapping, "lacks"), facts.features) {
+        facts.features = Some(features.minus(lacks));
+    }
+    let free = mapping.typed("free").unwrap_or(false);
+    let price = match free {
+        true => Some(PriceList::default()),
+        false => price(&mut mapping).or_else(|| defaults.price.clone()),
+    };
+    if !free && price.as_ref().is_some_and(PriceList::is_free) {
+        mapping.mistake("price", "is zero: write `free = true` where a model really costs nothing");
+    }
+    let serving = Serving {
+        provider,
+        model: model.to_owned(),
+        upstream_id: mapping.text("id").unwrap_or_else(|| model.to_owned()),
+        also: mapping.texts("also"),
+        facts,
+        price,
+        deprecated: mapping.date("deprecated").or_else(|| defaults.deprecated.clone()),
+        free,
+    };
+    mapping.finish();
+    serving
+}
+
+fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
+    let reasoning = fields.typed::<ReasoningControl>("reasoning").or_else(|| defaults.reasoning.clone());
+    let mut known = features(fields, "features").or(defaults.features);
+    if let (Some(features), Some(control)) = (known, &reasoning) {
+        // Who says how a model is told to think need not say that it thinks.
+        known = Some(match control {
+            ReasoningControl::None => features.without(Feature::Reasoning),
+            _ => features.with(Feature::Reasoning),
+        });
+    }
+    ModelFacts {
+        context_tokens: fields.typed("context_tokens").or(defaults.context_tokens),
+        max_output_tokens: fields.typed("max_output_tokens").or(defaults.max_output_tokens),
+        features: known,
+        reasoning,
+        rejects: fields.typed("rejects").unwrap_or_else(|| defaults.rejects.clone()),
+    }
+}
+
+fn price(fields: &mut Fields<'_>) -> Option<PriceList> {
+    fields.within("price", |mut price| {
+        let list = price_list(&mut price);
+        price.finish();
+        list
+    })
+}
+
+fn price_list(price: &mut Fields<'_>) -> PriceList {
+    let mut tiers = price.each("tiers", |mut tier| {
+        let above_prompt_tokens = tier.typed("above_prompt_tokens");
+        if above_prompt_tokens.is_none() {
+            tier.mistake("above_prompt_tokens", "is missing");
+        }
+        let rates = rates(&mut tier);
+        tier.finish();
+        PriceTier { above_prompt_tokens: above_prompt_tokens.unwrap_or_default(), rates }
+    });
+    tiers.sort_by_key(|tier| tier.above_prompt_tokens);
+    let mut service_tiers = BTreeMap::new();
+    price.named("service_tiers", |name, value, tiers| {
+        let Value::Table(table) = value else {
+            return tiers.mistake(&name, "must be a table of prices");
+        };
+        let mut tier = tiers.inner(&name, table);
+        let list = price_list(&mut tier);
+        tier.finish();
+        service_tiers.insert(name, list);
+    });
+    PriceList {
+        rates: rates(price),
+        request: price.amount("request"),
+        web_search: price.amount("web_search"),
+        tiers,
+        service_tiers,
+    }
+}
+
+fn rates(price: &mut Fields<'_>) -> Rates {
+    let mut required = |key| {
+        if !price.has(key) {
+            price.mistake(key, "is missing");
+        }
+        price.price(key).unwrap_or_default()
+    };
+    Rates {
+        input: required("input"),
+        output: required("output"),
+        cache_read: price.price("cache_read"),
+        cache_write: price.price("cache_write"),
+        cache_write_1h: price.price("cache_write_1h"),
+        audio_input: price.price("audio_input"),
+        audio_output: price.price("audio_output"),
+        image_output: price.price("image_output"),
+    }
+}

@@ -1,0 +1,286 @@
+//! The catalog as its users see it: the embedded data, lookups, costs, and what is said about mistakes.
+
+use std::collections::HashSet;
+
+use canon::{Pico, Usage};
+use catalog::{Catalog, PriceList, PriceTier, Rates};
+use wire::Protocol;
+
+fn embedded() -> Catalog {
+    Catalog::embedded().unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn files(files: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+    files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect::<Vec<_>>().into_iter()
+}
+
+fn usd_per_million(price: &str) -> Pico {
+    Pico::per_token(price).unwrap()
+}
+
+#[test]
+fn every_provider_has_a_name_and_a_variable_for_its_key() {
+    for provider in embedded().providers() {
+        assert!(!provider.name.is_empty(), "{}", provider.id);
+        let customary = !provider.api_key_env.is_empty() || !provider.settings.is_empty();
+        assert!(customary || !provider.needs_key, "{}", provider.id);
+        let variables = provider.api_key_env.iter().chain(&provider.base_url_env);
+        for name in variables.chain(provider.settings.values().flat_map(|setting| &setting.env)) {
+            assert!(
+                name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_file_is_named_after_what_is_in_it() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalog/providers");
+    let names: HashSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let ids = embedded().providers().map(|row| row.id.clone()).collect::<HashSet<_>>();
+    assert_eq!(names, ids);
+}
+
+#[test]
+fn every_name_is_unique_and_every_provider_known() {
+    let catalog = embedded();
+    let mut names = HashSet::new();
+    for model in catalog.models() {
+        assert!(names.insert(&model.id), "{}", model.id);
+        for alias in &model.aliases {
+            assert!(names.insert(alias), "{alias}");
+        }
+        for serving in &model.servings {
+            assert!(catalog.provider(&serving.provider).is_some(), "{}", serving.provider);
+            assert!(catalog.serving(&serving.provider, &model.id).is_some());
+            assert_eq!(serving.free, serving.price.as_ref().is_some_and(PriceList::is_free), "{}", model.id);
+        }
+    }
+}
+
+#[test]
+fn variables_of_base_urls_are_settings() {
+    for provider in embedded().providers() {
+        let url = provider.base_url.clone().unwrap_or_default();
+        for variable in url.split('{').skip(1).filter_map(|rest| rest.split_once('}')) {
+            assert!(provider.settings.contains_key(variable.0), "{}: {}", provider.id, variable.0);
+        }
+    }
+}
+
+#[test]
+fn a_cost_is_exact_in_every_bucket() {
+    let list = PriceList {
+        rates: Rates {
+            input: usd_per_million("3"),
+            output: usd_per_million("15"),
+            cache_read: Some(usd_per_million("0.3")),
+            cache_write: Some(usd_per_million("3.75")),
+            cache_write_1h: Some(usd_per_million("6")),
+            ..Rates::default()
+        },
+        request: Some("0.005".parse().unwrap()),
+        web_search: Some("0.01".parse().unwrap()),
+        tiers: vec![PriceTier {
+            above_prompt_tokens: 200_000,
+            rates: Rates { input: usd_per_million("6"), output: usd_per_million("22.5"), ..Rates::default() },
+        }],
+        service_tiers: [(
+            "batch".to_owned(),
+            PriceList {
+                rates: Rates {
+                    input: usd_per_million("1.5"),
+                    output: usd_per_million("7.5"),
+                    ..Rates::default()
+                },
+                ..PriceList::default()
+            },
+        )]
+        .into(),
+    };
+    let usage = |input, cache_read, cache_write, cache_write_1h, output| Usage {
+        input,
+        cache_read,
+        cache_write,
+        cache_write_1h,
+        output,
+        ..Usage::default()
+    };
+    let cases = [
+        ("plain", usage(1000, 0, 0, 0, 100), None, "0.0045", "0"),
+        ("cached", usage(7, 93, 0, 0, 1), None, "0.0000639", "0.0000279"),
+        ("writes", usage(0, 0, 1000, 1000, 0), None, "0.00975", "0"),
+        ("edge of the tier", usage(200_000, 0, 0, 0, 0), None, "0.6", "0"),
+        ("cached tokens count for the tier", usage(1, 200_000, 0, 0, 2), None, "1.200051", "1.2"),
+        ("batch", usage(1000, 10, 0, 0, 100), Some("batch"), "0.002265", "0.000015"),
+        ("other tier", usage(1000, 0, 0, 0, 100), Some("standard"), "0.0045", "0"),
+    ];
+    for (name, usage, tier, expected, cached) in cases {
+        let cost = list.cost(&usage, tier);
+        assert_eq!((cost.input + cost.output).to_string(), expected, "{name}");
+        assert_eq!(cost.cached_input.to_string(), cached, "{name}");
+        assert_eq!(cost.total, cost.input + cost.output + cost.other, "{name}");
+    }
+    let searched = Usage { web_searches: 3, ..Usage::default() };
+    assert_eq!(list.cost(&searched, None).other.to_string(), "0.035");
+    assert_eq!(list.expected(1000, 400, 10).to_string(), "0.00707");
+}
+
+#[test]
+fn buckets_without_a_price_cost_what_their_neighbour_costs() {
+    let list = PriceList {
+        rates: Rates { input: Pico(7), output: Pico(11), ..Rates::default() },
+        ..PriceList::default()
+    };
+    let usage = Usage {
+        input: 1,
+        cache_read: 1,
+        cache_write: 1,
+        cache_write_1h: 1,
+        audio_input: 1,
+        output: 1,
+        audio_output: 1,
+        image_output: 1,
+        ..Usage::default()
+    };
+    let cost = list.cost(&usage, None);
+    assert_eq!((cost.input, cost.output, cost.cached_input), (Pico(35), Pico(33), Pico(7)));
+}
+
+#[test]
+fn models_are_found_by_every_name_they_have() {
+    let catalog = embedded();
+    let cases = [
+        ("openai", "gpt-4o-mini", "gpt-4o-mini", "gpt-4o-mini"),
+        ("openai", "gpt-4o-2024-08-06", "gpt-4o", "gpt-4o-2024-08-06"),
+        ("anthropic", "claude-sonnet-4-5", "claude-sonnet-4-5", "claude-sonnet-4-5"),
+        ("anthropic", "claude-sonnet-4-5-20250929", "claude-sonnet-4-5", "claude-sonnet-4-5-20250929"),
+        ("google-ai-studio", "gemini-2.5-flash", "gemini-2.5-flash", "gemini-2.5-flash"),
+        ("demo", "echo", "echo", "echo"),
+    ];
+    for (provider, name, model, upstream) in cases {
+        let serving = catalog.serving(provider, name).unwrap_or_else(|| panic!("{provider}/{name}"));
+        assert_eq!((serving.model.as_str(), serving.upstream_id.as_str()), (model, upstream));
+        assert!(catalog.model(name).is_some(), "{name}");
+    }
+    assert!(catalog.serving("openai", "no-such-model").is_none());
+    assert!(catalog.serving("no-such-provider", "gpt-4o").is_none());
+    assert!(catalog.serving("anthropic", "gpt-4o").is_none());
+}
+
+#[test]
+fn unknown_ids_have_known_relatives() {
+    let catalog = embedded();
+    let cases = [
+        (Protocol::OpenaiChat, "gpt-4o-2025-12-31", Some("gpt-4o")),
+        (Protocol::OpenaiChat, "openai/gpt-4o-mini-latest", Some("gpt-4o-mini")),
+        (Protocol::AnthropicMessages, "claude-sonnet-4-5@20250929", Some("claude-sonnet-4-5")),
+        (Protocol::AnthropicMessages, "anthropic/claude-sonnet-4.5", Some("claude-sonnet-4-5")),
+        (Protocol::Gemini, "models/gemini-2.5-flash-preview-09-2025", Some("gemini-2.5-flash")),
+        (Protocol::OpenaiChat, "my-own-model", None),
+        (Protocol::OllamaChat, "gpt-4o", None),
+    ];
+    for (protocol, name, expected) in cases {
+        let found = catalog.relative(protocol, name).map(|serving| serving.model.as_str());
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn names_that_are_nearly_right_are_suggested() {
+    let catalog = embedded();
+    assert_eq!(catalog.nearest_providers("antropic", 1), ["anthropic"]);
+    assert_eq!(catalog.nearest_models("gpt-4o-mni", 1), ["gpt-4o-mini"]);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_path_and_suggestion() {
+    let provider = r#"
+        id = "acme"
+        base_uri = "https://acme.example/v1"
+        protocol = "openai-chats"
+        api_key_env = ["ACME_API_KEY"]
+        priority = 101
+        [quirks]
+        no_developer_rolle = true
+        max_tokens_field = "tokens"
+    "#;
+    let models = r#"
+        family = "acme"
+        [[models]]
+        id = "one"
+        name = "One"
+        aliases = ["two"]
+        features = ["tool", "vision"]
+        released = "last week"
+        [[models.providers]]
+        provider = "acmee"
+        price = { input = 0.15, output = "1e-6", cached = "1" }
+        [[models]]
+        id = "two"
+        name = "Two"
+        [[models.providers]]
+        provider = "acme"
+        price = { input = "0", output = "0" }
+        [[models]]
+        id = "three"
+        name = "Three"
+    "#;
+    let errors = Catalog::parse(files(&[
+        ("providers/acme.toml", provider),
+        ("models/acme.toml", models),
+        ("models/broken.toml", "family ="),
+        ("readme.toml", ""),
+    ]))
+    .unwrap_err();
+    let text = errors.to_string();
+    for expected in [
+        "providers/acme.toml: name: is missing",
+        "providers/acme.toml: base_uri: unknown key; did you mean `base_url`?",
+        "providers/acme.toml: protocol: unknown variant `openai-chats`",
+        "providers/acme.toml: priority: must be between 0 and 100",
+        "providers/acme.toml: quirks.no_developer_rolle: unknown quirk; did you mean `no_developer_role`?",
+        "providers/acme.toml: quirks.max_tokens_field: unknown variant `tokens`",
+        "models/acme.toml: models[0].features: unknown feature \"tool\"; did you mean `tools`?",
+        "models/acme.toml: models[0].released: \"last week\" is no date",
+        "models/acme.toml: models[0].providers[0].price.input: 0.15 is no price",
+        "models/acme.toml: models[0].providers[0].price.output: \"1e-6\" is no price",
+        "models/acme.toml: models[0].providers[0].price.cached: unknown key",
+        "models/acme.toml: models[1].providers[0].price: is zero: write `free = true`",
+        "models/acme.toml: models[2].providers: is missing",
+        "models/acme.toml: one: provider \"acmee\" is unknown; did you mean `acme`?",
+        "models/acme.toml: one: alias \"two\" also names the model \"two\"",
+        "models/broken.toml: ",
+        "readme.toml: catalog files live in a folder",
+    ] {
+        assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
+    }
+}
+
+#[test]
+fn an_overlay_replaces_and_adds() {
+    let overlay = r#"
+        family = "own"
+        [[models]]
+        id = "gpt-4o-mini"
+        name = "Ours"
+        [[models.providers]]
+        provider = "openai"
+        price = { input = "0.1", output = "0.2" }
+        [[models]]
+        id = "brand-new"
+        name = "New"
+        [[models.providers]]
+        provider = "anthropic"
+        id = "claude-brand-new"
+    "#;
+    let catalog = embedded().overlay(files(&[("own/models/own.toml", overlay)])).unwrap();
+    let serving = catalog.serving("openai", "gpt-4o-mini").unwrap();
+    assert_eq!(serving.price.as_ref().unwrap().rates.input, usd_per_million("0.1"));
+    assert_eq!(catalog.serving("anthropic", "brand-new").unwrap().upstream_id, "claude-brand-new");
+    assert!(catalog.model("gpt-4o").is_some());
+}

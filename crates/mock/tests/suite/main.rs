@@ -1,0 +1,9 @@
+//! Drives every endpoint of the mock over a real socket and decodes what comes back.
+
+mod anthropic;
+mod bedrock;
+mod client;
+mod cohere_ollama;
+mod faults;
+mod gemini;
+mod openai;
