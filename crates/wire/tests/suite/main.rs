@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod anthropic_messages;
 mod bedrock;
 mod cohere;
+mod damage;
 mod heard;
 mod ollama;
 mod providers;

@@ -21,6 +21,7 @@ pub(super) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
 /// Stands where the API wants words and the caller has none.
 const NO_OUTPUT: &str = "(no output)";
 const OPENING: &str = "(The conversation continues.)";
+const CONTINUE: &str = "Continue.";
 const SEE_DOCUMENT: &str = "(See the attached document.)";
 
 /// The parts of the body that the messages make up.
@@ -28,6 +29,17 @@ const SEE_DOCUMENT: &str = "(See the attached document.)";
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
     pub turns: Vec<Turn<'a>>,
+}
+
+impl Conversation<'_> {
+    /// Adds a turn of the user's after the model's own: not every model continues its words.
+    pub fn close(&mut self, losses: &mut Losses) {
+        if self.turns.last().is_some_and(|turn| turn.role == "assistant") {
+            losses
+                .approximated("messages", "the model does not continue its own words: a user turn was added");
+            self.turns.push(Turn { role: "user", content: vec![Block::Text(CONTINUE.into())] });
+        }
+    }
 }
 
 /// Writes the conversation of a request.
@@ -492,7 +504,7 @@ mod tests {
 
     #[test]
     fn call_ids_fit_and_stay_different() {
-        let claude = Family::Claude(4, 0);
+        let claude = Family::of("anthropic.claude-sonnet-4-20250514-v1:0");
         assert_eq!(call_id("toolu_01.a:b-c", claude), "toolu_01.a:b-c");
         let (one, two) = (call_id("call/1|x", claude), call_id("call/1?x", claude));
         assert_ne!(one, two);
