@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod anthropic_messages;
+mod azure;
 mod bedrock;
 mod cohere;
 mod damage;
