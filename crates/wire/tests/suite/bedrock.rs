@@ -706,6 +706,8 @@ fn structured_answers() {
     assert_eq!(losses, ["response_format emulated"]);
     let with_tools = Request { tools: vec![function("f")], ..request.clone() };
     assert_eq!(encode(&with_tools).0["toolConfig"]["toolChoice"], json!({"any": {}}));
+    let same_name = Request { tools: vec![function("json_response")], ..request.clone() };
+    assert_eq!(encode(&same_name).2.json_tool.as_deref(), Some("json_response_"));
     let facts = ModelFacts { features: Some(Features::all()), ..ModelFacts::default() };
     let native = try_encode(&request, CLAUDE, &facts).unwrap();
     let body: Value = serde_json::from_slice(&native.body).unwrap();

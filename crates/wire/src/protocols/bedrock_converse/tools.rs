@@ -239,7 +239,11 @@ impl<'a> ToolWriter<'a, '_> {
     }
 
     fn add_json_tool(&mut self, schema: Json, tools: &mut Vec<ToolEntry<'a>>, undo: &mut Undo) -> Choice {
-        let name = self.names.on_wire(JSON_TOOL);
+        let mut name = JSON_TOOL.to_owned();
+        while self.request.tools.iter().any(|tool| tool.name == name) {
+            name.push('_');
+        }
+        let name = self.names.on_wire(&name);
         undo.json_tool = Some(name.clone());
         let has_others = !tools.is_empty();
         tools.push(ToolEntry::ToolSpec(ToolSpec {
