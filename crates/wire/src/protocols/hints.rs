@@ -1,6 +1,6 @@
 //! Fields of OpenAI's API that the vendors' own formats lack: refused when they are features, reported when they are hints.
 
-use canon::{Error, Losses, Request, Result};
+use canon::{Error, Losses, PartKind, Request, Result};
 
 /// Refuses the features that no answer of this format can have. `has_logprobs` says whether it has log probabilities.
 pub(super) fn refuse_features(request: &Request, has_logprobs: bool) -> Result<()> {
@@ -47,6 +47,25 @@ pub(super) fn lose_hints(request: &Request, carried: &[&str], losses: &mut Losse
         if !carried.contains(&name.as_str()) && !is_neutral(name, value.as_str()) {
             losses.dropped(name.clone(), REASON);
         }
+    }
+}
+
+/// Reports the names of participants and the cache marks, for formats that have neither.
+pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
+    for (index, message) in request.messages.iter().enumerate() {
+        if message.name.is_some() {
+            losses.dropped(format!("messages[{index}].name"), "the provider has no names of participants");
+        }
+        let is_marked = message.parts.iter().any(|part| match &part.kind {
+            PartKind::ToolResult(result) => result.content.iter().any(|part| part.cache.is_some()),
+            _ => part.cache.is_some(),
+        });
+        if is_marked {
+            losses.dropped("cache_control", "the provider decides itself what it caches");
+        }
+    }
+    if request.tools.iter().any(|tool| tool.cache.is_some()) {
+        losses.dropped("cache_control", "the provider decides itself what it caches");
     }
 }
 

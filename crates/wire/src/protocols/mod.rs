@@ -4,6 +4,7 @@ pub mod anthropic_messages;
 pub mod bedrock_converse;
 pub mod cohere_chat;
 pub mod errors;
+mod functions;
 pub mod gemini;
 mod hints;
 pub mod ollama_chat;

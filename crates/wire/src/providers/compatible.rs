@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{Auth, Call, Credential, Provider};
 use crate::Protocol;
@@ -43,23 +43,37 @@ pub(super) fn post(call: &Call<'_>, url: &str) -> Result<http::Request<Bytes>> {
         };
         headers.insert(name, value);
     }
-    if let Credential::Key(key) = call.credential {
-        let (name, text) = match call.auth {
-            Auth::Bearer | Auth::Optional => (AUTHORIZATION, format!("Bearer {}", key.expose())),
-            Auth::Header(name) => (
-                HeaderName::try_from(name).map_err(|_| {
-                    misconfigured(format!("The provider's key header {name:?} is not valid."))
-                })?,
-                key.expose().to_owned(),
-            ),
-        };
-        let mut value = HeaderValue::try_from(text).map_err(|_| {
-            misconfigured("The provider's API key contains characters that no header can hold.")
-        })?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
+    authorize(call, headers)?;
     Ok(request)
+}
+
+/// Adds the key or the token.
+fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> {
+    let (name, text) = match (call.credential, call.auth) {
+        (Credential::None, _) => return Ok(()),
+        (Credential::Token(token), _) => (AUTHORIZATION, format!("Bearer {}", token.expose())),
+        (Credential::Key(key), Auth::Bearer | Auth::Optional) => {
+            (AUTHORIZATION, format!("Bearer {}", key.expose()))
+        }
+        (Credential::Key(key), Auth::Header(name)) => {
+            let name = HeaderName::try_from(name)
+                .map_err(|_| misconfigured(format!("The provider's key header {name:?} is not valid.")))?;
+            (name, key.expose().to_owned())
+        }
+        (Credential::Aws { .. }, _) => {
+            return Err(misconfigured("The provider takes an API key, and keys of AWS are configured."));
+        }
+    };
+    headers.insert(name, secret_value(text)?);
+    Ok(())
+}
+
+/// A header value that debug output does not show.
+pub(super) fn secret_value(text: String) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(text)
+        .map_err(|_| misconfigured("The provider's API key contains characters that no header can hold."))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 pub(super) fn misconfigured(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

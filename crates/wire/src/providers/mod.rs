@@ -3,8 +3,12 @@
 //! Most providers are rows of the catalog and are served by [`compatible`]. What needs more (a signature, a model in
 //! the path, a host by region) has a file of its own and one line in [`provider`].
 
+mod azure;
+mod bedrock;
 mod compatible;
+mod edit;
 mod google_ai_studio;
+mod google_vertex;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -15,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
 
+pub use bedrock::inference_profile;
+
 /// Which way a provider is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,11 +30,11 @@ pub enum Calling {
     Compatible,
     /// Gemini: the model is in the path.
     GoogleAiStudio,
-    /// Vertex AI: project, region, publisher and model are in the path.
+    /// Vertex AI: host by location, path by family of models, an access token.
     GoogleVertex,
-    /// Amazon Bedrock: signed, the model is in the path.
+    /// Amazon Bedrock: host by region, the model in the path, a signature or an API key.
     AwsBedrock,
-    /// Azure OpenAI: the deployment is the model.
+    /// Azure OpenAI and Microsoft Foundry: host by resource, deployments in place of models.
     Azure,
 }
 
@@ -52,12 +58,24 @@ pub enum Credential {
     None,
     /// A key.
     Key(Secret),
+    /// An access token of limited life, always sent as `Authorization: Bearer TOKEN`.
+    Token(Secret),
+    /// Amazon's keys, which sign each request.
+    Aws {
+        /// Names the secret key.
+        access_key_id: String,
+        /// Signs.
+        secret_access_key: Secret,
+        /// Goes along with keys of limited life.
+        session_token: Option<Secret>,
+    },
 }
 
 /// One call of one model.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
-    /// Base URL without a slash at its end, by the convention of the provider's own SDK.
+    /// Base URL without a slash at its end, by the convention of the provider's own SDK. Empty where the provider
+    /// makes it from its settings.
     pub base_url: &'a str,
     /// The wire format of the body.
     pub protocol: Protocol,
@@ -75,10 +93,18 @@ pub struct Call<'a> {
     pub headers: &'a BTreeMap<String, String>,
     /// The path below the base URL, where it is not the protocol's usual one.
     pub path: Option<&'a str>,
-    /// Provider settings of the configuration: `region`, `project`, `api_version` …
+    /// Provider settings of the configuration: `region`, `project`, `api_version` … A setting that is a table is
+    /// flattened: `deployments.MODEL`.
     pub settings: &'a BTreeMap<String, String>,
     /// For signatures.
     pub now: SystemTime,
+}
+
+impl Call<'_> {
+    /// A setting that is there and not empty.
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
 }
 
 /// A way to call a provider.
@@ -94,17 +120,26 @@ pub trait Provider: Sync {
 /// The provider of a way of calling.
 pub fn provider(calling: Calling) -> &'static dyn Provider {
     match calling {
-        Calling::Compatible | Calling::GoogleVertex | Calling::AwsBedrock | Calling::Azure => {
-            &compatible::Compatible
-        }
+        Calling::Compatible => &compatible::Compatible,
         Calling::GoogleAiStudio => &google_ai_studio::GoogleAiStudio,
+        Calling::GoogleVertex => &google_vertex::GoogleVertex,
+        Calling::AwsBedrock => &bedrock::Bedrock,
+        Calling::Azure => &azure::Azure,
     }
+}
+
+/// True for what may stand in a host name: no setting can make a request go elsewhere.
+fn is_host_label(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// How a provider of one's own is called that speaks this format.
 pub fn usual_calling(protocol: Protocol) -> Calling {
     match protocol {
         Protocol::Gemini => Calling::GoogleAiStudio,
+        Protocol::BedrockConverse => Calling::AwsBedrock,
         _ => Calling::Compatible,
     }
 }
@@ -121,9 +156,7 @@ pub fn usual_auth(protocol: Protocol) -> Auth {
 /// Headers that a format asks for.
 pub fn usual_headers(protocol: Protocol) -> BTreeMap<String, String> {
     match protocol {
-        Protocol::AnthropicMessages => {
-            BTreeMap::from([("anthropic-version".to_owned(), "2023-06-01".to_owned())])
-        }
+        Protocol::AnthropicMessages => BTreeMap::from([("anthropic-version".to_owned(), "2023-06-01".to_owned())]),
         _ => BTreeMap::new(),
     }
 }

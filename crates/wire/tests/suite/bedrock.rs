@@ -656,6 +656,41 @@ fn thinking_excludes_sampling_and_yields_to_forced_calls() {
 }
 
 #[test]
+fn newer_claude_has_rules_of_its_own() {
+    let request = Request {
+        reasoning: ReasoningRequest { effort: Some(Effort::High), ..ReasoningRequest::default() },
+        sampling: Sampling { temperature: Some(0.5), ..Sampling::default() },
+        tools: vec![function("f")],
+        tool_choice: Some(ToolChoice::Required),
+        ..ask(vec![user("Hi"), Message::text(Role::Assistant, "So:")])
+    };
+    let (body, losses, _) = encode_for(&request, NEW_CLAUDE);
+    assert_eq!(body["toolConfig"]["toolChoice"], json!({"any": {}}));
+    assert_eq!(body["additionalModelRequestFields"]["output_config"], json!({"effort": "high"}));
+    assert_eq!(body["messages"][2], json!({"role": "user", "content": [{"text": "Continue."}]}));
+    assert_eq!(losses, ["messages approximated", "temperature dropped"]);
+    let (body, losses, _) = encode_for(&request, "anthropic.claude-opus-5-5");
+    assert_eq!(body["toolConfig"]["toolChoice"], json!({"auto": {}}));
+    assert!(losses.contains(&"tool_choice approximated".to_owned()));
+}
+
+#[test]
+fn schemas_are_fitted_to_claude() {
+    let mut tool = function("f");
+    let parameters = Json::parse(r#"{"anyOf":[{"required":["a"]},{"required":["b"]}]}"#).ok();
+    tool.kind = ToolKind::Function { parameters, strict: None };
+    let request = Request { tools: vec![tool], ..ask(vec![user("Hi")]) };
+    let (body, losses, _) = encode(&request);
+    let spec = &body["toolConfig"]["tools"][0]["toolSpec"];
+    assert_eq!(spec["inputSchema"]["json"], json!({"type": "object"}));
+    assert!(spec["description"].as_str().unwrap().contains("anyOf"));
+    assert_eq!(losses, ["tools[0].function.parameters approximated"]);
+    let (body, losses, _) = encode_for(&request, LLAMA);
+    assert_eq!(body["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]["type"], "object");
+    assert!(losses.is_empty());
+}
+
+#[test]
 fn structured_answers() {
     let schema = r#"{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":false}"#;
     let output = OutputFormat::JsonSchema {
@@ -671,6 +706,8 @@ fn structured_answers() {
     assert_eq!(losses, ["response_format emulated"]);
     let with_tools = Request { tools: vec![function("f")], ..request.clone() };
     assert_eq!(encode(&with_tools).0["toolConfig"]["toolChoice"], json!({"any": {}}));
+    let same_name = Request { tools: vec![function("json_response")], ..request.clone() };
+    assert_eq!(encode(&same_name).2.json_tool.as_deref(), Some("json_response_"));
     let facts = ModelFacts { features: Some(Features::all()), ..ModelFacts::default() };
     let native = try_encode(&request, CLAUDE, &facts).unwrap();
     let body: Value = serde_json::from_slice(&native.body).unwrap();

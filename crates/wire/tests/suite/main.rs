@@ -1,6 +1,13 @@
 //! The integration tests of the wire crate, in one binary: one module per protocol.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod anthropic_messages;
+mod azure;
 mod bedrock;
 mod gemini;
+mod cohere;
+mod damage;
 mod heard;
+mod ollama;
+mod providers;

@@ -30,6 +30,9 @@ const NATIVE_FIELDS: [&str; 6] = [
     "serviceTier",
 ];
 
+/// Fields of Claude's own API that callers may send.
+const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
+
 impl Adapter for BedrockConverse {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         refuse_features(request, false)?;
@@ -65,26 +68,30 @@ fn body<'a>(
 ) -> Result<Body<'a>> {
     let (family, facts) = (Family::of(target.model), target.facts);
     let takes_cache_points = family.takes_cache_points() && facts.allows(Feature::PromptCache);
-    let thinking = thinking::decide(request, family, facts, obstacle(request, family), losses);
+    let thinking = thinking::decide(request, family, facts, obstacle(request, family, facts), losses);
     let form = tools::form(request, family, facts, losses)?;
     let mut names = ToolNames::default();
     let mut writer = ToolWriter {
         request,
         family,
         facts,
-        thinks: thinking.is_on,
+        has_budget: thinking.has_budget,
         takes_cache_points,
         names: &mut names,
         losses,
     };
     let mut tool_config = writer.write(form.json_tool, undo)?;
+    let no_prefill = thinking.is_on || family.refuses_prefill();
     let mut talk = conversation(request, family, takes_cache_points, &mut names, losses)?;
+    if no_prefill {
+        talk.close(losses);
+    }
     talk.system.extend(form.instruction.map(|text| Block::Text(text.into())));
     limit_cache_points(tool_config.as_mut(), &mut talk, losses);
     let mut fields = thinking.fields.clone();
     let inference_config = inference_config(request, family, facts, &thinking, losses);
     top_k(request, family, facts, thinking.is_on, &mut fields, losses);
-    let native = native_fields(request, &mut fields, losses);
+    let native = native_fields(request, family, &mut fields, losses);
     undo.tool_names = names.changed();
     Ok(Body {
         system: talk.system,
@@ -97,14 +104,15 @@ fn body<'a>(
     })
 }
 
-/// Why Claude cannot think along with the rest of this request.
-fn obstacle(request: &Request, family: Family) -> Option<&'static str> {
-    if tools::is_call_forced(request, family) {
+/// Why a model that thinks with a budget cannot think along with the rest of this request.
+fn obstacle(request: &Request, family: Family, facts: &ModelFacts) -> Option<&'static str> {
+    if !family.is_claude() || !thinking::takes_budget(family, facts) {
+        return None;
+    }
+    if tools::is_call_forced(request) {
         return Some("the model cannot think when it is forced to call a tool");
     }
-    let asks_for_budget = matches!(family, Family::Claude(major, minor) if (major, minor) < (4, 6));
-    (asks_for_budget && is_last_call_unproven(request))
-        .then_some("the last tool calls came without the thinking that led to them")
+    is_last_call_unproven(request).then_some("the last tool calls came without the thinking that led to them")
 }
 
 /// With a thinking budget, Claude wants the turn whose calls are being answered to begin with its signed thinking.
@@ -211,6 +219,7 @@ fn top_k(
 /// What the caller wrote by this API's names passes; OpenAI's further fields pass where there is a counterpart.
 fn native_fields<'a>(
     request: &'a Request,
+    family: Family,
     fields: &mut Map<String, Value>,
     losses: &mut Losses,
 ) -> BTreeMap<&'a str, Json> {
@@ -220,6 +229,15 @@ fn native_fields<'a>(
     for (name, value) in &request.extra {
         if NATIVE_FIELDS.contains(&name.as_str()) && !value.is_null() {
             native.insert(name.as_str(), value.clone());
+        }
+    }
+    if family.is_claude() {
+        for name in CLAUDE_FIELDS {
+            if let Some(Ok(value)) = request.extra(name).filter(|value| !value.is_null()).map(Json::to_value)
+            {
+                carried.push(name);
+                fields.entry(name).or_insert(value);
+            }
         }
     }
     if let Some(Ok(Value::Object(more))) = request.extra("additionalModelRequestFields").map(Json::to_value) {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry, Usage};
+use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::answers::*;
 use super::errors;
 use super::messages::CLAUDE_FORMAT;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
+use crate::protocols::functions::unwrap_free_text;
 use crate::{Decoder, Undo};
 
 /// Largest whole answer.
@@ -391,226 +393,10 @@ fn tier(tier: Option<Tier>, events: &mut Vec<Event>) {
     }
 }
 
-/// The text inside of `{"input": "…"}`; what is not of this form is passed as it is.
-fn unwrap_free_text(wrapped: String) -> String {
-    #[derive(Deserialize)]
-    struct Wrapped {
-        input: String,
-    }
-    match serde_json::from_str::<Wrapped>(&wrapped) {
-        Ok(inner) => inner.input,
-        Err(_) => wrapped,
-    }
-}
-
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|_| broken("The provider sent something that is no answer."))
 }
 
 fn broken(message: &'static str) -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Again, message)
-}
-
-// The shapes that we read. Everything is optional: what is absent or new must not fail an answer.
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Whole {
-    output: Option<Output>,
-    stop_reason: Option<String>,
-    usage: Option<NativeUsage>,
-    service_tier: Option<Tier>,
-}
-
-#[derive(Deserialize)]
-struct Output {
-    message: Option<WholeMessage>,
-}
-
-#[derive(Deserialize)]
-struct WholeMessage {
-    #[serde(default)]
-    content: Vec<WholeBlock>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WholeBlock {
-    text: Option<String>,
-    tool_use: Option<CallStart>,
-    reasoning_content: Option<WholeThought>,
-    citations_content: Option<CitationsContent>,
-    image: Option<Image>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CallStart {
-    tool_use_id: Option<String>,
-    name: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    input: Option<Json>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WholeThought {
-    reasoning_text: Option<ThoughtText>,
-    redacted_content: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct ThoughtText {
-    text: Option<String>,
-    signature: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct CitationsContent {
-    #[serde(default)]
-    content: Vec<CitedText>,
-    #[serde(default)]
-    citations: Vec<Citation>,
-}
-
-#[derive(Deserialize)]
-struct CitedText {
-    text: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Citation {
-    title: Option<String>,
-    location: Option<Location>,
-}
-
-#[derive(Deserialize)]
-struct Location {
-    web: Option<Web>,
-}
-
-#[derive(Deserialize)]
-struct Web {
-    url: Option<String>,
-    domain: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Image {
-    format: Option<String>,
-    source: Option<ImageSource>,
-}
-
-#[derive(Deserialize)]
-struct ImageSource {
-    bytes: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BlockStart {
-    #[serde(default)]
-    content_block_index: u64,
-    start: Option<StartKind>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StartKind {
-    tool_use: Option<CallStart>,
-    tool_result: Option<serde::de::IgnoredAny>,
-    image: Option<Image>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BlockDelta {
-    #[serde(default)]
-    content_block_index: u64,
-    delta: Option<DeltaKind>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DeltaKind {
-    text: Option<String>,
-    tool_use: Option<CallDelta>,
-    reasoning_content: Option<ThoughtDelta>,
-    citation: Option<Citation>,
-    image: Option<Image>,
-}
-
-#[derive(Deserialize)]
-struct CallDelta {
-    input: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ThoughtDelta {
-    text: Option<String>,
-    signature: Option<String>,
-    redacted_content: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BlockStop {
-    #[serde(default)]
-    content_block_index: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MessageStop {
-    stop_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    usage: Option<NativeUsage>,
-    service_tier: Option<Tier>,
-}
-
-#[derive(Deserialize)]
-struct Tier {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-/// `inputTokens` excludes what was read from and written to the cache.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct NativeUsage {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_write_input_tokens: Option<u64>,
-    cache_details: Option<Vec<CacheDetail>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CacheDetail {
-    ttl: Option<String>,
-    input_tokens: Option<u64>,
-}
-
-impl NativeUsage {
-    fn disjoint(self) -> Usage {
-        let written = self.cache_write_input_tokens.unwrap_or_default();
-        let details = self.cache_details.unwrap_or_default();
-        let for_an_hour = details.iter().filter(|detail| detail.ttl.as_deref() == Some("1h"));
-        let for_an_hour = for_an_hour.filter_map(|detail| detail.input_tokens).sum::<u64>().min(written);
-        Usage {
-            input: self.input_tokens.unwrap_or_default(),
-            cache_read: self.cache_read_input_tokens.unwrap_or_default(),
-            cache_write: written - for_an_hour,
-            cache_write_1h: for_an_hour,
-            output: self.output_tokens.unwrap_or_default(),
-            ..Usage::default()
-        }
-    }
 }

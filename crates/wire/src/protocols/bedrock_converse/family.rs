@@ -1,10 +1,12 @@
 //! What differs by family of models behind one API. The family is read from the model's id.
 
+use crate::protocols::anthropic_messages::thinking::Generation;
+
 /// A family of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
-    /// Anthropic's Claude: major and minor version.
-    Claude(u32, u32),
+    /// Anthropic's Claude; none for a name without a version.
+    Claude(Option<Generation>),
     /// Amazon's Nova; the second generation thinks.
     Nova { second: bool },
     /// OpenAI's open-weight models.
@@ -30,11 +32,9 @@ impl Family {
     pub fn of(model: &str) -> Self {
         let model = model.to_ascii_lowercase();
         let has = |word: &str| model.contains(word);
-        if let Some(at) = model.find("claude") {
-            let (major, minor) = claude_version(&model[at..]);
-            return Self::Claude(major, minor);
-        }
-        if has("gpt-oss") {
+        if has("claude") {
+            Self::Claude(Generation::of(&model))
+        } else if has("gpt-oss") {
             Self::GptOss
         } else if has("openai.") {
             Self::Gpt
@@ -61,7 +61,11 @@ impl Family {
 
     /// Others answer 400 to `any` and `tool` (API reference of `ToolChoice`).
     pub fn takes_forced_choice(self) -> bool {
-        matches!(self, Self::Claude(..) | Self::Nova { .. } | Self::Mistral { large: true })
+        match self {
+            Self::Claude(generation) => !generation.is_some_and(Generation::refuses_forced_tools),
+            Self::Nova { .. } | Self::Mistral { large: true } => true,
+            _ => false,
+        }
     }
 
     /// Others answer 400 to cache points ("Prompt caching" in the user guide).
@@ -71,30 +75,23 @@ impl Family {
 
     /// Claude 4.1 and later answer 400 to `temperature` together with `topP`.
     pub fn takes_one_of_temperature_and_top_p(self) -> bool {
-        matches!(self, Self::Claude(major, minor) if (major, minor) >= (4, 1))
+        matches!(self, Self::Claude(Some(generation)) if generation.refuses_both_samplings())
     }
 
     /// Claude 4.7 and later answer 400 to any sampling parameter.
     pub fn refuses_sampling(self) -> bool {
-        matches!(self, Self::Claude(major, minor) if (major, minor) >= (4, 7))
+        matches!(self, Self::Claude(Some(generation)) if generation.refuses_sampling())
+    }
+
+    /// Claude 4.6 and later do not continue an answer that the caller began.
+    pub fn refuses_prefill(self) -> bool {
+        matches!(self, Self::Claude(Some(generation)) if generation.refuses_prefill())
     }
 
     /// Mistral's ids of tool calls are exactly nine letters or digits.
     pub fn has_short_call_ids(self) -> bool {
         matches!(self, Self::Mistral { .. })
     }
-}
-
-/// `claude-3-7-sonnet-20250219-v1:0` is 3.7, `claude-sonnet-4-20250514-v1:0` is 4.0, `claude-v2:1` is 2.0.
-fn claude_version(name: &str) -> (u32, u32) {
-    let mut numbers = name
-        .split(['-', '.', '@', ':'])
-        .map(|word| word.strip_prefix('v').unwrap_or(word))
-        .skip_while(|word| word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_digit()))
-        .map_while(|word| word.parse::<u32>().ok().filter(|number| *number < 100 && word.len() <= 2));
-    let major = numbers.next().unwrap_or(2);
-    let minor = if major >= 3 { numbers.next().unwrap_or(0) } else { 0 };
-    (major, minor)
 }
 
 #[cfg(test)]
@@ -105,17 +102,6 @@ mod tests {
     fn families_are_read_from_ids() {
         use Family::*;
         let cases = [
-            ("anthropic.claude-3-haiku-20240307-v1:0", Claude(3, 0)),
-            ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", Claude(3, 7)),
-            ("eu.anthropic.claude-sonnet-4-20250514-v1:0", Claude(4, 0)),
-            ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", Claude(4, 5)),
-            ("anthropic.claude-opus-4-8", Claude(4, 8)),
-            ("anthropic.claude-v2:1", Claude(2, 0)),
-            ("anthropic.claude-instant-v1", Claude(1, 0)),
-            (
-                "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-4-1-20250805-v1:0",
-                Claude(4, 1),
-            ),
             ("us.amazon.nova-pro-v1:0", Nova { second: false }),
             ("us.amazon.nova-2-lite-v1:0", Nova { second: true }),
             ("openai.gpt-oss-120b-1:0", GptOss),
@@ -131,6 +117,20 @@ mod tests {
         ];
         for (id, family) in cases {
             assert_eq!(Family::of(id), family, "{id}");
+        }
+        let claude = [
+            ("anthropic.claude-instant-v1", None),
+            ("anthropic.claude-3-haiku-20240307-v1:0", Some((3, 0))),
+            ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", Some((3, 7))),
+            ("eu.anthropic.claude-sonnet-4-20250514-v1:0", Some((4, 0))),
+            (
+                "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-4-1-20250805-v1:0",
+                Some((4, 1)),
+            ),
+        ];
+        for (id, version) in claude {
+            let Family::Claude(generation) = Family::of(id) else { panic!("{id}") };
+            assert_eq!(generation.map(|generation| generation.version), version, "{id}");
         }
     }
 }

@@ -1,19 +1,16 @@
 //! The conversation: strictly alternating turns that begin with the user's, results of tools before anything else.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use canon::{
-    CacheMark, Error, Losses, Media, MediaKind, Message, Part, PartKind, Reasoning, Request, Result, Role,
-    Source, ToolCall, ToolResult,
+    CacheMark, Error, Losses, Message, Part, PartKind, Reasoning, Request, Result, Role, ToolCall, ToolResult,
 };
-use serde_json::value::RawValue;
 
 use super::family::Family;
+use super::media::Documents;
 use super::tools::ToolNames;
 use super::types::*;
+use crate::protocols::functions::call_input;
 
 /// The family of models whose proofs of thinking this API gives and takes.
 pub(super) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
@@ -21,6 +18,7 @@ pub(super) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
 /// Stands where the API wants words and the caller has none.
 const NO_OUTPUT: &str = "(no output)";
 const OPENING: &str = "(The conversation continues.)";
+const CONTINUE: &str = "Continue.";
 const SEE_DOCUMENT: &str = "(See the attached document.)";
 
 /// The parts of the body that the messages make up.
@@ -28,6 +26,17 @@ const SEE_DOCUMENT: &str = "(See the attached document.)";
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
     pub turns: Vec<Turn<'a>>,
+}
+
+impl Conversation<'_> {
+    /// Adds a turn of the user's after the model's own: not every model continues its words.
+    pub fn close(&mut self, losses: &mut Losses) {
+        if self.turns.last().is_some_and(|turn| turn.role == "assistant") {
+            losses
+                .approximated("messages", "the model does not continue its own words: a user turn was added");
+            self.turns.push(Turn { role: "user", content: vec![Block::Text(CONTINUE.into())] });
+        }
+    }
 }
 
 /// Writes the conversation of a request.
@@ -45,7 +54,7 @@ pub(super) fn conversation<'a>(
         losses,
         system: Vec::new(),
         drafts: Vec::new(),
-        documents: BTreeSet::new(),
+        documents: Documents::default(),
     };
     for (index, message) in request.messages.iter().enumerate() {
         writer.message(index, message)?;
@@ -68,8 +77,7 @@ struct Writer<'a, 'w> {
     losses: &'w mut Losses,
     system: Vec<Block<'a>>,
     drafts: Vec<Draft<'a>>,
-    /// Names of documents, which must be unique.
-    documents: BTreeSet<String>,
+    documents: Documents,
 }
 
 impl<'a> Writer<'a, '_> {
@@ -112,7 +120,7 @@ impl<'a> Writer<'a, '_> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
             PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
-            PartKind::Media(media) => Some(self.media(media, &path())?),
+            PartKind::Media(media) => Some(self.documents.media(media, &path())?),
             PartKind::ToolResult(result) => return self.result(result, part.cache.as_ref(), &path()),
             PartKind::ToolCall(_) | PartKind::Reasoning(_) => {
                 return Err(Error::invalid(path(), "Only assistant messages hold tool calls and reasoning."));
@@ -164,7 +172,7 @@ impl<'a> Writer<'a, '_> {
             match &part.kind {
                 PartKind::Text(text) if is_blank(text) => {}
                 PartKind::Text(text) => content.push(Block::Text(text.into())),
-                PartKind::Media(media) => content.push(self.media(media, path)?),
+                PartKind::Media(media) => content.push(self.documents.media(media, path)?),
                 _ => {
                     return Err(Error::invalid(
                         path.to_owned(),
@@ -217,64 +225,6 @@ impl<'a> Writer<'a, '_> {
             }
         };
         Some(Block::ReasoningContent(content))
-    }
-
-    fn media(&mut self, media: &'a Media, path: &str) -> Result<Block<'a>> {
-        let table = match media.kind {
-            MediaKind::Image => IMAGE_FORMATS,
-            MediaKind::Document => DOCUMENT_FORMATS,
-            MediaKind::Video => VIDEO_FORMATS,
-            MediaKind::Audio => AUDIO_FORMATS,
-        };
-        let filename = media.filename.as_deref();
-        let (source, format) = match &media.source {
-            Source::Base64 { mime, data } => {
-                (MediaSource::Bytes(data.into()), format_of(table, Some(mime), filename))
-            }
-            Source::Text(text) => (MediaSource::Bytes(STANDARD.encode(text).into()), Some("txt")),
-            Source::Url(uri) if uri.starts_with("s3://") => {
-                (MediaSource::S3Location { uri }, format_of(table, None, Some(uri)))
-            }
-            Source::Url(_) => {
-                return Err(Error::unsupported(
-                    path.to_owned(),
-                    "This provider does not fetch URLs; send the file as a data URL.",
-                ));
-            }
-            Source::FileId(_) => {
-                return Err(Error::unsupported(
-                    path.to_owned(),
-                    "This provider keeps no uploaded files; send the file as a data URL.",
-                ));
-            }
-        };
-        let format = format.ok_or_else(|| {
-            let known: Vec<_> = table.iter().map(|(_, format)| *format).collect();
-            Error::unsupported(
-                path.to_owned(),
-                format!("This provider does not take media of this type; it takes {}.", known.join(", ")),
-            )
-        })?;
-        let name = (media.kind == MediaKind::Document).then(|| self.document_name(filename));
-        let block = MediaBlock { format, name, source };
-        Ok(match media.kind {
-            MediaKind::Image => Block::Image(block),
-            MediaKind::Document => Block::Document(block),
-            MediaKind::Video => Block::Video(block),
-            MediaKind::Audio => Block::Audio(block),
-        })
-    }
-
-    /// A name of letters, digits, single spaces, hyphens, parentheses and brackets, unique within the request.
-    fn document_name(&mut self, filename: Option<&str>) -> String {
-        let clean = clean_document_name(filename.unwrap_or_default());
-        let mut name = clean.clone();
-        let mut count = 1;
-        while !self.documents.insert(name.clone()) {
-            count += 1;
-            name = format!("{clean} {count}");
-        }
-        name
     }
 
     fn cache_point(&mut self, mark: Option<&CacheMark>) -> Option<Block<'a>> {
@@ -366,22 +316,6 @@ fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-/// The arguments as they are when they are an object, and free text or broken JSON inside of one.
-fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
-    let text = call.arguments.trim();
-    if !call.custom
-        && text.starts_with('{')
-        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
-    {
-        return Cow::Borrowed(raw);
-    }
-    let wrapped = match text.is_empty() && !call.custom {
-        true => RawValue::from_string("{}".to_owned()),
-        false => serde_json::value::to_raw_value(&serde_json::json!({"input": call.arguments})),
-    };
-    wrapped.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
-}
-
 /// An id of at most 64 letters, digits and `_.:-`. What has to be changed gets a mark of the whole id, so that
 /// different ids stay different, and the same id is the same in a call and its result.
 pub(super) fn call_id(id: &str, family: Family) -> String {
@@ -405,110 +339,13 @@ pub(super) fn mark_of(text: &str) -> String {
     format!("{hash:016x}")
 }
 
-fn clean_document_name(filename: &str) -> String {
-    let base = filename.rsplit(['/', '\\']).next().unwrap_or_default();
-    let stem = match base.rsplit_once('.') {
-        Some((stem, ending))
-            if DOCUMENT_FORMATS.iter().any(|(_, format)| ending.eq_ignore_ascii_case(format)) =>
-        {
-            stem
-        }
-        _ => base,
-    };
-    let allowed = |letter: char| match letter {
-        _ if letter.is_ascii_alphanumeric() || "-()[]".contains(letter) => letter,
-        _ if letter.is_whitespace() => ' ',
-        _ => '-',
-    };
-    let letters: String = stem.chars().map(allowed).collect();
-    let words: Vec<_> = letters.split_whitespace().collect();
-    let name: String = words.join(" ").chars().take(150).collect();
-    if name.trim().is_empty() { "document".to_owned() } else { name.trim().to_owned() }
-}
-
-/// By MIME type, else by the ending of the file's name.
-fn format_of(
-    table: &[(&'static str, &'static str)],
-    mime: Option<&str>,
-    filename: Option<&str>,
-) -> Option<&'static str> {
-    let mime = mime.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let by_mime = table.iter().find(|(known, _)| *known == mime).map(|(_, format)| *format);
-    by_mime.or_else(|| {
-        let ending = filename?.rsplit_once('.')?.1;
-        table.iter().find(|(_, format)| format.eq_ignore_ascii_case(ending)).map(|(_, format)| *format)
-    })
-}
-
-const IMAGE_FORMATS: &[(&str, &str)] = &[
-    ("image/png", "png"),
-    ("image/jpeg", "jpeg"),
-    ("image/jpg", "jpeg"),
-    ("image/gif", "gif"),
-    ("image/webp", "webp"),
-];
-
-const DOCUMENT_FORMATS: &[(&str, &str)] = &[
-    ("application/pdf", "pdf"),
-    ("text/csv", "csv"),
-    ("application/msword", "doc"),
-    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
-    ("application/vnd.ms-excel", "xls"),
-    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
-    ("text/html", "html"),
-    ("text/plain", "txt"),
-    ("text/markdown", "md"),
-];
-
-const VIDEO_FORMATS: &[(&str, &str)] = &[
-    ("video/mp4", "mp4"),
-    ("video/x-matroska", "mkv"),
-    ("video/quicktime", "mov"),
-    ("video/webm", "webm"),
-    ("video/x-flv", "flv"),
-    ("video/mpeg", "mpeg"),
-    ("video/mpg", "mpg"),
-    ("video/x-ms-wmv", "wmv"),
-    ("video/3gpp", "three_gp"),
-];
-
-const AUDIO_FORMATS: &[(&str, &str)] = &[
-    ("audio/mpeg", "mp3"),
-    ("audio/mp3", "mp3"),
-    ("audio/wav", "wav"),
-    ("audio/x-wav", "wav"),
-    ("audio/opus", "opus"),
-    ("audio/aac", "aac"),
-    ("audio/flac", "flac"),
-    ("audio/mp4", "mp4"),
-    ("audio/ogg", "ogg"),
-    ("audio/x-m4a", "m4a"),
-    ("audio/webm", "webm"),
-    ("audio/pcm", "pcm"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn document_names_are_cleaned() {
-        let cases = [
-            ("report.pdf", "report"),
-            ("dir/My  résumé (v1).docx", "My r-sum- (v1)"),
-            ("a_b.tar.gz", "a-b-tar-gz"),
-            ("", "document"),
-            ("   .pdf", "document"),
-        ];
-        for (filename, name) in cases {
-            assert_eq!(clean_document_name(filename), name, "{filename}");
-        }
-        assert_eq!(clean_document_name(&"x".repeat(500)).len(), 150);
-    }
-
-    #[test]
     fn call_ids_fit_and_stay_different() {
-        let claude = Family::Claude(4, 0);
+        let claude = Family::of("anthropic.claude-sonnet-4-20250514-v1:0");
         assert_eq!(call_id("toolu_01.a:b-c", claude), "toolu_01.a:b-c");
         let (one, two) = (call_id("call/1|x", claude), call_id("call/1?x", claude));
         assert_ne!(one, two);

@@ -2,9 +2,11 @@
 //! and "Carry out a conversation with the Converse API operations" in the Amazon Bedrock user guide.
 
 mod adapter;
+mod answers;
 mod decoder;
 mod errors;
 mod family;
+mod media;
 mod messages;
 mod thinking;
 mod tools;

@@ -4,6 +4,7 @@ use canon::{Effort, Losses, ModelFacts, ReasoningControl, ReasoningRequest, Requ
 use serde_json::{Map, Value, json};
 
 use super::family::Family;
+use crate::protocols::anthropic_messages::thinking::Family as Claude;
 
 /// Anthropic's smallest budget.
 const SMALLEST_BUDGET: u64 = 1024;
@@ -16,8 +17,10 @@ const FIELD: &str = "reasoning_effort";
 pub(super) struct Thinking {
     /// For `additionalModelRequestFields`.
     pub fields: Map<String, Value>,
-    /// The model thinks and therefore refuses sampling parameters and forced tools.
+    /// The model thinks and therefore refuses sampling parameters.
     pub is_on: bool,
+    /// It thinks with a budget and may not be forced to call a tool.
+    pub has_budget: bool,
     /// The output limit that the budget asks for, in place of the caller's.
     pub max_tokens: Option<u64>,
     /// No limit and no sampling parameter may be sent at all.
@@ -69,18 +72,29 @@ fn is_known(control: &ReasoningControl) -> bool {
     )
 }
 
+/// True when the model is told by a budget, if at all.
+pub(super) fn takes_budget(family: Family, facts: &ModelFacts) -> bool {
+    let control = facts.reasoning.clone().filter(is_known).unwrap_or_else(|| usual_control(family));
+    matches!(control, ReasoningControl::Budget { .. })
+}
+
 /// The control of a family where the catalog gives none.
 fn usual_control(family: Family) -> ReasoningControl {
     use Effort::*;
     let levels = |levels: &[Effort]| ReasoningControl::Effort { levels: levels.to_vec() };
     match family {
-        Family::Claude(major, minor) if (major, minor) < (3, 7) => ReasoningControl::None,
-        Family::Claude(major, minor) if (major, minor) < (4, 6) => {
-            ReasoningControl::Budget { min: SMALLEST_BUDGET, max: 65_536, can_disable: true }
-        }
-        Family::Claude(4, 6) => levels(&[None, Low, Medium, High, Max]),
-        Family::Claude(5, minor) if minor >= 5 => levels(&[Low, Medium, High, Xhigh, Max]),
-        Family::Claude(..) => levels(&[None, Low, Medium, High, Xhigh, Max]),
+        Family::Claude(Some(generation)) => match (generation.family, generation.version) {
+            (_, version) if version < (3, 7) => ReasoningControl::None,
+            (_, version) if version < (4, 6) => {
+                ReasoningControl::Budget { min: SMALLEST_BUDGET, max: 65_536, can_disable: true }
+            }
+            (_, (4, 6)) => levels(&[None, Low, Medium, High, Max]),
+            (Claude::Story, _) => levels(&[Low, Medium, High, Xhigh, Max]),
+            (Claude::Opus | Claude::Sonnet, version) if version >= (5, 5) => {
+                levels(&[Low, Medium, High, Xhigh, Max])
+            }
+            _ => levels(&[None, Low, Medium, High, Xhigh, Max]),
+        },
         Family::Nova { second: true } => levels(&[None, Low, Medium, High]),
         Family::GptOss | Family::DeepSeek { r1: false } => levels(&[Low, Medium, High]),
         Family::Gpt => levels(&[None, Low, Medium, High, Xhigh]),
@@ -130,6 +144,7 @@ fn budget(
     Thinking {
         fields: Map::from_iter([("thinking".to_owned(), thinking)]),
         is_on: true,
+        has_budget: true,
         max_tokens: Some(limit),
         no_inference_config: false,
     }
@@ -160,7 +175,7 @@ fn effort(wish: &ReasoningRequest, family: Family, levels: &[Effort], losses: &m
     }
     let word = level.as_str();
     let mut fields = Map::new();
-    let mut thinking = Thinking { is_on: false, ..Thinking::default() };
+    let mut thinking = Thinking::default();
     match family {
         Family::Claude(..) if level == Effort::None => {
             fields.insert("thinking".to_owned(), json!({"type": "disabled"}));

@@ -1,5 +1,6 @@
 //! Tools, the choice among them, and the tool that stands in for a JSON answer.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use canon::{
@@ -11,6 +12,8 @@ use super::family::Family;
 use super::messages::mark_of;
 use super::types::*;
 use crate::Undo;
+use crate::protocols::anthropic_messages::schema;
+use crate::protocols::functions::{free_text_schema, json_instruction};
 
 /// The name of the tool whose arguments are a JSON answer.
 const JSON_TOOL: &str = "json_response";
@@ -72,11 +75,19 @@ pub(super) fn form(
         OutputFormat::JsonObject | OutputFormat::JsonSchema { schema: None, .. } => {
             losses
                 .emulated(FIELD, "the provider has no JSON mode: the model is instructed to answer in JSON");
-            let instruction = Some(JSON_INSTRUCTION.to_owned());
+            let instruction = json_instruction(&request.output);
             return Ok(Form { instruction, ..Form::default() });
         }
     };
     if facts.features.is_some_and(|features| features.has(Feature::JsonSchema)) {
+        let fitted = if family.is_claude() { schema::fit(schema) } else { None };
+        if fitted.as_ref().is_some_and(|fitted| fitted.weakened) {
+            losses.approximated(
+                FIELD,
+                "the model takes only a part of JSON schema; the rest is in descriptions",
+            );
+        }
+        let schema = fitted.as_ref().map_or(schema, |fitted| &fitted.schema);
         return Ok(Form { output_config: Some(text_format(&request.output, schema)), ..Form::default() });
     }
     let has_forced_tool = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
@@ -87,12 +98,9 @@ pub(super) fn form(
         return Ok(Form { json_tool: Some(schema.clone()), ..Form::default() });
     }
     losses.emulated(FIELD, "the model is instructed to follow the schema");
-    let instruction = Some(format!("{JSON_INSTRUCTION} It must fit this JSON schema: {}", schema.as_str()));
+    let instruction = json_instruction(&request.output);
     Ok(Form { instruction, ..Form::default() })
 }
-
-const JSON_INSTRUCTION: &str =
-    "Answer with one JSON object and nothing else: no words before or after it, and no code fences.";
 
 /// The schema is JSON text inside of a string (API reference of `JsonSchemaDefinition`).
 fn text_format(output: &OutputFormat, schema: &Json) -> Value {
@@ -113,8 +121,8 @@ pub(super) struct ToolWriter<'a, 'w> {
     pub request: &'a Request,
     pub family: Family,
     pub facts: &'w ModelFacts,
-    /// The model thinks: it may not be forced to call.
-    pub thinks: bool,
+    /// The model thinks with a budget: it may not be forced to call.
+    pub has_budget: bool,
     pub takes_cache_points: bool,
     pub names: &'w mut ToolNames,
     pub losses: &'w mut Losses,
@@ -168,7 +176,20 @@ impl<'a> ToolWriter<'a, '_> {
     }
 
     fn entry(&mut self, index: usize, tool: &'a Tool, undo: &mut Undo) -> Result<ToolEntry<'a>> {
+        let mut description = tool.description.as_deref().map(Cow::Borrowed);
         let (schema, strict) = match &tool.kind {
+            ToolKind::Function { parameters, strict } if self.family.is_claude() => {
+                let (schema, gone) = schema::tool_input(parameters.as_ref());
+                if let Some(gone) = gone {
+                    self.losses.approximated(
+                        format!("tools[{index}].function.parameters"),
+                        "the model takes no alternatives at the top of a schema; they are in the description",
+                    );
+                    let text = description.unwrap_or_default();
+                    description = Some(Cow::Owned(format!("{text}\n\nThe input must also fit {gone}")));
+                }
+                (schema, *strict)
+            }
             ToolKind::Function { parameters, strict } => (object_schema(parameters.as_ref()), *strict),
             ToolKind::Custom { format } => {
                 if format.as_ref().is_some_and(|format| !format.is_null()) {
@@ -194,7 +215,7 @@ impl<'a> ToolWriter<'a, '_> {
         }
         Ok(ToolEntry::ToolSpec(ToolSpec {
             name: self.names.on_wire(&tool.name),
-            description: tool.description.as_deref().filter(|text| !text.trim().is_empty()),
+            description: description.filter(|text| !text.trim().is_empty()),
             input_schema: InputSchema { json: schema },
             strict: strict.filter(|strict| *strict && takes_strict),
         }))
@@ -218,16 +239,20 @@ impl<'a> ToolWriter<'a, '_> {
     }
 
     fn add_json_tool(&mut self, schema: Json, tools: &mut Vec<ToolEntry<'a>>, undo: &mut Undo) -> Choice {
-        let name = self.names.on_wire(JSON_TOOL);
+        let mut name = JSON_TOOL.to_owned();
+        while self.request.tools.iter().any(|tool| tool.name == name) {
+            name.push('_');
+        }
+        let name = self.names.on_wire(&name);
         undo.json_tool = Some(name.clone());
         let has_others = !tools.is_empty();
         tools.push(ToolEntry::ToolSpec(ToolSpec {
             name: name.clone(),
-            description: Some("Give the final answer to the user by calling this tool."),
+            description: Some("Give the final answer to the user by calling this tool.".into()),
             input_schema: InputSchema { json: object_schema(Some(&schema)) },
             strict: None,
         }));
-        match (self.thinks, has_others) {
+        match (self.has_budget, has_others) {
             (true, _) => Choice::Auto {},
             (false, true) => Choice::Any {},
             (false, false) => Choice::Tool { name },
@@ -264,14 +289,14 @@ impl<'a> ToolWriter<'a, '_> {
     }
 }
 
-/// True when the caller forces a call, which excludes thinking.
-pub(super) fn is_call_forced(request: &Request, family: Family) -> bool {
+/// True when the caller forces a call, which excludes a budget for thinking.
+pub(super) fn is_call_forced(request: &Request) -> bool {
     let forced = match &request.tool_choice {
         Some(ToolChoice::Required | ToolChoice::Named(_)) => true,
         Some(ToolChoice::Allowed { required, .. }) => *required,
         _ => false,
     };
-    forced && !request.tools.is_empty() && family.is_claude()
+    forced && !request.tools.is_empty()
 }
 
 /// The schema as the caller wrote it when its root is of type `object`, which the API requires.
@@ -298,9 +323,4 @@ fn is_object_schema(schema: &Json) -> bool {
         kind: Option<&'a serde_json::value::RawValue>,
     }
     schema.read::<Root<'_>>().is_ok_and(|root| root.kind.is_some_and(|kind| kind.get() == "\"object\""))
-}
-
-/// The input of a free-text tool, wrapped.
-fn free_text_schema() -> Json {
-    Json::of(&json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}))
 }

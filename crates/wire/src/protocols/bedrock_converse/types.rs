@@ -149,7 +149,7 @@ pub(super) enum ToolEntry<'a> {
 pub(super) struct ToolSpec<'a> {
     pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<&'a str>,
+    pub description: Option<Cow<'a, str>>,
     pub input_schema: InputSchema,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,

@@ -1,6 +1,8 @@
-//! STUB
+//! Cohere's own chat API, version 2, towards the provider only. Facts: docs.cohere.com/reference/chat and recorded
+//! traffic.
 
 mod adapter;
+mod decoder;
 
-/// STUB
+/// Cohere v2 chat.
 pub struct CohereChat;

@@ -1,18 +1,289 @@
-//! STUB
-use canon::{Error, ErrorKind, Request, Result, Target};
+//! Writes Ollama requests and reads its errors.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use canon::{
+    Effort, Error, ErrorKind, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
+    ReasoningControl, Request, Result, Role, Source, Target, ToolChoice,
+};
 use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use super::OllamaChat;
+use super::decoder::{StreamDecoder, WholeDecoder};
+use crate::protocols::errors::{excerpt, upstream_error};
+use crate::protocols::functions::{FunctionTool, call_input, function_tools};
+use crate::protocols::hints::{lose_hints, lose_marks, refuse_features};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
+/// Model options that callers may send at the top level by their own names.
+const NATIVE_OPTIONS: [&str; 7] =
+    ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
+
 impl Adapter for OllamaChat {
-    fn encode_request(&self, _request: &Request, _target: Target<'_>) -> Result<Encoded> {
-        Err(Error::gateway(ErrorKind::Internal, "stub"))
+    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
+        refuse_features(request, false)?;
+        let mut losses = Losses::new();
+        let mut undo = Undo::default();
+        let body = body(request, target, &mut undo, &mut losses)?;
+        let body = serde_json::to_vec(&body)
+            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
+        Ok(Encoded { body: Bytes::from(body), losses, undo })
     }
-    fn decoder(&self, _streaming: bool, _undo: &Undo) -> Box<dyn Decoder> {
-        panic!("stub")
+
+    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+        match streaming {
+            true => Box::new(StreamDecoder::new(undo)),
+            false => Box::new(WholeDecoder::new(undo)),
+        }
     }
-    fn decode_error(&self, _status: StatusCode, _headers: &HeaderMap, _body: &[u8]) -> Error {
-        Error::gateway(ErrorKind::Internal, "stub")
+
+    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        #[derive(Deserialize)]
+        struct Told {
+            error: Value,
+        }
+        let told = serde_json::from_slice::<Told>(body).ok().and_then(|told| {
+            let words = told.error.as_str().or_else(|| told.error["message"].as_str());
+            words.map(str::to_owned)
+        });
+        upstream_error(status, headers, None, None, told.unwrap_or_else(|| excerpt(body)))
+    }
+
+    fn stream_content_type(&self) -> &'static str {
+        "application/x-ndjson"
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Vec<Turn<'a>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<FunctionTool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Cow<'a, Json>>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    options: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    think: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_alive: Option<&'a Json>,
+}
+
+#[derive(Default, Serialize)]
+struct Turn<'a> {
+    role: &'static str,
+    content: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    thinking: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    function: CallFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct CallFunction<'a> {
+    name: &'a str,
+    /// An object, unlike OpenAI's JSON text.
+    arguments: Cow<'a, RawValue>,
+}
+
+fn body<'a>(
+    request: &'a Request,
+    target: Target<'a>,
+    undo: &mut Undo,
+    losses: &mut Losses,
+) -> Result<Body<'a>> {
+    lose_marks(request, losses);
+    let body = Body {
+        model: target.model,
+        messages: turns(request, losses)?,
+        stream: request.stream,
+        tools: tools(request, undo, losses)?,
+        format: match &request.output {
+            OutputFormat::Text => None,
+            OutputFormat::JsonSchema { schema: Some(schema), .. } => Some(Cow::Borrowed(schema)),
+            OutputFormat::JsonObject | OutputFormat::JsonSchema { .. } => Some(Cow::Owned(Json::of("json"))),
+        },
+        options: options(request),
+        think: think(request, target, losses),
+        keep_alive: request.extra("keep_alive"),
+    };
+    let mut carried = vec!["top_k", "frequency_penalty", "presence_penalty", "seed", "options", "keep_alive"];
+    carried.extend(NATIVE_OPTIONS);
+    lose_hints(request, &carried, losses);
+    Ok(body)
+}
+
+fn turns<'a>(request: &'a Request, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
+    // Results name their tool, which only the call tells.
+    let calls = request.messages.iter().flat_map(Message::tool_calls);
+    let names: BTreeMap<&str, &str> = calls.map(|call| (call.id.as_str(), call.name.as_str())).collect();
+    let mut turns = Vec::with_capacity(request.messages.len());
+    for (index, message) in request.messages.iter().enumerate() {
+        let role = match message.role {
+            Role::System | Role::Developer => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        };
+        turns.push(turn(role, index, message, &names, losses)?);
+    }
+    Ok(turns)
+}
+
+fn turn<'a>(
+    role: &'static str,
+    index: usize,
+    message: &'a Message,
+    names: &BTreeMap<&str, &'a str>,
+    losses: &mut Losses,
+) -> Result<Turn<'a>> {
+    let mut turn = Turn { role, ..Turn::default() };
+    for (position, part) in message.parts.iter().enumerate() {
+        let path = || format!("messages[{index}].content[{position}]");
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => add_text(&mut turn.content, text),
+            PartKind::Media(media) => turn.images.push(image(media, path)?),
+            PartKind::ToolCall(call) => turn.tool_calls.push(Call {
+                id: &call.id,
+                function: CallFunction { name: &call.name, arguments: call_input(call) },
+            }),
+            PartKind::ToolResult(result) => {
+                turn.tool_call_id = Some(&result.call_id);
+                turn.tool_name = names.get(result.call_id.as_str()).copied();
+                for part in &result.content {
+                    match &part.kind {
+                        PartKind::Text(text) => add_text(&mut turn.content, text),
+                        PartKind::Media(media) => turn.images.push(image(media, path)?),
+                        _ => {
+                            return Err(Error::invalid(path(), "Results of tools hold text and media only."));
+                        }
+                    }
+                }
+            }
+            PartKind::Reasoning(reasoning) => match reasoning.format.as_deref() {
+                None | Some("unknown") => turn.thinking.push_str(&reasoning.text),
+                _ => losses.dropped(
+                    format!("messages[{index}].reasoning"),
+                    "thinking can be sent back only to the family of models that wrote it",
+                ),
+            },
+        }
+    }
+    Ok(turn)
+}
+
+/// Content is one string: parts become paragraphs.
+fn add_text(content: &mut String, text: &str) {
+    if !content.is_empty() && !text.is_empty() {
+        content.push('\n');
+    }
+    content.push_str(text);
+}
+
+fn image(media: &Media, path: impl Fn() -> String) -> Result<&str> {
+    match (&media.kind, &media.source) {
+        (MediaKind::Image, Source::Base64 { data, .. }) => Ok(data),
+        (MediaKind::Image, _) => Err(Error::unsupported(
+            path(),
+            "This provider does not fetch images; send the image as a data URL.",
+        )),
+        _ => Err(Error::unsupported(path(), "This provider takes text and images only.")),
+    }
+}
+
+/// The API has no choice of tools: none means to offer none, and one that is forced can only be the only one offered.
+fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Result<Vec<FunctionTool<'a>>> {
+    if request.tool_choice == Some(ToolChoice::None) {
+        return Ok(Vec::new());
+    }
+    let is_forced = matches!(
+        request.tool_choice,
+        Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. })
+    );
+    if is_forced && !request.tools.is_empty() {
+        losses.approximated("tool_choice", "the provider cannot force the model to call a tool");
+    }
+    function_tools(request, undo, losses)
+}
+
+fn options(request: &Request) -> Map<String, Value> {
+    let sampling = &request.sampling;
+    let mut options = match request.extra("options").map(Json::to_value) {
+        Some(Ok(Value::Object(options))) => options,
+        _ => Map::new(),
+    };
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            options.insert(name.to_owned(), value);
+        }
+    };
+    set("num_predict", request.max_tokens.map(|tokens| json!(tokens)));
+    set("temperature", sampling.temperature.map(|value| json!(value)));
+    set("top_p", sampling.top_p.map(|value| json!(value)));
+    set("top_k", sampling.top_k.map(|value| json!(value)));
+    set("frequency_penalty", sampling.frequency_penalty.map(|value| json!(value)));
+    set("presence_penalty", sampling.presence_penalty.map(|value| json!(value)));
+    set("seed", sampling.seed.map(|value| json!(value)));
+    set("stop", (!request.stop.is_empty()).then(|| json!(request.stop)));
+    for name in NATIVE_OPTIONS {
+        let value = request.extra(name).and_then(|value| value.to_value().ok());
+        set(name, value.filter(|value| !value.is_null()));
+    }
+    options
+}
+
+/// `think` is a word for models with levels (gpt-oss) and true or false for the others.
+fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<Value> {
+    let wish = &request.reasoning;
+    if wish.is_unset() {
+        return None;
+    }
+    let levels: &[Effort] = match &target.facts.reasoning {
+        Some(ReasoningControl::None | ReasoningControl::Always) => {
+            if wish.is_on() {
+                losses.dropped("reasoning_effort", "the model takes no control of its thinking");
+            }
+            return None;
+        }
+        Some(ReasoningControl::Effort { levels }) => levels,
+        _ if target.model.contains("gpt-oss") => &[Effort::Low, Effort::Medium, Effort::High],
+        _ => &[],
+    };
+    if wish.budget_tokens.is_some_and(|budget| budget > 0) {
+        losses.approximated("reasoning.max_tokens", "the provider takes no number of tokens");
+    }
+    let wanted = match wish.effort {
+        Some(effort) => effort,
+        None if wish.is_on() => Effort::Medium,
+        None => Effort::None,
+    };
+    match wanted.nearest(levels) {
+        Some(Effort::None) => Some(json!(false)),
+        Some(level) => {
+            if level != wanted {
+                losses.approximated("reasoning_effort", "sent as the nearest level that the model takes");
+            }
+            Some(json!(level.as_str()))
+        }
+        None => Some(json!(wanted != Effort::None)),
     }
 }

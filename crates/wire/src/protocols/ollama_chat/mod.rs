@@ -1,6 +1,8 @@
-//! STUB
+//! Ollama's own chat API (`/api/chat`), towards the provider only. Facts: `docs/api.md` of ollama/ollama and recorded
+//! traffic.
 
 mod adapter;
+mod decoder;
 
-/// STUB
+/// Ollama's own chat API.
 pub struct OllamaChat;

@@ -1,0 +1,116 @@
+//! Function tools in the shape that several vendors took over from OpenAI, and what stands in for features that a vendor lacks.
+
+use std::borrow::Cow;
+
+use canon::{Error, Json, Losses, OutputFormat, Request, Result, ToolCall, ToolChoice, ToolKind};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::Undo;
+
+/// One tool in OpenAI's shape.
+#[derive(Debug, Serialize)]
+pub(super) struct FunctionTool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    parameters: Cow<'a, Json>,
+}
+
+/// The tools that the choice leaves, as functions; tools of other types are refused.
+pub(super) fn function_tools<'a>(
+    request: &'a Request,
+    undo: &mut Undo,
+    losses: &mut Losses,
+) -> Result<Vec<FunctionTool<'a>>> {
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for (index, tool) in request.tools.iter().enumerate() {
+        if !is_offered(request, &tool.name) {
+            continue;
+        }
+        let parameters = match &tool.kind {
+            ToolKind::Function { parameters: Some(schema), .. } if !schema.is_null() => Cow::Borrowed(schema),
+            ToolKind::Function { .. } => Cow::Owned(Json::of(&json!({"type": "object", "properties": {}}))),
+            ToolKind::Custom { format } => {
+                if format.as_ref().is_some_and(|format| !format.is_null()) {
+                    losses.dropped(format!("tools[{index}].custom.format"), "the provider knows no grammars");
+                }
+                undo.custom_tools.push(tool.name.clone());
+                Cow::Owned(free_text_schema())
+            }
+            ToolKind::Native(_) => {
+                return Err(Error::unsupported(
+                    format!("tools[{index}]"),
+                    "This provider has no tool of this type; send a function.",
+                ));
+            }
+        };
+        let description = tool.description.as_deref().filter(|text| !text.is_empty());
+        let function = Function { name: &tool.name, description, parameters };
+        tools.push(FunctionTool { kind: "function", function });
+    }
+    Ok(tools)
+}
+
+/// True when the tool choice leaves this tool to the model.
+fn is_offered(request: &Request, name: &str) -> bool {
+    match &request.tool_choice {
+        Some(ToolChoice::Named(only)) => only == name,
+        Some(ToolChoice::Allowed { names, .. }) => names.iter().any(|allowed| allowed == name),
+        _ => true,
+    }
+}
+
+/// The input of a tool that takes free text, wrapped as a function's.
+pub(super) fn free_text_schema() -> Json {
+    Json::of(&json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}))
+}
+
+/// The text inside of `{"input": "…"}`; what is not of this form is passed as it is.
+pub(super) fn unwrap_free_text(wrapped: String) -> String {
+    #[derive(Deserialize)]
+    struct Wrapped {
+        input: String,
+    }
+    match serde_json::from_str::<Wrapped>(&wrapped) {
+        Ok(inner) => inner.input,
+        Err(_) => wrapped,
+    }
+}
+
+/// The arguments of a call as they are when they are an object; free text and broken JSON inside of one.
+pub(super) fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
+    let text = call.arguments.trim();
+    if !call.custom
+        && text.starts_with('{')
+        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
+    {
+        return Cow::Borrowed(raw);
+    }
+    let wrapped = match text.is_empty() && !call.custom {
+        true => RawValue::from_string("{}".to_owned()),
+        false => serde_json::value::to_raw_value(&json!({"input": call.arguments})),
+    };
+    wrapped.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
+}
+
+/// The instruction that stands in for a JSON mode; none for free text.
+pub(super) fn json_instruction(output: &OutputFormat) -> Option<String> {
+    const ONLY_JSON: &str =
+        "Answer with one JSON object and nothing else: no words before or after it, and no code fences.";
+    match output {
+        OutputFormat::Text => None,
+        OutputFormat::JsonSchema { schema: Some(schema), .. } => {
+            Some(format!("{ONLY_JSON} It must fit this JSON schema: {}", schema.as_str()))
+        }
+        OutputFormat::JsonObject | OutputFormat::JsonSchema { .. } => Some(ONLY_JSON.to_owned()),
+    }
+}

@@ -1,0 +1,109 @@
+//! Azure OpenAI and Microsoft Foundry: the host is the resource's, and deployments stand in place of models. Facts:
+//! "Azure OpenAI in Microsoft Foundry Models v1 API" on learn.microsoft.com.
+//!
+//! Settings: `resource`, the name of the resource, unless there is a base URL; `api_version`, which is `v1` (the
+//! default) or a date for the classic paths; `deployments.MODEL`, the deployment of a model where it has another name.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use canon::Result;
+
+use super::compatible::{misconfigured, post};
+use super::edit::edit;
+use super::google_ai_studio::escape_segment;
+use super::{Auth, Call, Provider, is_host_label};
+use crate::Protocol;
+
+const USUAL_BASE: &str = "https://{resource}.openai.azure.com";
+
+/// See the module.
+pub struct Azure;
+
+impl Provider for Azure {
+    fn protocol(&self, usual: Protocol, model: &str) -> Protocol {
+        match model.starts_with("claude") {
+            true => Protocol::AnthropicMessages,
+            false => usual,
+        }
+    }
+
+    fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        let deployment = call.setting(&format!("deployments.{}", call.model)).unwrap_or(call.model);
+        let url = url(call, deployment)?;
+        let body = match deployment == call.model {
+            true => call.body.clone(),
+            false => edit(&call.body, &[], &[("model", deployment)])?,
+        };
+        let mut headers: BTreeMap<String, String> = call.headers.clone();
+        if call.protocol == Protocol::AnthropicMessages {
+            headers.entry("anthropic-version".to_owned()).or_insert_with(|| "2023-06-01".to_owned());
+        }
+        let auth = auth(&url);
+        post(&Call { body, auth: &auth, headers: &headers, ..call.clone() }, &url)
+    }
+}
+
+fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
+    let base = base_url(call)?;
+    let base = base.strip_suffix("/openai/v1").or_else(|| base.strip_suffix("/openai")).unwrap_or(&base);
+    if call.protocol == Protocol::AnthropicMessages {
+        let base = base.strip_suffix("/anthropic").unwrap_or(base);
+        return Ok(format!("{base}/anthropic/v1/messages"));
+    }
+    if let Some(path) = call.path {
+        return Ok(format!("{base}{path}"));
+    }
+    if is_serverless(base) {
+        return Ok(format!("{}/v1/chat/completions", base.strip_suffix("/v1").unwrap_or(base)));
+    }
+    let version = call.setting("api_version").unwrap_or("v1");
+    Ok(match version {
+        "v1" | "latest" => format!("{base}/openai/v1/chat/completions"),
+        "preview" => format!("{base}/openai/v1/chat/completions?api-version=preview"),
+        dated => {
+            let (deployment, dated) = (escape_segment(deployment), escape_segment(dated));
+            format!("{base}/openai/deployments/{deployment}/chat/completions?api-version={dated}")
+        }
+    })
+}
+
+fn base_url<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>> {
+    let template = if call.base_url.is_empty() { USUAL_BASE } else { call.base_url };
+    let base = match template.contains("{resource}") {
+        true => Cow::Owned(template.replace("{resource}", resource(call)?)),
+        false => Cow::Borrowed(call.base_url),
+    };
+    // A resource has several hosts; Claude answers at this one only.
+    Ok(match call.protocol {
+        Protocol::AnthropicMessages => {
+            Cow::Owned(base.replace(".openai.azure.com", ".services.ai.azure.com"))
+        }
+        _ => base,
+    })
+}
+
+fn resource<'a>(call: &'a Call<'_>) -> Result<&'a str> {
+    let resource = call.setting("resource").ok_or_else(|| {
+        misconfigured("No resource is configured; set resource, or base_url to its endpoint.")
+    })?;
+    match is_host_label(resource) {
+        true => Ok(resource),
+        false => Err(misconfigured(format!("The resource {resource:?} is not the name of a resource."))),
+    }
+}
+
+/// Keys of resources have a header of their own; serverless hosts take them as bearer tokens.
+fn auth(url: &str) -> Auth {
+    match is_serverless(url) {
+        true => Auth::Bearer,
+        false => Auth::Header("api-key".to_owned()),
+    }
+}
+
+/// A host that serves one model, without a resource.
+fn is_serverless(url: &str) -> bool {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    host.is_some_and(|host| host.ends_with(".models.ai.azure.com"))
+}

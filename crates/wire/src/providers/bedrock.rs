@@ -1,0 +1,168 @@
+//! Amazon Bedrock: the host is the region's, the model is in the path, and requests are signed (Signature Version 4) or
+//! carry an API key of Bedrock's as a bearer token.
+//!
+//! Settings: `region`; `inference_profile`, which is `auto` for the profile of the region's part of the world, or a
+//! prefix such as `eu` or `global`. Without it, model ids go out as they are.
+
+use std::borrow::Cow;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use bytes::Bytes;
+use canon::{Result, Secret};
+use http::{HeaderName, HeaderValue};
+
+use super::compatible::{misconfigured, post, secret_value};
+use super::google_ai_studio::escape_segment;
+use super::{Auth, Call, Credential, Provider, is_host_label};
+
+/// The service's name in signatures; its host says `bedrock-runtime`.
+const SERVICE: &str = "bedrock";
+const USUAL_REGION: &str = "us-east-1";
+/// The host of most regions.
+const USUAL_BASE: &str = "https://bedrock-runtime.{region}.amazonaws.com";
+
+/// See the module.
+pub struct Bedrock;
+
+impl Provider for Bedrock {
+    fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        let region = region(call)?;
+        let model = match call.setting("inference_profile") {
+            Some("auto") => inference_profile(call.model, &region),
+            Some(prefix) if needs_profile(call.model) => Cow::Owned(format!("{prefix}.{}", call.model)),
+            _ => Cow::Borrowed(call.model),
+        };
+        let method = if call.streaming { "converse-stream" } else { "converse" };
+        let url = format!("{}/model/{}/{method}", base_url(call, &region), escape_segment(&model));
+        match call.credential {
+            Credential::Aws { access_key_id, secret_access_key, session_token } => {
+                let unsigned = Call { credential: &Credential::None, ..call.clone() };
+                let mut request = post(&unsigned, &url)?;
+                let token = session_token.as_ref().map(Secret::expose);
+                let keys = Credentials::new(
+                    access_key_id,
+                    secret_access_key.expose(),
+                    token.map(str::to_owned),
+                    None,
+                    "configuration",
+                );
+                add_signature(&mut request, keys, &region, call.now)?;
+                Ok(request)
+            }
+            _ => post(&Call { auth: &Auth::Bearer, ..call.clone() }, &url),
+        }
+    }
+}
+
+/// The id of the cross-region profile of a model that can be called only through one ("Supported Regions and models
+/// for inference profiles" in the user guide); other ids, profiles and ARNs as they are.
+pub fn inference_profile<'a>(model: &'a str, region: &str) -> Cow<'a, str> {
+    if !needs_profile(model) {
+        return Cow::Borrowed(model);
+    }
+    let part_of_world = region.split('-').next().unwrap_or_default();
+    let prefix = match part_of_world {
+        "us" if region.starts_with("us-gov-") => "us-gov",
+        "us" | "ca" => "us",
+        "eu" => "eu",
+        "ap" if is_recent_claude(model) => match region {
+            "ap-northeast-1" | "ap-northeast-3" => "jp",
+            "ap-southeast-2" | "ap-southeast-4" => "au",
+            _ => "global",
+        },
+        "ap" => "apac",
+        _ => "global",
+    };
+    Cow::Owned(format!("{prefix}.{model}"))
+}
+
+/// Families that are not offered on demand under their own ids.
+fn needs_profile(model: &str) -> bool {
+    const FAMILIES: [&str; 14] = [
+        "anthropic.claude-3-5-haiku",
+        "anthropic.claude-3-5-sonnet-20241022",
+        "anthropic.claude-3-7",
+        "anthropic.claude-haiku-",
+        "anthropic.claude-sonnet-",
+        "anthropic.claude-opus-",
+        "anthropic.claude-fable-",
+        "amazon.nova-premier",
+        "amazon.nova-2",
+        "deepseek.r1",
+        "meta.llama3-2",
+        "meta.llama3-3",
+        "meta.llama4",
+        "writer.palmyra-x",
+    ];
+    FAMILIES.iter().any(|family| model.starts_with(family))
+}
+
+/// Claude since 4.5 has profiles of Japan and Australia in place of one of all Asia.
+fn is_recent_claude(model: &str) -> bool {
+    let is_older =
+        ["-3-", "sonnet-4-2025", "opus-4-2025", "opus-4-1"].iter().any(|mark| model.contains(mark));
+    model.starts_with("anthropic.claude-") && !is_older
+}
+
+/// The configured region, else the one in the base URL, else the usual one for a base URL of one's own.
+fn region<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>> {
+    let in_url = || {
+        let (_, rest) = call.base_url.split_once("://bedrock-runtime.")?;
+        rest.split('.').next().filter(|region| is_host_label(region))
+    };
+    match call.setting("region").or_else(in_url) {
+        Some(region) if is_host_label(region) => Ok(Cow::Borrowed(region)),
+        Some(region) => Err(misconfigured(format!("The region {region:?} is not the name of a region."))),
+        None if !call.base_url.is_empty() && !call.base_url.contains("{region}") => {
+            Ok(Cow::Borrowed(USUAL_REGION))
+        }
+        None => Err(misconfigured("No region is configured; set region, such as \"us-east-1\".")),
+    }
+}
+
+fn base_url<'a>(call: &'a Call<'_>, region: &str) -> Cow<'a, str> {
+    match call.base_url {
+        base if base.is_empty() || base == USUAL_BASE => {
+            let ending = if region.starts_with("cn-") { ".cn" } else { "" };
+            Cow::Owned(format!("https://bedrock-runtime.{region}.amazonaws.com{ending}"))
+        }
+        base if base.contains("{region}") => Cow::Owned(base.replace("{region}", region)),
+        base => Cow::Borrowed(base),
+    }
+}
+
+/// Adds date, token and signature. Host and content type are signed; what proxies change is not.
+fn add_signature(
+    request: &mut http::Request<Bytes>,
+    keys: Credentials,
+    region: &str,
+    now: std::time::SystemTime,
+) -> Result<()> {
+    let failed = |_| misconfigured("The request could not be signed; check the AWS keys and the base URL.");
+    let identity = keys.into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(SERVICE)
+        .time(now)
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|_| misconfigured("The AWS keys are not complete."))?
+        .into();
+    let url = request.uri().to_string();
+    let signed = [("content-type", "application/json")].into_iter();
+    let signable =
+        SignableRequest::new("POST", &url, signed, SignableBody::Bytes(request.body())).map_err(failed)?;
+    let (instructions, _) = sign(signable, &params).map_err(failed)?.into_parts();
+    for header in instructions.into_parts().0 {
+        let value = match header.sensitive() || header.name() == "authorization" {
+            true => secret_value(header.value().to_owned())?,
+            false => HeaderValue::try_from(header.value())
+                .map_err(|_| misconfigured("The signature does not fit into a header."))?,
+        };
+        request.headers_mut().insert(HeaderName::from_static(header.name()), value);
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Edits of a body's top-level fields that leave everything else as it was written.
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Result};
+
+use crate::json::{Edit, Scanner, Syntax, push_string, text_of};
+
+/// Removes fields, and sets fields to strings. A field that is set keeps its place, or comes last.
+pub(super) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Result<Bytes> {
+    let mut edit = fields(body)
+        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request's body is not a JSON object."))?;
+    for name in removed {
+        edit.remove(name);
+    }
+    for (name, text) in set {
+        let mut value = Vec::new();
+        push_string(&mut value, text);
+        edit.set(*name, &value);
+    }
+    Ok(Bytes::from(edit.write(64)))
+}
+
+/// True when the body has this top-level field.
+pub(super) fn has(body: &[u8], field: &str) -> bool {
+    fields(body).is_ok_and(|edit| edit.has(field))
+}
+
+fn fields(body: &[u8]) -> Result<Edit<'_>, Syntax> {
+    let mut scanner = Scanner::new(body);
+    let mut fields = Vec::new();
+    scanner.object(|scanner, key| {
+        let whole = key.range.start - 1..scanner.value()?.end;
+        fields.extend(text_of(body, &key).map(|name| (name, whole)));
+        Ok::<(), Syntax>(())
+    })?;
+    scanner.end()?;
+    Ok(Edit::new(body, fields.into_iter()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_named_fields_change() {
+        let body = br#"{"model": "a", "b": {"x": 1.0,  "y": "\u00e9"}, "stream": true}"#;
+        let edited = edit(body, &["model"], &[("v", "1"), ("stream", "no")]).unwrap();
+        let edited = std::str::from_utf8(&edited).unwrap();
+        assert_eq!(edited, r#"{"b": {"x": 1.0,  "y": "\u00e9"},"stream":"no","v":"1"}"#);
+        assert!(has(body, "stream") && !has(body, "x"));
+        assert!(edit_fails(b"[]") && edit_fails(b"{\"a\":") && edit_fails(b"{} {}"));
+    }
+
+    fn edit_fails(body: &[u8]) -> bool {
+        edit(body, &[], &[]).is_err()
+    }
+}

@@ -1,0 +1,126 @@
+//! Vertex AI: the host is the location's, the path is the publisher's, and an access token of Google Cloud proves the
+//! caller. Facts: "Send requests to models" in the Vertex AI documentation, and the clients of Google and Anthropic.
+//!
+//! Settings: `project`; `region`, a location such as `us-central1`, `eu` or `global` (the default);
+//! `quota_project`, which is billed instead of the project of the token.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use canon::Result;
+
+use super::compatible::{misconfigured, post};
+use super::edit::{edit, has};
+use super::google_ai_studio::escape_segment;
+use super::{Auth, Call, Provider, is_host_label};
+use crate::Protocol;
+
+/// The version of Anthropic's API, which goes into the body here.
+const ANTHROPIC_VERSION: &str = "vertex-2023-10-16";
+
+/// The host of most locations.
+const USUAL_BASE: &str = "https://{region}-aiplatform.googleapis.com";
+
+/// See the module.
+pub struct GoogleVertex;
+
+impl Provider for GoogleVertex {
+    fn protocol(&self, usual: Protocol, model: &str) -> Protocol {
+        match Publisher::of(model) {
+            Publisher::Google | Publisher::Endpoint => usual,
+            Publisher::Anthropic => Protocol::AnthropicMessages,
+            Publisher::Mistral | Publisher::OpenApi => Protocol::OpenaiChat,
+        }
+    }
+
+    fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        let url = format!("{}/{}", base_url(call)?, path(call)?);
+        let mut body = call.body.clone();
+        if Publisher::of(call.model) == Publisher::Anthropic {
+            let version = [("anthropic_version", ANTHROPIC_VERSION)];
+            let set = if has(&body, "anthropic_version") { &[][..] } else { &version[..] };
+            body = edit(&body, &["model"], set)?;
+        }
+        let headers = headers(call);
+        post(&Call { body, auth: &Auth::Bearer, headers: &headers, ..call.clone() }, &url)
+    }
+}
+
+/// Whose models have which path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Publisher {
+    Google,
+    Anthropic,
+    Mistral,
+    /// A tuned model by the number of its endpoint.
+    Endpoint,
+    /// `publisher/model`: everything else, behind one OpenAI-compatible path.
+    OpenApi,
+}
+
+impl Publisher {
+    fn of(model: &str) -> Self {
+        if model.contains('/') {
+            Self::OpenApi
+        } else if model.starts_with("claude") {
+            Self::Anthropic
+        } else if ["mistral", "codestral", "ministral"].iter().any(|name| model.starts_with(name)) {
+            Self::Mistral
+        } else if !model.is_empty() && model.bytes().all(|byte| byte.is_ascii_digit()) {
+            Self::Endpoint
+        } else {
+            Self::Google
+        }
+    }
+}
+
+fn path(call: &Call<'_>) -> Result<String> {
+    let project = call.setting("project").ok_or_else(|| {
+        misconfigured("No project is configured; set project to the id of a Google Cloud project.")
+    })?;
+    let place = format!("projects/{}/locations/{}", escape_segment(project), location(call)?);
+    let model = escape_segment(call.model);
+    let generate = if call.streaming { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    let predict = if call.streaming { "streamRawPredict" } else { "rawPredict" };
+    Ok(match Publisher::of(call.model) {
+        Publisher::Google => format!("{place}/publishers/google/models/{model}:{generate}"),
+        Publisher::Endpoint => format!("{place}/endpoints/{model}:{generate}"),
+        Publisher::Anthropic => format!("{place}/publishers/anthropic/models/{model}:{predict}"),
+        Publisher::Mistral => format!("{place}/publishers/mistralai/models/{model}:{predict}"),
+        Publisher::OpenApi => format!("{place}/endpoints/openapi/chat/completions"),
+    })
+}
+
+/// Scheme, host and version.
+fn base_url(call: &Call<'_>) -> Result<String> {
+    let location = location(call)?;
+    let base = match call.base_url {
+        base if base.is_empty() || base == USUAL_BASE => match location {
+            "global" => "https://aiplatform.googleapis.com".to_owned(),
+            // Locations of several regions have hosts of their own kind.
+            "us" | "eu" => format!("https://aiplatform.{location}.rep.googleapis.com"),
+            region => format!("https://{region}-aiplatform.googleapis.com"),
+        },
+        base => base.replace("{region}", location),
+    };
+    Ok(match base.rsplit('/').next() {
+        Some("v1" | "v1beta1") => base,
+        _ => format!("{base}/v1"),
+    })
+}
+
+fn location<'a>(call: &'a Call<'_>) -> Result<&'a str> {
+    let location = call.setting("region").or_else(|| call.setting("location")).unwrap_or("global");
+    match is_host_label(location) {
+        true => Ok(location),
+        false => Err(misconfigured(format!("The region {location:?} is not the name of a location."))),
+    }
+}
+
+fn headers(call: &Call<'_>) -> BTreeMap<String, String> {
+    let mut headers = call.headers.clone();
+    if let Some(project) = call.setting("quota_project") {
+        headers.insert("x-goog-user-project".to_owned(), project.to_owned());
+    }
+    headers
+}

@@ -1,0 +1,290 @@
+//! Cohere v2 chat: recorded answers, and the rules of its requests.
+
+use canon::*;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use wire::{Protocol, Undo, adapter};
+
+use super::heard::{Heard, hear, hear_every_way};
+
+/// The `data:` documents of a recorded stream, read without the code under test.
+fn documents(body: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(body).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
+    lines.filter(|data| data.trim() != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+/// Puts a recorded stream together to a whole answer.
+fn assembled(events: &[Value]) -> Value {
+    let mut blocks: std::collections::BTreeMap<u64, Value> = Default::default();
+    let mut calls: std::collections::BTreeMap<u64, Value> = Default::default();
+    let (mut plan, mut whole) = (String::new(), json!({}));
+    let append = |place: &mut Value, more: &Value| {
+        *place = json!(place.as_str().unwrap_or_default().to_owned() + more.as_str().unwrap_or_default());
+    };
+    for event in events {
+        let index = event["index"].as_u64().unwrap_or_default();
+        let message = &event["delta"]["message"];
+        match event["type"].as_str().unwrap() {
+            "message-start" => whole["id"] = event["id"].clone(),
+            "content-start" | "content-delta" => {
+                let block = blocks.entry(index).or_insert(json!({}));
+                append(&mut block["text"], &message["content"]["text"]);
+                append(&mut block["thinking"], &message["content"]["thinking"]);
+            }
+            "tool-plan-delta" => plan += message["tool_plan"].as_str().unwrap(),
+            "tool-call-start" => drop(calls.insert(index, message["tool_calls"].clone())),
+            "tool-call-delta" => {
+                let call = calls.get_mut(&index).unwrap();
+                let more = &message["tool_calls"]["function"]["arguments"];
+                append(&mut call["function"]["arguments"], more);
+            }
+            "message-end" => {
+                whole["finish_reason"] = event["delta"]["finish_reason"].clone();
+                whole["usage"] = event["delta"]["usage"].clone();
+            }
+            _ => {}
+        }
+    }
+    whole["message"]["tool_plan"] = json!(plan);
+    whole["message"]["content"] = blocks.into_values().collect();
+    whole["message"]["tool_calls"] = calls.into_values().collect();
+    whole
+}
+
+fn check(heard: &Heard, native: &Value, id: &str) {
+    let message = &native["message"];
+    let joined = |name: &str| -> String {
+        let blocks = message["content"].as_array().into_iter().flatten();
+        blocks.filter_map(|block| block[name].as_str()).collect()
+    };
+    assert_eq!(heard.text, joined("text"), "{id}");
+    let plan = message["tool_plan"].as_str().unwrap_or_default();
+    let mut thoughts: String = joined("thinking");
+    if heard.reasoning() != thoughts {
+        thoughts = plan.to_owned() + &thoughts;
+    }
+    assert_eq!(heard.reasoning(), thoughts, "{id}");
+    let calls: Vec<_> = message["tool_calls"].as_array().into_iter().flatten().collect();
+    assert_eq!(heard.calls.len(), calls.len(), "{id}");
+    for (call, native) in heard.parsed_calls().iter().zip(&calls) {
+        assert_eq!(call.0, native["function"]["name"].as_str().unwrap(), "{id}");
+        let arguments = native["function"]["arguments"].as_str().unwrap_or_default();
+        let arguments = if matches!(arguments, "" | "null") { "{}" } else { arguments };
+        assert_eq!(call.1, serde_json::from_str::<Value>(arguments).unwrap(), "{id}");
+    }
+    for (call, native) in heard.calls.iter().zip(&calls) {
+        assert_eq!(call.id, native["id"].as_str().unwrap(), "{id}");
+    }
+    assert_eq!(heard.id.as_deref(), native["id"].as_str(), "{id}");
+    let reason = match native["finish_reason"].as_str().unwrap() {
+        "MAX_TOKENS" => FinishReason::Length,
+        "TOOL_CALL" => FinishReason::ToolCalls,
+        _ => FinishReason::Stop,
+    };
+    assert_eq!(heard.finish.as_ref().unwrap().0, reason, "{id}");
+    if let Some(tokens) = native["usage"]["tokens"].as_object() {
+        let usage = heard.usage.unwrap();
+        assert_eq!(Some(usage.prompt_tokens() as f64), tokens["input_tokens"].as_f64(), "{id}");
+        assert_eq!(Some(usage.completion_tokens() as f64), tokens["output_tokens"].as_f64(), "{id}");
+        let cached = native["usage"]["cached_tokens"].as_f64().unwrap_or_default();
+        assert_eq!(usage.cache_read as f64, cached, "{id}");
+    }
+}
+
+#[test]
+fn recorded_answers_are_understood() {
+    let records = testkit::corpus::records("cohere");
+    let mut count = 0;
+    for record in records.iter().filter(|record| record.api == "chat-native" && record.status == 200) {
+        let native = match record.streaming {
+            true if !record.body.starts_with(b"data:") && !record.body.starts_with(b"event:") => continue,
+            true => assembled(&documents(&record.body)),
+            false => serde_json::from_slice(&record.body).unwrap(),
+        };
+        if !native["message"].is_object() {
+            continue; // Version 1 of the API.
+        }
+        count += 1;
+        let heard = hear_every_way(Protocol::CohereChat, record.streaming, &Undo::default(), &record.body)
+            .unwrap_or_else(|error| panic!("{}: {error}", record.id));
+        check(&heard, &native, &record.id);
+    }
+    eprintln!("{count} recorded Cohere answers");
+    assert!(records.is_empty() || count > 50);
+}
+
+#[test]
+fn recorded_errors_are_understood() {
+    for record in testkit::corpus::records("cohere").iter().filter(|record| record.status >= 400) {
+        let status = StatusCode::from_u16(record.status).unwrap();
+        let error = adapter(Protocol::CohereChat).decode_error(status, &HeaderMap::new(), &record.body);
+        let native: Value = serde_json::from_slice(&record.body).unwrap();
+        assert_eq!(error.message, native["message"].as_str().unwrap(), "{}", record.id);
+        assert_eq!(error.status(), status, "{}", record.id);
+        let kind = if status == 401 { ErrorKind::UpstreamCredential } else { ErrorKind::ModelNotFound };
+        assert_eq!(error.kind, kind, "{}", record.id);
+    }
+    let blocked = adapter(Protocol::CohereChat).decode_error(
+        StatusCode::from_u16(498).unwrap(),
+        &HeaderMap::new(),
+        br#"{"message":"invalid token"}"#,
+    );
+    assert_eq!((blocked.kind, blocked.status().as_u16()), (ErrorKind::ContentFilter, 400));
+}
+
+fn sse(events: &[Value]) -> Vec<u8> {
+    events.iter().map(|event| format!("data: {event}\r\n\r\n")).collect::<String>().into_bytes()
+}
+
+fn call_stream() -> Vec<Value> {
+    let call = |index: u64, function: Value, id: Option<&str>| {
+        json!({"type": if id.is_some() { "tool-call-start" } else { "tool-call-delta" }, "index": index,
+            "delta": {"message": {"tool_calls": {"id": id, "type": "function", "function": function}}}})
+    };
+    vec![
+        json!({"type": "message-start", "id": "m", "delta": {"message": {"role": "assistant", "content": [],
+            "tool_plan": "", "tool_calls": [], "citations": []}}}),
+        json!({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look."}}}),
+        call(1, json!({"name": "now", "arguments": ""}), Some("a")),
+        call(1, json!({"arguments": "nu"}), None),
+        call(1, json!({"arguments": "ll"}), None),
+        json!({"type": "tool-call-end", "index": 1}),
+        call(2, json!({"name": "look", "arguments": ""}), Some("b")),
+        call(2, json!({"arguments": "{\"é\""}), None),
+        call(2, json!({"arguments": ":1}"}), None),
+        json!({"type": "tool-call-end", "index": 2}),
+        json!({"type": "citation-start", "index": 0, "delta": {"message": {"citations": {"start": 1, "end": 2,
+            "sources": [{"type": "document", "document": {"url": "https://x.test", "title": "X"}}]}}}}),
+        json!({"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage":
+            {"billed_units": {"input_tokens": 1, "output_tokens": 2},
+            "tokens": {"input_tokens": 10.0, "output_tokens": 2}, "cached_tokens": 4}}}),
+    ]
+}
+
+#[test]
+fn a_stream_of_calls_is_understood() {
+    let body = sse(&call_stream());
+    let heard = hear_every_way(Protocol::CohereChat, true, &Undo::default(), &body).unwrap();
+    let calls = heard.parsed_calls();
+    assert_eq!(calls, [("now".to_owned(), json!({})), ("look".to_owned(), json!({"é": 1}))]);
+    assert_eq!((heard.reasoning().as_str(), heard.id.as_deref()), ("I look.", Some("m")));
+    assert_eq!(heard.usage, Some(Usage { input: 6, cache_read: 4, output: 2, ..Usage::default() }));
+    assert_eq!(heard.annotations[0]["url_citation"]["url"], "https://x.test");
+    assert_eq!(heard.finish.unwrap().0, FinishReason::ToolCalls);
+}
+
+#[test]
+fn broken_answers_are_errors() {
+    let stream = call_stream();
+    let hear = |events: &[Value]| hear(Protocol::CohereChat, true, &Undo::default(), [&sse(events)[..]]);
+    assert_eq!(hear(&stream[..stream.len() - 1]).unwrap_err().kind, ErrorKind::Upstream);
+    assert_eq!(hear(&[]).unwrap_err().kind, ErrorKind::Upstream);
+    let end =
+        |reason| json!({"type": "message-end", "delta": {"finish_reason": reason, "error": "It broke."}});
+    let error = hear(&[end("ERROR")]).unwrap_err();
+    assert_eq!((error.kind, error.message.as_ref()), (ErrorKind::Upstream, "It broke."));
+    assert_eq!(hear(&[end("TIMEOUT")]).unwrap_err().kind, ErrorKind::Timeout);
+    for body in ["", "null", "{}", "{\"message\":{}}", "{\"message\":{\"content\":3}}"] {
+        let whole = super::heard::hear(Protocol::CohereChat, false, &Undo::default(), [body.as_bytes()]);
+        assert_eq!(whole.unwrap_err().kind, ErrorKind::Upstream, "{body}");
+    }
+}
+
+fn encode(request: &Request) -> (Value, Vec<String>) {
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let target = Target { model: "command-a-reasoning-08-2025", facts: &facts, quirks: &quirks };
+    let encoded = adapter(Protocol::CohereChat).encode_request(request, target).unwrap();
+    let losses = encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str()));
+    (serde_json::from_slice(&encoded.body).unwrap(), losses.collect())
+}
+
+#[test]
+fn requests_follow_the_table() {
+    let call = ToolCall {
+        id: "a".to_owned(),
+        name: "f".to_owned(),
+        arguments: "{\"x\":1}".to_owned(),
+        custom: false,
+    };
+    let result = ToolResult { call_id: "a".to_owned(), content: vec![Part::text("seen")], is_error: false };
+    let picture = Media {
+        kind: MediaKind::Image,
+        source: Source::Base64 { mime: "image/png".to_owned(), data: "QUJD".to_owned() },
+        filename: None,
+        detail: Some("low".to_owned()),
+    };
+    let tool = |name: &str| Tool {
+        name: name.to_owned(),
+        description: None,
+        kind: ToolKind::Function { parameters: None, strict: None },
+        cache: None,
+    };
+    let request = Request {
+        messages: vec![
+            Message::text(Role::Developer, "Be kind."),
+            Message::new(Role::User, vec![Part::text("Look."), PartKind::Media(picture).into()]),
+            Message::new(Role::Assistant, vec![Part::text("I look."), PartKind::ToolCall(call).into()]),
+            Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]),
+        ],
+        tools: vec![tool("f"), tool("g")],
+        tool_choice: Some(ToolChoice::Named("f".to_owned())),
+        sampling: Sampling {
+            temperature: Some(2.0),
+            top_p: Some(0.5),
+            top_k: Some(7),
+            seed: Some(3),
+            ..Sampling::default()
+        },
+        stop: vec!["END".to_owned()],
+        max_tokens: Some(1000),
+        reasoning: ReasoningRequest { effort: Some(Effort::High), ..ReasoningRequest::default() },
+        stream: true,
+        user: Some("u".to_owned()),
+        ..Request::default()
+    };
+    let (body, losses) = encode(&request);
+    let want = json!({
+        "model": "command-a-reasoning-08-2025",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": [
+                {"type": "text", "text": "Look."},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}},
+            ]},
+            {"role": "assistant", "tool_plan": "I look.", "tool_calls":
+                [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}}]},
+            {"role": "tool", "content": "seen", "tool_call_id": "a"},
+        ],
+        "stream": true,
+        "tools": [{"type": "function", "function":
+            {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
+        "tool_choice": "REQUIRED",
+        "thinking": {"type": "enabled", "token_budget": 750},
+        "max_tokens": 1000,
+        "stop_sequences": ["END"],
+        "temperature": 1.0, "p": 0.5, "k": 7, "seed": 3,
+    });
+    assert_eq!(body, want);
+    assert_eq!(losses, ["temperature approximated", "user dropped"]);
+}
+
+#[test]
+fn json_answers_exclude_tools() {
+    let schema = Json::parse(r#"{"type":"object"}"#).ok();
+    let output = OutputFormat::JsonSchema { name: String::new(), description: None, schema, strict: None };
+    let request = Request { output, messages: vec![Message::text(Role::User, "Hi")], ..Request::default() };
+    let (body, losses) = encode(&request);
+    let want = json!({"type": "json_object", "json_schema": {"type": "object"}});
+    assert_eq!((&body["response_format"], losses.len()), (&want, 0));
+    let tool = Tool {
+        name: "f".to_owned(),
+        description: None,
+        kind: ToolKind::Function { parameters: None, strict: None },
+        cache: None,
+    };
+    let (body, losses) = encode(&Request { tools: vec![tool], ..request });
+    assert_eq!(body["response_format"], Value::Null);
+    assert!(body["messages"][0]["content"].as_str().unwrap().contains("JSON schema"));
+    assert_eq!(losses, ["response_format emulated"]);
+}
