@@ -153,10 +153,11 @@ impl Catalog {
                 let left = features.minus(lacks);
                 (left != features).then_some(left)
             };
-            if model.servings.iter().all(|serving| lacking(serving).is_none()) {
+            if every_serving(model).all(|serving| lacking(serving).is_none()) {
                 continue;
             }
-            for serving in &mut Arc::make_mut(model).servings {
+            let model = Arc::make_mut(model);
+            for serving in model.servings.iter_mut().chain(&mut model.by_own_id) {
                 if let Some(left) = lacking(serving) {
                     Arc::make_mut(serving).facts.features = Some(left);
                 }
@@ -199,11 +200,12 @@ fn names(models: &Models, noted: &mut impl FnMut(&ModelRow, String)) -> HashMap<
 fn own_names(models: &Models) -> HashMap<String, Option<ModelRow>> {
     let mut names: HashMap<String, Option<ModelRow>> = HashMap::new();
     for model in models.values() {
-        for serving in &model.servings {
+        for serving in every_serving(model) {
             for name in own_ids(serving) {
                 let row = names.entry(name.clone()).or_insert_with(|| {
                     let (id, aliases) = (name.clone(), Vec::new());
-                    Some(ModelRow { id, aliases, servings: Vec::new(), ..ModelRow::clone(model) })
+                    let (servings, by_own_id) = (Vec::new(), Vec::new());
+                    Some(ModelRow { id, aliases, servings, by_own_id, ..ModelRow::clone(model) })
                 });
                 match row {
                     Some(row) if row.servings.first().is_none_or(|first| first.model == model.id) => {
@@ -215,6 +217,10 @@ fn own_names(models: &Models) -> HashMap<String, Option<ModelRow>> {
         }
     }
     names
+}
+
+fn every_serving(model: &ModelRow) -> impl Iterator<Item = &Arc<Serving>> {
+    model.servings.iter().chain(&model.by_own_id)
 }
 
 fn own_ids(serving: &Serving) -> impl Iterator<Item = &String> {
@@ -235,7 +241,7 @@ fn servings(
 ) -> HashMap<String, HashMap<String, Arc<Serving>>> {
     let mut servings: HashMap<String, HashMap<String, Arc<Serving>>> = HashMap::new();
     for model in models.values() {
-        for serving in &model.servings {
+        for serving in every_serving(model) {
             let of_provider = servings.entry(serving.provider.clone()).or_default();
             for name in own_ids(serving) {
                 let before = of_provider.insert(name.clone(), called(serving, name));

@@ -75,8 +75,10 @@ pub struct ModelRow {
     pub aliases: Vec<String>,
     /// Release date, `YYYY-MM-DD`.
     pub released: Option<String>,
-    /// Who serves it, in the file's order: the maker comes first.
+    /// Who serves it, in the file's order: the maker comes first, each provider once.
     pub servings: Vec<Arc<Serving>>,
+    /// Further ids of those providers at other prices, such as regional profiles: used only when asked for by this id.
+    pub by_own_id: Vec<Arc<Serving>>,
 }
 
 /// A model as one provider serves it.

@@ -15,7 +15,7 @@ fn files(files: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
 }
 
 fn usd_per_million(price: &str) -> Pico {
-    Pico::per_token(price).unwrap()
+    Pico::per_token(price).expect("a price")
 }
 
 #[test]
