@@ -169,22 +169,16 @@ fn of_litellm(entry: &Value, source: &Source) -> Facts {
         let answer = if source.prompt_only.contains(&context) { max_output.unwrap_or_default() } else { 0 };
         context + answer
     });
-    let service_tiers = SERVICE_TIERS.into_iter().filter_map(|name| {
-        let suffix = format!("_{name}");
-        let rates = rates(entry, &suffix);
-        let complete = rates.contains_key("input") && rates.contains_key("output");
-        complete.then(|| (name, (rates, tiers(entry, &suffix))))
-    });
     let (base, tiers) = match entry["tiered_pricing"].as_array() {
         Some(ranges) => ranged(ranges),
         None => (rates(entry, ""), tiers(entry, "")),
     };
     Facts {
+        service_tiers: service_tiers(entry, &base),
         rates: base,
-        request: if source.search == Search::ByRequest { search("low") } else { None },
-        web_search: if source.search == Search::BySearch { search("medium") } else { None },
+        request: if source.search == Search::WithRequest { search("low") } else { None },
+        web_search: if source.search == Search::Counted { search("medium") } else { None },
         tiers,
-        service_tiers: service_tiers.collect(),
         context,
         max_output: max_output.filter(|_| !source.no_output_limits),
         deprecated: entry["deprecation_date"].as_str().map(str::to_owned),
@@ -197,6 +191,17 @@ fn rates(entry: &Value, suffix: &str) -> Rates {
     let price = |field: &str| Some(per_million(entry[format!("{field}{suffix}")].as_f64()?));
     let rates: Rates = RATES.iter().filter_map(|(name, field)| Some((*name, price(field)?))).collect();
     without_repetition(rates)
+}
+
+/// Complete prices only; what a service tier does not name costs the usual there.
+fn service_tiers(entry: &Value, base: &Rates) -> BTreeMap<&'static str, (Rates, BTreeMap<u64, Rates>)> {
+    let complete = SERVICE_TIERS.into_iter().filter_map(|name| {
+        let suffix = format!("_{name}");
+        let own = rates(entry, &suffix);
+        let complete = own.contains_key("input") && own.contains_key("output");
+        complete.then(|| (name, (base.clone().into_iter().chain(own).collect(), tiers(entry, &suffix))))
+    });
+    complete.collect()
 }
 
 /// A price that only repeats the one it falls back to says nothing.
@@ -233,6 +238,9 @@ fn features(entry: &Value) -> Vec<&'static str> {
     let mut features: Vec<&str> = flags.chain(["json_object", "multiple_choices", "streaming"]).collect();
     if rates(entry, "").contains_key("cache_read") && !features.contains(&"prompt_cache") {
         features.push("prompt_cache");
+    }
+    if entry["supported_output_modalities"].as_array().is_some_and(|list| list.contains(&"image".into())) {
+        features.push("image_output");
     }
     if entry["supported_modalities"].as_array().is_some_and(|list| list.contains(&"video".into()))
         && !features.contains(&"video")

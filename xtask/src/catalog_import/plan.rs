@@ -48,9 +48,9 @@ pub enum Search {
     #[default]
     Ignored,
     /// Each search that an answer reports.
-    BySearch,
+    Counted,
     /// Each request searches; the price of the smallest search context.
-    ByRequest,
+    WithRequest,
 }
 
 #[derive(Deserialize)]
