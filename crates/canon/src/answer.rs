@@ -43,3 +43,24 @@ pub trait Annotator: Send {
     /// A new tool-call id, unique across users.
     fn tool_call_id(&self) -> String;
 }
+
+impl<A: Annotator + Sync + ?Sized> Annotator for std::sync::Arc<A> {
+    fn answer_id(&self) -> &str {
+        (**self).answer_id()
+    }
+    fn created(&self) -> i64 {
+        (**self).created()
+    }
+    fn model(&self) -> &str {
+        (**self).model()
+    }
+    fn cost(&self, usage: &Usage) -> Option<Cost> {
+        (**self).cost(usage)
+    }
+    fn metadata(&self, facts: AnswerFacts<'_>) -> Json {
+        (**self).metadata(facts)
+    }
+    fn tool_call_id(&self) -> String {
+        (**self).tool_call_id()
+    }
+}

@@ -1,1 +1,15 @@
-//! STUB
+//! The gateway: everything that waits. What decides or translates is in the pure crates beside it.
+//!
+//! A request goes through these files in order: `http/chat.rs`, `pipeline/mod.rs`, `pipeline/resolve.rs`,
+//! `pipeline/attempt.rs`, `upstream/client.rs`, `pipeline/pump.rs`.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod live;
+pub mod metering;
+pub mod pipeline;
+pub mod telemetry;
+pub mod upstream;

@@ -1,1 +1,28 @@
-//! STUB
+//! The only crate with SQL: usage records, API keys and settings in SQLite or PostgreSQL, and the local spool that
+//! keeps records safe until the database has them.
+//!
+//! A request appends its record to the [`Spool`] (one write, no waiting); the [`Writer`] task moves records from
+//! there into the [`Store`]. Nothing here is called on the request path but [`Spool::append`] and [`KeyHasher::hash`].
+
+mod record;
+
+mod spool;
+
+mod writer;
+
+mod store;
+
+mod keys;
+
+mod postgres;
+
+mod sqlite;
+
+mod error;
+
+pub use error::StoreError;
+pub use keys::{KeyHash, KeyHasher, KeyRow};
+pub use record::{AttemptRecord, LossRecord, UsageRecord};
+pub use spool::{AppendError, Spool, SpoolLimits, SpoolReader};
+pub use store::{Store, UsageFilter};
+pub use writer::{Writer, WriterEvent};

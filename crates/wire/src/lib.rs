@@ -9,11 +9,12 @@
 //! * [`providers`] knows how to call whom: URL, authentication, signature, as values.
 
 pub mod framing;
+mod json;
 pub mod protocols;
 pub mod providers;
 mod translate;
 
-pub use protocols::{Protocol, adapter, dialect};
+pub use protocols::{Passage, Protocol, adapter, dialect, translator};
 pub use translate::{Translator, TranslatorParts};
 
 use std::collections::BTreeMap;

@@ -3,13 +3,18 @@
 pub mod anthropic_messages;
 pub mod bedrock_converse;
 pub mod cohere_chat;
+pub mod errors;
 pub mod gemini;
+mod hints;
 pub mod ollama_chat;
 pub mod openai_chat;
 
+use std::sync::Arc;
+
+use canon::Annotator;
 use serde::{Deserialize, Serialize};
 
-use crate::{Adapter, Dialect};
+use crate::{Adapter, AnswerForm, Dialect, Transcoder, Translator, TranslatorParts, Undo};
 
 /// A wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,4 +78,30 @@ pub fn dialect(protocol: Protocol) -> Option<&'static dyn Dialect> {
         Protocol::Gemini => Some(&gemini::Gemini),
         Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
+}
+
+/// How an answer goes from one provider to one caller.
+pub struct Passage<'a> {
+    /// The caller's format.
+    pub caller: &'static dyn Dialect,
+    /// The provider's format.
+    pub upstream: Protocol,
+    /// The provider's answer is a stream.
+    pub upstream_streams: bool,
+    /// How the caller wants the answer.
+    pub form: AnswerForm,
+    /// What the request's encoder did that has to be undone.
+    pub undo: &'a Undo,
+    /// What the gateway adds.
+    pub annotator: Arc<dyn Annotator + Sync>,
+}
+
+/// The transcoder of a passage between different formats.
+pub fn translator(passage: Passage<'_>) -> Box<dyn Transcoder> {
+    let ids = passage.annotator.clone();
+    Box::new(Translator::new(TranslatorParts {
+        decoder: adapter(passage.upstream).decoder(passage.upstream_streams, passage.undo),
+        encoder: passage.caller.encoder(&passage.form, Box::new(passage.annotator)),
+        ids: Box::new(move || ids.tool_call_id()),
+    }))
 }

@@ -100,3 +100,30 @@ pub fn provider(calling: Calling) -> &'static dyn Provider {
         Calling::GoogleAiStudio => &google_ai_studio::GoogleAiStudio,
     }
 }
+
+/// How a provider of one's own is called that speaks this format.
+pub fn usual_calling(protocol: Protocol) -> Calling {
+    match protocol {
+        Protocol::Gemini => Calling::GoogleAiStudio,
+        _ => Calling::Compatible,
+    }
+}
+
+/// How a provider of one's own that speaks this format usually takes its key.
+pub fn usual_auth(protocol: Protocol) -> Auth {
+    match protocol {
+        Protocol::AnthropicMessages => Auth::Header("x-api-key".to_owned()),
+        Protocol::Gemini => Auth::Header("x-goog-api-key".to_owned()),
+        _ => Auth::Optional,
+    }
+}
+
+/// Headers that a format asks for.
+pub fn usual_headers(protocol: Protocol) -> BTreeMap<String, String> {
+    match protocol {
+        Protocol::AnthropicMessages => {
+            BTreeMap::from([("anthropic-version".to_owned(), "2023-06-01".to_owned())])
+        }
+        _ => BTreeMap::new(),
+    }
+}

@@ -1,6 +1,14 @@
-//! STUB
+//! Amazon Bedrock's Converse API, towards the provider only. Facts: the `bedrock-runtime` service model of botocore
+//! and "Carry out a conversation with the Converse API operations" in the Amazon Bedrock user guide.
 
 mod adapter;
+mod decoder;
+mod errors;
+mod family;
+mod messages;
+mod thinking;
+mod tools;
+mod types;
 
-/// STUB
+/// Amazon Bedrock Converse.
 pub struct BedrockConverse;

@@ -1,19 +1,467 @@
-//! STUB
-use bytes::Bytes;
-use canon::{Annotator, Error, ErrorKind, Request, Result};
-use http::StatusCode;
+//! Towards callers that speak `generateContent`: their request as a canonical one.
+//!
+//! Model and method stand in the URL: whoever serves the route sets `model` and `stream`. A body may name a model
+//! as well (`models/…`), as batches do.
 
-use super::Gemini;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use canon::{
+    Annotator, Effort, Error, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning,
+    Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::encode::GeminiEncoder;
+use super::media::kind_of;
+use super::tools::camel_case;
+use super::{Gemini, REASONING_FORMAT, errors};
 use crate::{AnswerForm, Dialect, Encoder};
 
 impl Dialect for Gemini {
-    fn decode_request(&self, _body: &[u8]) -> Result<Request> {
-        Err(Error::gateway(ErrorKind::Internal, "stub"))
+    fn decode_request(&self, body: &[u8]) -> Result<Request> {
+        decode_request(body)
     }
-    fn encoder(&self, _form: &AnswerForm, _annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        panic!("stub")
+
+    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
+        Box::new(GeminiEncoder::new(*form, annotator))
     }
+
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
-        (error.status(), Bytes::new())
+        errors::encode(error)
     }
+}
+
+fn decode_request(body: &[u8]) -> Result<Request> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| Error::invalid("body", format!("The body is not valid JSON: {error}.")))?;
+    let mut fields = object(value, "body")?;
+    let mut request = Request::default();
+    if let Some(model) = fields.take_as::<String>("model")? {
+        request.model = model.strip_prefix("models/").unwrap_or(&model).to_owned();
+    }
+    if let Some(instruction) = fields.take("systemInstruction") {
+        instructions(instruction, &mut request.messages)?;
+    }
+    if !fields.map.contains_key("contents") {
+        return Err(Error::invalid(
+            "contents",
+            "`contents` is missing: it holds the turns of the conversation.",
+        ));
+    }
+    History::default().read(fields.take_list("contents")?, &mut request.messages)?;
+    for (index, entry) in fields.take_list("tools")?.into_iter().enumerate() {
+        tool_entry(index, entry, &mut request.tools)?;
+    }
+    if let Some(config) = fields.take("toolConfig") {
+        request.tool_choice = tool_choice(object(config, "toolConfig")?)?;
+    }
+    if let Some(config) = fields.take("generationConfig") {
+        generation_config(object(config, "generationConfig")?, &mut request)?;
+    } else {
+        request.reasoning.exclude = true;
+    }
+    request.extra.extend(fields.rest());
+    Ok(request)
+}
+
+/// The fields of an object, taken one by one. Names may be written in camel case or with underscores.
+struct Fields {
+    path: String,
+    map: Map<String, Value>,
+}
+
+fn object(value: Value, path: &str) -> Result<Fields> {
+    match value {
+        Value::Object(map) => Ok(Fields {
+            path: if path == "body" { String::new() } else { format!("{path}.") },
+            map: map.into_iter().map(|(name, value)| (camel_case(&name), value)).collect(),
+        }),
+        _ => Err(Error::invalid(path.to_owned(), format!("`{path}` must be a JSON object."))),
+    }
+}
+
+impl Fields {
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.map.shift_remove(name).filter(|value| !value.is_null())
+    }
+
+    fn take_as<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let path = format!("{}{name}", self.path);
+        serde_json::from_value(value)
+            .map(Some)
+            .map_err(|error| Error::invalid(path.clone(), format!("`{path}` has a wrong type: {error}.")))
+    }
+
+    /// A list. The service takes one object in place of a list of one, and its documentation makes use of it.
+    fn take_list(&mut self, name: &str) -> Result<Vec<Value>> {
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => Ok(list),
+            Some(one @ Value::Object(_)) => Ok(vec![one]),
+            Some(_) => {
+                let path = format!("{}{name}", self.path);
+                let message = format!("`{path}` must be a list.");
+                Err(Error::invalid(path, message))
+            }
+        }
+    }
+
+    fn rest(self) -> impl Iterator<Item = (String, Json)> {
+        self.map.into_iter().map(|(name, value)| (name, Json::of(&value)))
+    }
+}
+
+/// Instructions are a content, a list of parts, or in SDKs' short form a text.
+fn instructions(value: Value, messages: &mut Vec<Message>) -> Result<()> {
+    let path = "systemInstruction";
+    let parts = match value {
+        Value::String(text) => vec![Part::text(text)],
+        value => {
+            let mut fields = object(value, path)?;
+            let parts = fields.take_list("parts")?;
+            let texts = parts.into_iter().enumerate().map(|(index, part)| {
+                let path = format!("{path}.parts[{index}]");
+                let text = object(part, &path)?.take_as::<String>("text")?;
+                text.map(Part::text).ok_or_else(|| Error::invalid(path, "Instructions must be texts."))
+            });
+            texts.collect::<Result<Vec<_>>>()?
+        }
+    };
+    if !parts.is_empty() {
+        messages.push(Message::new(Role::System, parts));
+    }
+    Ok(())
+}
+
+/// Reads turns. Calls and their results are often without ids: they are matched by name and order.
+#[derive(Default)]
+struct History {
+    /// Calls of the last model turn that have no result yet: name and id.
+    waiting: VecDeque<(String, String)>,
+}
+
+impl History {
+    fn read(mut self, contents: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
+        for (index, content) in contents.into_iter().enumerate() {
+            let path = format!("contents[{index}]");
+            let mut fields = object(content, &path)?;
+            let role = fields.take_as::<String>("role")?;
+            let parts = fields.take_list("parts")?;
+            match role.as_deref() {
+                Some("model") => self.model(index, parts, messages)?,
+                None | Some("user" | "function" | "tool") => self.user(index, parts, messages)?,
+                Some(_) => {
+                    let message = "The role must be \"user\" or \"model\".";
+                    return Err(Error::invalid(format!("{path}.role"), message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn model(&mut self, turn: usize, given: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
+        self.waiting.clear();
+        let mut parts = Vec::with_capacity(given.len());
+        for (index, part) in given.into_iter().enumerate() {
+            let path = format!("contents[{turn}].parts[{index}]");
+            let mut fields = object(part, &path)?;
+            let signature = fields.take_as::<String>("thoughtSignature")?;
+            let is_thought = fields.take_as::<bool>("thought")?.unwrap_or(false);
+            let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? else {
+                continue;
+            };
+            parts.push(Part { signature, ..Part::new(kind) });
+        }
+        messages.push(Message::new(Role::Assistant, parts));
+        Ok(())
+    }
+
+    fn model_part(
+        &mut self,
+        (turn, index): (usize, usize),
+        path: &str,
+        is_thought: bool,
+        fields: &mut Fields,
+    ) -> Result<Option<PartKind>> {
+        if let Some(call) = fields.take("functionCall") {
+            let mut call = object(call, &format!("{path}.functionCall"))?;
+            let name = required(call.take_as::<String>("name")?, path, "functionCall.name")?;
+            let id = call.take_as::<String>("id")?.filter(|id| !id.is_empty());
+            let id = id.unwrap_or_else(|| format!("call_{turn}_{index}"));
+            let arguments = call.take("args").map_or_else(|| "{}".to_owned(), |args| args.to_string());
+            self.waiting.push_back((name.clone(), id.clone()));
+            return Ok(Some(PartKind::ToolCall(ToolCall { id, name, arguments, custom: false })));
+        }
+        if let Some(text) = fields.take_as::<String>("text")? {
+            if is_thought {
+                let format = Some(REASONING_FORMAT.to_owned());
+                let reasoning = Reasoning { text, format, ..Reasoning::default() };
+                return Ok(Some(PartKind::Reasoning(reasoning)));
+            }
+            return Ok(Some(PartKind::Text(text)));
+        }
+        if let Some(code) = fields.take("executableCode") {
+            let code = code["code"].as_str().unwrap_or_default();
+            return Ok(Some(PartKind::Text(format!("\n```\n{code}\n```\n"))));
+        }
+        if let Some(result) = fields.take("codeExecutionResult") {
+            let output = result["output"].as_str().unwrap_or_default();
+            return Ok(Some(PartKind::Text(format!("\n```\n{output}\n```\n"))));
+        }
+        // Tools that a provider ran itself mean nothing to another one.
+        if fields.take("toolCall").is_some() || fields.take("toolResponse").is_some() {
+            return Ok(None);
+        }
+        media(path, fields).map(|media| media.map(PartKind::Media))
+    }
+
+    /// Results come first, whatever else the user says follows them.
+    fn user(&mut self, turn: usize, given: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
+        let mut parts = Vec::new();
+        let mut has_results = false;
+        for (index, part) in given.into_iter().enumerate() {
+            let path = format!("contents[{turn}].parts[{index}]");
+            let mut fields = object(part, &path)?;
+            if let Some(response) = fields.take("functionResponse") {
+                has_results = true;
+                let result = self.result(&path, response)?;
+                messages.push(Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]));
+            } else if let Some(text) = fields.take_as::<String>("text")? {
+                parts.push(Part::text(text));
+            } else if let Some(media) = media(&path, &mut fields)? {
+                parts.push(PartKind::Media(media).into());
+            }
+        }
+        if !parts.is_empty() || !has_results {
+            messages.push(Message::new(Role::User, parts));
+        }
+        Ok(())
+    }
+
+    fn result(&mut self, path: &str, response: Value) -> Result<ToolResult> {
+        let mut fields = object(response, &format!("{path}.functionResponse"))?;
+        let name = fields.take_as::<String>("name")?.unwrap_or_default();
+        let id = fields.take_as::<String>("id")?.filter(|id| !id.is_empty());
+        let position = self.waiting.iter().position(|(waiting_name, waiting_id)| match &id {
+            Some(id) => waiting_id == id,
+            None => *waiting_name == name,
+        });
+        let call = position.and_then(|position| self.waiting.remove(position));
+        let call_id = id.or(call.map(|(_, id)| id)).ok_or_else(|| {
+            let message = format!("The response does not answer a call of \"{name}\" in the turn before it.");
+            Error::invalid(format!("{path}.functionResponse"), message)
+        })?;
+        let (text, is_error) = result_text(fields.take("response"));
+        let mut content = vec![Part::text(text)];
+        for (index, part) in fields.take_list("parts")?.into_iter().enumerate() {
+            let path = format!("{path}.functionResponse.parts[{index}]");
+            content
+                .extend(media(&path, &mut object(part, &path)?)?.map(|media| PartKind::Media(media).into()));
+        }
+        Ok(ToolResult { call_id, content, is_error })
+    }
+}
+
+fn required<T>(value: Option<T>, path: &str, name: &str) -> Result<T> {
+    value.ok_or_else(|| Error::invalid(format!("{path}.{name}"), format!("`{name}` is missing.")))
+}
+
+/// `{"output": …}` and `{"error": …}` are what they wrap; anything else is the result itself.
+fn result_text(response: Option<Value>) -> (String, bool) {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    match response {
+        Some(Value::Object(mut map)) if map.len() == 1 => {
+            if let Some(output) = map.shift_remove("output") {
+                return (text(output), false);
+            }
+            match map.shift_remove("error") {
+                Some(error) => (text(error), true),
+                None => (Value::Object(map).to_string(), false),
+            }
+        }
+        Some(other) => (text(other), false),
+        None => (String::new(), false),
+    }
+}
+
+fn media(path: &str, fields: &mut Fields) -> Result<Option<Media>> {
+    let plain = |kind, source| Media { kind, source, filename: None, detail: None };
+    if let Some(blob) = fields.take("inlineData") {
+        let mut blob = object(blob, &format!("{path}.inlineData"))?;
+        let mime = required(blob.take_as::<String>("mimeType")?, path, "inlineData.mimeType")?;
+        let data = required(blob.take_as::<String>("data")?, path, "inlineData.data")?;
+        let kind = kind_of(&mime);
+        return Ok(Some(plain(kind, Source::Base64 { mime, data: standard_base64(data) })));
+    }
+    if let Some(file) = fields.take("fileData") {
+        let mut file = object(file, &format!("{path}.fileData"))?;
+        let uri = required(file.take_as::<String>("fileUri")?, path, "fileData.fileUri")?;
+        let mime = file.take_as::<String>("mimeType")?;
+        let usual = if uri.contains("youtu") { MediaKind::Video } else { MediaKind::Document };
+        let kind = mime.as_deref().map_or(usual, kind_of);
+        return Ok(Some(plain(kind, Source::Url(uri))));
+    }
+    Ok(None)
+}
+
+/// Google's own SDK writes base64 with the alphabet for URLs.
+fn standard_base64(data: String) -> String {
+    if !data.contains(['-', '_']) && data.len().is_multiple_of(4) {
+        return data;
+    }
+    let mut standard = data.replace('-', "+").replace('_', "/");
+    while !standard.len().is_multiple_of(4) {
+        standard.push('=');
+    }
+    standard
+}
+
+/// An entry may hold functions and, beside them, tools that the provider runs.
+fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>) -> Result<()> {
+    let mut fields = object(entry, &format!("tools[{index}]"))?;
+    let functions = fields.take_list("functionDeclarations")?;
+    for (position, function) in functions.into_iter().enumerate() {
+        let path = format!("tools[{index}].functionDeclarations[{position}]");
+        let mut function = object(function, &path)?;
+        let name = required(function.take_as::<String>("name")?, &path, "name")?;
+        let description = function.take_as::<String>("description")?;
+        let parameters = function.take("parametersJsonSchema").or_else(|| {
+            let mut schema = function.take("parameters")?;
+            json_schema(&mut schema);
+            Some(schema)
+        });
+        let kind = ToolKind::Function { parameters: parameters.as_ref().map(Json::of), strict: None };
+        tools.push(Tool { name, description, kind, cache: None });
+    }
+    // Libraries write the kinds of tools that are not meant as null.
+    for (name, value) in fields.map.into_iter().filter(|(_, value)| !value.is_null()) {
+        let entry = Json::of(&Map::from_iter([(name.clone(), value)]));
+        tools.push(Tool { name, description: None, kind: ToolKind::Native(entry), cache: None });
+    }
+    Ok(())
+}
+
+/// Google's older schemas are OpenAPI's: types in capitals, `nullable`.
+fn json_schema(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    let nullable = map.shift_remove("nullable") == Some(Value::Bool(true));
+    if let Some(Value::String(kind)) = map.get_mut("type") {
+        *kind = kind.to_ascii_lowercase();
+        if nullable {
+            let kinds = Value::Array(vec![Value::String(kind.clone()), Value::String("null".to_owned())]);
+            map.insert("type".to_owned(), kinds);
+        }
+    }
+    for (key, value) in map.iter_mut() {
+        match (key.as_str(), value) {
+            ("properties" | "defs" | "$defs", Value::Object(schemas)) => {
+                schemas.values_mut().for_each(json_schema);
+            }
+            ("anyOf" | "prefixItems", Value::Array(schemas)) => schemas.iter_mut().for_each(json_schema),
+            ("items" | "additionalProperties", schema) => json_schema(schema),
+            _ => {}
+        }
+    }
+}
+
+fn tool_choice(mut config: Fields) -> Result<Option<ToolChoice>> {
+    let Some(calling) = config.take("functionCallingConfig") else { return Ok(None) };
+    let mut calling = object(calling, "toolConfig.functionCallingConfig")?;
+    let mut names = calling.take_as::<Vec<String>>("allowedFunctionNames")?.unwrap_or_default();
+    let mode = calling.take_as::<String>("mode")?.unwrap_or_default().to_ascii_uppercase();
+    Ok(match mode.as_str() {
+        "NONE" => Some(ToolChoice::None),
+        "ANY" if names.is_empty() => Some(ToolChoice::Required),
+        "ANY" if names.len() == 1 => names.pop().map(ToolChoice::Named),
+        "ANY" => Some(ToolChoice::Allowed { names, required: true }),
+        "AUTO" | "VALIDATED" if names.is_empty() => Some(ToolChoice::Auto),
+        "AUTO" | "VALIDATED" => Some(ToolChoice::Allowed { names, required: false }),
+        "" | "MODE_UNSPECIFIED" => None,
+        _ => {
+            let path = "toolConfig.functionCallingConfig.mode";
+            return Err(Error::invalid(path, "The mode must be AUTO, ANY, NONE or VALIDATED."));
+        }
+    })
+}
+
+fn generation_config(mut config: Fields, request: &mut Request) -> Result<()> {
+    let sampling = &mut request.sampling;
+    sampling.temperature = config.take_as("temperature")?;
+    sampling.top_p = config.take_as("topP")?;
+    sampling.top_k = config.take_as::<f64>("topK")?.map(|top_k| top_k as u64);
+    sampling.presence_penalty = config.take_as("presencePenalty")?;
+    sampling.frequency_penalty = config.take_as("frequencyPenalty")?;
+    sampling.seed = config.take_as("seed")?;
+    request.max_tokens = config.take_as("maxOutputTokens")?;
+    request.n = config.take_as("candidateCount")?;
+    request.stop = config.take_as("stopSequences")?.unwrap_or_default();
+    request.logprobs = config.take_as("responseLogprobs")?;
+    request.top_logprobs = config.take_as("logprobs")?;
+    thinking(&mut config, request)?;
+    request.output = output_format(&mut config)?;
+    let modalities = config.take_as::<Vec<String>>("responseModalities")?.unwrap_or_default();
+    if modalities.iter().any(|modality| !modality.eq_ignore_ascii_case("text")) {
+        let names: Vec<_> = modalities.iter().map(|modality| modality.to_ascii_lowercase()).collect();
+        request.extra.push(("modalities".to_owned(), Json::of(&names)));
+    }
+    request.extra.extend(config.rest());
+    Ok(())
+}
+
+/// Google shows thoughts only when asked to.
+fn thinking(config: &mut Fields, request: &mut Request) -> Result<()> {
+    const PATH: &str = "generationConfig.thinkingConfig";
+    request.reasoning.exclude = true;
+    let Some(thinking) = config.take("thinkingConfig") else { return Ok(()) };
+    let mut thinking = object(thinking, PATH)?;
+    request.reasoning.exclude = thinking.take_as::<bool>("includeThoughts")? != Some(true);
+    if let Some(level) = thinking.take_as::<String>("thinkingLevel")? {
+        let level = level.to_ascii_lowercase();
+        if level != "thinking_level_unspecified" {
+            let effort = Effort::parse(&level).ok_or_else(|| {
+                Error::invalid(
+                    format!("{PATH}.thinkingLevel"),
+                    "The level must be minimal, low, medium or high.",
+                )
+            })?;
+            request.reasoning.effort = Some(effort);
+        }
+    }
+    // -1 leaves it to the model.
+    match thinking.take_as::<i64>("thinkingBudget")? {
+        Some(0) => request.reasoning.effort = Some(Effort::None),
+        Some(budget) => request.reasoning.budget_tokens = u64::try_from(budget).ok(),
+        None => {}
+    }
+    Ok(())
+}
+
+fn output_format(config: &mut Fields) -> Result<OutputFormat> {
+    let mime = config.take_as::<String>("responseMimeType")?.unwrap_or_default();
+    let schema = config.take("responseJsonSchema").or_else(|| {
+        let mut schema = config.take("responseSchema")?;
+        json_schema(&mut schema);
+        Some(schema)
+    });
+    Ok(match (mime.as_str(), schema) {
+        ("application/json" | "text/x.enum", Some(schema)) => OutputFormat::JsonSchema {
+            name: "response".to_owned(),
+            description: None,
+            schema: Some(Json::of(&schema)),
+            strict: None,
+        },
+        ("application/json", None) => OutputFormat::JsonObject,
+        ("" | "text/plain", _) => OutputFormat::Text,
+        (other, _) => {
+            let message = format!("The answer cannot be had as \"{other}\".");
+            return Err(Error::unsupported("generationConfig.responseMimeType", message));
+        }
+    })
 }

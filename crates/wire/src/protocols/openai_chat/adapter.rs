@@ -1,18 +1,88 @@
-//! STUB
-use canon::{Error, ErrorKind, Request, Result, Target};
-use http::{HeaderMap, StatusCode};
+//! Towards OpenAI-like providers.
 
-use super::OpenaiChat;
+use canon::{Error, Request, Result, Target};
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::{OpenaiChat, Outline, decode, encode, forward};
+use crate::protocols::errors;
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 impl Adapter for OpenaiChat {
-    fn encode_request(&self, _request: &Request, _target: Target<'_>) -> Result<Encoded> {
-        Err(Error::gateway(ErrorKind::Internal, "stub"))
+    /// Writes the request as OpenAI itself would take it, and then forwards that like a caller's own.
+    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
+        let (body, losses) = encode::body(request)?;
+        let mut encoded = forward(&Outline::read(&body)?, target)?;
+        encoded.losses.extend(losses);
+        Ok(encoded)
     }
-    fn decoder(&self, _streaming: bool, _undo: &Undo) -> Box<dyn Decoder> {
-        panic!("stub")
+
+    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+        decode::decoder(streaming, undo)
     }
-    fn decode_error(&self, _status: StatusCode, _headers: &HeaderMap, _body: &[u8]) -> Error {
-        Error::gateway(ErrorKind::Internal, "stub")
+
+    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        let Ok(json) = serde_json::from_slice::<Value>(body) else {
+            return errors::upstream_error(status, headers, None, None, errors::excerpt(body));
+        };
+        let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(&json);
+        let code = ["code", "error_code", "reason"]
+            .iter()
+            .find_map(|name| word(&error[*name]))
+            .or_else(|| word(&json["code"]));
+        let type_name = word(&error["type"]);
+        let mut found = errors::upstream_error(status, headers, code, type_name, message(error, &json, body));
+        found.param = error["param"].as_str().map(|param| param.to_owned().into());
+        found
     }
+}
+
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The provider's own words, wherever it puts them: `error.message`, `error` as text, `message`, `detail` (FastAPI: text
+/// or a list of faults), and the inner provider's words that a proxy wraps.
+fn message(error: &Value, json: &Value, body: &[u8]) -> String {
+    let candidates = [
+        error,
+        &error["message"],
+        &json["message"],
+        &json["Message"],
+        &json["detail"],
+        &error["detail"],
+        &json["errors"][0]["message"],
+        &json["error_description"],
+        &json["title"],
+    ];
+    let found = candidates.into_iter().find_map(|value| match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Array(faults) if !faults.is_empty() => Some(faults_text(faults)),
+        Value::Object(inner) if inner.contains_key("detail") => Some(inner["detail"].to_string()),
+        _ => None,
+    });
+    let mut text = found.unwrap_or_else(|| errors::excerpt(body));
+    for more in [&error["failed_generation"], &error["metadata"]["raw"]] {
+        if let Some(more) = more.as_str().filter(|more| !more.is_empty() && !text.contains(*more)) {
+            text.push_str(": ");
+            text.push_str(more);
+        }
+    }
+    text
+}
+
+fn faults_text(faults: &[Value]) -> String {
+    let one = |fault: &Value| {
+        let place: Vec<String> = fault["loc"].as_array().into_iter().flatten().filter_map(word).collect();
+        let words = fault["msg"]
+            .as_str()
+            .or(fault["message"].as_str())
+            .map_or_else(|| fault.to_string(), str::to_owned);
+        if place.is_empty() { words } else { format!("{}: {words}", place.join(".")) }
+    };
+    faults.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -1,19 +1,518 @@
-//! STUB
-use bytes::Bytes;
-use canon::{Annotator, Error, ErrorKind, Request, Result};
-use http::StatusCode;
+//! Towards callers that speak OpenAI chat completions.
 
-use super::OpenaiChat;
+use bytes::Bytes;
+use canon::{
+    Annotator, CacheMark, Effort, Error, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind,
+    Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall, ToolChoice,
+    ToolKind, ToolResult,
+};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::types::{self, Content};
+use super::{OpenaiChat, Outline, encoder};
 use crate::{AnswerForm, Dialect, Encoder};
 
 impl Dialect for OpenaiChat {
-    fn decode_request(&self, _body: &[u8]) -> Result<Request> {
-        Err(Error::gateway(ErrorKind::Internal, "stub"))
+    fn decode_request(&self, body: &[u8]) -> Result<Request> {
+        decode(&Outline::read(body)?)
     }
-    fn encoder(&self, _form: &AnswerForm, _annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        panic!("stub")
+
+    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
+        encoder::encoder(form, annotator)
     }
+
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
-        (error.status(), Bytes::new())
+        encoder::encode_error(error)
+    }
+}
+
+/// Fields that have a place of their own in a canonical request; all others are kept as they are.
+const KNOWN: [&str; 24] = [
+    "model",
+    "messages",
+    "tools",
+    "functions",
+    "tool_choice",
+    "function_call",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning_effort",
+    "reasoning",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "stream",
+    "stream_options",
+];
+
+/// Reads a whole request.
+pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
+    let whole = |name: &str| -> Result<Option<u64>> { optional::<u64>(outline, name) };
+    let limit = whole("max_completion_tokens")?.or(whole("max_tokens")?);
+    Ok(Request {
+        model: outline.model.clone().into_owned(),
+        messages: messages(outline)?,
+        tools: tools(outline)?,
+        tool_choice: tool_choice(outline)?,
+        parallel_tool_calls: optional(outline, "parallel_tool_calls")?,
+        output: output(outline)?,
+        reasoning: reasoning(outline)?,
+        max_tokens: limit,
+        sampling: Sampling {
+            temperature: optional(outline, "temperature")?,
+            top_p: optional(outline, "top_p")?,
+            top_k: optional(outline, "top_k")?,
+            frequency_penalty: optional(outline, "frequency_penalty")?,
+            presence_penalty: optional(outline, "presence_penalty")?,
+            seed: optional(outline, "seed")?,
+        },
+        stop: stop(outline)?,
+        n: optional(outline, "n")?,
+        logprobs: optional(outline, "logprobs")?,
+        top_logprobs: optional(outline, "top_logprobs")?,
+        stream: outline.stream,
+        include_usage: outline.include_usage,
+        user: optional(outline, "user")?,
+        extra: extra(outline)?,
+    })
+}
+
+/// Reads a value, naming its place when it is not what it should be.
+fn read<T: DeserializeOwned>(json: &str, path: &str) -> Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|fault| {
+        let inner = fault.path().to_string();
+        let place = match inner.as_str() {
+            "." => path.to_owned(),
+            inner if inner.starts_with('[') => format!("{path}{inner}"),
+            inner => format!("{path}.{inner}"),
+        };
+        let cause = fault.into_inner().to_string();
+        let cause = cause.split(" at line ").next().unwrap_or(&cause);
+        Error::invalid(place.clone(), format!("{place}: {cause}."))
+    })
+}
+
+fn optional<T: DeserializeOwned>(outline: &Outline<'_>, name: &str) -> Result<Option<T>> {
+    match outline.given(name).map(std::str::from_utf8) {
+        Some(Ok(json)) => read(json, name).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The items of an array field as raw JSON.
+fn items<'a>(outline: &Outline<'a>, name: &str) -> Result<Vec<&'a RawValue>> {
+    let json = outline.given(name).unwrap_or(b"[]");
+    serde_json::from_slice(json)
+        .map_err(|_| Error::invalid(name.to_owned(), format!("{name} must be an array.")))
+}
+
+fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
+    let mut extra = Vec::new();
+    for (name, value) in outline.fields() {
+        if KNOWN.contains(&name) || name == "user" || value == b"null" {
+            continue;
+        }
+        let text = String::from_utf8_lossy(value).into_owned();
+        let json = Json::parse(text)
+            .map_err(|_| Error::invalid(name.to_owned(), format!("{name} is not valid JSON.")))?;
+        extra.push((name.to_owned(), json));
+    }
+    Ok(extra)
+}
+
+fn stop(outline: &Outline<'_>) -> Result<Vec<String>> {
+    match outline.given("stop") {
+        Some([b'"', ..]) => Ok(optional::<String>(outline, "stop")?.into_iter().collect()),
+        _ => Ok(optional::<Vec<String>>(outline, "stop")?.unwrap_or_default()),
+    }
+}
+
+fn reasoning(outline: &Outline<'_>) -> Result<ReasoningRequest> {
+    let object: types::ReasoningObject = match outline.given("reasoning") {
+        Some([b'{', ..]) => optional(outline, "reasoning")?.unwrap_or_default(),
+        _ => types::ReasoningObject::default(),
+    };
+    let by_field: Option<String> = optional(outline, "reasoning_effort")?;
+    let (path, name) = match (by_field, object.effort) {
+        (Some(name), _) => ("reasoning_effort", Some(name)),
+        (None, name) => ("reasoning.effort", name),
+    };
+    let effort = name.map(|name| {
+        Effort::parse(&name).ok_or_else(|| {
+            let message =
+                format!("{path} {name:?} is unknown; use none, minimal, low, medium, high, xhigh or max.");
+            Error::invalid(path, message)
+        })
+    });
+    let switched = match (object.enabled, object.max_tokens) {
+        (Some(false), _) => Some(Effort::None),
+        (Some(true), None) => Some(Effort::Medium),
+        _ => None,
+    };
+    Ok(ReasoningRequest {
+        effort: effort.transpose()?.or(switched),
+        budget_tokens: object.max_tokens,
+        exclude: object.exclude.unwrap_or(false),
+    })
+}
+
+fn output(outline: &Outline<'_>) -> Result<OutputFormat> {
+    let Some(format) = optional::<types::ResponseFormat>(outline, "response_format")? else {
+        return Ok(OutputFormat::Text);
+    };
+    match (format.kind.as_str(), format.json_schema) {
+        ("text", _) => Ok(OutputFormat::Text),
+        ("json_object", _) => Ok(OutputFormat::JsonObject),
+        ("json_schema", Some(found)) => Ok(OutputFormat::JsonSchema {
+            name: found.name,
+            description: found.description,
+            schema: found.schema.filter(|schema| !schema.is_null()),
+            strict: found.strict,
+        }),
+        ("json_schema", None) => Err(Error::invalid(
+            "response_format.json_schema",
+            "response_format.json_schema is missing; it holds the name and the schema.",
+        )),
+        (kind, _) => Err(Error::invalid(
+            "response_format.type",
+            format!("response_format.type {kind:?} is unknown; use text, json_object or json_schema."),
+        )),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- tools
+
+fn tools(outline: &Outline<'_>) -> Result<Vec<Tool>> {
+    let mut tools = Vec::new();
+    for (index, raw) in items(outline, "tools")?.into_iter().enumerate() {
+        tools.push(tool(raw, &format!("tools[{index}]"))?);
+    }
+    for (index, raw) in items(outline, "functions")?.into_iter().enumerate() {
+        let function: types::FunctionTool = read(raw.get(), &format!("functions[{index}]"))?;
+        tools.push(function_tool(function, None));
+    }
+    Ok(tools)
+}
+
+fn tool(raw: &RawValue, path: &str) -> Result<Tool> {
+    let found: types::Tool = read(raw.get(), path)?;
+    let cache = found.cache_control.as_ref().map(cache_mark);
+    match (found.kind.as_str(), found.function, found.custom) {
+        ("function" | "", Some(function), _) => Ok(function_tool(function, cache)),
+        ("custom", _, Some(custom)) => Ok(Tool {
+            name: custom.name,
+            description: custom.description,
+            kind: ToolKind::Custom { format: custom.format },
+            cache,
+        }),
+        ("function" | "custom" | "", ..) => Err(Error::invalid(
+            format!("{path}.{}", if found.kind == "custom" { "custom" } else { "function" }),
+            format!(
+                "{path} has no definition; it needs a type and an object of that name with at least a name."
+            ),
+        )),
+        (kind, ..) => {
+            let kind = kind.to_owned();
+            Ok(Tool { name: kind, description: None, kind: ToolKind::Native(Json::from(raw)), cache })
+        }
+    }
+}
+
+fn function_tool(function: types::FunctionTool, cache: Option<CacheMark>) -> Tool {
+    let parameters = function.parameters.filter(|schema| !schema.is_null());
+    Tool {
+        name: function.name,
+        description: function.description,
+        kind: ToolKind::Function { parameters, strict: function.strict },
+        cache,
+    }
+}
+
+fn tool_choice(outline: &Outline<'_>) -> Result<Option<ToolChoice>> {
+    let name = if outline.given("tool_choice").is_some() { "tool_choice" } else { "function_call" };
+    match outline.given(name) {
+        None => Ok(None),
+        Some([b'{', ..]) if name == "function_call" => {
+            Ok(optional::<types::Name>(outline, name)?.map(|named| ToolChoice::Named(named.name)))
+        }
+        Some([b'{', ..]) => named_choice(optional(outline, name)?),
+        Some(_) => match optional::<String>(outline, name)?.as_deref() {
+            Some("auto") => Ok(Some(ToolChoice::Auto)),
+            Some("none") => Ok(Some(ToolChoice::None)),
+            Some("required" | "any") => Ok(Some(ToolChoice::Required)),
+            _ => Err(Error::invalid(name, format!("{name} must be auto, none, required or an object."))),
+        },
+    }
+}
+
+fn named_choice(choice: Option<types::NamedChoice>) -> Result<Option<ToolChoice>> {
+    let Some(choice) = choice else { return Ok(None) };
+    if let Some(allowed) = choice.allowed_tools {
+        let name = |tool: types::NamedChoice| tool.function.or(tool.custom).map(|named| named.name);
+        let names = allowed.tools.into_iter().filter_map(name).collect();
+        return Ok(Some(ToolChoice::Allowed { names, required: allowed.mode == "required" }));
+    }
+    match choice.function.or(choice.custom) {
+        Some(named) => Ok(Some(ToolChoice::Named(named.name))),
+        None => Err(Error::invalid(
+            "tool_choice",
+            format!(
+                "tool_choice of type {:?} names no tool; use {{\"type\":\"function\",\"function\":{{\"name\":…}}}}.",
+                choice.kind
+            ),
+        )),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- messages
+
+fn messages(outline: &Outline<'_>) -> Result<Vec<Message>> {
+    let mut messages = Vec::with_capacity(outline.messages);
+    for (index, raw) in items(outline, "messages")?.into_iter().enumerate() {
+        let path = format!("messages[{index}]");
+        let found: types::Message = read(raw.get(), &path)?;
+        messages.push(message(found, &path)?);
+    }
+    Ok(messages)
+}
+
+fn message(found: types::Message, path: &str) -> Result<Message> {
+    let role = match found.role.as_str() {
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" | "function" => return tool_message(found, path),
+        role => {
+            let message =
+                format!("{path}.role {role:?} is unknown; use system, developer, user, assistant or tool.");
+            return Err(Error::invalid(format!("{path}.role"), message));
+        }
+    };
+    let name = found.name.clone();
+    let mut parts = Vec::new();
+    if role == Role::Assistant {
+        reasoning_parts(&found, &mut parts);
+    }
+    content(found.content, path, &mut parts)?;
+    if role == Role::Assistant {
+        if let Some(refusal) = found.refusal.filter(|text| !text.is_empty()) {
+            parts.push(PartKind::Refusal(refusal).into());
+        }
+        calls(found.tool_calls, found.function_call, path, &mut parts)?;
+    }
+    if let (Some(mark), Some(last)) = (&found.cache_control, parts.last_mut()) {
+        last.cache = Some(cache_mark(mark));
+    }
+    Ok(Message { role, name, parts })
+}
+
+fn tool_message(found: types::Message, path: &str) -> Result<Message> {
+    // Legacy `function` messages name the function instead of the call.
+    let call_id = match (found.tool_call_id, &found.name, found.role.as_str()) {
+        (Some(id), ..) => id,
+        (None, Some(name), "function") => format!("function_{name}"),
+        (None, ..) => {
+            let param = format!("{path}.tool_call_id");
+            let message = format!("{param} is missing; a tool message answers a call by its id.");
+            return Err(Error::invalid(param, message));
+        }
+    };
+    let mut parts = Vec::new();
+    content(found.content, path, &mut parts)?;
+    let cache =
+        parts.iter_mut().find_map(|part| part.cache.take()).or(found.cache_control.as_ref().map(cache_mark));
+    let mut part = Part::new(PartKind::ToolResult(ToolResult { call_id, content: parts, is_error: false }));
+    part.cache = cache;
+    Ok(Message { role: Role::Tool, name: found.name, parts: vec![part] })
+}
+
+fn reasoning_parts(found: &types::Message, parts: &mut Vec<Part>) {
+    let details = found.reasoning_details.as_deref().unwrap_or_default();
+    for detail in details {
+        let mut part = Part::new(PartKind::Reasoning(Reasoning {
+            text: detail.text.clone().or_else(|| detail.summary.clone()).unwrap_or_default(),
+            encrypted: detail.data.clone(),
+            format: detail.format.clone().filter(|format| format != "unknown"),
+            id: detail.id.clone(),
+            extra: None,
+        }));
+        part.signature.clone_from(&detail.signature);
+        parts.push(part);
+    }
+    let text = found.reasoning_content.as_ref().or(found.reasoning.as_ref()).filter(|text| !text.is_empty());
+    if let (true, Some(text)) = (details.is_empty(), text) {
+        parts.push(PartKind::Reasoning(Reasoning { text: text.clone(), ..Reasoning::default() }).into());
+    }
+}
+
+fn calls(
+    found: Option<Vec<types::ToolCall>>,
+    legacy: Option<types::Function>,
+    path: &str,
+    parts: &mut Vec<Part>,
+) -> Result<()> {
+    for (index, call) in found.into_iter().flatten().enumerate() {
+        let signature =
+            call.extra_content.and_then(|extra| extra.google).and_then(|google| google.thought_signature);
+        let (name, arguments, custom) = match (call.function, call.custom) {
+            (Some(function), _) => (function.name, arguments(function.arguments), false),
+            (None, Some(custom)) => (custom.name, custom.input, true),
+            (None, None) => {
+                let param = format!("{path}.tool_calls[{index}].function");
+                let message = format!("{param} is missing; a call names its function and its arguments.");
+                return Err(Error::invalid(param, message));
+            }
+        };
+        let mut part = Part::new(PartKind::ToolCall(ToolCall { id: call.id, name, arguments, custom }));
+        part.signature = signature;
+        parts.push(part);
+    }
+    if let Some(function) = legacy {
+        let id = format!("function_{}", function.name);
+        let arguments = arguments(function.arguments);
+        parts.push(PartKind::ToolCall(ToolCall { id, name: function.name, arguments, custom: false }).into());
+    }
+    Ok(())
+}
+
+/// Arguments are JSON text in a string; an object in its place is taken as it stands.
+fn arguments(found: Option<Json>) -> String {
+    match found {
+        None => String::new(),
+        Some(json) if json.is_null() => String::new(),
+        Some(json) => json.read::<String>().unwrap_or_else(|_| json.as_str().to_owned()),
+    }
+}
+
+fn content(found: Content, path: &str, parts: &mut Vec<Part>) -> Result<()> {
+    match found {
+        Content::None => {}
+        Content::Text(text) if text.is_empty() => {}
+        Content::Text(text) => parts.push(Part::text(text)),
+        Content::Parts(list) => {
+            for (index, item) in list.into_iter().enumerate() {
+                let mark = item.cache_control.as_ref().map(cache_mark);
+                let mut part = Part::new(part(item, &format!("{path}.content[{index}]"))?);
+                part.cache = mark;
+                parts.push(part);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cache_mark(control: &types::CacheControl) -> CacheMark {
+    let ttl_seconds = match control.ttl.as_deref() {
+        Some("1h") => Some(3600),
+        Some("5m") => Some(300),
+        _ => None,
+    };
+    CacheMark { ttl_seconds }
+}
+
+fn part(item: types::Part, path: &str) -> Result<PartKind> {
+    let missing =
+        |field: &str| Error::invalid(format!("{path}.{field}"), format!("{path}.{field} is missing."));
+    match item.kind.as_str() {
+        "text" | "input_text" | "output_text" => item.text.map(PartKind::Text).ok_or_else(|| missing("text")),
+        "refusal" => item.refusal.map(PartKind::Refusal).ok_or_else(|| missing("refusal")),
+        "image_url" => {
+            let url = item.image_url.ok_or_else(|| missing("image_url"))?;
+            url_media(MediaKind::Image, url, &format!("{path}.image_url.url"))
+        }
+        "video_url" => {
+            let url = item.video_url.ok_or_else(|| missing("video_url"))?;
+            url_media(MediaKind::Video, url, &format!("{path}.video_url.url"))
+        }
+        "input_audio" => {
+            let audio = item.input_audio.ok_or_else(|| missing("input_audio"))?;
+            let mime = format!("audio/{}", audio.format);
+            Ok(media(MediaKind::Audio, Source::Base64 { mime, data: audio.data }, None))
+        }
+        "file" => file(item.file.ok_or_else(|| missing("file"))?, path),
+        kind => Err(Error::invalid(
+            format!("{path}.type"),
+            format!("{path}.type {kind:?} is unknown; use text, image_url, input_audio or file."),
+        )),
+    }
+}
+
+fn media(kind: MediaKind, source: Source, filename: Option<String>) -> PartKind {
+    PartKind::Media(Media { kind, source, filename, detail: None })
+}
+
+fn url_media(kind: MediaKind, found: types::Url, path: &str) -> Result<PartKind> {
+    let source = source(&found.url, path)?;
+    Ok(PartKind::Media(Media { kind, source, filename: None, detail: found.detail }))
+}
+
+/// A `data:` URL becomes inline bytes; everything else must be a web address.
+fn source(url: &str, path: &str) -> Result<Source> {
+    if let Some(rest) = url.strip_prefix("data:") {
+        let Some((head, data)) = rest.split_once(',') else {
+            return Err(Error::invalid(path.to_owned(), format!("{path} is a data URL without data.")));
+        };
+        let Some(mime) = head.strip_suffix(";base64") else {
+            return Err(Error::invalid(path.to_owned(), format!("{path} is a data URL that is not base64.")));
+        };
+        let mime = mime.split(';').next().unwrap_or_default();
+        let plain =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
+        if data.is_empty() || !data.as_bytes().iter().all(|byte| plain(byte)) {
+            return Err(Error::invalid(path.to_owned(), format!("{path} holds data that is not base64.")));
+        }
+        let mime = if mime.is_empty() { "application/octet-stream" } else { mime };
+        return Ok(Source::Base64 { mime: mime.to_owned(), data: data.to_owned() });
+    }
+    match url.split_once("://") {
+        Some(("http" | "https" | "gs" | "s3", rest)) if !rest.is_empty() => Ok(Source::Url(url.to_owned())),
+        _ => Err(Error::invalid(
+            path.to_owned(),
+            format!("{path} must be an http(s) address or a data URL such as data:image/png;base64,…."),
+        )),
+    }
+}
+
+fn file(found: types::File, path: &str) -> Result<PartKind> {
+    let source = match (found.file_data, found.file_id) {
+        (Some(data), _) if data.contains("://") || data.starts_with("data:") => {
+            source(&data, &format!("{path}.file.file_data"))?
+        }
+        // Bare base64 is taken as a PDF, which is what clients mean by it.
+        (Some(data), _) => Source::Base64 { mime: "application/pdf".to_owned(), data },
+        (None, Some(id)) => Source::FileId(id),
+        (None, None) => {
+            let param = format!("{path}.file");
+            let message = format!("{param} needs file_data (a data URL) or file_id.");
+            return Err(Error::invalid(param, message));
+        }
+    };
+    let source = match source {
+        Source::Base64 { mime, data } if mime.starts_with("text/") => text_file(mime, data),
+        source => source,
+    };
+    Ok(media(MediaKind::Document, source, found.filename))
+}
+
+/// Text files travel as text where they are text.
+fn text_file(mime: String, data: String) -> Source {
+    use base64::Engine;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(&data).ok();
+    match decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        Some(text) => Source::Text(text),
+        None => Source::Base64 { mime, data },
     }
 }

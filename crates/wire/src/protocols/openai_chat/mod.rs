@@ -1,7 +1,25 @@
-//! STUB
+//! OpenAI chat completions, the gateway's own language and that of most providers.
+//!
+//! Between a caller and a provider that both speak it, a request is forwarded by editing its raw text ([`Outline`],
+//! `forward`), and an answer by looking at each piece just long enough to know that it keeps the contract (`relay`);
+//! only what does not is taken apart and mended (`normalise`). Towards other formats it is decoded and encoded like any
+//! other.
 
 mod adapter;
+mod decode;
 mod dialect;
+mod encode;
+mod encoder;
+mod forward;
+mod normalise;
+mod outline;
+mod relay;
+mod types;
+mod usage;
 
-/// STUB
+pub use forward::forward;
+pub use outline::Outline;
+pub use relay::{RelayParts, relay};
+
+/// OpenAI chat completions.
 pub struct OpenaiChat;

@@ -1,0 +1,159 @@
+//! Puts the gateway together and runs it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use store::{Spool, SpoolLimits, Store, Writer, WriterEvent};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::auth::Auth;
+use crate::config::Settings;
+use crate::config::settings::DEMO;
+use crate::http::Site;
+use crate::http::server::{self, Limits};
+use crate::live::Live;
+use crate::metering::Metering;
+use crate::pipeline::Pipeline;
+use crate::telemetry::Metrics;
+use crate::upstream::Client;
+
+/// A gateway that is listening and not yet serving.
+pub struct App {
+    listener: TcpListener,
+    site: Arc<Site>,
+    limits: Limits,
+    writer: Writer,
+    store: Store,
+    /// Keeps the demo provider alive.
+    demo: Option<mock::Mock>,
+}
+
+/// Why the gateway cannot start: one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl App {
+    /// Opens the port, the database and the spool.
+    pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
+        let listener = listen(settings.listen).await?;
+        let store =
+            Store::open(&settings.database_url).await.map_err(|error| StartError(error.to_string()))?;
+        let limits = SpoolLimits { max_bytes: settings.spool_limit };
+        let (spool, reader) =
+            Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
+        let demo = start_demo(&mut settings).await?;
+        let metrics = Metrics::new();
+        let auth = Auth::new(store.clone(), &settings.api_keys, &settings.admin_keys)
+            .await
+            .map_err(|error| StartError(error.to_string()))?;
+        let writer = writer(&store, reader, &spool, &metrics);
+        let limits = Limits {
+            max_connections: settings.max_connections,
+            header_limit: settings.header_limit,
+            header_timeout: settings.read_timeout,
+            shutdown: settings.shutdown,
+        };
+        let site = Arc::new(Site {
+            pipeline: Arc::new(pipeline(&mut settings, spool, &metrics)),
+            auth,
+            metrics,
+            store: store.clone(),
+            body_limit: settings.body_limit,
+            read_timeout: settings.read_timeout,
+        });
+        Ok(Self { listener, site, limits, writer, store, demo })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// The routes' state.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Serves until `stop` is ready, lets running answers finish, and moves every usage record into the database.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (stop_writer, writer_stopped) = oneshot::channel::<()>();
+        let writer = tokio::spawn(self.writer.run(async move {
+            let _ = writer_stopped.await;
+        }));
+        let finished = server::serve(self.listener, self.site, self.limits, stop).await;
+        if !finished {
+            tracing::warn!("some answers were cut off: they took longer than server.shutdown_seconds");
+        }
+        let _ = stop_writer.send(());
+        if let Err(error) = writer.await {
+            tracing::error!(%error, "the usage writer died; its records stay in the spool");
+        }
+        if let Some(demo) = self.demo {
+            demo.stop().await;
+        }
+        self.store.close().await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        StartError(match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "The address {address} is in use; stop what listens there, or choose another with --listen 127.0.0.1:PORT."
+            ),
+            std::io::ErrorKind::PermissionDenied => {
+                format!("The port of {address} needs more rights; choose one above 1023 with --listen.")
+            }
+            _ => format!("The address {address} cannot be listened on ({error}); choose another with --listen."),
+        })
+    })
+}
+
+/// The demo provider answers in this process, on a port of its own.
+async fn start_demo(settings: &mut Settings) -> Result<Option<mock::Mock>, StartError> {
+    let needed = |provider: &&mut crate::config::ProviderSettings| {
+        provider.row.id == DEMO && provider.disabled.is_none() && provider.base_url.is_empty()
+    };
+    let Some(provider) = settings.providers.iter_mut().find(needed) else { return Ok(None) };
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::demo())
+        .await
+        .map_err(|error| StartError(format!("The demo provider cannot start: {error}.")))?;
+    provider.base_url = format!("http://{}/v1", mock.address());
+    Ok(Some(mock))
+}
+
+fn pipeline(settings: &mut Settings, spool: Spool, metrics: &Metrics) -> Pipeline {
+    let routing = settings.routing.clone();
+    Pipeline {
+        live: ArcSwap::from_pointee(Live::new(settings, metrics)),
+        client: Client::new(settings.timeouts.connect),
+        metering: Metering::new(spool, metrics.clone()),
+        health: routing::Health::new(&routing),
+        sessions: routing::Sessions::new(&routing.sessions),
+        budget: routing::RetryBudget::new(&routing.retry),
+        routing,
+        timeouts: settings.timeouts,
+        epoch: Instant::now(),
+    }
+}
+
+fn writer(store: &Store, reader: store::SpoolReader, spool: &Spool, metrics: &Metrics) -> Writer {
+    let (spool, metrics) = (spool.clone(), metrics.clone());
+    Writer::new(store.clone(), reader, move |event| {
+        metrics.spool_bytes().set(spool.bytes() as i64);
+        match event {
+            WriterEvent::Flushed { records, .. } => tracing::debug!(records, "usage records written"),
+            other => tracing::warn!("usage log: {other:?}"),
+        }
+    })
+}

@@ -1,0 +1,175 @@
+//! Who may call: static keys of the configuration and keys of the database, looked up by their keyed hash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use canon::{Error, ErrorKind};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use store::{KeyHasher, Store};
+
+use crate::config::KeyEntry;
+
+/// How old the view of the database's keys may be when a request arrives. A revoked key works at most this long.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// `static:LABEL`, or the id of the key in the database.
+    pub key_id: Arc<str>,
+    /// May use the admin routes.
+    pub admin: bool,
+}
+
+type Keys = HashMap<[u8; 32], Caller>;
+
+/// Checks keys.
+pub struct Auth {
+    hasher: KeyHasher,
+    fixed: Keys,
+    stored: ArcSwap<Keys>,
+    store: Store,
+    started: Instant,
+    checked_ms: AtomicU64,
+    refreshing: AtomicBool,
+    marker: AtomicU64,
+}
+
+impl Auth {
+    /// Loads the keys of the database.
+    pub async fn new(
+        store: Store,
+        api_keys: &[KeyEntry],
+        admin_keys: &[KeyEntry],
+    ) -> Result<Arc<Self>, store::StoreError> {
+        let hasher = store.key_hasher();
+        let mut fixed = Keys::new();
+        for (keys, admin) in [(api_keys, false), (admin_keys, true)] {
+            for key in keys {
+                let caller = Caller { key_id: format!("static:{}", key.label).into(), admin };
+                fixed.insert(hasher.hash(key.secret.expose()), caller);
+            }
+        }
+        let auth = Self {
+            hasher,
+            fixed,
+            stored: ArcSwap::default(),
+            store,
+            started: Instant::now(),
+            checked_ms: AtomicU64::new(0),
+            refreshing: AtomicBool::new(false),
+            marker: AtomicU64::new(u64::MAX),
+        };
+        auth.reload().await?;
+        Ok(Arc::new(auth))
+    }
+
+    /// Whether there is any key at all.
+    pub fn has_keys(&self) -> bool {
+        !self.fixed.is_empty() || !self.stored.load().is_empty()
+    }
+
+    /// The caller of a request. The key is looked up in memory; one that is not there is looked for in the database
+    /// once, because it may have just been made.
+    pub async fn admit(self: &Arc<Self>, headers: &HeaderMap) -> Result<Caller, Error> {
+        let Some(key) = presented(headers) else {
+            return Err(Error::caller(
+                ErrorKind::Authentication,
+                "The API key is missing; send it as \"Authorization: Bearer KEY\".",
+            ));
+        };
+        let hash = self.hasher.hash(key);
+        if let Some(caller) = self.find(&hash) {
+            self.refresh_if_old();
+            return Ok(caller);
+        }
+        if self.is_old(Duration::from_millis(200)) {
+            self.reload().await.map_err(|_| {
+                Error::gateway(
+                    ErrorKind::StoreUnavailable,
+                    "API keys cannot be checked: the database does not answer.",
+                )
+            })?;
+            if let Some(caller) = self.find(&hash) {
+                return Ok(caller);
+            }
+        }
+        Err(Error::caller(ErrorKind::Authentication, "The API key is not valid."))
+    }
+
+    fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
+        self.fixed.get(hash).cloned().or_else(|| self.stored.load().get(hash).cloned())
+    }
+
+    fn is_old(&self, age: Duration) -> bool {
+        let now = self.started.elapsed().as_millis() as u64;
+        now.saturating_sub(self.checked_ms.load(Ordering::Relaxed)) >= age.as_millis() as u64
+    }
+
+    /// Looks after the database in the background: requests never wait for it, and nothing ticks without requests.
+    fn refresh_if_old(self: &Arc<Self>) {
+        if !self.is_old(FRESH) || self.refreshing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let auth = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = auth.reload().await {
+                tracing::warn!(%error, "the keys of the database could not be read; the last known ones stay");
+            }
+            auth.refreshing.store(false, Ordering::Relaxed);
+        });
+    }
+
+    async fn reload(&self) -> Result<(), store::StoreError> {
+        let now = self.started.elapsed().as_millis() as u64;
+        let marker = self.store.change_marker().await? as u64;
+        if self.marker.load(Ordering::Relaxed) != marker {
+            let keys = self.store.active_keys().await?;
+            let caller = |id: &str| Caller { key_id: id.into(), admin: false };
+            self.stored.store(Arc::new(keys.iter().map(|key| (key.hash, caller(&key.id))).collect()));
+            self.marker.store(marker, Ordering::Relaxed);
+        }
+        self.checked_ms.store(now.max(1), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The key that a request presents: `Authorization: Bearer KEY` (the scheme in any case) or `x-api-key`.
+pub fn presented(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    let key = bearer.or_else(|| headers.get("x-api-key")?.to_str().ok().map(str::trim));
+    key.filter(|key| !key.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_either_header_and_any_case() {
+        let cases = [
+            ("authorization", "Bearer abc", Some("abc")),
+            ("authorization", "bearer  abc ", Some("abc")),
+            ("authorization", "BEARER abc", Some("abc")),
+            ("authorization", "Basic abc", None),
+            ("authorization", "Bearer ", None),
+            ("authorization", "abc", None),
+            ("x-api-key", " abc", Some("abc")),
+            ("x-api-key", "", None),
+        ];
+        for (name, value, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(presented(&headers), expected, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `llmgateway serve`
+
+use super::{ConfigArgument, banner, runtime, say};
+use crate::app::App;
+use crate::metering::now_ms;
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServeArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Address and port, instead of the configuration's.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
+    start_log();
+    let mut settings = arguments.config.load()?;
+    if let Some(listen) = &arguments.listen {
+        settings.listen = listen.replace("localhost", "127.0.0.1").parse().map_err(|_| {
+            anyhow::anyhow!("--listen {listen:?} is no address with a port, such as 127.0.0.1:4000.")
+        })?;
+    }
+    runtime()?.block_on(async {
+        let has_static_keys = !settings.api_keys.is_empty();
+        let providers = banner::providers(&settings.providers);
+        let app = App::start(settings).await?;
+        // Someone who starts the gateway for the first time needs a key to call it.
+        let fresh_key = match has_static_keys || app.site().auth.has_keys() {
+            true => None,
+            false => Some(app.store().create_key("first", now_ms()).await?.1),
+        };
+        say(&banner::banner(app.address(), &providers, fresh_key.as_ref(), app.site()));
+        app.run(stop_signal()).await;
+        anyhow::Ok(())
+    })
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LLMGATEWAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    if started.is_err() {
+        tracing::debug!("the log had been started before");
+    }
+}
+
+pub(super) async fn stop_signal() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending::<()>().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,52 @@
+//! The only place that reads environment variables and secret files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The environment as values, so that tests can bring their own.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// The process's own environment. Variables that are not Unicode are left out.
+    pub fn of_process() -> Self {
+        let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { variables: std::env::vars_os().filter_map(unicode).collect() }
+    }
+
+    /// An environment of these variables.
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { variables: variables.iter().map(owned).collect() }
+    }
+
+    /// A variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The first of these variables that is set, with its name.
+    pub fn first<'a>(&'a self, names: &'a [String]) -> Option<(&'a str, &'a str)> {
+        names.iter().find_map(|name| Some((name.as_str(), self.get(name)?)))
+    }
+
+    /// The meaning of a string of the configuration: `env:NAME` and `file:PATH` stand for what they name.
+    pub fn resolve(&self, text: &str) -> Result<String, String> {
+        if let Some(name) = text.strip_prefix("env:") {
+            return self
+                .get(name)
+                .map(str::to_owned)
+                .ok_or_else(|| format!("the environment variable {name} is not set"));
+        }
+        if let Some(path) = text.strip_prefix("file:") {
+            return std::fs::read_to_string(Path::new(path))
+                .map(|text| text.trim_end().to_owned())
+                .map_err(|error| format!("the file {path} cannot be read: {error}"));
+        }
+        Ok(text.to_owned())
+    }
+}

@@ -1,0 +1,311 @@
+//! What can be written in `llmgateway.toml`. Unknown keys are mistakes.
+
+use std::collections::BTreeMap;
+
+use canon::Quirks;
+use serde::Deserialize;
+use wire::Protocol;
+use wire::providers::Auth;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ConfigFile {
+    /// Where and how to listen.
+    pub server: ServerSection,
+    /// Who may call.
+    pub auth: AuthSection,
+    /// Where usage and keys are kept.
+    pub database: DatabaseSection,
+    /// How providers are chosen and retried.
+    pub routing: toml::Table,
+    /// How long to wait for providers.
+    pub timeouts: TimeoutSection,
+    /// Providers by id: settings of a known one, or a whole new one.
+    pub providers: BTreeMap<String, ProviderSection>,
+    /// Aliases by name.
+    pub models: BTreeMap<String, ModelSection>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct ServerSection {
+    /// Address and port. Default `127.0.0.1:4000`.
+    pub listen: String,
+    /// Largest request body. Default `64MiB`.
+    pub body_limit: String,
+    /// Most connections at a time. Default 20000.
+    pub max_connections: usize,
+    /// Largest request head in bytes. Default 64 KiB.
+    pub header_limit: String,
+    /// How long streams may go on after a stop was asked for, in seconds. Default 30.
+    pub shutdown_seconds: u64,
+    /// How long a client may take to send its request head, and its body between two pieces, in seconds. Default 30.
+    pub read_seconds: u64,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:4000".to_owned(),
+            body_limit: "64MiB".to_owned(),
+            max_connections: 20_000,
+            header_limit: "64KiB".to_owned(),
+            shutdown_seconds: 30,
+            read_seconds: 30,
+        }
+    }
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AuthSection {
+    /// Static keys. Keys in the database work as well.
+    pub api_keys: Vec<String>,
+    /// Keys for the admin routes.
+    pub admin_keys: Vec<String>,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct DatabaseSection {
+    /// `sqlite:PATH` or `postgres://…`. Default `sqlite:llmgateway.db`.
+    pub url: String,
+    /// Folder of the spool. Default: beside the SQLite file, else `llmgateway.spool`.
+    pub spool: Option<String>,
+    /// Most bytes that wait for the database. Default `1GiB`.
+    pub spool_limit: String,
+}
+
+impl Default for DatabaseSection {
+    fn default() -> Self {
+        Self { url: "sqlite:llmgateway.db".to_owned(), spool: None, spool_limit: "1GiB".to_owned() }
+    }
+}
+
+/// `[timeouts]`, in seconds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default)]
+pub struct TimeoutSection {
+    /// To connect to a provider. Default 10.
+    pub connect: f64,
+    /// Until the first byte of an answer (streams: until the first token). Default 120.
+    pub first_byte: f64,
+    /// Between two pieces of an answer. Default 120.
+    pub idle: f64,
+    /// For the whole answer. Default 1800.
+    pub total: f64,
+}
+
+impl Default for TimeoutSection {
+    fn default() -> Self {
+        Self { connect: 10.0, first_byte: 120.0, idle: 120.0, total: 1800.0 }
+    }
+}
+
+/// `[providers.ID]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProviderSection {
+    /// False switches a provider off that the environment would enable.
+    pub enabled: Option<bool>,
+    /// One key.
+    pub api_key: Option<String>,
+    /// A pool of keys.
+    pub api_keys: Option<Vec<String>>,
+    /// Where it is.
+    pub base_url: Option<String>,
+    /// Its wire format, for a provider of one's own.
+    pub protocol: Option<Protocol>,
+    /// How its key is sent, for a provider of one's own.
+    pub auth: Option<Auth>,
+    /// Further headers of every request.
+    pub headers: BTreeMap<String, String>,
+    /// How it differs from its wire format, for a provider of one's own.
+    pub quirks: Option<Quirks>,
+    /// The operator's liking: 1 is neutral.
+    pub priority: Option<f64>,
+    /// Everything else: `region`, `project`, `resource` …, as the provider's row in the catalog names them.
+    #[serde(flatten)]
+    pub settings: BTreeMap<String, toml::Value>,
+}
+
+/// `[models.NAME]`: an alias.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ModelSection {
+    /// What it stands for: `provider/model`, or models.
+    pub targets: Vec<String>,
+    /// `best` (by score), `order` (in this order) or `weight`.
+    pub pick: Pick,
+    /// One weight for each target, with `pick = "weight"`.
+    pub weights: Vec<u32>,
+}
+
+/// How an alias picks among its targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pick {
+    /// The best by score.
+    #[default]
+    Best,
+    /// The first that works.
+    Order,
+    /// By chance in proportion to the weights.
+    Weight,
+}
+
+/// One mistake with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// `providers.openai.api_key`
+    pub path: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.path.is_empty() {
+            true => f.write_str(&self.message),
+            false => write!(f, "{}: {}", self.path, self.message),
+        }
+    }
+}
+
+/// The keys that a section knows, for did-you-mean.
+fn known_keys(section: &str) -> &'static [&'static str] {
+    match section {
+        "" => &["server", "auth", "database", "routing", "timeouts", "providers", "models"],
+        "server" => {
+            &["listen", "body_limit", "max_connections", "header_limit", "shutdown_seconds", "read_seconds"]
+        }
+        "auth" => &["api_keys", "admin_keys"],
+        "database" => &["url", "spool", "spool_limit"],
+        "timeouts" => &["connect", "first_byte", "idle", "total"],
+        _ => &["targets", "pick", "weights"],
+    }
+}
+
+impl ConfigFile {
+    /// Reads the file's text. All unknown keys are reported, and the first wrong type of each section.
+    pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let place =
+                error.span().map_or(String::new(), |span| format!(" in line {}", line_of(text, span.start)));
+            vec![Mistake {
+                path: String::new(),
+                message: format!("not valid TOML{place}: {}", error.message().trim()),
+            }]
+        })?;
+        let mut mistakes = Vec::new();
+        let mut file = Self::default();
+        for (name, value) in table {
+            match name.as_str() {
+                "server" => file.server = section(&name, value, &mut mistakes),
+                "auth" => file.auth = section(&name, value, &mut mistakes),
+                "database" => file.database = section(&name, value, &mut mistakes),
+                "timeouts" => file.timeouts = section(&name, value, &mut mistakes),
+                "routing" => file.routing = section(&name, value, &mut mistakes),
+                "providers" => file.providers = sections(&name, value, &mut mistakes),
+                "models" => file.models = sections(&name, value, &mut mistakes),
+                _ => mistakes.push(unknown("", &name)),
+            }
+        }
+        if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+fn unknown(section: &str, key: &str) -> Mistake {
+    let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+    let known = known_keys(section);
+    let message = match nearest(key, known.iter().copied()) {
+        Some(name) => format!("unknown key; did you mean {name:?}?"),
+        None => format!("unknown key; known are {}", known.join(", ")),
+    };
+    Mistake { path, message }
+}
+
+/// The name most like `word`, if any is like it.
+pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(word, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
+}
+
+fn section<T: Default + for<'a> Deserialize<'a>>(
+    name: &str,
+    value: toml::Value,
+    mistakes: &mut Vec<Mistake>,
+) -> T {
+    let mut ignored = Vec::new();
+    let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
+    let deserializer = serde_ignored::Deserializer::new(value, &mut on_ignored);
+    let mut track = serde_path_to_error::Track::new();
+    let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);
+    let result = T::deserialize(deserializer);
+    for key in ignored {
+        mistakes.push(unknown(name, &key));
+    }
+    result.unwrap_or_else(|error| {
+        let inner = track.path().to_string();
+        let path = if inner == "." { name.to_owned() } else { format!("{name}.{inner}") };
+        mistakes.push(Mistake { path, message: error.message().trim().to_owned() });
+        T::default()
+    })
+}
+
+fn sections<T: Default + for<'a> Deserialize<'a>>(
+    name: &str,
+    value: toml::Value,
+    mistakes: &mut Vec<Mistake>,
+) -> BTreeMap<String, T> {
+    let toml::Value::Table(table) = value else {
+        mistakes.push(Mistake { path: name.to_owned(), message: "must be a table".to_owned() });
+        return BTreeMap::new();
+    };
+    table
+        .into_iter()
+        .map(|(id, value)| (id.clone(), section(&format!("{name}.{id}"), value, mistakes)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_mistakes_at_once_with_suggestions() {
+        let text = "[server]\nlisten = \"x\"\nbody_limits = \"1MiB\"\nmax_connections = \"many\"\n[sever]\n[auth]\napikeys = []\n[models.fast]\ntarget = []\n";
+        let mistakes: Vec<String> =
+            ConfigFile::parse(text).unwrap_err().iter().map(Mistake::to_string).collect();
+        let expected = [
+            "server.body_limits: unknown key; did you mean \"body_limit\"?",
+            "sever: unknown key; did you mean \"server\"?",
+            "auth.apikeys: unknown key; did you mean \"api_keys\"?",
+            "models.fast.target: unknown key; did you mean \"targets\"?",
+        ];
+        for line in expected {
+            assert!(mistakes.iter().any(|mistake| mistake == line), "{line}\n{mistakes:#?}");
+        }
+        assert!(
+            mistakes.iter().any(|mistake| mistake.starts_with("server.max_connections: invalid type")),
+            "{mistakes:#?}"
+        );
+    }
+
+    #[test]
+    fn broken_toml_names_the_line() {
+        let mistakes = ConfigFile::parse("[server]\nlisten = \n").unwrap_err();
+        assert!(mistakes[0].message.starts_with("not valid TOML in line 2"), "{mistakes:?}");
+    }
+}

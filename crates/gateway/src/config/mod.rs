@@ -1,0 +1,10 @@
+//! Configuration in two stages: what is written ([`file`]) and what is meant ([`settings`]).
+//!
+//! Every mistake is found before anything starts, and all of them are reported at once with their paths.
+
+pub mod env;
+pub mod file;
+pub mod settings;
+
+pub use file::ConfigFile;
+pub use settings::{KeyEntry, ProviderSettings, Settings};

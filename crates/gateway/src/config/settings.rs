@@ -1,0 +1,549 @@
+//! What the configuration means: values checked, secrets wrapped, providers enabled or not and why.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use canon::Secret;
+use catalog::{Catalog, ProviderRow};
+
+use super::env::Environment;
+use super::file::{ConfigFile, Mistake, ModelSection, ProviderSection, nearest};
+
+/// The provider that answers when there is no other.
+pub const DEMO: &str = "demo";
+
+/// Everything that the gateway runs by.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Largest request body in bytes.
+    pub body_limit: usize,
+    /// Largest request head in bytes.
+    pub header_limit: usize,
+    /// Most connections at a time.
+    pub max_connections: usize,
+    /// How long streams may go on after a stop was asked for.
+    pub shutdown: Duration,
+    /// How long a client may take to send its head, and its body between two pieces.
+    pub read_timeout: Duration,
+    /// Keys that may call.
+    pub api_keys: Vec<KeyEntry>,
+    /// Keys for the admin routes.
+    pub admin_keys: Vec<KeyEntry>,
+    /// Database URL.
+    pub database_url: String,
+    /// Folder of the spool.
+    pub spool: PathBuf,
+    /// Most bytes in the spool.
+    pub spool_limit: u64,
+    /// How providers are chosen and retried.
+    pub routing: routing::Settings,
+    /// How long to wait for providers.
+    pub timeouts: Timeouts,
+    /// Every provider of the catalog and of the configuration.
+    pub providers: Vec<ProviderSettings>,
+    /// Aliases.
+    pub aliases: BTreeMap<String, ModelSection>,
+    /// The catalog with the operator's own providers.
+    pub catalog: Catalog,
+}
+
+/// A key with a name for logs.
+#[derive(Clone, Debug)]
+pub struct KeyEntry {
+    /// `key1`, or the variable that it came from.
+    pub label: String,
+    /// The key itself.
+    pub secret: Secret,
+}
+
+/// How long to wait for providers.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// Until the first byte (streams: the first token).
+    pub first_byte: Duration,
+    /// Between two pieces.
+    pub idle: Duration,
+    /// For the whole answer.
+    pub total: Duration,
+}
+
+/// A provider as configured.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// Its row in the catalog.
+    pub row: Arc<ProviderRow>,
+    /// Where it is, without a slash at the end.
+    pub base_url: String,
+    /// Region, project and the like.
+    pub settings: BTreeMap<String, String>,
+    /// Its keys.
+    pub keys: Vec<KeyEntry>,
+    /// Why it cannot be used; none when it can.
+    pub disabled: Option<String>,
+    /// Where the credential comes from, for the banner. Never the secret.
+    pub credential_source: String,
+}
+
+impl Settings {
+    /// Checks a configuration. All mistakes are reported.
+    pub fn build(
+        file: &ConfigFile,
+        environment: &Environment,
+        catalog: Catalog,
+    ) -> Result<Self, Vec<Mistake>> {
+        let mut check = Check { environment, mistakes: Vec::new() };
+        let mut catalog = catalog;
+        check.own_providers(file, &mut catalog);
+        let providers = check.providers(file, &catalog);
+        let server = &file.server;
+        let database_url = check.text("database.url", &file.database.url);
+        let settings = Self {
+            listen: check.address(&server.listen),
+            body_limit: check.bytes("server.body_limit", &server.body_limit) as usize,
+            header_limit: check.bytes("server.header_limit", &server.header_limit).clamp(8 << 10, 1 << 20)
+                as usize,
+            max_connections: server.max_connections.max(1),
+            shutdown: Duration::from_secs(server.shutdown_seconds),
+            read_timeout: Duration::from_secs(server.read_seconds.max(1)),
+            api_keys: check.keys("auth.api_keys", &file.auth.api_keys),
+            admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
+            spool: check.spool(file, &database_url),
+            spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
+            database_url,
+            routing: check.routing(&file.routing),
+            timeouts: check.timeouts(file),
+            providers,
+            aliases: check.aliases(file, &catalog),
+            catalog,
+        };
+        if check.mistakes.is_empty() { Ok(settings) } else { Err(check.mistakes) }
+    }
+}
+
+struct Check<'a> {
+    environment: &'a Environment,
+    mistakes: Vec<Mistake>,
+}
+
+impl Check<'_> {
+    fn mistake(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.mistakes.push(Mistake { path: path.into(), message: message.into() });
+    }
+
+    fn text(&mut self, path: &str, text: &str) -> String {
+        self.environment.resolve(text).unwrap_or_else(|message| {
+            self.mistake(path, message);
+            String::new()
+        })
+    }
+
+    fn address(&mut self, text: &str) -> SocketAddr {
+        let text = self.text("server.listen", text);
+        text.replace("localhost", "127.0.0.1").parse().unwrap_or_else(|_| {
+            self.mistake(
+                "server.listen",
+                format!("{text:?} is no address with a port, such as 127.0.0.1:4000"),
+            );
+            SocketAddr::from(([127, 0, 0, 1], 4000))
+        })
+    }
+
+    fn bytes(&mut self, path: &str, text: &str) -> u64 {
+        parse_bytes(text).unwrap_or_else(|| {
+            self.mistake(path, format!("{text:?} is no size, such as 64MiB"));
+            1 << 20
+        })
+    }
+
+    fn keys(&mut self, path: &str, keys: &[String]) -> Vec<KeyEntry> {
+        let mut entries = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            let place = format!("{path}[{index}]");
+            let secret = self.text(&place, key);
+            let label = key.strip_prefix("env:").map_or_else(|| format!("key{}", index + 1), str::to_owned);
+            if secret.trim().is_empty() && !self.mistakes.iter().any(|mistake| mistake.path == place) {
+                self.mistake(place, "the key is empty");
+            }
+            entries.push(KeyEntry { label, secret: Secret::new(secret) });
+        }
+        entries
+    }
+
+    fn spool(&mut self, file: &ConfigFile, url: &str) -> PathBuf {
+        if let Some(folder) = &file.database.spool {
+            return PathBuf::from(folder);
+        }
+        match url
+            .strip_prefix("sqlite:")
+            .map(|path| path.trim_start_matches("//").split('?').next().unwrap_or(path))
+        {
+            Some(path) if !path.contains(":memory:") => PathBuf::from(format!("{path}.spool")),
+            _ => PathBuf::from("llmgateway.spool"),
+        }
+    }
+
+    fn routing(&mut self, table: &toml::Table) -> routing::Settings {
+        let parsed: Result<routing::Settings, _> =
+            serde_path_to_error::deserialize(toml::Value::Table(table.clone()));
+        let settings = parsed.unwrap_or_else(|error| {
+            let inner = error.path().to_string();
+            let path = if inner == "." { "routing".to_owned() } else { format!("routing.{inner}") };
+            self.mistake(path, error.into_inner().to_string().trim().to_owned());
+            routing::Settings::default()
+        });
+        for (path, message) in settings.mistakes() {
+            self.mistake(format!("routing.{path}"), message);
+        }
+        settings
+    }
+
+    fn timeouts(&mut self, file: &ConfigFile) -> Timeouts {
+        let mut duration = |name: &str, seconds: f64| {
+            let found = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time > Duration::ZERO);
+            found.unwrap_or_else(|| {
+                self.mistake(format!("timeouts.{name}"), "must be a number of seconds greater than 0");
+                Duration::from_secs(1)
+            })
+        };
+        Timeouts {
+            connect: duration("connect", file.timeouts.connect),
+            first_byte: duration("first_byte", file.timeouts.first_byte),
+            idle: duration("idle", file.timeouts.idle),
+            total: duration("total", file.timeouts.total),
+        }
+    }
+
+    fn aliases(&mut self, file: &ConfigFile, catalog: &Catalog) -> BTreeMap<String, ModelSection> {
+        for (name, section) in &file.models {
+            let path = format!("models.{name}.targets");
+            if section.targets.is_empty() {
+                self.mistake(&path, "an alias needs at least one target, such as \"openai/gpt-4o\"");
+            }
+            for target in &section.targets {
+                let provider = target.split_once('/').map(|(provider, _)| provider);
+                let known = match provider {
+                    Some(provider) => catalog.provider(provider).is_some(),
+                    None => catalog.model(target).is_some(),
+                };
+                if !known {
+                    let hint = match provider {
+                        Some(provider) => catalog.nearest_providers(provider, 3),
+                        None => catalog.nearest_models(target, 3),
+                    };
+                    self.mistake(&path, format!("{target:?} is unknown; near to it are {}", hint.join(", ")));
+                }
+            }
+            if !section.weights.is_empty() && section.weights.len() != section.targets.len() {
+                self.mistake(format!("models.{name}.weights"), "there must be one weight for each target");
+            }
+        }
+        file.models.clone()
+    }
+
+    /// Providers that the catalog does not know: they need a protocol and a base URL.
+    fn own_providers(&mut self, file: &ConfigFile, catalog: &mut Catalog) {
+        for (id, section) in &file.providers {
+            if catalog.provider(id).is_some() {
+                continue;
+            }
+            let Some(protocol) = section.protocol else {
+                let hint = catalog.nearest_providers(id, 3).join(", ");
+                let message = format!(
+                    "is no provider of the catalog (near to it: {hint}); one of your own needs a protocol"
+                );
+                self.mistake(format!("providers.{id}"), message);
+                continue;
+            };
+            let mut row = ProviderRow::new(id.clone(), protocol);
+            row.calling = wire::providers::usual_calling(protocol);
+            row.auth = section.auth.clone().unwrap_or_else(|| wire::providers::usual_auth(protocol));
+            row.headers = wire::providers::usual_headers(protocol);
+            catalog.add_provider(row);
+        }
+    }
+
+    fn providers(&mut self, file: &ConfigFile, catalog: &Catalog) -> Vec<ProviderSettings> {
+        let none = ProviderSection::default();
+        let mut found: Vec<ProviderSettings> = catalog
+            .providers()
+            .map(|row| {
+                let section = file.providers.get(&row.id);
+                self.provider(row, section.unwrap_or(&none), section.is_some())
+            })
+            .collect();
+        let others = found.iter().any(|provider| provider.row.id != DEMO && provider.disabled.is_none());
+        let asked = file.providers.contains_key(DEMO);
+        if let (true, false, Some(demo)) =
+            (others, asked, found.iter_mut().find(|provider| provider.row.id == DEMO))
+        {
+            demo.disabled = Some("not needed: another provider is enabled".to_owned());
+        }
+        found
+    }
+
+    fn provider(
+        &mut self,
+        row: &Arc<ProviderRow>,
+        section: &ProviderSection,
+        mentioned: bool,
+    ) -> ProviderSettings {
+        let row = self.adjusted(row, section);
+        let (settings, missing_setting) = self.provider_settings(&row, section);
+        let (base_url, own_url) = self.base_url(&row, section, &settings);
+        let keys = self.provider_keys(&row, section);
+        let has_cloud = has_cloud_credential(&settings);
+        let credential_source = match keys.first() {
+            Some(key) => format!(
+                "{}{}",
+                key.label,
+                if keys.len() > 1 { format!(" and {} more", keys.len() - 1) } else { String::new() }
+            ),
+            None if has_cloud => "settings".to_owned(),
+            None => "none needed".to_owned(),
+        };
+        let disabled = if section.enabled == Some(false) {
+            Some("switched off in the configuration".to_owned())
+        } else if row.needs_key && keys.is_empty() && !has_cloud {
+            let names = row.api_key_env.join(" or ");
+            Some(if names.is_empty() {
+                "no key is configured".to_owned()
+            } else {
+                format!("{names} is not set")
+            })
+        } else if let Some(missing) = missing_setting {
+            Some(missing)
+        } else if base_url.is_none() && row.id != DEMO {
+            Some(format!("set base_url in [providers.{}]", row.id))
+        } else if !row.needs_key && !mentioned && !own_url && keys.is_empty() && row.id != DEMO {
+            let names = row.base_url_env.first().map(|name| format!(" or set {name}")).unwrap_or_default();
+            Some(format!("add [providers.{}] to the configuration{names}", row.id))
+        } else {
+            None
+        };
+        ProviderSettings {
+            row,
+            base_url: base_url.unwrap_or_default(),
+            settings,
+            keys,
+            disabled,
+            credential_source,
+        }
+    }
+
+    /// The row with what the configuration changes of it.
+    fn adjusted(&self, row: &Arc<ProviderRow>, section: &ProviderSection) -> Arc<ProviderRow> {
+        let changes = section.priority.is_some()
+            || section.quirks.is_some()
+            || !section.headers.is_empty()
+            || section.auth.is_some();
+        if !changes {
+            return row.clone();
+        }
+        let mut row = ProviderRow::clone(row);
+        row.priority = section.priority.unwrap_or(row.priority);
+        row.headers.extend(section.headers.clone());
+        if let Some(quirks) = &section.quirks {
+            row.quirks = Arc::new(quirks.clone());
+        }
+        if let Some(auth) = &section.auth {
+            row.auth = auth.clone();
+        }
+        Arc::new(row)
+    }
+
+    fn provider_settings(
+        &mut self,
+        row: &ProviderRow,
+        section: &ProviderSection,
+    ) -> (BTreeMap<String, String>, Option<String>) {
+        let mut settings = BTreeMap::new();
+        for (name, value) in &section.settings {
+            let path = format!("providers.{}.{name}", row.id);
+            if !row.settings.contains_key(name) {
+                let known = row.settings.keys().map(String::as_str).chain(PROVIDER_KEYS);
+                let message = match nearest(name, known) {
+                    Some(near) => format!("unknown key; did you mean {near:?}?"),
+                    None => "unknown key".to_owned(),
+                };
+                self.mistake(path, message);
+                continue;
+            }
+            flatten(name, value, &mut settings);
+            if let Some(text) = settings.get(name).cloned() {
+                let text = self.text(&path, &text);
+                settings.insert(name.clone(), text);
+            }
+        }
+        let mut missing = None;
+        for (name, setting) in &row.settings {
+            if settings.keys().any(|key| key == name || key.starts_with(&format!("{name}."))) {
+                continue;
+            }
+            match (self.environment.first(&setting.env), &setting.default) {
+                (Some((_, value)), _) => drop(settings.insert(name.clone(), value.to_owned())),
+                (None, Some(default)) => drop(settings.insert(name.clone(), default.clone())),
+                (None, None) if setting.required => {
+                    let variable = setting.env.first().map(|name| format!(" or {name}")).unwrap_or_default();
+                    missing.get_or_insert(format!("set {name} in [providers.{}]{variable}", row.id));
+                }
+                (None, None) => {}
+            }
+        }
+        (settings, missing)
+    }
+
+    /// The base URL, and whether the operator gave one.
+    fn base_url(
+        &mut self,
+        row: &ProviderRow,
+        section: &ProviderSection,
+        settings: &BTreeMap<String, String>,
+    ) -> (Option<String>, bool) {
+        let path = format!("providers.{}.base_url", row.id);
+        let given = section.base_url.as_ref().map(|url| self.text(&path, url));
+        let by_environment = || self.environment.first(&row.base_url_env).map(|(_, url)| with_scheme(url));
+        let own = given.or_else(by_environment);
+        let is_own = own.is_some();
+        let by_region = settings.get("region").and_then(|region| row.regions.get(region)).cloned();
+        let url = own.or(by_region).or_else(|| row.base_url.clone());
+        let Some(mut url) = url else { return (None, false) };
+        for (name, value) in settings {
+            url = url.replace(&format!("{{{name}}}"), value);
+        }
+        let url = url.trim_end_matches('/').to_owned();
+        if is_own && !(url.starts_with("http://") || url.starts_with("https://")) {
+            self.mistake(path, format!("{url:?} must begin with http:// or https://"));
+        }
+        (Some(url), is_own)
+    }
+
+    fn provider_keys(&mut self, row: &ProviderRow, section: &ProviderSection) -> Vec<KeyEntry> {
+        let path = format!("providers.{}.api_key", row.id);
+        if let Some(key) = &section.api_key {
+            return self.keys(&path, std::slice::from_ref(key));
+        }
+        if let Some(keys) = &section.api_keys {
+            return self.keys(&format!("{path}s"), keys);
+        }
+        let found = self.environment.first(&row.api_key_env);
+        found
+            .map(|(name, key)| KeyEntry { label: name.to_owned(), secret: Secret::new(key) })
+            .into_iter()
+            .collect()
+    }
+}
+
+/// Keys of a provider's section that are no settings of its own.
+const PROVIDER_KEYS: [&str; 9] =
+    ["enabled", "api_key", "api_keys", "base_url", "protocol", "auth", "headers", "quirks", "priority"];
+
+/// True when the settings themselves hold what proves that we may call.
+fn has_cloud_credential(settings: &BTreeMap<String, String>) -> bool {
+    let has = |name: &str| settings.get(name).is_some_and(|value| !value.is_empty());
+    has("access_token") || (has("access_key_id") && has("secret_access_key"))
+}
+
+/// A value as text; tables become `name.key`.
+fn flatten(name: &str, value: &toml::Value, settings: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::String(text) => drop(settings.insert(name.to_owned(), text.clone())),
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                flatten(&format!("{name}.{key}"), value, settings);
+            }
+        }
+        other => drop(settings.insert(name.to_owned(), other.to_string())),
+    }
+}
+
+/// `OLLAMA_HOST` and its like may name a host alone.
+fn with_scheme(url: &str) -> String {
+    match url.contains("://") {
+        true => url.to_owned(),
+        false => format!("http://{url}"),
+    }
+}
+
+/// `64MiB`, `1GiB`, `512KiB`, `10MB`, or a plain number of bytes.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        let file = ConfigFile::parse(text).expect("valid file");
+        Settings::build(&file, &Environment::of(variables), Catalog::embedded().expect("catalog"))
+            .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
+    }
+
+    fn enabled(settings: &Settings) -> Vec<&str> {
+        settings
+            .providers
+            .iter()
+            .filter(|provider| provider.disabled.is_none())
+            .map(|provider| provider.row.id.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn nothing_at_all_enables_the_demo() {
+        let settings = build("", &[]).unwrap();
+        assert_eq!(enabled(&settings), ["demo"]);
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:4000");
+        assert_eq!(settings.body_limit, 64 << 20);
+    }
+
+    #[test]
+    fn variables_enable_their_providers() {
+        let settings = build("", &[("ANTHROPIC_API_KEY", "k"), ("OPENAI_API_KEY", "")]).unwrap();
+        assert_eq!(enabled(&settings), ["anthropic"]);
+        let openai = settings.providers.iter().find(|provider| provider.row.id == "openai").unwrap();
+        assert!(openai.disabled.as_deref().unwrap().contains("OPENAI_API_KEY is not set"));
+    }
+
+    #[test]
+    fn a_provider_of_ones_own_and_its_mistakes() {
+        let own =
+            "[providers.my-vllm]\nprotocol = \"openai-chat\"\nbase_url = \"http://10.0.0.5:8000/v1/\"\n";
+        let settings = build(own, &[]).unwrap();
+        let mine = settings.providers.iter().find(|provider| provider.row.id == "my-vllm").unwrap();
+        assert_eq!((mine.base_url.as_str(), mine.disabled.as_deref()), ("http://10.0.0.5:8000/v1", None));
+
+        let bad = "[server]\nlisten = \"nowhere\"\nbody_limit = \"lots\"\n[auth]\napi_keys = [\"env:NOT_SET\"]\n\
+                   [providers.opnai]\napi_key = \"x\"\n[providers.openai]\nbase_ulr = \"x\"\n[models.fast]\ntargets = [\"nobody/x\"]\n";
+        let mistakes = build(bad, &[]).unwrap_err();
+        for start in [
+            "server.listen",
+            "server.body_limit",
+            "auth.api_keys[0]: the environment variable NOT_SET",
+            "providers.opnai",
+            "providers.openai.base_ulr: unknown key; did you mean \"base_url\"?",
+            "models.fast.targets",
+        ] {
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start}: {mistakes:#?}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Bodies of responses.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::pipeline::pump::{PING, PING_AFTER, Pump};
+use crate::pipeline::{Answer, Failure};
+
+/// The outcome of a request that is still under way.
+pub type Pending = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
+
+/// The body of a response.
+pub enum ResponseBody {
+    /// All of it.
+    Whole(Option<Bytes>),
+    /// A stream that has begun.
+    Stream(Box<Pump>),
+    /// A stream whose first content is not there yet: the caller gets pings.
+    Waiting(Box<Waiting>),
+}
+
+/// See [`ResponseBody::Waiting`].
+pub struct Waiting {
+    outcome: Pending,
+    pings: Interval,
+    write_failure: fn(&Failure) -> Bytes,
+}
+
+impl ResponseBody {
+    /// A whole body.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole(Some(bytes.into()))
+    }
+
+    /// A body that pings until the outcome is there. An error then becomes the stream's last event, written by
+    /// `write_failure`.
+    pub fn waiting(outcome: Pending, write_failure: fn(&Failure) -> Bytes) -> Self {
+        let mut pings = tokio::time::interval(PING_AFTER);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self::Waiting(Box::new(Waiting { outcome, pings, write_failure }))
+    }
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>>;
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        loop {
+            match &mut *self {
+                Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+                Self::Stream(pump) => return Pin::new(&mut **pump).poll_frame(cx),
+                Self::Waiting(waiting) => {
+                    let next = match waiting.outcome.as_mut().poll(cx) {
+                        Poll::Ready(Ok(Answer::Stream(pump))) => Self::Stream(pump),
+                        Poll::Ready(Ok(Answer::Whole(body))) => Self::whole(body),
+                        Poll::Ready(Err(failure)) => Self::whole((waiting.write_failure)(&failure)),
+                        Poll::Pending => {
+                            std::task::ready!(waiting.pings.poll_tick(cx));
+                            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PING)))));
+                        }
+                    };
+                    *self = next;
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            _ => SizeHint::default(),
+        }
+    }
+}

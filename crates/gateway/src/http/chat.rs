@@ -1,0 +1,148 @@
+//! `POST /v1/chat/completions`
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use canon::{Error, ErrorKind};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use super::body::Pending;
+use super::{ResponseBody, Site, respond};
+use crate::auth::Caller;
+use crate::pipeline::pump::PING_AFTER;
+use crate::pipeline::{Answer, Inbound, Wishes};
+
+/// How much of a body that is too large is read and thrown away, so that the client gets to read the answer.
+const DISCARD_LIMIT: usize = 256 << 20;
+
+/// Serves a chat request. The caller is known; the body is read here.
+pub async fn chat(
+    site: &Site,
+    caller: Caller,
+    request_id: String,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let (head, body) = request.into_parts();
+    let wishes = wishes(&head.headers);
+    if let Err(error) = check_content_type(&head.headers) {
+        return respond::error(&error);
+    }
+    let body = match read_body(body, &head.headers, site.body_limit, site.read_timeout).await {
+        Ok(body) => body,
+        Err(error) => return respond::error(&error),
+    };
+    let inbound = Inbound { request_id, caller, body, wishes };
+    let streams = might_stream(&inbound.body);
+    let outcome = site.pipeline.clone().run(inbound);
+    if !streams {
+        return answer(outcome.await);
+    }
+    // A stream's first content may take long: from some point on the caller is better off with a stream of pings.
+    let mut outcome: Pending = Box::pin(outcome);
+    match tokio::time::timeout(PING_AFTER, &mut outcome).await {
+        Ok(outcome) => answer(outcome),
+        Err(_) => respond::events(ResponseBody::waiting(outcome, respond::failure_event)),
+    }
+}
+
+fn answer(outcome: Result<Answer, crate::pipeline::Failure>) -> Response<ResponseBody> {
+    match outcome {
+        Ok(Answer::Whole(body)) => respond::json(http::StatusCode::OK, body),
+        Ok(Answer::Stream(pump)) => respond::events(ResponseBody::Stream(pump)),
+        Err(failure) => respond::failure(&failure),
+    }
+}
+
+/// Cheap and wrong only on the safe side: a request that says nothing of streams does not stream.
+fn might_stream(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"\"stream\"").is_some()
+        && wire::protocols::openai_chat::Outline::read(body).is_ok_and(|outline| outline.stream)
+}
+
+fn wishes(headers: &HeaderMap) -> Wishes {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let is_true =
+        |name: &str| text(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+    Wishes {
+        no_fallback: is_true("x-no-fallback"),
+        strict: is_true("x-llmgateway-strict"),
+        explain: is_true("x-llmgateway-explain"),
+        session: text("x-session-id")
+            .filter(|session| !session.is_empty())
+            .map(|session| session.chars().take(200).collect()),
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let kind = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    match kind.as_str() {
+        // curl -d without a header says the last one.
+        "" | "application/json" | "text/json" | "text/plain" | "application/x-www-form-urlencoded" => Ok(()),
+        kind if kind.ends_with("+json") => Ok(()),
+        kind => {
+            let message = format!("The content type {kind:?} is not understood; send application/json.");
+            Err(Error::invalid("content-type", message))
+        }
+    }
+}
+
+/// Reads the body, up to a limit and with a limit between two pieces.
+async fn read_body(
+    mut body: Incoming,
+    headers: &HeaderMap,
+    limit: usize,
+    pause: Duration,
+) -> Result<Bytes, Error> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        discard(body, pause).await;
+        return Err(too_large(limit));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut joined: Option<BytesMut> = None;
+    while !Pin::new(&mut body).is_end_stream() {
+        let frame = match tokio::time::timeout(pause, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return Err(Error::caller(ErrorKind::Cancelled, "The body broke off.")),
+            Err(_) => return Err(Error::invalid("", "The body did not arrive in time.")),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        let length = first.as_ref().map_or(0, Bytes::len) + joined.as_ref().map_or(0, BytesMut::len);
+        if length + data.len() > limit {
+            discard(body, pause).await;
+            return Err(too_large(limit));
+        }
+        match (&mut joined, first.take()) {
+            (Some(joined), _) => joined.extend_from_slice(&data),
+            (None, None) => first = Some(data),
+            (None, Some(begun)) => {
+                let mut buffer = BytesMut::with_capacity(announced.unwrap_or(begun.len() * 4));
+                buffer.extend_from_slice(&begun);
+                buffer.extend_from_slice(&data);
+                joined = Some(buffer);
+            }
+        }
+    }
+    Ok(joined.map(BytesMut::freeze).or(first).unwrap_or_default())
+}
+
+async fn discard(mut body: Incoming, pause: Duration) {
+    let mut seen = 0;
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(pause, body.frame()).await {
+        seen += frame.data_ref().map_or(0, Bytes::len);
+        if seen > DISCARD_LIMIT {
+            return;
+        }
+    }
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!("The body is larger than the limit of {limit} bytes (server.body_limit).");
+    Error::caller(ErrorKind::TooLarge, message)
+}

@@ -1,0 +1,74 @@
+//! Responses.
+
+use bytes::Bytes;
+use canon::{Error, Json};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use wire::Dialect;
+use wire::protocols::openai_chat::OpenaiChat;
+
+use super::ResponseBody;
+use crate::pipeline::Failure;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+
+/// A JSON response.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody> {
+    with_type(status, JSON, ResponseBody::whole(body))
+}
+
+/// A text response.
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody> {
+    with_type(status, TEXT, ResponseBody::whole(body))
+}
+
+/// An event stream that no proxy may hold back.
+pub fn events(body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = with_type(StatusCode::OK, EVENTS, body);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+/// An error in OpenAI's shape.
+pub fn error(error: &Error) -> Response<ResponseBody> {
+    failure(&Failure { error: error.clone(), metadata: None })
+}
+
+/// An error with what was tried.
+pub fn failure(failure: &Failure) -> Response<ResponseBody> {
+    let (status, body) = OpenaiChat.encode_error(&failure.error);
+    let mut response = json(status, with_metadata(body, failure.metadata.as_ref()));
+    if let Some(wait) = failure.error.retry_after() {
+        let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The event that ends a stream whose first content never came.
+pub fn failure_event(failure: &Failure) -> Bytes {
+    let (_, body) = OpenaiChat.encode_error(&failure.error);
+    let body = with_metadata(body, failure.metadata.as_ref());
+    Bytes::from([b"data: ", &body[..], b"\n\n"].concat())
+}
+
+fn with_metadata(body: Bytes, metadata: Option<&Json>) -> Bytes {
+    let Some(metadata) = metadata else { return body };
+    let mut extended = body[..body.len().saturating_sub(1)].to_vec();
+    extended.extend_from_slice(b",\"metadata\":");
+    extended.extend_from_slice(metadata.as_str().as_bytes());
+    extended.push(b'}');
+    Bytes::from(extended)
+}
+
+fn with_type(status: StatusCode, content_type: HeaderValue, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,286 @@
+//! One usage record for every request, also a failed or cancelled one. The same record feeds the log and the metrics.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use canon::{Cost, Error, FinishReason, Losses, Progress, Usage};
+use catalog::Serving;
+use store::{AttemptRecord, Spool, UsageRecord};
+
+use crate::auth::Caller;
+use crate::telemetry::{Metrics, RouteCounters};
+
+/// Keeps usage records.
+#[derive(Clone)]
+pub struct Metering {
+    spool: Spool,
+    metrics: Metrics,
+}
+
+/// Who asked for what: the beginning of a record.
+pub struct Begin<'a> {
+    /// The id that the answer carries.
+    pub request_id: &'a str,
+    /// Who.
+    pub caller: &'a Caller,
+    /// The model as the caller wrote it.
+    pub model: &'a str,
+    /// A stream was asked for.
+    pub stream: bool,
+    /// The session that the caller named.
+    pub session: Option<String>,
+    /// The estimated length of the prompt.
+    pub prompt_tokens: u64,
+}
+
+impl Metering {
+    /// Appends to this spool and counts here.
+    pub fn new(spool: Spool, metrics: Metrics) -> Self {
+        Self { spool, metrics }
+    }
+
+    /// A record that ends with `finish`, `fail`, or when it is dropped because the caller went away.
+    pub fn begin(&self, begin: Begin<'_>) -> Record {
+        self.metrics.active().inc();
+        Record {
+            metering: self.clone(),
+            started: Instant::now(),
+            prompt_tokens: begin.prompt_tokens,
+            counters: None,
+            serving: None,
+            closed: false,
+            progress: Progress::default(),
+            row: UsageRecord {
+                request_id: begin.request_id.to_owned(),
+                started_at_ms: now_ms(),
+                key_id: begin.caller.key_id.to_string(),
+                requested_model: begin.model.to_owned(),
+                streamed: begin.stream,
+                session_id: begin.session,
+                ..empty_row()
+            },
+        }
+    }
+
+    fn keep(&self, row: &UsageRecord) {
+        if let Err(error) = self.spool.append(row) {
+            self.metrics.unrecorded().inc();
+            tracing::error!(%error, request_id = row.request_id, "a usage record could not be kept");
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+fn empty_row() -> UsageRecord {
+    UsageRecord {
+        request_id: String::new(),
+        started_at_ms: 0,
+        duration_ms: 0,
+        ttft_ms: None,
+        key_id: String::new(),
+        requested_model: String::new(),
+        requested_provider: None,
+        used_model: None,
+        used_provider: None,
+        underlying_model: None,
+        attempts: Vec::new(),
+        status: 0,
+        error_kind: None,
+        canceled: false,
+        streamed: false,
+        usage: None,
+        usage_estimated: false,
+        cost: None,
+        finish_reason: None,
+        losses: Vec::new(),
+        session_id: None,
+    }
+}
+
+/// The record of one request.
+pub struct Record {
+    metering: Metering,
+    started: Instant,
+    prompt_tokens: u64,
+    counters: Option<Arc<RouteCounters>>,
+    serving: Option<Arc<Serving>>,
+    progress: Progress,
+    closed: bool,
+    row: UsageRecord,
+}
+
+impl Record {
+    /// When the request arrived.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The attempts so far.
+    pub fn attempts(&self) -> &[AttemptRecord] {
+        &self.row.attempts
+    }
+
+    /// The caller pinned this provider.
+    pub fn pinned(&mut self, provider: &str) {
+        self.row.requested_provider = Some(provider.to_owned());
+    }
+
+    /// An attempt begins.
+    pub fn attempt(
+        &mut self,
+        provider: &str,
+        model: &str,
+        counters: Arc<RouteCounters>,
+        serving: Option<Arc<Serving>>,
+    ) {
+        if self.counters.is_none() {
+            counters.overhead.observe(self.started.elapsed().as_secs_f64());
+        }
+        counters.requests.inc();
+        self.row.used_provider = Some(provider.to_owned());
+        self.row.used_model = Some(model.to_owned());
+        self.counters = Some(counters);
+        self.serving = serving;
+        self.row.attempts.push(AttemptRecord {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            status_code: 0,
+            error_type: String::new(),
+            latency_ms: 0,
+        });
+    }
+
+    /// The attempt got an answer: status and time to its head or first token.
+    pub fn attempt_ended(&mut self, status: u16, error: Option<&Error>, since: Instant) {
+        let elapsed = since.elapsed();
+        if let Some(attempt) = self.row.attempts.last_mut() {
+            attempt.status_code = status;
+            attempt.error_type = error.map_or(String::new(), |error| error.kind.as_str().to_owned());
+            attempt.latency_ms = elapsed.as_millis() as u64;
+        }
+        if let Some(counters) = &self.counters {
+            counters.upstream.observe(elapsed.as_secs_f64());
+            if let Some(error) = error {
+                counters.error(error.kind.as_str());
+            }
+        }
+    }
+
+    /// What the translation lost.
+    pub fn losses(&mut self, losses: &Losses) {
+        if let Some(counters) = &self.counters {
+            losses.iter().for_each(|loss| counters.loss(loss.action.as_str()));
+        }
+        self.row.losses = losses.iter().map(Into::into).collect();
+    }
+
+    /// The first token arrived.
+    pub fn first_token(&mut self) {
+        let elapsed = self.started.elapsed();
+        self.row.ttft_ms = Some(elapsed.as_millis() as u64);
+        if let Some(counters) = &self.counters {
+            counters.first_token.observe(elapsed.as_secs_f64());
+        }
+    }
+
+    /// What is known of the answer by now: what was produced counts even if the caller goes away.
+    pub fn progress(&mut self, progress: &Progress) {
+        self.progress.clone_from(progress);
+    }
+
+    /// Output tokens per second since the first token, once there is something to measure.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let first = self.row.ttft_ms?;
+        let elapsed = (self.started.elapsed().as_millis() as u64).checked_sub(first)?;
+        let tokens =
+            self.progress.usage.map(|usage| usage.completion_tokens()).filter(|tokens| *tokens > 4)?;
+        (elapsed > 20).then(|| tokens as f64 * 1000.0 / elapsed as f64)
+    }
+
+    /// The answer is complete. The record is safe before the caller has the last byte.
+    pub fn finish(&mut self, status: u16) {
+        if self.closed {
+            return;
+        }
+        self.row.status = status;
+        self.settle();
+        self.close();
+    }
+
+    /// The request failed, before or during the answer. A failed request costs nothing; what was produced in a stream
+    /// that broke is counted, and not charged.
+    pub fn fail(&mut self, error: &Error) {
+        self.row.status = error.status().as_u16();
+        self.row.error_kind = Some(error.kind.as_str().to_owned());
+        if self.row.attempts.is_empty() {
+            self.metering.metrics.refused(error.kind.as_str());
+        }
+        self.row.underlying_model.clone_from(&self.progress.model);
+        self.row.usage = self.progress.usage;
+        self.row.cost = Some(Cost::default());
+        self.close();
+    }
+
+    /// Counts tokens and cost.
+    fn settle(&mut self) {
+        let progress = &self.progress;
+        self.row.underlying_model.clone_from(&progress.model);
+        self.row.finish_reason = progress.finish_reason.map(FinishReason::as_str).map(str::to_owned);
+        self.row.usage = progress.usage;
+        let price = self.serving.as_ref().and_then(|serving| serving.price.as_ref());
+        self.row.cost = progress.usage.and_then(|usage| Some(price?.cost(&usage, None)));
+        let Some(counters) = &self.counters else { return };
+        if let Some(usage) = &progress.usage {
+            counters.input_tokens.inc_by(usage.input + usage.audio_input);
+            counters.cached_tokens.inc_by(usage.cache_read);
+            counters.written_tokens.inc_by(usage.cache_writes());
+            counters.output_tokens.inc_by(usage.completion_tokens());
+        }
+        match self.row.cost {
+            Some(cost) => drop(counters.cost.inc_by(cost.total.as_usd())),
+            None => drop(counters.unpriced.inc()),
+        }
+    }
+
+    fn close(&mut self) {
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        self.row.duration_ms = self.started.elapsed().as_millis() as u64;
+        self.metering.metrics.active().dec();
+        self.metering.keep(&self.row);
+    }
+
+    /// The caller went away: the prompt was read and what was produced was produced.
+    fn cancelled(&mut self) {
+        self.row.canceled = true;
+        self.row.status = 499;
+        self.row.error_kind = Some("cancelled".to_owned());
+        if self.progress.content_started && self.progress.usage.is_none() {
+            self.row.usage_estimated = true;
+            self.progress.usage = Some(Usage {
+                input: self.prompt_tokens,
+                output: self.progress.output_chars.div_ceil(4),
+                ..Usage::default()
+            });
+        }
+        self.settle();
+        if !self.progress.content_started {
+            self.row.cost = Some(Cost::default());
+        }
+        self.close();
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.cancelled();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The story of one request.
+
+pub mod annotate;
+pub mod attempt;
+pub mod explain;
+pub mod plan;
+pub mod pump;
+pub mod resolve;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use canon::{Error, Losses};
+use routing::{Health, RetryBudget, Sessions, Timestamp};
+use wire::AnswerForm;
+use wire::protocols::openai_chat::Outline;
+
+use crate::auth::Caller;
+use crate::config::settings::Timeouts;
+use crate::live::Live;
+use crate::metering::{Begin, Metering, Record};
+use crate::upstream::Client;
+use attempt::Attempted;
+use pump::Pump;
+
+/// Serves chat requests.
+pub struct Pipeline {
+    /// The configuration that requests see.
+    pub live: ArcSwap<Live>,
+    /// Sends to providers.
+    pub client: Client,
+    /// Keeps usage records.
+    pub metering: Metering,
+    /// How providers are doing.
+    pub health: Health,
+    /// Which conversation is warm where.
+    pub sessions: Sessions,
+    /// Keeps retries from multiplying an outage.
+    pub budget: RetryBudget,
+    /// How providers are chosen and retried.
+    pub routing: routing::Settings,
+    /// How long to wait for providers.
+    pub timeouts: Timeouts,
+    /// The zero of the clock that health is measured by.
+    pub epoch: Instant,
+}
+
+/// A request as it came in.
+pub struct Inbound {
+    /// The id that the answer carries.
+    pub request_id: String,
+    /// Who calls.
+    pub caller: Caller,
+    /// The body.
+    pub body: Bytes,
+    /// What the headers ask for.
+    pub wishes: Wishes,
+}
+
+/// What headers ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// `x-no-fallback: true`
+    pub no_fallback: bool,
+    /// `x-llmgateway-strict: true`: a loss is an error.
+    pub strict: bool,
+    /// `x-llmgateway-explain: true`: scores in the metadata.
+    pub explain: bool,
+    /// `x-session-id`
+    pub session: Option<String>,
+}
+
+/// An error on its way to the caller, with the metadata of what was tried.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Error,
+    /// `metadata` of the error body, once a provider was tried.
+    pub metadata: Option<canon::Json>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, metadata: None }
+    }
+}
+
+/// A good answer.
+pub enum Answer {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// A stream whose first piece is there.
+    Stream(Box<Pump>),
+}
+
+impl Pipeline {
+    /// The time that health is measured by.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.epoch.elapsed().as_millis() as u64)
+    }
+
+    /// Serves one request: resolve, plan, try in order, and hand the answer over.
+    pub async fn run(self: Arc<Self>, inbound: Inbound) -> Result<Answer, Failure> {
+        let live = self.live.load_full();
+        let outline = match Outline::read(&inbound.body) {
+            Ok(outline) => outline,
+            Err(error) => {
+                self.record(&inbound, None).fail(&error);
+                return Err(error.into());
+            }
+        };
+        let mut record = self.record(&inbound, Some(&outline));
+        match self.serve(&live, &inbound, &outline, &mut record).await {
+            Ok(attempted) => Ok(attempted.into_answer(record, self.clone())),
+            Err(error) => {
+                record.fail(&error);
+                let metadata = failure_metadata(&inbound, &outline, &record);
+                Err(Failure { error, metadata })
+            }
+        }
+    }
+
+    async fn serve(
+        &self,
+        live: &Live,
+        inbound: &Inbound,
+        outline: &Outline<'_>,
+        record: &mut Record,
+    ) -> Result<Attempted, Error> {
+        let seed = seed();
+        let resolved = resolve::resolve(live, &outline.model, seed)?;
+        if let Some(provider) = &resolved.pinned {
+            record.pinned(provider);
+        }
+        let request = attempt::Job {
+            pipeline: self,
+            inbound,
+            outline,
+            form: AnswerForm {
+                stream: outline.stream,
+                include_usage: outline.include_usage,
+                exclude_reasoning: outline.exclude_reasoning,
+            },
+            pinned: resolved.pinned.as_deref(),
+            offers: &resolved.offers,
+        };
+        request.run(record, seed).await
+    }
+
+    fn record(&self, inbound: &Inbound, outline: Option<&Outline<'_>>) -> Record {
+        self.metering.begin(Begin {
+            request_id: &inbound.request_id,
+            caller: &inbound.caller,
+            model: outline.map_or("", |outline| &outline.model),
+            stream: outline.is_some_and(|outline| outline.stream),
+            session: inbound.wishes.session.clone(),
+            prompt_tokens: outline.map_or(0, Outline::estimated_prompt_tokens),
+        })
+    }
+}
+
+/// A random number for one request. Request ids are as random as anything else.
+fn seed() -> u64 {
+    let bytes = uuid::Uuid::now_v7().into_bytes();
+    u64::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]])
+}
+
+/// What an error body says about the attempts.
+fn failure_metadata(inbound: &Inbound, outline: &Outline<'_>, record: &Record) -> Option<canon::Json> {
+    #[derive(serde::Serialize)]
+    struct Metadata<'a> {
+        request_id: &'a str,
+        requested_model: &'a str,
+        routing: Vec<annotate::Attempt<'a>>,
+        losses: Losses,
+    }
+    if record.attempts().is_empty() {
+        return None;
+    }
+    Some(canon::Json::of(&Metadata {
+        request_id: &inbound.request_id,
+        requested_model: &outline.model,
+        routing: record.attempts().iter().map(annotate::Attempt::of).collect(),
+        losses: Losses::new(),
+    }))
+}

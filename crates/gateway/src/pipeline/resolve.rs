@@ -1,0 +1,175 @@
+//! From the name of a model to those who could serve it.
+
+use std::sync::Arc;
+
+use canon::{Error, ErrorKind, ModelFacts};
+use catalog::Serving;
+use wire::Protocol;
+
+use crate::config::file::Pick;
+use crate::live::{Live, ProviderHandle};
+
+/// One model at one provider that could serve the request.
+#[derive(Clone)]
+pub struct Offer {
+    /// The provider.
+    pub provider: Arc<ProviderHandle>,
+    /// The wire format of this model there.
+    pub protocol: Protocol,
+    /// Its entry in the catalog; none for a model that is forwarded as it is.
+    pub serving: Option<Arc<Serving>>,
+    /// The provider's own id of the model.
+    pub model: String,
+    /// Facts: the catalog's, or those of the nearest known relative.
+    pub facts: FactsSource,
+    /// Lower comes first whatever the score.
+    pub tier: u32,
+}
+
+/// Where facts come from.
+#[derive(Clone)]
+pub enum FactsSource {
+    /// The entry of this or a related model.
+    Serving(Arc<Serving>),
+    /// Nothing is known.
+    Unknown(Arc<ModelFacts>),
+}
+
+impl Offer {
+    /// The facts.
+    pub fn facts(&self) -> &ModelFacts {
+        match &self.facts {
+            FactsSource::Serving(serving) => &serving.facts,
+            FactsSource::Unknown(facts) => facts,
+        }
+    }
+
+    /// The label of this model in metrics.
+    pub fn metric_label(&self) -> &str {
+        self.serving.as_ref().map_or("other", |serving| &serving.model)
+    }
+}
+
+/// What a model name stands for.
+pub struct Resolved {
+    /// The provider that the caller pinned.
+    pub pinned: Option<String>,
+    /// Those who could serve it, in no particular order; never empty.
+    pub offers: Vec<Offer>,
+}
+
+/// Resolves `provider/model`, a model of the catalog, or an alias. `random` decides weighted aliases.
+pub fn resolve(live: &Live, name: &str, random: u64) -> Result<Resolved, Error> {
+    if let Some(alias) = live.aliases.get(name) {
+        return alias_offers(live, name, alias, random);
+    }
+    if let Some((provider, model)) = name.split_once('/')
+        && let Some(handle) = live.providers.get(provider)
+    {
+        if let Some(reason) = handle.disabled() {
+            return Err(not_found(format!("The provider {provider:?} is not enabled: {reason}.")));
+        }
+        if model.is_empty() {
+            return Err(not_found(format!("The model after \"{provider}/\" is missing.")));
+        }
+        return Ok(Resolved { pinned: Some(provider.to_owned()), offers: vec![offer(live, handle, model)] });
+    }
+    bare(live, name)
+}
+
+fn bare(live: &Live, name: &str) -> Result<Resolved, Error> {
+    let Some(model) = live.catalog.model(name) else { return Err(unknown(live, name)) };
+    let mut offers = Vec::new();
+    let mut lacking = Vec::new();
+    for serving in &model.servings {
+        let Some(handle) = live.providers.get(&serving.provider) else { continue };
+        match handle.disabled() {
+            None => offers.push(known_offer(handle, serving)),
+            Some(reason) => lacking.push(format!("{}: {reason}", serving.provider)),
+        }
+    }
+    if offers.is_empty() {
+        return Err(not_found(format!(
+            "No provider of the model {name:?} is enabled ({}).",
+            lacking.join("; ")
+        )));
+    }
+    Ok(Resolved { pinned: None, offers })
+}
+
+fn alias_offers(
+    live: &Live,
+    name: &str,
+    alias: &crate::config::file::ModelSection,
+    random: u64,
+) -> Result<Resolved, Error> {
+    let mut order: Vec<usize> = (0..alias.targets.len()).collect();
+    if alias.pick == Pick::Weight {
+        let weight = |index: &usize| alias.weights.get(*index).copied().unwrap_or(1);
+        if let Some(first) = routing::pick_weighted(&order, weight, random) {
+            order.swap(0, first);
+        }
+    }
+    let mut offers = Vec::new();
+    let mut reasons = Vec::new();
+    for (place, index) in order.into_iter().enumerate() {
+        let target = &alias.targets[index];
+        if live.aliases.contains_key(target) {
+            reasons.push(format!("{target}: an alias cannot name an alias"));
+            continue;
+        }
+        match resolve(live, target, random) {
+            Ok(resolved) => offers.extend(resolved.offers.into_iter().map(|mut offer| {
+                offer.tier = if alias.pick == Pick::Best { 0 } else { place as u32 };
+                offer
+            })),
+            Err(error) => reasons.push(error.message.into_owned()),
+        }
+    }
+    match offers.is_empty() {
+        true => Err(not_found(format!("No target of the alias {name:?} can be used: {}", reasons.join(" ")))),
+        false => Ok(Resolved { pinned: None, offers }),
+    }
+}
+
+fn offer(live: &Live, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
+    if let Some(serving) = live.catalog.serving(handle.id(), model) {
+        return known_offer(handle, serving);
+    }
+    let protocol = handle.calling.protocol(handle.row.protocol, model);
+    let facts = match live.catalog.relative(protocol, model) {
+        Some(relative) => FactsSource::Serving(relative.clone()),
+        None => FactsSource::Unknown(live.unknown_facts.clone()),
+    };
+    Offer { provider: handle.clone(), protocol, serving: None, model: model.to_owned(), facts, tier: 0 }
+}
+
+fn known_offer(handle: &Arc<ProviderHandle>, serving: &Arc<Serving>) -> Offer {
+    Offer {
+        provider: handle.clone(),
+        protocol: handle.calling.protocol(handle.row.protocol, &serving.upstream_id),
+        serving: Some(serving.clone()),
+        model: serving.upstream_id.clone(),
+        facts: FactsSource::Serving(serving.clone()),
+        tier: 0,
+    }
+}
+
+fn not_found(message: String) -> Error {
+    Error::caller(ErrorKind::ModelNotFound, message).at("model")
+}
+
+fn unknown(live: &Live, name: &str) -> Error {
+    let shown: String = name.chars().take(100).collect();
+    let near = match name.split_once('/') {
+        Some((provider, _)) => live.catalog.nearest_providers(provider, 3).join(", "),
+        None => live.catalog.nearest_models(name, 3).join(", "),
+    };
+    let what = if name.contains('/') { "provider of the model" } else { "model" };
+    not_found(match near.is_empty() {
+        true => format!("The {what} {shown:?} is unknown; GET /v1/models lists what there is."),
+        false => format!(
+            "The {what} {shown:?} is unknown; near to it: {near}. GET /v1/models lists what there is."
+        ),
+    })
+}

@@ -1,0 +1,269 @@
+//! Prometheus metrics with bounded labels: providers of the configuration and models of the catalog; every other model
+//! counts as `other`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Provider and model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    provider: String,
+    model: String,
+}
+
+/// Provider, model and one more word out of a closed set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteWith {
+    provider: String,
+    model: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+type Histograms = Family<Route, Histogram, fn() -> Histogram>;
+
+/// All metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    requests: Family<Route, Counter>,
+    errors: Family<RouteWith, Counter>,
+    tokens: Family<RouteWith, Counter>,
+    cost: Family<Route, Counter<f64, std::sync::atomic::AtomicU64>>,
+    unpriced: Family<Route, Counter>,
+    losses: Family<RouteWith, Counter>,
+    first_token: Histograms,
+    upstream: Histograms,
+    overhead: Histograms,
+    refused: Family<Kind, Counter>,
+    /// Requests in flight.
+    active: Gauge,
+    connections: Gauge,
+    spool_bytes: Gauge,
+    unrecorded: Counter,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 18))
+}
+
+fn microseconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_01, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Fresh metrics, all at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("llmgateway");
+        let requests = Family::default();
+        registry.register("requests", "Requests that reached a provider", requests.clone());
+        let errors = Family::default();
+        registry.register("errors", "Failed attempts by kind of error", errors.clone());
+        let tokens = Family::default();
+        registry.register("tokens", "Tokens by bucket", tokens.clone());
+        let cost = Family::default();
+        registry.register("cost_usd", "Cost of answers in USD", cost.clone());
+        let unpriced = Family::default();
+        registry.register("unpriced", "Answers whose price is unknown", unpriced.clone());
+        let losses = Family::default();
+        registry.register("losses", "What translations could not carry, by action", losses.clone());
+        let first_token = Histograms::new_with_constructor(seconds as fn() -> Histogram);
+        registry.register_with_unit(
+            "first_token",
+            "Time to the first token",
+            Unit::Seconds,
+            first_token.clone(),
+        );
+        let upstream = Histograms::new_with_constructor(seconds as fn() -> Histogram);
+        registry.register_with_unit(
+            "upstream",
+            "Time spent waiting for the provider",
+            Unit::Seconds,
+            upstream.clone(),
+        );
+        let overhead = Histograms::new_with_constructor(microseconds as fn() -> Histogram);
+        registry.register_with_unit(
+            "overhead",
+            "Time spent in the gateway until the first attempt",
+            Unit::Seconds,
+            overhead.clone(),
+        );
+        let refused = Family::default();
+        registry.register("refused", "Requests that the gateway refused, by kind of error", refused.clone());
+        let active = Gauge::default();
+        registry.register("active_requests", "Requests in flight", active.clone());
+        let connections = Gauge::default();
+        registry.register("connections", "Open client connections", connections.clone());
+        let spool_bytes = Gauge::default();
+        registry.register(
+            "spool_bytes",
+            "Usage records that wait for the database, in bytes",
+            spool_bytes.clone(),
+        );
+        let unrecorded = Counter::default();
+        registry.register("unrecorded", "Usage records that could not be kept", unrecorded.clone());
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                requests,
+                errors,
+                tokens,
+                cost,
+                unpriced,
+                losses,
+                first_token,
+                upstream,
+                overhead,
+                refused,
+                active,
+                connections,
+                spool_bytes,
+                unrecorded,
+            }),
+        }
+    }
+
+    /// The text for Prometheus.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.inner.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+
+    /// The counters of a provider.
+    pub fn provider(&self, id: &str) -> RouteMetrics {
+        RouteMetrics { metrics: self.clone(), provider: id.to_owned(), models: RwLock::default() }
+    }
+
+    /// A request that no provider saw.
+    pub fn refused(&self, kind: &'static str) {
+        self.inner.refused.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> &Gauge {
+        &self.inner.connections
+    }
+
+    /// Requests in flight.
+    pub fn active(&self) -> &Gauge {
+        &self.inner.active
+    }
+
+    /// Bytes in the spool.
+    pub fn spool_bytes(&self) -> &Gauge {
+        &self.inner.spool_bytes
+    }
+
+    /// Usage records that could not be kept.
+    pub fn unrecorded(&self) -> &Counter {
+        &self.inner.unrecorded
+    }
+}
+
+/// The counters of one provider, by model.
+pub struct RouteMetrics {
+    metrics: Metrics,
+    provider: String,
+    models: RwLock<HashMap<String, Arc<RouteCounters>>>,
+}
+
+/// The counters of one model at one provider, resolved once.
+pub struct RouteCounters {
+    metrics: Metrics,
+    route: Route,
+    /// Requests that reached the provider.
+    pub requests: Counter,
+    /// Uncached prompt tokens.
+    pub input_tokens: Counter,
+    /// Cached prompt tokens.
+    pub cached_tokens: Counter,
+    /// Tokens written to a cache.
+    pub written_tokens: Counter,
+    /// Produced tokens.
+    pub output_tokens: Counter,
+    /// Cost in USD.
+    pub cost: Counter<f64, std::sync::atomic::AtomicU64>,
+    /// Answers of unknown price.
+    pub unpriced: Counter,
+    /// Seconds to the first token.
+    pub first_token: Histogram,
+    /// Seconds spent waiting.
+    pub upstream: Histogram,
+    /// Seconds until the first attempt.
+    pub overhead: Histogram,
+}
+
+impl RouteMetrics {
+    /// The counters of a model: its catalog id, or `other`.
+    pub fn model(&self, model: &str) -> Arc<RouteCounters> {
+        let known = self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned();
+        known.unwrap_or_else(|| {
+            let counters = Arc::new(self.counters(model));
+            let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+            models.entry(model.to_owned()).or_insert(counters).clone()
+        })
+    }
+
+    fn counters(&self, model: &str) -> RouteCounters {
+        let inner = &self.metrics.inner;
+        let route = Route { provider: self.provider.clone(), model: model.to_owned() };
+        let tokens = |kind: &'static str| {
+            let labels = RouteWith { provider: route.provider.clone(), model: route.model.clone(), kind };
+            inner.tokens.get_or_create(&labels).clone()
+        };
+        RouteCounters {
+            requests: inner.requests.get_or_create(&route).clone(),
+            input_tokens: tokens("input"),
+            cached_tokens: tokens("cache_read"),
+            written_tokens: tokens("cache_write"),
+            output_tokens: tokens("output"),
+            cost: inner.cost.get_or_create(&route).clone(),
+            unpriced: inner.unpriced.get_or_create(&route).clone(),
+            first_token: inner.first_token.get_or_create(&route).clone(),
+            upstream: inner.upstream.get_or_create(&route).clone(),
+            overhead: inner.overhead.get_or_create(&route).clone(),
+            metrics: self.metrics.clone(),
+            route,
+        }
+    }
+}
+
+impl RouteCounters {
+    /// A failed attempt.
+    pub fn error(&self, kind: &'static str) {
+        self.metrics.inner.errors.get_or_create(&self.with(kind)).inc();
+    }
+
+    /// A loss.
+    pub fn loss(&self, action: &'static str) {
+        self.metrics.inner.losses.get_or_create(&self.with(action)).inc();
+    }
+
+    fn with(&self, kind: &'static str) -> RouteWith {
+        RouteWith { provider: self.route.provider.clone(), model: self.route.model.clone(), kind }
+    }
+}

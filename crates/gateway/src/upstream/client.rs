@@ -1,0 +1,74 @@
+//! The HTTP client: pooled connections, TLS, HTTP/2 where the provider speaks it, and no Nagle delay.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Retry};
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// Idle connections are closed after this; most providers close theirs after a minute or more.
+const POOL_IDLE: Duration = Duration::from_secs(55);
+
+/// Sends requests to providers.
+#[derive(Clone)]
+pub struct Client {
+    inner: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Client {
+    /// A client that gives up connecting after `connect_timeout`.
+    pub fn new(connect_timeout: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(connect_timeout));
+        connector.set_keepalive(Some(Duration::from_secs(30)));
+        let https = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(connector);
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(1024)
+            .build(https);
+        Self { inner }
+    }
+
+    /// Sends a request and returns the head of the answer. The request dies with the returned future or body.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
+        self.inner.request(request.map(Full::new)).await.map_err(|error| failure(&error))
+    }
+}
+
+/// What a failed exchange means: nothing came back, so another provider can be asked.
+fn failure(error: &legacy::Error) -> Error {
+    let reason = root_cause(error);
+    if error.is_connect() {
+        let timed_out = reason.contains("timed out") || reason.contains("deadline");
+        let kind = if timed_out { ErrorKind::Timeout } else { ErrorKind::Upstream };
+        return Error::upstream(kind, Retry::Again, format!("The provider could not be reached: {reason}."));
+    }
+    Error::upstream(
+        ErrorKind::Upstream,
+        Retry::Again,
+        format!("The connection to the provider broke: {reason}."),
+    )
+}
+
+/// The innermost cause in words; it never holds a header or a body.
+pub fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,6 @@
+//! The door to providers: the only place that sends to one.
+
+pub mod client;
+pub mod credentials;
+
+pub use client::Client;

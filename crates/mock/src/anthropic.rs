@@ -1,0 +1,468 @@
+//! Anthropic's Messages API: its own address, and the `rawPredict` paths of Vertex.
+
+use crate::brain::{self, Answer, Choice, Finish, Json, Prompt, Tool, pieces};
+use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings, text, unknown_key};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// The format, in one of its two homes.
+pub struct Anthropic {
+    /// Vertex keeps the model in the path and the version in the body.
+    pub vertex: bool,
+}
+
+impl Format for Anthropic {
+    fn read(&self, call: &Call) -> Result<Prompt, Refusal> {
+        if self.vertex && !has(&call.body, "anthropic_version") {
+            return Err(Refusal::bad("anthropic_version: Field required"));
+        }
+        if !self.vertex && !call.headers.contains_key("anthropic-version") {
+            return Err(Refusal::bad("anthropic-version: header is required"));
+        }
+        if !self.vertex && call.model.is_empty() {
+            return Err(Refusal::bad("model: Field required"));
+        }
+        if !has(&call.body, "max_tokens") {
+            return Err(Refusal::bad("max_tokens: Field required"));
+        }
+        let home = if self.vertex { &["anthropic_version", "anthropic_beta"][..] } else { &["model"][..] };
+        let known: Vec<&str> = KNOWN_KEYS.iter().chain(home).copied().collect();
+        if let Some(key) = unknown_key(&call.body, &known) {
+            return Err(Refusal::bad(format!("{key}: Extra inputs are not permitted")));
+        }
+        read(&call.body)
+    }
+
+    fn write(&self, call: &Call, _: &Prompt, answer: &Answer) -> Reply {
+        let reply = if call.streaming {
+            Reply::stream("text/event-stream; charset=utf-8", stream(call, answer))
+        } else {
+            Reply::json(200, &message(call, answer))
+        };
+        with_headers(reply, call)
+    }
+
+    fn refuse(&self, call: &Call, refusal: &Refusal) -> Reply {
+        with_headers(Reply::json(refusal.status, &error_body(call, refusal)), call)
+    }
+
+    fn stream_error(&self, call: &Call) -> Bytes {
+        event(&error_body(call, &Refusal::with_status(529, "Overloaded (on command).")))
+    }
+}
+
+/// `POST /v1/messages/count_tokens`.
+pub fn count_tokens(call: &Call) -> Reply {
+    match read(&call.body) {
+        Ok(prompt) => Reply::json(200, &json!({ "input_tokens": brain::input_tokens(&prompt) })),
+        Err(refusal) => Anthropic { vertex: false }.refuse(call, &refusal),
+    }
+}
+
+const KNOWN_KEYS: [&str; 25] = [
+    "max_tokens",
+    "messages",
+    "system",
+    "stop_sequences",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "output_format",
+    "metadata",
+    "service_tier",
+    "speed",
+    "cache_control",
+    "inference_geo",
+    "container",
+    "context_management",
+    "mcp_servers",
+    "fallbacks",
+    "diagnostics",
+    "user_profile_id",
+    "betas",
+];
+
+fn with_headers(reply: Reply, call: &Call) -> Reply {
+    let reply = reply.header("request-id", call.id("req_"));
+    if reply.status == 529 || reply.status == 429 || reply.status.is_server_error() {
+        return reply.header("x-should-retry", "true");
+    }
+    reply
+        .header("anthropic-ratelimit-requests-limit", "1000")
+        .header("anthropic-ratelimit-requests-remaining", "999")
+}
+
+fn error_body(call: &Call, refusal: &Refusal) -> Value {
+    let kind = match refusal.status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        409 => "conflict_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        529 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    };
+    json!({
+        "type": "error", "error": { "type": kind, "message": refusal.message }, "request_id": call.id("req_")
+    })
+}
+
+fn read(body: &Value) -> Result<Prompt, Refusal> {
+    check_sampling(body)?;
+    let mut prompt = Prompt::new();
+    match body.get("system") {
+        Some(Value::String(system)) => prompt.instruct(system),
+        _ => items(body, "system").iter().for_each(|block| prompt.instruct(text(block, "text"))),
+    }
+    read_messages(items(body, "messages"), &mut prompt)?;
+    for (index, tool) in items(body, "tools").iter().enumerate() {
+        // Server tools have a dated type and no schema: the mock has no use for them.
+        let custom = !has(tool, "type") || text(tool, "type") == "custom";
+        if custom && !has(tool, "input_schema") {
+            return Err(Refusal::bad(format!("tools.{index}.custom.input_schema: Field required")));
+        }
+        if custom {
+            prompt
+                .tools
+                .push(Tool { name: text(tool, "name").to_string(), schema: tool["input_schema"].clone() });
+        }
+    }
+    read_choice(body, &mut prompt)?;
+    let schema =
+        body.pointer("/output_config/format/schema").or_else(|| body.pointer("/output_format/schema"));
+    prompt.json = schema.map_or(Json::No, |schema| Json::Schema(schema.clone()));
+    prompt.reasoning = matches!(thinking_type(body), "enabled" | "adaptive");
+    prompt.max_tokens = body.get("max_tokens").and_then(Value::as_u64);
+    prompt.stop = strings(body.get("stop_sequences"));
+    Ok(prompt)
+}
+
+fn thinking_type(body: &Value) -> &str {
+    body.pointer("/thinking/type").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn check_sampling(body: &Value) -> Result<(), Refusal> {
+    let temperature = body.get("temperature").and_then(Value::as_f64);
+    if temperature.is_some_and(|temperature| !(0.0..=1.0).contains(&temperature)) {
+        return Err(Refusal::bad("temperature: range: 0..1"));
+    }
+    if strings(body.get("stop_sequences")).iter().any(|stop| stop.trim().is_empty()) {
+        return Err(Refusal::bad("stop_sequences: each stop sequence must contain non-whitespace"));
+    }
+    if thinking_type(body) != "enabled" {
+        return Ok(());
+    }
+    let budget = body.pointer("/thinking/budget_tokens").and_then(Value::as_u64).unwrap_or(0);
+    if budget < 1024 {
+        return Err(Refusal::bad(
+            "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
+        ));
+    }
+    if body.get("max_tokens").and_then(Value::as_u64).is_some_and(|most| most <= budget) {
+        return Err(Refusal::bad("`max_tokens` must be greater than `thinking.budget_tokens`."));
+    }
+    if temperature.is_some_and(|temperature| temperature != 1.0) {
+        return Err(Refusal::bad("`temperature` may only be set to 1 when thinking is enabled."));
+    }
+    Ok(())
+}
+
+fn read_choice(body: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
+    let Some(choice) = body.get("tool_choice") else { return Ok(()) };
+    prompt.parallel = choice.get("disable_parallel_tool_use") != Some(&Value::Bool(true));
+    prompt.choice = match text(choice, "type") {
+        "auto" => Choice::Auto,
+        "none" => Choice::Never,
+        "any" => Choice::Any,
+        "tool" => Choice::Named(text(choice, "name").to_string()),
+        other => {
+            let message = format!(
+                "tool_choice: Input tag '{other}' found using 'type' does not match any of the expected tags: \
+                 'any', 'auto', 'none', 'tool'"
+            );
+            return Err(Refusal::bad(message));
+        }
+    };
+    let forced = matches!(prompt.choice, Choice::Any | Choice::Named(_));
+    if forced && thinking_type(body) == "enabled" {
+        return Err(Refusal::bad("Thinking may not be enabled when tool_choice forces tool use."));
+    }
+    if let Choice::Named(name) = &prompt.choice
+        && !prompt.tools.iter().any(|tool| tool.name == *name)
+    {
+        return Err(Refusal::bad(format!("Tool '{name}' not found in provided tools")));
+    }
+    Ok(())
+}
+
+/// Adjacent messages of one role count as one, as they do at Anthropic.
+fn turns(messages: &[Value]) -> Vec<(&str, Vec<&Value>)> {
+    let mut turns: Vec<(&str, Vec<&Value>)> = Vec::new();
+    for message in messages {
+        let role = text(message, "role");
+        match turns.last_mut() {
+            Some((last, parts)) if *last == role => parts.push(message),
+            _ => turns.push((role, vec![message])),
+        }
+    }
+    turns
+}
+
+fn read_messages(messages: &[Value], prompt: &mut Prompt) -> Result<(), Refusal> {
+    if messages.is_empty() {
+        return Err(Refusal::bad("messages: at least one message is required"));
+    }
+    let mut open: Vec<String> = Vec::new();
+    for (index, (role, turn)) in turns(messages).into_iter().enumerate() {
+        match role {
+            "user" => {
+                prompt.begin_user();
+                read_user(index, &turn, &mut open, prompt)?;
+            }
+            "assistant" if index == 0 => {
+                return Err(Refusal::bad("messages: first message must use the \"user\" role"));
+            }
+            "assistant" => {
+                prompt.begin_user();
+                open = read_assistant(index, &turn, prompt)?;
+            }
+            "system" => turn.iter().for_each(|message| prompt.instruct(text(message, "content"))),
+            _ => {
+                return Err(Refusal::bad(format!(
+                    "messages.{index}.role: Input should be 'user' or 'assistant'"
+                )));
+            }
+        }
+        if role == "user" && !open.is_empty() {
+            let ids = open.join(", ");
+            return Err(Refusal::bad(format!(
+                "messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: {ids}. \
+                 Each `tool_use` block must have a corresponding `tool_result` block in the next message."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn read_user(
+    index: usize,
+    turn: &[&Value],
+    open: &mut Vec<String>,
+    prompt: &mut Prompt,
+) -> Result<(), Refusal> {
+    for message in turn {
+        if let Some(said) = message.get("content").and_then(Value::as_str) {
+            prompt.say(non_empty(said)?);
+            continue;
+        }
+        for (number, block) in items(message, "content").iter().enumerate() {
+            match text(block, "type") {
+                "text" => prompt.say(non_empty(text(block, "text"))?),
+                "image" => attach("image", block, prompt),
+                "document" => attach("document", block, prompt),
+                "tool_result" => {
+                    let id = text(block, "tool_use_id");
+                    let Some(position) = open.iter().position(|known| known == id) else {
+                        return Err(Refusal::bad(format!(
+                            "messages.{index}.content.{number}: unexpected `tool_use_id` found in `tool_result` \
+                             blocks: {id}. Each `tool_result` block must have a corresponding `tool_use` block in \
+                             the previous message."
+                        )));
+                    };
+                    open.remove(position);
+                    prompt.result(&plain(block.get("content")));
+                }
+                other => {
+                    let message = format!(
+                        "messages.{index}.content.{number}: Input tag '{other}' found using 'type' does not match any of the expected tags"
+                    );
+                    return Err(Refusal::bad(message));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn non_empty(said: &str) -> Result<&str, Refusal> {
+    if said.trim().is_empty() {
+        return Err(Refusal::bad("messages: text content blocks must be non-empty"));
+    }
+    Ok(said)
+}
+
+/// Returns the ids that the next turn must answer.
+fn read_assistant(index: usize, turn: &[&Value], prompt: &mut Prompt) -> Result<Vec<String>, Refusal> {
+    let mut open = Vec::new();
+    for message in turn {
+        prompt.count_text(&plain(message.get("content")));
+        for (number, block) in items(message, "content").iter().enumerate() {
+            let place = format!("messages.{index}.content.{number}");
+            if text(block, "type") == "thinking" && text(block, "signature").is_empty() {
+                return Err(Refusal::bad(format!("{place}.thinking.signature: Field required")));
+            }
+            if text(block, "type") != "tool_use" {
+                continue;
+            }
+            let id = text(block, "id");
+            if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+                let message = format!("{place}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'");
+                return Err(Refusal::bad(message));
+            }
+            if !block.get("input").is_some_and(Value::is_object) {
+                return Err(Refusal::bad(format!(
+                    "{place}.tool_use.input: Input should be a valid dictionary"
+                )));
+            }
+            open.push(id.to_string());
+        }
+    }
+    Ok(open)
+}
+
+fn attach(kind: &'static str, block: &Value, prompt: &mut Prompt) {
+    let source = block.get("source").cloned().unwrap_or_default();
+    match text(&source, "type") {
+        "base64" => prompt.attach(kind, text(&source, "media_type"), text(&source, "data")),
+        "text" => prompt.attach_text(kind, text(&source, "media_type"), text(&source, "data")),
+        "file" => prompt.attach_address(kind, text(&source, "file_id")),
+        _ => prompt.attach_address(kind, text(&source, "url")),
+    }
+}
+
+fn plain(content: Option<&Value>) -> String {
+    match content {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(blocks)) => blocks.iter().map(|block| text(block, "text")).collect(),
+        _ => String::new(),
+    }
+}
+
+const SIGNATURE: &str = "bW9jay1zaWduYXR1cmU=";
+
+/// With `display: "omitted"` the block comes empty, but signed.
+fn shown_thinking<'a>(call: &Call, answer: &'a Answer) -> Option<&'a str> {
+    let omitted = call.body.pointer("/thinking/display").is_some_and(|display| display == "omitted");
+    answer.thinking.as_deref().map(|thinking| if omitted { "" } else { thinking })
+}
+
+fn blocks(call: &Call, answer: &Answer) -> Vec<Value> {
+    let mut blocks = Vec::new();
+    if let Some(thinking) = shown_thinking(call, answer) {
+        blocks.push(json!({ "type": "thinking", "thinking": thinking, "signature": SIGNATURE }));
+    }
+    if !answer.text.is_empty() {
+        blocks.push(json!({ "type": "text", "text": answer.text }));
+    }
+    for (number, called) in answer.calls.iter().enumerate() {
+        let id = call.id(&format!("toolu_{number}"));
+        blocks.push(json!({ "type": "tool_use", "id": id, "name": called.name, "input": called.arguments }));
+    }
+    blocks
+}
+
+fn message(call: &Call, answer: &Answer) -> Value {
+    let (reason, sequence) = stop_reason(&answer.finish);
+    json!({
+        "model": call.model, "id": call.id("msg_"), "type": "message", "role": "assistant",
+        "content": blocks(call, answer), "stop_reason": reason, "stop_sequence": sequence,
+        "usage": usage(answer, answer.output_tokens)
+    })
+}
+
+fn stop_reason(finish: &Finish) -> (&'static str, Option<&str>) {
+    match finish {
+        Finish::Stop => ("end_turn", None),
+        Finish::StopSequence(sequence) => ("stop_sequence", Some(sequence)),
+        Finish::Length => ("max_tokens", None),
+        Finish::Calls => ("tool_use", None),
+    }
+}
+
+fn usage(answer: &Answer, output: u64) -> Value {
+    let mut usage = json!({
+        "input_tokens": answer.input_tokens, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+        "cache_creation": { "ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0 },
+        "output_tokens": output, "service_tier": "standard"
+    });
+    if answer.thinking.is_some() && output == answer.output_tokens {
+        usage["output_tokens_details"] = json!({ "thinking_tokens": answer.thinking_tokens });
+    }
+    usage
+}
+
+fn stream(call: &Call, answer: &Answer) -> Vec<Bytes> {
+    let mut start = message(call, answer);
+    start["content"] = json!([]);
+    start["stop_reason"] = Value::Null;
+    start["stop_sequence"] = Value::Null;
+    start["usage"] = usage(answer, 1);
+    let mut frames = vec![event(&json!({ "type": "message_start", "message": start }))];
+    for (index, block) in blocks(call, answer).iter().enumerate() {
+        frames.push(event(&block_start(index, block)));
+        if index == 0 {
+            frames.push(event(&json!({ "type": "ping" })));
+        }
+        for delta in deltas(block) {
+            frames.push(event(&json!({ "type": "content_block_delta", "index": index, "delta": delta })));
+        }
+        frames.push(event(&json!({ "type": "content_block_stop", "index": index })));
+    }
+    let (reason, sequence) = stop_reason(&answer.finish);
+    frames.push(event(&json!({
+        "type": "message_delta", "delta": { "stop_reason": reason, "stop_sequence": sequence },
+        "usage": usage(answer, answer.output_tokens)
+    })));
+    frames.push(event(&json!({ "type": "message_stop" })));
+    frames
+}
+
+fn block_start(index: usize, block: &Value) -> Value {
+    let mut empty = block.clone();
+    match text(block, "type") {
+        "thinking" => {
+            empty["thinking"] = "".into();
+            empty["signature"] = "".into();
+        }
+        "text" => empty["text"] = "".into(),
+        _ => empty["input"] = json!({}),
+    }
+    json!({ "type": "content_block_start", "index": index, "content_block": empty })
+}
+
+/// The first fragment of a tool's input is empty, as Anthropic sends it.
+fn deltas(block: &Value) -> Vec<Value> {
+    match text(block, "type") {
+        "thinking" => {
+            let thinking = pieces(text(block, "thinking")).into_iter();
+            let deltas = thinking.map(|piece| json!({ "type": "thinking_delta", "thinking": piece }));
+            deltas.chain([json!({ "type": "signature_delta", "signature": SIGNATURE })]).collect()
+        }
+        "text" => {
+            let texts = pieces(text(block, "text")).into_iter();
+            texts.map(|piece| json!({ "type": "text_delta", "text": piece })).collect()
+        }
+        _ => {
+            let input = block["input"].to_string();
+            let parts = if input == "{}" { Vec::new() } else { fragments(&input) };
+            let parts = std::iter::once(String::new()).chain(parts);
+            parts.map(|part| json!({ "type": "input_json_delta", "partial_json": part })).collect()
+        }
+    }
+}
+
+/// Anthropic pads its data lines with spaces of varying number.
+fn event(data: &Value) -> Bytes {
+    let json = data.to_string();
+    let padding = " ".repeat(json.len() % 8);
+    Bytes::from(format!("event: {}\ndata: {json}{padding}\n\n", text(data, "type")))
+}

@@ -1,0 +1,122 @@
+//! Misbehaviour on command: the model's name says what shall go wrong, so that any client can ask for it.
+
+use crate::body::Ending;
+use crate::format::{Call, Format, Refusal, Reply};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// What the model's name asks for. The name may stand anywhere in the model id (`org/fault-429`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `fault-401`, `-402`, `-403`, `-404`, `-408`, `-413`, `-429`, `-500`, `-502`, `-503`, `-504`, `-529`: the
+    /// provider's own error with this status.
+    Status(u16),
+    /// `fault-slow-MS`: the first byte comes late.
+    Slow(Duration),
+    /// `fault-cut-N`: the connection is cut after N frames (in the middle of the body of a whole answer).
+    Cut(usize),
+    /// `fault-stream-error-N`: the provider's error inside the stream after N frames.
+    StreamError(usize),
+    /// `fault-hang-N`: nothing more after N frames, and the connection stays open.
+    Hang(usize),
+    /// `fault-html`: the error page of a proxy in front of the provider.
+    Html,
+    /// `fault-empty`: success without a body.
+    Empty,
+    /// `fault-garbage`: success with a body that is not what its content type says.
+    Garbage,
+    /// `fault-200-error`: the provider's error with the status of success.
+    ErrorInside200,
+}
+
+impl Fault {
+    /// Reads the fault out of a model id.
+    pub fn of_model(model: &str) -> Option<Fault> {
+        let rest = &model[model.find("fault-")? + "fault-".len()..];
+        let number = |prefix: &str| -> Option<u64> {
+            let digits = rest.strip_prefix(prefix)?;
+            let end = digits.find(|character: char| !character.is_ascii_digit()).unwrap_or(digits.len());
+            digits[..end].parse().ok()
+        };
+        let frames = |prefix: &str| number(prefix).map(|count| count as usize);
+        match rest {
+            _ if rest.starts_with("html") => Some(Fault::Html),
+            _ if rest.starts_with("empty") => Some(Fault::Empty),
+            _ if rest.starts_with("garbage") => Some(Fault::Garbage),
+            _ if rest.starts_with("200-error") => Some(Fault::ErrorInside200),
+            _ => number("slow-")
+                .map(|milliseconds| Fault::Slow(Duration::from_millis(milliseconds)))
+                .or_else(|| frames("cut-").map(Fault::Cut))
+                .or_else(|| frames("stream-error-").map(Fault::StreamError))
+                .or_else(|| frames("hang-").map(Fault::Hang))
+                .or_else(|| {
+                    number("").filter(|status| (400..600).contains(status)).map(|s| Fault::Status(s as u16))
+                }),
+        }
+    }
+
+    /// The reply that takes the place of any answer, if this fault leaves no room for one.
+    pub fn instead(self, format: &dyn Format, call: &Call) -> Option<Reply> {
+        match self {
+            Fault::Status(status) => Some(refused(status, format, call)),
+            Fault::Html => Some(Reply::whole(502, "text/html", HTML_PAGE)),
+            Fault::Empty => Some(Reply::whole(200, "application/json", Bytes::new())),
+            Fault::ErrorInside200 => {
+                let mut reply = refused(503, format, call);
+                reply.status = http::StatusCode::OK;
+                Some(reply)
+            }
+            Fault::Slow(_) | Fault::Cut(_) | Fault::StreamError(_) | Fault::Hang(_) | Fault::Garbage => None,
+        }
+    }
+
+    /// Spoils a good reply.
+    pub fn spoil(self, mut reply: Reply, format: &dyn Format, call: &Call) -> Reply {
+        match self {
+            Fault::Cut(frames) => end_after(&mut reply, frames, Ending::Cut),
+            Fault::Hang(frames) => end_after(&mut reply, frames, Ending::Hang),
+            Fault::StreamError(_) if !call.streaming => return refused(500, format, call),
+            Fault::StreamError(frames) => {
+                reply.frames.truncate(frames);
+                reply.frames.push(format.stream_error(call));
+            }
+            Fault::Garbage => reply.frames = vec![garbage(&reply.frames)],
+            _ => {}
+        }
+        reply
+    }
+}
+
+const HTML_PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
+    <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+
+fn refused(status: u16, format: &dyn Format, call: &Call) -> Reply {
+    let message = match status {
+        401 => "The key was refused (on command).",
+        402 => "Insufficient balance (on command).",
+        404 => "The model does not exist (on command).",
+        429 => "Rate limit reached (on command). Try again in 7 seconds.",
+        529 => "Overloaded (on command).",
+        _ => "This failure was asked for by the model's name.",
+    };
+    let reply = format.refuse(call, &Refusal::with_status(status, message));
+    if status == 429 { reply.header("retry-after", "7") } else { reply }
+}
+
+/// A whole answer has one frame: it is cut in its middle, with the length of all of it announced.
+fn end_after(reply: &mut Reply, frames: usize, ending: Ending) {
+    if let [whole] = reply.frames.as_slice() {
+        reply.headers.push(("content-length", whole.len().to_string()));
+        reply.frames = vec![whole.slice(..whole.len() / 2)];
+    } else {
+        reply.frames.truncate(frames);
+    }
+    reply.ending = ending;
+}
+
+/// The first frame with its inside broken: framed well enough that only a real parser notices.
+fn garbage(frames: &[Bytes]) -> Bytes {
+    let first: &[u8] = frames.first().map_or(&[], |frame| frame.as_ref());
+    let broken = first.iter().map(|byte| if *byte == b'"' { b'\'' } else { *byte });
+    Bytes::from_iter(broken)
+}

@@ -1,0 +1,114 @@
+//! Remembers what was received, without secrets, so that tests can look at what a gateway sent.
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One request that reached the mock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// HTTP method.
+    pub method: String,
+    /// Path, as it was sent.
+    pub path: String,
+    /// Query string with keys masked; empty when there was none.
+    pub query: String,
+    /// Headers in lower case; the values of secrets are masked.
+    pub headers: BTreeMap<String, String>,
+    /// The body as JSON, or as a string when it is not JSON; null when it is empty.
+    pub body: Value,
+}
+
+impl Received {
+    /// The record as JSON.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "method": self.method, "path": self.path, "query": self.query,
+            "headers": self.headers, "body": self.body,
+        })
+    }
+}
+
+/// The last requests, oldest first.
+pub struct Journal {
+    limit: usize,
+    entries: Mutex<VecDeque<Received>>,
+}
+
+impl Journal {
+    pub fn new(limit: usize) -> Journal {
+        Journal { limit, entries: Mutex::default() }
+    }
+
+    pub fn record(&self, method: &str, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) {
+        if self.limit == 0 {
+            return;
+        }
+        let received = Received {
+            method: method.to_string(),
+            path: path.to_string(),
+            query: masked_query(query),
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), masked(name.as_str(), value)))
+                .collect(),
+            body: readable(body),
+        };
+        let mut entries = self.lock();
+        if entries.len() == self.limit {
+            entries.pop_front();
+        }
+        entries.push_back(received);
+    }
+
+    pub fn entries(&self) -> Vec<Received> {
+        self.lock().iter().cloned().collect()
+    }
+
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// A panic elsewhere leaves the list whole: entries are added in one step.
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Received>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const SECRET_HEADERS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+    "cookie",
+];
+
+/// Keeps the scheme of a secret ("Bearer ***"), so that tests can see how the caller authenticated.
+fn masked(name: &str, value: &http::HeaderValue) -> String {
+    let value = String::from_utf8_lossy(value.as_bytes());
+    if !SECRET_HEADERS.contains(&name) {
+        return value.into_owned();
+    }
+    match value.split_once(' ') {
+        Some((scheme, _)) => format!("{scheme} ***"),
+        None => "***".to_string(),
+    }
+}
+
+fn masked_query(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name @ ("key" | "access_token" | "api_key"), _)) => format!("{name}=***"),
+        _ => pair.to_string(),
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+fn readable(body: &[u8]) -> Value {
+    if body.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
+}

@@ -1,0 +1,24 @@
+//! Emulates every provider's native API on loopback: `llmgateway mock`, the `demo` provider, tests and users' CI.
+//!
+//! A request is read by the format of its endpoint into a `brain::Prompt`, answered by the brain with rules that
+//! depend on nothing but the request, and written back in the provider's own format, framing and error shapes.
+//! A model named `fault-…` makes the mock misbehave. `docs/mock.md` lists paths, rules and faults.
+
+mod anthropic;
+mod bedrock;
+mod body;
+mod brain;
+mod cohere;
+mod example;
+mod faults;
+mod format;
+mod gemini;
+mod journal;
+mod ollama;
+mod openai_chat;
+mod persona;
+mod routes;
+mod server;
+
+pub use journal::Received;
+pub use server::{Flavour, Mock, Options, start};

@@ -1,0 +1,130 @@
+//! Which native API a path belongs to. Prefixes are free: `/groq/openai/v1/chat/completions` works as well.
+
+use crate::anthropic::{self, Anthropic};
+use crate::bedrock::Converse;
+use crate::cohere::Cohere;
+use crate::format::{Call, Format, Reply};
+use crate::gemini::{self, Gemini};
+use crate::ollama::Ollama;
+use crate::openai_chat::{self, OpenAiChat};
+use http::Method;
+use serde_json::json;
+
+/// What a path leads to.
+pub struct Route {
+    pub target: Target,
+    /// The model, for formats that keep it in the path.
+    pub model: Option<String>,
+    /// Whether the path asks for a stream, for formats that say it there.
+    pub streaming: Option<bool>,
+    /// What an absent `stream` in the body means.
+    pub streams_by_default: bool,
+}
+
+/// The kinds of endpoints.
+pub enum Target {
+    Chat(&'static dyn Format),
+    Page(fn(&Call) -> Reply),
+    Nothing,
+}
+
+/// Finds the endpoint of a request.
+pub fn find(method: &Method, path: &str) -> Route {
+    match *method {
+        Method::POST => post(path),
+        Method::GET if path.ends_with("/models") => to(Target::Page(openai_chat::models)),
+        Method::GET if path == "/health" => to(Target::Page(health)),
+        _ => to(Target::Nothing),
+    }
+}
+
+fn post(path: &str) -> Route {
+    if let Some((before, method)) = path.rsplit_once(':').filter(|(before, _)| before.contains("/models/")) {
+        return google(before, method);
+    }
+    if let Some(route) = path.split_once("/model/").and_then(|(_, rest)| bedrock(rest)) {
+        return route;
+    }
+    if path.ends_with("/chat/completions") {
+        return Route { model: openai_chat::deployment(path), ..to(Target::Chat(&OpenAiChat)) };
+    }
+    if path.ends_with("/messages/count_tokens") {
+        return to(Target::Page(anthropic::count_tokens));
+    }
+    if path.ends_with("/messages") {
+        return to(Target::Chat(&Anthropic { vertex: false }));
+    }
+    if path.ends_with("/v2/chat") {
+        return to(Target::Chat(&Cohere));
+    }
+    if path.ends_with("/api/chat") {
+        return Route { streams_by_default: true, ..to(Target::Chat(&Ollama)) };
+    }
+    if path.ends_with("/token") {
+        return to(Target::Page(access_token));
+    }
+    to(Target::Nothing)
+}
+
+/// `…/models/M:method`, at AI Studio and at Vertex.
+fn google(before: &str, method: &str) -> Route {
+    let model = before.rsplit('/').next().map(decoded);
+    let (target, streaming) = match method {
+        "generateContent" => (Target::Chat(&Gemini), Some(false)),
+        "streamGenerateContent" => (Target::Chat(&Gemini), Some(true)),
+        "countTokens" => (Target::Page(gemini::count_tokens), None),
+        // The body says whether it shall be a stream; the path must agree, which clients get right.
+        "rawPredict" => (Target::Chat(&Anthropic { vertex: true }), Some(false)),
+        "streamRawPredict" => (Target::Chat(&Anthropic { vertex: true }), Some(true)),
+        _ => (Target::Nothing, None),
+    };
+    Route { model, streaming, ..to(target) }
+}
+
+/// `M/converse` and `M/converse-stream`; the model is one percent-encoded segment.
+fn bedrock(rest: &str) -> Option<Route> {
+    let (model, action) = rest.rsplit_once('/')?;
+    let streaming = match action {
+        "converse" => false,
+        "converse-stream" => true,
+        _ => return None,
+    };
+    Some(Route { model: Some(decoded(model)), streaming: Some(streaming), ..to(Target::Chat(&Converse)) })
+}
+
+/// Undoes percent-encoding; what is not properly encoded stays as it is.
+fn decoded(segment: &str) -> String {
+    let bytes = segment.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut position = 0;
+    while position < bytes.len() {
+        let code = segment.get(position + 1..position + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match code.filter(|_| bytes[position] == b'%') {
+            Some(byte) => {
+                plain.push(byte);
+                position += 3;
+            }
+            None => {
+                plain.push(bytes[position]);
+                position += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+fn health(_: &Call) -> Reply {
+    Reply::json(200, &json!({ "status": "ok" }))
+}
+
+/// A token endpoint in the shape that all OAuth servers share.
+fn access_token(_: &Call) -> Reply {
+    Reply::json(
+        200,
+        &json!({ "access_token": "mock-access-token", "token_type": "Bearer", "expires_in": 3600 }),
+    )
+}
+
+fn to(target: Target) -> Route {
+    Route { target, model: None, streaming: None, streams_by_default: false }
+}

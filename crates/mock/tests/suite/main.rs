@@ -1,0 +1,11 @@
+//! Drives every endpoint of the mock over a real socket and decodes what comes back.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
+mod anthropic;
+mod bedrock;
+mod client;
+mod cohere_ollama;
+mod faults;
+mod gemini;
+mod openai;

@@ -1,0 +1,91 @@
+//! What the caller wishes about providers: the `provider` object of a request, in the words that OpenRouter coined.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Candidate;
+
+/// The caller's wishes; the default has none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Preferences {
+    /// Providers to try first, in this order.
+    pub order: Vec<String>,
+    /// Only these providers.
+    pub only: Vec<String>,
+    /// None of these providers.
+    pub ignore: Vec<String>,
+    /// Whether others may serve when the first (or those of `order`) cannot.
+    pub allow_fallbacks: bool,
+    /// The highest acceptable prices.
+    pub max_price: Option<MaxPrice>,
+    /// The only thing that counts, instead of the weighted score.
+    pub sort: Option<Sort>,
+}
+
+impl Default for Preferences {
+    fn default() -> Self {
+        Self {
+            order: Vec::new(),
+            only: Vec::new(),
+            ignore: Vec::new(),
+            allow_fallbacks: true,
+            max_price: None,
+            sort: None,
+        }
+    }
+}
+
+impl Preferences {
+    /// True when the caller allows this provider.
+    pub(crate) fn allows(&self, provider: &str) -> bool {
+        (self.only.is_empty() || listed(&self.only, provider).is_some())
+            && listed(&self.ignore, provider).is_none()
+    }
+
+    /// The place of a provider in `order`; those not listed come last.
+    pub(crate) fn place(&self, provider: &str) -> usize {
+        listed(&self.order, provider).unwrap_or(self.order.len())
+    }
+}
+
+fn listed(names: &[String], provider: &str) -> Option<usize> {
+    names.iter().position(|name| name.eq_ignore_ascii_case(provider))
+}
+
+/// One factor that decides alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    /// Cheapest first.
+    Price,
+    /// Most tokens per second first.
+    Throughput,
+    /// Shortest time to the first token first.
+    Latency,
+}
+
+/// The highest acceptable prices. A candidate of unknown price is refused as soon as one of them is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaxPrice {
+    /// USD per million tokens of the prompt.
+    pub prompt: Option<f64>,
+    /// USD per million tokens of the answer.
+    pub completion: Option<f64>,
+    /// USD that this whole request may be expected to cost.
+    pub request: Option<f64>,
+}
+
+impl MaxPrice {
+    /// True when the candidate is surely not above any limit.
+    pub(crate) fn allows(&self, candidate: &Candidate<'_>) -> bool {
+        let per_million = |price: canon::Pico| price.as_usd() * 1e6;
+        within(self.prompt, candidate.prices.map(|prices| per_million(prices.prompt)))
+            && within(self.completion, candidate.prices.map(|prices| per_million(prices.completion)))
+            && within(self.request, candidate.cost.map(canon::Pico::as_usd))
+    }
+}
+
+fn within(limit: Option<f64>, price: Option<f64>) -> bool {
+    limit.is_none_or(|limit| price.is_some_and(|price| price <= limit * (1.0 + 1e-9)))
+}

@@ -1,0 +1,103 @@
+//! Where conversations have their prompt cache.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+
+use crate::{Route, SessionSettings, Timestamp};
+
+const SHARDS: usize = 16;
+
+/// A route where a prompt cache is warm. Names are kept as hashes: a mix-up costs a cache miss, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warm {
+    provider_model: u64,
+    key: u64,
+}
+
+impl Warm {
+    /// The cache of this route.
+    pub fn at(route: Route<'_>) -> Self {
+        Self { provider_model: hash(&(route.provider, route.model)), key: hash(&route.key) }
+    }
+
+    pub(crate) fn is_at(&self, route: Route<'_>) -> bool {
+        self.provider_model == hash(&(route.provider, route.model))
+    }
+
+    pub(crate) fn has_key(&self, label: &str) -> bool {
+        self.key == hash(&label)
+    }
+}
+
+/// Which conversation is warm where. Bounded, and each entry expires.
+#[derive(Debug)]
+pub struct Sessions {
+    settings: SessionSettings,
+    shards: [Mutex<HashMap<u64, Entry>>; SHARDS],
+}
+
+#[derive(Debug)]
+struct Entry {
+    warm: Warm,
+    used: Timestamp,
+}
+
+impl Sessions {
+    /// An empty memory.
+    pub fn new(settings: &SessionSettings) -> Self {
+        Self { settings: *settings, shards: Default::default() }
+    }
+
+    /// Where this conversation is warm. The scope keeps callers apart: two of them may use the same session id.
+    pub fn get(&self, scope: &str, session: &str, now: Timestamp) -> Option<Warm> {
+        let id = hash(&(scope, session));
+        let shard = self.shard(id);
+        let entry = shard.get(&id).filter(|entry| self.is_fresh(entry, now))?;
+        Some(entry.warm)
+    }
+
+    /// Remembers that the conversation was just served by this route. Not to be called for a plan whose
+    /// `Plan::is_trial` says so: a conversation must not stay where it came by chance.
+    pub fn put(&self, scope: &str, session: &str, route: Route<'_>, now: Timestamp) {
+        let id = hash(&(scope, session));
+        let mut shard = self.shard(id);
+        if shard.len() >= self.settings.capacity.div_ceil(SHARDS) && !shard.contains_key(&id) {
+            self.make_room(&mut shard, now);
+        }
+        shard.insert(id, Entry { warm: Warm::at(route), used: now });
+    }
+
+    /// Drops what has expired; when that is not enough, the half that was unused the longest.
+    fn make_room(&self, shard: &mut HashMap<u64, Entry>, now: Timestamp) {
+        let before = shard.len();
+        shard.retain(|_, entry| self.is_fresh(entry, now));
+        if shard.len() < before {
+            return;
+        }
+        let mut uses: Vec<_> = shard.values().map(|entry| entry.used).collect();
+        let middle = uses.len() / 2;
+        let (_, median, _) = uses.select_nth_unstable(middle);
+        let median = *median;
+        let mut surplus = before - middle;
+        shard.retain(|_, entry| {
+            let drop = surplus > 0 && entry.used <= median;
+            surplus -= usize::from(drop);
+            !drop
+        });
+    }
+
+    fn is_fresh(&self, entry: &Entry, now: Timestamp) -> bool {
+        now.since(entry.used) < self.settings.ttl_seconds.saturating_mul(1000)
+    }
+
+    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Entry>> {
+        self.shards[id as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,109 @@
+//! What is particular to SQLite: opening the file, migrations, the insertion of many records.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqlitePool};
+
+use crate::StoreError;
+
+/// Parameter: a JSON array of records. (`OR IGNORE` would also pass over records that lack something.)
+pub(crate) const INSERT_USAGE: &str = "INSERT INTO usage_records
+        (started_at_ms, request_id, nonce, key_id, record)
+    SELECT value ->> '$.started_at_ms', value ->> '$.request_id', coalesce(value ->> '$.nonce', 0),
+        value ->> '$.key_id', value
+    FROM json_each($1) WHERE true
+    ON CONFLICT DO NOTHING";
+
+/// In order; the number of those that ran is `PRAGMA user_version`.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/sqlite/0001.sql")];
+/// How long a statement waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// One writes, one reads at the same time.
+const CONNECTIONS: u32 = 2;
+
+pub(crate) async fn open(path: &str) -> Result<SqlitePool, StoreError> {
+    let in_memory = path == ":memory:";
+    // `sqlite://PATH` is how other tools write it.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() {
+        return Err(StoreError::Url { reason: "the path of the file is missing".to_owned() });
+    }
+    let options = if in_memory {
+        SqliteConnectOptions::new().in_memory(true)
+    } else {
+        create_file(Path::new(path)).map_err(|error| open_error(path, &error))?;
+        SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal)
+    };
+    let options =
+        options.synchronous(SqliteSynchronous::Normal).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
+    let pool = SqlitePoolOptions::new()
+        // A database in memory belongs to its connection: one, for ever.
+        .max_connections(if in_memory { 1 } else { CONNECTIONS })
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .map_err(|error| database_error(path, error))?;
+    migrate(&pool, path).await?;
+    Ok(pool)
+}
+
+/// The file holds hashes of keys and who asked for what: it is for the gateway's user only.
+fn create_file(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = fs::File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+async fn migrate(pool: &SqlitePool, path: &str) -> Result<(), StoreError> {
+    let failed = |error| database_error(path, error);
+    // Another process may start at the same moment: the lock comes before the look at the version.
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let version: i64 =
+        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await.map_err(failed)?;
+    let known = MIGRATIONS.len() as i64;
+    if version > known {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found: version, known });
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(failed)?;
+    }
+    if version < known {
+        let sql = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {known}"));
+        sqlx::raw_sql(sql).execute(&mut *transaction).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+fn open_error(path: &str, error: &io::Error) -> StoreError {
+    let (path, reason) = (path.to_owned(), error.to_string());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::Permission { path, reason }
+        }
+        _ => StoreError::Open { path, reason },
+    }
+}
+
+/// SQLite's result codes, where they mean that the operator has something to mend.
+fn database_error(path: &str, error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    let path = path.to_owned();
+    // The low byte is the primary code.
+    match code.map(|code| code & 0xff) {
+        Some(26) => StoreError::NotADatabase { path },
+        Some(3 | 8 | 23) => StoreError::Permission { path, reason: error.to_string() },
+        Some(14) => StoreError::Open { path, reason: error.to_string() },
+        _ => StoreError::Database(error),
+    }
+}

@@ -1,0 +1,257 @@
+//! The database behind one type. The SQL that both databases share is here, with `$1` for parameters, which both
+//! understand; what differs is in `sqlite.rs` and `postgres.rs`.
+
+use canon::Secret;
+use sqlx::{PgPool, SqlitePool};
+
+use crate::keys::{KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
+use crate::{StoreError, UsageRecord, postgres, sqlite};
+
+/// More than one page of records is asked for in pages.
+const MAX_RECORDS: u32 = 10_000;
+
+/// The database. Clones share its connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    hasher: KeyHasher,
+}
+
+#[derive(Clone)]
+enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Which usage records to return.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    /// From this time on, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Before this time.
+    pub until_ms: Option<i64>,
+    /// Of this key.
+    pub key_id: Option<String>,
+    /// Of this request.
+    pub request_id: Option<String>,
+    /// At most so many, the newest; without it, and at most, 10,000.
+    pub limit: Option<u32>,
+}
+
+/// Runs the same code on either pool. The two have different types, so that a function would have to be generic
+/// over a page of trait bounds.
+macro_rules! on_either {
+    ($store:expr, $pool:ident => $code:expr) => {
+        match &$store.pool {
+            Pool::Sqlite($pool) => $code,
+            Pool::Postgres($pool) => $code,
+        }
+    };
+}
+
+impl Store {
+    /// Opens `sqlite:PATH` (created with its folders if it is missing), `sqlite::memory:` or `postgres://…`, and
+    /// brings its tables up to date.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let pool = match url.split_once(':') {
+            Some(("sqlite", path)) => Pool::Sqlite(sqlite::open(path).await?),
+            Some(("postgres" | "postgresql", _)) => Pool::Postgres(postgres::open(url).await?),
+            Some((scheme, _)) => {
+                return Err(StoreError::Url { reason: format!("{scheme:?} is no database") });
+            }
+            None => return Err(StoreError::Url { reason: "it has no scheme".to_owned() }),
+        };
+        let mut store = Self { pool, hasher: KeyHasher::new([0; 32]) };
+        store.hasher = KeyHasher::new(store.pepper().await?);
+        Ok(store)
+    }
+
+    /// Hashes keys as they are stored here.
+    pub fn key_hasher(&self) -> KeyHasher {
+        self.hasher.clone()
+    }
+
+    /// Fails when the database does not answer.
+    pub async fn is_ready(&self) -> Result<(), StoreError> {
+        on_either!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Closes the connections, so that SQLite writes its log back into the file.
+    pub async fn close(&self) {
+        on_either!(self, pool => pool.close().await);
+    }
+
+    // Usage records
+
+    /// Inserts records, each given as a line of the spool, with one statement. Records that are there already are
+    /// left as they are. Returns how many were new.
+    pub async fn insert_usage_lines(&self, lines: &[&str]) -> Result<u64, StoreError> {
+        self.insert_usage_array(format!("[{}]", lines.join(","))).await
+    }
+
+    /// The same, for lines that stand in one JSON array already.
+    pub(crate) async fn insert_usage_array(&self, array: String) -> Result<u64, StoreError> {
+        let inserted = match &self.pool {
+            Pool::Sqlite(pool) => {
+                sqlx::query(sqlite::INSERT_USAGE).bind(array).execute(pool).await?.rows_affected()
+            }
+            Pool::Postgres(pool) => {
+                sqlx::query(postgres::INSERT_USAGE).bind(array).execute(pool).await?.rows_affected()
+            }
+        };
+        Ok(inserted)
+    }
+
+    /// Usage records, the newest first.
+    pub async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageRecord>, StoreError> {
+        const SQL: &str = "SELECT CAST(record AS TEXT) FROM usage_records
+            WHERE started_at_ms >= $1 AND started_at_ms < $2
+              AND ($3 IS NULL OR key_id = $3) AND ($4 IS NULL OR request_id = $4)
+            ORDER BY started_at_ms DESC, request_id DESC LIMIT $5";
+        let limit = i64::from(filter.limit.unwrap_or(MAX_RECORDS).min(MAX_RECORDS));
+        let records: Vec<String> = on_either!(self, pool => sqlx::query_scalar(SQL)
+            .bind(filter.since_ms.unwrap_or(i64::MIN))
+            .bind(filter.until_ms.unwrap_or(i64::MAX))
+            .bind(filter.key_id)
+            .bind(filter.request_id)
+            .bind(limit)
+            .fetch_all(pool)
+            .await)?;
+        records.iter().map(|record| read_record(record)).collect()
+    }
+
+    /// Deletes the records of requests that began before a time; returns how many.
+    pub async fn delete_usage_before(&self, before_ms: i64) -> Result<u64, StoreError> {
+        const SQL: &str = "DELETE FROM usage_records WHERE started_at_ms < $1";
+        let deleted = on_either!(self, pool => {
+            sqlx::query(SQL).bind(before_ms).execute(pool).await.map(|result| result.rows_affected())
+        })?;
+        Ok(deleted)
+    }
+
+    // API keys
+
+    /// Makes an API key. The secret is returned this once and stored nowhere.
+    pub async fn create_key(&self, name: &str, now_ms: i64) -> Result<(KeyRow, Secret), StoreError> {
+        const SQL: &str =
+            "INSERT INTO api_keys (id, name, prefix, hash, created_at_ms) VALUES ($1, $2, $3, $4, $5)";
+        let NewKey { row, secret } = NewKey::generate(name, now_ms)?;
+        let hash = self.hasher.hash(secret.expose());
+        on_either!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            sqlx::query(SQL)
+                .bind(&row.id)
+                .bind(&row.name)
+                .bind(&row.prefix)
+                .bind(hash.as_slice())
+                .bind(row.created_at_ms)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+        });
+        Ok((row, secret))
+    }
+
+    /// Every key, also revoked ones, the oldest first.
+    pub async fn list_keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+        const SQL: &str =
+            "SELECT id, name, prefix, created_at_ms, revoked_at_ms FROM api_keys ORDER BY created_at_ms, id";
+        type Row = (String, String, String, i64, Option<i64>);
+        let rows: Vec<Row> = on_either!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await)?;
+        let rows = rows.into_iter();
+        Ok(rows
+            .map(|(id, name, prefix, created_at_ms, revoked_at_ms)| KeyRow {
+                id,
+                name,
+                prefix,
+                created_at_ms,
+                revoked_at_ms,
+            })
+            .collect())
+    }
+
+    /// Revokes a key. False when there is no such active key.
+    pub async fn revoke_key(&self, id: &str, now_ms: i64) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE api_keys SET revoked_at_ms = $1 WHERE id = $2 AND revoked_at_ms IS NULL";
+        on_either!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let updated = sqlx::query(SQL).bind(now_ms).bind(id).execute(&mut *transaction).await?;
+            if updated.rows_affected() == 0 {
+                return Ok(false);
+            }
+            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+        });
+        Ok(true)
+    }
+
+    /// The keys that may be used, with their hashes.
+    pub async fn active_keys(&self) -> Result<Vec<KeyHash>, StoreError> {
+        const SQL: &str = "SELECT id, name, hash FROM api_keys WHERE revoked_at_ms IS NULL";
+        let rows: Vec<(String, String, Vec<u8>)> =
+            on_either!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await)?;
+        let to_key = |(id, name, hash): (String, String, Vec<u8>)| {
+            let hash =
+                hash.try_into().map_err(|_| corrupt("hash of an API key", "it is not 32 bytes long"))?;
+            Ok(KeyHash { id, name, hash })
+        };
+        rows.into_iter().map(to_key).collect()
+    }
+
+    // Settings
+
+    /// A number that changes with every change of a key or a setting, by whichever process.
+    pub async fn change_marker(&self) -> Result<i64, StoreError> {
+        let marker = self.setting(CHANGE_MARKER).await?.unwrap_or_default();
+        marker.parse().map_err(|error| corrupt("change marker", error))
+    }
+
+    /// The value of a setting.
+    pub async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "SELECT value FROM settings WHERE name = $1";
+        Ok(on_either!(self, pool => sqlx::query_scalar(SQL).bind(name).fetch_optional(pool).await)?)
+    }
+
+    /// Sets a setting.
+    pub async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO settings (name, value) VALUES ($1, $2)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        on_either!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            sqlx::query(SQL).bind(name).bind(value).execute(&mut *transaction).await?;
+            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// The secret with which keys are hashed. Whichever process is first makes it.
+    async fn pepper(&self) -> Result<[u8; 32], StoreError> {
+        const SQL: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+        if self.setting(PEPPER).await?.is_none() {
+            let pepper = blake3::Hash::from_bytes(random_bytes()?).to_hex();
+            on_either!(self, pool => {
+                sqlx::query(SQL).bind(PEPPER).bind(pepper.as_str()).execute(pool).await.map(drop)
+            })?;
+        }
+        let hex = self.setting(PEPPER).await?.unwrap_or_default();
+        let pepper =
+            blake3::Hash::from_hex(hex).map_err(|error| corrupt("pepper of the key hashes", error))?;
+        Ok(*pepper.as_bytes())
+    }
+}
+
+const CHANGE_MARKER: &str = "change_marker";
+const PEPPER: &str = "key_pepper";
+const BUMP_MARKER: &str = "UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT)
+    WHERE name = 'change_marker'";
+
+fn read_record(record: &str) -> Result<UsageRecord, StoreError> {
+    serde_json::from_str(record).map_err(|error| corrupt("usage record", error))
+}
+
+fn corrupt(what: &'static str, reason: impl ToString) -> StoreError {
+    StoreError::Corrupt { what, reason: reason.to_string() }
+}

@@ -1,0 +1,407 @@
+//! Writes a request for a provider.
+
+use std::borrow::Cow;
+
+use canon::{Error, Feature, Json, Losses, OutputFormat, Request, Result, Target};
+use serde_json::Number;
+
+use super::fields::Fields;
+use super::schema;
+use super::thinking::{self, Generation, Plan};
+use super::tools::{self, Names};
+use super::turns::{self, Conversation, text_block};
+use super::types::{
+    Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
+};
+use crate::{Encoded, Undo};
+
+/// Top-level fields of this protocol's own, which pass as they are.
+const OWN_FIELDS: [&str; 9] = [
+    "cache_control",
+    "container",
+    "context_management",
+    "mcp_servers",
+    "inference_geo",
+    "speed",
+    "fallbacks",
+    "diagnostics",
+    "user_profile_id",
+];
+/// The API takes no more cache marks in one request.
+const MARK_LIMIT: usize = 4;
+/// The API takes no longer `user_id`.
+const USER_LIMIT: usize = 512;
+
+/// Translates a request. See the module of each part for its rules.
+pub(super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    refuse(request)?;
+    let mut losses = Losses::new();
+    let mut undo = Undo::default();
+    let names = Names::of(request);
+    let plan = thinking::plan(request, target, &mut losses);
+    let schemas = takes_schemas(target);
+    let form = form(request, schemas, &mut losses)?;
+    let Conversation { mut system, turns } =
+        turns::conversation(request, target.model, plan.is_on(), &names, &mut losses)?;
+    let mut tools = tools::tools(request, &names, schemas, &mut undo, &mut losses)?;
+    let forced = takes_forced_tools(target, &plan);
+    let mut choice = tools::choice(request, &names, !tools.is_empty(), forced, &mut losses)?;
+    let mut format = None;
+    match form {
+        Form::Text => {}
+        Form::Native(output) => format = Some(output),
+        Form::Told(instruction) => system.push(text_block(Cow::Owned(instruction), None)),
+        Form::Tool { schema, description } => {
+            let tool = json_tool(request, &names, schema, description);
+            choice = Some(json_choice(choice, &tool, tools.is_empty() || request.tools.is_empty(), forced));
+            if !forced {
+                let hint = format!("Give the final answer by calling the tool `{}`.", tool.name);
+                system.push(text_block(Cow::Owned(hint), None));
+            }
+            undo.json_tool = Some(tool.name.clone().into_owned());
+            tools.push(Tool::Client(tool));
+        }
+    }
+    undo.tool_names = names.undo();
+    let mut body = Body {
+        model: target.model,
+        max_tokens: plan.max_tokens,
+        stream: request.stream,
+        tools,
+        tool_choice: choice,
+        messages: turns,
+        thinking: plan.thinking,
+        ..Body::default()
+    };
+    if !system.is_empty() {
+        body.system = Some(turns::plain(system));
+    }
+    sampling(request, target, &plan, &mut body, &mut losses);
+    extras(request, target, &mut body, &mut losses);
+    output_config(request, &plan, format, &mut body);
+    limit_marks(&mut body, &mut losses);
+    Ok(Encoded { body: write(&body)?, losses, undo })
+}
+
+fn write(body: &Body<'_>) -> Result<bytes::Bytes> {
+    let text = serde_json::to_vec(body);
+    text.map(Into::into)
+        .map_err(|_| Error::gateway(canon::ErrorKind::Internal, "The request cannot be written as JSON."))
+}
+
+/// Features that this protocol does not have.
+fn refuse(request: &Request) -> Result<()> {
+    if request.n.is_some_and(|n| n > 1) {
+        return Err(Error::unsupported(
+            "n",
+            "The provider gives one answer to a request; ask again for more.",
+        ));
+    }
+    if request.logprobs == Some(true) {
+        return Err(Error::unsupported("logprobs", "The provider gives no log probabilities."));
+    }
+    let modalities = request.extra("modalities").and_then(|json| json.read::<Vec<String>>().ok());
+    if modalities.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
+        return Err(Error::unsupported("modalities", "The provider answers in text only."));
+    }
+    Ok(())
+}
+
+fn takes_schemas(target: Target<'_>) -> bool {
+    let by_name = || Generation::of(target.model).is_none_or(Generation::has_output_schema);
+    let known = target.facts.features.map(|features| features.has(Feature::JsonSchema));
+    !target.quirks.no_json_schema && known.unwrap_or_else(by_name)
+}
+
+/// A forced call and a thinking budget exclude each other; with adaptive thinking it works (recorded: opus 4.6).
+fn takes_forced_tools(target: Target<'_>, plan: &Plan) -> bool {
+    !plan.has_budget()
+        && !target.quirks.no_forced_tool_choice
+        && !target.facts.rejects("tool_choice")
+        && !Generation::of(target.model).is_some_and(Generation::refuses_forced_tools)
+}
+
+/// How the form of the answer is reached.
+enum Form {
+    Text,
+    Native(OutputSchema),
+    /// By an instruction.
+    Told(String),
+    /// By a tool whose input is the answer.
+    Tool {
+        schema: Json,
+        description: Option<String>,
+    },
+}
+
+fn form(request: &Request, schemas: bool, losses: &mut Losses) -> Result<Form> {
+    let told = |losses: &mut Losses, schema: Option<&Json>| {
+        losses.emulated(
+            "response_format",
+            "The provider has no such mode: the model is told to answer in JSON.",
+        );
+        let what = if schema.is_some() { "value" } else { "object" };
+        let mut text =
+            format!("Answer with one valid JSON {what} and nothing else: no explanation, no code fence.");
+        if let Some(schema) = schema {
+            text.push_str("\nIt has to fit this JSON schema: ");
+            text.push_str(schema.as_str());
+        }
+        Ok(Form::Told(text))
+    };
+    let (name, description, schema) = match &request.output {
+        OutputFormat::Text => return Ok(Form::Text),
+        OutputFormat::JsonObject => return told(losses, None),
+        OutputFormat::JsonSchema { schema: None, .. } => return told(losses, None),
+        OutputFormat::JsonSchema { name, description, schema: Some(schema), .. } => {
+            (name, description, schema)
+        }
+    };
+    if !schemas {
+        if !schema::is_object(schema) {
+            return told(losses, Some(schema));
+        }
+        losses.emulated("response_format", "The model has no JSON mode: a tool takes the answer.");
+        let description = description.clone().or_else(|| Some(format!("The final answer: {name}.")));
+        return Ok(Form::Tool { schema: schema.clone(), description });
+    }
+    let Some(fitted) = schema::fit(schema) else {
+        return Err(Error::invalid(
+            "response_format.json_schema.schema",
+            "The schema must be a JSON object.",
+        ));
+    };
+    if fitted.weakened {
+        losses.approximated(
+            "response_format.json_schema.schema",
+            "The provider enforces a part of JSON schema; the rest was moved into descriptions.",
+        );
+    }
+    if description.is_some() {
+        losses.dropped("response_format.json_schema.description", "The provider takes only the schema.");
+    }
+    Ok(Form::Native(OutputSchema { kind: "json_schema", schema: fitted.schema }))
+}
+
+/// The tool that takes the answer, under a name that no other tool has.
+fn json_tool<'a>(
+    request: &Request,
+    names: &Names,
+    schema: Json,
+    description: Option<String>,
+) -> ClientTool<'a> {
+    let mut name = "json_response".to_owned();
+    let taken: Vec<_> = request.tools.iter().map(|tool| names.wire(&tool.name)).collect();
+    while taken.contains(&Cow::Borrowed(name.as_str())) {
+        name.push('_');
+    }
+    ClientTool {
+        name: Cow::Owned(name),
+        description: description.map(Cow::Owned),
+        input_schema: schema::tool_input(Some(&schema)).0,
+        strict: false,
+        cache_control: None,
+    }
+}
+
+/// The answer has to be a tool call now: this tool's, or one of the caller's tools.
+fn json_choice(choice: Option<ToolChoice>, tool: &ClientTool<'_>, alone: bool, forced: bool) -> ToolChoice {
+    let name = tool.name.clone().into_owned();
+    match choice {
+        Some(ToolChoice::Any { .. } | ToolChoice::Tool { .. }) if !alone => {
+            choice.unwrap_or(ToolChoice::None)
+        }
+        _ if !forced => ToolChoice::Auto { disable_parallel_tool_use: false },
+        Some(ToolChoice::Auto { disable_parallel_tool_use }) if !alone => {
+            ToolChoice::Any { disable_parallel_tool_use }
+        }
+        None if !alone => ToolChoice::Any { disable_parallel_tool_use: false },
+        _ => ToolChoice::Tool { name, disable_parallel_tool_use: false },
+    }
+}
+
+/// A number as JSON has it.
+fn number(value: f64) -> Option<Number> {
+    match value.fract() == 0.0 && value.abs() < 1e9 {
+        true => Some(Number::from(value as i64)),
+        false => Number::from_f64(value),
+    }
+}
+
+fn sampling<'a>(
+    request: &'a Request,
+    target: Target<'_>,
+    plan: &Plan,
+    body: &mut Body<'a>,
+    losses: &mut Losses,
+) {
+    let generation = Generation::of(target.model);
+    let refused = generation.is_some_and(Generation::refuses_sampling);
+    let gone = |field| refused || target.facts.rejects(field);
+    let wish = &request.sampling;
+    if let Some(temperature) = wish.temperature {
+        if temperature == 1.0 && (gone("temperature") || plan.is_on()) {
+            // One is what the model uses anyway.
+        } else if gone("temperature") {
+            losses.dropped("temperature", "The model takes no sampling parameters.");
+        } else if plan.is_on() {
+            losses.dropped("temperature", "A model that thinks takes no temperature.");
+        } else {
+            if temperature > 1.0 {
+                losses.approximated("temperature", "The provider's scale ends at 1.");
+            }
+            body.temperature = number(temperature.clamp(0.0, 1.0));
+        }
+    }
+    if let Some(top_p) = wish.top_p {
+        // Only hosts of this vendor's models refuse both; a generation is known for these alone.
+        let both = body.temperature.is_some() && generation.is_some_and(Generation::refuses_both_samplings);
+        if gone("top_p") {
+            losses.dropped("top_p", "The model takes no sampling parameters.");
+        } else if both {
+            losses.dropped("top_p", "The model takes either temperature or top_p.");
+        } else if plan.is_on() && top_p < 0.95 {
+            losses.dropped("top_p", "A model that thinks takes no top_p below 0.95.");
+        } else {
+            body.top_p = number(top_p);
+        }
+    }
+    if let Some(top_k) = wish.top_k {
+        match gone("top_k") || plan.is_on() {
+            true => losses.dropped("top_k", "The model takes no top_k here."),
+            false => body.top_k = Some(top_k),
+        }
+    }
+    hints_without_counterpart(request, losses);
+    stops(request, target, body, losses);
+}
+
+fn hints_without_counterpart(request: &Request, losses: &mut Losses) {
+    let wish = &request.sampling;
+    let none = "The provider has no such parameter.";
+    if wish.frequency_penalty.is_some_and(|penalty| penalty != 0.0) {
+        losses.dropped("frequency_penalty", none);
+    }
+    if wish.presence_penalty.is_some_and(|penalty| penalty != 0.0) {
+        losses.dropped("presence_penalty", none);
+    }
+    if wish.seed.is_some() {
+        losses.dropped("seed", none);
+    }
+    if request.top_logprobs.is_some() {
+        losses.dropped("top_logprobs", none);
+    }
+}
+
+fn stops<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, losses: &mut Losses) {
+    if request.stop.is_empty() {
+        return;
+    }
+    if target.facts.rejects("stop") {
+        losses.dropped("stop", "The model takes no stop texts.");
+        return;
+    }
+    body.stop_sequences =
+        request.stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
+    if body.stop_sequences.len() < request.stop.len() {
+        losses.dropped("stop", "The provider takes no stop texts of white space alone.");
+    }
+}
+
+/// The user and every further field: carried where there is a counterpart, else lost.
+fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, losses: &mut Losses) {
+    let mut user = request.user.as_deref().map(Cow::Borrowed);
+    for (name, value) in request.extra.iter().filter(|(_, value)| !value.is_null()) {
+        if target.facts.rejects(name) {
+            losses.dropped(name.clone(), "The model refuses this parameter.");
+            continue;
+        }
+        match name.as_str() {
+            // Told already, or read elsewhere.
+            "thinking" | "output_config" | "modalities" => {}
+            "service_tier" => body.service_tier = service_tier(value, losses),
+            "safety_identifier" if user.is_none() => user = value.read::<String>().ok().map(Cow::Owned),
+            "metadata" => metadata(value, &mut user, losses),
+            name if OWN_FIELDS.contains(&name) => body.own.push((name, value)),
+            name => losses.dropped(name.to_owned(), "The provider has no such parameter."),
+        }
+    }
+    let Some(user_id) = user else { return };
+    // The API refuses what looks like an address: it wants no personal data.
+    if user_id.contains('@') || user_id.len() > USER_LIMIT || target.facts.rejects("user") {
+        losses.dropped("user", "The provider takes a short opaque id only.");
+    } else if !user_id.is_empty() {
+        body.metadata = Some(Metadata { user_id });
+    }
+}
+
+fn service_tier(value: &Json, losses: &mut Losses) -> Option<&'static str> {
+    match value.read::<String>().as_deref() {
+        Ok("auto") => Some("auto"),
+        Ok("default" | "standard_only") => Some("standard_only"),
+        Ok("priority") => {
+            losses.approximated("service_tier", "Priority is used where the account has it.");
+            Some("auto")
+        }
+        _ => {
+            losses.dropped("service_tier", "The provider has no such tier.");
+            None
+        }
+    }
+}
+
+/// `metadata.user_id` is the user; the provider stores no other labels.
+fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) {
+    let Ok(fields) = Fields::parse(value.as_raw(), "metadata".to_owned()) else {
+        losses.dropped("metadata", "It is no object.");
+        return;
+    };
+    let id = fields.opt_text("user_id").ok().flatten();
+    if let Some(id) = id
+        && user.is_none()
+    {
+        *user = Some(Cow::Owned(id));
+    }
+    if !fields.into_members(&["user_id"]).is_empty() {
+        losses.dropped("metadata", "The provider stores no labels.");
+    }
+}
+
+/// The format of the answer, the effort, and what else a caller of this protocol put beside them.
+fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, body: &mut Body<'_>) {
+    let own = request
+        .extra("output_config")
+        .and_then(|config| Fields::parse(config.as_raw(), String::new()).ok())
+        .map(|fields| fields.into_members(&["effort", "format"]))
+        .unwrap_or_default();
+    let config = OutputConfig { effort: plan.effort, format, own };
+    if config.effort.is_some() || config.format.is_some() || !config.own.is_empty() {
+        body.output_config = Some(config);
+    }
+}
+
+/// Keeps as many cache marks as the API takes: those of tools, then of instructions, then the last ones of the
+/// conversation, which reach furthest.
+fn limit_marks(body: &mut Body<'_>, losses: &mut Losses) {
+    let mut marks: Vec<&mut Option<CacheControl>> = Vec::new();
+    let automatic = body.own.iter().any(|(name, _)| *name == "cache_control");
+    marks.extend(body.tools.iter_mut().map(Tool::cache_mark));
+    let mut groups = vec![marks];
+    if let Some(Content::Blocks(blocks)) = &mut body.system {
+        groups.push(blocks.iter_mut().filter_map(Block::cache_mark).collect());
+    }
+    let blocks = body.messages.iter_mut().filter_map(|turn| match &mut turn.content {
+        Content::Blocks(blocks) => Some(blocks),
+        Content::Text(_) => None,
+    });
+    groups.push(blocks.flatten().filter_map(Block::cache_mark).collect());
+    let mut left = if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT };
+    for mark in groups.into_iter().flat_map(|group| group.into_iter().rev()).filter(|mark| mark.is_some()) {
+        if left > 0 {
+            left -= 1;
+        } else {
+            *mark = None;
+            losses.dropped("cache_control", "The provider takes four marks; the last ones are kept.");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Fits JSON schemas into what the provider's grammar compiler takes.
+//!
+//! It knows a part of JSON schema and refuses the rest, and it wants every object closed. What it does not know is
+//! moved into the description, where the model can still read it.
+
+use canon::Json;
+use serde_json::{Map, Value, json};
+
+/// Keywords that the compiler takes. Anything else is left out.
+const KEPT: [&str; 18] = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "enum",
+    "const",
+    "anyOf",
+    "allOf",
+    "$ref",
+    "$defs",
+    "definitions",
+    "description",
+    "title",
+    "default",
+    "format",
+    "pattern",
+    "minItems",
+];
+/// Keywords that say nothing about what fits: leaving them out weakens nothing.
+const SILENT: [&str; 9] =
+    ["$schema", "$id", "$anchor", "$comment", "examples", "example", "deprecated", "readOnly", "writeOnly"];
+const FORMATS: [&str; 10] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+
+/// A schema that the provider takes, and whether it lets through what the original would not.
+pub(crate) struct Fitted {
+    /// The schema.
+    pub(crate) schema: Json,
+    /// Something was left out.
+    pub(crate) weakened: bool,
+    /// Nothing had to be changed.
+    pub(crate) unchanged: bool,
+}
+
+/// Fits a schema. None when it is not a JSON object.
+pub(crate) fn fit(schema: &Json) -> Option<Fitted> {
+    let mut value = schema.to_value().ok().filter(Value::is_object)?;
+    let before = value.clone();
+    let mut weakened = false;
+    fit_schema(&mut value, &mut weakened);
+    let unchanged = value == before;
+    let schema = if unchanged { schema.clone() } else { Json::of(&value) };
+    Some(Fitted { schema, weakened, unchanged })
+}
+
+/// True when the schema is one of JSON objects, which alone can be a tool's input.
+pub(crate) fn is_object(schema: &Json) -> bool {
+    let Ok(Value::Object(schema)) = schema.to_value() else { return false };
+    match schema.get("type") {
+        Some(kind) => kind == "object",
+        None => schema.contains_key("properties"),
+    }
+}
+
+/// A tool's schema: an object at its top, without alternatives there. The text is kept where it fits already.
+/// Also gives the part of the schema that had to go, if any, for the tool's description.
+pub(crate) fn tool_input(schema: Option<&Json>) -> (Json, Option<String>) {
+    let empty = || (Json::of(&json!({"type": "object", "properties": {}})), None);
+    let Some(schema) = schema.filter(|schema| !schema.is_null()) else { return empty() };
+    let Ok(Value::Object(mut members)) = schema.to_value() else { return (schema.clone(), None) };
+    let mut gone = Map::new();
+    for name in ["anyOf", "oneOf", "allOf"] {
+        if let Some(value) = members.shift_remove(name) {
+            gone.insert(name.to_owned(), value);
+        }
+    }
+    if gone.is_empty() && members.contains_key("type") {
+        return (schema.clone(), None);
+    }
+    if gone.is_empty() {
+        return (with_type(schema, members), None);
+    }
+    if !members.contains_key("type") {
+        members.shift_insert(0, "type".to_owned(), json!("object"));
+    }
+    (Json::of(&members), Some(Value::Object(gone).to_string()))
+}
+
+/// Puts the missing type in front of the other members, whose text stays as it was.
+fn with_type(schema: &Json, mut members: Map<String, Value>) -> Json {
+    if members.is_empty() {
+        return tool_input(None).0;
+    }
+    let inside = schema.as_str().trim_start().trim_start_matches('{');
+    Json::parse(format!("{{\"type\":\"object\",{inside}")).unwrap_or_else(|_| {
+        members.shift_insert(0, "type".to_owned(), json!("object"));
+        Json::of(&members)
+    })
+}
+
+/// Every schema inside of a schema is visited once; the depth is limited by the JSON parser.
+fn fit_schema(schema: &mut Value, weakened: &mut bool) {
+    let Value::Object(members) = schema else { return };
+    let mut removed = Map::new();
+    rename_one_of(members, weakened);
+    members.retain(|name, value| {
+        let kept = KEPT.contains(&name.as_str()) && is_known(name, value);
+        if !kept && !SILENT.contains(&name.as_str()) {
+            removed.insert(name.clone(), std::mem::take(value));
+        }
+        kept
+    });
+    if is_object_schema(members) {
+        close(members, &mut removed);
+    }
+    if !removed.is_empty() {
+        *weakened = true;
+        describe(members, &removed);
+    }
+    for (name, value) in members.iter_mut() {
+        fit_inside(name, value, weakened);
+    }
+}
+
+/// The schemas below one keyword. The keys below `properties` and `$defs` are names and never keywords.
+fn fit_inside(keyword: &str, value: &mut Value, weakened: &mut bool) {
+    match (keyword, value) {
+        ("properties" | "$defs" | "definitions", Value::Object(named)) => {
+            named.values_mut().for_each(|schema| fit_schema(schema, weakened));
+        }
+        ("anyOf" | "allOf", Value::Array(branches)) => {
+            branches.iter_mut().for_each(|schema| fit_schema(schema, weakened));
+        }
+        ("items", schema) => fit_schema(schema, weakened),
+        _ => {}
+    }
+}
+
+/// `oneOf` is unknown; `anyOf` lets through what fits several branches.
+fn rename_one_of(members: &mut Map<String, Value>, weakened: &mut bool) {
+    if members.contains_key("oneOf") && !members.contains_key("anyOf") {
+        *weakened = true;
+        let renamed = std::mem::take(members);
+        *members = renamed
+            .into_iter()
+            .map(|(name, value)| if name == "oneOf" { ("anyOf".to_owned(), value) } else { (name, value) })
+            .collect();
+    }
+}
+
+/// Keywords that are taken with some values only.
+fn is_known(name: &str, value: &Value) -> bool {
+    match name {
+        "format" => value.as_str().is_some_and(|format| FORMATS.contains(&format)),
+        "minItems" => value.as_u64().is_some_and(|least| least <= 1),
+        "$ref" => value.as_str().is_some_and(|target| target.starts_with('#')),
+        "items" => value.is_object(),
+        "pattern" => value.as_str().is_some_and(|pattern| {
+            !["(?=", "(?!", "(?<=", "(?<!", "\\b", "\\B"].iter().any(|part| pattern.contains(part))
+        }),
+        _ => true,
+    }
+}
+
+fn is_object_schema(members: &Map<String, Value>) -> bool {
+    let is_object = match members.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
+        Some(kind) => kind == "object",
+        None => false,
+    };
+    is_object || members.contains_key("properties")
+}
+
+/// Every object has to be closed. A schema for further members is lost.
+fn close(members: &mut Map<String, Value>, removed: &mut Map<String, Value>) {
+    match members.insert("additionalProperties".to_owned(), Value::Bool(false)) {
+        None | Some(Value::Bool(_)) => {}
+        Some(schema) => {
+            removed.insert("additionalProperties".to_owned(), schema);
+        }
+    }
+}
+
+/// Tells the model in words what the grammar cannot enforce.
+fn describe(members: &mut Map<String, Value>, removed: &Map<String, Value>) {
+    let mut text = members.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if !text.is_empty() {
+        text.push(' ');
+    }
+    let constraints = Value::Object(removed.clone()).to_string();
+    text.push_str(&constraints);
+    members.insert("description".to_owned(), Value::String(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(schema: Value) -> (Value, bool) {
+        let fitted = fit(&Json::of(&schema)).unwrap();
+        (fitted.schema.to_value().unwrap(), fitted.weakened)
+    }
+
+    #[test]
+    fn unknown_keywords_go_and_objects_are_closed() {
+        let (schema, weakened) = fitted(json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {
+                "age": {"type": "integer", "minimum": 0, "description": "Years."},
+                "mail": {"type": "string", "format": "email"},
+                "tags": {"type": "array", "items": {"type": "string", "maxLength": 9}, "minItems": 1},
+                "pet": {"oneOf": [{"type": "object", "properties": {}}, {"type": "null"}]}
+            },
+            "required": ["age"]
+        }));
+        assert!(weakened);
+        assert_eq!(
+            schema,
+            json!({
+                "type": "object",
+                "properties": {
+                    "age": {"type": "integer", "description": "Years. {\"minimum\":0}"},
+                    "mail": {"type": "string", "format": "email"},
+                    "tags": {
+                        "type": "array",
+                        "items": {"type": "string", "description": "{\"maxLength\":9}"},
+                        "minItems": 1
+                    },
+                    "pet": {
+                        "anyOf": [
+                            {"type": "object", "properties": {}, "additionalProperties": false},
+                            {"type": "null"}
+                        ]
+                    }
+                },
+                "required": ["age"],
+                "additionalProperties": false
+            })
+        );
+    }
+
+    #[test]
+    fn names_that_look_like_keywords_stay() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "minimum": {"type": "number"},
+                "oneOf": {"type": "string", "enum": ["not", "if"]},
+                "properties": {"$ref": "#/$defs/maxItems"}
+            },
+            "$defs": {"maxItems": {"type": "string", "const": "pattern"}},
+            "required": ["minimum", "oneOf", "properties"],
+            "additionalProperties": false
+        });
+        assert_eq!(fitted(schema.clone()), (schema, false));
+    }
+
+    #[test]
+    fn maps_and_foreign_references_are_weakened() {
+        let (schema, weakened) =
+            fitted(json!({"type": "object", "additionalProperties": {"type": "integer"}}));
+        assert!(weakened);
+        assert_eq!(schema["additionalProperties"], json!(false));
+        let (schema, weakened) = fitted(json!({"$ref": "https://x.test/schema.json"}));
+        assert!(weakened);
+        assert_eq!(schema.get("$ref"), None);
+    }
+
+    #[test]
+    fn tool_schemas_stay_as_written_where_they_fit() {
+        let input = |text: &str| {
+            let (schema, gone) = tool_input(Some(&Json::parse(text).unwrap()));
+            (schema.as_str().to_owned(), gone)
+        };
+        let written = "{ \"type\":\"object\", \"properties\":{\"n\":{\"minimum\":1.0}} }";
+        assert_eq!(input(written), (written.to_owned(), None));
+        assert_eq!(input("{}").0, r#"{"type":"object","properties":{}}"#);
+        assert_eq!(input("null").0, r#"{"type":"object","properties":{}}"#);
+        assert_eq!(tool_input(None).0.as_str(), r#"{"type":"object","properties":{}}"#);
+        assert_eq!(input(r#"{ "properties":{"a":{}}}"#).0, r#"{"type":"object", "properties":{"a":{}}}"#);
+        let (schema, gone) = input(r#"{"anyOf":[{"required":["a"]}],"properties":{"a":{}}}"#);
+        assert_eq!(schema, r#"{"type":"object","properties":{"a":{}}}"#);
+        assert_eq!(gone.as_deref(), Some(r#"{"anyOf":[{"required":["a"]}]}"#));
+    }
+}

@@ -1,0 +1,352 @@
+//! Tools, the choice among them, and their names.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use canon::{Error, Json, Losses, Request, Result, ToolChoice as Choice, ToolKind};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::schema;
+use super::types::{CacheControl, ClientTool, Tool, ToolChoice};
+use crate::Undo;
+
+/// Longest name that every host of this protocol takes.
+const NAME_LIMIT: usize = 64;
+/// The API takes no more strict tools in one request.
+const STRICT_LIMIT: usize = 20;
+
+/// The names on the wire of all tools in a request.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// The caller's → the provider's, for names that had to change.
+    changed: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// Collects the names of tools and of calls in the history.
+    pub(super) fn of(request: &Request) -> Self {
+        let mut all: BTreeSet<&str> = BTreeSet::new();
+        all.extend(request.tools.iter().map(|tool| tool.name.as_str()));
+        all.extend(called_names(request));
+        let mut taken: BTreeSet<String> =
+            all.iter().filter(|name| is_valid_name(name)).map(|name| (*name).to_owned()).collect();
+        let mut changed = BTreeMap::new();
+        for name in all.into_iter().filter(|name| !is_valid_name(name)) {
+            let new = free_name(name, &taken);
+            taken.insert(new.clone());
+            changed.insert(name.to_owned(), new);
+        }
+        Self { changed }
+    }
+
+    /// The provider's name of a tool.
+    pub(super) fn wire<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        self.changed.get(name).map_or(Cow::Borrowed(name), |new| Cow::Owned(new.clone()))
+    }
+
+    /// What the decoder has to undo.
+    pub(super) fn undo(&self) -> BTreeMap<String, String> {
+        self.changed.iter().map(|(old, new)| (new.clone(), old.clone())).collect()
+    }
+}
+
+/// The names of the tools that were called in the history, each once.
+fn called_names(request: &Request) -> BTreeSet<&str> {
+    request.messages.iter().flat_map(|message| message.tool_calls()).map(|call| call.name.as_str()).collect()
+}
+
+fn is_valid_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_LIMIT && name.bytes().all(is_id_byte)
+}
+
+pub(super) fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+fn free_name(name: &str, taken: &BTreeSet<String>) -> String {
+    let plain: String = name
+        .bytes()
+        .take(NAME_LIMIT - 4)
+        .map(|byte| if is_id_byte(byte) { byte as char } else { '_' })
+        .collect();
+    let plain = if plain.is_empty() { "tool".to_owned() } else { plain };
+    let mut candidate = plain.clone();
+    let mut number = 2;
+    while taken.contains(&candidate) {
+        candidate = format!("{plain}_{number}");
+        number += 1;
+    }
+    candidate
+}
+
+/// A tool-call id in the alphabet that the API takes: `^[a-zA-Z0-9_-]+$`. Other bytes are written as their number, so
+/// that different ids stay different.
+pub(super) fn wire_id(id: &str) -> String {
+    if id.is_empty() {
+        return "_".to_owned();
+    }
+    let mut clean = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match is_id_byte(byte) {
+            true => clean.push(byte as char),
+            false => clean.push_str(&format!("_{byte:02x}_")),
+        }
+    }
+    clean
+}
+
+/// The tools of a request, as far as the choice allows them.
+pub(super) fn tools<'a>(
+    request: &'a Request,
+    names: &Names,
+    schemas: bool,
+    undo: &mut Undo,
+    losses: &mut Losses,
+) -> Result<Vec<Tool<'a>>> {
+    let mut tools = Vec::new();
+    let mut strict_left = if schemas { STRICT_LIMIT } else { 0 };
+    for (index, tool) in request.tools.iter().enumerate() {
+        if !is_allowed(request, &tool.name) {
+            continue;
+        }
+        let path = format!("tools[{index}]");
+        let wire = match &tool.kind {
+            ToolKind::Function { parameters, strict } => {
+                let strict = strict.unwrap_or(false);
+                let (tool, carried) =
+                    function(tool, parameters.as_ref(), strict && strict_left > 0, names, &path, losses);
+                if carried {
+                    strict_left -= 1;
+                } else if strict {
+                    losses.dropped(
+                        format!("{path}.function.strict"),
+                        "The model cannot enforce this schema; it is still told it.",
+                    );
+                }
+                Tool::Client(tool)
+            }
+            ToolKind::Custom { format } => {
+                undo.custom_tools.push(tool.name.clone());
+                losses.emulated(
+                    path,
+                    "Free-text tools do not exist here: sent as a function with one text field.",
+                );
+                Tool::Client(custom(tool, format.as_ref(), names))
+            }
+            ToolKind::Native(raw) => native(raw, tool.cache.as_ref().map(CacheControl::from), &path)?,
+        };
+        tools.push(wire);
+    }
+    if tools.is_empty() {
+        tools = history_tools(request, names, losses);
+    }
+    Ok(tools)
+}
+
+fn is_allowed(request: &Request, name: &str) -> bool {
+    match &request.tool_choice {
+        Some(Choice::Allowed { names, .. }) => names.iter().any(|allowed| allowed == name),
+        _ => true,
+    }
+}
+
+/// A function tool, and whether it is strict on the wire.
+fn function<'a>(
+    tool: &'a canon::Tool,
+    parameters: Option<&Json>,
+    strict: bool,
+    names: &Names,
+    path: &str,
+    losses: &mut Losses,
+) -> (ClientTool<'a>, bool) {
+    let (input_schema, gone) = schema::tool_input(parameters);
+    let mut description = tool.description.as_deref().map(Cow::Borrowed);
+    let strict =
+        strict && gone.is_none() && schema::fit(&input_schema).is_some_and(|fitted| fitted.unchanged);
+    if let Some(gone) = gone {
+        losses.approximated(
+            format!("{path}.function.parameters"),
+            "Alternatives at the top of a schema are not possible: moved into the description.",
+        );
+        let text =
+            format!("{}\nThe input also has to fit: {gone}", tool.description.as_deref().unwrap_or_default());
+        description = Some(Cow::Owned(text.trim_start().to_owned()));
+    }
+    let cache_control = tool.cache.as_ref().map(CacheControl::from);
+    let description = description.filter(|text| !text.is_empty());
+    (ClientTool { name: names.wire(&tool.name), description, input_schema, strict, cache_control }, strict)
+}
+
+fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> ClientTool<'a> {
+    let description = match format {
+        None => tool.description.as_deref().map(Cow::Borrowed),
+        Some(format) => {
+            let text = tool.description.as_deref().unwrap_or_default();
+            Some(Cow::Owned(format!("{text}\nThe text in `input` has this format: {}", format.as_str())))
+        }
+    };
+    let input = json!({
+        "type": "object",
+        "properties": {"input": {"type": "string"}},
+        "required": ["input"],
+        "additionalProperties": false
+    });
+    ClientTool {
+        name: names.wire(&tool.name),
+        description,
+        input_schema: Json::of(&input),
+        strict: false,
+        cache_control: tool.cache.as_ref().map(CacheControl::from),
+    }
+}
+
+/// A tool that the provider itself runs. They are versioned by date: `web_search_20250305`.
+fn native<'a>(raw: &Json, cache: Option<CacheControl>, path: &str) -> Result<Tool<'a>> {
+    let unsupported = || {
+        let message = "The provider has no such tool; use function tools, or the provider's own tool types.";
+        Error::unsupported(format!("{path}.type"), message)
+    };
+    let members = super::fields::Fields::parse(raw.as_raw(), path.to_owned())?;
+    let kind = members.opt_text("type")?.unwrap_or_default();
+    let dated = kind.rsplit_once('_').is_some_and(|(name, date)| {
+        !name.is_empty() && date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if !dated && kind != "mcp_toolset" {
+        return Err(unsupported());
+    }
+    let cache_control = match cache {
+        Some(mark) => Some(mark),
+        None => members.cache_mark()?.as_ref().map(CacheControl::from),
+    };
+    let members = members.into_members(&["cache_control"]);
+    Ok(Tool::Server { members, cache_control })
+}
+
+/// Some hosts refuse a history with tool calls when no tools are given: the names that were called are declared.
+fn history_tools<'a>(request: &'a Request, names: &Names, losses: &mut Losses) -> Vec<Tool<'a>> {
+    let called = called_names(request);
+    if !called.is_empty() {
+        losses.approximated("tools", "Declared those of the history, which the provider wants to see.");
+    }
+    let declare = |name: &'a str| ClientTool {
+        name: names.wire(name),
+        description: None,
+        input_schema: schema::tool_input(None).0,
+        strict: false,
+        cache_control: None,
+    };
+    called.into_iter().map(|name| Tool::Client(declare(name))).collect()
+}
+
+/// Which tool to call. `forced` tells whether the model takes a forced choice here.
+pub(super) fn choice(
+    request: &Request,
+    names: &Names,
+    has_tools: bool,
+    forced: bool,
+    losses: &mut Losses,
+) -> Result<Option<ToolChoice>> {
+    let disable_parallel_tool_use = request.parallel_tool_calls == Some(false);
+    check_choice(request)?;
+    if !has_tools {
+        return Ok(None);
+    }
+    if request.tools.is_empty() {
+        // Declared for the history only: the caller expects no call.
+        return Ok(Some(ToolChoice::None));
+    }
+    let choice = match request.tool_choice.as_ref() {
+        None if disable_parallel_tool_use => ToolChoice::Auto { disable_parallel_tool_use },
+        None => return Ok(None),
+        Some(Choice::Auto | Choice::Allowed { required: false, .. }) => {
+            ToolChoice::Auto { disable_parallel_tool_use }
+        }
+        Some(Choice::None) => ToolChoice::None,
+        Some(_) if !forced => {
+            losses.approximated("tool_choice", "The model takes no forced tool call here: sent as auto.");
+            ToolChoice::Auto { disable_parallel_tool_use }
+        }
+        Some(Choice::Required | Choice::Allowed { required: true, .. }) => {
+            ToolChoice::Any { disable_parallel_tool_use }
+        }
+        Some(Choice::Named(name)) => {
+            ToolChoice::Tool { name: names.wire(name).into_owned(), disable_parallel_tool_use }
+        }
+    };
+    Ok(Some(choice))
+}
+
+/// A choice has to be among the tools.
+fn check_choice(request: &Request) -> Result<()> {
+    let given = |name: &String| request.tools.iter().any(|tool| tool.name == *name);
+    let message = match request.tool_choice.as_ref() {
+        Some(Choice::Required) if request.tools.is_empty() => {
+            "A tool call is required, but there are no tools."
+        }
+        Some(Choice::Named(name)) if !given(name) => "The chosen tool is not among the tools.",
+        Some(Choice::Allowed { names, .. }) if !names.iter().any(given) => {
+            "None of the allowed tools is among the tools."
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::invalid("tool_choice", message))
+}
+
+/// A call's arguments as a raw JSON object. Numbers and order stay as written; what is no object is wrapped into one,
+/// and `wrapped` says so.
+pub(super) fn input<'a>(call: &'a canon::ToolCall, wrapped: &mut bool) -> Cow<'a, RawValue> {
+    let owned = |json: Json| {
+        let raw: &RawValue = json.as_raw();
+        Cow::Owned(raw.to_owned())
+    };
+    if call.custom {
+        return owned(Json::of(&json!({ "input": call.arguments })));
+    }
+    let text = call.arguments.trim();
+    if text.is_empty() {
+        return owned(Json::of(&json!({})));
+    }
+    if text.starts_with('{')
+        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
+    {
+        return Cow::Borrowed(raw);
+    }
+    *wrapped = true;
+    owned(Json::of(&json!({ "arguments": call.arguments })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stay_different() {
+        assert_eq!(wire_id("toolu_01-A"), "toolu_01-A");
+        assert_eq!(wire_id("call:1"), "call_3a_1");
+        assert_ne!(wire_id("call:1"), wire_id("call.1"));
+        assert!(wire_id("é/ü|").bytes().all(is_id_byte));
+    }
+
+    #[test]
+    fn long_and_odd_names_are_mapped_and_undone() {
+        let tool = |name: &str| canon::Tool {
+            name: name.to_owned(),
+            description: None,
+            kind: ToolKind::Function { parameters: None, strict: None },
+            cache: None,
+        };
+        let long = "n".repeat(80);
+        let request = Request {
+            tools: vec![tool("a.b"), tool("a_b"), tool("a/b"), tool("fine"), tool(&long)],
+            ..Request::default()
+        };
+        let names = Names::of(&request);
+        assert_eq!(names.wire("fine"), "fine");
+        let mapped = ["a.b", "a_b", "a/b", &long].map(|name| names.wire(name).into_owned());
+        assert!(mapped.iter().all(|name| is_valid_name(name)));
+        assert_eq!(mapped.iter().collect::<BTreeSet<_>>().len(), mapped.len());
+        assert_eq!(names.undo()[&mapped[2]], "a/b");
+        assert_eq!(names.undo().len(), 3);
+    }
+}

@@ -1,0 +1,519 @@
+//! The conversation: strictly alternating turns that begin with the user's, results of tools before anything else.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use canon::{
+    CacheMark, Error, Losses, Media, MediaKind, Message, Part, PartKind, Reasoning, Request, Result, Role,
+    Source, ToolCall, ToolResult,
+};
+use serde_json::value::RawValue;
+
+use super::family::Family;
+use super::tools::ToolNames;
+use super::types::*;
+
+/// The family of models whose proofs of thinking this API gives and takes.
+pub(super) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
+
+/// Stands where the API wants words and the caller has none.
+const NO_OUTPUT: &str = "(no output)";
+const OPENING: &str = "(The conversation continues.)";
+const SEE_DOCUMENT: &str = "(See the attached document.)";
+
+/// The parts of the body that the messages make up.
+#[derive(Debug, Default)]
+pub(super) struct Conversation<'a> {
+    pub system: Vec<Block<'a>>,
+    pub turns: Vec<Turn<'a>>,
+}
+
+/// Writes the conversation of a request.
+pub(super) fn conversation<'a>(
+    request: &'a Request,
+    family: Family,
+    takes_cache_points: bool,
+    names: &mut ToolNames,
+    losses: &mut Losses,
+) -> Result<Conversation<'a>> {
+    let mut writer = Writer {
+        family,
+        takes_cache_points,
+        names,
+        losses,
+        system: Vec::new(),
+        drafts: Vec::new(),
+        documents: BTreeSet::new(),
+    };
+    for (index, message) in request.messages.iter().enumerate() {
+        writer.message(index, message)?;
+    }
+    writer.finish()
+}
+
+/// A turn in the making. The API wants results first in the user's turn and calls last in the model's.
+struct Draft<'a> {
+    role: &'static str,
+    results: Vec<Block<'a>>,
+    rest: Vec<Block<'a>>,
+    calls: Vec<Block<'a>>,
+}
+
+struct Writer<'a, 'w> {
+    family: Family,
+    takes_cache_points: bool,
+    names: &'w mut ToolNames,
+    losses: &'w mut Losses,
+    system: Vec<Block<'a>>,
+    drafts: Vec<Draft<'a>>,
+    /// Names of documents, which must be unique.
+    documents: BTreeSet<String>,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn message(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        if message.name.is_some() {
+            self.losses
+                .dropped(format!("messages[{index}].name"), "the provider has no names of participants");
+        }
+        for (position, part) in message.parts.iter().enumerate() {
+            let path = || format!("messages[{index}].content[{position}]");
+            match message.role {
+                Role::System | Role::Developer => self.instruction(part, path)?,
+                Role::User => self.user(part, path)?,
+                Role::Assistant => self.assistant(index, part, path)?,
+                Role::Tool => self.tool(part, path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn instruction(&mut self, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+        let PartKind::Text(text) = &part.kind else {
+            return Err(Error::unsupported(
+                path(),
+                "Instructions can only be text; put media into a user message.",
+            ));
+        };
+        if !is_blank(text) {
+            self.system.push(Block::Text(text.into()));
+        }
+        if let Some(point) = self.cache_point(part.cache.as_ref())
+            && !self.system.is_empty()
+        {
+            self.system.push(point);
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+        let block = match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
+            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
+            PartKind::Media(media) => Some(self.media(media, &path())?),
+            PartKind::ToolResult(result) => return self.result(result, part.cache.as_ref(), &path()),
+            PartKind::ToolCall(_) | PartKind::Reasoning(_) => {
+                return Err(Error::invalid(path(), "Only assistant messages hold tool calls and reasoning."));
+            }
+        };
+        let point = self.cache_point(part.cache.as_ref());
+        append(&mut self.draft("user").rest, block, point);
+        Ok(())
+    }
+
+    fn assistant(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+        let block = match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
+            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
+            PartKind::Reasoning(reasoning) => {
+                // A cache point must not follow thinking.
+                let block = self.reasoning(index, reasoning, part.signature.as_deref());
+                append(&mut self.draft("assistant").rest, block, None);
+                return Ok(());
+            }
+            PartKind::ToolCall(call) => {
+                let block = Block::ToolUse(self.call(call));
+                let point = self.cache_point(part.cache.as_ref());
+                append(&mut self.draft("assistant").calls, Some(block), point);
+                return Ok(());
+            }
+            PartKind::Media(_) | PartKind::ToolResult(_) => {
+                return Err(Error::unsupported(
+                    path(),
+                    "This provider takes no media in assistant messages.",
+                ));
+            }
+        };
+        let point = self.cache_point(part.cache.as_ref());
+        append(&mut self.draft("assistant").rest, block, point);
+        Ok(())
+    }
+
+    fn tool(&mut self, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+        match &part.kind {
+            PartKind::ToolResult(result) => self.result(result, part.cache.as_ref(), &path()),
+            _ => Err(Error::invalid(path(), "A tool message holds the result of one call.")),
+        }
+    }
+
+    fn result(&mut self, result: &'a ToolResult, cache: Option<&CacheMark>, path: &str) -> Result<()> {
+        let mut content = Vec::with_capacity(result.content.len());
+        for part in &result.content {
+            match &part.kind {
+                PartKind::Text(text) if is_blank(text) => {}
+                PartKind::Text(text) => content.push(Block::Text(text.into())),
+                PartKind::Media(media) => content.push(self.media(media, path)?),
+                _ => {
+                    return Err(Error::invalid(
+                        path.to_owned(),
+                        "Results of tools hold text and media only.",
+                    ));
+                }
+            }
+        }
+        if content.is_empty() {
+            content.push(Block::Text(NO_OUTPUT.into()));
+        }
+        let block = Block::ToolResult(ToolResultBlock {
+            tool_use_id: call_id(&result.call_id, self.family),
+            content,
+            status: result.is_error.then_some("error"),
+        });
+        let mark = cache.or_else(|| result.content.iter().find_map(|part| part.cache.as_ref()));
+        let point = self.cache_point(mark);
+        append(&mut self.draft("user").results, Some(block), point);
+        Ok(())
+    }
+
+    fn call(&mut self, call: &'a ToolCall) -> ToolUse<'a> {
+        ToolUse {
+            tool_use_id: call_id(&call.id, self.family),
+            name: self.names.on_wire(&call.name),
+            input: call_input(call),
+        }
+    }
+
+    /// Thinking goes back only with its proof and only to the family that wrote it: anything else is refused.
+    fn reasoning(
+        &mut self,
+        index: usize,
+        reasoning: &'a Reasoning,
+        signature: Option<&'a str>,
+    ) -> Option<Block<'a>> {
+        let is_ours = self.family.is_claude() && reasoning.format.as_deref() == Some(CLAUDE_FORMAT);
+        let content = match (&reasoning.encrypted, signature) {
+            (Some(data), _) if is_ours => ReasoningContent::RedactedContent(data),
+            (None, Some(signature)) if is_ours && !signature.is_empty() => {
+                ReasoningContent::ReasoningText { text: &reasoning.text, signature }
+            }
+            _ => {
+                self.losses.dropped(
+                    format!("messages[{index}].reasoning"),
+                    "thinking can be sent back only with its signature and to the family of models that wrote it",
+                );
+                return None;
+            }
+        };
+        Some(Block::ReasoningContent(content))
+    }
+
+    fn media(&mut self, media: &'a Media, path: &str) -> Result<Block<'a>> {
+        let table = match media.kind {
+            MediaKind::Image => IMAGE_FORMATS,
+            MediaKind::Document => DOCUMENT_FORMATS,
+            MediaKind::Video => VIDEO_FORMATS,
+            MediaKind::Audio => AUDIO_FORMATS,
+        };
+        let filename = media.filename.as_deref();
+        let (source, format) = match &media.source {
+            Source::Base64 { mime, data } => {
+                (MediaSource::Bytes(data.into()), format_of(table, Some(mime), filename))
+            }
+            Source::Text(text) => (MediaSource::Bytes(STANDARD.encode(text).into()), Some("txt")),
+            Source::Url(uri) if uri.starts_with("s3://") => {
+                (MediaSource::S3Location { uri }, format_of(table, None, Some(uri)))
+            }
+            Source::Url(_) => {
+                return Err(Error::unsupported(
+                    path.to_owned(),
+                    "This provider does not fetch URLs; send the file as a data URL.",
+                ));
+            }
+            Source::FileId(_) => {
+                return Err(Error::unsupported(
+                    path.to_owned(),
+                    "This provider keeps no uploaded files; send the file as a data URL.",
+                ));
+            }
+        };
+        let format = format.ok_or_else(|| {
+            let known: Vec<_> = table.iter().map(|(_, format)| *format).collect();
+            Error::unsupported(
+                path.to_owned(),
+                format!("This provider does not take media of this type; it takes {}.", known.join(", ")),
+            )
+        })?;
+        let name = (media.kind == MediaKind::Document).then(|| self.document_name(filename));
+        let block = MediaBlock { format, name, source };
+        Ok(match media.kind {
+            MediaKind::Image => Block::Image(block),
+            MediaKind::Document => Block::Document(block),
+            MediaKind::Video => Block::Video(block),
+            MediaKind::Audio => Block::Audio(block),
+        })
+    }
+
+    /// A name of letters, digits, single spaces, hyphens, parentheses and brackets, unique within the request.
+    fn document_name(&mut self, filename: Option<&str>) -> String {
+        let clean = clean_document_name(filename.unwrap_or_default());
+        let mut name = clean.clone();
+        let mut count = 1;
+        while !self.documents.insert(name.clone()) {
+            count += 1;
+            name = format!("{clean} {count}");
+        }
+        name
+    }
+
+    fn cache_point(&mut self, mark: Option<&CacheMark>) -> Option<Block<'a>> {
+        let mark = mark?;
+        if !self.takes_cache_points {
+            self.losses.dropped("cache_control", "the model has no prompt cache");
+            return None;
+        }
+        Some(Block::CachePoint(CachePoint::of(mark)))
+    }
+
+    fn draft(&mut self, role: &'static str) -> &mut Draft<'a> {
+        if self.drafts.last().is_none_or(|draft| draft.role != role) {
+            self.drafts.push(Draft { role, results: Vec::new(), rest: Vec::new(), calls: Vec::new() });
+        }
+        let last = self.drafts.len() - 1;
+        &mut self.drafts[last]
+    }
+
+    fn finish(mut self) -> Result<Conversation<'a>> {
+        let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.drafts.len());
+        for draft in std::mem::take(&mut self.drafts) {
+            let mut content = draft.results;
+            content.extend(draft.rest);
+            content.extend(draft.calls);
+            // A turn without content may have stood between two of the other role.
+            match turns.last_mut() {
+                _ if content.is_empty() => {}
+                Some(last) if last.role == draft.role => last.content.extend(content),
+                _ => turns.push(Turn { role: draft.role, content }),
+            }
+        }
+        self.open(&mut turns)?;
+        turns.iter_mut().for_each(accompany_documents);
+        if let Some(Turn { role: "assistant", content }) = turns.last_mut() {
+            trim_end(content);
+        }
+        Ok(Conversation { system: self.system, turns })
+    }
+
+    /// The first turn must be the user's, and there must be one.
+    fn open(&mut self, turns: &mut Vec<Turn<'a>>) -> Result<()> {
+        match turns.first() {
+            Some(turn) if turn.role == "user" => {}
+            Some(_) => {
+                self.losses.emulated("messages", "a user turn was put before the first assistant turn");
+                turns.insert(0, Turn { role: "user", content: vec![Block::Text(OPENING.into())] });
+            }
+            None if self.system.is_empty() => {
+                return Err(Error::invalid("messages", "There must be at least one message with content."));
+            }
+            None => {
+                self.losses
+                    .approximated("messages", "instructions without a conversation were sent as a user turn");
+                turns.push(Turn { role: "user", content: std::mem::take(&mut self.system) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A document must be accompanied by a text (API reference of `DocumentBlock`).
+fn accompany_documents(turn: &mut Turn<'_>) {
+    let has = |is: fn(&Block<'_>) -> bool| turn.content.iter().any(is);
+    if has(|block| matches!(block, Block::Document(_))) && !has(|block| matches!(block, Block::Text(_))) {
+        turn.content.push(Block::Text(SEE_DOCUMENT.into()));
+    }
+}
+
+/// The beginning of an answer that the model is to continue must not end in white space.
+fn trim_end(content: &mut Vec<Block<'_>>) {
+    if let Some(Block::Text(text)) = content.last_mut()
+        && text.trim_end().len() < text.len()
+    {
+        *text = Cow::Owned(text.trim_end().to_owned());
+    }
+}
+
+fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Option<Block<'a>>) {
+    blocks.extend(block);
+    let may_follow =
+        blocks.last().is_some_and(|last| !matches!(last, Block::CachePoint(_) | Block::ReasoningContent(_)));
+    if may_follow {
+        blocks.extend(point);
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+/// The arguments as they are when they are an object, and free text or broken JSON inside of one.
+fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
+    let text = call.arguments.trim();
+    if !call.custom
+        && text.starts_with('{')
+        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
+    {
+        return Cow::Borrowed(raw);
+    }
+    let wrapped = match text.is_empty() && !call.custom {
+        true => RawValue::from_string("{}".to_owned()),
+        false => serde_json::value::to_raw_value(&serde_json::json!({"input": call.arguments})),
+    };
+    wrapped.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
+}
+
+/// An id of at most 64 letters, digits and `_.:-`. What has to be changed gets a mark of the whole id, so that
+/// different ids stay different, and the same id is the same in a call and its result.
+pub(super) fn call_id(id: &str, family: Family) -> String {
+    if family.has_short_call_ids() {
+        let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        return if fits { id.to_owned() } else { mark_of(id)[..9].to_owned() };
+    }
+    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | ':' | '-');
+    if !id.is_empty() && id.len() <= 64 && id.chars().all(is_allowed) {
+        return id.to_owned();
+    }
+    let start: String = id.chars().filter(|letter| is_allowed(*letter)).take(40).collect();
+    format!("{start}_{}", mark_of(id))
+}
+
+/// Sixteen hexadecimal digits of the FNV-1a hash.
+pub(super) fn mark_of(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+fn clean_document_name(filename: &str) -> String {
+    let base = filename.rsplit(['/', '\\']).next().unwrap_or_default();
+    let stem = match base.rsplit_once('.') {
+        Some((stem, ending))
+            if DOCUMENT_FORMATS.iter().any(|(_, format)| ending.eq_ignore_ascii_case(format)) =>
+        {
+            stem
+        }
+        _ => base,
+    };
+    let allowed = |letter: char| match letter {
+        _ if letter.is_ascii_alphanumeric() || "-()[]".contains(letter) => letter,
+        _ if letter.is_whitespace() => ' ',
+        _ => '-',
+    };
+    let letters: String = stem.chars().map(allowed).collect();
+    let words: Vec<_> = letters.split_whitespace().collect();
+    let name: String = words.join(" ").chars().take(150).collect();
+    if name.trim().is_empty() { "document".to_owned() } else { name.trim().to_owned() }
+}
+
+/// By MIME type, else by the ending of the file's name.
+fn format_of(
+    table: &[(&'static str, &'static str)],
+    mime: Option<&str>,
+    filename: Option<&str>,
+) -> Option<&'static str> {
+    let mime = mime.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let by_mime = table.iter().find(|(known, _)| *known == mime).map(|(_, format)| *format);
+    by_mime.or_else(|| {
+        let ending = filename?.rsplit_once('.')?.1;
+        table.iter().find(|(_, format)| format.eq_ignore_ascii_case(ending)).map(|(_, format)| *format)
+    })
+}
+
+const IMAGE_FORMATS: &[(&str, &str)] = &[
+    ("image/png", "png"),
+    ("image/jpeg", "jpeg"),
+    ("image/jpg", "jpeg"),
+    ("image/gif", "gif"),
+    ("image/webp", "webp"),
+];
+
+const DOCUMENT_FORMATS: &[(&str, &str)] = &[
+    ("application/pdf", "pdf"),
+    ("text/csv", "csv"),
+    ("application/msword", "doc"),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
+    ("application/vnd.ms-excel", "xls"),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
+    ("text/html", "html"),
+    ("text/plain", "txt"),
+    ("text/markdown", "md"),
+];
+
+const VIDEO_FORMATS: &[(&str, &str)] = &[
+    ("video/mp4", "mp4"),
+    ("video/x-matroska", "mkv"),
+    ("video/quicktime", "mov"),
+    ("video/webm", "webm"),
+    ("video/x-flv", "flv"),
+    ("video/mpeg", "mpeg"),
+    ("video/mpg", "mpg"),
+    ("video/x-ms-wmv", "wmv"),
+    ("video/3gpp", "three_gp"),
+];
+
+const AUDIO_FORMATS: &[(&str, &str)] = &[
+    ("audio/mpeg", "mp3"),
+    ("audio/mp3", "mp3"),
+    ("audio/wav", "wav"),
+    ("audio/x-wav", "wav"),
+    ("audio/opus", "opus"),
+    ("audio/aac", "aac"),
+    ("audio/flac", "flac"),
+    ("audio/mp4", "mp4"),
+    ("audio/ogg", "ogg"),
+    ("audio/x-m4a", "m4a"),
+    ("audio/webm", "webm"),
+    ("audio/pcm", "pcm"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn document_names_are_cleaned() {
+        let cases = [
+            ("report.pdf", "report"),
+            ("dir/My  résumé (v1).docx", "My r-sum- (v1)"),
+            ("a_b.tar.gz", "a-b-tar-gz"),
+            ("", "document"),
+            ("   .pdf", "document"),
+        ];
+        for (filename, name) in cases {
+            assert_eq!(clean_document_name(filename), name, "{filename}");
+        }
+        assert_eq!(clean_document_name(&"x".repeat(500)).len(), 150);
+    }
+
+    #[test]
+    fn call_ids_fit_and_stay_different() {
+        let claude = Family::Claude(4, 0);
+        assert_eq!(call_id("toolu_01.a:b-c", claude), "toolu_01.a:b-c");
+        let (one, two) = (call_id("call/1|x", claude), call_id("call/1?x", claude));
+        assert_ne!(one, two);
+        assert!(call_id(&"é/".repeat(100), claude).len() <= 64);
+        assert_eq!(call_id("abc123XYZ", Family::Mistral { large: true }), "abc123XYZ");
+        assert_eq!(call_id("call_1", Family::Mistral { large: true }).len(), 9);
+    }
+}

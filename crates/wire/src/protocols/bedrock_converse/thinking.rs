@@ -1,0 +1,217 @@
+//! How a wish for thinking reaches each family: by fields of the family's own API.
+
+use canon::{Effort, Losses, ModelFacts, ReasoningControl, ReasoningRequest, Request};
+use serde_json::{Map, Value, json};
+
+use super::family::Family;
+
+/// Anthropic's smallest budget.
+const SMALLEST_BUDGET: u64 = 1024;
+/// Room for the answer beside the thinking, where neither the caller nor the catalog gives a limit.
+const USUAL_ANSWER: u64 = 8192;
+const FIELD: &str = "reasoning_effort";
+
+/// What was decided about thinking, and what follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Thinking {
+    /// For `additionalModelRequestFields`.
+    pub fields: Map<String, Value>,
+    /// The model thinks and therefore refuses sampling parameters and forced tools.
+    pub is_on: bool,
+    /// The output limit that the budget asks for, in place of the caller's.
+    pub max_tokens: Option<u64>,
+    /// No limit and no sampling parameter may be sent at all.
+    pub no_inference_config: bool,
+}
+
+/// Decides about thinking. `blocked` says why it cannot be had along with the rest of the request.
+pub(super) fn decide(
+    request: &Request,
+    family: Family,
+    facts: &ModelFacts,
+    blocked: Option<&'static str>,
+    losses: &mut Losses,
+) -> Thinking {
+    let wish = &request.reasoning;
+    if wish.is_unset() {
+        return Thinking::default();
+    }
+    if let (Some(reason), true) = (blocked, wish.is_on()) {
+        losses.dropped(FIELD, reason);
+        return Thinking::default();
+    }
+    let control = facts.reasoning.clone().filter(is_known).unwrap_or_else(|| usual_control(family));
+    match control {
+        ReasoningControl::None if !wish.is_on() => Thinking::default(),
+        ReasoningControl::None => {
+            losses.dropped(FIELD, "the model does not think");
+            Thinking::default()
+        }
+        ReasoningControl::Budget { min, max, can_disable } => {
+            budget(request, facts, (min.max(SMALLEST_BUDGET), max), can_disable, losses)
+        }
+        ReasoningControl::Effort { levels } => effort(wish, family, &levels, losses),
+        _ => {
+            losses.dropped(FIELD, "the model always thinks and takes no control");
+            Thinking::default()
+        }
+    }
+}
+
+/// Controls that this API has a field for; others in the catalog belong to other APIs.
+fn is_known(control: &ReasoningControl) -> bool {
+    matches!(
+        control,
+        ReasoningControl::None
+            | ReasoningControl::Always
+            | ReasoningControl::Budget { .. }
+            | ReasoningControl::Effort { .. }
+    )
+}
+
+/// The control of a family where the catalog gives none.
+fn usual_control(family: Family) -> ReasoningControl {
+    use Effort::*;
+    let levels = |levels: &[Effort]| ReasoningControl::Effort { levels: levels.to_vec() };
+    match family {
+        Family::Claude(major, minor) if (major, minor) < (3, 7) => ReasoningControl::None,
+        Family::Claude(major, minor) if (major, minor) < (4, 6) => {
+            ReasoningControl::Budget { min: SMALLEST_BUDGET, max: 65_536, can_disable: true }
+        }
+        Family::Claude(4, 6) => levels(&[None, Low, Medium, High, Max]),
+        Family::Claude(5, minor) if minor >= 5 => levels(&[Low, Medium, High, Xhigh, Max]),
+        Family::Claude(..) => levels(&[None, Low, Medium, High, Xhigh, Max]),
+        Family::Nova { second: true } => levels(&[None, Low, Medium, High]),
+        Family::GptOss | Family::DeepSeek { r1: false } => levels(&[Low, Medium, High]),
+        Family::Gpt => levels(&[None, Low, Medium, High, Xhigh]),
+        Family::Qwen => levels(&[Low, High]),
+        Family::DeepSeek { r1: true } => ReasoningControl::Always,
+        _ => ReasoningControl::None,
+    }
+}
+
+/// Claude before 4.6: a budget in tokens, smaller than the output limit.
+fn budget(
+    request: &Request,
+    facts: &ModelFacts,
+    (min, max): (u64, u64),
+    can_disable: bool,
+    losses: &mut Losses,
+) -> Thinking {
+    let wish = &request.reasoning;
+    if !wish.is_on() {
+        if !can_disable {
+            losses.dropped(FIELD, "the model's thinking cannot be switched off");
+        }
+        return Thinking::default();
+    }
+    let effort = wish.effort.unwrap_or(Effort::Medium);
+    let mut budget = wish.budget_tokens.unwrap_or_else(|| budget_of(effort)).clamp(min, max.max(min));
+    let asked = request.max_tokens.or(facts.max_output_tokens);
+    let mut limit = asked.unwrap_or(budget + USUAL_ANSWER);
+    if limit <= budget {
+        limit += budget;
+    }
+    if let Some(most) = facts.max_output_tokens.filter(|most| *most < limit) {
+        limit = most;
+        budget = budget.min(most.saturating_sub(most / 4));
+    }
+    if budget < SMALLEST_BUDGET || budget >= limit {
+        losses.dropped(FIELD, "the model's output limit leaves no room for thinking");
+        return Thinking::default();
+    }
+    if request.max_tokens.is_some_and(|tokens| tokens != limit) {
+        losses.approximated("max_tokens", "raised by the thinking budget, which is part of the limit");
+    }
+    if wish.budget_tokens.is_some_and(|tokens| tokens != budget) {
+        losses.approximated("reasoning.max_tokens", "moved into the range that the model takes");
+    }
+    let thinking = json!({"type": "enabled", "budget_tokens": budget});
+    Thinking {
+        fields: Map::from_iter([("thinking".to_owned(), thinking)]),
+        is_on: true,
+        max_tokens: Some(limit),
+        no_inference_config: false,
+    }
+}
+
+/// Families that take a word.
+fn effort(wish: &ReasoningRequest, family: Family, levels: &[Effort], losses: &mut Losses) -> Thinking {
+    let wanted = match (wish.effort, wish.budget_tokens) {
+        (Some(effort), _) => effort,
+        (None, budget) => {
+            losses.approximated(
+                "reasoning.max_tokens",
+                "the model takes a level instead of a number of tokens",
+            );
+            effort_of(budget.unwrap_or_default())
+        }
+    };
+    let Some(level) = wanted.nearest(levels) else {
+        losses.dropped(FIELD, "the model takes no level of thinking");
+        return Thinking::default();
+    };
+    if wanted == Effort::None && level != Effort::None && family == Family::Qwen {
+        losses.dropped(FIELD, "the model has no word for no thinking");
+        return Thinking::default();
+    }
+    if level != wanted {
+        losses.approximated(FIELD, "sent as the nearest level that the model takes");
+    }
+    let word = level.as_str();
+    let mut fields = Map::new();
+    let mut thinking = Thinking { is_on: false, ..Thinking::default() };
+    match family {
+        Family::Claude(..) if level == Effort::None => {
+            fields.insert("thinking".to_owned(), json!({"type": "disabled"}));
+        }
+        Family::Claude(..) => {
+            if wanted != Effort::None {
+                thinking.is_on = true;
+                fields.insert("thinking".to_owned(), json!({"type": "adaptive", "display": "summarized"}));
+            }
+            fields.insert("output_config".to_owned(), json!({"effort": word}));
+        }
+        Family::Nova { .. } if level == Effort::None => {
+            fields.insert("reasoningConfig".to_owned(), json!({"type": "disabled"}));
+        }
+        Family::Nova { .. } => {
+            // "When maxReasoningEffort is high, temperature, topP and maxTokens must be unset" (Nova 2 user guide).
+            thinking.no_inference_config = level == Effort::High;
+            fields
+                .insert("reasoningConfig".to_owned(), json!({"type": "enabled", "maxReasoningEffort": word}));
+        }
+        Family::Gpt => {
+            fields.insert("reasoning".to_owned(), json!({"effort": word}));
+        }
+        Family::Qwen => {
+            fields.insert("reasoning_config".to_owned(), json!(word));
+        }
+        _ => {
+            fields.insert("reasoning_effort".to_owned(), json!(word));
+        }
+    }
+    thinking.fields = fields;
+    thinking
+}
+
+fn budget_of(effort: Effort) -> u64 {
+    match effort {
+        Effort::None | Effort::Minimal => SMALLEST_BUDGET,
+        Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High => 16_384,
+        Effort::Xhigh => 32_768,
+        Effort::Max => 65_536,
+    }
+}
+
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0 => Effort::None,
+        1..=2048 => Effort::Low,
+        2049..=8192 => Effort::Medium,
+        8193..=16_384 => Effort::High,
+        _ => Effort::Xhigh,
+    }
+}

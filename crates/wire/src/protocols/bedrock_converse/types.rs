@@ -1,0 +1,176 @@
+//! The shapes that we write. Blobs are base64 strings in this API's JSON, so that media pass unchanged.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use canon::{CacheMark, Json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// A request body.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Body<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub system: Vec<Block<'a>>,
+    pub messages: Vec<Turn<'a>>,
+    #[serde(skip_serializing_if = "InferenceConfig::is_empty")]
+    pub inference_config: InferenceConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_config: Option<ToolConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_config: Option<Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub additional_model_request_fields: Map<String, Value>,
+    /// Fields of this API that the caller wrote by their own names.
+    #[serde(flatten)]
+    pub native: BTreeMap<&'a str, Json>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Turn<'a> {
+    pub role: &'static str,
+    pub content: Vec<Block<'a>>,
+}
+
+/// One block of content: an object with one key.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Block<'a> {
+    Text(Cow<'a, str>),
+    Image(MediaBlock<'a>),
+    Document(MediaBlock<'a>),
+    Video(MediaBlock<'a>),
+    Audio(MediaBlock<'a>),
+    ToolUse(ToolUse<'a>),
+    ToolResult(ToolResultBlock<'a>),
+    ReasoningContent(ReasoningContent<'a>),
+    CachePoint(CachePoint),
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct MediaBlock<'a> {
+    pub format: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub source: MediaSource<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum MediaSource<'a> {
+    Bytes(Cow<'a, str>),
+    S3Location { uri: &'a str },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolUse<'a> {
+    pub tool_use_id: String,
+    pub name: String,
+    pub input: Cow<'a, RawValue>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolResultBlock<'a> {
+    pub tool_use_id: String,
+    pub content: Vec<Block<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum ReasoningContent<'a> {
+    ReasoningText { text: &'a str, signature: &'a str },
+    RedactedContent(&'a str),
+}
+
+/// "Cache up to here": stands after what it caches.
+#[derive(Debug, Serialize)]
+pub(super) struct CachePoint {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'static str>,
+}
+
+impl CachePoint {
+    /// The API knows five minutes, which is the default, and one hour.
+    pub fn of(mark: &CacheMark) -> Self {
+        Self { kind: "default", ttl: mark.ttl_seconds.filter(|seconds| *seconds > 300).map(|_| "1h") }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InferenceConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop_sequences: Vec<String>,
+}
+
+impl InferenceConfig {
+    fn is_empty(&self) -> bool {
+        self.max_tokens.is_none()
+            && self.temperature.is_none()
+            && self.top_p.is_none()
+            && self.stop_sequences.is_empty()
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolConfig<'a> {
+    pub tools: Vec<ToolEntry<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<Choice>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum ToolEntry<'a> {
+    ToolSpec(ToolSpec<'a>),
+    CachePoint(CachePoint),
+    /// A tool of the provider's own, as the caller wrote it.
+    #[serde(untagged)]
+    Native(&'a Json),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolSpec<'a> {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<&'a str>,
+    pub input_schema: InputSchema,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct InputSchema {
+    pub json: Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Choice {
+    Auto {},
+    Any {},
+    Tool { name: String },
+}
+
+impl Choice {
+    /// True when the model may not answer without a call.
+    pub fn is_forced(&self) -> bool {
+        !matches!(self, Self::Auto {})
+    }
+}

@@ -1,0 +1,137 @@
+//! Pictures, sound, documents and videos of a request.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use canon::{Error, Media, MediaKind, Result, Source};
+
+use super::contents::{Blob, File, Part};
+
+/// The Files API of the Gemini API: uploaded files are named by their URI there.
+const FILES_API: &str = "https://generativelanguage.googleapis.com/";
+
+/// The part that holds the media. `path` is that of the caller's content part.
+pub(super) fn media_part<'a>(media: &'a Media, path: &dyn Fn() -> String) -> Result<Part<'a>> {
+    let field = || format!("{}.{}", path(), field_of(media.kind));
+    match &media.source {
+        Source::Base64 { mime, data } => Ok(inline(mime.as_str(), data.as_str())),
+        Source::Text(text) => Ok(inline("text/plain", STANDARD.encode(text))),
+        Source::Url(url) => from_url(media.kind, url).ok_or_else(|| {
+            Error::unsupported(
+                field(),
+                "The provider does not fetch media from the web: send it as a data URL (base64).",
+            )
+        }),
+        Source::FileId(id) => from_file_id(media.kind, id).ok_or_else(|| {
+            Error::unsupported(
+                field(),
+                "The provider does not know this file id: send the file's content, or a URI of its Files API.",
+            )
+        }),
+    }
+}
+
+/// The caller's name of the field that holds this kind of media.
+pub(super) fn field_of(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Image => "image_url",
+        MediaKind::Audio => "input_audio",
+        MediaKind::Document => "file",
+        MediaKind::Video => "video_url",
+    }
+}
+
+/// What kind of media a MIME type names.
+pub(super) fn kind_of(mime: &str) -> MediaKind {
+    match mime.split('/').next() {
+        Some("image") => MediaKind::Image,
+        Some("audio") => MediaKind::Audio,
+        Some("video") => MediaKind::Video,
+        _ => MediaKind::Document,
+    }
+}
+
+fn inline<'a>(mime: &'a str, data: impl Into<Cow<'a, str>>) -> Part<'a> {
+    Part { inline_data: Some(Blob { mime_type: mime_name(mime), data: data.into() }), ..Part::default() }
+}
+
+/// Names that clients use and the API does not know.
+fn mime_name(mime: &str) -> Cow<'_, str> {
+    match mime {
+        "image/jpg" => Cow::Borrowed("image/jpeg"),
+        "audio/mpeg" | "audio/mpga" => Cow::Borrowed("audio/mp3"),
+        "audio/x-wav" | "audio/wave" => Cow::Borrowed("audio/wav"),
+        mime => Cow::Borrowed(mime),
+    }
+}
+
+/// What the provider can read itself: YouTube, Cloud Storage, its own Files API.
+fn from_url(kind: MediaKind, url: &str) -> Option<Part<'_>> {
+    let file = |mime_type| Part {
+        file_data: Some(File { mime_type, file_uri: Cow::Borrowed(url) }),
+        ..Part::default()
+    };
+    if url.starts_with(FILES_API) {
+        return Some(file(mime_of_path(url)));
+    }
+    if is_youtube(url) {
+        return Some(file(Some("video/mp4")));
+    }
+    url.starts_with("gs://").then(|| file(Some(mime_of_path(url).unwrap_or_else(|| usual_mime(kind)))))
+}
+
+fn is_youtube(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
+        return false;
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    matches!(host, "youtube.com" | "www.youtube.com" | "m.youtube.com" | "youtu.be")
+}
+
+fn from_file_id(kind: MediaKind, id: &str) -> Option<Part<'_>> {
+    if id.starts_with("files/") {
+        let file_uri = Cow::Owned(format!("{FILES_API}v1beta/{id}"));
+        let file = File { mime_type: None, file_uri };
+        return Some(Part { file_data: Some(file), ..Part::default() });
+    }
+    from_url(kind, id)
+}
+
+fn usual_mime(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Image => "image/jpeg",
+        MediaKind::Audio => "audio/mp3",
+        MediaKind::Document => "application/pdf",
+        MediaKind::Video => "video/mp4",
+    }
+}
+
+fn mime_of_path(url: &str) -> Option<&'static str> {
+    let path = url.split(['?', '#']).next()?;
+    let name = path.rsplit('/').next()?;
+    let mime = match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
+        "heic" => "image/heic",
+        "heif" => "image/heif",
+        "gif" => "image/gif",
+        "mp3" => "audio/mp3",
+        "wav" => "audio/wav",
+        "flac" => "audio/flac",
+        "ogg" => "audio/ogg",
+        "aac" => "audio/aac",
+        "pdf" => "application/pdf",
+        "txt" => "text/plain",
+        "csv" => "text/csv",
+        "html" => "text/html",
+        "md" => "text/markdown",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        "mov" => "video/quicktime",
+        "mpeg" | "mpg" => "video/mpeg",
+        _ => return None,
+    };
+    Some(mime)
+}

@@ -1,0 +1,348 @@
+//! Answers as they come over the wire, read tolerantly: whatever may be missing or null may be missing or null.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A `GenerateContentResponse`: a whole answer, or a piece of a stream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Answer<'a> {
+    /// The choices, or what is new of them.
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub candidates: Vec<Candidate<'a>>,
+    /// Why the prompt was refused.
+    pub prompt_feedback: Option<PromptFeedback>,
+    /// Token counts, cumulative in a stream.
+    pub usage_metadata: Option<UsageMetadata>,
+    /// What ran.
+    pub model_version: Option<String>,
+    /// The answer's id.
+    pub response_id: Option<String>,
+    /// An error in place of an answer, or in the middle of a stream.
+    #[serde(borrow)]
+    pub error: Option<&'a RawValue>,
+}
+
+/// One choice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Candidate<'a> {
+    /// Missing when the answer was withheld.
+    #[serde(borrow)]
+    pub content: Option<Content<'a>>,
+    /// Why it ended.
+    #[serde(deserialize_with = "finish_word")]
+    pub finish_reason: Option<String>,
+    /// The same for people.
+    pub finish_message: Option<String>,
+    /// Which choice; missing means the first.
+    pub index: Option<u32>,
+    /// Sources of the answer, from a search.
+    pub grounding_metadata: Option<GroundingMetadata>,
+    /// Sources that the answer quotes.
+    pub citation_metadata: Option<CitationMetadata>,
+    /// Log probabilities.
+    pub logprobs_result: Option<LogprobsResult>,
+}
+
+/// The parts of a choice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Content<'a> {
+    /// In order.
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub parts: Vec<Part<'a>>,
+}
+
+/// One piece of content.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Part<'a> {
+    /// Text, or thinking.
+    pub text: Option<String>,
+    /// The text is thinking.
+    #[serde(deserialize_with = "or_default")]
+    pub thought: bool,
+    /// To be sent back with the part.
+    pub thought_signature: Option<String>,
+    /// A picture.
+    pub inline_data: Option<Blob>,
+    /// The caller is to run a function.
+    #[serde(borrow)]
+    pub function_call: Option<FunctionCall<'a>>,
+    /// Code that the provider ran.
+    pub executable_code: Option<ExecutableCode>,
+    /// What that code printed.
+    pub code_execution_result: Option<CodeExecutionResult>,
+}
+
+/// Media.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Blob {
+    /// MIME type.
+    pub mime_type: String,
+    /// Base64.
+    pub data: String,
+}
+
+/// A call, whole or in pieces.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FunctionCall<'a> {
+    /// Often missing.
+    pub id: Option<String>,
+    /// Missing in the later pieces of a call.
+    pub name: Option<String>,
+    /// The arguments; missing means none.
+    #[serde(borrow)]
+    pub args: Option<&'a RawValue>,
+    /// Pieces of arguments.
+    #[serde(deserialize_with = "or_default")]
+    pub partial_args: Vec<PartialArg>,
+    /// More pieces follow.
+    #[serde(deserialize_with = "or_default")]
+    pub will_continue: bool,
+}
+
+/// A piece of one argument.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PartialArg {
+    /// Which: `$.city`, `$.list[0].name`.
+    pub json_path: String,
+    /// A piece of a text.
+    pub string_value: Option<String>,
+    /// A number.
+    pub number_value: Option<serde_json::Number>,
+    /// True or false.
+    pub bool_value: Option<bool>,
+}
+
+/// Code that the provider ran.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ExecutableCode {
+    /// `PYTHON`.
+    pub language: Option<String>,
+    /// The code.
+    pub code: Option<String>,
+}
+
+/// What code printed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CodeExecutionResult {
+    /// What it printed.
+    pub output: Option<String>,
+}
+
+/// Why a prompt was refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PromptFeedback {
+    /// `SAFETY`, `PROHIBITED_CONTENT` …
+    #[serde(deserialize_with = "block_word")]
+    pub block_reason: Option<String>,
+}
+
+/// Token counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UsageMetadata {
+    /// The prompt, with what came from the cache.
+    pub prompt_token_count: Option<u64>,
+    /// Of it, what came from the cache.
+    pub cached_content_token_count: Option<u64>,
+    /// What tools of the provider added to the prompt.
+    pub tool_use_prompt_token_count: Option<u64>,
+    /// The answer, normally without thinking.
+    pub candidates_token_count: Option<u64>,
+    /// Thinking.
+    pub thoughts_token_count: Option<u64>,
+    /// Everything.
+    pub total_token_count: Option<u64>,
+    /// The prompt by kind of media.
+    #[serde(deserialize_with = "or_default")]
+    pub prompt_tokens_details: Vec<ModalityCount>,
+    /// The cached part of the prompt by kind of media.
+    #[serde(deserialize_with = "or_default")]
+    pub cache_tokens_details: Vec<ModalityCount>,
+    /// The answer by kind of media.
+    #[serde(deserialize_with = "or_default")]
+    pub candidates_tokens_details: Vec<ModalityCount>,
+}
+
+/// Tokens of one kind of media.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ModalityCount {
+    /// `TEXT`, `IMAGE`, `AUDIO` …
+    #[serde(deserialize_with = "modality_word")]
+    pub modality: String,
+    /// How many.
+    #[serde(deserialize_with = "or_default")]
+    pub token_count: u64,
+}
+
+/// Sources of an answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroundingMetadata {
+    /// What was searched for.
+    #[serde(deserialize_with = "or_default")]
+    pub web_search_queries: Vec<String>,
+    /// The sources.
+    #[serde(deserialize_with = "or_default")]
+    pub grounding_chunks: Vec<GroundingChunk>,
+    /// Which source supports which piece of text.
+    #[serde(deserialize_with = "or_default")]
+    pub grounding_supports: Vec<GroundingSupport>,
+}
+
+/// A source.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroundingChunk {
+    /// A page.
+    pub web: Option<Link>,
+    /// A file of the caller's.
+    pub retrieved_context: Option<Link>,
+    /// A place.
+    pub maps: Option<Link>,
+}
+
+/// Where a source is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Link {
+    /// Its address.
+    pub uri: Option<String>,
+    /// Its title.
+    pub title: Option<String>,
+}
+
+/// Sources of a piece of text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroundingSupport {
+    /// Which text.
+    pub segment: Segment,
+    /// Which sources.
+    #[serde(deserialize_with = "or_default")]
+    pub grounding_chunk_indices: Vec<usize>,
+}
+
+/// A piece of text, counted in bytes of UTF-8.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Segment {
+    /// First byte; missing means 0.
+    pub start_index: usize,
+    /// Byte after the last.
+    pub end_index: usize,
+    /// The text itself.
+    pub text: Option<String>,
+}
+
+/// Quoted sources.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CitationMetadata {
+    /// The sources.
+    #[serde(alias = "citationSources", deserialize_with = "or_default")]
+    pub citations: Vec<Citation>,
+}
+
+/// A quoted source.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Citation {
+    /// First byte of the quotation.
+    pub start_index: usize,
+    /// Byte after the last.
+    pub end_index: usize,
+    /// Its address.
+    pub uri: Option<String>,
+    /// Its title.
+    pub title: Option<String>,
+}
+
+/// Log probabilities.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogprobsResult {
+    /// The tokens of the answer.
+    #[serde(deserialize_with = "or_default")]
+    pub chosen_candidates: Vec<TokenLogprob>,
+    /// For each of them the alternatives.
+    #[serde(deserialize_with = "or_default")]
+    pub top_candidates: Vec<TopCandidates>,
+}
+
+/// Alternatives of one token.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TopCandidates {
+    /// Likeliest first.
+    #[serde(deserialize_with = "or_default")]
+    pub candidates: Vec<TokenLogprob>,
+}
+
+/// A token and its log probability.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenLogprob {
+    /// The token's text.
+    pub token: String,
+    /// Its log probability.
+    pub log_probability: f64,
+}
+
+/// Null means nothing.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(source: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(source)?.unwrap_or_default())
+}
+
+/// With `enum-encoding=int` the service writes enums as numbers: so do recorded answers.
+fn enum_word<'de, D: Deserializer<'de>>(source: D, names: &[&str]) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Word {
+        Name(String),
+        Number(u32),
+    }
+    Ok(match Option::<Word>::deserialize(source)? {
+        Some(Word::Name(name)) if !name.is_empty() => Some(name),
+        Some(Word::Number(number)) if number > 0 => {
+            let name = names.get(number as usize - 1);
+            Some(name.map_or_else(|| number.to_string(), |name| (*name).to_owned()))
+        }
+        _ => None,
+    })
+}
+
+fn finish_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    const NAMES: [&str; 10] = [
+        "STOP",
+        "MAX_TOKENS",
+        "SAFETY",
+        "RECITATION",
+        "OTHER",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "MALFORMED_FUNCTION_CALL",
+        "MODEL_ARMOR",
+    ];
+    enum_word(source, &NAMES)
+}
+
+fn block_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    enum_word(source, &["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"])
+}
+
+fn modality_word<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+    let word = enum_word(source, &["TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT"])?;
+    Ok(word.unwrap_or_default())
+}

@@ -1,0 +1,63 @@
+//! Fields of OpenAI's API that the vendors' own formats lack: refused when they are features, reported when they are hints.
+
+use canon::{Error, Losses, Request, Result};
+
+/// Refuses the features that no answer of this format can have. `has_logprobs` says whether it has log probabilities.
+pub(super) fn refuse_features(request: &Request, has_logprobs: bool) -> Result<()> {
+    if request.n.is_some_and(|count| count > 1) {
+        return Err(Error::unsupported("n", "This provider gives one answer per request; send n = 1."));
+    }
+    let wants_logprobs =
+        request.logprobs == Some(true) || request.top_logprobs.is_some_and(|count| count > 0);
+    if wants_logprobs && !has_logprobs {
+        return Err(Error::unsupported("logprobs", "This provider returns no log probabilities."));
+    }
+    if request.extra("web_search_options").is_some_and(|value| !value.is_null()) {
+        return Err(Error::unsupported(
+            "web_search_options",
+            "This provider offers no web search through its API.",
+        ));
+    }
+    let modalities: Vec<String> =
+        request.extra("modalities").and_then(|value| value.read().ok()).unwrap_or_default();
+    if modalities.iter().any(|modality| modality != "text") {
+        return Err(Error::unsupported("modalities", "This provider answers with text only."));
+    }
+    Ok(())
+}
+
+/// Reports the hints that this format has no field for. `carried` are those that the caller of this function deals with.
+pub(super) fn lose_hints(request: &Request, carried: &[&str], losses: &mut Losses) {
+    const REASON: &str = "the provider has no such parameter";
+    let sampling = &request.sampling;
+    let typed = [
+        ("top_k", sampling.top_k.is_some()),
+        ("frequency_penalty", sampling.frequency_penalty.is_some_and(|value| value != 0.0)),
+        ("presence_penalty", sampling.presence_penalty.is_some_and(|value| value != 0.0)),
+        ("seed", sampling.seed.is_some()),
+        ("user", request.user.is_some()),
+        ("parallel_tool_calls", request.parallel_tool_calls == Some(false)),
+    ];
+    for (field, present) in typed {
+        if present && !carried.contains(&field) {
+            losses.dropped(field, REASON);
+        }
+    }
+    for (name, value) in &request.extra {
+        if !carried.contains(&name.as_str()) && !is_neutral(name, value.as_str()) {
+            losses.dropped(name.clone(), REASON);
+        }
+    }
+}
+
+/// True when leaving the field out means the same.
+fn is_neutral(name: &str, value: &str) -> bool {
+    matches!(value.trim(), "null" | "{}" | "[]")
+        || matches!(
+            (name, value.trim()),
+            ("store", "false")
+                | ("service_tier", "\"auto\"" | "\"default\"")
+                | ("verbosity", "\"medium\"")
+                | ("modalities" | "web_search_options", _)
+        )
+}

@@ -1,0 +1,256 @@
+//! An OpenAI-like answer as canonical events. Mended first, so that only one shape has to be read.
+
+use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry};
+use serde_json::{Map, Value};
+
+use super::normalise::{self, Chunks};
+use super::usage;
+use crate::framing::sse::SseParser;
+use crate::{Decoder, Undo};
+
+type Object = Map<String, Value>;
+
+/// Largest whole answer that is held in memory.
+const ANSWER_LIMIT: usize = 256 << 20;
+/// Nobody says which family wrote thinking text that comes without a proof.
+const UNKNOWN_FORMAT: &str = "unknown";
+
+/// The decoder for one answer.
+pub(super) fn decoder(streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+    let pieces = Pieces { undo: undo.clone(), ..Pieces::default() };
+    match streaming {
+        true => Box::new(StreamDecoder {
+            sse: SseParser::default(),
+            state: StreamState { chunks: Chunks::default(), mended: Vec::new(), pieces, done: false },
+        }),
+        false => Box::new(WholeDecoder { body: Vec::new(), pieces }),
+    }
+}
+
+fn broken(what: &str) -> Error {
+    Error::upstream(
+        ErrorKind::Upstream,
+        Retry::Elsewhere,
+        format!("The provider's answer is broken: {what}."),
+    )
+}
+
+// ---------------------------------------------------------------------------------------------- streams
+
+struct StreamDecoder {
+    sse: SseParser,
+    state: StreamState,
+}
+
+struct StreamState {
+    chunks: Chunks,
+    mended: Vec<Object>,
+    pieces: Pieces,
+    done: bool,
+}
+
+impl Decoder for StreamDecoder {
+    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+        let state = &mut self.state;
+        self.sse.push(bytes, |event| state.take(event.data, events))
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let state = &mut self.state;
+        self.sse.finish(|event| state.take(event.data, events))?;
+        state.end(events)
+    }
+}
+
+impl StreamState {
+    fn take(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
+        let data = data.trim_ascii();
+        if self.done || data.is_empty() {
+            return Ok(());
+        }
+        if data == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let chunk: Value = serde_json::from_slice(data).map_err(|_| broken("a stream event is not JSON"))?;
+        if let Some(error) = normalise::error_in(&chunk) {
+            return Err(error);
+        }
+        let Value::Object(chunk) = chunk else { return Err(broken("a stream event is no object")) };
+        self.pieces.start(&chunk, events);
+        let result = self.chunks.push(chunk, None, &mut self.mended);
+        for chunk in self.mended.drain(..) {
+            self.pieces.take_choices(&chunk, "delta", events);
+        }
+        result
+    }
+
+    fn end(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        if !self.done && !self.chunks.is_finished() {
+            return Err(broken("the stream ended before the answer was complete"));
+        }
+        if !self.pieces.started {
+            return Err(broken("the stream is empty"));
+        }
+        for chunk in self.chunks.finish_chunks(None) {
+            self.pieces.take_choices(&chunk, "delta", events);
+        }
+        if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| usage::read(&usage.to_string())) {
+            events.push(Event::Usage(usage));
+        }
+        Ok(())
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- whole answers
+
+struct WholeDecoder {
+    body: Vec<u8>,
+    pieces: Pieces,
+}
+
+impl Decoder for WholeDecoder {
+    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+        if self.body.len() + bytes.len() > ANSWER_LIMIT {
+            return Err(broken("it is too large"));
+        }
+        self.body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let mut body: Object =
+            serde_json::from_slice(&self.body).map_err(|_| broken("it is not a JSON object"))?;
+        normalise::completion(&mut body, None)?;
+        self.pieces.start(&body, events);
+        self.pieces.take_choices(&body, "message", events);
+        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(&usage.to_string())) {
+            events.push(Event::Usage(usage));
+        }
+        Ok(())
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- pieces
+
+/// Turns mended messages and deltas into events.
+#[derive(Default)]
+struct Pieces {
+    undo: Undo,
+    started: bool,
+    /// Per choice: how many calls began in a whole message.
+    fields: Vec<(&'static str, Json)>,
+}
+
+impl Pieces {
+    fn start(&mut self, body: &Object, events: &mut Vec<Event>) {
+        for name in ["service_tier", "system_fingerprint"] {
+            let Some(value) = body.get(name).filter(|value| !value.is_null()) else { continue };
+            let value = Json::from(value);
+            if !self.fields.iter().any(|(known, old)| *known == name && *old == value) {
+                self.fields.retain(|(known, _)| *known != name);
+                self.fields.push((name, value));
+            }
+        }
+        if self.started {
+            return;
+        }
+        self.started = true;
+        let text = |name: &str| {
+            body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        events.push(Event::Start {
+            id: text("id"),
+            model: text("model"),
+            created: body.get("created").and_then(Value::as_i64),
+        });
+        events.extend(self.fields.iter().map(|(name, value)| Event::Field { name, value: value.clone() }));
+    }
+
+    fn take_choices(&self, body: &Object, part: &str, events: &mut Vec<Event>) {
+        let choices = body.get("choices").and_then(Value::as_array);
+        for choice in choices.into_iter().flatten() {
+            let index = choice["index"].as_u64().unwrap_or(0) as u32;
+            self.take_message(index, &choice[part], events);
+            if let Some(logprobs) = choice.get("logprobs").filter(|value| !value.is_null()) {
+                events.push(Event::Logprobs { choice: index, logprobs: Json::from(logprobs) });
+            }
+            if let Some(native) = choice["finish_reason"].as_str() {
+                let reason = normalise::finish_reason(native).unwrap_or(FinishReason::Stop);
+                events.push(Event::Finish { choice: index, reason, native: Some(native.to_owned()) });
+            }
+        }
+    }
+
+    fn take_message(&self, choice: u32, message: &Value, events: &mut Vec<Event>) {
+        let text = |name: &str| message[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        if let Some(text) = text("reasoning") {
+            let detail = ReasoningDetail::Text(text);
+            events.push(Event::Reasoning { choice, block: 0, detail, format: UNKNOWN_FORMAT });
+        }
+        self.take_proofs(choice, &message["reasoning_details"], events);
+        if let Some(text) = text("content") {
+            events.push(Event::Text { choice, text });
+        }
+        if let Some(text) = text("refusal") {
+            events.push(Event::Refusal { choice, text });
+        }
+        for (position, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
+            let index = call["index"].as_u64().map_or(position as u32, |index| index as u32);
+            self.take_call(choice, index, call, events);
+        }
+        for annotation in message["annotations"].as_array().into_iter().flatten() {
+            events.push(Event::Annotation { choice, annotation: Json::from(annotation) });
+        }
+        for image in message["images"].as_array().into_iter().flatten() {
+            take_image(choice, image, events);
+        }
+    }
+
+    /// Signatures and encrypted thinking of servers that pass them on.
+    fn take_proofs(&self, choice: u32, details: &Value, events: &mut Vec<Event>) {
+        for (position, item) in details.as_array().into_iter().flatten().enumerate() {
+            let block = item["index"].as_u64().map_or(position as u32, |index| index as u32);
+            let format = known_format(item["format"].as_str().unwrap_or(""));
+            let proofs = [
+                item["signature"].as_str().map(|text| ReasoningDetail::Signature(text.to_owned())),
+                item["data"].as_str().map(|data| ReasoningDetail::Encrypted(data.to_owned())),
+            ];
+            for detail in proofs.into_iter().flatten() {
+                events.push(Event::Reasoning { choice, block, detail, format });
+            }
+        }
+    }
+
+    fn take_call(&self, choice: u32, index: u32, call: &Value, events: &mut Vec<Event>) {
+        let custom = call.get("custom").is_some();
+        let inner = if custom { &call["custom"] } else { &call["function"] };
+        if let Some(name) = inner["name"].as_str() {
+            events.push(Event::ToolCallStart {
+                choice,
+                index,
+                id: call["id"].as_str().unwrap_or("").to_owned(),
+                name: self.undo.tool_name(name).to_owned(),
+                signature: call["extra_content"]["google"]["thought_signature"].as_str().map(str::to_owned),
+            });
+        }
+        let fragment = inner[if custom { "input" } else { "arguments" }].as_str().unwrap_or("");
+        if !fragment.is_empty() {
+            events.push(Event::ToolCallArguments { choice, index, fragment: fragment.to_owned() });
+        }
+    }
+}
+
+/// The formats that a proof can have; it is only ever sent back to the family that wrote it.
+fn known_format(format: &str) -> &'static str {
+    const KNOWN: [&str; 4] =
+        ["anthropic-claude-v1", "google-gemini-v1", "openai-responses-v1", "xai-responses-v1"];
+    KNOWN.into_iter().find(|known| *known == format).unwrap_or(UNKNOWN_FORMAT)
+}
+
+fn take_image(choice: u32, image: &Value, events: &mut Vec<Event>) {
+    let url = image["image_url"]["url"].as_str().unwrap_or("");
+    if let Some((mime, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+        events.push(Event::Image { choice, mime: mime.to_owned(), data: data.to_owned() });
+    }
+}

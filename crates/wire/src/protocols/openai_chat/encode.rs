@@ -1,0 +1,320 @@
+//! A canonical request as OpenAI takes it.
+
+use canon::{
+    CacheMark, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning, Request,
+    Result, Role, Source, Tool, ToolChoice, ToolKind,
+};
+use serde_json::{Map, Value, json};
+
+/// The body, and what OpenAI's format cannot say.
+pub(super) fn body(request: &Request) -> Result<(Vec<u8>, Losses)> {
+    let mut writer = Writer { body: Map::new(), losses: Losses::new() };
+    writer.put("model", &request.model);
+    let messages: Vec<Value> =
+        request.messages.iter().enumerate().map(|(index, message)| writer.message(index, message)).collect();
+    writer.put("messages", messages);
+    writer.settings(request);
+    writer.tools(request);
+    writer.output(&request.output);
+    for (name, value) in &request.extra {
+        writer.put(name, value);
+    }
+    Ok((serde_json::to_vec(&writer.body).unwrap_or_default(), writer.losses))
+}
+
+struct Writer {
+    body: Map<String, Value>,
+    losses: Losses,
+}
+
+impl Writer {
+    fn put(&mut self, name: &str, value: impl serde::Serialize) {
+        if let Ok(value) = serde_json::to_value(value)
+            && !value.is_null()
+        {
+            self.body.insert(name.to_owned(), value);
+        }
+    }
+
+    fn settings(&mut self, request: &Request) {
+        let sampling = &request.sampling;
+        self.put("max_tokens", request.max_tokens);
+        self.put("temperature", sampling.temperature);
+        self.put("top_p", sampling.top_p);
+        self.put("top_k", sampling.top_k);
+        self.put("frequency_penalty", sampling.frequency_penalty);
+        self.put("presence_penalty", sampling.presence_penalty);
+        self.put("seed", sampling.seed);
+        self.put("n", request.n);
+        self.put("logprobs", request.logprobs);
+        self.put("top_logprobs", request.top_logprobs);
+        self.put("user", &request.user);
+        if !request.stop.is_empty() {
+            self.put("stop", &request.stop);
+        }
+        if request.stream {
+            self.put("stream", true);
+            if request.include_usage {
+                self.put("stream_options", json!({"include_usage": true}));
+            }
+        }
+        self.reasoning(request);
+    }
+
+    fn reasoning(&mut self, request: &Request) {
+        let reasoning = &request.reasoning;
+        self.put("reasoning_effort", reasoning.effort);
+        if reasoning.effort.is_none() && reasoning.budget_tokens.is_some() || reasoning.exclude {
+            let mut object = Map::new();
+            if let Some(budget) = reasoning.budget_tokens {
+                object.insert("max_tokens".to_owned(), budget.into());
+            }
+            if reasoning.exclude {
+                object.insert("exclude".to_owned(), true.into());
+            }
+            self.put("reasoning", object);
+        }
+    }
+
+    fn tools(&mut self, request: &Request) {
+        if !request.tools.is_empty() {
+            self.put("tools", request.tools.iter().map(tool).collect::<Vec<_>>());
+        }
+        self.put("parallel_tool_calls", request.parallel_tool_calls);
+        let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+        self.put(
+            "tool_choice",
+            request.tool_choice.as_ref().map(|choice| match choice {
+                ToolChoice::Auto => json!("auto"),
+                ToolChoice::None => json!("none"),
+                ToolChoice::Required => json!("required"),
+                ToolChoice::Named(name) => named(name),
+                ToolChoice::Allowed { names, required } => json!({
+                    "type": "allowed_tools",
+                    "allowed_tools": {
+                        "mode": if *required { "required" } else { "auto" },
+                        "tools": names.iter().map(|name| named(name)).collect::<Vec<_>>(),
+                    },
+                }),
+            }),
+        );
+    }
+
+    fn output(&mut self, output: &OutputFormat) {
+        match output {
+            OutputFormat::Text => {}
+            OutputFormat::JsonObject => self.put("response_format", json!({"type": "json_object"})),
+            OutputFormat::JsonSchema { name, description, schema, strict } => {
+                let mut inner = Map::new();
+                insert(&mut inner, "name", name);
+                insert(&mut inner, "description", description);
+                insert(&mut inner, "schema", schema);
+                insert(&mut inner, "strict", strict);
+                self.put("response_format", json!({"type": "json_schema", "json_schema": inner}));
+            }
+        }
+    }
+
+    fn message(&mut self, index: usize, message: &Message) -> Value {
+        let mut object = Map::new();
+        insert(&mut object, "role", role(message.role));
+        insert(&mut object, "name", &message.name);
+        if let (Role::Tool, Some(PartKind::ToolResult(result))) =
+            (message.role, message.parts.first().map(|part| &part.kind))
+        {
+            insert(&mut object, "tool_call_id", &result.call_id);
+            let content = self.content(index, &result.content, message.parts[0].cache.as_ref());
+            object.insert("content".to_owned(), content.unwrap_or_else(|| "".into()));
+            if result.is_error {
+                self.losses
+                    .dropped(format!("messages[{index}].is_error"), "The format cannot mark a failed tool.");
+            }
+            return Value::Object(object);
+        }
+        let content = self.content(index, &message.parts, None);
+        object.insert("content".to_owned(), content.unwrap_or(Value::Null));
+        let calls: Vec<Value> = message.parts.iter().filter_map(call).collect();
+        if !calls.is_empty() {
+            insert(&mut object, "tool_calls", calls);
+        }
+        if message.role == Role::Assistant {
+            reasoning_fields(message, &mut object);
+        } else if object["content"].is_null() {
+            object.insert("content".to_owned(), "".into());
+        }
+        Value::Object(object)
+    }
+
+    /// A string for a single plain text, else a list of parts; none when there is nothing to say.
+    fn content(&mut self, index: usize, parts: &[Part], cache: Option<&CacheMark>) -> Option<Value> {
+        let mut written: Vec<Value> = parts.iter().filter_map(|part| self.part(index, part)).collect();
+        if let (Some(mark), Some(last)) = (cache, written.last_mut()) {
+            last["cache_control"] = cache_control(mark);
+        }
+        match &mut written[..] {
+            [] => None,
+            [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
+                Some(only["text"].take())
+            }
+            _ => Some(Value::Array(written)),
+        }
+    }
+
+    fn part(&mut self, index: usize, part: &Part) -> Option<Value> {
+        let mut value = match &part.kind {
+            PartKind::Text(text) => json!({"type": "text", "text": text}),
+            PartKind::Refusal(text) => json!({"type": "refusal", "refusal": text}),
+            PartKind::Media(found) => match media(found) {
+                Some(value) => value,
+                None => {
+                    let field = format!("messages[{index}].content");
+                    self.losses.dropped(field, "OpenAI's format has no such media part.");
+                    return None;
+                }
+            },
+            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => return None,
+        };
+        if let Some(mark) = &part.cache {
+            value["cache_control"] = cache_control(mark);
+        }
+        Some(value)
+    }
+}
+
+fn insert(object: &mut Map<String, Value>, name: &str, value: impl serde::Serialize) {
+    if let Ok(value) = serde_json::to_value(value)
+        && !value.is_null()
+    {
+        object.insert(name.to_owned(), value);
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::System => "system",
+        Role::Developer => "developer",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+    }
+}
+
+fn cache_control(mark: &CacheMark) -> Value {
+    match mark.ttl_seconds {
+        Some(3600) => json!({"type": "ephemeral", "ttl": "1h"}),
+        Some(_) => json!({"type": "ephemeral", "ttl": "5m"}),
+        None => json!({"type": "ephemeral"}),
+    }
+}
+
+fn media(media: &Media) -> Option<Value> {
+    let url = match &media.source {
+        Source::Url(url) => url.clone(),
+        Source::Base64 { mime, data } => format!("data:{mime};base64,{data}"),
+        Source::Text(text) => return Some(json!({"type": "text", "text": text})),
+        Source::FileId(id) => return Some(json!({"type": "file", "file": {"file_id": id}})),
+    };
+    Some(match media.kind {
+        MediaKind::Image => {
+            let mut image = Map::new();
+            insert(&mut image, "url", url);
+            insert(&mut image, "detail", &media.detail);
+            json!({"type": "image_url", "image_url": image})
+        }
+        MediaKind::Audio => {
+            let Source::Base64 { mime, data } = &media.source else { return None };
+            let format = if mime.contains("wav") { "wav" } else { "mp3" };
+            json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
+        }
+        MediaKind::Document => {
+            let mut file = Map::new();
+            insert(&mut file, "file_data", url);
+            insert(&mut file, "filename", &media.filename);
+            json!({"type": "file", "file": file})
+        }
+        MediaKind::Video => json!({"type": "video_url", "video_url": {"url": url}}),
+    })
+}
+
+fn call(part: &Part) -> Option<Value> {
+    let PartKind::ToolCall(call) = &part.kind else { return None };
+    let mut value = match call.custom {
+        true => {
+            json!({"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}})
+        }
+        false => {
+            json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+        }
+    };
+    if let Some(signature) = &part.signature {
+        value["extra_content"] = json!({"google": {"thought_signature": signature}});
+    }
+    Some(value)
+}
+
+fn reasoning_fields(message: &Message, object: &mut Map<String, Value>) {
+    let blocks: Vec<(&Reasoning, &Part)> = message
+        .parts
+        .iter()
+        .filter_map(|part| match &part.kind {
+            PartKind::Reasoning(reasoning) => Some((reasoning, part)),
+            _ => None,
+        })
+        .collect();
+    let text: String = blocks.iter().map(|(reasoning, _)| reasoning.text.as_str()).collect();
+    if !text.is_empty() {
+        insert(object, "reasoning_content", text);
+    }
+    let proven =
+        |(reasoning, part): &(&Reasoning, &Part)| reasoning.encrypted.is_some() || part.signature.is_some();
+    if blocks.iter().any(proven) {
+        let details =
+            blocks.iter().enumerate().map(|(index, (reasoning, part))| detail(index, reasoning, part));
+        insert(object, "reasoning_details", details.collect::<Vec<_>>());
+    }
+}
+
+fn detail(index: usize, reasoning: &Reasoning, part: &Part) -> Value {
+    let mut detail = Map::new();
+    match &reasoning.encrypted {
+        Some(data) => {
+            insert(&mut detail, "type", "reasoning.encrypted");
+            insert(&mut detail, "data", data);
+        }
+        None => {
+            insert(&mut detail, "type", "reasoning.text");
+            insert(&mut detail, "text", &reasoning.text);
+        }
+    }
+    insert(&mut detail, "signature", &part.signature);
+    insert(&mut detail, "format", &reasoning.format);
+    insert(&mut detail, "id", &reasoning.id);
+    insert(&mut detail, "index", index);
+    Value::Object(detail)
+}
+
+fn tool(tool: &Tool) -> Value {
+    let mut inner = Map::new();
+    insert(&mut inner, "name", &tool.name);
+    insert(&mut inner, "description", &tool.description);
+    let mut value = match &tool.kind {
+        ToolKind::Function { parameters, strict } => {
+            insert(
+                &mut inner,
+                "parameters",
+                parameters.as_ref().and_then(|schema: &Json| schema.to_value().ok()),
+            );
+            insert(&mut inner, "strict", strict);
+            json!({"type": "function", "function": inner})
+        }
+        ToolKind::Custom { format } => {
+            insert(&mut inner, "format", format.as_ref().and_then(|format| format.to_value().ok()));
+            json!({"type": "custom", "custom": inner})
+        }
+        ToolKind::Native(raw) => return raw.to_value().unwrap_or(Value::Null),
+    };
+    if let Some(mark) = &tool.cache {
+        value["cache_control"] = cache_control(mark);
+    }
+    value
+}

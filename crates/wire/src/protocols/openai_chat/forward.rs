@@ -1,0 +1,577 @@
+//! A request between equal formats: the raw text with as few edits as the provider's quirks and the model's facts ask
+//! for. Every edit that takes something away is a loss.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Result, StreamUsage, Target};
+use serde_json::{Map, Value, json};
+
+use super::outline::Outline;
+use crate::json::Edit;
+use crate::{Encoded, Undo};
+
+/// Room for what is added: a longer model name, stream options.
+const SPARE: usize = 160;
+
+/// The request as the provider takes it.
+pub fn forward(outline: &Outline<'_>, target: Target<'_>) -> Result<Encoded> {
+    let mut forward = Forward { outline, target, edit: outline.edit(), losses: Losses::new() };
+    forward.refuse_what_is_lacking()?;
+    forward.edit.set("model", &quoted(target.model));
+    forward.leave_out_what_says_nothing();
+    forward.stream_options();
+    forward.output_limit();
+    forward.reasoning();
+    forward.response_format()?;
+    forward.tool_choice();
+    forward.refused_fields();
+    forward.messages()?;
+    forward.tools();
+    Ok(Encoded {
+        body: Bytes::from(forward.edit.write(SPARE)),
+        losses: forward.losses,
+        undo: Undo {
+            reasoning_outside_completion: target.quirks.reasoning_outside_completion,
+            no_done_marker: target.quirks.no_done_marker,
+            ..Undo::default()
+        },
+    })
+}
+
+struct Forward<'a> {
+    outline: &'a Outline<'a>,
+    target: Target<'a>,
+    edit: Edit<'a>,
+    losses: Losses,
+}
+
+const MODEL_LACKS: &str = "The model does not take it.";
+const PROVIDER_LACKS: &str = "The provider does not take it.";
+
+impl Forward<'_> {
+    fn refuse_what_is_lacking(&self) -> Result<()> {
+        let Some(features) = self.target.facts.features else { return self.refuse_many() };
+        match self.outline.needs.minus(features).iter().find(|feature| is_binding(*feature)) {
+            Some(feature) => Err(lacking(feature, self.target.model)),
+            None => self.refuse_many(),
+        }
+    }
+
+    fn refuse_many(&self) -> Result<()> {
+        match self.target.quirks.single_choice && self.outline.needs.has(Feature::MultipleChoices) {
+            true => Err(lacking(Feature::MultipleChoices, self.target.model)),
+            false => Ok(()),
+        }
+    }
+
+    /// Nulls, empty tool lists and tool settings without tools: OpenAI and others refuse them.
+    fn leave_out_what_says_nothing(&mut self) {
+        for (name, value) in self.outline.fields() {
+            if value == b"null" {
+                self.edit.remove(name);
+            }
+        }
+        if !self.outline.has_tools {
+            for name in ["tools", "tool_choice", "parallel_tool_calls"] {
+                self.edit.remove(name);
+            }
+        }
+    }
+
+    /// Usage is always asked for: the gateway meters what the caller does not want to see.
+    fn stream_options(&mut self) {
+        if !self.outline.stream {
+            return;
+        }
+        match self.target.quirks.stream_usage {
+            StreamUsage::Always => drop(self.edit.remove("stream_options")),
+            StreamUsage::OnRequest if self.outline.include_usage => {}
+            StreamUsage::OnRequest => {
+                let mut options: Map<String, Value> =
+                    self.outline.read_as("stream_options").unwrap_or_default();
+                options.insert("include_usage".to_owned(), Value::Bool(true));
+                self.edit.set("stream_options", &bytes_of(&options));
+            }
+        }
+    }
+
+    fn output_limit(&mut self) {
+        let (old, new) = ("max_tokens", "max_completion_tokens");
+        let (from, to) = match self.target.quirks.max_tokens_field {
+            MaxTokensField::MaxTokens => (new, old),
+            MaxTokensField::MaxCompletionTokens => (old, new),
+            MaxTokensField::AsSent if self.target.facts.rejects(old) => (old, new),
+            MaxTokensField::AsSent => return,
+        };
+        if let Some(limit) = self.outline.given(from) {
+            match self.edit.has(to) {
+                true => drop(self.edit.remove(from)),
+                false => self.edit.rename(from, to, limit),
+            }
+        }
+    }
+
+    /// Translates `reasoning_effort` (or the effort of a `reasoning` object) to what the model takes.
+    fn reasoning(&mut self) {
+        let Some(control) = &self.target.facts.reasoning else { return };
+        let object: Option<Map<String, Value>> = self.outline.read_as("reasoning");
+        let in_object = object.as_ref().and_then(|object| object.get("effort")?.as_str());
+        let by_field = self.outline.string("reasoning_effort");
+        let Some(name) = by_field.as_deref().or(in_object) else { return };
+        let field = if by_field.is_some() { "reasoning_effort" } else { "reasoning" };
+        let Some(effort) = Effort::parse(name) else { return };
+        if let ReasoningControl::Object { .. } = control
+            && by_field.is_none()
+        {
+            return;
+        }
+        match control_fields(control, effort) {
+            Some(fields) => self.set_reasoning(field, effort, fields),
+            None => {
+                self.edit.remove(field);
+                self.losses.dropped(field, "The model takes no control of its thinking.");
+            }
+        }
+    }
+
+    fn set_reasoning(&mut self, field: &'static str, asked: Effort, fields: Vec<(&'static str, Value)>) {
+        let kept = fields.iter().any(|(name, value)| {
+            (*name == "reasoning_effort" && value == asked.as_str()) || matches!(value, Value::Object(_))
+        });
+        if !kept {
+            self.losses.approximated(field, "The model knows other levels of effort; the nearest was sent.");
+        }
+        if !fields.iter().any(|(name, _)| *name == field) {
+            self.edit.remove(field);
+        }
+        for (name, value) in fields {
+            if self.outline.string(name).as_deref() != value.as_str() || value.as_str().is_none() {
+                self.edit.set(name, &bytes_of(&value));
+            }
+        }
+    }
+
+    fn response_format(&mut self) -> Result<()> {
+        let quirks = self.target.quirks;
+        let Some(format) = self.outline.read_as::<Value>("response_format") else { return Ok(()) };
+        let wanted = format["type"].as_str().unwrap_or("text");
+        if wanted == "text" {
+            return Ok(());
+        }
+        if quirks.no_tools_with_response_format && self.outline.has_tools {
+            self.edit.remove("response_format");
+            self.losses.emulated("response_format", "Not taken together with tools; sent as an instruction.");
+            return self.instruct(&format);
+        }
+        let facts = self.target.facts;
+        let lacks_schema = quirks.no_json_schema || !facts.allows(Feature::JsonSchema);
+        if wanted == "json_schema" && lacks_schema || !facts.allows(Feature::JsonObject) {
+            match facts.allows(Feature::JsonObject) {
+                true => self.edit.set("response_format", br#"{"type":"json_object"}"#),
+                false => drop(self.edit.remove("response_format")),
+            }
+            self.losses
+                .emulated("response_format", "The model has no such output format; sent as an instruction.");
+            return self.instruct(&format);
+        }
+        Ok(())
+    }
+
+    /// Adds a system message that asks for the JSON which the provider cannot be told to give.
+    fn instruct(&mut self, format: &Value) -> Result<()> {
+        let mut messages: Vec<Value> = self.read_messages()?;
+        messages.insert(
+            0,
+            json!({"role": "system", "content": json_instruction(&format["json_schema"]["schema"])}),
+        );
+        self.edit.set("messages", &bytes_of(&messages));
+        Ok(())
+    }
+
+    fn tool_choice(&mut self) {
+        let Some(choice) = self.outline.read_as::<Value>("tool_choice") else { return };
+        let quirks = self.target.quirks;
+        let forced = choice == "required" || choice.is_object();
+        if forced && quirks.no_forced_tool_choice {
+            self.edit.set("tool_choice", b"\"auto\"");
+            self.losses.approximated("tool_choice", "The model cannot be forced to call a tool.");
+        } else if let (true, Some(word)) = (choice == "required", &quirks.required_tool_choice) {
+            self.edit.set("tool_choice", &quoted(word));
+        }
+    }
+
+    fn refused_fields(&mut self) {
+        let (facts, quirks) = (self.target.facts, self.target.quirks);
+        for (name, new_name) in &quirks.rename {
+            if let Some(value) = self.outline.given(name) {
+                self.edit.rename(name, new_name, value);
+            }
+        }
+        for (list, reason) in [(&quirks.drop, PROVIDER_LACKS), (&facts.rejects, MODEL_LACKS)] {
+            for name in list {
+                if self.edit.remove(name) {
+                    self.losses.dropped(name.clone(), reason);
+                }
+            }
+        }
+    }
+
+    fn messages(&mut self) -> Result<()> {
+        let quirks = self.target.quirks;
+        let rename_developer = quirks.no_developer_role && self.outline.has_developer;
+        let untouched = !rename_developer
+            && quirks.drop_message_fields.is_empty()
+            && !quirks.string_content
+            && !quirks.short_tool_call_ids;
+        if untouched {
+            return Ok(());
+        }
+        let mut messages = self.read_messages()?;
+        for (index, message) in messages.iter_mut().enumerate() {
+            let Some(message) = message.as_object_mut() else { continue };
+            self.mend_message(index, message);
+        }
+        self.edit.set("messages", &bytes_of(&messages));
+        Ok(())
+    }
+
+    fn mend_message(&mut self, index: usize, message: &mut Map<String, Value>) {
+        let quirks = self.target.quirks;
+        if quirks.no_developer_role && message.get("role").is_some_and(|role| role == "developer") {
+            message.insert("role".to_owned(), Value::from("system"));
+        }
+        for name in &quirks.drop_message_fields {
+            if message.shift_remove(name).is_some_and(|value| !value.is_null()) {
+                self.losses.dropped(format!("messages[{index}].{name}"), PROVIDER_LACKS);
+            }
+        }
+        if quirks.string_content {
+            join_texts(message);
+        }
+        if quirks.short_tool_call_ids {
+            shorten_ids(message);
+        }
+    }
+
+    fn tools(&mut self) {
+        let fields = &self.target.quirks.drop_tool_fields;
+        if fields.is_empty() || !self.outline.has_tools {
+            return;
+        }
+        let Some(mut tools) = self.outline.read_as::<Vec<Value>>("tools") else { return };
+        let mut changed = false;
+        for (index, tool) in tools.iter_mut().enumerate() {
+            let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) else { continue };
+            for name in fields {
+                if function.shift_remove(name).is_some_and(|value| !value.is_null()) {
+                    changed = true;
+                    self.losses.dropped(format!("tools[{index}].function.{name}"), PROVIDER_LACKS);
+                }
+            }
+        }
+        if changed {
+            self.edit.set("tools", &bytes_of(&tools));
+        }
+    }
+
+    fn read_messages(&self) -> Result<Vec<Value>> {
+        let raw = self.outline.field("messages").unwrap_or(b"[]");
+        serde_json::from_slice(raw).map_err(|_| {
+            Error::invalid(
+                "messages",
+                "A message contains text that is not valid Unicode (a lone surrogate).",
+            )
+        })
+    }
+}
+
+/// Features whose lack makes the request impossible. Thinking and caching are hints.
+fn is_binding(feature: Feature) -> bool {
+    !matches!(feature, Feature::Reasoning | Feature::PromptCache | Feature::JsonSchema | Feature::JsonObject)
+}
+
+fn lacking(feature: Feature, model: &str) -> Error {
+    let param = match feature {
+        Feature::Tools => "tools",
+        Feature::MultipleChoices => "n",
+        Feature::Logprobs => "logprobs",
+        Feature::Streaming => "stream",
+        Feature::WebSearch => "web_search_options",
+        Feature::AudioOutput | Feature::ImageOutput => "modalities",
+        Feature::JsonSchema | Feature::JsonObject => "response_format",
+        _ => "messages",
+    };
+    Error::unsupported(
+        param,
+        format!(
+            "The model {model} does not support {}; choose another model or leave it out.",
+            feature.as_str()
+        ),
+    )
+}
+
+/// The fields that ask a model for an effort; none if it takes no control.
+fn control_fields(control: &ReasoningControl, effort: Effort) -> Option<Vec<(&'static str, Value)>> {
+    let on = effort != Effort::None;
+    let word =
+        |levels: &[Effort]| effort.nearest(levels).map(|level| ("reasoning_effort", level.as_str().into()));
+    Some(match control {
+        ReasoningControl::None | ReasoningControl::Always => return None,
+        ReasoningControl::Effort { levels } => vec![word(levels)?],
+        ReasoningControl::Budget { min, max, can_disable } => match on {
+            false if *can_disable => vec![("thinking", json!({"type": "disabled"}))],
+            _ => vec![(
+                "thinking",
+                json!({"type": "enabled", "budget_tokens": budget(effort).clamp(*min, *max)}),
+            )],
+        },
+        ReasoningControl::Toggle { can_disable, levels } => {
+            let kind = if on || !can_disable { "enabled" } else { "disabled" };
+            let mut fields = vec![("thinking", json!({ "type": kind }))];
+            if kind == "enabled" {
+                fields.extend(word(levels));
+            }
+            fields
+        }
+        ReasoningControl::EnableThinking => vec![("enable_thinking", on.into())],
+        ReasoningControl::ChatTemplate { key } => {
+            vec![("chat_template_kwargs", json!({ key.as_str(): on }))]
+        }
+        ReasoningControl::Object { levels } => match effort.nearest(levels) {
+            Some(level) => vec![("reasoning", json!({"effort": level.as_str()}))],
+            None => vec![("reasoning", json!({ "enabled": on }))],
+        },
+    })
+}
+
+/// Tokens of thinking for an effort where a model wants a number.
+pub(super) fn budget(effort: Effort) -> u64 {
+    match effort {
+        Effort::None => 0,
+        Effort::Minimal => 1024,
+        Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High => 16384,
+        Effort::Xhigh | Effort::Max => 32768,
+    }
+}
+
+/// The instruction that stands in for a response format.
+pub(super) fn json_instruction(schema: &Value) -> String {
+    match schema {
+        Value::Null => "Answer with a JSON object and nothing else.".to_owned(),
+        schema => format!("Answer with JSON and nothing else. It must fit this JSON schema: {schema}"),
+    }
+}
+
+fn join_texts(message: &mut Map<String, Value>) {
+    let Some(Value::Array(parts)) = message.get("content") else { return };
+    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
+    if let Some(texts) = texts {
+        let joined = texts.join("\n");
+        message.insert("content".to_owned(), joined.into());
+    }
+}
+
+fn shorten_ids(message: &mut Map<String, Value>) {
+    if let Some(Value::String(id)) = message.get_mut("tool_call_id") {
+        *id = short_id(id);
+    }
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for call in calls.into_iter().flatten() {
+        if let Some(Value::String(id)) = call.get_mut("id") {
+            *id = short_id(id);
+        }
+    }
+}
+
+/// Nine letters or digits that stand for an id, the same on both sides of a call. An id that already has this form is
+/// kept.
+pub(super) fn short_id(id: &str) -> String {
+    if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return id.to_owned();
+    }
+    // FNV-1a, spelled in 36 letters: 36^9 is more than 2^46, ample for the calls of one conversation.
+    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut short = String::with_capacity(9);
+    for _ in 0..9 {
+        short.push(char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[(hash % 36) as usize]));
+        hash /= 36;
+    }
+    short
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    crate::json::push_string(&mut out, text);
+    out
+}
+
+fn bytes_of<T: serde::Serialize + ?Sized>(value: &T) -> Cow<'static, [u8]> {
+    Cow::Owned(serde_json::to_vec(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use canon::{Features, ModelFacts, Quirks};
+
+    use super::*;
+
+    fn sent(body: &str, facts: &ModelFacts, quirks: &Quirks) -> (Value, Vec<String>) {
+        let outline = Outline::read(body.as_bytes()).unwrap();
+        let encoded = forward(&outline, Target { model: "up/stream", facts, quirks }).unwrap();
+        let losses =
+            encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str())).collect();
+        (serde_json::from_slice(&encoded.body).unwrap(), losses)
+    }
+
+    fn quirks(toml: &str) -> Quirks {
+        serde_json::from_str(toml).unwrap()
+    }
+
+    #[test]
+    fn changes_nothing_but_the_model_without_a_reason() {
+        let body = r#"{"messages" : [ {"role":"user","content":"h\u00e9\ni"} ],"model":"x","new":1.50e3, "temperature":0.7}"#;
+        let outline = Outline::read(body.as_bytes()).unwrap();
+        let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &Quirks::default() };
+        let encoded = forward(&outline, target).unwrap();
+        assert_eq!(
+            encoded.body,
+            body.replace("\"x\"", "\"m\"").replace("\"model\":\"x\"", "\"model\":\"m\"")
+        );
+        assert!(encoded.losses.is_empty());
+    }
+
+    #[test]
+    fn quirks_are_honoured_and_reported() {
+        let base = r#""model":"x","messages":[{"role":"developer","name":"n","content":[{"type":"text","text":"a"}]}]"#;
+        let cases = [
+            (r#""seed":7"#, r#"{"rename":{"seed":"random_seed"}}"#, r#"{"random_seed":7}"#, ""),
+            (r#""store":true,"seed":null"#, r#"{"drop":["store","seed"]}"#, "{}", "store dropped"),
+            (
+                r#""max_tokens":5"#,
+                r#"{"max_tokens_field":"max_completion_tokens"}"#,
+                r#"{"max_completion_tokens":5}"#,
+                "",
+            ),
+            (
+                r#""max_tokens":5,"max_completion_tokens":6"#,
+                r#"{"max_tokens_field":"max_tokens"}"#,
+                r#"{"max_tokens":5}"#,
+                "",
+            ),
+            (r#""stream":true"#, "{}", r#"{"stream":true,"stream_options":{"include_usage":true}}"#, ""),
+            (
+                r#""stream":true,"stream_options":{"include_usage":true}"#,
+                r#"{"stream_usage":"always"}"#,
+                r#"{"stream":true}"#,
+                "",
+            ),
+            (r#""tools":[],"tool_choice":"auto""#, "{}", "{}", ""),
+            (
+                r#""tools":[{"type":"function"}],"tool_choice":"required""#,
+                r#"{"required_tool_choice":"any"}"#,
+                r#"{"tools":[{"type":"function"}],"tool_choice":"any"}"#,
+                "",
+            ),
+            (
+                r#""tools":[{"type":"function","function":{"name":"f","strict":true}}],"tool_choice":{"type":"function"}"#,
+                r#"{"no_forced_tool_choice":true,"drop_tool_fields":["strict"]}"#,
+                r#"{"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"auto"}"#,
+                "tool_choice approximated,tools[0].function.strict dropped",
+            ),
+        ];
+        for (fields, quirk, expected, losses) in cases {
+            let (mut body, found) =
+                sent(&format!("{{{base},{fields}}}"), &ModelFacts::default(), &quirks(quirk));
+            let body = body.as_object_mut().unwrap();
+            assert_eq!(body.shift_remove("model").unwrap(), "up/stream");
+            body.shift_remove("messages");
+            assert_eq!(
+                Value::Object(body.clone()),
+                serde_json::from_str::<Value>(expected).unwrap(),
+                "{fields}"
+            );
+            assert_eq!(found.join(","), losses, "{fields}");
+        }
+    }
+
+    #[test]
+    fn messages_are_mended_only_where_asked() {
+        let body = r#"{"model":"x","messages":[{"role":"developer","name":"n","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+            {"role":"assistant","content":null,"tool_calls":[{"id":"call_0123456789","type":"function","function":{"name":"f","arguments":"{}"}}]},
+            {"role":"tool","tool_call_id":"call_0123456789","content":"r"}]}"#;
+        let all = quirks(
+            r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true}"#,
+        );
+        let (body, losses) = sent(body, &ModelFacts::default(), &all);
+        assert_eq!(body["messages"][0], json!({"role":"system","content":"a\nb"}));
+        assert_eq!(body["messages"][1]["tool_calls"][0]["id"], body["messages"][2]["tool_call_id"]);
+        assert_eq!(body["messages"][2]["tool_call_id"].as_str().unwrap().len(), 9);
+        assert_eq!(losses, ["messages[0].name dropped"]);
+    }
+
+    #[test]
+    fn effort_follows_the_model() {
+        use Effort::{High, Low, Medium};
+        let control = |control| ModelFacts { reasoning: Some(control), ..ModelFacts::default() };
+        let levels = vec![Low, Medium, High];
+        let cases = [
+            (
+                ReasoningControl::Effort { levels: levels.clone() },
+                "high",
+                json!({"reasoning_effort":"high"}),
+                "",
+            ),
+            (
+                ReasoningControl::Effort { levels: levels.clone() },
+                "max",
+                json!({"reasoning_effort":"high"}),
+                "approximated",
+            ),
+            (ReasoningControl::None, "low", json!({}), "dropped"),
+            (
+                ReasoningControl::Toggle { can_disable: true, levels: vec![] },
+                "none",
+                json!({"thinking":{"type":"disabled"}}),
+                "",
+            ),
+            (
+                ReasoningControl::ChatTemplate { key: "thinking".into() },
+                "low",
+                json!({"chat_template_kwargs":{"thinking":true}}),
+                "",
+            ),
+            (ReasoningControl::Object { levels: vec![] }, "low", json!({"reasoning":{"enabled":true}}), ""),
+        ];
+        for (kind, effort, expected, loss) in cases {
+            let body = format!(
+                r#"{{"model":"x","messages":[{{"role":"user","content":"a"}}],"reasoning_effort":"{effort}"}}"#
+            );
+            let (mut body, losses) = sent(&body, &control(kind.clone()), &Quirks::default());
+            let body = body.as_object_mut().unwrap();
+            body.retain(|name, _| name != "model" && name != "messages");
+            assert_eq!(Value::Object(body.clone()), expected, "{kind:?} {effort}");
+            assert_eq!(losses.join(",").replace("reasoning_effort ", ""), loss, "{kind:?} {effort}");
+        }
+    }
+
+    #[test]
+    fn a_lacking_feature_is_refused_and_a_schema_is_emulated() {
+        let body = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"n":2}"#;
+        let facts = ModelFacts { features: Some(Features::NONE), ..ModelFacts::default() };
+        let outline = Outline::read(body.as_bytes()).unwrap();
+        let error =
+            forward(&outline, Target { model: "m", facts: &facts, quirks: &Quirks::default() }).unwrap_err();
+        assert_eq!((error.kind, error.param.as_deref()), (canon::ErrorKind::UnsupportedFeature, Some("n")));
+
+        let body = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}}"#;
+        let (body, losses) = sent(body, &ModelFacts::default(), &quirks(r#"{"no_json_schema":true}"#));
+        assert_eq!(body["response_format"], json!({"type":"json_object"}));
+        assert!(body["messages"][0]["content"].as_str().unwrap().contains(r#"{"type":"object"}"#));
+        assert_eq!(losses, ["response_format emulated"]);
+    }
+}

@@ -1,0 +1,618 @@
+//! Mends what OpenAI-like servers write differently, without losing what else they say.
+//!
+//! Works on JSON values, so that fields which nobody here knows survive. Used for every piece of an answer that does
+//! not already keep the contract.
+
+use canon::{Annotator, Error, ErrorKind, FinishReason, Result, Retry};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::usage;
+use crate::protocols::errors;
+
+type Object = Map<String, Value>;
+
+/// The error inside of an answer that came with a good status, if there is one: `{"error": …}` beside or in place of
+/// choices, or MiniMax's `base_resp`.
+pub(super) fn error_in(body: &Value) -> Option<Error> {
+    if let Some(status) = body["base_resp"]["status_code"].as_i64().filter(|code| *code != 0) {
+        let message = body["base_resp"]["status_msg"].as_str().unwrap_or("unknown error");
+        return Some(from_code(Some(status.to_string()), None, message));
+    }
+    let error = body.get("error").filter(|error| !error.is_null() && **error != json!({}))?;
+    let code = string_of(&error["code"]).or_else(|| string_of(&body["code"]));
+    let type_name = error["type"].as_str().map(str::to_owned);
+    let raw = error["metadata"]["raw"].as_str();
+    let message = match (error.as_str().or(error["message"].as_str()), raw) {
+        (Some(message), Some(raw)) if !raw.is_empty() => format!("{message}: {raw}"),
+        (Some(message), _) => message.to_owned(),
+        (None, _) => error.to_string(),
+    };
+    let status =
+        error["status_code"].as_u64().or(body["status_code"].as_u64()).map(|status| status.to_string());
+    Some(from_code(code.or(status), type_name, &message))
+}
+
+/// An error that came without a status of its own: a numeric code is one, words say the rest.
+fn from_code(code: Option<String>, type_name: Option<String>, message: &str) -> Error {
+    let numeric =
+        code.as_deref().and_then(|code| code.parse::<u16>().ok()).filter(|code| (400..600).contains(code));
+    let status = numeric
+        .unwrap_or_else(|| status_of(code.as_deref().unwrap_or(""), type_name.as_deref().unwrap_or("")));
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    errors::upstream_error(status, &HeaderMap::new(), code, type_name, message.to_owned())
+}
+
+fn status_of(code: &str, type_name: &str) -> u16 {
+    let words = format!("{code} {type_name}").to_lowercase();
+    let table = [
+        ("quota", 429),
+        ("rate_limit", 429),
+        ("authentication", 401),
+        ("permission", 403),
+        ("not_found", 404),
+        ("invalid", 400),
+        ("bad_request", 400),
+        ("context_length", 400),
+        ("overload", 503),
+        ("unavailable", 503),
+        ("timeout", 504),
+    ];
+    table.iter().find(|(word, _)| words.contains(word)).map_or(502, |(_, status)| *status)
+}
+
+fn string_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// What a finish reason of any server means; none for words that mean that the provider failed.
+pub(super) fn finish_reason(native: &str) -> Option<FinishReason> {
+    Some(match native {
+        "length"
+        | "max_tokens"
+        | "model_length"
+        | "model_context_window_exceeded"
+        | "MAX_TOKENS"
+        | "max_output_tokens" => FinishReason::Length,
+        "tool_calls" | "tool_use" | "function_call" | "TOOL_CALL" => FinishReason::ToolCalls,
+        "content_filter" | "sensitive" | "refusal" | "SAFETY" | "PROHIBITED_CONTENT" | "RECITATION" => {
+            FinishReason::ContentFilter
+        }
+        "error" | "network_error" | "insufficient_system_resource" | "ERROR" | "TIMEOUT" => return None,
+        _ => FinishReason::Stop,
+    })
+}
+
+fn failed_finish(native: &str) -> Error {
+    Error::upstream(
+        ErrorKind::Upstream,
+        Retry::Elsewhere,
+        format!("The provider broke off the answer (finish_reason {native:?})."),
+    )
+}
+
+/// Mends a whole completion in place and takes its usage out.
+pub(super) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -> Result<()> {
+    if let Some(error) = error_in(&Value::Object(body.clone())) {
+        return Err(error);
+    }
+    if !body.get("choices").is_some_and(Value::is_array) {
+        return Err(broken("it has no choices"));
+    }
+    identity(body, "chat.completion", annotator);
+    let citations = citations_of(body);
+    let Some(Value::Array(choices)) = body.get_mut("choices") else {
+        return Err(broken("it has no choices"));
+    };
+    for (position, choice) in choices.iter_mut().enumerate() {
+        let Some(choice) = choice.as_object_mut() else { return Err(broken("a choice is no object")) };
+        whole_choice(choice, position, annotator)?;
+        if let (Some(Value::Object(message)), false) = (choice.get_mut("message"), citations.is_empty()) {
+            message.entry("annotations").or_insert_with(|| Value::Array(citations.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn broken(what: &str) -> Error {
+    Error::upstream(
+        ErrorKind::Upstream,
+        Retry::Elsewhere,
+        format!("The provider's answer is broken: {what}."),
+    )
+}
+
+/// Sets `object`, and fills `id`, `created` and `model` where they are missing or empty.
+fn identity(body: &mut Object, object: &str, annotator: Option<&dyn Annotator>) {
+    body.insert("object".to_owned(), object.into());
+    let Some(annotator) = annotator else { return };
+    if body.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
+        body.insert("id".to_owned(), annotator.answer_id().into());
+    }
+    match body.get("created").and_then(Value::as_f64) {
+        Some(created) if created > 0.0 => drop(body.insert("created".to_owned(), (created as i64).into())),
+        _ => drop(body.insert("created".to_owned(), annotator.created().into())),
+    }
+    if body.get("model").and_then(Value::as_str).is_none_or(str::is_empty) {
+        body.insert("model".to_owned(), annotator.model().into());
+    }
+}
+
+fn whole_choice(choice: &mut Object, position: usize, annotator: Option<&dyn Annotator>) -> Result<()> {
+    if choice.get("index").and_then(Value::as_u64).is_none() {
+        choice.insert("index".to_owned(), position.into());
+    }
+    let mut message = match choice.shift_remove("message").or_else(|| choice.shift_remove("delta")) {
+        Some(Value::Object(message)) => message,
+        _ => Object::new(),
+    };
+    message.insert("role".to_owned(), "assistant".into());
+    content_parts(&mut message);
+    mirror_reasoning(&mut message);
+    message.entry("content").or_insert(Value::Null);
+    let has_calls = whole_calls(&mut message, annotator);
+    let native = choice.get("finish_reason").and_then(Value::as_str).unwrap_or("").to_owned();
+    let legacy = native == "function_call" && message.get("function_call").is_some_and(Value::is_object);
+    if !legacy {
+        let reason = finish_reason(&native).ok_or_else(|| failed_finish(&native))?;
+        choice.insert("finish_reason".to_owned(), with_calls(reason, has_calls).as_str().into());
+    }
+    choice.insert("message".to_owned(), Value::Object(message));
+    Ok(())
+}
+
+/// A call that was made outweighs the word `stop`.
+pub(super) fn with_calls(reason: FinishReason, has_calls: bool) -> FinishReason {
+    match reason {
+        FinishReason::Stop if has_calls => FinishReason::ToolCalls,
+        FinishReason::ToolCalls if !has_calls => FinishReason::Stop,
+        reason => reason,
+    }
+}
+
+/// Content as a list of parts (Mistral, Databricks) becomes text and reasoning.
+pub(super) fn content_parts(message: &mut Object) {
+    if !message.get("content").is_some_and(Value::is_array) {
+        return;
+    }
+    let Some(Value::Array(parts)) = message.shift_remove("content") else { return };
+    let (mut text, mut thinking) = (String::new(), String::new());
+    for part in &parts {
+        match part["type"].as_str() {
+            Some("thinking") => thinking.push_str(&text_in(&part["thinking"])),
+            Some("reasoning") => thinking.push_str(&text_in(&part["summary"])),
+            _ => text.push_str(part["text"].as_str().or(part.as_str()).unwrap_or("")),
+        }
+    }
+    if !thinking.is_empty() {
+        message.insert("reasoning".to_owned(), thinking.into());
+    }
+    message.insert("content".to_owned(), text.into());
+}
+
+/// A string, or the texts of a list of parts.
+fn text_in(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+/// Thinking text goes by both names that clients read.
+pub(super) fn mirror_reasoning(message: &mut Object) {
+    let text = |name: &str| message.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let found = text("reasoning_content").or_else(|| text("reasoning")).map(str::to_owned);
+    let found = found.or_else(|| details_text(message.get("reasoning_details")?));
+    if let Some(text) = found {
+        message.insert("reasoning".to_owned(), text.as_str().into());
+        message.insert("reasoning_content".to_owned(), text.into());
+    }
+}
+
+fn details_text(details: &Value) -> Option<String> {
+    let piece = |detail: &Value| {
+        detail["text"]
+            .as_str()
+            .or(detail["summary"].as_str())
+            .or(detail["thinking"].as_str())
+            .map(str::to_owned)
+    };
+    let text: String = details.as_array()?.iter().filter_map(piece).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>) -> bool {
+    match message.get_mut("tool_calls") {
+        Some(Value::Array(calls)) if !calls.is_empty() => {
+            for call in calls.iter_mut().filter_map(Value::as_object_mut) {
+                whole_call(call, annotator);
+            }
+            true
+        }
+        Some(_) => {
+            message.shift_remove("tool_calls");
+            false
+        }
+        None => false,
+    }
+}
+
+fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>) {
+    if call.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
+        call.insert("id".to_owned(), annotator.map(Annotator::tool_call_id).unwrap_or_default().into());
+    }
+    if call.contains_key("custom") {
+        return;
+    }
+    call.insert("type".to_owned(), "function".into());
+    if let Some(Value::Object(function)) = call.get_mut("function") {
+        let arguments = arguments_text(function.get("arguments"));
+        let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
+        function.insert("arguments".to_owned(), arguments.into());
+    }
+}
+
+/// Arguments as text: some servers send an object, or null for none.
+pub(super) fn arguments_text(arguments: Option<&Value>) -> String {
+    match arguments {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Citations at the top level (`citations`, `search_results`) as annotations of the message.
+fn citations_of(body: &Object) -> Vec<Value> {
+    let results = body.get("search_results").and_then(Value::as_array);
+    let titled = results.into_iter().flatten().filter_map(|result| {
+        let url = result["url"].as_str()?;
+        Some(annotation(url, result["title"].as_str().unwrap_or(url)))
+    });
+    let found: Vec<_> = titled.collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let urls = body.get("citations").and_then(Value::as_array);
+    urls.into_iter().flatten().filter_map(Value::as_str).map(|url| annotation(url, url)).collect()
+}
+
+fn annotation(url: &str, title: &str) -> Value {
+    json!({
+        "type": "url_citation",
+        "url_citation": {"start_index": 0, "end_index": 0, "title": title, "url": url},
+    })
+}
+
+/// Mends the chunks of a stream. Finish reasons are held back until the end, so that each choice has exactly one and
+/// nothing comes after it.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
+    first: Option<Identity>,
+    choices: Vec<Choice>,
+    /// The usage object as last reported.
+    pub usage: Option<Value>,
+    annotated: bool,
+    /// Fields of chunks without choices, for the last chunk.
+    pub trailing: Object,
+}
+
+/// What has to be the same in every chunk.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub id: String,
+    pub created: i64,
+    pub model: String,
+}
+
+#[derive(Debug, Default)]
+struct Choice {
+    index: u64,
+    calls: Vec<Call>,
+    finish: Option<FinishReason>,
+    /// The chunk that carried the finish reason, without content.
+    last: Option<Object>,
+}
+
+#[derive(Debug)]
+struct Call {
+    native_index: Option<u64>,
+    id: String,
+    opened: bool,
+    custom: bool,
+    has_arguments: bool,
+    /// Arguments that came before the name.
+    early: String,
+}
+
+impl Chunks {
+    /// The identity of the stream, once a chunk came.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.first.as_ref()
+    }
+
+    /// True when the choice has begun and not ended: a plain piece of text needs no mending.
+    pub fn is_open(&self, index: u64) -> bool {
+        self.choices
+            .iter()
+            .any(|choice| choice.index == index && choice.finish.is_none() && choice.last.is_none())
+    }
+
+    /// The finish reason of the first choice.
+    pub fn finish(&self) -> Option<FinishReason> {
+        self.choices.first().and_then(|choice| choice.finish)
+    }
+
+    /// True when every choice that began has ended.
+    pub fn is_finished(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some())
+    }
+
+    /// Mends a chunk and appends what the caller gets of it: nothing, or chunks that keep the contract.
+    pub fn push(
+        &mut self,
+        mut chunk: Object,
+        annotator: Option<&dyn Annotator>,
+        out: &mut Vec<Object>,
+    ) -> Result<()> {
+        self.take_usage(&mut chunk);
+        let choices = match chunk.shift_remove("choices") {
+            Some(Value::Array(choices)) => choices,
+            _ => Vec::new(),
+        };
+        if choices.is_empty() {
+            for (name, value) in chunk {
+                if !["id", "object", "created", "model", "error"].contains(&name.as_str()) && !value.is_null()
+                {
+                    self.trailing.insert(name, value);
+                }
+            }
+            return Ok(());
+        }
+        self.identify(&mut chunk, annotator);
+        let citations = if self.annotated { Vec::new() } else { citations_of(&chunk) };
+        self.annotated |= !citations.is_empty();
+        for choice in choices {
+            let Value::Object(choice) = choice else { return Err(broken("a choice is no object")) };
+            self.take_choice(&chunk, choice, &citations, annotator, out)?;
+        }
+        Ok(())
+    }
+
+    /// The last chunks: a finish reason for each choice.
+    pub fn finish_chunks(&mut self, annotator: Option<&dyn Annotator>) -> Vec<Object> {
+        let mut out = Vec::new();
+        let mut base = Object::new();
+        self.identify(&mut base, annotator);
+        if self.choices.is_empty() {
+            self.choices.push(Choice::default());
+        }
+        for choice in &mut self.choices {
+            choice.close_calls(&base, &mut out);
+            let reason = choice.finish.unwrap_or(FinishReason::Stop);
+            let reason = with_calls(reason, !choice.calls.is_empty());
+            choice.finish = Some(reason);
+            let mut last = choice.last.take().unwrap_or_else(|| base.clone());
+            let mut extras = match last.shift_remove("choices") {
+                Some(Value::Object(extras)) => extras,
+                _ => Object::new(),
+            };
+            extras.insert("index".to_owned(), choice.index.into());
+            extras.insert("delta".to_owned(), json!({}));
+            extras.insert("finish_reason".to_owned(), reason.as_str().into());
+            last.insert("choices".to_owned(), json!([extras]));
+            out.push(last);
+        }
+        out
+    }
+
+    fn take_usage(&mut self, chunk: &mut Object) {
+        let in_choice = chunk.get("choices").and_then(|choices| choices.get(0)?.get("usage")).cloned();
+        let candidates = [
+            chunk.shift_remove("usage"),
+            in_choice,
+            chunk.get("x_groq").and_then(|groq| groq.get("usage")).cloned(),
+        ];
+        for usage in candidates.into_iter().flatten() {
+            if usage::read(&usage.to_string()).is_some() {
+                self.usage = Some(usage);
+                return;
+            }
+        }
+    }
+
+    /// Gives every chunk the same id, time and model.
+    fn identify(&mut self, chunk: &mut Object, annotator: Option<&dyn Annotator>) {
+        identity(chunk, "chat.completion.chunk", annotator);
+        let first = self.first.get_or_insert_with(|| Identity {
+            id: chunk.get("id").and_then(Value::as_str).unwrap_or("").to_owned(),
+            created: chunk.get("created").and_then(Value::as_i64).unwrap_or(0),
+            model: chunk.get("model").and_then(Value::as_str).unwrap_or("").to_owned(),
+        });
+        chunk.insert("id".to_owned(), first.id.as_str().into());
+        chunk.insert("created".to_owned(), first.created.into());
+        chunk.insert("model".to_owned(), first.model.as_str().into());
+    }
+
+    fn take_choice(
+        &mut self,
+        base: &Object,
+        mut native: Object,
+        citations: &[Value],
+        annotator: Option<&dyn Annotator>,
+        out: &mut Vec<Object>,
+    ) -> Result<()> {
+        let index = native.get("index").and_then(Value::as_u64).unwrap_or(0);
+        let (position, is_new) = match self.choices.iter().position(|choice| choice.index == index) {
+            Some(position) => (position, false),
+            None => {
+                self.choices.push(Choice { index, ..Choice::default() });
+                (self.choices.len() - 1, true)
+            }
+        };
+        let choice = &mut self.choices[position];
+        let mut delta = match native.shift_remove("delta") {
+            Some(Value::Object(delta)) => delta,
+            // A whole message in place of a delta: some servers end with one that repeats everything.
+            _ if is_new => match native.shift_remove("message") {
+                Some(Value::Object(message)) => message,
+                _ => Object::new(),
+            },
+            _ => Object::new(),
+        };
+        native.shift_remove("message");
+        native.shift_remove("usage");
+        choice.mend_delta(&mut delta, is_new, annotator);
+        if !citations.is_empty() {
+            delta.entry("annotations").or_insert_with(|| Value::Array(citations.to_vec()));
+        }
+        let finish = native.shift_remove("finish_reason");
+        let native_finish = finish.as_ref().and_then(Value::as_str).filter(|reason| !reason.is_empty());
+        let with_content =
+            is_new || !delta.is_empty() || native.get("logprobs").is_some_and(|value| !value.is_null());
+        if with_content && (is_new || choice.finish.is_none() || says_something(&delta)) {
+            let mut piece = native.clone();
+            piece.insert("index".to_owned(), index.into());
+            piece.insert("delta".to_owned(), Value::Object(delta));
+            piece.insert("finish_reason".to_owned(), Value::Null);
+            let mut chunk = base.clone();
+            chunk.insert("choices".to_owned(), json!([piece]));
+            out.push(chunk);
+        }
+        if let (Some(reason), None) = (native_finish, choice.finish) {
+            choice.finish = Some(finish_reason(reason).ok_or_else(|| failed_finish(reason))?);
+            native.shift_remove("logprobs");
+            let mut last = base.clone();
+            last.insert("choices".to_owned(), Value::Object(native));
+            choice.last = Some(last);
+        }
+        Ok(())
+    }
+}
+
+/// True when a delta carries content that a caller would miss.
+fn says_something(delta: &Object) -> bool {
+    delta.iter().any(|(name, value)| match value {
+        Value::Null => false,
+        Value::String(text) => name != "role" && !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    })
+}
+
+impl Choice {
+    fn mend_delta(&mut self, delta: &mut Object, is_new: bool, annotator: Option<&dyn Annotator>) {
+        delta.shift_remove("role");
+        content_parts(delta);
+        mirror_reasoning(delta);
+        for name in ["reasoning", "reasoning_content"] {
+            if delta.get(name).is_some_and(|value| value.is_null() || *value == "") {
+                delta.shift_remove(name);
+            }
+        }
+        if let Some(Value::Array(calls)) = delta.shift_remove("tool_calls") {
+            let mended: Vec<_> =
+                calls.into_iter().filter_map(|call| self.mend_call(call, annotator)).collect();
+            if !mended.is_empty() {
+                delta.insert("tool_calls".to_owned(), Value::Array(mended));
+            }
+        }
+        let is_empty = |value: &Value| value.is_null() || *value == "";
+        if !is_new {
+            delta.retain(|_, value| !is_empty(value));
+        } else {
+            let mut opened = Object::new();
+            opened.insert("role".to_owned(), "assistant".into());
+            opened.append(delta);
+            *delta = opened;
+        }
+    }
+
+    /// A piece of a tool call with an index that counts from 0, and with id and name in its first piece only.
+    fn mend_call(&mut self, call: Value, annotator: Option<&dyn Annotator>) -> Option<Value> {
+        let native_index = call["index"].as_u64();
+        let id = call["id"].as_str().unwrap_or("");
+        let custom = call.get("custom").is_some_and(Value::is_object);
+        let inner = if custom { &call["custom"] } else { &call["function"] };
+        let name = inner["name"].as_str().unwrap_or("");
+        let text = arguments_text(inner.get(if custom { "input" } else { "arguments" }));
+        let index = self.find_call(native_index, id, name).unwrap_or_else(|| {
+            let id = match (id, annotator) {
+                ("", Some(annotator)) => annotator.tool_call_id(),
+                (id, _) => id.to_owned(),
+            };
+            self.calls.push(Call {
+                native_index,
+                id,
+                opened: false,
+                custom,
+                has_arguments: false,
+                early: String::new(),
+            });
+            self.calls.len() - 1
+        });
+        let call_state = &mut self.calls[index];
+        call_state.has_arguments |= !text.trim().is_empty();
+        if call_state.opened {
+            if text.is_empty() {
+                return None;
+            }
+            return Some(match custom {
+                true => json!({"index": index, "custom": {"input": text}}),
+                false => json!({"index": index, "function": {"arguments": text}}),
+            });
+        }
+        if name.is_empty() {
+            call_state.early.push_str(&text);
+            return None;
+        }
+        call_state.opened = true;
+        let text = format!("{}{text}", std::mem::take(&mut call_state.early));
+        let mut opened = match custom {
+            true => {
+                json!({"index": index, "id": call_state.id, "type": "custom", "custom": {"name": name, "input": text}})
+            }
+            false => {
+                json!({"index": index, "id": call_state.id, "type": "function", "function": {"name": name, "arguments": text}})
+            }
+        };
+        if let Some(extra) = call.get("extra_content") {
+            opened["extra_content"] = extra.clone();
+        }
+        Some(opened)
+    }
+
+    /// The call that a piece belongs to. The index decides; a new id together with a name opens a new call even under
+    /// an index that is in use; without an index, the id or the last call.
+    fn find_call(&self, native_index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+        let opens = |call: &Call| !id.is_empty() && !name.is_empty() && !call.id.is_empty() && call.id != id;
+        let found = match native_index {
+            Some(_) => self.calls.iter().rposition(|call| call.native_index == native_index),
+            None if !id.is_empty() => self.calls.iter().rposition(|call| call.id == id),
+            None if !name.is_empty() => None,
+            None => self.calls.len().checked_sub(1),
+        };
+        found.filter(|index| !opens(&self.calls[*index]))
+    }
+
+    /// Calls without arguments get an empty object, so that every call's arguments are JSON.
+    fn close_calls(&mut self, base: &Object, out: &mut Vec<Object>) {
+        for (index, call) in self.calls.iter_mut().enumerate() {
+            if !call.opened || call.has_arguments || call.custom {
+                continue;
+            }
+            call.has_arguments = true;
+            let mut chunk = base.clone();
+            let delta = json!({"tool_calls": [{"index": index, "function": {"arguments": "{}"}}]});
+            chunk.insert(
+                "choices".to_owned(),
+                json!([{"index": self.index, "delta": delta, "finish_reason": null}]),
+            );
+            out.push(chunk);
+        }
+    }
+}

@@ -1,0 +1,527 @@
+//! What the gateway has to know of a request before it knows who will serve it, read in one pass over the raw body
+//! without copying or unescaping the conversation.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use canon::{Error, Feature, Features, Result};
+
+use crate::json::{Edit, Kind, Scanner, Syntax, Text, text_of};
+
+/// Most top-level fields that a request may have. OpenAI knows about forty.
+const MAX_FIELDS: usize = 256;
+
+/// The outline of a chat request: everything but the conversation itself.
+#[derive(Clone, Debug)]
+pub struct Outline<'a> {
+    body: &'a [u8],
+    fields: Vec<Field<'a>>,
+    /// The model as the caller addressed it.
+    pub model: Cow<'a, str>,
+    /// The answer is to be streamed.
+    pub stream: bool,
+    /// The caller wants a usage chunk.
+    pub include_usage: bool,
+    /// The caller does not want thinking text (`reasoning: {"exclude": true}`).
+    pub exclude_reasoning: bool,
+    /// What a provider must be able to do.
+    pub needs: Features,
+    /// Bytes of text in messages and tools: the basis of a token estimate. Media do not count.
+    pub text_bytes: usize,
+    /// Pictures, sounds and files in the prompt.
+    pub media_parts: usize,
+    /// Number of messages.
+    pub messages: usize,
+    /// The caller's limit of produced tokens.
+    pub max_tokens: Option<u64>,
+    /// Some message has the `developer` role.
+    pub has_developer: bool,
+    /// Some tool is given.
+    pub has_tools: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Field<'a> {
+    name: Cow<'a, str>,
+    /// From the key's opening quote to the value's end.
+    whole: Range<usize>,
+    value: Range<usize>,
+}
+
+impl From<Syntax> for Error {
+    fn from(syntax: Syntax) -> Self {
+        Error::caller(
+            canon::ErrorKind::InvalidRequest,
+            format!("The body is not valid JSON: expected {} at byte {}.", syntax.expected, syntax.at),
+        )
+    }
+}
+
+impl<'a> Outline<'a> {
+    /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+    pub fn read(body: &'a [u8]) -> Result<Self> {
+        if let Err(error) = std::str::from_utf8(body) {
+            let at = error.valid_up_to();
+            return Err(Syntax { at, expected: "UTF-8 text" }.into());
+        }
+        let mut outline = Self::empty(body);
+        let mut scanner = Scanner::new(body);
+        if scanner.kind()? != Kind::Object {
+            return Err(Error::invalid("", "The body must be a JSON object."));
+        }
+        scanner.object(|scanner, key| outline.take_field(scanner, &key))?;
+        scanner.end()?;
+        outline.check_required()?;
+        Ok(outline)
+    }
+
+    fn empty(body: &'a [u8]) -> Self {
+        Self {
+            body,
+            fields: Vec::with_capacity(12),
+            model: Cow::Borrowed(""),
+            stream: false,
+            include_usage: false,
+            exclude_reasoning: false,
+            needs: Features::NONE,
+            text_bytes: 0,
+            media_parts: 0,
+            messages: 0,
+            max_tokens: None,
+            has_developer: false,
+            has_tools: false,
+        }
+    }
+
+    /// The raw value of a top-level field.
+    pub fn field(&self, name: &str) -> Option<&'a [u8]> {
+        let field = self.fields.iter().find(|field| field.name == name)?;
+        Some(&self.body[field.value.clone()])
+    }
+
+    /// The raw value of a top-level field that is there and not null.
+    pub fn given(&self, name: &str) -> Option<&'a [u8]> {
+        self.field(name).filter(|value| *value != b"null")
+    }
+
+    /// The value of a top-level string field.
+    pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
+        let raw = self.field(name)?;
+        let mut scanner = Scanner::new(raw);
+        let text = scanner.string().ok()?;
+        text_of(raw, &text)
+    }
+
+    /// The value of a top-level field, read as `T`; none if it is absent, null or of another shape.
+    pub fn read_as<T: serde::Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(self.given(name)?).ok()
+    }
+
+    /// The names of the top-level fields with their raw values.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
+        self.fields.iter().map(|field| (field.name.as_ref(), &self.body[field.value.clone()]))
+    }
+
+    /// An edit of the raw body.
+    pub(super) fn edit(&self) -> Edit<'a> {
+        Edit::new(self.body, self.fields.iter().map(|field| (field.name.clone(), field.whole.clone())))
+    }
+
+    /// A rough count of the prompt's tokens: four bytes a token, and a thousand tokens for each picture or file.
+    pub fn estimated_prompt_tokens(&self) -> u64 {
+        (self.text_bytes as u64).div_ceil(4) + 4 * self.messages as u64 + 1000 * self.media_parts as u64
+    }
+
+    fn take_field(&mut self, scanner: &mut Scanner<'a>, key: &Text) -> Result<()> {
+        let name =
+            text_of(self.body, key).ok_or(Syntax { at: key.range.start, expected: "a readable name" })?;
+        if self.fields.len() == MAX_FIELDS {
+            return Err(Error::invalid(
+                "",
+                format!("The request has more than {MAX_FIELDS} top-level fields."),
+            ));
+        }
+        if self.fields.iter().any(|field| field.name == name) {
+            let message = format!("The field {name:?} is given twice.");
+            return Err(Error::invalid(name.into_owned(), message));
+        }
+        let start = scanner.position();
+        match name.as_ref() {
+            "messages" => self.take_messages(scanner)?,
+            "tools" => self.take_tools(scanner)?,
+            _ => self.take_plain(scanner, &name)?,
+        }
+        let value = start..scanner.position();
+        self.fields.push(Field { name, whole: key.range.start - 1..value.end, value });
+        Ok(())
+    }
+
+    fn take_plain(&mut self, scanner: &mut Scanner<'a>, name: &str) -> Result<()> {
+        let kind = scanner.kind()?;
+        let range = scanner.value()?;
+        if kind == Kind::Null && name != "model" {
+            return Ok(());
+        }
+        let raw = &self.body[range];
+        check_field(name, kind, raw)?;
+        match name {
+            "model" => {
+                let text = Scanner::new(raw).string()?;
+                self.model = text_of(raw, &text)
+                    .ok_or_else(|| Error::invalid("model", "The model name is not valid Unicode."))?;
+            }
+            "stream" => self.stream = raw == b"true",
+            "stream_options" => self.include_usage = has_true(raw, "include_usage"),
+            "reasoning" => self.exclude_reasoning = has_true(raw, "exclude"),
+            "max_tokens" | "max_completion_tokens" => self.max_tokens = number(raw).map(|count| count as u64),
+            "n" if number(raw).is_some_and(|count| count > 1.0) => {
+                self.needs.insert(Feature::MultipleChoices)
+            }
+            "logprobs" if raw != b"false" => self.needs.insert(Feature::Logprobs),
+            "response_format" => self.needs = self.needs.union(format_needs(raw)),
+            "modalities" => self.needs = self.needs.union(modality_needs(raw)),
+            "web_search_options" => self.needs.insert(Feature::WebSearch),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_messages(&mut self, scanner: &mut Scanner<'a>) -> Result<()> {
+        expect(scanner, Kind::Array, "messages")?;
+        scanner.array(|scanner, index| {
+            self.messages = index + 1;
+            self.take_message(scanner, index)
+        })
+    }
+
+    fn take_message(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<()> {
+        if scanner.kind()? != Kind::Object {
+            return Err(Error::invalid(
+                format!("messages[{index}]"),
+                format!("messages[{index}] must be an object."),
+            ));
+        }
+        let body = self.body;
+        let mut has_role = false;
+        scanner.object(|scanner, key| match &body[key.range] {
+            b"role" => {
+                has_role = true;
+                self.take_role(scanner, index)
+            }
+            b"content" => self.take_content(scanner, index),
+            _ => {
+                let range = scanner.value()?;
+                self.text_bytes += range.len();
+                Ok(())
+            }
+        })?;
+        match has_role {
+            true => Ok(()),
+            false => Err(Error::invalid(
+                format!("messages[{index}].role"),
+                format!("messages[{index}] has no role; use system, developer, user, assistant or tool."),
+            )),
+        }
+    }
+
+    fn take_role(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<()> {
+        let path = || format!("messages[{index}].role");
+        if scanner.kind()? != Kind::String {
+            return Err(Error::invalid(path(), format!("messages[{index}].role must be a string.")));
+        }
+        let role = scanner.string()?;
+        match &self.body[role.range] {
+            b"developer" => self.has_developer = true,
+            b"system" | b"user" | b"assistant" | b"tool" | b"function" => {}
+            other => {
+                let message = format!(
+                    "messages[{index}].role {:?} is unknown; use system, developer, user, assistant or tool.",
+                    String::from_utf8_lossy(&other[..other.len().min(40)])
+                );
+                return Err(Error::invalid(path(), message));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_content(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<()> {
+        match scanner.kind()? {
+            Kind::String => {
+                self.text_bytes += scanner.string()?.range.len();
+                Ok(())
+            }
+            Kind::Null => Ok(scanner.value().map(drop)?),
+            Kind::Array => scanner.array(|scanner, part| self.take_part(scanner, index, part)),
+            kind => Err(Error::invalid(
+                format!("messages[{index}].content"),
+                format!(
+                    "messages[{index}].content must be a string or an array of parts, not {}.",
+                    kind.name()
+                ),
+            )),
+        }
+    }
+
+    fn take_part(&mut self, scanner: &mut Scanner<'a>, message: usize, part: usize) -> Result<()> {
+        let path = || format!("messages[{message}].content[{part}]");
+        match scanner.kind()? {
+            Kind::Object => {}
+            // Some servers take bare strings as parts.
+            Kind::String => {
+                self.text_bytes += scanner.string()?.range.len();
+                return Ok(());
+            }
+            kind => {
+                return Err(Error::invalid(
+                    path(),
+                    format!("{} must be an object, not {}.", path(), kind.name()),
+                ));
+            }
+        }
+        let body = self.body;
+        let mut kind: &[u8] = b"";
+        let mut length = 0;
+        scanner.object(|scanner, key| {
+            let range = match scanner.kind()? {
+                Kind::String => scanner.string()?.range,
+                _ => scanner.value()?,
+            };
+            match &body[key.range] {
+                b"type" => kind = &body[range],
+                _ => length += range.len(),
+            }
+            Ok::<(), Error>(())
+        })?;
+        let feature = match kind {
+            b"" => return Err(Error::invalid(path(), format!("{} has no type.", path()))),
+            b"image_url" => Feature::Vision,
+            b"input_audio" => Feature::AudioInput,
+            b"file" | b"document_url" => Feature::Documents,
+            b"video_url" => Feature::Video,
+            _ => {
+                self.text_bytes += length;
+                return Ok(());
+            }
+        };
+        self.needs.insert(feature);
+        self.media_parts += 1;
+        Ok(())
+    }
+
+    fn take_tools(&mut self, scanner: &mut Scanner<'a>) -> Result<()> {
+        if scanner.kind()? == Kind::Null {
+            scanner.value()?;
+            return Ok(());
+        }
+        expect(scanner, Kind::Array, "tools")?;
+        scanner.array(|scanner, index| {
+            if scanner.kind()? != Kind::Object {
+                return Err(Error::invalid(
+                    format!("tools[{index}]"),
+                    format!("tools[{index}] must be an object."),
+                ));
+            }
+            self.has_tools = true;
+            self.needs.insert(Feature::Tools);
+            self.text_bytes += scanner.value()?.len();
+            Ok(())
+        })
+    }
+
+    fn check_required(&self) -> Result<()> {
+        if self.model.is_empty() {
+            return Err(Error::invalid(
+                "model",
+                "The field model is missing; name a model such as \"provider/model\".",
+            ));
+        }
+        if self.field("messages").is_none() {
+            return Err(Error::invalid("messages", "The field messages is missing."));
+        }
+        if self.messages == 0 {
+            return Err(Error::invalid(
+                "messages",
+                "The field messages is empty; at least one message is needed.",
+            ));
+        }
+        if self.field("stream_options").is_some_and(|value| value != b"null") && !self.stream {
+            return Err(Error::invalid(
+                "stream_options",
+                "stream_options is only allowed with \"stream\": true.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: &'static str) -> Result<()> {
+    let found = scanner.kind()?;
+    match found == kind {
+        true => Ok(()),
+        false => Err(Error::invalid(path, format!("{path} must be {}, not {}.", kind.name(), found.name()))),
+    }
+}
+
+/// The kinds that a known field may have, and the range of a number.
+fn allowed(name: &str) -> Option<(&'static [Kind], Option<(f64, f64)>)> {
+    Some(match name {
+        "model" | "user" | "reasoning_effort" | "service_tier" | "verbosity" | "prompt_cache_key"
+        | "safety_identifier" => (&[Kind::String], None),
+        "stream" | "parallel_tool_calls" | "store" => (&[Kind::Bool], None),
+        // Some providers take a count here.
+        "logprobs" => (&[Kind::Bool, Kind::Number], None),
+        "stream_options" | "response_format" | "logit_bias" | "metadata" | "audio" | "prediction" => {
+            (&[Kind::Object], None)
+        }
+        "tool_choice" => (&[Kind::String, Kind::Object], None),
+        "stop" => (&[Kind::String, Kind::Array], None),
+        "modalities" | "functions" => (&[Kind::Array], None),
+        "max_tokens" | "max_completion_tokens" => (&[Kind::Number], Some((1.0, 9_007_199_254_740_991.0))),
+        "temperature" => (&[Kind::Number], Some((0.0, 2.0))),
+        "top_p" => (&[Kind::Number], Some((0.0, 1.0))),
+        "presence_penalty" | "frequency_penalty" => (&[Kind::Number], Some((-2.0, 2.0))),
+        "n" => (&[Kind::Number], Some((1.0, 128.0))),
+        "top_logprobs" => (&[Kind::Number], Some((0.0, 20.0))),
+        "seed" => (&[Kind::Number], Some((-9.3e18, 9.3e18))),
+        _ => return None,
+    })
+}
+
+fn is_whole(name: &str) -> bool {
+    matches!(name, "max_tokens" | "max_completion_tokens" | "n" | "top_logprobs" | "seed")
+}
+
+fn check_field(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
+    let Some((kinds, range)) = allowed(name) else { return Ok(()) };
+    let path = || name.to_owned();
+    if !kinds.contains(&kind) {
+        let wanted: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+        return Err(Error::invalid(
+            path(),
+            format!("{name} must be {}, not {}.", wanted.join(" or "), kind.name()),
+        ));
+    }
+    let Some((low, high)) = range else { return Ok(()) };
+    let value = number(raw).unwrap_or(f64::NAN);
+    if is_whole(name) && value.fract() != 0.0 {
+        return Err(Error::invalid(path(), format!("{name} must be a whole number.")));
+    }
+    match (low..=high).contains(&value) {
+        true => Ok(()),
+        false => Err(Error::invalid(path(), format!("{name} must be between {low} and {high}."))),
+    }
+}
+
+fn number(raw: &[u8]) -> Option<f64> {
+    std::str::from_utf8(raw).ok()?.parse().ok()
+}
+
+/// True when the object's field `name` is `true`.
+fn has_true(object: &[u8], name: &str) -> bool {
+    let mut found = false;
+    let walked: Result<(), Syntax> = Scanner::new(object).object(|scanner, key| {
+        let value = scanner.value()?;
+        if &object[key.range] == name.as_bytes() {
+            found = &object[value] == b"true";
+        }
+        Ok(())
+    });
+    walked.is_ok() && found
+}
+
+fn format_needs(raw: &[u8]) -> Features {
+    #[derive(serde::Deserialize)]
+    struct Format<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    match serde_json::from_slice::<Format<'_>>(raw) {
+        Ok(format) if format.kind == "json_schema" => Features::NONE.with(Feature::JsonSchema),
+        Ok(format) if format.kind == "json_object" => Features::NONE.with(Feature::JsonObject),
+        _ => Features::NONE,
+    }
+}
+
+fn modality_needs(raw: &[u8]) -> Features {
+    let names: Vec<Cow<'_, str>> = serde_json::from_slice(raw).unwrap_or_default();
+    let feature = |name: &Cow<'_, str>| match name.as_ref() {
+        "audio" => Some(Feature::AudioOutput),
+        "image" => Some(Feature::ImageOutput),
+        _ => None,
+    };
+    names.iter().filter_map(feature).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> (String, String) {
+        let error = Outline::read(body.as_bytes()).expect_err(body);
+        assert_eq!(error.status(), 400);
+        (error.param.unwrap_or_default().into_owned(), error.message.into_owned())
+    }
+
+    #[test]
+    fn reads_what_routing_needs() {
+        let body = br#"{ "model":"openai/gpt-4o","messages":[{"role":"developer","content":"a\"b"},
+            {"role":"user","content":[{"type":"text","text":"hello"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}],
+            "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"tools":[{"type":"function"}],
+            "response_format":{"type":"json_schema","json_schema":{}},"x_new":{"deep":[1]} }"#;
+        let outline = Outline::read(body).unwrap();
+        assert_eq!(outline.model, "openai/gpt-4o");
+        assert!(outline.stream && outline.include_usage && outline.has_developer && outline.has_tools);
+        assert_eq!(outline.max_tokens, Some(7));
+        let needs = [Feature::Tools, Feature::Vision, Feature::JsonSchema, Feature::MultipleChoices];
+        assert_eq!(outline.needs, needs.into_iter().collect());
+        assert_eq!(outline.field("x_new"), Some(&br#"{"deep":[1]}"#[..]));
+        assert_eq!(outline.media_parts, 1);
+    }
+
+    #[test]
+    fn refuses_bad_input_by_path() {
+        let ok = r#""messages":[{"role":"user","content":"x"}]"#;
+        let cases = [
+            (r#"{"model":"m""#.to_owned(), ""),
+            ("[]".to_owned(), ""),
+            (format!("{{{ok}}}"), "model"),
+            (format!(r#"{{"model":null,{ok}}}"#), "model"),
+            (format!(r#"{{"model":5,{ok}}}"#), "model"),
+            (r#"{"model":"m"}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":[]}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":"hi"}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":["hi"]}"#.to_owned(), "messages[0]"),
+            (r#"{"model":"m","messages":[{"content":"hi"}]}"#.to_owned(), "messages[0].role"),
+            (r#"{"model":"m","messages":[{"role":"robot"}]}"#.to_owned(), "messages[0].role"),
+            (r#"{"model":"m","messages":[{"role":"user","content":7}]}"#.to_owned(), "messages[0].content"),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":[7]}]}"#.to_owned(),
+                "messages[0].content[0]",
+            ),
+            (format!(r#"{{"model":"m",{ok},"temperature":"hot"}}"#), "temperature"),
+            (format!(r#"{{"model":"m",{ok},"temperature":9}}"#), "temperature"),
+            (format!(r#"{{"model":"m",{ok},"max_tokens":1e400}}"#), "max_tokens"),
+            (format!(r#"{{"model":"m",{ok},"max_tokens":1.5}}"#), "max_tokens"),
+            (format!(r#"{{"model":"m",{ok},"n":0}}"#), "n"),
+            (format!(r#"{{"model":"m",{ok},"tools":{{}}}}"#), "tools"),
+            (format!(r#"{{"model":"m",{ok},"tools":["t"]}}"#), "tools[0]"),
+            (format!(r#"{{"model":"m",{ok},"model":"n"}}"#), "model"),
+            (format!(r#"{{"model":"m",{ok},"stream_options":{{}}}}"#), "stream_options"),
+        ];
+        for (body, param) in cases {
+            let (found, message) = refusal(&body);
+            assert_eq!(found, param, "{body}");
+            assert!(message.len() > 10 && message.ends_with('.'), "{message}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_no_panic() {
+        let body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"\u00e9\"x"}]}],"n":1}"#;
+        for end in 0..body.len() {
+            assert!(Outline::read(&body[..end]).is_err(), "{end}");
+        }
+        assert!(Outline::read(body).is_ok());
+        assert!(Outline::read(b"{\"model\":\"\xff\"}").is_err());
+    }
+}

@@ -1,0 +1,613 @@
+//! An answer between equal formats. Each piece is looked at just long enough to know that it keeps the contract, and
+//! then copied; only what does not is taken apart and mended.
+
+use bytes::Bytes;
+use canon::{Annotator, AnswerFacts, Error, ErrorKind, Progress, Result, Retry};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::encoder::write_stream_error;
+use super::normalise::{self, Chunks};
+use super::usage;
+use crate::framing::sse::SseParser;
+use crate::json::{Kind, Scanner, Syntax, push_key};
+use crate::{AnswerForm, Transcoder};
+
+/// Largest whole answer that is held in memory.
+const ANSWER_LIMIT: usize = 256 << 20;
+
+/// What a relay is made of.
+pub struct RelayParts {
+    /// Streamed or whole, with usage or without.
+    pub form: AnswerForm,
+    /// What the gateway adds.
+    pub annotator: Box<dyn Annotator>,
+}
+
+/// A relay for one answer.
+pub fn relay(parts: RelayParts) -> Box<dyn Transcoder> {
+    match parts.form.stream {
+        true => Box::new(StreamRelay::new(parts)),
+        false => Box::new(WholeRelay { parts, body: Vec::new(), progress: Progress::default() }),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- whole answers
+
+struct WholeRelay {
+    parts: RelayParts,
+    body: Vec<u8>,
+    progress: Progress,
+}
+
+impl Transcoder for WholeRelay {
+    fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
+        if self.body.len() + bytes.len() > ANSWER_LIMIT {
+            return Err(broken("it is too large"));
+        }
+        self.body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let text = std::str::from_utf8(&self.body).map_err(|_| broken("it is not UTF-8"))?;
+        match plain_completion(text) {
+            Some(plain) if !self.parts.form.exclude_reasoning => self.copy(&plain, out),
+            _ => self.mend(out)?,
+        }
+        self.progress.finished = true;
+        Ok(())
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+impl WholeRelay {
+    /// The answer as it came, with its usage enriched and the metadata at its end.
+    fn copy(&mut self, plain: &PlainCompletion, out: &mut Vec<u8>) {
+        let body = &self.body;
+        let annotator = self.parts.annotator.as_ref();
+        let usage = &body[plain.usage.clone()];
+        let counts = std::str::from_utf8(usage).ok().and_then(usage::read);
+        self.progress = Progress {
+            content_started: true,
+            finished: true,
+            finish_reason: std::str::from_utf8(&body[plain.finish.clone()])
+                .ok()
+                .and_then(normalise::finish_reason),
+            usage: counts,
+            model: std::str::from_utf8(&body[plain.model.clone()]).ok().map(str::to_owned),
+            output_chars: plain.content as u64,
+        };
+        out.reserve(body.len() + 1024);
+        out.extend_from_slice(&body[..plain.usage.start]);
+        out.extend_from_slice(usage[..usage.len() - 1].trim_ascii_end());
+        push_key(out, "reasoning_tokens");
+        crate::json::push_u64(out, counts.map_or(0, |counts| counts.reasoning));
+        usage::write_cost(out, counts.and_then(|counts| annotator.cost(&counts)));
+        out.push(b'}');
+        out.extend_from_slice(body[plain.usage.end..plain.end].trim_ascii_end());
+        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
+        push_key(out, "metadata");
+        out.extend_from_slice(annotator.metadata(facts).as_str().as_bytes());
+        out.push(b'}');
+    }
+
+    fn mend(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let mut body: Map<String, Value> =
+            serde_json::from_slice(&self.body).map_err(|_| broken("it is not a JSON object"))?;
+        let annotator = self.parts.annotator.as_ref();
+        normalise::completion(&mut body, Some(annotator))?;
+        let reported =
+            body.shift_remove("usage").filter(|usage| !usage.is_null()).map(|usage| usage.to_string());
+        let counts = reported.as_deref().and_then(usage::read);
+        self.progress = progress_of(&body);
+        self.progress.usage = counts;
+        if self.parts.form.exclude_reasoning {
+            without_reasoning(&mut body);
+        }
+        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
+        let metadata = annotator.metadata(facts);
+        body.shift_remove("metadata");
+        let text = serde_json::to_vec(&body).unwrap_or_default();
+        out.extend_from_slice(&text[..text.len().saturating_sub(1)]);
+        if let Some(counts) = &counts {
+            push_key(out, "usage");
+            let raw = reported.and_then(|text| RawValue::from_string(text).ok());
+            usage::write(out, counts, annotator.cost(counts), raw.as_deref());
+        }
+        push_key(out, "metadata");
+        out.extend_from_slice(metadata.as_str().as_bytes());
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+fn progress_of(body: &Map<String, Value>) -> Progress {
+    let choices = body.get("choices").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let length = |choice: &Value| {
+        let message = &choice["message"];
+        let text = |name: &str| message[name].as_str().map_or(0, str::len);
+        (text("content")
+            + text("reasoning")
+            + message["tool_calls"].as_array().map_or(0, |calls| 40 * calls.len())) as u64
+    };
+    Progress {
+        content_started: true,
+        finished: false,
+        finish_reason: choices
+            .first()
+            .and_then(|choice| normalise::finish_reason(choice["finish_reason"].as_str()?)),
+        usage: None,
+        model: body.get("model").and_then(Value::as_str).map(str::to_owned),
+        output_chars: choices.iter().map(length).sum(),
+    }
+}
+
+fn without_reasoning(body: &mut Map<String, Value>) {
+    let choices = body.get_mut("choices").and_then(Value::as_array_mut);
+    for choice in choices.into_iter().flatten() {
+        for part in ["message", "delta"] {
+            if let Some(message) = choice.get_mut(part).and_then(Value::as_object_mut) {
+                message.retain(|name, _| {
+                    !matches!(name.as_str(), "reasoning" | "reasoning_content" | "reasoning_details")
+                });
+            }
+        }
+    }
+}
+
+fn broken(what: &str) -> Error {
+    Error::upstream(
+        ErrorKind::Upstream,
+        Retry::Elsewhere,
+        format!("The provider's answer is broken: {what}."),
+    )
+}
+
+/// Where things are in a completion that keeps the contract as it is.
+#[derive(Debug)]
+struct PlainCompletion {
+    usage: std::ops::Range<usize>,
+    model: std::ops::Range<usize>,
+    finish: std::ops::Range<usize>,
+    /// Length of the content.
+    content: usize,
+    /// Before the last brace.
+    end: usize,
+}
+
+/// Not plain: to be mended, or broken. Either way the other path tells.
+struct NotPlain;
+
+impl From<Syntax> for NotPlain {
+    fn from(_: Syntax) -> Self {
+        Self
+    }
+}
+
+/// Looks at a completion; none unless all of it is in order.
+fn plain_completion(text: &str) -> Option<PlainCompletion> {
+    let json = text.as_bytes();
+    let mut scanner = Scanner::new(json);
+    let mut found = PlainCompletion { usage: 0..0, model: 0..0, finish: 0..0, content: 0, end: 0 };
+    let (mut has_id, mut has_created, mut has_object) = (false, false, false);
+    let walked = scanner.object(|scanner, key| {
+        match &json[key.range] {
+            b"id" => has_id = !plain_string(scanner)?.is_empty(),
+            b"object" => has_object = &json[plain_string(scanner)?] == b"chat.completion",
+            b"created" => {
+                has_created = scanner.kind()? == Kind::Number && is_integer(&json[scanner.value()?])
+            }
+            b"model" => found.model = plain_string(scanner)?,
+            b"choices" => plain_choices(scanner, &mut found)?,
+            b"usage" if scanner.kind()? == Kind::Object => found.usage = scanner.value()?,
+            b"usage" | b"error" | b"metadata" | b"base_resp" | b"citations" | b"search_results" => {
+                return Err(NotPlain);
+            }
+            _ => drop(scanner.value()?),
+        }
+        Ok(())
+    });
+    walked.ok()?;
+    found.end = scanner.position() - 1;
+    scanner.end().ok()?;
+    let counts = found.usage.len() > 2 && is_plain_usage(&json[found.usage.clone()]);
+    (has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty() && counts)
+        .then_some(found)
+}
+
+fn is_integer(number: &[u8]) -> bool {
+    number.iter().all(u8::is_ascii_digit) && number != b"0"
+}
+
+/// A string without escapes.
+fn plain_string(scanner: &mut Scanner<'_>) -> Result<std::ops::Range<usize>, NotPlain> {
+    if scanner.kind()? != Kind::String {
+        return Err(NotPlain);
+    }
+    let text = scanner.string()?;
+    match text.escaped {
+        true => Err(NotPlain),
+        false => Ok(text.range),
+    }
+}
+
+fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Result<(), NotPlain> {
+    if scanner.kind()? != Kind::Array {
+        return Err(NotPlain);
+    }
+    let json = scanner.json();
+    scanner.array(|scanner, position| {
+        let (mut has_message, mut has_index) = (false, false);
+        let mut finish = 0..0;
+        if scanner.kind()? != Kind::Object {
+            return Err(NotPlain);
+        }
+        scanner.object(|scanner, key| {
+            match &json[key.range] {
+                b"index" => has_index = json[scanner.value()?] == *position.to_string().as_bytes(),
+                b"message" => {
+                    has_message = true;
+                    found.content += plain_message(scanner)?;
+                }
+                b"finish_reason" => finish = plain_string(scanner)?,
+                _ => drop(scanner.value()?),
+            }
+            Ok::<(), NotPlain>(())
+        })?;
+        let known = matches!(&json[finish.clone()], b"stop" | b"length" | b"content_filter");
+        if found.finish.is_empty() {
+            found.finish = finish;
+        }
+        if has_message && has_index && known { Ok(()) } else { Err(NotPlain) }
+    })
+}
+
+/// A message of text alone. Tool calls and thinking are mended.
+fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
+    let json = scanner.json();
+    let (mut role, mut length) = (false, None);
+    if scanner.kind()? != Kind::Object {
+        return Err(NotPlain);
+    }
+    scanner.object(|scanner, key| {
+        match &json[key.range] {
+            b"role" => role = &json[plain_string(scanner)?] == b"assistant",
+            b"content" => match scanner.kind()? {
+                Kind::String => length = Some(scanner.string()?.range.len()),
+                _ => return Err(NotPlain),
+            },
+            b"refusal" | b"annotations" | b"audio" => drop(scanner.value()?),
+            _ => {
+                let value = scanner.value()?;
+                if !matches!(&json[value], b"null") {
+                    return Err(NotPlain);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    match (role, length) {
+        (true, Some(length)) => Ok(length),
+        _ => Err(NotPlain),
+    }
+}
+
+/// A usage object whose counts stand where OpenAI puts them.
+fn is_plain_usage(usage: &[u8]) -> bool {
+    let (mut standard, mut reasoning) = (0, false);
+    let walked: Result<(), NotPlain> = Scanner::new(usage).object(|scanner, key| {
+        let value = scanner.value()?;
+        match &usage[key.range] {
+            b"prompt_tokens" | b"completion_tokens" | b"total_tokens" => {
+                standard += usize::from(usage[value].iter().all(u8::is_ascii_digit));
+            }
+            b"prompt_tokens_details" | b"completion_tokens_details" => {
+                reasoning |= usage[value].first() != Some(&b'{');
+            }
+            // Vendors' own counts need a closer look.
+            _ => return Err(NotPlain),
+        }
+        Ok(())
+    });
+    let Some(counts) = std::str::from_utf8(usage).ok().and_then(usage::read) else { return false };
+    // Thinking outside of the completion changes the sums.
+    let total = format!("\"total_tokens\":{}", counts.total_tokens());
+    let compact: Vec<u8> = usage.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    walked.is_ok()
+        && standard == 3
+        && !reasoning
+        && memchr::memmem::find(&compact, total.as_bytes()).is_some()
+}
+
+// ---------------------------------------------------------------------------------------------- streams
+
+struct StreamRelay {
+    sse: SseParser,
+    state: StreamState,
+}
+
+struct StreamState {
+    parts: RelayParts,
+    chunks: Chunks,
+    mended: Vec<Map<String, Value>>,
+    progress: Progress,
+    done: bool,
+}
+
+impl StreamRelay {
+    fn new(parts: RelayParts) -> Self {
+        let state = StreamState {
+            parts,
+            chunks: Chunks::default(),
+            mended: Vec::new(),
+            progress: Progress::default(),
+            done: false,
+        };
+        Self { sse: SseParser::default(), state }
+    }
+}
+
+impl Transcoder for StreamRelay {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        let state = &mut self.state;
+        self.sse.push(bytes, |event| state.take(event.data, out))
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let state = &mut self.state;
+        self.sse.finish(|event| state.take(event.data, out))?;
+        state.end(out)
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        write_stream_error(error, out);
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.state.progress
+    }
+}
+
+impl StreamState {
+    fn take(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        if self.done {
+            return Ok(());
+        }
+        let trimmed = data.trim_ascii();
+        if trimmed == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        if trimmed.is_empty() {
+            return Ok(());
+        }
+        if let Some(length) = self.plain_length(trimmed) {
+            self.progress.output_chars += length as u64;
+            self.progress.content_started = true;
+            write_event(trimmed, out);
+            return Ok(());
+        }
+        self.mend(trimmed, out)
+    }
+
+    /// The length of the content of a chunk that can be passed on as it is: same identity, one open choice, nothing but
+    /// text. Everything else is mended.
+    fn plain_length(&self, data: &[u8]) -> Option<usize> {
+        let identity = self.chunks.identity()?;
+        std::str::from_utf8(data).ok()?;
+        let mut scanner = Scanner::new(data);
+        let (mut seen, mut length) = (0, None);
+        let walked = scanner.object(|scanner, key| {
+            let same = match &data[key.range] {
+                b"id" => data[plain_string(scanner)?] == *identity.id.as_bytes(),
+                b"object" => data[plain_string(scanner)?] == *b"chat.completion.chunk",
+                b"model" => data[plain_string(scanner)?] == *identity.model.as_bytes(),
+                b"created" => is_number(&data[scanner.value()?], identity.created),
+                b"choices" => {
+                    length = Some(self.plain_delta(scanner)?);
+                    true
+                }
+                b"usage" => return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(NotPlain) },
+                b"error" | b"citations" | b"search_results" | b"x_groq" => return Err(NotPlain),
+                _ => return Ok(drop(scanner.value()?)),
+            };
+            seen += 1;
+            if same { Ok(()) } else { Err(NotPlain) }
+        });
+        walked.ok()?;
+        scanner.end().ok()?;
+        length.filter(|_| seen == 5)
+    }
+
+    fn plain_delta(&self, scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
+        let data = scanner.json();
+        if scanner.kind()? != Kind::Array {
+            return Err(NotPlain);
+        }
+        let (mut length, mut index) = (None, None);
+        scanner.array(|scanner, position| {
+            if position > 0 || scanner.kind()? != Kind::Object {
+                return Err(NotPlain);
+            }
+            scanner.object(|scanner, key| {
+                match &data[key.range] {
+                    b"index" => {
+                        index = std::str::from_utf8(&data[scanner.value()?])
+                            .ok()
+                            .and_then(|text| text.parse().ok())
+                    }
+                    b"delta" => length = Some(plain_content(scanner)?),
+                    b"message" | b"usage" => return Err(NotPlain),
+                    b"finish_reason" if data[scanner.value()?] != *b"null" => return Err(NotPlain),
+                    b"finish_reason" => {}
+                    _ => drop(scanner.value()?),
+                }
+                Ok(())
+            })
+        })?;
+        match (length, index) {
+            (Some(length), Some(index)) if self.chunks.is_open(index) => Ok(length),
+            _ => Err(NotPlain),
+        }
+    }
+
+    fn mend(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let chunk: Value = serde_json::from_slice(data).map_err(|_| broken("a stream event is not JSON"))?;
+        if let Some(error) = normalise::error_in(&chunk) {
+            return Err(error);
+        }
+        let Value::Object(chunk) = chunk else { return Err(broken("a stream event is no object")) };
+        let annotator = self.parts.annotator.as_ref();
+        let mut mended = std::mem::take(&mut self.mended);
+        let result = self.chunks.push(chunk, Some(annotator), &mut mended);
+        for chunk in mended.drain(..) {
+            self.note(&chunk);
+            self.write(chunk, None, out);
+        }
+        self.mended = mended;
+        if self.progress.model.is_none() {
+            self.progress.model = self.chunks.identity().map(|identity| identity.model.clone());
+        }
+        if let Some(usage) = &self.chunks.usage {
+            self.progress.usage = usage::read(&usage.to_string());
+        }
+        result
+    }
+
+    fn note(&mut self, chunk: &Map<String, Value>) {
+        let delta = chunk.get("choices").map_or(&Value::Null, |choices| &choices[0]["delta"]);
+        let text = |name: &str| delta[name].as_str().map_or(0, str::len);
+        let calls = delta["tool_calls"].as_array();
+        let length = |call: &Value| {
+            let function = &call["function"];
+            function["arguments"].as_str().map_or(0, str::len) + function["name"].as_str().map_or(0, str::len)
+        };
+        let produced = text("content")
+            + text("reasoning")
+            + text("refusal")
+            + calls.into_iter().flatten().map(length).sum::<usize>();
+        self.progress.output_chars += produced as u64;
+        self.progress.content_started |=
+            produced > 0 || delta.as_object().is_some_and(|delta| delta.len() > 2);
+    }
+
+    /// The caller's end of the stream, if the provider's was a proper one.
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if !self.done && !self.chunks.is_finished() {
+            return Err(broken("the stream ended before the answer was complete"));
+        }
+        if self.chunks.identity().is_none() {
+            return Err(broken("the stream is empty"));
+        }
+        let reported = self.chunks.usage.take().map(|usage| usage.to_string());
+        let counts = reported.as_deref().and_then(usage::read);
+        self.progress.usage = counts;
+        let include_usage = self.parts.form.include_usage;
+        let annotator = self.parts.annotator.as_ref();
+        let model = self.chunks.identity().map(|identity| identity.model.clone());
+        let metadata =
+            annotator.metadata(AnswerFacts { underlying_model: model.as_deref(), usage: counts.as_ref() });
+        let last = self.chunks.finish_chunks(Some(annotator));
+        self.progress.finish_reason = self.chunks.finish();
+        let position = last.iter().position(is_finish_chunk);
+        for (index, chunk) in last.into_iter().enumerate() {
+            let rides = !include_usage && Some(index) == position;
+            self.write(chunk, rides.then_some(metadata.as_str()), out);
+        }
+        if include_usage {
+            self.write_usage(counts, reported, metadata.as_str(), out);
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+        self.progress.finished = true;
+        self.progress.content_started = true;
+        Ok(())
+    }
+
+    fn write(&self, mut chunk: Map<String, Value>, metadata: Option<&str>, out: &mut Vec<u8>) {
+        if self.parts.form.exclude_reasoning {
+            without_reasoning(&mut chunk);
+        }
+        out.extend_from_slice(b"data: ");
+        let written = serde_json::to_writer(&mut *out, &chunk);
+        debug_assert!(written.is_ok(), "writing to memory");
+        if let Some(metadata) = metadata {
+            out.pop();
+            push_key(out, "metadata");
+            out.extend_from_slice(metadata.as_bytes());
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"\n\n");
+    }
+
+    fn write_usage(
+        &mut self,
+        counts: Option<canon::Usage>,
+        reported: Option<String>,
+        metadata: &str,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(identity) = self.chunks.identity().cloned() else { return };
+        let mut chunk = std::mem::take(&mut self.chunks.trailing);
+        chunk.retain(|name, _| !matches!(name.as_str(), "choices" | "usage" | "metadata"));
+        chunk.insert("id".to_owned(), identity.id.as_str().into());
+        chunk.insert("object".to_owned(), "chat.completion.chunk".into());
+        chunk.insert("created".to_owned(), identity.created.into());
+        chunk.insert("model".to_owned(), identity.model.as_str().into());
+        chunk.insert("choices".to_owned(), Value::Array(Vec::new()));
+        let text = serde_json::to_vec(&chunk).unwrap_or_default();
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(&text[..text.len().saturating_sub(1)]);
+        push_key(out, "usage");
+        let raw = reported.and_then(|text| RawValue::from_string(text).ok());
+        match counts {
+            Some(counts) => usage::write(out, &counts, self.parts.annotator.cost(&counts), raw.as_deref()),
+            None => out.extend_from_slice(b"null"),
+        }
+        push_key(out, "metadata");
+        out.extend_from_slice(metadata.as_bytes());
+        out.extend_from_slice(b"}\n\n");
+    }
+}
+
+fn is_finish_chunk(chunk: &Map<String, Value>) -> bool {
+    chunk.get("choices").is_some_and(|choices| choices[0]["finish_reason"].is_string())
+}
+
+fn is_number(text: &[u8], number: i64) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse() == Ok(number))
+}
+
+fn write_event(data: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// A delta of text alone.
+fn plain_content(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
+    let data = scanner.json();
+    let mut length = None;
+    if scanner.kind()? != Kind::Object {
+        return Err(NotPlain);
+    }
+    scanner.object(|scanner, key| {
+        match (&data[key.range], scanner.kind()?) {
+            (b"content", Kind::String) => length = Some(scanner.string()?.range.len()),
+            (
+                b"refusal" | b"reasoning_content" | b"reasoning" | b"tool_calls" | b"function_call",
+                Kind::Null,
+            ) => {
+                scanner.value()?;
+            }
+            _ => return Err(NotPlain),
+        }
+        Ok(())
+    })?;
+    length.filter(|length| *length > 0).ok_or(NotPlain)
+}

@@ -1,0 +1,114 @@
+//! Anthropic's Messages API.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod answers;
+mod recorded;
+mod requests;
+mod round_trip;
+
+use canon::{Annotator, AnswerFacts, Cost, Error, Event, Json, ModelFacts, Quirks, Request, Target, Usage};
+use serde_json::Value;
+use wire::{AnswerForm, Encoded, Protocol, Undo};
+
+fn adapter() -> &'static dyn wire::Adapter {
+    wire::adapter(Protocol::AnthropicMessages)
+}
+
+fn dialect() -> &'static dyn wire::Dialect {
+    wire::dialect(Protocol::AnthropicMessages).unwrap()
+}
+
+/// Encodes a request for a model that the catalog does not know.
+fn encode(request: &Request, model: &str) -> Result<Encoded, Error> {
+    encode_with(request, model, &ModelFacts::default())
+}
+
+fn encode_with(request: &Request, model: &str, facts: &ModelFacts) -> Result<Encoded, Error> {
+    adapter().encode_request(request, Target { model, facts, quirks: &Quirks::default() })
+}
+
+fn body(encoded: &Encoded) -> Value {
+    serde_json::from_slice(&encoded.body).unwrap()
+}
+
+/// Decodes an answer that arrives in these pieces.
+fn decode<'a>(
+    streaming: bool,
+    undo: &Undo,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Event>, Result<(), Error>) {
+    let mut decoder = adapter().decoder(streaming, undo);
+    let mut events = Vec::new();
+    for piece in pieces {
+        if let Err(error) = decoder.push(piece, &mut events) {
+            return (events, Err(error));
+        }
+    }
+    let end = decoder.finish(&mut events);
+    (events, end)
+}
+
+struct Notes;
+
+impl Annotator for Notes {
+    fn answer_id(&self) -> &str {
+        "msg_ours"
+    }
+    fn created(&self) -> i64 {
+        0
+    }
+    fn model(&self) -> &str {
+        "ours"
+    }
+    fn cost(&self, _usage: &Usage) -> Option<Cost> {
+        None
+    }
+    fn metadata(&self, _facts: AnswerFacts<'_>) -> Json {
+        Json::parse(r#"{"request_id":"r1"}"#).unwrap()
+    }
+    fn tool_call_id(&self) -> String {
+        "toolu_ours".to_owned()
+    }
+}
+
+/// Writes events as an answer.
+fn write(stream: bool, events: &[Event]) -> String {
+    let form = AnswerForm { stream, ..AnswerForm::default() };
+    let mut encoder = dialect().encoder(&form, Box::new(Notes));
+    let mut out = Vec::new();
+    for event in events {
+        encoder.push(event.clone(), &mut out);
+    }
+    encoder.finish(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// The data of every event of a stream.
+fn documents(stream: &str) -> Vec<Value> {
+    stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+/// Neighbouring pieces of one thing joined, so that sequences which mean the same are equal.
+fn joined(events: &[Event]) -> Vec<Event> {
+    let mut joined: Vec<Event> = Vec::new();
+    for event in events {
+        match (joined.last_mut(), event) {
+            (Some(Event::Text { text, .. }), Event::Text { text: more, .. }) => text.push_str(more),
+            (
+                Some(Event::ToolCallArguments { index, fragment, .. }),
+                Event::ToolCallArguments { index: same, fragment: more, .. },
+            ) if index == same => fragment.push_str(more),
+            (
+                Some(Event::Reasoning { block, detail: canon::ReasoningDetail::Text(text), .. }),
+                Event::Reasoning { block: same, detail: canon::ReasoningDetail::Text(more), .. },
+            ) if block == same => text.push_str(more),
+            _ => joined.push(event.clone()),
+        }
+    }
+    joined
+}
