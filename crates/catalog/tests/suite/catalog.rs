@@ -73,6 +73,21 @@ fn variables_of_base_urls_are_settings() {
 }
 
 #[test]
+fn a_setting_of_the_base_url_is_needed_only_without_another() {
+    let catalog = embedded();
+    let azure = catalog.provider("azure").unwrap();
+    assert!(azure.needs_setting("resource", false) && !azure.needs_setting("resource", true));
+    assert!(catalog.provider("google-vertex").unwrap().needs_setting("project", true));
+}
+
+#[test]
+fn a_serving_is_gone_from_its_date_on() {
+    let catalog = embedded();
+    let serving = catalog.serving("anthropic", "claude-3-opus").unwrap();
+    assert!(!serving.is_gone("2026-01-04") && serving.is_gone("2026-01-05"));
+}
+
+#[test]
 fn a_cost_is_exact_in_every_bucket() {
     let list = PriceList {
         rates: Rates {
