@@ -1,14 +1,23 @@
-//! Chores: `cargo xtask <command>`.
+//! Chores of the repository: `cargo xtask COMMAND`.
 
+mod catalog_import;
 mod simulate;
+mod test;
 
-use anyhow::bail;
+use anyhow::{Result, bail};
 
-fn main() -> anyhow::Result<()> {
+const USAGE: &str = "usage:
+  cargo xtask test [--quick]                                set up what is missing, and run every check and test
+  cargo xtask catalog [--from DIR] [--write] [--missing]    compare prices with the published lists
+  cargo xtask simulate [--write-docs] [SCENARIO…]           compare routing policies on simulated traffic";
+
+fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["test", rest @ ..] => test::run(rest),
+        ["catalog", ..] => catalog_import::run(&arguments[1..]),
         ["simulate", rest @ ..] => simulate::run(rest),
-        _ => bail!("usage: cargo xtask simulate [--write-docs] [SCENARIO…]"),
+        _ => bail!("{USAGE}"),
     }
 }

@@ -68,8 +68,11 @@ impl Catalog {
 
     /// Adds a provider of the operator's own, or replaces one. The models of a replaced one stay.
     pub fn add_provider(&mut self, row: ProviderRow) {
-        self.providers.insert(row.id.clone(), Arc::new(row));
-        self.rebuild(&HashMap::new(), &mut Vec::new());
+        let row = Arc::new(row);
+        let before = self.providers.insert(row.id.clone(), Arc::clone(&row));
+        if before.is_some_and(|before| (before.protocol, before.lacks) != (row.protocol, row.lacks)) {
+            self.rebuild(&HashMap::new(), &mut Vec::new());
+        }
     }
 
     /// A model by its id or an alias. A snapshot or a provider's own id (`gpt-4o-2024-08-06`) gives the model with only
@@ -153,10 +156,11 @@ impl Catalog {
                 let left = features.minus(lacks);
                 (left != features).then_some(left)
             };
-            if model.servings.iter().all(|serving| lacking(serving).is_none()) {
+            if every_serving(model).all(|serving| lacking(serving).is_none()) {
                 continue;
             }
-            for serving in &mut Arc::make_mut(model).servings {
+            let model = Arc::make_mut(model);
+            for serving in model.servings.iter_mut().chain(&mut model.by_own_id) {
                 if let Some(left) = lacking(serving) {
                     Arc::make_mut(serving).facts.features = Some(left);
                 }
@@ -199,11 +203,12 @@ fn names(models: &Models, noted: &mut impl FnMut(&ModelRow, String)) -> HashMap<
 fn own_names(models: &Models) -> HashMap<String, Option<ModelRow>> {
     let mut names: HashMap<String, Option<ModelRow>> = HashMap::new();
     for model in models.values() {
-        for serving in &model.servings {
+        for serving in every_serving(model) {
             for name in own_ids(serving) {
                 let row = names.entry(name.clone()).or_insert_with(|| {
                     let (id, aliases) = (name.clone(), Vec::new());
-                    Some(ModelRow { id, aliases, servings: Vec::new(), ..ModelRow::clone(model) })
+                    let (servings, by_own_id) = (Vec::new(), Vec::new());
+                    Some(ModelRow { id, aliases, servings, by_own_id, ..ModelRow::clone(model) })
                 });
                 match row {
                     Some(row) if row.servings.first().is_none_or(|first| first.model == model.id) => {
@@ -215,6 +220,10 @@ fn own_names(models: &Models) -> HashMap<String, Option<ModelRow>> {
         }
     }
     names
+}
+
+fn every_serving(model: &ModelRow) -> impl Iterator<Item = &Arc<Serving>> {
+    model.servings.iter().chain(&model.by_own_id)
 }
 
 fn own_ids(serving: &Serving) -> impl Iterator<Item = &String> {
@@ -235,7 +244,7 @@ fn servings(
 ) -> HashMap<String, HashMap<String, Arc<Serving>>> {
     let mut servings: HashMap<String, HashMap<String, Arc<Serving>>> = HashMap::new();
     for model in models.values() {
-        for serving in &model.servings {
+        for serving in every_serving(model) {
             let of_provider = servings.entry(serving.provider.clone()).or_default();
             for name in own_ids(serving) {
                 let before = of_provider.insert(name.clone(), called(serving, name));
@@ -265,21 +274,44 @@ fn stems(
     providers: &BTreeMap<String, Arc<ProviderRow>>,
 ) -> HashMap<Protocol, HashMap<String, Arc<Serving>>> {
     let mut stems: HashMap<Protocol, HashMap<String, Arc<Serving>>> = HashMap::new();
-    let mut add = |serving: &Arc<Serving>, name: String| {
-        if let Some(provider) = providers.get(&serving.provider) {
-            let of_protocol = stems.entry(provider.protocol).or_default();
-            of_protocol.entry(name).or_insert_with(|| Arc::clone(serving));
+    let is_exact = |model: &ModelRow| stem(&model.id) == model.id.replace(['.', '_'], "-");
+    let (exact, others): (Vec<_>, Vec<_>) = models.values().partition(|model| is_exact(model));
+    let speakers: Vec<_> =
+        exact.into_iter().chain(others).map(|model| (model, speakers(model, providers))).collect();
+    for (model, speakers) in &speakers {
+        for (protocol, speaker) in speakers {
+            let known = stems.entry(*protocol).or_default();
+            known.entry(stem(&model.id)).or_insert_with(|| Arc::clone(speaker));
         }
-    };
-    for model in models.values().filter(|model| stem(&model.id) == model.id.replace(['.', '_'], "-")) {
-        model.servings.iter().for_each(|serving| add(serving, stem(&model.id)));
     }
-    for model in models.values() {
-        for serving in &model.servings {
-            for name in own_ids(serving).chain(&model.aliases).chain([&model.id]) {
-                add(serving, stem(name));
+    for (model, speakers) in &speakers {
+        for serving in every_serving(model) {
+            let Some(provider) = providers.get(&serving.provider) else { continue };
+            let (Some(speaker), known) =
+                (speakers.get(&provider.protocol), stems.entry(provider.protocol).or_default())
+            else {
+                continue;
+            };
+            for name in own_ids(serving).chain(&model.aliases) {
+                known.entry(stem(name)).or_insert_with(|| Arc::clone(speaker));
             }
         }
     }
     stems
+}
+
+/// For each protocol the first serving of a model, with whatever any provider of that protocol can do: what a host
+/// lacks says nothing about the model elsewhere.
+fn speakers(
+    model: &ModelRow,
+    providers: &BTreeMap<String, Arc<ProviderRow>>,
+) -> HashMap<Protocol, Arc<Serving>> {
+    let mut speakers: HashMap<Protocol, Serving> = HashMap::new();
+    for serving in &model.servings {
+        let Some(provider) = providers.get(&serving.provider) else { continue };
+        let speaker = speakers.entry(provider.protocol).or_insert_with(|| Serving::clone(serving));
+        let both = speaker.facts.features.zip(serving.facts.features);
+        speaker.facts.features = both.map(|(left, right)| left.union(right));
+    }
+    speakers.into_iter().map(|(protocol, speaker)| (protocol, Arc::new(speaker))).collect()
 }

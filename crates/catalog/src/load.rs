@@ -1,6 +1,6 @@
 //! From files to rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use canon::{Feature, Features, ModelFacts, Quirks, ReasoningControl};
@@ -65,7 +65,8 @@ fn provider(mut file: Fields<'_>) -> ProviderRow {
 
 fn base_url(file: &mut Fields<'_>) -> Option<String> {
     let url = file.text("base_url")?;
-    if !(url.starts_with("https://") || url.starts_with("http://")) || url.ends_with('/') {
+    let has_scheme = ["https://", "http://", "{"].iter().any(|start| url.starts_with(start));
+    if !has_scheme || url.ends_with('/') {
         file.mistake(
             "base_url",
             format!("{url:?} must begin with https:// or http:// and not end with a slash"),
@@ -172,12 +173,15 @@ fn model(mut entry: Fields<'_>, family: &str) -> ModelRow {
         price: price(&mut entry),
         deprecated: entry.date("deprecated"),
     };
+    let all = entry.each("providers", |mapping| Arc::new(serving(mapping, &id, &defaults)));
+    let (servings, by_own_id) = first_of_each_provider(all);
     let row = ModelRow {
         name: entry.required_text("name"),
         family: family.to_owned(),
         aliases: entry.texts("aliases"),
         released: entry.date("released"),
-        servings: entry.each("providers", |mapping| Arc::new(serving(mapping, &id, &defaults))),
+        servings,
+        by_own_id,
         id,
     };
     if row.servings.is_empty() {
@@ -185,6 +189,11 @@ fn model(mut entry: Fields<'_>, family: &str) -> ModelRow {
     }
     entry.finish();
     row
+}
+
+fn first_of_each_provider(all: Vec<Arc<Serving>>) -> (Vec<Arc<Serving>>, Vec<Arc<Serving>>) {
+    let mut seen = HashSet::new();
+    all.into_iter().partition(|serving| seen.insert(serving.provider.clone()))
 }
 
 fn serving(mut mapping: Fields<'_>, model: &str, defaults: &Defaults) -> Serving {

@@ -54,7 +54,8 @@ pub struct ProviderRow {
 pub struct SettingRow {
     /// Customary environment variables; the first that is set counts.
     pub env: Vec<String>,
-    /// The provider cannot be called without it.
+    /// The provider cannot be called without it. Settings that only fill in the base URL are not marked so: see
+    /// [`ProviderRow::needs_setting`].
     pub required: bool,
     /// The value when nothing else is said.
     pub default: Option<String>,
@@ -75,8 +76,10 @@ pub struct ModelRow {
     pub aliases: Vec<String>,
     /// Release date, `YYYY-MM-DD`.
     pub released: Option<String>,
-    /// Who serves it, in the file's order: the maker comes first.
+    /// Who serves it, in the file's order: the maker comes first, each provider once.
     pub servings: Vec<Arc<Serving>>,
+    /// Further ids of those providers at other prices, such as regional profiles: used only when asked for by this id.
+    pub by_own_id: Vec<Arc<Serving>>,
 }
 
 /// A model as one provider serves it.
@@ -124,5 +127,20 @@ impl ProviderRow {
             needs_key: false,
             priority: 1.0,
         }
+    }
+
+    /// True when a setting has to have a value: always, or because the base URL has a place for it and the operator
+    /// gave no other.
+    pub fn needs_setting(&self, name: &str, own_base_url: bool) -> bool {
+        let in_url = |url: &String| url.contains(&format!("{{{name}}}"));
+        let required = self.settings.get(name).is_some_and(|setting| setting.required);
+        required || (!own_base_url && self.base_url.as_ref().is_some_and(in_url))
+    }
+}
+
+impl Serving {
+    /// True when the provider no longer serves the model on this day, `YYYY-MM-DD`. Most dates of deprecation lie ahead.
+    pub fn is_gone(&self, today: &str) -> bool {
+        self.deprecated.as_deref().is_some_and(|date| date <= today)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use canon::{Pico, Usage};
-use catalog::{Catalog, PriceList, PriceTier, Rates};
+use ::catalog::{Catalog, PriceList, PriceTier, Rates};
+use canon::{Feature, Pico, Usage};
 use wire::Protocol;
 
 fn embedded() -> Catalog {
@@ -15,7 +15,7 @@ fn files(files: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
 }
 
 fn usd_per_million(price: &str) -> Pico {
-    Pico::per_token(price).unwrap()
+    Pico::per_token(price).expect("a price")
 }
 
 #[test]
@@ -70,6 +70,21 @@ fn variables_of_base_urls_are_settings() {
             assert!(provider.settings.contains_key(variable.0), "{}: {}", provider.id, variable.0);
         }
     }
+}
+
+#[test]
+fn a_setting_of_the_base_url_is_needed_only_without_another() {
+    let catalog = embedded();
+    let azure = catalog.provider("azure").unwrap();
+    assert!(azure.needs_setting("resource", false) && !azure.needs_setting("resource", true));
+    assert!(catalog.provider("google-vertex").unwrap().needs_setting("project", true));
+}
+
+#[test]
+fn a_serving_is_gone_from_its_date_on() {
+    let catalog = embedded();
+    let serving = catalog.serving("anthropic", "claude-3-opus").unwrap();
+    assert!(!serving.is_gone("2026-01-04") && serving.is_gone("2026-01-05"));
 }
 
 #[test]
@@ -161,6 +176,27 @@ fn models_are_found_by_every_name_they_have() {
         ("anthropic", "claude-sonnet-4-5-20250929", "claude-sonnet-4-5", "claude-sonnet-4-5-20250929"),
         ("google-ai-studio", "gemini-2.5-flash", "gemini-2.5-flash", "gemini-2.5-flash"),
         ("demo", "echo", "echo", "echo"),
+        ("anthropic", "claude-3-5-sonnet-20241022", "claude-3-5-sonnet", "claude-3-5-sonnet-20241022"),
+        ("anthropic", "claude-3-opus", "claude-3-opus", "claude-3-opus-20240229"),
+        ("openai", "gpt-4", "gpt-4", "gpt-4"),
+        ("openai", "gpt-3.5-turbo", "gpt-3.5-turbo", "gpt-3.5-turbo"),
+        ("google-ai-studio", "gemini-2.0-flash-001", "gemini-2.0-flash", "gemini-2.0-flash-001"),
+        ("deepseek", "deepseek-v3", "deepseek-v3", "deepseek-chat"),
+        ("groq", "llama-3.3-70b", "llama-3.3-70b-instruct", "llama-3.3-70b-versatile"),
+        ("groq", "llama-3.3-70b-versatile", "llama-3.3-70b-instruct", "llama-3.3-70b-versatile"),
+        (
+            "aws-bedrock",
+            "claude-3-5-sonnet-20241022",
+            "claude-3-5-sonnet",
+            "anthropic.claude-3-5-sonnet-20241022-v2:0",
+        ),
+        (
+            "aws-bedrock",
+            "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "claude-sonnet-4-5",
+            "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        ("xai", "grok-4-0709", "grok-4", "grok-4-0709"),
     ];
     for (provider, name, model, upstream) in cases {
         let serving = catalog.serving(provider, name).unwrap_or_else(|| panic!("{provider}/{name}"));
@@ -173,6 +209,24 @@ fn models_are_found_by_every_name_they_have() {
 }
 
 #[test]
+fn a_bare_name_finds_those_who_serve_exactly_that() {
+    let catalog = embedded();
+    let providers = |name: &str| -> Vec<String> {
+        let model = catalog.model(name).unwrap_or_else(|| panic!("{name}"));
+        model.servings.iter().map(|serving| serving.provider.clone()).collect()
+    };
+    assert!(providers("claude-sonnet-4-5-20250929").contains(&"aws-bedrock".to_owned()), "an alias");
+    assert_eq!(providers("gpt-4o-2024-08-06"), ["openai", "azure"], "a snapshot");
+    assert_eq!(providers("llama-3.3-70b-versatile"), ["groq"], "a provider's own id");
+    let regional = catalog.model("us.anthropic.claude-sonnet-4-5-20250929-v1:0").unwrap();
+    assert_eq!(regional.servings[0].price.as_ref().unwrap().rates.input, usd_per_million("3.3"));
+    let mut once = providers("claude-sonnet-4-5");
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), providers("claude-sonnet-4-5").len(), "each provider once");
+}
+
+#[test]
 fn unknown_ids_have_known_relatives() {
     let catalog = embedded();
     let cases = [
@@ -181,6 +235,17 @@ fn unknown_ids_have_known_relatives() {
         (Protocol::AnthropicMessages, "claude-sonnet-4-5@20250929", Some("claude-sonnet-4-5")),
         (Protocol::AnthropicMessages, "anthropic/claude-sonnet-4.5", Some("claude-sonnet-4-5")),
         (Protocol::Gemini, "models/gemini-2.5-flash-preview-09-2025", Some("gemini-2.5-flash")),
+        (
+            Protocol::BedrockConverse,
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-haiku-4-5-20260101-v1:0",
+            Some("claude-haiku-4-5"),
+        ),
+        (Protocol::BedrockConverse, "jp.amazon.nova-pro-v1:0", Some("nova-pro")),
+        (Protocol::AnthropicMessages, "claude-3-opus-20240229-v2", None),
+        (Protocol::AnthropicMessages, "claude-3-5-haiku-20991231", Some("claude-3-5-haiku")),
+        (Protocol::Gemini, "gemini-2.0-flash-exp", Some("gemini-2.0-flash")),
+        (Protocol::OpenaiChat, "grok-4-1212", Some("grok-4")),
+        (Protocol::OpenaiChat, "meta-llama/Llama-3.3-70B-Instruct", Some("llama-3.3-70b-instruct")),
         (Protocol::OpenaiChat, "my-own-model", None),
         (Protocol::OllamaChat, "gpt-4o", None),
     ];
@@ -188,6 +253,14 @@ fn unknown_ids_have_known_relatives() {
         let found = catalog.relative(protocol, name).map(|serving| serving.model.as_str());
         assert_eq!(found, expected, "{name}");
     }
+}
+
+#[test]
+fn a_relative_can_do_what_any_host_can() {
+    let catalog = embedded();
+    let host = &catalog.serving("groq", "llama-3.3-70b-versatile").unwrap().facts;
+    let relative = catalog.relative(Protocol::OpenaiChat, "hosted/llama-3.3-70b-instruct").unwrap();
+    assert!(!host.allows(Feature::Logprobs) && relative.facts.allows(Feature::Logprobs));
 }
 
 #[test]

@@ -1,0 +1,4 @@
+//! Everything that is tested from outside of the crate.
+
+mod catalog;
+mod recorded;
