@@ -295,7 +295,8 @@ impl Check<'_> {
         mentioned: bool,
     ) -> ProviderSettings {
         let row = self.adjusted(row, section);
-        let (settings, missing_setting) = self.provider_settings(&row, section);
+        let has_own_url = section.base_url.is_some() || self.environment.first(&row.base_url_env).is_some();
+        let (settings, missing_setting) = self.provider_settings(&row, section, has_own_url);
         let (base_url, own_url) = self.base_url(&row, section, &settings);
         let keys = self.provider_keys(&row, section);
         let has_cloud = has_cloud_credential(&settings);
@@ -362,6 +363,7 @@ impl Check<'_> {
         &mut self,
         row: &ProviderRow,
         section: &ProviderSection,
+        own_url: bool,
     ) -> (BTreeMap<String, String>, Option<String>) {
         let mut settings = BTreeMap::new();
         for (name, value) in &section.settings {
@@ -389,7 +391,7 @@ impl Check<'_> {
             match (self.environment.first(&setting.env), &setting.default) {
                 (Some((_, value)), _) => drop(settings.insert(name.clone(), value.to_owned())),
                 (None, Some(default)) => drop(settings.insert(name.clone(), default.clone())),
-                (None, None) if setting.required => {
+                (None, None) if row.needs_setting(name, own_url) => {
                     let variable = setting.env.first().map(|name| format!(" or {name}")).unwrap_or_default();
                     missing.get_or_insert(format!("set {name} in [providers.{}]{variable}", row.id));
                 }

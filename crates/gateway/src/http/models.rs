@@ -4,6 +4,7 @@ use canon::Pico;
 use catalog::{ModelRow, Serving};
 use serde_json::{Map, Value, json};
 
+use crate::calendar;
 use crate::live::Live;
 
 /// The list, of what enabled providers serve. Aliases come first.
@@ -28,7 +29,7 @@ pub fn entry(live: &Live, model: &ModelRow) -> Option<Value> {
     Some(json!({
         "id": model.id,
         "object": "model",
-        "created": created(model.released.as_deref()),
+        "created": model.released.as_deref().map_or(0, calendar::seconds_of),
         "owned_by": first.provider,
         "name": model.name,
         "family": model.family,
@@ -69,28 +70,4 @@ fn provider(serving: &Serving) -> Value {
 /// A price per token as a decimal string per million tokens.
 pub fn per_million(price: Pico) -> String {
     (price * 1_000_000).to_string()
-}
-
-/// Unix seconds of a date such as `2025-09-29`; 0 when unknown.
-fn created(released: Option<&str>) -> i64 {
-    let mut numbers = released.unwrap_or("").split('-').map(|part| part.parse::<i64>().unwrap_or(0));
-    let (Some(year), Some(month)) = (numbers.next(), numbers.next()) else { return 0 };
-    let day = numbers.next().unwrap_or(1);
-    // Days from the civil date, counting years from March.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    (days * 86_400).max(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::created;
-
-    #[test]
-    fn dates_become_seconds() {
-        assert_eq!(created(Some("1970-01-01")), 0);
-        assert_eq!(created(Some("2024-02-29")), 1_709_164_800);
-        assert_eq!(created(Some("2025-09-29")), 1_759_104_000);
-        assert_eq!(created(None), 0);
-    }
 }

@@ -1,29 +1,50 @@
 //! From offers to routing's candidates, and the caller's wishes about providers.
 
-use canon::{Error, Pico};
+use canon::{Error, Feature, ModelFacts, Pico};
 use routing::{Candidate, Needs, Preferences, UnitPrices};
 use wire::protocols::openai_chat::Outline;
 
 use super::resolve::Offer;
+use crate::calendar;
 
 /// Tokens that an answer is expected to have when the caller sets no limit: prices are compared by it.
 const EXPECTED_OUTPUT: u64 = 500;
+
+/// Facts of a model that nothing is known of.
+static UNKNOWN: ModelFacts = ModelFacts {
+    context_tokens: None,
+    max_output_tokens: None,
+    features: None,
+    reasoning: None,
+    rejects: Vec::new(),
+};
 
 /// The candidates of these offers for this request.
 pub fn candidates<'a>(offers: &'a [Offer], outline: &Outline<'_>) -> Vec<Candidate<'a>> {
     let prompt = outline.estimated_prompt_tokens();
     let output = outline.max_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
-    offers.iter().map(|offer| candidate(offer, prompt, output)).collect()
+    let emulated = |offer: &Offer| outline.needs.iter().filter(|feature| is_emulated(*feature) && !offer.facts().allows(*feature)).count();
+    offers
+        .iter()
+        .map(|offer| Candidate { losses: emulated(offer) as u32, ..candidate(offer, prompt, output) })
+        .collect()
+}
+
+/// Output formats are emulated where a model lacks them: a loss, and no reason to refuse.
+fn is_emulated(feature: Feature) -> bool {
+    matches!(feature, Feature::JsonSchema | Feature::JsonObject)
 }
 
 fn candidate(offer: &Offer, prompt: u64, output: u64) -> Candidate<'_> {
     let provider = &offer.provider;
-    let mut candidate = Candidate::new(provider.id(), &offer.model, offer.facts());
+    // Of a model that the catalog does not know, the provider is the judge.
+    let facts = if offer.serving.is_some() { offer.facts() } else { &UNKNOWN };
+    let mut candidate = Candidate::new(provider.id(), &offer.model, facts);
     candidate.tier = offer.tier;
     candidate.priority = provider.row.priority;
     candidate.keys = &provider.key_labels;
     let Some(serving) = &offer.serving else { return candidate };
-    candidate.deprecated = serving.deprecated.is_some();
+    candidate.deprecated = serving.deprecated.is_some() && serving.is_gone(&calendar::today());
     if let Some(price) = &serving.price {
         let rates = price.rates_for(prompt, None);
         candidate.cost = Some(price.expected(prompt, 0, output));
@@ -39,7 +60,7 @@ fn candidate(offer: &Offer, prompt: u64, output: u64) -> Candidate<'_> {
 pub fn needs<'a>(outline: &'a Outline<'_>) -> Needs<'a> {
     Needs {
         model: &outline.model,
-        features: outline.needs,
+        features: outline.needs.iter().filter(|feature| !is_emulated(*feature)).collect(),
         prompt_tokens: outline.estimated_prompt_tokens(),
         max_output_tokens: outline.max_tokens,
         stream: outline.stream,

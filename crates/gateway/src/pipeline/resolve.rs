@@ -137,7 +137,9 @@ fn offer(live: &Live, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
         return known_offer(handle, serving);
     }
     let protocol = handle.calling.protocol(handle.row.protocol, model);
-    let facts = match live.catalog.relative(protocol, model) {
+    // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
+    let relative = live.catalog.relative(protocol, model).filter(|_| protocol != Protocol::OpenaiChat);
+    let facts = match relative {
         Some(relative) => FactsSource::Serving(relative.clone()),
         None => FactsSource::Unknown(live.unknown_facts.clone()),
     };

@@ -72,7 +72,7 @@ impl Forward<'_> {
                 self.edit.remove(name);
             }
         }
-        if !self.outline.has_tools {
+        if !self.outline.has_tools && self.outline.field("tools").is_some() {
             for name in ["tools", "tool_choice", "parallel_tool_calls"] {
                 self.edit.remove(name);
             }
@@ -166,7 +166,8 @@ impl Forward<'_> {
         }
         let facts = self.target.facts;
         let lacks_schema = quirks.no_json_schema || !facts.allows(Feature::JsonSchema);
-        if wanted == "json_schema" && lacks_schema || !facts.allows(Feature::JsonObject) {
+        let lacks = if wanted == "json_schema" { lacks_schema } else { !facts.allows(Feature::JsonObject) };
+        if lacks {
             match facts.allows(Feature::JsonObject) {
                 true => self.edit.set("response_format", br#"{"type":"json_object"}"#),
                 false => drop(self.edit.remove("response_format")),
@@ -210,7 +211,8 @@ impl Forward<'_> {
         }
         for (list, reason) in [(&quirks.drop, PROVIDER_LACKS), (&facts.rejects, MODEL_LACKS)] {
             for name in list {
-                if self.edit.remove(name) {
+                let says_nothing = self.outline.given(name).is_some_and(|value| is_default(name, value));
+                if !says_nothing && self.edit.remove(name) {
                     self.losses.dropped(name.clone(), reason);
                 }
             }
@@ -283,6 +285,17 @@ impl Forward<'_> {
                 "A message contains text that is not valid Unicode (a lone surrogate).",
             )
         })
+    }
+}
+
+/// Values that models accept of fields that they otherwise refuse, because they change nothing.
+fn is_default(name: &str, value: &[u8]) -> bool {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<f64>().ok());
+    match name {
+        "temperature" | "top_p" | "n" => number == Some(1.0),
+        "presence_penalty" | "frequency_penalty" => number == Some(0.0),
+        "logprobs" => value == b"false",
+        _ => false,
     }
 }
 

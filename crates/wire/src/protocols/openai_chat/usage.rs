@@ -77,9 +77,12 @@ pub(super) fn read(json: &str) -> Option<Usage> {
         reported.cache_creation_input_tokens,
     ]);
     let reasoning = first([outputs.reasoning_tokens, reported.reasoning_tokens]);
-    // xAI counts thinking outside of the completion, and the total tells so; a part cannot exceed the whole either.
-    let apart = reported.total_tokens.is_some_and(|total| total.0 == prompt + completion + reasoning);
-    if reasoning > 0 && (apart || reasoning > completion) {
+    // xAI counts thinking outside of the completion, and the total tells so.
+    let apart = match reported.total_tokens {
+        Some(total) => total.0 == prompt + completion + reasoning,
+        None => reasoning > completion,
+    };
+    if reasoning > 0 && apart {
         completion += reasoning;
     }
     // xAI: the cached part may stand beside the prompt instead of within it.
@@ -131,11 +134,13 @@ const OWN: [&str; 11] = [
 pub(super) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, reported: Option<&RawValue>) {
     let raw: serde_json::Map<String, serde_json::Value> =
         reported.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    // The provider's own sum stands where it reports one: its cached tokens may lie outside of its prompt tokens.
+    let prompt_tokens = raw.get("prompt_tokens").and_then(serde_json::Value::as_u64).unwrap_or(usage.prompt_tokens());
     out.push(b'{');
     for (name, count) in [
-        ("prompt_tokens", usage.prompt_tokens()),
+        ("prompt_tokens", prompt_tokens),
         ("completion_tokens", usage.completion_tokens()),
-        ("total_tokens", usage.total_tokens()),
+        ("total_tokens", prompt_tokens + usage.completion_tokens()),
         ("reasoning_tokens", usage.reasoning),
     ] {
         push_key(out, name);

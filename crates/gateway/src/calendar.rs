@@ -1,0 +1,51 @@
+//! Dates such as `2025-09-29`, without a time zone.
+
+use crate::metering::now_ms;
+
+const DAY_MS: i64 = 86_400_000;
+/// Days from the first of March of the year 0 to the first of January 1970.
+const EPOCH_DAYS: i64 = 719_468;
+
+/// The date of now.
+pub fn today() -> String {
+    date_of(now_ms() / DAY_MS)
+}
+
+/// The date of a number of days since 1970, by the civil calendar with years counted from March.
+fn date_of(days: i64) -> String {
+    let days = days + EPOCH_DAYS;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Unix seconds of the beginning of a date; a missing day is the first; 0 for what is no date.
+pub fn seconds_of(date: &str) -> i64 {
+    let mut numbers = date.split('-').map(|part| part.parse::<i64>().unwrap_or(0));
+    let (Some(year), Some(month)) = (numbers.next(), numbers.next()) else { return 0 };
+    let day = numbers.next().unwrap_or(1);
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - EPOCH_DAYS;
+    (days * DAY_MS / 1000).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_seconds_agree() {
+        for (date, seconds) in
+            [("1970-01-01", 0), ("2000-02-29", 951_782_400), ("2024-02-29", 1_709_164_800), ("2025-12-31", 1_767_139_200)]
+        {
+            assert_eq!(seconds_of(date), seconds);
+            assert_eq!(date_of(seconds / 86_400), date);
+        }
+        assert_eq!((seconds_of("soon"), seconds_of("2025-09")), (0, 1_756_684_800));
+    }
+}
