@@ -40,9 +40,12 @@ mod tests {
 
     #[test]
     fn dates_and_seconds_agree() {
-        for (date, seconds) in
-            [("1970-01-01", 0), ("2000-02-29", 951_782_400), ("2024-02-29", 1_709_164_800), ("2025-12-31", 1_767_139_200)]
-        {
+        for (date, seconds) in [
+            ("1970-01-01", 0),
+            ("2000-02-29", 951_782_400),
+            ("2024-02-29", 1_709_164_800),
+            ("2025-12-31", 1_767_139_200),
+        ] {
             assert_eq!(seconds_of(date), seconds);
             assert_eq!(date_of(seconds / 86_400), date);
         }

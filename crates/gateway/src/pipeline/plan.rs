@@ -23,7 +23,13 @@ static UNKNOWN: ModelFacts = ModelFacts {
 pub fn candidates<'a>(offers: &'a [Offer], outline: &Outline<'_>) -> Vec<Candidate<'a>> {
     let prompt = outline.estimated_prompt_tokens();
     let output = outline.max_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
-    let emulated = |offer: &Offer| outline.needs.iter().filter(|feature| is_emulated(*feature) && !offer.facts().allows(*feature)).count();
+    let emulated = |offer: &Offer| {
+        outline
+            .needs
+            .iter()
+            .filter(|feature| is_emulated(*feature) && !offer.facts().allows(*feature))
+            .count()
+    };
     offers
         .iter()
         .map(|offer| Candidate { losses: emulated(offer) as u32, ..candidate(offer, prompt, output) })

@@ -156,7 +156,9 @@ pub fn usual_auth(protocol: Protocol) -> Auth {
 /// Headers that a format asks for.
 pub fn usual_headers(protocol: Protocol) -> BTreeMap<String, String> {
     match protocol {
-        Protocol::AnthropicMessages => BTreeMap::from([("anthropic-version".to_owned(), "2023-06-01".to_owned())]),
+        Protocol::AnthropicMessages => {
+            BTreeMap::from([("anthropic-version".to_owned(), "2023-06-01".to_owned())])
+        }
         _ => BTreeMap::new(),
     }
 }

@@ -5,9 +5,9 @@
 mod anthropic_messages;
 mod azure;
 mod bedrock;
-mod gemini;
 mod cohere;
 mod damage;
+mod gemini;
 mod heard;
 mod ollama;
 mod providers;

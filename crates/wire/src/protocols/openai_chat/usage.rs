@@ -135,7 +135,8 @@ pub(super) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, report
     let raw: serde_json::Map<String, serde_json::Value> =
         reported.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     // The provider's own sum stands where it reports one: its cached tokens may lie outside of its prompt tokens.
-    let prompt_tokens = raw.get("prompt_tokens").and_then(serde_json::Value::as_u64).unwrap_or(usage.prompt_tokens());
+    let prompt_tokens =
+        raw.get("prompt_tokens").and_then(serde_json::Value::as_u64).unwrap_or(usage.prompt_tokens());
     out.push(b'{');
     for (name, count) in [
         ("prompt_tokens", prompt_tokens),
