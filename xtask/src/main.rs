@@ -9,6 +9,6 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["simulate", rest @ ..] => simulate::run(rest),
-        _ => bail!("usage: cargo xtask simulate [--write-docs] [SCENARIO…]"),
+        _ => bail!("usage: cargo xtask simulate [--write-docs] [--seed=N] [SCENARIO…]"),
     }
 }

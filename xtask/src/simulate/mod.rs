@@ -16,15 +16,18 @@ use self::policy::Policy;
 use self::report::Line;
 use self::scenario::Scenario;
 
-/// Runs the named scenarios, or all of them.
+/// Runs the named scenarios, or all of them. `--seed=N` plays them with other luck.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let write_docs = arguments.contains(&"--write-docs");
+    let seed = arguments.iter().find_map(|argument| argument.strip_prefix("--seed="));
+    let seed = seed.map(str::parse::<u64>).transpose().context("--seed takes a number")?;
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    if write_docs && !names.is_empty() {
-        bail!("--write-docs needs the results of all scenarios: name none");
+    if write_docs && !(names.is_empty() && seed.is_none()) {
+        bail!("--write-docs needs the results of all scenarios as they are: name none, and no seed");
     }
     let mut text = String::new();
-    for scenario in scenarios()? {
+    for mut scenario in scenarios()? {
+        scenario.seed = seed.unwrap_or(scenario.seed);
         if names.is_empty() || names.contains(&&scenario.name.as_str()) {
             text.push_str(&report::table(&scenario, &compare(&scenario)));
         }
