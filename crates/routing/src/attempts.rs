@@ -16,12 +16,11 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Origin, Retry};
 
 use crate::chance::fraction;
+use crate::plan::SOUND;
 use crate::{Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, RetryBudget, Settings, Timestamp};
 
 /// Back-offs and waits are stretched by up to this share, so that those who wait together do not return together.
 const WAIT_JITTER: f64 = 0.1;
-/// Below this uptime the next in the order is not simply taken, but weighed against all others.
-const SOUND: f64 = 0.8;
 /// As a last chance, a provider of a lower uptime is not worth another attempt.
 const MIN_HOPE: f64 = 0.2;
 /// Those who wait for the end of a rate limit are many: the chance to be among the first.
@@ -168,7 +167,8 @@ impl<'a> Attempts<'a> {
             .or_else(|| self.next_candidate(0.0, health, now))
     }
 
-    /// The first candidate in the order that was not tried yet, is as sound as asked, and whose route is open.
+    /// The first candidate in the order that was not tried yet, is as sound as asked, and whose route is open. One that
+    /// is not sound is not simply the next, but weighed against all others.
     fn next_candidate(&mut self, soundness: f64, health: &Health, now: Timestamp) -> Option<Attempt> {
         let sound = |choice: &&Choice| {
             let candidate = &self.candidates[choice.index];
