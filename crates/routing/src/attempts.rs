@@ -88,6 +88,7 @@ impl Class {
             return None;
         }
         match Outcome::of(error) {
+            Outcome::NotServed if error.kind != ErrorKind::ModelNotFound => Some(Self::Credential),
             Outcome::Credential => Some(Self::Credential),
             Outcome::RateLimit(_) => Some(Self::RateLimit),
             Outcome::NotServed => Some(Self::Unfit),

@@ -276,6 +276,20 @@ fn a_conversation_stays_where_its_cache_is_warm_unless_that_is_sick() {
 }
 
 #[test]
+fn conversations_are_forgotten_oldest_first() {
+    let settings = routing::SessionSettings { capacity: 640, ..routing::SessionSettings::default() };
+    let sessions = Sessions::new(&settings);
+    for step in 0..10_000u64 {
+        sessions.put("caller", &step.to_string(), route("a", "k"), T0.plus_ms(step));
+    }
+    let now = T0.plus_ms(10_000);
+    let known =
+        (0..10_000u64).filter(|step| sessions.get("caller", &step.to_string(), now).is_some()).count();
+    assert!((320..=640).contains(&known), "{known}");
+    assert!(sessions.get("caller", "9999", now).is_some() && sessions.get("caller", "0", now).is_none());
+}
+
+#[test]
 fn near_equals_do_not_alternate() {
     let world = World::new();
     let candidates = [at("a", 1.0), at("b", 1.0)];
