@@ -5,8 +5,8 @@
 //! - A rate limit: another key, else the next candidate, else the same again when its wait is short.
 //! - A failure, a timeout, a lost connection: the next candidate, else another key, else the same after a back-off.
 //! - A model that the provider does not serve: the next candidate.
-//! - When all have failed, those that are closed or rest are considered along with the repetitions: the likeliest is
-//!   tried, unless none is likely at all.
+//! - When no sound candidate remains, the sick, the closed and the repetitions are weighed against each other: the
+//!   likeliest is tried.
 //!
 //! Not more than `max_retries` further attempts for one request, and only as long as the retry budget of all requests
 //! together lasts.
@@ -16,6 +16,7 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Origin, Retry};
 
 use crate::chance::fraction;
+use crate::plan::SOUND;
 use crate::{Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, RetryBudget, Settings, Timestamp};
 
 /// Back-offs and waits are stretched by up to this share, so that those who wait together do not return together.
@@ -87,6 +88,7 @@ impl Class {
             return None;
         }
         match Outcome::of(error) {
+            Outcome::NotServed if error.kind != ErrorKind::ModelNotFound => Some(Self::Credential),
             Outcome::Credential => Some(Self::Credential),
             Outcome::RateLimit(_) => Some(Self::RateLimit),
             Outcome::NotServed => Some(Self::Unfit),
@@ -115,7 +117,7 @@ impl<'a> Attempts<'a> {
     /// The first attempt. There always is one: when every route has closed since the plan was made, the first is
     /// tried all the same.
     pub fn first(&mut self, health: &Health, now: Timestamp) -> Attempt {
-        if let Some(attempt) = self.next_candidate(health, now) {
+        if let Some(attempt) = self.next_candidate(0.0, health, now) {
             return attempt;
         }
         let choice = self.plan.order[0];
@@ -155,26 +157,29 @@ impl<'a> Attempts<'a> {
     }
 
     fn after(&mut self, class: Class, choice: Choice, health: &Health, now: Timestamp) -> Option<Attempt> {
-        match class {
-            Class::Credential | Class::RateLimit => self
-                .another_key(choice.index, health, now)
-                .or_else(|| self.next_candidate(health, now))
-                .or_else(|| self.last_chance(health, now)),
-            Class::Fault | Class::Unfit => self
-                .next_candidate(health, now)
-                .or_else(|| self.any_key(health, now))
-                .or_else(|| self.last_chance(health, now)),
-        }
+        let own_key = match class {
+            Class::Credential | Class::RateLimit => self.another_key(choice.index, health, now),
+            Class::Fault | Class::Unfit => None,
+        };
+        own_key
+            .or_else(|| self.next_candidate(SOUND, health, now))
+            .or_else(|| self.any_key(health, now))
+            .or_else(|| self.last_chance(health, now))
+            .or_else(|| self.next_candidate(0.0, health, now))
     }
 
-    /// The first candidate in the order that was not tried yet and whose route is open.
-    fn next_candidate(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
-        let order = self.allowed();
-        let fresh = order.iter().filter(|choice| !self.failed.iter().any(|f| f.choice.index == choice.index));
-        let found = fresh.clone().find_map(|choice| self.try_key(*choice, health, now));
-        let found =
-            found.or_else(|| fresh.clone().find_map(|choice| self.try_keys(choice.index, health, now)));
-        found.map(|(choice, permit)| self.start(choice, None, permit))
+    /// The first candidate in the order that was not tried yet, is as sound as asked, and whose route is open. One that
+    /// is not sound is not simply the next, but weighed against all others.
+    fn next_candidate(&mut self, soundness: f64, health: &Health, now: Timestamp) -> Option<Attempt> {
+        let sound = |choice: &&Choice| {
+            let candidate = &self.candidates[choice.index];
+            soundness == 0.0 || health.metrics(candidate.provider, candidate.model, now).uptime >= soundness
+        };
+        let fresh = self.allowed().iter().filter(|choice| !self.was_tried(choice.index));
+        let (choice, permit) = fresh.filter(sound).find_map(|choice| {
+            self.try_key(*choice, health, now).or_else(|| self.try_keys(choice.index, health, now))
+        })?;
+        Some(self.start(choice, None, permit))
     }
 
     /// A key of this candidate that was not tried yet.
@@ -183,14 +188,14 @@ impl<'a> Attempts<'a> {
         Some(self.start(choice, None, permit))
     }
 
-    /// A key of any candidate that was not tried yet.
+    /// Another key of any candidate that was tried.
     fn any_key(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
-        let order = self.allowed();
-        let (choice, permit) = order.iter().find_map(|choice| self.try_keys(choice.index, health, now))?;
+        let tried = self.allowed().iter().filter(|choice| self.was_tried(choice.index));
+        let (choice, permit) = { tried }.find_map(|choice| self.try_keys(choice.index, health, now))?;
         Some(self.start(choice, None, permit))
     }
 
-    /// The likeliest of what failed before and what is closed.
+    /// The likeliest of what failed before, what is sick and what is closed.
     fn last_chance(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
         if self.no_fallback {
             return None;
@@ -227,6 +232,10 @@ impl<'a> Attempts<'a> {
             KeyState::Benched => return None,
         };
         (wait <= self.settings.retry.max_wait_ms).then_some((choice, Duration::from_millis(wait)))
+    }
+
+    fn was_tried(&self, index: usize) -> bool {
+        self.failed.iter().any(|failed| failed.choice.index == index)
     }
 
     fn try_keys(&self, index: usize, health: &Health, now: Timestamp) -> Option<(Choice, Permit)> {

@@ -23,6 +23,9 @@ use crate::{
 /// Hysteresis when the caller sorts by a measured speed: such numbers sway by some percent all the time.
 const SPEED_HYSTERESIS: f64 = 0.1;
 
+/// Below this uptime a provider is sick.
+pub(crate) const SOUND: f64 = 0.8;
+
 /// One candidate and one of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -267,7 +270,9 @@ impl Planner<'_> {
 
     /// Puts first what would be the best if it had recovered, for this request to find out.
     fn probe(&self, entries: &mut [Entry<'_>]) -> bool {
-        if !self.preferences.allow_fallbacks || entries[0].subject.warm {
+        // Only with somebody sound to fall back on: an attempt less may be the one that is missed.
+        let sound = entries[0].subject.metrics.uptime >= SOUND;
+        if !self.preferences.allow_fallbacks || entries[0].subject.warm || !sound {
             return false;
         }
         let hoped = |entry: &Entry<'_>| {

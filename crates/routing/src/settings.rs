@@ -189,7 +189,7 @@ impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
             consecutive_failures: 5,
-            failure_ratio: 0.5,
+            failure_ratio: 0.7,
             window: 20,
             open_seconds: 10,
             max_open_seconds: 300,

@@ -7,7 +7,7 @@ use super::{KeyState, Metrics, Outcome, Permit, Report};
 use crate::{HealthSettings, Settings, Timestamp};
 
 /// Requests that the long memory is worth when the quick one is compared with it.
-const RECENT_PRIOR_WEIGHT: f64 = 20.0;
+const RECENT_PRIOR_WEIGHT: f64 = 10.0;
 /// Samples that the neutral assumption about speed is worth; see `score`.
 const MAX_SAMPLES: u32 = 1_000;
 /// Most keys of one model: their labels come from the configuration, this only bounds the memory.
@@ -122,9 +122,9 @@ impl Memory {
         key.used = now;
         key.limits_in_a_row = 0;
         if key.breaker.success(&settings.breaker, *permit != Permit::Normal, now) {
-            // It has recovered: what failed before says little about what comes now.
-            self.long.bad = 0.0;
-            self.recent.bad = 0.0;
+            // It has recovered: what happened long ago says little about what comes now. The quick memory stays, so
+            // that one lucky probe does not make a sick provider look sound.
+            self.long = Decayed::default();
         }
         self.count(&settings.health, 1.0, 0.0, now);
         let share = settings.health.speed_smoothing;

@@ -53,11 +53,10 @@ impl Outcome {
         match error.kind {
             ErrorKind::RateLimit => Self::RateLimit(error.retry_after()),
             ErrorKind::Timeout => Self::Timeout,
-            ErrorKind::UpstreamCredential
-            | ErrorKind::Quota
-            | ErrorKind::Authentication
-            | ErrorKind::Permission => Self::Credential,
-            ErrorKind::ModelNotFound => Self::NotServed,
+            // A key without access to one model may well have access to others.
+            ErrorKind::ModelNotFound | ErrorKind::Permission => Self::NotServed,
+            ErrorKind::UpstreamCredential if is_forbidden(error) => Self::NotServed,
+            ErrorKind::UpstreamCredential | ErrorKind::Quota | ErrorKind::Authentication => Self::Credential,
             ErrorKind::Upstream
             | ErrorKind::Overloaded
             | ErrorKind::StoreUnavailable
@@ -356,6 +355,10 @@ fn rank(access: Access) -> (u8, Timestamp) {
 fn find<'s>(shard: &'s mut Map<Vec<Memory>>, id: u64, provider: &str, model: &str) -> Option<&'s mut Memory> {
     let found = shard.get_mut(&id)?;
     found.iter_mut().find(|memory| *memory.provider == *provider && *memory.model == *model)
+}
+
+fn is_forbidden(error: &Error) -> bool {
+    error.upstream.as_ref().and_then(|reply| reply.status) == Some(403)
 }
 
 fn bench_id(provider: &str, key: &str) -> u64 {

@@ -149,6 +149,17 @@ fn an_unserved_model_goes_to_the_next_candidate_only() {
 }
 
 #[test]
+fn a_key_without_access_to_the_model_is_followed_by_another_and_stays_good_for_other_models() {
+    let world = World::new();
+    let reply = canon::UpstreamReply { status: Some(403), ..Default::default() };
+    let error = Error { upstream: Some(reply), ..refused() };
+    let told = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[error]);
+    assert!(told.len() == 2 && told[1].0.starts_with("a/") && told[1].0 != told[0].0);
+    let other_model = routing::Route { provider: "a", model: "other", key: "k1" };
+    assert!(world.health.begin(other_model, T0).is_some());
+}
+
+#[test]
 fn what_this_provider_cannot_translate_goes_to_the_next_without_touching_the_budget() {
     let retry = RetrySettings { budget_burst: 0.0, ..RetrySettings::default() };
     let world = World::with(Settings { retry, ..settings() });

@@ -192,7 +192,8 @@ fn a_closed_provider_is_left_out_and_tried_again_later() {
     let probe = world.health.begin(route("cheap", ""), later).unwrap();
     assert_eq!(world.order(&candidates, later), ["dear"]);
     world.health.finish(route("cheap", ""), probe, &routing::Report::success(None, None), later);
-    assert_eq!(world.order(&candidates, later), ["cheap", "dear"]);
+    assert_eq!(world.order(&candidates, later), ["dear", "cheap"], "one lucky probe is not enough");
+    assert_eq!(world.order(&candidates, later.plus_ms(60_000)), ["cheap", "dear"]);
 }
 
 #[test]
@@ -272,6 +273,20 @@ fn a_conversation_stays_where_its_cache_is_warm_unless_that_is_sick() {
     world.times(5, route("dear", "k1"), Outcome::Fault, T0);
     assert_eq!(go(warm, T0).order[0].index, 0);
     assert_eq!(sessions.get("caller", "s", T0.plus_ms(300_000)), None);
+}
+
+#[test]
+fn conversations_are_forgotten_oldest_first() {
+    let settings = routing::SessionSettings { capacity: 640, ..routing::SessionSettings::default() };
+    let sessions = Sessions::new(&settings);
+    for step in 0..10_000u64 {
+        sessions.put("caller", &step.to_string(), route("a", "k"), T0.plus_ms(step));
+    }
+    let now = T0.plus_ms(10_000);
+    let known =
+        (0..10_000u64).filter(|step| sessions.get("caller", &step.to_string(), now).is_some()).count();
+    assert!((320..=640).contains(&known), "{known}");
+    assert!(sessions.get("caller", "9999", now).is_some() && sessions.get("caller", "0", now).is_none());
 }
 
 #[test]

@@ -193,7 +193,7 @@ proptest! {
             prop_assert!(pasts[attempt.index].able);
             prop_assert!(!refused.contains(&(route.provider, route.key)));
             prop_assert!(!no_fallback || attempt.index == found.order[0].index);
-            if Outcome::of(&error) == Outcome::Credential {
+            if matches!(error.kind, ErrorKind::UpstreamCredential | ErrorKind::Quota | ErrorKind::Permission) {
                 refused.push((route.provider, route.key));
             }
             world.health.finish(route, attempt.permit, &Report::failure(&error), now);
