@@ -4,6 +4,8 @@
 
 pub mod env;
 pub mod file;
+#[cfg(test)]
+mod reference;
 pub mod settings;
 
 pub use file::ConfigFile;
