@@ -173,6 +173,7 @@ fn page() -> String {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a switch of this test, not of the gateway")]
 fn providers_page_is_what_the_catalog_says() {
     let page = page();
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -4,9 +4,9 @@
 
 pub mod env;
 pub mod file;
-#[cfg(test)]
-mod reference;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use file::ConfigFile;
 pub use settings::{KeyEntry, ProviderSettings, Settings};

@@ -453,6 +453,7 @@ format can carry (Nova: what the catalog says of it) and no quirks; what a provi
 ";
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a switch of this test, not of the gateway")]
 fn losses_page_is_what_the_adapters_do() {
     let page = page();
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use catalog::Catalog;
 use serde_json::Value;
 
+use super::env::Environment;
 use super::file::{ConfigFile, known_keys};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
@@ -54,8 +55,8 @@ gateway was started, and without that the defaults below hold and the environmen
 mistakes. `llmgateway check` reports all mistakes at once with their paths.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
-at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, all keys of `[auth]`, and
-`api_key`, `api_keys`, `base_url` and the further settings of providers.
+at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, the keys in `[auth]`, and
+`api_key`, `api_keys`, `base_url` and the further settings of providers; not for `headers`.
 
 ```toml
 [server]
@@ -197,7 +198,7 @@ fn page() -> String {
 #[test]
 fn the_reference_is_what_can_be_configured() {
     let page = page();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
+    if Environment::of_process().get("UPDATE_DOCS").is_some() {
         std::fs::write(PAGE, &page).unwrap();
     }
     let written = std::fs::read_to_string(PAGE).unwrap_or_default();
