@@ -14,6 +14,7 @@ pub struct Place {
 
 impl Place {
     /// As cargo tells the program that it runs.
+    #[expect(clippy::disallowed_methods, reason = "cargo tells its programs by variables")]
     pub fn find() -> Self {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
         let manifest = manifest.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
