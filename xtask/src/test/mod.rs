@@ -3,6 +3,7 @@
 //! What a check needs is installed when it is missing: into the target folder, or by apt-get.
 
 mod place;
+mod postgres;
 mod running;
 mod tools;
 
@@ -11,20 +12,22 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use place::Place;
+use postgres::Postgres;
 use running::Running;
 
 /// A check: its announcement and what it does.
 type Step = (&'static str, fn(&Place) -> Result<()>);
 
 /// Checks that need nothing but the toolchain.
-const QUICK: &[Step] = &[("cargo fmt", format), ("cargo clippy", clippy), ("cargo test", cargo_test)];
+const QUICK: &[Step] =
+    &[("cargo fmt", format), ("cargo clippy", clippy), ("cargo test, without PostgreSQL", cargo_test)];
 
 const ALL: &[Step] = &[
     ("cargo fmt", format),
     ("cargo deny: duplicates, licences, sources", deny),
     ("cargo deny: advisories", advisories),
     ("cargo clippy", clippy),
-    ("cargo test", cargo_test),
+    ("cargo test", cargo_test_with_postgres),
     ("the llmgateway binary", build),
     ("official SDKs against the gateway and the mock", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
@@ -82,8 +85,19 @@ fn advisories(place: &Place) -> Result<()> {
     if output.status.success() { Ok(()) } else { bail!("cargo deny found advisories") }
 }
 
+const CARGO_TEST: &[&str] = &["test", "--workspace", "--locked", "--no-fail-fast"];
+
 fn cargo_test(place: &Place) -> Result<()> {
-    place.run("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"])
+    place.run("cargo", CARGO_TEST)
+}
+
+fn cargo_test_with_postgres(place: &Place) -> Result<()> {
+    let Some(postgres) = Postgres::start(place)? else {
+        return cargo_test(place);
+    };
+    let mut command = place.command("cargo");
+    let status = command.args(CARGO_TEST).env("LLMGATEWAY_TEST_POSTGRES", postgres.url()).status()?;
+    if status.success() { Ok(()) } else { bail!("cargo test failed") }
 }
 
 /// With the features of the whole workspace, so that what the tests built serves again.

@@ -105,6 +105,7 @@ impl Drop for Running {
     }
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// A port that nobody has, on loopback.
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -69,7 +69,8 @@ fn python_itself(place: &Place) -> Result<()> {
     apt_get(place, &["python3", "python3-venv"])
 }
 
-fn apt_get(place: &Place, packages: &[&str]) -> Result<()> {
+/// Installs Debian packages.
+pub fn apt_get(place: &Place, packages: &[&str]) -> Result<()> {
     say(&format!("installing {}", packages.join(", ")));
     place.run("apt-get", &["update", "-q"])?;
     place.run("apt-get", &[&["install", "-q", "-y", "--no-install-recommends"], packages].concat())
