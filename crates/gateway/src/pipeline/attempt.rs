@@ -242,12 +242,12 @@ impl Job<'_> {
                 Ok(Attempted::Whole(out, transcoder))
             }
         }
-        .and_then(|attempted| match (attempted, self.form.stream) {
+        .map(|attempted| match (attempted, self.form.stream) {
             (Attempted::Whole(out, transcoder), true) => {
                 record.progress(transcoder.progress());
-                Ok(Attempted::Stream(Box::new(PumpParts { body: None, transcoder, out, ended: true })))
+                Attempted::Stream(Box::new(PumpParts { body: None, transcoder, out, ended: true }))
             }
-            (attempted, _) => Ok(attempted),
+            (attempted, _) => attempted,
         })
     }
 

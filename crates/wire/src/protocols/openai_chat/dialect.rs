@@ -471,7 +471,7 @@ fn source(url: &str, path: &str) -> Result<Source> {
         let mime = mime.split(';').next().unwrap_or_default();
         let plain =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
-        if data.is_empty() || !data.as_bytes().iter().all(|byte| plain(byte)) {
+        if data.is_empty() || !data.as_bytes().iter().all(plain) {
             return Err(Error::invalid(path.to_owned(), format!("{path} holds data that is not base64.")));
         }
         let mime = if mime.is_empty() { "application/octet-stream" } else { mime };
