@@ -9,5 +9,6 @@ mod cohere;
 mod damage;
 mod gemini;
 mod heard;
+mod losses_table;
 mod ollama;
 mod providers;

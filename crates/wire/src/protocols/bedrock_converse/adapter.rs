@@ -14,7 +14,7 @@ use super::thinking::{self, Thinking};
 use super::tools::{self, ToolNames, ToolWriter};
 use super::types::*;
 use super::{BedrockConverse, errors};
-use crate::protocols::hints::{lose_hints, refuse_features};
+use crate::protocols::hints::{lose_details, lose_hints, refuse_features};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 /// Most cache points in one request.
@@ -82,6 +82,7 @@ fn body<'a>(
     };
     let mut tool_config = writer.write(form.json_tool, undo)?;
     let no_prefill = thinking.is_on || family.refuses_prefill();
+    lose_details(request, losses);
     let mut talk = conversation(request, family, takes_cache_points, &mut names, losses)?;
     if no_prefill {
         talk.close(losses);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use canon::{
     Effort, Error, ErrorKind, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
-    ReasoningControl, Request, Result, Role, Source, Target, ToolChoice,
+    ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolKind,
 };
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::OllamaChat;
 use super::decoder::{StreamDecoder, WholeDecoder};
 use crate::protocols::errors::{excerpt, upstream_error};
 use crate::protocols::functions::{FunctionTool, call_input, function_tools};
-use crate::protocols::hints::{lose_hints, lose_marks, refuse_features};
+use crate::protocols::hints::{lose_details, lose_hints, lose_marks, refuse_features};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 /// Model options that callers may send at the top level by their own names.
@@ -112,6 +112,7 @@ fn body<'a>(
     losses: &mut Losses,
 ) -> Result<Body<'a>> {
     lose_marks(request, losses);
+    lose_details(request, losses);
     let body = Body {
         model: target.model,
         messages: turns(request, losses)?,
@@ -221,6 +222,10 @@ fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Resu
     );
     if is_forced && !request.tools.is_empty() {
         losses.approximated("tool_choice", "the provider cannot force the model to call a tool");
+    }
+    let is_strict = |tool: &Tool| matches!(tool.kind, ToolKind::Function { strict: Some(true), .. });
+    if request.tools.iter().any(is_strict) {
+        losses.dropped("tools.function.strict", "the provider has no strict tools");
     }
     function_tools(request, undo, losses)
 }
