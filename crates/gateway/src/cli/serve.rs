@@ -1,7 +1,12 @@
 //! `llmgateway serve`
 
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
 use super::{ConfigArgument, banner, runtime, say};
 use crate::app::App;
+use crate::config::env::Environment;
 use crate::metering::now_ms;
 
 /// Arguments of `serve`.
@@ -39,9 +44,13 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
 }
 
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LLMGATEWAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let environment = Environment::of_process();
+    let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
     if started.is_err() {
         tracing::debug!("the log had been started before");
     }

@@ -1,6 +1,6 @@
 //! Attempts in order. Retry and fallback happen here and nowhere else, and never after the first byte.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -74,7 +74,9 @@ impl Job<'_> {
         let pipeline = self.pipeline;
         let (settings, health) = (&pipeline.routing, &pipeline.health);
         let candidates = plan::candidates(self.offers, self.outline);
-        let preferences = plan::preferences(self.outline)?;
+        let mut preferences = plan::preferences(self.outline, self.offers)?;
+        let no_fallback = self.inbound.wishes.no_fallback;
+        preferences.allow_fallbacks &= !no_fallback;
         let mut needs = plan::needs(self.outline);
         let session = self.session();
         let now = pipeline.now();
@@ -88,7 +90,6 @@ impl Job<'_> {
             true => Json::of(&plan.selection(&candidates)),
             false => Json::of(&Reason { reason: plan.reason() }),
         };
-        let no_fallback = self.inbound.wishes.no_fallback;
         let mut attempts = Attempts::new(&plan, &candidates, settings).no_fallback(no_fallback);
         let mut attempt = attempts.first(health, now);
         loop {
@@ -242,12 +243,12 @@ impl Job<'_> {
                 Ok(Attempted::Whole(out, transcoder))
             }
         }
-        .and_then(|attempted| match (attempted, self.form.stream) {
+        .map(|attempted| match (attempted, self.form.stream) {
             (Attempted::Whole(out, transcoder), true) => {
                 record.progress(transcoder.progress());
-                Ok(Attempted::Stream(Box::new(PumpParts { body: None, transcoder, out, ended: true })))
+                Attempted::Stream(Box::new(PumpParts { body: None, transcoder, out, ended: true }))
             }
-            (attempted, _) => Ok(attempted),
+            (attempted, _) => attempted,
         })
     }
 
@@ -303,7 +304,7 @@ impl Job<'_> {
         let attempts = record.attempts();
         let envelope = Envelope {
             request_id: self.inbound.request_id.clone(),
-            answer_id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
+            answer_id: OnceLock::new(),
             created: crate::metering::now_ms() / 1000,
             requested_model: self.outline.model.clone().into_owned(),
             requested_provider: self.pinned.map(str::to_owned),

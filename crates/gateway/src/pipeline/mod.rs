@@ -130,7 +130,8 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Attempted, Error> {
         let seed = seed();
-        let resolved = resolve::resolve(live, &outline.model, seed)?;
+        let further = plan::further_models(outline)?;
+        let resolved = resolve::resolve_all(live, &outline.model, &further, seed)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }

@@ -232,6 +232,7 @@ impl Pieces {
                 id: call["id"].as_str().unwrap_or("").to_owned(),
                 name: self.undo.tool_name(name).to_owned(),
                 signature: call["extra_content"]["google"]["thought_signature"].as_str().map(str::to_owned),
+                custom,
             });
         }
         let fragment = inner[if custom { "input" } else { "arguments" }].as_str().unwrap_or("");

@@ -72,14 +72,14 @@ impl WholeRelay {
         let body = &self.body;
         let annotator = self.parts.annotator.as_ref();
         let usage = &body[plain.usage.clone()];
-        let counts = std::str::from_utf8(usage).ok().and_then(usage::read);
+        let counts = plain.counts;
         self.progress = Progress {
             content_started: true,
             finished: true,
             finish_reason: std::str::from_utf8(&body[plain.finish.clone()])
                 .ok()
                 .and_then(normalise::finish_reason),
-            usage: counts,
+            usage: Some(counts),
             model: std::str::from_utf8(&body[plain.model.clone()]).ok().map(str::to_owned),
             output_chars: plain.content as u64,
         };
@@ -87,11 +87,11 @@ impl WholeRelay {
         out.extend_from_slice(&body[..plain.usage.start]);
         out.extend_from_slice(usage[..usage.len() - 1].trim_ascii_end());
         push_key(out, "reasoning_tokens");
-        crate::json::push_u64(out, counts.map_or(0, |counts| counts.reasoning));
-        usage::write_cost(out, counts.and_then(|counts| annotator.cost(&counts)));
+        crate::json::push_u64(out, counts.reasoning);
+        usage::write_cost(out, annotator.cost(&counts));
         out.push(b'}');
         out.extend_from_slice(body[plain.usage.end..plain.end].trim_ascii_end());
-        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
+        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: Some(&counts) };
         push_key(out, "metadata");
         out.extend_from_slice(annotator.metadata(facts).as_str().as_bytes());
         out.push(b'}');
@@ -172,6 +172,7 @@ fn broken(what: &str) -> Error {
 /// Where things are in a completion that keeps the contract as it is.
 #[derive(Debug)]
 struct PlainCompletion {
+    counts: canon::Usage,
     usage: std::ops::Range<usize>,
     model: std::ops::Range<usize>,
     finish: std::ops::Range<usize>,
@@ -194,7 +195,14 @@ impl From<Syntax> for NotPlain {
 fn plain_completion(text: &str) -> Option<PlainCompletion> {
     let json = text.as_bytes();
     let mut scanner = Scanner::new(json);
-    let mut found = PlainCompletion { usage: 0..0, model: 0..0, finish: 0..0, content: 0, end: 0 };
+    let mut found = PlainCompletion {
+        counts: canon::Usage::default(),
+        usage: 0..0,
+        model: 0..0,
+        finish: 0..0,
+        content: 0,
+        end: 0,
+    };
     let (mut has_id, mut has_created, mut has_object) = (false, false, false);
     let walked = scanner.object(|scanner, key| {
         match &json[key.range] {
@@ -209,16 +217,21 @@ fn plain_completion(text: &str) -> Option<PlainCompletion> {
             b"usage" | b"error" | b"metadata" | b"base_resp" | b"citations" | b"search_results" => {
                 return Err(NotPlain);
             }
-            _ => drop(scanner.value()?),
+            _ => {
+                scanner.value()?;
+            }
         }
         Ok(())
     });
     walked.ok()?;
     found.end = scanner.position() - 1;
     scanner.end().ok()?;
-    let counts = found.usage.len() > 2 && is_plain_usage(&json[found.usage.clone()]);
-    (has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty() && counts)
-        .then_some(found)
+    let in_order = has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty();
+    if !in_order || found.usage.len() <= 2 {
+        return None;
+    }
+    found.counts = plain_usage(&json[found.usage.clone()])?;
+    Some(found)
 }
 
 fn is_integer(number: &[u8]) -> bool {
@@ -256,7 +269,9 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
                     found.content += plain_message(scanner)?;
                 }
                 b"finish_reason" => finish = plain_string(scanner)?,
-                _ => drop(scanner.value()?),
+                _ => {
+                    scanner.value()?;
+                }
             }
             Ok::<(), NotPlain>(())
         })?;
@@ -282,7 +297,9 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
                 Kind::String => length = Some(scanner.string()?.range.len()),
                 _ => return Err(NotPlain),
             },
-            b"refusal" | b"annotations" | b"audio" => drop(scanner.value()?),
+            b"refusal" | b"annotations" | b"audio" => {
+                scanner.value()?;
+            }
             _ => {
                 let value = scanner.value()?;
                 if !matches!(&json[value], b"null") {
@@ -298,31 +315,29 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     }
 }
 
-/// A usage object whose counts stand where OpenAI puts them.
-fn is_plain_usage(usage: &[u8]) -> bool {
-    let (mut standard, mut reasoning) = (0, false);
+/// The counts of a usage object that can be copied: standard fields only, and a total that is their sum.
+fn plain_usage(usage: &[u8]) -> Option<canon::Usage> {
+    let (mut standard, mut total) = (0, 0);
     let walked: Result<(), NotPlain> = Scanner::new(usage).object(|scanner, key| {
-        let value = scanner.value()?;
+        let value = &usage[scanner.value()?];
         match &usage[key.range] {
-            b"prompt_tokens" | b"completion_tokens" | b"total_tokens" => {
-                standard += usize::from(usage[value].iter().all(u8::is_ascii_digit));
+            name @ (b"prompt_tokens" | b"completion_tokens" | b"total_tokens") => {
+                let count = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+                let count = count.ok_or(NotPlain)?;
+                standard += 1;
+                if name == b"total_tokens" {
+                    total = count;
+                }
             }
-            b"prompt_tokens_details" | b"completion_tokens_details" => {
-                reasoning |= usage[value].first() != Some(&b'{');
-            }
+            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => {}
             // Vendors' own counts need a closer look.
             _ => return Err(NotPlain),
         }
         Ok(())
     });
-    let Some(counts) = std::str::from_utf8(usage).ok().and_then(usage::read) else { return false };
+    walked.ok().filter(|()| standard == 3)?;
     // Thinking outside of the completion changes the sums.
-    let total = format!("\"total_tokens\":{}", counts.total_tokens());
-    let compact: Vec<u8> = usage.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    walked.is_ok()
-        && standard == 3
-        && !reasoning
-        && memchr::memmem::find(&compact, total.as_bytes()).is_some()
+    std::str::from_utf8(usage).ok().and_then(usage::read).filter(|counts| counts.total_tokens() == total)
 }
 
 // ---------------------------------------------------------------------------------------------- streams
@@ -415,7 +430,10 @@ impl StreamState {
                 }
                 b"usage" => return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(NotPlain) },
                 b"error" | b"citations" | b"search_results" | b"x_groq" => return Err(NotPlain),
-                _ => return Ok(drop(scanner.value()?)),
+                _ => {
+                    scanner.value()?;
+                    return Ok(());
+                }
             };
             seen += 1;
             if same { Ok(()) } else { Err(NotPlain) }
@@ -446,7 +464,9 @@ impl StreamState {
                     b"message" | b"usage" => return Err(NotPlain),
                     b"finish_reason" if data[scanner.value()?] != *b"null" => return Err(NotPlain),
                     b"finish_reason" => {}
-                    _ => drop(scanner.value()?),
+                    _ => {
+                        scanner.value()?;
+                    }
                 }
                 Ok(())
             })
@@ -572,15 +592,6 @@ impl StreamState {
         push_key(out, "metadata");
         out.extend_from_slice(metadata.as_bytes());
         out.extend_from_slice(b"}\n\n");
-    }
-}
-
-/// Lists and objects in a delta (images, annotations, audio) are content; text is counted by its length.
-fn is_content(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(_) => true,
-        _ => false,
     }
 }
 
