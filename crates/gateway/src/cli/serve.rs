@@ -35,12 +35,19 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         // Someone who starts the gateway for the first time needs a key to call it.
         let fresh_key = match has_static_keys || app.site().auth.has_keys() {
             true => None,
-            false => Some(app.store().create_key("first", now_ms()).await?.1),
+            false => Some(first_key(&app).await?),
         };
         say(&banner::banner(app.address(), &providers, fresh_key.as_ref(), app.site()));
         app.run(stop_signal()).await;
         anyhow::Ok(())
     })
+}
+
+/// Makes a key that is good for the very first request.
+async fn first_key(app: &App) -> Result<canon::Secret, store::StoreError> {
+    let (_, key) = app.store().create_key("first", now_ms()).await?;
+    app.site().auth.reload().await?;
+    Ok(key)
 }
 
 fn start_log() {
