@@ -140,6 +140,7 @@ fn pipeline(settings: &mut Settings, spool: Spool, metrics: &Metrics) -> Pipelin
         metering: Metering::new(spool, metrics.clone()),
         health: routing::Health::new(&routing),
         sessions: routing::Sessions::new(&routing.sessions),
+        vault: crate::pipeline::vault::Vault::default(),
         budget: routing::RetryBudget::new(&routing.retry),
         routing,
         timeouts: settings.timeouts,

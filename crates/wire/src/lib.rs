@@ -10,6 +10,7 @@
 
 pub mod framing;
 mod json;
+pub mod proofs;
 pub mod protocols;
 pub mod providers;
 mod translate;
@@ -124,4 +125,8 @@ pub trait Transcoder: Send {
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
     /// What is known by now.
     fn progress(&self) -> &Progress;
+    /// What the provider will want back in the next turn, once the answer is complete.
+    fn proofs(&mut self) -> Option<proofs::Proofs> {
+        None
+    }
 }

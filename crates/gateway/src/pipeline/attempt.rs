@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use wire::protocols::openai_chat::{OpenaiChat, RelayParts, forward, relay};
 use wire::providers::Call;
-use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, translator};
+use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
 use super::annotate::Envelope;
 use super::pump::{Pump, PumpParts};
@@ -52,7 +52,8 @@ impl Attempted {
     /// Closes the record of a whole answer; a stream takes it along.
     pub fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
         match self {
-            Self::Whole(body, transcoder) => {
+            Self::Whole(body, mut transcoder) => {
+                pipeline.keep_proofs(record.caller(), transcoder.as_mut());
                 record.progress(transcoder.progress());
                 record.finish(200);
                 Answer::Whole(body)
@@ -176,7 +177,12 @@ impl Job<'_> {
     }
 
     fn decoded(&self) -> Result<Request, Error> {
-        OpenaiChat.decode_request(&self.inbound.body)
+        let mut request = OpenaiChat.decode_request(&self.inbound.body)?;
+        let (vault, now) = (&self.pipeline.vault, self.pipeline.now());
+        if !vault.is_empty() {
+            proofs::restore(&mut request, |call| vault.find(&self.inbound.caller.key_id, call, now));
+        }
+        Ok(request)
     }
 
     fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
