@@ -54,6 +54,10 @@ pub trait Adapter: Sync {
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder>;
     /// Reads an error answer: what it means, whether another try helps, and the provider's own words.
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
+    /// True when the format takes this media only as bytes: the gateway then fetches what is behind its URL.
+    fn wants_bytes(&self, _media: &canon::Media, _target: Target<'_>) -> bool {
+        false
+    }
     /// The content type of a streamed answer begins with this.
     fn stream_content_type(&self) -> &'static str {
         "text/event-stream"

@@ -146,7 +146,7 @@ impl Job<'_> {
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
-        let prepared = self.prepare(offer)?;
+        let prepared = self.prepare(offer).await?;
         let losses = &prepared.encoded.losses;
         record.losses(losses);
         self.check_strict(losses)?;
@@ -167,11 +167,16 @@ impl Job<'_> {
     }
 
     /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
-    fn prepare(&self, offer: &Offer) -> Result<Prepared, Error> {
+    async fn prepare(&self, offer: &Offer) -> Result<Prepared, Error> {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
         let encoded = match offer.protocol {
             Protocol::OpenaiChat => forward(self.outline, target)?,
-            protocol => adapter(protocol).encode_request(&self.decoded()?, target)?,
+            protocol => {
+                let adapter = adapter(protocol);
+                let mut request = self.decoded()?;
+                self.pipeline.media.inline(&mut request, |media| adapter.wants_bytes(media, target)).await?;
+                adapter.encode_request(&request, target)?
+            }
         };
         Ok(Prepared { encoded, transcoder_protocol: offer.protocol })
     }

@@ -23,6 +23,7 @@ use crate::config::settings::Timeouts;
 use crate::live::Live;
 use crate::metering::{Begin, Metering, Record};
 use crate::upstream::Client;
+use crate::upstream::media::MediaFetcher;
 use attempt::Attempted;
 use pump::Pump;
 
@@ -32,6 +33,8 @@ pub struct Pipeline {
     pub live: ArcSwap<Live>,
     /// Sends to providers.
     pub client: Client,
+    /// Fetches media for providers that only take bytes.
+    pub media: MediaFetcher,
     /// Keeps usage records.
     pub metering: Metering,
     /// How providers are doing.
