@@ -94,11 +94,6 @@ impl<'a> Scanner<'a> {
         Self { json, at: 0 }
     }
 
-    /// At an offset of `json`.
-    pub fn at(json: &'a [u8], at: usize) -> Self {
-        Self { json, at }
-    }
-
     /// The text.
     pub fn json(&self) -> &'a [u8] {
         self.json

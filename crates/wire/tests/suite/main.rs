@@ -10,4 +10,5 @@ mod damage;
 mod gemini;
 mod heard;
 mod ollama;
+mod openai_chat;
 mod providers;

@@ -44,6 +44,9 @@ struct Details {
     reasoning_tokens: Option<Count>,
 }
 
+/// No answer has more tokens: sums of counts cannot overflow.
+const MOST: u64 = 1 << 48;
+
 /// A count; some servers write `12.0`, and nonsense counts as nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count(u64);
@@ -53,7 +56,7 @@ impl<'de> Deserialize<'de> for Count {
         let value = serde_json::Value::deserialize(deserializer)?;
         let whole =
             value.as_u64().or_else(|| value.as_f64().filter(|count| *count >= 0.0).map(|count| count as u64));
-        Ok(Self(whole.unwrap_or(0)))
+        Ok(Self(whole.unwrap_or(0).min(MOST)))
     }
 }
 
@@ -135,8 +138,11 @@ pub(super) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, report
     let raw: serde_json::Map<String, serde_json::Value> =
         reported.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     // The provider's own sum stands where it reports one: its cached tokens may lie outside of its prompt tokens.
-    let prompt_tokens =
-        raw.get("prompt_tokens").and_then(serde_json::Value::as_u64).unwrap_or(usage.prompt_tokens());
+    let prompt_tokens = raw
+        .get("prompt_tokens")
+        .and_then(serde_json::Value::as_u64)
+        .unwrap_or(usage.prompt_tokens())
+        .min(MOST);
     out.push(b'{');
     for (name, count) in [
         ("prompt_tokens", prompt_tokens),
