@@ -281,6 +281,12 @@ fn paths_in_the_documentation_exist() {
     let mut gone = Vec::new();
     for page in &pages {
         for (at, line) in page.text.lines().enumerate() {
+            for word in line.split("](").skip(1).filter_map(linked) {
+                let folder = root().join(&page.path).parent().unwrap().to_owned();
+                if !folder.join(word).exists() {
+                    gone.push(format!("{}:{}: {word}", page.path, at + 1));
+                }
+            }
             // What stands between backticks has an odd place.
             for word in line.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
                 if !root().join(word).exists() {
@@ -290,6 +296,13 @@ fn paths_in_the_documentation_exist() {
         }
     }
     assert_none("These paths are named and do not exist:", &gone);
+}
+
+/// The file that a link leads to, if it is one of the repository.
+fn linked(rest: &str) -> Option<&str> {
+    let target = rest.split_once(')')?.0;
+    let file = target.split_once('#').map_or(target, |(file, _)| file);
+    (!file.is_empty() && !file.contains(':')).then_some(file)
 }
 
 /// Whether it is meant as a path of this repository. Patterns and placeholders are not.

@@ -124,7 +124,7 @@ impl Auth {
         });
     }
 
-    /// Looks after the keys of the database now: a key that this process has just made is known afterwards.
+    /// Reads the keys of the database again, if they have changed.
     pub async fn reload(&self) -> Result<(), store::StoreError> {
         let now = self.started.elapsed().as_millis() as u64;
         let marker = self.store.change_marker().await? as u64;

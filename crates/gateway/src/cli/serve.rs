@@ -35,19 +35,17 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         // Someone who starts the gateway for the first time needs a key to call it.
         let fresh_key = match has_static_keys || app.site().auth.has_keys() {
             true => None,
-            false => Some(first_key(&app).await?),
+            false => {
+                let (_, key) = app.store().create_key("first", now_ms()).await?;
+                // It has to work at once, and the keys were read before it was made.
+                app.site().auth.reload().await?;
+                Some(key)
+            }
         };
         say(&banner::banner(app.address(), &providers, fresh_key.as_ref(), app.site()));
         app.run(stop_signal()).await;
         anyhow::Ok(())
     })
-}
-
-/// Makes a key that is good for the very first request.
-async fn first_key(app: &App) -> Result<canon::Secret, store::StoreError> {
-    let (_, key) = app.store().create_key("first", now_ms()).await?;
-    app.site().auth.reload().await?;
-    Ok(key)
 }
 
 fn start_log() {

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use wire::protocols::openai_chat::{OpenaiChat, RelayParts, forward, relay};
 use wire::providers::Call;
-use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, translator};
+use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
 use super::annotate::Envelope;
 use super::pump::{Pump, PumpParts};
@@ -52,7 +52,8 @@ impl Attempted {
     /// Closes the record of a whole answer; a stream takes it along.
     pub fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
         match self {
-            Self::Whole(body, transcoder) => {
+            Self::Whole(body, mut transcoder) => {
+                pipeline.keep_proofs(record.caller(), transcoder.as_mut());
                 record.progress(transcoder.progress());
                 record.finish(200);
                 Answer::Whole(body)
@@ -145,7 +146,7 @@ impl Job<'_> {
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
-        let prepared = self.prepare(offer)?;
+        let prepared = self.prepare(offer).await?;
         let losses = &prepared.encoded.losses;
         record.losses(losses);
         self.check_strict(losses)?;
@@ -166,17 +167,27 @@ impl Job<'_> {
     }
 
     /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
-    fn prepare(&self, offer: &Offer) -> Result<Prepared, Error> {
+    async fn prepare(&self, offer: &Offer) -> Result<Prepared, Error> {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
         let encoded = match offer.protocol {
             Protocol::OpenaiChat => forward(self.outline, target)?,
-            protocol => adapter(protocol).encode_request(&self.decoded()?, target)?,
+            protocol => {
+                let adapter = adapter(protocol);
+                let mut request = self.decoded()?;
+                self.pipeline.media.inline(&mut request, |media| adapter.wants_bytes(media, target)).await?;
+                adapter.encode_request(&request, target)?
+            }
         };
         Ok(Prepared { encoded, transcoder_protocol: offer.protocol })
     }
 
     fn decoded(&self) -> Result<Request, Error> {
-        OpenaiChat.decode_request(&self.inbound.body)
+        let mut request = OpenaiChat.decode_request(&self.inbound.body)?;
+        let (vault, now) = (&self.pipeline.vault, self.pipeline.now());
+        if !vault.is_empty() {
+            proofs::restore(&mut request, |call| vault.find(&self.inbound.caller.key_id, call, now));
+        }
+        Ok(request)
     }
 
     fn check_strict(&self, losses: &Losses) -> Result<(), Error> {

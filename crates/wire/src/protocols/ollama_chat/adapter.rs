@@ -35,6 +35,10 @@ impl Adapter for OllamaChat {
         Ok(Encoded { body: Bytes::from(body), losses, undo })
     }
 
+    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
+        matches!(media.source, canon::Source::Url(_))
+    }
+
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
         match streaming {
             true => Box::new(StreamDecoder::new(undo)),
