@@ -1,7 +1,7 @@
 //! Credentials of clouds against token servers on loopback.
 
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -20,6 +20,8 @@ use tempfile::TempDir;
 use wire::providers::Credential;
 
 use crate::token_server::{Asked, TokenServer};
+
+type Variables<'a> = Vec<(&'a str, &'a str)>;
 
 /// What must never be seen.
 const CANARY: &str = "canary-4f1d";
@@ -228,6 +230,11 @@ async fn a_failure_without_a_token_is_one_clear_sentence_without_secrets() {
     let (server, status) = numbered(3600).await;
     status.store(401, Ordering::SeqCst);
     let credentials = credentials(&application(&server));
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
     let now = SystemTime::now();
     let first = credentials.credential_at(0, now).await.unwrap_err();
     let second = credentials.credential_at(0, now).await.unwrap_err();
@@ -239,7 +246,24 @@ async fn a_failure_without_a_token_is_one_clear_sentence_without_secrets() {
          invalid_grant: no ***."
     );
     assert_clean(&first);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("could not be fetched") && !log.contains(CANARY), "{log}");
     assert_eq!((first.kind, first.retry), (ErrorKind::UpstreamCredential, Retry::Elsewhere));
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn assert_clean(error: &Error) {
@@ -414,7 +438,7 @@ async fn the_chain_of_aws() {
     let section = "[providers.aws-bedrock]\n";
     let role = "[providers.aws-bedrock]\nrole_arn = \"arn:aws:iam::1:role/dev\"\nregion = \"eu-west-1\"\n";
     let keys = [("AWS_ACCESS_KEY_ID", "BASE"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-    let cases: [(&str, Vec<(&str, &str)>, &str, &str); 7] = [
+    let cases: [(&str, Variables<'_>, &str, &str); 7] = [
         ("", keys.to_vec(), "keys of the environment", "BASE"),
         (role, keys.to_vec(), "role dev by keys of the environment", "ROLE"),
         ("", vec![("HOME", home), ("AWS_PROFILE", "base")], "profile base", "BASE"),
@@ -453,16 +477,20 @@ async fn the_chain_of_aws() {
 
 #[test]
 fn providers_say_what_they_lack() {
-    let cases: [(&str, &[(&str, &str)], &str); 6] = [
-        ("google-vertex", &[], "GOOGLE_APPLICATION_CREDENTIALS is not set"),
-        ("google-vertex", &[("GOOGLE_VERTEX_ACCESS_TOKEN", "t")], "set project in [providers.google-vertex]"),
-        ("aws-bedrock", &[("AWS_REGION", "us-east-1")], "AWS_BEARER_TOKEN_BEDROCK is not set"),
-        ("aws-bedrock", &[("AWS_ACCESS_KEY_ID", "x")], "AWS_SECRET_ACCESS_KEY is not set"),
-        ("azure", &[], "AZURE_OPENAI_API_KEY or AZURE_API_KEY is not set"),
-        ("azure", &[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c")], "AZURE_CLIENT_SECRET is not set"),
+    let cases: [(&str, Variables<'_>, &str); 6] = [
+        ("google-vertex", vec![], "GOOGLE_APPLICATION_CREDENTIALS is not set"),
+        (
+            "google-vertex",
+            vec![("GOOGLE_VERTEX_ACCESS_TOKEN", "t")],
+            "set project in [providers.google-vertex]",
+        ),
+        ("aws-bedrock", vec![("AWS_REGION", "us-east-1")], "AWS_BEARER_TOKEN_BEDROCK is not set"),
+        ("aws-bedrock", vec![("AWS_ACCESS_KEY_ID", "x")], "AWS_SECRET_ACCESS_KEY is not set"),
+        ("azure", vec![], "AZURE_OPENAI_API_KEY or AZURE_API_KEY is not set"),
+        ("azure", vec![("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c")], "AZURE_CLIENT_SECRET is not set"),
     ];
     for (id, variables, reason) in cases {
-        let disabled = provider(id, "", variables).disabled.unwrap();
+        let disabled = provider(id, "", &variables).disabled.unwrap();
         assert!(disabled.starts_with(reason), "{disabled}");
     }
     let wrong = "[providers.google-vertex]\nproject = \"p\"\ncredentials = \"/not/there.json\"\n\
@@ -510,4 +538,53 @@ fn secrets_are_not_printed() {
         &[("GOOGLE_CLOUD_PROJECT", "p"), ("GOOGLE_APPLICATION_CREDENTIALS", &broken)],
     );
     assert_eq!(wrong.disabled.as_deref(), Some("the private_key is no RSA key in PEM"));
+}
+
+#[tokio::test]
+async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
+    let count = AtomicUsize::new(0);
+    let server = TokenServer::start(move |asked: &Asked| match asked.path.as_str() {
+        "/openai/v1/chat/completions" if asked.header("authorization") == "Bearer token-1" => {
+            (401, json!({"error": {"code": "401", "message": "The token has been revoked."}}).to_string())
+        }
+        "/openai/v1/chat/completions" => {
+            assert_eq!(asked.header("authorization"), "Bearer token-2");
+            let message = json!({"role": "assistant", "content": "Paris"});
+            let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+            let usage = json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2});
+            let answer = json!({"id": "a", "object": "chat.completion", "created": 1, "model": "m",
+                "choices": [choice], "usage": usage});
+            (200, answer.to_string())
+        }
+        _ => {
+            let token = format!("token-{}", count.fetch_add(1, Ordering::SeqCst) + 1);
+            (200, json!({"access_token": token, "expires_in": 3600}).to_string())
+        }
+    })
+    .await;
+    let folder = TempDir::new().unwrap();
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[auth]\napi_keys = [\"key\"]\n[database]\nurl = \"sqlite:{}/test.db\"\n\
+         [providers.azure]\nbase_url = \"{url}\"\nauthority_host = \"{url}\"\ntenant_id = \"t\"\nclient_id = \"c\"\n\
+         client_secret = \"s\"\n",
+        folder.path().display(),
+        url = server.url
+    );
+    let app = gateway::app::App::start(build(&text, &[]).unwrap()).await.unwrap();
+    let url = format!("http://{}/v1/chat/completions", app.address());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(app.run(async move { drop(stopped.await) }));
+    let body =
+        json!({"model": "azure/my-model", "messages": [{"role": "user", "content": "Capital of France?"}]});
+    let request = http::Request::post(url)
+        .header("authorization", "Bearer key")
+        .header("content-type", "application/json");
+    let request = request.body(bytes::Bytes::from(body.to_string())).unwrap();
+    let response = Client::new(Duration::from_secs(5)).exchange(request, 1 << 20).await.unwrap();
+    let answer: Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(response.status(), 200, "{answer}");
+    assert_eq!(answer["choices"][0]["message"]["content"], "Paris");
+    assert_eq!(server.asked().len(), 4, "token, refusal, token, answer");
+    stop.send(()).unwrap();
+    running.await.unwrap();
 }

@@ -119,7 +119,7 @@ impl Recipe {
     pub async fn fetch(&self, client: &Client, now: SystemTime) -> Fetched<Token> {
         let answer = match &self.way {
             Way::Application { url, client_id, proof } => {
-                self.from_authority(client, url, client_id, proof).await?
+                self.ask_authority(client, url, client_id, proof).await?
             }
             Way::Service { endpoint, header, client_id } => {
                 let url = self.managed_url(endpoint, "2019-08-01", client_id.as_deref());
@@ -134,7 +134,7 @@ impl Recipe {
         Ok(Token::bearer(text(&answer, "access_token")?, life(&answer, now), now))
     }
 
-    async fn from_authority(
+    async fn ask_authority(
         &self,
         client: &Client,
         url: &str,
