@@ -135,9 +135,10 @@ async fn start_demo(settings: &mut Settings) -> Result<Option<mock::Mock>, Start
 
 fn pipeline(settings: &mut Settings, spool: Spool, metrics: &Metrics) -> Pipeline {
     let routing = settings.routing.clone();
+    let client = Client::new(settings.timeouts.connect);
     Pipeline {
-        live: ArcSwap::from_pointee(Live::new(settings, metrics)),
-        client: Client::new(settings.timeouts.connect),
+        live: ArcSwap::from_pointee(Live::new(settings, &client, metrics)),
+        client,
         media: MediaFetcher::default(),
         metering: Metering::new(spool, metrics.clone()),
         health: routing::Health::new(&routing),

@@ -11,6 +11,7 @@ use super::file::{ConfigFile, known_keys};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 const FILE: &str = include_str!("file.rs");
+const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../canon/src/quirks.rs"));
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
@@ -45,6 +46,15 @@ const ROUTING_PARTS: [(&str, &str); 6] = [
     ("retry", "RetrySettings"),
     ("sessions", "SessionSettings"),
 ];
+
+const QUIRKS: &str = "
+### `[providers.ID.quirks]`
+
+How a provider differs from its wire format. What is given here replaces the quirks of the catalog as a whole.
+
+| key | type | meaning |
+|---|---|---|
+";
 
 const INTRODUCTION: &str = "# Configuration
 
@@ -130,7 +140,9 @@ fn kind(rust: &str) -> &str {
             "`openai-chat`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat` or `ollama-chat`"
         }
         "Auth" => "`bearer`, `optional` or `{ header = \"NAME\" }`",
-        "Quirks" => "table, see [providers.md](providers.md)",
+        "Quirks" => "table, see below",
+        "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
+        "StreamUsage" => "`on_request` or `always`",
         "Pick" => "`best`, `order` or `weight`",
         other => panic!("no words for the type {other}"),
     }
@@ -141,6 +153,14 @@ fn section(name: &str, of: &str, about: &str) -> String {
     for field in fields(FILE, of) {
         let key = if field.name == "settings" { "…".to_owned() } else { format!("`{}`", field.name) };
         writeln!(text, "| {key} | {} | {} |", kind(&field.kind), field.doc).unwrap();
+    }
+    text
+}
+
+fn quirks() -> String {
+    let mut text = QUIRKS.to_owned();
+    for field in fields(QUIRKS_FILE, "Quirks") {
+        writeln!(text, "| `{}` | {} | {} |", field.name, kind(&field.kind), field.doc).unwrap();
     }
     text
 }
@@ -191,6 +211,9 @@ fn page() -> String {
     text += &routing();
     for (name, of, about) in &SECTIONS[4..] {
         text += &section(name, of, about);
+        if *of == "ProviderSection" {
+            text += &quirks();
+        }
     }
     text + &environment()
 }

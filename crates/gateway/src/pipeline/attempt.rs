@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use wire::protocols::openai_chat::{OpenaiChat, RelayParts, forward, relay};
-use wire::providers::Call;
+use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
 use super::annotate::Envelope;
@@ -150,11 +150,33 @@ impl Job<'_> {
         let losses = &prepared.encoded.losses;
         record.losses(losses);
         self.check_strict(losses)?;
+        let credentials = &offer.provider.credentials;
+        let credential = credentials.credential(key).await?;
+        let result = self.exchange(offer, &credential, &prepared, selection, started, record).await;
+        match result {
+            // A token can end before its time; a fixed key cannot be had anew.
+            Err(error) if is_refused_credential(&error) && credentials.refused(key, &credential) => {
+                let renewed = credentials.credential(key).await?;
+                self.exchange(offer, &renewed, &prepared, selection, started, record).await
+            }
+            result => result,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        offer: &Offer,
+        credential: &Credential,
+        prepared: &Prepared,
+        selection: &Json,
+        started: Instant,
+        record: &mut Record,
+    ) -> Result<Attempted, Error> {
         let timeouts = &self.pipeline.timeouts;
-        let call = self.call(offer, key, prepared.encoded.body.clone())?;
+        let call = self.call(offer, credential, prepared.encoded.body.clone())?;
         let exchange = async {
             let response = self.pipeline.client.send(call).await?;
-            self.receive(response, offer, &prepared, selection, started, record).await
+            self.receive(response, offer, prepared, selection, started, record).await
         };
         match tokio::time::timeout(timeouts.first_byte, exchange).await {
             Ok(result) => result,
@@ -205,16 +227,20 @@ impl Job<'_> {
         }
     }
 
-    fn call(&self, offer: &Offer, key: usize, body: Bytes) -> Result<http::Request<Bytes>, Error> {
+    fn call(
+        &self,
+        offer: &Offer,
+        credential: &Credential,
+        body: Bytes,
+    ) -> Result<http::Request<Bytes>, Error> {
         let provider = &offer.provider;
-        let credential = provider.credentials.get(key).or(provider.credentials.first());
         provider.calling.request(&Call {
             base_url: &provider.settings.base_url,
             protocol: offer.protocol,
             model: &offer.model,
             streaming: self.form.stream,
             body,
-            credential: credential.unwrap_or(&wire::providers::Credential::None),
+            credential,
             auth: &provider.row.auth,
             headers: &provider.row.headers,
             path: provider.row.path.as_deref(),
@@ -355,6 +381,12 @@ fn is_stream(headers: &http::HeaderMap, protocol: Protocol) -> bool {
     content_type.is_empty()
         || content_type.starts_with(expected)
         || !content_type.starts_with("application/json")
+}
+
+/// The provider does not know who we are. A 403 is no sign of that: then it knows us and says no.
+fn is_refused_credential(error: &Error) -> bool {
+    let status = error.upstream.as_ref().and_then(|reply| reply.status);
+    error.kind == ErrorKind::UpstreamCredential && status == Some(401)
 }
 
 /// An error answer. A redirect is one too: keys are never sent on to another address.

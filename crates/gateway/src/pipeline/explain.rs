@@ -7,7 +7,7 @@ use canon::{Error, Target};
 use routing::{Health, Timestamp};
 use wire::Dialect;
 use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
-use wire::providers::{Call, Credential};
+use wire::providers::Call;
 use wire::{Encoded, Protocol, adapter};
 
 use super::plan;
@@ -58,7 +58,7 @@ fn request(offer: &Offer, outline: &Outline<'_>, encoded: Encoded) -> Result<Str
         model: &offer.model,
         streaming: outline.stream,
         body: encoded.body,
-        credential: provider.credentials.first().unwrap_or(&Credential::None),
+        credential: &provider.credentials.example(),
         auth: &provider.row.auth,
         headers: &provider.row.headers,
         path: provider.row.path.as_deref(),

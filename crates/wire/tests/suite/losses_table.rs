@@ -63,7 +63,7 @@ impl Fate {
 
 /// Fields that change nothing in a provider's body and are served all the same.
 const SERVED_BY_THE_GATEWAY: [&str; 4] =
-    ["stream", "stream_options.include_usage", "reasoning.exclude", "provider, routing"];
+    ["stream", "stream_options.include_usage", "reasoning.exclude", "provider, models, routing"];
 
 fn columns() -> Vec<Column> {
     let budget = |min, max| Some(ReasoningControl::Budget { min, max, can_disable: true });
@@ -321,6 +321,10 @@ fn hint_rows() -> Vec<Row> {
         plain("service_tier", json!({"service_tier": "flex"})),
         plain("prompt_cache_key", json!({"prompt_cache_key": "a"})),
         plain("prompt_cache_retention", json!({"prompt_cache_retention": "24h"})),
+        plain(
+            "provider, models, routing",
+            json!({"provider": {"sort": "price"}, "models": ["n"], "routing": "price"}),
+        ),
         plain("a field that nobody knows", json!({"example_field": 1})),
     ]
 }

@@ -11,4 +11,5 @@ mod gemini;
 mod heard;
 mod losses_table;
 mod ollama;
+mod openai_chat;
 mod providers;

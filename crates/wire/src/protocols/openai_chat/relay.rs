@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::encoder::write_stream_error;
 use super::normalise::{self, Chunks};
 use super::usage;
-use crate::framing::sse::SseParser;
+use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Kind, Scanner, Syntax, push_key};
 use crate::{AnswerForm, Transcoder};
 
@@ -98,8 +98,7 @@ impl WholeRelay {
     }
 
     fn mend(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let mut body: Map<String, Value> =
-            serde_json::from_slice(&self.body).map_err(|_| broken("it is not a JSON object"))?;
+        let mut body = normalise::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
         let annotator = self.parts.annotator.as_ref();
         normalise::completion(&mut body, Some(annotator))?;
         let reported =
@@ -148,17 +147,29 @@ fn progress_of(body: &Map<String, Value>) -> Progress {
     }
 }
 
-fn without_reasoning(body: &mut Map<String, Value>) {
+/// Takes the thinking out; true if there was some.
+fn without_reasoning(body: &mut Map<String, Value>) -> bool {
+    let mut found = false;
     let choices = body.get_mut("choices").and_then(Value::as_array_mut);
     for choice in choices.into_iter().flatten() {
         for part in ["message", "delta"] {
             if let Some(message) = choice.get_mut(part).and_then(Value::as_object_mut) {
+                let before = message.len();
                 message.retain(|name, _| {
                     !matches!(name.as_str(), "reasoning" | "reasoning_content" | "reasoning_details")
                 });
+                found |= message.len() < before;
             }
         }
     }
+    found
+}
+
+/// False for a chunk whose only choice says nothing.
+fn is_worth_sending(chunk: &Map<String, Value>) -> bool {
+    let choice = chunk.get("choices").map_or(&Value::Null, |choices| &choices[0]);
+    let is_empty = choice["delta"].as_object().is_some_and(Map::is_empty);
+    !is_empty || !choice["finish_reason"].is_null() || !choice["logprobs"].is_null()
 }
 
 fn broken(what: &str) -> Error {
@@ -315,29 +326,29 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     }
 }
 
-/// The counts of a usage object that can be copied: standard fields only, and a total that is their sum.
+/// The counts of a usage object that can be copied: standard fields only, and sums that are what they should be.
 fn plain_usage(usage: &[u8]) -> Option<canon::Usage> {
-    let (mut standard, mut total) = (0, 0);
+    let (mut standard, mut shown) = (0, [0; 3]);
     let walked: Result<(), NotPlain> = Scanner::new(usage).object(|scanner, key| {
         let value = &usage[scanner.value()?];
-        match &usage[key.range] {
-            name @ (b"prompt_tokens" | b"completion_tokens" | b"total_tokens") => {
-                let count = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
-                let count = count.ok_or(NotPlain)?;
-                standard += 1;
-                if name == b"total_tokens" {
-                    total = count;
-                }
-            }
-            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => {}
+        let place = match &usage[key.range] {
+            b"prompt_tokens" => 0,
+            b"completion_tokens" => 1,
+            b"total_tokens" => 2,
+            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => return Ok(()),
             // Vendors' own counts need a closer look.
             _ => return Err(NotPlain),
-        }
+        };
+        let count = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+        shown[place] = count.ok_or(NotPlain)?;
+        standard += 1;
         Ok(())
     });
     walked.ok().filter(|()| standard == 3)?;
-    // Thinking outside of the completion changes the sums.
-    std::str::from_utf8(usage).ok().and_then(usage::read).filter(|counts| counts.total_tokens() == total)
+    // Thinking outside of the completion, or cached tokens outside of the prompt, change the sums.
+    let counts = std::str::from_utf8(usage).ok().and_then(usage::read)?;
+    let meant = [counts.prompt_tokens(), counts.completion_tokens(), counts.total_tokens()];
+    (shown == meant).then_some(counts)
 }
 
 // ---------------------------------------------------------------------------------------------- streams
@@ -371,12 +382,12 @@ impl StreamRelay {
 impl Transcoder for StreamRelay {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
         let state = &mut self.state;
-        self.sse.push(bytes, |event| state.take(event.data, out))
+        self.sse.push(bytes, |event| state.take(event, out))
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let state = &mut self.state;
-        self.sse.finish(|event| state.take(event.data, out))?;
+        self.sse.finish(|event| state.take(event, out))?;
         state.end(out)
     }
 
@@ -390,11 +401,11 @@ impl Transcoder for StreamRelay {
 }
 
 impl StreamState {
-    fn take(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    fn take(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
         if self.done {
             return Ok(());
         }
-        let trimmed = data.trim_ascii();
+        let trimmed = event.data.trim_ascii();
         if trimmed == b"[DONE]" {
             self.done = true;
             return Ok(());
@@ -408,7 +419,7 @@ impl StreamState {
             write_event(trimmed, out);
             return Ok(());
         }
-        self.mend(trimmed, out)
+        self.mend(event, out)
     }
 
     /// The length of the content of a chunk that can be passed on as it is: same identity, one open choice, nothing but
@@ -477,12 +488,8 @@ impl StreamState {
         }
     }
 
-    fn mend(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let chunk: Value = serde_json::from_slice(data).map_err(|_| broken("a stream event is not JSON"))?;
-        if let Some(error) = normalise::error_in(&chunk) {
-            return Err(error);
-        }
-        let Value::Object(chunk) = chunk else { return Err(broken("a stream event is no object")) };
+    fn mend(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
+        let chunk = normalise::event(event)?;
         let annotator = self.parts.annotator.as_ref();
         let mut mended = std::mem::take(&mut self.mended);
         let result = self.chunks.push(chunk, Some(annotator), &mut mended);
@@ -513,8 +520,7 @@ impl StreamState {
             + text("refusal")
             + calls.into_iter().flatten().map(length).sum::<usize>();
         self.progress.output_chars += produced as u64;
-        self.progress.content_started |=
-            produced > 0 || delta.as_object().is_some_and(|delta| delta.len() > 2);
+        self.progress.content_started |= delta.as_object().is_some_and(normalise::says_something);
     }
 
     /// The caller's end of the stream, if the provider's was a proper one.
@@ -533,9 +539,15 @@ impl StreamState {
         let model = self.chunks.identity().map(|identity| identity.model.clone());
         let metadata =
             annotator.metadata(AnswerFacts { underlying_model: model.as_deref(), usage: counts.as_ref() });
-        let last = self.chunks.finish_chunks(Some(annotator));
+        let mut last = self.chunks.finish_chunks(Some(annotator))?;
         self.progress.finish_reason = self.chunks.finish();
         let position = last.iter().position(is_finish_chunk);
+        if let (false, Some(position)) = (include_usage, position) {
+            // What came without choices (content filter results of the prompt) has no other place.
+            for (name, value) in std::mem::take(&mut self.chunks.trailing) {
+                last[position].entry(name).or_insert(value);
+            }
+        }
         for (index, chunk) in last.into_iter().enumerate() {
             let rides = !include_usage && Some(index) == position;
             self.write(chunk, rides.then_some(metadata.as_str()), out);
@@ -550,8 +562,8 @@ impl StreamState {
     }
 
     fn write(&self, mut chunk: Map<String, Value>, metadata: Option<&str>, out: &mut Vec<u8>) {
-        if self.parts.form.exclude_reasoning {
-            without_reasoning(&mut chunk);
+        if self.parts.form.exclude_reasoning && without_reasoning(&mut chunk) && !is_worth_sending(&chunk) {
+            return;
         }
         out.extend_from_slice(b"data: ");
         let written = serde_json::to_writer(&mut *out, &chunk);
