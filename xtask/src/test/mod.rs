@@ -100,9 +100,9 @@ fn cargo_test_with_postgres(place: &Place) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("cargo test failed") }
 }
 
-/// With the features of the whole workspace, so that what the tests built serves again.
+/// With the features of the whole workspace and its tests, so that what the tests built serves again.
 fn build(place: &Place) -> Result<()> {
-    place.run("cargo", &["build", "--workspace", "--locked", "--bin", "llmgateway"])
+    place.run("cargo", &["build", "--workspace", "--locked", "--tests", "--bin", "llmgateway"])
 }
 
 fn sdks(place: &Place) -> Result<()> {

@@ -64,17 +64,14 @@ pub const AUTO: &str = "auto";
 /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
 pub fn resolve_all(live: &Live, name: &str, further: &[String], random: u64) -> Result<Resolved, Error> {
     let mut resolved = resolve(live, name, random)?;
-    if further.is_empty() {
-        return Ok(resolved);
-    }
-    let mut tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
     for (index, name) in further.iter().enumerate() {
+        // Behind every tier of those before: an alias in the list has several.
+        let tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
         let more = resolve(live, name, random).map_err(|error| error.at(format!("models[{index}]")))?;
         resolved.offers.extend(more.offers.into_iter().map(|mut offer| {
             offer.tier += tier;
             offer
         }));
-        tier += 1;
     }
     Ok(resolved)
 }
