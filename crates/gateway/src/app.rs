@@ -20,6 +20,7 @@ use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::telemetry::Metrics;
 use crate::upstream::Client;
+use crate::upstream::media::MediaFetcher;
 
 /// A gateway that is listening and not yet serving.
 pub struct App {
@@ -138,9 +139,11 @@ fn pipeline(settings: &mut Settings, spool: Spool, metrics: &Metrics) -> Pipelin
     Pipeline {
         live: ArcSwap::from_pointee(Live::new(settings, &client, metrics)),
         client,
+        media: MediaFetcher::default(),
         metering: Metering::new(spool, metrics.clone()),
         health: routing::Health::new(&routing),
         sessions: routing::Sessions::new(&routing.sessions),
+        vault: crate::pipeline::vault::Vault::default(),
         budget: routing::RetryBudget::new(&routing.retry),
         routing,
         timeouts: settings.timeouts,

@@ -118,5 +118,11 @@ fn count(number: usize, thing: &str) -> String {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    // On one processor, handing work between threads is all cost.
+    let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    let mut builder = match single {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    Ok(builder.enable_all().build()?)
 }

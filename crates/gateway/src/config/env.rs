@@ -11,6 +11,7 @@ pub struct Environment {
 
 impl Environment {
     /// The process's own environment. Variables that are not Unicode are left out.
+    #[expect(clippy::disallowed_methods, reason = "the one place")]
     pub fn of_process() -> Self {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))

@@ -242,7 +242,7 @@ impl Check<'_> {
         for (name, section) in &file.models {
             let path = format!("models.{name}.targets");
             if section.targets.is_empty() {
-                self.mistake(&path, "an alias needs at least one target, such as \"openai/gpt-4o\"");
+                self.mistake(&path, "an alias needs at least one target, such as \"demo/echo\"");
             }
             for target in &section.targets {
                 let provider = target.split_once('/').map(|(provider, _)| provider);

@@ -1,5 +1,5 @@
 //! Server-sent events, as tolerant as providers require: LF, CRLF or CR line ends, comments, `data:` with or without a
-//! space, several data lines, and a last event without its blank line.
+//! space, several data lines, errors as a field of their own, and a last event without its blank line.
 
 use canon::{Error, ErrorKind, Result, Retry};
 use memchr::memchr2;
@@ -101,7 +101,14 @@ impl SseParser {
         if line.is_empty() {
             return self.dispatch(on_event);
         }
-        if let Some(value) = field(line, b"data") {
+        let mut data = field(line, b"data");
+        // llama-box ends a failed stream with a line `error: {…}`.
+        if let Some(value) = field(line, b"error") {
+            self.event.clear();
+            self.event.extend_from_slice(b"error");
+            data = Some(value);
+        }
+        if let Some(value) = data {
             if self.data.len() + value.len() > EVENT_LIMIT {
                 return Err(too_large());
             }
@@ -142,7 +149,7 @@ fn too_large() -> Error {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] = b"\xef\xbb\xbf: comment\r\nevent: a\r\ndata: one\r\n\r\ndata:two\ndata: three\n\n\ndata\n\nid: 7\rdata: \xc3\xa9\r\rdata: last";
+    const STREAM: &[u8] = b"\xef\xbb\xbf: comment\r\nevent: a\r\ndata: one\r\n\r\ndata:two\ndata: three\n\n\ndata\n\nid: 7\rdata: \xc3\xa9\r\rerror: no\n\ndata: last";
 
     fn events(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<(String, String)> {
         let mut parser = SseParser::default();
@@ -162,7 +169,13 @@ mod tests {
     #[test]
     fn every_split_gives_the_same_events() {
         let pair = |event: &str, data: &str| (event.to_owned(), data.to_owned());
-        let expected = vec![pair("a", "one"), pair("", "two\nthree"), pair("", "é"), pair("", "last")];
+        let expected = vec![
+            pair("a", "one"),
+            pair("", "two\nthree"),
+            pair("", "é"),
+            pair("error", "no"),
+            pair("", "last"),
+        ];
         assert_eq!(events(std::iter::once(STREAM.to_vec())), expected);
         assert_eq!(events(STREAM[3..].chunks(1).map(<[u8]>::to_vec)), expected);
         for cut in 3..STREAM.len() {

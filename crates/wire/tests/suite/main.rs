@@ -9,5 +9,7 @@ mod cohere;
 mod damage;
 mod gemini;
 mod heard;
+mod losses_table;
 mod ollama;
+mod openai_chat;
 mod providers;
