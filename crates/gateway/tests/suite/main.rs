@@ -1,0 +1,12 @@
+//! The gateway as a whole: in one process with providers that play what a test tells them.
+
+mod bad_input;
+mod conformance;
+mod contract;
+mod errors;
+mod fallback;
+mod records;
+mod secrets;
+mod server;
+mod streams;
+mod support;
