@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use canon::{Error, ErrorKind};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use store::{KeyHasher, Store};
+use tokio::time::Instant;
 
 use crate::config::KeyEntry;
 

@@ -1,11 +1,11 @@
 //! What the gateway adds to an answer: ids, cost, and the metadata that tells what it did.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Usage};
 use catalog::Serving;
 use store::AttemptRecord;
+use tokio::time::Instant;
 
 /// The envelope of one answer.
 pub struct Envelope {

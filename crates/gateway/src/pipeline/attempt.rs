@@ -1,7 +1,6 @@
 //! Attempts in order. Retry and fallback happen here and nowhere else, and never after the first byte.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Json, Losses, Request, Retry, Target};
@@ -9,6 +8,7 @@ use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
+use tokio::time::Instant;
 use wire::protocols::openai_chat::{OpenaiChat, RelayParts, forward, relay};
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};

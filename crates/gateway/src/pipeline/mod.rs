@@ -9,12 +9,12 @@ pub mod resolve;
 pub mod vault;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use canon::{Error, Losses};
 use routing::{Health, RetryBudget, Sessions, Timestamp};
+use tokio::time::Instant;
 use wire::AnswerForm;
 use wire::protocols::openai_chat::Outline;
 

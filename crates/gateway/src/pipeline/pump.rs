@@ -5,13 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use wire::Transcoder;
 
 use super::Pipeline;
@@ -141,7 +141,7 @@ impl Pump {
             let next = (self.last_output + PING_AFTER)
                 .min(self.last_input + timeouts.idle)
                 .min(self.record.started() + timeouts.total);
-            self.timer.as_mut().reset(next.into());
+            self.timer.as_mut().reset(next);
         }
     }
 }

@@ -335,7 +335,9 @@ fn plain_usage(usage: &[u8]) -> Option<canon::Usage> {
             b"prompt_tokens" => 0,
             b"completion_tokens" => 1,
             b"total_tokens" => 2,
-            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => return Ok(()),
+            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => {
+                return Ok(());
+            }
             // Vendors' own counts need a closer look.
             _ => return Err(NotPlain),
         };
