@@ -5,10 +5,14 @@
 mod anthropic_messages;
 mod azure;
 mod bedrock;
+mod checks;
 mod cohere;
 mod damage;
 mod gemini;
 mod heard;
+mod mutated;
 mod ollama;
 mod openai_chat;
 mod providers;
+
+use openai_chat::assert_stream_rules as openai_chat_rules;
