@@ -9,10 +9,12 @@ mod checks;
 mod cohere;
 mod damage;
 mod gemini;
+mod generate;
 mod heard;
 mod mutated;
 mod ollama;
 mod openai_chat;
 mod providers;
+mod round_trip;
 
 use openai_chat::assert_stream_rules as openai_chat_rules;
