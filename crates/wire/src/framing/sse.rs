@@ -18,6 +18,7 @@ pub struct SseParser {
     event: Vec<u8>,
     /// The last line ended in CR at the end of a piece: a LF that follows belongs to it.
     skip_lf: bool,
+    /// The first line, which may begin with a byte order mark, has been seen.
     started: bool,
 }
 
@@ -37,10 +38,6 @@ impl SseParser {
         mut bytes: &[u8],
         mut on_event: impl FnMut(SseEvent<'_>) -> Result<()>,
     ) -> Result<()> {
-        if !self.started && !bytes.is_empty() {
-            self.started = true;
-            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        }
         while !bytes.is_empty() {
             if self.skip_lf {
                 self.skip_lf = false;
@@ -95,9 +92,12 @@ impl SseParser {
 
     fn take_line(
         &mut self,
-        line: &[u8],
+        mut line: &[u8],
         on_event: &mut impl FnMut(SseEvent<'_>) -> Result<()>,
     ) -> Result<()> {
+        if !std::mem::replace(&mut self.started, true) {
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        }
         if line.is_empty() {
             return self.dispatch(on_event);
         }
@@ -177,8 +177,8 @@ mod tests {
             pair("", "last"),
         ];
         assert_eq!(events(std::iter::once(STREAM.to_vec())), expected);
-        assert_eq!(events(STREAM[3..].chunks(1).map(<[u8]>::to_vec)), expected);
-        for cut in 3..STREAM.len() {
+        assert_eq!(events(STREAM.chunks(1).map(<[u8]>::to_vec)), expected);
+        for cut in 1..STREAM.len() {
             let pieces = [STREAM[..cut].to_vec(), STREAM[cut..].to_vec()];
             assert_eq!(events(pieces.into_iter()), expected, "cut at {cut}");
         }

@@ -215,6 +215,9 @@ impl Forward<'_> {
         let (facts, quirks) = (self.target.facts, self.target.quirks);
         for (name, new_name) in &quirks.rename {
             if let Some(value) = self.outline.given(name) {
+                if self.edit.has(new_name) {
+                    self.losses.dropped(new_name.clone(), "It was given by its other name too.");
+                }
                 self.edit.rename(name, new_name, value);
             }
         }

@@ -6,7 +6,10 @@ mod answers;
 mod custom;
 mod forward;
 mod recorded;
+mod rules;
 mod said;
+
+pub use rules::assert_stream_rules;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
