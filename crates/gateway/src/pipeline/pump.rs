@@ -25,6 +25,10 @@ pub const PING: &[u8] = b": ping\n\n";
 /// Pieces that have arrived are joined up to about this size.
 const JOIN_LIMIT: usize = 64 << 10;
 
+/// How many fruitless turns of the provider's connection to wait for before what has arrived goes out. The caller's
+/// connection polls several times in one turn, so that fewer would not let the other run at all.
+const PATIENCE: u8 = 8;
+
 /// A stream that has begun.
 pub struct PumpParts {
     /// What the provider still sends; none when all of it is there.
@@ -45,8 +49,6 @@ pub struct Pump {
     timer: Pin<Box<Sleep>>,
     last_input: Instant,
     last_output: Instant,
-    /// How often to let the provider's connection run before what has arrived goes out.
-    patience: u8,
     /// How often it has run since something new arrived.
     turns: u8,
     closed: bool,
@@ -63,7 +65,6 @@ impl Pump {
             timer: Box::pin(tokio::time::sleep(PING_AFTER)),
             last_input: now,
             last_output: now,
-            patience: patience(),
             turns: 0,
             closed: false,
         }
@@ -98,7 +99,7 @@ impl Pump {
             self.turns = 0;
         }
         self.turns += 1;
-        self.turns <= self.patience
+        self.turns <= PATIENCE
     }
 
     fn end(&mut self) {
@@ -150,15 +151,6 @@ impl Pump {
 impl Drop for Pump {
     fn drop(&mut self) {
         self.record.progress(self.parts.transcoder.progress());
-    }
-}
-
-/// On one thread the other task runs in the next turn. Among several, a task that was just woken may run before it a few
-/// times.
-fn patience() -> u8 {
-    match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::CurrentThread => 1,
-        _ => 4,
     }
 }
 
