@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use canon::{
-    Annotator, CacheMark, Effort, Error, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind,
-    Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall, ToolChoice,
-    ToolKind, ToolResult,
+    Annotator, CacheMark, Effort, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part,
+    PartKind, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall,
+    ToolChoice, ToolKind, ToolResult,
 };
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -85,6 +85,7 @@ pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
         include_usage: outline.include_usage,
         user: optional(outline, "user")?,
         extra: extra(outline)?,
+        losses: losses(outline),
     })
 }
 
@@ -130,6 +131,25 @@ fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
         extra.push((name.to_owned(), json));
     }
     Ok(extra)
+}
+
+/// What has no place in a canonical request.
+fn losses(outline: &Outline<'_>) -> Losses {
+    const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
+    let mut losses = Losses::new();
+    let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return losses };
+    match reasoning.as_object() {
+        Some(fields) => {
+            for (name, _) in
+                fields.iter().filter(|(name, value)| !KEPT.contains(&name.as_str()) && !value.is_null())
+            {
+                losses
+                    .dropped(format!("reasoning.{name}"), "Only the provider's own format has such a field.");
+            }
+        }
+        None => losses.dropped("reasoning", "It is not an object."),
+    }
+    losses
 }
 
 fn stop(outline: &Outline<'_>) -> Result<Vec<String>> {
@@ -471,7 +491,7 @@ fn source(url: &str, path: &str) -> Result<Source> {
         let mime = mime.split(';').next().unwrap_or_default();
         let plain =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
-        if data.is_empty() || !data.as_bytes().iter().all(|byte| plain(byte)) {
+        if data.is_empty() || !data.as_bytes().iter().all(plain) {
             return Err(Error::invalid(path.to_owned(), format!("{path} holds data that is not base64.")));
         }
         let mime = if mime.is_empty() { "application/octet-stream" } else { mime };

@@ -363,7 +363,9 @@ fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: &'static str) -> Result<(
 }
 
 /// The kinds that a known field may have, and the range of a number.
-fn allowed(name: &str) -> Option<(&'static [Kind], Option<(f64, f64)>)> {
+type Allowed = (&'static [Kind], Option<(f64, f64)>);
+
+fn allowed(name: &str) -> Option<Allowed> {
     Some(match name {
         "model" | "user" | "reasoning_effort" | "service_tier" | "verbosity" | "prompt_cache_key"
         | "safety_identifier" => (&[Kind::String], None),

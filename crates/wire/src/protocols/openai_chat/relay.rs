@@ -220,7 +220,9 @@ fn plain_completion(text: &str) -> Option<PlainCompletion> {
             b"usage" | b"error" | b"metadata" | b"base_resp" | b"citations" | b"search_results" => {
                 return Err(NotPlain);
             }
-            _ => drop(scanner.value()?),
+            _ => {
+                scanner.value()?;
+            }
         }
         Ok(())
     });
@@ -267,7 +269,9 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
                     found.content += plain_message(scanner)?;
                 }
                 b"finish_reason" => finish = plain_string(scanner)?,
-                _ => drop(scanner.value()?),
+                _ => {
+                    scanner.value()?;
+                }
             }
             Ok::<(), NotPlain>(())
         })?;
@@ -293,7 +297,9 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
                 Kind::String => length = Some(scanner.string()?.range.len()),
                 _ => return Err(NotPlain),
             },
-            b"refusal" | b"annotations" | b"audio" => drop(scanner.value()?),
+            b"refusal" | b"annotations" | b"audio" => {
+                scanner.value()?;
+            }
             _ => {
                 let value = scanner.value()?;
                 if !matches!(&json[value], b"null") {
@@ -427,7 +433,10 @@ impl StreamState {
                 }
                 b"usage" => return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(NotPlain) },
                 b"error" | b"citations" | b"search_results" | b"x_groq" => return Err(NotPlain),
-                _ => return Ok(drop(scanner.value()?)),
+                _ => {
+                    scanner.value()?;
+                    return Ok(());
+                }
             };
             seen += 1;
             if same { Ok(()) } else { Err(NotPlain) }
@@ -458,7 +467,9 @@ impl StreamState {
                     b"message" | b"usage" => return Err(NotPlain),
                     b"finish_reason" if data[scanner.value()?] != *b"null" => return Err(NotPlain),
                     b"finish_reason" => {}
-                    _ => drop(scanner.value()?),
+                    _ => {
+                        scanner.value()?;
+                    }
                 }
                 Ok(())
             })
