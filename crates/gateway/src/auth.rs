@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use canon::{Error, ErrorKind};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use store::{KeyHasher, Store};
+use tokio::time::Instant;
 
 use crate::config::KeyEntry;
 
@@ -124,7 +125,8 @@ impl Auth {
         });
     }
 
-    async fn reload(&self) -> Result<(), store::StoreError> {
+    /// Reads the keys of the database again, if they have changed.
+    pub async fn reload(&self) -> Result<(), store::StoreError> {
         let now = self.started.elapsed().as_millis() as u64;
         let marker = self.store.change_marker().await? as u64;
         if self.marker.load(Ordering::Relaxed) != marker {

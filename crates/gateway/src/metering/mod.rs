@@ -1,11 +1,12 @@
 //! One usage record for every request, also a failed or cancelled one. The same record feeds the log and the metrics.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use canon::{Cost, Error, FinishReason, Losses, Progress, Usage};
 use catalog::Serving;
 use store::{AttemptRecord, Spool, UsageRecord};
+use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::telemetry::{Metrics, RouteCounters};
@@ -117,6 +118,11 @@ impl Record {
     /// When the request arrived.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The id of the caller's key.
+    pub fn caller(&self) -> &str {
+        &self.row.key_id
     }
 
     /// The attempts so far.

@@ -11,6 +11,7 @@ mod damage;
 mod gemini;
 mod generate;
 mod heard;
+mod losses_table;
 mod mutated;
 mod ollama;
 mod openai_chat;

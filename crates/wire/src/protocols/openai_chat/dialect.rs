@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::types::{self, Content};
-use super::{OpenaiChat, Outline, encoder};
+use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder};
 use crate::{AnswerForm, Dialect, Encoder};
 
 impl Dialect for OpenaiChat {
@@ -122,7 +122,7 @@ fn items<'a>(outline: &Outline<'a>, name: &str) -> Result<Vec<&'a RawValue>> {
 fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
     let mut extra = Vec::new();
     for (name, value) in outline.fields() {
-        if KNOWN.contains(&name) || name == "user" || value == b"null" {
+        if KNOWN.contains(&name) || ROUTING_FIELDS.contains(&name) || name == "user" || value == b"null" {
             continue;
         }
         let text = String::from_utf8_lossy(value).into_owned();

@@ -72,14 +72,14 @@ impl WholeRelay {
         let body = &self.body;
         let annotator = self.parts.annotator.as_ref();
         let usage = &body[plain.usage.clone()];
-        let counts = std::str::from_utf8(usage).ok().and_then(usage::read);
+        let counts = plain.counts;
         self.progress = Progress {
             content_started: true,
             finished: true,
             finish_reason: std::str::from_utf8(&body[plain.finish.clone()])
                 .ok()
                 .and_then(normalise::finish_reason),
-            usage: counts,
+            usage: Some(counts),
             model: std::str::from_utf8(&body[plain.model.clone()]).ok().map(str::to_owned),
             output_chars: plain.content as u64,
         };
@@ -87,11 +87,11 @@ impl WholeRelay {
         out.extend_from_slice(&body[..plain.usage.start]);
         out.extend_from_slice(usage[..usage.len() - 1].trim_ascii_end());
         push_key(out, "reasoning_tokens");
-        crate::json::push_u64(out, counts.map_or(0, |counts| counts.reasoning));
-        usage::write_cost(out, counts.and_then(|counts| annotator.cost(&counts)));
+        crate::json::push_u64(out, counts.reasoning);
+        usage::write_cost(out, annotator.cost(&counts));
         out.push(b'}');
         out.extend_from_slice(body[plain.usage.end..plain.end].trim_ascii_end());
-        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
+        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: Some(&counts) };
         push_key(out, "metadata");
         out.extend_from_slice(annotator.metadata(facts).as_str().as_bytes());
         out.push(b'}');
@@ -183,6 +183,7 @@ fn broken(what: &str) -> Error {
 /// Where things are in a completion that keeps the contract as it is.
 #[derive(Debug)]
 struct PlainCompletion {
+    counts: canon::Usage,
     usage: std::ops::Range<usize>,
     model: std::ops::Range<usize>,
     finish: std::ops::Range<usize>,
@@ -205,7 +206,14 @@ impl From<Syntax> for NotPlain {
 fn plain_completion(text: &str) -> Option<PlainCompletion> {
     let json = text.as_bytes();
     let mut scanner = Scanner::new(json);
-    let mut found = PlainCompletion { usage: 0..0, model: 0..0, finish: 0..0, content: 0, end: 0 };
+    let mut found = PlainCompletion {
+        counts: canon::Usage::default(),
+        usage: 0..0,
+        model: 0..0,
+        finish: 0..0,
+        content: 0,
+        end: 0,
+    };
     let (mut has_id, mut has_created, mut has_object) = (false, false, false);
     let walked = scanner.object(|scanner, key| {
         match &json[key.range] {
@@ -229,9 +237,12 @@ fn plain_completion(text: &str) -> Option<PlainCompletion> {
     walked.ok()?;
     found.end = scanner.position() - 1;
     scanner.end().ok()?;
-    let counts = found.usage.len() > 2 && is_plain_usage(&json[found.usage.clone()]);
-    (has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty() && counts)
-        .then_some(found)
+    let in_order = has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty();
+    if !in_order || found.usage.len() <= 2 {
+        return None;
+    }
+    found.counts = plain_usage(&json[found.usage.clone()])?;
+    Some(found)
 }
 
 fn is_integer(number: &[u8]) -> bool {
@@ -315,32 +326,31 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     }
 }
 
-/// A usage object whose counts stand where OpenAI puts them.
-fn is_plain_usage(usage: &[u8]) -> bool {
-    let (mut standard, mut nested, mut shown) = (0, true, [0; 3]);
+/// The counts of a usage object that can be copied: standard fields only, and sums that are what they should be.
+fn plain_usage(usage: &[u8]) -> Option<canon::Usage> {
+    let (mut standard, mut shown) = (0, [0; 3]);
     let walked: Result<(), NotPlain> = Scanner::new(usage).object(|scanner, key| {
-        let value = scanner.value()?;
-        let count =
-            || std::str::from_utf8(&usage[value.clone()]).ok().and_then(|text| text.parse::<u64>().ok());
+        let value = &usage[scanner.value()?];
         let place = match &usage[key.range] {
             b"prompt_tokens" => 0,
             b"completion_tokens" => 1,
             b"total_tokens" => 2,
-            b"prompt_tokens_details" | b"completion_tokens_details" => {
-                nested &= usage[value].first() == Some(&b'{');
+            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => {
                 return Ok(());
             }
             // Vendors' own counts need a closer look.
             _ => return Err(NotPlain),
         };
-        shown[place] = count().ok_or(NotPlain)?;
+        let count = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+        shown[place] = count.ok_or(NotPlain)?;
         standard += 1;
         Ok(())
     });
-    let Some(counts) = std::str::from_utf8(usage).ok().and_then(usage::read) else { return false };
+    walked.ok().filter(|()| standard == 3)?;
     // Thinking outside of the completion, or cached tokens outside of the prompt, change the sums.
+    let counts = std::str::from_utf8(usage).ok().and_then(usage::read)?;
     let meant = [counts.prompt_tokens(), counts.completion_tokens(), counts.total_tokens()];
-    walked.is_ok() && standard == 3 && nested && shown == meant
+    (shown == meant).then_some(counts)
 }
 
 // ---------------------------------------------------------------------------------------------- streams

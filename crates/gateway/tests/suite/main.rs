@@ -1,0 +1,15 @@
+//! The gateway as a whole, in one binary: in one process with providers that play what a test tells them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod bad_input;
+mod conformance;
+mod contract;
+mod credentials;
+mod errors;
+mod fallback;
+mod records;
+mod secrets;
+mod server;
+mod streams;
+mod support;
+mod token_server;

@@ -1,0 +1,147 @@
+//! A gateway in this process, on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use catalog::Catalog;
+use gateway::app::App;
+use gateway::config::env::Environment;
+use gateway::config::{ConfigFile, Settings};
+use gateway::http::Site;
+use serde_json::Value;
+use store::{Store, UsageFilter, UsageRecord};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::client::{Open, Reply, chat, get, open, send};
+use super::upstream::Upstream;
+
+/// The key that tests call with.
+pub const KEY: &str = "test-key";
+
+/// A running gateway.
+pub struct TestGateway {
+    pub address: SocketAddr,
+    pub site: Arc<Site>,
+    pub database: String,
+    folder: TempDir,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl TestGateway {
+    /// A gateway of this configuration. Address, key, database, and waits between attempts are the test's.
+    pub async fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
+        let app = App::start(settings(config, &database)).await.unwrap();
+        let (address, site) = (app.address(), app.site().clone());
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(app.run(async move {
+            let _ = stopped.await;
+        }));
+        Self { address, site, database, folder, stop, running }
+    }
+
+    /// A gateway whose provider `one` is the scripted one; it speaks OpenAI's format.
+    pub async fn of(upstream: &Upstream) -> Self {
+        Self::start(&upstream.provider("one", "openai-chat")).await
+    }
+
+    /// Sends a chat request and waits for the whole answer.
+    pub async fn chat(&self, body: &Value) -> Reply {
+        chat(self.address, &[], body.to_string().as_bytes()).await
+    }
+
+    /// The same with further headers.
+    pub async fn chat_with(&self, headers: &[(&str, &str)], body: &Value) -> Reply {
+        chat(self.address, headers, body.to_string().as_bytes()).await
+    }
+
+    /// The same with any bytes as body.
+    pub async fn chat_bytes(&self, body: &[u8]) -> Reply {
+        chat(self.address, &[], body).await
+    }
+
+    /// Sends a chat request and returns once the head of the answer is there.
+    pub async fn open(&self, body: &Value) -> Open {
+        open(self.address, &[], body.to_string().as_bytes()).await
+    }
+
+    /// `GET` with the test's key.
+    pub async fn get(&self, path: &str) -> Reply {
+        get(self.address, path).await
+    }
+
+    /// Sends these bytes and returns what comes.
+    pub async fn send(&self, bytes: &[u8]) -> Reply {
+        send(self.address, bytes).await
+    }
+
+    /// The value of a metric: its name with all its labels, as Prometheus shows it.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.get("/metrics").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.parse().ok()
+    }
+
+    /// Asks it to stop and waits until it did.
+    pub async fn stop(self) -> Stopped {
+        let _ = self.stop.send(());
+        self.running.await.unwrap();
+        Stopped { database: self.database, _folder: self.folder }
+    }
+
+    /// Stops it and returns the usage records, oldest first.
+    pub async fn records(self) -> Vec<UsageRecord> {
+        self.stop().await.records().await
+    }
+
+    /// Stops it and returns its only usage record.
+    pub async fn record(self) -> UsageRecord {
+        let mut records = self.records().await;
+        assert_eq!(records.len(), 1, "{records:#?}");
+        records.remove(0)
+    }
+}
+
+/// What a stopped gateway leaves.
+pub struct Stopped {
+    database: String,
+    _folder: TempDir,
+}
+
+impl Stopped {
+    /// The usage records, oldest first.
+    pub async fn records(&self) -> Vec<UsageRecord> {
+        let store = Store::open(&self.database).await.unwrap();
+        let mut records = store.usage(UsageFilter::default()).await.unwrap();
+        store.close().await;
+        records.sort_by_key(|record| record.started_at_ms);
+        records
+    }
+}
+
+fn settings(config: &str, database: &str) -> Settings {
+    let mut table: toml::Table = config.parse().unwrap();
+    let own = [
+        ("server", "listen = \"127.0.0.1:0\"".to_owned()),
+        ("auth", format!("api_keys = [\"{KEY}\"]")),
+        ("database", format!("url = {database:?}")),
+        // Which provider comes first shall not be left to chance, and no test waits.
+        ("routing", "exploration = 0.0\nretry = { backoff_ms = 0 }".to_owned()),
+    ];
+    for (section, defaults) in own {
+        let defaults: toml::Table = defaults.parse().unwrap();
+        let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+        let section = section.as_table_mut().unwrap();
+        for (name, value) in defaults {
+            section.entry(name).or_insert(value);
+        }
+    }
+    let file = ConfigFile::parse(&table.to_string()).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    let catalog = Catalog::embedded().unwrap();
+    Settings::build(&file, &Environment::default(), catalog)
+        .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+}

@@ -1,0 +1,34 @@
+//! What the tests share: a gateway in this process, a client that sees every byte, providers that play a script, and a
+//! clock that is moved by hand.
+
+mod client;
+mod clock;
+mod gateway;
+mod upstream;
+
+pub use client::{Open, Reply, chat, connect, open, read_head};
+pub use clock::{advance, advance_seconds, settle, with_held_clock};
+pub use gateway::{KEY, TestGateway};
+pub use upstream::{
+    Line, Upstream, answer, answer_of, chunk, error, events, nothing, raw, stream_head, stream_of, whole,
+};
+
+use serde_json::{Value, json};
+
+/// A plain question to a model.
+pub fn question(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
+}
+
+/// The same as a stream with usage at its end.
+pub fn streamed(model: &str) -> Value {
+    let mut body = question(model);
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({"include_usage": true});
+    body
+}
+
+/// The value at a JSON pointer, or null.
+pub fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
