@@ -1,6 +1,6 @@
 //! The canonical chat request.
 
-use crate::{CacheMark, Json, Message};
+use crate::{CacheMark, Json, Losses, Message};
 
 /// A chat request, independent of any provider's format.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Request {
     /// Every other top-level field in the caller's order, as raw JSON: hints that an adapter carries by name or
     /// reports as lost.
     pub extra: Vec<(String, Json)>,
+    /// What reading the caller's format could not keep. Adapters report it together with their own losses.
+    pub losses: Losses,
 }
 
 impl Request {

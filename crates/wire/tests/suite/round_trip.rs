@@ -1,7 +1,10 @@
 //! What adapters write, dialects read back: the identity for OpenAI's format, the identity but for the reported losses
 //! for the others.
 
-use canon::{Losses, Message, ModelFacts, OutputFormat, PartKind, Quirks, Request, Role, Target};
+use canon::{
+    Json, Losses, Media, MediaKind, Message, ModelFacts, OutputFormat, Part, PartKind, Quirks, Request, Role,
+    Source, Target, Tool, ToolChoice, ToolKind,
+};
 use proptest::prelude::*;
 use wire::Protocol;
 
@@ -112,4 +115,58 @@ proptest! {
             assert_kept(protocol, &asked, &got, &losses);
         }
     }
+}
+
+#[test]
+fn what_reading_lost_is_reported_by_every_writer() {
+    let body = br#"{"model":"m","messages":[{"role":"user","content":"a"}],"reasoning":{"effort":"low","summary":"auto"}}"#;
+    let request = wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(body).unwrap();
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    for protocol in Protocol::ALL {
+        let target = Target { model: "m", facts: &facts, quirks: &quirks };
+        let encoded = wire::adapter(protocol).encode_request(&request, target).unwrap();
+        assert!(encoded.losses.iter().any(|loss| loss.field == "reasoning.summary"), "{protocol:?}");
+    }
+}
+
+#[test]
+fn what_openai_cannot_be_told_is_refused() {
+    let schema =
+        |text: &str| ToolKind::Function { parameters: Some(Json::parse(text).unwrap()), strict: None };
+    let tool = |kind| Tool { name: "f".into(), description: None, kind, cache: None };
+    let sound = Media {
+        kind: MediaKind::Audio,
+        source: Source::Url("https://x.test/a.mp3".into()),
+        filename: None,
+        detail: None,
+    };
+    let said = |part| vec![Message::new(Role::User, vec![part])];
+    let cases = [
+        (said(Part::text("a")), vec![tool(schema(r#"{"maximum":1e999}"#))], "tools[0].function.parameters"),
+        (said(PartKind::Media(sound).into()), vec![], "messages[0].content"),
+    ];
+    for (messages, tools, path) in cases {
+        let request = Request { model: "m".into(), messages, tools, ..Request::default() };
+        let error = again(Protocol::OpenaiChat, &request).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some(path));
+    }
+}
+
+#[test]
+fn a_custom_tool_is_chosen_as_one() {
+    let tool =
+        Tool { name: "free".into(), description: None, kind: ToolKind::Custom { format: None }, cache: None };
+    let request = Request {
+        model: "m".into(),
+        messages: vec![Message::text(Role::User, "a")],
+        tools: vec![tool],
+        tool_choice: Some(ToolChoice::Named("free".into())),
+        ..Request::default()
+    };
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let target = Target { model: "m", facts: &facts, quirks: &quirks };
+    let encoded = wire::adapter(Protocol::OpenaiChat).encode_request(&request, target).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!(body["tool_choice"], serde_json::json!({"type": "custom", "custom": {"name": "free"}}));
+    assert_eq!(again(Protocol::OpenaiChat, &request).unwrap().0, request);
 }

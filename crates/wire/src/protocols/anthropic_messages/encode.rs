@@ -49,7 +49,7 @@ const USER_LIMIT: usize = 512;
 /// Translates a request. See the module of each part for its rules.
 pub(super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse(request)?;
-    let mut losses = Losses::new();
+    let mut losses = request.losses.clone();
     let mut undo = Undo::default();
     let names = Names::of(request);
     let mut thinking_losses = Losses::new();

@@ -36,7 +36,7 @@ const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"]
 impl Adapter for BedrockConverse {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         refuse_features(request, false)?;
-        let mut losses = Losses::new();
+        let mut losses = request.losses.clone();
         let mut undo = Undo::default();
         let body = body(request, target, &mut undo, &mut losses)?;
         let body = serde_json::to_vec(&body)

@@ -25,7 +25,7 @@ const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode"
 impl Adapter for CohereChat {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         refuse_features(request, false)?;
-        let mut losses = Losses::new();
+        let mut losses = request.losses.clone();
         let mut undo = Undo::default();
         let body = body(request, target, &mut undo, &mut losses)?;
         let body = serde_json::to_vec(&body)

@@ -1,6 +1,6 @@
 //! Towards Google: a canonical request as a `generateContent` body.
 
-use canon::{Error, ErrorKind, Losses, Request, Result, Target, ToolKind};
+use canon::{Error, ErrorKind, Request, Result, Target, ToolKind};
 use http::{HeaderMap, StatusCode};
 
 use super::contents::{Body, Instruction, Part};
@@ -15,7 +15,7 @@ use crate::{Adapter, Decoder, Encoded, Undo};
 
 impl Adapter for Gemini {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        let mut losses = Losses::new();
+        let mut losses = request.losses.clone();
         let mut names = Names::new(all_names(request));
         let tools = tools(request, target, &mut names, &mut losses)?;
         let mut history = history(request, target, &mut names, &mut losses)?;

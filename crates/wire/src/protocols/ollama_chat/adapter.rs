@@ -27,7 +27,7 @@ const NATIVE_OPTIONS: [&str; 7] =
 impl Adapter for OllamaChat {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         refuse_features(request, false)?;
-        let mut losses = Losses::new();
+        let mut losses = request.losses.clone();
         let mut undo = Undo::default();
         let body = body(request, target, &mut undo, &mut losses)?;
         let body = serde_json::to_vec(&body)

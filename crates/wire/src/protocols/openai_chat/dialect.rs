@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use canon::{
-    Annotator, CacheMark, Effort, Error, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind,
-    Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall, ToolChoice,
-    ToolKind, ToolResult,
+    Annotator, CacheMark, Effort, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part,
+    PartKind, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall,
+    ToolChoice, ToolKind, ToolResult,
 };
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -85,6 +85,7 @@ pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
         include_usage: outline.include_usage,
         user: optional(outline, "user")?,
         extra: extra(outline)?,
+        losses: losses(outline),
     })
 }
 
@@ -130,6 +131,25 @@ fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
         extra.push((name.to_owned(), json));
     }
     Ok(extra)
+}
+
+/// What has no place in a canonical request.
+fn losses(outline: &Outline<'_>) -> Losses {
+    const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
+    let mut losses = Losses::new();
+    let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return losses };
+    match reasoning.as_object() {
+        Some(fields) => {
+            for (name, _) in
+                fields.iter().filter(|(name, value)| !KEPT.contains(&name.as_str()) && !value.is_null())
+            {
+                losses
+                    .dropped(format!("reasoning.{name}"), "Only the provider's own format has such a field.");
+            }
+        }
+        None => losses.dropped("reasoning", "It is not an object."),
+    }
+    losses
 }
 
 fn stop(outline: &Outline<'_>) -> Result<Vec<String>> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// The body, and what OpenAI's format cannot say.
 pub(super) fn body(request: &Request) -> Result<(Vec<u8>, Losses)> {
-    let mut writer = Writer { body: Map::new(), losses: Losses::new() };
+    let mut writer = Writer { body: Map::new(), losses: request.losses.clone() };
     writer.put("model", &request.model);
     let mut messages = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {

@@ -446,6 +446,8 @@ struct Choice {
     opened: usize,
     /// It calls a function in the way that came before tool calls.
     legacy: bool,
+    /// Thinking came as plain text.
+    thought: bool,
     finish: Option<FinishReason>,
     /// The chunk that carried the finish reason, without content.
     last: Option<Object>,
@@ -525,6 +527,7 @@ impl Chunks {
         if self.choices.is_empty() {
             self.choices.push(Choice::default());
         }
+        self.choices.sort_by_key(|choice| choice.index);
         for choice in &mut self.choices {
             choice.close_calls(&base, &mut out)?;
             let reason = choice.finish.unwrap_or(FinishReason::Stop);
@@ -648,7 +651,14 @@ impl Choice {
         delta.shift_remove("role");
         without_empty_objects(delta);
         content_parts(delta);
-        mirror_reasoning(delta);
+        let is_plain =
+            |name: &str| delta.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        let thinks = is_plain("reasoning") || is_plain("reasoning_content");
+        // Details that follow the text repeat it, with its proof.
+        if thinks || !self.thought {
+            mirror_reasoning(delta);
+        }
+        self.thought |= thinks;
         for name in ["reasoning", "reasoning_content"] {
             if delta.get(name).is_some_and(|value| value.is_null() || *value == "") {
                 delta.shift_remove(name);

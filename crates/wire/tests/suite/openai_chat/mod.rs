@@ -4,6 +4,7 @@
 
 mod answers;
 mod custom;
+mod events;
 mod forward;
 mod recorded;
 mod rules;

@@ -151,6 +151,7 @@ fn the_decoder_hears_all_that_was_said_and_both_forms_say_it() {
 
 #[test]
 fn every_split_is_the_same() {
+    let mut in_two = 0;
     for (number, record) in answers().enumerate() {
         let (id, body, form) = (&record.id, &record.body[..], form(record.streaming));
         let relay = |pieces: Vec<&[u8]>| relayed(form, pieces).map_err(|(error, _)| error);
@@ -166,7 +167,8 @@ fn every_split_is_the_same() {
         for seed in 0..if body.len() < 20_000 { 2 } else { 1 } {
             same(pieces(body, 1 << (3 + 5 * seed), seed + number as u64), "in random pieces");
         }
-        if body.len() < 800 && record.streaming {
+        if body.len() < 1200 && record.streaming && in_two < 6 {
+            in_two += 1;
             for cut in 1..body.len() {
                 same(vec![&body[..cut], &body[cut..]], "in two");
             }
