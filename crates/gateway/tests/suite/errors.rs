@@ -31,18 +31,34 @@ async fn a_wrong_field_is_named() {
         (json!({"model": "openai/gpt-4o", "messages": user, "stream": "yes"}), "stream"),
         (json!({"model": "openai/gpt-4o", "messages": user, "provider": 5}), "provider"),
         (json!({"model": "openai/gpt-4o", "messages": user, "routing": "best"}), "routing"),
-        (json!({"model": "anthropic/claude-sonnet-4-5", "messages": user, "temperature": "hot"}), "temperature"),
-        (json!({"model": "anthropic/claude-sonnet-4-5", "messages": [{"role": "user", "content": 5}]}), "messages[0].content"),
+        (
+            json!({"model": "anthropic/claude-sonnet-4-5", "messages": user, "temperature": "hot"}),
+            "temperature",
+        ),
+        (
+            json!({"model": "anthropic/claude-sonnet-4-5", "messages": [{"role": "user", "content": 5}]}),
+            "messages[0].content",
+        ),
     ];
     for (body, param) in cases {
         let reply = gateway.chat(&body).await;
-        assert_eq!(reply.error(), (400, INVALID.into(), "invalid_parameters".into()), "{body}: {}", reply.text());
+        assert_eq!(
+            reply.error(),
+            (400, INVALID.into(), "invalid_parameters".into()),
+            "{body}: {}",
+            reply.text()
+        );
         assert_eq!(reply.at("/error/param"), param, "{}", reply.text());
         assert!(reply.message().contains(param.split(['[', '.']).next().unwrap()), "{}", reply.text());
     }
     for text in ["", "{", "nonsense", "[]", "null", "\"text\"", "{\"model\":\"openai/gpt-4o\",}"] {
         let reply = gateway.chat_bytes(text.as_bytes()).await;
-        assert_eq!(reply.error(), (400, INVALID.into(), "invalid_parameters".into()), "{text}: {}", reply.text());
+        assert_eq!(
+            reply.error(),
+            (400, INVALID.into(), "invalid_parameters".into()),
+            "{text}: {}",
+            reply.text()
+        );
     }
     assert!(upstream.heard().is_empty());
 }
@@ -82,9 +98,11 @@ async fn unknown_names_get_suggestions() {
 #[tokio::test]
 async fn keys_are_checked_before_the_body_is_read() {
     let (gateway, _upstream) = gateway().await;
-    for key in ["", "authorization: Bearer wrong\r\n", "authorization: Basic abc\r\n", "x-api-key: wrong\r\n"] {
+    for key in ["", "authorization: Bearer wrong\r\n", "authorization: Basic abc\r\n", "x-api-key: wrong\r\n"]
+    {
         // A long body is announced and never sent: only who does not wait for it can answer.
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\n{key}content-length: 60000\r\n\r\n");
+        let head =
+            format!("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\n{key}content-length: 60000\r\n\r\n");
         let reply = gateway.send(head.as_bytes()).await;
         assert_eq!(reply.error(), (401, "authentication_error".into(), "invalid_api_key".into()), "{key}");
     }
@@ -119,7 +137,11 @@ async fn a_body_that_is_too_large_is_refused_and_the_answer_can_be_read() {
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len()).as_bytes()).await.unwrap();
     let reply = read_head(socket).await.rest().await;
-    assert_eq!(reply.error(), (413, INVALID.into(), "request_too_large".into()), "without an announced length");
+    assert_eq!(
+        reply.error(),
+        (413, INVALID.into(), "request_too_large".into()),
+        "without an announced length"
+    );
 }
 
 #[tokio::test]
@@ -168,7 +190,11 @@ async fn a_providers_error_keeps_its_status() {
 #[tokio::test]
 async fn a_wait_that_the_provider_asks_for_is_passed_on() {
     let body = json!({"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}});
-    let reply = raw("429 Too Many Requests", "content-type: application/json\r\nretry-after: 33\r\n", body.to_string());
+    let reply = raw(
+        "429 Too Many Requests",
+        "content-type: application/json\r\nretry-after: 33\r\n",
+        body.to_string(),
+    );
     let upstream = Upstream::playing(vec![reply]).await;
     let gateway = once(&upstream).await;
     let reply = gateway.chat(&question("one/any")).await;
@@ -204,14 +230,20 @@ async fn broken_answers_are_bad_gateways() {
 
 #[tokio::test]
 async fn a_whole_answer_that_is_cut_is_a_bad_gateway() {
-    let cut = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":".to_vec();
+    let cut =
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":".to_vec();
     let head_only = b"HTTP/1.1 200 OK\r\ncontent-ty".to_vec();
     let garbage = b"SSH-2.0-OpenSSH_9.6\r\n".to_vec();
     for answer in [cut, head_only, garbage] {
         let upstream = Upstream::playing(vec![answer]).await;
         let gateway = once(&upstream).await;
         let reply = gateway.chat(&question("one/any")).await;
-        assert_eq!(reply.error(), (502, "upstream_error".into(), "upstream_error".into()), "{}", reply.text());
+        assert_eq!(
+            reply.error(),
+            (502, "upstream_error".into(), "upstream_error".into()),
+            "{}",
+            reply.text()
+        );
     }
 }
 
