@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Reply, TestGateway, Upstream, advance_seconds, answer, answer_of, at, chunk, events, open, question, stream_head,
-    stream_of, streamed, whole, with_held_clock,
+    Reply, TestGateway, Upstream, advance_seconds, answer, answer_of, at, chunk, events, open, question,
+    stream_head, stream_of, streamed, whole, with_held_clock,
 };
 
 /// A model of the catalog that has a price with a lower one for cached tokens.
@@ -59,7 +59,10 @@ fn assert_metadata(metadata: &Value, reply: &Reply) {
     assert_eq!(metadata["request_id"].as_str(), reply.header("x-request-id"));
     assert_eq!(metadata["requested_model"], PRICED);
     assert_eq!(metadata["requested_provider"], "openai");
-    assert_eq!((&metadata["used_provider"], &metadata["used_model"]), (&json!("openai"), &json!("gpt-4o-mini")));
+    assert_eq!(
+        (&metadata["used_provider"], &metadata["used_model"]),
+        (&json!("openai"), &json!("gpt-4o-mini"))
+    );
     assert_eq!(metadata["underlying_used_model"], "ran-this");
     let attempt = &metadata["routing"][0];
     assert_eq!((&attempt["status_code"], &attempt["error_type"]), (&json!(200), &json!("")));
@@ -117,7 +120,10 @@ async fn thinking_has_both_names() {
     .await;
     let gateway = TestGateway::of(&upstream).await;
     let message = gateway.chat(&question("one/any")).await.at("/choices/0/message");
-    assert_eq!((&message["reasoning"], &message["reasoning_content"]), (&json!("2 and 2"), &json!("2 and 2")));
+    assert_eq!(
+        (&message["reasoning"], &message["reasoning_content"]),
+        (&json!("2 and 2"), &json!("2 and 2"))
+    );
     let first = gateway.chat(&streamed("one/any")).await.events()[0].clone();
     let delta = at(&first, "/choices/0/delta");
     assert_eq!((&delta["reasoning"], &delta["reasoning_content"]), (&json!("2 and 2"), &json!("2 and 2")));
@@ -127,8 +133,7 @@ async fn thinking_has_both_names() {
 async fn finish_reasons_are_openais() {
     let message = json!({"role": "assistant", "content": "Hello."});
     for (theirs, ours) in [("stop", "stop"), ("length", "length"), ("content_filter", "content_filter")] {
-        let upstream =
-            Upstream::playing(vec![whole("200 OK", &answer_of(message.clone(), theirs))]).await;
+        let upstream = Upstream::playing(vec![whole("200 OK", &answer_of(message.clone(), theirs))]).await;
         let gateway = TestGateway::of(&upstream).await;
         assert_eq!(gateway.chat(&question("one/any")).await.at("/choices/0/finish_reason"), ours);
     }
@@ -141,12 +146,19 @@ pub fn assert_sound(reply: &Reply) {
     assert_eq!(reply.done(), 1, "{}", reply.text());
     assert_eq!(reply.data().last().map(String::as_str), Some("[DONE]"));
     for name in ["id", "model", "created", "object"] {
-        assert!(events.iter().all(|event| event[name] == events[0][name] && !event[name].is_null()), "{name}");
+        assert!(
+            events.iter().all(|event| event[name] == events[0][name] && !event[name].is_null()),
+            "{name}"
+        );
     }
     assert_eq!(events[0]["object"], "chat.completion.chunk");
     let deltas: Vec<&Value> = events.iter().map(|event| at(event, "/choices/0/delta")).collect();
-    let roles: Vec<usize> =
-        deltas.iter().enumerate().filter(|(_, delta)| delta.get("role").is_some()).map(|(at, _)| at).collect();
+    let roles: Vec<usize> = deltas
+        .iter()
+        .enumerate()
+        .filter(|(_, delta)| delta.get("role").is_some())
+        .map(|(at, _)| at)
+        .collect();
     assert_eq!(roles, [0], "{}", reply.text());
     assert_eq!(reply.finishes().len(), 1, "{}", reply.text());
     assert_calls_are_whole(&deltas);
@@ -207,9 +219,7 @@ async fn a_stream_without_usage_has_no_chunk_without_choices() {
 
 #[tokio::test]
 async fn tool_calls_of_a_stream_count_from_zero() {
-    let call = |index: usize, id: &str| {
-        json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": "f", "arguments": ""}}]})
-    };
+    let call = |index: usize, id: &str| json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": "f", "arguments": ""}}]});
     let more = |index: usize| json!({"tool_calls": [{"index": index, "function": {"arguments": "{}"}}]});
     let upstream = Upstream::playing(vec![events(&[
         chunk(json!({"role": "assistant"}), None),

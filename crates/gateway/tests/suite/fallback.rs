@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Reply, TestGateway, Upstream, advance_seconds, answer, chunk, error, events, nothing, open, question, raw,
-    stream_of, streamed, with_held_clock,
+    Reply, TestGateway, Upstream, advance_seconds, answer, chunk, error, events, nothing, open, question,
+    raw, stream_of, streamed, with_held_clock,
 };
 
 /// Two providers behind one name, the first one first.
@@ -22,7 +22,8 @@ fn sorted_providers(reply: &Reply) -> (Value, Value) {
 
 #[tokio::test]
 async fn the_second_provider_answers_where_the_first_fails() {
-    let cut = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":".to_vec();
+    let cut =
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":".to_vec();
     let cases = [
         ("first 401 upstream_credential", error("401 Unauthorized")),
         ("first 402 quota", error("402 Payment Required")),
@@ -147,7 +148,12 @@ async fn the_callers_mistakes_are_not_repeated() {
         let second = Upstream::playing(vec![answer("Hello.")]).await;
         let gateway = TestGateway::start(&pair(&first, &second)).await;
         let reply = gateway.chat(&question("both")).await;
-        assert_eq!((reply.status, reply.routing().len()), (failure[..3].parse().unwrap(), 1), "{}", reply.text());
+        assert_eq!(
+            (reply.status, reply.routing().len()),
+            (failure[..3].parse().unwrap(), 1),
+            "{}",
+            reply.text()
+        );
         assert_eq!(reply.message(), format!("status {failure}"));
         assert!(second.heard().is_empty());
     }

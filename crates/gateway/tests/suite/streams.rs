@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{
-    Reply, TestGateway, Upstream, advance, advance_seconds, chunk, events, open, question, raw, settle, stream_head, streamed,
-    with_held_clock,
+    Reply, TestGateway, Upstream, advance, advance_seconds, chunk, events, open, question, raw, settle,
+    stream_head, streamed, with_held_clock,
 };
 
 const IN_STREAM_ERROR: &str =
@@ -58,8 +58,7 @@ async fn a_stream_that_breaks_after_content_ends_with_an_error() {
 #[tokio::test]
 async fn a_finish_before_the_cut_is_no_clean_end() {
     // The provider said why it stopped, but its stream has no end: usage may be missing, so it is no success.
-    let upstream =
-        Upstream::playing(vec![events(&[text("Hello."), chunk(json!({}), Some("stop"))])]).await;
+    let upstream = Upstream::playing(vec![events(&[text("Hello."), chunk(json!({}), Some("stop"))])]).await;
     let gateway = TestGateway::of(&upstream).await;
     let reply = gateway.chat(&streamed("one/any")).await;
     assert_eq!(reply.content(), "Hello.");
@@ -150,8 +149,8 @@ async fn a_provider_that_says_nothing_is_an_error_after_the_first_byte_time() {
     for stream in [false, true] {
         let gateway = with_held_clock(async move {
             let mut upstream = Upstream::by_hand().await;
-            let config =
-                upstream.provider("one", "openai-chat") + "\n[timeouts]\nfirst_byte = 9\n[routing]\nmax_retries = 0\n";
+            let config = upstream.provider("one", "openai-chat")
+                + "\n[timeouts]\nfirst_byte = 9\n[routing]\nmax_retries = 0\n";
             let gateway = TestGateway::start(&config).await;
             let address = gateway.address;
             let body = if stream { streamed("one/any") } else { question("one/any") }.to_string();
@@ -206,7 +205,10 @@ async fn a_caller_that_hangs_up_ends_the_upstream_request() {
     drop(reply);
     line.hung_up().await;
     let record = gateway.record().await;
-    assert_eq!((record.canceled, record.status, record.error_kind.as_deref()), (true, 499, Some("cancelled")));
+    assert_eq!(
+        (record.canceled, record.status, record.error_kind.as_deref()),
+        (true, 499, Some("cancelled"))
+    );
     let usage = record.usage.unwrap();
     assert!(record.usage_estimated && usage.prompt_tokens() > 0, "{usage:?}");
     assert_eq!(usage.completion_tokens(), 5, "18 characters");

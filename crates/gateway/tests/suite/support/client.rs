@@ -60,7 +60,8 @@ impl Reply {
     /// The events of a stream without `[DONE]`.
     pub fn events(&self) -> Vec<Value> {
         let data = self.data().into_iter().filter(|data| data != "[DONE]");
-        data.map(|data| serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data}"))).collect()
+        data.map(|data| serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data}")))
+            .collect()
     }
 
     /// How often `[DONE]` stands there.

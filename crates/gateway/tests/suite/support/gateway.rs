@@ -142,5 +142,6 @@ fn settings(config: &str, database: &str) -> Settings {
     }
     let file = ConfigFile::parse(&table.to_string()).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     let catalog = Catalog::embedded().unwrap();
-    Settings::build(&file, &Environment::default(), catalog).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    Settings::build(&file, &Environment::default(), catalog)
+        .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
 }

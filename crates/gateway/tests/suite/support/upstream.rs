@@ -184,7 +184,8 @@ pub fn whole(status: &str, body: &Value) -> Vec<u8> {
 
 /// An error in OpenAI's shape.
 pub fn error(status: &str) -> Vec<u8> {
-    let body = json!({"error": {"message": format!("status {status}"), "type": "t", "param": null, "code": null}});
+    let body =
+        json!({"error": {"message": format!("status {status}"), "type": "t", "param": null, "code": null}});
     whole(status, &body)
 }
 
