@@ -100,7 +100,7 @@ pub(super) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -
     if let Some(error) = error_in(&Value::Object(body.clone())) {
         return Err(error);
     }
-    if !body.get("choices").and_then(Value::as_array).is_some_and(|choices| !choices.is_empty()) {
+    if body.get("choices").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         return Err(broken("it has no choices"));
     }
     identity(body, "chat.completion", annotator);
