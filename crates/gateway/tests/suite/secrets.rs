@@ -55,7 +55,8 @@ async fn no_key_is_ever_shown() {
         .with_writer(log.clone())
         .with_ansi(false)
         .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: the log's places are shared by all threads, and so is what is known of their listeners.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     // A provider may say the key that it refuses: OpenAI does, with stars in its middle. The worst is that it does not.
     let told = json!({"error": {"message": "Incorrect API key provided.", "type": "invalid_request_error"}});
     let upstream = Upstream::playing(vec![
@@ -101,7 +102,6 @@ async fn no_key_is_ever_shown() {
     assert!(upstream.heard().iter().any(|heard| heard.head.contains(PROVIDER)));
     assert!(upstream.heard().iter().any(|heard| heard.head.contains("Credential=AKIATEST")));
     said += &format!("{:#?}", gateway.records().await);
-    drop(guard);
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("an attempt failed"), "nothing was logged");
     for (what, text) in [("said", &said), ("logged", &logged)] {
