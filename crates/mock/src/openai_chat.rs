@@ -281,6 +281,7 @@ fn wants_reasoning(body: &Value) -> bool {
         || enabled("/reasoning/enabled")
         || enabled("/enable_thinking")
         || enabled("/chat_template_kwargs/enable_thinking")
+        || enabled("/chat_template_kwargs/thinking")
         || body.get("prompt_mode").is_some_and(|mode| mode == "reasoning")
 }
 

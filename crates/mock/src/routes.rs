@@ -60,6 +60,10 @@ fn post(path: &str) -> Route {
     if path.ends_with("/api/chat") {
         return Route { streams_by_default: true, ..to(Target::Chat(&Ollama)) };
     }
+    // Writer's path for OpenAI's format.
+    if path.ends_with("/v1/chat") {
+        return to(Target::Chat(&OpenAiChat));
+    }
     if path.ends_with("/token") {
         return to(Target::Page(access_token));
     }

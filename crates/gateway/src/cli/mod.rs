@@ -1,6 +1,6 @@
 //! The command line.
 
-mod banner;
+pub mod banner;
 mod check;
 mod explain;
 mod keys;

@@ -27,15 +27,14 @@ pub async fn chat(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let wishes = wishes(&head.headers);
-    if let Err(error) = check_content_type(&head.headers) {
-        return respond::error(&error);
+    let mut inbound = Inbound { request_id, caller, body: Bytes::new(), wishes: wishes(&head.headers) };
+    match read(site, &head.headers, body).await {
+        Ok(body) => inbound.body = body,
+        Err(error) => {
+            site.pipeline.refuse(&inbound, &error);
+            return respond::error(&error);
+        }
     }
-    let body = match read_body(body, &head.headers, site.body_limit, site.read_timeout).await {
-        Ok(body) => body,
-        Err(error) => return respond::error(&error),
-    };
-    let inbound = Inbound { request_id, caller, body, wishes };
     let streams = might_stream(&inbound.body);
     let outcome = site.pipeline.clone().run(inbound);
     if !streams {
@@ -89,6 +88,11 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
             Err(Error::invalid("content-type", message))
         }
     }
+}
+
+async fn read(site: &Site, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Error> {
+    check_content_type(headers)?;
+    read_body(body, headers, site.body_limit, site.read_timeout).await
 }
 
 /// Reads the body, up to a limit and with a limit between two pieces.

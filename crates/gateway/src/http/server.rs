@@ -44,11 +44,11 @@ pub async fn serve(
             () = &mut stop => break,
         };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
         match (accepted, permit) {
-            (Ok((stream, _)), Ok(permit)) => connection(stream, &site, limits, &graceful, permit),
+            (Ok(stream), Ok(permit)) => connection(stream, &site, limits, &graceful, permit),
             (Err(error), _) => {
                 // Out of file descriptors, usually: accepting again at once would spin.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -61,6 +61,16 @@ pub async fn serve(
     tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_ok()
 }
 
+/// A connection that sends small pieces at once: without that, each waits up to 40 ms for the peer's acknowledgement of
+/// the one before.
+async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    Ok(stream)
+}
+
 fn connection(
     stream: TcpStream,
     site: &Arc<Site>,
@@ -68,9 +78,6 @@ fn connection(
     graceful: &GracefulShutdown,
     permit: OwnedSemaphorePermit,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
     let site = site.clone();
     let metrics = site.metrics.clone();
     let service = service_fn(move |request| {
@@ -92,4 +99,18 @@ fn connection(
         metrics.connections().dec();
         drop(permit);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_do_not_wait_for_acknowledgements() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (peer, stream) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), accept(&listener));
+        assert!(stream.unwrap().nodelay().unwrap());
+        drop(peer);
+    }
 }

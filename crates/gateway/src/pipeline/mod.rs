@@ -128,6 +128,11 @@ impl Pipeline {
         }
     }
 
+    /// Records a request that is refused before its body was read.
+    pub fn refuse(&self, inbound: &Inbound, error: &Error) {
+        self.record(inbound, None).fail(error);
+    }
+
     async fn serve(
         &self,
         live: &Live,

@@ -24,17 +24,12 @@ pub struct Client {
 impl Client {
     /// A client that gives up connecting after `connect_timeout`.
     pub fn new(connect_timeout: Duration) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(connect_timeout));
-        connector.set_keepalive(Some(Duration::from_secs(30)));
         let https = HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(connector);
+            .wrap_connector(connector(connect_timeout));
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_timer(TokioTimer::new())
@@ -56,6 +51,16 @@ impl Client {
         let body = Limited::new(body, limit).collect().await.map_err(|error| root_cause(error.as_ref()))?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
+}
+
+/// Opens connections that send small pieces at once.
+fn connector(connect_timeout: Duration) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(connect_timeout));
+    connector.set_keepalive(Some(Duration::from_secs(30)));
+    connector
 }
 
 /// What a failed exchange means: nothing came back, so another provider can be asked.
@@ -80,4 +85,22 @@ pub fn root_cause(error: &dyn std::error::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_to_providers_do_not_wait_for_acknowledgements() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri: http::Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let connector = TowerToHyperService::new(connector(Duration::from_secs(5)));
+        let stream = connector.call(uri).await.unwrap();
+        assert!(stream.inner().nodelay().unwrap());
+    }
 }

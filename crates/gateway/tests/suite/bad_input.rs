@@ -1,1 +1,235 @@
-//! TODO
+//! Bad input: a clear refusal or an honest forwarding, never a panic, a hang, or a failure of the gateway's own.
+
+use std::net::SocketAddr;
+
+use mock::{Mock, Options};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestGateway, at};
+
+/// One model for each format, the first one forwarded and all others translated.
+const MODELS: [&str; 4] = [
+    "openai/gpt-4o-mini",
+    "anthropic/claude-sonnet-4-5",
+    "google-ai-studio/gemini-2.5-flash",
+    "aws-bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0",
+];
+
+async fn gateway() -> (Mock, TestGateway) {
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap();
+    let address = mock.address();
+    let config = format!(
+        "[providers.openai]\nbase_url = \"http://{address}/openai-like/v1\"\napi_key = \"k\"\n\
+         [providers.anthropic]\nbase_url = \"http://{address}\"\napi_key = \"k\"\n\
+         [providers.google-ai-studio]\nbase_url = \"http://{address}\"\napi_key = \"k\"\n\
+         [providers.aws-bedrock]\nbase_url = \"http://{address}\"\napi_key = \"k\"\n\
+         [routing]\nmax_retries = 0\n"
+    );
+    (mock, TestGateway::start(&config).await)
+}
+
+/// A request with everything in it.
+fn full(model: &str) -> Value {
+    json!({
+        "model": model,
+        "messages": [
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": [
+                {"type": "text", "text": "The weather in Paris?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}}
+            ]},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{\"city\": \"Paris\"}"}}
+            ]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "clear"},
+            {"role": "user", "content": "Thanks. And in Rome?"}
+        ],
+        "tools": [{"type": "function", "function": {
+            "name": "get_weather", "description": "d", "strict": false,
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+        }}],
+        "tool_choice": "auto", "temperature": 0.5, "top_p": 0.9, "max_tokens": 50, "stop": ["END"], "stream": false,
+        "user": "u"
+    })
+}
+
+/// The answer makes sense: a success, or an error of the caller in OpenAI's shape with a message.
+fn assert_clear(reply: &Reply, sent: &str) {
+    let sent: String = sent.chars().take(700).collect();
+    assert!(reply.complete, "{sent}");
+    if reply.status == 200 {
+        return;
+    }
+    assert!((400..500).contains(&reply.status), "{sent}\n{}: {}", reply.status, reply.text());
+    let error = reply.at("/error");
+    assert!(error["message"].as_str().is_some_and(|text| text.len() > 5), "{sent}\n{error}");
+    assert!(error["type"].is_string(), "{sent}\n{error}");
+    // What the gateway refuses itself, it names.
+    if at(&reply.json(), "/metadata/routing/0/status_code") == 0 {
+        assert!(error.get("param").is_some(), "{sent}\n{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_full_request_is_a_good_one() {
+    let (_mock, gateway) = gateway().await;
+    for model in MODELS {
+        let reply = gateway.chat(&full(model)).await;
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn a_body_cut_anywhere_is_malformed() {
+    let (_mock, gateway) = gateway().await;
+    let text = full(MODELS[1]).to_string();
+    for end in (0..text.len()).step_by(7) {
+        let reply = gateway.chat_bytes(&text.as_bytes()[..end]).await;
+        assert_eq!(reply.error().2, "invalid_parameters", "{}", &text[..end]);
+        assert_eq!(reply.status, 400);
+    }
+}
+
+/// Every place in a value, as JSON pointers.
+fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+    found.push(path.to_owned());
+    match value {
+        Value::Object(object) => {
+            object.iter().for_each(|(name, value)| places(value, &format!("{path}/{name}"), found));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, value)| places(value, &format!("{path}/{at}"), found));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_type_anywhere_is_refused_or_forwarded() {
+    let (_mock, gateway) = gateway().await;
+    let wrong = [json!(null), json!(7), json!(true), json!("text"), json!([]), json!({}), json!([[1]])];
+    for model in MODELS {
+        let good = full(model);
+        let mut all = Vec::new();
+        places(&good, "", &mut all);
+        for place in all.iter().filter(|place| !place.is_empty() && *place != "/model") {
+            for value in &wrong {
+                let mut body = good.clone();
+                *body.pointer_mut(place).unwrap() = value.clone();
+                let reply = gateway.chat(&body).await;
+                assert_clear(&reply, &format!("{model} {place} = {value}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn odd_requests_are_refused_or_forwarded() {
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    let user = r#"[{"role": "user", "content": "hi"}]"#;
+    let fields: Vec<(&str, String)> = vec![
+        ("messages", "[]".into()),
+        ("messages", "[{}]".into()),
+        ("messages", r#"[{"role": "wizard", "content": "hi"}]"#.into()),
+        ("messages", r#"[{"role": "user"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": []}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": "nul \u0000 here"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": "lone \ud800 surrogate"}]"#.into()),
+        ("messages", r#"[{"role": "tool", "tool_call_id": "nothing", "content": "x"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{broken"}}]}, {"role": "tool", "tool_call_id": "1", "content": "x"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "no address"}}]}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,???"}}]}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": [{"type": "hologram", "hologram": 1}]}]"#.into()),
+        ("messages", format!(r#"[{{"role": "user", "content": {deep}}}]"#)),
+        ("temperature", "1e400".into()),
+        ("temperature", "-5".into()),
+        ("max_tokens", "10000000000000000000000000000000000000000".into()),
+        ("max_tokens", "-1".into()),
+        ("max_tokens", "1.5".into()),
+        ("n", "0".into()),
+        ("n", "99999999999".into()),
+        ("stop", r#"["a","b","c","d","e","f"]"#.into()),
+        ("tools", r#"[{"type": "function", "function": {"name": ""}}]"#.into()),
+        ("tools", r#"[{"type": "function", "function": {"name": "f", "parameters": {"type": 7}}}]"#.into()),
+        ("tools", format!(r#"[{{"type": "function", "function": {{"name": "f", "parameters": {deep}}}}}]"#)),
+        ("tool_choice", r#"{"type": "function", "function": {"name": "missing"}}"#.into()),
+        ("response_format", r#"{"type": "json_schema"}"#.into()),
+        ("response_format", r#"{"type": "nonsense"}"#.into()),
+        ("unknown_field", deep.clone()),
+        ("\\u006d", "1".into()),
+    ];
+    let (_mock, gateway) = gateway().await;
+    for model in MODELS {
+        for (name, value) in &fields {
+            let messages =
+                if *name == "messages" { String::new() } else { format!(r#", "messages": {user}"#) };
+            let body = format!(r#"{{"model": "{model}"{messages}, "{name}": {value}}}"#);
+            let reply = gateway.chat_bytes(body.as_bytes()).await;
+            assert_clear(&reply, &body);
+        }
+        // A repeated key: the last one counts or it is refused; not half of each.
+        let twice = format!(r#"{{"model": "x/y", "messages": {user}, "model": "{model}"}}"#);
+        assert_clear(&gateway.chat_bytes(twice.as_bytes()).await, &twice);
+        let bytes = [
+            br#"{"model": "openai/gpt-4o", "messages": [{"role": "user", "content": ""#.as_slice(),
+            b"\xff\xfe\"}]}",
+        ]
+        .concat();
+        assert_eq!(gateway.chat_bytes(&bytes).await.status, 400, "no UTF-8");
+    }
+}
+
+#[tokio::test]
+async fn unknown_fields_go_through_untouched() {
+    let (mock, gateway) = gateway().await;
+    let body = r#"{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"hi","own":1}],"x_own":{"a":[1,2,{"b":null}]},"seed":7}"#;
+    let reply = gateway.chat_bytes(body.as_bytes()).await;
+    assert!(reply.status == 200 || reply.status == 400, "{}", reply.text());
+    let sent = mock.journal().pop().unwrap().body;
+    assert_eq!(sent["x_own"], json!({"a": [1, 2, {"b": null}]}));
+    assert_eq!((&sent["messages"][0]["own"], &sent["seed"]), (&json!(1), &json!(7)));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e300..1e300f64).prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        prop_oneof!["text", "user", "assistant", "tool", "image_url", "function", "auto"]
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec(("(type|role|content|text|name|[a-z]{1,4})", inner), 0..4)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+#[test]
+fn mutations_of_a_good_request_are_refused_or_forwarded() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_mock, gateway) = runtime.block_on(gateway());
+    let config = Config { cases: 300, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let strategy = (0..MODELS.len(), any::<proptest::sample::Index>(), any_json(), any::<bool>());
+    let result = runner.run(&strategy, |(model, place, value, stream)| {
+        let mut body = full(MODELS[model]);
+        let mut all = Vec::new();
+        places(&body, "", &mut all);
+        all.retain(|place| !place.is_empty() && place != "/model" && place != "/stream");
+        let place = place.get(&all);
+        *body.pointer_mut(place).unwrap() = value;
+        body["stream"] = json!(stream);
+        let reply = runtime.block_on(gateway.chat(&body));
+        let clear = reply.complete && (reply.status == 200 || (400..500).contains(&reply.status));
+        prop_assert!(clear, "{place} {body}\n{}: {}", reply.status, reply.text());
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}

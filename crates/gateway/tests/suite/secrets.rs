@@ -1,1 +1,125 @@
-//! TODO
+//! No secret leaves the gateway: canaries as keys, and everything that it says searched for them.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use gateway::cli::banner;
+use gateway::pipeline::explain::explain;
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{TestGateway, Upstream, answer, error, events, question, raw, stream_of, streamed};
+
+const CALLER: &str = "canary-caller-5f2c";
+const PROVIDER: &str = "canary-provider-9a31";
+const SECOND: &str = "canary-second-77d0";
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn config(upstream: &Upstream) -> String {
+    format!(
+        "[auth]\napi_keys = [\"{CALLER}\"]\nadmin_keys = [\"{CALLER}-admin\"]\n\
+         [providers.openai]\nbase_url = \"http://{address}/v1\"\napi_keys = [\"{PROVIDER}\", \"{SECOND}\"]\n\
+         [providers.anthropic]\nbase_url = \"http://{address}\"\napi_key = \"{PROVIDER}\"\n\
+         [providers.aws-bedrock]\nbase_url = \"http://{address}\"\naccess_key_id = \"AKIATEST\"\nsecret_access_key = \"{SECOND}\"\n",
+        address = upstream.address
+    )
+}
+
+#[tokio::test]
+async fn no_key_is_ever_shown() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    // For the whole process: the log's places are shared by all threads, and so is what is known of their listeners.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    // A provider may say the key that it refuses: OpenAI does, with stars in its middle. The worst is that it does not.
+    let told = json!({"error": {"message": "Incorrect API key provided.", "type": "invalid_request_error"}});
+    let upstream = Upstream::playing(vec![
+        answer("Hello."),
+        stream_of(&["Hello."]),
+        raw("401 Unauthorized", "content-type: application/json\r\n", told.to_string()),
+        error("429 Too Many Requests"),
+        error("500 Internal Server Error"),
+        events(&[]),
+        raw("307 Temporary Redirect", "location: http://127.0.0.1:1/\r\n", ""),
+        raw("200 OK", "content-type: text/html\r\n", "<html></html>"),
+    ])
+    .await;
+    let gateway = TestGateway::start(&config(&upstream)).await;
+    let bearer = format!("Bearer {CALLER}");
+    let known = [("authorization", bearer.as_str())];
+    let mut said = String::new();
+    let models =
+        ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0", "nobody"];
+    for _ in 0..3 {
+        for model in models {
+            for body in [question(model), streamed(model)] {
+                said += &format!("{:?}", gateway.chat_with(&known, &body).await);
+            }
+        }
+    }
+    said += &format!(
+        "{:?}",
+        gateway.chat_with(&[("authorization", &format!("Bearer {CALLER}x"))], &question("x")).await
+    );
+    said += &format!(
+        "{:?}",
+        gateway.chat_with(&[("authorization", &format!("Bearer {PROVIDER}"))], &question("x")).await
+    );
+    for path in ["/metrics", "/v1/models", "/v1/routing", "/health", "/ready", "/nothing"] {
+        for key in [CALLER.to_owned(), format!("{CALLER}-admin")] {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {key}\r\n\r\n");
+            said += &gateway.send(request.as_bytes()).await.text();
+        }
+    }
+    said += &outside_of_requests(&gateway);
+    // The canaries were really sent.
+    assert!(upstream.heard().iter().any(|heard| heard.head.contains(PROVIDER)));
+    assert!(upstream.heard().iter().any(|heard| heard.head.contains("Credential=AKIATEST")));
+    said += &format!("{:#?}", gateway.records().await);
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("an attempt failed"), "nothing was logged");
+    for (what, text) in [("said", &said), ("logged", &logged)] {
+        if let Some(at) = text.find("canary-") {
+            panic!("{what}: …{}", &text[at.saturating_sub(200)..(at + 60).min(text.len())]);
+        }
+    }
+}
+
+/// The banner, the explanation, and what the settings print.
+fn outside_of_requests(gateway: &TestGateway) -> String {
+    let live = gateway.site.pipeline.live.load();
+    let providers: Vec<_> = live.providers.values().map(|provider| provider.settings.clone()).collect();
+    let mut text = banner::providers(&providers);
+    text += &banner::banner(gateway.address, &text, None, &gateway.site);
+    for model in ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0"] {
+        let body = question(model).to_string();
+        text += &explain(&live, &gateway.site.pipeline.routing, body.as_bytes()).unwrap();
+    }
+    text + &format!("{:?}", providers.iter().map(|provider| &provider.keys).collect::<Vec<_>>())
+}

@@ -56,14 +56,33 @@ async fn a_stream_that_breaks_after_content_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_finish_before_the_cut_is_no_clean_end() {
-    // The provider said why it stopped, but its stream has no end: usage may be missing, so it is no success.
+async fn a_cut_after_the_finish_is_no_clean_end() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let piece = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let finish = chunk(json!({}), Some("stop"));
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = TestGateway::of(&upstream).await;
+    let address = gateway.address;
+    let body = streamed("one/any").to_string();
+    let asked = tokio::spawn(async move { open(address, &[], body.as_bytes()).await });
+    let mut line = upstream.next().await;
+    line.send(format!("{head}{}{}", piece(&text("Hello.")), piece(&finish))).await;
+    let reply = asked.await.unwrap();
+    drop(line);
+    let reply = reply.rest().await;
+    assert_eq!(reply.done(), 0, "{}", reply.text());
+    assert!(reply.events().last().unwrap()["error"].is_object(), "{}", reply.text());
+    assert_eq!(gateway.record().await.status, 502);
+}
+
+/// Today the finish reason counts as the terminal event of OpenAI's format: many providers send no `[DONE]`. Where the
+/// body's end is the connection's end, a cut after the finish reason cannot be told from that, and usage may be missing.
+#[tokio::test]
+async fn a_stream_without_done_ends_with_its_finish_reason() {
     let upstream = Upstream::playing(vec![events(&[text("Hello."), chunk(json!({}), Some("stop"))])]).await;
     let gateway = TestGateway::of(&upstream).await;
     let reply = gateway.chat(&streamed("one/any")).await;
-    assert_eq!(reply.content(), "Hello.");
-    // Today: OpenAI's own format counts the finish reason as the terminal event.
-    assert_eq!(reply.done(), 1, "{}", reply.text());
+    assert_eq!((reply.content().as_str(), reply.done()), ("Hello.", 1));
 }
 
 #[tokio::test]

@@ -33,7 +33,10 @@ pub struct TestGateway {
 impl TestGateway {
     /// A gateway of this configuration. Address, key, database, and waits between attempts are the test's.
     pub async fn start(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config).await
+    }
+
+    async fn start_in(folder: TempDir, config: &str) -> Self {
         let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
         let app = App::start(settings(config, &database)).await.unwrap();
         let (address, site) = (app.address(), app.site().clone());
@@ -90,7 +93,7 @@ impl TestGateway {
     pub async fn stop(self) -> Stopped {
         let _ = self.stop.send(());
         self.running.await.unwrap();
-        Stopped { database: self.database, _folder: self.folder }
+        Stopped { database: self.database, folder: self.folder }
     }
 
     /// Stops it and returns the usage records, oldest first.
@@ -109,10 +112,15 @@ impl TestGateway {
 /// What a stopped gateway leaves.
 pub struct Stopped {
     database: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stopped {
+    /// Starts a gateway where this one was.
+    pub async fn start_again(self, config: &str) -> TestGateway {
+        TestGateway::start_in(self.folder, config).await
+    }
+
     /// The usage records, oldest first.
     pub async fn records(&self) -> Vec<UsageRecord> {
         let store = Store::open(&self.database).await.unwrap();

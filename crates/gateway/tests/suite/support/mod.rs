@@ -6,11 +6,11 @@ mod clock;
 mod gateway;
 mod upstream;
 
-pub use client::{Open, Reply, chat, connect, open, read_head};
+pub use client::{Reply, connect, open, read_head};
 pub use clock::{advance, advance_seconds, settle, with_held_clock};
-pub use gateway::{KEY, TestGateway};
+pub use gateway::{KEY, Stopped, TestGateway};
 pub use upstream::{
-    Line, Upstream, answer, answer_of, chunk, error, events, nothing, raw, stream_head, stream_of, whole,
+    Upstream, answer, answer_of, chunk, error, events, nothing, raw, stream_head, stream_of, whole,
 };
 
 use serde_json::{Value, json};

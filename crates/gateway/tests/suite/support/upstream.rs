@@ -27,7 +27,6 @@ pub struct Heard {
 
 /// A request that waits for its answer.
 pub struct Line {
-    pub heard: Heard,
     socket: TcpStream,
 }
 
@@ -110,8 +109,8 @@ impl Line {
 
     /// Waits for the next request on the same connection; none when the gateway closed it.
     pub async fn again(mut self) -> Option<Self> {
-        let heard = read_request(&mut self.socket).await?;
-        Some(Self { heard, socket: self.socket })
+        read_request(&mut self.socket).await?;
+        Some(self)
     }
 }
 
@@ -128,7 +127,7 @@ async fn accept(
         let Some(request) = read_request(&mut socket).await else { continue };
         heard.lock().unwrap().push(request.clone());
         match &mut script {
-            None => drop(lines.send(Line { heard: request, socket })),
+            None => drop(lines.send(Line { socket })),
             Some(script) => {
                 let reply = if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
                 let reply = reply.unwrap_or_default();
