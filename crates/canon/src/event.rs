@@ -87,8 +87,10 @@ pub enum Event {
         name: String,
         /// An opaque proof that must be sent back with the call (thought signature).
         signature: Option<String>,
+        /// A custom tool: the arguments are free text, not JSON.
+        custom: bool,
     },
-    /// A piece of a call's arguments; all pieces together are JSON text.
+    /// A piece of a call's arguments; all pieces together are JSON text, or the free text of a custom tool.
     ToolCallArguments {
         /// Which choice.
         choice: u32,

@@ -62,6 +62,8 @@ pub struct Quirks {
     pub reasoning_outside_completion: bool,
     /// Streams end without `data: [DONE]`.
     pub no_done_marker: bool,
+    /// The provider is a router itself and takes `provider`, `models` and `routing` as the caller wrote them.
+    pub takes_routing_fields: bool,
     /// More than one answer (`n`) is refused.
     pub single_choice: bool,
 }

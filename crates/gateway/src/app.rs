@@ -20,6 +20,7 @@ use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::telemetry::Metrics;
 use crate::upstream::Client;
+use crate::upstream::media::MediaFetcher;
 
 /// A gateway that is listening and not yet serving.
 pub struct App {
@@ -134,12 +135,15 @@ async fn start_demo(settings: &mut Settings) -> Result<Option<mock::Mock>, Start
 
 fn pipeline(settings: &mut Settings, spool: Spool, metrics: &Metrics) -> Pipeline {
     let routing = settings.routing.clone();
+    let client = Client::new(settings.timeouts.connect);
     Pipeline {
-        live: ArcSwap::from_pointee(Live::new(settings, metrics)),
-        client: Client::new(settings.timeouts.connect),
+        live: ArcSwap::from_pointee(Live::new(settings, &client, metrics)),
+        client,
+        media: MediaFetcher::default(),
         metering: Metering::new(spool, metrics.clone()),
         health: routing::Health::new(&routing),
         sessions: routing::Sessions::new(&routing.sessions),
+        vault: crate::pipeline::vault::Vault::default(),
         budget: routing::RetryBudget::new(&routing.retry),
         routing,
         timeouts: settings.timeouts,

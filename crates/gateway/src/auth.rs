@@ -125,7 +125,8 @@ impl Auth {
         });
     }
 
-    async fn reload(&self) -> Result<(), store::StoreError> {
+    /// Reads the keys of the database again, if they have changed.
+    pub async fn reload(&self) -> Result<(), store::StoreError> {
         let now = self.started.elapsed().as_millis() as u64;
         let marker = self.store.change_marker().await? as u64;
         if self.marker.load(Ordering::Relaxed) != marker {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use canon::ModelFacts;
 use catalog::{Catalog, ProviderRow};
-use wire::providers::{Credential, Provider};
+use wire::providers::Provider;
 
 use crate::config::file::ModelSection;
 use crate::config::{ProviderSettings, Settings};
 use crate::telemetry::RouteMetrics;
+use crate::upstream::Client;
+use crate::upstream::credentials::Credentials;
 
 /// One consistent view of catalog, providers and aliases.
 pub struct Live {
@@ -32,7 +34,7 @@ pub struct ProviderHandle {
     /// How it is called.
     pub calling: &'static dyn Provider,
     /// One credential for each key; at least one.
-    pub credentials: Vec<Credential>,
+    pub credentials: Credentials,
     /// The labels of the keys.
     pub key_labels: Vec<String>,
     /// Counters of this provider by model.
@@ -50,17 +52,12 @@ impl ProviderHandle {
         self.settings.disabled.as_deref()
     }
 
-    fn new(settings: &ProviderSettings, metrics: &crate::telemetry::Metrics) -> Self {
-        let mut credentials: Vec<Credential> =
-            settings.keys.iter().map(|key| Credential::Key(key.secret.clone())).collect();
-        if credentials.is_empty() {
-            credentials.push(crate::upstream::credentials::from_settings(settings));
-        }
+    fn new(settings: &ProviderSettings, client: &Client, metrics: &crate::telemetry::Metrics) -> Self {
         Self {
             row: settings.row.clone(),
             settings: settings.clone(),
             calling: wire::providers::provider(settings.row.calling),
-            credentials,
+            credentials: Credentials::new(settings, client),
             key_labels: settings.keys.iter().map(|key| key.label.clone()).collect(),
             metrics: metrics.provider(&settings.row.id),
         }
@@ -69,11 +66,13 @@ impl ProviderHandle {
 
 impl Live {
     /// The view that these settings give.
-    pub fn new(settings: &mut Settings, metrics: &crate::telemetry::Metrics) -> Self {
+    pub fn new(settings: &mut Settings, client: &Client, metrics: &crate::telemetry::Metrics) -> Self {
         let providers = settings
             .providers
             .iter()
-            .map(|provider| (provider.row.id.clone(), Arc::new(ProviderHandle::new(provider, metrics))))
+            .map(|provider| {
+                (provider.row.id.clone(), Arc::new(ProviderHandle::new(provider, client, metrics)))
+            })
             .collect();
         Self {
             catalog: std::mem::take(&mut settings.catalog),

@@ -46,6 +46,7 @@ struct Raw {
 }
 
 /// The folder of recordings, if there is one.
+#[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
 pub fn folder() -> Option<PathBuf> {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus"));
     let folder = std::env::var_os("LLMGATEWAY_CORPUS").map_or_else(default, PathBuf::from);

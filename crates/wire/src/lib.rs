@@ -10,6 +10,7 @@
 
 pub mod framing;
 mod json;
+pub mod proofs;
 pub mod protocols;
 pub mod providers;
 mod translate;
@@ -53,6 +54,10 @@ pub trait Adapter: Sync {
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder>;
     /// Reads an error answer: what it means, whether another try helps, and the provider's own words.
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
+    /// True when the format takes this media only as bytes: the gateway then fetches what is behind its URL.
+    fn wants_bytes(&self, _media: &canon::Media, _target: Target<'_>) -> bool {
+        false
+    }
     /// The content type of a streamed answer begins with this.
     fn stream_content_type(&self) -> &'static str {
         "text/event-stream"
@@ -124,4 +129,8 @@ pub trait Transcoder: Send {
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
     /// What is known by now.
     fn progress(&self) -> &Progress;
+    /// What the provider will want back in the next turn, once the answer is complete.
+    fn proofs(&mut self) -> Option<proofs::Proofs> {
+        None
+    }
 }

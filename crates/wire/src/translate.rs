@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use canon::{Error, Event, Progress, Result};
 
+use crate::proofs::{Collector, Proofs};
 use crate::{Decoder, Encoder, Transcoder};
 
 /// Translates an answer between two formats by way of canonical events.
@@ -12,6 +13,7 @@ pub struct Translator {
     ids: Box<dyn Fn() -> String + Send>,
     events: Vec<Event>,
     progress: Progress,
+    proofs: Collector,
 }
 
 /// What a translator is made of.
@@ -33,6 +35,7 @@ impl Translator {
             ids: parts.ids,
             events: Vec::with_capacity(16),
             progress: Progress::default(),
+            proofs: Collector::default(),
         }
     }
 
@@ -44,6 +47,7 @@ impl Translator {
             {
                 *id = (self.ids)();
             }
+            self.proofs.note(&event);
             self.encoder.push(event, out);
         }
     }
@@ -71,6 +75,10 @@ impl Transcoder for Translator {
 
     fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.proofs.take()
     }
 }
 

@@ -1,4 +1,5 @@
 //! Everything that is tested from outside of the crate.
 
 mod catalog;
+mod providers_page;
 mod recorded;

@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::live::Live;
 use crate::pipeline::explain;
 use crate::telemetry::Metrics;
+use crate::upstream::Client;
 
 /// Arguments of `explain`.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,7 +33,8 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body)?;
     body.insert("model".to_owned(), arguments.model.as_str().into());
     let routing = settings.routing.clone();
-    let live = Live::new(&mut settings, &Metrics::new());
+    let client = Client::new(settings.timeouts.connect);
+    let live = Live::new(&mut settings, &client, &Metrics::new());
     say(&explain::explain(&live, &routing, &serde_json::to_vec(&body)?)?);
     Ok(())
 }

@@ -72,9 +72,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command line talks to a person")]
+/// Tells the person. A reader that has seen enough (`| head`) is no error.
 fn say(text: &str) {
-    println!("{text}");
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let told = writeln!(out, "{text}").and_then(|()| out.flush());
+    drop(told);
 }
 
 fn say_error(text: &str) {
@@ -118,5 +121,11 @@ fn count(number: usize, thing: &str) -> String {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    // On one processor, handing work between threads is all cost.
+    let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    let mut builder = match single {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    Ok(builder.enable_all().build()?)
 }

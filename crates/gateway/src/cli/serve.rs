@@ -1,7 +1,12 @@
 //! `llmgateway serve`
 
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
 use super::{ConfigArgument, banner, runtime, say};
 use crate::app::App;
+use crate::config::env::Environment;
 use crate::metering::now_ms;
 
 /// Arguments of `serve`.
@@ -30,7 +35,12 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         // Someone who starts the gateway for the first time needs a key to call it.
         let fresh_key = match has_static_keys || app.site().auth.has_keys() {
             true => None,
-            false => Some(app.store().create_key("first", now_ms()).await?.1),
+            false => {
+                let (_, key) = app.store().create_key("first", now_ms()).await?;
+                // It has to work at once, and the keys were read before it was made.
+                app.site().auth.reload().await?;
+                Some(key)
+            }
         };
         say(&banner::banner(app.address(), &providers, fresh_key.as_ref(), app.site()));
         app.run(stop_signal()).await;
@@ -39,9 +49,13 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
 }
 
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LLMGATEWAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let environment = Environment::of_process();
+    let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
     if started.is_err() {
         tracing::debug!("the log had been started before");
     }

@@ -1,7 +1,7 @@
 //! The only place that reads environment variables and secret files.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The environment as values, so that tests can bring their own.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,7 @@ pub struct Environment {
 
 impl Environment {
     /// The process's own environment. Variables that are not Unicode are left out.
+    #[expect(clippy::disallowed_methods, reason = "the one place")]
     pub fn of_process() -> Self {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -34,6 +35,11 @@ impl Environment {
         names.iter().find_map(|name| Some((name.as_str(), self.get(name)?)))
     }
 
+    /// The home folder.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.get("HOME").or_else(|| self.get("USERPROFILE")).map(PathBuf::from)
+    }
+
     /// The meaning of a string of the configuration: `env:NAME` and `file:PATH` stand for what they name.
     pub fn resolve(&self, text: &str) -> Result<String, String> {
         if let Some(name) = text.strip_prefix("env:") {
@@ -43,10 +49,14 @@ impl Environment {
                 .ok_or_else(|| format!("the environment variable {name} is not set"));
         }
         if let Some(path) = text.strip_prefix("file:") {
-            return std::fs::read_to_string(Path::new(path))
-                .map(|text| text.trim_end().to_owned())
-                .map_err(|error| format!("the file {path} cannot be read: {error}"));
+            return read_file(Path::new(path)).map(|text| text.trim_end().to_owned());
         }
         Ok(text.to_owned())
     }
+}
+
+/// The text of a small file, such as a token or a key.
+pub fn read_file(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| format!("the file {} cannot be read: {error}", path.display()))
 }

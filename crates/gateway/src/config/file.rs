@@ -177,7 +177,7 @@ impl std::fmt::Display for Mistake {
 }
 
 /// The keys that a section knows, for did-you-mean.
-fn known_keys(section: &str) -> &'static [&'static str] {
+pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
     match section {
         "" => &["server", "auth", "database", "routing", "timeouts", "providers", "models"],
         "server" => {

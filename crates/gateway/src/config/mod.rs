@@ -5,6 +5,8 @@
 pub mod env;
 pub mod file;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use file::ConfigFile;
 pub use settings::{KeyEntry, ProviderSettings, Settings};

@@ -1,6 +1,7 @@
 //! What the configuration means: values checked, secrets wrapped, providers enabled or not and why.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use catalog::{Catalog, ProviderRow};
 
 use super::env::Environment;
 use super::file::{ConfigFile, Mistake, ModelSection, ProviderSection, nearest};
+use crate::upstream::credentials::{self, Absent, Recipe, Search};
 
 /// The provider that answers when there is no other.
 pub const DEMO: &str = "demo";
@@ -75,7 +77,7 @@ pub struct Timeouts {
 }
 
 /// A provider as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProviderSettings {
     /// Its row in the catalog.
     pub row: Arc<ProviderRow>,
@@ -85,10 +87,26 @@ pub struct ProviderSettings {
     pub settings: BTreeMap<String, String>,
     /// Its keys.
     pub keys: Vec<KeyEntry>,
+    /// How to get credentials, where there is no key.
+    pub recipe: Option<Recipe>,
     /// Why it cannot be used; none when it can.
     pub disabled: Option<String>,
     /// Where the credential comes from, for the banner. Never the secret.
     pub credential_source: String,
+}
+
+/// Of settings, only the names: a value may be secret.
+impl fmt::Debug for ProviderSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderSettings")
+            .field("id", &self.row.id)
+            .field("base_url", &self.base_url)
+            .field("settings", &self.settings.keys())
+            .field("keys", &self.keys)
+            .field("disabled", &self.disabled)
+            .field("credential_source", &self.credential_source)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -224,7 +242,7 @@ impl Check<'_> {
         for (name, section) in &file.models {
             let path = format!("models.{name}.targets");
             if section.targets.is_empty() {
-                self.mistake(&path, "an alias needs at least one target, such as \"openai/gpt-4o\"");
+                self.mistake(&path, "an alias needs at least one target, such as \"demo/echo\"");
             }
             for target in &section.targets {
                 let provider = target.split_once('/').map(|(provider, _)| provider);
@@ -295,34 +313,21 @@ impl Check<'_> {
         mentioned: bool,
     ) -> ProviderSettings {
         let row = self.adjusted(row, section);
+        let mut settings = self.given_settings(&row, section);
+        let access = self.access(&row, section, mentioned, &mut settings);
         let has_own_url = section.base_url.is_some() || self.environment.first(&row.base_url_env).is_some();
-        let (settings, missing_setting) = self.provider_settings(&row, section, has_own_url);
+        let missing = self.complete(&row, has_own_url, &mut settings);
         let (base_url, own_url) = self.base_url(&row, section, &settings);
-        let keys = self.provider_keys(&row, section);
-        let has_cloud = has_cloud_credential(&settings);
-        let credential_source = match keys.first() {
-            Some(key) => format!(
-                "{}{}",
-                key.label,
-                if keys.len() > 1 { format!(" and {} more", keys.len() - 1) } else { String::new() }
-            ),
-            None if has_cloud => "settings".to_owned(),
-            None => "none needed".to_owned(),
-        };
+        settings.retain(|name, _| !credentials::SECRET_SETTINGS.contains(&name.as_str()));
         let disabled = if section.enabled == Some(false) {
             Some("switched off in the configuration".to_owned())
-        } else if row.needs_key && keys.is_empty() && !has_cloud {
-            let names = row.api_key_env.join(" or ");
-            Some(if names.is_empty() {
-                "no key is configured".to_owned()
-            } else {
-                format!("{names} is not set")
-            })
-        } else if let Some(missing) = missing_setting {
+        } else if let Some(reason) = access.absent {
+            Some(reason)
+        } else if let Some(missing) = missing {
             Some(missing)
         } else if base_url.is_none() && row.id != DEMO {
             Some(format!("set base_url in [providers.{}]", row.id))
-        } else if !row.needs_key && !mentioned && !own_url && keys.is_empty() && row.id != DEMO {
+        } else if !row.needs_key && !mentioned && !own_url && access.keys.is_empty() && row.id != DEMO {
             let names = row.base_url_env.first().map(|name| format!(" or set {name}")).unwrap_or_default();
             Some(format!("add [providers.{}] to the configuration{names}", row.id))
         } else {
@@ -332,9 +337,49 @@ impl Check<'_> {
             row,
             base_url: base_url.unwrap_or_default(),
             settings,
-            keys,
+            keys: access.keys,
+            recipe: access.recipe,
             disabled,
-            credential_source,
+            credential_source: access.source,
+        }
+    }
+
+    /// Keys, else what the way of calling knows in place of them. Adds the settings that come with it.
+    fn access(
+        &mut self,
+        row: &ProviderRow,
+        section: &ProviderSection,
+        mentioned: bool,
+        settings: &mut BTreeMap<String, String>,
+    ) -> Access {
+        let own_keys = section.api_key.is_some() || section.api_keys.is_some();
+        let written = mentioned.then_some(&section.settings);
+        let search = Search { settings, written, environment: self.environment };
+        let keys = match own_keys || !search.is_chosen() {
+            true => self.provider_keys(row, section),
+            false => Vec::new(),
+        };
+        let found = match keys.is_empty() {
+            true => credentials::find(row.calling, search),
+            false => None,
+        };
+        match found {
+            Some(Ok(found)) => {
+                for (name, value) in found.implied {
+                    if row.settings.contains_key(&name) {
+                        settings.entry(name).or_insert(value);
+                    }
+                }
+                Access { keys, recipe: Some(found.recipe), source: found.label, absent: None }
+            }
+            Some(Err(absent)) if row.needs_key => {
+                if let Some(name) = absent.setting.filter(|name| section.settings.contains_key(*name)) {
+                    self.mistake(format!("providers.{}.{name}", row.id), &absent.reason);
+                }
+                Access::without(without_key(row, &absent))
+            }
+            None if row.needs_key && keys.is_empty() => Access::without(without_key(row, &Absent::default())),
+            _ => Access { source: source_of(&keys), keys, recipe: None, absent: None },
         }
     }
 
@@ -359,12 +404,8 @@ impl Check<'_> {
         Arc::new(row)
     }
 
-    fn provider_settings(
-        &mut self,
-        row: &ProviderRow,
-        section: &ProviderSection,
-        own_url: bool,
-    ) -> (BTreeMap<String, String>, Option<String>) {
+    /// The settings that the configuration or the environment gives.
+    fn given_settings(&mut self, row: &ProviderRow, section: &ProviderSection) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
         for (name, value) in &section.settings {
             let path = format!("providers.{}.{name}", row.id);
@@ -383,22 +424,38 @@ impl Check<'_> {
                 settings.insert(name.clone(), text);
             }
         }
+        for (name, setting) in &row.settings {
+            if !has_setting(&settings, name)
+                && let Some((_, value)) = self.environment.first(&setting.env)
+            {
+                settings.insert(name.clone(), value.to_owned());
+            }
+        }
+        settings
+    }
+
+    /// Adds defaults, and tells of a setting that is missing.
+    fn complete(
+        &self,
+        row: &ProviderRow,
+        own_url: bool,
+        settings: &mut BTreeMap<String, String>,
+    ) -> Option<String> {
         let mut missing = None;
         for (name, setting) in &row.settings {
-            if settings.keys().any(|key| key == name || key.starts_with(&format!("{name}."))) {
+            if has_setting(settings, name) {
                 continue;
             }
-            match (self.environment.first(&setting.env), &setting.default) {
-                (Some((_, value)), _) => drop(settings.insert(name.clone(), value.to_owned())),
-                (None, Some(default)) => drop(settings.insert(name.clone(), default.clone())),
-                (None, None) if row.needs_setting(name, own_url) => {
+            match &setting.default {
+                Some(default) => drop(settings.insert(name.clone(), default.clone())),
+                None if row.needs_setting(name, own_url) => {
                     let variable = setting.env.first().map(|name| format!(" or {name}")).unwrap_or_default();
                     missing.get_or_insert(format!("set {name} in [providers.{}]{variable}", row.id));
                 }
-                (None, None) => {}
+                None => {}
             }
         }
-        (settings, missing)
+        missing
     }
 
     /// The base URL, and whether the operator gave one.
@@ -446,10 +503,42 @@ impl Check<'_> {
 const PROVIDER_KEYS: [&str; 9] =
     ["enabled", "api_key", "api_keys", "base_url", "protocol", "auth", "headers", "quirks", "priority"];
 
-/// True when the settings themselves hold what proves that we may call.
-fn has_cloud_credential(settings: &BTreeMap<String, String>) -> bool {
-    let has = |name: &str| settings.get(name).is_some_and(|value| !value.is_empty());
-    has("access_token") || (has("access_key_id") && has("secret_access_key"))
+/// How a provider is proved to that we may call it.
+struct Access {
+    keys: Vec<KeyEntry>,
+    recipe: Option<Recipe>,
+    source: String,
+    /// Why there is nothing, where something is needed.
+    absent: Option<String>,
+}
+
+impl Access {
+    fn without(reason: String) -> Self {
+        Self { keys: Vec::new(), recipe: None, source: "none".to_owned(), absent: Some(reason) }
+    }
+}
+
+fn source_of(keys: &[KeyEntry]) -> String {
+    match keys {
+        [] => "none needed".to_owned(),
+        [key] => key.label.clone(),
+        [key, others @ ..] => format!("{} and {} more", key.label, others.len()),
+    }
+}
+
+fn without_key(row: &ProviderRow, absent: &Absent) -> String {
+    let names = row.api_key_env.join(" or ");
+    match (absent.reason.as_str(), names.as_str()) {
+        ("", "") => "no key is configured".to_owned(),
+        ("", names) => format!("{names} is not set"),
+        (reason, _) => reason.to_owned(),
+    }
+}
+
+fn has_setting(settings: &BTreeMap<String, String>, name: &str) -> bool {
+    let is_within =
+        |key: &String| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    settings.keys().any(is_within)
 }
 
 /// A value as text; tables become `name.key`.

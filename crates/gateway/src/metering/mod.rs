@@ -120,6 +120,11 @@ impl Record {
         self.started
     }
 
+    /// The id of the caller's key.
+    pub fn caller(&self) -> &str {
+        &self.row.key_id
+    }
+
     /// The attempts so far.
     pub fn attempts(&self) -> &[AttemptRecord] {
         &self.row.attempts

@@ -1,6 +1,6 @@
 //! What the gateway adds to an answer: ids, cost, and the metadata that tells what it did.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Usage};
 use catalog::Serving;
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 pub struct Envelope {
     /// The request's id.
     pub request_id: String,
-    /// The answer's id where the provider gives none.
-    pub answer_id: String,
+    /// The answer's id where the provider gives none; made when it is asked for.
+    pub answer_id: OnceLock<String>,
     /// Unix seconds.
     pub created: i64,
     /// The model as the caller wrote it.
@@ -37,7 +37,7 @@ pub struct Envelope {
 
 impl Annotator for Envelope {
     fn answer_id(&self) -> &str {
-        &self.answer_id
+        self.answer_id.get_or_init(|| format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()))
     }
 
     fn created(&self) -> i64 {

@@ -1,6 +1,6 @@
 //! Attempts in order. Retry and fallback happen here and nowhere else, and never after the first byte.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Json, Losses, Request, Retry, Target};
@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use tokio::time::Instant;
 use wire::protocols::openai_chat::{OpenaiChat, RelayParts, forward, relay};
-use wire::providers::Call;
-use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, translator};
+use wire::providers::{Call, Credential};
+use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
 use super::annotate::Envelope;
 use super::pump::{Pump, PumpParts};
@@ -52,7 +52,8 @@ impl Attempted {
     /// Closes the record of a whole answer; a stream takes it along.
     pub fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
         match self {
-            Self::Whole(body, transcoder) => {
+            Self::Whole(body, mut transcoder) => {
+                pipeline.keep_proofs(record.caller(), transcoder.as_mut());
                 record.progress(transcoder.progress());
                 record.finish(200);
                 Answer::Whole(body)
@@ -74,7 +75,9 @@ impl Job<'_> {
         let pipeline = self.pipeline;
         let (settings, health) = (&pipeline.routing, &pipeline.health);
         let candidates = plan::candidates(self.offers, self.outline);
-        let preferences = plan::preferences(self.outline)?;
+        let mut preferences = plan::preferences(self.outline, self.offers)?;
+        let no_fallback = self.inbound.wishes.no_fallback;
+        preferences.allow_fallbacks &= !no_fallback;
         let mut needs = plan::needs(self.outline);
         let session = self.session();
         let now = pipeline.now();
@@ -88,7 +91,6 @@ impl Job<'_> {
             true => Json::of(&plan.selection(&candidates)),
             false => Json::of(&Reason { reason: plan.reason() }),
         };
-        let no_fallback = self.inbound.wishes.no_fallback;
         let mut attempts = Attempts::new(&plan, &candidates, settings).no_fallback(no_fallback);
         let mut attempt = attempts.first(health, now);
         loop {
@@ -144,15 +146,37 @@ impl Job<'_> {
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
-        let prepared = self.prepare(offer)?;
+        let prepared = self.prepare(offer).await?;
         let losses = &prepared.encoded.losses;
         record.losses(losses);
         self.check_strict(losses)?;
+        let credentials = &offer.provider.credentials;
+        let credential = credentials.credential(key).await?;
+        let result = self.exchange(offer, &credential, &prepared, selection, started, record).await;
+        match result {
+            // A token can end before its time; a fixed key cannot be had anew.
+            Err(error) if is_refused_credential(&error) && credentials.refused(key, &credential) => {
+                let renewed = credentials.credential(key).await?;
+                self.exchange(offer, &renewed, &prepared, selection, started, record).await
+            }
+            result => result,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        offer: &Offer,
+        credential: &Credential,
+        prepared: &Prepared,
+        selection: &Json,
+        started: Instant,
+        record: &mut Record,
+    ) -> Result<Attempted, Error> {
         let timeouts = &self.pipeline.timeouts;
-        let call = self.call(offer, key, prepared.encoded.body.clone())?;
+        let call = self.call(offer, credential, prepared.encoded.body.clone())?;
         let exchange = async {
             let response = self.pipeline.client.send(call).await?;
-            self.receive(response, offer, &prepared, selection, started, record).await
+            self.receive(response, offer, prepared, selection, started, record).await
         };
         match tokio::time::timeout(timeouts.first_byte, exchange).await {
             Ok(result) => result,
@@ -165,17 +189,27 @@ impl Job<'_> {
     }
 
     /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
-    fn prepare(&self, offer: &Offer) -> Result<Prepared, Error> {
+    async fn prepare(&self, offer: &Offer) -> Result<Prepared, Error> {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
         let encoded = match offer.protocol {
             Protocol::OpenaiChat => forward(self.outline, target)?,
-            protocol => adapter(protocol).encode_request(&self.decoded()?, target)?,
+            protocol => {
+                let adapter = adapter(protocol);
+                let mut request = self.decoded()?;
+                self.pipeline.media.inline(&mut request, |media| adapter.wants_bytes(media, target)).await?;
+                adapter.encode_request(&request, target)?
+            }
         };
         Ok(Prepared { encoded, transcoder_protocol: offer.protocol })
     }
 
     fn decoded(&self) -> Result<Request, Error> {
-        OpenaiChat.decode_request(&self.inbound.body)
+        let mut request = OpenaiChat.decode_request(&self.inbound.body)?;
+        let (vault, now) = (&self.pipeline.vault, self.pipeline.now());
+        if !vault.is_empty() {
+            proofs::restore(&mut request, |call| vault.find(&self.inbound.caller.key_id, call, now));
+        }
+        Ok(request)
     }
 
     fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
@@ -193,16 +227,20 @@ impl Job<'_> {
         }
     }
 
-    fn call(&self, offer: &Offer, key: usize, body: Bytes) -> Result<http::Request<Bytes>, Error> {
+    fn call(
+        &self,
+        offer: &Offer,
+        credential: &Credential,
+        body: Bytes,
+    ) -> Result<http::Request<Bytes>, Error> {
         let provider = &offer.provider;
-        let credential = provider.credentials.get(key).or(provider.credentials.first());
         provider.calling.request(&Call {
             base_url: &provider.settings.base_url,
             protocol: offer.protocol,
             model: &offer.model,
             streaming: self.form.stream,
             body,
-            credential: credential.unwrap_or(&wire::providers::Credential::None),
+            credential,
             auth: &provider.row.auth,
             headers: &provider.row.headers,
             path: provider.row.path.as_deref(),
@@ -242,12 +280,12 @@ impl Job<'_> {
                 Ok(Attempted::Whole(out, transcoder))
             }
         }
-        .and_then(|attempted| match (attempted, self.form.stream) {
+        .map(|attempted| match (attempted, self.form.stream) {
             (Attempted::Whole(out, transcoder), true) => {
                 record.progress(transcoder.progress());
-                Ok(Attempted::Stream(Box::new(PumpParts { body: None, transcoder, out, ended: true })))
+                Attempted::Stream(Box::new(PumpParts { body: None, transcoder, out, ended: true }))
             }
-            (attempted, _) => Ok(attempted),
+            (attempted, _) => attempted,
         })
     }
 
@@ -303,7 +341,7 @@ impl Job<'_> {
         let attempts = record.attempts();
         let envelope = Envelope {
             request_id: self.inbound.request_id.clone(),
-            answer_id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
+            answer_id: OnceLock::new(),
             created: crate::metering::now_ms() / 1000,
             requested_model: self.outline.model.clone().into_owned(),
             requested_provider: self.pinned.map(str::to_owned),
@@ -343,6 +381,12 @@ fn is_stream(headers: &http::HeaderMap, protocol: Protocol) -> bool {
     content_type.is_empty()
         || content_type.starts_with(expected)
         || !content_type.starts_with("application/json")
+}
+
+/// The provider does not know who we are. A 403 is no sign of that: then it knows us and says no.
+fn is_refused_credential(error: &Error) -> bool {
+    let status = error.upstream.as_ref().and_then(|reply| reply.status);
+    error.kind == ErrorKind::UpstreamCredential && status == Some(401)
 }
 
 /// An error answer. A redirect is one too: keys are never sent on to another address.

@@ -7,20 +7,20 @@ use canon::{Error, Target};
 use routing::{Health, Timestamp};
 use wire::Dialect;
 use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
-use wire::providers::{Call, Credential};
+use wire::providers::Call;
 use wire::{Encoded, Protocol, adapter};
 
 use super::plan;
-use super::resolve::{Offer, resolve};
+use super::resolve::{Offer, resolve_all};
 use crate::live::Live;
 
 /// The explanation as text. Nothing is sent.
 pub fn explain(live: &Live, settings: &routing::Settings, body: &[u8]) -> Result<String, Error> {
     let outline = Outline::read(body)?;
-    let resolved = resolve(live, &outline.model, 0)?;
+    let resolved = resolve_all(live, &outline.model, &plan::further_models(&outline)?, 0)?;
     let candidates = plan::candidates(&resolved.offers, &outline);
     let health = Health::new(settings);
-    let preferences = plan::preferences(&outline)?;
+    let preferences = plan::preferences(&outline, &resolved.offers)?;
     let needs = plan::needs(&outline);
     let found = routing::plan(&needs, &candidates, &preferences, &health, settings, Timestamp(0), 0);
     let plan = found.map_err(|none| none.to_error())?;
@@ -58,7 +58,7 @@ fn request(offer: &Offer, outline: &Outline<'_>, encoded: Encoded) -> Result<Str
         model: &offer.model,
         streaming: outline.stream,
         body: encoded.body,
-        credential: provider.credentials.first().unwrap_or(&Credential::None),
+        credential: &provider.credentials.example(),
         auth: &provider.row.auth,
         headers: &provider.row.headers,
         path: provider.row.path.as_deref(),

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod plan;
 pub mod pump;
 pub mod resolve;
+pub mod vault;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::config::settings::Timeouts;
 use crate::live::Live;
 use crate::metering::{Begin, Metering, Record};
 use crate::upstream::Client;
+use crate::upstream::media::MediaFetcher;
 use attempt::Attempted;
 use pump::Pump;
 
@@ -31,12 +33,16 @@ pub struct Pipeline {
     pub live: ArcSwap<Live>,
     /// Sends to providers.
     pub client: Client,
+    /// Fetches media for providers that only take bytes.
+    pub media: MediaFetcher,
     /// Keeps usage records.
     pub metering: Metering,
     /// How providers are doing.
     pub health: Health,
     /// Which conversation is warm where.
     pub sessions: Sessions,
+    /// Proofs that callers drop and providers want back.
+    pub vault: vault::Vault,
     /// Keeps retries from multiplying an outage.
     pub budget: RetryBudget,
     /// How providers are chosen and retried.
@@ -135,7 +141,8 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Attempted, Error> {
         let seed = seed();
-        let resolved = resolve::resolve(live, &outline.model, seed)?;
+        let further = plan::further_models(outline)?;
+        let resolved = resolve::resolve_all(live, &outline.model, &further, seed)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }
@@ -152,6 +159,13 @@ impl Pipeline {
             offers: &resolved.offers,
         };
         request.run(record, seed).await
+    }
+
+    /// Remembers what the provider will want back in the next turn.
+    fn keep_proofs(&self, caller: &str, transcoder: &mut dyn wire::Transcoder) {
+        if let Some(proofs) = transcoder.proofs() {
+            self.vault.put(caller, proofs, self.now());
+        }
     }
 
     fn record(&self, inbound: &Inbound, outline: Option<&Outline<'_>>) -> Record {

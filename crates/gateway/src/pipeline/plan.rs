@@ -1,10 +1,10 @@
 //! From offers to routing's candidates, and the caller's wishes about providers.
 
 use canon::{Error, Feature, ModelFacts, Pico};
-use routing::{Candidate, Needs, Preferences, UnitPrices};
+use routing::{Candidate, Needs, Preferences, Sort, UnitPrices};
 use wire::protocols::openai_chat::Outline;
 
-use super::resolve::Offer;
+use super::resolve::{AUTO, Offer};
 use crate::calendar;
 
 /// Tokens that an answer is expected to have when the caller sets no limit: prices are compared by it.
@@ -74,16 +74,38 @@ pub fn needs<'a>(outline: &'a Outline<'_>) -> Needs<'a> {
     }
 }
 
-/// The caller's wishes: the `provider` object in the words of OpenRouter's clients, or `routing` with one word.
-pub fn preferences(outline: &Outline<'_>) -> Result<Preferences, Error> {
-    let mut preferences = match outline.given("provider") {
-        Some(raw) => serde_json::from_slice(raw).map_err(|error| {
+/// The models to try behind the first, in the caller's order (`models`, in the words of OpenRouter's clients).
+pub fn further_models(outline: &Outline<'_>) -> Result<Vec<String>, Error> {
+    let Some(raw) = outline.given("models") else { return Ok(Vec::new()) };
+    let models: Vec<String> = serde_json::from_slice(raw)
+        .map_err(|_| Error::invalid("models", "models must be an array of model names."))?;
+    match models.len() {
+        0..=10 => Ok(models.into_iter().filter(|model| *model != outline.model).collect()),
+        _ => Err(Error::invalid("models", "models lists more than 10 models.")),
+    }
+}
+
+/// The caller's wishes: the `provider` object in the words of OpenRouter's clients, or `routing` with one word. A
+/// provider that is a router itself gets them as they are.
+pub fn preferences(outline: &Outline<'_>, offers: &[Offer]) -> Result<Preferences, Error> {
+    let mut preferences = Preferences::default();
+    if outline.model == AUTO {
+        preferences.sort = Some(Sort::Price);
+    }
+    if let [only] = offers
+        && only.provider.row.quirks.takes_routing_fields
+    {
+        return Ok(preferences);
+    }
+    if let Some(raw) = outline.given("provider") {
+        let sort = preferences.sort;
+        preferences = serde_json::from_slice(raw).map_err(|error| {
             let cause = error.to_string();
             let cause = cause.split(" at line").next().unwrap_or(&cause);
             Error::invalid("provider", format!("provider: {cause}."))
-        })?,
-        None => Preferences::default(),
-    };
+        })?;
+        preferences.sort = preferences.sort.or(sort);
+    }
     if let Some(word) = outline.string("routing") {
         preferences.sort = Some(serde_json::from_value(word.as_ref().into()).map_err(|_| {
             Error::invalid(

@@ -45,6 +45,10 @@ pub struct Pump {
     timer: Pin<Box<Sleep>>,
     last_input: Instant,
     last_output: Instant,
+    /// How often to let the provider's connection run before what has arrived goes out.
+    patience: u8,
+    /// How often it has run since something new arrived.
+    turns: u8,
     closed: bool,
 }
 
@@ -59,6 +63,8 @@ impl Pump {
             timer: Box::pin(tokio::time::sleep(PING_AFTER)),
             last_input: now,
             last_output: now,
+            patience: patience(),
+            turns: 0,
             closed: false,
         }
     }
@@ -82,9 +88,23 @@ impl Pump {
         }
     }
 
+    /// Pieces come one by one from the task that reads the provider's connection, even when they arrived together. True
+    /// while it is worth letting that task run once more: a write costs far more than a turn.
+    fn waits_for_more(&mut self, length_before: usize) -> bool {
+        if self.parts.ended || self.parts.out.len() >= JOIN_LIMIT {
+            return false;
+        }
+        if self.parts.out.len() > length_before {
+            self.turns = 0;
+        }
+        self.turns += 1;
+        self.turns <= self.patience
+    }
+
     fn end(&mut self) {
         match self.parts.transcoder.finish(&mut self.parts.out) {
             Ok(()) => {
+                self.pipeline.keep_proofs(self.record.caller(), self.parts.transcoder.as_mut());
                 self.parts.ended = true;
                 self.parts.body = None;
             }
@@ -133,6 +153,15 @@ impl Drop for Pump {
     }
 }
 
+/// On one thread the other task runs in the next turn. Among several, a task that was just woken may run before it a few
+/// times.
+fn patience() -> u8 {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::CurrentThread => 1,
+        _ => 4,
+    }
+}
+
 fn timed_out(what: &str, limit: Duration) -> Error {
     Error::upstream(ErrorKind::Timeout, Retry::Again, format!("{what} ({} seconds).", limit.as_secs_f64()))
 }
@@ -149,7 +178,13 @@ impl Body for Pump {
         if this.closed {
             return Poll::Ready(None);
         }
+        let length = this.parts.out.len();
         this.drain(cx);
+        if !this.parts.out.is_empty() && this.waits_for_more(length) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        this.turns = 0;
         if this.parts.out.is_empty() && !this.parts.ended {
             this.wait(cx);
             if this.parts.out.is_empty() && !this.parts.ended {

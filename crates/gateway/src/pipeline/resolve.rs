@@ -58,10 +58,31 @@ pub struct Resolved {
     pub offers: Vec<Offer>,
 }
 
+/// The name that lets the gateway choose the model, unless an alias of this name says among which.
+pub const AUTO: &str = "auto";
+
+/// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
+pub fn resolve_all(live: &Live, name: &str, further: &[String], random: u64) -> Result<Resolved, Error> {
+    let mut resolved = resolve(live, name, random)?;
+    for (index, name) in further.iter().enumerate() {
+        // Behind every tier of those before: an alias in the list has several.
+        let tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
+        let more = resolve(live, name, random).map_err(|error| error.at(format!("models[{index}]")))?;
+        resolved.offers.extend(more.offers.into_iter().map(|mut offer| {
+            offer.tier += tier;
+            offer
+        }));
+    }
+    Ok(resolved)
+}
+
 /// Resolves `provider/model`, a model of the catalog, or an alias. `random` decides weighted aliases.
 pub fn resolve(live: &Live, name: &str, random: u64) -> Result<Resolved, Error> {
     if let Some(alias) = live.aliases.get(name) {
         return alias_offers(live, name, alias, random);
+    }
+    if name == AUTO {
+        return auto(live);
     }
     if let Some((provider, model)) = name.split_once('/')
         && let Some(handle) = live.providers.get(provider)
@@ -75,6 +96,25 @@ pub fn resolve(live: &Live, name: &str, random: u64) -> Result<Resolved, Error> 
         return Ok(Resolved { pinned: Some(provider.to_owned()), offers: vec![offer(live, handle, model)] });
     }
     bare(live, name)
+}
+
+/// Every model of known price that an enabled provider serves; what the request needs decides among them.
+fn auto(live: &Live) -> Result<Resolved, Error> {
+    let today = crate::calendar::today();
+    let servings = live.catalog.models().flat_map(|model| model.servings.iter());
+    let usable = servings.filter(|serving| serving.price.is_some() && !serving.is_gone(&today));
+    let offers: Vec<Offer> = usable
+        .filter_map(|serving| {
+            let handle = live.providers.get(&serving.provider)?;
+            handle.disabled().is_none().then(|| known_offer(handle, serving))
+        })
+        .collect();
+    match offers.is_empty() {
+        true => Err(not_found(
+            "No enabled provider serves a model of known price, so that \"auto\" has no choice.".to_owned(),
+        )),
+        false => Ok(Resolved { pinned: None, offers }),
+    }
 }
 
 fn bare(live: &Live, name: &str) -> Result<Resolved, Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -41,6 +41,15 @@ impl Client {
     /// Sends a request and returns the head of the answer. The request dies with the returned future or body.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
         self.inner.request(request.map(Full::new)).await.map_err(|error| failure(&error))
+    }
+
+    /// Sends a request and reads the whole of a small answer. The error is the reason in words, without a secret.
+    pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<Response<Bytes>, String> {
+        let response =
+            self.inner.request(request.map(Full::new)).await.map_err(|error| root_cause(&error))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, limit).collect().await.map_err(|error| root_cause(error.as_ref()))?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     }
 }
 

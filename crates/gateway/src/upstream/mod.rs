@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod credentials;
+pub mod media;
 
 pub use client::Client;

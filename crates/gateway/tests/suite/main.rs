@@ -1,10 +1,10 @@
-//! The gateway as a whole: in one process with providers that play what a test tells them.
-
-#![allow(clippy::unwrap_used)]
+//! The gateway as a whole, in one binary: in one process with providers that play what a test tells them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod bad_input;
 mod conformance;
 mod contract;
+mod credentials;
 mod errors;
 mod fallback;
 mod records;
@@ -12,3 +12,4 @@ mod secrets;
 mod server;
 mod streams;
 mod support;
+mod token_server;

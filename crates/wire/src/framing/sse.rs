@@ -1,5 +1,5 @@
 //! Server-sent events, as tolerant as providers require: LF, CRLF or CR line ends, comments, `data:` with or without a
-//! space, several data lines, and a last event without its blank line.
+//! space, several data lines, errors as a field of their own, and a last event without its blank line.
 
 use canon::{Error, ErrorKind, Result, Retry};
 use memchr::memchr2;
@@ -18,6 +18,7 @@ pub struct SseParser {
     event: Vec<u8>,
     /// The last line ended in CR at the end of a piece: a LF that follows belongs to it.
     skip_lf: bool,
+    /// The first line, which may begin with a byte order mark, has been seen.
     started: bool,
 }
 
@@ -37,10 +38,6 @@ impl SseParser {
         mut bytes: &[u8],
         mut on_event: impl FnMut(SseEvent<'_>) -> Result<()>,
     ) -> Result<()> {
-        if !self.started && !bytes.is_empty() {
-            self.started = true;
-            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        }
         while !bytes.is_empty() {
             if self.skip_lf {
                 self.skip_lf = false;
@@ -95,13 +92,23 @@ impl SseParser {
 
     fn take_line(
         &mut self,
-        line: &[u8],
+        mut line: &[u8],
         on_event: &mut impl FnMut(SseEvent<'_>) -> Result<()>,
     ) -> Result<()> {
+        if !std::mem::replace(&mut self.started, true) {
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        }
         if line.is_empty() {
             return self.dispatch(on_event);
         }
-        if let Some(value) = field(line, b"data") {
+        let mut data = field(line, b"data");
+        // llama-box ends a failed stream with a line `error: {…}`.
+        if let Some(value) = field(line, b"error") {
+            self.event.clear();
+            self.event.extend_from_slice(b"error");
+            data = Some(value);
+        }
+        if let Some(value) = data {
             if self.data.len() + value.len() > EVENT_LIMIT {
                 return Err(too_large());
             }
@@ -142,7 +149,7 @@ fn too_large() -> Error {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] = b"\xef\xbb\xbf: comment\r\nevent: a\r\ndata: one\r\n\r\ndata:two\ndata: three\n\n\ndata\n\nid: 7\rdata: \xc3\xa9\r\rdata: last";
+    const STREAM: &[u8] = b"\xef\xbb\xbf: comment\r\nevent: a\r\ndata: one\r\n\r\ndata:two\ndata: three\n\n\ndata\n\nid: 7\rdata: \xc3\xa9\r\rerror: no\n\ndata: last";
 
     fn events(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<(String, String)> {
         let mut parser = SseParser::default();
@@ -162,10 +169,16 @@ mod tests {
     #[test]
     fn every_split_gives_the_same_events() {
         let pair = |event: &str, data: &str| (event.to_owned(), data.to_owned());
-        let expected = vec![pair("a", "one"), pair("", "two\nthree"), pair("", "é"), pair("", "last")];
+        let expected = vec![
+            pair("a", "one"),
+            pair("", "two\nthree"),
+            pair("", "é"),
+            pair("error", "no"),
+            pair("", "last"),
+        ];
         assert_eq!(events(std::iter::once(STREAM.to_vec())), expected);
-        assert_eq!(events(STREAM[3..].chunks(1).map(<[u8]>::to_vec)), expected);
-        for cut in 3..STREAM.len() {
+        assert_eq!(events(STREAM.chunks(1).map(<[u8]>::to_vec)), expected);
+        for cut in 1..STREAM.len() {
             let pieces = [STREAM[..cut].to_vec(), STREAM[cut..].to_vec()];
             assert_eq!(events(pieces.into_iter()), expected, "cut at {cut}");
         }

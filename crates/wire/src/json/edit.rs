@@ -55,10 +55,15 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Gives the field another name. Nothing happens if there is none.
+    /// Gives the field another name, and that name's old place up. Nothing happens if there is none.
     pub fn rename(&mut self, name: &str, new_name: &str, value: &[u8]) {
+        if !self.has(name) || name == new_name {
+            return;
+        }
+        self.remove(new_name);
         if let Some(field) = self.find(name) {
             field.change = Change::Replace(named(new_name, value));
+            field.name = Cow::Owned(new_name.to_owned());
         }
     }
 

@@ -94,11 +94,6 @@ impl<'a> Scanner<'a> {
         Self { json, at: 0 }
     }
 
-    /// At an offset of `json`.
-    pub fn at(json: &'a [u8], at: usize) -> Self {
-        Self { json, at }
-    }
-
     /// The text.
     pub fn json(&self) -> &'a [u8] {
         self.json
@@ -317,8 +312,8 @@ fn special_bits(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x8080_8080_8080_8080;
     let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero_bytes(word ^ ONES * b'"' as u64);
-    let backslash = zero_bytes(word ^ ONES * b'\\' as u64);
+    let quote = zero_bytes(word ^ (ONES * b'"' as u64));
+    let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     (quote | backslash | control) & TOPS
 }

@@ -43,6 +43,8 @@ pub(super) fn function_tools<'a>(
                 if format.as_ref().is_some_and(|format| !format.is_null()) {
                     losses.dropped(format!("tools[{index}].custom.format"), "the provider knows no grammars");
                 }
+                losses
+                    .emulated(format!("tools[{index}]"), "a tool that takes free text is sent as a function");
                 undo.custom_tools.push(tool.name.clone());
                 Cow::Owned(free_text_schema())
             }

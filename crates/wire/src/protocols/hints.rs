@@ -69,6 +69,19 @@ pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
     }
 }
 
+/// Reports the resolutions that callers ask pictures to be seen in, for formats that have no such wish.
+pub(super) fn lose_details(request: &Request, losses: &mut Losses) {
+    for (index, message) in request.messages.iter().enumerate() {
+        for (position, part) in message.parts.iter().enumerate() {
+            let PartKind::Media(media) = &part.kind else { continue };
+            if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
+                let path = format!("messages[{index}].content[{position}].image_url.detail");
+                losses.dropped(path, "the provider chooses the resolution");
+            }
+        }
+    }
+}
+
 /// True when leaving the field out means the same.
 fn is_neutral(name: &str, value: &str) -> bool {
     matches!(value.trim(), "null" | "{}" | "[]")

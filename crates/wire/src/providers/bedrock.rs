@@ -10,7 +10,8 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use canon::{Result, Secret};
+use canon::Result;
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 
 use super::compatible::{misconfigured, post, secret_value};
@@ -37,18 +38,10 @@ impl Provider for Bedrock {
         let method = if call.streaming { "converse-stream" } else { "converse" };
         let url = format!("{}/model/{}/{method}", base_url(call, &region), escape_segment(&model));
         match call.credential {
-            Credential::Aws { access_key_id, secret_access_key, session_token } => {
+            Credential::Aws { .. } => {
                 let unsigned = Call { credential: &Credential::None, ..call.clone() };
                 let mut request = post(&unsigned, &url)?;
-                let token = session_token.as_ref().map(Secret::expose);
-                let keys = Credentials::new(
-                    access_key_id,
-                    secret_access_key.expose(),
-                    token.map(str::to_owned),
-                    None,
-                    "configuration",
-                );
-                add_signature(&mut request, keys, &region, call.now)?;
+                sign_for_aws(&mut request, call.credential, SERVICE, &region, call.now)?;
                 Ok(request)
             }
             _ => post(&Call { auth: &Auth::Bearer, ..call.clone() }, &url),
@@ -133,26 +126,34 @@ fn base_url<'a>(call: &'a Call<'_>, region: &str) -> Cow<'a, str> {
     }
 }
 
-/// Adds date, token and signature. Host and content type are signed; what proxies change is not.
-fn add_signature(
+/// Signs a POST request to a service of AWS: adds date, token and signature. Host and content type are signed; what
+/// proxies change is not.
+pub fn sign_for_aws(
     request: &mut http::Request<Bytes>,
-    keys: Credentials,
+    keys: &Credential,
+    service: &str,
     region: &str,
     now: std::time::SystemTime,
 ) -> Result<()> {
     let failed = |_| misconfigured("The request could not be signed; check the AWS keys and the base URL.");
-    let identity = keys.into();
+    let Credential::Aws { access_key_id, secret_access_key, session_token } = keys else {
+        return Err(misconfigured("The request cannot be signed without keys of AWS."));
+    };
+    let token = session_token.as_ref().map(|token| token.expose().to_owned());
+    let identity = Credentials::new(access_key_id, secret_access_key.expose(), token, None, "gateway").into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
-        .name(SERVICE)
+        .name(service)
         .time(now)
         .settings(SigningSettings::default())
         .build()
         .map_err(|_| misconfigured("The AWS keys are not complete."))?
         .into();
     let url = request.uri().to_string();
-    let signed = [("content-type", "application/json")].into_iter();
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or("application/json").to_owned();
+    let signed = [(CONTENT_TYPE.as_str(), content_type.as_str())].into_iter();
     let signable =
         SignableRequest::new("POST", &url, signed, SignableBody::Bytes(request.body())).map_err(failed)?;
     let (instructions, _) = sign(signable, &params).map_err(failed)?.into_parts();

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
 
-pub use bedrock::inference_profile;
+pub use bedrock::{inference_profile, sign_for_aws};
 
 /// Which way a provider is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

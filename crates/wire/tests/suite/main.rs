@@ -5,9 +5,17 @@
 mod anthropic_messages;
 mod azure;
 mod bedrock;
+mod checks;
 mod cohere;
 mod damage;
 mod gemini;
+mod generate;
 mod heard;
+mod losses_table;
+mod mutated;
 mod ollama;
+mod openai_chat;
 mod providers;
+mod round_trip;
+
+use openai_chat::assert_stream_rules as openai_chat_rules;

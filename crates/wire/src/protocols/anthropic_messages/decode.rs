@@ -279,10 +279,10 @@ impl Answer {
         let index = self.tools;
         self.tools += 1;
         let name = self.undo.tool_name(&name).to_owned();
-        let is_custom = self.undo.custom_tools.contains(&name);
+        let custom = self.undo.custom_tools.contains(&name);
         let id = block.id.unwrap_or_default();
-        events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None });
-        if is_custom {
+        events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
+        if custom {
             return Ok(Open::Custom { index, filled, arguments: input.unwrap_or_default().to_owned() });
         }
         if let Some(input) = input {

@@ -14,7 +14,7 @@ use super::thinking::{self, Thinking};
 use super::tools::{self, ToolNames, ToolWriter};
 use super::types::*;
 use super::{BedrockConverse, errors};
-use crate::protocols::hints::{lose_hints, refuse_features};
+use crate::protocols::hints::{lose_details, lose_hints, refuse_features};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 /// Most cache points in one request.
@@ -42,6 +42,10 @@ impl Adapter for BedrockConverse {
         let body = serde_json::to_vec(&body)
             .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
         Ok(Encoded { body: Bytes::from(body), losses, undo })
+    }
+
+    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
+        matches!(&media.source, canon::Source::Url(url) if !url.starts_with("s3://"))
     }
 
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
@@ -82,6 +86,7 @@ fn body<'a>(
     };
     let mut tool_config = writer.write(form.json_tool, undo)?;
     let no_prefill = thinking.is_on || family.refuses_prefill();
+    lose_details(request, losses);
     let mut talk = conversation(request, family, takes_cache_points, &mut names, losses)?;
     if no_prefill {
         talk.close(losses);

@@ -250,12 +250,13 @@ impl Answer {
             let name = self.undo.tool_name(&wire_name).to_owned();
             let index = self.calls;
             self.calls += 1;
-            let open = match self.undo.custom_tools.contains(&name) {
+            let custom = self.undo.custom_tools.contains(&name);
+            let open = match custom {
                 true => Open::FreeText { index, arguments: String::new() },
                 false => Open::Call { index, has_arguments: false },
             };
             let id = call.tool_use_id.unwrap_or_default();
-            events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None });
+            events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
             open
         };
         self.blocks.insert(block, open);

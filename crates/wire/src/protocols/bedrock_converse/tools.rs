@@ -196,6 +196,8 @@ impl<'a> ToolWriter<'a, '_> {
                     self.losses
                         .dropped(format!("tools[{index}].custom.format"), "the provider knows no grammars");
                 }
+                self.losses
+                    .emulated(format!("tools[{index}]"), "a tool that takes free text is sent as a function");
                 undo.custom_tools.push(tool.name.clone());
                 (free_text_schema(), None)
             }

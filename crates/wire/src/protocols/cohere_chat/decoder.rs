@@ -186,7 +186,8 @@ impl Answer {
         self.calls_so_far += 1;
         let is_free_text = self.undo.custom_tools.contains(&name);
         let id = call.id.unwrap_or_default();
-        events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None });
+        let custom = is_free_text;
+        events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
         let open = OpenCall { index, is_free_text, held: String::new(), is_flowing: false };
         self.calls.insert(provider_index, open);
         self.arguments(provider_index, function.arguments, events);

@@ -42,6 +42,10 @@ impl Adapter for Gemini {
         Ok(Encoded { body: body.into(), losses, undo })
     }
 
+    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
+        super::media::wants_bytes(media)
+    }
+
     fn decoder(&self, _streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
         Box::new(GeminiDecoder::new(undo.clone()))
     }

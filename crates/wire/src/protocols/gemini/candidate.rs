@@ -233,11 +233,11 @@ impl CandidateState {
             return;
         }
         let name = undo.tool_name(name).to_owned();
-        let is_custom = undo.custom_tools.contains(&name);
+        let custom = undo.custom_tools.contains(&name);
         let (choice, index) = (self.choice, self.calls);
         self.calls += 1;
-        events.push(Event::ToolCallStart { choice, index, id, name, signature });
-        let fragment = if is_custom { free_text(args) } else { args };
+        events.push(Event::ToolCallStart { choice, index, id, name, signature, custom });
+        let fragment = if custom { free_text(args) } else { args };
         events.push(Event::ToolCallArguments { choice, index, fragment });
     }
 }

@@ -232,7 +232,7 @@ impl Encoder for GeminiEncoder {
             Event::Reasoning { choice, block, detail, format } => {
                 self.reasoning(choice, block, detail, format, out);
             }
-            Event::ToolCallStart { choice, index, id, name, signature } => {
+            Event::ToolCallStart { choice, index, id, name, signature, .. } => {
                 self.call_start(CallStart { choice, index, id, name, signature }, out);
             }
             Event::ToolCallArguments { choice, index, fragment } => {

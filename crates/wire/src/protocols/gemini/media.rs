@@ -32,6 +32,11 @@ pub(super) fn media_part<'a>(media: &'a Media, path: &dyn Fn() -> String) -> Res
     }
 }
 
+/// True for media whose URL the provider cannot read itself.
+pub(super) fn wants_bytes(media: &Media) -> bool {
+    matches!(&media.source, Source::Url(url) if from_url(media.kind, url).is_none())
+}
+
 /// The caller's name of the field that holds this kind of media.
 pub(super) fn field_of(kind: MediaKind) -> &'static str {
     match kind {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use canon::{
     Effort, Error, ErrorKind, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
-    ReasoningControl, Request, Result, Role, Source, Target, ToolChoice,
+    ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolKind,
 };
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::OllamaChat;
 use super::decoder::{StreamDecoder, WholeDecoder};
 use crate::protocols::errors::{excerpt, upstream_error};
 use crate::protocols::functions::{FunctionTool, call_input, function_tools};
-use crate::protocols::hints::{lose_hints, lose_marks, refuse_features};
+use crate::protocols::hints::{lose_details, lose_hints, lose_marks, refuse_features};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 /// Model options that callers may send at the top level by their own names.
@@ -33,6 +33,10 @@ impl Adapter for OllamaChat {
         let body = serde_json::to_vec(&body)
             .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
         Ok(Encoded { body: Bytes::from(body), losses, undo })
+    }
+
+    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
+        matches!(media.source, canon::Source::Url(_))
     }
 
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
@@ -112,6 +116,7 @@ fn body<'a>(
     losses: &mut Losses,
 ) -> Result<Body<'a>> {
     lose_marks(request, losses);
+    lose_details(request, losses);
     let body = Body {
         model: target.model,
         messages: turns(request, losses)?,
@@ -221,6 +226,10 @@ fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Resu
     );
     if is_forced && !request.tools.is_empty() {
         losses.approximated("tool_choice", "the provider cannot force the model to call a tool");
+    }
+    let is_strict = |tool: &Tool| matches!(tool.kind, ToolKind::Function { strict: Some(true), .. });
+    if request.tools.iter().any(is_strict) {
+        losses.dropped("tools.function.strict", "the provider has no strict tools");
     }
     function_tools(request, undo, losses)
 }

@@ -110,13 +110,14 @@ impl Answer {
         let arguments = function.arguments.filter(|arguments| !arguments.is_null());
         let mut fragment =
             arguments.map_or_else(|| "{}".to_owned(), |arguments| arguments.as_str().to_owned());
-        if self.undo.custom_tools.contains(&name) {
+        let custom = self.undo.custom_tools.contains(&name);
+        if custom {
             fragment = unwrap_free_text(fragment);
         }
         let index = self.calls;
         self.calls += 1;
         let id = call.id.unwrap_or_default();
-        events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None });
+        events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
         events.push(Event::ToolCallArguments { choice: 0, index, fragment });
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::normalise::{self, Chunks};
 use super::usage;
-use crate::framing::sse::SseParser;
+use crate::framing::sse::{SseEvent, SseParser};
 use crate::{Decoder, Undo};
 
 type Object = Map<String, Value>;
@@ -52,19 +52,19 @@ struct StreamState {
 impl Decoder for StreamDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
         let state = &mut self.state;
-        self.sse.push(bytes, |event| state.take(event.data, events))
+        self.sse.push(bytes, |event| state.take(event, events))
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let state = &mut self.state;
-        self.sse.finish(|event| state.take(event.data, events))?;
+        self.sse.finish(|event| state.take(event, events))?;
         state.end(events)
     }
 }
 
 impl StreamState {
-    fn take(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
-        let data = data.trim_ascii();
+    fn take(&mut self, event: SseEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
+        let data = event.data.trim_ascii();
         if self.done || data.is_empty() {
             return Ok(());
         }
@@ -72,14 +72,10 @@ impl StreamState {
             self.done = true;
             return Ok(());
         }
-        let chunk: Value = serde_json::from_slice(data).map_err(|_| broken("a stream event is not JSON"))?;
-        if let Some(error) = normalise::error_in(&chunk) {
-            return Err(error);
-        }
-        let Value::Object(chunk) = chunk else { return Err(broken("a stream event is no object")) };
-        self.pieces.start(&chunk, events);
+        let chunk = normalise::event(event)?;
         let result = self.chunks.push(chunk, None, &mut self.mended);
         for chunk in self.mended.drain(..) {
+            self.pieces.start(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
         }
         result
@@ -92,7 +88,7 @@ impl StreamState {
         if !self.pieces.started {
             return Err(broken("the stream is empty"));
         }
-        for chunk in self.chunks.finish_chunks(None) {
+        for chunk in self.chunks.finish_chunks(None)? {
             self.pieces.take_choices(&chunk, "delta", events);
         }
         if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| usage::read(&usage.to_string())) {
@@ -119,8 +115,7 @@ impl Decoder for WholeDecoder {
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let mut body: Object =
-            serde_json::from_slice(&self.body).map_err(|_| broken("it is not a JSON object"))?;
+        let mut body = normalise::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
         self.pieces.take_choices(&body, "message", events);
@@ -138,8 +133,9 @@ impl Decoder for WholeDecoder {
 struct Pieces {
     undo: Undo,
     started: bool,
-    /// Per choice: how many calls began in a whole message.
     fields: Vec<(&'static str, Json)>,
+    /// Choices that call a function in the way that came before tool calls.
+    legacy: Vec<u32>,
 }
 
 impl Pieces {
@@ -162,12 +158,16 @@ impl Pieces {
         events.push(Event::Start {
             id: text("id"),
             model: text("model"),
-            created: body.get("created").and_then(Value::as_i64),
+            created: body
+                .get("created")
+                .and_then(Value::as_f64)
+                .map(|time| time as i64)
+                .filter(|time| *time > 0),
         });
         events.extend(self.fields.iter().map(|(name, value)| Event::Field { name, value: value.clone() }));
     }
 
-    fn take_choices(&self, body: &Object, part: &str, events: &mut Vec<Event>) {
+    fn take_choices(&mut self, body: &Object, part: &str, events: &mut Vec<Event>) {
         let choices = body.get("choices").and_then(Value::as_array);
         for choice in choices.into_iter().flatten() {
             let index = choice["index"].as_u64().unwrap_or(0) as u32;
@@ -177,12 +177,16 @@ impl Pieces {
             }
             if let Some(native) = choice["finish_reason"].as_str() {
                 let reason = normalise::finish_reason(native).unwrap_or(FinishReason::Stop);
+                let reason = normalise::with_calls(
+                    reason,
+                    reason == FinishReason::ToolCalls || self.legacy.contains(&index),
+                );
                 events.push(Event::Finish { choice: index, reason, native: Some(native.to_owned()) });
             }
         }
     }
 
-    fn take_message(&self, choice: u32, message: &Value, events: &mut Vec<Event>) {
+    fn take_message(&mut self, choice: u32, message: &Value, events: &mut Vec<Event>) {
         let text = |name: &str| message[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         if let Some(text) = text("reasoning") {
             let detail = ReasoningDetail::Text(text);
@@ -198,6 +202,9 @@ impl Pieces {
         for (position, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
             let index = call["index"].as_u64().map_or(position as u32, |index| index as u32);
             self.take_call(choice, index, call, events);
+        }
+        if message["function_call"].is_object() {
+            self.take_legacy_call(choice, &message["function_call"], events);
         }
         for annotation in message["annotations"].as_array().into_iter().flatten() {
             events.push(Event::Annotation { choice, annotation: Json::from(annotation) });
@@ -222,9 +229,23 @@ impl Pieces {
         }
     }
 
+    /// The name and then pieces of arguments, without index and id.
+    fn take_legacy_call(&mut self, choice: u32, function: &Value, events: &mut Vec<Event>) {
+        if !self.legacy.contains(&choice) {
+            self.legacy.push(choice);
+            let name = self.undo.tool_name(function["name"].as_str().unwrap_or("")).to_owned();
+            let (index, id) = (0, String::new());
+            events.push(Event::ToolCallStart { choice, index, id, name, signature: None, custom: false });
+        }
+        let fragment = normalise::arguments_text(function.get("arguments"));
+        if !fragment.is_empty() {
+            events.push(Event::ToolCallArguments { choice, index: 0, fragment });
+        }
+    }
+
     fn take_call(&self, choice: u32, index: u32, call: &Value, events: &mut Vec<Event>) {
-        let custom = call.get("custom").is_some();
-        let inner = if custom { &call["custom"] } else { &call["function"] };
+        let custom = normalise::is_custom(call);
+        let inner = normalise::called(call);
         if let Some(name) = inner["name"].as_str() {
             events.push(Event::ToolCallStart {
                 choice,
@@ -232,6 +253,7 @@ impl Pieces {
                 id: call["id"].as_str().unwrap_or("").to_owned(),
                 name: self.undo.tool_name(name).to_owned(),
                 signature: call["extra_content"]["google"]["thought_signature"].as_str().map(str::to_owned),
+                custom,
             });
         }
         let fragment = inner[if custom { "input" } else { "arguments" }].as_str().unwrap_or("");

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::types::{self, Content};
-use super::{OpenaiChat, Outline, encoder};
+use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder};
 use crate::{AnswerForm, Dialect, Encoder};
 
 impl Dialect for OpenaiChat {
@@ -121,7 +121,7 @@ fn items<'a>(outline: &Outline<'a>, name: &str) -> Result<Vec<&'a RawValue>> {
 fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
     let mut extra = Vec::new();
     for (name, value) in outline.fields() {
-        if KNOWN.contains(&name) || name == "user" || value == b"null" {
+        if KNOWN.contains(&name) || ROUTING_FIELDS.contains(&name) || name == "user" || value == b"null" {
             continue;
         }
         let text = String::from_utf8_lossy(value).into_owned();
@@ -471,7 +471,7 @@ fn source(url: &str, path: &str) -> Result<Source> {
         let mime = mime.split(';').next().unwrap_or_default();
         let plain =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
-        if data.is_empty() || !data.as_bytes().iter().all(|byte| plain(byte)) {
+        if data.is_empty() || !data.as_bytes().iter().all(plain) {
             return Err(Error::invalid(path.to_owned(), format!("{path} holds data that is not base64.")));
         }
         let mime = if mime.is_empty() { "application/octet-stream" } else { mime };

@@ -1,8 +1,8 @@
 //! A canonical request as OpenAI takes it.
 
 use canon::{
-    CacheMark, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning, Request,
-    Result, Role, Source, Tool, ToolChoice, ToolKind,
+    CacheMark, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning,
+    Request, Result, Role, Source, Tool, ToolChoice, ToolKind,
 };
 use serde_json::{Map, Value, json};
 
@@ -10,16 +10,24 @@ use serde_json::{Map, Value, json};
 pub(super) fn body(request: &Request) -> Result<(Vec<u8>, Losses)> {
     let mut writer = Writer { body: Map::new(), losses: Losses::new() };
     writer.put("model", &request.model);
-    let messages: Vec<Value> =
-        request.messages.iter().enumerate().map(|(index, message)| writer.message(index, message)).collect();
+    let mut messages = Vec::with_capacity(request.messages.len());
+    for (index, message) in request.messages.iter().enumerate() {
+        messages.push(writer.message(index, message)?);
+    }
     writer.put("messages", messages);
     writer.settings(request);
-    writer.tools(request);
-    writer.output(&request.output);
+    writer.tools(request)?;
+    writer.output(&request.output)?;
     for (name, value) in &request.extra {
-        writer.put(name, value);
+        writer.put(name, read(value, name)?);
     }
     Ok((serde_json::to_vec(&writer.body).unwrap_or_default(), writer.losses))
+}
+
+/// Raw JSON that was never parsed: a number out of range, or half of a surrogate pair, shows only here.
+fn read(json: &Json, path: &str) -> Result<Value> {
+    json.to_value()
+        .map_err(|fault| Error::invalid(path.to_owned(), format!("{path} cannot be read: {fault}.")))
 }
 
 struct Writer {
@@ -64,6 +72,9 @@ impl Writer {
     fn reasoning(&mut self, request: &Request) {
         let reasoning = &request.reasoning;
         self.put("reasoning_effort", reasoning.effort);
+        if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
+            self.losses.dropped("reasoning.max_tokens", "The format takes an effort or a budget, not both.");
+        }
         if reasoning.effort.is_none() && reasoning.budget_tokens.is_some() || reasoning.exclude {
             let mut object = Map::new();
             if let Some(budget) = reasoning.budget_tokens {
@@ -76,12 +87,20 @@ impl Writer {
         }
     }
 
-    fn tools(&mut self, request: &Request) {
+    fn tools(&mut self, request: &Request) -> Result<()> {
         if !request.tools.is_empty() {
-            self.put("tools", request.tools.iter().map(tool).collect::<Vec<_>>());
+            let tools: Result<Vec<_>> = request.tools.iter().enumerate().map(tool).collect();
+            self.put("tools", tools?);
         }
         self.put("parallel_tool_calls", request.parallel_tool_calls);
-        let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+        let is_custom = |name: &str| {
+            let mut tools = request.tools.iter().filter(|tool| tool.name == name);
+            tools.any(|tool| matches!(tool.kind, ToolKind::Custom { .. }))
+        };
+        let named = |name: &str| {
+            let kind = if is_custom(name) { "custom" } else { "function" };
+            json!({"type": kind, kind: {"name": name}})
+        };
         self.put(
             "tool_choice",
             request.tool_choice.as_ref().map(|choice| match choice {
@@ -98,9 +117,10 @@ impl Writer {
                 }),
             }),
         );
+        Ok(())
     }
 
-    fn output(&mut self, output: &OutputFormat) {
+    fn output(&mut self, output: &OutputFormat) -> Result<()> {
         match output {
             OutputFormat::Text => {}
             OutputFormat::JsonObject => self.put("response_format", json!({"type": "json_object"})),
@@ -108,14 +128,17 @@ impl Writer {
                 let mut inner = Map::new();
                 insert(&mut inner, "name", name);
                 insert(&mut inner, "description", description);
-                insert(&mut inner, "schema", schema);
+                if let Some(schema) = schema {
+                    insert(&mut inner, "schema", read(schema, "response_format.json_schema.schema")?);
+                }
                 insert(&mut inner, "strict", strict);
                 self.put("response_format", json!({"type": "json_schema", "json_schema": inner}));
             }
         }
+        Ok(())
     }
 
-    fn message(&mut self, index: usize, message: &Message) -> Value {
+    fn message(&mut self, index: usize, message: &Message) -> Result<Value> {
         let mut object = Map::new();
         insert(&mut object, "role", role(message.role));
         insert(&mut object, "name", &message.name);
@@ -123,15 +146,15 @@ impl Writer {
             (message.role, message.parts.first().map(|part| &part.kind))
         {
             insert(&mut object, "tool_call_id", &result.call_id);
-            let content = self.content(index, &result.content, message.parts[0].cache.as_ref());
+            let content = self.content(index, &result.content, message.parts[0].cache.as_ref())?;
             object.insert("content".to_owned(), content.unwrap_or_else(|| "".into()));
             if result.is_error {
                 self.losses
                     .dropped(format!("messages[{index}].is_error"), "The format cannot mark a failed tool.");
             }
-            return Value::Object(object);
+            return Ok(Value::Object(object));
         }
-        let content = self.content(index, &message.parts, None);
+        let content = self.content(index, &message.parts, None)?;
         object.insert("content".to_owned(), content.unwrap_or(Value::Null));
         let calls: Vec<Value> = message.parts.iter().filter_map(call).collect();
         if !calls.is_empty() {
@@ -142,42 +165,48 @@ impl Writer {
         } else if object["content"].is_null() {
             object.insert("content".to_owned(), "".into());
         }
-        Value::Object(object)
+        Ok(Value::Object(object))
     }
 
     /// A string for a single plain text, else a list of parts; none when there is nothing to say.
-    fn content(&mut self, index: usize, parts: &[Part], cache: Option<&CacheMark>) -> Option<Value> {
-        let mut written: Vec<Value> = parts.iter().filter_map(|part| self.part(index, part)).collect();
+    fn content(&mut self, index: usize, parts: &[Part], cache: Option<&CacheMark>) -> Result<Option<Value>> {
+        let mut written = Vec::with_capacity(parts.len());
+        for part in parts {
+            written.extend(self.part(index, part)?);
+        }
         if let (Some(mark), Some(last)) = (cache, written.last_mut()) {
             last["cache_control"] = cache_control(mark);
         }
-        match &mut written[..] {
+        Ok(match &mut written[..] {
             [] => None,
             [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
                 Some(only["text"].take())
             }
             _ => Some(Value::Array(written)),
-        }
+        })
     }
 
-    fn part(&mut self, index: usize, part: &Part) -> Option<Value> {
+    /// A content part; none for what has a place of its own in the message.
+    fn part(&mut self, index: usize, part: &Part) -> Result<Option<Value>> {
         let mut value = match &part.kind {
             PartKind::Text(text) => json!({"type": "text", "text": text}),
             PartKind::Refusal(text) => json!({"type": "refusal", "refusal": text}),
-            PartKind::Media(found) => match media(found) {
-                Some(value) => value,
-                None => {
-                    let field = format!("messages[{index}].content");
-                    self.losses.dropped(field, "OpenAI's format has no such media part.");
-                    return None;
+            PartKind::Media(found) => media(found).ok_or_else(|| {
+                let path = format!("messages[{index}].content");
+                Error::unsupported(path, "OpenAI's format takes sound as base64 only, not by its address.")
+            })?,
+            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
+                if part.cache.is_some() {
+                    let field = format!("messages[{index}].cache_control");
+                    self.losses.dropped(field, "The format takes cache marks on content only.");
                 }
-            },
-            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => return None,
+                return Ok(None);
+            }
         };
         if let Some(mark) = &part.cache {
             value["cache_control"] = cache_control(mark);
         }
-        Some(value)
+        Ok(Some(value))
     }
 }
 
@@ -223,7 +252,12 @@ fn media(media: &Media) -> Option<Value> {
         }
         MediaKind::Audio => {
             let Source::Base64 { mime, data } = &media.source else { return None };
-            let format = if mime.contains("wav") { "wav" } else { "mp3" };
+            let format = match mime.strip_prefix("audio/").unwrap_or(mime) {
+                "wav" | "wave" | "x-wav" | "vnd.wave" => "wav",
+                "mp3" | "mpeg" | "mpeg3" | "x-mp3" => "mp3",
+                // OpenAI itself takes only those two; others take more.
+                format => format,
+            };
             json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
         }
         MediaKind::Document => {
@@ -293,28 +327,32 @@ fn detail(index: usize, reasoning: &Reasoning, part: &Part) -> Value {
     Value::Object(detail)
 }
 
-fn tool(tool: &Tool) -> Value {
+fn tool((index, tool): (usize, &Tool)) -> Result<Value> {
     let mut inner = Map::new();
     insert(&mut inner, "name", &tool.name);
     insert(&mut inner, "description", &tool.description);
     let mut value = match &tool.kind {
         ToolKind::Function { parameters, strict } => {
-            insert(
-                &mut inner,
-                "parameters",
-                parameters.as_ref().and_then(|schema: &Json| schema.to_value().ok()),
-            );
+            if let Some(schema) = parameters {
+                insert(
+                    &mut inner,
+                    "parameters",
+                    read(schema, &format!("tools[{index}].function.parameters"))?,
+                );
+            }
             insert(&mut inner, "strict", strict);
             json!({"type": "function", "function": inner})
         }
         ToolKind::Custom { format } => {
-            insert(&mut inner, "format", format.as_ref().and_then(|format| format.to_value().ok()));
+            if let Some(format) = format {
+                insert(&mut inner, "format", read(format, &format!("tools[{index}].custom.format"))?);
+            }
             json!({"type": "custom", "custom": inner})
         }
-        ToolKind::Native(raw) => return raw.to_value().unwrap_or(Value::Null),
+        ToolKind::Native(raw) => return read(raw, &format!("tools[{index}]")),
     };
     if let Some(mark) = &tool.cache {
         value["cache_control"] = cache_control(mark);
     }
-    value
+    Ok(value)
 }

@@ -150,6 +150,8 @@ struct StreamChoice {
     opened: bool,
     finish: Option<FinishReason>,
     block: Option<Block>,
+    /// Calls whose arguments are free text.
+    custom_calls: Vec<u32>,
 }
 
 impl Encoder for StreamEncoder {
@@ -161,8 +163,8 @@ impl Encoder for StreamEncoder {
             Event::Reasoning { choice, block, detail, format } => {
                 self.reasoning(choice, block, detail, format, out)
             }
-            Event::ToolCallStart { choice, index, id, name, signature } => {
-                self.tool_call(choice, index, &id, &name, signature.as_deref(), out);
+            Event::ToolCallStart { choice, index, id, name, signature, custom } => {
+                self.tool_call(choice, index, &Call { id, name, signature, custom, ..Call::default() }, out);
             }
             Event::ToolCallArguments { choice, index, fragment } => {
                 self.arguments(choice, index, &fragment, out)
@@ -306,21 +308,16 @@ impl StreamEncoder {
         self.close(None, false, out);
     }
 
-    fn tool_call(
-        &mut self,
-        choice: u32,
-        index: u32,
-        id: &str,
-        name: &str,
-        signature: Option<&str>,
-        out: &mut Vec<u8>,
-    ) {
+    fn tool_call(&mut self, choice: u32, index: u32, call: &Call, out: &mut Vec<u8>) {
         self.close_block(choice, out);
         self.open(choice, out);
+        if call.custom {
+            self.choice(choice).custom_calls.push(index);
+        }
         push_key(out, "tool_calls");
         out.extend_from_slice(b"[{\"index\":");
         push_u64(out, u64::from(index));
-        write_call(id, name, "", signature, out);
+        call.write(out);
         out.extend_from_slice(b"]}");
         self.close(None, false, out);
     }
@@ -333,7 +330,10 @@ impl StreamEncoder {
         push_key(out, "tool_calls");
         out.extend_from_slice(b"[{\"index\":");
         push_u64(out, u64::from(index));
-        out.extend_from_slice(b",\"function\":{\"arguments\":\"");
+        out.extend_from_slice(match self.choice(choice).custom_calls.contains(&index) {
+            true => b",\"custom\":{\"input\":\"",
+            false => b",\"function\":{\"arguments\":\"",
+        });
         push_escaped(out, fragment);
         out.extend_from_slice(b"\"}}]}");
         self.close(None, false, out);
@@ -366,22 +366,38 @@ impl StreamEncoder {
     }
 }
 
-/// Writes the rest of a call object behind its index: `,"id":…}`.
-fn write_call(id: &str, name: &str, arguments: &str, signature: Option<&str>, out: &mut Vec<u8>) {
-    push_key(out, "id");
-    push_string(out, id);
-    out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
-    push_string(out, name);
-    push_key(out, "arguments");
-    push_string(out, arguments);
-    out.push(b'}');
-    if let Some(signature) = signature {
-        // Where OpenAI-compatible clients of Gemini look for it, and send it back.
-        out.extend_from_slice(b",\"extra_content\":{\"google\":{\"thought_signature\":");
-        push_string(out, signature);
-        out.extend_from_slice(b"}}");
+/// A tool call, as far as it is known.
+#[derive(Debug, Default)]
+struct Call {
+    id: String,
+    name: String,
+    arguments: String,
+    signature: Option<String>,
+    custom: bool,
+}
+
+impl Call {
+    /// Writes the call object's fields behind its opening brace or its index, and its closing brace.
+    fn write(&self, out: &mut Vec<u8>) {
+        let (kind, text) = if self.custom { ("custom", "input") } else { ("function", "arguments") };
+        push_key(out, "id");
+        push_string(out, &self.id);
+        push_key(out, "type");
+        push_string(out, kind);
+        push_key(out, kind);
+        out.extend_from_slice(b"{\"name\":");
+        push_string(out, &self.name);
+        push_key(out, text);
+        push_string(out, &self.arguments);
+        out.push(b'}');
+        if let Some(signature) = &self.signature {
+            // Where OpenAI-compatible clients of Gemini look for it, and send it back.
+            out.extend_from_slice(b",\"extra_content\":{\"google\":{\"thought_signature\":");
+            push_string(out, signature);
+            out.extend_from_slice(b"}}");
+        }
+        out.push(b'}');
     }
-    out.push(b'}');
 }
 
 fn write_image(mime: &str, data: &str, out: &mut Vec<u8>) {
@@ -405,19 +421,11 @@ struct WholeChoice {
     refusal: Option<String>,
     reasoning: String,
     blocks: Vec<Block>,
-    calls: Vec<WholeCall>,
+    calls: Vec<Call>,
     images: Vec<(String, String)>,
     annotations: Vec<Json>,
     logprobs: Option<Json>,
     finish: Option<FinishReason>,
-}
-
-#[derive(Debug, Default)]
-struct WholeCall {
-    id: String,
-    name: String,
-    arguments: String,
-    signature: Option<String>,
 }
 
 impl Encoder for WholeEncoder {
@@ -433,8 +441,9 @@ impl Encoder for WholeEncoder {
             Event::Reasoning { choice, block, detail, format } => {
                 self.reasoning(choice, block, detail, format)
             }
-            Event::ToolCallStart { choice, id, name, signature, .. } => {
-                self.choice(choice).calls.push(WholeCall { id, name, arguments: String::new(), signature });
+            Event::ToolCallStart { choice, id, name, signature, custom, .. } => {
+                let call = Call { id, name, signature, custom, ..Call::default() };
+                self.choice(choice).calls.push(call);
             }
             Event::ToolCallArguments { choice, index, fragment } => {
                 if let Some(call) = self.choice(choice).calls.get_mut(index as usize) {
@@ -456,6 +465,11 @@ impl Encoder for WholeEncoder {
         }
         if self.choices.is_empty() {
             self.choice(0);
+        }
+        for call in self.choices.iter_mut().flat_map(|choice| &mut choice.calls) {
+            if !call.custom && call.arguments.is_empty() {
+                call.arguments.push_str("{}");
+            }
         }
         self.core.write_identity("chat.completion", out);
         out.extend_from_slice(b",\"choices\":[");
@@ -522,8 +536,7 @@ impl WholeChoice {
         }
         write_list("tool_calls", &self.calls, out, |call, out| {
             out.push(b'{');
-            let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
-            write_call(&call.id, &call.name, arguments, call.signature.as_deref(), out);
+            call.write(out);
         });
         write_list("images", &self.images, out, |(mime, data), out| write_image(mime, data, out));
         write_list("annotations", &self.annotations, out, |annotation, out| {

@@ -46,6 +46,9 @@ struct Forward<'a> {
     losses: Losses,
 }
 
+/// What a request says to the gateway about who may serve it.
+pub const ROUTING_FIELDS: [&str; 3] = ["provider", "models", "routing"];
+
 const MODEL_LACKS: &str = "The model does not take it.";
 const PROVIDER_LACKS: &str = "The provider does not take it.";
 
@@ -67,6 +70,12 @@ impl Forward<'_> {
 
     /// Nulls, empty tool lists and tool settings without tools: OpenAI and others refuse them.
     fn leave_out_what_says_nothing(&mut self) {
+        if !self.target.quirks.takes_routing_fields {
+            // The gateway itself has read them.
+            for name in ROUTING_FIELDS {
+                self.edit.remove(name);
+            }
+        }
         for (name, value) in self.outline.fields() {
             if value == b"null" {
                 self.edit.remove(name);
@@ -206,6 +215,9 @@ impl Forward<'_> {
         let (facts, quirks) = (self.target.facts, self.target.quirks);
         for (name, new_name) in &quirks.rename {
             if let Some(value) = self.outline.given(name) {
+                if self.edit.has(new_name) {
+                    self.losses.dropped(new_name.clone(), "It was given by its other name too.");
+                }
                 self.edit.rename(name, new_name, value);
             }
         }

@@ -17,7 +17,7 @@ mod relay;
 mod types;
 mod usage;
 
-pub use forward::forward;
+pub use forward::{ROUTING_FIELDS, forward};
 pub use outline::Outline;
 pub use relay::{RelayParts, relay};
 

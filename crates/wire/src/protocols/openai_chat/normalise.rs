@@ -8,29 +8,115 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::usage;
+use crate::framing::sse::SseEvent;
 use crate::protocols::errors;
 
 type Object = Map<String, Value>;
 
+/// OpenAI allows `n` up to 128.
+const MOST_CHOICES: u64 = 1024;
+
+/// Reads an object. Escapes that stand for no character (half of a surrogate pair, as models emit when a token ends
+/// inside of an emoji) become replacement characters.
+pub(super) fn parse(json: &[u8]) -> Option<Object> {
+    let read = |json: &[u8]| serde_json::from_slice::<Object>(json);
+    match read(json) {
+        Ok(object) => Some(object),
+        Err(fault) if fault.is_syntax() => read(&without_lone_surrogates(json)).ok(),
+        Err(_) => None,
+    }
+}
+
+fn without_lone_surrogates(json: &[u8]) -> Vec<u8> {
+    let mut mended = Vec::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        mended.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let length = match (escaped_unit(rest), rest.get(6..).and_then(escaped_unit)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+            (Some(0xd800..0xe000), _) => {
+                mended.extend_from_slice(b"\\ufffd");
+                rest = &rest[6..];
+                continue;
+            }
+            _ => 2.min(rest.len()),
+        };
+        mended.extend_from_slice(&rest[..length]);
+        rest = &rest[length..];
+    }
+    mended.extend_from_slice(rest);
+    mended
+}
+
+/// The UTF-16 unit of an escape at the start of the text.
+fn escaped_unit(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// The object of a stream's event, unless it is an error.
+pub(super) fn event(event: SseEvent<'_>) -> Result<Object> {
+    let object = parse(event.data).ok_or_else(|| broken("a stream event is no JSON object"))?;
+    match error_in(&object) {
+        Some(error) => Err(error),
+        None if event.event == b"error" => Err(bare_error(&object)),
+        None => Ok(object),
+    }
+}
+
 /// The error inside of an answer that came with a good status, if there is one: `{"error": …}` beside or in place of
-/// choices, or MiniMax's `base_resp`.
-pub(super) fn error_in(body: &Value) -> Option<Error> {
-    if let Some(status) = body["base_resp"]["status_code"].as_i64().filter(|code| *code != 0) {
-        let message = body["base_resp"]["status_msg"].as_str().unwrap_or("unknown error");
+/// choices, an error object in place of an answer (vLLM's `{"object": "error", "message": …}`), or MiniMax's `base_resp`.
+pub(super) fn error_in(body: &Object) -> Option<Error> {
+    let base = body.get("base_resp").unwrap_or(&Value::Null);
+    if let Some(status) = base["status_code"].as_i64().filter(|code| *code != 0) {
+        let message = base["status_msg"].as_str().unwrap_or("unknown error");
         return Some(from_code(Some(status.to_string()), None, message));
     }
-    let error = body.get("error").filter(|error| !error.is_null() && **error != json!({}))?;
-    let code = string_of(&error["code"]).or_else(|| string_of(&body["code"]));
+    match body.get("error").filter(|error| says_error(error)) {
+        Some(error) => Some(error_of(error, body)),
+        None if is_bare_error(body) => Some(bare_error(body)),
+        None => None,
+    }
+}
+
+/// An error object without the wrapping `error`.
+fn bare_error(body: &Object) -> Error {
+    let body = Value::Object(body.clone());
+    error_of(&body, &Object::new())
+}
+
+/// Some servers send an `error` that says that there is none.
+fn says_error(error: &Value) -> bool {
+    match error {
+        Value::Null => false,
+        Value::Bool(failed) => *failed,
+        Value::Number(code) => code.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => items.iter().any(says_error),
+        Value::Object(fields) => fields.values().any(says_error),
+    }
+}
+
+fn is_bare_error(body: &Object) -> bool {
+    let is_text = |name: &str| body.get(name).is_some_and(Value::is_string);
+    body.get("object").is_some_and(|object| object == "error")
+        || !body.contains_key("choices") && (is_text("message") || is_text("detail"))
+}
+
+fn error_of(error: &Value, body: &Object) -> Error {
+    let beside = |name: &str| body.get(name).unwrap_or(&Value::Null);
+    let code = string_of(&error["code"]).or_else(|| string_of(beside("code")));
     let type_name = error["type"].as_str().map(str::to_owned);
     let raw = error["metadata"]["raw"].as_str();
-    let message = match (error.as_str().or(error["message"].as_str()), raw) {
+    let words = error.as_str().or(error["message"].as_str()).or(error["detail"].as_str());
+    let message = match (words, raw) {
         (Some(message), Some(raw)) if !raw.is_empty() => format!("{message}: {raw}"),
         (Some(message), _) => message.to_owned(),
         (None, _) => error.to_string(),
     };
-    let status =
-        error["status_code"].as_u64().or(body["status_code"].as_u64()).map(|status| status.to_string());
-    Some(from_code(code.or(status), type_name, &message))
+    let status = error["status_code"].as_u64().or(beside("status_code").as_u64());
+    from_code(code.or(status.map(|status| status.to_string())), type_name, &message)
 }
 
 /// An error that came without a status of its own: a numeric code is one, words say the rest.
@@ -87,7 +173,11 @@ pub(super) fn finish_reason(native: &str) -> Option<FinishReason> {
     })
 }
 
-fn failed_finish(native: &str) -> Error {
+/// The provider says that it failed, in the choice itself (OpenRouter) or by its finish reason alone.
+fn failed_finish(native: &str, choice: &Object) -> Error {
+    if let Some(error) = choice.get("error").filter(|error| says_error(error)) {
+        return error_of(error, &Object::new());
+    }
     Error::upstream(
         ErrorKind::Upstream,
         Retry::Elsewhere,
@@ -97,7 +187,7 @@ fn failed_finish(native: &str) -> Error {
 
 /// Mends a whole completion in place and takes its usage out.
 pub(super) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -> Result<()> {
-    if let Some(error) = error_in(&Value::Object(body.clone())) {
+    if let Some(error) = error_in(body) {
         return Err(error);
     }
     if body.get("choices").and_then(Value::as_array).is_none_or(Vec::is_empty) {
@@ -143,26 +233,36 @@ fn identity(body: &mut Object, object: &str, annotator: Option<&dyn Annotator>) 
 }
 
 fn whole_choice(choice: &mut Object, position: usize, annotator: Option<&dyn Annotator>) -> Result<()> {
-    if choice.get("index").and_then(Value::as_u64).is_none() {
-        choice.insert("index".to_owned(), position.into());
+    match choice.get("index").and_then(Value::as_u64) {
+        Some(index) => check_index(index)?,
+        None => drop(choice.insert("index".to_owned(), position.into())),
     }
     let mut message = match choice.shift_remove("message").or_else(|| choice.shift_remove("delta")) {
         Some(Value::Object(message)) => message,
         _ => Object::new(),
     };
     message.insert("role".to_owned(), "assistant".into());
+    without_empty_objects(&mut message);
     content_parts(&mut message);
     mirror_reasoning(&mut message);
     message.entry("content").or_insert(Value::Null);
-    let has_calls = whole_calls(&mut message, annotator);
+    let has_calls = whole_calls(&mut message, annotator)?;
     let native = choice.get("finish_reason").and_then(Value::as_str).unwrap_or("").to_owned();
     let legacy = native == "function_call" && message.get("function_call").is_some_and(Value::is_object);
     if !legacy {
-        let reason = finish_reason(&native).ok_or_else(|| failed_finish(&native))?;
+        let reason = finish_reason(&native).ok_or_else(|| failed_finish(&native, choice))?;
         choice.insert("finish_reason".to_owned(), with_calls(reason, has_calls).as_str().into());
     }
     choice.insert("message".to_owned(), Value::Object(message));
     Ok(())
+}
+
+/// Encoders keep a list of choices: an index out of all reason must not become its length.
+fn check_index(index: u64) -> Result<()> {
+    match index < MOST_CHOICES {
+        true => Ok(()),
+        false => Err(broken("a choice has an index out of range")),
+    }
 }
 
 /// A call that was made outweighs the word `stop`.
@@ -226,29 +326,58 @@ fn details_text(details: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>) -> bool {
+fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>) -> Result<bool> {
     match message.get_mut("tool_calls") {
         Some(Value::Array(calls)) if !calls.is_empty() => {
-            for call in calls.iter_mut().filter_map(Value::as_object_mut) {
-                whole_call(call, annotator);
+            for call in calls.iter_mut() {
+                let is_named = called(call)["name"].as_str().is_some_and(|name| !name.is_empty());
+                match call.as_object_mut() {
+                    Some(call) if is_named => whole_call(call, annotator),
+                    _ => return Err(nameless_call()),
+                }
             }
-            true
+            Ok(true)
         }
         Some(_) => {
             message.shift_remove("tool_calls");
-            false
+            Ok(false)
         }
-        None => false,
+        None => Ok(false),
     }
+}
+
+/// Some servers (Snowflake) send an empty object for each thing that is not there.
+fn without_empty_objects(message: &mut Object) {
+    for (name, key) in [("function_call", "name"), ("audio", "id")] {
+        if message.get(name).is_some_and(|value| value[key] == "") {
+            message.shift_remove(name);
+        }
+    }
+}
+
+/// True for a call of a custom tool, whose input is free text.
+pub(super) fn is_custom(call: &Value) -> bool {
+    let is_named = |kind: &str| call[kind]["name"].as_str().is_some_and(|name| !name.is_empty());
+    call["custom"].is_object() && (is_named("custom") || !call["function"].is_object())
+}
+
+/// What is called: the function, or the custom tool.
+pub(super) fn called(call: &Value) -> &Value {
+    &call[if is_custom(call) { "custom" } else { "function" }]
+}
+
+fn nameless_call() -> Error {
+    broken("a tool call does not name its tool")
 }
 
 fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>) {
     if call.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
         call.insert("id".to_owned(), annotator.map(Annotator::tool_call_id).unwrap_or_default().into());
     }
-    if call.contains_key("custom") {
+    if is_custom(&Value::Object(call.clone())) {
         return;
     }
+    call.shift_remove("custom");
     call.insert("type".to_owned(), "function".into());
     if let Some(Value::Object(function)) = call.get_mut("function") {
         let arguments = arguments_text(function.get("arguments"));
@@ -313,6 +442,10 @@ pub(super) struct Identity {
 struct Choice {
     index: u64,
     calls: Vec<Call>,
+    /// How many of the calls have been named: the next one's position.
+    opened: usize,
+    /// It calls a function in the way that came before tool calls.
+    legacy: bool,
     finish: Option<FinishReason>,
     /// The chunk that carried the finish reason, without content.
     last: Option<Object>,
@@ -322,7 +455,8 @@ struct Choice {
 struct Call {
     native_index: Option<u64>,
     id: String,
-    opened: bool,
+    /// Its position among the named calls, once it is named.
+    position: Option<usize>,
     custom: bool,
     has_arguments: bool,
     /// Arguments that came before the name.
@@ -344,7 +478,7 @@ impl Chunks {
 
     /// The finish reason of the first choice.
     pub fn finish(&self) -> Option<FinishReason> {
-        self.choices.first().and_then(|choice| choice.finish)
+        self.choices.iter().min_by_key(|choice| choice.index).and_then(|choice| choice.finish)
     }
 
     /// True when every choice that began has ended.
@@ -384,7 +518,7 @@ impl Chunks {
     }
 
     /// The last chunks: a finish reason for each choice.
-    pub fn finish_chunks(&mut self, annotator: Option<&dyn Annotator>) -> Vec<Object> {
+    pub fn finish_chunks(&mut self, annotator: Option<&dyn Annotator>) -> Result<Vec<Object>> {
         let mut out = Vec::new();
         let mut base = Object::new();
         self.identify(&mut base, annotator);
@@ -392,10 +526,14 @@ impl Chunks {
             self.choices.push(Choice::default());
         }
         for choice in &mut self.choices {
-            choice.close_calls(&base, &mut out);
+            choice.close_calls(&base, &mut out)?;
             let reason = choice.finish.unwrap_or(FinishReason::Stop);
-            let reason = with_calls(reason, !choice.calls.is_empty());
+            let reason = if choice.legacy { reason } else { with_calls(reason, choice.opened > 0) };
             choice.finish = Some(reason);
+            let word = match (choice.legacy, reason) {
+                (true, FinishReason::ToolCalls) => "function_call",
+                _ => reason.as_str(),
+            };
             let mut last = choice.last.take().unwrap_or_else(|| base.clone());
             let mut extras = match last.shift_remove("choices") {
                 Some(Value::Object(extras)) => extras,
@@ -403,11 +541,11 @@ impl Chunks {
             };
             extras.insert("index".to_owned(), choice.index.into());
             extras.insert("delta".to_owned(), json!({}));
-            extras.insert("finish_reason".to_owned(), reason.as_str().into());
+            extras.insert("finish_reason".to_owned(), word.into());
             last.insert("choices".to_owned(), json!([extras]));
             out.push(last);
         }
-        out
+        Ok(out)
     }
 
     fn take_usage(&mut self, chunk: &mut Object) {
@@ -447,6 +585,7 @@ impl Chunks {
         out: &mut Vec<Object>,
     ) -> Result<()> {
         let index = native.get("index").and_then(Value::as_u64).unwrap_or(0);
+        check_index(index)?;
         let (position, is_new) = match self.choices.iter().position(|choice| choice.index == index) {
             Some(position) => (position, false),
             None => {
@@ -472,9 +611,9 @@ impl Chunks {
         }
         let finish = native.shift_remove("finish_reason");
         let native_finish = finish.as_ref().and_then(Value::as_str).filter(|reason| !reason.is_empty());
-        let with_content =
-            is_new || !delta.is_empty() || native.get("logprobs").is_some_and(|value| !value.is_null());
-        if with_content && (is_new || choice.finish.is_none() || says_something(&delta)) {
+        let has_logprobs = native.get("logprobs").is_some_and(|value| !value.is_null());
+        let says_more = has_logprobs || says_something(&delta);
+        if is_new || says_more || (choice.finish.is_none() && !delta.is_empty()) {
             let mut piece = native.clone();
             piece.insert("index".to_owned(), index.into());
             piece.insert("delta".to_owned(), Value::Object(delta));
@@ -484,7 +623,7 @@ impl Chunks {
             out.push(chunk);
         }
         if let (Some(reason), None) = (native_finish, choice.finish) {
-            choice.finish = Some(finish_reason(reason).ok_or_else(|| failed_finish(reason))?);
+            choice.finish = Some(finish_reason(reason).ok_or_else(|| failed_finish(reason, &native))?);
             native.shift_remove("logprobs");
             let mut last = base.clone();
             last.insert("choices".to_owned(), Value::Object(native));
@@ -495,7 +634,7 @@ impl Chunks {
 }
 
 /// True when a delta carries content that a caller would miss.
-fn says_something(delta: &Object) -> bool {
+pub(super) fn says_something(delta: &Object) -> bool {
     delta.iter().any(|(name, value)| match value {
         Value::Null => false,
         Value::String(text) => name != "role" && !text.is_empty(),
@@ -507,6 +646,7 @@ fn says_something(delta: &Object) -> bool {
 impl Choice {
     fn mend_delta(&mut self, delta: &mut Object, is_new: bool, annotator: Option<&dyn Annotator>) {
         delta.shift_remove("role");
+        without_empty_objects(delta);
         content_parts(delta);
         mirror_reasoning(delta);
         for name in ["reasoning", "reasoning_content"] {
@@ -521,6 +661,7 @@ impl Choice {
                 delta.insert("tool_calls".to_owned(), Value::Array(mended));
             }
         }
+        self.legacy |= delta.get("function_call").is_some_and(Value::is_object);
         let is_empty = |value: &Value| value.is_null() || *value == "";
         if !is_new {
             delta.retain(|_, value| !is_empty(value));
@@ -536,8 +677,8 @@ impl Choice {
     fn mend_call(&mut self, call: Value, annotator: Option<&dyn Annotator>) -> Option<Value> {
         let native_index = call["index"].as_u64();
         let id = call["id"].as_str().unwrap_or("");
-        let custom = call.get("custom").is_some_and(Value::is_object);
-        let inner = if custom { &call["custom"] } else { &call["function"] };
+        let custom = is_custom(&call);
+        let inner = called(&call);
         let name = inner["name"].as_str().unwrap_or("");
         let text = arguments_text(inner.get(if custom { "input" } else { "arguments" }));
         let index = self.find_call(native_index, id, name).unwrap_or_else(|| {
@@ -548,7 +689,7 @@ impl Choice {
             self.calls.push(Call {
                 native_index,
                 id,
-                opened: false,
+                position: None,
                 custom,
                 has_arguments: false,
                 early: String::new(),
@@ -557,7 +698,7 @@ impl Choice {
         });
         let call_state = &mut self.calls[index];
         call_state.has_arguments |= !text.trim().is_empty();
-        if call_state.opened {
+        if let Some(index) = call_state.position {
             if text.is_empty() {
                 return None;
             }
@@ -570,7 +711,9 @@ impl Choice {
             call_state.early.push_str(&text);
             return None;
         }
-        call_state.opened = true;
+        let index = self.opened;
+        self.opened += 1;
+        call_state.position = Some(index);
         let text = format!("{}{text}", std::mem::take(&mut call_state.early));
         let mut opened = match custom {
             true => {
@@ -600,9 +743,16 @@ impl Choice {
     }
 
     /// Calls without arguments get an empty object, so that every call's arguments are JSON.
-    fn close_calls(&mut self, base: &Object, out: &mut Vec<Object>) {
-        for (index, call) in self.calls.iter_mut().enumerate() {
-            if !call.opened || call.has_arguments || call.custom {
+    fn close_calls(&mut self, base: &Object, out: &mut Vec<Object>) -> Result<()> {
+        for call in &mut self.calls {
+            let Some(index) = call.position else {
+                // A piece that says nothing at all (Snowflake) is no call.
+                match call.early.trim().is_empty() {
+                    true => continue,
+                    false => return Err(nameless_call()),
+                }
+            };
+            if call.has_arguments || call.custom {
                 continue;
             }
             call.has_arguments = true;
@@ -614,5 +764,6 @@ impl Choice {
             );
             out.push(chunk);
         }
+        Ok(())
     }
 }

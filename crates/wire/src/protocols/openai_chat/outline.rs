@@ -362,8 +362,11 @@ fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: &'static str) -> Result<(
     }
 }
 
-/// The kinds that a known field may have, and the range of a number.
-fn allowed(name: &str) -> Option<(&'static [Kind], Option<(f64, f64)>)> {
+/// The kinds that a field may have, and the range of a number.
+type Allowed = (&'static [Kind], Option<(f64, f64)>);
+
+/// What a known field may be.
+fn allowed(name: &str) -> Option<Allowed> {
     Some(match name {
         "model" | "user" | "reasoning_effort" | "service_tier" | "verbosity" | "prompt_cache_key"
         | "safety_identifier" => (&[Kind::String], None),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::encoder::write_stream_error;
 use super::normalise::{self, Chunks};
 use super::usage;
-use crate::framing::sse::SseParser;
+use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Kind, Scanner, Syntax, push_key};
 use crate::{AnswerForm, Transcoder};
 
@@ -72,14 +72,14 @@ impl WholeRelay {
         let body = &self.body;
         let annotator = self.parts.annotator.as_ref();
         let usage = &body[plain.usage.clone()];
-        let counts = std::str::from_utf8(usage).ok().and_then(usage::read);
+        let counts = plain.counts;
         self.progress = Progress {
             content_started: true,
             finished: true,
             finish_reason: std::str::from_utf8(&body[plain.finish.clone()])
                 .ok()
                 .and_then(normalise::finish_reason),
-            usage: counts,
+            usage: Some(counts),
             model: std::str::from_utf8(&body[plain.model.clone()]).ok().map(str::to_owned),
             output_chars: plain.content as u64,
         };
@@ -87,19 +87,18 @@ impl WholeRelay {
         out.extend_from_slice(&body[..plain.usage.start]);
         out.extend_from_slice(usage[..usage.len() - 1].trim_ascii_end());
         push_key(out, "reasoning_tokens");
-        crate::json::push_u64(out, counts.map_or(0, |counts| counts.reasoning));
-        usage::write_cost(out, counts.and_then(|counts| annotator.cost(&counts)));
+        crate::json::push_u64(out, counts.reasoning);
+        usage::write_cost(out, annotator.cost(&counts));
         out.push(b'}');
         out.extend_from_slice(body[plain.usage.end..plain.end].trim_ascii_end());
-        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
+        let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: Some(&counts) };
         push_key(out, "metadata");
         out.extend_from_slice(annotator.metadata(facts).as_str().as_bytes());
         out.push(b'}');
     }
 
     fn mend(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let mut body: Map<String, Value> =
-            serde_json::from_slice(&self.body).map_err(|_| broken("it is not a JSON object"))?;
+        let mut body = normalise::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
         let annotator = self.parts.annotator.as_ref();
         normalise::completion(&mut body, Some(annotator))?;
         let reported =
@@ -148,17 +147,29 @@ fn progress_of(body: &Map<String, Value>) -> Progress {
     }
 }
 
-fn without_reasoning(body: &mut Map<String, Value>) {
+/// Takes the thinking out; true if there was some.
+fn without_reasoning(body: &mut Map<String, Value>) -> bool {
+    let mut found = false;
     let choices = body.get_mut("choices").and_then(Value::as_array_mut);
     for choice in choices.into_iter().flatten() {
         for part in ["message", "delta"] {
             if let Some(message) = choice.get_mut(part).and_then(Value::as_object_mut) {
+                let before = message.len();
                 message.retain(|name, _| {
                     !matches!(name.as_str(), "reasoning" | "reasoning_content" | "reasoning_details")
                 });
+                found |= message.len() < before;
             }
         }
     }
+    found
+}
+
+/// False for a chunk whose only choice says nothing.
+fn is_worth_sending(chunk: &Map<String, Value>) -> bool {
+    let choice = chunk.get("choices").map_or(&Value::Null, |choices| &choices[0]);
+    let is_empty = choice["delta"].as_object().is_some_and(Map::is_empty);
+    !is_empty || !choice["finish_reason"].is_null() || !choice["logprobs"].is_null()
 }
 
 fn broken(what: &str) -> Error {
@@ -172,6 +183,7 @@ fn broken(what: &str) -> Error {
 /// Where things are in a completion that keeps the contract as it is.
 #[derive(Debug)]
 struct PlainCompletion {
+    counts: canon::Usage,
     usage: std::ops::Range<usize>,
     model: std::ops::Range<usize>,
     finish: std::ops::Range<usize>,
@@ -194,7 +206,14 @@ impl From<Syntax> for NotPlain {
 fn plain_completion(text: &str) -> Option<PlainCompletion> {
     let json = text.as_bytes();
     let mut scanner = Scanner::new(json);
-    let mut found = PlainCompletion { usage: 0..0, model: 0..0, finish: 0..0, content: 0, end: 0 };
+    let mut found = PlainCompletion {
+        counts: canon::Usage::default(),
+        usage: 0..0,
+        model: 0..0,
+        finish: 0..0,
+        content: 0,
+        end: 0,
+    };
     let (mut has_id, mut has_created, mut has_object) = (false, false, false);
     let walked = scanner.object(|scanner, key| {
         match &json[key.range] {
@@ -209,16 +228,21 @@ fn plain_completion(text: &str) -> Option<PlainCompletion> {
             b"usage" | b"error" | b"metadata" | b"base_resp" | b"citations" | b"search_results" => {
                 return Err(NotPlain);
             }
-            _ => drop(scanner.value()?),
+            _ => {
+                scanner.value()?;
+            }
         }
         Ok(())
     });
     walked.ok()?;
     found.end = scanner.position() - 1;
     scanner.end().ok()?;
-    let counts = found.usage.len() > 2 && is_plain_usage(&json[found.usage.clone()]);
-    (has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty() && counts)
-        .then_some(found)
+    let in_order = has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty();
+    if !in_order || found.usage.len() <= 2 {
+        return None;
+    }
+    found.counts = plain_usage(&json[found.usage.clone()])?;
+    Some(found)
 }
 
 fn is_integer(number: &[u8]) -> bool {
@@ -256,7 +280,9 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
                     found.content += plain_message(scanner)?;
                 }
                 b"finish_reason" => finish = plain_string(scanner)?,
-                _ => drop(scanner.value()?),
+                _ => {
+                    scanner.value()?;
+                }
             }
             Ok::<(), NotPlain>(())
         })?;
@@ -282,7 +308,9 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
                 Kind::String => length = Some(scanner.string()?.range.len()),
                 _ => return Err(NotPlain),
             },
-            b"refusal" | b"annotations" | b"audio" => drop(scanner.value()?),
+            b"refusal" | b"annotations" | b"audio" => {
+                scanner.value()?;
+            }
             _ => {
                 let value = scanner.value()?;
                 if !matches!(&json[value], b"null") {
@@ -298,31 +326,31 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     }
 }
 
-/// A usage object whose counts stand where OpenAI puts them.
-fn is_plain_usage(usage: &[u8]) -> bool {
-    let (mut standard, mut reasoning) = (0, false);
+/// The counts of a usage object that can be copied: standard fields only, and sums that are what they should be.
+fn plain_usage(usage: &[u8]) -> Option<canon::Usage> {
+    let (mut standard, mut shown) = (0, [0; 3]);
     let walked: Result<(), NotPlain> = Scanner::new(usage).object(|scanner, key| {
-        let value = scanner.value()?;
-        match &usage[key.range] {
-            b"prompt_tokens" | b"completion_tokens" | b"total_tokens" => {
-                standard += usize::from(usage[value].iter().all(u8::is_ascii_digit));
-            }
-            b"prompt_tokens_details" | b"completion_tokens_details" => {
-                reasoning |= usage[value].first() != Some(&b'{');
+        let value = &usage[scanner.value()?];
+        let place = match &usage[key.range] {
+            b"prompt_tokens" => 0,
+            b"completion_tokens" => 1,
+            b"total_tokens" => 2,
+            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => {
+                return Ok(());
             }
             // Vendors' own counts need a closer look.
             _ => return Err(NotPlain),
-        }
+        };
+        let count = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+        shown[place] = count.ok_or(NotPlain)?;
+        standard += 1;
         Ok(())
     });
-    let Some(counts) = std::str::from_utf8(usage).ok().and_then(usage::read) else { return false };
-    // Thinking outside of the completion changes the sums.
-    let total = format!("\"total_tokens\":{}", counts.total_tokens());
-    let compact: Vec<u8> = usage.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    walked.is_ok()
-        && standard == 3
-        && !reasoning
-        && memchr::memmem::find(&compact, total.as_bytes()).is_some()
+    walked.ok().filter(|()| standard == 3)?;
+    // Thinking outside of the completion, or cached tokens outside of the prompt, change the sums.
+    let counts = std::str::from_utf8(usage).ok().and_then(usage::read)?;
+    let meant = [counts.prompt_tokens(), counts.completion_tokens(), counts.total_tokens()];
+    (shown == meant).then_some(counts)
 }
 
 // ---------------------------------------------------------------------------------------------- streams
@@ -356,12 +384,12 @@ impl StreamRelay {
 impl Transcoder for StreamRelay {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
         let state = &mut self.state;
-        self.sse.push(bytes, |event| state.take(event.data, out))
+        self.sse.push(bytes, |event| state.take(event, out))
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let state = &mut self.state;
-        self.sse.finish(|event| state.take(event.data, out))?;
+        self.sse.finish(|event| state.take(event, out))?;
         state.end(out)
     }
 
@@ -375,11 +403,11 @@ impl Transcoder for StreamRelay {
 }
 
 impl StreamState {
-    fn take(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    fn take(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
         if self.done {
             return Ok(());
         }
-        let trimmed = data.trim_ascii();
+        let trimmed = event.data.trim_ascii();
         if trimmed == b"[DONE]" {
             self.done = true;
             return Ok(());
@@ -393,7 +421,7 @@ impl StreamState {
             write_event(trimmed, out);
             return Ok(());
         }
-        self.mend(trimmed, out)
+        self.mend(event, out)
     }
 
     /// The length of the content of a chunk that can be passed on as it is: same identity, one open choice, nothing but
@@ -415,7 +443,10 @@ impl StreamState {
                 }
                 b"usage" => return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(NotPlain) },
                 b"error" | b"citations" | b"search_results" | b"x_groq" => return Err(NotPlain),
-                _ => return Ok(drop(scanner.value()?)),
+                _ => {
+                    scanner.value()?;
+                    return Ok(());
+                }
             };
             seen += 1;
             if same { Ok(()) } else { Err(NotPlain) }
@@ -446,7 +477,9 @@ impl StreamState {
                     b"message" | b"usage" => return Err(NotPlain),
                     b"finish_reason" if data[scanner.value()?] != *b"null" => return Err(NotPlain),
                     b"finish_reason" => {}
-                    _ => drop(scanner.value()?),
+                    _ => {
+                        scanner.value()?;
+                    }
                 }
                 Ok(())
             })
@@ -457,12 +490,8 @@ impl StreamState {
         }
     }
 
-    fn mend(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let chunk: Value = serde_json::from_slice(data).map_err(|_| broken("a stream event is not JSON"))?;
-        if let Some(error) = normalise::error_in(&chunk) {
-            return Err(error);
-        }
-        let Value::Object(chunk) = chunk else { return Err(broken("a stream event is no object")) };
+    fn mend(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
+        let chunk = normalise::event(event)?;
         let annotator = self.parts.annotator.as_ref();
         let mut mended = std::mem::take(&mut self.mended);
         let result = self.chunks.push(chunk, Some(annotator), &mut mended);
@@ -493,8 +522,7 @@ impl StreamState {
             + text("refusal")
             + calls.into_iter().flatten().map(length).sum::<usize>();
         self.progress.output_chars += produced as u64;
-        self.progress.content_started |=
-            produced > 0 || delta.as_object().is_some_and(|delta| delta.len() > 2);
+        self.progress.content_started |= delta.as_object().is_some_and(normalise::says_something);
     }
 
     /// The caller's end of the stream, if the provider's was a proper one.
@@ -513,9 +541,15 @@ impl StreamState {
         let model = self.chunks.identity().map(|identity| identity.model.clone());
         let metadata =
             annotator.metadata(AnswerFacts { underlying_model: model.as_deref(), usage: counts.as_ref() });
-        let last = self.chunks.finish_chunks(Some(annotator));
+        let mut last = self.chunks.finish_chunks(Some(annotator))?;
         self.progress.finish_reason = self.chunks.finish();
         let position = last.iter().position(is_finish_chunk);
+        if let (false, Some(position)) = (include_usage, position) {
+            // What came without choices (content filter results of the prompt) has no other place.
+            for (name, value) in std::mem::take(&mut self.chunks.trailing) {
+                last[position].entry(name).or_insert(value);
+            }
+        }
         for (index, chunk) in last.into_iter().enumerate() {
             let rides = !include_usage && Some(index) == position;
             self.write(chunk, rides.then_some(metadata.as_str()), out);
@@ -530,8 +564,8 @@ impl StreamState {
     }
 
     fn write(&self, mut chunk: Map<String, Value>, metadata: Option<&str>, out: &mut Vec<u8>) {
-        if self.parts.form.exclude_reasoning {
-            without_reasoning(&mut chunk);
+        if self.parts.form.exclude_reasoning && without_reasoning(&mut chunk) && !is_worth_sending(&chunk) {
+            return;
         }
         out.extend_from_slice(b"data: ");
         let written = serde_json::to_writer(&mut *out, &chunk);
@@ -572,15 +606,6 @@ impl StreamState {
         push_key(out, "metadata");
         out.extend_from_slice(metadata.as_bytes());
         out.extend_from_slice(b"}\n\n");
-    }
-}
-
-/// Lists and objects in a delta (images, annotations, audio) are content; text is counted by its length.
-fn is_content(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(_) => true,
-        _ => false,
     }
 }
 

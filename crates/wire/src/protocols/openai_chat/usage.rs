@@ -44,16 +44,61 @@ struct Details {
     reasoning_tokens: Option<Count>,
 }
 
+/// No answer has more tokens: sums of counts cannot overflow.
+const MOST: u64 = 1 << 48;
+
 /// A count; some servers write `12.0`, and nonsense counts as nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count(u64);
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let whole =
-            value.as_u64().or_else(|| value.as_f64().filter(|count| *count >= 0.0).map(|count| count as u64));
-        Ok(Self(whole.unwrap_or(0)))
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+/// Takes whatever is there: what is no count is none.
+struct CountVisitor;
+
+impl<'de> serde::de::Visitor<'de> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a count")
+    }
+
+    fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
+        Ok(Count(count.min(MOST)))
+    }
+
+    fn visit_i64<E>(self, count: i64) -> Result<Count, E> {
+        Ok(Count((count.max(0) as u64).min(MOST)))
+    }
+
+    fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
+        Ok(Count((count.max(0.0) as u64).min(MOST)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Count, E> {
+        Ok(Count(text.parse().unwrap_or(0).min(MOST)))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Count(0))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Count, A::Error> {
+        while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Count(0))
     }
 }
 
@@ -135,8 +180,11 @@ pub(super) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, report
     let raw: serde_json::Map<String, serde_json::Value> =
         reported.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     // The provider's own sum stands where it reports one: its cached tokens may lie outside of its prompt tokens.
-    let prompt_tokens =
-        raw.get("prompt_tokens").and_then(serde_json::Value::as_u64).unwrap_or(usage.prompt_tokens());
+    let prompt_tokens = raw
+        .get("prompt_tokens")
+        .and_then(serde_json::Value::as_u64)
+        .unwrap_or(usage.prompt_tokens())
+        .min(MOST);
     out.push(b'{');
     for (name, count) in [
         ("prompt_tokens", prompt_tokens),

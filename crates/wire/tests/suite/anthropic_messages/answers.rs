@@ -58,7 +58,8 @@ fn thought(block: u32, detail: ReasoningDetail) -> Event {
 }
 
 fn called(index: u32, id: &str, name: &str) -> Event {
-    Event::ToolCallStart { choice: 0, index, id: id.to_owned(), name: name.to_owned(), signature: None }
+    let (id, name) = (id.to_owned(), name.to_owned());
+    Event::ToolCallStart { choice: 0, index, id, custom: name == "free", name, signature: None }
 }
 
 fn arguments(index: u32, fragment: &str) -> Event {

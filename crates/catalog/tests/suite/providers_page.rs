@@ -1,0 +1,187 @@
+//! `docs/providers.md`, written from the catalog. `UPDATE_DOCS=1 cargo test -p catalog providers_page` rewrites it.
+
+use ::catalog::{Catalog, ProviderRow, Serving};
+use canon::{Feature, Quirks};
+use serde_json::Value;
+use wire::providers::Auth;
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/providers.md");
+
+const INTRODUCTION: &str = "# Providers
+
+<!-- Written by `UPDATE_DOCS=1 cargo test -p catalog providers_page` from `catalog/`; a test compares it. -->
+
+A provider is enabled by its environment variable (the first one that is set) or by a section `[providers.ID]` in
+[llmgateway.toml](configuration.md). `llmgateway check` says for each one why it is off.
+
+## How they are called
+";
+
+const FEATURES: &str = "
+## What they serve
+
+How many of the provider's models in the catalog have a feature (`llmgateway models --provider ID` lists them). *no* means
+that the provider has it for no model; *?* that the catalog has no models of the provider and leaves it to the provider.
+Structured output counts models that take a JSON schema natively; where a model does not, a schema is emulated and reported
+as such. Other features are refused where a model lacks them.
+
+| id | models | streaming | tools | vision | documents | structured output | reasoning | caching |
+|---|---:|---|---|---|---|---|---|---|
+";
+
+const QUIRKS: &str = "
+## Quirks
+
+How a provider differs from its protocol (`canon::Quirks`). Fields under `drop` are left out and reported in
+`metadata.losses`.
+
+| id | quirks |
+|---|---|
+";
+
+const SETTINGS: &str = "
+## Settings
+
+Further keys of `[providers.ID]`, with the environment variables that stand for them.
+
+| id | setting | environment | default | meaning |
+|---|---|---|---|---|
+";
+
+const COLUMNS: [Feature; 7] = [
+    Feature::Streaming,
+    Feature::Tools,
+    Feature::Vision,
+    Feature::Documents,
+    Feature::JsonSchema,
+    Feature::Reasoning,
+    Feature::PromptCache,
+];
+
+fn code(words: &[String]) -> String {
+    match words.is_empty() {
+        true => "–".to_owned(),
+        false => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn auth(row: &ProviderRow) -> String {
+    let mut ways = Vec::new();
+    match &row.auth {
+        Auth::Bearer if !row.api_key_env.is_empty() => ways.push("bearer".to_owned()),
+        Auth::Bearer => {}
+        Auth::Header(name) => ways.push(format!("header `{name}`")),
+        Auth::Optional => ways.push("bearer, optional".to_owned()),
+    }
+    if row.settings.contains_key("access_key_id") {
+        ways.push("signature with AWS keys".to_owned());
+    }
+    if row.settings.contains_key("access_token") {
+        ways.push("access token".to_owned());
+    }
+    ways.join(" or ")
+}
+
+fn call_row(row: &ProviderRow) -> String {
+    let base = row.base_url.as_ref().map_or("–".to_owned(), |url| format!("`{url}`"));
+    format!(
+        "| `{}` | {} | {} | {} | {} | {base} | {} |\n",
+        row.id,
+        row.name,
+        row.protocol.as_str(),
+        auth(row),
+        code(&row.api_key_env),
+        code(&row.base_url_env),
+    )
+}
+
+fn feature_row(catalog: &Catalog, row: &ProviderRow) -> String {
+    let servings: Vec<&Serving> = catalog
+        .models()
+        .flat_map(|model| &model.servings)
+        .filter(|serving| serving.provider == row.id)
+        .map(AsRef::as_ref)
+        .collect();
+    let mut text = format!("| `{}` | {} |", row.id, servings.len());
+    for feature in COLUMNS {
+        let count = servings.iter().filter(|serving| serving.facts.allows(feature)).count();
+        let cell = match (count, servings.len()) {
+            _ if row.lacks.has(feature) => "no".to_owned(),
+            _ if feature == Feature::JsonSchema && row.quirks.no_json_schema => "emulated".to_owned(),
+            (_, 0) => "?".to_owned(),
+            (0, _) => "no".to_owned(),
+            (count, all) if count == all => "all".to_owned(),
+            (count, _) => count.to_string(),
+        };
+        text += &format!(" {cell} |");
+    }
+    text + "\n"
+}
+
+fn quirk_row(row: &ProviderRow) -> Option<String> {
+    let (usual, own) = (to_json(&Quirks::default()), to_json(&row.quirks));
+    let differences = own.as_object()?.iter().filter(|(name, value)| usual[name.as_str()] != **value);
+    let words: Vec<String> = differences
+        .map(|(name, value)| match value {
+            Value::Bool(_) => format!("`{name}`"),
+            value => format!("`{name}` = {}", plain(value)),
+        })
+        .collect();
+    let lacks: Vec<&str> = row.lacks.iter().map(Feature::as_str).collect();
+    let lacks = (!lacks.is_empty()).then(|| format!("lacks {}", lacks.join(", ")));
+    let words: Vec<String> = words.into_iter().chain(lacks).collect();
+    (!words.is_empty()).then(|| format!("| `{}` | {} |\n", row.id, words.join("; ")))
+}
+
+fn to_json(quirks: &Quirks) -> Value {
+    serde_json::to_value(quirks).expect("quirks are plain data")
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name} → {}", plain(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn page() -> String {
+    let catalog = Catalog::embedded().unwrap_or_else(|errors| panic!("{errors}"));
+    let mut text = INTRODUCTION.to_owned();
+    text +=
+        "\n| id | name | protocol | auth | key | base URL | base URL by |\n|---|---|---|---|---|---|---|\n";
+    text.extend(catalog.providers().map(|row| call_row(row)));
+    text += FEATURES;
+    text.extend(catalog.providers().map(|row| feature_row(&catalog, row)));
+    text += QUIRKS;
+    text.extend(catalog.providers().filter_map(|row| quirk_row(row)));
+    text += SETTINGS;
+    for row in catalog.providers() {
+        for (name, setting) in &row.settings {
+            let default =
+                setting.default.as_deref().unwrap_or(if setting.required { "required" } else { "–" });
+            let env = code(&setting.env);
+            text += &format!("| `{}` | `{name}` | {env} | {default} | {} |\n", row.id, setting.help);
+        }
+    }
+    text
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a switch of this test, not of the gateway")]
+fn providers_page_is_what_the_catalog_says() {
+    let page = page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(PAGE).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/providers.md is out of date; UPDATE_DOCS=1 cargo test -p catalog providers_page rewrites it"
+    );
+}

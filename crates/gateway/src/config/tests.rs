@@ -1,0 +1,251 @@
+//! `docs/configuration.md`, written from the doc comments and defaults of what can be configured.
+//! `UPDATE_DOCS=1 cargo test -p gateway reference` rewrites it.
+
+use std::fmt::Write;
+
+use catalog::Catalog;
+use serde_json::Value;
+
+use super::env::Environment;
+use super::file::{ConfigFile, known_keys};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+const FILE: &str = include_str!("file.rs");
+const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../canon/src/quirks.rs"));
+const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
+
+/// Section, the struct that reads it, and what is said before its table.
+const SECTIONS: [(&str, &str, &str); 6] = [
+    ("server", "ServerSection", "Where and how to listen."),
+    (
+        "auth",
+        "AuthSection",
+        "Who may call. Without any key here and in the database, `serve` makes one at its start and prints it once.",
+    ),
+    ("database", "DatabaseSection", "Where usage and keys are kept."),
+    ("timeouts", "TimeoutSection", "How long to wait for providers, in seconds."),
+    ("providers.ID", "ProviderSection", OWN_PROVIDERS),
+    (
+        "models.NAME",
+        "ModelSection",
+        "An alias: a name for one or several models. A target is `provider/model` or a model of the catalog, \
+         never another alias.",
+    ),
+];
+
+const OWN_PROVIDERS: &str = "A provider of the catalog ([providers.md](providers.md)), or one of your own with any other id: \
+    that needs `protocol` and `base_url`. A provider that needs no key is enabled by its section, however empty. What is \
+    given here goes before the environment.";
+
+/// The parts of `[routing]`.
+const ROUTING_PARTS: [(&str, &str); 6] = [
+    ("", "Settings"),
+    ("weights", "Weights"),
+    ("health", "HealthSettings"),
+    ("breaker", "BreakerSettings"),
+    ("retry", "RetrySettings"),
+    ("sessions", "SessionSettings"),
+];
+
+const QUIRKS: &str = "
+### `[providers.ID.quirks]`
+
+How a provider differs from its wire format. What is given here replaces the quirks of the catalog as a whole.
+
+| key | type | meaning |
+|---|---|---|
+";
+
+const INTRODUCTION: &str = "# Configuration
+
+<!-- Written by `UPDATE_DOCS=1 cargo test -p gateway reference` from doc comments and defaults; a test compares it. -->
+
+`llmgateway serve --config FILE` reads one TOML file; without `--config` it is `llmgateway.toml` in the folder where the
+gateway was started, and without that the defaults below hold and the environment enables providers. Unknown keys are
+mistakes. `llmgateway check` reports all mistakes at once with their paths.
+
+Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
+at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, the keys in `[auth]`, and
+`api_key`, `api_keys`, `base_url` and the further settings of providers; not for `headers`.
+
+```toml
+[server]
+listen = \"127.0.0.1:4000\"
+
+[auth]
+api_keys = [\"env:LLMGATEWAY_API_KEY\"]
+
+[providers.openai]
+api_key = \"env:OPENAI_API_KEY\"
+
+[providers.my-vllm]
+protocol = \"openai-chat\"
+base_url = \"http://10.0.0.5:8000/v1\"
+
+[models.fast]
+targets = [\"groq/llama-3.3-70b-versatile\", \"openai/gpt-4o-mini\"]
+pick = \"order\"
+```
+";
+
+const ENVIRONMENT: &str = "
+## Environment
+
+| variable | meaning |
+|---|---|
+| `LLMGATEWAY_LOG` | what is logged to standard error, such as `info` or `gateway=debug`; default `warn` |
+
+Of each list the first variable that is set and not empty counts.
+
+| provider | key | base URL | settings |
+|---|---|---|---|
+";
+
+/// A field of a struct in a source file.
+struct Field {
+    name: String,
+    kind: String,
+    doc: String,
+}
+
+/// The fields of `pub struct NAME`, with their doc comments.
+fn fields(source: &str, name: &str) -> Vec<Field> {
+    let start = source.find(&format!("pub struct {name} {{")).unwrap_or_else(|| panic!("no struct {name}"));
+    let mut fields = Vec::new();
+    let mut doc = String::new();
+    for line in source[start..].lines().skip(1).map(str::trim).take_while(|line| *line != "}") {
+        if let Some(text) = line.strip_prefix("///") {
+            write!(doc, "{}{}", if doc.is_empty() { "" } else { " " }, text.trim()).unwrap();
+        } else if let Some((name, kind)) = line.strip_prefix("pub ").and_then(|line| line.split_once(": ")) {
+            let kind = kind.trim_end_matches(',').to_owned();
+            fields.push(Field { name: name.to_owned(), kind, doc: std::mem::take(&mut doc) });
+        }
+    }
+    fields
+}
+
+/// A Rust type in the words of TOML.
+fn kind(rust: &str) -> &str {
+    let inner = rust.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>')).unwrap_or(rust);
+    match inner {
+        "String" => "string",
+        "Vec<String>" => "list of strings",
+        "Vec<u32>" => "list of whole numbers",
+        "usize" | "u64" | "u32" => "whole number",
+        "f64" => "number",
+        "bool" => "true or false",
+        "BTreeMap<String, String>" => "table of strings",
+        "BTreeMap<String, toml::Value>" => "any",
+        "Protocol" => {
+            "`openai-chat`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat` or `ollama-chat`"
+        }
+        "Auth" => "`bearer`, `optional` or `{ header = \"NAME\" }`",
+        "Quirks" => "table, see below",
+        "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
+        "StreamUsage" => "`on_request` or `always`",
+        "Pick" => "`best`, `order` or `weight`",
+        other => panic!("no words for the type {other}"),
+    }
+}
+
+fn section(name: &str, of: &str, about: &str) -> String {
+    let mut text = format!("\n## `[{name}]`\n\n{about}\n\n| key | type | meaning |\n|---|---|---|\n");
+    for field in fields(FILE, of) {
+        let key = if field.name == "settings" { "…".to_owned() } else { format!("`{}`", field.name) };
+        writeln!(text, "| {key} | {} | {} |", kind(&field.kind), field.doc).unwrap();
+    }
+    text
+}
+
+fn quirks() -> String {
+    let mut text = QUIRKS.to_owned();
+    for field in fields(QUIRKS_FILE, "Quirks") {
+        writeln!(text, "| `{}` | {} | {} |", field.name, kind(&field.kind), field.doc).unwrap();
+    }
+    text
+}
+
+fn routing() -> String {
+    let defaults = serde_json::to_value(routing::Settings::default()).unwrap();
+    let mut text =
+        "\n## `[routing]`\n\nHow providers are chosen and retried; [routing.md](routing.md) tells how these \
+        numbers work together.\n\n| key | default | meaning |\n|---|---:|---|\n"
+            .to_owned();
+    for (part, of) in ROUTING_PARTS {
+        let (values, prefix) = match part {
+            "" => (&defaults, String::new()),
+            part => (&defaults[part], format!("{part}.")),
+        };
+        let plain = fields(ROUTING, of).into_iter().filter(|field| !values[&field.name].is_object());
+        for field in plain {
+            let value: &Value = &values[&field.name];
+            assert!(!value.is_null(), "{}", field.name);
+            writeln!(text, "| `{prefix}{}` | {value} | {} |", field.name, field.doc).unwrap();
+        }
+    }
+    text
+}
+
+fn environment() -> String {
+    let code = |names: &mut dyn Iterator<Item = &String>| {
+        let words: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+        if words.is_empty() { "–".to_owned() } else { words.join(" ") }
+    };
+    let mut text = ENVIRONMENT.to_owned();
+    for row in Catalog::embedded().unwrap().providers() {
+        let (key, url) = (code(&mut row.api_key_env.iter()), code(&mut row.base_url_env.iter()));
+        let settings = row.settings.iter().filter(|(_, setting)| !setting.env.is_empty());
+        let settings: Vec<String> =
+            settings.map(|(name, setting)| format!("{name}: {}", code(&mut setting.env.iter()))).collect();
+        let settings = if settings.is_empty() { "–".to_owned() } else { settings.join("; ") };
+        writeln!(text, "| `{}` | {key} | {url} | {settings} |", row.id).unwrap();
+    }
+    text
+}
+
+fn page() -> String {
+    let mut text = INTRODUCTION.to_owned();
+    for (name, of, about) in &SECTIONS[..4] {
+        text += &section(name, of, about);
+    }
+    text += &routing();
+    for (name, of, about) in &SECTIONS[4..] {
+        text += &section(name, of, about);
+        if *of == "ProviderSection" {
+            text += &quirks();
+        }
+    }
+    text + &environment()
+}
+
+#[test]
+fn the_reference_is_what_can_be_configured() {
+    let page = page();
+    if Environment::of_process().get("UPDATE_DOCS").is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(PAGE).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/configuration.md is out of date; UPDATE_DOCS=1 cargo test -p gateway reference rewrites it"
+    );
+}
+
+#[test]
+fn the_reference_has_every_section_and_suggestions_know_every_key() {
+    let sections: Vec<String> = fields(FILE, "ConfigFile").into_iter().map(|field| field.name).collect();
+    assert_eq!(sections, known_keys(""));
+    for section in sections.iter().filter(|section| *section != "routing") {
+        assert!(SECTIONS.iter().any(|(name, ..)| name.split('.').next() == Some(section)), "{section}");
+    }
+    for (name, of, _) in SECTIONS.iter().filter(|(name, ..)| *name != "providers.ID") {
+        let keys: Vec<String> = fields(FILE, of).into_iter().map(|field| field.name).collect();
+        assert_eq!(keys, known_keys(name), "{name}");
+    }
+}
+
+#[test]
+fn the_example_is_valid() {
+    let example = INTRODUCTION.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    ConfigFile::parse(example).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+}

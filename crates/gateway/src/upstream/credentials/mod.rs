@@ -1,0 +1,217 @@
+//! What proves to a provider that we may call it.
+//!
+//! Where it comes from is found once, when the configuration is read ([`find`]): nothing is asked over the network
+//! then. A fixed key is given out as it is. Tokens and keys of limited life come from a [`TokenCache`], which renews
+//! them before they expire.
+
+mod aws;
+mod azure;
+mod exchange;
+mod google;
+mod token;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use canon::{Error, Secret};
+use wire::providers::{Calling, Credential};
+
+use super::Client;
+use crate::config::ProviderSettings;
+use crate::config::env::Environment;
+use token::{Fetched, Token, TokenCache};
+
+/// Settings that only serve to find credentials and that hold secrets. They go no further than [`find`].
+pub const SECRET_SETTINGS: [&str; 6] =
+    ["access_token", "access_key_id", "client_secret", "credentials", "secret_access_key", "session_token"];
+
+/// Settings that choose a source of credentials where the configuration file has them.
+const CHOICES: [&str; 10] = [
+    "access_key_id",
+    "access_token",
+    "client_secret",
+    "credentials",
+    "federated_token_file",
+    "managed_identity",
+    "profile",
+    "role_arn",
+    "secret_access_key",
+    "web_identity_token_file",
+];
+
+/// Where credentials are looked for.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// The provider's settings: the configuration file's, else those of the environment.
+    pub settings: &'a BTreeMap<String, String>,
+    /// Those of the configuration file. None when it does not mention the provider.
+    pub written: Option<&'a BTreeMap<String, toml::Value>>,
+    /// The environment.
+    pub environment: &'a Environment,
+}
+
+impl<'a> Search<'a> {
+    /// True when the configuration file itself chooses where credentials come from: keys of the environment then stay
+    /// out of it.
+    pub fn is_chosen(&self) -> bool {
+        CHOICES.iter().any(|name| self.is_written(name))
+    }
+
+    fn is_written(&self, name: &str) -> bool {
+        self.written.is_some_and(|written| written.contains_key(name))
+    }
+
+    /// A setting that has a value.
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        self.get(name).map(Secret::new)
+    }
+
+    /// A switch: on, off, or not said.
+    fn switch(&self, name: &'static str) -> Result<bool, Absent> {
+        match self.get(name) {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(_) => Err(Absent::wrong(name, "must be true or false")),
+        }
+    }
+
+    /// `the configuration` or `the environment`.
+    fn origin(&self, name: &str) -> &'static str {
+        if self.is_written(name) { "the configuration" } else { "the environment" }
+    }
+}
+
+/// A source of credentials.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it is, for people: `service account x@y`, `profile default`. Never a secret.
+    pub label: String,
+    /// How to get them.
+    pub recipe: Recipe,
+    /// Settings that come with them, for those that nobody gave: a profile's region, a service account's project.
+    pub implied: BTreeMap<String, String>,
+}
+
+/// Why there are no credentials. Without a reason there is nothing more to say than that no key is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// The setting at fault, if one is.
+    pub setting: Option<&'static str>,
+    /// What is missing or wrong, and what to do.
+    pub reason: String,
+}
+
+impl Absent {
+    fn missing(reason: impl Into<String>) -> Self {
+        Self { setting: None, reason: reason.into() }
+    }
+
+    fn wrong(setting: &'static str, reason: impl Into<String>) -> Self {
+        Self { setting: Some(setting), reason: reason.into() }
+    }
+}
+
+/// How to get credentials.
+#[derive(Clone, Debug)]
+pub enum Recipe {
+    /// Given as they are.
+    Fixed(Credential),
+    /// Google Cloud.
+    Google(google::Recipe),
+    /// AWS.
+    Aws(Box<aws::Recipe>),
+    /// Entra ID.
+    Azure(azure::Recipe),
+}
+
+impl Recipe {
+    async fn fetch(&self, client: &Client, now: SystemTime) -> Fetched<Token> {
+        match self {
+            Self::Fixed(credential) => Ok(Token { credential: credential.clone(), expires: None }),
+            Self::Google(recipe) => recipe.fetch(client, now).await,
+            Self::Aws(recipe) => recipe.fetch(client, now).await,
+            Self::Azure(recipe) => recipe.fetch(client, now).await,
+        }
+    }
+}
+
+/// The credentials of a way of calling, where it knows other ones than API keys.
+pub fn find(calling: Calling, search: Search<'_>) -> Option<Result<Found, Absent>> {
+    match calling {
+        Calling::Compatible | Calling::GoogleAiStudio => None,
+        Calling::GoogleVertex => Some(google::find(search)),
+        Calling::AwsBedrock => Some(aws::find(search)),
+        Calling::Azure => Some(azure::find(search)),
+    }
+}
+
+/// The credentials of a provider: one for each key.
+pub struct Credentials {
+    sources: Vec<Source>,
+}
+
+enum Source {
+    Fixed(Credential),
+    Cached(Arc<TokenCache>),
+}
+
+impl Credentials {
+    /// The keys of the settings, else what was found in place of them.
+    pub fn new(settings: &ProviderSettings, client: &Client) -> Self {
+        let key = |entry: &crate::config::KeyEntry| Source::Fixed(Credential::Key(entry.secret.clone()));
+        let mut sources: Vec<Source> = settings.keys.iter().map(key).collect();
+        if sources.is_empty() {
+            sources.push(match &settings.recipe {
+                None => Source::Fixed(Credential::None),
+                Some(Recipe::Fixed(credential)) => Source::Fixed(credential.clone()),
+                Some(recipe) => {
+                    let label = settings.credential_source.clone();
+                    Source::Cached(TokenCache::new(recipe.clone(), label, client.clone()))
+                }
+            });
+        }
+        Self { sources }
+    }
+
+    /// The credential of a key. Waits only where a token has to be fetched first.
+    pub async fn credential(&self, index: usize) -> Result<Credential, Error> {
+        match self.source(index) {
+            Source::Fixed(credential) => Ok(credential.clone()),
+            Source::Cached(cache) => cache.get(SystemTime::now()).await,
+        }
+    }
+
+    /// Like [`credential`](Self::credential) at another time.
+    pub async fn credential_at(&self, index: usize, now: SystemTime) -> Result<Credential, Error> {
+        match self.source(index) {
+            Source::Fixed(credential) => Ok(credential.clone()),
+            Source::Cached(cache) => cache.get(now).await,
+        }
+    }
+
+    /// Tells that the provider refused this credential. True when there will be another one.
+    pub fn refused(&self, index: usize, credential: &Credential) -> bool {
+        match self.source(index) {
+            Source::Fixed(_) => false,
+            Source::Cached(cache) => cache.refused(credential, SystemTime::now()),
+        }
+    }
+
+    /// A credential that can be shown: a fixed one, or one that stands for those that would be fetched.
+    pub fn example(&self) -> Credential {
+        match self.source(0) {
+            Source::Fixed(credential) => credential.clone(),
+            Source::Cached(cache) => cache.example(),
+        }
+    }
+
+    fn source(&self, index: usize) -> &Source {
+        // There is at least one; a key that is not there can only be the one that needs no label.
+        self.sources.get(index).unwrap_or(&self.sources[0])
+    }
+}

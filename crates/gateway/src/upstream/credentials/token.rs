@@ -1,0 +1,224 @@
+//! Tokens of limited life.
+//!
+//! A token is renewed before it expires, by one refresh in the background that the first request starts which sees
+//! the end near; requests go on with the old one meanwhile. Without a valid token requests wait, all for the same
+//! refresh. Nothing ticks: without requests there is no refresh. A failed refresh is not repeated for a moment, so
+//! that a token server in trouble is asked now and then and not by every request.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use canon::{Error, ErrorKind, Retry, Secret};
+use tokio::sync::watch;
+use wire::providers::Credential;
+
+use super::Recipe;
+use crate::upstream::Client;
+
+/// A token is renewed when it has less than this left, or half of its life if that is less.
+const NEAR: Duration = Duration::from_secs(240);
+/// After a refresh failed while the old token is still valid.
+const PAUSE_WITH_TOKEN: Duration = Duration::from_secs(10);
+/// After a refresh failed and there is no token.
+const PAUSE_WITHOUT_TOKEN: Duration = Duration::from_secs(1);
+/// A token that replaced a refused one is not thrown away as well before this: then the token is not what is wrong.
+const TRUSTED: Duration = Duration::from_secs(60);
+
+/// What a recipe gives, or the reason in words why not. The reason never holds a secret.
+pub type Fetched<T> = Result<T, String>;
+
+/// A credential and its end.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The credential.
+    pub credential: Credential,
+    /// When it expires; none for one that does not.
+    pub expires: Option<SystemTime>,
+}
+
+impl Token {
+    /// An access token that lives so long.
+    pub fn bearer(token: &str, seconds: u64, now: SystemTime) -> Self {
+        Self {
+            credential: Credential::Token(Secret::new(token)),
+            expires: now.checked_add(Duration::from_secs(seconds)),
+        }
+    }
+}
+
+/// One source's token.
+pub struct TokenCache {
+    recipe: Recipe,
+    label: String,
+    client: Client,
+    current: ArcSwapOption<Kept>,
+    refresh: Mutex<Refresh>,
+}
+
+struct Kept {
+    token: Token,
+    since: SystemTime,
+    /// It was fetched because the one before was refused.
+    replaces_refused: bool,
+}
+
+type Outcome = Result<Credential, Error>;
+type Landing = watch::Receiver<Option<Outcome>>;
+
+#[derive(Default)]
+struct Refresh {
+    running: Option<Landing>,
+    failed: Option<(SystemTime, Error)>,
+    after_refusal: bool,
+}
+
+impl Kept {
+    fn is_valid(&self, now: SystemTime) -> bool {
+        self.token.expires.is_none_or(|expires| now < expires)
+    }
+
+    fn is_near_its_end(&self, now: SystemTime) -> bool {
+        let Some(expires) = self.token.expires else { return false };
+        let life = expires.duration_since(self.since).unwrap_or_default();
+        expires.duration_since(now).unwrap_or_default() < NEAR.min(life / 2)
+    }
+}
+
+impl TokenCache {
+    /// A source without a token yet.
+    pub fn new(recipe: Recipe, label: String, client: Client) -> Arc<Self> {
+        Arc::new(Self { recipe, label, client, current: ArcSwapOption::empty(), refresh: Mutex::default() })
+    }
+
+    /// The token, waiting for one only if there is none that is valid.
+    pub async fn get(self: &Arc<Self>, now: SystemTime) -> Outcome {
+        if let Some(credential) = self.valid(now) {
+            return Ok(credential);
+        }
+        let mut landing = {
+            let mut refresh = self.lock();
+            // Another request's refresh may have landed since.
+            if let Some(kept) = self.current.load().as_ref().filter(|kept| kept.is_valid(now)) {
+                return Ok(kept.token.credential.clone());
+            }
+            if let Some(error) = refresh.failed_within(PAUSE_WITHOUT_TOKEN, now) {
+                return Err(error);
+            }
+            self.join(&mut refresh, now)
+        };
+        match landing.wait_for(Option::is_some).await {
+            Ok(outcome) => {
+                outcome.clone().unwrap_or_else(|| Err(self.failure("the refresh was interrupted")))
+            }
+            Err(_) => Err(self.failure("the refresh was interrupted")),
+        }
+    }
+
+    /// Throws away a token that the provider refused. True when the next request gets another one.
+    pub fn refused(&self, used: &Credential, now: SystemTime) -> bool {
+        let mut refresh = self.lock();
+        let current = self.current.load_full();
+        let Some(kept) = current else { return true };
+        if kept.token.credential != *used {
+            return true;
+        }
+        let age = now.duration_since(kept.since).unwrap_or_default();
+        if kept.replaces_refused && age < TRUSTED {
+            return false;
+        }
+        self.current.store(None);
+        refresh.after_refusal = true;
+        refresh.failed = None;
+        true
+    }
+
+    /// What a credential of this source looks like.
+    pub fn example(&self) -> Credential {
+        match &self.recipe {
+            Recipe::Aws(_) => Credential::Aws {
+                access_key_id: "ACCESS_KEY_ID".to_owned(),
+                secret_access_key: Secret::new("SECRET_ACCESS_KEY"),
+                session_token: None,
+            },
+            _ => Credential::Token(Secret::new("ACCESS_TOKEN")),
+        }
+    }
+
+    /// The fast path: no lock, no waiting.
+    fn valid(self: &Arc<Self>, now: SystemTime) -> Option<Credential> {
+        let current = self.current.load();
+        let kept = current.as_ref().filter(|kept| kept.is_valid(now))?;
+        if kept.is_near_its_end(now) {
+            self.refresh_behind(now);
+        }
+        Some(kept.token.credential.clone())
+    }
+
+    fn refresh_behind(self: &Arc<Self>, now: SystemTime) {
+        let mut refresh = self.lock();
+        let renewed = self.current.load().as_ref().is_some_and(|kept| !kept.is_near_its_end(now));
+        if !renewed && refresh.failed_within(PAUSE_WITH_TOKEN, now).is_none() {
+            self.join(&mut refresh, now);
+        }
+    }
+
+    /// The refresh that is running, or a new one. It has a task of its own: a request that goes away does not stop
+    /// what others wait for.
+    fn join(self: &Arc<Self>, refresh: &mut Refresh, now: SystemTime) -> Landing {
+        if let Some(running) = &refresh.running
+            && running.has_changed().is_ok()
+        {
+            return running.clone();
+        }
+        let (sender, landing) = watch::channel(None);
+        refresh.running = Some(landing.clone());
+        let cache = self.clone();
+        tokio::spawn(async move {
+            let fetched = cache.recipe.fetch(&cache.client, now).await;
+            sender.send_replace(Some(cache.land(fetched, now)));
+        });
+        landing
+    }
+
+    fn land(&self, fetched: Fetched<Token>, now: SystemTime) -> Outcome {
+        let mut refresh = self.lock();
+        refresh.running = None;
+        match fetched {
+            Ok(token) => {
+                refresh.failed = None;
+                let replaces_refused = std::mem::take(&mut refresh.after_refusal);
+                let credential = token.credential.clone();
+                self.current.store(Some(Arc::new(Kept { token, since: now, replaces_refused })));
+                Ok(credential)
+            }
+            Err(reason) => {
+                let error = self.failure(&reason);
+                let has_token = self.current.load().as_ref().is_some_and(|kept| kept.is_valid(now));
+                tracing::warn!(has_token, "{}", error.message);
+                refresh.failed = Some((now, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn failure(&self, reason: &str) -> Error {
+        Error::upstream(
+            ErrorKind::UpstreamCredential,
+            Retry::Elsewhere,
+            format!("The provider's credentials ({}) could not be fetched: {reason}.", self.label),
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Refresh> {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refresh {
+    fn failed_within(&self, pause: Duration, now: SystemTime) -> Option<Error> {
+        let (when, error) = self.failed.as_ref()?;
+        // A clock that was set back ends the pause as well.
+        now.duration_since(*when).is_ok_and(|passed| passed < pause).then(|| error.clone())
+    }
+}

@@ -1,0 +1,200 @@
+//! What must hold for any bytes whatever. Used with damaged recordings here, and by the fuzz targets.
+
+use bytes::Bytes;
+use canon::{Annotator, AnswerFacts, Cost, Error, Event, Json, ModelFacts, Quirks, Target, Usage};
+use http::{HeaderMap, StatusCode};
+use serde::de::IgnoredAny;
+use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
+use wire::protocols::openai_chat::{Outline, RelayParts, forward, relay};
+use wire::{AnswerForm, Protocol, Undo};
+
+/// Always the same words.
+struct Words;
+
+impl Annotator for Words {
+    fn answer_id(&self) -> &str {
+        "chatcmpl-ours"
+    }
+    fn created(&self) -> i64 {
+        1_700_000_000
+    }
+    fn model(&self) -> &str {
+        "ours"
+    }
+    fn cost(&self, _usage: &Usage) -> Option<Cost> {
+        None
+    }
+    fn metadata(&self, _facts: AnswerFacts<'_>) -> Json {
+        Json::of("metadata")
+    }
+    fn tool_call_id(&self) -> String {
+        "call_ours".to_owned()
+    }
+}
+
+/// Three ways to cut: whole, byte by byte, and in pieces whose size depends on the bytes.
+fn cuts(bytes: &[u8]) -> [Vec<&[u8]>; 3] {
+    let size = 2 + bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>() % 40;
+    [vec![bytes], bytes.chunks(1).collect(), bytes.chunks(size).collect()]
+}
+
+/// All cuts give the same.
+fn same<T: PartialEq + std::fmt::Debug>(bytes: &[u8], read: impl Fn(Vec<&[u8]>) -> T) -> T {
+    let [whole, single, pieces] = cuts(bytes).map(read);
+    assert_eq!(single, whole, "byte by byte");
+    assert_eq!(pieces, whole, "in pieces");
+    whole
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
+fn assert_json(bytes: &[u8]) {
+    assert!(is_json(bytes), "not JSON: {}", String::from_utf8_lossy(bytes));
+}
+
+/// Server-sent events.
+pub fn sse(bytes: &[u8]) {
+    same(bytes, |pieces| {
+        let mut found = Vec::new();
+        let mut parser = SseParser::default();
+        let mut note = |event: wire::framing::sse::SseEvent<'_>| {
+            found.push((event.event.to_vec(), event.data.to_vec()));
+            Ok(())
+        };
+        for piece in pieces {
+            parser.push(piece, &mut note).expect("no limit is reached");
+        }
+        parser.finish(&mut note).expect("no limit is reached");
+        found
+    });
+}
+
+/// Amazon's binary event stream.
+pub fn aws_eventstream(bytes: &[u8]) {
+    same(bytes, |pieces| {
+        let mut found = Vec::new();
+        let mut parser = EventStreamParser::default();
+        let mut result = Ok(());
+        for piece in pieces {
+            result = result.and_then(|()| {
+                parser.push(piece, |message| {
+                    found.push(format!("{message:?}"));
+                    Ok(())
+                })
+            });
+        }
+        (result.and_then(|()| parser.finish()).is_ok(), found)
+    });
+}
+
+/// One document a line.
+pub fn json_lines(bytes: &[u8]) {
+    same(bytes, |pieces| {
+        let mut found = Vec::new();
+        let mut parser = JsonLines::default();
+        let mut note = |line: &[u8]| {
+            found.push(line.to_vec());
+            Ok(())
+        };
+        for piece in pieces {
+            parser.push(piece, &mut note).expect("no limit is reached");
+        }
+        parser.finish(&mut note).expect("no limit is reached");
+        found
+    });
+}
+
+/// A request that is understood can be written for every provider, or is refused in words.
+pub fn request(dialect: Protocol, body: &[u8]) {
+    let Ok(request) = wire::dialect(dialect).expect("a dialect").decode_request(body) else { return };
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    for protocol in Protocol::ALL {
+        let target = Target { model: "m", facts: &facts, quirks: &quirks };
+        match wire::adapter(protocol).encode_request(&request, target) {
+            Ok(encoded) => assert_json(&encoded.body),
+            Err(error) => assert!(!error.message.is_empty(), "{protocol:?}"),
+        }
+    }
+}
+
+/// The outline accepts nothing but JSON, and what is forwarded is JSON with the same fields.
+pub fn json(body: &[u8]) {
+    let Ok(outline) = Outline::read(body) else { return };
+    assert_json(body);
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let target = Target { model: "m\"\\", facts: &facts, quirks: &quirks };
+    let Ok(encoded) = forward(&outline, target) else { return };
+    assert_json(&encoded.body);
+    let sent = Outline::read(&encoded.body).expect("what is sent can be read");
+    assert_eq!(sent.model, "m\"\\");
+    for (name, value) in outline.fields() {
+        let changed = ["model", "stream_options", "tools", "tool_choice", "parallel_tool_calls"];
+        if value != b"null" && !changed.contains(&name) {
+            assert_eq!(sent.field(name), Some(value), "{name}");
+        }
+    }
+}
+
+/// An answer decodes alike however it is cut, and what was decoded can be written in every format.
+pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
+    let (events, _) = same(body, |pieces| {
+        let mut decoder = wire::adapter(protocol).decoder(streaming, &Undo::default());
+        let mut events = Vec::new();
+        let mut result = Ok(());
+        for piece in pieces {
+            result = result.and_then(|()| decoder.push(piece, &mut events));
+        }
+        let result = result.and_then(|()| decoder.finish(&mut events));
+        (events, result)
+    });
+    for caller in [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini] {
+        for stream in [false, true] {
+            encode(caller, stream, &events);
+        }
+    }
+    let error = wire::adapter(protocol).decode_error(StatusCode::BAD_GATEWAY, &HeaderMap::new(), body);
+    assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+}
+
+fn encode(caller: Protocol, stream: bool, events: &[Event]) {
+    let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
+    let mut encoder = wire::dialect(caller).expect("a dialect").encoder(&form, Box::new(Words));
+    let mut out = Vec::new();
+    events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
+    encoder.finish(&mut out);
+    match stream {
+        false => assert_json(&out),
+        true => assert_events(&out),
+    }
+}
+
+fn assert_events(stream: &[u8]) {
+    let text = std::str::from_utf8(stream).expect("UTF-8");
+    for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        assert!(data == "[DONE]" || is_json(data.as_bytes()), "{data}");
+    }
+}
+
+/// What is relayed is the same however it came, and well formed.
+pub fn relayed(form: AnswerForm, body: &[u8]) {
+    let (out, result) = same(body, |pieces| -> (Vec<u8>, Result<(), Error>) {
+        let mut relay = relay(RelayParts { form, annotator: Box::new(Words) });
+        let mut out = Vec::new();
+        let mut result = Ok(());
+        for piece in pieces {
+            result = result.and_then(|()| relay.push(&Bytes::copy_from_slice(piece), &mut out));
+        }
+        let result = result.and_then(|()| relay.finish(&mut out));
+        (out, result)
+    });
+    match (form.stream, result) {
+        (true, Ok(())) => {
+            super::openai_chat_rules(std::str::from_utf8(&out).expect("UTF-8"), form.include_usage)
+        }
+        (true, Err(_)) => assert_events(&out),
+        (false, Ok(())) => assert_json(&out),
+        (false, Err(_)) => assert!(out.is_empty(), "a failed whole answer writes nothing"),
+    }
+}

@@ -1,0 +1,471 @@
+//! `docs/losses.md`: what becomes of each field of an OpenAI chat request at a provider of each wire format, found by
+//! translating a small request with and without the field. `UPDATE_DOCS=1 cargo test -p wire losses` rewrites the page.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use canon::{Effort, Error, Feature, Features, LossAction, ModelFacts, Quirks, ReasoningControl, Target};
+use serde_json::{Value, json};
+use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
+use wire::{Dialect, Encoded, Protocol, adapter};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/losses.md");
+
+/// One field: its group, its name, a request with it and the same request without it.
+struct Row {
+    group: &'static str,
+    name: &'static str,
+    with: Value,
+    without: Value,
+}
+
+/// A typical model of a wire format.
+struct Column {
+    title: &'static str,
+    protocol: Protocol,
+    model: &'static str,
+    facts: ModelFacts,
+}
+
+/// What becomes of a field.
+#[derive(Clone, Debug, PartialEq)]
+enum Fate {
+    /// It reaches the provider and means the same there.
+    Exact,
+    /// It is no part of the provider's body: the gateway serves it itself, or it is in the URL.
+    Gateway,
+    /// The worst of its losses, and why.
+    Lost(LossAction, String),
+    /// An error, and its message.
+    Refused(String),
+    /// Nothing reaches the provider and nothing was reported: a bug.
+    Silent,
+}
+
+impl Fate {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Gateway => "gateway",
+            Self::Lost(action, _) => action.as_str(),
+            Self::Refused(_) => "refused",
+            Self::Silent => "silent",
+        }
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Lost(_, reason) | Self::Refused(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// Fields that change nothing in a provider's body and are served all the same.
+const SERVED_BY_THE_GATEWAY: [&str; 4] =
+    ["stream", "stream_options.include_usage", "reasoning.exclude", "provider, models, routing"];
+
+fn columns() -> Vec<Column> {
+    let budget = |min, max| Some(ReasoningControl::Budget { min, max, can_disable: true });
+    let effort =
+        || Some(ReasoningControl::Effort { levels: vec![Effort::Low, Effort::Medium, Effort::High] });
+    let toggle = || Some(ReasoningControl::Toggle { can_disable: true, levels: Vec::new() });
+    let column = |title, protocol, model, reasoning| {
+        // The table tells what the format can carry, not what one model lacks.
+        let features = Some(Features::all());
+        Column { title, protocol, model, facts: ModelFacts { reasoning, features, ..ModelFacts::default() } }
+    };
+    vec![
+        column("openai-chat", Protocol::OpenaiChat, "gpt-5", effort()),
+        column(
+            "anthropic-messages",
+            Protocol::AnthropicMessages,
+            "claude-sonnet-4-5-20250929",
+            budget(1024, 63_999),
+        ),
+        column("gemini", Protocol::Gemini, "gemini-2.5-flash", budget(0, 24_576)),
+        column(
+            "bedrock-converse, Claude",
+            Protocol::BedrockConverse,
+            "anthropic.claude-sonnet-4-5-20250929-v1:0",
+            budget(1024, 63_999),
+        ),
+        nova(),
+        column("cohere-chat", Protocol::CohereChat, "command-a-reasoning-08-2025", budget(1, 31_999)),
+        column("ollama-chat", Protocol::OllamaChat, "qwen3", toggle()),
+    ]
+}
+
+/// The same format with models that have much less of what Claude has.
+fn nova() -> Column {
+    let features = [Feature::Tools, Feature::Vision, Feature::Documents, Feature::Video, Feature::Streaming];
+    let facts = ModelFacts {
+        features: Some(features.into_iter().collect()),
+        reasoning: Some(ReasoningControl::None),
+        ..ModelFacts::default()
+    };
+    let (protocol, model) = (Protocol::BedrockConverse, "amazon.nova-pro-v1:0");
+    Column { title: "bedrock-converse, Nova", protocol, model, facts }
+}
+
+fn message(parts: Value) -> Value {
+    json!([{"role": "user", "content": parts}])
+}
+
+fn text() -> Value {
+    json!({"type": "text", "text": "What is this?"})
+}
+
+fn tool() -> Value {
+    json!({"type": "function", "function": {"name": "look_up", "description": "Looks up.", "parameters":
+        {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"], "additionalProperties": false}}})
+}
+
+fn schema_format() -> Value {
+    json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema":
+        {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false}}})
+}
+
+/// The body of a small request with further fields.
+fn body(fields: &Value) -> Value {
+    let mut body =
+        json!({"model": "m", "messages": [{"role": "user", "content": "What is the capital of France?"}]});
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = message_rows();
+    rows.extend(tool_rows());
+    rows.extend(answer_rows());
+    rows.extend(hint_rows());
+    rows
+}
+
+fn row(group: &'static str, name: &'static str, with: Value, without: Value) -> Row {
+    Row { group, name, with: body(&with), without: body(&without) }
+}
+
+fn message_rows() -> Vec<Row> {
+    let plain = json!({"messages": message(json!([text()]))});
+    let part = |name, part: Value| {
+        row("Messages", name, json!({"messages": message(json!([text(), part]))}), plain.clone())
+    };
+    let pdf = "data:application/pdf;base64,JVBERi0=";
+    let png = "data:image/png;base64,iVBORw0KGgo=";
+    let said = |role: &str| json!({"messages": [{"role": role, "content": "Be brief."}, {"role": "user", "content": "Hello"}]});
+    let hello = json!({"messages": [{"role": "user", "content": "Hello"}]});
+    vec![
+        row("Messages", "role system", said("system"), hello.clone()),
+        row("Messages", "role developer", said("developer"), hello.clone()),
+        row(
+            "Messages",
+            "messages[].name",
+            json!({"messages": [{"role": "user", "name": "ann", "content": "Hello"}]}),
+            hello,
+        ),
+        part("image, inline", json!({"type": "image_url", "image_url": {"url": png}})),
+        part("image by URL", json!({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})),
+        row(
+            "Messages",
+            "image_url.detail",
+            json!({"messages": message(json!([text(), {"type": "image_url", "image_url": {"url": png, "detail": "low"}}]))}),
+            json!({"messages": message(json!([text(), {"type": "image_url", "image_url": {"url": png}}]))}),
+        ),
+        part(
+            "input_audio",
+            json!({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}),
+        ),
+        part("file, inline PDF", json!({"type": "file", "file": {"file_data": pdf}})),
+        row(
+            "Messages",
+            "file.filename",
+            json!({"messages": message(json!([text(), {"type": "file", "file": {"filename": "a.pdf", "file_data": pdf}}]))}),
+            json!({"messages": message(json!([text(), {"type": "file", "file": {"file_data": pdf}}]))}),
+        ),
+        part("file by file_id", json!({"type": "file", "file": {"file_id": "file-1"}})),
+        row(
+            "Messages",
+            "cache_control",
+            json!({"messages": message(json!([{"type": "text", "text": "What is this?", "cache_control": {"type": "ephemeral"}}]))}),
+            plain.clone(),
+        ),
+        row(
+            "Messages",
+            "assistant refusal",
+            history(json!({"refusal": "No."})),
+            history(json!({"content": ""})),
+        ),
+        row("Messages", "assistant tool_calls and their results", tool_history(), json!({"tools": [tool()]})),
+    ]
+}
+
+fn history(said: Value) -> Value {
+    let mut answer = json!({"role": "assistant"});
+    for (name, value) in said.as_object().into_iter().flatten() {
+        answer[name] = value.clone();
+    }
+    json!({"messages": [{"role": "user", "content": "Hello"}, answer, {"role": "user", "content": "Why?"}]})
+}
+
+fn tool_history() -> Value {
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{\"word\":\"a\"}"}});
+    json!({"tools": [tool()], "messages": [
+        {"role": "user", "content": "Look up a."},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "a letter"},
+    ]})
+}
+
+fn tool_rows() -> Vec<Row> {
+    let with_tool = |name: &'static str, field: &str, value: Value| {
+        let mut fields = json!({"tools": [tool()]});
+        fields[field] = value;
+        row("Tools", name, fields, json!({"tools": [tool()]}))
+    };
+    let mut strict = tool();
+    strict["function"]["strict"] = json!(true);
+    let mut other = tool();
+    other["function"]["name"] = json!("look_down");
+    vec![
+        row("Tools", "tools, function", json!({"tools": [tool()]}), json!({})),
+        row("Tools", "function.strict", json!({"tools": [strict]}), json!({"tools": [tool()]})),
+        row(
+            "Tools",
+            "tools, custom",
+            json!({"tools": [{"type": "custom", "custom": {"name": "shell", "description": "Runs."}}]}),
+            json!({}),
+        ),
+        with_tool("tool_choice none", "tool_choice", json!("none")),
+        with_tool("tool_choice required", "tool_choice", json!("required")),
+        with_tool(
+            "tool_choice, named",
+            "tool_choice",
+            json!({"type": "function", "function": {"name": "look_up"}}),
+        ),
+        row(
+            "Tools",
+            "tool_choice, allowed_tools",
+            json!({"tools": [tool(), other], "tool_choice": {"type": "allowed_tools", "allowed_tools":
+                {"mode": "auto", "tools": [{"type": "function", "function": {"name": "look_up"}}]}}}),
+            json!({"tools": [tool(), other]}),
+        ),
+        with_tool("parallel_tool_calls false", "parallel_tool_calls", json!(false)),
+        row("Tools", "web_search_options", json!({"web_search_options": {}}), json!({})),
+    ]
+}
+
+fn answer_rows() -> Vec<Row> {
+    let plain = |name, fields: Value| row("Answer", name, fields, json!({}));
+    vec![
+        plain("response_format json_object", json!({"response_format": {"type": "json_object"}})),
+        plain("response_format json_schema", json!({"response_format": schema_format()})),
+        row(
+            "Answer",
+            "json_schema together with tools",
+            json!({"tools": [tool()], "response_format": schema_format()}),
+            json!({"tools": [tool()]}),
+        ),
+        plain("stream", json!({"stream": true})),
+        row(
+            "Answer",
+            "stream_options.include_usage",
+            json!({"stream": true, "stream_options": {"include_usage": true}}),
+            json!({"stream": true}),
+        ),
+        plain("n above 1", json!({"n": 2})),
+        plain("logprobs", json!({"logprobs": true})),
+        row(
+            "Answer",
+            "top_logprobs",
+            json!({"logprobs": true, "top_logprobs": 2}),
+            json!({"logprobs": true}),
+        ),
+        plain(
+            "modalities with audio",
+            json!({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}),
+        ),
+        plain("max_tokens", json!({"max_tokens": 100})),
+        plain("max_completion_tokens", json!({"max_completion_tokens": 100})),
+        plain("stop", json!({"stop": ["END"]})),
+        plain("reasoning_effort", json!({"reasoning_effort": "low"})),
+        plain("reasoning.max_tokens", json!({"reasoning": {"max_tokens": 2000}})),
+        row(
+            "Answer",
+            "reasoning.exclude",
+            json!({"reasoning": {"effort": "low", "exclude": true}}),
+            json!({"reasoning": {"effort": "low"}}),
+        ),
+        plain("verbosity", json!({"verbosity": "low"})),
+        plain("prediction", json!({"prediction": {"type": "content", "content": "Paris"}})),
+    ]
+}
+
+fn hint_rows() -> Vec<Row> {
+    let plain = |name, fields: Value| row("Hints", name, fields, json!({}));
+    vec![
+        plain("temperature", json!({"temperature": 0.5})),
+        plain("temperature above 1", json!({"temperature": 1.5})),
+        plain("top_p", json!({"top_p": 0.5})),
+        plain("top_k", json!({"top_k": 10})),
+        plain("frequency_penalty", json!({"frequency_penalty": 0.5})),
+        plain("presence_penalty", json!({"presence_penalty": 0.5})),
+        plain("seed", json!({"seed": 7})),
+        plain("logit_bias", json!({"logit_bias": {"50256": -100}})),
+        plain("user", json!({"user": "ann"})),
+        plain("safety_identifier", json!({"safety_identifier": "ann"})),
+        plain("metadata", json!({"metadata": {"team": "a"}})),
+        plain("store", json!({"store": true})),
+        plain("service_tier", json!({"service_tier": "flex"})),
+        plain("prompt_cache_key", json!({"prompt_cache_key": "a"})),
+        plain("prompt_cache_retention", json!({"prompt_cache_retention": "24h"})),
+        plain(
+            "provider, models, routing",
+            json!({"provider": {"sort": "price"}, "models": ["n"], "routing": "price"}),
+        ),
+        plain("a field that nobody knows", json!({"example_field": 1})),
+    ]
+}
+
+fn encode(column: &Column, body: &Value) -> Result<Encoded, Error> {
+    let quirks = Quirks::default();
+    let target = Target { model: column.model, facts: &column.facts, quirks: &quirks };
+    let bytes = serde_json::to_vec(body).unwrap();
+    match column.protocol {
+        Protocol::OpenaiChat => forward(&Outline::read(&bytes)?, target),
+        protocol => adapter(protocol).encode_request(&OpenaiChat.decode_request(&bytes)?, target),
+    }
+}
+
+fn fate(column: &Column, row: &Row) -> Fate {
+    let with = match encode(column, &row.with) {
+        Ok(encoded) => encoded,
+        Err(error) => return Fate::Refused(error.message.into_owned()),
+    };
+    let without = encode(column, &row.without).ok();
+    let before = without.as_ref().map(|encoded| &encoded.losses);
+    let new =
+        with.losses.iter().filter(|loss| before.is_none_or(|before| !before.iter().any(|old| old == *loss)));
+    let severity = |action: LossAction| match action {
+        LossAction::Emulated => 0,
+        LossAction::Approximated => 1,
+        LossAction::Dropped => 2,
+    };
+    if let Some(worst) = new.max_by_key(|loss| severity(loss.action)) {
+        return Fate::Lost(worst.action, worst.reason.trim_end_matches('.').to_owned());
+    }
+    let is_wrapped = !with.undo.custom_tools.is_empty() || with.undo.json_tool.is_some();
+    let was_wrapped = without.as_ref().is_some_and(|without| without.undo.json_tool.is_some());
+    if is_wrapped && !was_wrapped {
+        return Fate::Silent;
+    }
+    let changes_nothing = without.is_some_and(|without| without.body == with.body);
+    match changes_nothing {
+        false => Fate::Exact,
+        true if SERVED_BY_THE_GATEWAY.contains(&row.name) => Fate::Gateway,
+        true => Fate::Silent,
+    }
+}
+
+fn table(columns: &[Column], rows: &[(Row, Vec<Fate>)], group: &str) -> String {
+    let mut text = format!("| {group} |");
+    columns.iter().for_each(|column| write!(text, " {} |", column.title).unwrap());
+    writeln!(text, "\n|---|{}", "---|".repeat(columns.len())).unwrap();
+    for (row, fates) in rows.iter().filter(|(row, _)| row.group == group) {
+        write!(text, "| {} |", row.name).unwrap();
+        fates.iter().for_each(|fate| write!(text, " {} |", fate.word()).unwrap());
+        text.push('\n');
+    }
+    text
+}
+
+fn reasons(columns: &[Column], rows: &[(Row, Vec<Fate>)]) -> String {
+    let mut text = String::new();
+    for (row, fates) in rows {
+        let mut by_reason: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (column, fate) in columns.iter().zip(fates) {
+            if let Some(reason) = fate.reason() {
+                by_reason.entry((fate.word(), reason)).or_default().push(column.title);
+            }
+        }
+        for ((word, reason), titles) in by_reason {
+            writeln!(text, "| {} | {word} | {reason} | {} |", row.name, titles.join("; ")).unwrap();
+        }
+    }
+    text
+}
+
+fn page() -> String {
+    let columns = columns();
+    let fates = |row: &Row| -> Vec<Fate> { columns.iter().map(|column| fate(column, row)).collect() };
+    let rows: Vec<(Row, Vec<Fate>)> = rows()
+        .into_iter()
+        .map(|row| {
+            let fates = fates(&row);
+            (row, fates)
+        })
+        .collect();
+    let silent: Vec<String> = rows
+        .iter()
+        .flat_map(|(row, fates)| columns.iter().zip(fates).map(move |(column, fate)| (row, column, fate)))
+        .filter(|(_, _, fate)| **fate == Fate::Silent)
+        .map(|(row, column, _)| format!("{} by {}", row.name, column.title))
+        .collect();
+    assert!(silent.is_empty(), "lost in silence: {silent:#?}");
+    let mut text = String::from(INTRODUCTION);
+    for column in &columns {
+        writeln!(text, "| {} | `{}` |", column.title, column.model).unwrap();
+    }
+    for group in ["Messages", "Tools", "Answer", "Hints"] {
+        write!(text, "\n{}", table(&columns, &rows, group)).unwrap();
+    }
+    write!(
+        text,
+        "\n## Why\n\n| field | what | reason | where |\n|---|---|---|---|\n{}",
+        reasons(&columns, &rows)
+    )
+    .unwrap();
+    text
+}
+
+const INTRODUCTION: &str = "# What a translation loses
+
+<!-- Written by `UPDATE_DOCS=1 cargo test -p wire losses`; a test compares it. -->
+
+What becomes of each field of an OpenAI chat request at a provider of each wire format. The tables are found by
+translating a small request with and without the field; a field that changed nothing and was not reported would fail
+the test.
+
+| word | meaning |
+|---|---|
+| exact | it reaches the provider and means the same there |
+| gateway | the gateway serves it itself, or it is in the URL |
+| emulated | reached by other means; reported in `metadata.losses` |
+| approximated | sent as the nearest thing that there is; reported |
+| dropped | not sent; reported |
+| refused | an error, 400 `unsupported_feature`: the request would not be served as asked |
+
+With `x-llmgateway-strict: true` whatever would be reported is refused as well. The column openai-chat is a forwarded
+request: there the provider judges what it understands. The model of each column is taken to have every feature that its
+format can carry (Nova: what the catalog says of it) and no quirks; what a provider lacks on top of that is in
+[providers.md](providers.md), and `llmgateway explain --model MODEL --request FILE` tells it for one request.
+
+| column | translated for |
+|---|---|
+";
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a switch of this test, not of the gateway")]
+fn losses_page_is_what_the_adapters_do() {
+    let page = page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(PAGE).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/losses.md is out of date; UPDATE_DOCS=1 cargo test -p wire losses rewrites it"
+    );
+}

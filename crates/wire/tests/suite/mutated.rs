@@ -1,0 +1,124 @@
+//! A short fuzz run that needs no fuzzer: small answers and requests, hand-made and recorded, with random damage, held to
+//! the same checks as the fuzz targets. The seed is fixed, so a failure comes again.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
+use wire::{AnswerForm, Protocol};
+
+use super::checks;
+
+const STREAM: &str = r#"data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
+
+data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"é\ud83d\ude00"},"finish_reason":null}]}
+
+data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}
+
+data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}
+
+data: [DONE]
+
+"#;
+const WHOLE: &str = r#"{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"é"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#;
+const REQUEST: &str = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"\u00e9"}]}],"x":[1.0e3,{"y":null}],"stream":true,"tools":[{"type":"function","function":{"name":"f"}}]}"#;
+const GEMINI: &str = r#"{"contents":[{"role":"user","parts":[{"text":"a"}]}],"model":"m","candidates":[{"content":{"parts":[{"text":"b"},{"functionCall":{"name":"f","args":{}}}]},"finishReason":"STOP"}]}"#;
+const ANTHROPIC: &str = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}],"type":"message","content":[{"type":"text","text":"b"},{"type":"tool_use","id":"t","name":"f","input":{"x":1}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":2}}"#;
+
+/// One change: at a place (a fraction of the length), of a kind, with a byte.
+type Damage = (u16, u8, u8);
+
+fn damaged(seed: &[u8], damages: &[Damage]) -> Vec<u8> {
+    const TELLING: &[u8] = b"\"{}[],:0-9e.\\u\n\r dn\xff\x00";
+    let mut bytes = seed.to_vec();
+    for (place, kind, byte) in damages {
+        let at = usize::from(*place) * bytes.len() / (usize::from(u16::MAX) + 1);
+        let telling = TELLING[usize::from(*byte) % TELLING.len()];
+        match kind % 6 {
+            _ if bytes.is_empty() => {}
+            0 => bytes[at] = *byte,
+            1 => bytes[at] = telling,
+            2 => bytes.insert(at, telling),
+            3 => drop(bytes.remove(at)),
+            4 => bytes.truncate(at),
+            _ => {
+                let end = (at + usize::from(*byte)).min(bytes.len());
+                let again = bytes[at..end].to_vec();
+                bytes.splice(at..at, again);
+            }
+        }
+    }
+    bytes
+}
+
+/// Runs a check on damaged forms of the seeds.
+fn run(seeds: Vec<Vec<u8>>, cases: u32, check: impl Fn(&[u8])) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        rng_algorithm: RngAlgorithm::ChaCha,
+        rng_seed: RngSeed::Fixed(7),
+        ..Config::default()
+    };
+    let damages = prop::collection::vec(any::<Damage>(), 0..4);
+    let strategy = (0..seeds.len(), damages);
+    let result = TestRunner::new(config).run(&strategy, |(seed, damages)| {
+        check(&damaged(&seeds[seed], &damages));
+        Ok(())
+    });
+    if let Err(fault) = result {
+        panic!("{fault}");
+    }
+}
+
+/// Hand-made seeds and the small recorded answers of a provider.
+fn seeds(own: &[&str], provider: &str, streaming: bool) -> Vec<Vec<u8>> {
+    let mut seeds: Vec<_> = own.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+    let recorded = testkit::corpus::records(provider).into_iter();
+    let small = recorded.filter(|record| record.streaming == streaming && record.body.len() < 1500);
+    seeds.extend(small.take(8).map(|record| record.body));
+    seeds
+}
+
+#[test]
+fn damaged_frames() {
+    run(seeds(&[STREAM], "groq", true), 300, checks::sse);
+    run(seeds(&[WHOLE, STREAM], "ollama", true), 300, checks::json_lines);
+    run(seeds(&[WHOLE], "bedrock-converse", true), 300, checks::aws_eventstream);
+}
+
+#[test]
+fn damaged_requests() {
+    let own = |text: &str| vec![text.as_bytes().to_vec()];
+    run(own(REQUEST), 600, checks::json);
+    run(own(REQUEST), 300, |bytes| checks::request(Protocol::OpenaiChat, bytes));
+    run(own(ANTHROPIC), 300, |bytes| checks::request(Protocol::AnthropicMessages, bytes));
+    run(own(GEMINI), 300, |bytes| checks::request(Protocol::Gemini, bytes));
+}
+
+#[test]
+fn damaged_answers() {
+    let cases = [
+        (Protocol::OpenaiChat, true, "openai", STREAM),
+        (Protocol::OpenaiChat, false, "openai", WHOLE),
+        (Protocol::AnthropicMessages, true, "anthropic", STREAM),
+        (Protocol::AnthropicMessages, false, "anthropic", ANTHROPIC),
+        (Protocol::Gemini, true, "google-ai-studio", STREAM),
+        (Protocol::Gemini, false, "google-ai-studio", GEMINI),
+        (Protocol::BedrockConverse, true, "bedrock-converse", STREAM),
+        (Protocol::BedrockConverse, false, "bedrock-converse", WHOLE),
+        (Protocol::CohereChat, true, "cohere", STREAM),
+        (Protocol::OllamaChat, true, "ollama", WHOLE),
+    ];
+    for (protocol, streaming, provider, own) in cases {
+        run(seeds(&[own], provider, streaming), 80, |bytes| checks::answer(protocol, streaming, bytes));
+    }
+}
+
+#[test]
+fn damaged_relays() {
+    for (stream, include_usage) in [(true, true), (true, false), (false, false)] {
+        let form = AnswerForm { stream, include_usage, ..AnswerForm::default() };
+        let own = if stream { STREAM } else { WHOLE };
+        run(seeds(&[own], "openai", stream), 250, |bytes| checks::relayed(form, bytes));
+        run(seeds(&[own], "groq", stream), 100, |bytes| checks::relayed(form, bytes));
+    }
+}

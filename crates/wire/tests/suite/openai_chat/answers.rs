@@ -1,0 +1,369 @@
+//! Odd answers of OpenAI-like providers, each as some provider sends it.
+
+use canon::{ErrorKind, Event, FinishReason};
+use serde_json::{Value, json};
+use wire::{AnswerForm, Undo};
+
+use super::said::{heard, said};
+use super::{assert_stream_rules, decoded, documents, form, relayed, stream};
+
+fn chunk(choices: Value) -> Value {
+    json!({"id": "a", "object": "chat.completion.chunk", "created": 5, "model": "m", "choices": choices})
+}
+
+fn delta(delta: Value) -> Value {
+    chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}]))
+}
+
+fn finish(reason: &str) -> Value {
+    chunk(json!([{"index": 0, "delta": {}, "finish_reason": reason}]))
+}
+
+fn counts() -> Value {
+    let mut usage = chunk(json!([]));
+    usage["usage"] = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
+    usage
+}
+
+fn relay(events: &[Value]) -> Vec<Value> {
+    let (text, _) = relayed(form(true), [stream(events).as_bytes()]).unwrap();
+    assert_stream_rules(&text, true);
+    documents(true, &text)
+}
+
+fn whole(message: Value, reason: &str) -> Value {
+    json!({"id": "a", "object": "chat.completion", "created": 5, "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}})
+}
+
+fn relay_whole(body: &Value) -> Value {
+    let (text, _) = relayed(form(false), [body.to_string().as_bytes()]).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn content_after_the_finish_comes_before_it() {
+    let found =
+        relay(&[delta(json!({"content": "a"})), finish("stop"), delta(json!({"content": "b"})), counts()]);
+    assert_eq!(said(&found).choices[&0].text, "ab");
+}
+
+#[test]
+fn usage_may_come_before_the_finish() {
+    let mut early = delta(json!({"content": "a"}));
+    early["usage"] = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
+    for events in
+        [vec![early.clone(), finish("stop")], vec![delta(json!({"content": "a"})), counts(), finish("stop")]]
+    {
+        let found = relay(&events);
+        assert_eq!(found.last().unwrap()["usage"]["total_tokens"], 3);
+    }
+}
+
+#[test]
+fn several_choices_end_once_each() {
+    let piece = |index: u64, delta: Value, reason: Value| {
+        chunk(json!([{"index": index, "delta": delta, "finish_reason": reason}]))
+    };
+    let both =
+        chunk(json!([{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]));
+    let found = relay(&[
+        piece(1, json!({"role": "assistant", "content": ""}), Value::Null),
+        both,
+        piece(1, json!({}), json!("length")),
+        piece(0, json!({"content": "c"}), Value::Null),
+        piece(0, json!({}), json!("stop")),
+    ]);
+    let found = said(&found);
+    assert_eq!((found.choices[&0].text.as_str(), found.choices[&1].text.as_str()), ("ac", "b"));
+    assert_eq!(found.choices[&1].finish.as_deref(), Some("length"));
+    let cut = documents(
+        true,
+        &stream(&[piece(0, json!({"content": "a"}), Value::Null), piece(1, json!({}), json!("stop"))]),
+    );
+    let body: String = cut.iter().map(|event| format!("data: {event}\n\n")).collect();
+    assert!(relayed(form(true), [body.as_bytes()]).is_err(), "one choice is still open");
+}
+
+#[test]
+fn legacy_function_calls_keep_their_name() {
+    let events = [
+        delta(json!({"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": ""}})),
+        delta(json!({"function_call": {"arguments": "{\"a\":"}})),
+        delta(json!({"function_call": {"arguments": "1}"}})),
+        finish("function_call"),
+    ];
+    let found = relay(&events);
+    assert_eq!(said(&found).choices[&0].finish.as_deref(), Some("function_call"));
+    let arguments: String = found
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["function_call"]["arguments"].as_str())
+        .collect();
+    assert_eq!(arguments, "{\"a\":1}");
+    let message = json!({"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"a\":1}"}});
+    let whole = whole(message, "function_call");
+    assert_eq!(relay_whole(&whole)["choices"][0]["finish_reason"], "function_call");
+    for (streaming, body) in [(true, stream(&events)), (false, whole.to_string())] {
+        let (choices, _) = heard(&decoded(streaming, &Undo::default(), [body.as_bytes()]).unwrap());
+        assert_eq!(choices[&0].calls, [(String::new(), "f".to_owned(), "{\"a\":1}".to_owned())]);
+        assert_eq!(choices[&0].finish.as_deref(), Some("tool_calls"));
+    }
+}
+
+#[test]
+fn refusals_logprobs_and_audio_pass() {
+    let logprobs = json!({"content": [{"token": "a", "logprob": -0.1, "bytes": null, "top_logprobs": []}], "refusal": null});
+    let mut piece = delta(json!({"content": "a"}));
+    piece["choices"][0]["logprobs"] = logprobs.clone();
+    let mut late = delta(json!({}));
+    late["choices"][0]["logprobs"] = logprobs;
+    let sound = json!({"id": "s", "data": "AAAA", "transcript": "hi"});
+    let events = [
+        delta(json!({"role": "assistant", "content": "", "refusal": null})),
+        piece,
+        delta(json!({"refusal": "No"})),
+        delta(json!({"audio": sound})),
+        finish("stop"),
+        late,
+    ];
+    let found = relay(&events);
+    assert_eq!(said(&found).choices[&0].refusal, "No");
+    assert_eq!(said(&found).choices[&0].logprobs, 2);
+    assert!(found.iter().any(|event| event["choices"][0]["delta"]["audio"] == sound));
+}
+
+#[test]
+fn an_empty_first_chunk_does_not_name_the_answer() {
+    let first = json!({"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]});
+    let body = stream(&[first, delta(json!({"role": "assistant", "content": "a"})), finish("stop")]);
+    for include_usage in [true, false] {
+        let form = AnswerForm { stream: true, include_usage, ..AnswerForm::default() };
+        let (text, progress) = relayed(form, [body.as_bytes()]).unwrap();
+        assert_stream_rules(&text, include_usage);
+        assert_eq!(progress.model.as_deref(), Some("m"));
+        assert_eq!(text.matches("prompt_filter_results").count(), 1, "{text}");
+    }
+    let events = decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
+    let start = Event::Start { id: Some("a".into()), model: Some("m".into()), created: Some(5) };
+    assert_eq!(events[0], start);
+}
+
+#[test]
+fn excluded_thinking_leaves_no_trace() {
+    let form = AnswerForm { exclude_reasoning: true, include_usage: true, stream: true };
+    let body = stream(&[
+        delta(json!({"role": "assistant", "reasoning": "hm"})),
+        delta(json!({"reasoning_content": "hm"})),
+        delta(json!({"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]})),
+        delta(json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]})),
+        delta(json!({"content": "a"})),
+        finish("stop"),
+    ]);
+    let (text, _) = relayed(form, [body.as_bytes()]).unwrap();
+    assert_stream_rules(&text, true);
+    assert!(
+        !text.contains("reasoning\"")
+            && !text.contains("hm")
+            && !text.contains("\"delta\":{},\"finish_reason\":null"),
+        "{text}"
+    );
+    let message = json!({"role": "assistant", "content": "a", "reasoning_content": "hm"});
+    let form = AnswerForm { stream: false, ..form };
+    let (text, _) = relayed(form, [whole(message, "stop").to_string().as_bytes()]).unwrap();
+    assert!(!text.contains("hm"), "{text}");
+}
+
+#[test]
+fn an_error_that_says_nothing_is_none() {
+    for nothing in
+        [json!(null), json!(""), json!({}), json!(false), json!({"message": "", "code": 0}), json!([])]
+    {
+        let mut body = whole(json!({"role": "assistant", "content": "a"}), "stop");
+        body["error"] = nothing.clone();
+        assert_eq!(relay_whole(&body)["choices"][0]["message"]["content"], "a", "{nothing}");
+        let mut piece = delta(json!({"content": "a"}));
+        piece["error"] = nothing;
+        relay(&[piece, finish("stop")]);
+    }
+    let body = whole(json!({"role": "assistant", "content": "{\"error\": \"quoted\"}"}), "stop");
+    relay_whole(&body);
+}
+
+#[test]
+fn errors_in_good_answers_are_errors() {
+    let first = delta(json!({"content": "a"}));
+    let mut inside = first.clone();
+    inside["choices"][0]["finish_reason"] = "error".into();
+    inside["choices"][0]["error"] = json!({"code": 429, "message": "slow down"});
+    let cases = [
+        (json!({"error": {"message": "slow down", "code": 429}}), ErrorKind::RateLimit),
+        (json!({"error": "slow down"}), ErrorKind::Upstream),
+        (json!({"object": "error", "message": "slow down", "code": 429}), ErrorKind::RateLimit),
+        (json!({"message": "slow down", "code": "rate_limit"}), ErrorKind::RateLimit),
+        (json!({"base_resp": {"status_code": 1002, "status_msg": "slow down"}}), ErrorKind::Upstream),
+        (inside, ErrorKind::RateLimit),
+    ];
+    for (error, kind) in cases {
+        let body = stream(&[first.clone(), error.clone()]);
+        let (found, sent) = relayed(form(true), [body.as_bytes()]).unwrap_err();
+        assert!(found.message.contains("slow down"), "{error}: {}", found.message);
+        assert!(!sent.contains("DONE") && sent.contains("\"a\""), "{sent}");
+        assert_eq!(decoded(true, &Undo::default(), [body.as_bytes()]).unwrap_err(), found);
+        let found = relayed(form(false), [error.to_string().as_bytes()]).unwrap_err().0;
+        assert!(found.message.contains("slow down"), "{error}: {}", found.message);
+        if kind != ErrorKind::Upstream {
+            assert_eq!(found.kind, kind, "{error}");
+        }
+    }
+    let named = "event: error\ndata: {\"code\":\"x\",\"text\":\"slow down\"}\n\n";
+    assert!(relayed(form(true), [named.as_bytes()]).unwrap_err().0.message.contains("slow down"));
+}
+
+#[test]
+fn broken_answers_are_errors() {
+    let bodies = [
+        json!({}),
+        json!([]),
+        json!({"choices": []}),
+        json!({"choices": {}}),
+        json!({"choices": [7]}),
+        whole(json!({"tool_calls": [{}]}), "tool_calls"),
+        whole(json!({"tool_calls": [{"function": {"name": "", "arguments": "{}"}}]}), "tool_calls"),
+        json!({"choices": [{"index": 4_000_000_000_u64, "message": {"content": "a"}, "finish_reason": "stop"}]}),
+    ];
+    for body in bodies {
+        let text = body.to_string();
+        assert!(relayed(form(false), [text.as_bytes()]).is_err(), "{text}");
+        assert!(decoded(false, &Undo::default(), [text.as_bytes()]).is_err(), "{text}");
+    }
+    let streams = [
+        stream(&[]),
+        stream(&[counts()]),
+        String::new(),
+        "data: {\n\n".to_owned(),
+        "data: []\n\n".to_owned(),
+        stream(&[chunk(json!([{"index": 4_000_000_000_u64, "delta": {"content": "a"}}]))]),
+        stream(&[
+            delta(json!({"tool_calls": [{"index": 0, "id": "c", "function": {"arguments": "{}"}}]})),
+            finish("tool_calls"),
+        ]),
+    ];
+    for text in streams {
+        assert!(relayed(form(true), [text.as_bytes()]).is_err(), "{text}");
+        assert!(decoded(true, &Undo::default(), [text.as_bytes()]).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_empty_call_leaves_no_gap() {
+    let found = relay(&[
+        delta(json!({"tool_calls": [{"index": 0, "id": "", "function": {"name": "", "arguments": ""}}]})),
+        delta(json!({"tool_calls": [{"index": 1, "id": "c", "function": {"name": "f", "arguments": ""}}]})),
+        finish("stop"),
+    ]);
+    assert_eq!(said(&found).choices[&0].calls, [("c".to_owned(), "f".to_owned(), "{}".to_owned())]);
+}
+
+#[test]
+fn thinking_outside_of_the_completion_counts_in_both_forms() {
+    // xAI: the total counts the thinking, the completion does not.
+    let usage = json!({"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 123, "completion_tokens_details": {"reasoning_tokens": 111}});
+    let mut body = whole(json!({"role": "assistant", "content": "a"}), "stop");
+    body["usage"] = usage.clone();
+    let mut last = counts();
+    last["usage"] = usage;
+    let streamed = relay(&[delta(json!({"content": "a"})), finish("stop"), last]);
+    for found in [&relay_whole(&body)["usage"], &streamed.last().unwrap()["usage"]] {
+        assert_eq!([&found["completion_tokens"], &found["total_tokens"]], [114, 123]);
+    }
+}
+
+#[test]
+fn absurd_counts_do_not_overflow() {
+    for count in [json!(u64::MAX), json!(1e300), json!(-1), json!("7")] {
+        let mut body = whole(json!({"role": "assistant", "content": "a"}), "stop");
+        body["usage"] = json!({"prompt_tokens": count, "completion_tokens": count, "total_tokens": count,
+            "completion_tokens_details": {"reasoning_tokens": count}, "prompt_tokens_details": {"cached_tokens": count}});
+        relay_whole(&body);
+    }
+}
+
+#[test]
+fn odd_numbers_spaces_and_duplicates_are_mended() {
+    let body = r#" { "id" : "a" , "object" : "chat.completion" , "created" : 1.7e9 , "model" : "m" ,
+        "choices" : [ { "index" : 0 , "message" : { "role" : "assistant" , "content" : "a" } , "finish_reason" : "stop" } ] ,
+        "usage" : { "prompt_tokens" : 1 , "completion_tokens" : 2 , "total_tokens" : 3 } } "#;
+    for body in [body.to_owned(), body.replace("1.7e9", "1700000000")] {
+        let (text, progress) = relayed(form(false), [body.as_bytes()]).unwrap();
+        let found: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(found["created"], 1_700_000_000);
+        assert_eq!(found["usage"]["reasoning_tokens"], 0);
+        assert_eq!(progress.finish_reason, Some(FinishReason::Stop));
+        assert_eq!(progress.usage.unwrap().total_tokens(), 3);
+        assert_eq!((progress.model.as_deref(), progress.output_chars), (Some("m"), 1));
+    }
+    let twice =
+        body.replace("\"id\" : \"a\"", "\"id\" : \"b\" , \"usage\" : {\"prompt_tokens\":7} , \"id\" : \"a\"");
+    let (text, progress) = relayed(form(false), [twice.as_bytes()]).unwrap();
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&found["id"], &found["usage"]["total_tokens"]), (&json!("a"), &json!(3)));
+    assert_eq!(progress.usage.unwrap().total_tokens(), 3);
+}
+
+#[test]
+fn half_a_surrogate_pair_is_no_reason_to_fail() {
+    let piece = r#"data: {"id":"a","choices":[{"index":0,"delta":{"content":"x\ud83d\\ud83d\ud83d\ude00"},"finish_reason":"stop"}]}"#;
+    let body = format!("{piece}\n\ndata: [DONE]\n\n");
+    let (text, _) = relayed(form(true), [body.as_bytes()]).unwrap();
+    assert_stream_rules(&text, true);
+    assert_eq!(said(&documents(true, &text)).choices[&0].text, "x\u{fffd}\\ud83d😀");
+    assert!(decoded(true, &Undo::default(), [body.as_bytes()]).is_ok());
+}
+
+#[test]
+fn keep_alives_and_line_ends_are_nothing() {
+    let body = format!(
+        ": OPENROUTER PROCESSING\r\n\r\n{}",
+        stream(&[delta(json!({"content": "a"})), finish("stop")])
+            .replace("\n\n", "\r\n\r\n: ping\r\n\r\ndata:\r\n\r\n")
+    );
+    let (text, _) = relayed(form(true), [body.as_bytes()]).unwrap();
+    assert_stream_rules(&text, true);
+}
+
+#[test]
+fn only_what_can_be_seen_starts_the_content() {
+    let first = delta(json!({"role": "assistant", "content": "", "refusal": null, "tool_calls": null}));
+    let body = format!("data: {first}\n\n");
+    let mut relay = wire::protocols::openai_chat::relay(wire::protocols::openai_chat::RelayParts {
+        form: form(true),
+        annotator: Box::new(super::Notes::default()),
+    });
+    let mut out = Vec::new();
+    relay.push(&body.into(), &mut out).unwrap();
+    assert!(!relay.progress().content_started);
+    relay.push(&format!("data: {}\n\n", delta(json!({"content": "a"}))).into(), &mut out).unwrap();
+    assert!(relay.progress().content_started);
+}
+
+/// Twice the answer takes about twice the time: what is quadratic takes four times.
+#[test]
+fn long_answers_take_linear_time() {
+    let time = |count: usize| {
+        let mut events = vec![delta(json!({"role": "assistant", "reasoning": "a"}))];
+        events.extend(std::iter::repeat_n(delta(json!({"reasoning": "word "})), count));
+        events.extend(std::iter::repeat_n(delta(json!({"content": "word "})), count));
+        events.push(finish("stop"));
+        let body = stream(&events);
+        let run = || {
+            let start = std::time::Instant::now();
+            relayed(form(true), [body.as_bytes()]).unwrap();
+            decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
+            start.elapsed()
+        };
+        (0..3).map(|_| run()).min().unwrap()
+    };
+    let (short, long) = (time(500), time(4000));
+    assert!(long < short * 32, "{short:?} for 500, {long:?} for 4000");
+}

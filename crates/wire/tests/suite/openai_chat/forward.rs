@@ -1,0 +1,134 @@
+//! Requests between equal formats: what nobody here knows passes byte for byte.
+
+use canon::{ModelFacts, Quirks, Target};
+use proptest::prelude::*;
+use serde_json::Value;
+use wire::protocols::openai_chat::{Outline, forward};
+
+use super::super::generate::json_value;
+
+/// JSON as people and programs write it: odd spaces, escapes, numbers.
+fn odd_json() -> impl Strategy<Value = String> {
+    let number =
+        prop::sample::select(vec!["1.0e3", "-0", "0.10", "1E+2", "123456789012345678901234567890", "5e-324"]);
+    let text = prop::sample::select(vec![
+        r#""\u00e9\/""#,
+        r#""\ud83d\ude00""#,
+        "\"é😀\"",
+        r#""\"\\""#,
+        "\"\"",
+        r#""\u0000""#,
+    ]);
+    let leaf = prop_oneof![
+        number.prop_map(str::to_owned),
+        text.prop_map(str::to_owned),
+        json_value().prop_map(|value| value.to_string()),
+        Just("true".to_owned()),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3)
+                .prop_map(|items| format!("[ {} ]", items.join(" ,\n"))),
+            prop::collection::vec(inner, 0..3).prop_map(|items| {
+                let fields: Vec<_> =
+                    items.iter().enumerate().map(|(index, item)| format!("\"k{index}\"\t: {item}")).collect();
+                format!("{{\r\n{} }}", fields.join(" , "))
+            }),
+        ]
+    })
+    .prop_filter("a null says nothing", |text| text != "null")
+}
+
+fn space() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["", " ", "\n\t", "\r\n  "])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_the_model_changes(
+        fields in prop::collection::vec(odd_json(), 0..4),
+        in_message in odd_json(),
+        in_part in odd_json(),
+        spaces in prop::collection::vec(space(), 3),
+        position in 0..5_usize,
+    ) {
+        let [a, b, c] = [spaces[0], spaces[1], spaces[2]];
+        let message = format!(r#"{{{a}"role":{b}"user","x_model":"model","model":"inner","x_new":{in_message}{c},"content":[{{"type":"text","text":"\u0068","model":{in_part}}}]}}"#);
+        let mut parts: Vec<_> =
+            fields.iter().enumerate().map(|(index, value)| format!("\"x_{index}\"{a}:{b}{value}")).collect();
+        parts.push(format!("\"messages\"{b}:{c}[{message}]"));
+        let at = position.min(parts.len());
+        parts.insert(at, format!("\"model\"{a}:{b}\"asked\""));
+        let separator = format!("{c},{a}");
+        let body = format!("{b}{{{}}}{a}", parts.join(&separator));
+
+        let outline = Outline::read(body.as_bytes()).unwrap();
+        let target = Target { model: "served", facts: &ModelFacts::default(), quirks: &Quirks::default() };
+        let encoded = forward(&outline, target).unwrap();
+        let sent = std::str::from_utf8(&encoded.body).unwrap();
+        prop_assert!(encoded.losses.is_empty());
+        prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(sent).is_ok(), "{}", sent);
+        let again = Outline::read(sent.as_bytes()).unwrap();
+        prop_assert_eq!(again.model.as_ref(), "served");
+        prop_assert_eq!(again.field("model"), Some(&b"\"served\""[..]));
+        for (index, value) in fields.iter().enumerate() {
+            prop_assert_eq!(again.field(&format!("x_{index}")), Some(value.as_bytes()));
+        }
+        let messages = format!("[{message}]");
+        prop_assert_eq!(again.field("messages"), Some(messages.as_bytes()));
+    }
+
+    /// Whatever the quirks take away, rename or add: JSON stays JSON, and no field is there twice.
+    #[test]
+    fn edits_leave_json(
+        chosen in prop::collection::vec((prop::sample::select(NAMES.to_vec()), json_value()), 0..6),
+        renamed in prop::collection::btree_map(prop::sample::select(NAMES[..3].to_vec()), prop::sample::select(vec!["y_a", "y_b"]), 0..3),
+        dropped in prop::collection::vec(prop::sample::select(NAMES.to_vec()), 0..3),
+        rejected in prop::collection::vec(prop::sample::select(NAMES.to_vec()), 0..3),
+        limits in prop::sample::select(vec!["as_sent", "max_tokens", "max_completion_tokens"]),
+        stream in any::<bool>(),
+    ) {
+        let mut body = serde_json::Map::new();
+        body.insert("model".to_owned(), "m".into());
+        body.insert("messages".to_owned(), serde_json::json!([{"role": "user", "content": "a"}]));
+        body.insert("stream".to_owned(), stream.into());
+        for (name, value) in chosen {
+            let value = if name.starts_with("max") { Value::from(7) } else { value };
+            body.insert(name.to_owned(), value);
+        }
+        let text = serde_json::to_vec(&body).unwrap();
+        let quirks: Quirks = serde_json::from_value(serde_json::json!({
+            "rename": renamed, "drop": dropped, "max_tokens_field": limits,
+        })).unwrap();
+        let facts = ModelFacts { rejects: rejected.into_iter().map(str::to_owned).collect(), ..ModelFacts::default() };
+        let outline = Outline::read(&text).unwrap();
+        let encoded = forward(&outline, Target { model: "n", facts: &facts, quirks: &quirks }).unwrap();
+        let sent = Outline::read(&encoded.body);
+        prop_assert!(sent.is_ok(), "{:?}: {}", sent, String::from_utf8_lossy(&encoded.body));
+        // What is gone was null, or is reported.
+        let sent = sent.unwrap();
+        for (name, value) in &body {
+            let is_there = sent.field(name).is_some() || quirks.rename.get(name).is_some_and(|new| sent.field(new).is_some());
+            let is_limit = name.starts_with("max") && sent.fields().any(|(name, _)| name.starts_with("max"));
+            let names = [Some(name), quirks.rename.get(name)];
+            let is_reported =
+                encoded.losses.iter().any(|loss| names.iter().flatten().any(|name| loss.field == **name));
+            prop_assert!(is_there || is_limit || is_reported || value.is_null(), "{} of {}", name, String::from_utf8_lossy(&text));
+        }
+    }
+}
+
+const NAMES: [&str; 7] = ["x_a", "x_b", "x_c", "y_a", "y_b", "max_tokens", "max_completion_tokens"];
+
+#[test]
+fn a_limit_by_its_new_name_is_not_taken_for_the_old_one() {
+    let body = br#"{"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":7}"#;
+    let facts = ModelFacts { rejects: vec!["max_tokens".to_owned()], ..ModelFacts::default() };
+    let outline = Outline::read(body).unwrap();
+    let encoded =
+        forward(&outline, Target { model: "n", facts: &facts, quirks: &Quirks::default() }).unwrap();
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!((&sent["max_completion_tokens"], encoded.losses.len()), (&Value::from(7), 0), "{sent}");
+}

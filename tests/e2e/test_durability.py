@@ -1,0 +1,129 @@
+"""Killing the gateway at any moment loses no record of a response that its client received completely."""
+
+import http.client
+import json
+import sqlite3
+import threading
+import time
+import uuid
+
+from conftest import ROOT, free_address
+
+KEY = "sk-test"
+CLIENTS = 6
+RESPONSES_PER_ROUND = 150
+ROUNDS = 3
+SECONDS_PER_ROUND = 30
+MODELS = ["openai/gpt-4o", "anthropic/claude-3-5-sonnet-20241022", "google-ai-studio/gemini-2.0-flash-001"]
+
+
+class Load:
+    """Clients that ask until the gateway is gone, and remember what they received whole."""
+
+    def __init__(self, address):
+        self.address = address
+        self.whole, self.streamed, self.faults = [], [], []
+        self.killed = threading.Event()
+        self.threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
+        for thread in self.threads:
+            thread.start()
+
+    def count(self):
+        return len(self.whole) + len(self.streamed)
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(SECONDS_PER_ROUND)
+            assert not thread.is_alive(), "a client still waits for a gateway that is gone"
+
+    def _ask(self, number):
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        turn = number
+        while True:
+            stream = turn % 2 == 0
+            request_id = f"durability-{uuid.uuid4()}"
+            try:
+                complete, status = exchange(connection, request_id, MODELS[turn % len(MODELS)], stream)
+            except (OSError, http.client.HTTPException) as error:
+                if not self.killed.is_set():
+                    self.faults.append(repr(error))
+                return
+            if status != 200:
+                self.faults.append(f"status {status}")
+            elif complete:
+                (self.streamed if stream else self.whole).append(request_id)
+            turn += 1
+
+
+def exchange(connection, request_id, model, stream):
+    """Whether the answer came to its end, and its status. Raises when the connection breaks."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Count to 10"}], "stream": stream}
+    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json", "x-request-id": request_id}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    response = connection.getresponse()
+    if not stream:
+        return json.loads(response.read())["object"] == "chat.completion", response.status
+    complete = False
+    # The client has all it waits for with [DONE]: the end of the body after it may be lost.
+    for line in response:
+        if line.strip() == b"data: [DONE]":
+            complete = True
+            break
+    if complete:
+        try:
+            response.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+    return complete, response.status
+
+
+def recorded(database):
+    if not database.exists():
+        return []
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
+        rows = connection.execute("SELECT request_id FROM usage_records WHERE request_id LIKE 'durability-%'")
+        return [request_id for (request_id,) in rows]
+
+
+def wait_for_records(database, wanted):
+    """The writer moves records from the spool into the database a moment after the start."""
+    deadline = time.monotonic() + SECONDS_PER_ROUND
+    while time.monotonic() < deadline:
+        missing = wanted - set(recorded(database))
+        if not missing:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{len(missing)} of {len(wanted)} records are lost, such as {sorted(missing)[:3]}")
+
+
+def load_and_kill(gateway):
+    load = Load(gateway.address)
+    deadline = time.monotonic() + SECONDS_PER_ROUND
+    while load.count() < RESPONSES_PER_ROUND and time.monotonic() < deadline and not load.faults:
+        time.sleep(0.01)
+    load.killed.set()
+    gateway.kill()
+    load.join()
+    assert not load.faults, load.faults[:3]
+    assert load.whole and load.streamed
+    return set(load.whole) | set(load.streamed)
+
+
+def test_killed_in_the_middle(start, mock, tmp_path):
+    address = free_address()
+    template = (ROOT / "tests/sdk/llmgateway.toml.in").read_text()
+    (tmp_path / "llmgateway.toml").write_text(template.replace("@LISTEN@", address).replace("@MOCK@", mock.url))
+    database = tmp_path / "llmgateway.db"
+
+    def gateway():
+        return start(["serve", "--config", "llmgateway.toml"], address, {"LLMGATEWAY_KEY": KEY})
+
+    received = set()
+    for _ in range(ROUNDS):
+        received |= load_and_kill(gateway())
+    last = gateway()
+    wait_for_records(database, received)
+    last.stop()
+    found = recorded(database)
+    assert len(found) == len(set(found)), "a record that was read from the spool twice is stored once"
+    assert received <= set(found)

@@ -1,0 +1,56 @@
+"""A newcomer's first minute: the commands of the README, word for word but for the address and the key."""
+
+import json
+import re
+import subprocess
+
+from conftest import ROOT, free_address
+
+# What a newcomer has set whose model is one of a provider. The demo is off then.
+PROVIDERS = {
+    "OPENAI_API_KEY": "mock-key",
+    "OPENAI_BASE_URL": "@MOCK@/v1",
+    "ANTHROPIC_API_KEY": "mock-key",
+    "ANTHROPIC_BASE_URL": "@MOCK@",
+}
+
+
+def readme():
+    return (ROOT / "README.md").read_text()
+
+
+def fenced_blocks(text):
+    return re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_set_up():
+    lines = [line.strip() for block in fenced_blocks(readme()) for line in block.splitlines()]
+    commands = [line.removeprefix("$ ") for line in lines]
+    clone = next(at for at, line in enumerate(commands) if line.startswith("git clone "))
+    assert "cargo run --release" in commands[clone:], "the second command of the set-up starts the gateway"
+
+
+def test_curl(start, mock):
+    blocks = [block for block in fenced_blocks(readme()) if "YOUR_API_KEY" in block and "curl" in block]
+    assert blocks, "the README has a curl with YOUR_API_KEY"
+    for block in blocks:
+        environment = {name: value.replace("@MOCK@", mock.url) for name, value in PROVIDERS.items()}
+        answer = run_as_written(block, start, {} if '"demo/' in block else environment)
+        assert answer["object"] == "chat.completion"
+        assert answer["choices"][0]["message"]["content"]
+
+
+def run_as_written(block, start, environment):
+    address = free_address()
+    gateway = start(["serve", "--listen", address], address, environment)
+    key = re.search(r"^API key +(\S+)", gateway.log.read_text(), re.MULTILINE)
+    assert key, "the first start shows a key"
+    command = re.sub(r"http://(127\.0\.0\.1|localhost):4000", gateway.url, block)
+    command = command.replace("YOUR_API_KEY", key.group(1))
+    finished = subprocess.run(
+        ["bash", "-c", command.replace("curl ", "curl --silent --show-error --fail-with-body ", 1)],
+        capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
+    )
+    gateway.stop()
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return json.loads(finished.stdout)

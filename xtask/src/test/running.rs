@@ -1,0 +1,111 @@
+//! A gateway or a mock that runs during a step. It is stopped when its value goes.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::place::Place;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process that listens.
+pub struct Running {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Running {
+    /// `llmgateway mock`
+    pub fn mock(place: &Place, scratch: &Path) -> Result<Self> {
+        let address = free_address()?;
+        Self::start(place, scratch, "mock", address, &["mock", "--listen", &address.to_string()], &[])
+    }
+
+    /// `llmgateway serve` with the configuration of the SDK tests.
+    pub fn gateway(place: &Place, scratch: &Path, mock_url: &str, key: &str) -> Result<Self> {
+        let address = free_address()?;
+        let template = std::fs::read_to_string(place.root.join("tests/sdk/llmgateway.toml.in"))?;
+        let filled = template.replace("@LISTEN@", &address.to_string()).replace("@MOCK@", mock_url);
+        std::fs::write(scratch.join("llmgateway.toml"), filled)?;
+        let arguments = ["serve", "--config", "llmgateway.toml"];
+        Self::start(place, scratch, "gateway", address, &arguments, &[("LLMGATEWAY_KEY", key)])
+    }
+
+    fn start(
+        place: &Place,
+        scratch: &Path,
+        name: &str,
+        address: SocketAddr,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
+        let log = scratch.join(format!("{name}.log"));
+        let output = File::create(&log)?;
+        let child = place
+            .command(place.gateway())
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .current_dir(scratch)
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        let mut running = Self { child, address, log };
+        running.wait_until_healthy()?;
+        Ok(running)
+    }
+
+    /// Without a slash at its end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The end of what it wrote.
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    fn wait_until_healthy(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it stopped at once ({status}):\n{}", self.last_words());
+            }
+            if self.answers().unwrap_or(false) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("it does not answer on {}:\n{}", self.address, self.last_words())
+    }
+
+    /// Any answer of HTTP will do: the mock has other paths than the gateway.
+    fn answers(&self) -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut head = [0; 5];
+        stream.read_exact(&mut head)?;
+        Ok(&head == b"HTTP/")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody has, on loopback.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}

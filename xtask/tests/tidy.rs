@@ -1,0 +1,353 @@
+//! Rules of the repository that no compiler checks.
+#![expect(clippy::unwrap_used, reason = "a helper of a test that panics fails the test")]
+
+use std::path::{Path, PathBuf};
+
+/// They decide and translate: values in, values out.
+const PURE: [&str; 4] = ["canon", "wire", "catalog", "routing"];
+
+/// A file of the repository.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Lines of code with their numbers: no comments, and nothing from the test module on.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let test_module = |at: &usize| {
+            lines[*at].trim() == "#[cfg(test)]"
+                && lines
+                    .get(at + 1)
+                    .is_some_and(|next| next.trim_start().starts_with("mod ") && next.ends_with('{'))
+        };
+        let end = (0..lines.len()).find(test_module).unwrap_or(lines.len());
+        let is_test = self.path.ends_with("/tests.rs") || self.path.contains("/tests/");
+        let end = if is_test { 0 } else { end };
+        let numbered: Vec<(usize, &str)> = (0..end)
+            .map(|at| (at + 1, without_comment(lines[at])))
+            .filter(|line| !line.1.is_empty())
+            .collect();
+        numbered.into_iter()
+    }
+
+    /// Where the code breaks a rule.
+    fn places(&self, broken: impl Fn(&str) -> bool) -> Vec<String> {
+        let places = self.code().filter(|(_, line)| broken(line));
+        places.map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim())).collect()
+    }
+}
+
+fn without_comment(line: &str) -> &str {
+    let is_url = |at: usize| line[..at].ends_with(':');
+    let comment = line.match_indices("//").map(|(at, _)| at).find(|at| !is_url(*at));
+    line[..comment.unwrap_or(line.len())].trim_end()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The files below a folder with this ending, without those that a build or an installation made.
+fn files(folder: &str, ending: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    collect(&root().join(folder), ending, &mut found);
+    found.sort_by(|left, right| left.path.cmp(&right.path));
+    found
+}
+
+fn collect(path: &Path, ending: &str, found: &mut Vec<Source>) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if path.is_dir() {
+        if ["target", "node_modules", ".git", ".venv"].contains(&&*name) {
+            return;
+        }
+        for entry in std::fs::read_dir(path).unwrap() {
+            collect(&entry.unwrap().path(), ending, found);
+        }
+    } else if name.ends_with(ending) {
+        let shown = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        found.push(Source { path: shown, text: std::fs::read_to_string(path).unwrap() });
+    }
+}
+
+/// The code of the crates, without tests, benchmarks and examples.
+fn crate_sources() -> Vec<Source> {
+    let mut sources = files("crates", ".rs");
+    sources.retain(|source| source.path.split('/').nth(2) == Some("src"));
+    assert!(sources.len() > 50, "the crates were not found");
+    sources
+}
+
+fn sources_of(crates: &[&str]) -> Vec<Source> {
+    let mut sources = crate_sources();
+    sources.retain(|source| crates.contains(&source.path.split('/').nth(1).unwrap()));
+    sources
+}
+
+#[track_caller]
+fn assert_none(rule: &str, places: &[String]) {
+    assert!(places.is_empty(), "{rule}\n  {}", places.join("\n  "));
+}
+
+#[test]
+fn pure_crates_depend_on_nothing_that_waits_or_logs() {
+    // Values of the `http` crate are fine; what follows moves bytes, sleeps or writes.
+    let forbidden = [
+        "tokio",
+        "hyper",
+        "hyper-util",
+        "hyper-rustls",
+        "axum",
+        "tower",
+        "reqwest",
+        "ureq",
+        "sqlx",
+        "rusqlite",
+        "tracing",
+        "tracing-subscriber",
+        "log",
+        "env_logger",
+        "mio",
+        "socket2",
+        "async-std",
+        "smol",
+        "futures",
+        "rustls",
+        "getrandom",
+        "rand",
+        "chrono",
+        "tempfile",
+        "store",
+        "mock",
+        "gateway",
+    ];
+    for name in PURE {
+        let text = std::fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let manifest: toml::Table = text.parse().unwrap();
+        let dependencies = manifest["dependencies"].as_table().unwrap();
+        let found: Vec<&String> =
+            dependencies.keys().filter(|key| forbidden.contains(&key.as_str())).collect();
+        assert!(found.is_empty(), "crates/{name} is pure and must not depend on {found:?}");
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let allowed: [(&str, &[&str]); 5] = [
+        ("canon", &[]),
+        ("wire", &["canon"]),
+        ("catalog", &["canon", "wire"]),
+        ("routing", &["canon", "wire", "catalog"]),
+        ("store", &["canon"]),
+    ];
+    let ours = ["canon", "wire", "catalog", "routing", "store", "gateway", "mock", "testkit"];
+    for (name, allowed) in allowed {
+        let text = std::fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let manifest: toml::Table = text.parse().unwrap();
+        for key in manifest["dependencies"].as_table().unwrap().keys() {
+            let fine = !ours.contains(&key.as_str()) || allowed.contains(&key.as_str());
+            assert!(fine, "crates/{name} must not depend on {key}");
+        }
+    }
+}
+
+#[test]
+fn pure_crates_read_no_clock_no_environment_no_network() {
+    let forbidden = [
+        "Instant::now",
+        "SystemTime::now",
+        ".elapsed()",
+        "std::env::",
+        "std::net::Tcp",
+        "std::thread",
+        "println!",
+        "eprintln!",
+    ];
+    let mut places = Vec::new();
+    for source in sources_of(&PURE) {
+        places.extend(source.places(|line| forbidden.iter().any(|word| line.contains(word))));
+        if !source.path.starts_with("crates/catalog/") {
+            places.extend(source.places(|line| line.contains("std::fs") || line.contains("std::io::std")));
+        }
+    }
+    assert_none("Pure crates take time as an argument and tell what happened by what they return:", &places);
+}
+
+#[test]
+fn files_say_what_they_are_for() {
+    let mut sources = files("crates", ".rs");
+    sources.extend(files("xtask", ".rs"));
+    let silent = sources.iter().filter(|source| !source.text.starts_with("//!"));
+    let silent: Vec<String> = silent.map(|source| source.path.clone()).collect();
+    assert_none("The first line of a file is //! and says what it is for:", &silent);
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let forbidden = ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"];
+    let mut sources = files("crates", ".rs");
+    sources.extend(files("xtask/src", ".rs"));
+    let mut places = Vec::new();
+    for source in &sources {
+        for (at, line) in source.text.lines().enumerate() {
+            if forbidden.iter().any(|word| without_comment(line).contains(word)) {
+                places.push(format!("{}:{}", source.path, at + 1));
+            }
+        }
+    }
+    assert_none("Left to do, or ignored:", &places);
+}
+
+#[test]
+fn no_code_names_a_provider() {
+    let mut ids: Vec<String> = files("catalog/providers", ".toml")
+        .iter()
+        .map(|source| source.path.rsplit('/').next().unwrap().trim_end_matches(".toml").to_owned())
+        .collect();
+    assert!(ids.len() > 20);
+    // The demo is ours.
+    ids.retain(|id| id != "demo");
+    let names = |line: &str| {
+        strings(line).any(|string| ids.iter().any(|id| string == id || string.starts_with(&format!("{id}/"))))
+    };
+    let mut places = Vec::new();
+    for source in sources_of(&["gateway", "routing", "canon", "store", "wire"]) {
+        if source.path.contains("wire/src/protocols/") || source.path.contains("wire/src/providers/") {
+            continue;
+        }
+        places.extend(source.places(names));
+    }
+    assert_none(
+        "A difference between providers is a named quirk in catalog/providers, not a name in code:",
+        &places,
+    );
+}
+
+/// What stands between quotes, escaped quotes included.
+fn strings(line: &str) -> impl Iterator<Item = &str> {
+    line.split('"').skip(1).map(|part| part.trim_end_matches('\\'))
+}
+
+#[test]
+fn only_the_store_writes_sql() {
+    let sql = |line: &str| {
+        line.contains("INSERT INTO ")
+            || line.contains("DELETE FROM ")
+            || line.contains("CREATE TABLE ")
+            || (line.contains("SELECT ") && line.contains(" FROM "))
+    };
+    let sources = crate_sources();
+    let others = sources.iter().filter(|source| !source.path.starts_with("crates/store/"));
+    assert_none(
+        "SQL outside of crates/store:",
+        &others.flat_map(|source| source.places(sql)).collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn one_file_reads_the_environment() {
+    let reads = |line: &str| {
+        ["env::var(", "env::var_os(", "env::vars(", "env::vars_os(", "from_env(", "from_default_env("]
+            .iter()
+            .any(|call| line.contains(call))
+    };
+    let sources = crate_sources();
+    let others = sources.iter().filter(|source| {
+        source.path != "crates/gateway/src/config/env.rs" && !source.path.starts_with("crates/testkit/")
+    });
+    let places: Vec<String> = others.flat_map(|source| source.places(reads)).collect();
+    assert_none("Only crates/gateway/src/config/env.rs reads environment variables:", &places);
+}
+
+#[test]
+fn lock_files_name_no_registry() {
+    let locks = files("tests", "package-lock.json");
+    assert!(!locks.is_empty());
+    let named = locks.iter().filter(|lock| lock.text.contains("\"resolved\""));
+    let named: Vec<String> = named.map(|lock| lock.path.clone()).collect();
+    assert_none("A lock file that names its registry cannot be installed from another:", &named);
+}
+
+#[test]
+fn paths_in_the_documentation_exist() {
+    let mut pages = files("docs", ".md");
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        if let Ok(text) = std::fs::read_to_string(root().join(name)) {
+            pages.push(Source { path: name.to_owned(), text });
+        }
+    }
+    let mut gone = Vec::new();
+    for page in &pages {
+        for (at, line) in page.text.lines().enumerate() {
+            for word in line.split("](").skip(1).filter_map(linked) {
+                let folder = root().join(&page.path).parent().unwrap().to_owned();
+                if !folder.join(word).exists() {
+                    gone.push(format!("{}:{}: {word}", page.path, at + 1));
+                }
+            }
+            // What stands between backticks has an odd place.
+            for word in line.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
+                if !root().join(word).exists() {
+                    gone.push(format!("{}:{}: {word}", page.path, at + 1));
+                }
+            }
+        }
+    }
+    assert_none("These paths are named and do not exist:", &gone);
+}
+
+/// The file that a link leads to, if it is one of the repository.
+fn linked(rest: &str) -> Option<&str> {
+    let target = rest.split_once(')')?.0;
+    let file = target.split_once('#').map_or(target, |(file, _)| file);
+    (!file.is_empty() && !file.contains(':')).then_some(file)
+}
+
+/// Whether it is meant as a path of this repository. Patterns and placeholders are not.
+fn is_path(word: &str) -> bool {
+    let folders = ["crates", "catalog", "xtask", "tests", "docs", "fuzz", "bench", ".ci", ".cargo"];
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
+    word.split_once('/').is_some_and(|(folder, _)| folders.contains(&folder)) && word.chars().all(plain)
+}
+
+#[test]
+fn functions_are_short() {
+    const LIMIT: usize = 90;
+    let mut long = Vec::new();
+    for source in crate_sources() {
+        long_functions(&source, LIMIT, &mut long);
+    }
+    assert_none(&format!("Functions of more than {LIMIT} lines:"), &long);
+}
+
+/// rustfmt puts the closing brace of a function below the start of its `fn` line.
+fn long_functions(source: &Source, limit: usize, long: &mut Vec<String>) {
+    let mut open: Option<(usize, String, &str)> = None;
+    for (at, line) in source.text.lines().enumerate() {
+        match &open {
+            Some((start, closing, name)) if line == closing => {
+                if at - start + 1 > limit {
+                    long.push(format!("{}:{}: {name} has {} lines", source.path, start + 1, at - start + 1));
+                }
+                open = None;
+            }
+            Some(_) => {}
+            None => {
+                if let Some(name) = function_name(line) {
+                    let indent = line.len() - line.trim_start().len();
+                    open = Some((at, format!("{}}}", &line[..indent]), name));
+                }
+            }
+        }
+    }
+}
+
+fn function_name(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let known = ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe"];
+    let first = words.find(|word| !known.contains(word))?;
+    let ended = line.ends_with(';') || line.ends_with('}');
+    (first == "fn" && !ended).then(|| words.next().unwrap_or_default())
+}
