@@ -1,7 +1,7 @@
 //! Credentials of clouds against token servers on loopback.
 
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use wire::providers::Credential;
 
+use crate::support::{logged, start_log};
 use crate::token_server::{Asked, TokenServer};
 
 type Variables<'a> = Vec<(&'a str, &'a str)>;
@@ -230,12 +231,7 @@ async fn a_failure_without_a_token_is_one_clear_sentence_without_secrets() {
     let (server, status) = numbered(3600).await;
     status.store(401, Ordering::SeqCst);
     let credentials = credentials(&application(&server));
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
-    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-    // For all threads: the log of a test that runs beside this one may hold no secret either.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    start_log();
     let now = SystemTime::now();
     let first = credentials.credential_at(0, now).await.unwrap_err();
     let second = credentials.credential_at(0, now).await.unwrap_err();
@@ -247,24 +243,9 @@ async fn a_failure_without_a_token_is_one_clear_sentence_without_secrets() {
          invalid_grant: no ***."
     );
     assert_clean(&first);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = logged();
     assert!(log.contains("could not be fetched") && !log.contains(CANARY), "{log}");
     assert_eq!((first.kind, first.retry), (ErrorKind::UpstreamCredential, Retry::Elsewhere));
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn assert_clean(error: &Error) {

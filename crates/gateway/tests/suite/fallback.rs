@@ -65,7 +65,7 @@ async fn a_stream_falls_over_until_its_first_content() {
     let failures = [
         error("429 Too Many Requests"),
         events(&[]),
-        events(&[role.clone()]),
+        events(std::slice::from_ref(&role)),
         events(&[role, "data: {\"error\": {\"message\": \"no\"}}\n\n".to_owned()]),
     ];
     for failure in failures {

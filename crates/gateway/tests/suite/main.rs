@@ -1,6 +1,5 @@
 //! The gateway as a whole, in one binary: in one process with providers that play what a test tells them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-#![allow(clippy::unwrap_used)]
 
 mod bad_input;
 mod conformance;

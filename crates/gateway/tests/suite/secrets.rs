@@ -1,41 +1,16 @@
 //! No secret leaves the gateway: canaries as keys, and everything that it says searched for them.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use gateway::cli::banner;
 use gateway::pipeline::explain::explain;
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{TestGateway, Upstream, answer, error, events, question, raw, stream_of, streamed};
+use crate::support::{
+    TestGateway, Upstream, answer, error, events, logged, question, raw, start_log, stream_of, streamed,
+};
 
 const CALLER: &str = "canary-caller-5f2c";
 const PROVIDER: &str = "canary-provider-9a31";
 const SECOND: &str = "canary-second-77d0";
-
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 fn config(upstream: &Upstream) -> String {
     format!(
@@ -49,14 +24,7 @@ fn config(upstream: &Upstream) -> String {
 
 #[tokio::test]
 async fn no_key_is_ever_shown() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    // For the whole process: the log's places are shared by all threads, and so is what is known of their listeners.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    start_log();
     // A provider may say the key that it refuses: OpenAI does, with stars in its middle. The worst is that it does not.
     let told = json!({"error": {"message": "Incorrect API key provided.", "type": "invalid_request_error"}});
     let upstream = Upstream::playing(vec![
@@ -72,7 +40,7 @@ async fn no_key_is_ever_shown() {
     .await;
     let gateway = TestGateway::start(&config(&upstream)).await;
     let bearer = format!("Bearer {CALLER}");
-    let known = [("authorization", bearer.as_str())];
+    let known = [("authorization", bearer.as_str()), ("x-request-id", "searched")];
     let mut said = String::new();
     let models =
         ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0", "nobody"];
@@ -102,8 +70,8 @@ async fn no_key_is_ever_shown() {
     assert!(upstream.heard().iter().any(|heard| heard.head.contains(PROVIDER)));
     assert!(upstream.heard().iter().any(|heard| heard.head.contains("Credential=AKIATEST")));
     said += &format!("{:#?}", gateway.records().await);
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(logged.contains("an attempt failed"), "nothing was logged");
+    let logged = logged();
+    assert!(logged.contains("request_id=\"searched\""), "nothing was logged");
     for (what, text) in [("said", &said), ("logged", &logged)] {
         if let Some(at) = text.find("canary-") {
             panic!("{what}: …{}", &text[at.saturating_sub(200)..(at + 60).min(text.len())]);

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// so that the blocking task also ends when the test panics; else the runtime would wait for it for ever.
 pub async fn with_held_clock<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
     let (release, wait) = mpsc::channel::<()>();
-    let blocking = tokio::task::spawn_blocking(move || drop(wait.recv()));
+    let blocking = tokio::task::spawn_blocking(move || wait.recv().is_ok());
     tokio::time::pause();
     let result = tokio::spawn(test).await;
     drop(release);

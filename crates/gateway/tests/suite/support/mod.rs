@@ -4,11 +4,13 @@
 mod client;
 mod clock;
 mod gateway;
+mod log;
 mod upstream;
 
 pub use client::{Reply, connect, open, read_head};
 pub use clock::{advance, advance_seconds, settle, with_held_clock};
 pub use gateway::{KEY, Stopped, TestGateway};
+pub use log::{logged, start_log};
 pub use upstream::{
     Upstream, answer, answer_of, chunk, error, events, nothing, raw, stream_head, stream_of, whole,
 };
