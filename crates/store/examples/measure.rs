@@ -64,6 +64,7 @@ fn example() -> UsageRecord {
         attempts: vec![AttemptRecord {
             provider: "openai".to_owned(),
             model: "gpt-4o-mini".to_owned(),
+            key: String::new(),
             status_code: 200,
             error_type: String::new(),
             latency_ms: 800,

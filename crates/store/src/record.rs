@@ -85,6 +85,9 @@ pub struct AttemptRecord {
     pub provider: String,
     /// The model, as the provider calls it.
     pub model: String,
+    /// The label of the key that was used; empty for a provider without keys. Never the key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
     /// The upstream's HTTP status; 0 when there was none.
     pub status_code: u16,
     /// The kind of the error; empty on success.

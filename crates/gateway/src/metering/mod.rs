@@ -125,6 +125,11 @@ impl Record {
         &self.row.key_id
     }
 
+    /// The provider and the model that answer.
+    pub fn used(&self) -> Option<(&str, &str)> {
+        Some((self.row.used_provider.as_deref()?, self.row.used_model.as_deref()?))
+    }
+
     /// The attempts so far.
     pub fn attempts(&self) -> &[AttemptRecord] {
         &self.row.attempts
@@ -138,8 +143,7 @@ impl Record {
     /// An attempt begins.
     pub fn attempt(
         &mut self,
-        provider: &str,
-        model: &str,
+        route: routing::Route<'_>,
         counters: Arc<RouteCounters>,
         serving: Option<Arc<Serving>>,
     ) {
@@ -147,13 +151,14 @@ impl Record {
             counters.overhead.observe(self.started.elapsed().as_secs_f64());
         }
         counters.requests.inc();
-        self.row.used_provider = Some(provider.to_owned());
-        self.row.used_model = Some(model.to_owned());
+        self.row.used_provider = Some(route.provider.to_owned());
+        self.row.used_model = Some(route.model.to_owned());
         self.counters = Some(counters);
         self.serving = serving;
         self.row.attempts.push(AttemptRecord {
-            provider: provider.to_owned(),
-            model: model.to_owned(),
+            provider: route.provider.to_owned(),
+            model: route.model.to_owned(),
+            key: route.key.to_owned(),
             status_code: 0,
             error_type: String::new(),
             latency_ms: 0,

@@ -23,6 +23,8 @@ pub struct Envelope {
     pub used_model: String,
     /// Who answered.
     pub used_provider: String,
+    /// The label of the key that was used.
+    pub key: String,
     /// The attempts before this one.
     pub earlier: Vec<AttemptRecord>,
     /// When this attempt began.
@@ -56,6 +58,7 @@ impl Annotator for Envelope {
         let this = AttemptRecord {
             provider: self.used_provider.clone(),
             model: self.used_model.clone(),
+            key: self.key.clone(),
             status_code: 200,
             error_type: String::new(),
             latency_ms: self.attempt_started.elapsed().as_millis() as u64,
@@ -100,6 +103,7 @@ pub struct Attempt<'a> {
     status_code: u16,
     error_type: &'a str,
     latency_ms: u64,
+    key: &'a str,
 }
 
 impl<'a> Attempt<'a> {
@@ -111,6 +115,7 @@ impl<'a> Attempt<'a> {
             status_code: attempt.status_code,
             error_type: &attempt.error_type,
             latency_ms: attempt.latency_ms,
+            key: &attempt.key,
         }
     }
 }

@@ -101,7 +101,7 @@ impl Job<'_> {
             let started = Instant::now();
             let route = candidates[attempt.index].route(attempt.key);
             let counters = offer.provider.metrics.model(offer.metric_label());
-            record.attempt(offer.provider.id(), &offer.model, counters, offer.serving.clone());
+            record.attempt(route, counters, offer.serving.clone());
             match self.attempt(offer, attempt.key, &selection, started, record).await {
                 Ok(answer) => {
                     record.attempt_ended(200, None, started);
@@ -347,6 +347,7 @@ impl Job<'_> {
             requested_provider: self.pinned.map(str::to_owned),
             used_model: offer.model.clone(),
             used_provider: offer.provider.id().to_owned(),
+            key: attempts.last().map(|attempt| attempt.key.clone()).unwrap_or_default(),
             earlier: attempts[..attempts.len().saturating_sub(1)].to_vec(),
             attempt_started: started,
             selection: selection.clone(),

@@ -161,6 +161,13 @@ impl Pipeline {
         request.run(record, seed).await
     }
 
+    /// Tells health how fast a stream was.
+    fn note_speed(&self, record: &Record) {
+        if let (Some(speed), Some((provider, model))) = (record.tokens_per_second(), record.used()) {
+            self.health.observe_speed(provider, model, speed);
+        }
+    }
+
     /// Remembers what the provider will want back in the next turn.
     fn keep_proofs(&self, caller: &str, transcoder: &mut dyn wire::Transcoder) {
         if let Some(proofs) = transcoder.proofs() {

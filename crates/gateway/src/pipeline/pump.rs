@@ -185,6 +185,7 @@ impl Body for Pump {
         }
         if this.parts.ended {
             this.record.progress(this.parts.transcoder.progress());
+            this.pipeline.note_speed(&this.record);
             // The record is safe before the caller has the last byte.
             this.record.finish(200);
             this.closed = true;

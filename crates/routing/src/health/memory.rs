@@ -136,6 +136,11 @@ impl Memory {
         }
     }
 
+    /// One more measured speed.
+    pub(super) fn observe_speed(&mut self, tokens_per_second: f64, share: f64) {
+        self.tokens_per_second.add(tokens_per_second, share);
+    }
+
     fn count(&mut self, settings: &HealthSettings, good: f64, bad: f64, now: Timestamp) {
         self.long.add(settings.half_life_seconds, good, bad, now);
         self.recent.add(settings.recent_half_life_seconds, good, bad, now);

@@ -200,6 +200,15 @@ impl Health {
         }
     }
 
+    /// Tokens per second of a stream, known only at its end: its success was reported when it began.
+    pub fn observe_speed(&self, provider: &str, model: &str, tokens_per_second: f64) {
+        let id = hash(&(provider, model));
+        let mut shard = self.routes.at(id);
+        if let Some(memory) = find(&mut shard, id, provider, model) {
+            memory.observe_speed(tokens_per_second, self.settings.health.speed_smoothing);
+        }
+    }
+
     /// What is known of a provider's model; the neutral assumption when it was never used.
     pub fn metrics(&self, provider: &str, model: &str, now: Timestamp) -> Metrics {
         self.with(provider, model, |memory| self.metrics_of(memory.as_deref(), now))

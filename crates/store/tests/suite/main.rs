@@ -46,6 +46,7 @@ fn full_record() -> UsageRecord {
             AttemptRecord {
                 provider: "alpha".to_owned(),
                 model: "one".to_owned(),
+                key: String::new(),
                 status_code: 503,
                 error_type: "upstream_error".to_owned(),
                 latency_ms: 12,
