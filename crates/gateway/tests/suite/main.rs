@@ -4,6 +4,7 @@
 mod bad_input;
 mod conformance;
 mod contract;
+mod conversations;
 mod credentials;
 mod errors;
 mod fallback;

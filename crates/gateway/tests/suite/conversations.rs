@@ -1,0 +1,123 @@
+//! What spans requests and models: tool loops whose callers drop proofs, lists of models, and the gateway's own choice.
+
+use std::net::SocketAddr;
+
+use mock::{Mock, Options};
+use serde_json::{Value, json};
+
+use crate::support::{TestGateway, Upstream, answer, error, question};
+
+async fn native() -> Mock {
+    mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap()
+}
+
+fn tool_request(model: &str, effort: Option<&str>) -> Value {
+    let mut request = json!({
+        "model": model,
+        "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+        "tools": [{"type": "function", "function": {"name": "get_weather", "parameters":
+            {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}}}],
+    });
+    if let Some(effort) = effort {
+        request["reasoning_effort"] = effort.into();
+    }
+    request
+}
+
+/// What an ordinary client sends in the second turn: the call by id, name and arguments, and nothing else.
+fn second_turn(mut request: Value, reply: &Value) -> Value {
+    let call = &reply["choices"][0]["message"]["tool_calls"][0];
+    let kept = json!({"id": call["id"], "type": "function", "function": call["function"]});
+    let messages = request["messages"].as_array_mut().unwrap();
+    messages.push(json!({"role": "assistant", "content": null, "tool_calls": [kept]}));
+    messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": "18 degrees"}));
+    request
+}
+
+#[tokio::test]
+async fn a_thought_signature_that_the_client_drops_comes_back() {
+    let mock = native().await;
+    let config =
+        format!("[providers.google-ai-studio]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());
+    let gateway = TestGateway::start(&config).await;
+    let request = tool_request("google-ai-studio/gemini-3-pro-preview", None);
+    let first = gateway.chat(&request).await;
+    assert_eq!(first.at("/choices/0/finish_reason"), "tool_calls", "{}", first.text());
+    let second = gateway.chat(&second_turn(request, &first.json())).await;
+    assert_eq!(second.status, 200, "{}", second.text());
+    assert_eq!(second.at("/metadata/losses"), json!([]), "the real signature is sent, not a stand-in");
+    let sent = mock.journal().last().unwrap().body.to_string();
+    assert!(
+        sent.contains("thoughtSignature") && !sent.contains("skip_thought_signature_validator"),
+        "{sent}"
+    );
+}
+
+#[tokio::test]
+async fn thinking_that_the_client_drops_comes_back_with_its_signature() {
+    let mock = native().await;
+    let config =
+        format!("[providers.anthropic]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());
+    let gateway = TestGateway::start(&config).await;
+    let request = tool_request("anthropic/claude-sonnet-4-5", Some("low"));
+    let first = gateway.chat(&request).await;
+    assert_eq!(first.at("/choices/0/finish_reason"), "tool_calls", "{}", first.text());
+    let second = gateway.chat(&second_turn(request, &first.json())).await;
+    assert_eq!(second.status, 200, "{}", second.text());
+    let sent = mock.journal().last().unwrap().body.to_string();
+    assert!(sent.contains(r#""type":"thinking""#) && sent.contains(r#""signature":"#), "{sent}");
+}
+
+#[tokio::test]
+async fn a_list_of_models_is_tried_in_order_and_stays_with_the_gateway() {
+    let first = Upstream::playing(vec![error("503 Service Unavailable")]).await;
+    let second = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = first.provider("first", "openai-chat") + &second.provider("second", "openai-chat");
+    let gateway = TestGateway::start(&config).await;
+    let mut request = question("first/a");
+    request["models"] = json!(["second/b"]);
+    request["provider"] = json!({"allow_fallbacks": true});
+    let reply = gateway.chat(&request).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.routing(), ["first 503 overloaded", "second 200"]);
+    let sent = &second.bodies()[0];
+    assert!(sent.get("models").is_none() && sent.get("provider").is_none(), "{sent}");
+}
+
+#[tokio::test]
+async fn auto_takes_the_cheapest_model_that_can_serve_the_request() {
+    let upstream = Upstream::playing(vec![answer("Hello."), answer("Hello.")]).await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    let cheapest = gateway.chat(&question("auto")).await;
+    assert_eq!(cheapest.status, 200, "{}", cheapest.text());
+    assert_eq!(cheapest.at("/metadata/selection/reason"), "price");
+    let mut picture = question("auto");
+    picture["messages"][0]["content"] =
+        json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]);
+    let seeing = gateway.chat(&picture).await;
+    assert_eq!(seeing.status, 200, "{}", seeing.text());
+    let used = seeing.at("/metadata/used_model");
+    let live = gateway.site.pipeline.live.load();
+    let serving = live.catalog.serving("openai", used.as_str().unwrap()).unwrap();
+    assert!(serving.facts.allows(canon::Feature::Vision), "{used}");
+}
+
+#[tokio::test]
+async fn media_on_private_addresses_is_refused_by_the_field() {
+    let mock = native().await;
+    let config =
+        format!("[providers.google-ai-studio]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());
+    let gateway = TestGateway::start(&config).await;
+    for url in [
+        "http://127.0.0.1:1/x.png",
+        "http://169.254.169.254/latest/meta-data",
+        "http://localhost/x.png",
+        "http://2130706433/x.png",
+    ] {
+        let mut request = question("google-ai-studio/gemini-2.5-flash");
+        request["messages"][0]["content"] = json!([{"type": "image_url", "image_url": {"url": url}}]);
+        let reply = gateway.chat(&request).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!("messages[0].content[0]")), "{url}");
+    }
+    assert!(mock.journal().is_empty(), "nothing went to the provider");
+}
