@@ -63,12 +63,6 @@ impl Attempted {
     }
 }
 
-/// The request in one provider's format.
-struct Prepared {
-    encoded: Encoded,
-    transcoder_protocol: Protocol,
-}
-
 impl Job<'_> {
     /// Tries the candidates in the plan's order until one answers.
     pub async fn run(&self, record: &mut Record, seed: u64) -> Result<Attempted, Error> {
@@ -147,7 +141,7 @@ impl Job<'_> {
         record: &mut Record,
     ) -> Result<Attempted, Error> {
         let prepared = self.prepare(offer).await?;
-        let losses = &prepared.encoded.losses;
+        let losses = &prepared.losses;
         record.losses(losses);
         self.check_strict(losses)?;
         let credentials = &offer.provider.credentials;
@@ -167,13 +161,13 @@ impl Job<'_> {
         &self,
         offer: &Offer,
         credential: &Credential,
-        prepared: &Prepared,
+        prepared: &Encoded,
         selection: &Json,
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
         let timeouts = &self.pipeline.timeouts;
-        let call = self.call(offer, credential, prepared.encoded.body.clone())?;
+        let call = self.call(offer, credential, prepared.body.clone())?;
         let exchange = async {
             let response = self.pipeline.client.send(call).await?;
             self.receive(response, offer, prepared, selection, started, record).await
@@ -189,7 +183,7 @@ impl Job<'_> {
     }
 
     /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
-    async fn prepare(&self, offer: &Offer) -> Result<Prepared, Error> {
+    async fn prepare(&self, offer: &Offer) -> Result<Encoded, Error> {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
         let encoded = match offer.protocol {
             Protocol::OpenaiChat => forward(self.outline, target)?,
@@ -200,7 +194,7 @@ impl Job<'_> {
                 adapter.encode_request(&request, target)?
             }
         };
-        Ok(Prepared { encoded, transcoder_protocol: offer.protocol })
+        Ok(encoded)
     }
 
     fn decoded(&self) -> Result<Request, Error> {
@@ -253,7 +247,7 @@ impl Job<'_> {
         &self,
         response: Response<Incoming>,
         offer: &Offer,
-        prepared: &Prepared,
+        prepared: &Encoded,
         selection: &Json,
         started: Instant,
         record: &mut Record,
@@ -332,7 +326,7 @@ impl Job<'_> {
     fn transcoder(
         &self,
         offer: &Offer,
-        prepared: &Prepared,
+        prepared: &Encoded,
         selection: &Json,
         started: Instant,
         streams: bool,
@@ -351,7 +345,7 @@ impl Job<'_> {
             earlier: attempts[..attempts.len().saturating_sub(1)].to_vec(),
             attempt_started: started,
             selection: selection.clone(),
-            losses: prepared.encoded.losses.clone(),
+            losses: prepared.losses.clone(),
             serving: offer.serving.clone(),
         };
         let relays = offer.protocol == Protocol::OpenaiChat && streams == self.form.stream;
@@ -359,10 +353,10 @@ impl Job<'_> {
             true => relay(RelayParts { form: self.form, annotator: Box::new(envelope) }),
             false => translator(Passage {
                 caller: &OpenaiChat,
-                upstream: prepared.transcoder_protocol,
+                upstream: offer.protocol,
                 upstream_streams: streams,
                 form: self.form,
-                undo: &prepared.encoded.undo,
+                undo: &prepared.undo,
                 annotator: Arc::new(envelope),
             }),
         }

@@ -1,9 +1,9 @@
 //! An OpenAI-like answer as canonical events. Mended first, so that only one shape has to be read.
 
-use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry};
+use canon::{Event, FinishReason, Json, ReasoningDetail, Result};
 use serde_json::{Map, Value};
 
-use super::normalise::{self, Chunks};
+use super::normalise::{self, Chunks, broken};
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::{Decoder, Undo};
@@ -25,14 +25,6 @@ pub(super) fn decoder(streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
         }),
         false => Box::new(WholeDecoder { body: Vec::new(), pieces }),
     }
-}
-
-fn broken(what: &str) -> Error {
-    Error::upstream(
-        ErrorKind::Upstream,
-        Retry::Elsewhere,
-        format!("The provider's answer is broken: {what}."),
-    )
 }
 
 // ---------------------------------------------------------------------------------------------- streams

@@ -208,7 +208,8 @@ pub(super) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -
     Ok(())
 }
 
-fn broken(what: &str) -> Error {
+/// An answer that is no answer: another provider may do better.
+pub(super) fn broken(what: &str) -> Error {
     Error::upstream(
         ErrorKind::Upstream,
         Retry::Elsewhere,

@@ -2,12 +2,12 @@
 //! then copied; only what does not is taken apart and mended.
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Error, ErrorKind, Progress, Result, Retry};
+use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::encoder::write_stream_error;
-use super::normalise::{self, Chunks};
+use super::normalise::{self, Chunks, broken};
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Kind, Scanner, Syntax, push_key};
@@ -170,14 +170,6 @@ fn is_worth_sending(chunk: &Map<String, Value>) -> bool {
     let choice = chunk.get("choices").map_or(&Value::Null, |choices| &choices[0]);
     let is_empty = choice["delta"].as_object().is_some_and(Map::is_empty);
     !is_empty || !choice["finish_reason"].is_null() || !choice["logprobs"].is_null()
-}
-
-fn broken(what: &str) -> Error {
-    Error::upstream(
-        ErrorKind::Upstream,
-        Retry::Elsewhere,
-        format!("The provider's answer is broken: {what}."),
-    )
 }
 
 /// Where things are in a completion that keeps the contract as it is.
