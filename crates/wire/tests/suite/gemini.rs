@@ -709,7 +709,7 @@ fn signatures_go_back_where_they_belong() {
     );
     assert_eq!(body["contents"][3]["parts"][0]["thoughtSignature"], "skip_thought_signature_validator");
     assert_eq!(body["contents"][3]["parts"][1].get("thoughtSignature"), None);
-    assert_eq!(losses, ["dropped messages[1].reasoning_details", "approximated messages[4].tool_calls[0]"]);
+    assert_eq!(losses, ["dropped messages[1].reasoning", "approximated messages[4].tool_calls[0]"]);
     let (body, _) = body_of(FLASH, messages.clone());
     assert_eq!(body["contents"][3]["parts"][0].get("thoughtSignature"), None);
     // The loop is over once the user speaks again.

@@ -8,6 +8,7 @@ mod bedrock;
 mod checks;
 mod cohere;
 mod damage;
+mod facts;
 mod gemini;
 mod generate;
 mod heard;
@@ -16,6 +17,7 @@ mod mutated;
 mod ollama;
 mod openai_chat;
 mod providers;
+mod readers;
 mod round_trip;
 
 use openai_chat::assert_stream_rules as openai_chat_rules;
