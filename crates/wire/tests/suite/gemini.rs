@@ -110,7 +110,7 @@ fn said(heard: &Heard) -> Expected {
         reasoning: heard.reasoning(),
         calls: heard.parsed_calls(),
         signatures: heard.thoughts.values().filter(|thought| !thought.1.is_empty()).count(),
-        images: heard.images,
+        images: heard.images.len(),
         finish: heard.finish.as_ref().map(|(reason, _)| *reason),
         output: usage.completion_tokens(),
         prompt: usage.prompt_tokens(),

@@ -19,5 +19,6 @@ mod openai_chat;
 mod providers;
 mod readers;
 mod round_trip;
+mod streams_vs_unary;
 
 use openai_chat::assert_stream_rules as openai_chat_rules;

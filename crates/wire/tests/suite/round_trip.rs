@@ -217,6 +217,7 @@ fn relent(request: &mut Request, error: &canon::Error) -> Result<(), String> {
             let top = request.top_logprobs.take().is_some_and(|count| count > 0);
             request.logprobs.take() == Some(true) || top
         }
+        ("top_logprobs", []) => request.top_logprobs.take().is_some_and(|count| count > 0),
         ("tools", []) => {
             let count = request.tools.len();
             request.tools.retain(|tool| !matches!(tool.kind, ToolKind::Native(_)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use canon::{
-    Effort, Error, ErrorKind, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
+    Effort, Error, ErrorKind, Feature, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
     Reasoning, ReasoningControl, Request, Result, Retry, Role, Source, Target, ToolChoice, ToolKind,
     ToolResult,
 };
@@ -31,7 +31,12 @@ const MOST_CANDIDATES: u64 = 500;
 
 impl Adapter for CohereChat {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        refuse_features(request, false)?;
+        refuse_features(request, target.facts.allows(Feature::Logprobs))?;
+        if request.top_logprobs.is_some_and(|count| count > 0) {
+            let message =
+                "This provider tells the probability of the chosen tokens only; leave out top_logprobs.";
+            return Err(Error::unsupported("top_logprobs", message));
+        }
         let mut losses = request.losses.clone();
         let mut undo = Undo::default();
         let body = body(request, target, &mut undo, &mut losses)?;
@@ -97,6 +102,8 @@ struct Body<'a> {
     presence_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
     /// Fields of this API that the caller wrote by their own names.
     #[serde(flatten)]
     native: BTreeMap<&'a str, &'a Json>,
@@ -197,6 +204,7 @@ fn body<'a>(
         frequency_penalty: within("frequency_penalty", sampling.frequency_penalty, 0.0, 1.0, losses),
         presence_penalty: within("presence_penalty", sampling.presence_penalty, 0.0, 1.0, losses),
         seed: sampling.seed.filter(|seed| *seed >= 0),
+        logprobs: request.logprobs.filter(|wanted| *wanted),
         native: native_fields(request),
     };
     let mut carried = vec!["top_k", "frequency_penalty", "presence_penalty"];

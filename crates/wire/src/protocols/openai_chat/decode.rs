@@ -65,10 +65,15 @@ impl StreamState {
             return Ok(());
         }
         let chunk = normalise::event(event)?;
+        let told = Pieces::fields_of(&chunk);
         let result = self.chunks.push(chunk, None, &mut self.mended);
         for chunk in self.mended.drain(..) {
             self.pieces.start(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
+        }
+        // Some say how they served only beside the usage, behind the finish.
+        if self.pieces.started {
+            self.pieces.take_fields(told, events);
         }
         result
     }
@@ -131,32 +136,39 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// The beginning, and the fields beside the choices, whichever chunk has them.
     fn start(&mut self, body: &Object, events: &mut Vec<Event>) {
-        for name in ["service_tier", "system_fingerprint"] {
-            let Some(value) = body.get(name).filter(|value| !value.is_null()) else { continue };
-            let value = Json::from(value);
+        if !self.started {
+            self.started = true;
+            events.push(Self::beginning(body));
+        }
+        self.take_fields(Self::fields_of(body), events);
+    }
+
+    fn fields_of(body: &Object) -> Vec<(&'static str, Json)> {
+        let value = |name: &str| body.get(name).filter(|value| !value.is_null()).map(Json::from);
+        ["service_tier", "system_fingerprint"]
+            .into_iter()
+            .filter_map(|name| Some((name, value(name)?)))
+            .collect()
+    }
+
+    fn take_fields(&mut self, told: Vec<(&'static str, Json)>, events: &mut Vec<Event>) {
+        for (name, value) in told {
             if !self.fields.iter().any(|(known, old)| *known == name && *old == value) {
                 self.fields.retain(|(known, _)| *known != name);
-                self.fields.push((name, value));
+                self.fields.push((name, value.clone()));
+                events.push(Event::Field { name, value });
             }
         }
-        if self.started {
-            return;
-        }
-        self.started = true;
+    }
+
+    fn beginning(body: &Object) -> Event {
         let text = |name: &str| {
             body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
         };
-        events.push(Event::Start {
-            id: text("id"),
-            model: text("model"),
-            created: body
-                .get("created")
-                .and_then(Value::as_f64)
-                .map(|time| time as i64)
-                .filter(|time| *time > 0),
-        });
-        events.extend(self.fields.iter().map(|(name, value)| Event::Field { name, value: value.clone() }));
+        let created = body.get("created").and_then(Value::as_f64).map(|time| time as i64);
+        Event::Start { id: text("id"), model: text("model"), created: created.filter(|time| *time > 0) }
     }
 
     fn take_choices(&mut self, body: &Object, part: &str, events: &mut Vec<Event>) {
