@@ -8,6 +8,7 @@ mod bedrock;
 mod checks;
 mod cohere;
 mod damage;
+mod dialects;
 mod facts;
 mod gemini;
 mod generate;
