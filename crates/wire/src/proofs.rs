@@ -2,6 +2,9 @@
 
 use canon::{Event, Message, Part, PartKind, Reasoning, ReasoningDetail, Request, Role};
 
+use crate::Protocol;
+use crate::protocols::{anthropic_messages, gemini};
+
 /// Largest text of thinking that is kept for one answer, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
 
@@ -19,6 +22,17 @@ impl Proofs {
     pub fn is_worth_keeping(&self) -> bool {
         let signed = self.calls.iter().any(|(_, signature)| signature.is_some());
         !self.calls.is_empty() && (signed || self.thinking.iter().any(is_proven))
+    }
+
+    /// Those of one family. Only Google's models sign calls.
+    fn of(mut self, family: &str) -> Self {
+        self.thinking.retain(|part| {
+            matches!(&part.kind, PartKind::Reasoning(reasoning) if reasoning.format.as_deref() == Some(family))
+        });
+        if family != gemini::REASONING_FORMAT {
+            self.calls.clear();
+        }
+        self
     }
 }
 
@@ -79,17 +93,28 @@ impl Collector {
     }
 }
 
-/// Puts proofs back that the caller dropped. `find` knows them by the id of a tool call. What the caller sent itself is
-/// never touched.
-pub fn restore(request: &mut Request, mut find: impl FnMut(&str) -> Option<Proofs>) {
+/// Puts proofs back that the caller dropped, as far as a provider of this format has a use for them: the caller would
+/// hear of others as losses, and never asked for them. `find` knows them by the id of a tool call. What the caller sent
+/// itself is never touched.
+pub fn restore(request: &mut Request, protocol: Protocol, mut find: impl FnMut(&str) -> Option<Proofs>) {
+    let Some(family) = family(protocol) else { return };
     for message in request.messages.iter_mut().filter(|message| message.role == Role::Assistant) {
         let Some(id) = message.tool_calls().next().map(|call| call.id.clone()) else { continue };
         if is_complete(message) {
             continue;
         }
         if let Some(proofs) = find(&id) {
-            put_back(message, proofs);
+            put_back(message, proofs.of(family));
         }
+    }
+}
+
+/// The family of models whose proofs this format takes.
+fn family(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::AnthropicMessages | Protocol::BedrockConverse => Some(anthropic_messages::REASONING_FORMAT),
+        Protocol::Gemini => Some(gemini::REASONING_FORMAT),
+        Protocol::OpenaiChat | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
 }
 
@@ -147,12 +172,28 @@ mod tests {
     fn what_a_caller_dropped_is_put_back() {
         let message = Message::new(Role::Assistant, vec![Part::text("x"), call("a"), call("b")]);
         let mut request = Request { messages: vec![message], ..Request::default() };
-        restore(&mut request, |id| (id == "a").then(collected));
+        restore(&mut request, Protocol::BedrockConverse, |id| (id == "a").then(collected));
         let parts = &request.messages[0].parts;
         let PartKind::Reasoning(reasoning) = &parts[0].kind else { panic!("{parts:?}") };
         assert_eq!((reasoning.text.as_str(), parts[0].signature.as_deref()), ("let me see", Some("proof")));
-        assert_eq!(parts[2].signature.as_deref(), Some("s"));
-        assert_eq!(parts[3].signature, None);
+        assert_eq!((&parts[2].signature, &parts[3].signature), (&None, &None));
+    }
+
+    #[test]
+    fn only_the_family_that_signed_gets_its_proofs_back() {
+        let thought = PartKind::Reasoning(Reasoning { text: "own words".into(), ..Reasoning::default() });
+        let message = Message::new(Role::Assistant, vec![thought.into(), call("a"), call("b")]);
+        let before = Request { messages: vec![message], ..Request::default() };
+        for protocol in [Protocol::CohereChat, Protocol::OllamaChat] {
+            let mut request = before.clone();
+            restore(&mut request, protocol, |_| Some(collected()));
+            assert_eq!(request, before, "{protocol:?}");
+        }
+        let mut request = before.clone();
+        restore(&mut request, Protocol::Gemini, |_| Some(collected()));
+        let parts = &request.messages[0].parts;
+        assert_eq!(parts[0], before.messages[0].parts[0], "the thinking is another family's");
+        assert_eq!((parts[1].signature.as_deref(), &parts[2].signature), (Some("s"), &None));
     }
 
     #[test]
@@ -162,7 +203,7 @@ mod tests {
         let mut request =
             Request { messages: vec![Message::new(Role::Assistant, vec![own])], ..Request::default() };
         let before = request.clone();
-        restore(&mut request, |_| Some(collected()));
+        restore(&mut request, Protocol::Gemini, |_| Some(collected()));
         assert_eq!(request, before);
     }
 

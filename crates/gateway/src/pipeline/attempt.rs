@@ -189,7 +189,7 @@ impl Job<'_> {
             Protocol::OpenaiChat => forward(self.outline, target)?,
             protocol => {
                 let adapter = adapter(protocol);
-                let mut request = self.decoded()?;
+                let mut request = self.decoded(protocol)?;
                 self.pipeline.media.inline(&mut request, |media| adapter.wants_bytes(media, target)).await?;
                 adapter.encode_request(&request, target)?
             }
@@ -197,11 +197,12 @@ impl Job<'_> {
         Ok(encoded)
     }
 
-    fn decoded(&self) -> Result<Request, Error> {
+    fn decoded(&self, protocol: Protocol) -> Result<Request, Error> {
         let mut request = OpenaiChat.decode_request(&self.inbound.body)?;
         let (vault, now) = (&self.pipeline.vault, self.pipeline.now());
         if !vault.is_empty() {
-            proofs::restore(&mut request, |call| vault.find(&self.inbound.caller.key_id, call, now));
+            let find = |call: &str| vault.find(&self.inbound.caller.key_id, call, now);
+            proofs::restore(&mut request, protocol, find);
         }
         Ok(request)
     }
