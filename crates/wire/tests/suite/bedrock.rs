@@ -129,7 +129,7 @@ pub(super) fn assembled(body: &[u8]) -> Value {
         block["toolUse"]["input"] = serde_json::from_str(if text.is_empty() { "{}" } else { &text }).unwrap();
     }
     for block in blocks.values_mut().filter(|block| block["citations"].is_array()) {
-        *block = json!({"citationsContent": {"content": [{"text": block["text"]}], "citations": block["citations"]}});
+        *block = json!({"citationsContent": {"content": [{"text": block["text"].as_str().unwrap_or_default()}], "citations": block["citations"]}});
     }
     message["output"]["message"]["content"] = blocks.into_values().collect();
     message

@@ -122,3 +122,32 @@ fn google_callers_hear_what_is_lost() {
     let want: Vec<String> = want.iter().map(|field| field.replace("x_new", "xNew")).collect();
     assert_eq!(lost, want);
 }
+
+#[test]
+fn openai_callers_hear_what_is_lost() {
+    let lost = losses_of(
+        Protocol::OpenaiChat,
+        &json!({
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "a", "x_new": 1}, {"type": "text", "text": "b", "x_new": null}]},
+                {"role": "assistant", "content": "a", "audio": {"id": "a"}, "annotations": [], "refusal": null, "prefix": true,
+                    "x_new": "é"},
+            ],
+            "tools": [
+                {"type": "function", "x_new": 1, "function": {"name": "f", "x_new": 1, "parameters": {"x_new": 1}}},
+            ],
+            "reasoning": {"effort": "low", "summary": "auto"},
+        }),
+    );
+    let want = [
+        "messages[0].content[0].x_new",
+        "messages[1].audio",
+        "messages[1].prefix",
+        "messages[1].x_new",
+        "tools[0].x_new",
+        "tools[0].function.x_new",
+        "reasoning.summary",
+    ];
+    assert_eq!(lost, want);
+}

@@ -15,6 +15,7 @@ mod normalise;
 mod outline;
 mod relay;
 mod types;
+mod unread;
 mod usage;
 
 pub use forward::{ROUTING_FIELDS, forward};
