@@ -83,7 +83,9 @@ impl StreamState {
         for chunk in self.chunks.finish_chunks(None)? {
             self.pieces.take_choices(&chunk, "delta", events);
         }
-        if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| usage::read(&usage.to_string())) {
+        if let Some(usage) =
+            self.chunks.usage.as_ref().and_then(|usage| usage::read(usage.to_string().as_bytes()))
+        {
             events.push(Event::Usage(usage));
         }
         Ok(())
@@ -111,7 +113,7 @@ impl Decoder for WholeDecoder {
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
         self.pieces.take_choices(&body, "message", events);
-        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(&usage.to_string())) {
+        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(usage.to_string().as_bytes())) {
             events.push(Event::Usage(usage));
         }
         Ok(())
