@@ -73,7 +73,7 @@ def choice_said(choice):
             for call in choice["calls"]
         ],
         "images": [(image["mime"], image["data"]) for image in choice["images"]],
-        "sources": [source(annotation) for annotation in choice["annotations"]],
+        "sources": [source(annotation, choice["text"]) for annotation in choice["annotations"]],
         "logprobs": [
             token["token"] for logprobs in choice["logprobs"] for token in logprobs.get("content") or []
         ],
@@ -81,17 +81,20 @@ def choice_said(choice):
     }
 
 
-def source(annotation):
-    """The address of a page; anything else as it is."""
-    return annotation["url_citation"]["url"] if annotation.get("type") == "url_citation" else annotation
+def source(annotation, text):
+    """A page's address and the piece of the answer that rests on it; anything else as it is."""
+    if annotation.get("type") != "url_citation":
+        return annotation
+    cited = annotation["url_citation"]
+    return [cited["url"], text[cited["start_index"] : cited["end_index"]]]
 
 
 def arguments(text, custom=False):
-    """As a JSON value; as text where it is none."""
+    """As a JSON value; as text where it is none. No text is no arguments."""
     if custom:
         return text
     try:
-        return json.loads(text)
+        return json.loads(text or "{}")
     except json.JSONDecodeError:
         return text
 

@@ -17,6 +17,7 @@ import openai
 import urllib3
 from google import genai
 from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types import CompletionUsage
 
 from gateway_reader import arguments, source
 
@@ -77,64 +78,204 @@ def openai_chat(given):
     arguments = {"model": "model", "messages": [{"role": "user", "content": "?"}]}
     try:
         if given.stream:
-            return openai_stream(OPENAI.chat.completions.create(**arguments, stream=True))
+            return openai_stream(list(OPENAI.chat.completions.create(**arguments, stream=True)))
         return openai_completion(OPENAI.chat.completions.create(**arguments))
     except openai.APIError as error:
-        return failed(error.message)
+        body = error.body if isinstance(error.body, dict) else {}
+        return failed(body.get("message") or body.get("detail") or error.message)
 
 
-def openai_stream(stream):
+def openai_stream(chunks):
+    """By the SDK's accumulator, except for what it cannot take: a delta of null, content in parts (it keeps the last of
+    them), list items without an index."""
+    contents = [choice.delta.content for chunk in chunks for choice in chunk.choices or [] if choice.delta]
+    if all(content is None or isinstance(content, str) for content in contents):
+        try:
+            said = openai_completion(accumulated(chunks))
+        except (AttributeError, RuntimeError, TypeError):
+            said = openai_chunks(chunks)
+    else:
+        said = openai_chunks(chunks)
+    # The accumulator keeps what the first chunk says, which at Azure and Copilot is nothing, and of the counts what
+    # the last chunk says, which may be nothing again. Groq once reported them apart.
+    said["id"] = next((chunk.id for chunk in chunks if chunk.id), None)
+    said["model"] = next((chunk.model for chunk in chunks if chunk.model), None)
+    for chunk in chunks:
+        groq = (chunk.model_extra or {}).get("x_groq") or {}
+        if chunk.usage:
+            said["usage"] = openai_usage(chunk.usage)
+        elif groq.get("usage"):
+            said["usage"] = openai_usage(CompletionUsage.construct(**groq["usage"]))
+    return said
+
+
+def accumulated(chunks):
     state = ChatCompletionStreamState()
-    for chunk in stream:
-        state.handle_chunk(chunk)
-    return openai_completion(state.get_final_completion())
+    for chunk in chunks:
+        try:
+            state.handle_chunk(chunk)
+        except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
+            # The chunk has been taken; the SDK only will not make events of an answer that was cut.
+            pass
+    return state.current_completion_snapshot
+
+
+def openai_chunks(chunks):
+    """The SDK's chunks, put together here."""
+    choices = {}
+    for chunk in chunks:
+        for choice in chunk.choices or []:
+            openai_delta(choices.setdefault(choice.index, empty_choice()), choice)
+    for choice in choices.values():
+        for call in choice["calls"]:
+            call["arguments"] = arguments(call["arguments"])
+    return {"choices": choices, "usage": None, "error": None}
+
+
+def openai_delta(said, choice):
+    said["finish"] = openai_finish(choice.finish_reason) if choice.finish_reason else said["finish"]
+    if choice.delta is None:
+        return
+    more = openai_message(choice.delta)
+    for name in ("text", "refusal", "thinking", "proofs", "sources", "images"):
+        said[name] += more[name]
+    for position, call in enumerate(choice.delta.tool_calls or []):
+        index = position if call.index is None else call.index
+        if index == len(said["calls"]):
+            said["calls"].append({"id": call.id, "name": call.function.name, "arguments": "", "proof": None})
+        said["calls"][index]["arguments"] += call.function.arguments or ""
 
 
 def openai_completion(completion):
+    extra = completion.model_extra or {}
+    if not completion.choices and extra.get("error"):
+        # An error that came with a good status: the SDK does not look for one.
+        return failed(extra["error"]["message"])
+    choices = {choice.index: openai_choice(choice) for choice in completion.choices}
+    for choice in choices.values():
+        choice["sources"] = choice["sources"] or top_level_sources(extra)
     return {
-        "choices": {choice.index: openai_choice(choice) for choice in completion.choices},
-        "id": completion.id,
-        "model": completion.model,
+        "choices": choices,
+        "id": completion.id or None,
+        "model": completion.model or None,
         "usage": completion.usage and openai_usage(completion.usage),
         "error": None,
     }
 
 
+def top_level_sources(extra):
+    """Perplexity lists its sources beside the choices."""
+    results = [result["url"] for result in extra.get("search_results") or []]
+    return [[url, ""] for url in results or extra.get("citations") or []]
+
+
 def openai_choice(choice):
     message = choice.message
+    calls = [openai_call(call) for call in message.tool_calls or []] + legacy_call(message) if message else []
+    return {
+        **openai_message(message),
+        "calls": calls,
+        "logprobs": [token.token for token in (choice.logprobs and choice.logprobs.content) or []],
+        "finish": openai_finish(choice.finish_reason),
+    }
+
+
+def openai_message(message):
+    """What a message and a delta have in common. Azure leaves out the message that it withheld."""
+    if message is None:
+        return empty_choice()
     extra = message.model_extra or {}
+    text, thinking = openai_content(message.content)
+    details = extra.get("reasoning_details") or []
+    detailed = "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
     return {
         **empty_choice(),
-        "text": message.content or "",
+        "text": text,
         "refusal": message.refusal or "",
-        "thinking": extra.get("reasoning_content") or extra.get("reasoning") or "",
-        "calls": [openai_call(call) for call in message.tool_calls or []],
-        "sources": [source(note.to_dict()) for note in message.annotations or []],
-        "logprobs": [token.token for token in (choice.logprobs and choice.logprobs.content) or []],
-        "finish": choice.finish_reason,
+        "thinking": extra.get("reasoning_content") or extra.get("reasoning") or thinking or detailed,
+        "proofs": [
+            detail[name] for detail in details for name in ("signature", "data") if detail.get(name) is not None
+        ],
+        "images": [
+            tuple(image["image_url"]["url"].removeprefix("data:").split(";base64,"))
+            for image in extra.get("images") or []
+        ],
+        "sources": [source(note, text) for note in annotations(message)],
     }
+
+
+def annotations(message):
+    notes = getattr(message, "annotations", None) or (message.model_extra or {}).get("annotations") or []
+    return [note if isinstance(note, dict) else note.to_dict() for note in notes]
+
+
+def openai_content(content):
+    """Mistral writes content in parts, thinking among them."""
+    if not isinstance(content, list):
+        return content or "", ""
+    texts = [part["text"] for part in content if part["type"] == "text"]
+    thoughts = [piece for part in content if part["type"] == "thinking" for piece in part["thinking"]]
+    return "".join(texts), "".join(piece["text"] for piece in thoughts if piece["type"] == "text")
 
 
 def openai_call(call):
     if call.type == "custom":
         return {"id": call.id, "name": call.custom.name, "arguments": call.custom.input, "proof": None}
+    google = ((call.model_extra or {}).get("extra_content") or {}).get("google") or {}
     return {
         "id": call.id,
         "name": call.function.name,
         "arguments": arguments(call.function.arguments),
-        "proof": None,
+        "proof": google.get("thought_signature"),
     }
+
+
+def legacy_call(message):
+    """The way of calling that came before tool calls."""
+    call = message.function_call
+    if not call or not call.name:
+        return []
+    return [{"id": "", "name": call.name, "arguments": arguments(call.arguments), "proof": None}]
+
+
+# Words of servers behind this format. Any other word, and none, ends a complete answer.
+OPENAI_FINISH = {
+    "length": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+def openai_finish(word):
+    return OPENAI_FINISH.get(word, "stop")
 
 
 def openai_usage(usage):
-    inputs, outputs = usage.prompt_tokens_details, usage.completion_tokens_details
+    """Prompt and cache hits stand apart only where the hits would not fit into the prompt."""
+    extra = usage.model_extra or {}
+    inputs = to_dict(usage.prompt_tokens_details) or extra.get("prompt_token_details") or {}
+    outputs = to_dict(usage.completion_tokens_details) or {}
+    cached = (
+        inputs.get("cached_tokens")
+        or extra.get("prompt_cache_hit_tokens")
+        or extra.get("num_cached_tokens")
+        or extra.get("cached_tokens")
+        or 0
+    )
     return {
         "prompt": usage.prompt_tokens,
         "completion": usage.completion_tokens,
-        "cached": (inputs and inputs.cached_tokens) or 0,
-        "written": 0,
-        "thinking": (outputs and outputs.reasoning_tokens) or 0,
+        "cached": cached,
+        "written": inputs.get("cache_write_tokens") or 0,
+        "thinking": outputs.get("reasoning_tokens") or extra.get("reasoning_tokens") or 0,
+        "total": usage.total_tokens,
     }
+
+
+def to_dict(value):
+    return value if value is None or isinstance(value, dict) else value.to_dict()
 
 
 # ---------------------------------------------------------------------------------------------- anthropic
@@ -167,12 +308,18 @@ ANTHROPIC_FINISH = {
 }
 
 
+def anthropic_url(citation):
+    """Of citations, only those of pages have a form for callers."""
+    url = getattr(citation, "url", None) or getattr(citation, "source", None)
+    return url if url and url.startswith(("http://", "https://")) else None
+
+
 def anthropic_message(message):
     choice = {**empty_choice(), "finish": ANTHROPIC_FINISH[message.stop_reason]}
     for block in message.content:
         if block.type == "text":
             choice["text"] += block.text
-            choice["sources"] += [cited.url for cited in block.citations or [] if getattr(cited, "url", None)]
+            choice["sources"] += [[url, block.text] for url in map(anthropic_url, block.citations or []) if url]
         elif block.type == "thinking":
             choice["thinking"] += block.thinking
             choice["proofs"] += [block.signature] if block.signature else []
@@ -181,38 +328,49 @@ def anthropic_message(message):
         elif block.type == "tool_use":
             call = {"id": block.id, "name": block.name, "arguments": block.input, "proof": None}
             choice["calls"].append(call)
-    usage = message.usage
-    cached, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
     return {
         "choices": {0: choice},
         "id": message.id,
         "model": message.model,
-        "usage": {
-            "prompt": usage.input_tokens + cached + written,
-            "completion": usage.output_tokens,
-            "cached": cached,
-            "written": written,
-            "thinking": (usage.output_tokens_details and usage.output_tokens_details.thinking_tokens) or 0,
-        },
+        "usage": anthropic_usage(message.usage),
         "error": None,
+    }
+
+
+def anthropic_usage(usage):
+    """Compactions are billed beside what the answer itself took."""
+    told = usage.to_dict()
+    compactions = [turn for turn in told.get("iterations") or [] if turn["type"] == "compaction"]
+
+    def count(name):
+        return sum(turn.get(name) or 0 for turn in [told, *compactions])
+
+    cached, written = count("cache_read_input_tokens"), count("cache_creation_input_tokens")
+    return {
+        "prompt": count("input_tokens") + cached + written,
+        "completion": count("output_tokens"),
+        "cached": cached,
+        "written": written,
+        "thinking": (told.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
     }
 
 
 # ---------------------------------------------------------------------------------------------- google-genai
 
 
-GEMINI = genai.Client(
-    api_key="none",
-    http_options=genai.types.HttpOptions(base_url="http://provider", httpx_client=TRANSPORT.client),
-)
+GOOGLE = {"http_options": genai.types.HttpOptions(base_url="http://provider", httpx_client=TRANSPORT.client)}
+GEMINI = genai.Client(api_key="none", **GOOGLE)
+VERTEX = genai.Client(vertexai=True, api_key="none", **GOOGLE)
 
 
 def gemini(given):
+    """The SDK reads the answers of Vertex a little differently from those of AI Studio."""
+    client = VERTEX if given.provider == "vertex-gemini" else GEMINI
     arguments = {"model": "model", "contents": "?"}
     try:
         if given.stream:
-            return gemini_answer(list(GEMINI.models.generate_content_stream(**arguments)))
-        return gemini_answer([GEMINI.models.generate_content(**arguments)])
+            return gemini_answer(list(client.models.generate_content_stream(**arguments)))
+        return gemini_answer([client.models.generate_content(**arguments)])
     except genai.errors.APIError as error:
         return failed(error.message)
 
@@ -223,11 +381,14 @@ GEMINI_FILTERED = {
 
 
 def gemini_answer(pieces):
-    choices, usage = {}, None
+    choices, usage, grounding = {}, None, {}
     for piece in pieces:
         for candidate in piece.candidates or []:
             gemini_candidate(choices.setdefault(candidate.index or 0, empty_choice()), candidate)
+            gemini_grounding(grounding.setdefault(candidate.index or 0, {}), candidate)
         usage = piece.usage_metadata or usage
+    for index, found in grounding.items():
+        choices[index]["sources"] = gemini_sources(found, choices[index]["text"])
     feedback = pieces[0].prompt_feedback
     if not choices and feedback and feedback.block_reason:
         choices[0] = {**empty_choice(), "finish": "content_filter"}
@@ -255,7 +416,41 @@ def gemini_candidate(choice, candidate):
         )
 
 
+def gemini_grounding(found, candidate):
+    """Later pieces of a stream replace earlier ones."""
+    grounding, quoted = candidate.grounding_metadata, candidate.citation_metadata
+    if grounding:
+        found["chunks"] = grounding.grounding_chunks or found.get("chunks")
+        found["supports"] = grounding.grounding_supports or found.get("supports")
+    if quoted:
+        found["quoted"] = quoted.citations or found.get("quoted")
+
+
+def gemini_sources(found, text):
+    """For each supported piece of text its sources; the sources that support none stand for everything."""
+    chunks, sources, used = found.get("chunks") or [], [], set()
+    urls = [gemini_url(chunk) for chunk in chunks]
+    for support in found.get("supports") or []:
+        for index in support.grounding_chunk_indices or []:
+            if index < len(urls) and urls[index]:
+                used.add(index)
+                cited = support.segment.text
+                sources.append([urls[index], cited if cited is not None and cited in text else text])
+    sources += [[url, text] for index, url in enumerate(urls) if url and index not in used]
+    for citation in found.get("quoted") or []:
+        if citation.uri:
+            quoted = text.encode()[citation.start_index or 0 : citation.end_index or 0]
+            sources.append([citation.uri, quoted.decode()])
+    return sources
+
+
+def gemini_url(chunk):
+    place = chunk.web or chunk.retrieved_context or chunk.maps
+    return place and place.uri
+
+
 def gemini_part(choice, part):
+    """Proofs of parts that have no form for callers (the provider's own tools, pictures) cannot come back."""
     proof = part.thought_signature and base64.b64encode(part.thought_signature).decode()
     if part.function_call:
         call = part.function_call
@@ -272,7 +467,7 @@ def gemini_part(choice, part):
         choice["text"] += fenced("python", part.executable_code.code)
     elif part.code_execution_result:
         choice["text"] += fenced("", part.code_execution_result.output or "")
-    if proof:
+    if proof and (part.text is not None or part.thought):
         choice["proofs"].append(proof)
 
 
@@ -409,7 +604,7 @@ def bedrock_block(choice, block):
     choice["text"] += block.get("text", "")
     for citation in block.get("citations", []):
         url = citation.get("location", {}).get("web", {}).get("url")
-        choice["sources"] += [url] if url else []
+        choice["sources"] += [[url, ""]] if url else []
     if "citationsContent" in block:
         cited = block["citationsContent"]
         choice["text"] += "".join(piece.get("text", "") for piece in cited.get("content", []))

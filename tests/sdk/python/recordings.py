@@ -29,7 +29,7 @@ class Answer:
     body: bytes
     status: int = 200
     headers: dict = field(default_factory=dict)
-    model: str = "model"
+    provider: str = ""
     # The transport hands the body over in pieces of this size.
     piece: int | None = None
 
@@ -73,7 +73,7 @@ def answer(record):
         body=body,
         status=response.get("status") or 200,
         headers=headers,
-        model=record.get("model") or "model",
+        provider=record["provider"],
     )
 
 
