@@ -583,13 +583,13 @@ def bedrock_message(message):
     choice = {**empty_choice(), "finish": BEDROCK_FINISH[message["stopReason"]]}
     for block in message["output"]["message"]["content"]:
         bedrock_block(choice, block)
-    usage = message.get("usage") or {}
+    usage = message.get("usage", {})
     cached, written = usage.get("cacheReadInputTokens", 0), usage.get("cacheWriteInputTokens", 0)
     return {
         "choices": {0: choice},
         "id": None,
         "model": None,
-        "usage": usage and {
+        "usage": None if not usage else {
             "prompt": usage["inputTokens"] + cached + written,
             "completion": usage["outputTokens"],
             "cached": cached,

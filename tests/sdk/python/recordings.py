@@ -8,6 +8,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
+NONE = "no recorded traffic on this machine (set LLMGATEWAY_CORPUS)"
+
 # The format of each recorded API, and whether it is streamed. Other APIs (embeddings, Responses …) have no decoder.
 PROTOCOLS = {
     "chat": "openai-chat",

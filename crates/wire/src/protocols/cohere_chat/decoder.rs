@@ -124,7 +124,7 @@ impl Answer {
     }
 
     fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
-        if data.trim_ascii() == b"[DONE]" {
+        if matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
         let event: StreamEvent = read(data)?;
