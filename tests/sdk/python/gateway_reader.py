@@ -47,6 +47,9 @@ def said(told):
         "choices": choices,
         "id": told.get("id"),
         "model": told.get("model"),
+        "created": told.get("created"),
+        "tier": told.get("service_tier"),
+        "fingerprint": told.get("system_fingerprint"),
         "usage": told.get("usage") and usage(told["usage"]),
         "error": told["error"] and told["error"]["message"],
     }
@@ -75,10 +78,16 @@ def choice_said(choice):
         "images": [(image["mime"], image["data"]) for image in choice["images"]],
         "sources": [source(annotation, choice["text"]) for annotation in choice["annotations"]],
         "logprobs": [
-            token["token"] for logprobs in choice["logprobs"] for token in logprobs.get("content") or []
+            logprob(token) for logprobs in choice["logprobs"] for token in logprobs.get("content") or []
         ],
         "finish": finishes[0]["reason"] if finishes else None,
     }
+
+
+def logprob(token):
+    """A token, how likely it was, and the alternatives."""
+    alternatives = [[other["token"], other["logprob"]] for other in token.get("top_logprobs") or []]
+    return [token["token"], token["logprob"], alternatives]
 
 
 def source(annotation, text):
@@ -107,5 +116,9 @@ def usage(counts):
         "completion": counts["output"] + counts["audio_output"] + counts["image_output"],
         "cached": counts["cache_read"],
         "written": written,
+        "written for an hour": counts["cache_write_1h"],
         "thinking": counts["reasoning"],
+        "heard": counts["audio_input"],
+        "spoken": counts["audio_output"],
+        "drawn": counts["image_output"],
     }

@@ -4,7 +4,13 @@ Each comes with some of what it says, so that two readers that both find nothing
 """
 
 import json
+import typing
 
+import anthropic
+from google import genai
+from openai.types.chat.chat_completion import Choice
+
+import official
 from recordings import Answer
 from test_framing import header, message, sized
 
@@ -401,3 +407,43 @@ case(
     stream=False, status=400, headers={"x-amzn-errortype": "ValidationException:http://internal.amazon.com/"},
     error="The model returned the following errors: wrong",
 )
+
+# ---------------------------------------------------------------------------------------------- every word that ends
+
+# What the SDKs know beyond our tables fails in `official.py`, so that new words are noticed with a new version.
+
+for reason in typing.get_args(anthropic.types.StopReason):
+    content = [{"type": "tool_use", "id": "toolu_a", "name": "f", "input": {}}] if reason == "tool_use" else []
+    case(
+        "anthropic-messages", f"ends with {reason}",
+        whole({**begin()["message"], "stop_reason": reason, "content": content}), stream=False,
+    )
+case(
+    "anthropic-messages", "a refusal that is explained",
+    events(
+        begin(), {"type": "message_delta", "usage": {"output_tokens": 1}, "delta": {
+            "stop_reason": "refusal", "stop_sequence": None,
+            "stop_details": {"type": "refusal", "category": "cyber", "explanation": "I may not."},
+        }}, {"type": "message_stop"}, named=True,
+    ),
+    refusal="I may not.", finish="content_filter",
+)
+for reason in typing.get_args(Choice.model_fields["finish_reason"].annotation):
+    case("openai-chat", f"ends with {reason}", whole(completion({"content": "x"}, reason)), stream=False)
+for reason in genai.types.FinishReason:
+    if not reason.value.endswith("UNSPECIFIED"):
+        case("gemini", f"ends with {reason.value}", whole(piece({"text": "x"}, finish=reason.value)), stream=False)
+for reason in genai.types.BlockedReason:
+    if not reason.value.endswith("UNSPECIFIED"):
+        refused = {"promptFeedback": {"blockReason": reason.value}}
+        case("gemini", f"refuses with {reason.value}", whole(refused), stream=False, finish="content_filter")
+
+BEDROCK_MODEL = official.BEDROCK.meta.service_model
+for reason in BEDROCK_MODEL.shape_for("StopReason").enum:
+    ended = binary_events(("messageStart", {"role": "assistant"}), ("messageStop", {"stopReason": reason}))
+    broken = {"error": official.NO_WORDS} if official.BEDROCK_FINISH[reason] is None else {}
+    case("bedrock-converse", f"ends with {reason}", ended, **broken)
+for name, shape in BEDROCK_MODEL.operation_model("ConverseStream").output_shape.members["stream"].members.items():
+    if shape.metadata.get("exception"):
+        ended = binary_events(("messageStart", {"role": "assistant"}), (f"!{name}", {"message": "so it is"}))
+        case("bedrock-converse", f"breaks with {name}", ended, error="so it is")

@@ -19,7 +19,7 @@ from google import genai
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types import CompletionUsage
 
-from gateway_reader import arguments, source
+from gateway_reader import arguments, logprob, source
 
 
 def answer(given):
@@ -34,8 +34,28 @@ def empty_choice():
     }
 
 
+def complete(choices, **more):
+    """An answer of which the SDK may not know everything."""
+    return {
+        "choices": choices, "id": None, "model": None, "created": None, "tier": None, "fingerprint": None,
+        "usage": None, "error": None, **more,
+    }
+
+
+def counted(**counts):
+    nothing = {
+        "prompt": 0, "completion": 0, "cached": 0, "written": 0, "written for an hour": 0, "thinking": 0,
+        "heard": 0, "spoken": 0, "drawn": 0,
+    }
+    return {**nothing, **counts}
+
+
+# The SDK hands over an answer of which the provider says that it is broken.
+NO_WORDS = "broken"
+
+
 def failed(message):
-    return {"choices": {}, "id": None, "model": None, "usage": None, "error": message}
+    return complete({}, error=message)
 
 
 # ---------------------------------------------------------------------------------------------- transports
@@ -100,7 +120,10 @@ def openai_stream(chunks):
     # the last chunk says, which may be nothing again. Groq once reported them apart.
     said["id"] = next((chunk.id for chunk in chunks if chunk.id), None)
     said["model"] = next((chunk.model for chunk in chunks if chunk.model), None)
+    said["created"] = next(filter(None, map(openai_created, chunks)), None)
     for chunk in chunks:
+        said["tier"] = chunk.service_tier or said["tier"]
+        said["fingerprint"] = chunk.system_fingerprint or said["fingerprint"]
         groq = (chunk.model_extra or {}).get("x_groq") or {}
         if chunk.usage:
             said["usage"] = openai_usage(chunk.usage)
@@ -129,7 +152,7 @@ def openai_chunks(chunks):
     for choice in choices.values():
         for call in choice["calls"]:
             call["arguments"] = arguments(call["arguments"])
-    return {"choices": choices, "usage": None, "error": None}
+    return complete(choices)
 
 
 def openai_delta(said, choice):
@@ -154,13 +177,20 @@ def openai_completion(completion):
     choices = {choice.index: openai_choice(choice) for choice in completion.choices}
     for choice in choices.values():
         choice["sources"] = choice["sources"] or top_level_sources(extra)
-    return {
-        "choices": choices,
-        "id": completion.id or None,
-        "model": completion.model or None,
-        "usage": completion.usage and openai_usage(completion.usage),
-        "error": None,
-    }
+    return complete(
+        choices,
+        id=completion.id or None,
+        model=completion.model or None,
+        created=openai_created(completion),
+        tier=getattr(completion, "service_tier", None),
+        fingerprint=getattr(completion, "system_fingerprint", None),
+        usage=completion.usage and openai_usage(completion.usage),
+    )
+
+
+def openai_created(completion):
+    """Some servers write a fraction, some 0."""
+    return int(completion.created or 0) or None
 
 
 def top_level_sources(extra):
@@ -175,7 +205,9 @@ def openai_choice(choice):
     return {
         **openai_message(message),
         "calls": calls,
-        "logprobs": [token.token for token in (choice.logprobs and choice.logprobs.content) or []],
+        "logprobs": [
+            logprob(token.to_dict()) for token in (choice.logprobs and choice.logprobs.content) or []
+        ],
         "finish": openai_finish(choice.finish_reason),
     }
 
@@ -264,14 +296,17 @@ def openai_usage(usage):
         or extra.get("cached_tokens")
         or 0
     )
-    return {
-        "prompt": usage.prompt_tokens,
-        "completion": usage.completion_tokens,
-        "cached": cached,
-        "written": inputs.get("cache_write_tokens") or 0,
-        "thinking": outputs.get("reasoning_tokens") or extra.get("reasoning_tokens") or 0,
-        "total": usage.total_tokens,
-    }
+    return counted(
+        prompt=usage.prompt_tokens,
+        completion=usage.completion_tokens,
+        cached=cached,
+        written=inputs.get("cache_write_tokens") or 0,
+        thinking=outputs.get("reasoning_tokens") or extra.get("reasoning_tokens") or 0,
+        heard=inputs.get("audio_tokens") or 0,
+        spoken=outputs.get("audio_tokens") or 0,
+        drawn=outputs.get("image_tokens") or 0,
+        total=usage.total_tokens,
+    )
 
 
 def to_dict(value):
@@ -308,6 +343,10 @@ ANTHROPIC_FINISH = {
 }
 
 
+# In OpenAI's words; other tiers have none there.
+ANTHROPIC_TIER = {"standard": "default", "priority": "priority"}
+
+
 def anthropic_url(citation):
     """Of citations, only those of pages have a form for callers."""
     url = getattr(citation, "url", None) or getattr(citation, "source", None)
@@ -328,13 +367,15 @@ def anthropic_message(message):
         elif block.type == "tool_use":
             call = {"id": block.id, "name": block.name, "arguments": block.input, "proof": None}
             choice["calls"].append(call)
-    return {
-        "choices": {0: choice},
-        "id": message.id,
-        "model": message.model,
-        "usage": anthropic_usage(message.usage),
-        "error": None,
-    }
+    details = message.stop_details
+    choice["refusal"] = (details and details.explanation) or ""
+    return complete(
+        {0: choice},
+        id=message.id,
+        model=message.model,
+        tier=ANTHROPIC_TIER.get(message.usage.service_tier),
+        usage=anthropic_usage(message.usage),
+    )
 
 
 def anthropic_usage(usage):
@@ -346,13 +387,14 @@ def anthropic_usage(usage):
         return sum(turn.get(name) or 0 for turn in [told, *compactions])
 
     cached, written = count("cache_read_input_tokens"), count("cache_creation_input_tokens")
-    return {
-        "prompt": count("input_tokens") + cached + written,
-        "completion": count("output_tokens"),
-        "cached": cached,
-        "written": written,
-        "thinking": (told.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
-    }
+    return counted(
+        prompt=count("input_tokens") + cached + written,
+        completion=count("output_tokens"),
+        cached=cached,
+        written=written,
+        thinking=(told.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
+        **{"written for an hour": (told.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0},
+    )
 
 
 # ---------------------------------------------------------------------------------------------- google-genai
@@ -375,8 +417,16 @@ def gemini(given):
         return failed(error.message)
 
 
-GEMINI_FILTERED = {
-    "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "MODEL_ARMOR", "LANGUAGE",
+# A call makes `stop` into `tool_calls`.
+GEMINI_FINISH = {
+    **dict.fromkeys(["STOP", "OTHER", "IMAGE_OTHER", "NO_IMAGE"], "stop"),
+    **dict.fromkeys(["MAX_TOKENS", "CONTINUATION"], "length"),
+    **dict.fromkeys(["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"], "content_filter"),
+    **dict.fromkeys(["IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"], "content_filter"),
+    **dict.fromkeys(["MODEL_ARMOR", "ESCALATION", "PUP_LIMITED_DISABLED"], "content_filter"),
+    # The model went wrong after it had said something.
+    **dict.fromkeys(["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"], "stop"),
+    **dict.fromkeys(["TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE"], "stop"),
 }
 
 
@@ -392,28 +442,31 @@ def gemini_answer(pieces):
     feedback = pieces[0].prompt_feedback
     if not choices and feedback and feedback.block_reason:
         choices[0] = {**empty_choice(), "finish": "content_filter"}
-    return {
-        "choices": choices,
-        "id": pieces[0].response_id,
-        "model": pieces[0].model_version,
-        "usage": usage and gemini_usage(usage),
-        "error": None,
-    }
+    return complete(
+        choices,
+        id=pieces[0].response_id,
+        model=pieces[0].model_version,
+        usage=usage and gemini_usage(usage),
+    )
 
 
 def gemini_candidate(choice, candidate):
     for part in (candidate.content and candidate.content.parts) or []:
         gemini_part(choice, part)
     if candidate.logprobs_result:
-        choice["logprobs"] += [token.token for token in candidate.logprobs_result.chosen_candidates or []]
+        choice["logprobs"] += gemini_logprobs(candidate.logprobs_result)
     if candidate.finish_reason:
-        word = candidate.finish_reason.value
-        choice["finish"] = (
-            "length" if word == "MAX_TOKENS"
-            else "content_filter" if word in GEMINI_FILTERED
-            else "tool_calls" if choice["calls"]
-            else "stop"
-        )
+        choice["finish"] = GEMINI_FINISH[candidate.finish_reason.value]
+
+
+def gemini_logprobs(result):
+    def pair(token):
+        return [token.token, token.log_probability]
+
+    chosen, others = result.chosen_candidates or [], result.top_candidates or []
+    alternatives = [[pair(token) for token in other.candidates or []] for other in others]
+    alternatives += [[]] * (len(chosen) - len(others))
+    return [[*pair(token), other] for token, other in zip(chosen, alternatives)]
 
 
 def gemini_grounding(found, candidate):
@@ -478,13 +531,19 @@ def fenced(language, code):
 
 def gemini_usage(usage):
     thinking = usage.thoughts_token_count or 0
-    return {
-        "prompt": (usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
-        "completion": (usage.candidates_token_count or 0) + thinking,
-        "cached": usage.cached_content_token_count or 0,
-        "written": 0,
-        "thinking": thinking,
-    }
+
+    def of(details, kind):
+        return sum(count.token_count or 0 for count in details or [] if count.modality.value == kind)
+
+    return counted(
+        prompt=(usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
+        completion=(usage.candidates_token_count or 0) + thinking,
+        cached=usage.cached_content_token_count or 0,
+        thinking=thinking,
+        heard=of(usage.prompt_tokens_details, "AUDIO") - of(usage.cache_tokens_details, "AUDIO"),
+        spoken=of(usage.candidates_tokens_details, "AUDIO"),
+        drawn=of(usage.candidates_tokens_details, "IMAGE"),
+    )
 
 
 # ---------------------------------------------------------------------------------------------- botocore
@@ -505,6 +564,8 @@ BEDROCK_FINISH = {
     "tool_use": "tool_calls",
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
+    "malformed_model_output": None,
+    "malformed_tool_use": None,
 }
 
 
@@ -545,9 +606,8 @@ def assembled(stream):
         (kind, said), = event.items()
         if kind == "contentBlockStart":
             block = dict(said["start"])
-            for name in ("toolUse",):
-                if name in block:
-                    block[name] = {**block[name], "input": ""}
+            if "toolUse" in block:
+                block["toolUse"] = {**block["toolUse"], "input": ""}
             blocks[said["contentBlockIndex"]] = block
         elif kind == "contentBlockDelta":
             add(blocks.setdefault(said["contentBlockIndex"], {}), said["delta"])
@@ -555,6 +615,7 @@ def assembled(stream):
             message["stopReason"] = said["stopReason"]
         elif kind == "metadata":
             message["usage"] = said["usage"]
+            message["serviceTier"] = said.get("serviceTier", {})
     content = [block for _, block in sorted(blocks.items())]
     for block in content:
         if "toolUse" in block:
@@ -581,23 +642,27 @@ def add(block, delta):
 
 def bedrock_message(message):
     choice = {**empty_choice(), "finish": BEDROCK_FINISH[message["stopReason"]]}
+    if choice["finish"] is None:
+        return failed(NO_WORDS)
     for block in message["output"]["message"]["content"]:
         bedrock_block(choice, block)
-    usage = message.get("usage", {})
+    return complete(
+        {0: choice},
+        tier=message.get("serviceTier", {}).get("type"),
+        usage=bedrock_usage(message["usage"]) if "usage" in message else None,
+    )
+
+
+def bedrock_usage(usage):
     cached, written = usage.get("cacheReadInputTokens", 0), usage.get("cacheWriteInputTokens", 0)
-    return {
-        "choices": {0: choice},
-        "id": None,
-        "model": None,
-        "usage": None if not usage else {
-            "prompt": usage["inputTokens"] + cached + written,
-            "completion": usage["outputTokens"],
-            "cached": cached,
-            "written": written,
-            "thinking": 0,
-        },
-        "error": None,
-    }
+    hour = [detail["inputTokens"] for detail in usage.get("cacheDetails", []) if detail["ttl"] == "1h"]
+    return counted(
+        prompt=usage["inputTokens"] + cached + written,
+        completion=usage["outputTokens"],
+        cached=cached,
+        written=written,
+        **{"written for an hour": sum(hour)},
+    )
 
 
 def bedrock_block(choice, block):

@@ -43,7 +43,7 @@ def test_handmade_answers(reader, answer, says, piece):
     if "error" in says:
         assert said["error"] == says["error"]
     else:
-        settled = settle(said, said)[0]["choices"][0]
+        settled = settle(said, said)[1]["choices"][0]
         assert {name: settled[name] for name in says if name != "proofs"} == {
             name: value for name, value in says.items() if name != "proofs"
         }

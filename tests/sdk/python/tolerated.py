@@ -3,6 +3,8 @@
 import base64
 import re
 
+from official import NO_WORDS
+
 # An enum as a number (`enum-encoding=int`).
 NUMBERED = re.compile(rb'"(finishReason|category|modality)": *\d')
 
@@ -52,7 +54,8 @@ def copied(said):
 def settled_error(ours, theirs):
     """The gateway may add words of the provider's that stand elsewhere (`failed_generation`, `metadata.raw`). What came
     before an error in a stream is not compared: the SDKs' accumulators do not give it."""
-    return {"error": theirs if ours.startswith(theirs + ": ") else ours}, {"error": theirs}
+    same = theirs == NO_WORDS or ours.startswith(theirs + ": ")
+    return {"error": theirs if same else ours}, {"error": theirs}
 
 
 def finish_by_calls(choice):
@@ -77,10 +80,13 @@ def proof_bytes(proof):
 
 
 def counts_apart(usage):
-    """In the gateway's counts thinking is part of the completion and cache hits are part of the prompt. xAI counts
-    thinking beside the completion, as its total tells; its models at Azure count cache hits beside the prompt."""
+    """In the gateway's counts thinking is part of the completion, and sound and cache hits are part of the prompt. xAI
+    counts thinking beside the completion and Mistral sound beside the prompt, as their totals tell; models of xAI at
+    Azure count cache hits beside the prompt."""
     total = usage.pop("total", None)
-    prompt, completion, thinking = usage["prompt"], usage["completion"], usage["thinking"]
+    prompt, completion, thinking, heard = (usage[name] for name in ("prompt", "completion", "thinking", "heard"))
+    if heard and (total == prompt + completion + heard if total else heard > prompt):
+        usage["prompt"] += heard
     if thinking and (total == prompt + completion + thinking if total else thinking > completion):
         usage["completion"] += thinking
     if usage["cached"] > prompt:

@@ -121,6 +121,15 @@ pub(super) fn read(json: &str) -> Option<Usage> {
         inputs.cache_creation_input_tokens,
         reported.cache_creation_input_tokens,
     ]);
+    let audio = number(inputs.audio_tokens);
+    // Mistral counts sound beside the prompt, and the total tells so (recorded: rig, blocking_raw_model_sends_audio).
+    let audio_apart = match reported.total_tokens {
+        Some(total) => total.0 == prompt + completion + audio,
+        None => audio > prompt,
+    };
+    if audio > 0 && audio_apart {
+        prompt += audio;
+    }
     let reasoning = first([outputs.reasoning_tokens, reported.reasoning_tokens]);
     // xAI counts thinking outside of the completion, and the total tells so.
     let apart = match reported.total_tokens {
@@ -134,7 +143,7 @@ pub(super) fn read(json: &str) -> Option<Usage> {
     if cached > prompt {
         prompt += cached;
     }
-    let audio_input = number(inputs.audio_tokens).min(prompt);
+    let audio_input = audio.min(prompt);
     let audio_output = number(outputs.audio_tokens).min(completion);
     let image_output = number(outputs.image_tokens).min(completion - audio_output);
     Some(Usage {
@@ -285,6 +294,14 @@ mod tests {
                 [9, 3, 1, 5, 0],
             ),
             (r#"{"prompt_tokens":9.0,"completion_tokens":null}"#, [9, 0, 0, 0, 0]),
+            (
+                r#"{"prompt_tokens":11,"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{"audio_tokens":375,"cached_tokens":9}}"#,
+                [386, 15, 9, 0, 0],
+            ),
+            (
+                r#"{"prompt_tokens":386,"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{"audio_tokens":375}}"#,
+                [386, 15, 0, 0, 0],
+            ),
         ];
         for (json, expected) in cases {
             let usage = read(json).unwrap();
@@ -298,6 +315,17 @@ mod tests {
             assert_eq!(found, expected, "{json}");
         }
         assert!(read("{}").is_none() && read("null").is_none());
+    }
+
+    #[test]
+    fn sound_is_counted_once_wherever_it_stands() {
+        for prompt in [11, 386] {
+            let json = format!(
+                r#"{{"prompt_tokens":{prompt},"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{{"audio_tokens":375,"cached_tokens":9}}}}"#
+            );
+            let usage = read(&json).unwrap();
+            assert_eq!((usage.input, usage.cache_read, usage.audio_input), (2, 9, 375), "{json}");
+        }
     }
 
     #[test]
