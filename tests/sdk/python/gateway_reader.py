@@ -18,7 +18,7 @@ class Reader:
         assert self.process.wait(timeout=10) == 0
 
     def answer(self, answer):
-        """As in `official.py`: what the answer says, in the words of this test."""
+        """As in `official`: what the answer says, in the words of this test."""
         return said(self._ask(
             protocol=answer.protocol,
             stream=answer.stream,

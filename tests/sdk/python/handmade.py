@@ -10,7 +10,8 @@ import anthropic
 from google import genai
 from openai.types.chat.chat_completion import Choice
 
-import official
+from official import bedrock_converse
+from official.shared import NO_WORDS
 from recordings import Answer
 from test_framing import header, message, sized
 
@@ -410,7 +411,7 @@ case(
 
 # ---------------------------------------------------------------------------------------------- every word that ends
 
-# What the SDKs know beyond our tables fails in `official.py`, so that new words are noticed with a new version.
+# What the SDKs know beyond our tables fails in `official`, so that new words are noticed with a new version.
 
 for reason in typing.get_args(anthropic.types.StopReason):
     content = [{"type": "tool_use", "id": "toolu_a", "name": "f", "input": {}}] if reason == "tool_use" else []
@@ -438,10 +439,10 @@ for reason in genai.types.BlockedReason:
         refused = {"promptFeedback": {"blockReason": reason.value}}
         case("gemini", f"refuses with {reason.value}", whole(refused), stream=False, finish="content_filter")
 
-BEDROCK_MODEL = official.BEDROCK.meta.service_model
+BEDROCK_MODEL = bedrock_converse.BEDROCK.meta.service_model
 for reason in BEDROCK_MODEL.shape_for("StopReason").enum:
     ended = binary_events(("messageStart", {"role": "assistant"}), ("messageStop", {"stopReason": reason}))
-    broken = {"error": official.NO_WORDS} if official.BEDROCK_FINISH[reason] is None else {}
+    broken = {"error": NO_WORDS} if bedrock_converse.FINISH[reason] is None else {}
     case("bedrock-converse", f"ends with {reason}", ended, **broken)
 for name, shape in BEDROCK_MODEL.operation_model("ConverseStream").output_shape.members["stream"].members.items():
     if shape.metadata.get("exception"):

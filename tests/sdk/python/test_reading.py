@@ -1,6 +1,6 @@
 """The gateway's reading of every answer against the official SDK's own parse of the same bytes.
 
-`official.py` asks the SDKs, `gateway_reader.py` the gateway's decoders, and `tolerated.py` says where they may differ.
+`official` asks the SDKs, `gateway_reader.py` the gateway's decoders, and `tolerated.py` says where they may differ.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import pytest
 import handmade
 import official
 import recordings
+from official.shared import empty_choice
 from tolerated import settle, skipped
 
 SHOWN = 5
@@ -24,7 +25,7 @@ def differences(reader, answer):
     ours, theirs = ours.get("choices", {}), theirs.get("choices", {})
     for index in sorted({*ours, *theirs}):
         choices = ours.get(index, {}), theirs.get(index, {})
-        for name in official.empty_choice():
+        for name in empty_choice():
             lines += difference(f"choice {index}: {name}", *(choice.get(name) for choice in choices))
     return lines
 

@@ -3,7 +3,7 @@
 import base64
 import re
 
-from official import NO_WORDS
+from official.shared import NO_WORDS
 
 # An enum as a number (`enum-encoding=int`).
 NUMBERED = re.compile(rb'"(finishReason|category|modality)": *\d')
