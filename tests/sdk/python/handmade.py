@@ -409,6 +409,104 @@ case(
     error="The model returned the following errors: wrong",
 )
 
+# ---------------------------------------------------------------------------------------------- Cohere
+
+
+def message_delta(kind, index, **message):
+    return {"type": kind, "index": index, "delta": {"message": message}}
+
+
+def cohere_call(**more):
+    return {"tool_calls": {"function": more.pop("function"), **more}}
+
+
+COHERE_USAGE = {
+    "billed_units": {"input_tokens": 30, "output_tokens": 9}, "cached_tokens": 4,
+    "tokens": {"input_tokens": 20, "output_tokens": 12, "reasoning_tokens": 5, "image_tokens": 16},
+}
+
+case(
+    "cohere-chat", "a plan, thinking, text, calls with and without arguments, a ping without data",
+    events(
+        {"type": "message-start", "id": "c1", "delta": {"message": {
+            "role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": [],
+        }}},
+        "event: ping\ndata:",
+        message_delta("tool-plan-delta", 0, tool_plan="Zuerst "),
+        message_delta("tool-plan-delta", 0, tool_plan="東京."),
+        message_delta("content-start", 0, content={"type": "text", "text": ""}),
+        message_delta("content-delta", 0, content={"text": "Grüße"}), {"type": "content-end", "index": 0},
+        message_delta("tool-call-start", 1, **cohere_call(
+            id="a", type="function", function={"name": "f", "arguments": ""},
+        )),
+        message_delta("tool-call-delta", 1, **cohere_call(function={"arguments": '{"x": '})),
+        message_delta("tool-call-delta", 1, **cohere_call(function={"arguments": '"é"}'})),
+        {"type": "tool-call-end", "index": 1},
+        message_delta("tool-call-start", 2, **cohere_call(
+            id="b", type="function", function={"name": "g", "arguments": ""},
+        )),
+        {"type": "tool-call-end", "index": 2},
+        {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": COHERE_USAGE}},
+        named=True, last="[DONE]",
+    ),
+    thinking="Zuerst 東京.", text="Grüße", finish="tool_calls",
+)
+case(
+    "cohere-chat", "a whole answer, cut short",
+    whole({
+        "id": "c1", "finish_reason": "MAX_TOKENS", "usage": COHERE_USAGE,
+        "message": {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "日本 ist groß"},
+        ], "citations": [{
+            "start": 3, "end": 6, "text": "ist", "type": "TEXT_CONTENT",
+            "sources": [{"type": "document", "id": "d", "document": {"url": "https://a.example", "title": "A"}}],
+        }]},
+    }),
+    stream=False, thinking="hm", sources=[["https://a.example", "ist"]], finish="length",
+)
+case(
+    "cohere-chat", "a wrong request", whole({"id": "e1", "message": "invalid request: no model"}),
+    stream=False, status=400, error="invalid request: no model",
+)
+
+# ---------------------------------------------------------------------------------------------- Ollama
+
+
+def line(message, **more):
+    said = {"model": "m", "created_at": "2025-01-01T00:00:00Z", "done": False, **more}
+    return json.dumps({**said, "message": {"role": "assistant", **message}}, ensure_ascii=False)
+
+
+ENDED = {"done": True, "done_reason": "stop", "prompt_eval_count": 7, "eval_count": 5, "total_duration": 9}
+
+case(
+    "ollama-chat", "thinking, text, calls",
+    "\n".join([
+        line({"content": "", "thinking": "Wie "}), line({"content": "", "thinking": "spät? 🕰️"}),
+        line({"content": "Grü"}), line({"content": "ße"}),
+        line({"content": "", "tool_calls": [
+            {"function": {"name": "f", "arguments": {"städte": ["東京"]}}},
+            {"id": "call_b", "function": {"index": 1, "name": "g", "arguments": {}}},
+        ]}),
+        line({"content": ""}, **ENDED), "",
+    ]).encode(),
+    headers={"content-type": "application/x-ndjson"},
+    thinking="Wie spät? 🕰️", text="Grüße", finish="tool_calls",
+)
+case(
+    "ollama-chat", "an error in a stream",
+    (line({"content": "a"}) + '\n{"error": "model runner has stopped"}\n').encode(),
+    headers={"content-type": "application/x-ndjson"}, error="model runner has stopped",
+)
+case(
+    "ollama-chat", "a whole answer, cut short", line({"content": "日本"}, **{**ENDED, "done_reason": "length"}).encode(),
+    stream=False, text="日本", finish="length",
+)
+case(
+    "ollama-chat", "an unknown model", whole({"error": "model 'x' not found"}),
+    stream=False, status=404, error="model 'x' not found",
+)
+
 # ---------------------------------------------------------------------------------------------- every word that ends
 
 # What the SDKs know beyond our tables fails in `official`, so that new words are noticed with a new version.

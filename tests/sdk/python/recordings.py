@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 NONE = "no recorded traffic on this machine (set LLMGATEWAY_CORPUS)"
 
-# The format of each recorded API, and whether it is streamed. Other APIs (embeddings, Responses …) have no decoder.
+# The format of each recorded API. Other APIs (embeddings, Responses …) have no decoder.
 PROTOCOLS = {
     "chat": "openai-chat",
     "messages": "anthropic-messages",
@@ -41,21 +41,24 @@ def folder():
     return found if found.is_dir() else None
 
 
+def protocol_of(record):
+    native = {"cohere": "cohere-chat", "ollama": "ollama-chat"}
+    return native.get(record["provider"]) if record["api"] == "chat-native" else PROTOCOLS.get(record["api"])
+
+
 def groups():
     """Folder and format of every group of recordings, from the index."""
     if not folder():
         return []
     index = json.loads((folder() / "index.json").read_text())
-    return sorted({
-        (record["provider"], PROTOCOLS[record["api"]]) for record in index if record["api"] in PROTOCOLS
-    })
+    return sorted({(record["provider"], protocol_of(record)) for record in index if protocol_of(record)})
 
 
 def answers(provider, protocol):
     """Every recorded answer of a provider in one format."""
     paths = sorted((folder() / provider).glob("*.json"))
     records = (json.loads(path.read_text()) for path in paths)
-    found = (answer(record) for record in records if PROTOCOLS.get(record["api"]) == protocol)
+    found = (answer(record) for record in records if protocol_of(record) == protocol)
     return [answer for answer in found if answer is not None]
 
 
@@ -68,9 +71,11 @@ def answer(record):
         name.lower(): value[0] if isinstance(value, list) else value
         for name, value in (response.get("headers") or {}).items()
     }
+    if "chunks" in response:
+        headers["content-type"] = "text/event-stream"
     return Answer(
         id=record["id"],
-        protocol=PROTOCOLS[record["api"]],
+        protocol=protocol_of(record),
         stream=record["streaming"],
         body=body,
         status=response.get("status") or 200,
@@ -95,6 +100,6 @@ def framed(chunks, api):
     """Events whose framing was not recorded. None for those of binary streams."""
     if api == "converse-stream":
         return None
-    events = (f"event: {chunk['type']}\n" if api == "messages" else "" for chunk in chunks)
+    events = (f"event: {chunk['type']}\n" if api in ("messages", "chat-native") else "" for chunk in chunks)
     body = "".join(f"{event}data: {json.dumps(chunk)}\n\n" for event, chunk in zip(events, chunks))
     return (body + ("data: [DONE]\n\n" if api == "chat" else "")).encode()

@@ -5,9 +5,9 @@ One module per format. Each has a function `answer` that returns the same shape 
 
 import importlib
 
-from official.shared import TRANSPORT
+from official.shared import CURRENT
 
 
 def answer(given):
-    TRANSPORT.given = given
+    CURRENT["answer"] = given
     return importlib.import_module("official." + given.protocol.replace("-", "_")).answer(given)

@@ -1,5 +1,6 @@
 """The shape of what an SDK understood, and the transport that hands it the bytes."""
 
+import httpx
 import httpx2
 
 
@@ -34,27 +35,31 @@ def failed(message):
     return complete({}, error=message)
 
 
-class Pieces(httpx2.SyncByteStream):
-    def __init__(self, body, size):
-        self.body, self.size = body, size or max(len(body), 1)
+def transport(library):
+    """Answers every request of a client with the answer that is being read. Some SDKs still use the older library."""
 
-    def __iter__(self):
-        for start in range(0, len(self.body), self.size):
-            yield self.body[start : start + self.size]
+    class Pieces(library.SyncByteStream):
+        def __init__(self, body, size):
+            self.body, self.size = body, size or max(len(body), 1)
+
+        def __iter__(self):
+            for start in range(0, len(self.body), self.size):
+                yield self.body[start : start + self.size]
+
+    class Transport:
+        def __init__(self):
+            self.transport = library.MockTransport(self.respond)
+            self.client = library.Client(transport=self.transport)
+
+        def respond(self, _):
+            given = CURRENT["answer"]
+            usual = "text/event-stream" if given.stream else "application/json"
+            headers = {"content-type": usual, **given.headers}
+            return library.Response(given.status, headers=headers, stream=Pieces(given.body, given.piece))
+
+    return Transport()
 
 
-class Transport:
-    """Answers every request of a client with the answer that is being read."""
-
-    def __init__(self):
-        self.given = None
-        self.client = httpx2.Client(transport=httpx2.MockTransport(self.respond))
-
-    def respond(self, _):
-        given = self.given
-        usual = "text/event-stream" if given.stream else "application/json"
-        headers = {"content-type": usual, **given.headers}
-        return httpx2.Response(given.status, headers=headers, stream=Pieces(given.body, given.piece))
-
-
-TRANSPORT = Transport()
+CURRENT = {}
+TRANSPORT = transport(httpx2)
+OLD_TRANSPORT = transport(httpx)
