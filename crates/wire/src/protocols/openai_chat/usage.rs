@@ -85,6 +85,15 @@ impl Reported {
         let (inputs, outputs) = (&self.inputs, &self.outputs);
         let cached = first([inputs.cached].into_iter().chain(self.cached));
         let written = first([inputs.cache_written, inputs.cache_created, self.cache_written]);
+        let audio = inputs.audio.unwrap_or(0);
+        // Mistral counts sound beside the prompt, and the total tells so (recorded: rig, blocking_raw_model_sends_audio).
+        let audio_apart = match self.total {
+            Some(total) => total == prompt + completion + audio,
+            None => audio > prompt,
+        };
+        if audio > 0 && audio_apart {
+            prompt += audio;
+        }
         let reasoning = first([outputs.reasoning, self.reasoning]);
         // xAI counts thinking outside of the completion, and the total tells so.
         let apart = match self.total {
@@ -98,7 +107,7 @@ impl Reported {
         if cached > prompt {
             prompt += cached;
         }
-        let audio_input = inputs.audio.unwrap_or(0).min(prompt);
+        let audio_input = audio.min(prompt);
         let audio_output = outputs.audio.unwrap_or(0).min(completion);
         let image_output = outputs.image.unwrap_or(0).min(completion - audio_output);
         Some(Usage {
@@ -303,6 +312,14 @@ mod tests {
                 [9, 3, 1, 5, 0],
             ),
             (r#"{"prompt_tokens":9.0,"completion_tokens":null}"#, [9, 0, 0, 0, 0]),
+            (
+                r#"{"prompt_tokens":11,"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{"audio_tokens":375,"cached_tokens":9}}"#,
+                [386, 15, 9, 0, 0],
+            ),
+            (
+                r#"{"prompt_tokens":386,"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{"audio_tokens":375}}"#,
+                [386, 15, 0, 0, 0],
+            ),
         ];
         for (json, expected) in cases {
             let usage = read(json.as_bytes()).unwrap();
@@ -316,6 +333,17 @@ mod tests {
             assert_eq!(found, expected, "{json}");
         }
         assert!(read(b"{}").is_none() && read(b"null").is_none());
+    }
+
+    #[test]
+    fn sound_is_counted_once_wherever_it_stands() {
+        for prompt in [11, 386] {
+            let json = format!(
+                r#"{{"prompt_tokens":{prompt},"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{{"audio_tokens":375,"cached_tokens":9}}}}"#
+            );
+            let usage = read(json.as_bytes()).unwrap();
+            assert_eq!((usage.input, usage.cache_read, usage.audio_input), (2, 9, 375), "{json}");
+        }
     }
 
     #[test]
