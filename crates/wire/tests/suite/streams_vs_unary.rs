@@ -59,6 +59,7 @@ fn openai(body: &[u8]) -> Option<Value> {
         }
         // Verdicts on the prompt come before the answer, without its name.
         if chunk["id"] == "" && chunk["choices"] == json!([]) && chunk["usage"].is_null() {
+            overwrite(&mut whole, &json!({"system_fingerprint": chunk["system_fingerprint"]}));
             continue;
         }
         for (name, value) in chunk.as_object()? {
@@ -410,7 +411,8 @@ fn openai_stream() -> Vec<u8> {
         "service_tier": "flex", "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13,
         "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 2}}});
     let mut stream = sse(&[
-        json!({"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": []}),
+        json!({"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": [],
+            "system_fingerprint": "fp"}),
         chunk(0, json!({"role": "assistant", "reasoning_content": "Hm"}), None),
         chunk(0, json!({"reasoning_content": "m."}), None),
         chunk(1, json!({"role": "assistant", "refusal": "N"}), None),

@@ -71,9 +71,10 @@ impl StreamState {
             self.pieces.start(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
         }
-        // Some say how they served only beside the usage, behind the finish.
-        if self.pieces.started {
-            self.pieces.take_fields(told, events);
+        // Some say how they served only beside the usage, behind the finish; some before the answer begins.
+        match self.pieces.started {
+            true => self.pieces.take_fields(told, events),
+            false => self.pieces.early.extend(told),
         }
         result
     }
@@ -88,7 +89,9 @@ impl StreamState {
         for chunk in self.chunks.finish_chunks(None)? {
             self.pieces.take_choices(&chunk, "delta", events);
         }
-        if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| usage::read(&usage.to_string())) {
+        if let Some(usage) =
+            self.chunks.usage.as_ref().and_then(|usage| usage::read(usage.to_string().as_bytes()))
+        {
             events.push(Event::Usage(usage));
         }
         Ok(())
@@ -116,7 +119,7 @@ impl Decoder for WholeDecoder {
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
         self.pieces.take_choices(&body, "message", events);
-        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(&usage.to_string())) {
+        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(usage.to_string().as_bytes())) {
             events.push(Event::Usage(usage));
         }
         Ok(())
@@ -130,6 +133,9 @@ impl Decoder for WholeDecoder {
 struct Pieces {
     undo: Undo,
     started: bool,
+    /// Top-level fields that were told before the answer began.
+    early: Vec<(&'static str, Json)>,
+    /// Top-level fields as last told.
     fields: Vec<(&'static str, Json)>,
     /// Choices that call a function in the way that came before tool calls.
     legacy: Vec<u32>,
@@ -141,6 +147,8 @@ impl Pieces {
         if !self.started {
             self.started = true;
             events.push(Self::beginning(body));
+            let early = std::mem::take(&mut self.early);
+            self.take_fields(early, events);
         }
         self.take_fields(Self::fields_of(body), events);
     }
