@@ -2,10 +2,10 @@
 //!
 //! What a check needs is installed when it is missing: into the target folder, or by apt-get.
 
-mod place;
+pub mod place;
 mod postgres;
 mod running;
-mod tools;
+pub mod tools;
 
 use std::time::Instant;
 
@@ -31,6 +31,7 @@ const ALL: &[Step] = &[
     ("the llmgateway binary", build),
     ("official SDKs against the gateway and the mock", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
+    ("instructions and allocations of one request", count),
 ];
 
 /// Runs the checks until one fails.
@@ -101,8 +102,13 @@ fn cargo_test_with_postgres(place: &Place) -> Result<()> {
 }
 
 /// With the features of the whole workspace and its tests, so that what the tests built serves again.
-fn build(place: &Place) -> Result<()> {
-    place.run("cargo", &["build", "--workspace", "--locked", "--tests", "--bin", "llmgateway"])
+pub fn build(place: &Place) -> Result<()> {
+    place.run("cargo", &["build", "--workspace", "--locked", "--tests", "--bins"])
+}
+
+/// See `cargo xtask count`.
+fn count(place: &Place) -> Result<()> {
+    crate::bench::count(place, false)
 }
 
 fn sdks(place: &Place) -> Result<()> {
