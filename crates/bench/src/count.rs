@@ -97,7 +97,7 @@ struct Counting {
 
 impl Counting {
     async fn start(arguments: &Arguments) -> Result<Self> {
-        let upstreams = Upstreams::start()?;
+        let upstreams = Upstreams::start().await?;
         let listen = processes::free_address()?;
         let scratch = &arguments.scratch;
         let config = targets::gateway_config(scratch, listen, &upstreams, Size::default())?;
@@ -257,13 +257,13 @@ mod tests {
 
     #[test]
     fn more_than_the_ceiling_is_told_with_its_numbers() {
-        let counts = [("unary", Count { instructions: 1000.0, allocations: 10.0 })];
+        let counts = [("unary", Count { instructions: 1e6, allocations: 10.0 })];
         let ceilings: BTreeMap<String, Ceiling> = toml::from_str(&ceilings_file(&counts).unwrap()).unwrap();
         assert!(compare(&counts, &ceilings).unwrap().1.is_empty());
-        let slower = [("unary", Count { instructions: 1060.0, allocations: 10.0 })];
+        let slower = [("unary", Count { instructions: 1.06e6, allocations: 10.0 })];
         let exceeded = compare(&slower, &ceilings).unwrap().1;
-        assert_eq!(exceeded, ["unary: 1060.0 instructions for one request, more than 1100.0."]);
-        let fatter = [("unary", Count { instructions: 1000.0, allocations: 11.0 })];
+        assert_eq!(exceeded, ["unary: 1060000.0 instructions for one request, more than 1050000.0."]);
+        let fatter = [("unary", Count { instructions: 1e6, allocations: 11.0 })];
         assert_eq!(compare(&fatter, &ceilings).unwrap().1.len(), 1);
         assert!(compare(&[("unknown", counts[0].1)], &ceilings).is_err());
     }

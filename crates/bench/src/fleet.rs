@@ -136,6 +136,15 @@ impl Target {
         self.place(work).is_some()
     }
 
+    /// The CPU time of all its processes.
+    pub fn cpu(&self) -> Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for place in &self.places {
+            sum += place.process.cpu()?.total();
+        }
+        Ok(sum)
+    }
+
     /// The process, where there is one.
     pub fn process(&self) -> &Process {
         &self.places[0].process

@@ -148,8 +148,7 @@ pub async fn run(request: &Rc<Request>, load: Load) -> Outcome {
         }
         Some(rate) => {
             let (sender, receiver) = mpsc::unbounded_channel();
-            // The runtime's timer counts milliseconds, which is too coarse here. The thread ends with its last send.
-            std::thread::spawn(move || tick(load, rate, &sender));
+            callers.spawn_local(tick(load, rate, sender));
             let receiver = Rc::new(Mutex::new(receiver));
             for _ in 0..load.concurrency {
                 callers.spawn_local(running.clone().open_loop(receiver.clone()));
@@ -214,7 +213,7 @@ impl Running {
 }
 
 /// Says when each request is due, at the times of a Poisson process.
-fn tick(load: Load, rate: f64, sender: &mpsc::UnboundedSender<Instant>) {
+async fn tick(load: Load, rate: f64, sender: mpsc::UnboundedSender<Instant>) {
     let start = Instant::now();
     let mut after = 0.0;
     let mut random: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -223,7 +222,7 @@ fn tick(load: Load, rate: f64, sender: &mpsc::UnboundedSender<Instant>) {
         if due > start + load.limit {
             break;
         }
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        wait_until(due).await;
         if sender.send(due).is_err() {
             break;
         }
@@ -233,5 +232,17 @@ fn tick(load: Load, rate: f64, sender: &mpsc::UnboundedSender<Instant>) {
         random ^= random << 17;
         let uniform = ((random >> 11) as f64 + 1.0) / ((1_u64 << 53) as f64 + 1.0);
         after -= uniform.ln() / rate;
+    }
+}
+
+/// The runtime's timer counts milliseconds, which is too coarse here: the rest is waited for awake, while the others on
+/// this thread go on.
+async fn wait_until(due: Instant) {
+    let asleep = due.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_millis(2));
+    if !asleep.is_zero() {
+        tokio::time::sleep(asleep).await;
+    }
+    while Instant::now() < due {
+        tokio::task::yield_now().await;
     }
 }

@@ -30,30 +30,23 @@ struct Upstream {
     gemini: Answers,
 }
 
-/// Listens on a free port of loopback and serves from a thread of its own until the process ends.
-pub fn start(pace: Pace) -> io::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    listener.set_nonblocking(true)?;
+/// Listens on a free port of loopback and serves as long as this runtime runs. Upstream and load share a thread, so
+/// that they do not take the processor from each other in the middle of something.
+pub async fn start(pace: Pace) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let upstream = Upstream {
+    let upstream = Arc::new(Upstream {
         pace,
         openai: Answers::of(Format::OpenAi),
         anthropic: Answers::of(Format::Anthropic),
         gemini: Answers::of(Format::Gemini),
-    };
-    std::thread::Builder::new().name("upstream".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            let listener = TcpListener::from_std(listener)?;
-            let upstream = Arc::new(upstream);
-            loop {
-                let (stream, _) = listener.accept().await?;
-                tokio::spawn(serve(upstream.clone(), stream));
-            }
-            #[expect(unreachable_code, reason = "it tells the type of the errors above")]
-            io::Result::Ok(())
-        })
-    })?;
+    });
+    tokio::spawn(async move {
+        // Without a connection the other end misses its answers, and they are counted there.
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(upstream.clone(), stream));
+        }
+    });
     Ok(address)
 }
 

@@ -117,6 +117,11 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// Of all threads.
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.threads.values().sum())
+    }
+
     /// What was used from here to there.
     pub fn until(&self, later: &Self) -> Duration {
         let used = |(thread, nanoseconds): (&String, &u64)| {
@@ -149,4 +154,24 @@ pub fn pin_harness() -> bool {
     let status =
         command.args(["-a", "-c", "-p", "1", &id]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+/// How long all processors together were busy since the machine started.
+pub fn machine_busy() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("cpu "))
+        .context("no line of all processors")?;
+    let ticks: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal …, in hundredths of a second on every Linux.
+    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|&at| ticks.get(at)).sum();
+    Ok(Duration::from_millis(busy * 10))
+}
+
+/// The CPU time of this process.
+pub fn own_cpu() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/self/schedstat")?;
+    Ok(Duration::from_nanos(text.split(' ').next().unwrap_or_default().parse()?))
 }

@@ -26,8 +26,8 @@ async fn send(address: SocketAddr, prompt: Prompt, stream: bool, load: Load) -> 
 
 #[test]
 fn every_look_of_the_floor_passes_whole_answers_and_streams() {
-    let upstream = mock::start(Pace::Burst).unwrap();
     block_on(async {
+        let upstream = mock::start(Pace::Burst).await.unwrap();
         for look in [Look::Nothing, Look::Model, Look::Values] {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -45,9 +45,10 @@ fn every_look_of_the_floor_passes_whole_answers_and_streams() {
 
 #[test]
 fn the_open_loop_sends_all_and_counts_from_when_they_were_due() {
-    let upstream = mock::start(Pace::Burst).unwrap();
-    let outcome =
-        block_on(send(upstream, Prompt::Text(400), false, Load { rate: Some(2000.0), ..load(200) }));
+    let outcome = block_on(async {
+        let upstream = mock::start(Pace::Burst).await.unwrap();
+        send(upstream, Prompt::Text(400), false, Load { rate: Some(2000.0), ..load(200) }).await
+    });
     outcome.all_good().unwrap();
     assert_eq!(outcome.good, 200);
     assert!(outcome.quantile(0.5) <= outcome.quantile(0.99));
@@ -56,8 +57,10 @@ fn the_open_loop_sends_all_and_counts_from_when_they_were_due() {
 
 #[test]
 fn paced_streams_take_their_time() {
-    let upstream = mock::start(Pace::Every(Duration::from_millis(1))).unwrap();
-    let outcome = block_on(send(upstream, Prompt::Text(400), true, load(4)));
+    let outcome = block_on(async {
+        let upstream = mock::start(Pace::Every(Duration::from_millis(1))).await.unwrap();
+        send(upstream, Prompt::Text(400), true, load(4)).await
+    });
     outcome.all_good().unwrap();
     assert!(outcome.quantile(0.0) > Duration::from_millis(60), "{:?}", outcome.quantile(0.0));
 }

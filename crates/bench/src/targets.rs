@@ -26,11 +26,11 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// Starts all three.
-    pub fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         Ok(Self {
-            burst: mock::start(Pace::Burst)?,
-            paced: mock::start(Pace::Every(PAUSE))?,
-            held: mock::start(Pace::Held)?,
+            burst: mock::start(Pace::Burst).await?,
+            paced: mock::start(Pace::Every(PAUSE)).await?,
+            held: mock::start(Pace::Held).await?,
         })
     }
 }

@@ -4,7 +4,7 @@
 mod growth;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
@@ -17,6 +17,13 @@ use crate::works::{self, Work};
 
 const CALLERS: usize = 32;
 
+const LATENCY: &str = "latency";
+const MEMORY: &str = "memory";
+const CONFIGURATION: &str = "configuration";
+
+/// What is measured beside the works.
+const OTHERS: [&str; 3] = [LATENCY, MEMORY, CONFIGURATION];
+
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The gateway, as released.
@@ -28,7 +35,7 @@ pub struct Arguments {
     /// nginx, to compare with.
     #[arg(long, default_value = "nginx")]
     pub nginx: PathBuf,
-    /// Only this work (repeatable), and only the comparison.
+    /// Only this (repeatable): a work, or latency, memory, configuration.
     #[arg(long)]
     pub work: Vec<String>,
     /// How often each work is measured; the middle counts.
@@ -48,7 +55,7 @@ impl Arguments {
     }
 
     fn works(&self) -> Result<Vec<Work>> {
-        let known: Vec<&str> = works::COMPARED.iter().map(|work| work.name).collect();
+        let known: Vec<&str> = works::COMPARED.iter().map(|work| work.name).chain(OTHERS).collect();
         for name in &self.work {
             ensure!(
                 known.contains(&name.as_str()),
@@ -56,8 +63,11 @@ impl Arguments {
                 known.join(", ")
             );
         }
-        let wanted = |work: &Work| self.work.is_empty() || self.work.iter().any(|name| name == work.name);
-        Ok(works::COMPARED.into_iter().filter(wanted).collect())
+        Ok(works::COMPARED.into_iter().filter(|work| self.wants(work.name)).collect())
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.work.is_empty() || self.work.iter().any(|wanted| wanted == name)
     }
 }
 
@@ -74,16 +84,21 @@ pub async fn run(arguments: &Arguments) -> Result<String> {
     std::fs::create_dir_all(&arguments.scratch)?;
     let starter = Starter {
         scratch: &arguments.scratch,
-        upstreams: &Upstreams::start()?,
+        upstreams: &Upstreams::start().await?,
         processor: if pinned { Processor::Measured } else { Processor::Any },
     };
     let mut report = Report::default();
-    let targets = start(arguments, &starter, &mut notes).await?;
-    compare(arguments, &works, &targets, &mut report).await?;
-    if arguments.work.is_empty() {
-        latencies(arguments, &targets, &mut report).await?;
-        drop(targets);
+    if !works.is_empty() || arguments.wants(LATENCY) {
+        let targets = start(arguments, &starter, &mut notes).await?;
+        compare(arguments, &works, &targets, &mut report, &mut notes).await?;
+        if arguments.wants(LATENCY) {
+            latencies(arguments, &targets, &mut report).await?;
+        }
+    }
+    if arguments.wants(MEMORY) {
         growth::memory(arguments, &starter, &mut report, &mut notes).await?;
+    }
+    if arguments.wants(CONFIGURATION) {
         growth::configuration(arguments, &starter, &mut report).await?;
     }
     report.notes(&notes);
@@ -115,8 +130,10 @@ async fn compare(
     works: &[Work],
     targets: &[Target],
     report: &mut Report,
+    notes: &mut Vec<String>,
 ) -> Result<()> {
     let mut rows = Vec::new();
+    let others = Others::now(targets)?;
     for work in works {
         let mut rounds = Vec::new();
         for round in 0..arguments.rounds {
@@ -138,7 +155,36 @@ async fn compare(
         "times floor",
     ];
     report.section("CPU time of one request", &heading, &rows);
+    if !works.is_empty() {
+        notes.push(others.told(targets)?);
+    }
     Ok(())
+}
+
+/// What took processors beside the benchmark.
+struct Others {
+    since: Instant,
+    machine: Duration,
+    ours: Duration,
+}
+
+impl Others {
+    fn now(targets: &[Target]) -> Result<Self> {
+        let mut ours = processes::own_cpu()?;
+        for target in targets {
+            ours += target.cpu()?;
+        }
+        Ok(Self { since: Instant::now(), machine: processes::machine_busy()?, ours })
+    }
+
+    fn told(&self, targets: &[Target]) -> Result<String> {
+        let now = Self::now(targets)?;
+        let others = (now.machine - self.machine).saturating_sub(now.ours.saturating_sub(self.ours));
+        let share = others.as_secs_f64() / self.since.elapsed().as_secs_f64() * 100.0;
+        Ok(format!(
+            "during the comparison, other processes and interrupts took {share:.0} % of one processor."
+        ))
+    }
 }
 
 /// Microseconds by name of the target.
