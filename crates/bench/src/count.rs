@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::load::{self, Load, Request};
+use crate::mock::Pace;
 use crate::processes::{self, Process, Processor};
 use crate::targets::{self, KEY, Size, Upstreams};
 use crate::works::{self, Work};
@@ -97,7 +98,7 @@ struct Counting {
 
 impl Counting {
     async fn start(arguments: &Arguments) -> Result<Self> {
-        let upstreams = Upstreams::start().await?;
+        let upstreams = Upstreams::start(Pace::Together).await?;
         let listen = processes::free_address()?;
         let scratch = &arguments.scratch;
         let config = targets::gateway_config(scratch, listen, &upstreams, Size::default())?;

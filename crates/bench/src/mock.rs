@@ -15,6 +15,8 @@ use crate::http1::Connection;
 /// When the events of a stream are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
+    /// All in one write: what the reader gets at a time depends on nothing else.
+    Together,
     /// At once, each with its own write.
     Burst,
     /// One after the other, so far apart.
@@ -83,10 +85,13 @@ impl Upstream {
 
     async fn stream(&self, connection: &mut Connection, answers: &Answers) -> io::Result<()> {
         connection.write(&answers.stream_head).await?;
+        if self.pace == Pace::Together {
+            return connection.write(&answers.events.concat()).await;
+        }
         let start = Instant::now();
         for (at, event) in answers.events.iter().enumerate() {
             match self.pace {
-                Pace::Burst => {}
+                Pace::Together | Pace::Burst => {}
                 Pace::Every(pause) => sleep_until(start + pause * at as u32).await,
                 Pace::Held if at == 10 => {
                     // Nothing more is expected: reading ends when the caller leaves.

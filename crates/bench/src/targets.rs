@@ -25,10 +25,10 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Starts all three.
-    pub async fn start() -> Result<Self> {
+    /// Starts all three, the first with this pace.
+    pub async fn start(burst: Pace) -> Result<Self> {
         Ok(Self {
-            burst: mock::start(Pace::Burst).await?,
+            burst: mock::start(burst).await?,
             paced: mock::start(Pace::Every(PAUSE)).await?,
             held: mock::start(Pace::Held).await?,
         })

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 
 use crate::fleet::{Starter, Target};
 use crate::load::Load;
+use crate::mock::Pace;
 use crate::processes::{self, Processor};
 use crate::report::{Report, median, shown};
 use crate::targets::{Size, Upstreams};
@@ -84,7 +85,7 @@ pub async fn run(arguments: &Arguments) -> Result<String> {
     std::fs::create_dir_all(&arguments.scratch)?;
     let starter = Starter {
         scratch: &arguments.scratch,
-        upstreams: &Upstreams::start().await?,
+        upstreams: &Upstreams::start(Pace::Burst).await?,
         processor: if pinned { Processor::Measured } else { Processor::Any },
     };
     let mut report = Report::default();
