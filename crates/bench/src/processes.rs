@@ -79,7 +79,7 @@ impl Process {
     pub fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        lines[lines.len().saturating_sub(8)..].join("\n")
     }
 
     /// The CPU time of its threads so far. Threads that have ended are forgotten: compare with `Cpu::until`.
