@@ -1,5 +1,6 @@
 //! Chores of the repository: `cargo xtask COMMAND`.
 
+mod bench;
 mod catalog_import;
 mod simulate;
 mod test;
@@ -8,6 +9,8 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "usage:
   cargo xtask test [--quick]                                set up what is missing, and run every check and test
+  cargo xtask count [--update]                              instructions and allocations of one request, against ceilings
+  cargo xtask bench [--quick] [--rounds N] [--work NAME]    compare with nginx; the whole benchmark takes many minutes
   cargo xtask catalog [--from DIR] [--write] [--missing]    compare prices with the published lists
   cargo xtask simulate [--write-docs] [SCENARIO…]           compare routing policies on simulated traffic";
 
@@ -16,6 +19,9 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", rest @ ..] => test::run(rest),
+        ["count"] => bench::count_alone(false),
+        ["count", "--update"] => bench::count_alone(true),
+        ["bench", rest @ ..] => bench::run(rest),
         ["catalog", ..] => catalog_import::run(&arguments[1..]),
         ["simulate", rest @ ..] => simulate::run(rest),
         _ => bail!("{USAGE}"),

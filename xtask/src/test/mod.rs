@@ -2,10 +2,10 @@
 //!
 //! What a check needs is installed when it is missing: into the target folder, or by apt-get.
 
-mod place;
+pub mod place;
 mod postgres;
 mod running;
-mod tools;
+pub mod tools;
 
 use std::time::Instant;
 
@@ -28,9 +28,10 @@ const ALL: &[Step] = &[
     ("cargo deny: advisories", advisories),
     ("cargo clippy", clippy),
     ("cargo test", cargo_test_with_postgres),
-    ("the llmgateway binary, and the reader of answers", build),
+    ("the programs: llmgateway, its benchmark, the reader of answers", build),
     ("official SDKs against the gateway, the mock and our decoders", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
+    ("instructions and allocations of one request", count),
 ];
 
 /// Runs the checks until one fails.
@@ -101,9 +102,14 @@ fn cargo_test_with_postgres(place: &Place) -> Result<()> {
 }
 
 /// With the features of the whole workspace and its tests, so that what the tests built serves again.
-fn build(place: &Place) -> Result<()> {
-    let what = ["--tests", "--bin", "llmgateway", "--example", "read_answers"];
+pub fn build(place: &Place) -> Result<()> {
+    let what = ["--tests", "--bins", "--example", "read_answers"];
     place.run("cargo", &[&["build", "--workspace", "--locked"], &what[..]].concat())
+}
+
+/// See `cargo xtask count`.
+fn count(place: &Place) -> Result<()> {
+    crate::bench::count(place, false)
 }
 
 fn sdks(place: &Place) -> Result<()> {

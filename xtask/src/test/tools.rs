@@ -62,6 +62,14 @@ pub fn node_packages(place: &Place) -> Result<()> {
     place.run("npm", &["ci", "--no-audit", "--no-fund", "--prefix", "tests/sdk/node"])
 }
 
+/// valgrind with its callgrind.
+pub fn valgrind(place: &Place) -> Result<()> {
+    if place.has("valgrind", &["--version"]) && place.has("callgrind_control", &["--version"]) {
+        return Ok(());
+    }
+    apt_get(place, &["valgrind"])
+}
+
 fn python_itself(place: &Place) -> Result<()> {
     if place.has("python3", &["-c", "import ensurepip, sqlite3, venv"]) {
         return Ok(());

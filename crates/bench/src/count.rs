@@ -1,0 +1,271 @@
+//! Counts instructions and allocations of one request, and compares them with stored ceilings.
+//!
+//! The gateway runs under callgrind, which executes the program on a simulated processor: counts repeat within a
+//! fraction of a percent whatever else the machine does, which times do not. The program is left alone until it is
+//! warm; then each kind of request is sent so many times, and what was counted meanwhile is divided by their number.
+//! That holds everything that a request causes in user space: also the other threads, such as the writer of the
+//! usage records. The kernel's part is not in it. Allocations are the calls of Rust's allocation functions.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::load::{self, Load, Request};
+use crate::mock::Pace;
+use crate::processes::{self, Process, Processor};
+use crate::targets::{self, KEY, Size, Upstreams};
+use crate::works::{self, Work};
+
+/// What is counted, and how many requests of it.
+const COUNTED: [(Work, usize); 6] = [
+    (works::UNARY, 100),
+    (works::UNARY_32K, 60),
+    (works::BURST, 60),
+    (works::ANTHROPIC, 100),
+    (works::ANTHROPIC_BURST, 60),
+    (works::GEMINI, 100),
+];
+
+/// How far a count may rise above the stored one: compilers and the batches of the usage writer move it a little.
+const TOLERANCE: f64 = 1.05;
+
+/// In which time the usage records of the last requests are surely written.
+const SETTLE: Duration = Duration::from_millis(700);
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The gateway. It needs its symbols.
+    #[arg(long)]
+    gateway: PathBuf,
+    /// The file of the ceilings.
+    #[arg(long)]
+    ceilings: PathBuf,
+    /// An empty folder for configuration and logs.
+    #[arg(long)]
+    scratch: PathBuf,
+    /// Store what is counted now.
+    #[arg(long)]
+    update: bool,
+}
+
+/// One entry of the file.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Ceiling {
+    instructions: f64,
+    instructions_ceiling: f64,
+    allocations: f64,
+    allocations_ceiling: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    instructions: f64,
+    allocations: f64,
+}
+
+/// Counts, reports, and fails if a ceiling is exceeded.
+pub async fn run(arguments: &Arguments) -> Result<String> {
+    let counts = Counting::start(arguments).await?.all().await?;
+    if arguments.update {
+        fs::write(&arguments.ceilings, ceilings_file(&counts)?)?;
+    }
+    let text = fs::read_to_string(&arguments.ceilings).context("the ceilings")?;
+    let ceilings: BTreeMap<String, Ceiling> = toml::from_str(&text)?;
+    let (report, exceeded) = compare(&counts, &ceilings)?;
+    ensure!(
+        exceeded.is_empty(),
+        "{report}\n{}\nIf that is the price of something worth it, say so in the commit and raise the ceiling: \
+         cargo xtask count --update",
+        exceeded.join("\n")
+    );
+    Ok(report)
+}
+
+/// A gateway under callgrind.
+struct Counting {
+    gateway: Process,
+    requests: Vec<(Work, usize, Rc<Request>)>,
+    output: PathBuf,
+    dumps: usize,
+}
+
+impl Counting {
+    async fn start(arguments: &Arguments) -> Result<Self> {
+        let upstreams = Upstreams::start(Pace::Together).await?;
+        let listen = processes::free_address()?;
+        let scratch = &arguments.scratch;
+        let config = targets::gateway_config(scratch, listen, &upstreams, Size::default())?;
+        let output = scratch.join("callgrind.out");
+        let mut command = vec![
+            "valgrind".to_owned(),
+            "--tool=callgrind".to_owned(),
+            "--instr-atstart=no".to_owned(),
+            format!("--callgrind-out-file={}", output.display()),
+        ];
+        command.extend(targets::gateway_command(&arguments.gateway, &config));
+        let processor = if processes::can_pin() { Processor::Measured } else { Processor::Any };
+        let mut gateway = Process::start("gateway", &command, processor, scratch)?;
+        let request = |work: &Work| Rc::new(Request::new(listen, KEY, work.model, work.prompt, work.stream));
+        let requests: Vec<_> = COUNTED.iter().map(|(work, times)| (*work, *times, request(work))).collect();
+        gateway.ready(&requests[0].2, Duration::from_secs(120)).await?;
+        Ok(Self { gateway, requests, output, dumps: 0 })
+    }
+
+    async fn all(mut self) -> Result<Vec<(&'static str, Count)>> {
+        self.control(&["--instr=on"])?;
+        for at in 0..self.requests.len() {
+            self.send(at, 12).await?;
+        }
+        self.dump().await?;
+        let mut counts = Vec::new();
+        for at in 0..self.requests.len() {
+            let (work, times, _) = self.requests[at];
+            self.send(at, times).await?;
+            let dump = self.dump().await?;
+            counts.push((work.name, Count::read(&dump, times).context(work.name)?));
+        }
+        Ok(counts)
+    }
+
+    async fn send(&self, at: usize, requests: usize) -> Result<()> {
+        let (work, _, request) = &self.requests[at];
+        let load = Load { requests, limit: Duration::from_secs(120), concurrency: 4, rate: None };
+        load::run(request, load).await.all_good().context(work.name)
+    }
+
+    /// What was counted since the last one.
+    async fn dump(&mut self) -> Result<String> {
+        tokio::time::sleep(SETTLE).await;
+        self.dumps += 1;
+        self.control(&["--dump"])?;
+        let path = format!("{}.{}", self.output.display(), self.dumps);
+        fs::read_to_string(&path).with_context(|| format!("{path}\n{}", self.gateway.last_words()))
+    }
+
+    fn control(&self, order: &[&str]) -> Result<()> {
+        let id = self.gateway.id().to_string();
+        let output = Command::new("callgrind_control").args(order).arg(&id).output();
+        let output = output.context("callgrind_control, which comes with valgrind")?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "callgrind_control {order:?}: {told}");
+        Ok(())
+    }
+}
+
+impl Count {
+    /// Out of callgrind's output. Lines `cfn=(7) name` say who is called, `cfn=(7)` the same again, and the line
+    /// `calls=3 …` after it how often.
+    fn read(dump: &str, requests: usize) -> Result<Self> {
+        let mut allocating: BTreeMap<&str, bool> = BTreeMap::new();
+        let (mut instructions, mut allocations, mut counts) = (None, 0, false);
+        for line in dump.lines() {
+            if let Some(function) = line.strip_prefix("cfn=").or_else(|| line.strip_prefix("fn=")) {
+                let (id, name) = function.split_once(' ').unwrap_or((function, ""));
+                if !name.is_empty() {
+                    allocating.insert(id, is_allocation(name));
+                }
+                counts = allocating.get(id).copied().unwrap_or(false);
+            } else if let Some(calls) = line.strip_prefix("calls=") {
+                if counts {
+                    allocations += calls.split(' ').next().unwrap_or_default().parse::<u64>()?;
+                }
+            } else if let Some(total) = line.strip_prefix("totals: ") {
+                instructions = Some(total.trim().parse::<u64>()?);
+            }
+        }
+        let Some(instructions) = instructions else { bail!("callgrind wrote no total") };
+        ensure!(allocations > 0, "no allocation was seen: has the program its symbols?");
+        let per_request = |total: u64| total as f64 / requests as f64;
+        Ok(Self { instructions: per_request(instructions), allocations: per_request(allocations) })
+    }
+}
+
+fn is_allocation(function: &str) -> bool {
+    let name = function.split('\'').next().unwrap_or(function);
+    ["__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc"].iter().any(|known| name.ends_with(known))
+}
+
+/// The table for people, and what exceeds its ceiling.
+fn compare(counts: &[(&str, Count)], ceilings: &BTreeMap<String, Ceiling>) -> Result<(String, Vec<String>)> {
+    let mut report = "| one request | instructions | stored | ceiling | allocations | stored | ceiling |\n\
+                      |---|---:|---:|---:|---:|---:|---:|\n"
+        .to_owned();
+    let mut exceeded = Vec::new();
+    for (name, count) in counts {
+        let ceiling = ceilings.get(*name).with_context(|| format!("no ceiling for {name:?}"))?;
+        writeln!(
+            report,
+            "| {name} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} |",
+            count.instructions,
+            ceiling.instructions,
+            ceiling.instructions_ceiling,
+            count.allocations,
+            ceiling.allocations,
+            ceiling.allocations_ceiling,
+        )?;
+        let limits = [
+            ("instructions", count.instructions, ceiling.instructions_ceiling),
+            ("allocations", count.allocations, ceiling.allocations_ceiling),
+        ];
+        for (what, counted, limit) in limits {
+            if counted > limit {
+                exceeded.push(format!("{name}: {counted:.1} {what} for one request, more than {limit:.1}."));
+            }
+        }
+    }
+    Ok((report, exceeded))
+}
+
+fn ceilings_file(counts: &[(&str, Count)]) -> Result<String> {
+    let mut text = "# What one request costs in the dev profile: counted, and the most that passes `cargo xtask test`.\n\
+                    # Written by `cargo xtask count --update`; docs/performance.md says how it is counted.\n"
+        .to_owned();
+    for (name, count) in counts {
+        let instructions = (count.instructions / 100.0).round() * 100.0;
+        let allocations = (count.allocations * 10.0).round() / 10.0;
+        write!(
+            text,
+            "\n[{name:?}]\ninstructions = {instructions:.1}\ninstructions_ceiling = {:.1}\n\
+             allocations = {allocations:.1}\nallocations_ceiling = {:.1}\n",
+            (instructions * TOLERANCE / 100.0).round() * 100.0,
+            allocations * TOLERANCE,
+        )?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUMP: &str = "fn=(1) main\n3 10\ncfn=(2) __rustc::__rust_alloc\ncalls=4 7\n3 80\ncfn=(3) other\ncalls=9 1\n\
+                        4 1\nfn=(3)\ncfn=(2)\ncalls=2 7\n5 40\ncfn=(4) __rustc::__rust_dealloc\ncalls=6 1\n5 1\ntotals: 200\n";
+
+    #[test]
+    fn callgrinds_output_is_read() {
+        let count = Count::read(DUMP, 2).unwrap();
+        assert_eq!((count.instructions, count.allocations), (100.0, 3.0));
+        assert!(Count::read("totals: 200\n", 2).is_err(), "a program without symbols has no allocations");
+        assert!(Count::read(&DUMP.replace("totals", "x"), 2).is_err());
+    }
+
+    #[test]
+    fn more_than_the_ceiling_is_told_with_its_numbers() {
+        let counts = [("unary", Count { instructions: 1e6, allocations: 10.0 })];
+        let ceilings: BTreeMap<String, Ceiling> = toml::from_str(&ceilings_file(&counts).unwrap()).unwrap();
+        assert!(compare(&counts, &ceilings).unwrap().1.is_empty());
+        let slower = [("unary", Count { instructions: 1.06e6, allocations: 10.0 })];
+        let exceeded = compare(&slower, &ceilings).unwrap().1;
+        assert_eq!(exceeded, ["unary: 1060000.0 instructions for one request, more than 1050000.0."]);
+        let fatter = [("unary", Count { instructions: 1e6, allocations: 11.0 })];
+        assert_eq!(compare(&fatter, &ceilings).unwrap().1.len(), 1);
+        assert!(compare(&[("unknown", counts[0].1)], &ceilings).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! A proxy that does nothing but the same input and output as the gateway, with the same HTTP library: the floor below
+//! which the gateway cannot get.
+
+use std::convert::Infallible;
+use std::io::Read;
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+
+/// How closely it looks at the bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Look {
+    /// Not at all.
+    Nothing,
+    /// Reads the request's `model` and `stream`.
+    Model,
+    /// Parses the request and a whole answer into values and writes them again.
+    Values,
+}
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Where to listen.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Where to send.
+    #[arg(long)]
+    upstream: SocketAddr,
+    /// How closely to look.
+    #[arg(long, value_enum, default_value = "nothing")]
+    look: Look,
+}
+
+type Upstream = Client<HttpConnector, Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Incoming>>;
+
+#[derive(Deserialize)]
+struct Outline<'a> {
+    model: &'a str,
+    stream: Option<bool>,
+}
+
+/// Serves until standard input ends, which it does when the process that started this one ends.
+pub async fn run(arguments: &Arguments) -> Result<String> {
+    let listener = TcpListener::bind(arguments.listen).await?;
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        drop(std::io::stdin().read_to_end(&mut Vec::new()));
+        // Nobody waits for it any more if serving has failed.
+        ended.send(()).ok();
+    });
+    tokio::select! {
+        result = serve(listener, arguments.upstream, arguments.look) => result.map(|never| match never {}),
+        _ = end => Ok("standard input has ended".to_owned()),
+    }
+}
+
+/// Proxies whatever comes.
+pub async fn serve(listener: TcpListener, upstream: SocketAddr, look: Look) -> Result<Infallible> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client: Upstream =
+        Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(connection(stream, client.clone(), upstream, look));
+    }
+}
+
+async fn connection(stream: TcpStream, client: Upstream, upstream: SocketAddr, look: Look) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(move |request| {
+        let client = client.clone();
+        async move {
+            let answer = proxy(request, &client, upstream, look).await;
+            Ok::<_, Infallible>(answer.unwrap_or_else(|error| failed(&error)))
+        }
+    });
+    // A caller that breaks off misses its answer, and counts that.
+    drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+}
+
+async fn proxy(
+    request: Request<Incoming>,
+    client: &Upstream,
+    upstream: SocketAddr,
+    look: Look,
+) -> Result<Answer> {
+    let (head, body) = request.into_parts();
+    let mut body = body.collect().await?.to_bytes();
+    let mut rewrite = false;
+    match look {
+        Look::Nothing => {}
+        Look::Model => {
+            let outline: Outline = serde_json::from_slice(&body)?;
+            anyhow::ensure!(!outline.model.is_empty() || outline.stream == Some(true), "no model");
+        }
+        Look::Values => {
+            let value: Value = serde_json::from_slice(&body)?;
+            rewrite = value["stream"] != true;
+            body = serde_json::to_vec(&value)?.into();
+        }
+    }
+    let request = Request::post(format!("http://{upstream}{}", head.uri.path()))
+        .header(CONTENT_TYPE, "application/json")
+        .header(AUTHORIZATION, "Bearer up")
+        .body(Full::new(body))?;
+    let (mut head, body) = client.request(request).await?.into_parts();
+    head.headers.remove(TRANSFER_ENCODING);
+    if rewrite {
+        let value: Value = serde_json::from_slice(&body.collect().await?.to_bytes())?;
+        head.headers.remove(CONTENT_LENGTH);
+        return Ok(Response::from_parts(head, Either::Left(Full::new(serde_json::to_vec(&value)?.into()))));
+    }
+    Ok(Response::from_parts(head, Either::Right(body)))
+}
+
+fn failed(error: &anyhow::Error) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(format!("{error:#}").into())));
+    *answer.status_mut() = StatusCode::BAD_GATEWAY;
+    answer
+}

@@ -1,0 +1,248 @@
+//! The load generator. Every answer is read to its end and compared with what the upstream sent.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::LocalSet;
+
+use crate::answers::{self, Prompt};
+use crate::check;
+use crate::http1::{Connection, Head};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is sent, again and again.
+pub struct Request {
+    address: SocketAddr,
+    bytes: Vec<u8>,
+    stream: bool,
+    expected: String,
+}
+
+/// How much of it, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Requests.
+    pub requests: usize,
+    /// No new request after this.
+    pub limit: Duration,
+    /// Connections.
+    pub concurrency: usize,
+    /// Requests in a second, whether or not the answers come (open loop): latencies count from when a request was
+    /// due, so that waiting for a slow answer hides nothing. None: a connection sends when its answer is complete.
+    pub rate: Option<f64>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Complete and right answers.
+    pub good: usize,
+    /// All others.
+    pub failed: usize,
+    /// Why the first of them failed.
+    pub failure: Option<String>,
+    /// From the first request to the last answer.
+    pub wall: Duration,
+    latencies: Vec<Duration>,
+}
+
+impl Outcome {
+    /// The latency that this share of the answers kept below.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let at = (self.latencies.len() as f64 * share) as usize;
+        self.latencies.get(at.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+
+    /// Right answers in a second.
+    pub fn rate(&self) -> f64 {
+        self.good as f64 / self.wall.as_secs_f64()
+    }
+
+    /// An error if anything failed.
+    pub fn all_good(&self) -> Result<()> {
+        match &self.failure {
+            None if self.good > 0 => Ok(()),
+            None => bail!("there was no answer"),
+            Some(why) => bail!("{} of {} answers were wrong: {why}", self.failed, self.good + self.failed),
+        }
+    }
+}
+
+impl Request {
+    /// A chat request to whoever listens there.
+    pub fn new(address: SocketAddr, key: &str, model: &str, prompt: Prompt, stream: bool) -> Self {
+        let body = answers::request_body(model, prompt, stream);
+        let accept = if stream { "text/event-stream" } else { "application/json" };
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\naccept: {accept}\r\nuser-agent: llmgateway-bench\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        let expected = if stream { answers::stream_text() } else { answers::whole_text() };
+        Self { address, bytes: [head.as_bytes(), &body].concat(), stream, expected }
+    }
+
+    /// Sends it on this connection, reads the answer, notes the time, and checks the answer.
+    async fn exchange(&self, connection: &mut Connection) -> Result<(Head, Instant)> {
+        connection.write(&self.bytes).await?;
+        let head = connection.read_head().await?.ok_or_else(|| anyhow!("the connection was closed"))?;
+        let mut body = Vec::new();
+        connection.read_body(&head, |piece| body.extend_from_slice(piece)).await?;
+        let arrived = Instant::now();
+        if !head.first_line.starts_with("HTTP/1.1 200") {
+            let body = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
+            bail!("{}: {body}", head.first_line);
+        }
+        match self.stream {
+            true => check::stream(&body, &self.expected)?,
+            false => check::whole(&body, &self.expected)?,
+        }
+        Ok((head, arrived))
+    }
+
+    /// Opens a connection and a stream on it, and leaves after its first piece. The connection stays.
+    pub async fn open(&self) -> Result<Connection> {
+        let mut connection = connect(self.address).await?;
+        connection.write(&self.bytes).await?;
+        let head = connection.read_head().await?.ok_or_else(|| anyhow!("the connection was closed"))?;
+        if !head.first_line.starts_with("HTTP/1.1 200") {
+            bail!("{}", head.first_line);
+        }
+        Ok(connection)
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<Connection> {
+    Ok(Connection::new(TcpStream::connect(address).await?)?)
+}
+
+struct Running {
+    request: Rc<Request>,
+    left: Cell<usize>,
+    end: Instant,
+    outcome: RefCell<Outcome>,
+}
+
+/// Sends the load and waits for all answers.
+pub async fn run(request: &Rc<Request>, load: Load) -> Outcome {
+    let start = Instant::now();
+    let running = Rc::new(Running {
+        request: request.clone(),
+        left: Cell::new(load.requests),
+        end: start + load.limit,
+        outcome: RefCell::new(Outcome::default()),
+    });
+    let callers = LocalSet::new();
+    match load.rate {
+        None => {
+            for _ in 0..load.concurrency {
+                callers.spawn_local(running.clone().closed_loop());
+            }
+        }
+        Some(rate) => {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            callers.spawn_local(tick(load, rate, sender));
+            let receiver = Rc::new(Mutex::new(receiver));
+            for _ in 0..load.concurrency {
+                callers.spawn_local(running.clone().open_loop(receiver.clone()));
+            }
+        }
+    }
+    callers.await;
+    let mut outcome = running.outcome.take();
+    outcome.wall = start.elapsed();
+    outcome.latencies.sort_unstable();
+    outcome
+}
+
+impl Running {
+    async fn closed_loop(self: Rc<Self>) {
+        let mut connection = None;
+        while self.left.get() > 0 && Instant::now() < self.end {
+            self.left.set(self.left.get() - 1);
+            self.one(&mut connection, Instant::now()).await;
+        }
+    }
+
+    async fn open_loop(self: Rc<Self>, due: Rc<Mutex<mpsc::UnboundedReceiver<Instant>>>) {
+        let mut connection = None;
+        loop {
+            let next = due.lock().await.recv().await;
+            let Some(next) = next else { break };
+            self.one(&mut connection, next).await;
+        }
+    }
+
+    /// One request. Its latency counts from when it was due.
+    async fn one(&self, connection: &mut Option<Connection>, due: Instant) {
+        let answer = tokio::time::timeout(PATIENCE, self.answer(connection)).await;
+        let answer = answer.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", PATIENCE.as_secs())));
+        let mut outcome = self.outcome.borrow_mut();
+        match answer {
+            Ok(arrived) => {
+                outcome.good += 1;
+                outcome.latencies.push(arrived - due);
+            }
+            Err(error) => {
+                *connection = None;
+                outcome.failed += 1;
+                outcome.failure.get_or_insert_with(|| format!("{error:#}"));
+            }
+        }
+    }
+
+    /// When the answer was complete.
+    async fn answer(&self, kept: &mut Option<Connection>) -> Result<Instant> {
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => connect(self.request.address).await?,
+        };
+        let (head, arrived) = self.request.exchange(&mut connection).await?;
+        if head.keep_alive {
+            *kept = Some(connection);
+        }
+        Ok(arrived)
+    }
+}
+
+/// Says when each request is due, at the times of a Poisson process.
+async fn tick(load: Load, rate: f64, sender: mpsc::UnboundedSender<Instant>) {
+    let start = Instant::now();
+    let mut after = 0.0;
+    let mut random: u64 = 0x9E37_79B9_7F4A_7C15;
+    for _ in 0..load.requests {
+        let due = start + Duration::from_secs_f64(after);
+        if due > start + load.limit {
+            break;
+        }
+        wait_until(due).await;
+        if sender.send(due).is_err() {
+            break;
+        }
+        // xorshift: arrivals need no better randomness.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let uniform = ((random >> 11) as f64 + 1.0) / ((1_u64 << 53) as f64 + 1.0);
+        after -= uniform.ln() / rate;
+    }
+}
+
+/// The runtime's timer counts milliseconds, which is too coarse here: the rest is waited for awake, while the others on
+/// this thread go on.
+async fn wait_until(due: Instant) {
+    let asleep = due.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_millis(2));
+    if !asleep.is_zero() {
+        tokio::time::sleep(asleep).await;
+    }
+    while Instant::now() < due {
+        tokio::task::yield_now().await;
+    }
+}

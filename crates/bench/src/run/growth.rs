@@ -1,0 +1,128 @@
+//! What grows with use and with configuration: memory, start, and the CPU time of a request.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Arguments, CALLERS, GATEWAY};
+use crate::fleet::{Starter, Target};
+use crate::load::Load;
+use crate::report::{Report, median, shown};
+use crate::targets::Size;
+use crate::works::{self, Work};
+
+const REQUESTS: usize = 200_000;
+const STREAMS: usize = 10_000;
+const OPEN_STREAMS: usize = 10_000;
+const KEYS: usize = 100_000;
+const MODELS: usize = 10_000;
+
+/// Memory of a fresh gateway: idle, after work, and for each open stream.
+pub async fn memory(
+    arguments: &Arguments,
+    starter: &Starter<'_>,
+    report: &mut Report,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let (gateway, _) = starter.gateway(GATEWAY, &arguments.gateway, Size::default()).await?;
+    let mut rows = Vec::new();
+    let mut note = |what: String, gateway: &Target| -> Result<u64> {
+        let bytes = gateway.process().memory()?;
+        rows.push(vec![what, shown(Some(bytes as f64 / f64::from(1 << 20)))]);
+        Ok(bytes)
+    };
+    note("idle".to_owned(), &gateway)?;
+    for (work, requests, what) in [(works::UNARY, REQUESTS, "requests"), (works::BURST, STREAMS, "streams")] {
+        // The count decides how long it takes, within bounds.
+        let load = Load { limit: Duration::from_secs(120), ..arguments.load(requests, CALLERS) };
+        let measured = gateway.measure(&work, load).await?;
+        note(format!("after {} {what}", measured.outcome.good), &gateway)?;
+        crate::progress(&format!("memory: {} {what}", measured.outcome.good));
+    }
+    tokio::time::sleep(Duration::from_secs(if arguments.quick { 2 } else { 15 })).await;
+    let before = note("after a rest".to_owned(), &gateway)?;
+    let streams = open_streams(arguments, notes)?;
+    let request = gateway.request(&works::HELD)?;
+    let mut open = Vec::new();
+    for number in 0..streams {
+        open.push(request.open().await.with_context(|| format!("open stream {number}"))?);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let bytes = note(format!("with {streams} open streams"), &gateway)?;
+    let each = bytes.saturating_sub(before) as f64 / streams.max(1) as f64 / 1024.0;
+    let cpu = gateway.process().cpu()?;
+    let start = Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let share = cpu.until(&gateway.process().cpu()?).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
+    report.section("Memory", &["resident memory of llmgateway", "MiB"], &rows);
+    notes.push(format!(
+        "an open stream takes {} KiB; {streams} of them that say nothing take {} % of a processor.",
+        shown(Some(each)),
+        shown(Some(share))
+    ));
+    Ok(())
+}
+
+/// As many as there may be files: each stream has two ends in this process and two in the gateway.
+fn open_streams(arguments: &Arguments, notes: &mut Vec<String>) -> Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of files")?;
+    // "unlimited" is no number.
+    let files = line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
+    let wanted = if arguments.quick { OPEN_STREAMS / 10 } else { OPEN_STREAMS };
+    let possible = files.saturating_sub(500) / 2;
+    if possible < wanted {
+        notes.push(format!("only {possible} instead of {wanted} open streams: ulimit -n is {files}."));
+    }
+    Ok(wanted.min(possible))
+}
+
+/// Start and CPU time with a large configuration, beside a small one, in turns.
+pub async fn configuration(arguments: &Arguments, starter: &Starter<'_>, report: &mut Report) -> Result<()> {
+    let sizes = [
+        ("plain", Size::default()),
+        ("keys", Size { keys: KEYS, models: 0 }),
+        ("models", Size { keys: 0, models: MODELS }),
+    ];
+    let mut rows = Vec::new();
+    let mut gateways = Vec::new();
+    for (name, size) in sizes {
+        let mut starts = Vec::new();
+        let mut running = None;
+        for _ in 0..arguments.rounds {
+            // The one before has to be gone: they share a folder.
+            drop(running.take());
+            let (gateway, start) = starter.gateway(name, &arguments.gateway, size).await?;
+            starts.push(start.as_secs_f64() * 1e3);
+            running = Some(gateway);
+        }
+        let gateway = running.context("no rounds")?;
+        let memory = gateway.process().memory()? as f64 / f64::from(1 << 20);
+        rows.push(vec![told(size), shown(median(&starts)), shown(Some(memory))]);
+        gateways.push(gateway);
+    }
+    let mut cpu = vec![Vec::new(); gateways.len()];
+    for _ in 0..arguments.rounds {
+        for (gateway, cpu) in gateways.iter().zip(&mut cpu) {
+            let work: Work = works::UNARY;
+            cpu.push(gateway.measure(&work, arguments.load(work.requests, CALLERS)).await?.cpu_per_request());
+        }
+    }
+    crate::progress("configurations");
+    for (row, cpu) in rows.iter_mut().zip(cpu) {
+        row.push(shown(median(&cpu)));
+    }
+    let heading = ["llmgateway with", "start to first answer, ms", "idle MiB", "CPU µs per unary-400B"];
+    report.section("Start and configuration", &heading, &rows);
+    Ok(())
+}
+
+fn told(size: Size) -> String {
+    match size {
+        Size { keys: 0, models: 0 } => "what it needs".to_owned(),
+        Size { keys, models: 0 } => format!("{keys} keys"),
+        Size { models, .. } => format!("{models} models"),
+    }
+}

@@ -1,0 +1,65 @@
+//! The kinds of requests that are measured.
+
+use crate::answers::Prompt;
+
+/// One kind of request.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    pub name: &'static str,
+    /// The model that the gateway is asked for, and with it the upstream and its format.
+    pub model: &'static str,
+    pub prompt: Prompt,
+    pub stream: bool,
+    /// Whether the upstream takes its time between events.
+    pub paced: bool,
+    /// Most requests in one round.
+    pub requests: usize,
+    /// How many times nginx's CPU time the gateway may take: what we want to reach.
+    pub target: Option<f64>,
+}
+
+const SMALL: Prompt = Prompt::Text(400);
+
+const fn unary(name: &'static str, model: &'static str) -> Work {
+    Work { name, model, prompt: SMALL, stream: false, paced: false, requests: 40_000, target: None }
+}
+
+const fn burst(name: &'static str, model: &'static str) -> Work {
+    Work { stream: true, requests: 6_000, ..unary(name, model) }
+}
+
+const fn paced(name: &'static str, model: &'static str) -> Work {
+    Work { stream: true, paced: true, requests: 320, ..unary(name, model) }
+}
+
+pub const UNARY: Work = unary("unary-400B", "openai/gpt-4o-mini");
+pub const UNARY_32K: Work =
+    Work { prompt: Prompt::Text(32 << 10), ..unary("unary-32KB", "openai/gpt-4o-mini") };
+pub const UNARY_1M: Work =
+    Work { prompt: Prompt::Image(1 << 20), requests: 3_000, ..unary("unary-1MB", "openai/gpt-4o-mini") };
+pub const BURST: Work = burst("stream-burst", "openai/gpt-4o-mini");
+pub const PACED: Work = paced("stream-5ms", "paced-openai/gpt-4o-mini");
+pub const ANTHROPIC: Work = unary("anthropic-unary-400B", "anthropic/claude-sonnet-4-5");
+pub const ANTHROPIC_BURST: Work = burst("anthropic-stream-burst", "anthropic/claude-sonnet-4-5");
+pub const ANTHROPIC_PACED: Work = paced("anthropic-stream-5ms", "paced-anthropic/claude-sonnet-4-5");
+pub const GEMINI: Work = unary("gemini-unary-400B", "google-ai-studio/gemini-2.5-flash");
+pub const GEMINI_BURST: Work = burst("gemini-stream-burst", "google-ai-studio/gemini-2.5-flash");
+pub const GEMINI_PACED: Work = paced("gemini-stream-5ms", "paced-gemini/gemini-2.5-flash");
+
+/// An open stream that says little and does not end.
+pub const HELD: Work = paced("held", "held-openai/gpt-4o-mini");
+
+/// What `run` compares.
+pub const COMPARED: [Work; 11] = [
+    UNARY,
+    UNARY_32K,
+    UNARY_1M,
+    BURST,
+    PACED,
+    ANTHROPIC,
+    ANTHROPIC_BURST,
+    ANTHROPIC_PACED,
+    GEMINI,
+    GEMINI_BURST,
+    GEMINI_PACED,
+];
