@@ -1,6 +1,7 @@
 //! JSON written by hand where it is written often.
 
 /// Appends `text` as a JSON string with its quotes.
+#[inline]
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     push_escaped(out, text);
@@ -35,6 +36,7 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// Appends `,"key":`; without the comma directly behind an opening brace.
+#[inline]
 pub fn push_key(out: &mut Vec<u8>, key: &str) {
     if out.last() != Some(&b'{') {
         out.push(b',');
@@ -61,12 +63,14 @@ pub fn push_u64(out: &mut Vec<u8>, number: u64) {
 }
 
 /// Appends `,"key":"text"`.
+#[inline]
 pub fn push_text(out: &mut Vec<u8>, key: &str, text: &str) {
     push_key(out, key);
     push_string(out, text);
 }
 
 /// Appends `,"key":number`.
+#[inline]
 pub fn push_count(out: &mut Vec<u8>, key: &str, number: u64) {
     push_key(out, key);
     push_u64(out, number);
@@ -75,65 +79,33 @@ pub fn push_count(out: &mut Vec<u8>, key: &str, number: u64) {
 /// How many bytes from the start stand in a JSON string as they are: no quote, no backslash, no control character.
 #[inline]
 pub fn plain_length(bytes: &[u8]) -> usize {
-    // Most strings are short.
-    match plain_words(bytes, 4) {
-        (length, true) => length,
-        (length, false) => length + long_plain_length(&bytes[length..]),
-    }
-}
-
-#[inline(never)]
-fn long_plain_length(bytes: &[u8]) -> usize {
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let plain = blocks.iter().take_while(|block| !has_special(block)).count() * BLOCK;
-    match plain_words(&bytes[plain..], BLOCK / WORD) {
-        (length, true) => plain + length,
-        (length, false) => {
-            let rest = &bytes[plain + length..];
-            plain + length + rest.iter().take_while(|byte| !is_special(**byte)).count()
+    let mut at = 0;
+    while let Some(block) = bytes[at..].first_chunk() {
+        if let Some(special) = first_special(block) {
+            return at + special;
         }
+        at += BLOCK;
     }
+    at + bytes[at..].iter().take_while(|byte| !is_special(**byte)).count()
 }
 
-/// The same within the first words; true if they hold the end.
-#[inline]
-fn plain_words(bytes: &[u8], most: usize) -> (usize, bool) {
-    let (words, _) = bytes.as_chunks::<WORD>();
-    for (index, word) in words.iter().take(most).enumerate() {
-        let special = special_bits(u64::from_le_bytes(*word));
-        if special != 0 {
-            return (index * WORD + special.trailing_zeros() as usize / 8, true);
-        }
-    }
-    (words.len().min(most) * WORD, false)
-}
+/// So many bytes are looked at together.
+const BLOCK: usize = 16;
 
-const WORD: usize = 8;
-/// Long texts are looked at in blocks of this size, short enough for the compiler to use vector registers.
-const BLOCK: usize = 64;
-
-/// True if some byte of the block ends a run of plain text. No early end: the compiler makes vector instructions of it.
-#[inline]
-fn has_special(block: &[u8; BLOCK]) -> bool {
-    block.iter().fold(false, |found, byte| found | is_special(*byte))
-}
-
-#[inline]
 fn is_special(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
+    byte == b'"' || byte == b'\\' || byte < 0x20
 }
 
-/// The top bit of each byte that ends a run of plain text. Borrows can set bits above the lowest true one, never
-/// below it, and only the lowest is used.
+/// The place of the first byte that ends a run of plain text. All bytes are judged before any is asked about: the
+/// compiler makes vector instructions of that.
 #[inline]
-fn special_bits(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero_bytes(word ^ (ONES * b'"' as u64));
-    let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & TOPS
+fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+    let mut flags = [0; BLOCK];
+    for (flag, byte) in flags.iter_mut().zip(block) {
+        *flag = u8::from((*byte == b'"') | (*byte == b'\\') | (*byte < 0x20));
+    }
+    let flags = u128::from_le_bytes(flags);
+    (flags != 0).then(|| flags.trailing_zeros() as usize / 8)
 }
 
 #[cfg(test)]
@@ -148,6 +120,12 @@ mod tests {
             let mut out = Vec::new();
             push_string(&mut out, &text);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn plain_text_ends_at_the_first_special_byte(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let expected = bytes.iter().position(|byte| is_special(*byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_length(&bytes), expected);
         }
 
         #[test]

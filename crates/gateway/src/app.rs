@@ -152,6 +152,7 @@ fn pipeline(settings: &mut Settings, spool: Spool, metrics: &Metrics) -> Pipelin
         sessions: routing::Sessions::new(&routing.sessions),
         vault: crate::pipeline::vault::Vault::default(),
         budget: routing::RetryBudget::new(&routing.retry),
+        seeds: crate::pipeline::Seeds::default(),
         routing,
         timeouts: settings.timeouts,
         epoch: Instant::now(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use canon::{Error, ErrorKind};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
@@ -73,15 +73,21 @@ fn answer(outcome: Result<Answer, crate::pipeline::Failure>) -> Response<Respons
     }
 }
 
+const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
+const STRICT: HeaderName = HeaderName::from_static("x-llmgateway-strict");
+const EXPLAIN: HeaderName = HeaderName::from_static("x-llmgateway-explain");
+const SESSION: HeaderName = HeaderName::from_static("x-session-id");
+
 fn wishes(headers: &HeaderMap) -> Wishes {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let is_true =
-        |name: &str| text(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let is_true = |name: &HeaderName| {
+        text(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
+    };
     Wishes {
-        no_fallback: is_true("x-no-fallback"),
-        strict: is_true("x-llmgateway-strict"),
-        explain: is_true("x-llmgateway-explain"),
-        session: text("x-session-id")
+        no_fallback: is_true(&NO_FALLBACK),
+        strict: is_true(&STRICT),
+        explain: is_true(&EXPLAIN),
+        session: text(&SESSION)
             .filter(|session| !session.is_empty())
             .map(|session| session.chars().take(200).collect()),
     }

@@ -9,7 +9,7 @@ pub mod resolve;
 pub mod vault;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -46,6 +46,8 @@ pub struct Pipeline {
     pub vault: vault::Vault,
     /// Keeps retries from multiplying an outage.
     pub budget: RetryBudget,
+    /// Decide where chance does.
+    pub seeds: Seeds,
     /// How providers are chosen and retried.
     pub routing: routing::Settings,
     /// How long to wait for providers.
@@ -144,7 +146,7 @@ impl Pipeline {
         outline: &Outline<'_>,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
-        let seed = seed();
+        let seed = self.seeds.next();
         let further = plan::further_models(outline)?;
         let resolved = resolve::resolve_all(live, &outline.model, &further, seed)?;
         if let Some(provider) = &resolved.pinned {
@@ -191,10 +193,22 @@ impl Pipeline {
     }
 }
 
-/// A random number for one request. Request ids are as random as anything else.
-fn seed() -> u64 {
-    let bytes = uuid::Uuid::now_v7().into_bytes();
-    u64::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]])
+/// Random numbers, one for each request: the steps of a Weyl sequence from a random start, mixed (SplitMix64).
+pub struct Seeds(AtomicU64);
+
+impl Default for Seeds {
+    fn default() -> Self {
+        Self(AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1))
+    }
+}
+
+impl Seeds {
+    fn next(&self) -> u64 {
+        let mut mixed = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
 }
 
 /// What an error body says about the attempts.

@@ -83,9 +83,9 @@ pub fn text_of<'a>(json: &'a [u8], text: &Text) -> Option<Cow<'a, str>> {
     serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
 }
 
-/// True for UTF-8. Most JSON is ASCII, which is seen faster.
+/// True for UTF-8, checked in vector registers.
 pub fn is_utf8(bytes: &[u8]) -> bool {
-    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+    simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
 /// Walks over JSON text. Every method leaves the position just behind what it took.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use canon::{Error, Feature, Features, Result};
 
-use crate::json::{Edit, Kind, Scanner, Syntax, Text, text_of};
+use crate::json::{Edit, Kind, Scanner, Syntax, Text, is_utf8, text_of};
 
 /// Most top-level fields that a request may have. OpenAI knows about forty.
 const MAX_FIELDS: usize = 256;
@@ -60,7 +60,7 @@ impl From<Syntax> for Error {
 impl<'a> Outline<'a> {
     /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
     pub fn read(body: &'a [u8]) -> Result<Self> {
-        if !body.is_ascii()
+        if !is_utf8(body)
             && let Err(error) = std::str::from_utf8(body)
         {
             let at = error.valid_up_to();
