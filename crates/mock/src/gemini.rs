@@ -2,6 +2,7 @@
 
 use crate::brain::{self, Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, has, items, strings, text, unknown_key};
+use crate::proof::signature;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -304,7 +305,28 @@ fn read_model_turn(call: &Call, index: usize, parts: &[Value], prompt: &mut Prom
              correctly. Function call `default_api:{name}`, position {index}."
         )));
     }
-    Ok(())
+    match parts.iter().all(|part| is_sound(call, part)) {
+        true => Ok(()),
+        false => Err(Refusal::bad("Corrupted thought signature.")),
+    }
+}
+
+/// A signature is our own, or one of the documented stand-ins. AI Studio's is not Vertex's.
+fn is_sound(call: &Call, part: &Value) -> bool {
+    let given = text(part, "thoughtSignature");
+    let stand_ins = ["", "skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
+    stand_ins.contains(&given) || given == sign(call, part)
+}
+
+fn sign(call: &Call, part: &Value) -> String {
+    let issuer = if call.path.contains("/projects/") { "vertex" } else { "ai-studio" };
+    let empty = json!({});
+    let signed = match part.get("functionCall") {
+        Some(function) => format!("{} {}", text(function, "name"), function.get("args").unwrap_or(&empty)),
+        // The signature of a text comes at its end, on a piece of its own.
+        None => "text".to_string(),
+    };
+    signature(issuer, &signed)
 }
 
 fn signs(call: &Call) -> bool {
@@ -351,22 +373,24 @@ fn read_json(config: &Value) -> Result<Json, Refusal> {
     }
 }
 
-const SIGNATURE: &str = "bW9jay10aG91Z2h0LXNpZ25hdHVyZQ==";
-
 fn parts(call: &Call, answer: &Answer) -> Vec<Value> {
     let mut parts = Vec::new();
     if let Some(thinking) = &answer.thinking {
         parts.push(json!({ "text": thinking, "thought": true }));
     }
     if !answer.text.is_empty() {
-        parts.push(json!({ "text": answer.text }));
+        let mut part = json!({ "text": answer.text });
+        if signs(call) && answer.thinking.is_some() {
+            part["thoughtSignature"] = sign(call, &part).into();
+        }
+        parts.push(part);
     }
     for (number, called) in answer.calls.iter().enumerate() {
         let mut part = json!({ "functionCall": { "name": called.name, "args": called.arguments } });
         if signs(call) {
             part["functionCall"]["id"] = call.id(&format!("call{number}")).into();
             if number == 0 {
-                part["thoughtSignature"] = SIGNATURE.into();
+                part["thoughtSignature"] = sign(call, &part).into();
             }
         }
         parts.push(part);
@@ -422,9 +446,14 @@ fn chunks(call: &Call, prompt: &Prompt, answer: &Answer) -> Vec<Value> {
             continue;
         };
         for piece in pieces(whole) {
-            let mut smaller = part.clone();
-            smaller["text"] = piece.into();
+            let mut smaller = json!({ "text": piece });
+            if let Some(thought) = part.get("thought") {
+                smaller["thought"] = thought.clone();
+            }
             pieced.push(smaller);
+        }
+        if let Some(signature) = part.get("thoughtSignature") {
+            pieced.push(json!({ "text": "", "thoughtSignature": signature }));
         }
     }
     if pieced.is_empty() {

@@ -1,24 +1,67 @@
-//! What a provider wants back in the next turn and most callers drop: signatures of thinking and of tool calls.
+//! What a provider wants back in the next turn and most callers drop: thinking, and signatures of thinking and of calls.
+//!
+//! A signature is of use only to who issued it. Claude's are the exception: they hold at Anthropic, Bedrock and Vertex
+//! alike ("Extended thinking" in Anthropic's documentation). Google's do not: one of AI Studio is corrupt to Vertex.
 
-use canon::{Event, Message, Part, PartKind, Reasoning, ReasoningDetail, Request, Role};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-/// Largest text of thinking that is kept for one answer, in bytes.
-const TEXT_LIMIT: usize = 1 << 20;
+use canon::{Event, Json, Losses, Message, Part, PartKind, Reasoning, ReasoningDetail, Request, Role, ToolCall};
+use serde_json::Value;
+
+/// Largest answer of which anything is kept, in bytes of thinking and arguments.
+const LIMIT: usize = 1 << 20;
+
+/// The family whose proofs every provider of it takes.
+const PORTABLE_FORMAT: &str = "anthropic-claude-v1";
+
+const FOREIGN: &str = "It is a signature of another provider, which is of no use to this one.";
 
 /// The proofs of one answer, to be put back beside its tool calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proofs {
+    /// The provider that gave the answer.
+    pub issuer: String,
     /// Blocks of thinking before the calls, with their signatures, as parts of the assistant's message.
     pub thinking: Vec<Part>,
-    /// The calls by id, with their own signatures.
-    pub calls: Vec<(String, Option<String>)>,
+    /// The thinking as the provider's own `reasoning_details`, where it takes them back.
+    pub details: Option<Json>,
+    /// The calls, with their own signatures.
+    pub calls: Vec<(CallName, Option<String>)>,
 }
 
 impl Proofs {
-    /// True when there is something to put back: calls, and a proof that belongs to them.
-    pub fn is_worth_keeping(&self) -> bool {
-        let signed = self.calls.iter().any(|(_, signature)| signature.is_some());
-        !self.calls.is_empty() && (signed || self.thinking.iter().any(is_proven))
+    /// The readable thinking.
+    pub fn text(&self) -> String {
+        let texts = self.thinking.iter().map(|part| match &part.kind {
+            PartKind::Reasoning(reasoning) => reasoning.text.as_str(),
+            _ => "",
+        });
+        texts.collect()
+    }
+
+    /// True when something here is of use only to who issued it.
+    pub fn is_proven(&self) -> bool {
+        self.calls.iter().any(|(_, signature)| signature.is_some()) || self.thinking.iter().any(is_proven)
+    }
+
+    /// How many bytes it takes to keep this, about.
+    pub fn size(&self) -> usize {
+        let thinking = self.thinking.iter().map(|part| {
+            let signature = part.signature.as_ref().map_or(0, String::len);
+            signature
+                + match &part.kind {
+                    PartKind::Reasoning(thought) => {
+                        thought.text.len() + thought.encrypted.as_ref().map_or(0, String::len)
+                    }
+                    _ => 0,
+                }
+        });
+        let calls = self.calls.iter().map(|(name, signature)| {
+            128 + name.id.len() + signature.as_ref().map_or(0, String::len)
+        });
+        let details = self.details.as_ref().map_or(0, |details| details.as_str().len());
+        256 + thinking.sum::<usize>() + calls.sum::<usize>() + details
     }
 }
 
@@ -27,12 +70,72 @@ fn is_proven(part: &Part) -> bool {
     encrypted || part.signature.is_some()
 }
 
+/// What a tool call is known by: its id, and what it calls, because some providers count their ids (`get_weather:0`). How
+/// the arguments are written does not matter: callers read them and write them anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CallName {
+    id: String,
+    content: u64,
+}
+
+impl CallName {
+    /// The name of a call of `tool`.
+    pub fn new(id: &str, tool: &str, arguments: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        tool.hash(&mut hasher);
+        let text = arguments.trim();
+        match serde_json::from_str(if text.is_empty() { "{}" } else { text }) {
+            Ok(value) => hash_value(&value, &mut hasher),
+            Err(_) => text.hash(&mut hasher),
+        }
+        Self { id: id.to_owned(), content: hasher.finish() }
+    }
+
+    fn of(call: &ToolCall) -> Self {
+        Self::new(&call.id, &call.name, &call.arguments)
+    }
+}
+
+/// The same for values that mean the same: members in any order, `1.0` and `1`.
+fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
+    std::mem::discriminant(value).hash(hasher);
+    match value {
+        Value::Null => {}
+        Value::Bool(flag) => flag.hash(hasher),
+        Value::Number(number) => number.as_f64().map(f64::to_bits).hash(hasher),
+        Value::String(text) => text.hash(hasher),
+        Value::Array(items) => {
+            items.len().hash(hasher);
+            items.iter().for_each(|item| hash_value(item, hasher));
+        }
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            members.len().hash(hasher);
+            for (name, member) in members {
+                name.hash(hasher);
+                hash_value(member, hasher);
+            }
+        }
+    }
+}
+
 /// Gathers the proofs of an answer's first choice while it passes.
 #[derive(Debug, Default)]
 pub struct Collector {
-    proofs: Proofs,
+    thinking: Vec<Part>,
+    calls: Vec<Called>,
     block: Option<u32>,
     length: usize,
+}
+
+#[derive(Debug)]
+struct Called {
+    index: u32,
+    id: String,
+    tool: String,
+    arguments: String,
+    signature: Option<String>,
 }
 
 impl Collector {
@@ -40,137 +143,273 @@ impl Collector {
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Reasoning { choice: 0, block, detail, format } => self.thinking(*block, detail, format),
-            Event::ToolCallStart { choice: 0, id, signature, .. } => {
-                self.proofs.calls.push((id.clone(), signature.clone()));
-            }
+            Event::ToolCallStart { choice: 0, index, id, name, signature, .. } => self.calls.push(Called {
+                index: *index,
+                id: id.clone(),
+                tool: name.clone(),
+                arguments: String::new(),
+                signature: signature.clone(),
+            }),
+            Event::ToolCallArguments { choice: 0, index, fragment } => self.arguments(*index, fragment),
             _ => {}
         }
     }
 
     /// What was gathered; none when nothing of it would ever be asked for.
     pub fn take(&mut self) -> Option<Proofs> {
-        let proofs = std::mem::take(&mut self.proofs);
-        (proofs.is_worth_keeping() && self.length <= TEXT_LIMIT).then_some(proofs)
+        self.take_all().filter(Proofs::is_proven)
+    }
+
+    /// What was gathered, proven or not; none without calls, or when it is too much.
+    pub(crate) fn take_all(&mut self) -> Option<Proofs> {
+        let (calls, thinking) = (std::mem::take(&mut self.calls), std::mem::take(&mut self.thinking));
+        if calls.is_empty() || self.length > LIMIT {
+            return None;
+        }
+        let named = |call: Called| (CallName::new(&call.id, &call.tool, &call.arguments), call.signature);
+        let calls = calls.into_iter().map(named).collect();
+        Some(Proofs { thinking, calls, ..Proofs::default() })
+    }
+
+    /// False once there is too much to keep.
+    pub(crate) fn has_room(&mut self, more: usize) -> bool {
+        self.length = self.length.saturating_add(more);
+        self.length <= LIMIT
+    }
+
+    fn arguments(&mut self, index: u32, fragment: &str) {
+        let has_room = self.has_room(fragment.len());
+        if let (Some(call), true) = (self.calls.iter_mut().rfind(|call| call.index == index), has_room) {
+            call.arguments.push_str(fragment);
+        }
     }
 
     fn thinking(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
+        let (ReasoningDetail::Text(text) | ReasoningDetail::Signature(text) | ReasoningDetail::Encrypted(text)) =
+            detail;
+        if !self.has_room(text.len()) {
+            return;
+        }
         if self.block != Some(block) {
             self.block = Some(block);
-            let format = (format != "unknown").then(|| format.to_owned());
-            self.proofs
-                .thinking
-                .push(PartKind::Reasoning(Reasoning { format, ..Reasoning::default() }).into());
+            self.thinking.push(PartKind::Reasoning(Reasoning::default()).into());
         }
-        let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) =
-            self.proofs.thinking.last_mut()
-        else {
+        let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) = self.thinking.last_mut() else {
             return;
         };
+        if reasoning.format.is_none() && format != "unknown" {
+            reasoning.format = Some(format.to_owned());
+        }
         match detail {
-            ReasoningDetail::Text(text) => {
-                self.length += text.len();
-                if self.length <= TEXT_LIMIT {
-                    reasoning.text.push_str(text);
-                }
-            }
-            ReasoningDetail::Signature(text) => signature.get_or_insert_default().push_str(text),
-            ReasoningDetail::Encrypted(data) => reasoning.encrypted.get_or_insert_default().push_str(data),
+            ReasoningDetail::Text(_) => reasoning.text.push_str(text),
+            ReasoningDetail::Signature(_) => signature.get_or_insert_default().push_str(text),
+            ReasoningDetail::Encrypted(_) => reasoning.encrypted.get_or_insert_default().push_str(text),
         }
     }
 }
 
-/// Puts proofs back that the caller dropped. `find` knows them by the id of a tool call. What the caller sent itself is
-/// never touched.
-pub fn restore(request: &mut Request, mut find: impl FnMut(&str) -> Option<Proofs>) {
-    for message in request.messages.iter_mut().filter(|message| message.role == Role::Assistant) {
-        let Some(id) = message.tool_calls().next().map(|call| call.id.clone()) else { continue };
-        if is_complete(message) {
+/// Puts proofs back that the caller dropped, and takes away those that `provider` did not issue. `find` knows them by
+/// the name of a tool call. What the caller sent itself is touched only where it is known to be of no use.
+pub fn restore(
+    request: &mut Request,
+    provider: &str,
+    mut find: impl FnMut(&CallName) -> Option<Arc<Proofs>>,
+) {
+    let mut before: Option<Arc<Proofs>> = None;
+    for (index, message) in request.messages.iter_mut().enumerate() {
+        if message.role != Role::Assistant {
             continue;
         }
-        if let Some(proofs) = find(&id) {
-            put_back(message, proofs);
+        let found = message.tool_calls().next().and_then(|call| find(&CallName::of(call)));
+        if let Some(proofs) = &found {
+            // Callers may tell the calls of one answer in several messages: its thinking comes once.
+            let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, proofs));
+            let restoring = Restoring { index, proofs, is_own: proofs.issuer == provider };
+            restoring.calls(message, &mut request.losses);
+            restoring.thinking(message, is_new, &mut request.losses);
         }
+        before = found;
     }
 }
 
-/// True when the message already has what could be put back.
-fn is_complete(message: &Message) -> bool {
-    let has_thinking =
-        message.parts.iter().any(|part| matches!(part.kind, PartKind::Reasoning(_)) && is_proven(part));
-    let calls_signed = message
-        .parts
-        .iter()
-        .any(|part| matches!(part.kind, PartKind::ToolCall(_)) && part.signature.is_some());
-    has_thinking || calls_signed
+struct Restoring<'a> {
+    index: usize,
+    proofs: &'a Proofs,
+    is_own: bool,
 }
 
-fn put_back(message: &mut Message, proofs: Proofs) {
-    for part in &mut message.parts {
-        let PartKind::ToolCall(call) = &part.kind else { continue };
-        if let Some((_, signature)) = proofs.calls.iter().find(|(id, _)| *id == call.id) {
-            part.signature.clone_from(signature);
+impl Restoring<'_> {
+    fn calls(&self, message: &mut Message, losses: &mut Losses) {
+        let mut position = 0;
+        for part in &mut message.parts {
+            let PartKind::ToolCall(call) = &part.kind else { continue };
+            let name = CallName::of(call);
+            let known = self.proofs.calls.iter().find(|(known, _)| *known == name);
+            let known = known.and_then(|(_, signature)| signature.as_ref());
+            match self.is_own {
+                true if part.signature.is_none() => part.signature = known.cloned(),
+                true => {}
+                false if known.is_some() || part.signature.is_some() => {
+                    part.signature = None;
+                    let field = format!("messages[{}].tool_calls[{position}].extra_content", self.index);
+                    losses.dropped(field, FOREIGN);
+                }
+                false => {}
+            }
+            position += 1;
         }
     }
-    // Text of thinking without its proof, as callers send it back, gives way to the original.
-    if !proofs.thinking.is_empty() {
-        message.parts.retain(|part| !matches!(part.kind, PartKind::Reasoning(_)));
-        message.parts.splice(0..0, proofs.thinking);
+
+    fn thinking(&self, message: &mut Message, is_new: bool, losses: &mut Losses) {
+        let field = || format!("messages[{}].reasoning_details", self.index);
+        if !self.is_own {
+            let before = message.parts.len();
+            message.parts.retain(|part| !is_thought(part) || !is_proven(part) || is_portable(part));
+            if message.parts.len() < before {
+                losses.dropped(field(), FOREIGN);
+            }
+        }
+        let has_own = message.parts.iter().any(|part| is_thought(part) && is_proven(part));
+        if has_own || self.proofs.thinking.is_empty() || !is_new {
+            return;
+        }
+        // Text of thinking without its proof, as callers send it back, gives way to the original.
+        message.parts.retain(|part| !is_thought(part));
+        let (usable, foreign): (Vec<&Part>, Vec<&Part>) =
+            self.proofs.thinking.iter().partition(|part| self.is_own || !is_proven(part) || is_portable(part));
+        if !foreign.is_empty() {
+            losses.dropped(field(), FOREIGN);
+        }
+        message.parts.splice(0..0, usable.into_iter().cloned());
     }
+}
+
+fn is_thought(part: &Part) -> bool {
+    matches!(part.kind, PartKind::Reasoning(_))
+}
+
+fn is_portable(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::Reasoning(thought) if thought.format.as_deref() == Some(PORTABLE_FORMAT))
 }
 
 #[cfg(test)]
 mod tests {
-    use canon::ToolCall;
-
     use super::*;
 
     fn call(id: &str) -> Part {
-        let call = ToolCall { id: id.into(), name: "f".into(), arguments: "{}".into(), custom: false };
-        PartKind::ToolCall(call).into()
+        let arguments = r#"{"b":[1.0,{}],"a":"x"}"#.to_owned();
+        PartKind::ToolCall(ToolCall { id: id.into(), name: "f".into(), arguments, custom: false }).into()
     }
 
-    fn collected() -> Proofs {
+    fn name(id: &str) -> CallName {
+        CallName::new(id, "f", r#" { "a": "x", "b": [1, {}] } "#)
+    }
+
+    fn collected(issuer: &str, format: &'static str) -> Arc<Proofs> {
         let mut collector = Collector::default();
-        let thinking =
-            |detail| Event::Reasoning { choice: 0, block: 0, detail, format: "anthropic-claude-v1" };
+        let thinking = |detail| Event::Reasoning { choice: 0, block: 0, detail, format };
         collector.note(&thinking(ReasoningDetail::Text("let me ".into())));
         collector.note(&thinking(ReasoningDetail::Text("see".into())));
         collector.note(&thinking(ReasoningDetail::Signature("proof".into())));
-        for (id, signature) in [("a", Some("s".to_owned())), ("b", None)] {
-            let (id, name) = (id.to_owned(), "f".to_owned());
-            collector.note(&Event::ToolCallStart { choice: 0, index: 0, id, name, signature, custom: false });
+        for (index, (id, signature)) in [("a", Some("s".to_owned())), ("b", None)].into_iter().enumerate() {
+            let (id, name, index) = (id.to_owned(), "f".to_owned(), index as u32);
+            collector.note(&Event::ToolCallStart { choice: 0, index, id, name, signature, custom: false });
+            for fragment in [r#"{"a":"x","#, r#""b":[1,{}]}"#] {
+                let fragment = fragment.to_owned();
+                collector.note(&Event::ToolCallArguments { choice: 0, index, fragment });
+            }
         }
-        collector.take().expect("worth keeping")
+        let mut proofs = collector.take().expect("worth keeping");
+        proofs.issuer = issuer.to_owned();
+        Arc::new(proofs)
+    }
+
+    fn restored(parts: Vec<Part>, proofs: &Arc<Proofs>, provider: &str) -> (Vec<Part>, Vec<String>) {
+        let message = Message::new(Role::Assistant, parts);
+        let mut request = Request { messages: vec![message], ..Request::default() };
+        restore(&mut request, provider, |known| (*known == name("a")).then(|| proofs.clone()));
+        let losses = request.losses.iter().map(|loss| loss.field.to_string()).collect();
+        (request.messages.remove(0).parts, losses)
     }
 
     #[test]
     fn what_a_caller_dropped_is_put_back() {
-        let message = Message::new(Role::Assistant, vec![Part::text("x"), call("a"), call("b")]);
-        let mut request = Request { messages: vec![message], ..Request::default() };
-        restore(&mut request, |id| (id == "a").then(collected));
-        let parts = &request.messages[0].parts;
+        let parts = vec![Part::text("x"), call("a"), call("b")];
+        let (parts, losses) = restored(parts, &collected("one", "anthropic-claude-v1"), "one");
         let PartKind::Reasoning(reasoning) = &parts[0].kind else { panic!("{parts:?}") };
         assert_eq!((reasoning.text.as_str(), parts[0].signature.as_deref()), ("let me see", Some("proof")));
         assert_eq!(parts[2].signature.as_deref(), Some("s"));
         assert_eq!(parts[3].signature, None);
+        assert!(losses.is_empty(), "{losses:?}");
+    }
+
+    #[test]
+    fn the_thinking_of_an_answer_comes_once_however_its_calls_are_told() {
+        let proofs = collected("one", "anthropic-claude-v1");
+        let messages = ["a", "b"].map(|id| Message::new(Role::Assistant, vec![call(id)]));
+        let mut request = Request { messages: messages.into(), ..Request::default() };
+        restore(&mut request, "one", |_| Some(proofs.clone()));
+        assert_eq!(request.messages[0].parts.len(), 2);
+        assert_eq!(request.messages[1].parts.len(), 1);
+    }
+
+    #[test]
+    fn a_call_is_known_by_its_content_too() {
+        assert_eq!(CallName::new("f:0", "f", ""), CallName::new("f:0", "f", "{}"));
+        assert_ne!(CallName::new("f:0", "f", r#"{"a":1}"#), CallName::new("f:0", "f", r#"{"a":2}"#));
+        assert_ne!(CallName::new("f:0", "f", "{}"), CallName::new("f:0", "g", "{}"));
+        assert_ne!(CallName::new("f:0", "f", "free text"), CallName::new("f:0", "f", "other text"));
     }
 
     #[test]
     fn what_a_caller_sent_stays() {
         let mut own = call("a");
         own.signature = Some("own".into());
-        let mut request =
-            Request { messages: vec![Message::new(Role::Assistant, vec![own])], ..Request::default() };
-        let before = request.clone();
-        restore(&mut request, |_| Some(collected()));
-        assert_eq!(request, before);
+        let thought = Reasoning { encrypted: Some("own".into()), ..Reasoning::default() };
+        let parts = vec![PartKind::Reasoning(thought).into(), own];
+        let (after, losses) = restored(parts.clone(), &collected("one", "google-gemini-v1"), "one");
+        assert_eq!((after, losses.len()), (parts, 0));
     }
 
     #[test]
-    fn answers_without_calls_or_proofs_are_not_kept() {
+    fn signatures_of_another_provider_are_dropped_and_said_to_be() {
+        let fields = ["messages[0].tool_calls[0].extra_content", "messages[0].reasoning_details"];
+        let google = collected("one", "google-gemini-v1");
+        let (dropped, losses) = restored(vec![call("a")], &google, "two");
+        assert_eq!((dropped, losses), (vec![call("a")], fields.map(str::to_owned).to_vec()));
+
+        let (with_proofs, _) = restored(vec![call("a")], &google, "one");
+        assert_eq!(with_proofs.len(), 2);
+        let (dropped, losses) = restored(with_proofs, &google, "two");
+        assert_eq!((dropped, losses), (vec![call("a")], fields.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn signatures_of_claude_hold_everywhere() {
+        let (parts, _) = restored(vec![call("b"), call("a")], &collected("one", PORTABLE_FORMAT), "two");
+        assert_eq!(parts.len(), 2, "another call is the first: not known");
+        let (parts, losses) = restored(vec![call("a")], &collected("one", PORTABLE_FORMAT), "two");
+        assert_eq!(parts[0].signature.as_deref(), Some("proof"));
+        assert_eq!(losses, ["messages[0].tool_calls[0].extra_content"]);
+    }
+
+    #[test]
+    fn answers_without_calls_or_proofs_and_large_ones_are_not_kept() {
+        let thinking = |text: String| {
+            let detail = ReasoningDetail::Text(text);
+            Event::Reasoning { choice: 0, block: 0, detail, format: "unknown" }
+        };
         let mut collector = Collector::default();
-        let detail = ReasoningDetail::Text("hm".into());
-        collector.note(&Event::Reasoning { choice: 0, block: 0, detail, format: "unknown" });
+        collector.note(&thinking("hm".into()));
+        assert_eq!(collector.take_all(), None);
+        let start = |signature| {
+            let (id, name) = ("a".to_owned(), "f".to_owned());
+            Event::ToolCallStart { choice: 0, index: 0, id, name, signature, custom: false }
+        };
+        collector.note(&start(None));
+        assert_eq!(collector.take(), None);
+        collector.note(&start(Some("s".into())));
+        collector.note(&thinking("x".repeat(LIMIT)));
         assert_eq!(collector.take(), None);
     }
 }

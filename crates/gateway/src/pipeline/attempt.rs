@@ -9,7 +9,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use tokio::time::Instant;
-use wire::protocols::openai_chat::{OpenaiChat, RelayParts, forward, relay};
+use wire::protocols::openai_chat::{Memory, OpenaiChat, RelayParts, forward_with, relay};
+use wire::proofs::{CallName, Proofs};
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
@@ -53,12 +54,17 @@ impl Attempted {
     pub fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
         match self {
             Self::Whole(body, mut transcoder) => {
-                pipeline.keep_proofs(record.caller(), transcoder.as_mut());
+                pipeline.keep_proofs(&record, transcoder.as_mut());
                 record.progress(transcoder.progress());
                 record.finish(200);
                 Answer::Whole(body)
             }
-            Self::Stream(parts) => Answer::Stream(Box::new(Pump::new(*parts, record, pipeline))),
+            Self::Stream(mut parts) => {
+                if parts.ended {
+                    pipeline.keep_proofs(&record, parts.transcoder.as_mut());
+                }
+                Answer::Stream(Box::new(Pump::new(*parts, record, pipeline)))
+            }
         }
     }
 }
@@ -186,10 +192,14 @@ impl Job<'_> {
     async fn prepare(&self, offer: &Offer) -> Result<Encoded, Error> {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
         let encoded = match offer.protocol {
-            Protocol::OpenaiChat => forward(self.outline, target)?,
+            Protocol::OpenaiChat => {
+                let find = |call: &CallName| self.remembered(call);
+                let memory = Memory { provider: offer.provider.id(), find: &find };
+                forward_with(self.outline, target, Some(memory))?
+            }
             protocol => {
                 let adapter = adapter(protocol);
-                let mut request = self.decoded()?;
+                let mut request = self.decoded(offer)?;
                 self.pipeline.media.inline(&mut request, |media| adapter.wants_bytes(media, target)).await?;
                 adapter.encode_request(&request, target)?
             }
@@ -197,13 +207,17 @@ impl Job<'_> {
         Ok(encoded)
     }
 
-    fn decoded(&self) -> Result<Request, Error> {
+    fn decoded(&self, offer: &Offer) -> Result<Request, Error> {
         let mut request = OpenaiChat.decode_request(&self.inbound.body)?;
-        let (vault, now) = (&self.pipeline.vault, self.pipeline.now());
-        if !vault.is_empty() {
-            proofs::restore(&mut request, |call| vault.find(&self.inbound.caller.key_id, call, now));
+        if !self.pipeline.vault.is_empty() {
+            proofs::restore(&mut request, offer.provider.id(), |call| self.remembered(call));
         }
         Ok(request)
+    }
+
+    /// What is known of the answer that made a call.
+    fn remembered(&self, call: &CallName) -> Option<Arc<Proofs>> {
+        self.pipeline.vault.find(&self.inbound.caller.key_id, call, self.pipeline.now())
     }
 
     fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
@@ -350,7 +364,11 @@ impl Job<'_> {
         };
         let relays = offer.protocol == Protocol::OpenaiChat && streams == self.form.stream;
         match relays {
-            true => relay(RelayParts { form: self.form, annotator: Box::new(envelope) }),
+            true => relay(RelayParts {
+                form: self.form,
+                annotator: Box::new(envelope),
+                gathers: offer.provider.row.quirks.reasoning_field.is_some(),
+            }),
             false => translator(Passage {
                 caller: &OpenaiChat,
                 upstream: offer.protocol,

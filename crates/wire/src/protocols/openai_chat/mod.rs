@@ -14,12 +14,14 @@ mod forward;
 mod normalise;
 mod outline;
 mod relay;
+mod thoughts;
 mod types;
 mod usage;
 
-pub use forward::{ROUTING_FIELDS, forward};
+pub use forward::{ROUTING_FIELDS, forward, forward_with};
 pub use outline::Outline;
 pub use relay::{RelayParts, relay};
+pub use thoughts::Memory;
 
 /// OpenAI chat completions.
 pub struct OpenaiChat;

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use super::encoder::write_stream_error;
 use super::normalise::{self, Chunks, broken};
+use super::thoughts::Gatherer;
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
+use crate::proofs::Proofs;
 use crate::json::{Kind, Scanner, Syntax, push_key};
 use crate::{AnswerForm, Transcoder};
 
@@ -22,13 +24,20 @@ pub struct RelayParts {
     pub form: AnswerForm,
     /// What the gateway adds.
     pub annotator: Box<dyn Annotator>,
+    /// Thinking is gathered, because the provider wants it back.
+    pub gathers: bool,
 }
 
 /// A relay for one answer.
 pub fn relay(parts: RelayParts) -> Box<dyn Transcoder> {
     match parts.form.stream {
         true => Box::new(StreamRelay::new(parts)),
-        false => Box::new(WholeRelay { parts, body: Vec::new(), progress: Progress::default() }),
+        false => Box::new(WholeRelay {
+            gatherer: parts.gathers.then(Gatherer::default),
+            parts,
+            body: Vec::new(),
+            progress: Progress::default(),
+        }),
     }
 }
 
@@ -38,6 +47,7 @@ struct WholeRelay {
     parts: RelayParts,
     body: Vec<u8>,
     progress: Progress,
+    gatherer: Option<Gatherer>,
 }
 
 impl Transcoder for WholeRelay {
@@ -63,6 +73,10 @@ impl Transcoder for WholeRelay {
 
     fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.gatherer.as_mut()?.take()
     }
 }
 
@@ -106,6 +120,9 @@ impl WholeRelay {
         let counts = reported.as_deref().and_then(usage::read);
         self.progress = progress_of(&body);
         self.progress.usage = counts;
+        if let Some(gatherer) = &mut self.gatherer {
+            gatherer.note(&body, "message");
+        }
         if self.parts.form.exclude_reasoning {
             without_reasoning(&mut body);
         }
@@ -357,12 +374,14 @@ struct StreamState {
     chunks: Chunks,
     mended: Vec<Map<String, Value>>,
     progress: Progress,
+    gatherer: Option<Gatherer>,
     done: bool,
 }
 
 impl StreamRelay {
     fn new(parts: RelayParts) -> Self {
         let state = StreamState {
+            gatherer: parts.gathers.then(Gatherer::default),
             parts,
             chunks: Chunks::default(),
             mended: Vec::new(),
@@ -391,6 +410,10 @@ impl Transcoder for StreamRelay {
 
     fn progress(&self) -> &Progress {
         &self.state.progress
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.state.gatherer.as_mut()?.take()
     }
 }
 
@@ -489,6 +512,9 @@ impl StreamState {
         let result = self.chunks.push(chunk, Some(annotator), &mut mended);
         for chunk in mended.drain(..) {
             self.note(&chunk);
+            if let Some(gatherer) = &mut self.gatherer {
+                gatherer.note(&chunk, "delta");
+            }
             self.write(chunk, None, out);
         }
         self.mended = mended;
