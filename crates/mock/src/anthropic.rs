@@ -384,7 +384,9 @@ fn shown_thinking<'a>(call: &Call, answer: &'a Answer) -> Option<&'a str> {
 fn blocks(call: &Call, answer: &Answer) -> Vec<Value> {
     let mut blocks = Vec::new();
     if let Some(thinking) = shown_thinking(call, answer) {
-        blocks.push(json!({ "type": "thinking", "thinking": thinking, "signature": signature(CLAUDE, thinking) }));
+        blocks.push(
+            json!({ "type": "thinking", "thinking": thinking, "signature": signature(CLAUDE, thinking) }),
+        );
     }
     if !answer.text.is_empty() {
         blocks.push(json!({ "type": "text", "text": answer.text }));

@@ -258,9 +258,9 @@ fn check_block(block: &Value, place: &str) -> Result<(), Refusal> {
     if reasoning.is_some_and(|reasoning| text(reasoning, "signature").is_empty()) {
         return Err(Refusal::bad(format!("The reasoningContent block at {place} must have a signature.")));
     }
-    if reasoning.is_some_and(|reasoning| {
-        text(reasoning, "signature") != signature(CLAUDE, text(reasoning, "text"))
-    }) {
+    if reasoning
+        .is_some_and(|reasoning| text(reasoning, "signature") != signature(CLAUDE, text(reasoning, "text")))
+    {
         return Err(Refusal::bad(format!(
             "The model returned the following errors: {place}: Invalid `signature` in `thinking` block"
         )));
@@ -295,7 +295,8 @@ fn tool_use(call: &Call, number: usize, name: &str) -> Value {
 fn whole(call: &Call, answer: &Answer) -> Value {
     let mut content = Vec::new();
     if let Some(thinking) = &answer.thinking {
-        let reasoning = json!({ "reasoningText": { "text": thinking, "signature": signature(CLAUDE, thinking) } });
+        let reasoning =
+            json!({ "reasoningText": { "text": thinking, "signature": signature(CLAUDE, thinking) } });
         content.push(json!({ "reasoningContent": reasoning }));
     }
     if !answer.text.is_empty() {
@@ -335,7 +336,8 @@ fn stream(call: &Call, answer: &Answer) -> Vec<Bytes> {
     if let Some(thinking) = &answer.thinking {
         let texts =
             pieces(thinking).into_iter().map(|piece| json!({ "reasoningContent": { "text": piece } }));
-        let signed = texts.chain([json!({ "reasoningContent": { "signature": signature(CLAUDE, thinking) } })]);
+        let signed =
+            texts.chain([json!({ "reasoningContent": { "signature": signature(CLAUDE, thinking) } })]);
         events.add_block(None, signed.collect());
     }
     if !answer.text.is_empty() {

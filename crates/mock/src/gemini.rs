@@ -229,6 +229,11 @@ fn read_contents(call: &Call, body: &Value, prompt: &mut Prompt) -> Result<(), R
         return Err(Refusal::bad("* GenerateContentRequest.contents: contents is not specified"));
     }
     let mut open = 0;
+    let asks = |content: &Value| {
+        text(content, "role") != "model"
+            && !items(content, "parts").iter().any(|part| has(part, "functionResponse"))
+    };
+    let turn = contents.iter().rposition(asks).unwrap_or(0);
     for (index, content) in contents.iter().enumerate() {
         let parts = items(content, "parts");
         if parts.is_empty() {
@@ -248,7 +253,7 @@ fn read_contents(call: &Call, body: &Value, prompt: &mut Prompt) -> Result<(), R
         open = parts.iter().filter(|part| has(part, "functionCall")).count();
         match text(content, "role") {
             "" | "user" | "function" => parts.iter().try_for_each(|part| read_part(part, prompt))?,
-            "model" => read_model_turn(call, index, parts, prompt)?,
+            "model" => read_model_turn(call, index, index > turn, parts, prompt)?,
             _ => return Err(Refusal::bad("Please use a valid role: user, model.")),
         }
     }
@@ -294,11 +299,18 @@ fn kind_of(media_type: &str) -> &'static str {
     ["image", "audio", "video"].into_iter().find(|kind| *kind == family).unwrap_or("document")
 }
 
-/// From Gemini 3 on, the first call of a turn must carry the signature that came with it.
-fn read_model_turn(call: &Call, index: usize, parts: &[Value], prompt: &mut Prompt) -> Result<(), Refusal> {
+/// From Gemini 3 on, the first call of each step since the user's last words must carry the signature that came with it.
+fn read_model_turn(
+    call: &Call,
+    index: usize,
+    is_current: bool,
+    parts: &[Value],
+    prompt: &mut Prompt,
+) -> Result<(), Refusal> {
     parts.iter().for_each(|part| prompt.count_text(text(part, "text")));
     let first_call = parts.iter().find(|part| has(part, "functionCall"));
-    if let Some(part) = first_call.filter(|part| signs(call) && !has(part, "thoughtSignature")) {
+    let is_checked = is_current && signs(call);
+    if let Some(part) = first_call.filter(|part| is_checked && !has(part, "thoughtSignature")) {
         let name = part.pointer("/functionCall/name").and_then(Value::as_str).unwrap_or_default();
         return Err(Refusal::bad(format!(
             "Function call is missing a thought_signature in functionCall parts. This is required for tools to work \

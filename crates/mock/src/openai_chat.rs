@@ -3,7 +3,7 @@
 use crate::brain::{Answer, Called, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, data_frame, fragments, has, items, strings, text};
 use crate::persona::{self, Persona};
-use crate::proof::signature;
+use crate::proof::{CLAUDE, signature};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -556,7 +556,7 @@ fn reasoning_detail(thinking: &str) -> Value {
 
 fn signed_detail(shown: &str, thinking: &str) -> Value {
     let mut detail = reasoning_detail(shown);
-    detail["signature"] = signature(persona::OPENROUTER, thinking).into();
+    detail["signature"] = signature(CLAUDE, thinking).into();
     detail
 }
 

@@ -2,7 +2,7 @@
 //! Found by the name in the path (`/groq/openai/v1/…`), so that one mock can play all of them.
 
 use crate::format::{Call, Refusal, has, items, text, unknown_key};
-use crate::proof::signature;
+use crate::proof::{CLAUDE, signature};
 use serde_json::{Value, json};
 
 /// Habits that break naive clients; what each sends differently stands in the format itself.
@@ -60,7 +60,7 @@ impl Persona {
             Persona::Perplexity => check_perplexity(body),
             Persona::Xai => check_xai(body),
             Persona::Cerebras => check_cerebras(body),
-            Persona::OpenRouter => check_openrouter(call),
+            Persona::OpenRouter => check_openrouter(body),
             Persona::Moonshot => check_moonshot(body),
         }
     }
@@ -145,9 +145,9 @@ fn check_deepseek(body: &Value) -> Result<(), Refusal> {
     }
     let thoughtless = |call: &Value| !call.get("reasoning_content").is_some_and(Value::is_string);
     match thinks_unless_told_not_to(body) && calls(body).any(|(_, call)| thoughtless(call)) {
-        true => Err(Refusal::bad(
-            "The `reasoning_content` in the thinking mode must be passed back to the API.",
-        )),
+        true => {
+            Err(Refusal::bad("The `reasoning_content` in the thinking mode must be passed back to the API."))
+        }
         false => Ok(()),
     }
 }
@@ -186,27 +186,24 @@ fn unsupported(body: &Value, names: &[&'static str]) -> Option<(usize, &'static 
 fn check_cerebras(body: &Value) -> Result<(), Refusal> {
     if let Some((index, name)) = unsupported(body, &["reasoning_content", "reasoning_details"]) {
         let place = format!("messages.{index}.assistant.{name}");
-        return Err(Refusal::bad(format!("{place}: property '{place}' is unsupported")).at("validation_error"));
+        return Err(
+            Refusal::bad(format!("{place}: property '{place}' is unsupported")).at("validation_error")
+        );
     }
     check_tools_without_format(body)
 }
 
-/// Behind it stand providers that want their signatures back.
-fn check_openrouter(call: &Call) -> Result<(), Refusal> {
-    let thinks = call.body.pointer("/reasoning_effort").is_some() || has(&call.body, "reasoning");
-    let signed = |message: &Value| {
-        items(message, "reasoning_details").iter().any(|detail| {
-            text(detail, "signature") == signature(OPENROUTER, text(detail, "text"))
-        })
-    };
-    match thinks && calls(&call.body).any(|(_, message)| !signed(message)) {
-        true => Err(Refusal::bad("Provider returned error: Expected `thinking`, but found `tool_use`.")),
-        false => Ok(()),
+/// Behind it stands Claude, who knows its signatures.
+fn check_openrouter(body: &Value) -> Result<(), Refusal> {
+    let details = items(body, "messages").iter().flat_map(|message| items(message, "reasoning_details"));
+    let mut signed =
+        details.filter(|detail| text(detail, "format") == "anthropic-claude-v1" && has(detail, "signature"));
+    let is_sound = |detail: &Value| text(detail, "signature") == signature(CLAUDE, text(detail, "text"));
+    match signed.all(is_sound) {
+        true => Ok(()),
+        false => Err(Refusal::bad("Provider returned error: Invalid `signature` in `thinking` block")),
     }
 }
-
-/// The issuer of what is signed behind OpenRouter.
-pub const OPENROUTER: &str = "openrouter";
 
 fn check_groq(body: &Value) -> Result<(), Refusal> {
     if let Some((index, name)) = unsupported(body, &["reasoning_content", "reasoning_details"]) {
@@ -264,7 +261,9 @@ const MISTRAL_KEYS: [&str; 26] = [
 ];
 
 fn check_mistral(body: &Value) -> Result<(), Refusal> {
-    if let Some((_, name)) = unsupported(body, &["reasoning", "reasoning_content", "reasoning_details", "name"]) {
+    if let Some((_, name)) =
+        unsupported(body, &["reasoning", "reasoning_content", "reasoning_details", "name"])
+    {
         return Err(Refusal::with_status(422, "Extra inputs are not permitted").at(name));
     }
     if let Some(key) = unknown_key(body, &MISTRAL_KEYS) {

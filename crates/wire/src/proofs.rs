@@ -6,7 +6,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use canon::{Event, Json, Losses, Message, Part, PartKind, Reasoning, ReasoningDetail, Request, Role, ToolCall};
+use canon::{
+    Event, Json, Losses, Message, Part, PartKind, Reasoning, ReasoningDetail, Request, Role, ToolCall,
+};
 use serde_json::Value;
 
 /// Largest answer of which anything is kept, in bytes of thinking and arguments.
@@ -28,9 +30,16 @@ pub struct Proofs {
     pub details: Option<Json>,
     /// The calls, with their own signatures.
     pub calls: Vec<(CallName, Option<String>)>,
+    /// Signatures of thinking and texts that hold only at the issuer.
+    pub signatures: Vec<CallName>,
 }
 
 impl Proofs {
+    /// Everything by which a later request can refer to the answer.
+    pub fn names(&self) -> impl Iterator<Item = &CallName> {
+        self.calls.iter().map(|(name, _)| name).chain(&self.signatures)
+    }
+
     /// The readable thinking.
     pub fn text(&self) -> String {
         let texts = self.thinking.iter().map(|part| match &part.kind {
@@ -38,6 +47,11 @@ impl Proofs {
             _ => "",
         });
         texts.collect()
+    }
+
+    /// The thinking whose signatures hold at every provider of its family.
+    pub fn portable(&self) -> impl Iterator<Item = &Part> {
+        self.thinking.iter().filter(|part| is_proven(part) && is_portable(part))
     }
 
     /// True when something here is of use only to who issued it.
@@ -57,11 +71,12 @@ impl Proofs {
                     _ => 0,
                 }
         });
-        let calls = self.calls.iter().map(|(name, signature)| {
-            128 + name.id.len() + signature.as_ref().map_or(0, String::len)
-        });
+        let calls = self
+            .calls
+            .iter()
+            .map(|(name, signature)| 128 + name.id.len() + signature.as_ref().map_or(0, String::len));
         let details = self.details.as_ref().map_or(0, |details| details.as_str().len());
-        256 + thinking.sum::<usize>() + calls.sum::<usize>() + details
+        256 + thinking.sum::<usize>() + calls.sum::<usize>() + 64 * self.signatures.len() + details
     }
 }
 
@@ -93,6 +108,15 @@ impl CallName {
 
     fn of(call: &ToolCall) -> Self {
         Self::new(&call.id, &call.name, &call.arguments)
+    }
+
+    /// The name of a block of thinking whose proof holds only at the issuer.
+    fn of_proof(part: &Part) -> Option<Self> {
+        let PartKind::Reasoning(thought) = &part.kind else { return None };
+        let proof = part.signature.as_ref().or(thought.encrypted.as_ref()).filter(|_| !is_portable(part))?;
+        let mut hasher = DefaultHasher::new();
+        proof.hash(&mut hasher);
+        Some(Self { id: String::new(), content: hasher.finish() })
     }
 }
 
@@ -157,18 +181,26 @@ impl Collector {
 
     /// What was gathered; none when nothing of it would ever be asked for.
     pub fn take(&mut self) -> Option<Proofs> {
-        self.take_all().filter(Proofs::is_proven)
+        self.take_all().filter(|proofs| proofs.is_proven() || !proofs.signatures.is_empty())
     }
 
-    /// What was gathered, proven or not; none without calls, or when it is too much.
+    /// What was gathered, proven or not; none when it is too much. Without calls only the issuer is of interest.
     pub(crate) fn take_all(&mut self) -> Option<Proofs> {
         let (calls, thinking) = (std::mem::take(&mut self.calls), std::mem::take(&mut self.thinking));
-        if calls.is_empty() || self.length > LIMIT {
+        if self.length > LIMIT {
             return None;
         }
         let named = |call: Called| (CallName::new(&call.id, &call.tool, &call.arguments), call.signature);
-        let calls = calls.into_iter().map(named).collect();
-        Some(Proofs { thinking, calls, ..Proofs::default() })
+        let mut proofs = Proofs {
+            signatures: thinking.iter().filter_map(CallName::of_proof).collect(),
+            thinking,
+            calls: calls.into_iter().map(named).collect(),
+            ..Proofs::default()
+        };
+        if proofs.calls.is_empty() {
+            proofs.thinking.clear();
+        }
+        (!proofs.calls.is_empty() || !proofs.signatures.is_empty()).then_some(proofs)
     }
 
     /// False once there is too much to keep.
@@ -185,8 +217,9 @@ impl Collector {
     }
 
     fn thinking(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
-        let (ReasoningDetail::Text(text) | ReasoningDetail::Signature(text) | ReasoningDetail::Encrypted(text)) =
-            detail;
+        let (ReasoningDetail::Text(text)
+        | ReasoningDetail::Signature(text)
+        | ReasoningDetail::Encrypted(text)) = detail;
         if !self.has_room(text.len()) {
             return;
         }
@@ -194,7 +227,8 @@ impl Collector {
             self.block = Some(block);
             self.thinking.push(PartKind::Reasoning(Reasoning::default()).into());
         }
-        let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) = self.thinking.last_mut() else {
+        let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) = self.thinking.last_mut()
+        else {
             return;
         };
         if reasoning.format.is_none() && format != "unknown" {
@@ -220,6 +254,7 @@ pub fn restore(
         if message.role != Role::Assistant {
             continue;
         }
+        drop_foreign(message, index, provider, &mut find, &mut request.losses);
         let found = message.tool_calls().next().and_then(|call| find(&CallName::of(call)));
         if let Some(proofs) = &found {
             // Callers may tell the calls of one answer in several messages: its thinking comes once.
@@ -229,6 +264,24 @@ pub fn restore(
             restoring.thinking(message, is_new, &mut request.losses);
         }
         before = found;
+    }
+}
+
+/// Takes away proofs of thinking that are known to be another provider's.
+fn drop_foreign(
+    message: &mut Message,
+    index: usize,
+    provider: &str,
+    find: &mut impl FnMut(&CallName) -> Option<Arc<Proofs>>,
+    losses: &mut Losses,
+) {
+    let before = message.parts.len();
+    message.parts.retain(|part| {
+        let issued = CallName::of_proof(part).and_then(|name| find(&name));
+        issued.is_none_or(|proofs| proofs.issuer == provider)
+    });
+    if message.parts.len() < before {
+        losses.dropped(format!("messages[{index}].reasoning_details"), FOREIGN);
     }
 }
 
@@ -262,22 +315,18 @@ impl Restoring<'_> {
 
     fn thinking(&self, message: &mut Message, is_new: bool, losses: &mut Losses) {
         let field = || format!("messages[{}].reasoning_details", self.index);
-        if !self.is_own {
-            let before = message.parts.len();
-            message.parts.retain(|part| !is_thought(part) || !is_proven(part) || is_portable(part));
-            if message.parts.len() < before {
-                losses.dropped(field(), FOREIGN);
-            }
-        }
         let has_own = message.parts.iter().any(|part| is_thought(part) && is_proven(part));
         if has_own || self.proofs.thinking.is_empty() || !is_new {
             return;
         }
-        // Text of thinking without its proof, as callers send it back, gives way to the original.
+        // Text of thinking without its proof, as callers send it back, gives way to the original. Who signed only a part of
+        // it wants only that part.
         message.parts.retain(|part| !is_thought(part));
-        let (usable, foreign): (Vec<&Part>, Vec<&Part>) =
-            self.proofs.thinking.iter().partition(|part| self.is_own || !is_proven(part) || is_portable(part));
-        if !foreign.is_empty() {
+        let (usable, rest): (Vec<&Part>, Vec<&Part>) = self.proofs.thinking.iter().partition(|part| {
+            let proven = is_proven(part);
+            if self.is_own { proven } else { !proven || is_portable(part) }
+        });
+        if !self.is_own && !rest.is_empty() {
             losses.dropped(field(), FOREIGN);
         }
         message.parts.splice(0..0, usable.into_iter().cloned());
@@ -327,8 +376,10 @@ mod tests {
     fn restored(parts: Vec<Part>, proofs: &Arc<Proofs>, provider: &str) -> (Vec<Part>, Vec<String>) {
         let message = Message::new(Role::Assistant, parts);
         let mut request = Request { messages: vec![message], ..Request::default() };
-        restore(&mut request, provider, |known| (*known == name("a")).then(|| proofs.clone()));
-        let losses = request.losses.iter().map(|loss| loss.field.to_string()).collect();
+        let is_known = |known: &CallName| *known == name("a") || proofs.signatures.contains(known);
+        restore(&mut request, provider, |known| is_known(known).then(|| proofs.clone()));
+        let mut losses: Vec<_> = request.losses.iter().map(|loss| loss.field.to_string()).collect();
+        losses.sort_unstable();
         (request.messages.remove(0).parts, losses)
     }
 
@@ -348,7 +399,7 @@ mod tests {
         let proofs = collected("one", "anthropic-claude-v1");
         let messages = ["a", "b"].map(|id| Message::new(Role::Assistant, vec![call(id)]));
         let mut request = Request { messages: messages.into(), ..Request::default() };
-        restore(&mut request, "one", |_| Some(proofs.clone()));
+        restore(&mut request, "one", |name| (!name.id.is_empty()).then(|| proofs.clone()));
         assert_eq!(request.messages[0].parts.len(), 2);
         assert_eq!(request.messages[1].parts.len(), 1);
     }
@@ -373,7 +424,7 @@ mod tests {
 
     #[test]
     fn signatures_of_another_provider_are_dropped_and_said_to_be() {
-        let fields = ["messages[0].tool_calls[0].extra_content", "messages[0].reasoning_details"];
+        let fields = ["messages[0].reasoning_details", "messages[0].tool_calls[0].extra_content"];
         let google = collected("one", "google-gemini-v1");
         let (dropped, losses) = restored(vec![call("a")], &google, "two");
         assert_eq!((dropped, losses), (vec![call("a")], fields.map(str::to_owned).to_vec()));
@@ -382,6 +433,22 @@ mod tests {
         assert_eq!(with_proofs.len(), 2);
         let (dropped, losses) = restored(with_proofs, &google, "two");
         assert_eq!((dropped, losses), (vec![call("a")], fields.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn the_signature_of_a_text_is_known_without_a_call() {
+        let mut collector = Collector::default();
+        let detail = ReasoningDetail::Signature("proof".into());
+        collector.note(&Event::Reasoning { choice: 0, block: 1, detail, format: "google-gemini-v1" });
+        let proofs = Arc::new(Proofs { issuer: "one".into(), ..collector.take().unwrap() });
+        assert_eq!((proofs.names().count(), proofs.thinking.len()), (1, 0));
+        let format = Some("google-gemini-v1".to_owned());
+        let mut signed: Part = PartKind::Reasoning(Reasoning { format, ..Reasoning::default() }).into();
+        signed.signature = Some("proof".into());
+        let parts = vec![signed, Part::text("x")];
+        assert_eq!(restored(parts.clone(), &proofs, "one"), (parts.clone(), Vec::new()));
+        let lost = vec!["messages[0].reasoning_details".to_owned()];
+        assert_eq!(restored(parts.clone(), &proofs, "two"), (parts[1..].to_vec(), lost));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use tokio::time::Instant;
-use wire::protocols::openai_chat::{Memory, OpenaiChat, RelayParts, forward_with, relay};
 use wire::proofs::{CallName, Proofs};
+use wire::protocols::openai_chat::{Memory, OpenaiChat, RelayParts, forward_with, relay};
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use routing::Timestamp;
 use wire::proofs::{CallName, Proofs};
 
-/// Most tool calls that are remembered.
+/// Most tool calls and signatures that are remembered.
 const MOST_CALLS: usize = 50_000;
 /// Most memory for what is remembered, in bytes.
 const MOST_BYTES: usize = 64 << 20;
@@ -28,7 +28,7 @@ pub struct Vault {
 
 #[derive(Default)]
 struct State {
-    /// Answers by the names of their calls.
+    /// Answers by their calls and signatures.
     calls: HashMap<u64, Arc<Answer>>,
     /// Every answer, in the order in which they are looked at when there is too much.
     queue: VecDeque<Queued>,
@@ -50,10 +50,10 @@ struct Queued {
 }
 
 impl Vault {
-    /// Remembers the proofs of an answer by the names of its tool calls.
+    /// Remembers the proofs of an answer by its tool calls and signatures.
     pub fn put(&self, caller: &str, proofs: Proofs, now: Timestamp) {
         let size = proofs.size();
-        let names: Vec<u64> = proofs.calls.iter().map(|(name, _)| self.key(caller, name)).collect();
+        let names: Vec<u64> = proofs.names().map(|name| self.key(caller, name)).collect();
         let answer = Arc::new(Answer { proofs: Arc::new(proofs), used: AtomicU64::new(now.0) });
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.calls.extend(names.iter().map(|name| (*name, answer.clone())));
@@ -62,7 +62,7 @@ impl Vault {
         state.forget(now);
     }
 
-    /// The proofs of the answer that made this call.
+    /// The proofs of the answer that made this call, or that gave this signature.
     pub fn find(&self, caller: &str, call: &CallName, now: Timestamp) -> Option<Arc<Proofs>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = state.calls.get(&self.key(caller, call))?;

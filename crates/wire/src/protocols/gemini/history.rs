@@ -240,12 +240,15 @@ impl<'a> Writer<'a, '_> {
             (Some(REASONING_FORMAT), Some(signature)) if reasoning.text.is_empty() => {
                 turn.signature = Some(signature);
             }
-            (Some(REASONING_FORMAT), Some(signature)) => turn.parts.push(Part {
-                text: Some(Cow::Borrowed(&reasoning.text)),
-                thought: true,
-                thought_signature: Some(Cow::Borrowed(signature)),
-                ..Part::default()
-            }),
+            // Thoughts go back as they came ("return the entire response with all parts"), most of them unsigned.
+            (Some(REASONING_FORMAT), signature) if signature.is_some() || !reasoning.text.is_empty() => {
+                turn.parts.push(Part {
+                    text: Some(Cow::Borrowed(&reasoning.text)),
+                    thought: true,
+                    thought_signature: signature.map(Cow::Borrowed),
+                    ..Part::default()
+                });
+            }
             (Some(REASONING_FORMAT) | None, _) => {
                 self.losses.dropped(field(), "Thinking without its signature is of no use to the model.");
             }

@@ -267,7 +267,9 @@ impl Forward<'_> {
     fn thinks(&self) -> bool {
         let effort = self.outline.string("reasoning_effort");
         let is_off = |name: &str, key: &str, off: Value| {
-            self.outline.read_as::<Map<String, Value>>(name).is_some_and(|object| object.get(key) == Some(&off))
+            self.outline
+                .read_as::<Map<String, Value>>(name)
+                .is_some_and(|object| object.get(key) == Some(&off))
         };
         let switched_off = effort.as_deref() == Some("none")
             || is_off("thinking", "type", "disabled".into())

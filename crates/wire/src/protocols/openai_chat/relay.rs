@@ -11,8 +11,8 @@ use super::normalise::{self, Chunks, broken};
 use super::thoughts::Gatherer;
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::proofs::Proofs;
 use crate::json::{Kind, Scanner, Syntax, push_key};
+use crate::proofs::Proofs;
 use crate::{AnswerForm, Transcoder};
 
 /// Largest whole answer that is held in memory.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::dialect::detail_part;
+use super::encode::detail;
 use super::normalise::{called, is_custom};
 use super::types::{ReasoningDetail, ToolCall};
 use crate::json::{Edit, Scanner, Syntax, push_string, text_of};
@@ -50,6 +51,9 @@ impl Gatherer {
         proofs.thinking = blocks.map(|detail| detail_part(&detail)).collect();
         if proofs.text().is_empty() && !self.text.is_empty() {
             proofs.thinking.push(thought(std::mem::take(&mut self.text)));
+        }
+        if proofs.calls.is_empty() {
+            return None;
         }
         proofs.details = (!details.is_empty()).then(|| Json::of(&details));
         (proofs.is_proven() || !proofs.thinking.is_empty()).then_some(proofs)
@@ -150,7 +154,9 @@ impl Recall<'_> {
         let mut copied = 0;
         let walked = Scanner::new(json).array(|scanner, index| {
             let start = scanner.position();
-            let Ok(fields) = fields_of(scanner) else { return Err(Syntax { at: start, expected: "a message" }) };
+            let Ok(fields) = fields_of(scanner) else {
+                return Err(Syntax { at: start, expected: "a message" });
+            };
             let range = start..scanner.position();
             if let Some(edited) = self.message(&json[range.clone()], index, &fields, start, losses) {
                 out.extend_from_slice(&json[copied..range.start]);
@@ -228,15 +234,15 @@ impl Recall<'_> {
         let found = self.memory.and_then(|memory| (memory.find)(&name).map(|proofs| (memory, proofs)));
         if let Some((memory, proofs)) = &found {
             let is_own = proofs.issuer == memory.provider;
-            if self.field == DETAILS {
-                let details = proofs.details.as_ref().filter(|_| is_own)?;
-                return Some(details.as_str().as_bytes().to_vec());
-            }
-            if !is_own && proofs.is_proven() {
+            let usable = if self.field == DETAILS { details_of(proofs, is_own) } else { None };
+            if usable.is_none() && !is_own && proofs.is_proven() {
                 losses.dropped(
                     format!("messages[{index}].reasoning_details"),
                     "They hold signatures of another provider, which are of no use to this one.",
                 );
+            }
+            if self.field == DETAILS {
+                return usable;
             }
             let text = proofs.text();
             if !text.is_empty() {
@@ -252,15 +258,23 @@ impl Recall<'_> {
     }
 }
 
+/// The thinking as `reasoning_details`: as the provider wrote it itself, or what holds everywhere.
+fn details_of(proofs: &Proofs, is_own: bool) -> Option<Vec<u8>> {
+    if let Some(details) = proofs.details.as_ref().filter(|_| is_own) {
+        return Some(details.as_str().as_bytes().to_vec());
+    }
+    let portable: Vec<Value> =
+        proofs.portable().enumerate().map(|(index, part)| detail(index, part)).collect();
+    (!portable.is_empty()).then(|| serde_json::to_vec(&portable).unwrap_or_default())
+}
+
 fn call_name(call: &ToolCall) -> CallName {
     let text = |raw: Option<&Json>| match raw {
         Some(json) if !json.is_null() => json.read::<String>().unwrap_or_else(|_| json.as_str().to_owned()),
         _ => String::new(),
     };
     match (&call.function, &call.custom) {
-        (Some(function), _) => {
-            CallName::new(&call.id, &function.name, &text(function.arguments.as_ref()))
-        }
+        (Some(function), _) => CallName::new(&call.id, &function.name, &text(function.arguments.as_ref())),
         (None, Some(custom)) => CallName::new(&call.id, &custom.name, &custom.input),
         (None, None) => CallName::new(&call.id, "", ""),
     }
