@@ -46,6 +46,8 @@ pub struct Quirks {
     pub drop_message_fields: Vec<String>,
     /// Fields of function tools that the provider refuses, such as `strict`.
     pub drop_tool_fields: Vec<String>,
+    /// Media are taken as bytes only: the gateway fetches what is named by a URL.
+    pub no_media_urls: bool,
     /// The field of the assistant's messages by which the provider takes thinking back: `reasoning_content`, `reasoning` or
     /// `reasoning_details`. Thinking that the caller dropped is put back beside its tool calls; thinking in other fields is
     /// sent in this one.

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use tokio::time::Instant;
 use wire::proofs::{CallName, Proofs};
-use wire::protocols::openai_chat::{Memory, OpenaiChat, RelayParts, forward_with, relay};
+use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, RelayParts, forward_with, relay};
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
@@ -20,6 +20,7 @@ use super::resolve::Offer;
 use super::{Answer, Inbound, Pipeline, plan};
 use crate::metering::Record;
 use crate::upstream::client::root_cause;
+use crate::upstream::media::Wanted;
 use wire::protocols::openai_chat::Outline;
 
 /// Largest error body that is read.
@@ -193,9 +194,13 @@ impl Job<'_> {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
         let encoded = match offer.protocol {
             Protocol::OpenaiChat => {
+                let with_media = self.with_media(target).await?;
                 let find = |call: &CallName| self.remembered(call);
                 let memory = Memory { provider: offer.provider.id(), find: &find };
-                forward_with(self.outline, target, Some(memory))?
+                match with_media {
+                    Some(body) => forward_with(&Outline::read(&body)?, target, Some(memory))?,
+                    None => forward_with(self.outline, target, Some(memory))?,
+                }
             }
             protocol => {
                 let adapter = adapter(protocol);
@@ -205,6 +210,18 @@ impl Job<'_> {
             }
         };
         Ok(encoded)
+    }
+
+    /// The caller's body with its media in place of their URLs, where the provider does not fetch them.
+    async fn with_media(&self, target: Target<'_>) -> Result<Option<Vec<u8>>, Error> {
+        if !target.quirks.no_media_urls {
+            return Ok(None);
+        }
+        let Some(urls) = MediaUrls::of(self.outline) else { return Ok(None) };
+        let wanted = urls.iter().map(|url| Wanted { path: url.path(), url: url.url.clone(), kind: url.kind });
+        let fetched = self.pipeline.media.fetch_all(wanted.collect()).await?;
+        let data = fetched.into_iter().map(|file| (file.mime, file.data));
+        Ok(Some(urls.replaced(self.outline, data)))
     }
 
     fn decoded(&self, offer: &Offer) -> Result<Request, Error> {

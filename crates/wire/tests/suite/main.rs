@@ -5,6 +5,7 @@
 mod anthropic_messages;
 mod azure;
 mod bedrock;
+mod caching;
 mod checks;
 mod cohere;
 mod damage;
@@ -12,6 +13,7 @@ mod gemini;
 mod generate;
 mod heard;
 mod losses_table;
+mod media;
 mod mutated;
 mod ollama;
 mod openai_chat;

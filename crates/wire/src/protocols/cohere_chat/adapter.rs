@@ -307,12 +307,12 @@ fn is_own(format: Option<&str>) -> bool {
 
 fn result_turn(index: usize, result: &ToolResult) -> Result<Turn<'_>> {
     let mut text = String::new();
-    for part in &result.content {
+    for (position, part) in result.content.iter().enumerate() {
         match &part.kind {
             PartKind::Text(piece) => text.push_str(piece),
             _ => {
                 return Err(Error::unsupported(
-                    format!("messages[{index}].content"),
+                    format!("messages[{index}].content[{position}]"),
                     "This provider takes only text as the result of a tool.",
                 ));
             }

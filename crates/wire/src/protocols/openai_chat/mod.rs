@@ -11,6 +11,7 @@ mod dialect;
 mod encode;
 mod encoder;
 mod forward;
+mod media;
 mod normalise;
 mod outline;
 mod relay;
@@ -19,6 +20,7 @@ mod types;
 mod usage;
 
 pub use forward::{ROUTING_FIELDS, forward, forward_with};
+pub use media::{MediaUrl, MediaUrls};
 pub use outline::Outline;
 pub use relay::{RelayParts, relay};
 pub use thoughts::Memory;
