@@ -19,5 +19,6 @@ mod ollama;
 mod openai_chat;
 mod providers;
 mod round_trip;
+mod structured;
 
 use openai_chat::assert_stream_rules as openai_chat_rules;
