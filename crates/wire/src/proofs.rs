@@ -111,7 +111,7 @@ impl CallName {
     }
 
     /// The name of a block of thinking whose proof holds only at the issuer.
-    fn of_proof(part: &Part) -> Option<Self> {
+    pub(crate) fn of_proof(part: &Part) -> Option<Self> {
         let PartKind::Reasoning(thought) = &part.kind else { return None };
         let proof = part.signature.as_ref().or(thought.encrypted.as_ref()).filter(|_| !is_portable(part))?;
         let mut hasher = DefaultHasher::new();

@@ -41,9 +41,12 @@ impl Gatherer {
         }
     }
 
-    /// What is worth keeping for the next turn.
+    /// What is worth keeping for the next turn: of calls also that no thinking led to them.
     pub(super) fn take(&mut self) -> Option<Proofs> {
-        let mut proofs = self.collector.take_all()?;
+        let mut proofs = self.collector.take_all().unwrap_or_default();
+        if !self.collector.has_room(0) {
+            return None;
+        }
         let details = std::mem::take(&mut self.details);
         let blocks = details.iter().filter_map(|detail| {
             serde_json::from_value::<ReasoningDetail>(Value::Object(detail.clone())).ok()
@@ -52,11 +55,13 @@ impl Gatherer {
         if proofs.text().is_empty() && !self.text.is_empty() {
             proofs.thinking.push(thought(std::mem::take(&mut self.text)));
         }
+        proofs.signatures = proofs.thinking.iter().filter_map(CallName::of_proof).collect();
         if proofs.calls.is_empty() {
-            return None;
+            proofs.thinking.clear();
+            return (!proofs.signatures.is_empty()).then_some(proofs);
         }
         proofs.details = (!details.is_empty()).then(|| Json::of(&details));
-        (proofs.is_proven() || !proofs.thinking.is_empty()).then_some(proofs)
+        Some(proofs)
     }
 
     fn message(&mut self, message: &Value, is_delta: bool) {
@@ -247,6 +252,9 @@ impl Recall<'_> {
             let text = proofs.text();
             if !text.is_empty() {
                 return Some(quoted(&text));
+            }
+            if is_own {
+                return self.stand_in.map(quoted);
             }
         }
         let stand_in = self.stand_in?;

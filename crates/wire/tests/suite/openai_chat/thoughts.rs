@@ -77,6 +77,11 @@ fn streams_and_whole_answers_give_the_same() {
     assert_eq!(Some(from_stream), gathered(hidden, whole(&message)));
     let without_calls = json!({"role": "assistant", "content": "x", "reasoning_content": "y"});
     assert_eq!(gathered(form(false), whole(&without_calls)), None);
+    let signed =
+        json!([{"type": "reasoning.encrypted", "data": "e", "format": "google-gemini-v1", "index": 0}]);
+    let signed = json!({"role": "assistant", "content": "x", "reasoning_details": signed});
+    let issued = gathered(form(false), whole(&signed)).unwrap();
+    assert_eq!((issued.names().count(), issued.thinking.len()), (1, 0), "only who issued it is of interest");
 }
 
 #[test]
@@ -221,6 +226,24 @@ fn a_stand_in_only_where_the_model_thinks_and_nothing_is_known() {
         assert_eq!(sent.contains(r#""reasoning_content":" ""#), expected, "{more}: {sent}");
         let lost = if expected { &["messages[1].reasoning_content"][..] } else { &[] };
         assert_eq!(losses, lost, "{more}");
+    }
+}
+
+/// A thinking model may call a tool without a thought: that is known then, and nothing is lost.
+#[test]
+fn a_call_without_a_thought_is_no_loss() {
+    let call: Value = serde_json::from_str(CALL).unwrap();
+    let mut known =
+        gathered(form(false), whole(&json!({"role": "assistant", "tool_calls": [call]}))).unwrap();
+    known.issuer = "here".to_owned();
+    let body = format!(
+        r#"{{"model":"x","messages":[{{"role":"user","content":"a"}},{{"role":"assistant","tool_calls":[{CALL}]}},{{"role":"tool","tool_call_id":"a","content":"r"}}]}}"#
+    );
+    for stand_in in [Some(""), None] {
+        let (sent, losses) =
+            sent(&body, &quirks("reasoning_content", stand_in), &ModelFacts::default(), &known);
+        assert_eq!(sent.contains(r#""reasoning_content":"""#), stand_in.is_some(), "{sent}");
+        assert!(losses.is_empty(), "{losses:?}");
     }
 }
 
