@@ -7,7 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use canon::{
-    Event, Json, Losses, Message, Part, PartKind, Reasoning, ReasoningDetail, Request, Role, ToolCall,
+    Error, Event, Json, Losses, Message, Part, PartKind, Quirks, Reasoning, ReasoningDetail, Request, Role,
+    ToolCall,
 };
 use serde_json::Value;
 
@@ -341,9 +342,121 @@ fn is_portable(part: &Part) -> bool {
     matches!(&part.kind, PartKind::Reasoning(thought) if thought.format.as_deref() == Some(PORTABLE_FORMAT))
 }
 
+/// Why a provider refused the thinking of a request: one more try without the trouble is worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It wants `reasoning_content` beside tool calls.
+    Missing,
+    /// It does not know a field of thinking.
+    Unknown,
+    /// A signature is another's, changed, or too old.
+    Invalid,
+}
+
+/// The names that thinking goes by in OpenAI's format.
+const FIELDS: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
+
+impl Refusal {
+    /// Reads the provider's words; none for every other error.
+    pub fn of(error: &Error) -> Option<Self> {
+        let status = error.upstream.as_ref().and_then(|reply| reply.status);
+        if !matches!(status, Some(400 | 422)) {
+            return None;
+        }
+        let said = error.message.to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        if says(&["reasoning_content"])
+            && says(&["passed back", "is missing", "missing reasoning", "is required"])
+        {
+            return Some(Self::Missing);
+        }
+        let unknown =
+            ["unsupported", "not supported", "not permitted", "unrecognized", "unknown", "unexpected"];
+        if says(&["reasoning_content", "reasoning_details", "'reasoning'", ".reasoning"]) && says(&unknown) {
+            return Some(Self::Unknown);
+        }
+        let signature = says(&["signature"]) && says(&["thinking", "thought"]);
+        (signature || says(&["expected `thinking`"])).then_some(Self::Invalid)
+    }
+
+    /// The quirks under which a request in OpenAI's own format is written anew; none when that changes nothing.
+    pub fn quirks(self, usual: &Quirks) -> Option<Quirks> {
+        let mut quirks = usual.clone();
+        match self {
+            Self::Missing => {
+                quirks.reasoning_field = Some(FIELDS[0].to_owned());
+                quirks.reasoning_stand_in = Some(" ".to_owned());
+                quirks.drop_message_fields.retain(|name| name != FIELDS[0]);
+            }
+            Self::Unknown | Self::Invalid => {
+                quirks.reasoning_field = None;
+                quirks.drop_message_fields.extend(FIELDS.map(str::to_owned));
+            }
+        }
+        (quirks != *usual).then_some(quirks)
+    }
+}
+
+/// Takes all thinking and all signatures out of a request whose provider refused them.
+pub fn strip(request: &mut Request) {
+    for (index, message) in request.messages.iter_mut().enumerate() {
+        let before = message.parts.len();
+        message.parts.retain(|part| !is_thought(part));
+        let mut found = message.parts.len() < before;
+        for part in &mut message.parts {
+            found |= part.signature.take().is_some();
+        }
+        if found {
+            let field = format!("messages[{index}].reasoning_details");
+            request
+                .losses
+                .dropped(field, "The provider refused the thinking of earlier turns: sent without it.");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_are_known_by_the_providers_words() {
+        use Refusal::{Invalid, Missing, Unknown};
+        let cases = [
+            (
+                400,
+                "The `reasoning_content` in the thinking mode must be passed back to the API.",
+                Some(Missing),
+            ),
+            (400, "thinking is enabled but reasoning_content is missing in assistant message", Some(Missing)),
+            (400, "property 'messages.1.assistant.reasoning_content' is unsupported", Some(Unknown)),
+            (422, "Extra inputs are not permitted: messages.1.reasoning_details", Some(Unknown)),
+            (400, "messages.1.content.0: Invalid `signature` in `thinking` block", Some(Invalid)),
+            (400, "Corrupted thought signature.", Some(Invalid)),
+            (400, "Expected `thinking` or `redacted_thinking`, but found `tool_use`.", Some(Invalid)),
+            (403, "The request signature does not match; what were you thinking", None),
+            (400, "Unknown parameter: 'reasoning_effort'.", None),
+            (400, "max_tokens is required", None),
+        ];
+        for (status, message, expected) in cases {
+            let status = http::StatusCode::from_u16(status).unwrap();
+            let headers = http::HeaderMap::new();
+            let error =
+                crate::protocols::errors::upstream_error(status, &headers, None, None, message.to_owned());
+            assert_eq!(Refusal::of(&error), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn another_try_is_made_only_when_it_is_another() {
+        let usual = Quirks::default();
+        for refusal in [Refusal::Missing, Refusal::Unknown, Refusal::Invalid] {
+            let quirks = refusal.quirks(&usual).unwrap();
+            assert_eq!(quirks.reasoning_field.is_some(), refusal == Refusal::Missing);
+        }
+        let spoken = Refusal::Missing.quirks(&usual).unwrap();
+        assert_eq!(Refusal::Missing.quirks(&spoken), None);
+    }
 
     fn call(id: &str) -> Part {
         let arguments = r#"{"b":[1.0,{}],"a":"x"}"#.to_owned();

@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Json, Losses, Request, Retry, Target};
+use canon::{Error, ErrorKind, Json, Losses, Quirks, Request, Retry, Target};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use tokio::time::Instant;
-use wire::proofs::{CallName, Proofs};
+use wire::proofs::{CallName, Proofs, Refusal};
 use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, RelayParts, forward_with, relay};
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
@@ -154,13 +154,30 @@ impl Job<'_> {
         let credentials = &offer.provider.credentials;
         let credential = credentials.credential(key).await?;
         let result = self.exchange(offer, &credential, &prepared, selection, started, record).await;
-        match result {
-            // A token can end before its time; a fixed key cannot be had anew.
-            Err(error) if is_refused_credential(&error) && credentials.refused(key, &credential) => {
-                let renewed = credentials.credential(key).await?;
-                self.exchange(offer, &renewed, &prepared, selection, started, record).await
+        let Err(error) = &result else { return result };
+        // A token can end before its time; a fixed key cannot be had anew.
+        if is_refused_credential(error) && credentials.refused(key, &credential) {
+            let renewed = credentials.credential(key).await?;
+            return self.exchange(offer, &renewed, &prepared, selection, started, record).await;
+        }
+        match self.without_refused_thinking(offer, error).await {
+            Some(mended) if self.check_strict(&mended.losses).is_ok() => {
+                record.losses(&mended.losses);
+                self.exchange(offer, &credential, &mended, selection, started, record).await
             }
-            result => result,
+            _ => result,
+        }
+    }
+
+    /// The request once more, when the provider refused the thinking of earlier turns: signatures that nobody can judge
+    /// but who issued them, and fields that a provider wants or does not know.
+    async fn without_refused_thinking(&self, offer: &Offer, error: &Error) -> Option<Encoded> {
+        let refusal = Refusal::of(error)?;
+        let quirks = &offer.provider.row.quirks;
+        match offer.protocol {
+            Protocol::OpenaiChat => self.prepare_with(offer, &refusal.quirks(quirks)?, false).await.ok(),
+            _ if refusal == Refusal::Invalid => self.prepare_with(offer, quirks, true).await.ok(),
+            _ => None,
         }
     }
 
@@ -191,7 +208,16 @@ impl Job<'_> {
 
     /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
     async fn prepare(&self, offer: &Offer) -> Result<Encoded, Error> {
-        let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
+        self.prepare_with(offer, &offer.provider.row.quirks, false).await
+    }
+
+    async fn prepare_with(
+        &self,
+        offer: &Offer,
+        quirks: &Quirks,
+        without_thinking: bool,
+    ) -> Result<Encoded, Error> {
+        let target = Target { model: &offer.model, facts: offer.facts(), quirks };
         let encoded = match offer.protocol {
             Protocol::OpenaiChat => {
                 let with_media = self.with_media(target).await?;
@@ -205,6 +231,9 @@ impl Job<'_> {
             protocol => {
                 let adapter = adapter(protocol);
                 let mut request = self.decoded(offer)?;
+                if without_thinking {
+                    proofs::strip(&mut request);
+                }
                 self.pipeline.media.inline(&mut request, |media| adapter.wants_bytes(media, target)).await?;
                 adapter.encode_request(&request, target)?
             }

@@ -312,3 +312,58 @@ async fn one_key_never_gets_the_thinking_of_another() {
     let own = mock.journal().last().unwrap().body["messages"][1]["reasoning_content"].clone();
     assert!(own.as_str().unwrap().contains("Paris"), "{own}");
 }
+
+/// Nobody but the issuer can judge a signature, and an unknown provider's wishes are not in the catalog: what was refused
+/// is sent once more without the trouble, and the loss is told.
+#[tokio::test]
+async fn thinking_that_is_refused_is_left_out_in_one_more_try() {
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap();
+    let at = mock.address();
+    let mut config = "[routing]\nmax_retries = 0\n".to_owned();
+    for id in ["anthropic", "google-ai-studio"] {
+        config += &format!("[providers.{id}]\nbase_url = \"http://{at}/{id}\"\napi_key = \"k\"\n");
+    }
+    for (id, plays) in [("deep", "deepseek"), ("moon", "moonshot"), ("cere", "cerebras")] {
+        config += &format!(
+            "[providers.{id}]\nprotocol = \"openai-chat\"\nbase_url = \"http://{at}/{plays}/v1\"\napi_key = \"k\"\n"
+        );
+    }
+    let gateway = TestGateway::start(&config).await;
+    let claude = json!([{"type": "reasoning.text", "text": "t", "signature": "c2ln", "format": "anthropic-claude-v1"}]);
+    let google = json!({"google": {"thought_signature": "c2ln"}});
+    let cases = [
+        ("anthropic/claude-sonnet-4-5", json!({"reasoning_details": claude}), Value::Null),
+        ("google-ai-studio/gemini-3-pro-preview", json!({}), google),
+        ("deep/some-model", json!({}), Value::Null),
+        ("moon/some-model", json!({}), Value::Null),
+        ("cere/some-model", json!({"reasoning": "t", "reasoning_content": "t"}), Value::Null),
+    ];
+    for (model, fields, extra) in cases {
+        for stream in [false, true] {
+            let function = json!({"name": "get_weather", "arguments": "{}"});
+            let mut call = json!({"id": "call_1", "type": "function", "function": function});
+            if !extra.is_null() {
+                call["extra_content"] = extra.clone();
+            }
+            let mut assistant = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            for (name, value) in fields.as_object().unwrap() {
+                assistant[name] = value.clone();
+            }
+            let request = json!({
+                "model": model, "reasoning_effort": "low", "stream": stream,
+                "messages": [
+                    {"role": "user", "content": "What is the weather in Paris?"}, assistant,
+                    {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"}],
+                "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}],
+            });
+            let before = mock.journal().len();
+            let reply = gateway.chat(&request).await;
+            assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+            assert_eq!(mock.journal().len() - before, 2, "{model}");
+            assert!(!losses(&reply).is_empty(), "{model}");
+            // Who wants no loss gets the provider's refusal.
+            let strict = gateway.chat_with(&[("x-llmgateway-strict", "true")], &request).await;
+            assert_eq!(strict.status, 400, "{model}: {}", strict.text());
+        }
+    }
+}
