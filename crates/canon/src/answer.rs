@@ -38,8 +38,14 @@ pub trait Annotator: Send {
     fn model(&self) -> &str;
     /// What the tokens cost; none when a price is unknown.
     fn cost(&self, usage: &Usage) -> Option<Cost>;
-    /// The `metadata` object.
-    fn metadata(&self, facts: AnswerFacts<'_>) -> Json;
+    /// Appends the `metadata` object, as JSON.
+    fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>);
+    /// The `metadata` object as a value.
+    fn metadata(&self, facts: AnswerFacts<'_>) -> Json {
+        let mut out = Vec::new();
+        self.write_metadata(facts, &mut out);
+        String::from_utf8(out).ok().and_then(|text| Json::parse(text).ok()).unwrap_or_else(|| Json::of(&()))
+    }
     /// A new tool-call id, unique across users.
     fn tool_call_id(&self) -> String;
 }
@@ -57,8 +63,8 @@ impl<A: Annotator + Sync + ?Sized> Annotator for std::sync::Arc<A> {
     fn cost(&self, usage: &Usage) -> Option<Cost> {
         (**self).cost(usage)
     }
-    fn metadata(&self, facts: AnswerFacts<'_>) -> Json {
-        (**self).metadata(facts)
+    fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        (**self).write_metadata(facts, out);
     }
     fn tool_call_id(&self) -> String {
         (**self).tool_call_id()

@@ -15,6 +15,7 @@ mod quirks;
 mod request;
 mod secret;
 mod usage;
+pub mod write;
 
 pub use answer::{Annotator, AnswerFacts, Progress};
 pub use error::{Error, ErrorKind, Origin, Result, Retry, UpstreamReply};

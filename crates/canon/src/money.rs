@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::write::push_u64;
+
 /// An amount in 10⁻¹² USD. A price of 1 USD per million tokens is 10⁶ of these per token, so that the product of
 /// a price and a count is exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,27 @@ impl Pico {
             return Err(ParseMoneyError);
         }
         Ok(Self(amount.0 / 1_000_000))
+    }
+
+    /// Appends the amount in USD as it is displayed; it is a JSON number too.
+    pub fn push(self, out: &mut Vec<u8>) {
+        if self.0 < 0 {
+            out.push(b'-');
+        }
+        let amount = self.0.unsigned_abs();
+        push_u64(out, amount / Self::USD.0.unsigned_abs());
+        let mut rest = amount % Self::USD.0.unsigned_abs();
+        if rest == 0 {
+            return;
+        }
+        let mut digits = [b'0'; DIGITS];
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        let length = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+        out.push(b'.');
+        out.extend_from_slice(&digits[..length]);
     }
 
     /// The amount in USD, for estimates and scores only: not exact.
@@ -69,14 +92,9 @@ impl FromStr for Pico {
 /// A plain decimal in USD without an exponent and without trailing zeros: `0.000026`.
 impl fmt::Display for Pico {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let amount = self.0.unsigned_abs();
-        let (whole, rest) = (amount / 1_000_000_000_000, amount % 1_000_000_000_000);
-        if rest == 0 {
-            return write!(f, "{sign}{whole}");
-        }
-        let fraction = format!("{rest:0DIGITS$}");
-        write!(f, "{sign}{whole}.{}", fraction.trim_end_matches('0'))
+        let mut text = Vec::with_capacity(24);
+        self.push(&mut text);
+        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

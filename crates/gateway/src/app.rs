@@ -88,16 +88,23 @@ impl App {
     /// Serves until `stop` is ready, lets running answers finish, and moves every usage record into the database.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stop_writer, writer_stopped) = oneshot::channel::<()>();
-        let writer = tokio::spawn(self.writer.run(async move {
+        let writer = self.writer.start(async move {
             let _ = writer_stopped.await;
-        }));
+        });
         let finished = server::serve(self.listener, self.site, self.limits, stop).await;
         if !finished {
             tracing::warn!("some answers were cut off: they took longer than server.shutdown_seconds");
         }
         let _ = stop_writer.send(());
-        if let Err(error) = writer.await {
-            tracing::error!(%error, "the usage writer died; its records stay in the spool");
+        match writer {
+            Ok(done) => {
+                if done.await.is_err() {
+                    tracing::error!("the usage writer died; its records stay in the spool");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the usage writer has no thread; its records stay in the spool")
+            }
         }
         if let Some(demo) = self.demo {
             demo.stop().await;

@@ -15,8 +15,7 @@ pub struct Selection {
 }
 
 /// Why the first one is first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// It was the only one.
     OnlyCandidate,
@@ -40,6 +39,31 @@ pub enum Reason {
     Probe,
     /// All that can serve the request are closed after failures: this is the least bad.
     LastResort,
+}
+
+impl Reason {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OnlyCandidate => "only_candidate",
+            Self::Score => "score",
+            Self::Incumbent => "incumbent",
+            Self::Session => "session",
+            Self::Order => "order",
+            Self::Price => "price",
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+            Self::Exploration => "exploration",
+            Self::Probe => "probe",
+            Self::LastResort => "last_resort",
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// One that can serve the request.

@@ -13,6 +13,7 @@ mod writer;
 mod store;
 
 mod keys;
+mod line;
 
 mod postgres;
 

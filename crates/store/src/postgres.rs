@@ -48,7 +48,7 @@ async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
 }
 
 /// Inserts lines with one statement, taken apart by the database: its CPU is not the gateway's.
-pub(crate) async fn insert_usage_lines(pool: &PgPool, lines: &[&str]) -> Result<u64, StoreError> {
+pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<u64, StoreError> {
     let array = format!("[{}]", lines.join(","));
     // A connection that a firewall forgot would wait for ever.
     let insert = tokio::time::timeout(INSERT_TIMEOUT, sqlx::query(INSERT_USAGE).bind(array).execute(pool));

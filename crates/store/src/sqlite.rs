@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqlitePool};
 
 use crate::StoreError;
-use crate::record::Columns;
+use crate::line::Columns;
 
 /// How many records one statement inserts at most; a power of two. Rows as parameters, parsing included, cost little
 /// more than half the CPU of a JSON array that SQLite takes apart (4.4 and 7.7 µs per record, measured side by
@@ -71,7 +71,7 @@ pub(crate) async fn open(path: &str) -> Result<SqlitePool, StoreError> {
 }
 
 /// Inserts lines in one transaction; returns how many were new.
-pub(crate) async fn insert_usage_lines(pool: &SqlitePool, lines: &[&str]) -> Result<u64, StoreError> {
+pub(crate) async fn insert_usage(pool: &SqlitePool, lines: &[&str]) -> Result<u64, StoreError> {
     let mut inserted = 0;
     let mut transaction = pool.begin().await?;
     let mut rest = lines;

@@ -15,6 +15,7 @@ const MAX_RECORDS: u32 = 10_000;
 pub struct Store {
     pool: Pool,
     hasher: KeyHasher,
+    url: Secret,
 }
 
 #[derive(Clone)]
@@ -61,9 +62,19 @@ impl Store {
             }
             None => return Err(StoreError::Url { reason: "it has no scheme".to_owned() }),
         };
-        let mut store = Self { pool, hasher: KeyHasher::new([0; 32]) };
+        let mut store = Self { pool, hasher: KeyHasher::new([0; 32]), url: Secret::new(url) };
         store.hasher = KeyHasher::new(store.pepper().await?);
         Ok(store)
+    }
+
+    /// True for a database that is gone with its connection.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.url.expose() == "sqlite::memory:"
+    }
+
+    /// The same database by other connections.
+    pub(crate) async fn reopened(&self) -> Result<Self, StoreError> {
+        Self::open(self.url.expose()).await
     }
 
     /// Hashes keys as they are stored here.
@@ -84,12 +95,12 @@ impl Store {
 
     // Usage records
 
-    /// Inserts records, each given as a line of the spool, with as few statements as possible and in one
+    /// Inserts records, each given as JSON, with as few statements as possible and in one
     /// transaction. Records that are there already are left as they are. Returns how many were new.
-    pub async fn insert_usage_lines(&self, lines: &[&str]) -> Result<u64, StoreError> {
+    pub async fn insert_usage(&self, records: &[&str]) -> Result<u64, StoreError> {
         match &self.pool {
-            Pool::Sqlite(pool) => sqlite::insert_usage_lines(pool, lines).await,
-            Pool::Postgres(pool) => postgres::insert_usage_lines(pool, lines).await,
+            Pool::Sqlite(pool) => sqlite::insert_usage(pool, records).await,
+            Pool::Postgres(pool) => postgres::insert_usage(pool, records).await,
         }
     }
 

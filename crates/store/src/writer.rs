@@ -9,7 +9,9 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::record::is_record;
+use tokio::sync::oneshot;
+
+use crate::line::record_of;
 use crate::spool::Segment;
 use crate::{SpoolReader, Store, StoreError};
 
@@ -57,6 +59,53 @@ impl Writer {
         on_event: impl Fn(WriterEvent) + Send + Sync + 'static,
     ) -> Self {
         Self { store, reader, on_event: Box::new(on_event) }
+    }
+
+    /// Runs as [`run`](Self::run) does, on a thread of its own of lower priority: answering comes first. The returned
+    /// future is ready when it is through; an error says that it died. A database in memory has one connection, which
+    /// cannot change its runtime: there it is a task.
+    pub fn start(
+        mut self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<oneshot::Receiver<()>> {
+        let (sender, done) = oneshot::channel();
+        if self.store.is_in_memory() {
+            tokio::spawn(async move {
+                self.run(stop).await;
+                let _ = sender.send(());
+            });
+            return Ok(done);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("usage-writer".to_owned()).spawn(move || {
+            lower_priority();
+            runtime.block_on(async {
+                let mut stop = std::pin::pin!(stop);
+                if self.reopen_store(stop.as_mut()).await.is_ok() {
+                    let store = self.store.clone();
+                    self.run(stop).await;
+                    store.close().await;
+                }
+            });
+            let _ = sender.send(());
+        })?;
+        Ok(done)
+    }
+
+    /// Takes connections of its own: the thread that runs SQLite inherits its priority from the one that opens it.
+    async fn reopen_store(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Stopped> {
+        let mut delay = FIRST_RETRY;
+        loop {
+            match self.store.reopened().await {
+                Ok(store) => {
+                    self.store = store;
+                    return Ok(());
+                }
+                Err(error) => self.away(&error.into()),
+            }
+            sleep(delay, stop.as_mut()).await?;
+            delay = (delay * 2).min(LAST_RETRY);
+        }
     }
 
     /// Runs until `stop` is ready, then moves what is left, and returns. Nothing must be appended after `stop`;
@@ -124,30 +173,19 @@ impl Writer {
     }
 
     async fn insert(&self, lines: &[u8]) -> Result<(), WriteError> {
-        match self.insert_text(lines).await {
-            // One of the lines is at fault and would hold up the others for ever.
-            Err(_) if !lines.split_inclusive(is_line_end).all(is_record) => {
-                self.insert_without_damaged_lines(lines).await
+        let (mut records, mut damaged) = (Vec::new(), Vec::new());
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\n").and_then(record_of) {
+                Some(record) => records.push(record),
+                None => damaged.push(line),
             }
-            result => result,
         }
-    }
-
-    async fn insert_without_damaged_lines(&self, lines: &[u8]) -> Result<(), WriteError> {
-        let (good, damaged): (Vec<_>, Vec<_>) =
-            lines.split_inclusive(is_line_end).partition(|line| is_record(line));
-        self.insert_text(&good.concat()).await?;
+        self.store.insert_usage(&records).await?;
         for line in damaged {
             self.reader.reject(line)?;
             (self.on_event)(WriterEvent::Rejected);
         }
-        Ok(())
-    }
-
-    async fn insert_text(&self, text: &[u8]) -> Result<(), WriteError> {
-        let lines: Vec<&str> = std::str::from_utf8(text).map_err(io::Error::other)?.lines().collect();
-        self.store.insert_usage_lines(&lines).await?;
-        (self.on_event)(WriterEvent::Flushed { records: lines.len() as u64, bytes: text.len() as u64 });
+        (self.on_event)(WriterEvent::Flushed { records: records.len() as u64, bytes: lines.len() as u64 });
         Ok(())
     }
 
@@ -161,6 +199,14 @@ impl Writer {
 struct Position {
     segment: Option<Segment>,
     offset: u64,
+}
+
+/// A share of the processor of about a tenth where requests want all of it, which is enough to keep up with them.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    if rustix::process::nice(10).is_err() {
+        // Nothing is wrong but the order of things.
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -177,8 +223,4 @@ async fn sleep(time: Duration, stop: Pin<&mut impl Future<Output = ()>>) -> Resu
         () = stop => Err(Stopped),
         () = tokio::time::sleep(time) => Ok(()),
     }
-}
-
-fn is_line_end(byte: &u8) -> bool {
-    *byte == b'\n'
 }

@@ -5,11 +5,13 @@ import os
 import pytest
 from openai import OpenAI
 
+from gateway_reader import Reader
+
 
 def _needed(name):
     value = os.environ.get(name)
     if not value:
-        pytest.exit(f"{name} is not set: these tests need a running gateway (see tests/sdk/README.md)", 2)
+        pytest.exit(f"{name} is not set: see tests/sdk/README.md", 2)
     return value.rstrip("/")
 
 
@@ -28,3 +30,11 @@ def gateway_key():
 def client(gateway_url, gateway_key):
     """Retries are off, so that a test sees what the gateway said first."""
     return OpenAI(base_url=f"{gateway_url}/v1", api_key=gateway_key, max_retries=0, timeout=30)
+
+
+@pytest.fixture(scope="session")
+def reader():
+    """The gateway's own decoders, in one process for all tests."""
+    reader = Reader(_needed("LLMGATEWAY_READER"))
+    yield reader
+    reader.close()

@@ -28,8 +28,8 @@ const ALL: &[Step] = &[
     ("cargo deny: advisories", advisories),
     ("cargo clippy", clippy),
     ("cargo test", cargo_test_with_postgres),
-    ("the llmgateway binary", build),
-    ("official SDKs against the gateway and the mock", sdks),
+    ("the llmgateway binary, and the reader of answers", build),
+    ("official SDKs against the gateway, the mock and our decoders", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
 ];
 
@@ -102,7 +102,8 @@ fn cargo_test_with_postgres(place: &Place) -> Result<()> {
 
 /// With the features of the whole workspace and its tests, so that what the tests built serves again.
 fn build(place: &Place) -> Result<()> {
-    place.run("cargo", &["build", "--workspace", "--locked", "--tests", "--bin", "llmgateway"])
+    let what = ["--tests", "--bin", "llmgateway", "--example", "read_answers"];
+    place.run("cargo", &[&["build", "--workspace", "--locked"], &what[..]].concat())
 }
 
 fn sdks(place: &Place) -> Result<()> {
@@ -115,8 +116,9 @@ fn sdks(place: &Place) -> Result<()> {
     let environment = [("LLMGATEWAY_URL", gateway.url()), ("LLMGATEWAY_KEY", key.to_owned())];
     let pytest = place
         .command(&python)
-        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/sdk/python"])
+        .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/sdk/python"])
         .envs(environment.clone())
+        .env("LLMGATEWAY_READER", place.reader())
         .status()?;
     let node =
         place.command("npm").args(["test", "--prefix", "tests/sdk/node"]).envs(environment).status()?;

@@ -29,6 +29,11 @@ impl Place {
         self.target.join("debug/llmgateway")
     }
 
+    /// The program that says how our decoders read answers.
+    pub fn reader(&self) -> PathBuf {
+        self.target.join("debug/examples/read_answers")
+    }
+
     /// An empty folder of this name.
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {
         let folder = self.target.join("xtask-test").join(name);

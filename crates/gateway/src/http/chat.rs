@@ -1,6 +1,10 @@
 //! `POST /v1/chat/completions`
 
+use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -27,7 +31,13 @@ pub async fn chat(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let mut inbound = Inbound { request_id, caller, body: Bytes::new(), wishes: wishes(&head.headers) };
+    let mut inbound = Inbound {
+        request_id,
+        caller,
+        body: Bytes::new(),
+        wishes: wishes(&head.headers),
+        streams: Arc::default(),
+    };
     match read(site, &head.headers, body).await {
         Ok(body) => inbound.body = body,
         Err(error) => {
@@ -35,16 +45,23 @@ pub async fn chat(
             return respond::error(&error);
         }
     }
-    let streams = might_stream(&inbound.body);
-    let outcome = site.pipeline.clone().run(inbound);
-    if !streams {
-        return answer(outcome.await);
-    }
+    let streams = inbound.streams.clone();
+    let mut outcome: Pending = Box::pin(site.pipeline.clone().run(inbound));
     // A stream's first content may take long: from some point on the caller is better off with a stream of pings.
-    let mut outcome: Pending = Box::pin(outcome);
-    match tokio::time::timeout(PING_AFTER, &mut outcome).await {
-        Ok(outcome) => answer(outcome),
-        Err(_) => respond::events(ResponseBody::waiting(outcome, respond::failure_event)),
+    let mut patience = None;
+    let result = std::future::poll_fn(|context| {
+        if let Poll::Ready(result) = outcome.as_mut().poll(context) {
+            return Poll::Ready(Some(result));
+        }
+        if !streams.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PING_AFTER)));
+        patience.as_mut().poll(context).map(|()| None)
+    });
+    match result.await {
+        Some(result) => answer(result),
+        None => respond::events(ResponseBody::waiting(outcome, respond::failure_event)),
     }
 }
 
@@ -54,12 +71,6 @@ fn answer(outcome: Result<Answer, crate::pipeline::Failure>) -> Response<Respons
         Ok(Answer::Stream(pump)) => respond::events(ResponseBody::Stream(pump)),
         Err(failure) => respond::failure(&failure),
     }
-}
-
-/// Cheap and wrong only on the safe side: a request that says nothing of streams does not stream.
-fn might_stream(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"\"stream\"").is_some()
-        && wire::protocols::openai_chat::Outline::read(body).is_ok_and(|outline| outline.stream)
 }
 
 fn wishes(headers: &HeaderMap) -> Wishes {

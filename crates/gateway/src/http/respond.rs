@@ -1,7 +1,7 @@
 //! Responses.
 
 use bytes::Bytes;
-use canon::{Error, Json};
+use canon::Error;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use wire::Dialect;
@@ -42,7 +42,7 @@ pub fn error(error: &Error) -> Response<ResponseBody> {
 /// An error with what was tried.
 pub fn failure(failure: &Failure) -> Response<ResponseBody> {
     let (status, body) = OpenaiChat.encode_error(&failure.error);
-    let mut response = json(status, with_metadata(body, failure.metadata.as_ref()));
+    let mut response = json(status, with_metadata(body, failure.metadata.as_deref()));
     if let Some(wait) = failure.error.retry_after() {
         let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -53,15 +53,15 @@ pub fn failure(failure: &Failure) -> Response<ResponseBody> {
 /// The event that ends a stream whose first content never came.
 pub fn failure_event(failure: &Failure) -> Bytes {
     let (_, body) = OpenaiChat.encode_error(&failure.error);
-    let body = with_metadata(body, failure.metadata.as_ref());
+    let body = with_metadata(body, failure.metadata.as_deref());
     Bytes::from([b"data: ", &body[..], b"\n\n"].concat())
 }
 
-fn with_metadata(body: Bytes, metadata: Option<&Json>) -> Bytes {
+fn with_metadata(body: Bytes, metadata: Option<&[u8]>) -> Bytes {
     let Some(metadata) = metadata else { return body };
     let mut extended = body[..body.len().saturating_sub(1)].to_vec();
     extended.extend_from_slice(b",\"metadata\":");
-    extended.extend_from_slice(metadata.as_str().as_bytes());
+    extended.extend_from_slice(metadata);
     extended.push(b'}');
     Bytes::from(extended)
 }

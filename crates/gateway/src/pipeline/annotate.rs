@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use canon::write::{push_count, push_key, push_text};
 use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Usage};
 use catalog::Serving;
+use routing::Reason;
 use store::AttemptRecord;
 use tokio::time::Instant;
 
@@ -29,8 +31,8 @@ pub struct Envelope {
     pub earlier: Vec<AttemptRecord>,
     /// When this attempt began.
     pub attempt_started: Instant,
-    /// Why this provider, as JSON.
-    pub selection: Json,
+    /// Why this provider.
+    pub selection: Selection,
     /// What the translation lost.
     pub losses: Losses,
     /// Prices.
@@ -54,26 +56,30 @@ impl Annotator for Envelope {
         Some(self.serving.as_ref()?.price.as_ref()?.cost(usage, None))
     }
 
-    fn metadata(&self, facts: AnswerFacts<'_>) -> Json {
-        let this = AttemptRecord {
-            provider: self.used_provider.clone(),
-            model: self.used_model.clone(),
-            key: self.key.clone(),
-            status_code: 200,
-            error_type: String::new(),
-            latency_ms: self.attempt_started.elapsed().as_millis() as u64,
-        };
-        Json::of(&Metadata {
-            request_id: &self.request_id,
-            requested_model: &self.requested_model,
-            requested_provider: self.requested_provider.as_deref(),
-            used_model: &self.used_model,
-            used_provider: &self.used_provider,
-            underlying_used_model: facts.underlying_model.unwrap_or(&self.used_model),
-            routing: self.earlier.iter().chain(std::iter::once(&this)).map(Attempt::of).collect(),
-            selection: &self.selection,
-            losses: &self.losses,
-        })
+    /// By hand, and not by serde: every answer has it, and it is a tenth of what an answer costs.
+    fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.push(b'{');
+        push_text(out, "request_id", &self.request_id);
+        push_text(out, "requested_model", &self.requested_model);
+        match &self.requested_provider {
+            Some(provider) => push_text(out, "requested_provider", provider),
+            None => out.extend_from_slice(b",\"requested_provider\":null"),
+        }
+        push_text(out, "used_model", &self.used_model);
+        push_text(out, "used_provider", &self.used_provider);
+        push_text(out, "underlying_used_model", facts.underlying_model.unwrap_or(&self.used_model));
+        push_key(out, "routing");
+        out.push(b'[');
+        for attempt in &self.earlier {
+            write_attempt(attempt, out);
+            out.push(b',');
+        }
+        write_attempt(&self.this_attempt(), out);
+        out.push(b']');
+        push_key(out, "selection");
+        self.selection.write(out);
+        write_losses(&self.losses, out);
+        out.push(b'}');
     }
 
     fn tool_call_id(&self) -> String {
@@ -81,41 +87,84 @@ impl Annotator for Envelope {
     }
 }
 
-/// `metadata` of a response.
-#[derive(serde::Serialize)]
-struct Metadata<'a> {
-    request_id: &'a str,
-    requested_model: &'a str,
-    requested_provider: Option<&'a str>,
-    used_model: &'a str,
-    used_provider: &'a str,
-    underlying_used_model: &'a str,
-    routing: Vec<Attempt<'a>>,
-    selection: &'a Json,
-    losses: &'a Losses,
+impl Envelope {
+    fn this_attempt(&self) -> AttemptRecord {
+        AttemptRecord {
+            provider: self.used_provider.clone(),
+            model: self.used_model.clone(),
+            key: self.key.clone(),
+            status_code: 200,
+            error_type: String::new(),
+            latency_ms: self.attempt_started.elapsed().as_millis() as u64,
+        }
+    }
+}
+
+/// Why a provider was chosen: `metadata.selection`.
+#[derive(Clone)]
+pub enum Selection {
+    /// In a word.
+    Reason(Reason),
+    /// With every candidate and its score, as JSON.
+    Explained(Json),
+}
+
+impl Selection {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Reason(reason) => {
+                out.push(b'{');
+                push_text(out, "reason", reason.as_str());
+                out.push(b'}');
+            }
+            Self::Explained(json) => out.extend_from_slice(json.as_str().as_bytes()),
+        }
+    }
+}
+
+/// `metadata` of an error, as JSON: what was tried.
+pub fn failure_metadata(request_id: &str, requested_model: &str, attempts: &[AttemptRecord]) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    push_text(&mut out, "request_id", request_id);
+    push_text(&mut out, "requested_model", requested_model);
+    push_key(&mut out, "routing");
+    out.push(b'[');
+    for (index, attempt) in attempts.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_attempt(attempt, &mut out);
+    }
+    out.push(b']');
+    write_losses(&Losses::new(), &mut out);
+    out.push(b'}');
+    out
 }
 
 /// One entry of `metadata.routing`.
-#[derive(serde::Serialize)]
-pub struct Attempt<'a> {
-    provider: &'a str,
-    model: &'a str,
-    status_code: u16,
-    error_type: &'a str,
-    latency_ms: u64,
-    key: &'a str,
+fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {
+    out.push(b'{');
+    push_text(out, "provider", &attempt.provider);
+    push_text(out, "model", &attempt.model);
+    push_count(out, "status_code", u64::from(attempt.status_code));
+    push_text(out, "error_type", &attempt.error_type);
+    push_count(out, "latency_ms", attempt.latency_ms);
+    push_text(out, "key", &attempt.key);
+    out.push(b'}');
 }
 
-impl<'a> Attempt<'a> {
-    /// The entry of an attempt.
-    pub fn of(attempt: &'a AttemptRecord) -> Self {
-        Self {
-            provider: &attempt.provider,
-            model: &attempt.model,
-            status_code: attempt.status_code,
-            error_type: &attempt.error_type,
-            latency_ms: attempt.latency_ms,
-            key: &attempt.key,
+fn write_losses(losses: &Losses, out: &mut Vec<u8>) {
+    push_key(out, "losses");
+    out.push(b'[');
+    for (index, loss) in losses.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
         }
+        out.push(b'{');
+        push_text(out, "field", &loss.field);
+        push_text(out, "action", loss.action.as_str());
+        push_text(out, "reason", &loss.reason);
+        out.push(b'}');
     }
+    out.push(b']');
 }

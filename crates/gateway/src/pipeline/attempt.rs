@@ -6,7 +6,6 @@ use bytes::Bytes;
 use canon::{Error, ErrorKind, Json, Losses, Quirks, Request, Retry, Target};
 use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use routing::{Attempts, Next, Report};
 use tokio::time::Instant;
 use wire::proofs::{CallName, Proofs, Refusal};
@@ -14,12 +13,12 @@ use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, RelayParts, fo
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
-use super::annotate::Envelope;
+use super::annotate::{Envelope, Selection};
 use super::pump::{Pump, PumpParts};
 use super::resolve::Offer;
 use super::{Answer, Inbound, Pipeline, plan};
 use crate::metering::Record;
-use crate::upstream::client::root_cause;
+use crate::upstream::client::{AnswerBody, root_cause};
 use crate::upstream::media::Wanted;
 use wire::protocols::openai_chat::Outline;
 
@@ -89,8 +88,8 @@ impl Job<'_> {
             .map_err(|none| none.to_error())?;
         pipeline.budget.deposit(now);
         let selection = match self.inbound.wishes.explain {
-            true => Json::of(&plan.selection(&candidates)),
-            false => Json::of(&Reason { reason: plan.reason() }),
+            true => Selection::Explained(Json::of(&plan.selection(&candidates))),
+            false => Selection::Reason(plan.reason()),
         };
         let mut attempts = Attempts::new(&plan, &candidates, settings).no_fallback(no_fallback);
         let mut attempt = attempts.first(health, now);
@@ -143,7 +142,7 @@ impl Job<'_> {
         &self,
         offer: &Offer,
         key: usize,
-        selection: &Json,
+        selection: &Selection,
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
@@ -158,12 +157,12 @@ impl Job<'_> {
         // A token can end before its time; a fixed key cannot be had anew.
         if is_refused_credential(error) && credentials.refused(key, &credential) {
             let renewed = credentials.credential(key).await?;
-            return self.exchange(offer, &renewed, &prepared, selection, started, record).await;
+            return Box::pin(self.exchange(offer, &renewed, &prepared, selection, started, record)).await;
         }
-        match self.without_refused_thinking(offer, error).await {
+        match Box::pin(self.without_refused_thinking(offer, error)).await {
             Some(mended) if self.check_strict(&mended.losses).is_ok() => {
                 record.losses(&mended.losses);
-                self.exchange(offer, &credential, &mended, selection, started, record).await
+                Box::pin(self.exchange(offer, &credential, &mended, selection, started, record)).await
             }
             _ => result,
         }
@@ -186,7 +185,7 @@ impl Job<'_> {
         offer: &Offer,
         credential: &Credential,
         prepared: &Encoded,
-        selection: &Json,
+        selection: &Selection,
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
@@ -220,7 +219,7 @@ impl Job<'_> {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks };
         let encoded = match offer.protocol {
             Protocol::OpenaiChat => {
-                let with_media = self.with_media(target).await?;
+                let with_media = Box::pin(self.with_media(target)).await?;
                 let find = |call: &CallName| self.remembered(call);
                 let memory = Memory { provider: offer.provider.id(), find: &find };
                 match with_media {
@@ -234,7 +233,8 @@ impl Job<'_> {
                 if without_thinking {
                     proofs::strip(&mut request);
                 }
-                self.pipeline.media.inline(&mut request, |media| adapter.wants_bytes(media, target)).await?;
+                let wants_bytes = |media: &canon::Media| adapter.wants_bytes(media, target);
+                Box::pin(self.pipeline.media.inline(&mut request, wants_bytes)).await?;
                 adapter.encode_request(&request, target)?
             }
         };
@@ -305,10 +305,10 @@ impl Job<'_> {
 
     async fn receive(
         &self,
-        response: Response<Incoming>,
+        response: Response<AnswerBody>,
         offer: &Offer,
         prepared: &Encoded,
-        selection: &Json,
+        selection: &Selection,
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
@@ -346,7 +346,7 @@ impl Job<'_> {
     /// Waits for the first content: until then another provider can take over.
     async fn open_stream(
         &self,
-        mut body: Incoming,
+        mut body: AnswerBody,
         mut transcoder: Box<dyn Transcoder>,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
@@ -387,7 +387,7 @@ impl Job<'_> {
         &self,
         offer: &Offer,
         prepared: &Encoded,
-        selection: &Json,
+        selection: &Selection,
         started: Instant,
         streams: bool,
         record: &Record,
@@ -427,11 +427,6 @@ impl Job<'_> {
     }
 }
 
-#[derive(serde::Serialize)]
-struct Reason {
-    reason: routing::Reason,
-}
-
 /// Some providers answer a stream request with one JSON document: an error, or the whole answer.
 fn is_stream(headers: &http::HeaderMap, protocol: Protocol) -> bool {
     let content_type =
@@ -457,7 +452,7 @@ fn refusal(protocol: Protocol, status: http::StatusCode, headers: &http::HeaderM
     Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
 }
 
-async fn read_up_to(mut body: Incoming, limit: usize) -> Vec<u8> {
+async fn read_up_to(mut body: AnswerBody, limit: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         if let Ok(data) = frame.into_data() {

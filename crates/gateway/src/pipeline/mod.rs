@@ -9,10 +9,11 @@ pub mod resolve;
 pub mod vault;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use canon::{Error, Losses};
+use canon::Error;
 use routing::{Health, RetryBudget, Sessions, Timestamp};
 use tokio::time::Instant;
 use wire::AnswerForm;
@@ -63,6 +64,8 @@ pub struct Inbound {
     pub body: Bytes,
     /// What the headers ask for.
     pub wishes: Wishes,
+    /// Set once the body has been read and asks for a stream.
+    pub streams: Arc<AtomicBool>,
 }
 
 /// What headers ask for.
@@ -83,8 +86,8 @@ pub struct Wishes {
 pub struct Failure {
     /// What went wrong.
     pub error: Error,
-    /// `metadata` of the error body, once a provider was tried.
-    pub metadata: Option<canon::Json>,
+    /// `metadata` of the error body as JSON, once a provider was tried.
+    pub metadata: Option<Vec<u8>>,
 }
 
 impl From<Error> for Failure {
@@ -117,6 +120,7 @@ impl Pipeline {
                 return Err(error.into());
             }
         };
+        inbound.streams.store(outline.stream, Ordering::Relaxed);
         let mut record = self.record(&inbound, Some(&outline));
         match self.serve(&live, &inbound, &outline, &mut record).await {
             Ok(attempted) => Ok(attempted.into_answer(record, self.clone())),
@@ -195,21 +199,7 @@ fn seed() -> u64 {
 }
 
 /// What an error body says about the attempts.
-fn failure_metadata(inbound: &Inbound, outline: &Outline<'_>, record: &Record) -> Option<canon::Json> {
-    #[derive(serde::Serialize)]
-    struct Metadata<'a> {
-        request_id: &'a str,
-        requested_model: &'a str,
-        routing: Vec<annotate::Attempt<'a>>,
-        losses: Losses,
-    }
-    if record.attempts().is_empty() {
-        return None;
-    }
-    Some(canon::Json::of(&Metadata {
-        request_id: &inbound.request_id,
-        requested_model: &outline.model,
-        routing: record.attempts().iter().map(annotate::Attempt::of).collect(),
-        losses: Losses::new(),
-    }))
+fn failure_metadata(inbound: &Inbound, outline: &Outline<'_>, record: &Record) -> Option<Vec<u8>> {
+    let attempts = record.attempts();
+    (!attempts.is_empty()).then(|| annotate::failure_metadata(&inbound.request_id, &outline.model, attempts))
 }

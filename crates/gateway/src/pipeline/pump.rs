@@ -10,13 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use wire::Transcoder;
 
 use super::Pipeline;
 use super::attempt::cut;
 use crate::metering::Record;
+use crate::upstream::client::AnswerBody;
 
 /// After so much silence the caller gets a comment, so that proxies keep the connection.
 pub const PING_AFTER: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ const PATIENCE: u8 = 8;
 /// A stream that has begun.
 pub struct PumpParts {
     /// What the provider still sends; none when all of it is there.
-    pub body: Option<Incoming>,
+    pub body: Option<AnswerBody>,
     /// Turns it into what the caller gets.
     pub transcoder: Box<dyn Transcoder>,
     /// What the caller gets already.

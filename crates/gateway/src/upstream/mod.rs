@@ -1,6 +1,7 @@
 //! The door to providers: the only place that sends to one.
 
 pub mod client;
+mod connection;
 pub mod credentials;
 pub mod media;
 

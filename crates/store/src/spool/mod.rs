@@ -106,7 +106,7 @@ impl Spool {
     pub fn append(&self, record: &UsageRecord) -> Result<(), AppendError> {
         LINE.with_borrow_mut(|line| {
             let nonce = self.shared.nonce.fetch_add(1, Ordering::Relaxed);
-            record.encode(nonce, line).map_err(io::Error::other)?;
+            record.encode(nonce, line);
             self.shared.append_line(line)
         })?;
         self.shared.appended.notify_one();

@@ -58,7 +58,7 @@ async fn the_report_is_there_for_people_with_sql() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder, "usage.db");
     let line = r#"{"request_id":"a","started_at_ms":1,"key_id":"k","status":200,"cost_pico":{"total":7}}"#;
-    Store::open(&url).await.unwrap().insert_usage_lines(&[line]).await.unwrap();
+    Store::open(&url).await.unwrap().insert_usage(&[line]).await.unwrap();
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let sql = "SELECT status, cost_pico, used_model FROM usage_report";
     let row: (i64, i64, Option<String>) = sqlx::query_as(sql).fetch_one(&mut connection).await.unwrap();

@@ -13,10 +13,10 @@ fn line(request_id: &str, started_at_ms: i64, nonce: i64) -> String {
 pub(crate) async fn inserts_are_idempotent(store: &Store) {
     let lines: Vec<String> = (0..300).map(|number| line(&format!("{number:03}"), number / 4, 1)).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    assert_eq!(store.insert_usage_lines(&lines[..77]).await.unwrap(), 77);
-    assert_eq!(store.insert_usage_lines(&lines).await.unwrap(), 223);
-    assert_eq!(store.insert_usage_lines(&lines).await.unwrap(), 0);
-    assert_eq!(store.insert_usage_lines(&[]).await.unwrap(), 0);
+    assert_eq!(store.insert_usage(&lines[..77]).await.unwrap(), 77);
+    assert_eq!(store.insert_usage(&lines).await.unwrap(), 223);
+    assert_eq!(store.insert_usage(&lines).await.unwrap(), 0);
+    assert_eq!(store.insert_usage(&[]).await.unwrap(), 0);
     assert_eq!(request_ids(store).await.len(), 300);
 }
 
@@ -24,7 +24,7 @@ pub(crate) async fn inserts_are_idempotent(store: &Store) {
 pub(crate) async fn a_repeated_request_id_is_another_record(store: &Store) {
     let lines = [line("same", 1, 1), line("same", 1, 2), line("same", 2, 1)];
     let lines = lines.each_ref().map(String::as_str);
-    assert_eq!(store.insert_usage_lines(&lines).await.unwrap(), 3);
+    assert_eq!(store.insert_usage(&lines).await.unwrap(), 3);
     let filter = UsageFilter { request_id: Some("same".to_owned()), ..UsageFilter::default() };
     assert_eq!(store.usage(filter).await.unwrap().len(), 3);
 }
@@ -32,7 +32,7 @@ pub(crate) async fn a_repeated_request_id_is_another_record(store: &Store) {
 pub(crate) async fn one_bad_line_refuses_the_batch(store: &Store) {
     for bad in ["", "{}", "[]", "{\"request_id\":\"x\"}", "not json"] {
         let good = line("good", 1, 1);
-        assert!(store.insert_usage_lines(&[&good, bad]).await.is_err(), "{bad:?}");
+        assert!(store.insert_usage(&[&good, bad]).await.is_err(), "{bad:?}");
     }
     assert_eq!(request_ids(store).await, Vec::<String>::new());
 }
@@ -80,6 +80,6 @@ async fn on_sqlite() {
 
 #[tokio::test]
 async fn a_bad_line_is_named() {
-    let error = memory().await.insert_usage_lines(&["{}"]).await.unwrap_err();
+    let error = memory().await.insert_usage(&["{}"]).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { what: "usage line", .. }), "{error}");
 }

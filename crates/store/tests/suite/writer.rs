@@ -128,3 +128,22 @@ async fn a_segment_larger_than_memory_should_hold_goes_in_pieces() {
     assert_eq!(request_ids(&store).await.len(), 8_000);
     assert_eq!(spool.bytes(), 0);
 }
+
+#[test]
+fn a_thread_of_its_own_moves_what_is_left_when_it_stops() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("usage.db").display());
+        for store in [Store::open(&url).await.unwrap(), memory().await] {
+            let (spool, reader) = spool(&folder);
+            let (stop, stopped) = oneshot::channel::<()>();
+            let writer = Writer::new(store.clone(), reader, |_| {});
+            let done = writer.start(async { drop(stopped.await) }).unwrap();
+            spool.append(&record("a", 1)).unwrap();
+            drop(stop);
+            done.await.unwrap();
+            assert_eq!(request_ids(&store).await, ["a"]);
+        }
+    });
+}

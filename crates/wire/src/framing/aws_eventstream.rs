@@ -8,6 +8,9 @@ pub const PAYLOAD_LIMIT: usize = 24 << 20;
 /// Largest headers of one message.
 pub const HEADERS_LIMIT: usize = 128 << 10;
 
+/// Most headers of one message. Services send three or four.
+const MOST_HEADERS: usize = 256;
+
 /// Total length, headers length and the checksum of both.
 const PRELUDE: usize = 12;
 /// The prelude and the checksum at the end.
@@ -212,11 +215,15 @@ fn parse(message: &[u8]) -> Result<Message<'_>> {
     Ok(Message { headers, payload })
 }
 
+/// None when a name comes twice, as in botocore: it would not be clear which of them counts.
 fn parse_headers(mut bytes: &[u8]) -> Option<Vec<(&str, HeaderValue<'_>)>> {
-    let mut headers = Vec::with_capacity(4);
+    let mut headers: Vec<(&str, HeaderValue<'_>)> = Vec::with_capacity(4);
     while !bytes.is_empty() {
         let name_length = take(&mut bytes, 1)?[0] as usize;
         let name = std::str::from_utf8(take(&mut bytes, name_length)?).ok()?;
+        if headers.len() == MOST_HEADERS || headers.iter().any(|(known, _)| *known == name) {
+            return None;
+        }
         headers.push((name, parse_value(&mut bytes)?));
     }
     Some(headers)
@@ -381,7 +388,10 @@ mod tests {
 
     #[test]
     fn damaged_headers_are_refused() {
-        for headers in [&b"\x05ab"[..], b"\x01a\x0a", b"\x01a\x07\x00\x05ab", b"\x01\xff\x00", b"\x01a"] {
+        let twice = b"\x01a\x00\x01a\x01";
+        let damaged =
+            [&b"\x05ab"[..], b"\x01a\x0a", b"\x01a\x07\x00\x05ab", b"\x01\xff\x00", b"\x01a", twice];
+        for headers in damaged {
             let mut message = Vec::new();
             message.extend_from_slice(&((OVERHEAD + headers.len()) as u32).to_be_bytes());
             message.extend_from_slice(&(headers.len() as u32).to_be_bytes());

@@ -2,8 +2,7 @@
 
 mod edit;
 mod scan;
-mod write;
 
+pub use canon::write::{push_count, push_escaped, push_key, push_string, push_u64};
 pub use edit::Edit;
-pub use scan::{Kind, Scanner, Syntax, Text, text_of};
-pub use write::{push_escaped, push_key, push_string, push_u64};
+pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, text_of};

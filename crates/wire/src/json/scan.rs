@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use canon::write::plain_length;
+
 /// Deepest nesting accepted; serde_json has the same limit.
 const MAX_DEPTH: usize = 128;
 
@@ -79,6 +81,11 @@ pub fn text_of<'a>(json: &'a [u8], text: &Text) -> Option<Cow<'a, str>> {
     }
     let quoted = json.get(text.range.start - 1..text.range.end + 1)?;
     serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
+}
+
+/// True for UTF-8. Most JSON is ASCII, which is seen faster.
+pub fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 /// Walks over JSON text. Every method leaves the position just behind what it took.
@@ -285,37 +292,6 @@ impl<'a> Scanner<'a> {
     fn expected(&self, expected: &'static str) -> Syntax {
         Syntax { at: self.at, expected }
     }
-}
-
-/// How many bytes from the start are neither a quote, nor a backslash, nor a control character.
-#[inline]
-fn plain_length(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let special = special_bits(u64::from_le_bytes(*word));
-        if special != 0 {
-            return index * 8 + special.trailing_zeros() as usize / 8;
-        }
-    }
-    bytes.len() - rest.len() + rest.iter().take_while(|byte| !is_special(**byte)).count()
-}
-
-#[inline]
-fn is_special(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\' || byte < 0x20
-}
-
-/// The top bit of each byte that ends a run of plain text. Borrows can set bits above the lowest true one, never
-/// below it, and only the lowest is used.
-#[inline]
-fn special_bits(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero_bytes(word ^ (ONES * b'"' as u64));
-    let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & TOPS
 }
 
 #[cfg(test)]

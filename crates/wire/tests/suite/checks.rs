@@ -1,7 +1,7 @@
 //! What must hold for any bytes whatever. Used with damaged recordings here, and by the fuzz targets.
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Cost, Error, Event, Json, ModelFacts, Quirks, Target, Usage};
+use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Target, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
@@ -24,8 +24,8 @@ impl Annotator for Words {
     fn cost(&self, _usage: &Usage) -> Option<Cost> {
         None
     }
-    fn metadata(&self, _facts: AnswerFacts<'_>) -> Json {
-        Json::of("metadata")
+    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"metadata\"");
     }
     fn tool_call_id(&self) -> String {
         "call_ours".to_owned()

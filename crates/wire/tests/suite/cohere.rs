@@ -85,7 +85,9 @@ fn check(heard: &Heard, native: &Value, id: &str) {
     assert_eq!(heard.finish.as_ref().unwrap().0, reason, "{id}");
     if let Some(tokens) = native["usage"]["tokens"].as_object() {
         let usage = heard.usage.unwrap();
-        assert_eq!(Some(usage.prompt_tokens() as f64), tokens["input_tokens"].as_f64(), "{id}");
+        let number = |name: &str| tokens.get(name).and_then(Value::as_f64).unwrap_or_default();
+        assert_eq!(usage.prompt_tokens() as f64, number("input_tokens") + number("image_tokens"), "{id}");
+        assert_eq!(usage.reasoning as f64, number("reasoning_tokens"), "{id}");
         assert_eq!(Some(usage.completion_tokens() as f64), tokens["output_tokens"].as_f64(), "{id}");
         let cached = native["usage"]["cached_tokens"].as_f64().unwrap_or_default();
         assert_eq!(usage.cache_read as f64, cached, "{id}");
@@ -158,7 +160,8 @@ fn call_stream() -> Vec<Value> {
             "sources": [{"type": "document", "document": {"url": "https://x.test", "title": "X"}}]}}}}),
         json!({"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage":
             {"billed_units": {"input_tokens": 1, "output_tokens": 2},
-            "tokens": {"input_tokens": 10.0, "output_tokens": 2}, "cached_tokens": 4}}}),
+            "tokens": {"input_tokens": 10.0, "output_tokens": 2, "image_tokens": 7, "reasoning_tokens": 1},
+            "cached_tokens": 4}}}),
     ]
 }
 
@@ -169,7 +172,8 @@ fn a_stream_of_calls_is_understood() {
     let calls = heard.parsed_calls();
     assert_eq!(calls, [("now".to_owned(), json!({})), ("look".to_owned(), json!({"é": 1}))]);
     assert_eq!((heard.reasoning().as_str(), heard.id.as_deref()), ("I look.", Some("m")));
-    assert_eq!(heard.usage, Some(Usage { input: 6, cache_read: 4, output: 2, ..Usage::default() }));
+    let usage = Usage { input: 13, cache_read: 4, output: 2, reasoning: 1, ..Usage::default() };
+    assert_eq!(heard.usage, Some(usage));
     assert_eq!(heard.annotations[0]["url_citation"]["url"], "https://x.test");
     assert_eq!(heard.finish.unwrap().0, FinishReason::ToolCalls);
 }

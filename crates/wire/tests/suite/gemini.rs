@@ -966,8 +966,8 @@ impl Annotator for Plain {
     fn cost(&self, _usage: &Usage) -> Option<Cost> {
         Some(Cost { total: Pico(26_000_000), ..Cost::default() })
     }
-    fn metadata(&self, _facts: AnswerFacts<'_>) -> Json {
-        Json::of(&json!({"request_id": "r"}))
+    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"request_id":"r"}"#);
     }
     fn tool_call_id(&self) -> String {
         "call".into()

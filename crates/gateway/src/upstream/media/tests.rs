@@ -1,5 +1,4 @@
 //! The guard and the limits, against a server that does what it should not.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

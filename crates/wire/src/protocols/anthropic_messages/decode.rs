@@ -148,8 +148,8 @@ impl Answer {
     }
 
     fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
-        // Nothing counts after the end; some compatible hosts add OpenAI's end marker.
-        if self.finished || data.trim_ascii() == b"[DONE]" {
+        // Nothing counts after the end; some compatible hosts add OpenAI's end marker, or send pings without data.
+        if self.finished || matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
         let mut event: StreamEvent<'_> = read(data)?;

@@ -124,7 +124,7 @@ impl Answer {
     }
 
     fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
-        if data.trim_ascii() == b"[DONE]" {
+        if matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
         let event: StreamEvent = read(data)?;
@@ -390,18 +390,24 @@ struct NativeUsage {
 struct Counts {
     input_tokens: Option<f64>,
     output_tokens: Option<f64>,
+    /// Pictures of the prompt, beside `input_tokens`; in the billed units they are part of it (recorded: ruby_llm,
+    /// can_understand_local_images).
+    image_tokens: Option<f64>,
+    /// Part of `output_tokens`.
+    reasoning_tokens: Option<f64>,
 }
 
 impl NativeUsage {
     fn disjoint(self) -> Option<Usage> {
         let counts = self.tokens.or(self.billed_units)?;
         let count = |number: Option<f64>| number.unwrap_or_default().max(0.0) as u64;
-        let input = count(counts.input_tokens);
+        let input = count(counts.input_tokens) + count(counts.image_tokens);
         let cache_read = count(self.cached_tokens).min(input);
         Some(Usage {
             input: input - cache_read,
             cache_read,
             output: count(counts.output_tokens),
+            reasoning: count(counts.reasoning_tokens),
             ..Usage::default()
         })
     }

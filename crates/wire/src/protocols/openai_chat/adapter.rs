@@ -59,12 +59,7 @@ fn message(error: &Value, json: &Value, body: &[u8]) -> String {
         &json["error_description"],
         &json["title"],
     ];
-    let found = candidates.into_iter().find_map(|value| match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Array(faults) if !faults.is_empty() => Some(faults_text(faults)),
-        Value::Object(inner) if inner.contains_key("detail") => Some(inner["detail"].to_string()),
-        _ => None,
-    });
+    let found = candidates.into_iter().find_map(words);
     let mut text = found.unwrap_or_else(|| errors::excerpt(body));
     for more in [&error["failed_generation"], &error["metadata"]["raw"]] {
         if let Some(more) = more.as_str().filter(|more| !more.is_empty() && !text.contains(*more)) {
@@ -73,6 +68,16 @@ fn message(error: &Value, json: &Value, body: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A text, a list of faults, or either of them as the `message` or `detail` of an object.
+fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Array(faults) if !faults.is_empty() => Some(faults_text(faults)),
+        Value::Object(fields) => ["message", "detail"].iter().find_map(|name| words(fields.get(*name)?)),
+        _ => None,
+    }
 }
 
 fn faults_text(faults: &[Value]) -> String {
@@ -85,4 +90,32 @@ fn faults_text(faults: &[Value]) -> String {
         if place.is_empty() { words } else { format!("{}: {words}", place.join(".")) }
     };
     faults.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_providers_words_are_found_wherever_they_stand() {
+        let cases = [
+            (r#"{"error":{"message":"no"}}"#, "no"),
+            (r#"{"error":"no"}"#, "no"),
+            (r#"{"object":"error","message":"no"}"#, "no"),
+            // Recorded: Mistral, a wrong key.
+            (r#"{"detail":"Invalid API Key"}"#, "Invalid API Key"),
+            (r#"{"detail":{"message":"no"}}"#, "no"),
+            (
+                r#"{"object":"error","message":{"detail":[{"loc":["body","n"],"msg":"too many"}]}}"#,
+                "body.n: too many",
+            ),
+            (r#"{"detail":[{"loc":["body",0],"msg":"wrong"},{"msg":"missing"}]}"#, "body.0: wrong; missing"),
+            (r#"{"error":{"message":"no","failed_generation":"maybe"}}"#, "no: maybe"),
+            ("<p>Bad gateway</p>", "Bad gateway"),
+        ];
+        for (body, words) in cases {
+            let error = OpenaiChat.decode_error(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(error.message, words, "{body}");
+        }
+    }
 }

@@ -81,9 +81,13 @@ impl StreamState {
             return Err(broken("the stream is empty"));
         }
         for chunk in self.chunks.finish_chunks(None)? {
+            self.pieces.take_fields(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
         }
-        if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| usage::read(&usage.to_string())) {
+        self.pieces.take_fields(&self.chunks.trailing, events);
+        if let Some(usage) =
+            self.chunks.usage.as_ref().and_then(|usage| usage::read(usage.to_string().as_bytes()))
+        {
             events.push(Event::Usage(usage));
         }
         Ok(())
@@ -111,7 +115,7 @@ impl Decoder for WholeDecoder {
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
         self.pieces.take_choices(&body, "message", events);
-        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(&usage.to_string())) {
+        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(usage.to_string().as_bytes())) {
             events.push(Event::Usage(usage));
         }
         Ok(())
@@ -125,6 +129,7 @@ impl Decoder for WholeDecoder {
 struct Pieces {
     undo: Undo,
     started: bool,
+    /// Top-level fields as last told.
     fields: Vec<(&'static str, Json)>,
     /// Choices that call a function in the way that came before tool calls.
     legacy: Vec<u32>,
@@ -132,31 +137,35 @@ struct Pieces {
 
 impl Pieces {
     fn start(&mut self, body: &Object, events: &mut Vec<Event>) {
+        if !std::mem::replace(&mut self.started, true) {
+            let text = |name: &str| {
+                body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+            };
+            events.push(Event::Start {
+                id: text("id"),
+                model: text("model"),
+                created: body
+                    .get("created")
+                    .and_then(Value::as_f64)
+                    .map(|time| time as i64)
+                    .filter(|time| *time > 0),
+            });
+        }
+        self.take_fields(body, events);
+    }
+
+    /// Some servers tell them only at the end of a stream.
+    fn take_fields(&mut self, body: &Object, events: &mut Vec<Event>) {
         for name in ["service_tier", "system_fingerprint"] {
-            let Some(value) = body.get(name).filter(|value| !value.is_null()) else { continue };
-            let value = Json::from(value);
+            let Some(value) = body.get(name).filter(|value| !value.is_null()).map(Json::from) else {
+                continue;
+            };
             if !self.fields.iter().any(|(known, old)| *known == name && *old == value) {
                 self.fields.retain(|(known, _)| *known != name);
-                self.fields.push((name, value));
+                self.fields.push((name, value.clone()));
+                events.push(Event::Field { name, value });
             }
         }
-        if self.started {
-            return;
-        }
-        self.started = true;
-        let text = |name: &str| {
-            body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-        };
-        events.push(Event::Start {
-            id: text("id"),
-            model: text("model"),
-            created: body
-                .get("created")
-                .and_then(Value::as_f64)
-                .map(|time| time as i64)
-                .filter(|time| *time > 0),
-        });
-        events.extend(self.fields.iter().map(|(name, value)| Event::Field { name, value: value.clone() }));
     }
 
     fn take_choices(&mut self, body: &Object, part: &str, events: &mut Vec<Event>) {

@@ -78,7 +78,7 @@ impl Core {
         let facts =
             AnswerFacts { underlying_model: self.underlying_model.as_deref(), usage: self.usage.as_ref() };
         push_key(out, "metadata");
-        out.extend_from_slice(self.annotator.metadata(facts).as_str().as_bytes());
+        self.annotator.write_metadata(facts, out);
     }
 
     fn set_field(&mut self, name: &'static str, value: Json) {

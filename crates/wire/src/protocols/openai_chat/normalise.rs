@@ -502,22 +502,29 @@ impl Chunks {
             _ => Vec::new(),
         };
         if choices.is_empty() {
-            for (name, value) in chunk {
-                if !["id", "object", "created", "model", "error"].contains(&name.as_str()) && !value.is_null()
-                {
-                    self.trailing.insert(name, value);
-                }
-            }
+            self.keep(chunk);
             return Ok(());
         }
         self.identify(&mut chunk, annotator);
         let citations = if self.annotated { Vec::new() } else { citations_of(&chunk) };
         self.annotated |= !citations.is_empty();
+        let mut says_something = false;
         for choice in choices {
             let Value::Object(choice) = choice else { return Err(broken("a choice is no object")) };
-            self.take_choice(&chunk, choice, &citations, annotator, out)?;
+            says_something |= self.take_choice(&chunk, choice, &citations, annotator, out)?;
+        }
+        if !says_something {
+            self.keep(chunk);
         }
         Ok(())
+    }
+
+    /// Holds what a chunk says beside its choices, where the chunk itself does not go to the caller.
+    fn keep(&mut self, chunk: Object) {
+        const OWN: [&str; 5] = ["id", "object", "created", "model", "error"];
+        self.trailing.extend(
+            chunk.into_iter().filter(|(name, value)| !OWN.contains(&name.as_str()) && !value.is_null()),
+        );
     }
 
     /// The last chunks: a finish reason for each choice.
@@ -560,7 +567,7 @@ impl Chunks {
             chunk.get("x_groq").and_then(|groq| groq.get("usage")).cloned(),
         ];
         for usage in candidates.into_iter().flatten() {
-            if usage::read(&usage.to_string()).is_some() {
+            if usage::read(usage.to_string().as_bytes()).is_some() {
                 self.usage = Some(usage);
                 return;
             }
@@ -580,6 +587,7 @@ impl Chunks {
         chunk.insert("model".to_owned(), first.model.as_str().into());
     }
 
+    /// False when the caller gets nothing of it.
     fn take_choice(
         &mut self,
         base: &Object,
@@ -587,7 +595,7 @@ impl Chunks {
         citations: &[Value],
         annotator: Option<&dyn Annotator>,
         out: &mut Vec<Object>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let index = native.get("index").and_then(Value::as_u64).unwrap_or(0);
         check_index(index)?;
         let (position, is_new) = match self.choices.iter().position(|choice| choice.index == index) {
@@ -617,7 +625,8 @@ impl Chunks {
         let native_finish = finish.as_ref().and_then(Value::as_str).filter(|reason| !reason.is_empty());
         let has_logprobs = native.get("logprobs").is_some_and(|value| !value.is_null());
         let says_more = has_logprobs || says_something(&delta);
-        if is_new || says_more || (choice.finish.is_none() && !delta.is_empty()) {
+        let goes_on = is_new || says_more || (choice.finish.is_none() && !delta.is_empty());
+        if goes_on {
             let mut piece = native.clone();
             piece.insert("index".to_owned(), index.into());
             piece.insert("delta".to_owned(), Value::Object(delta));
@@ -632,8 +641,9 @@ impl Chunks {
             let mut last = base.clone();
             last.insert("choices".to_owned(), Value::Object(native));
             choice.last = Some(last);
+            return Ok(true);
         }
-        Ok(())
+        Ok(goes_on)
     }
 }
 

@@ -60,7 +60,9 @@ impl From<Syntax> for Error {
 impl<'a> Outline<'a> {
     /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
     pub fn read(body: &'a [u8]) -> Result<Self> {
-        if let Err(error) = std::str::from_utf8(body) {
+        if !body.is_ascii()
+            && let Err(error) = std::str::from_utf8(body)
+        {
             let at = error.valid_up_to();
             return Err(Syntax { at, expected: "UTF-8 text" }.into());
         }

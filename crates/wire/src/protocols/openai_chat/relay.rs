@@ -11,7 +11,7 @@ use super::normalise::{self, Chunks, broken};
 use super::thoughts::Gatherer;
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::{Kind, Scanner, Syntax, push_key};
+use crate::json::{Kind, Scanner, Syntax, is_utf8, push_count, push_key};
 use crate::proofs::Proofs;
 use crate::{AnswerForm, Transcoder};
 
@@ -35,7 +35,7 @@ pub fn relay(parts: RelayParts) -> Box<dyn Transcoder> {
         false => Box::new(WholeRelay {
             gatherer: parts.gathers.then(Gatherer::default),
             parts,
-            body: Vec::new(),
+            body: Body::default(),
             progress: Progress::default(),
         }),
     }
@@ -45,23 +45,47 @@ pub fn relay(parts: RelayParts) -> Box<dyn Transcoder> {
 
 struct WholeRelay {
     parts: RelayParts,
-    body: Vec<u8>,
+    body: Body,
     progress: Progress,
     gatherer: Option<Gatherer>,
 }
 
-impl Transcoder for WholeRelay {
-    fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
-        if self.body.len() + bytes.len() > ANSWER_LIMIT {
+/// The bytes of an answer. Most arrive in one piece, which is not copied.
+#[derive(Default)]
+struct Body {
+    first: Bytes,
+    joined: Vec<u8>,
+}
+
+impl Body {
+    fn push(&mut self, bytes: &Bytes) -> Result<()> {
+        if self.bytes().len() + bytes.len() > ANSWER_LIMIT {
             return Err(broken("it is too large"));
         }
-        self.body.extend_from_slice(bytes);
+        if self.bytes().is_empty() {
+            self.first = bytes.clone();
+            return Ok(());
+        }
+        self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        self.joined.extend_from_slice(bytes);
         Ok(())
     }
 
+    fn bytes(&self) -> &[u8] {
+        if self.joined.is_empty() { &self.first } else { &self.joined }
+    }
+}
+
+impl Transcoder for WholeRelay {
+    fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
+        self.body.push(bytes)
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let text = std::str::from_utf8(&self.body).map_err(|_| broken("it is not UTF-8"))?;
-        match plain_completion(text) {
+        if !is_utf8(self.body.bytes()) {
+            return Err(broken("it is not UTF-8"));
+        }
+        match plain_completion(self.body.bytes()) {
             Some(plain) if !self.parts.form.exclude_reasoning => self.copy(&plain, out),
             _ => self.mend(out)?,
         }
@@ -83,7 +107,7 @@ impl Transcoder for WholeRelay {
 impl WholeRelay {
     /// The answer as it came, with its usage enriched and the metadata at its end.
     fn copy(&mut self, plain: &PlainCompletion, out: &mut Vec<u8>) {
-        let body = &self.body;
+        let body = self.body.bytes();
         let annotator = self.parts.annotator.as_ref();
         let usage = &body[plain.usage.clone()];
         let counts = plain.counts;
@@ -100,24 +124,24 @@ impl WholeRelay {
         out.reserve(body.len() + 1024);
         out.extend_from_slice(&body[..plain.usage.start]);
         out.extend_from_slice(usage[..usage.len() - 1].trim_ascii_end());
-        push_key(out, "reasoning_tokens");
-        crate::json::push_u64(out, counts.reasoning);
+        push_count(out, "reasoning_tokens", counts.reasoning);
         usage::write_cost(out, annotator.cost(&counts));
         out.push(b'}');
         out.extend_from_slice(body[plain.usage.end..plain.end].trim_ascii_end());
         let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: Some(&counts) };
         push_key(out, "metadata");
-        out.extend_from_slice(annotator.metadata(facts).as_str().as_bytes());
+        annotator.write_metadata(facts, out);
         out.push(b'}');
     }
 
     fn mend(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let mut body = normalise::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
+        let mut body =
+            normalise::parse(self.body.bytes()).ok_or_else(|| broken("it is not a JSON object"))?;
         let annotator = self.parts.annotator.as_ref();
         normalise::completion(&mut body, Some(annotator))?;
         let reported =
             body.shift_remove("usage").filter(|usage| !usage.is_null()).map(|usage| usage.to_string());
-        let counts = reported.as_deref().and_then(usage::read);
+        let counts = reported.as_ref().and_then(|usage| usage::read(usage.as_bytes()));
         self.progress = progress_of(&body);
         self.progress.usage = counts;
         if let Some(gatherer) = &mut self.gatherer {
@@ -127,7 +151,6 @@ impl WholeRelay {
             without_reasoning(&mut body);
         }
         let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
-        let metadata = annotator.metadata(facts);
         body.shift_remove("metadata");
         let text = serde_json::to_vec(&body).unwrap_or_default();
         out.extend_from_slice(&text[..text.len().saturating_sub(1)]);
@@ -137,7 +160,7 @@ impl WholeRelay {
             usage::write(out, counts, annotator.cost(counts), raw.as_deref());
         }
         push_key(out, "metadata");
-        out.extend_from_slice(metadata.as_str().as_bytes());
+        annotator.write_metadata(facts, out);
         out.push(b'}');
         Ok(())
     }
@@ -212,8 +235,7 @@ impl From<Syntax> for NotPlain {
 }
 
 /// Looks at a completion; none unless all of it is in order.
-fn plain_completion(text: &str) -> Option<PlainCompletion> {
-    let json = text.as_bytes();
+fn plain_completion(json: &[u8]) -> Option<PlainCompletion> {
     let mut scanner = Scanner::new(json);
     let mut found = PlainCompletion {
         counts: canon::Usage::default(),
@@ -233,7 +255,11 @@ fn plain_completion(text: &str) -> Option<PlainCompletion> {
             }
             b"model" => found.model = plain_string(scanner)?,
             b"choices" => plain_choices(scanner, &mut found)?,
-            b"usage" if scanner.kind()? == Kind::Object => found.usage = scanner.value()?,
+            b"usage" if scanner.kind()? == Kind::Object => {
+                let start = scanner.position();
+                found.counts = usage::take_plain(scanner)?.ok_or(NotPlain)?;
+                found.usage = start..scanner.position();
+            }
             b"usage" | b"error" | b"metadata" | b"base_resp" | b"citations" | b"search_results" => {
                 return Err(NotPlain);
             }
@@ -247,11 +273,7 @@ fn plain_completion(text: &str) -> Option<PlainCompletion> {
     found.end = scanner.position() - 1;
     scanner.end().ok()?;
     let in_order = has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty();
-    if !in_order || found.usage.len() <= 2 {
-        return None;
-    }
-    found.counts = plain_usage(&json[found.usage.clone()])?;
-    Some(found)
+    (in_order && !found.usage.is_empty()).then_some(found)
 }
 
 fn is_integer(number: &[u8]) -> bool {
@@ -283,7 +305,7 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
         }
         scanner.object(|scanner, key| {
             match &json[key.range] {
-                b"index" => has_index = json[scanner.value()?] == *position.to_string().as_bytes(),
+                b"index" => has_index = is_number(&json[scanner.value()?], position as i64),
                 b"message" => {
                     has_message = true;
                     found.content += plain_message(scanner)?;
@@ -333,33 +355,6 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
         (true, Some(length)) => Ok(length),
         _ => Err(NotPlain),
     }
-}
-
-/// The counts of a usage object that can be copied: standard fields only, and sums that are what they should be.
-fn plain_usage(usage: &[u8]) -> Option<canon::Usage> {
-    let (mut standard, mut shown) = (0, [0; 3]);
-    let walked: Result<(), NotPlain> = Scanner::new(usage).object(|scanner, key| {
-        let value = &usage[scanner.value()?];
-        let place = match &usage[key.range] {
-            b"prompt_tokens" => 0,
-            b"completion_tokens" => 1,
-            b"total_tokens" => 2,
-            b"prompt_tokens_details" | b"completion_tokens_details" if value.first() == Some(&b'{') => {
-                return Ok(());
-            }
-            // Vendors' own counts need a closer look.
-            _ => return Err(NotPlain),
-        };
-        let count = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
-        shown[place] = count.ok_or(NotPlain)?;
-        standard += 1;
-        Ok(())
-    });
-    walked.ok().filter(|()| standard == 3)?;
-    // Thinking outside of the completion, or cached tokens outside of the prompt, change the sums.
-    let counts = std::str::from_utf8(usage).ok().and_then(usage::read)?;
-    let meant = [counts.prompt_tokens(), counts.completion_tokens(), counts.total_tokens()];
-    (shown == meant).then_some(counts)
 }
 
 // ---------------------------------------------------------------------------------------------- streams
@@ -443,7 +438,9 @@ impl StreamState {
     /// text. Everything else is mended.
     fn plain_length(&self, data: &[u8]) -> Option<usize> {
         let identity = self.chunks.identity()?;
-        std::str::from_utf8(data).ok()?;
+        if !is_utf8(data) {
+            return None;
+        }
         let mut scanner = Scanner::new(data);
         let (mut seen, mut length) = (0, None);
         let walked = scanner.object(|scanner, key| {
@@ -522,7 +519,7 @@ impl StreamState {
             self.progress.model = self.chunks.identity().map(|identity| identity.model.clone());
         }
         if let Some(usage) = &self.chunks.usage {
-            self.progress.usage = usage::read(&usage.to_string());
+            self.progress.usage = usage::read(usage.to_string().as_bytes());
         }
         result
     }
@@ -552,13 +549,14 @@ impl StreamState {
             return Err(broken("the stream is empty"));
         }
         let reported = self.chunks.usage.take().map(|usage| usage.to_string());
-        let counts = reported.as_deref().and_then(usage::read);
+        let counts = reported.as_ref().and_then(|usage| usage::read(usage.as_bytes()));
         self.progress.usage = counts;
         let include_usage = self.parts.form.include_usage;
         let annotator = self.parts.annotator.as_ref();
         let model = self.chunks.identity().map(|identity| identity.model.clone());
-        let metadata =
-            annotator.metadata(AnswerFacts { underlying_model: model.as_deref(), usage: counts.as_ref() });
+        let mut metadata = Vec::with_capacity(512);
+        let facts = AnswerFacts { underlying_model: model.as_deref(), usage: counts.as_ref() };
+        annotator.write_metadata(facts, &mut metadata);
         let mut last = self.chunks.finish_chunks(Some(annotator))?;
         self.progress.finish_reason = self.chunks.finish();
         let position = last.iter().position(is_finish_chunk);
@@ -570,10 +568,10 @@ impl StreamState {
         }
         for (index, chunk) in last.into_iter().enumerate() {
             let rides = !include_usage && Some(index) == position;
-            self.write(chunk, rides.then_some(metadata.as_str()), out);
+            self.write(chunk, rides.then_some(&*metadata), out);
         }
         if include_usage {
-            self.write_usage(counts, reported, metadata.as_str(), out);
+            self.write_usage(counts, reported, &metadata, out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
         self.progress.finished = true;
@@ -581,7 +579,7 @@ impl StreamState {
         Ok(())
     }
 
-    fn write(&self, mut chunk: Map<String, Value>, metadata: Option<&str>, out: &mut Vec<u8>) {
+    fn write(&self, mut chunk: Map<String, Value>, metadata: Option<&[u8]>, out: &mut Vec<u8>) {
         if self.parts.form.exclude_reasoning && without_reasoning(&mut chunk) && !is_worth_sending(&chunk) {
             return;
         }
@@ -591,7 +589,7 @@ impl StreamState {
         if let Some(metadata) = metadata {
             out.pop();
             push_key(out, "metadata");
-            out.extend_from_slice(metadata.as_bytes());
+            out.extend_from_slice(metadata);
             out.push(b'}');
         }
         out.extend_from_slice(b"\n\n");
@@ -601,7 +599,7 @@ impl StreamState {
         &mut self,
         counts: Option<canon::Usage>,
         reported: Option<String>,
-        metadata: &str,
+        metadata: &[u8],
         out: &mut Vec<u8>,
     ) {
         let Some(identity) = self.chunks.identity().cloned() else { return };
@@ -622,7 +620,7 @@ impl StreamState {
             None => out.extend_from_slice(b"null"),
         }
         push_key(out, "metadata");
-        out.extend_from_slice(metadata.as_bytes());
+        out.extend_from_slice(metadata);
         out.extend_from_slice(b"}\n\n");
     }
 }

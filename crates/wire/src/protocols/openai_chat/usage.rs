@@ -1,163 +1,194 @@
 //! Token counts as OpenAI-like servers report them, and as the gateway shows them.
 
 use canon::{Cost, Usage};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::{push_key, push_string, push_u64};
+use crate::json::{Kind, Scanner, Syntax, push_count, push_key, push_string};
 
 /// A server's usage object. Counts stand in different places at different servers; all of them are read.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 struct Reported {
-    prompt_tokens: Option<Count>,
-    completion_tokens: Option<Count>,
-    total_tokens: Option<Count>,
-    prompt_tokens_details: Option<Details>,
-    /// Mistral's spelling.
-    prompt_token_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-    /// DeepSeek.
-    prompt_cache_hit_tokens: Option<Count>,
-    /// Moonshot, Together.
-    cached_tokens: Option<Count>,
-    /// Mistral.
-    num_cached_tokens: Option<Count>,
-    /// Perplexity, SGLang.
-    reasoning_tokens: Option<Count>,
-    /// Perplexity.
-    num_search_queries: Option<Count>,
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+    inputs: Details,
+    outputs: Details,
+    /// DeepSeek's, Moonshot's, Mistral's and Databricks' places for what was read from a cache.
+    cached: [Option<u64>; 4],
     /// Databricks.
-    cache_read_input_tokens: Option<Count>,
-    cache_creation_input_tokens: Option<Count>,
+    cache_written: Option<u64>,
+    /// Perplexity, SGLang.
+    reasoning: Option<u64>,
+    /// Perplexity.
+    searches: Option<u64>,
+    /// There is more than the three counts and their details.
+    has_more: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// The parts of a count.
+#[derive(Debug, Default)]
 struct Details {
-    cached_tokens: Option<Count>,
-    cache_write_tokens: Option<Count>,
+    cached: Option<u64>,
+    cache_written: Option<u64>,
     /// Alibaba.
-    cache_creation_input_tokens: Option<Count>,
-    audio_tokens: Option<Count>,
-    image_tokens: Option<Count>,
-    reasoning_tokens: Option<Count>,
+    cache_created: Option<u64>,
+    audio: Option<u64>,
+    image: Option<u64>,
+    reasoning: Option<u64>,
 }
 
 /// No answer has more tokens: sums of counts cannot overflow.
 const MOST: u64 = 1 << 48;
 
-/// A count; some servers write `12.0`, and nonsense counts as nothing.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count(u64);
+impl Reported {
+    fn take_all(scanner: &mut Scanner<'_>) -> Result<Self, Syntax> {
+        let json = scanner.json();
+        let mut reported = Self::default();
+        scanner.object(|scanner, key| reported.take(scanner, &json[key.range]))?;
+        Ok(reported)
+    }
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountVisitor)
+    fn take(&mut self, scanner: &mut Scanner<'_>, name: &[u8]) -> Result<(), Syntax> {
+        let place = match name {
+            b"prompt_tokens" => &mut self.prompt,
+            b"completion_tokens" => &mut self.completion,
+            b"total_tokens" => &mut self.total,
+            b"prompt_tokens_details" | b"completion_tokens_details" if scanner.kind()? != Kind::Object => {
+                self.has_more = true;
+                return scanner.value().map(drop);
+            }
+            b"prompt_tokens_details" => return self.inputs.take_all(scanner),
+            b"completion_tokens_details" => return self.outputs.take_all(scanner),
+            name => {
+                self.has_more = true;
+                match name {
+                    // Mistral's spelling.
+                    b"prompt_token_details" => return self.inputs.take_all(scanner),
+                    b"prompt_cache_hit_tokens" => &mut self.cached[0],
+                    b"cached_tokens" => &mut self.cached[1],
+                    b"num_cached_tokens" => &mut self.cached[2],
+                    b"cache_read_input_tokens" => &mut self.cached[3],
+                    b"cache_creation_input_tokens" => &mut self.cache_written,
+                    b"reasoning_tokens" => &mut self.reasoning,
+                    b"num_search_queries" => &mut self.searches,
+                    _ => return scanner.value().map(drop),
+                }
+            }
+        };
+        *place = count(scanner)?;
+        Ok(())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let mut prompt = self.prompt?;
+        let mut completion = self.completion.unwrap_or(0);
+        let (inputs, outputs) = (&self.inputs, &self.outputs);
+        let cached = first([inputs.cached].into_iter().chain(self.cached));
+        let written = first([inputs.cache_written, inputs.cache_created, self.cache_written]);
+        let audio = inputs.audio.unwrap_or(0);
+        // Mistral counts sound beside the prompt, and the total tells so (recorded: rig, blocking_raw_model_sends_audio).
+        let audio_apart = match self.total {
+            Some(total) => total == prompt + completion + audio,
+            None => audio > prompt,
+        };
+        if audio > 0 && audio_apart {
+            prompt += audio;
+        }
+        let reasoning = first([outputs.reasoning, self.reasoning]);
+        // xAI counts thinking outside of the completion, and the total tells so.
+        let apart = match self.total {
+            Some(total) => total == prompt + completion + reasoning,
+            None => reasoning > completion,
+        };
+        if reasoning > 0 && apart {
+            completion += reasoning;
+        }
+        // xAI: the cached part may stand beside the prompt instead of within it.
+        if cached > prompt {
+            prompt += cached;
+        }
+        let audio_input = audio.min(prompt);
+        let audio_output = outputs.audio.unwrap_or(0).min(completion);
+        let image_output = outputs.image.unwrap_or(0).min(completion - audio_output);
+        Some(Usage {
+            input: prompt.saturating_sub(cached + written + audio_input),
+            cache_read: cached.min(prompt),
+            cache_write: written.min(prompt.saturating_sub(cached)),
+            cache_write_1h: 0,
+            audio_input: audio_input.min(prompt.saturating_sub(cached + written)),
+            output: completion - audio_output - image_output,
+            audio_output,
+            image_output,
+            reasoning,
+            web_searches: self.searches.unwrap_or(0),
+        })
     }
 }
 
-/// Takes whatever is there: what is no count is none.
-struct CountVisitor;
-
-impl<'de> serde::de::Visitor<'de> for CountVisitor {
-    type Value = Count;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a count")
+impl Details {
+    /// Takes the object; anything else says nothing.
+    fn take_all(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Syntax> {
+        if scanner.kind()? != Kind::Object {
+            return scanner.value().map(drop);
+        }
+        let json = scanner.json();
+        scanner.object(|scanner, key| {
+            let place = match &json[key.range] {
+                b"cached_tokens" => &mut self.cached,
+                b"cache_write_tokens" => &mut self.cache_written,
+                b"cache_creation_input_tokens" => &mut self.cache_created,
+                b"audio_tokens" => &mut self.audio,
+                b"image_tokens" => &mut self.image,
+                b"reasoning_tokens" => &mut self.reasoning,
+                _ => return scanner.value().map(drop),
+            };
+            *place = count(scanner)?;
+            Ok(())
+        })
     }
+}
 
-    fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
-        Ok(Count(count.min(MOST)))
-    }
-
-    fn visit_i64<E>(self, count: i64) -> Result<Count, E> {
-        Ok(Count((count.max(0) as u64).min(MOST)))
-    }
-
-    fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
-        Ok(Count((count.max(0.0) as u64).min(MOST)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Count, E> {
-        Ok(Count(0))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
-        Ok(Count(0))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Count, E> {
-        Ok(Count(text.parse().unwrap_or(0).min(MOST)))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
-        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Count(0))
-    }
-
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Count, A::Error> {
-        while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Count(0))
-    }
+/// Takes a count; some servers write `12.0` or `"12"`, null is none, and nonsense counts as nothing.
+fn count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Syntax> {
+    let kind = scanner.kind()?;
+    let json = scanner.json();
+    let raw = &json[scanner.value()?];
+    let digits = match kind {
+        Kind::Null => return Ok(None),
+        Kind::Number => raw,
+        Kind::String => &raw[1..raw.len() - 1],
+        Kind::Bool | Kind::Array | Kind::Object => b"",
+    };
+    let whole = digits.iter().all(u8::is_ascii_digit);
+    let value = match str::from_utf8(digits).unwrap_or("") {
+        text if whole => text.parse().unwrap_or(if text.is_empty() { 0 } else { MOST }),
+        text => text.parse::<f64>().unwrap_or(0.0).max(0.0) as u64,
+    };
+    Ok(Some(value.min(MOST)))
 }
 
 /// Reads a usage object; none if it reports no prompt tokens.
-pub(super) fn read(json: &str) -> Option<Usage> {
-    let reported: Reported = serde_json::from_str(json).ok()?;
-    let mut prompt = reported.prompt_tokens?.0;
-    let mut completion = number(reported.completion_tokens);
-    let inputs = reported.prompt_tokens_details.or(reported.prompt_token_details).unwrap_or_default();
-    let outputs = reported.completion_tokens_details.unwrap_or_default();
-    let cached = first([
-        inputs.cached_tokens,
-        reported.prompt_cache_hit_tokens,
-        reported.cached_tokens,
-        reported.num_cached_tokens,
-        reported.cache_read_input_tokens,
-    ]);
-    let written = first([
-        inputs.cache_write_tokens,
-        inputs.cache_creation_input_tokens,
-        reported.cache_creation_input_tokens,
-    ]);
-    let reasoning = first([outputs.reasoning_tokens, reported.reasoning_tokens]);
-    // xAI counts thinking outside of the completion, and the total tells so.
-    let apart = match reported.total_tokens {
-        Some(total) => total.0 == prompt + completion + reasoning,
-        None => reasoning > completion,
-    };
-    if reasoning > 0 && apart {
-        completion += reasoning;
-    }
-    // xAI: the cached part may stand beside the prompt instead of within it.
-    if cached > prompt {
-        prompt += cached;
-    }
-    let audio_input = number(inputs.audio_tokens).min(prompt);
-    let audio_output = number(outputs.audio_tokens).min(completion);
-    let image_output = number(outputs.image_tokens).min(completion - audio_output);
-    Some(Usage {
-        input: prompt.saturating_sub(cached + written + audio_input),
-        cache_read: cached.min(prompt),
-        cache_write: written.min(prompt.saturating_sub(cached)),
-        cache_write_1h: 0,
-        audio_input: audio_input.min(prompt.saturating_sub(cached + written)),
-        output: completion - audio_output - image_output,
-        audio_output,
-        image_output,
-        reasoning,
-        web_searches: number(reported.num_search_queries),
-    })
+pub(super) fn read(json: &[u8]) -> Option<Usage> {
+    let mut scanner = Scanner::new(json);
+    let reported = Reported::take_all(&mut scanner).ok()?;
+    scanner.end().ok()?;
+    reported.usage()
 }
 
-fn number(count: Option<Count>) -> u64 {
-    count.unwrap_or_default().0
+/// Takes a usage object; some if it can be copied: standard fields only, and sums that are what they should be. Thinking
+/// outside of the completion, or cached tokens outside of the prompt, change the sums; vendors' own counts need a closer
+/// look.
+pub(super) fn take_plain(scanner: &mut Scanner<'_>) -> Result<Option<Usage>, Syntax> {
+    let reported = Reported::take_all(scanner)?;
+    let Some(usage) = reported.usage().filter(|_| !reported.has_more) else { return Ok(None) };
+    let meant = [usage.prompt_tokens(), usage.completion_tokens(), usage.total_tokens()];
+    let is_meant = [reported.prompt, reported.completion, reported.total] == meant.map(Some);
+    Ok(is_meant.then_some(usage))
 }
 
 /// The first count that says something.
-fn first<const N: usize>(counts: [Option<Count>; N]) -> u64 {
-    counts.into_iter().flatten().map(|count| count.0).find(|count| *count > 0).unwrap_or(0)
+fn first(counts: impl IntoIterator<Item = Option<u64>>) -> u64 {
+    counts.into_iter().flatten().find(|count| *count > 0).unwrap_or(0)
 }
 
 /// Fields of a usage object that the gateway writes itself.
@@ -192,8 +223,7 @@ pub(super) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, report
         ("total_tokens", prompt_tokens + usage.completion_tokens()),
         ("reasoning_tokens", usage.reasoning),
     ] {
-        push_key(out, name);
-        push_u64(out, count);
+        push_count(out, name, count);
     }
     let prompt = [
         ("cached_tokens", usage.cache_read),
@@ -224,8 +254,7 @@ fn write_details(
     push_key(out, name);
     out.push(b'{');
     for (name, count) in counts {
-        push_key(out, name);
-        push_u64(out, *count);
+        push_count(out, name, *count);
     }
     for (name, value) in reported.and_then(serde_json::Value::as_object).into_iter().flatten() {
         if !counts.iter().any(|(own, _)| own == name) {
@@ -240,17 +269,15 @@ fn write_details(
 
 /// Writes the four cost fields; each is null where the price is unknown.
 pub(super) fn write_cost(out: &mut Vec<u8>, cost: Option<Cost>) {
-    use std::io::Write;
     let parts = cost.map(|cost| [cost.total, cost.input, cost.output, cost.cached_input]);
     for (index, name) in
         ["cost_usd_total", "cost_usd_input", "cost_usd_output", "cost_usd_cached_input"].iter().enumerate()
     {
         push_key(out, name);
-        let written = match parts {
-            Some(parts) => write!(out, "{}", parts[index]),
-            None => out.write_all(b"null"),
-        };
-        debug_assert!(written.is_ok(), "writing to memory");
+        match parts {
+            Some(parts) => parts[index].push(out),
+            None => out.extend_from_slice(b"null"),
+        }
     }
 }
 
@@ -285,9 +312,17 @@ mod tests {
                 [9, 3, 1, 5, 0],
             ),
             (r#"{"prompt_tokens":9.0,"completion_tokens":null}"#, [9, 0, 0, 0, 0]),
+            (
+                r#"{"prompt_tokens":11,"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{"audio_tokens":375,"cached_tokens":9}}"#,
+                [386, 15, 9, 0, 0],
+            ),
+            (
+                r#"{"prompt_tokens":386,"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{"audio_tokens":375}}"#,
+                [386, 15, 0, 0, 0],
+            ),
         ];
         for (json, expected) in cases {
-            let usage = read(json).unwrap();
+            let usage = read(json.as_bytes()).unwrap();
             let found = [
                 usage.prompt_tokens(),
                 usage.completion_tokens(),
@@ -297,18 +332,29 @@ mod tests {
             ];
             assert_eq!(found, expected, "{json}");
         }
-        assert!(read("{}").is_none() && read("null").is_none());
+        assert!(read(b"{}").is_none() && read(b"null").is_none());
+    }
+
+    #[test]
+    fn sound_is_counted_once_wherever_it_stands() {
+        for prompt in [11, 386] {
+            let json = format!(
+                r#"{{"prompt_tokens":{prompt},"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{{"audio_tokens":375,"cached_tokens":9}}}}"#
+            );
+            let usage = read(json.as_bytes()).unwrap();
+            assert_eq!((usage.input, usage.cache_read, usage.audio_input), (2, 9, 375), "{json}");
+        }
     }
 
     #[test]
     fn what_is_written_reads_back_and_keeps_vendor_counts() {
         let reported = r#"{"prompt_tokens":9,"completion_tokens":3,"cost":0.1,"completion_tokens_details":{"accepted_prediction_tokens":1}}"#;
-        let usage = read(reported).unwrap();
+        let usage = read(reported.as_bytes()).unwrap();
         let raw: Box<RawValue> = RawValue::from_string(reported.to_owned()).unwrap();
         let mut out = Vec::new();
         write(&mut out, &usage, None, Some(&raw));
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(read(&text), Some(usage));
+        assert_eq!(read(text.as_bytes()), Some(usage));
         for part in [r#""cost":0.1"#, r#""accepted_prediction_tokens":1"#, r#""cost_usd_total":null"#] {
             assert!(text.contains(part), "{part} in {text}");
         }

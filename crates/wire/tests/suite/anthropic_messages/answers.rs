@@ -8,13 +8,13 @@ use wire::{AnswerForm, Undo};
 
 use super::{Notes, adapter, decode, dialect, documents, joined, write};
 
-/// A stream of these events, as the provider frames them, with padding and pings.
+/// A stream of these events, as the provider frames them, with padding and pings, some of them without data.
 fn stream(events: &[Value]) -> String {
     let mut text = String::new();
     for event in events {
         let kind = event["type"].as_str().unwrap();
         text.push_str(&format!(
-            "event: {kind}\ndata: {event}   \n\nevent: ping\ndata: {{\"type\":\"ping\"}}\n\n"
+            "event: {kind}\ndata: {event}   \n\nevent: ping\ndata: {{\"type\":\"ping\"}}\n\nevent: ping\ndata:\n\n"
         ));
     }
     text

@@ -7,7 +7,7 @@ mod recorded;
 mod requests;
 mod round_trip;
 
-use canon::{Annotator, AnswerFacts, Cost, Error, Event, Json, ModelFacts, Quirks, Request, Target, Usage};
+use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Request, Target, Usage};
 use serde_json::Value;
 use wire::{AnswerForm, Encoded, Protocol, Undo};
 
@@ -64,8 +64,8 @@ impl Annotator for Notes {
     fn cost(&self, _usage: &Usage) -> Option<Cost> {
         None
     }
-    fn metadata(&self, _facts: AnswerFacts<'_>) -> Json {
-        Json::parse(r#"{"request_id":"r1"}"#).unwrap()
+    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"request_id":"r1"}"#);
     }
     fn tool_call_id(&self) -> String {
         "toolu_ours".to_owned()

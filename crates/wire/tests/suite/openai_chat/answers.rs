@@ -1,6 +1,6 @@
 //! Odd answers of OpenAI-like providers, each as some provider sends it.
 
-use canon::{ErrorKind, Event, FinishReason};
+use canon::{ErrorKind, Event, FinishReason, Json};
 use serde_json::{Value, json};
 use wire::{AnswerForm, Undo};
 
@@ -147,6 +147,35 @@ fn an_empty_first_chunk_does_not_name_the_answer() {
     let events = decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
     let start = Event::Start { id: Some("a".into()), model: Some("m".into()), created: Some(5) };
     assert_eq!(events[0], start);
+}
+
+#[test]
+fn what_is_told_late_is_not_lost() {
+    let with_tier = |mut chunk: Value| {
+        chunk["service_tier"] = json!("flex");
+        chunk
+    };
+    let begin = delta(json!({"role": "assistant", "content": "a"}));
+    let mut repeated = with_tier(finish("stop"));
+    repeated["usage"] = counts()["usage"].clone();
+    let alone = with_tier(counts());
+    let streams = [
+        vec![begin.clone(), with_tier(finish("stop"))],
+        vec![begin.clone(), finish("stop"), alone],
+        vec![begin, finish("stop"), repeated],
+    ];
+    for events in streams {
+        let body = stream(&events);
+        for include_usage in [true, false] {
+            let form = AnswerForm { stream: true, include_usage, ..AnswerForm::default() };
+            let (text, _) = relayed(form, [body.as_bytes()]).unwrap();
+            assert_stream_rules(&text, include_usage);
+            assert!(text.contains(r#""service_tier":"flex""#), "{text}");
+        }
+        let events = decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
+        let tier = Event::Field { name: "service_tier", value: Json::of("flex") };
+        assert!(events.contains(&tier), "{events:?}");
+    }
 }
 
 #[test]

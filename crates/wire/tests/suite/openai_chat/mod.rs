@@ -16,7 +16,7 @@ pub use rules::assert_stream_rules;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Cost, Error, Event, Json, Progress, Usage};
+use canon::{Annotator, AnswerFacts, Cost, Error, Event, Progress, Usage};
 use serde_json::Value;
 use wire::protocols::openai_chat::{RelayParts, relay};
 use wire::{AnswerForm, Protocol, Undo};
@@ -38,8 +38,8 @@ impl Annotator for Notes {
     fn cost(&self, _usage: &Usage) -> Option<Cost> {
         None
     }
-    fn metadata(&self, _facts: AnswerFacts<'_>) -> Json {
-        Json::parse(r#"{"request_id":"r1"}"#).unwrap()
+    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"request_id":"r1"}"#);
     }
     fn tool_call_id(&self) -> String {
         format!("call_ours{}", self.0.fetch_add(1, Ordering::Relaxed))

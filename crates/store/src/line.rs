@@ -1,0 +1,282 @@
+//! A record as one line: a checksum, and JSON whose first fields are what the table has columns for. Written and read by
+//! hand, because every request pays for it.
+
+use std::borrow::Cow;
+
+use canon::write::{plain_length, push_count, push_key, push_text, push_u64};
+use canon::{Cost, Usage};
+use serde::Deserialize;
+
+use crate::StoreError;
+use crate::record::{AttemptRecord, LossRecord, UsageRecord};
+
+/// Longer lines are shortened: see [`UsageRecord::shortened`].
+const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Eight hexadecimal digits and a space.
+const CHECKSUM_BYTES: usize = 9;
+
+impl UsageRecord {
+    /// Writes the record to `line`, with its line end, replacing what was there. `nonce` tells it apart from another
+    /// record of the same millisecond and request id.
+    pub(crate) fn encode(&self, nonce: i64, line: &mut Vec<u8>) {
+        self.encode_any_length(nonce, line);
+        if line.len() > MAX_LINE_BYTES {
+            self.shortened().encode_any_length(nonce, line);
+        }
+    }
+
+    fn encode_any_length(&self, nonce: i64, line: &mut Vec<u8>) {
+        line.clear();
+        line.extend_from_slice(b"00000000 ");
+        self.write(nonce, line);
+        replace_nul(line);
+        let checksum = checksum(&line[CHECKSUM_BYTES..]);
+        line[..CHECKSUM_BYTES].copy_from_slice(&checksum);
+        line.push(b'\n');
+    }
+
+    /// The JSON. What is zero, empty or none is left out, which makes it a third shorter.
+    fn write(&self, nonce: i64, out: &mut Vec<u8>) {
+        out.push(b'{');
+        push_integer(out, "nonce", nonce);
+        push_integer(out, "started_at_ms", self.started_at_ms);
+        push_text(out, "request_id", &self.request_id);
+        push_text(out, "key_id", &self.key_id);
+        push_count(out, "duration_ms", self.duration_ms);
+        if let Some(ttft_ms) = self.ttft_ms {
+            push_count(out, "ttft_ms", ttft_ms);
+        }
+        push_text(out, "requested_model", &self.requested_model);
+        for (name, text) in [
+            ("requested_provider", &self.requested_provider),
+            ("used_model", &self.used_model),
+            ("used_provider", &self.used_provider),
+            ("underlying_model", &self.underlying_model),
+            ("error_kind", &self.error_kind),
+            ("finish_reason", &self.finish_reason),
+            ("session_id", &self.session_id),
+        ] {
+            if let Some(text) = text {
+                push_text(out, name, text);
+            }
+        }
+        push_list(out, "attempts", &self.attempts, write_attempt);
+        push_count(out, "status", u64::from(self.status));
+        for (name, flag) in [
+            ("canceled", self.canceled),
+            ("streamed", self.streamed),
+            ("usage_estimated", self.usage_estimated),
+        ] {
+            if flag {
+                push_key(out, name);
+                out.extend_from_slice(b"true");
+            }
+        }
+        if let Some(usage) = &self.usage {
+            push_key(out, "usage");
+            write_usage(usage, out);
+        }
+        if let Some(cost) = &self.cost {
+            push_key(out, "cost_pico");
+            write_cost(cost, out);
+        }
+        push_list(out, "losses", &self.losses, write_loss);
+        out.push(b'}');
+    }
+}
+
+fn push_integer(out: &mut Vec<u8>, name: &str, number: i64) {
+    push_key(out, name);
+    if number < 0 {
+        out.push(b'-');
+    }
+    push_u64(out, number.unsigned_abs());
+}
+
+fn push_list<T>(out: &mut Vec<u8>, name: &str, items: &[T], write: fn(&T, &mut Vec<u8>)) {
+    if items.is_empty() {
+        return;
+    }
+    push_key(out, name);
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(b']');
+}
+
+fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {
+    out.push(b'{');
+    push_text(out, "provider", &attempt.provider);
+    push_text(out, "model", &attempt.model);
+    for (name, text) in [("key", &attempt.key), ("error_type", &attempt.error_type)] {
+        if !text.is_empty() {
+            push_text(out, name, text);
+        }
+    }
+    push_count(out, "status_code", u64::from(attempt.status_code));
+    push_count(out, "latency_ms", attempt.latency_ms);
+    out.push(b'}');
+}
+
+fn write_loss(loss: &LossRecord, out: &mut Vec<u8>) {
+    out.push(b'{');
+    push_text(out, "field", &loss.field);
+    push_text(out, "action", &loss.action);
+    push_text(out, "reason", &loss.reason);
+    out.push(b'}');
+}
+
+fn write_usage(usage: &Usage, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (name, count) in [
+        ("input", usage.input),
+        ("cache_read", usage.cache_read),
+        ("cache_write", usage.cache_write),
+        ("cache_write_1h", usage.cache_write_1h),
+        ("audio_input", usage.audio_input),
+        ("output", usage.output),
+        ("audio_output", usage.audio_output),
+        ("image_output", usage.image_output),
+        ("reasoning", usage.reasoning),
+        ("web_searches", usage.web_searches),
+    ] {
+        if count != 0 {
+            push_count(out, name, count);
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_cost(cost: &Cost, out: &mut Vec<u8>) {
+    out.push(b'{');
+    push_integer(out, "total", cost.total.0);
+    for (name, amount) in [
+        ("input", cost.input),
+        ("output", cost.output),
+        ("cached_input", cost.cached_input),
+        ("other", cost.other),
+    ] {
+        if amount.0 != 0 {
+            push_integer(out, name, amount.0);
+        }
+    }
+    out.push(b'}');
+}
+
+/// PostgreSQL cannot store U+0000, and one such record would hold up all that follow: it becomes U+FFFD.
+fn replace_nul(line: &mut [u8]) {
+    let mut from = 0;
+    while let Some(found) = memchr::memmem::find(&line[from..], b"\\u0000") {
+        let at = from + found;
+        line[at + 2..at + 6].copy_from_slice(b"fffd");
+        from = at + 6;
+    }
+}
+
+fn checksum(json: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let sum = crc32fast::hash(json);
+    let digit = |index: usize| char::from_digit(sum >> (28 - 4 * index) & 15, 16).map_or(b' ', |it| it as u8);
+    std::array::from_fn(|index| if index < 8 { digit(index) } else { b' ' })
+}
+
+/// The JSON of a line without its line end; none if the line is damaged.
+pub(crate) fn record_of(line: &[u8]) -> Option<&str> {
+    let (sum, json) = line.split_at_checked(CHECKSUM_BYTES)?;
+    if sum != checksum(json) {
+        return None;
+    }
+    str::from_utf8(json).ok()
+}
+
+/// What the table has columns for, of a record's JSON.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Columns<'a> {
+    #[serde(default)]
+    pub(crate) nonce: i64,
+    pub(crate) started_at_ms: i64,
+    #[serde(borrow)]
+    pub(crate) request_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) key_id: Cow<'a, str>,
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn of(json: &'a str) -> Result<Self, StoreError> {
+        if let Some(columns) = Self::as_written(json) {
+            return Ok(columns);
+        }
+        serde_json::from_str(json)
+            .map_err(|error| StoreError::Corrupt { what: "usage line", reason: error.to_string() })
+    }
+
+    /// The columns of a record as [`UsageRecord::write`] writes it, without looking at the rest of it. Texts with
+    /// escapes are left to serde.
+    fn as_written(json: &'a str) -> Option<Self> {
+        let (nonce, rest) = integer(json.strip_prefix("{\"nonce\":")?)?;
+        let (started_at_ms, rest) = integer(rest.strip_prefix(",\"started_at_ms\":")?)?;
+        let (request_id, rest) = plain_text(rest.strip_prefix(",\"request_id\":\"")?)?;
+        let (key_id, rest) = plain_text(rest.strip_prefix(",\"key_id\":\"")?)?;
+        let columns = Self {
+            nonce,
+            started_at_ms,
+            request_id: Cow::Borrowed(request_id),
+            key_id: Cow::Borrowed(key_id),
+        };
+        rest.ends_with('}').then_some(columns)
+    }
+}
+
+/// An integer from the start, and what follows.
+fn integer(text: &str) -> Option<(i64, &str)> {
+    let length = text.bytes().take_while(|byte| *byte == b'-' || byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(length);
+    Some((digits.parse().ok()?, rest))
+}
+
+/// A text without escapes up to its closing quote, and what follows.
+fn plain_text(text: &str) -> Option<(&str, &str)> {
+    let length = plain_length(text.as_bytes());
+    let (text, rest) = text.split_at_checked(length)?;
+    Some((text, rest.strip_prefix('"')?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_the_same_whichever_way_they_are_read() {
+        for id in ["chatcmpl-1", "", "a\"b", "\\", "é", "\",\"key_id\":\"x"] {
+            let record = UsageRecord {
+                request_id: id.to_owned(),
+                key_id: format!("static:{id}"),
+                started_at_ms: -5,
+                ..UsageRecord::default()
+            };
+            let mut line = Vec::new();
+            record.encode(i64::MIN, &mut line);
+            let json = record_of(line.strip_suffix(b"\n").unwrap()).unwrap();
+            let by_serde: Columns<'_> = serde_json::from_str(json).unwrap();
+            assert_eq!(Columns::of(json).unwrap(), by_serde);
+            assert_eq!((by_serde.request_id.as_ref(), by_serde.nonce), (id, i64::MIN));
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_is_noticed() {
+        let mut line = Vec::new();
+        UsageRecord { key_id: "k".to_owned(), ..UsageRecord::default() }.encode(1, &mut line);
+        line.pop();
+        assert!(record_of(&line).is_some());
+        for bit in 0..line.len() * 8 {
+            let mut damaged = line.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(record_of(&damaged).is_none(), "bit {bit}");
+        }
+        assert!((0..line.len()).all(|length| record_of(&line[..length]).is_none()));
+    }
+}

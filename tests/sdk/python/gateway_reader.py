@@ -1,0 +1,124 @@
+"""What the gateway's own decoders understand: the program `crates/wire/examples/read_answers.rs`, asked line by line."""
+
+import base64
+import json
+import subprocess
+
+
+class Reader:
+    """One process for everything that is to be read."""
+
+    def __init__(self, program):
+        self.process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait(timeout=10) == 0
+
+    def answer(self, answer):
+        """As in `official`: what the answer says, in the words of this test."""
+        return said(self._ask(
+            protocol=answer.protocol,
+            stream=answer.stream,
+            status=answer.status,
+            headers=answer.headers,
+            body=base64.b64encode(answer.body).decode(),
+            piece=answer.piece,
+        ))
+
+    def frames(self, framing, body, piece=None):
+        """Frames, and the error that came after them, if any."""
+        told = self._ask(framing=framing, body=base64.b64encode(body).decode(), piece=piece)
+        return told["frames"], told["error"] and told["error"]["message"]
+
+    def _ask(self, **question):
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the reader broke down"
+        return json.loads(line)
+
+
+def said(told):
+    choices = {choice["index"]: choice_said(choice) for choice in told["choices"]}
+    return {
+        "choices": choices,
+        "id": told.get("id"),
+        "model": told.get("model"),
+        "created": told.get("created"),
+        "tier": told.get("service_tier"),
+        "fingerprint": told.get("system_fingerprint"),
+        "usage": told.get("usage") and usage(told["usage"]),
+        "error": told["error"] and told["error"]["message"],
+    }
+
+
+def choice_said(choice):
+    finishes = choice["finishes"]
+    assert len(finishes) <= 1, "a choice ends once"
+    thoughts = choice["reasoning"]
+    return {
+        "text": choice["text"],
+        "refusal": choice["refusal"],
+        "thinking": "".join(thought.get("text", "") for thought in thoughts),
+        "proofs": [
+            thought[kind] for thought in thoughts for kind in ("signature", "encrypted") if kind in thought
+        ],
+        "calls": [
+            {
+                "id": call["id"],
+                "name": call["name"],
+                "arguments": arguments(call["arguments"], call["custom"]),
+                "proof": call["signature"],
+            }
+            for call in choice["calls"]
+        ],
+        "images": [(image["mime"], image["data"]) for image in choice["images"]],
+        "sources": [source(annotation, choice["text"]) for annotation in choice["annotations"]],
+        "logprobs": [
+            logprob(token) for logprobs in choice["logprobs"] for token in logprobs.get("content") or []
+        ],
+        "finish": finishes[0]["reason"] if finishes else None,
+    }
+
+
+def logprob(token):
+    """A token, how likely it was, and the alternatives."""
+    alternatives = [[other["token"], other["logprob"]] for other in token.get("top_logprobs") or []]
+    return [token["token"], token["logprob"], alternatives]
+
+
+def source(annotation, text):
+    """A page's address and the piece of the answer that rests on it; anything else as it is."""
+    if annotation.get("type") != "url_citation":
+        return annotation
+    cited = annotation["url_citation"]
+    return [cited["url"], text[cited["start_index"] : cited["end_index"]]]
+
+
+def arguments(text, custom=False):
+    """As a JSON value; as text where it is none. No text is no arguments."""
+    if custom:
+        return text
+    try:
+        return json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return text
+
+
+def usage(counts):
+    """Buckets that do not overlap, as the sums that providers report."""
+    written = counts["cache_write"] + counts["cache_write_1h"]
+    return {
+        "prompt": counts["input"] + counts["cache_read"] + written + counts["audio_input"],
+        "completion": counts["output"] + counts["audio_output"] + counts["image_output"],
+        "cached": counts["cache_read"],
+        "written": written,
+        "written for an hour": counts["cache_write_1h"],
+        "thinking": counts["reasoning"],
+        "heard": counts["audio_input"],
+        "spoken": counts["audio_output"],
+        "drawn": counts["image_output"],
+    }

@@ -1,0 +1,13 @@
+"""What the official SDKs understand of an answer: each parses the bytes itself, behind a transport that hands them over.
+
+One module per format. Each has a function `answer` that returns the same shape as `gateway_reader.Reader.answer`.
+"""
+
+import importlib
+
+from official.shared import CURRENT
+
+
+def answer(given):
+    CURRENT["answer"] = given
+    return importlib.import_module("official." + given.protocol.replace("-", "_")).answer(given)
