@@ -17,6 +17,7 @@ ANSWERS = {
     "converse": ["answer_bedrock"],
     "converse-stream": ["answer_bedrock", "aws_eventstream"],
 }
+NATIVE = {"cohere": ["answer_cohere", "sse"], "ollama": ["answer_ollama", "json_lines"]}
 REQUESTS = {
     "chat": ["request_openai", "json"],
     "messages": ["request_anthropic"],
@@ -38,13 +39,17 @@ def body_of(response: dict) -> bytes:
         return response["body_text"].encode()
     if "body_base64" in response:
         return base64.b64decode(response["body_base64"])
+    if "chunks" in response:
+        # Recorded without their framing: framed as server-sent events again.
+        return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in response["chunks"]).encode()
     return json.dumps(response["body"]).encode() if "body" in response else b""
 
 
 def answers_of(record: dict) -> list[str]:
+    if record["response"].get("status", 200) >= 400:
+        return ["errors"]
     if record["api"] == "chat-native":
-        name = {"cohere": "answer_cohere", "ollama": "answer_ollama"}.get(record["provider"])
-        return [name, "json_lines"] if name else []
+        return NATIVE.get(record["provider"], [])
     return ANSWERS.get(record["api"], [])
 
 

@@ -12,6 +12,9 @@ use canon::{
 };
 use serde_json::Value;
 
+use crate::Protocol;
+use crate::protocols::gemini;
+
 /// Largest answer of which anything is kept, in bytes of thinking and arguments.
 const LIMIT: usize = 1 << 20;
 
@@ -243,10 +246,12 @@ impl Collector {
     }
 }
 
-/// Puts proofs back that the caller dropped, and takes away those that `provider` did not issue. `find` knows them by
+/// Puts proofs back that the caller dropped, as far as `provider`, which speaks this format, has a use for them: the caller
+/// would hear of others as losses, and never sent them. Takes away those that another provider issued. `find` knows them by
 /// the name of a tool call. What the caller sent itself is touched only where it is known to be of no use.
 pub fn restore(
     request: &mut Request,
+    protocol: Protocol,
     provider: &str,
     mut find: impl FnMut(&CallName) -> Option<Arc<Proofs>>,
 ) {
@@ -260,9 +265,10 @@ pub fn restore(
         if let Some(proofs) = &found {
             // Callers may tell the calls of one answer in several messages: its thinking comes once.
             let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, proofs));
-            let restoring = Restoring { index, proofs, is_own: proofs.issuer == provider };
+            let takes_portable = family(protocol) == Some(PORTABLE_FORMAT);
+            let restoring = Restoring { index, proofs, is_own: proofs.issuer == provider, takes_portable };
             restoring.calls(message, &mut request.losses);
-            restoring.thinking(message, is_new, &mut request.losses);
+            restoring.thinking(message, is_new);
         }
         before = found;
     }
@@ -290,6 +296,16 @@ struct Restoring<'a> {
     index: usize,
     proofs: &'a Proofs,
     is_own: bool,
+    takes_portable: bool,
+}
+
+/// The family of models whose proofs this format takes.
+fn family(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::AnthropicMessages | Protocol::BedrockConverse => Some(PORTABLE_FORMAT),
+        Protocol::Gemini => Some(gemini::REASONING_FORMAT),
+        Protocol::OpenaiChat | Protocol::CohereChat | Protocol::OllamaChat => None,
+    }
 }
 
 impl Restoring<'_> {
@@ -303,8 +319,7 @@ impl Restoring<'_> {
             match self.is_own {
                 true if part.signature.is_none() => part.signature = known.cloned(),
                 true => {}
-                false if known.is_some() || part.signature.is_some() => {
-                    part.signature = None;
+                false if part.signature.take().is_some() => {
                     let field = format!("messages[{}].tool_calls[{position}].extra_content", self.index);
                     losses.dropped(field, FOREIGN);
                 }
@@ -314,23 +329,20 @@ impl Restoring<'_> {
         }
     }
 
-    fn thinking(&self, message: &mut Message, is_new: bool, losses: &mut Losses) {
-        let field = || format!("messages[{}].reasoning_details", self.index);
+    fn thinking(&self, message: &mut Message, is_new: bool) {
         let has_own = message.parts.iter().any(|part| is_thought(part) && is_proven(part));
         if has_own || self.proofs.thinking.is_empty() || !is_new {
             return;
         }
-        // Text of thinking without its proof, as callers send it back, gives way to the original. Who signed only a part of
-        // it wants only that part.
-        message.parts.retain(|part| !is_thought(part));
-        let (usable, rest): (Vec<&Part>, Vec<&Part>) = self.proofs.thinking.iter().partition(|part| {
-            let proven = is_proven(part);
-            if self.is_own { proven } else { !proven || is_portable(part) }
-        });
-        if !self.is_own && !rest.is_empty() {
-            losses.dropped(field(), FOREIGN);
+        // Who signed only a part of it wants only that part.
+        let is_usable =
+            |part: &&Part| is_proven(part) && (self.is_own || self.takes_portable && is_portable(part));
+        let usable: Vec<Part> = self.proofs.thinking.iter().filter(is_usable).cloned().collect();
+        if self.is_own || !usable.is_empty() {
+            // Text of thinking without its proof, as callers send it back, gives way to the original.
+            message.parts.retain(|part| !is_thought(part));
         }
-        message.parts.splice(0..0, usable.into_iter().cloned());
+        message.parts.splice(0..0, usable);
     }
 }
 
@@ -490,7 +502,9 @@ mod tests {
         let message = Message::new(Role::Assistant, parts);
         let mut request = Request { messages: vec![message], ..Request::default() };
         let is_known = |known: &CallName| *known == name("a") || proofs.signatures.contains(known);
-        restore(&mut request, provider, |known| is_known(known).then(|| proofs.clone()));
+        restore(&mut request, Protocol::AnthropicMessages, provider, |known| {
+            is_known(known).then(|| proofs.clone())
+        });
         let mut losses: Vec<_> = request.losses.iter().map(|loss| loss.field.to_string()).collect();
         losses.sort_unstable();
         (request.messages.remove(0).parts, losses)
@@ -512,7 +526,9 @@ mod tests {
         let proofs = collected("one", "anthropic-claude-v1");
         let messages = ["a", "b"].map(|id| Message::new(Role::Assistant, vec![call(id)]));
         let mut request = Request { messages: messages.into(), ..Request::default() };
-        restore(&mut request, "one", |name| (!name.id.is_empty()).then(|| proofs.clone()));
+        restore(&mut request, Protocol::AnthropicMessages, "one", |name| {
+            (!name.id.is_empty()).then(|| proofs.clone())
+        });
         assert_eq!(request.messages[0].parts.len(), 2);
         assert_eq!(request.messages[1].parts.len(), 1);
     }
@@ -540,7 +556,7 @@ mod tests {
         let fields = ["messages[0].reasoning_details", "messages[0].tool_calls[0].extra_content"];
         let google = collected("one", "google-gemini-v1");
         let (dropped, losses) = restored(vec![call("a")], &google, "two");
-        assert_eq!((dropped, losses), (vec![call("a")], fields.map(str::to_owned).to_vec()));
+        assert_eq!((dropped, losses.len()), (vec![call("a")], 0), "the caller never sent it");
 
         let (with_proofs, _) = restored(vec![call("a")], &google, "one");
         assert_eq!(with_proofs.len(), 2);
@@ -570,7 +586,15 @@ mod tests {
         assert_eq!(parts.len(), 2, "another call is the first: not known");
         let (parts, losses) = restored(vec![call("a")], &collected("one", PORTABLE_FORMAT), "two");
         assert_eq!(parts[0].signature.as_deref(), Some("proof"));
-        assert_eq!(losses, ["messages[0].tool_calls[0].extra_content"]);
+        assert!(losses.is_empty(), "{losses:?}");
+        // Formats that have no use for it get nothing.
+        let proofs = collected("one", PORTABLE_FORMAT);
+        for protocol in [Protocol::Gemini, Protocol::CohereChat, Protocol::OllamaChat] {
+            let messages = vec![Message::new(Role::Assistant, vec![call("a")])];
+            let mut request = Request { messages: messages.clone(), ..Request::default() };
+            restore(&mut request, protocol, "two", |_| Some(proofs.clone()));
+            assert_eq!((request.messages, request.losses.len()), (messages, 0), "{protocol:?}");
+        }
     }
 
     #[test]

@@ -256,7 +256,8 @@ impl Job<'_> {
     fn decoded(&self, offer: &Offer) -> Result<Request, Error> {
         let mut request = OpenaiChat.decode_request(&self.inbound.body)?;
         if !self.pipeline.vault.is_empty() {
-            proofs::restore(&mut request, offer.provider.id(), |call| self.remembered(call));
+            let find = |call: &CallName| self.remembered(call);
+            proofs::restore(&mut request, offer.protocol, offer.provider.id(), find);
         }
         Ok(request)
     }

@@ -40,7 +40,7 @@ pub(super) fn function_tools<'a>(
             ToolKind::Function { parameters: Some(schema), .. } if !schema.is_null() => Cow::Borrowed(schema),
             ToolKind::Function { .. } => Cow::Owned(Json::of(&json!({"type": "object", "properties": {}}))),
             ToolKind::Custom { format } => {
-                if format.as_ref().is_some_and(|format| !format.is_null()) {
+                if is_restricted(format.as_ref()) {
                     losses.dropped(format!("tools[{index}].custom.format"), "the provider knows no grammars");
                 }
                 losses
@@ -71,6 +71,13 @@ fn is_offered(request: &Request, name: &str) -> bool {
     }
 }
 
+/// True when a grammar is asked for; `{"type":"text"}` is none.
+pub(super) fn is_restricted(format: Option<&Json>) -> bool {
+    let is_free =
+        |format: &Json| format.is_null() || format.to_value().is_ok_and(|format| format["type"] == "text");
+    format.is_some_and(|format| !is_free(format))
+}
+
 /// The input of a tool that takes free text, wrapped as a function's.
 pub(super) fn free_text_schema() -> Json {
     Json::of(&json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}))
@@ -90,18 +97,34 @@ pub(super) fn unwrap_free_text(wrapped: String) -> String {
 
 /// The arguments of a call as they are when they are an object; free text and broken JSON inside of one.
 pub(super) fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
-    let text = call.arguments.trim();
     if !call.custom
-        && text.starts_with('{')
-        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
+        && let Some(raw) = as_object(&call.arguments)
     {
         return Cow::Borrowed(raw);
     }
-    let wrapped = match text.is_empty() && !call.custom {
+    let wrapped = match call.arguments.trim().is_empty() && !call.custom {
         true => RawValue::from_string("{}".to_owned()),
         false => serde_json::value::to_raw_value(&json!({"input": call.arguments})),
     };
     wrapped.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
+}
+
+/// Reports the calls whose arguments [`call_input`] puts into an object of its own.
+pub(super) fn note_wrapped(request: &Request, losses: &mut Losses) {
+    for (index, message) in request.messages.iter().enumerate() {
+        for (position, call) in message.tool_calls().enumerate() {
+            let is_kept = call.custom || call.arguments.trim().is_empty();
+            if !is_kept && as_object(&call.arguments).is_none() {
+                let field = format!("messages[{index}].tool_calls[{position}].function.arguments");
+                losses.approximated(field, "arguments that are no JSON object are sent inside of one");
+            }
+        }
+    }
+}
+
+fn as_object(arguments: &str) -> Option<&RawValue> {
+    let text = arguments.trim();
+    text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 /// The instruction that stands in for a JSON mode; none for free text.

@@ -1,6 +1,10 @@
 //! Fields of OpenAI's API that the vendors' own formats lack: refused when they are features, reported when they are hints.
 
-use canon::{Error, Losses, PartKind, Request, Result};
+use canon::{Error, Losses, MediaKind, OutputFormat, Part, PartKind, Request, Result};
+
+/// The caller's names for how much to think.
+pub(super) const EFFORT: &str = "reasoning_effort";
+pub(super) const BUDGET: &str = "reasoning.max_tokens";
 
 /// Refuses the features that no answer of this format can have. `has_logprobs` says whether it has log probabilities.
 pub(super) fn refuse_features(request: &Request, has_logprobs: bool) -> Result<()> {
@@ -57,7 +61,9 @@ pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
             losses.dropped(format!("messages[{index}].name"), "the provider has no names of participants");
         }
         let is_marked = message.parts.iter().any(|part| match &part.kind {
-            PartKind::ToolResult(result) => result.content.iter().any(|part| part.cache.is_some()),
+            PartKind::ToolResult(result) => {
+                part.cache.is_some() || result.content.iter().any(|part| part.cache.is_some())
+            }
             _ => part.cache.is_some(),
         });
         if is_marked {
@@ -72,14 +78,99 @@ pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
 /// Reports the resolutions that callers ask pictures to be seen in, for formats that have no such wish.
 pub(super) fn lose_details(request: &Request, losses: &mut Losses) {
     for (index, message) in request.messages.iter().enumerate() {
+        for part in &message.parts {
+            if let PartKind::ToolResult(result) = &part.kind {
+                lose_details_of(index, &result.content, losses);
+            }
+        }
+        lose_details_of(index, &message.parts, losses);
+    }
+}
+
+fn lose_details_of(index: usize, parts: &[Part], losses: &mut Losses) {
+    for (position, part) in parts.iter().enumerate() {
+        let PartKind::Media(media) = &part.kind else { continue };
+        if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
+            let field = if media.kind == MediaKind::Video { "video_url" } else { "image_url" };
+            let path = format!("messages[{index}].content[{position}].{field}.detail");
+            losses.dropped(path, "the provider chooses the resolution");
+        }
+    }
+}
+
+/// Reports the proofs that a provider attached to texts and calls, for formats that have none there: they mean nothing to
+/// anybody else.
+pub(super) fn lose_proofs(request: &Request, losses: &mut Losses) {
+    const REASON: &str = "only the provider that signed it has a use for this proof";
+    for (index, message) in request.messages.iter().enumerate() {
+        let mut calls = 0;
         for (position, part) in message.parts.iter().enumerate() {
-            let PartKind::Media(media) = &part.kind else { continue };
-            if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
-                let path = format!("messages[{index}].content[{position}].image_url.detail");
-                losses.dropped(path, "the provider chooses the resolution");
+            let is_signed = part.signature.is_some();
+            match &part.kind {
+                PartKind::ToolCall(_) => {
+                    if is_signed {
+                        losses
+                            .dropped(format!("messages[{index}].tool_calls[{calls}].extra_content"), REASON);
+                    }
+                    calls += 1;
+                }
+                PartKind::Text(_) | PartKind::Refusal(_) if is_signed => {
+                    losses
+                        .dropped(format!("messages[{index}].content[{position}].thought_signature"), REASON);
+                }
+                _ => {}
             }
         }
     }
+}
+
+/// Reports the tools that failed, for formats that cannot say so.
+pub(super) fn lose_failures(request: &Request, losses: &mut Losses) {
+    for (index, message) in request.messages.iter().enumerate() {
+        let is_failed = |part: &Part| matches!(&part.kind, PartKind::ToolResult(result) if result.is_error);
+        if message.parts.iter().any(is_failed) {
+            losses.dropped(
+                format!("messages[{index}].is_error"),
+                "the provider cannot be told that a tool failed",
+            );
+        }
+    }
+}
+
+/// Reports the description of the answer's form, for formats that take only its schema.
+pub(super) fn lose_description(output: &OutputFormat, losses: &mut Losses) {
+    if matches!(output, OutputFormat::JsonSchema { description: Some(_), .. }) {
+        losses.dropped("response_format.json_schema.description", "the provider takes only the schema");
+    }
+}
+
+/// Reports that the wish about thinking is not served, by the names under which the caller uttered it.
+pub(super) fn lose_thinking(request: &Request, reason: &'static str, losses: &mut Losses) {
+    let wish = &request.reasoning;
+    if wish.effort.is_some() {
+        losses.dropped(EFFORT, reason);
+    }
+    if wish.budget_tokens.is_some() {
+        losses.dropped(BUDGET, reason);
+    }
+}
+
+/// Reports a number of tokens for a model that takes words: it stands for a level, or gives way to the one that the
+/// caller named as well.
+pub(super) fn lose_budget(request: &Request, losses: &mut Losses) {
+    let wish = &request.reasoning;
+    match (wish.effort, wish.budget_tokens) {
+        (_, None) | (_, Some(0)) => {}
+        (None, Some(_)) => {
+            losses.approximated(BUDGET, "the model takes a level instead of a number of tokens")
+        }
+        (Some(_), Some(_)) => losses.dropped(BUDGET, "the model takes a level, and the caller named one"),
+    }
+}
+
+/// The name of the wish about thinking as the caller uttered it.
+pub(super) fn wish_field(request: &Request) -> &'static str {
+    if request.reasoning.effort.is_some() { EFFORT } else { BUDGET }
 }
 
 /// True when leaving the field out means the same.

@@ -78,7 +78,7 @@ fn frames(mut body: &[u8]) -> Vec<(String, Value)> {
 }
 
 /// Puts the frames of a stream together to a whole message.
-fn assembled(body: &[u8]) -> Value {
+pub(super) fn assembled(body: &[u8]) -> Value {
     let mut blocks: std::collections::BTreeMap<u64, Value> = Default::default();
     let mut message = json!({});
     let append = |place: &mut Value, more: &Value| {
@@ -98,19 +98,38 @@ fn assembled(body: &[u8]) -> Value {
                     append(&mut block["toolUse"]["input"], &delta["toolUse"]["input"]);
                 } else if delta["reasoningContent"]["redactedContent"].is_string() {
                     block["reasoningContent"] = delta["reasoningContent"].clone();
+                } else if delta["reasoningContent"]["signature"].is_string() {
+                    let signature = &mut block["reasoningContent"]["reasoningText"]["signature"];
+                    append(signature, &delta["reasoningContent"]["signature"]);
+                } else if delta["citation"].is_object() {
+                    let citations = &mut block["citations"];
+                    *citations = citations
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .chain([&delta["citation"]])
+                        .cloned()
+                        .collect();
                 } else if delta["reasoningContent"]["text"].is_string() {
                     let text = &mut block["reasoningContent"]["reasoningText"]["text"];
                     append(text, &delta["reasoningContent"]["text"]);
                 }
             }
             "messageStop" => message["stopReason"] = event["stopReason"].clone(),
-            "metadata" => message["usage"] = event["usage"].clone(),
+            "metadata" => {
+                for (name, value) in event.as_object().unwrap() {
+                    message[name] = value.clone();
+                }
+            }
             _ => {}
         }
     }
     for block in blocks.values_mut().filter(|block| block["toolUse"].is_object()) {
         let text = block["toolUse"]["input"].as_str().unwrap_or("{}").to_owned();
-        block["toolUse"]["input"] = serde_json::from_str(&text).unwrap();
+        block["toolUse"]["input"] = serde_json::from_str(if text.is_empty() { "{}" } else { &text }).unwrap();
+    }
+    for block in blocks.values_mut().filter(|block| block["citations"].is_array()) {
+        *block = json!({"citationsContent": {"content": [{"text": block["text"].as_str().unwrap_or_default()}], "citations": block["citations"]}});
     }
     message["output"]["message"]["content"] = blocks.into_values().collect();
     message
@@ -180,7 +199,7 @@ fn stream(events: &[(&str, Value)]) -> Vec<u8> {
     body
 }
 
-fn call_stream() -> Vec<u8> {
+pub(super) fn call_stream() -> Vec<u8> {
     stream(&[
         ("messageStart", json!({"role": "assistant", "p": "abc"})),
         ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Hm"}}})),
@@ -446,7 +465,7 @@ fn calls_without_tools_get_their_tools_declared() {
     let (body, losses, _) = encode(&request);
     assert_eq!(body["toolConfig"]["tools"][0]["toolSpec"]["name"], "f");
     assert_eq!(body["messages"][1]["content"][0]["toolUse"]["input"], json!({"input": "not json"}));
-    assert_eq!(losses, ["tools emulated"]);
+    assert_eq!(losses, ["tools emulated", "messages[1].tool_calls[0].function.arguments approximated"]);
 }
 
 #[test]
@@ -653,7 +672,7 @@ fn thinking_excludes_sampling_and_yields_to_forced_calls() {
     let forced = Request { tools: vec![function("f")], tool_choice: Some(ToolChoice::Required), ..request };
     let (body, losses, _) = encode(&forced);
     assert_eq!(body["additionalModelRequestFields"], json!({"top_k": 5}));
-    assert_eq!(losses, ["reasoning_effort dropped"]);
+    assert_eq!(losses, ["reasoning.max_tokens dropped"]);
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn bytes(protocol: Protocol, model: &str, turns: usize, restored: bool) -> Vec<u
     let mut request = decoded(&body);
     if restored {
         let format = if protocol == Protocol::Gemini { "google-gemini-v1" } else { "anthropic-claude-v1" };
-        restore(&mut request, "here", remembered(format));
+        restore(&mut request, protocol, "here", remembered(format));
     }
     encoded(protocol, model, &request).body.to_vec()
 }

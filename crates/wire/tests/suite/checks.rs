@@ -158,6 +158,25 @@ pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
     assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
 }
 
+/// An error answer is an error in every provider's format, with some words, and can be told to every caller.
+pub fn errors(body: &[u8]) {
+    const STATUSES: [u16; 14] = [400, 401, 402, 403, 404, 408, 413, 422, 429, 498, 500, 502, 503, 529];
+    // One status for each body, so that a check stays quick.
+    let sum: usize = body.iter().map(|byte| usize::from(*byte)).sum();
+    let status = StatusCode::from_u16(STATUSES[sum % STATUSES.len()]).expect("a status");
+    for protocol in Protocol::ALL {
+        let error = wire::adapter(protocol).decode_error(status, &HeaderMap::new(), body);
+        // The body may know better which error it is, but not that it is none.
+        let told = error.status();
+        assert!(told.is_client_error() || told.is_server_error(), "{protocol:?}: {told}");
+        assert!(!error.message.trim().is_empty(), "{protocol:?}");
+        for caller in [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini] {
+            let (_, told) = wire::dialect(caller).expect("a dialect").encode_error(&error);
+            assert_json(&told);
+        }
+    }
+}
+
 fn encode(caller: Protocol, stream: bool, events: &[Event]) {
     let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
     let mut encoder = wire::dialect(caller).expect("a dialect").encoder(&form, Box::new(Words));

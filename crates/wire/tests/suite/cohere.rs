@@ -8,17 +8,17 @@ use wire::{Protocol, Undo, adapter};
 use super::heard::{Heard, hear, hear_every_way};
 
 /// The `data:` documents of a recorded stream, read without the code under test.
-fn documents(body: &[u8]) -> Vec<Value> {
+pub(super) fn documents(body: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(body).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
     lines.filter(|data| data.trim() != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
 /// Puts a recorded stream together to a whole answer.
-fn assembled(events: &[Value]) -> Value {
+pub(super) fn assembled(events: &[Value]) -> Value {
     let mut blocks: std::collections::BTreeMap<u64, Value> = Default::default();
     let mut calls: std::collections::BTreeMap<u64, Value> = Default::default();
-    let (mut plan, mut whole) = (String::new(), json!({}));
+    let (mut plan, mut whole, mut citations) = (String::new(), json!({}), Vec::new());
     let append = |place: &mut Value, more: &Value| {
         *place = json!(place.as_str().unwrap_or_default().to_owned() + more.as_str().unwrap_or_default());
     };
@@ -39,6 +39,7 @@ fn assembled(events: &[Value]) -> Value {
                 let more = &message["tool_calls"]["function"]["arguments"];
                 append(&mut call["function"]["arguments"], more);
             }
+            "citation-start" => citations.push(message["citations"].clone()),
             "message-end" => {
                 whole["finish_reason"] = event["delta"]["finish_reason"].clone();
                 whole["usage"] = event["delta"]["usage"].clone();
@@ -46,6 +47,7 @@ fn assembled(events: &[Value]) -> Value {
             _ => {}
         }
     }
+    whole["message"]["citations"] = citations.into();
     whole["message"]["tool_plan"] = json!(plan);
     whole["message"]["content"] = blocks.into_values().collect();
     whole["message"]["tool_calls"] = calls.into_values().collect();
@@ -135,11 +137,11 @@ fn recorded_errors_are_understood() {
     assert_eq!((blocked.kind, blocked.status().as_u16()), (ErrorKind::ContentFilter, 400));
 }
 
-fn sse(events: &[Value]) -> Vec<u8> {
+pub(super) fn sse(events: &[Value]) -> Vec<u8> {
     events.iter().map(|event| format!("data: {event}\r\n\r\n")).collect::<String>().into_bytes()
 }
 
-fn call_stream() -> Vec<Value> {
+pub(super) fn call_stream() -> Vec<Value> {
     let call = |index: u64, function: Value, id: Option<&str>| {
         json!({"type": if id.is_some() { "tool-call-start" } else { "tool-call-delta" }, "index": index,
             "delta": {"message": {"tool_calls": {"id": id, "type": "function", "function": function}}}})
@@ -271,6 +273,41 @@ fn requests_follow_the_table() {
     });
     assert_eq!(body, want);
     assert_eq!(losses, ["temperature approximated", "user dropped"]);
+}
+
+#[test]
+fn log_probabilities_are_asked_for_and_read() {
+    let asked = Request {
+        messages: vec![Message::text(Role::User, "Hi")],
+        logprobs: Some(true),
+        ..Request::default()
+    };
+    let (body, losses) = encode(&asked);
+    assert_eq!((&body["logprobs"], losses.len()), (&json!(true), 0));
+    let refused = |request: &Request, facts: ModelFacts| {
+        let target = Target { model: "m", facts: &facts, quirks: &Quirks::default() };
+        adapter(Protocol::CohereChat).encode_request(request, target).unwrap_err().param
+    };
+    let with_others = Request { top_logprobs: Some(2), ..asked.clone() };
+    assert_eq!(refused(&with_others, ModelFacts::default()).as_deref(), Some("top_logprobs"));
+    let without = ModelFacts { features: Some(Features::NONE), ..ModelFacts::default() };
+    assert_eq!(refused(&asked, without).as_deref(), Some("logprobs"));
+
+    // A piece of text may be of several tokens.
+    let items = [
+        json!({"text": "Hé", "token_ids": [1, 2], "logprobs": [-0.5, -0.25]}),
+        json!({"text": "!", "token_ids": [3], "logprobs": [-1.0]}),
+    ];
+    let whole = json!({"id": "m", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hé!"}]},
+        "logprobs": items, "finish_reason": "COMPLETE"});
+    let piece = |item: &Value| json!({"type": "content-delta", "index": 0, "logprobs": item, "delta": {"message": {"content": {"text": item["text"]}}}});
+    let end = json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE"}});
+    let stream = sse(&[json!({"type": "message-start", "id": "m"}), piece(&items[0]), piece(&items[1]), end]);
+    let undo = Undo::default();
+    let told = hear(Protocol::CohereChat, false, &undo, [whole.to_string().as_bytes()]).unwrap();
+    assert_eq!(told, hear_every_way(Protocol::CohereChat, true, &undo, &stream).unwrap());
+    let entry = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []});
+    assert_eq!(told.logprobs, [entry("Hé", -0.75), entry("!", -1.0)]);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn said(heard: &Heard) -> Expected {
         reasoning: heard.reasoning(),
         calls: heard.parsed_calls(),
         signatures: heard.thoughts.values().filter(|thought| !thought.1.is_empty()).count(),
-        images: heard.images,
+        images: heard.images.len(),
         finish: heard.finish.as_ref().map(|(reason, _)| *reason),
         output: usage.completion_tokens(),
         prompt: usage.prompt_tokens(),
@@ -709,13 +709,13 @@ fn signatures_go_back_where_they_belong() {
     );
     assert_eq!(body["contents"][3]["parts"][0]["thoughtSignature"], "skip_thought_signature_validator");
     assert_eq!(body["contents"][3]["parts"][1].get("thoughtSignature"), None);
-    assert_eq!(losses, ["dropped messages[1].reasoning_details", "approximated messages[4].tool_calls[0]"]);
+    assert_eq!(losses, ["dropped messages[1].reasoning", "approximated messages[4].tool_calls[0]"]);
     let (body, _) = body_of(FLASH, messages.clone());
     assert_eq!(body["contents"][3]["parts"][0].get("thoughtSignature"), None);
     // The loop is over once the user speaks again: nothing is lost then, and what was sent stays as it was.
     let (body, losses) = body_of(THREE, [messages, vec![user("next")]].concat());
     assert_eq!(body["contents"][3]["parts"][0]["thoughtSignature"], "skip_thought_signature_validator");
-    assert_eq!(losses, ["dropped messages[1].reasoning_details"]);
+    assert_eq!(losses, ["dropped messages[1].reasoning"]);
 }
 
 #[test]

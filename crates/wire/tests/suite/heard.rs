@@ -25,7 +25,9 @@ pub struct Heard {
     pub thoughts: BTreeMap<u32, (String, String, String)>,
     pub calls: Vec<Call>,
     pub annotations: Vec<Value>,
-    pub images: usize,
+    pub images: Vec<(String, String)>,
+    /// Log probabilities, token by token.
+    pub logprobs: Vec<Value>,
     pub usage: Option<Usage>,
     pub finish: Option<(FinishReason, Option<String>)>,
     pub fields: Vec<(String, String)>,
@@ -41,6 +43,13 @@ impl Heard {
     pub fn parsed_calls(&self) -> Vec<(String, Value)> {
         let parse = |call: &Call| (call.name.clone(), serde_json::from_str(&call.arguments).unwrap());
         self.calls.iter().map(parse).collect()
+    }
+
+    /// What these events say.
+    pub fn of(events: impl IntoIterator<Item = Event>) -> Self {
+        let mut heard = Self::default();
+        events.into_iter().for_each(|event| heard.take(event));
+        heard
     }
 
     fn take(&mut self, event: Event) {
@@ -63,8 +72,11 @@ impl Heard {
                 self.calls[index as usize].arguments += &fragment;
             }
             Event::Annotation { annotation, .. } => self.annotations.push(annotation.to_value().unwrap()),
-            Event::Image { .. } => self.images += 1,
-            Event::Logprobs { .. } => {}
+            Event::Image { mime, data, .. } => self.images.push((mime, data)),
+            Event::Logprobs { logprobs, .. } => {
+                let entries = logprobs.to_value().unwrap();
+                self.logprobs.extend(entries["content"].as_array().into_iter().flatten().cloned());
+            }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Finish { reason, native, .. } => {
                 assert_eq!(self.finish, None, "a choice ends once");
@@ -93,9 +105,7 @@ pub fn hear<'a>(
     assert!(matches!(events.first(), Some(Event::Start { .. })), "an answer begins with its start");
     let starts = events.iter().filter(|event| matches!(event, Event::Start { .. })).count();
     assert_eq!(starts, 1, "an answer starts once");
-    let mut heard = Heard::default();
-    events.into_iter().for_each(|event| heard.take(event));
-    Ok(heard)
+    Ok(Heard::of(events))
 }
 
 /// Decodes an answer whole, byte by byte and in several random cuts, which must all say the same.

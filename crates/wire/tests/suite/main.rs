@@ -9,6 +9,8 @@ mod caching;
 mod checks;
 mod cohere;
 mod damage;
+mod dialects;
+mod facts;
 mod gemini;
 mod generate;
 mod heard;
@@ -18,7 +20,9 @@ mod mutated;
 mod ollama;
 mod openai_chat;
 mod providers;
+mod readers;
 mod round_trip;
+mod streams_vs_unary;
 mod structured;
 
 use openai_chat::assert_stream_rules as openai_chat_rules;

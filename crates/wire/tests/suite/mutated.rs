@@ -114,6 +114,24 @@ fn damaged_answers() {
 }
 
 #[test]
+fn damaged_errors() {
+    let own = [
+        r#"{"error":{"message":"Slow down.","type":"rate_limit_error","code":"x","param":null}}"#,
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}"#,
+        r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"@type":"t","reason":"API_KEY_INVALID"}]}}"#,
+        r#"{"message":"m","__type":"ThrottlingException"}"#,
+        "<html><head><title>502</title></head><body>Bad gateway</body></html>",
+    ];
+    run(own.iter().map(|body| body.as_bytes().to_vec()).collect(), 400, checks::errors);
+    for provider in
+        ["openai", "anthropic", "google-ai-studio", "bedrock-converse", "cohere", "ollama", "groq"]
+    {
+        let failed = testkit::corpus::records(provider).into_iter().filter(|record| record.status >= 400);
+        failed.for_each(|record| checks::errors(&record.body));
+    }
+}
+
+#[test]
 fn damaged_relays() {
     for (stream, include_usage) in [(true, true), (true, false), (false, false)] {
         let form = AnswerForm { stream, include_usage, ..AnswerForm::default() };

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer};
+use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, unread};
 use crate::{AnswerForm, Dialect, Encoder};
 
 /// Marks a file that goes to the provider's code sandbox rather than to the model.
@@ -119,6 +119,7 @@ fn decode(body: &[u8]) -> Result<Request> {
     extra.extend(metadata(&fields, &mut request)?);
     request.extra = fields.into_members(&KNOWN);
     request.extra.extend(extra);
+    request.losses = unread::losses(body);
     Ok(request)
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use canon::{Error, Feature, Json, Losses, OutputFormat, Request, Result, Target};
+use canon::{Error, Feature, Json, Losses, OutputFormat, Request, Result, Target, ToolChoice as Choice};
 use serde_json::Number;
 
 use super::fields::Fields;
@@ -49,6 +49,7 @@ const USER_LIMIT: usize = 512;
 pub(super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse(request)?;
     let mut losses = request.losses.clone();
+    hints::lose_proofs(request, &mut losses);
     let mut undo = Undo::default();
     let names = Names::of(request);
     let mut thinking_losses = Losses::new();
@@ -71,6 +72,10 @@ pub(super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
         Form::Told(instruction) => system.push(text_block(Cow::Owned(instruction), None)),
         Form::Tool { schema, description } => {
             let tool = json_tool(request, &names, schema, description);
+            // What must not be called is not offered beside the tool that takes the answer.
+            if choice == Some(ToolChoice::None) && !request.tools.is_empty() {
+                tools.clear();
+            }
             choice = Some(json_choice(choice, &tool, tools.is_empty() || request.tools.is_empty(), forced));
             if !forced {
                 let hint = format!("Give the final answer by calling the tool `{}`.", tool.name);
@@ -171,7 +176,8 @@ fn form(request: &Request, schemas: bool, losses: &mut Losses) -> Result<Form> {
         }
     };
     if !schemas {
-        if !schema::is_object(schema) {
+        // A tool that stands in for the answer would compete with a call that is required.
+        if !schema::is_object(schema) || is_call_required(request) {
             return told(losses, Some(schema));
         }
         losses.emulated("response_format", "The model has no JSON mode: a tool takes the answer.");
@@ -194,6 +200,14 @@ fn form(request: &Request, schemas: bool, losses: &mut Losses) -> Result<Form> {
         losses.dropped("response_format.json_schema.description", "The provider takes only the schema.");
     }
     Ok(Form::Native(OutputSchema { kind: "json_schema", schema: fitted.schema }))
+}
+
+fn is_call_required(request: &Request) -> bool {
+    match &request.tool_choice {
+        Some(Choice::Required | Choice::Named(_)) => true,
+        Some(Choice::Allowed { required, .. }) => *required,
+        _ => false,
+    }
 }
 
 /// The tool that takes the answer, under a name that no other tool has.
@@ -219,17 +233,15 @@ fn json_tool<'a>(
 
 /// The answer has to be a tool call now: this tool's, or one of the caller's tools.
 fn json_choice(choice: Option<ToolChoice>, tool: &ClientTool<'_>, alone: bool, forced: bool) -> ToolChoice {
-    let name = tool.name.clone().into_owned();
-    match choice {
-        Some(ToolChoice::Any { .. } | ToolChoice::Tool { .. }) if !alone => {
-            choice.unwrap_or(ToolChoice::None)
+    let disable_parallel_tool_use =
+        matches!(choice, Some(ToolChoice::Auto { disable_parallel_tool_use: true }));
+    match (forced, alone) {
+        (false, _) => ToolChoice::Auto { disable_parallel_tool_use },
+        (true, false) => ToolChoice::Any { disable_parallel_tool_use },
+        (true, true) => {
+            let name = tool.name.clone().into_owned();
+            ToolChoice::Tool { name, disable_parallel_tool_use: false }
         }
-        _ if !forced => ToolChoice::Auto { disable_parallel_tool_use: false },
-        Some(ToolChoice::Auto { disable_parallel_tool_use }) if !alone => {
-            ToolChoice::Any { disable_parallel_tool_use }
-        }
-        None if !alone => ToolChoice::Any { disable_parallel_tool_use: false },
-        _ => ToolChoice::Tool { name, disable_parallel_tool_use: false },
     }
 }
 
@@ -355,10 +367,12 @@ fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) 
         return;
     };
     let id = fields.opt_text("user_id").ok().flatten();
-    if let Some(id) = id
-        && user.is_none()
-    {
-        *user = Some(Cow::Owned(id));
+    match (id, user.as_ref()) {
+        (Some(id), None) => *user = Some(Cow::Owned(id)),
+        (Some(id), Some(user)) if id != *user => {
+            losses.dropped("metadata", "The provider takes one id of a user.");
+        }
+        _ => {}
     }
     if !fields.into_members(&["user_id"]).is_empty() {
         losses.dropped("metadata", "The provider stores no labels.");

@@ -24,6 +24,7 @@ pub(crate) mod thinking;
 mod tools;
 mod turns;
 mod types;
+mod unread;
 
 /// The family whose signatures this protocol's own models accept.
 pub(crate) const REASONING_FORMAT: &str = "anthropic-claude-v1";

@@ -7,6 +7,7 @@ use canon::{Effort, Json, Losses, ReasoningControl, ReasoningRequest, Request, T
 use serde::Deserialize;
 
 use super::types::Thinking;
+use crate::protocols::hints::{BUDGET, EFFORT, lose_budget, lose_thinking, wish_field};
 
 /// The smallest budget that the API takes.
 const LEAST_BUDGET: u64 = 1024;
@@ -33,7 +34,7 @@ impl Plan {
     /// rest of the tool calls.
     pub(super) fn give_up(&mut self, request: &Request) -> Losses {
         let mut losses = Losses::new();
-        losses.dropped("reasoning_effort", "The thinking in front of the last tool calls is missing.");
+        lose_thinking(request, "The thinking in front of the last tool calls is missing.", &mut losses);
         self.thinking = None;
         self.max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
         losses
@@ -186,23 +187,23 @@ pub(super) fn plan(request: &Request, target: Target<'_>, losses: &mut Losses) -
         return plan;
     }
     match control(target) {
-        None if wish.is_on() => {
-            losses.dropped("reasoning_effort", "The model takes no control of its thinking.")
+        None if wish.is_on() || always_thinks(target) => {
+            lose_thinking(request, "The model takes no control of its thinking.", losses);
         }
         None => {}
-        Some(control) if !wish.is_on() => switch_off(&control, &mut plan, losses),
-        Some(Control::Adaptive { levels, .. }) => adapt(&wish, &levels, &mut plan, losses),
+        Some(control) if !wish.is_on() => switch_off(request, &control, &mut plan, losses),
+        Some(Control::Adaptive { levels, .. }) => {
+            lose_budget(request, losses);
+            adapt(&wish, &levels, &mut plan, losses);
+        }
         Some(Control::Budget { min, max, .. }) => {
             let asked = wish.budget_tokens;
             let wanted = asked.unwrap_or_else(|| budget_of(wish.effort.unwrap_or(Effort::Medium), max));
             let budget = wanted.clamp(min, max.max(min));
             if asked.is_some_and(|asked| asked != budget) {
-                losses.approximated(
-                    "reasoning.max_tokens",
-                    format!("The model thinks with {min} to {max} tokens."),
-                );
+                losses.approximated(BUDGET, format!("The model thinks with {min} to {max} tokens."));
             }
-            spend(budget, limit, request.max_tokens.is_some(), &mut plan, losses);
+            spend(request, budget, limit, &mut plan, losses);
         }
     }
     plan
@@ -230,6 +231,10 @@ fn wish(request: &Request) -> ReasoningRequest {
         _ => None,
     };
     ReasoningRequest { effort, budget_tokens: own.and_then(|own| own.budget_tokens), ..Default::default() }
+}
+
+fn always_thinks(target: Target<'_>) -> bool {
+    matches!(target.facts.reasoning, Some(ReasoningControl::Always))
 }
 
 /// By the catalog, else by the name.
@@ -280,14 +285,14 @@ fn most_tokens(target: Target<'_>) -> Option<u64> {
     target.facts.max_output_tokens.or_else(by_name)
 }
 
-fn switch_off(control: &Control, plan: &mut Plan, losses: &mut Losses) {
+fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mut Losses) {
     let (Control::Budget { off, .. } | Control::Adaptive { off, .. }) = control;
     match off {
         Off::Disabled => plan.thinking = Some(Thinking::Disabled),
         Off::BetweenTools => plan.thinking = Some(Thinking::BetweenTools),
         Off::Never => {
             losses.approximated(
-                "reasoning_effort",
+                wish_field(request),
                 "The model always thinks; it is asked to think as little as it can.",
             );
             if let Control::Adaptive { levels, .. } = control {
@@ -298,44 +303,40 @@ fn switch_off(control: &Control, plan: &mut Plan, losses: &mut Losses) {
 }
 
 fn adapt(wish: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losses: &mut Losses) {
-    let wanted = match (wish.effort.filter(|effort| *effort != Effort::None), wish.budget_tokens) {
-        (Some(effort), _) => effort,
-        (None, budget) => {
-            losses.approximated(
-                "reasoning.max_tokens",
-                "The model takes a level of effort instead of a budget.",
-            );
-            effort_of(budget.unwrap_or(0))
-        }
-    };
+    let effort = wish.effort.filter(|effort| *effort != Effort::None);
+    let wanted = effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or(0)));
     // The text of the thinking is left out by default on newer models; the caller's encoder leaves it out if told to.
     plan.thinking = Some(Thinking::Adaptive { display: "summarized" });
     let nearest = wanted.nearest(levels);
     if nearest != Some(wanted) && wish.effort.is_some() {
-        losses.approximated("reasoning_effort", "The model has no such level; the nearest one is used.");
+        losses.approximated(EFFORT, "The model has no such level; the nearest one is used.");
     }
     plan.effort = nearest.map(Effort::as_str);
 }
 
 /// Thinking counts against `max_tokens`, which has to stay above the budget: it is raised as far as the model allows,
 /// then the budget is cut.
-fn spend(budget: u64, limit: Option<u64>, explicit: bool, plan: &mut Plan, losses: &mut Losses) {
+fn spend(request: &Request, budget: u64, limit: Option<u64>, plan: &mut Plan, losses: &mut Losses) {
+    let asked = budget;
     let mut budget = budget;
     if plan.max_tokens <= budget {
         let raised = plan.max_tokens.saturating_add(budget);
         plan.max_tokens = limit.map_or(raised, |limit| raised.min(limit.max(plan.max_tokens)));
-        if explicit {
-            losses
-                .approximated("max_tokens", "Raised, because it has to stay above the tokens for thinking.");
-        }
     }
     if budget >= plan.max_tokens {
         // Half is left for the answer.
         budget = (plan.max_tokens / 2).max(LEAST_BUDGET);
     }
     if budget >= plan.max_tokens {
-        losses.dropped("reasoning_effort", "max_tokens is too small for any thinking.");
+        lose_thinking(request, "max_tokens is too small for any thinking.", losses);
+        plan.max_tokens = request.max_tokens.unwrap_or(plan.max_tokens);
         return;
+    }
+    if request.max_tokens.is_some_and(|tokens| tokens != plan.max_tokens) {
+        losses.approximated("max_tokens", "Raised, because it has to stay above the tokens for thinking.");
+    }
+    if budget != asked && request.reasoning.budget_tokens.is_some() {
+        losses.approximated(BUDGET, "Lowered, because the answer needs a part of the output limit.");
     }
     plan.thinking = Some(Thinking::Enabled { budget_tokens: budget });
 }

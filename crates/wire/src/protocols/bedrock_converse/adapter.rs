@@ -14,7 +14,8 @@ use super::thinking::{self, Thinking};
 use super::tools::{self, ToolNames, ToolWriter};
 use super::types::*;
 use super::{BedrockConverse, errors};
-use crate::protocols::hints::{lose_details, lose_hints, refuse_features};
+use crate::protocols::functions::note_wrapped;
+use crate::protocols::hints::{lose_details, lose_hints, lose_proofs, refuse_features};
 use crate::protocols::marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
@@ -85,6 +86,8 @@ fn body<'a>(
     let mut tool_config = writer.write(form.json_tool, undo)?;
     let no_prefill = thinking.is_on || family.refuses_prefill();
     lose_details(request, losses);
+    lose_proofs(request, losses);
+    note_wrapped(request, losses);
     let mut talk = conversation(request, family, takes_cache_points, &mut names, losses)?;
     if no_prefill {
         talk.close(losses);
@@ -151,9 +154,14 @@ fn inference_config(
     };
     let refused =
         |field: &str| facts.rejects(field) || family.refuses_sampling() || thinking.no_inference_config;
-    if config.temperature.is_some() && (refused("temperature") || thinking.is_on) {
+    if let Some(temperature) = config.temperature
+        && (refused("temperature") || thinking.is_on)
+    {
         config.temperature = None;
-        losses.dropped("temperature", refusal(thinking));
+        // One is what Claude uses anyway.
+        if !(family.is_claude() && temperature == 1.0) {
+            losses.dropped("temperature", refusal(thinking));
+        }
     }
     // While it thinks, Claude takes top_p from 0.95 to 1 only.
     let is_too_low = |top_p: f64| thinking.is_on && top_p < 0.95;

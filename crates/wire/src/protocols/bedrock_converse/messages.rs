@@ -89,7 +89,9 @@ impl<'a> Writer<'a, '_> {
         for (position, part) in message.parts.iter().enumerate() {
             let path = || format!("messages[{index}].content[{position}]");
             match message.role {
-                Role::System | Role::Developer if self.drafts.is_empty() => self.instruction(part, path)?,
+                Role::System | Role::Developer if self.drafts.is_empty() => {
+                    self.instruction(index, part, path)?
+                }
                 Role::System | Role::Developer => {
                     // Moved to the front, they would end what the provider has cached of the conversation.
                     self.losses.approximated(
@@ -106,7 +108,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn instruction(&mut self, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+    fn instruction(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
         let PartKind::Text(text) = &part.kind else {
             return Err(Error::unsupported(
                 path(),
@@ -114,6 +116,10 @@ impl<'a> Writer<'a, '_> {
             ));
         };
         if !is_blank(text) {
+            if !self.drafts.is_empty() {
+                let reason = "instructions stand in front of the conversation";
+                self.losses.approximated(format!("messages[{index}].role"), reason);
+            }
             self.system.push(Block::Text(text.into()));
         }
         if let Some(point) = self.cache_point(part.cache.as_ref())

@@ -1,16 +1,16 @@
 //! How a wish for thinking reaches each family: by fields of the family's own API.
 
-use canon::{Effort, Losses, ModelFacts, ReasoningControl, ReasoningRequest, Request};
+use canon::{Effort, Losses, ModelFacts, ReasoningControl, Request};
 use serde_json::{Map, Value, json};
 
 use super::family::Family;
 use crate::protocols::anthropic_messages::thinking::Family as Claude;
+use crate::protocols::hints::{BUDGET, lose_budget, lose_thinking, wish_field};
 
 /// Anthropic's smallest budget.
 const SMALLEST_BUDGET: u64 = 1024;
 /// Room for the answer beside the thinking, where neither the caller nor the catalog gives a limit.
 const USUAL_ANSWER: u64 = 8192;
-const FIELD: &str = "reasoning_effort";
 
 /// What was decided about thinking, and what follows from it.
 #[derive(Debug, Default)]
@@ -40,22 +40,22 @@ pub(super) fn decide(
         return Thinking::default();
     }
     if let (Some(reason), true) = (blocked, wish.is_on()) {
-        losses.dropped(FIELD, reason);
+        lose_thinking(request, reason, losses);
         return Thinking::default();
     }
     let control = facts.reasoning.clone().filter(is_known).unwrap_or_else(|| usual_control(family));
     match control {
         ReasoningControl::None if !wish.is_on() => Thinking::default(),
         ReasoningControl::None => {
-            losses.dropped(FIELD, "the model does not think");
+            lose_thinking(request, "the model does not think", losses);
             Thinking::default()
         }
         ReasoningControl::Budget { min, max, can_disable } => {
             budget(request, facts, (min.max(SMALLEST_BUDGET), max), can_disable, losses)
         }
-        ReasoningControl::Effort { levels } => effort(wish, family, &levels, losses),
+        ReasoningControl::Effort { levels } => effort(request, family, &levels, losses),
         _ => {
-            losses.dropped(FIELD, "the model always thinks and takes no control");
+            lose_thinking(request, "the model always thinks and takes no control", losses);
             Thinking::default()
         }
     }
@@ -115,7 +115,7 @@ fn budget(
     let wish = &request.reasoning;
     if !wish.is_on() {
         if !can_disable {
-            losses.dropped(FIELD, "the model's thinking cannot be switched off");
+            lose_thinking(request, "the model's thinking cannot be switched off", losses);
         }
         return Thinking::default();
     }
@@ -131,14 +131,14 @@ fn budget(
         budget = budget.min(most.saturating_sub(most / 4));
     }
     if budget < SMALLEST_BUDGET || budget >= limit {
-        losses.dropped(FIELD, "the model's output limit leaves no room for thinking");
+        lose_thinking(request, "the model's output limit leaves no room for thinking", losses);
         return Thinking::default();
     }
     if request.max_tokens.is_some_and(|tokens| tokens != limit) {
         losses.approximated("max_tokens", "raised by the thinking budget, which is part of the limit");
     }
     if wish.budget_tokens.is_some_and(|tokens| tokens != budget) {
-        losses.approximated("reasoning.max_tokens", "moved into the range that the model takes");
+        losses.approximated(BUDGET, "moved into the range that the model takes");
     }
     let thinking = json!({"type": "enabled", "budget_tokens": budget});
     Thinking {
@@ -151,27 +151,20 @@ fn budget(
 }
 
 /// Families that take a word.
-fn effort(wish: &ReasoningRequest, family: Family, levels: &[Effort], losses: &mut Losses) -> Thinking {
-    let wanted = match (wish.effort, wish.budget_tokens) {
-        (Some(effort), _) => effort,
-        (None, budget) => {
-            losses.approximated(
-                "reasoning.max_tokens",
-                "the model takes a level instead of a number of tokens",
-            );
-            effort_of(budget.unwrap_or_default())
-        }
-    };
+fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Losses) -> Thinking {
+    let wish = &request.reasoning;
+    let wanted = wish.effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or_default()));
     let Some(level) = wanted.nearest(levels) else {
-        losses.dropped(FIELD, "the model takes no level of thinking");
+        lose_thinking(request, "the model takes no level of thinking", losses);
         return Thinking::default();
     };
     if wanted == Effort::None && level != Effort::None && family == Family::Qwen {
-        losses.dropped(FIELD, "the model has no word for no thinking");
+        lose_thinking(request, "the model has no word for no thinking", losses);
         return Thinking::default();
     }
+    lose_budget(request, losses);
     if level != wanted {
-        losses.approximated(FIELD, "sent as the nearest level that the model takes");
+        losses.approximated(wish_field(request), "sent as the nearest level that the model takes");
     }
     let word = level.as_str();
     let mut fields = Map::new();

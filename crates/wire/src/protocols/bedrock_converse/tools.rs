@@ -13,7 +13,7 @@ use super::messages::mark_of;
 use super::types::*;
 use crate::Undo;
 use crate::protocols::anthropic_messages::schema;
-use crate::protocols::functions::{free_text_schema, json_instruction};
+use crate::protocols::functions::{free_text_schema, is_restricted, json_instruction};
 
 /// The name of the tool whose arguments are a JSON answer.
 const JSON_TOOL: &str = "json_response";
@@ -192,7 +192,7 @@ impl<'a> ToolWriter<'a, '_> {
             }
             ToolKind::Function { parameters, strict } => (object_schema(parameters.as_ref()), *strict),
             ToolKind::Custom { format } => {
-                if format.as_ref().is_some_and(|format| !format.is_null()) {
+                if is_restricted(format.as_ref()) {
                     self.losses
                         .dropped(format!("tools[{index}].custom.format"), "the provider knows no grammars");
                 }

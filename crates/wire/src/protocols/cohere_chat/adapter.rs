@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use canon::{
-    Effort, Error, ErrorKind, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
-    ReasoningControl, Request, Result, Retry, Role, Source, Target, ToolChoice, ToolKind, ToolResult,
+    Effort, Error, ErrorKind, Feature, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
+    Reasoning, ReasoningControl, Request, Result, Retry, Role, Source, Target, ToolChoice, ToolKind,
+    ToolResult,
 };
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -16,16 +17,27 @@ use super::CohereChat;
 use super::decoder::{StreamDecoder, WholeDecoder};
 use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
 use crate::protocols::errors::{excerpt, upstream_error};
-use crate::protocols::functions::{FunctionTool, call_input, function_tools, json_instruction};
-use crate::protocols::hints::{lose_hints, lose_marks, refuse_features};
+use crate::protocols::functions::{FunctionTool, call_input, function_tools, json_instruction, note_wrapped};
+use crate::protocols::hints::{
+    BUDGET, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs, lose_thinking,
+    refuse_features,
+};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 /// Fields of this API that callers may send by their own names.
 const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode", "strict_tools", "priority"];
 
+/// Largest `k`.
+const MOST_CANDIDATES: u64 = 500;
+
 impl Adapter for CohereChat {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        refuse_features(request, false)?;
+        refuse_features(request, target.facts.allows(Feature::Logprobs))?;
+        if request.top_logprobs.is_some_and(|count| count > 0) {
+            let message =
+                "This provider tells the probability of the chosen tokens only; leave out top_logprobs.";
+            return Err(Error::unsupported("top_logprobs", message));
+        }
         let mut losses = request.losses.clone();
         let mut undo = Undo::default();
         let body = body(request, target, &mut undo, &mut losses)?;
@@ -91,6 +103,8 @@ struct Body<'a> {
     presence_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
     /// Fields of this API that the caller wrote by their own names.
     #[serde(flatten)]
     native: BTreeMap<&'a str, &'a Json>,
@@ -160,6 +174,9 @@ fn body<'a>(
     losses: &mut Losses,
 ) -> Result<Body<'a>> {
     lose_marks(request, losses);
+    lose_proofs(request, losses);
+    lose_failures(request, losses);
+    note_wrapped(request, losses);
     let sampling = &request.sampling;
     let tools = function_tools(request, undo, losses)?;
     let mut messages = turns(request, losses)?;
@@ -184,10 +201,11 @@ fn body<'a>(
         stop_sequences: &request.stop,
         temperature: within("temperature", sampling.temperature, 0.0, 1.0, losses),
         p: within("top_p", sampling.top_p, 0.01, 0.99, losses),
-        k: sampling.top_k.map(|top_k| top_k.min(500)),
+        k: top_k(request, losses),
         frequency_penalty: within("frequency_penalty", sampling.frequency_penalty, 0.0, 1.0, losses),
         presence_penalty: within("presence_penalty", sampling.presence_penalty, 0.0, 1.0, losses),
         seed: sampling.seed.filter(|seed| *seed >= 0),
+        logprobs: request.logprobs.filter(|wanted| *wanted),
         native: native_fields(request),
     };
     let mut carried = vec!["top_k", "frequency_penalty", "presence_penalty"];
@@ -197,6 +215,14 @@ fn body<'a>(
     }
     lose_hints(request, &carried, losses);
     Ok(body)
+}
+
+fn top_k(request: &Request, losses: &mut Losses) -> Option<u64> {
+    let top_k = request.sampling.top_k?;
+    if top_k > MOST_CANDIDATES {
+        losses.approximated("top_k", format!("the provider's range ends at {MOST_CANDIDATES}"));
+    }
+    Some(top_k.min(MOST_CANDIDATES))
 }
 
 fn native_fields(request: &Request) -> BTreeMap<&str, &Json> {
@@ -266,7 +292,7 @@ fn answered<'a>(index: usize, message: &'a Message, losses: &mut Losses) -> Turn
     for part in &message.parts {
         match &part.kind {
             PartKind::Text(piece) | PartKind::Refusal(piece) => text.push_str(piece),
-            PartKind::Reasoning(reasoning) if is_own(reasoning.format.as_deref()) => {
+            PartKind::Reasoning(reasoning) if is_own(reasoning, part) => {
                 thoughts.push_str(&reasoning.text);
             }
             PartKind::Reasoning(_) => losses.dropped(
@@ -294,6 +320,12 @@ fn answered<'a>(index: usize, message: &'a Message, losses: &mut Losses) -> Turn
         }
         turn.content = Some(Content::Text(Cow::Owned(text)));
     } else {
+        if !text.is_empty() && !thoughts.is_empty() {
+            losses.dropped(
+                format!("messages[{index}].reasoning"),
+                "the provider takes one plan before calls: what was said goes there",
+            );
+        }
         let plan = if text.is_empty() { thoughts } else { text };
         turn.tool_plan = Some(plan).filter(|plan| !plan.is_empty());
     }
@@ -302,8 +334,9 @@ fn answered<'a>(index: usize, message: &'a Message, losses: &mut Losses) -> Turn
 }
 
 /// What our decoder says of this provider's plans, whose format carries no proof.
-fn is_own(format: Option<&str>) -> bool {
-    matches!(format, None | Some("unknown"))
+fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
+    let is_unproven = reasoning.encrypted.is_none() && part.signature.is_none();
+    is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
 }
 
 fn result_turn(index: usize, result: &ToolResult) -> Result<Turn<'_>> {
@@ -341,10 +374,16 @@ fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
     }
     let strict = |kind: &ToolKind| matches!(kind, ToolKind::Function { strict: Some(true), .. });
     let count = request.tools.iter().filter(|tool| strict(&tool.kind)).count();
-    if count > 0 && count < request.tools.len() {
-        losses.dropped("tools.function.strict", "the provider's tools are strict all together or not at all");
+    if count == 0 || count == request.tools.len() {
+        return (count > 0).then_some(true);
     }
-    (count > 0 && count == request.tools.len()).then_some(true)
+    for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| strict(&tool.kind)) {
+        losses.dropped(
+            format!("tools[{index}].function.strict"),
+            "the provider's tools are strict all together or not at all",
+        );
+    }
+    None
 }
 
 /// What its grammar knows ("Structured Outputs": no composition but `anyOf`, no ranges, no lengths).
@@ -380,6 +419,7 @@ fn response_format<'a>(
         OutputFormat::JsonObject => None,
         OutputFormat::JsonSchema { schema, .. } => schema.as_ref(),
     };
+    lose_description(&request.output, losses);
     if request.tools.is_empty() && request.extra("documents").is_none_or(Json::is_null) {
         let fitted = json_schema.and_then(|schema| fit_for(schema, SCHEMA_RULES));
         if fitted.as_ref().is_some_and(|fitted| fitted.weakened) {
@@ -408,8 +448,9 @@ fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Optio
         None => target.model.contains("reasoning"),
     };
     if !thinks {
-        if wish.is_on() {
-            losses.dropped("reasoning_effort", "the model takes no control of its thinking");
+        let always = matches!(target.facts.reasoning, Some(ReasoningControl::Always));
+        if wish.is_on() || always {
+            lose_thinking(request, "the model takes no control of its thinking", losses);
         }
         return None;
     }
@@ -417,9 +458,12 @@ fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Optio
         return Some(json!({"type": "disabled"}));
     }
     let effort = wish.effort.unwrap_or(Effort::Medium);
-    let budget = wish.budget_tokens.unwrap_or_else(|| budget_of(effort));
+    let asked = wish.budget_tokens.unwrap_or_else(|| budget_of(effort));
     // Thinking counts towards the limit: a quarter is left to the answer.
-    let budget = request.max_tokens.map_or(budget, |limit| budget.min(limit - limit / 4)).max(1);
+    let budget = request.max_tokens.map_or(asked, |limit| asked.min(limit - limit / 4)).max(1);
+    if wish.budget_tokens.is_some_and(|asked| asked != budget) {
+        losses.approximated(BUDGET, "lowered, because the answer needs a part of the output limit");
+    }
     Some(json!({"type": "enabled", "token_budget": budget}))
 }
 

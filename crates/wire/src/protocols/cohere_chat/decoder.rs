@@ -48,6 +48,7 @@ impl Decoder for WholeDecoder {
         for (index, block) in message.content.unwrap_or_default().into_iter().enumerate() {
             answer.block(index as u64, block, events);
         }
+        probabilities(whole.logprobs.as_deref().unwrap_or_default(), events);
         for (index, call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
             answer.call(index as u64, call, events);
             answer.end_call(index as u64, events);
@@ -137,6 +138,7 @@ impl Answer {
                 if let Some(block) = message.content.and_then(OneOrMany::one) {
                     self.block(index, block, events);
                 }
+                probabilities(event.logprobs.as_slice(), events);
             }
             "tool-plan-delta" => self.think(PLAN, message.tool_plan.unwrap_or_default(), events),
             "tool-call-start" => {
@@ -273,6 +275,21 @@ fn annotate(citation: &Citation, events: &mut Vec<Event>) {
     }
 }
 
+/// Log probabilities in OpenAI's form. A piece of text may be of several tokens, whose own texts are not told: it counts as
+/// one token, and the logarithms add up (API reference of v2 chat, `LogprobItem`).
+fn probabilities(items: &[Probability], events: &mut Vec<Event>) {
+    let entry = |item: &Probability| {
+        let token = item.text.as_deref()?;
+        let logprob: f64 = item.logprobs.as_ref().filter(|all| !all.is_empty())?.iter().sum();
+        Some(json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []}))
+    };
+    let content: Vec<Value> = items.iter().filter_map(entry).collect();
+    if !content.is_empty() {
+        let logprobs = Json::of(&json!({"content": content, "refusal": null}));
+        events.push(Event::Logprobs { choice: 0, logprobs });
+    }
+}
+
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|_| broken("The provider sent something that is no answer."))
 }
@@ -293,8 +310,15 @@ struct End {
 struct Whole {
     id: Option<String>,
     message: Option<WholeMessage>,
+    logprobs: Option<Vec<Probability>>,
     finish_reason: Option<String>,
     usage: Option<NativeUsage>,
+}
+
+#[derive(Deserialize)]
+struct Probability {
+    text: Option<String>,
+    logprobs: Option<Vec<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -343,6 +367,7 @@ struct StreamEvent {
     id: Option<String>,
     index: Option<u64>,
     delta: Option<Delta>,
+    logprobs: Option<Probability>,
 }
 
 #[derive(Default, Deserialize)]

@@ -7,15 +7,15 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use canon::{
-    Annotator, Effort, Error, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning,
-    Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+    Annotator, Effort, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
+    Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::encode::GeminiEncoder;
-use super::media::kind_of;
+use super::media::{guessed_mime, kind_of};
 use super::tools::camel_case;
 use super::{Gemini, REASONING_FORMAT, errors};
 use crate::{AnswerForm, Dialect, Encoder};
@@ -51,12 +51,14 @@ fn decode_request(body: &[u8]) -> Result<Request> {
             "`contents` is missing: it holds the turns of the conversation.",
         ));
     }
-    History::default().read(fields.take_list("contents")?, &mut request.messages)?;
+    let mut history = History { losses: Losses::new(), ..History::default() };
+    history.read(fields.take_list("contents")?, &mut request.messages)?;
+    request.losses = history.losses;
     for (index, entry) in fields.take_list("tools")?.into_iter().enumerate() {
-        tool_entry(index, entry, &mut request.tools)?;
+        tool_entry(index, entry, &mut request.tools, &mut request.losses)?;
     }
     if let Some(config) = fields.take("toolConfig") {
-        request.tool_choice = tool_choice(object(config, "toolConfig")?)?;
+        request.tool_choice = tool_choice(object(config, "toolConfig")?, &mut request.losses)?;
     }
     if let Some(config) = fields.take("generationConfig") {
         generation_config(object(config, "generationConfig")?, &mut request)?;
@@ -110,6 +112,14 @@ impl Fields {
         }
     }
 
+    /// Reports what nobody took.
+    fn lose_rest(self, losses: &mut Losses) {
+        for (name, _) in self.map.into_iter().filter(|(_, value)| !value.is_null()) {
+            losses
+                .dropped(format!("{}{name}", self.path), "Only the provider's own format has such a field.");
+        }
+    }
+
     fn rest(self) -> impl Iterator<Item = (String, Json)> {
         self.map.into_iter().map(|(name, value)| (name, Json::of(&value)))
     }
@@ -140,12 +150,13 @@ fn instructions(value: Value, messages: &mut Vec<Message>) -> Result<()> {
 /// Reads turns. Calls and their results are often without ids: they are matched by name and order.
 #[derive(Default)]
 struct History {
+    losses: Losses,
     /// Calls of the last model turn that have no result yet: name and id.
     waiting: VecDeque<(String, String)>,
 }
 
 impl History {
-    fn read(mut self, contents: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
+    fn read(&mut self, contents: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
         for (index, content) in contents.into_iter().enumerate() {
             let path = format!("contents[{index}]");
             let mut fields = object(content, &path)?;
@@ -159,6 +170,7 @@ impl History {
                     return Err(Error::invalid(format!("{path}.role"), message));
                 }
             }
+            fields.lose_rest(&mut self.losses);
         }
         Ok(())
     }
@@ -171,10 +183,15 @@ impl History {
             let mut fields = object(part, &path)?;
             let signature = fields.take_as::<String>("thoughtSignature")?;
             let is_thought = fields.take_as::<bool>("thought")?.unwrap_or(false);
-            let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? else {
-                continue;
-            };
-            parts.push(Part { signature, ..Part::new(kind) });
+            if let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? {
+                parts.push(Part { signature, ..Part::new(kind) });
+            } else if signature.is_some() {
+                // Google itself puts a proof that belongs to no words on an empty thought.
+                let format = Some(REASONING_FORMAT.to_owned());
+                let thought = PartKind::Reasoning(Reasoning { format, ..Reasoning::default() });
+                parts.push(Part { signature, ..Part::new(thought) });
+            }
+            fields.lose_rest(&mut self.losses);
         }
         messages.push(Message::new(Role::Assistant, parts));
         Ok(())
@@ -193,6 +210,7 @@ impl History {
             let id = call.take_as::<String>("id")?.filter(|id| !id.is_empty());
             let id = id.unwrap_or_else(|| format!("call_{turn}_{index}"));
             let arguments = call.take("args").map_or_else(|| "{}".to_owned(), |args| args.to_string());
+            call.lose_rest(&mut self.losses);
             self.waiting.push_back((name.clone(), id.clone()));
             return Ok(Some(PartKind::ToolCall(ToolCall { id, name, arguments, custom: false })));
         }
@@ -205,18 +223,20 @@ impl History {
             return Ok(Some(PartKind::Text(text)));
         }
         if let Some(code) = fields.take("executableCode") {
+            self.told_as_text(path, "executableCode");
             let code = code["code"].as_str().unwrap_or_default();
             return Ok(Some(PartKind::Text(format!("\n```\n{code}\n```\n"))));
         }
         if let Some(result) = fields.take("codeExecutionResult") {
+            self.told_as_text(path, "codeExecutionResult");
             let output = result["output"].as_str().unwrap_or_default();
             return Ok(Some(PartKind::Text(format!("\n```\n{output}\n```\n"))));
         }
-        // Tools that a provider ran itself mean nothing to another one.
-        if fields.take("toolCall").is_some() || fields.take("toolResponse").is_some() {
-            return Ok(None);
-        }
-        media(path, fields).map(|media| media.map(PartKind::Media))
+        media(path, fields, &mut self.losses).map(|media| media.map(PartKind::Media))
+    }
+
+    fn told_as_text(&mut self, path: &str, name: &str) {
+        self.losses.approximated(format!("{path}.{name}"), "Told as text, in a code block.");
     }
 
     /// Results come first, whatever else the user says follows them.
@@ -232,9 +252,10 @@ impl History {
                 messages.push(Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]));
             } else if let Some(text) = fields.take_as::<String>("text")? {
                 parts.push(Part::text(text));
-            } else if let Some(media) = media(&path, &mut fields)? {
+            } else if let Some(media) = media(&path, &mut fields, &mut self.losses)? {
                 parts.push(PartKind::Media(media).into());
             }
+            fields.lose_rest(&mut self.losses);
         }
         if !parts.is_empty() || !has_results {
             messages.push(Message::new(Role::User, parts));
@@ -259,9 +280,12 @@ impl History {
         let mut content = vec![Part::text(text)];
         for (index, part) in fields.take_list("parts")?.into_iter().enumerate() {
             let path = format!("{path}.functionResponse.parts[{index}]");
-            content
-                .extend(media(&path, &mut object(part, &path)?)?.map(|media| PartKind::Media(media).into()));
+            let mut part = object(part, &path)?;
+            let found = media(&path, &mut part, &mut self.losses)?;
+            content.extend(found.map(|media| PartKind::Media(media).into()));
+            part.lose_rest(&mut self.losses);
         }
+        fields.lose_rest(&mut self.losses);
         Ok(ToolResult { call_id, content, is_error })
     }
 }
@@ -291,14 +315,19 @@ fn result_text(response: Option<Value>) -> (String, bool) {
     }
 }
 
-fn media(path: &str, fields: &mut Fields) -> Result<Option<Media>> {
+fn media(path: &str, fields: &mut Fields, losses: &mut Losses) -> Result<Option<Media>> {
     let plain = |kind, source| Media { kind, source, filename: None, detail: None };
     if let Some(blob) = fields.take("inlineData") {
         let mut blob = object(blob, &format!("{path}.inlineData"))?;
         let mime = required(blob.take_as::<String>("mimeType")?, path, "inlineData.mimeType")?;
         let data = required(blob.take_as::<String>("data")?, path, "inlineData.data")?;
         let kind = kind_of(&mime);
-        return Ok(Some(plain(kind, Source::Base64 { mime, data: standard_base64(data) })));
+        let filename = blob.take_as::<String>("displayName")?;
+        blob.lose_rest(losses);
+        return Ok(Some(Media {
+            filename,
+            ..plain(kind, Source::Base64 { mime, data: standard_base64(data) })
+        }));
     }
     if let Some(file) = fields.take("fileData") {
         let mut file = object(file, &format!("{path}.fileData"))?;
@@ -306,7 +335,14 @@ fn media(path: &str, fields: &mut Fields) -> Result<Option<Media>> {
         let mime = file.take_as::<String>("mimeType")?;
         let usual = if uri.contains("youtu") { MediaKind::Video } else { MediaKind::Document };
         let kind = mime.as_deref().map_or(usual, kind_of);
-        return Ok(Some(plain(kind, Source::Url(uri))));
+        // An address has no type of its own here: it is guessed again from the name.
+        if mime.as_deref().is_some_and(|mime| mime != guessed_mime(kind, &uri)) {
+            let reason = "The type of what is behind an address is guessed from its name.";
+            losses.dropped(format!("{path}.fileData.mimeType"), reason);
+        }
+        let filename = file.take_as::<String>("displayName")?;
+        file.lose_rest(losses);
+        return Ok(Some(Media { filename, ..plain(kind, Source::Url(uri)) }));
     }
     Ok(None)
 }
@@ -324,7 +360,7 @@ fn standard_base64(data: String) -> String {
 }
 
 /// An entry may hold functions and, beside them, tools that the provider runs.
-fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>) -> Result<()> {
+fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>, losses: &mut Losses) -> Result<()> {
     let mut fields = object(entry, &format!("tools[{index}]"))?;
     let functions = fields.take_list("functionDeclarations")?;
     for (position, function) in functions.into_iter().enumerate() {
@@ -337,6 +373,7 @@ fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>) -> Result<()> {
             json_schema(&mut schema);
             Some(schema)
         });
+        function.lose_rest(losses);
         let kind = ToolKind::Function { parameters: parameters.as_ref().map(Json::of), strict: None };
         tools.push(Tool { name, description, kind, cache: None });
     }
@@ -371,11 +408,16 @@ fn json_schema(schema: &mut Value) {
     }
 }
 
-fn tool_choice(mut config: Fields) -> Result<Option<ToolChoice>> {
-    let Some(calling) = config.take("functionCallingConfig") else { return Ok(None) };
+fn tool_choice(mut config: Fields, losses: &mut Losses) -> Result<Option<ToolChoice>> {
+    let calling = config.take("functionCallingConfig");
+    // Whether it is sent depends on the tools, which tell it themselves.
+    config.take("includeServerSideToolInvocations");
+    config.lose_rest(losses);
+    let Some(calling) = calling else { return Ok(None) };
     let mut calling = object(calling, "toolConfig.functionCallingConfig")?;
     let mut names = calling.take_as::<Vec<String>>("allowedFunctionNames")?.unwrap_or_default();
     let mode = calling.take_as::<String>("mode")?.unwrap_or_default().to_ascii_uppercase();
+    calling.lose_rest(losses);
     Ok(match mode.as_str() {
         "NONE" => Some(ToolChoice::None),
         "ANY" if names.is_empty() => Some(ToolChoice::Required),
@@ -405,7 +447,7 @@ fn generation_config(mut config: Fields, request: &mut Request) -> Result<()> {
     request.logprobs = config.take_as("responseLogprobs")?;
     request.top_logprobs = config.take_as("logprobs")?;
     thinking(&mut config, request)?;
-    request.output = output_format(&mut config)?;
+    request.output = output_format(&mut config, &mut request.losses)?;
     let modalities = config.take_as::<Vec<String>>("responseModalities")?.unwrap_or_default();
     if modalities.iter().any(|modality| !modality.eq_ignore_ascii_case("text")) {
         let names: Vec<_> = modalities.iter().map(|modality| modality.to_ascii_lowercase()).collect();
@@ -440,16 +482,24 @@ fn thinking(config: &mut Fields, request: &mut Request) -> Result<()> {
         Some(budget) => request.reasoning.budget_tokens = u64::try_from(budget).ok(),
         None => {}
     }
+    thinking.lose_rest(&mut request.losses);
     Ok(())
 }
 
-fn output_format(config: &mut Fields) -> Result<OutputFormat> {
+fn output_format(config: &mut Fields, losses: &mut Losses) -> Result<OutputFormat> {
     let mime = config.take_as::<String>("responseMimeType")?.unwrap_or_default();
     let schema = config.take("responseJsonSchema").or_else(|| {
         let mut schema = config.take("responseSchema")?;
         json_schema(&mut schema);
         Some(schema)
     });
+    if schema.is_some() && matches!(mime.as_str(), "" | "text/plain") {
+        losses.dropped("generationConfig.responseSchema", "A schema is of use to answers in JSON only.");
+    }
+    if mime == "text/x.enum" {
+        let reason = "Asked for as JSON: one of the words, in quotes.";
+        losses.approximated("generationConfig.responseMimeType", reason);
+    }
     Ok(match (mime.as_str(), schema) {
         ("application/json" | "text/x.enum", Some(schema)) => OutputFormat::JsonSchema {
             name: "response".to_owned(),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::model::Generation;
 use super::schema::sanitise;
 use super::thinking::{ThinkingConfig, thinking_config};
+use crate::protocols::hints::lose_description;
 
 /// Most stop texts that the API takes.
 const STOP_LIMIT: usize = 5;
@@ -146,12 +147,13 @@ fn choices(request: &Request, target: Target<'_>, config: &mut GenerationConfig<
         }
         config.candidate_count = Some(n);
     }
-    if request.logprobs == Some(true) {
+    let top = request.top_logprobs.filter(|count| *count > 0);
+    if request.logprobs == Some(true) || top.is_some() {
         if !target.facts.allows(Feature::Logprobs) {
             return Err(Error::unsupported("logprobs", "This model gives no log probabilities."));
         }
         config.response_logprobs = Some(true);
-        config.logprobs = request.top_logprobs;
+        config.logprobs = top;
     }
     Ok(())
 }
@@ -199,6 +201,7 @@ fn output_format(
     config: &mut GenerationConfig<'_>,
     losses: &mut Losses,
 ) -> Option<String> {
+    lose_description(&request.output, losses);
     let schema = match &request.output {
         OutputFormat::Text => return None,
         OutputFormat::JsonObject => None,

@@ -235,9 +235,10 @@ impl<'a> Writer<'a, '_> {
         signature: Option<&'a str>,
         turn: &mut ModelTurn<'a>,
     ) {
-        let field = || format!("messages[{index}].reasoning_details");
+        let field = || format!("messages[{index}].reasoning");
         match (reasoning.format.as_deref(), signature) {
             (Some(REASONING_FORMAT), Some(signature)) if reasoning.text.is_empty() => {
+                turn.flush_signature();
                 turn.signature = Some(signature);
             }
             // Thoughts go back as they came ("return the entire response with all parts"), most of them unsigned.
@@ -399,6 +400,9 @@ struct ModelTurn<'a> {
 
 impl<'a> ModelTurn<'a> {
     fn text(&mut self, text: &'a str, signature: Option<&'a str>) {
+        if signature.is_some() {
+            self.flush_signature();
+        }
         let signature = signature.or(self.signature.take());
         if text.trim().is_empty() && signature.is_none() {
             return;

@@ -83,7 +83,7 @@ fn from_url(kind: MediaKind, url: &str) -> Option<Part<'_>> {
     if is_youtube(url) {
         return Some(file(Some("video/mp4")));
     }
-    url.starts_with("gs://").then(|| file(Some(mime_of_path(url).unwrap_or_else(|| usual_mime(kind)))))
+    url.starts_with("gs://").then(|| file(Some(guessed_mime(kind, url))))
 }
 
 fn is_youtube(url: &str) -> bool {
@@ -101,6 +101,11 @@ fn from_file_id(kind: MediaKind, id: &str) -> Option<Part<'_>> {
         return Some(Part { file_data: Some(file), ..Part::default() });
     }
     from_url(kind, id)
+}
+
+/// The type of what is behind an address, by its name.
+pub(super) fn guessed_mime(kind: MediaKind, url: &str) -> &'static str {
+    mime_of_path(url).unwrap_or_else(|| usual_mime(kind))
 }
 
 fn usual_mime(kind: MediaKind) -> &'static str {

@@ -7,6 +7,7 @@ use canon::{Effort, Losses, ReasoningControl, Request, Target};
 use serde::Serialize;
 
 use super::model::Generation;
+use crate::protocols::hints::{BUDGET, EFFORT, lose_budget, lose_thinking, wish_field};
 
 /// `generationConfig.thinkingConfig`. Budget and level exclude each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,9 +21,6 @@ pub(super) struct ThinkingConfig {
     pub thinking_level: Option<&'static str>,
 }
 
-const EFFORT: &str = "reasoning_effort";
-const BUDGET: &str = "reasoning.max_tokens";
-
 /// What to send for the caller's wish; nothing when there is no wish.
 pub(super) fn thinking_config(
     request: &Request,
@@ -33,7 +31,6 @@ pub(super) fn thinking_config(
     if wish.is_unset() {
         return None;
     }
-    let field = if wish.effort.is_some() { EFFORT } else { BUDGET };
     let control = target.facts.reasoning.clone().or_else(|| control_of_name(target.model));
     let mut config = match control {
         Some(ReasoningControl::Budget { min, max, can_disable }) => {
@@ -45,11 +42,13 @@ pub(super) fn thinking_config(
             | ReasoningControl::Toggle { levels, .. },
         ) if !levels.is_empty() => by_level(request, &levels, losses),
         Some(ReasoningControl::None) => {
-            losses.dropped(field, "The model does not think.");
+            if wish.is_on() {
+                lose_thinking(request, "The model does not think.", losses);
+            }
             return None;
         }
         _ => {
-            losses.dropped(field, "It is not known how this model is told how much to think.");
+            lose_thinking(request, "It is not known how this model is told how much to think.", losses);
             return None;
         }
     };
@@ -107,13 +106,9 @@ fn budget_of(effort: Effort, limits: Limits) -> u64 {
 
 fn by_level(request: &Request, levels: &[Effort], losses: &mut Losses) -> ThinkingConfig {
     let wish = &request.reasoning;
-    let (asked, field) = match (wish.effort, wish.budget_tokens) {
-        (Some(effort), _) => (effort, EFFORT),
-        (None, budget) => {
-            losses.approximated(BUDGET, "The model takes a thinking level in place of a number of tokens.");
-            (effort_of(budget.unwrap_or_default()), BUDGET)
-        }
-    };
+    lose_budget(request, losses);
+    let field = wish_field(request);
+    let asked = wish.effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or_default()));
     if asked == Effort::None && levels.contains(&Effort::None) {
         return ThinkingConfig { thinking_budget: Some(0), ..ThinkingConfig::default() };
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::model::Generation;
 use super::names::Names;
 use super::schema::{is_empty_object, sanitise};
+use crate::protocols::functions::is_restricted;
 
 /// One entry of `tools`.
 #[derive(Debug, Serialize)]
@@ -55,6 +56,13 @@ struct CallingConfig {
     allowed_function_names: Vec<String>,
 }
 
+impl CallingConfig {
+    /// The arguments fit the schema.
+    fn checks_arguments(&self) -> bool {
+        matches!(self.mode, "VALIDATED" | "ANY")
+    }
+}
+
 /// What becomes of the tools.
 #[derive(Debug, Default)]
 pub(super) struct Tools<'a> {
@@ -92,16 +100,17 @@ pub(super) fn tools<'a>(
 ) -> Result<Tools<'a>> {
     let mut found = Tools::default();
     let mut declarations = Vec::new();
-    let allowed = only_these(request);
     let is_silenced = silenced(request, target);
     for (index, tool) in request.tools.iter().enumerate() {
         if tool.cache.is_some() {
             losses.dropped("cache_control", "The provider decides itself what it caches.");
         }
         match &tool.kind {
-            ToolKind::Native(entry) => found.entries.push(ToolEntry::Builtin(builtin(index, entry)?)),
+            ToolKind::Native(entry) => {
+                found.entries.push(ToolEntry::Builtin(builtin(index, entry, losses)?));
+            }
             _ if is_silenced => {}
-            _ if allowed.is_some_and(|allowed| !allowed.contains(&tool.name)) => {}
+            _ if !is_declared(request, &tool.name) => {}
             _ => declarations.push(declaration(index, tool, names, losses, &mut found.custom)),
         }
     }
@@ -116,8 +125,12 @@ pub(super) fn tools<'a>(
     }
     found.has_functions = !declarations.is_empty();
     if found.has_functions {
+        let calling = calling_config(request, generation, names);
+        if !calling.as_ref().is_some_and(CallingConfig::checks_arguments) {
+            lose_strictness(request, losses);
+        }
         let config = ToolConfig {
-            function_calling_config: calling_config(request, generation, names),
+            function_calling_config: calling,
             include_server_side_tool_invocations: (has_builtins
                 && !target.quirks.drop.iter().any(|name| name == SERVER_SIDE))
             .then_some(true),
@@ -139,6 +152,25 @@ fn silenced(request: &Request, target: Target<'_>) -> bool {
     request.tool_choice == Some(ToolChoice::None)
         && request.output != OutputFormat::Text
         && !Generation::of(target.model).at_least(3, 0)
+}
+
+/// Without a mode that checks arguments, `strict` is not to be had.
+fn lose_strictness(request: &Request, losses: &mut Losses) {
+    for (index, tool) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
+        // What must not be called need not be strict.
+        if request.tool_choice != Some(ToolChoice::None) && is_declared(request, &tool.name) {
+            let field = format!("tools[{index}].function.strict");
+            losses.dropped(field, "The model's arguments are not checked against the schema.");
+        }
+    }
+}
+
+fn is_strict(tool: &Tool) -> bool {
+    matches!(tool.kind, ToolKind::Function { strict: Some(true), .. })
+}
+
+fn is_declared(request: &Request, name: &String) -> bool {
+    only_these(request).is_none_or(|allowed| allowed.contains(name))
 }
 
 /// With a free choice among some of the tools only those are declared: the API restricts by name only where a call is
@@ -165,7 +197,7 @@ fn declaration<'a>(
         ToolKind::Custom { format } => {
             custom.push(tool.name.clone());
             losses.emulated(format!("tools[{index}]"), "A tool that takes free text is sent as a function.");
-            if format.as_ref().is_some_and(|format| !is_text_format(format)) {
+            if is_restricted(format.as_ref()) {
                 let reason = "The provider does not restrict free text by a grammar.";
                 losses.dropped(format!("tools[{index}].custom.format"), reason);
             }
@@ -176,10 +208,6 @@ fn declaration<'a>(
         ToolKind::Native(_) => None,
     };
     Declaration { name, description: tool.description.as_deref(), parameters_json_schema }
-}
-
-fn is_text_format(format: &Json) -> bool {
-    format.is_null() || format.to_value().is_ok_and(|format| format["type"] == "text")
 }
 
 fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Value> {
@@ -208,7 +236,7 @@ fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Val
 }
 
 /// A tool of the provider: by Google's name, or by the names that other APIs have for the same.
-fn builtin(index: usize, entry: &Json) -> Result<Value> {
+fn builtin(index: usize, entry: &Json, losses: &mut Losses) -> Result<Value> {
     let unsupported = |kind: &str| {
         Error::unsupported(
             format!("tools[{index}]"),
@@ -228,6 +256,13 @@ fn builtin(index: usize, entry: &Json) -> Result<Value> {
         _ if kind == "url_context" || kind.starts_with("web_fetch") => "urlContext",
         kind => return Err(unsupported(kind)),
     };
+    if entry
+        .iter()
+        .any(|(key, value)| !matches!(key.as_str(), "type" | "name" | "cache_control") && !value.is_null())
+    {
+        let reason = "The provider's tool of this kind has no such settings.";
+        losses.approximated(format!("tools[{index}]"), reason);
+    }
     Ok(json!({name: {}}))
 }
 
@@ -278,7 +313,6 @@ fn web_search<'a>(
 }
 
 fn calling_config(request: &Request, generation: Generation, names: &mut Names) -> Option<CallingConfig> {
-    let is_strict = |tool: &Tool| matches!(tool.kind, ToolKind::Function { strict: Some(true), .. });
     // Checked arguments are what `strict` asks for; 2.5 and later have it.
     let free = match request.tools.iter().any(is_strict) && generation.at_least(2, 5) {
         true => "VALIDATED",

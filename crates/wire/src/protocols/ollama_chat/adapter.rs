@@ -16,8 +16,11 @@ use serde_json::{Map, Value, json};
 use super::OllamaChat;
 use super::decoder::{StreamDecoder, WholeDecoder};
 use crate::protocols::errors::{excerpt, upstream_error};
-use crate::protocols::functions::{FunctionTool, call_input, function_tools};
-use crate::protocols::hints::{lose_details, lose_hints, lose_marks, refuse_features};
+use crate::protocols::functions::{FunctionTool, call_input, function_tools, note_wrapped};
+use crate::protocols::hints::{
+    lose_budget, lose_description, lose_details, lose_failures, lose_hints, lose_marks, lose_proofs,
+    lose_thinking, refuse_features, wish_field,
+};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 /// Model options that callers may send at the top level by their own names.
@@ -117,6 +120,10 @@ fn body<'a>(
 ) -> Result<Body<'a>> {
     lose_marks(request, losses);
     lose_details(request, losses);
+    lose_proofs(request, losses);
+    lose_failures(request, losses);
+    lose_description(&request.output, losses);
+    note_wrapped(request, losses);
     let body = Body {
         model: target.model,
         messages: turns(request, losses)?,
@@ -186,7 +193,9 @@ fn turn<'a>(
                 }
             }
             PartKind::Reasoning(reasoning) => match reasoning.format.as_deref() {
-                None | Some("unknown") => turn.thinking.push_str(&reasoning.text),
+                None | Some("unknown") if reasoning.encrypted.is_none() && part.signature.is_none() => {
+                    turn.thinking.push_str(&reasoning.text);
+                }
                 _ => losses.dropped(
                     format!("messages[{index}].reasoning"),
                     "thinking can be sent back only to the family of models that wrote it",
@@ -229,8 +238,8 @@ fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Resu
         losses.approximated("tool_choice", "the provider cannot force the model to call a tool");
     }
     let is_strict = |tool: &Tool| matches!(tool.kind, ToolKind::Function { strict: Some(true), .. });
-    if request.tools.iter().any(is_strict) {
-        losses.dropped("tools.function.strict", "the provider has no strict tools");
+    for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
+        losses.dropped(format!("tools[{index}].function.strict"), "the provider has no strict tools");
     }
     function_tools(request, undo, losses)
 }
@@ -269,8 +278,8 @@ fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<V
     }
     let levels: &[Effort] = match &target.facts.reasoning {
         Some(ReasoningControl::None | ReasoningControl::Always) => {
-            if wish.is_on() {
-                losses.dropped("reasoning_effort", "the model takes no control of its thinking");
+            if wish.is_on() || target.facts.reasoning == Some(ReasoningControl::Always) {
+                lose_thinking(request, "the model takes no control of its thinking", losses);
             }
             return None;
         }
@@ -278,9 +287,7 @@ fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<V
         _ if target.model.contains("gpt-oss") => &[Effort::Low, Effort::Medium, Effort::High],
         _ => &[],
     };
-    if wish.budget_tokens.is_some_and(|budget| budget > 0) {
-        losses.approximated("reasoning.max_tokens", "the provider takes no number of tokens");
-    }
+    lose_budget(request, losses);
     let wanted = match wish.effort {
         Some(effort) => effort,
         None if wish.is_on() => Effort::Medium,
@@ -290,7 +297,7 @@ fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<V
         Some(Effort::None) => Some(json!(false)),
         Some(level) => {
             if level != wanted {
-                losses.approximated("reasoning_effort", "sent as the nearest level that the model takes");
+                losses.approximated(wish_field(request), "sent as the nearest level that the model takes");
             }
             Some(json!(level.as_str()))
         }

@@ -65,10 +65,16 @@ impl StreamState {
             return Ok(());
         }
         let chunk = normalise::event(event)?;
+        let told = Pieces::fields_of(&chunk);
         let result = self.chunks.push(chunk, None, &mut self.mended);
         for chunk in self.mended.drain(..) {
             self.pieces.start(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
+        }
+        // Some say how they served only beside the usage, behind the finish; some before the answer begins.
+        match self.pieces.started {
+            true => self.pieces.take_fields(told, events),
+            false => self.pieces.early.extend(told),
         }
         result
     }
@@ -81,10 +87,8 @@ impl StreamState {
             return Err(broken("the stream is empty"));
         }
         for chunk in self.chunks.finish_chunks(None)? {
-            self.pieces.take_fields(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
         }
-        self.pieces.take_fields(&self.chunks.trailing, events);
         if let Some(usage) =
             self.chunks.usage.as_ref().and_then(|usage| usage::read(usage.to_string().as_bytes()))
         {
@@ -129,6 +133,8 @@ impl Decoder for WholeDecoder {
 struct Pieces {
     undo: Undo,
     started: bool,
+    /// Top-level fields that were told before the answer began.
+    early: Vec<(&'static str, Json)>,
     /// Top-level fields as last told.
     fields: Vec<(&'static str, Json)>,
     /// Choices that call a function in the way that came before tool calls.
@@ -136,36 +142,41 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// The beginning, and the fields beside the choices, whichever chunk has them.
     fn start(&mut self, body: &Object, events: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.started, true) {
-            let text = |name: &str| {
-                body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-            };
-            events.push(Event::Start {
-                id: text("id"),
-                model: text("model"),
-                created: body
-                    .get("created")
-                    .and_then(Value::as_f64)
-                    .map(|time| time as i64)
-                    .filter(|time| *time > 0),
-            });
+        if !self.started {
+            self.started = true;
+            events.push(Self::beginning(body));
+            let early = std::mem::take(&mut self.early);
+            self.take_fields(early, events);
         }
-        self.take_fields(body, events);
+        self.take_fields(Self::fields_of(body), events);
     }
 
-    /// Some servers tell them only at the end of a stream.
-    fn take_fields(&mut self, body: &Object, events: &mut Vec<Event>) {
-        for name in ["service_tier", "system_fingerprint"] {
-            let Some(value) = body.get(name).filter(|value| !value.is_null()).map(Json::from) else {
-                continue;
-            };
+    fn fields_of(body: &Object) -> Vec<(&'static str, Json)> {
+        let value = |name: &str| body.get(name).filter(|value| !value.is_null()).map(Json::from);
+        ["service_tier", "system_fingerprint"]
+            .into_iter()
+            .filter_map(|name| Some((name, value(name)?)))
+            .collect()
+    }
+
+    fn take_fields(&mut self, told: Vec<(&'static str, Json)>, events: &mut Vec<Event>) {
+        for (name, value) in told {
             if !self.fields.iter().any(|(known, old)| *known == name && *old == value) {
                 self.fields.retain(|(known, _)| *known != name);
                 self.fields.push((name, value.clone()));
                 events.push(Event::Field { name, value });
             }
         }
+    }
+
+    fn beginning(body: &Object) -> Event {
+        let text = |name: &str| {
+            body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let created = body.get("created").and_then(Value::as_f64).map(|time| time as i64);
+        Event::Start { id: text("id"), model: text("model"), created: created.filter(|time| *time > 0) }
     }
 
     fn take_choices(&mut self, body: &Object, part: &str, events: &mut Vec<Event>) {

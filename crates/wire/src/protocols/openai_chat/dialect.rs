@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::types::{self, Content};
+use super::unread::{self, Shape};
 use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder};
 use crate::{AnswerForm, Dialect, Encoder};
 
@@ -85,7 +86,7 @@ pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
         include_usage: outline.include_usage,
         user: optional(outline, "user")?,
         extra: extra(outline)?,
-        losses: losses(outline),
+        losses: losses(outline)?,
     })
 }
 
@@ -134,10 +135,18 @@ fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
 }
 
 /// What has no place in a canonical request.
-fn losses(outline: &Outline<'_>) -> Losses {
+fn losses(outline: &Outline<'_>) -> Result<Losses> {
     const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
     let mut losses = Losses::new();
-    let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return losses };
+    for (name, shape) in [("messages", Shape::Message), ("tools", Shape::Tool)] {
+        for (index, raw) in items(outline, name)?.into_iter().enumerate() {
+            // Tools of other types pass whole.
+            if shape.is_read(raw) {
+                unread::note(raw, shape, format!("{name}[{index}]"), &mut losses);
+            }
+        }
+    }
+    let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return Ok(losses) };
     match reasoning.as_object() {
         Some(fields) => {
             for (name, _) in
@@ -149,7 +158,7 @@ fn losses(outline: &Outline<'_>) -> Losses {
         }
         None => losses.dropped("reasoning", "It is not an object."),
     }
-    losses
+    Ok(losses)
 }
 
 fn stop(outline: &Outline<'_>) -> Result<Vec<String>> {

@@ -75,9 +75,10 @@ impl Writer {
         if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
             self.losses.dropped("reasoning.max_tokens", "The format takes an effort or a budget, not both.");
         }
-        if reasoning.effort.is_none() && reasoning.budget_tokens.is_some() || reasoning.exclude {
+        let budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
+        if budget.is_some() || reasoning.exclude {
             let mut object = Map::new();
-            if let Some(budget) = reasoning.budget_tokens {
+            if let Some(budget) = budget {
                 object.insert("max_tokens".to_owned(), budget.into());
             }
             if reasoning.exclude {
@@ -147,6 +148,9 @@ impl Writer {
         {
             insert(&mut object, "tool_call_id", &result.call_id);
             let content = self.content(index, &result.content, message.parts[0].cache.as_ref())?;
+            if let (None, Some(mark)) = (&content, &message.parts[0].cache) {
+                object.insert("cache_control".to_owned(), cache_control(mark));
+            }
             object.insert("content".to_owned(), content.unwrap_or_else(|| "".into()));
             if result.is_error {
                 self.losses
@@ -161,7 +165,7 @@ impl Writer {
             insert(&mut object, "tool_calls", calls);
         }
         if message.role == Role::Assistant {
-            reasoning_fields(message, &mut object);
+            self.reasoning_fields(index, message, &mut object);
         } else if object["content"].is_null() {
             object.insert("content".to_owned(), "".into());
         }
@@ -171,8 +175,8 @@ impl Writer {
     /// A string for a single plain text, else a list of parts; none when there is nothing to say.
     fn content(&mut self, index: usize, parts: &[Part], cache: Option<&CacheMark>) -> Result<Option<Value>> {
         let mut written = Vec::with_capacity(parts.len());
-        for part in parts {
-            written.extend(self.part(index, part)?);
+        for (position, part) in parts.iter().enumerate() {
+            written.extend(self.part(&format!("messages[{index}].content[{position}]"), part)?);
         }
         if let (Some(mark), Some(last)) = (cache, written.last_mut()) {
             last["cache_control"] = cache_control(mark);
@@ -186,19 +190,51 @@ impl Writer {
         })
     }
 
+    /// Thinking as text, and as blocks where text alone does not say it: with proofs, or more than one.
+    fn reasoning_fields(&mut self, index: usize, message: &Message, object: &mut Map<String, Value>) {
+        let mut blocks: Vec<(&Reasoning, &Part)> = Vec::new();
+        for part in &message.parts {
+            match &part.kind {
+                PartKind::Reasoning(Reasoning { extra: Some(_), .. }) => self.losses.dropped(
+                    format!("messages[{index}].reasoning"),
+                    "A block that only the provider's own format knows.",
+                ),
+                PartKind::Reasoning(reasoning) => blocks.push((reasoning, part)),
+                _ => {}
+            }
+        }
+        let text: String = blocks.iter().map(|(reasoning, _)| reasoning.text.as_str()).collect();
+        if !text.is_empty() {
+            insert(object, "reasoning_content", text);
+        }
+        let proven = |(reasoning, part): &(&Reasoning, &Part)| {
+            reasoning.encrypted.is_some() || part.signature.is_some()
+        };
+        if blocks.len() > 1 || blocks.iter().any(proven) {
+            let details = blocks.iter().enumerate().map(|(index, (_, part))| detail(index, part));
+            insert(object, "reasoning_details", details.collect::<Vec<_>>());
+        }
+    }
+
     /// A content part; none for what has a place of its own in the message.
-    fn part(&mut self, index: usize, part: &Part) -> Result<Option<Value>> {
+    fn part(&mut self, path: &str, part: &Part) -> Result<Option<Value>> {
+        if part.signature.is_some() && matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
+            let field = format!("{path}.thought_signature");
+            self.losses.dropped(field, "The format takes proofs with thinking and with calls only.");
+        }
+        if matches!(&part.kind, PartKind::Media(Media { source: Source::Text(_), .. })) {
+            self.losses.approximated(path.to_owned(), "The format takes no text files: sent as plain text.");
+        }
         let mut value = match &part.kind {
             PartKind::Text(text) => json!({"type": "text", "text": text}),
             PartKind::Refusal(text) => json!({"type": "refusal", "refusal": text}),
             PartKind::Media(found) => media(found).ok_or_else(|| {
-                let path = format!("messages[{index}].content");
-                Error::unsupported(path, "OpenAI's format takes sound as base64 only, not by its address.")
+                let message = "OpenAI's format takes sound as base64 only, not by its address.";
+                Error::unsupported(path.to_owned(), message)
             })?,
             PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
                 if part.cache.is_some() {
-                    let field = format!("messages[{index}].cache_control");
-                    self.losses.dropped(field, "The format takes cache marks on content only.");
+                    self.losses.dropped("cache_control", "The format takes cache marks on content only.");
                 }
                 return Ok(None);
             }
@@ -241,7 +277,12 @@ fn media(media: &Media) -> Option<Value> {
         Source::Url(url) => url.clone(),
         Source::Base64 { mime, data } => format!("data:{mime};base64,{data}"),
         Source::Text(text) => return Some(json!({"type": "text", "text": text})),
-        Source::FileId(id) => return Some(json!({"type": "file", "file": {"file_id": id}})),
+        Source::FileId(id) => {
+            let mut file = Map::new();
+            insert(&mut file, "file_id", id);
+            insert(&mut file, "filename", &media.filename);
+            return Some(json!({"type": "file", "file": file}));
+        }
     };
     Some(match media.kind {
         MediaKind::Image => {
@@ -266,7 +307,12 @@ fn media(media: &Media) -> Option<Value> {
             insert(&mut file, "filename", &media.filename);
             json!({"type": "file", "file": file})
         }
-        MediaKind::Video => json!({"type": "video_url", "video_url": {"url": url}}),
+        MediaKind::Video => {
+            let mut video = Map::new();
+            insert(&mut video, "url", url);
+            insert(&mut video, "detail", &media.detail);
+            json!({"type": "video_url", "video_url": video})
+        }
     })
 }
 
@@ -284,27 +330,6 @@ fn call(part: &Part) -> Option<Value> {
         value["extra_content"] = json!({"google": {"thought_signature": signature}});
     }
     Some(value)
-}
-
-fn reasoning_fields(message: &Message, object: &mut Map<String, Value>) {
-    let blocks: Vec<(&Reasoning, &Part)> = message
-        .parts
-        .iter()
-        .filter_map(|part| match &part.kind {
-            PartKind::Reasoning(reasoning) => Some((reasoning, part)),
-            _ => None,
-        })
-        .collect();
-    let text: String = blocks.iter().map(|(reasoning, _)| reasoning.text.as_str()).collect();
-    if !text.is_empty() {
-        insert(object, "reasoning_content", text);
-    }
-    let proven =
-        |(reasoning, part): &(&Reasoning, &Part)| reasoning.encrypted.is_some() || part.signature.is_some();
-    if blocks.iter().any(proven) {
-        let details = blocks.iter().enumerate().map(|(index, (_, part))| detail(index, part));
-        insert(object, "reasoning_details", details.collect::<Vec<_>>());
-    }
 }
 
 /// A block of thinking as an entry of `reasoning_details`.

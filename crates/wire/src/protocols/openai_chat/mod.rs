@@ -17,6 +17,7 @@ mod outline;
 mod relay;
 mod thoughts;
 mod types;
+mod unread;
 mod usage;
 
 pub use forward::{ROUTING_FIELDS, forward, forward_with};

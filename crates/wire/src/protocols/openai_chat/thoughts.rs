@@ -240,12 +240,6 @@ impl Recall<'_> {
         if let Some((memory, proofs)) = &found {
             let is_own = proofs.issuer == memory.provider;
             let usable = if self.field == DETAILS { details_of(proofs, is_own) } else { None };
-            if usable.is_none() && !is_own && proofs.is_proven() {
-                losses.dropped(
-                    format!("messages[{index}].reasoning_details"),
-                    "They hold signatures of another provider, which are of no use to this one.",
-                );
-            }
             if self.field == DETAILS {
                 return usable;
             }
