@@ -46,6 +46,14 @@ pub struct Quirks {
     pub drop_message_fields: Vec<String>,
     /// Fields of function tools that the provider refuses, such as `strict`.
     pub drop_tool_fields: Vec<String>,
+    /// Media are taken as bytes only: the gateway fetches what is named by a URL.
+    pub no_media_urls: bool,
+    /// The field of the assistant's messages by which the provider takes thinking back: `reasoning_content`, `reasoning` or
+    /// `reasoning_details`. Thinking that the caller dropped is put back beside its tool calls; thinking in other fields is
+    /// sent in this one.
+    pub reasoning_field: Option<String>,
+    /// A thinking model refuses tool calls without their thinking: this text stands in where it is not known.
+    pub reasoning_stand_in: Option<String>,
     /// Content must be a string: lists of text parts are joined.
     pub string_content: bool,
     /// `tool_choice: "required"` goes by this word.

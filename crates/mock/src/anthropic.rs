@@ -2,6 +2,7 @@
 
 use crate::brain::{self, Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings, text, unknown_key};
+use crate::proof::{CLAUDE, signature};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -124,6 +125,7 @@ fn read(body: &Value) -> Result<Prompt, Refusal> {
         _ => items(body, "system").iter().for_each(|block| prompt.instruct(text(block, "text"))),
     }
     read_messages(items(body, "messages"), &mut prompt)?;
+    check_loop(body)?;
     for (index, tool) in items(body, "tools").iter().enumerate() {
         // Server tools have a dated type and no schema: the mock has no use for them.
         let custom = !has(tool, "type") || text(tool, "type") == "custom";
@@ -172,6 +174,27 @@ fn check_sampling(body: &Value) -> Result<(), Refusal> {
     }
     if temperature.is_some_and(|temperature| temperature != 1.0) {
         return Err(Refusal::bad("`temperature` may only be set to 1 when thinking is enabled."));
+    }
+    Ok(())
+}
+
+/// With a budget of thinking, the calls whose results come now must begin with their thinking.
+fn check_loop(body: &Value) -> Result<(), Refusal> {
+    let turns = turns(items(body, "messages"));
+    let [.., (_, calls), (_, results)] = turns.as_slice() else { return Ok(()) };
+    let blocks = |turn: &[&Value]| -> Vec<Value> {
+        turn.iter().flat_map(|message| items(message, "content").to_vec()).collect()
+    };
+    let in_loop = blocks(results).iter().any(|block| text(block, "type") == "tool_result");
+    let calls = blocks(calls);
+    let first = calls.first().map_or("text", |block| text(block, "type"));
+    if thinking_type(body) == "enabled" && in_loop && !matches!(first, "thinking" | "redacted_thinking") {
+        return Err(Refusal::bad(format!(
+            "messages.{}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{first}`. When \
+             `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the \
+             lastmost set of `tool_use` and `tool_result` blocks).",
+            turns.len() - 2
+        )));
     }
     Ok(())
 }
@@ -310,6 +333,11 @@ fn read_assistant(index: usize, turn: &[&Value], prompt: &mut Prompt) -> Result<
             if text(block, "type") == "thinking" && text(block, "signature").is_empty() {
                 return Err(Refusal::bad(format!("{place}.thinking.signature: Field required")));
             }
+            if text(block, "type") == "thinking"
+                && text(block, "signature") != signature(CLAUDE, text(block, "thinking"))
+            {
+                return Err(Refusal::bad(format!("{place}: Invalid `signature` in `thinking` block")));
+            }
             if text(block, "type") != "tool_use" {
                 continue;
             }
@@ -347,8 +375,6 @@ fn plain(content: Option<&Value>) -> String {
     }
 }
 
-const SIGNATURE: &str = "bW9jay1zaWduYXR1cmU=";
-
 /// With `display: "omitted"` the block comes empty, but signed.
 fn shown_thinking<'a>(call: &Call, answer: &'a Answer) -> Option<&'a str> {
     let omitted = call.body.pointer("/thinking/display").is_some_and(|display| display == "omitted");
@@ -358,7 +384,9 @@ fn shown_thinking<'a>(call: &Call, answer: &'a Answer) -> Option<&'a str> {
 fn blocks(call: &Call, answer: &Answer) -> Vec<Value> {
     let mut blocks = Vec::new();
     if let Some(thinking) = shown_thinking(call, answer) {
-        blocks.push(json!({ "type": "thinking", "thinking": thinking, "signature": SIGNATURE }));
+        blocks.push(
+            json!({ "type": "thinking", "thinking": thinking, "signature": signature(CLAUDE, thinking) }),
+        );
     }
     if !answer.text.is_empty() {
         blocks.push(json!({ "type": "text", "text": answer.text }));
@@ -445,7 +473,7 @@ fn deltas(block: &Value) -> Vec<Value> {
         "thinking" => {
             let thinking = pieces(text(block, "thinking")).into_iter();
             let deltas = thinking.map(|piece| json!({ "type": "thinking_delta", "thinking": piece }));
-            deltas.chain([json!({ "type": "signature_delta", "signature": SIGNATURE })]).collect()
+            deltas.chain([json!({ "type": "signature_delta", "signature": block["signature"] })]).collect()
         }
         "text" => {
             let texts = pieces(text(block, "text")).into_iter();

@@ -2,6 +2,7 @@
 
 use crate::brain::{Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings, text, unknown_key};
+use crate::proof::{CLAUDE, signature};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -105,6 +106,7 @@ fn read(body: &Value) -> Result<Prompt, Refusal> {
     prompt.json = read_json(body)?;
     let extra = body.get("additionalModelRequestFields").cloned().unwrap_or_default();
     prompt.reasoning = wants_reasoning(&extra);
+    check_loop(items(body, "messages"), &extra)?;
     prompt.parallel = extra.pointer("/tool_choice/disable_parallel_tool_use") != Some(&Value::Bool(true));
     prompt.max_tokens = body.pointer("/inferenceConfig/maxTokens").and_then(Value::as_u64);
     if prompt.max_tokens == Some(0) {
@@ -114,6 +116,23 @@ fn read(body: &Value) -> Result<Prompt, Refusal> {
     }
     prompt.stop = strings(body.pointer("/inferenceConfig/stopSequences"));
     Ok(prompt)
+}
+
+/// With a budget of thinking, the calls whose results come now must begin with their thinking.
+fn check_loop(messages: &[Value], extra: &Value) -> Result<(), Refusal> {
+    let [.., calls, results] = messages else { return Ok(()) };
+    let has_budget = extra.pointer("/thinking/type").is_some_and(|kind| kind == "enabled");
+    let in_loop = items(results, "content").iter().any(|block| has(block, "toolResult"));
+    let thought = items(calls, "content").first().is_some_and(|block| has(block, "reasoningContent"));
+    if has_budget && in_loop && !thought {
+        return Err(Refusal::bad(format!(
+            "The model returned the following errors: messages.{}.content.0.type: Expected `thinking` or \
+             `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final `assistant` message must \
+             start with a thinking block.",
+            messages.len() - 2
+        )));
+    }
+    Ok(())
 }
 
 fn wants_reasoning(extra: &Value) -> bool {
@@ -239,6 +258,13 @@ fn check_block(block: &Value, place: &str) -> Result<(), Refusal> {
     if reasoning.is_some_and(|reasoning| text(reasoning, "signature").is_empty()) {
         return Err(Refusal::bad(format!("The reasoningContent block at {place} must have a signature.")));
     }
+    if reasoning
+        .is_some_and(|reasoning| text(reasoning, "signature") != signature(CLAUDE, text(reasoning, "text")))
+    {
+        return Err(Refusal::bad(format!(
+            "The model returned the following errors: {place}: Invalid `signature` in `thinking` block"
+        )));
+    }
     Ok(())
 }
 
@@ -262,8 +288,6 @@ fn read_block(role: &str, block: &Value, prompt: &mut Prompt) {
     }
 }
 
-const SIGNATURE: &str = "bW9jay1zaWduYXR1cmU=";
-
 fn tool_use(call: &Call, number: usize, name: &str) -> Value {
     json!({ "toolUseId": call.id(&format!("tooluse_{number}")), "name": name })
 }
@@ -271,7 +295,8 @@ fn tool_use(call: &Call, number: usize, name: &str) -> Value {
 fn whole(call: &Call, answer: &Answer) -> Value {
     let mut content = Vec::new();
     if let Some(thinking) = &answer.thinking {
-        let reasoning = json!({ "reasoningText": { "text": thinking, "signature": SIGNATURE } });
+        let reasoning =
+            json!({ "reasoningText": { "text": thinking, "signature": signature(CLAUDE, thinking) } });
         content.push(json!({ "reasoningContent": reasoning }));
     }
     if !answer.text.is_empty() {
@@ -311,7 +336,8 @@ fn stream(call: &Call, answer: &Answer) -> Vec<Bytes> {
     if let Some(thinking) = &answer.thinking {
         let texts =
             pieces(thinking).into_iter().map(|piece| json!({ "reasoningContent": { "text": piece } }));
-        let signed = texts.chain([json!({ "reasoningContent": { "signature": SIGNATURE } })]);
+        let signed =
+            texts.chain([json!({ "reasoningContent": { "signature": signature(CLAUDE, thinking) } })]);
         events.add_block(None, signed.collect());
     }
     if !answer.text.is_empty() {

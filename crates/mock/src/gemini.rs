@@ -2,6 +2,7 @@
 
 use crate::brain::{self, Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, has, items, strings, text, unknown_key};
+use crate::proof::signature;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -228,6 +229,11 @@ fn read_contents(call: &Call, body: &Value, prompt: &mut Prompt) -> Result<(), R
         return Err(Refusal::bad("* GenerateContentRequest.contents: contents is not specified"));
     }
     let mut open = 0;
+    let asks = |content: &Value| {
+        text(content, "role") != "model"
+            && !items(content, "parts").iter().any(|part| has(part, "functionResponse"))
+    };
+    let turn = contents.iter().rposition(asks).unwrap_or(0);
     for (index, content) in contents.iter().enumerate() {
         let parts = items(content, "parts");
         if parts.is_empty() {
@@ -247,7 +253,7 @@ fn read_contents(call: &Call, body: &Value, prompt: &mut Prompt) -> Result<(), R
         open = parts.iter().filter(|part| has(part, "functionCall")).count();
         match text(content, "role") {
             "" | "user" | "function" => parts.iter().try_for_each(|part| read_part(part, prompt))?,
-            "model" => read_model_turn(call, index, parts, prompt)?,
+            "model" => read_model_turn(call, index, index > turn, parts, prompt)?,
             _ => return Err(Refusal::bad("Please use a valid role: user, model.")),
         }
     }
@@ -293,18 +299,46 @@ fn kind_of(media_type: &str) -> &'static str {
     ["image", "audio", "video"].into_iter().find(|kind| *kind == family).unwrap_or("document")
 }
 
-/// From Gemini 3 on, the first call of a turn must carry the signature that came with it.
-fn read_model_turn(call: &Call, index: usize, parts: &[Value], prompt: &mut Prompt) -> Result<(), Refusal> {
+/// From Gemini 3 on, the first call of each step since the user's last words must carry the signature that came with it.
+fn read_model_turn(
+    call: &Call,
+    index: usize,
+    is_current: bool,
+    parts: &[Value],
+    prompt: &mut Prompt,
+) -> Result<(), Refusal> {
     parts.iter().for_each(|part| prompt.count_text(text(part, "text")));
     let first_call = parts.iter().find(|part| has(part, "functionCall"));
-    if let Some(part) = first_call.filter(|part| signs(call) && !has(part, "thoughtSignature")) {
+    let is_checked = is_current && signs(call);
+    if let Some(part) = first_call.filter(|part| is_checked && !has(part, "thoughtSignature")) {
         let name = part.pointer("/functionCall/name").and_then(Value::as_str).unwrap_or_default();
         return Err(Refusal::bad(format!(
             "Function call is missing a thought_signature in functionCall parts. This is required for tools to work \
              correctly. Function call `default_api:{name}`, position {index}."
         )));
     }
-    Ok(())
+    match parts.iter().all(|part| is_sound(call, part)) {
+        true => Ok(()),
+        false => Err(Refusal::bad("Corrupted thought signature.")),
+    }
+}
+
+/// A signature is our own, or one of the documented stand-ins. AI Studio's is not Vertex's.
+fn is_sound(call: &Call, part: &Value) -> bool {
+    let given = text(part, "thoughtSignature");
+    let stand_ins = ["", "skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
+    stand_ins.contains(&given) || given == sign(call, part)
+}
+
+fn sign(call: &Call, part: &Value) -> String {
+    let issuer = if call.path.contains("/projects/") { "vertex" } else { "ai-studio" };
+    let empty = json!({});
+    let signed = match part.get("functionCall") {
+        Some(function) => format!("{} {}", text(function, "name"), function.get("args").unwrap_or(&empty)),
+        // The signature of a text comes at its end, on a piece of its own.
+        None => "text".to_string(),
+    };
+    signature(issuer, &signed)
 }
 
 fn signs(call: &Call) -> bool {
@@ -351,22 +385,24 @@ fn read_json(config: &Value) -> Result<Json, Refusal> {
     }
 }
 
-const SIGNATURE: &str = "bW9jay10aG91Z2h0LXNpZ25hdHVyZQ==";
-
 fn parts(call: &Call, answer: &Answer) -> Vec<Value> {
     let mut parts = Vec::new();
     if let Some(thinking) = &answer.thinking {
         parts.push(json!({ "text": thinking, "thought": true }));
     }
     if !answer.text.is_empty() {
-        parts.push(json!({ "text": answer.text }));
+        let mut part = json!({ "text": answer.text });
+        if signs(call) && answer.thinking.is_some() {
+            part["thoughtSignature"] = sign(call, &part).into();
+        }
+        parts.push(part);
     }
     for (number, called) in answer.calls.iter().enumerate() {
         let mut part = json!({ "functionCall": { "name": called.name, "args": called.arguments } });
         if signs(call) {
             part["functionCall"]["id"] = call.id(&format!("call{number}")).into();
             if number == 0 {
-                part["thoughtSignature"] = SIGNATURE.into();
+                part["thoughtSignature"] = sign(call, &part).into();
             }
         }
         parts.push(part);
@@ -422,9 +458,14 @@ fn chunks(call: &Call, prompt: &Prompt, answer: &Answer) -> Vec<Value> {
             continue;
         };
         for piece in pieces(whole) {
-            let mut smaller = part.clone();
-            smaller["text"] = piece.into();
+            let mut smaller = json!({ "text": piece });
+            if let Some(thought) = part.get("thought") {
+                smaller["thought"] = thought.clone();
+            }
             pieced.push(smaller);
+        }
+        if let Some(signature) = part.get("thoughtSignature") {
+            pieced.push(json!({ "text": "", "thoughtSignature": signature }));
         }
     }
     if pieced.is_empty() {

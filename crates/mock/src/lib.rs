@@ -17,6 +17,7 @@ mod journal;
 mod ollama;
 mod openai_chat;
 mod persona;
+mod proof;
 mod routes;
 mod server;
 

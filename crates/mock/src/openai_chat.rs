@@ -2,7 +2,8 @@
 
 use crate::brain::{Answer, Called, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, data_frame, fragments, has, items, strings, text};
-use crate::persona::Persona;
+use crate::persona::{self, Persona};
+use crate::proof::{CLAUDE, signature};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -79,7 +80,10 @@ fn read(call: &Call) -> Result<Prompt, Refusal> {
     prompt.choice = read_choice(body.get("tool_choice"));
     prompt.parallel = body.get("parallel_tool_calls").and_then(Value::as_bool).unwrap_or(true);
     prompt.json = read_json(body.get("response_format"))?;
-    prompt.reasoning = wants_reasoning(body);
+    prompt.reasoning = match Persona::of(call) {
+        Persona::DeepSeek | Persona::Moonshot => persona::thinks_unless_told_not_to(body),
+        _ => wants_reasoning(body),
+    };
     prompt.max_tokens =
         ["max_completion_tokens", "max_tokens"].iter().find_map(|key| body.get(*key)?.as_u64());
     prompt.stop = strings(body.get("stop"));
@@ -350,7 +354,7 @@ impl Writer<'_> {
             }
             Persona::OpenRouter => {
                 message.insert("reasoning".into(), thinking.as_str().into());
-                message.insert("reasoning_details".into(), json!([reasoning_detail(thinking)]));
+                message.insert("reasoning_details".into(), json!([signed_detail(thinking, thinking)]));
             }
             _ => _ = message.insert("reasoning_content".into(), thinking.as_str().into()),
         }
@@ -449,6 +453,10 @@ impl Writer<'_> {
         for piece in pieces(self.answer.thinking.as_deref().unwrap_or_default()) {
             frames.push(self.chunk(index, self.thinking_delta(piece), Value::Null, None));
         }
+        if let (Persona::OpenRouter, Some(thinking)) = (self.persona, &self.answer.thinking) {
+            let signed = json!({ "reasoning_details": [signed_detail("", thinking)] });
+            frames.push(self.chunk(index, signed, Value::Null, None));
+        }
         for piece in pieces(&self.text(index)) {
             frames.push(self.chunk(index, json!({ "content": piece }), self.logprobs(piece), None));
         }
@@ -543,7 +551,13 @@ fn thinking_part(thinking: &str) -> Value {
 }
 
 fn reasoning_detail(thinking: &str) -> Value {
-    json!({ "type": "reasoning.text", "text": thinking, "format": "unknown", "index": 0 })
+    json!({ "type": "reasoning.text", "text": thinking, "format": "anthropic-claude-v1", "index": 0 })
+}
+
+fn signed_detail(shown: &str, thinking: &str) -> Value {
+    let mut detail = reasoning_detail(shown);
+    detail["signature"] = signature(CLAUDE, thinking).into();
+    detail
 }
 
 fn citations() -> Value {

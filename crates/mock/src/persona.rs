@@ -2,6 +2,7 @@
 //! Found by the name in the path (`/groq/openai/v1/…`), so that one mock can play all of them.
 
 use crate::format::{Call, Refusal, has, items, text, unknown_key};
+use crate::proof::{CLAUDE, signature};
 use serde_json::{Value, json};
 
 /// Habits that break naive clients; what each sends differently stands in the format itself.
@@ -24,6 +25,8 @@ pub enum Persona {
     Xai,
     /// Flat errors, thinking in `reasoning`.
     Cerebras,
+    /// Thinks unless told not to, and wants the thinking of tool calls back.
+    Moonshot,
 }
 
 impl Persona {
@@ -41,6 +44,7 @@ impl Persona {
             "perplexity" => Persona::Perplexity,
             "xai" => Persona::Xai,
             "cerebras" => Persona::Cerebras,
+            "moonshot" => Persona::Moonshot,
             _ => Persona::Plain,
         }
     }
@@ -55,8 +59,9 @@ impl Persona {
             Persona::Mistral => check_mistral(body),
             Persona::Perplexity => check_perplexity(body),
             Persona::Xai => check_xai(body),
-            Persona::Cerebras => check_tools_without_format(body),
-            Persona::OpenRouter => Ok(()),
+            Persona::Cerebras => check_cerebras(body),
+            Persona::OpenRouter => check_openrouter(body),
+            Persona::Moonshot => check_moonshot(body),
         }
     }
 
@@ -135,10 +140,78 @@ fn check_reasoning_model(call: &Call) -> Result<(), Refusal> {
 
 fn check_deepseek(body: &Value) -> Result<(), Refusal> {
     let schema = body.pointer("/response_format/type").is_some_and(|kind| kind == "json_schema");
-    if schema { Err(Refusal::bad("This response_format type is unavailable now")) } else { Ok(()) }
+    if schema {
+        return Err(Refusal::bad("This response_format type is unavailable now"));
+    }
+    let thoughtless = |call: &Value| !call.get("reasoning_content").is_some_and(Value::is_string);
+    match thinks_unless_told_not_to(body) && calls(body).any(|(_, call)| thoughtless(call)) {
+        true => {
+            Err(Refusal::bad("The `reasoning_content` in the thinking mode must be passed back to the API."))
+        }
+        false => Ok(()),
+    }
+}
+
+/// The assistant's messages that call tools, with their positions.
+fn calls(body: &Value) -> impl Iterator<Item = (usize, &Value)> {
+    let messages = items(body, "messages").iter().enumerate();
+    messages.filter(|(_, message)| !items(message, "tool_calls").is_empty())
+}
+
+/// Providers whose models think by default.
+pub fn thinks_unless_told_not_to(body: &Value) -> bool {
+    let is = |pointer: &str, word: &str| body.pointer(pointer).is_some_and(|value| value == word);
+    !is("/thinking/type", "disabled") && !is("/reasoning_effort", "none") && !is("/model", "deepseek-chat")
+}
+
+fn check_moonshot(body: &Value) -> Result<(), Refusal> {
+    let mut thoughtless = calls(body).filter(|(_, call)| text(call, "reasoning_content").is_empty());
+    match thoughtless.next().filter(|_| thinks_unless_told_not_to(body)) {
+        Some((index, _)) => Err(Refusal::bad(format!(
+            "thinking is enabled but reasoning_content is missing in assistant tool call message at index {index}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// What a message of the assistant must not hold: the first such field, with the message's position.
+fn unsupported(body: &Value, names: &[&'static str]) -> Option<(usize, &'static str)> {
+    let messages = items(body, "messages").iter().enumerate();
+    let mut found = messages.filter_map(|(index, message)| {
+        names.iter().find(|name| message.get(**name).is_some()).map(|name| (index, *name))
+    });
+    found.next()
+}
+
+fn check_cerebras(body: &Value) -> Result<(), Refusal> {
+    if let Some((index, name)) = unsupported(body, &["reasoning_content", "reasoning_details"]) {
+        let place = format!("messages.{index}.assistant.{name}");
+        return Err(
+            Refusal::bad(format!("{place}: property '{place}' is unsupported")).at("validation_error")
+        );
+    }
+    check_tools_without_format(body)
+}
+
+/// Behind it stands Claude, who knows its signatures.
+fn check_openrouter(body: &Value) -> Result<(), Refusal> {
+    let details = items(body, "messages").iter().flat_map(|message| items(message, "reasoning_details"));
+    let mut signed =
+        details.filter(|detail| text(detail, "format") == "anthropic-claude-v1" && has(detail, "signature"));
+    let is_sound = |detail: &Value| text(detail, "signature") == signature(CLAUDE, text(detail, "text"));
+    match signed.all(is_sound) {
+        true => Ok(()),
+        false => Err(Refusal::bad("Provider returned error: Invalid `signature` in `thinking` block")),
+    }
 }
 
 fn check_groq(body: &Value) -> Result<(), Refusal> {
+    if let Some((index, name)) = unsupported(body, &["reasoning_content", "reasoning_details"]) {
+        return Err(Refusal::bad(format!(
+            "'messages.{index}' : for 'role:assistant' the following must be satisfied[('messages.{index}' : property \
+             '{name}' is unsupported)]"
+        )));
+    }
     for field in ["logprobs", "top_logprobs", "logit_bias"] {
         if has(body, field) && body[field] != Value::Bool(false) {
             return Err(Refusal::bad(format!("`{field}` is not supported with this model")).at(field));
@@ -188,6 +261,11 @@ const MISTRAL_KEYS: [&str; 26] = [
 ];
 
 fn check_mistral(body: &Value) -> Result<(), Refusal> {
+    if let Some((_, name)) =
+        unsupported(body, &["reasoning", "reasoning_content", "reasoning_details", "name"])
+    {
+        return Err(Refusal::with_status(422, "Extra inputs are not permitted").at(name));
+    }
     if let Some(key) = unknown_key(body, &MISTRAL_KEYS) {
         return Err(Refusal::with_status(422, "Extra inputs are not permitted").at(key));
     }

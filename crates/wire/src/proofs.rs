@@ -1,38 +1,86 @@
-//! What a provider wants back in the next turn and most callers drop: signatures of thinking and of tool calls.
+//! What a provider wants back in the next turn and most callers drop: thinking, and signatures of thinking and of calls.
+//!
+//! A signature is of use only to who issued it. Claude's are the exception: they hold at Anthropic, Bedrock and Vertex
+//! alike ("Extended thinking" in Anthropic's documentation). Google's do not: one of AI Studio is corrupt to Vertex.
 
-use canon::{Event, Message, Part, PartKind, Reasoning, ReasoningDetail, Request, Role};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use canon::{
+    Error, Event, Json, Losses, Message, Part, PartKind, Quirks, Reasoning, ReasoningDetail, Request, Role,
+    ToolCall,
+};
+use serde_json::Value;
 
 use crate::Protocol;
-use crate::protocols::{anthropic_messages, gemini};
+use crate::protocols::gemini;
 
-/// Largest text of thinking that is kept for one answer, in bytes.
-const TEXT_LIMIT: usize = 1 << 20;
+/// Largest answer of which anything is kept, in bytes of thinking and arguments.
+const LIMIT: usize = 1 << 20;
+
+/// The family whose proofs every provider of it takes.
+const PORTABLE_FORMAT: &str = "anthropic-claude-v1";
+
+const FOREIGN: &str = "It is a signature of another provider, which is of no use to this one.";
 
 /// The proofs of one answer, to be put back beside its tool calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proofs {
+    /// The provider that gave the answer.
+    pub issuer: String,
     /// Blocks of thinking before the calls, with their signatures, as parts of the assistant's message.
     pub thinking: Vec<Part>,
-    /// The calls by id, with their own signatures.
-    pub calls: Vec<(String, Option<String>)>,
+    /// The thinking as the provider's own `reasoning_details`, where it takes them back.
+    pub details: Option<Json>,
+    /// The calls, with their own signatures.
+    pub calls: Vec<(CallName, Option<String>)>,
+    /// Signatures of thinking and texts that hold only at the issuer.
+    pub signatures: Vec<CallName>,
 }
 
 impl Proofs {
-    /// True when there is something to put back: calls, and a proof that belongs to them.
-    pub fn is_worth_keeping(&self) -> bool {
-        let signed = self.calls.iter().any(|(_, signature)| signature.is_some());
-        !self.calls.is_empty() && (signed || self.thinking.iter().any(is_proven))
+    /// Everything by which a later request can refer to the answer.
+    pub fn names(&self) -> impl Iterator<Item = &CallName> {
+        self.calls.iter().map(|(name, _)| name).chain(&self.signatures)
     }
 
-    /// Those of one family. Only Google's models sign calls.
-    fn of(mut self, family: &str) -> Self {
-        self.thinking.retain(|part| {
-            matches!(&part.kind, PartKind::Reasoning(reasoning) if reasoning.format.as_deref() == Some(family))
+    /// The readable thinking.
+    pub fn text(&self) -> String {
+        let texts = self.thinking.iter().map(|part| match &part.kind {
+            PartKind::Reasoning(reasoning) => reasoning.text.as_str(),
+            _ => "",
         });
-        if family != gemini::REASONING_FORMAT {
-            self.calls.clear();
-        }
-        self
+        texts.collect()
+    }
+
+    /// The thinking whose signatures hold at every provider of its family.
+    pub fn portable(&self) -> impl Iterator<Item = &Part> {
+        self.thinking.iter().filter(|part| is_proven(part) && is_portable(part))
+    }
+
+    /// True when something here is of use only to who issued it.
+    pub fn is_proven(&self) -> bool {
+        self.calls.iter().any(|(_, signature)| signature.is_some()) || self.thinking.iter().any(is_proven)
+    }
+
+    /// How many bytes it takes to keep this, about.
+    pub fn size(&self) -> usize {
+        let thinking = self.thinking.iter().map(|part| {
+            let signature = part.signature.as_ref().map_or(0, String::len);
+            signature
+                + match &part.kind {
+                    PartKind::Reasoning(thought) => {
+                        thought.text.len() + thought.encrypted.as_ref().map_or(0, String::len)
+                    }
+                    _ => 0,
+                }
+        });
+        let calls = self
+            .calls
+            .iter()
+            .map(|(name, signature)| 128 + name.id.len() + signature.as_ref().map_or(0, String::len));
+        let details = self.details.as_ref().map_or(0, |details| details.as_str().len());
+        256 + thinking.sum::<usize>() + calls.sum::<usize>() + 64 * self.signatures.len() + details
     }
 }
 
@@ -41,12 +89,81 @@ fn is_proven(part: &Part) -> bool {
     encrypted || part.signature.is_some()
 }
 
+/// What a tool call is known by: its id, and what it calls, because some providers count their ids (`get_weather:0`). How
+/// the arguments are written does not matter: callers read them and write them anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CallName {
+    id: String,
+    content: u64,
+}
+
+impl CallName {
+    /// The name of a call of `tool`.
+    pub fn new(id: &str, tool: &str, arguments: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        tool.hash(&mut hasher);
+        let text = arguments.trim();
+        match serde_json::from_str(if text.is_empty() { "{}" } else { text }) {
+            Ok(value) => hash_value(&value, &mut hasher),
+            Err(_) => text.hash(&mut hasher),
+        }
+        Self { id: id.to_owned(), content: hasher.finish() }
+    }
+
+    fn of(call: &ToolCall) -> Self {
+        Self::new(&call.id, &call.name, &call.arguments)
+    }
+
+    /// The name of a block of thinking whose proof holds only at the issuer.
+    pub(crate) fn of_proof(part: &Part) -> Option<Self> {
+        let PartKind::Reasoning(thought) = &part.kind else { return None };
+        let proof = part.signature.as_ref().or(thought.encrypted.as_ref()).filter(|_| !is_portable(part))?;
+        let mut hasher = DefaultHasher::new();
+        proof.hash(&mut hasher);
+        Some(Self { id: String::new(), content: hasher.finish() })
+    }
+}
+
+/// The same for values that mean the same: members in any order, `1.0` and `1`.
+fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
+    std::mem::discriminant(value).hash(hasher);
+    match value {
+        Value::Null => {}
+        Value::Bool(flag) => flag.hash(hasher),
+        Value::Number(number) => number.as_f64().map(f64::to_bits).hash(hasher),
+        Value::String(text) => text.hash(hasher),
+        Value::Array(items) => {
+            items.len().hash(hasher);
+            items.iter().for_each(|item| hash_value(item, hasher));
+        }
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            members.len().hash(hasher);
+            for (name, member) in members {
+                name.hash(hasher);
+                hash_value(member, hasher);
+            }
+        }
+    }
+}
+
 /// Gathers the proofs of an answer's first choice while it passes.
 #[derive(Debug, Default)]
 pub struct Collector {
-    proofs: Proofs,
+    thinking: Vec<Part>,
+    calls: Vec<Called>,
     block: Option<u32>,
     length: usize,
+}
+
+#[derive(Debug)]
+struct Called {
+    index: u32,
+    id: String,
+    tool: String,
+    arguments: String,
+    signature: Option<String>,
 }
 
 impl Collector {
@@ -54,164 +171,449 @@ impl Collector {
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Reasoning { choice: 0, block, detail, format } => self.thinking(*block, detail, format),
-            Event::ToolCallStart { choice: 0, id, signature, .. } => {
-                self.proofs.calls.push((id.clone(), signature.clone()));
-            }
+            Event::ToolCallStart { choice: 0, index, id, name, signature, .. } => self.calls.push(Called {
+                index: *index,
+                id: id.clone(),
+                tool: name.clone(),
+                arguments: String::new(),
+                signature: signature.clone(),
+            }),
+            Event::ToolCallArguments { choice: 0, index, fragment } => self.arguments(*index, fragment),
             _ => {}
         }
     }
 
     /// What was gathered; none when nothing of it would ever be asked for.
     pub fn take(&mut self) -> Option<Proofs> {
-        let proofs = std::mem::take(&mut self.proofs);
-        (proofs.is_worth_keeping() && self.length <= TEXT_LIMIT).then_some(proofs)
+        self.take_all().filter(|proofs| proofs.is_proven() || !proofs.signatures.is_empty())
+    }
+
+    /// What was gathered, proven or not; none when it is too much. Without calls only the issuer is of interest.
+    pub(crate) fn take_all(&mut self) -> Option<Proofs> {
+        let (calls, thinking) = (std::mem::take(&mut self.calls), std::mem::take(&mut self.thinking));
+        if self.length > LIMIT {
+            return None;
+        }
+        let named = |call: Called| (CallName::new(&call.id, &call.tool, &call.arguments), call.signature);
+        let mut proofs = Proofs {
+            signatures: thinking.iter().filter_map(CallName::of_proof).collect(),
+            thinking,
+            calls: calls.into_iter().map(named).collect(),
+            ..Proofs::default()
+        };
+        if proofs.calls.is_empty() {
+            proofs.thinking.clear();
+        }
+        (!proofs.calls.is_empty() || !proofs.signatures.is_empty()).then_some(proofs)
+    }
+
+    /// False once there is too much to keep.
+    pub(crate) fn has_room(&mut self, more: usize) -> bool {
+        self.length = self.length.saturating_add(more);
+        self.length <= LIMIT
+    }
+
+    fn arguments(&mut self, index: u32, fragment: &str) {
+        let has_room = self.has_room(fragment.len());
+        if let (Some(call), true) = (self.calls.iter_mut().rfind(|call| call.index == index), has_room) {
+            call.arguments.push_str(fragment);
+        }
     }
 
     fn thinking(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
+        let (ReasoningDetail::Text(text)
+        | ReasoningDetail::Signature(text)
+        | ReasoningDetail::Encrypted(text)) = detail;
+        if !self.has_room(text.len()) {
+            return;
+        }
         if self.block != Some(block) {
             self.block = Some(block);
-            let format = (format != "unknown").then(|| format.to_owned());
-            self.proofs
-                .thinking
-                .push(PartKind::Reasoning(Reasoning { format, ..Reasoning::default() }).into());
+            self.thinking.push(PartKind::Reasoning(Reasoning::default()).into());
         }
-        let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) =
-            self.proofs.thinking.last_mut()
+        let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) = self.thinking.last_mut()
         else {
             return;
         };
+        if reasoning.format.is_none() && format != "unknown" {
+            reasoning.format = Some(format.to_owned());
+        }
         match detail {
-            ReasoningDetail::Text(text) => {
-                self.length += text.len();
-                if self.length <= TEXT_LIMIT {
-                    reasoning.text.push_str(text);
-                }
-            }
-            ReasoningDetail::Signature(text) => signature.get_or_insert_default().push_str(text),
-            ReasoningDetail::Encrypted(data) => reasoning.encrypted.get_or_insert_default().push_str(data),
+            ReasoningDetail::Text(_) => reasoning.text.push_str(text),
+            ReasoningDetail::Signature(_) => signature.get_or_insert_default().push_str(text),
+            ReasoningDetail::Encrypted(_) => reasoning.encrypted.get_or_insert_default().push_str(text),
         }
     }
 }
 
-/// Puts proofs back that the caller dropped, as far as a provider of this format has a use for them: the caller would
-/// hear of others as losses, and never asked for them. `find` knows them by the id of a tool call. What the caller sent
-/// itself is never touched.
-pub fn restore(request: &mut Request, protocol: Protocol, mut find: impl FnMut(&str) -> Option<Proofs>) {
-    let Some(family) = family(protocol) else { return };
-    for message in request.messages.iter_mut().filter(|message| message.role == Role::Assistant) {
-        let Some(id) = message.tool_calls().next().map(|call| call.id.clone()) else { continue };
-        if is_complete(message) {
+/// Puts proofs back that the caller dropped, as far as `provider`, which speaks this format, has a use for them: the caller
+/// would hear of others as losses, and never sent them. Takes away those that another provider issued. `find` knows them by
+/// the name of a tool call. What the caller sent itself is touched only where it is known to be of no use.
+pub fn restore(
+    request: &mut Request,
+    protocol: Protocol,
+    provider: &str,
+    mut find: impl FnMut(&CallName) -> Option<Arc<Proofs>>,
+) {
+    let mut before: Option<Arc<Proofs>> = None;
+    for (index, message) in request.messages.iter_mut().enumerate() {
+        if message.role != Role::Assistant {
             continue;
         }
-        if let Some(proofs) = find(&id) {
-            put_back(message, proofs.of(family));
+        drop_foreign(message, index, provider, &mut find, &mut request.losses);
+        let found = message.tool_calls().next().and_then(|call| find(&CallName::of(call)));
+        if let Some(proofs) = &found {
+            // Callers may tell the calls of one answer in several messages: its thinking comes once.
+            let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, proofs));
+            let takes_portable = family(protocol) == Some(PORTABLE_FORMAT);
+            let restoring = Restoring { index, proofs, is_own: proofs.issuer == provider, takes_portable };
+            restoring.calls(message, &mut request.losses);
+            restoring.thinking(message, is_new);
         }
+        before = found;
     }
+}
+
+/// Takes away proofs of thinking that are known to be another provider's.
+fn drop_foreign(
+    message: &mut Message,
+    index: usize,
+    provider: &str,
+    find: &mut impl FnMut(&CallName) -> Option<Arc<Proofs>>,
+    losses: &mut Losses,
+) {
+    let before = message.parts.len();
+    message.parts.retain(|part| {
+        let issued = CallName::of_proof(part).and_then(|name| find(&name));
+        issued.is_none_or(|proofs| proofs.issuer == provider)
+    });
+    if message.parts.len() < before {
+        losses.dropped(format!("messages[{index}].reasoning_details"), FOREIGN);
+    }
+}
+
+struct Restoring<'a> {
+    index: usize,
+    proofs: &'a Proofs,
+    is_own: bool,
+    takes_portable: bool,
 }
 
 /// The family of models whose proofs this format takes.
 fn family(protocol: Protocol) -> Option<&'static str> {
     match protocol {
-        Protocol::AnthropicMessages | Protocol::BedrockConverse => Some(anthropic_messages::REASONING_FORMAT),
+        Protocol::AnthropicMessages | Protocol::BedrockConverse => Some(PORTABLE_FORMAT),
         Protocol::Gemini => Some(gemini::REASONING_FORMAT),
         Protocol::OpenaiChat | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
 }
 
-/// True when the message already has what could be put back.
-fn is_complete(message: &Message) -> bool {
-    let has_thinking =
-        message.parts.iter().any(|part| matches!(part.kind, PartKind::Reasoning(_)) && is_proven(part));
-    let calls_signed = message
-        .parts
-        .iter()
-        .any(|part| matches!(part.kind, PartKind::ToolCall(_)) && part.signature.is_some());
-    has_thinking || calls_signed
-}
-
-fn put_back(message: &mut Message, proofs: Proofs) {
-    for part in &mut message.parts {
-        let PartKind::ToolCall(call) = &part.kind else { continue };
-        if let Some((_, signature)) = proofs.calls.iter().find(|(id, _)| *id == call.id) {
-            part.signature.clone_from(signature);
+impl Restoring<'_> {
+    fn calls(&self, message: &mut Message, losses: &mut Losses) {
+        let mut position = 0;
+        for part in &mut message.parts {
+            let PartKind::ToolCall(call) = &part.kind else { continue };
+            let name = CallName::of(call);
+            let known = self.proofs.calls.iter().find(|(known, _)| *known == name);
+            let known = known.and_then(|(_, signature)| signature.as_ref());
+            match self.is_own {
+                true if part.signature.is_none() => part.signature = known.cloned(),
+                true => {}
+                false if part.signature.take().is_some() => {
+                    let field = format!("messages[{}].tool_calls[{position}].extra_content", self.index);
+                    losses.dropped(field, FOREIGN);
+                }
+                false => {}
+            }
+            position += 1;
         }
     }
-    // Text of thinking without its proof, as callers send it back, gives way to the original.
-    if !proofs.thinking.is_empty() {
-        message.parts.retain(|part| !matches!(part.kind, PartKind::Reasoning(_)));
-        message.parts.splice(0..0, proofs.thinking);
+
+    fn thinking(&self, message: &mut Message, is_new: bool) {
+        let has_own = message.parts.iter().any(|part| is_thought(part) && is_proven(part));
+        if has_own || self.proofs.thinking.is_empty() || !is_new {
+            return;
+        }
+        // Who signed only a part of it wants only that part.
+        let is_usable =
+            |part: &&Part| is_proven(part) && (self.is_own || self.takes_portable && is_portable(part));
+        let usable: Vec<Part> = self.proofs.thinking.iter().filter(is_usable).cloned().collect();
+        if self.is_own || !usable.is_empty() {
+            // Text of thinking without its proof, as callers send it back, gives way to the original.
+            message.parts.retain(|part| !is_thought(part));
+        }
+        message.parts.splice(0..0, usable);
+    }
+}
+
+fn is_thought(part: &Part) -> bool {
+    matches!(part.kind, PartKind::Reasoning(_))
+}
+
+fn is_portable(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::Reasoning(thought) if thought.format.as_deref() == Some(PORTABLE_FORMAT))
+}
+
+/// Why a provider refused the thinking of a request: one more try without the trouble is worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It wants `reasoning_content` beside tool calls.
+    Missing,
+    /// It does not know a field of thinking.
+    Unknown,
+    /// A signature is another's, changed, or too old.
+    Invalid,
+}
+
+/// The names that thinking goes by in OpenAI's format.
+const FIELDS: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
+
+impl Refusal {
+    /// Reads the provider's words; none for every other error.
+    pub fn of(error: &Error) -> Option<Self> {
+        let status = error.upstream.as_ref().and_then(|reply| reply.status);
+        if !matches!(status, Some(400 | 422)) {
+            return None;
+        }
+        let said = error.message.to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        if says(&["reasoning_content"])
+            && says(&["passed back", "is missing", "missing reasoning", "is required"])
+        {
+            return Some(Self::Missing);
+        }
+        let unknown =
+            ["unsupported", "not supported", "not permitted", "unrecognized", "unknown", "unexpected"];
+        if says(&["reasoning_content", "reasoning_details", "'reasoning'", ".reasoning"]) && says(&unknown) {
+            return Some(Self::Unknown);
+        }
+        let signature = says(&["signature"]) && says(&["thinking", "thought"]);
+        (signature || says(&["expected `thinking`"])).then_some(Self::Invalid)
+    }
+
+    /// The quirks under which a request in OpenAI's own format is written anew; none when that changes nothing.
+    pub fn quirks(self, usual: &Quirks) -> Option<Quirks> {
+        let mut quirks = usual.clone();
+        match self {
+            Self::Missing => {
+                quirks.reasoning_field = Some(FIELDS[0].to_owned());
+                quirks.reasoning_stand_in = Some(" ".to_owned());
+                quirks.drop_message_fields.retain(|name| name != FIELDS[0]);
+            }
+            Self::Unknown | Self::Invalid => {
+                quirks.reasoning_field = None;
+                quirks.drop_message_fields.extend(FIELDS.map(str::to_owned));
+            }
+        }
+        (quirks != *usual).then_some(quirks)
+    }
+}
+
+/// Takes all thinking and all signatures out of a request whose provider refused them.
+pub fn strip(request: &mut Request) {
+    for (index, message) in request.messages.iter_mut().enumerate() {
+        let before = message.parts.len();
+        message.parts.retain(|part| !is_thought(part));
+        let mut found = message.parts.len() < before;
+        for part in &mut message.parts {
+            found |= part.signature.take().is_some();
+        }
+        if found {
+            let field = format!("messages[{index}].reasoning_details");
+            request
+                .losses
+                .dropped(field, "The provider refused the thinking of earlier turns: sent without it.");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use canon::ToolCall;
-
     use super::*;
 
-    fn call(id: &str) -> Part {
-        let call = ToolCall { id: id.into(), name: "f".into(), arguments: "{}".into(), custom: false };
-        PartKind::ToolCall(call).into()
+    #[test]
+    fn refusals_are_known_by_the_providers_words() {
+        use Refusal::{Invalid, Missing, Unknown};
+        let cases = [
+            (
+                400,
+                "The `reasoning_content` in the thinking mode must be passed back to the API.",
+                Some(Missing),
+            ),
+            (400, "thinking is enabled but reasoning_content is missing in assistant message", Some(Missing)),
+            (400, "property 'messages.1.assistant.reasoning_content' is unsupported", Some(Unknown)),
+            (422, "Extra inputs are not permitted: messages.1.reasoning_details", Some(Unknown)),
+            (400, "messages.1.content.0: Invalid `signature` in `thinking` block", Some(Invalid)),
+            (400, "Corrupted thought signature.", Some(Invalid)),
+            (400, "Expected `thinking` or `redacted_thinking`, but found `tool_use`.", Some(Invalid)),
+            (403, "The request signature does not match; what were you thinking", None),
+            (400, "Unknown parameter: 'reasoning_effort'.", None),
+            (400, "max_tokens is required", None),
+        ];
+        for (status, message, expected) in cases {
+            let status = http::StatusCode::from_u16(status).unwrap();
+            let headers = http::HeaderMap::new();
+            let error =
+                crate::protocols::errors::upstream_error(status, &headers, None, None, message.to_owned());
+            assert_eq!(Refusal::of(&error), expected, "{message}");
+        }
     }
 
-    fn collected() -> Proofs {
+    #[test]
+    fn another_try_is_made_only_when_it_is_another() {
+        let usual = Quirks::default();
+        for refusal in [Refusal::Missing, Refusal::Unknown, Refusal::Invalid] {
+            let quirks = refusal.quirks(&usual).unwrap();
+            assert_eq!(quirks.reasoning_field.is_some(), refusal == Refusal::Missing);
+        }
+        let spoken = Refusal::Missing.quirks(&usual).unwrap();
+        assert_eq!(Refusal::Missing.quirks(&spoken), None);
+    }
+
+    fn call(id: &str) -> Part {
+        let arguments = r#"{"b":[1.0,{}],"a":"x"}"#.to_owned();
+        PartKind::ToolCall(ToolCall { id: id.into(), name: "f".into(), arguments, custom: false }).into()
+    }
+
+    fn name(id: &str) -> CallName {
+        CallName::new(id, "f", r#" { "a": "x", "b": [1, {}] } "#)
+    }
+
+    fn collected(issuer: &str, format: &'static str) -> Arc<Proofs> {
         let mut collector = Collector::default();
-        let thinking =
-            |detail| Event::Reasoning { choice: 0, block: 0, detail, format: "anthropic-claude-v1" };
+        let thinking = |detail| Event::Reasoning { choice: 0, block: 0, detail, format };
         collector.note(&thinking(ReasoningDetail::Text("let me ".into())));
         collector.note(&thinking(ReasoningDetail::Text("see".into())));
         collector.note(&thinking(ReasoningDetail::Signature("proof".into())));
-        for (id, signature) in [("a", Some("s".to_owned())), ("b", None)] {
-            let (id, name) = (id.to_owned(), "f".to_owned());
-            collector.note(&Event::ToolCallStart { choice: 0, index: 0, id, name, signature, custom: false });
+        for (index, (id, signature)) in [("a", Some("s".to_owned())), ("b", None)].into_iter().enumerate() {
+            let (id, name, index) = (id.to_owned(), "f".to_owned(), index as u32);
+            collector.note(&Event::ToolCallStart { choice: 0, index, id, name, signature, custom: false });
+            for fragment in [r#"{"a":"x","#, r#""b":[1,{}]}"#] {
+                let fragment = fragment.to_owned();
+                collector.note(&Event::ToolCallArguments { choice: 0, index, fragment });
+            }
         }
-        collector.take().expect("worth keeping")
+        let mut proofs = collector.take().expect("worth keeping");
+        proofs.issuer = issuer.to_owned();
+        Arc::new(proofs)
+    }
+
+    fn restored(parts: Vec<Part>, proofs: &Arc<Proofs>, provider: &str) -> (Vec<Part>, Vec<String>) {
+        let message = Message::new(Role::Assistant, parts);
+        let mut request = Request { messages: vec![message], ..Request::default() };
+        let is_known = |known: &CallName| *known == name("a") || proofs.signatures.contains(known);
+        restore(&mut request, Protocol::AnthropicMessages, provider, |known| {
+            is_known(known).then(|| proofs.clone())
+        });
+        let mut losses: Vec<_> = request.losses.iter().map(|loss| loss.field.to_string()).collect();
+        losses.sort_unstable();
+        (request.messages.remove(0).parts, losses)
     }
 
     #[test]
     fn what_a_caller_dropped_is_put_back() {
-        let message = Message::new(Role::Assistant, vec![Part::text("x"), call("a"), call("b")]);
-        let mut request = Request { messages: vec![message], ..Request::default() };
-        restore(&mut request, Protocol::BedrockConverse, |id| (id == "a").then(collected));
-        let parts = &request.messages[0].parts;
+        let parts = vec![Part::text("x"), call("a"), call("b")];
+        let (parts, losses) = restored(parts, &collected("one", "anthropic-claude-v1"), "one");
         let PartKind::Reasoning(reasoning) = &parts[0].kind else { panic!("{parts:?}") };
         assert_eq!((reasoning.text.as_str(), parts[0].signature.as_deref()), ("let me see", Some("proof")));
-        assert_eq!((&parts[2].signature, &parts[3].signature), (&None, &None));
+        assert_eq!(parts[2].signature.as_deref(), Some("s"));
+        assert_eq!(parts[3].signature, None);
+        assert!(losses.is_empty(), "{losses:?}");
     }
 
     #[test]
-    fn only_the_family_that_signed_gets_its_proofs_back() {
-        let thought = PartKind::Reasoning(Reasoning { text: "own words".into(), ..Reasoning::default() });
-        let message = Message::new(Role::Assistant, vec![thought.into(), call("a"), call("b")]);
-        let before = Request { messages: vec![message], ..Request::default() };
-        for protocol in [Protocol::CohereChat, Protocol::OllamaChat] {
-            let mut request = before.clone();
-            restore(&mut request, protocol, |_| Some(collected()));
-            assert_eq!(request, before, "{protocol:?}");
-        }
-        let mut request = before.clone();
-        restore(&mut request, Protocol::Gemini, |_| Some(collected()));
-        let parts = &request.messages[0].parts;
-        assert_eq!(parts[0], before.messages[0].parts[0], "the thinking is another family's");
-        assert_eq!((parts[1].signature.as_deref(), &parts[2].signature), (Some("s"), &None));
+    fn the_thinking_of_an_answer_comes_once_however_its_calls_are_told() {
+        let proofs = collected("one", "anthropic-claude-v1");
+        let messages = ["a", "b"].map(|id| Message::new(Role::Assistant, vec![call(id)]));
+        let mut request = Request { messages: messages.into(), ..Request::default() };
+        restore(&mut request, Protocol::AnthropicMessages, "one", |name| {
+            (!name.id.is_empty()).then(|| proofs.clone())
+        });
+        assert_eq!(request.messages[0].parts.len(), 2);
+        assert_eq!(request.messages[1].parts.len(), 1);
+    }
+
+    #[test]
+    fn a_call_is_known_by_its_content_too() {
+        assert_eq!(CallName::new("f:0", "f", ""), CallName::new("f:0", "f", "{}"));
+        assert_ne!(CallName::new("f:0", "f", r#"{"a":1}"#), CallName::new("f:0", "f", r#"{"a":2}"#));
+        assert_ne!(CallName::new("f:0", "f", "{}"), CallName::new("f:0", "g", "{}"));
+        assert_ne!(CallName::new("f:0", "f", "free text"), CallName::new("f:0", "f", "other text"));
     }
 
     #[test]
     fn what_a_caller_sent_stays() {
         let mut own = call("a");
         own.signature = Some("own".into());
-        let mut request =
-            Request { messages: vec![Message::new(Role::Assistant, vec![own])], ..Request::default() };
-        let before = request.clone();
-        restore(&mut request, Protocol::Gemini, |_| Some(collected()));
-        assert_eq!(request, before);
+        let thought = Reasoning { encrypted: Some("own".into()), ..Reasoning::default() };
+        let parts = vec![PartKind::Reasoning(thought).into(), own];
+        let (after, losses) = restored(parts.clone(), &collected("one", "google-gemini-v1"), "one");
+        assert_eq!((after, losses.len()), (parts, 0));
     }
 
     #[test]
-    fn answers_without_calls_or_proofs_are_not_kept() {
+    fn signatures_of_another_provider_are_dropped_and_said_to_be() {
+        let fields = ["messages[0].reasoning_details", "messages[0].tool_calls[0].extra_content"];
+        let google = collected("one", "google-gemini-v1");
+        let (dropped, losses) = restored(vec![call("a")], &google, "two");
+        assert_eq!((dropped, losses.len()), (vec![call("a")], 0), "the caller never sent it");
+
+        let (with_proofs, _) = restored(vec![call("a")], &google, "one");
+        assert_eq!(with_proofs.len(), 2);
+        let (dropped, losses) = restored(with_proofs, &google, "two");
+        assert_eq!((dropped, losses), (vec![call("a")], fields.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn the_signature_of_a_text_is_known_without_a_call() {
         let mut collector = Collector::default();
-        let detail = ReasoningDetail::Text("hm".into());
-        collector.note(&Event::Reasoning { choice: 0, block: 0, detail, format: "unknown" });
+        let detail = ReasoningDetail::Signature("proof".into());
+        collector.note(&Event::Reasoning { choice: 0, block: 1, detail, format: "google-gemini-v1" });
+        let proofs = Arc::new(Proofs { issuer: "one".into(), ..collector.take().unwrap() });
+        assert_eq!((proofs.names().count(), proofs.thinking.len()), (1, 0));
+        let format = Some("google-gemini-v1".to_owned());
+        let mut signed: Part = PartKind::Reasoning(Reasoning { format, ..Reasoning::default() }).into();
+        signed.signature = Some("proof".into());
+        let parts = vec![signed, Part::text("x")];
+        assert_eq!(restored(parts.clone(), &proofs, "one"), (parts.clone(), Vec::new()));
+        let lost = vec!["messages[0].reasoning_details".to_owned()];
+        assert_eq!(restored(parts.clone(), &proofs, "two"), (parts[1..].to_vec(), lost));
+    }
+
+    #[test]
+    fn signatures_of_claude_hold_everywhere() {
+        let (parts, _) = restored(vec![call("b"), call("a")], &collected("one", PORTABLE_FORMAT), "two");
+        assert_eq!(parts.len(), 2, "another call is the first: not known");
+        let (parts, losses) = restored(vec![call("a")], &collected("one", PORTABLE_FORMAT), "two");
+        assert_eq!(parts[0].signature.as_deref(), Some("proof"));
+        assert!(losses.is_empty(), "{losses:?}");
+        // Formats that have no use for it get nothing.
+        let proofs = collected("one", PORTABLE_FORMAT);
+        for protocol in [Protocol::Gemini, Protocol::CohereChat, Protocol::OllamaChat] {
+            let messages = vec![Message::new(Role::Assistant, vec![call("a")])];
+            let mut request = Request { messages: messages.clone(), ..Request::default() };
+            restore(&mut request, protocol, "two", |_| Some(proofs.clone()));
+            assert_eq!((request.messages, request.losses.len()), (messages, 0), "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn answers_without_calls_or_proofs_and_large_ones_are_not_kept() {
+        let thinking = |text: String| {
+            let detail = ReasoningDetail::Text(text);
+            Event::Reasoning { choice: 0, block: 0, detail, format: "unknown" }
+        };
+        let mut collector = Collector::default();
+        collector.note(&thinking("hm".into()));
+        assert_eq!(collector.take_all(), None);
+        let start = |signature| {
+            let (id, name) = ("a".to_owned(), "f".to_owned());
+            Event::ToolCallStart { choice: 0, index: 0, id, name, signature, custom: false }
+        };
+        collector.note(&start(None));
+        assert_eq!(collector.take(), None);
+        collector.note(&start(Some("s".into())));
+        collector.note(&thinking("x".repeat(LIMIT)));
         assert_eq!(collector.take(), None);
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Json, Losses, Request, Retry, Target};
+use canon::{Error, ErrorKind, Json, Losses, Quirks, Request, Retry, Target};
 use http::Response;
 use http_body_util::BodyExt;
 use routing::{Attempts, Next, Report};
 use tokio::time::Instant;
-use wire::protocols::openai_chat::{OpenaiChat, RelayParts, forward, relay};
+use wire::proofs::{CallName, Proofs, Refusal};
+use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, RelayParts, forward_with, relay};
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
@@ -18,6 +19,7 @@ use super::resolve::Offer;
 use super::{Answer, Inbound, Pipeline, plan};
 use crate::metering::Record;
 use crate::upstream::client::{AnswerBody, root_cause};
+use crate::upstream::media::Wanted;
 use wire::protocols::openai_chat::Outline;
 
 /// Largest error body that is read.
@@ -52,12 +54,17 @@ impl Attempted {
     pub fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
         match self {
             Self::Whole(body, mut transcoder) => {
-                pipeline.keep_proofs(record.caller(), transcoder.as_mut());
+                pipeline.keep_proofs(&record, transcoder.as_mut());
                 record.progress(transcoder.progress());
                 record.finish(200);
                 Answer::Whole(body)
             }
-            Self::Stream(parts) => Answer::Stream(Box::new(Pump::new(*parts, record, pipeline))),
+            Self::Stream(mut parts) => {
+                if parts.ended {
+                    pipeline.keep_proofs(&record, parts.transcoder.as_mut());
+                }
+                Answer::Stream(Box::new(Pump::new(*parts, record, pipeline)))
+            }
         }
     }
 }
@@ -146,13 +153,30 @@ impl Job<'_> {
         let credentials = &offer.provider.credentials;
         let credential = credentials.credential(key).await?;
         let result = self.exchange(offer, &credential, &prepared, selection, started, record).await;
-        match result {
-            // A token can end before its time; a fixed key cannot be had anew.
-            Err(error) if is_refused_credential(&error) && credentials.refused(key, &credential) => {
-                let renewed = credentials.credential(key).await?;
-                Box::pin(self.exchange(offer, &renewed, &prepared, selection, started, record)).await
+        let Err(error) = &result else { return result };
+        // A token can end before its time; a fixed key cannot be had anew.
+        if is_refused_credential(error) && credentials.refused(key, &credential) {
+            let renewed = credentials.credential(key).await?;
+            return Box::pin(self.exchange(offer, &renewed, &prepared, selection, started, record)).await;
+        }
+        match Box::pin(self.without_refused_thinking(offer, error)).await {
+            Some(mended) if self.check_strict(&mended.losses).is_ok() => {
+                record.losses(&mended.losses);
+                Box::pin(self.exchange(offer, &credential, &mended, selection, started, record)).await
             }
-            result => result,
+            _ => result,
+        }
+    }
+
+    /// The request once more, when the provider refused the thinking of earlier turns: signatures that nobody can judge
+    /// but who issued them, and fields that a provider wants or does not know.
+    async fn without_refused_thinking(&self, offer: &Offer, error: &Error) -> Option<Encoded> {
+        let refusal = Refusal::of(error)?;
+        let quirks = &offer.provider.row.quirks;
+        match offer.protocol {
+            Protocol::OpenaiChat => self.prepare_with(offer, &refusal.quirks(quirks)?, false).await.ok(),
+            _ if refusal == Refusal::Invalid => self.prepare_with(offer, quirks, true).await.ok(),
+            _ => None,
         }
     }
 
@@ -183,12 +207,32 @@ impl Job<'_> {
 
     /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
     async fn prepare(&self, offer: &Offer) -> Result<Encoded, Error> {
-        let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
+        self.prepare_with(offer, &offer.provider.row.quirks, false).await
+    }
+
+    async fn prepare_with(
+        &self,
+        offer: &Offer,
+        quirks: &Quirks,
+        without_thinking: bool,
+    ) -> Result<Encoded, Error> {
+        let target = Target { model: &offer.model, facts: offer.facts(), quirks };
         let encoded = match offer.protocol {
-            Protocol::OpenaiChat => forward(self.outline, target)?,
+            Protocol::OpenaiChat => {
+                let with_media = Box::pin(self.with_media(target)).await?;
+                let find = |call: &CallName| self.remembered(call);
+                let memory = Memory { provider: offer.provider.id(), find: &find };
+                match with_media {
+                    Some(body) => forward_with(&Outline::read(&body)?, target, Some(memory))?,
+                    None => forward_with(self.outline, target, Some(memory))?,
+                }
+            }
             protocol => {
                 let adapter = adapter(protocol);
-                let mut request = self.decoded(protocol)?;
+                let mut request = self.decoded(offer)?;
+                if without_thinking {
+                    proofs::strip(&mut request);
+                }
                 let wants_bytes = |media: &canon::Media| adapter.wants_bytes(media, target);
                 Box::pin(self.pipeline.media.inline(&mut request, wants_bytes)).await?;
                 adapter.encode_request(&request, target)?
@@ -197,14 +241,30 @@ impl Job<'_> {
         Ok(encoded)
     }
 
-    fn decoded(&self, protocol: Protocol) -> Result<Request, Error> {
+    /// The caller's body with its media in place of their URLs, where the provider does not fetch them.
+    async fn with_media(&self, target: Target<'_>) -> Result<Option<Vec<u8>>, Error> {
+        if !target.quirks.no_media_urls {
+            return Ok(None);
+        }
+        let Some(urls) = MediaUrls::of(self.outline) else { return Ok(None) };
+        let wanted = urls.iter().map(|url| Wanted { path: url.path(), url: url.url.clone(), kind: url.kind });
+        let fetched = self.pipeline.media.fetch_all(wanted.collect()).await?;
+        let data = fetched.into_iter().map(|file| (file.mime, file.data));
+        Ok(Some(urls.replaced(self.outline, data)))
+    }
+
+    fn decoded(&self, offer: &Offer) -> Result<Request, Error> {
         let mut request = OpenaiChat.decode_request(&self.inbound.body)?;
-        let (vault, now) = (&self.pipeline.vault, self.pipeline.now());
-        if !vault.is_empty() {
-            let find = |call: &str| vault.find(&self.inbound.caller.key_id, call, now);
-            proofs::restore(&mut request, protocol, find);
+        if !self.pipeline.vault.is_empty() {
+            let find = |call: &CallName| self.remembered(call);
+            proofs::restore(&mut request, offer.protocol, offer.provider.id(), find);
         }
         Ok(request)
+    }
+
+    /// What is known of the answer that made a call.
+    fn remembered(&self, call: &CallName) -> Option<Arc<Proofs>> {
+        self.pipeline.vault.find(&self.inbound.caller.key_id, call, self.pipeline.now())
     }
 
     fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
@@ -351,7 +411,11 @@ impl Job<'_> {
         };
         let relays = offer.protocol == Protocol::OpenaiChat && streams == self.form.stream;
         match relays {
-            true => relay(RelayParts { form: self.form, annotator: Box::new(envelope) }),
+            true => relay(RelayParts {
+                form: self.form,
+                annotator: Box::new(envelope),
+                gathers: offer.provider.row.quirks.reasoning_field.is_some(),
+            }),
             false => translator(Passage {
                 caller: &OpenaiChat,
                 upstream: offer.protocol,

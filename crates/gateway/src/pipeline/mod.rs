@@ -175,9 +175,10 @@ impl Pipeline {
     }
 
     /// Remembers what the provider will want back in the next turn.
-    fn keep_proofs(&self, caller: &str, transcoder: &mut dyn wire::Transcoder) {
-        if let Some(proofs) = transcoder.proofs() {
-            self.vault.put(caller, proofs, self.now());
+    fn keep_proofs(&self, record: &Record, transcoder: &mut dyn wire::Transcoder) {
+        if let (Some(mut proofs), Some((provider, _))) = (transcoder.proofs(), record.used()) {
+            provider.clone_into(&mut proofs.issuer);
+            self.vault.put(record.caller(), proofs, self.now());
         }
     }
 

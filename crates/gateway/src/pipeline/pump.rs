@@ -105,7 +105,7 @@ impl Pump {
     fn end(&mut self) {
         match self.parts.transcoder.finish(&mut self.parts.out) {
             Ok(()) => {
-                self.pipeline.keep_proofs(self.record.caller(), self.parts.transcoder.as_mut());
+                self.pipeline.keep_proofs(&self.record, self.parts.transcoder.as_mut());
                 self.parts.ended = true;
                 self.parts.body = None;
             }

@@ -1,105 +1,173 @@
 //! Proofs of thinking and tool calls, kept for the next turn of a tool loop: most callers drop them, and some providers
 //! refuse a turn without them.
 //!
-//! Bounded in number and time, and kept apart by caller: a key only ever gets back what it was sent itself.
+//! Bounded in number, bytes and time, and kept apart by caller: a key only ever gets back what it was sent itself. What is
+//! asked for is kept on: a conversation that goes on does not lose its beginning.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use routing::Timestamp;
-use wire::proofs::Proofs;
+use wire::proofs::{CallName, Proofs};
 
-/// Most answers that are remembered.
-const CAPACITY: usize = 20_000;
-/// How long an answer is remembered.
+/// Most tool calls and signatures that are remembered.
+const MOST_CALLS: usize = 50_000;
+/// Most memory for what is remembered, in bytes.
+const MOST_BYTES: usize = 64 << 20;
+/// How long an answer is remembered after it was given or asked for.
 const KEPT_MS: u64 = 60 * 60 * 1000;
 
 /// See the module.
 #[derive(Default)]
 pub struct Vault {
     hasher: RandomState,
-    entries: Mutex<HashMap<u64, Entry>>,
+    state: Mutex<State>,
 }
 
-struct Entry {
+#[derive(Default)]
+struct State {
+    /// Answers by their calls and signatures.
+    calls: HashMap<u64, Arc<Answer>>,
+    /// Every answer, in the order in which they are looked at when there is too much.
+    queue: VecDeque<Queued>,
+    bytes: usize,
+}
+
+struct Answer {
     proofs: Arc<Proofs>,
-    expires: Timestamp,
+    /// When it was put or asked for last, in milliseconds.
+    used: AtomicU64,
+}
+
+struct Queued {
+    answer: Arc<Answer>,
+    names: Vec<u64>,
+    size: usize,
+    /// What `used` was when it came to the end of the queue.
+    since: u64,
 }
 
 impl Vault {
-    /// Remembers the proofs of an answer by the ids of its tool calls.
+    /// Remembers the proofs of an answer by its tool calls and signatures.
     pub fn put(&self, caller: &str, proofs: Proofs, now: Timestamp) {
-        let proofs = Arc::new(proofs);
-        let expires = now.plus_ms(KEPT_MS);
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() + proofs.calls.len() > CAPACITY {
-            shrink(&mut entries, now);
-        }
-        for (id, _) in &proofs.calls {
-            entries.insert(self.name(caller, id), Entry { proofs: proofs.clone(), expires });
-        }
+        let size = proofs.size();
+        let names: Vec<u64> = proofs.names().map(|name| self.key(caller, name)).collect();
+        let answer = Arc::new(Answer { proofs: Arc::new(proofs), used: AtomicU64::new(now.0) });
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.calls.extend(names.iter().map(|name| (*name, answer.clone())));
+        state.bytes += size;
+        state.queue.push_back(Queued { answer, names, size, since: now.0 });
+        state.forget(now);
     }
 
-    /// The proofs of the answer that made this call.
-    pub fn find(&self, caller: &str, call: &str, now: Timestamp) -> Option<Proofs> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries.get(&self.name(caller, call)).filter(|entry| entry.expires > now)?;
-        Some(Proofs::clone(&entry.proofs))
+    /// The proofs of the answer that made this call, or that gave this signature.
+    pub fn find(&self, caller: &str, call: &CallName, now: Timestamp) -> Option<Arc<Proofs>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = state.calls.get(&self.key(caller, call))?;
+        if is_over(answer.used.load(Ordering::Relaxed), now) {
+            return None;
+        }
+        answer.used.store(now.0, Ordering::Relaxed);
+        Some(answer.proofs.clone())
     }
 
     /// True when nothing is remembered: the common case costs one lock.
     pub fn is_empty(&self) -> bool {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).calls.is_empty()
     }
 
-    fn name(&self, caller: &str, call: &str) -> u64 {
+    fn key(&self, caller: &str, call: &CallName) -> u64 {
         self.hasher.hash_one((caller, call))
     }
 }
 
-/// Drops what has expired, and the older half when that is not enough.
-fn shrink(entries: &mut HashMap<u64, Entry>, now: Timestamp) {
-    entries.retain(|_, entry| entry.expires > now);
-    if entries.len() < CAPACITY / 2 {
-        return;
+fn is_over(used: u64, now: Timestamp) -> bool {
+    now.since(Timestamp(used)) >= KEPT_MS
+}
+
+impl State {
+    /// Drops what is over, and as much more as there is too much. What was asked for since it was queued has another turn.
+    fn forget(&mut self, now: Timestamp) {
+        while let Some(first) = self.queue.front() {
+            let too_much = self.bytes > MOST_BYTES || self.calls.len() > MOST_CALLS;
+            if !too_much && !is_over(first.since, now) {
+                return;
+            }
+            let Some(mut first) = self.queue.pop_front() else { return };
+            let used = first.answer.used.load(Ordering::Relaxed);
+            if used > first.since && !is_over(used, now) {
+                first.since = used;
+                self.queue.push_back(first);
+            } else {
+                self.remove(&first);
+            }
+        }
     }
-    let mut times: Vec<Timestamp> = entries.values().map(|entry| entry.expires).collect();
-    let middle = times.len() / 2;
-    let (_, median, _) = times.select_nth_unstable(middle);
-    let median = *median;
-    entries.retain(|_, entry| entry.expires > median);
+
+    fn remove(&mut self, queued: &Queued) {
+        self.bytes -= queued.size;
+        for name in &queued.names {
+            // A later answer may have taken the name.
+            if self.calls.get(name).is_some_and(|answer| Arc::ptr_eq(answer, &queued.answer)) {
+                self.calls.remove(name);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn proofs(id: usize) -> Proofs {
-        Proofs { thinking: Vec::new(), calls: vec![(format!("call{id}"), Some("proof".to_owned()))] }
+    fn name(id: u64) -> CallName {
+        CallName::new(&format!("call{id}"), "f", "{}")
+    }
+
+    fn proofs(id: u64) -> Proofs {
+        Proofs { calls: vec![(name(id), Some("proof".to_owned()))], ..Proofs::default() }
+    }
+
+    fn knows(vault: &Vault, id: u64, at: u64) -> bool {
+        vault.find("alice", &name(id), Timestamp(at)).is_some()
     }
 
     #[test]
     fn proofs_belong_to_their_caller_and_expire() {
         let vault = Vault::default();
         vault.put("alice", proofs(1), Timestamp(0));
-        assert_eq!(vault.find("alice", "call1", Timestamp(5)), Some(proofs(1)));
-        assert_eq!(vault.find("bob", "call1", Timestamp(5)), None);
-        assert_eq!(vault.find("alice", "call1", Timestamp(KEPT_MS)), None);
+        assert_eq!(vault.find("alice", &name(1), Timestamp(5)).as_deref(), Some(&proofs(1)));
+        assert_eq!(vault.find("bob", &name(1), Timestamp(5)), None);
+        assert!(knows(&vault, 1, KEPT_MS), "asking for it keeps it on");
+        assert!(!knows(&vault, 1, 3 * KEPT_MS));
+        vault.put("alice", proofs(2), Timestamp(3 * KEPT_MS));
+        assert_eq!(vault.state.lock().unwrap().queue.len(), 1, "what is over is forgotten");
     }
 
     #[test]
-    fn the_vault_is_bounded_and_forgets_the_oldest() {
+    fn the_vault_is_bounded_and_forgets_what_nobody_asks_for() {
         let vault = Vault::default();
-        for id in 0..3 * CAPACITY {
-            vault.put("alice", proofs(id), Timestamp(id as u64));
+        let last = 2 * MOST_CALLS as u64;
+        for id in 0..=last {
+            vault.put("alice", proofs(id), Timestamp(id));
+            assert!(knows(&vault, 7, id) || id < 7);
         }
-        assert!(vault.entries.lock().unwrap().len() <= CAPACITY);
-        assert!(
-            vault
-                .find("alice", &format!("call{}", 3 * CAPACITY - 1), Timestamp(3 * CAPACITY as u64))
-                .is_some()
-        );
-        assert!(vault.find("alice", "call0", Timestamp(3 * CAPACITY as u64)).is_none());
+        let state = vault.state.lock().unwrap();
+        assert!(state.calls.len() <= MOST_CALLS && state.queue.len() <= MOST_CALLS);
+        drop(state);
+        assert!(knows(&vault, last, last) && !knows(&vault, 8, last));
+    }
+
+    #[test]
+    fn long_thoughts_count_by_their_length() {
+        let vault = Vault::default();
+        for id in 0..200 {
+            let thought = canon::Reasoning { text: "x".repeat(1 << 20), ..Default::default() };
+            let thinking = vec![canon::PartKind::Reasoning(thought).into()];
+            vault.put("alice", Proofs { thinking, ..proofs(id) }, Timestamp(id));
+        }
+        assert!(vault.state.lock().unwrap().bytes <= MOST_BYTES);
+        assert!(knows(&vault, 199, 200) && !knows(&vault, 100, 200));
     }
 }

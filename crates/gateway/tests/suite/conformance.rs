@@ -36,6 +36,11 @@ impl Subject {
         }
     }
 
+    /// The model that can least; none where nothing is known of the provider's models.
+    fn plainest(&self) -> Option<String> {
+        Some(format!("{}/{}", self.row.id, self.servings.last()?.upstream_id))
+    }
+
     fn fault(&self, fault: &str) -> String {
         format!("{}/{fault}", self.row.id)
     }
@@ -278,18 +283,39 @@ async fn structured_output() {
         "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
         "additionalProperties": false
     });
+    let formats = [
+        (
+            json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema}}),
+            true,
+        ),
+        (json!({"type": "json_object"}), false),
+    ];
     for subject in &subjects {
-        let Some(model) = subject.model(Some(Feature::JsonSchema)) else { continue };
-        let mut body = capital(&model);
-        body["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema}});
-        for body in [body.clone(), as_stream(body)] {
-            let reply = gateway.chat(&body).await;
-            let content = match body["stream"] == true {
-                true => reply.content(),
-                false => reply.at("/choices/0/message/content").as_str().unwrap_or_default().to_owned(),
-            };
-            let answer: Value = serde_json::from_str(&content).unwrap_or_default();
-            findings.check(answer["city"].is_string(), subject, "structured output", &reply);
+        // The most able model, and the least able one: what is not native is emulated.
+        let models = [subject.model(Some(Feature::JsonSchema)), subject.plainest()];
+        for model in models.into_iter().flatten() {
+            for (format, has_schema) in &formats {
+                let mut body = capital(&model);
+                body["response_format"] = format.clone();
+                for body in [body.clone(), as_stream(body)] {
+                    let reply = gateway.chat(&body).await;
+                    let stream = body["stream"] == true;
+                    let content = match stream {
+                        true => reply.content(),
+                        false => {
+                            reply.at("/choices/0/message/content").as_str().unwrap_or_default().to_owned()
+                        }
+                    };
+                    let answer: Value = serde_json::from_str(&content).unwrap_or_default();
+                    let good = if *has_schema { answer["city"].is_string() } else { answer.is_object() };
+                    findings.check(good, subject, &format!("{model} {}", format["type"]), &reply);
+                    let finish = match stream {
+                        true => reply.finishes(),
+                        false => vec![reply.at("/choices/0/finish_reason").as_str().unwrap_or("").to_owned()],
+                    };
+                    findings.check(finish == ["stop"], subject, "finish reason of structured output", &reply);
+                }
+            }
         }
     }
 }

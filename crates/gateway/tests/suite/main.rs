@@ -13,4 +13,5 @@ mod secrets;
 mod server;
 mod streams;
 mod support;
+mod thinking;
 mod token_server;

@@ -7,6 +7,7 @@ pub mod errors;
 mod functions;
 pub mod gemini;
 mod hints;
+mod marks;
 pub mod ollama_chat;
 pub mod openai_chat;
 

@@ -199,7 +199,7 @@ fn assert_events(stream: &[u8]) {
 /// What is relayed is the same however it came, and well formed.
 pub fn relayed(form: AnswerForm, body: &[u8]) {
     let (out, result) = same(body, |pieces| -> (Vec<u8>, Result<(), Error>) {
-        let mut relay = relay(RelayParts { form, annotator: Box::new(Words) });
+        let mut relay = relay(RelayParts { form, annotator: Box::new(Words), gathers: true });
         let mut out = Vec::new();
         let mut result = Ok(());
         for piece in pieces {

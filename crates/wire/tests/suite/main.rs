@@ -5,6 +5,7 @@
 mod anthropic_messages;
 mod azure;
 mod bedrock;
+mod caching;
 mod checks;
 mod cohere;
 mod damage;
@@ -14,6 +15,7 @@ mod gemini;
 mod generate;
 mod heard;
 mod losses_table;
+mod media;
 mod mutated;
 mod ollama;
 mod openai_chat;
@@ -21,5 +23,6 @@ mod providers;
 mod readers;
 mod round_trip;
 mod streams_vs_unary;
+mod structured;
 
 use openai_chat::assert_stream_rules as openai_chat_rules;

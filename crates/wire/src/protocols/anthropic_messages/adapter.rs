@@ -20,6 +20,12 @@ impl Adapter for AnthropicMessages {
         }
     }
 
+    /// The API fetches `https` itself; Claude elsewhere takes bytes.
+    fn wants_bytes(&self, media: &canon::Media, target: Target<'_>) -> bool {
+        let canon::Source::Url(url) = &media.source else { return false };
+        target.quirks.no_media_urls || !url.starts_with("https://")
+    }
+
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         let Ok(event) = serde_json::from_slice::<StreamEvent<'_>>(body) else {
             return upstream_error(status, headers, None, None, excerpt(body));

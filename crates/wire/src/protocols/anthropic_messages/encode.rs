@@ -14,6 +14,7 @@ use super::types::{
     Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
 };
 use crate::protocols::hints;
+use crate::protocols::marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::{Encoded, Undo};
 
 /// Top-level fields of this protocol's own, which pass as they are.
@@ -41,8 +42,6 @@ const CARRIED: [&str; 10] = [
     "metadata",
     "web_search_options",
 ];
-/// The API takes no more cache marks in one request.
-const MARK_LIMIT: usize = 4;
 /// The API takes no longer `user_id`.
 const USER_LIMIT: usize = 512;
 
@@ -393,28 +392,27 @@ fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, b
     }
 }
 
-/// Keeps as many cache marks as the API takes: those of tools, then of instructions, then the last ones of the
-/// conversation, which reach furthest.
+/// Keeps as many cache marks as the API takes.
 fn limit_marks(body: &mut Body<'_>, losses: &mut Losses) {
-    let mut marks: Vec<&mut Option<CacheControl>> = Vec::new();
     let automatic = body.own.iter().any(|(name, _)| *name == "cache_control");
-    marks.extend(body.tools.iter_mut().map(Tool::cache_mark));
-    let mut groups = vec![marks];
+    let mut groups: [Vec<&mut Option<CacheControl>>; 3] = Default::default();
+    groups[0].extend(body.tools.iter_mut().map(Tool::cache_mark));
     if let Some(Content::Blocks(blocks)) = &mut body.system {
-        groups.push(blocks.iter_mut().filter_map(Block::cache_mark).collect());
+        groups[1].extend(blocks.iter_mut().filter_map(Block::cache_mark));
     }
     let blocks = body.messages.iter_mut().filter_map(|turn| match &mut turn.content {
         Content::Blocks(blocks) => Some(blocks),
         Content::Text(_) => None,
     });
-    groups.push(blocks.flatten().filter_map(Block::cache_mark).collect());
-    let mut left = if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT };
-    for mark in groups.into_iter().flat_map(|group| group.into_iter().rev()).filter(|mark| mark.is_some()) {
-        if left > 0 {
-            left -= 1;
-        } else {
+    groups[2].extend(blocks.flatten().filter_map(Block::cache_mark));
+    groups.iter_mut().for_each(|group| group.retain(|mark| mark.is_some()));
+    let counts = [groups[0].len(), groups[1].len(), groups[2].len()];
+    let kept = kept(counts, if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT });
+    for (group, kept) in groups.into_iter().zip(kept) {
+        let surplus = group.len() - kept;
+        for mark in group.into_iter().take(surplus) {
             *mark = None;
-            losses.dropped("cache_control", "The provider takes four marks; the last ones are kept.");
+            losses.dropped("cache_control", TOO_MANY_MARKS);
         }
     }
 }

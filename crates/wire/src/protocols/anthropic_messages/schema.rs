@@ -6,7 +6,18 @@
 use canon::Json;
 use serde_json::{Map, Value, json};
 
-/// Keywords that the compiler takes. Anything else is left out.
+/// What a compiler of schemas takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// Keywords that it takes. Anything else is left out.
+    pub(crate) kept: &'static [&'static str],
+    /// Every object has to be closed.
+    pub(crate) closes: bool,
+}
+
+/// Anthropic's, here and at Bedrock.
+const RULES: Rules = Rules { kept: &KEPT, closes: true };
+
 const KEPT: [&str; 18] = [
     "type",
     "properties",
@@ -45,10 +56,15 @@ pub(crate) struct Fitted {
 
 /// Fits a schema. None when it is not a JSON object.
 pub(crate) fn fit(schema: &Json) -> Option<Fitted> {
+    fit_for(schema, RULES)
+}
+
+/// The same for another compiler.
+pub(crate) fn fit_for(schema: &Json, rules: Rules) -> Option<Fitted> {
     let mut value = schema.to_value().ok().filter(Value::is_object)?;
     let before = value.clone();
     let mut weakened = false;
-    fit_schema(&mut value, &mut weakened);
+    fit_schema(&mut value, rules, &mut weakened);
     let unchanged = value == before;
     let schema = if unchanged { schema.clone() } else { Json::of(&value) };
     Some(Fitted { schema, weakened, unchanged })
@@ -100,18 +116,19 @@ fn with_type(schema: &Json, mut members: Map<String, Value>) -> Json {
 }
 
 /// Every schema inside of a schema is visited once; the depth is limited by the JSON parser.
-fn fit_schema(schema: &mut Value, weakened: &mut bool) {
+fn fit_schema(schema: &mut Value, rules: Rules, weakened: &mut bool) {
     let Value::Object(members) = schema else { return };
     let mut removed = Map::new();
     rename_one_of(members, weakened);
+    admit_null(members);
     members.retain(|name, value| {
-        let kept = KEPT.contains(&name.as_str()) && is_known(name, value);
+        let kept = rules.kept.contains(&name.as_str()) && is_known(name, value);
         if !kept && !SILENT.contains(&name.as_str()) {
             removed.insert(name.clone(), std::mem::take(value));
         }
         kept
     });
-    if is_object_schema(members) {
+    if rules.closes && is_object_schema(members) {
         close(members, &mut removed);
     }
     if !removed.is_empty() {
@@ -119,20 +136,37 @@ fn fit_schema(schema: &mut Value, weakened: &mut bool) {
         describe(members, &removed);
     }
     for (name, value) in members.iter_mut() {
-        fit_inside(name, value, weakened);
+        fit_inside(name, value, rules, weakened);
+    }
+}
+
+/// OpenAPI's `nullable` is one more type.
+fn admit_null(members: &mut Map<String, Value>) {
+    if members.shift_remove("nullable") != Some(Value::Bool(true)) {
+        return;
+    }
+    if let Some(kind) = members.get_mut("type")
+        && kind.as_str().is_some_and(|kind| kind != "null")
+    {
+        *kind = json!([kind.take(), "null"]);
+    }
+    if let Some(Value::Array(values)) = members.get_mut("enum")
+        && !values.contains(&Value::Null)
+    {
+        values.push(Value::Null);
     }
 }
 
 /// The schemas below one keyword. The keys below `properties` and `$defs` are names and never keywords.
-fn fit_inside(keyword: &str, value: &mut Value, weakened: &mut bool) {
+fn fit_inside(keyword: &str, value: &mut Value, rules: Rules, weakened: &mut bool) {
     match (keyword, value) {
         ("properties" | "$defs" | "definitions", Value::Object(named)) => {
-            named.values_mut().for_each(|schema| fit_schema(schema, weakened));
+            named.values_mut().for_each(|schema| fit_schema(schema, rules, weakened));
         }
         ("anyOf" | "allOf", Value::Array(branches)) => {
-            branches.iter_mut().for_each(|schema| fit_schema(schema, weakened));
+            branches.iter_mut().for_each(|schema| fit_schema(schema, rules, weakened));
         }
-        ("items", schema) => fit_schema(schema, weakened),
+        ("items" | "additionalProperties", schema) => fit_schema(schema, rules, weakened),
         _ => {}
     }
 }

@@ -16,10 +16,8 @@ use super::types::*;
 use super::{BedrockConverse, errors};
 use crate::protocols::functions::note_wrapped;
 use crate::protocols::hints::{lose_details, lose_hints, lose_proofs, refuse_features};
+use crate::protocols::marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::{Adapter, Decoder, Encoded, Undo};
-
-/// Most cache points in one request.
-const CACHE_POINTS: usize = 4;
 
 /// Fields of this API that callers may send by their own names.
 const NATIVE_FIELDS: [&str; 6] = [
@@ -128,7 +126,10 @@ fn is_last_call_unproven(request: &Request) -> bool {
     let is_answered = request.messages.last().is_some_and(|message| message.role == Role::Tool);
     let last = request.messages.iter().rev().find(|message| message.role == Role::Assistant);
     let is_proof = |part: &canon::Part| match &part.kind {
-        PartKind::Reasoning(reasoning) => part.signature.is_some() || reasoning.encrypted.is_some(),
+        PartKind::Reasoning(reasoning) => {
+            let is_ours = reasoning.format.as_deref() == Some(super::messages::CLAUDE_FORMAT);
+            is_ours && (part.signature.is_some() || reasoning.encrypted.is_some())
+        }
         _ => false,
     };
     is_answered
@@ -285,7 +286,7 @@ fn is_loggable(metadata: &Json) -> bool {
     })
 }
 
-/// Keeps the cache points that save most: tools and instructions come before every turn, and late turns cover early ones.
+/// Keeps as many cache points as the API takes.
 fn limit_cache_points(tools: Option<&mut ToolConfig<'_>>, talk: &mut Conversation<'_>, losses: &mut Losses) {
     let is_point = |block: &Block<'_>| matches!(block, Block::CachePoint(_));
     let is_tool_point = |entry: &ToolEntry<'_>| matches!(entry, ToolEntry::CachePoint(_));
@@ -293,22 +294,16 @@ fn limit_cache_points(tools: Option<&mut ToolConfig<'_>>, talk: &mut Conversatio
     let in_system = talk.system.iter().filter(|block| is_point(block)).count();
     let in_tools =
         tools.as_ref().map_or(0, |config| config.tools.iter().filter(|entry| is_tool_point(entry)).count());
-    let mut surplus = (in_turns + in_system + in_tools).saturating_sub(CACHE_POINTS);
-    if surplus == 0 {
+    let counts = [in_tools, in_system, in_turns];
+    let kept = kept(counts, MARK_LIMIT);
+    if kept == counts {
         return;
     }
-    losses.approximated("cache_control", "the provider takes four cache points; the earliest were left out");
-    // Of the turns' points one survives at least, then instructions and tools give theirs up.
-    let mut take = |count: usize| {
-        let taken = surplus.min(count);
-        surplus -= taken;
-        taken
-    };
-    let (mut turns, mut system) = (take(in_turns.saturating_sub(1)), take(in_system.saturating_sub(1)));
-    let mut entries = take(in_tools.saturating_sub(1));
-    let keep = |is_surplus: bool, left: &mut usize| {
-        let dropped = is_surplus && *left > 0;
-        *left -= usize::from(dropped);
+    losses.dropped("cache_control", TOO_MANY_MARKS);
+    let [mut entries, mut system, mut turns] = [0, 1, 2].map(|group| counts[group] - kept[group]);
+    let keep = |is_point: bool, surplus: &mut usize| {
+        let dropped = is_point && *surplus > 0;
+        *surplus -= usize::from(dropped);
         !dropped
     };
     for turn in &mut talk.turns {

@@ -89,10 +89,20 @@ impl<'a> Writer<'a, '_> {
         for (position, part) in message.parts.iter().enumerate() {
             let path = || format!("messages[{index}].content[{position}]");
             match message.role {
-                Role::System | Role::Developer => self.instruction(index, part, path)?,
-                Role::User => self.user(part, path)?,
+                Role::System | Role::Developer if self.drafts.is_empty() => {
+                    self.instruction(index, part, path)?
+                }
+                Role::System | Role::Developer => {
+                    // Moved to the front, they would end what the provider has cached of the conversation.
+                    self.losses.approximated(
+                        format!("messages[{index}].role"),
+                        "instructions stand only at the beginning: sent as words of the user, in their place",
+                    );
+                    self.user(index, part, path)?;
+                }
+                Role::User => self.user(index, part, path)?,
                 Role::Assistant => self.assistant(index, part, path)?,
-                Role::Tool => self.tool(part, path)?,
+                Role::Tool => self.tool(index, part, path)?,
             }
         }
         Ok(())
@@ -120,12 +130,12 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn user(&mut self, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+    fn user(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
             PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
             PartKind::Media(media) => Some(self.documents.media(media, &path())?),
-            PartKind::ToolResult(result) => return self.result(result, part.cache.as_ref(), &path()),
+            PartKind::ToolResult(result) => return self.result(index, result, part.cache.as_ref()),
             PartKind::ToolCall(_) | PartKind::Reasoning(_) => {
                 return Err(Error::invalid(path(), "Only assistant messages hold tool calls and reasoning."));
             }
@@ -163,25 +173,23 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn tool(&mut self, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+    fn tool(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
         match &part.kind {
-            PartKind::ToolResult(result) => self.result(result, part.cache.as_ref(), &path()),
+            PartKind::ToolResult(result) => self.result(index, result, part.cache.as_ref()),
             _ => Err(Error::invalid(path(), "A tool message holds the result of one call.")),
         }
     }
 
-    fn result(&mut self, result: &'a ToolResult, cache: Option<&CacheMark>, path: &str) -> Result<()> {
+    fn result(&mut self, index: usize, result: &'a ToolResult, cache: Option<&CacheMark>) -> Result<()> {
         let mut content = Vec::with_capacity(result.content.len());
-        for part in &result.content {
+        for (position, part) in result.content.iter().enumerate() {
+            let path = || format!("messages[{index}].content[{position}]");
             match &part.kind {
                 PartKind::Text(text) if is_blank(text) => {}
                 PartKind::Text(text) => content.push(Block::Text(text.into())),
-                PartKind::Media(media) => content.push(self.documents.media(media, path)?),
+                PartKind::Media(media) => content.push(self.documents.media(media, &path())?),
                 _ => {
-                    return Err(Error::invalid(
-                        path.to_owned(),
-                        "Results of tools hold text and media only.",
-                    ));
+                    return Err(Error::invalid(path(), "Results of tools hold text and media only."));
                 }
             }
         }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::CohereChat;
 use super::decoder::{StreamDecoder, WholeDecoder};
+use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
 use crate::protocols::errors::{excerpt, upstream_error};
 use crate::protocols::functions::{FunctionTool, call_input, function_tools, json_instruction, note_wrapped};
 use crate::protocols::hints::{
@@ -114,7 +115,7 @@ struct ResponseFormat<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    json_schema: Option<&'a Json>,
+    json_schema: Option<Cow<'a, Json>>,
 }
 
 #[derive(Default, Serialize)]
@@ -340,12 +341,12 @@ fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
 
 fn result_turn(index: usize, result: &ToolResult) -> Result<Turn<'_>> {
     let mut text = String::new();
-    for part in &result.content {
+    for (position, part) in result.content.iter().enumerate() {
         match &part.kind {
             PartKind::Text(piece) => text.push_str(piece),
             _ => {
                 return Err(Error::unsupported(
-                    format!("messages[{index}].content"),
+                    format!("messages[{index}].content[{position}]"),
                     "This provider takes only text as the result of a tool.",
                 ));
             }
@@ -385,6 +386,28 @@ fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
     None
 }
 
+/// What its grammar knows ("Structured Outputs": no composition but `anyOf`, no ranges, no lengths).
+const SCHEMA_RULES: Rules = Rules {
+    kept: &[
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "$ref",
+        "$defs",
+        "description",
+        "title",
+        "default",
+        "format",
+        "pattern",
+    ],
+    closes: false,
+};
+
 /// The JSON mode excludes tools and documents: beside them the form goes into an instruction.
 fn response_format<'a>(
     request: &'a Request,
@@ -398,6 +421,14 @@ fn response_format<'a>(
     };
     lose_description(&request.output, losses);
     if request.tools.is_empty() && request.extra("documents").is_none_or(Json::is_null) {
+        let fitted = json_schema.and_then(|schema| fit_for(schema, SCHEMA_RULES));
+        if fitted.as_ref().is_some_and(|fitted| fitted.weakened) {
+            losses.approximated(
+                "response_format.json_schema.schema",
+                "the provider enforces a part of JSON schema; the rest was moved into descriptions",
+            );
+        }
+        let json_schema = fitted.map(|fitted| Cow::Owned(fitted.schema)).or(json_schema.map(Cow::Borrowed));
         return Some(ResponseFormat { kind: "json_object", json_schema });
     }
     losses.emulated("response_format", "beside tools the model is instructed to answer in this form");

@@ -241,12 +241,15 @@ impl<'a> Writer<'a, '_> {
                 turn.flush_signature();
                 turn.signature = Some(signature);
             }
-            (Some(REASONING_FORMAT), Some(signature)) => turn.parts.push(Part {
-                text: Some(Cow::Borrowed(&reasoning.text)),
-                thought: true,
-                thought_signature: Some(Cow::Borrowed(signature)),
-                ..Part::default()
-            }),
+            // Thoughts go back as they came ("return the entire response with all parts"), most of them unsigned.
+            (Some(REASONING_FORMAT), signature) if signature.is_some() || !reasoning.text.is_empty() => {
+                turn.parts.push(Part {
+                    text: Some(Cow::Borrowed(&reasoning.text)),
+                    thought: true,
+                    thought_signature: signature.map(Cow::Borrowed),
+                    ..Part::default()
+                });
+            }
             (Some(REASONING_FORMAT) | None, _) => {
                 self.losses.dropped(field(), "Thinking without its signature is of no use to the model.");
             }
@@ -363,16 +366,20 @@ impl<'a> Writer<'a, '_> {
         Ok(History { instruction, contents: self.contents })
     }
 
-    /// From Gemini 3 on the first call of each turn since the user's last words must carry its signature.
+    /// From Gemini 3 on the first call of each turn since the user's last words must carry its signature. Earlier ones get
+    /// the stand-in too: what was sent once stays as it was, for the provider's cache.
     fn sign_calls(&mut self) {
         let start = self.contents.iter().rposition(|content| content.is_from_user).unwrap_or(0);
-        for content in &mut self.contents[start..] {
+        for (position, content) in self.contents.iter_mut().enumerate() {
             let Some(part) = content.parts.iter_mut().find(|part| part.function_call.is_some()) else {
                 continue;
             };
             if part.thought_signature.is_none() {
                 let (message, call) = part.origin;
                 part.thought_signature = Some(Cow::Borrowed(SKIP_SIGNATURE));
+                if position < start {
+                    continue;
+                }
                 self.losses.approximated(
                     format!("messages[{message}].tool_calls[{call}]"),
                     "The call has no thought signature of the model: the documented stand-in is sent.",

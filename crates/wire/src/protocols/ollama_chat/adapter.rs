@@ -181,7 +181,8 @@ fn turn<'a>(
             PartKind::ToolResult(result) => {
                 turn.tool_call_id = Some(&result.call_id);
                 turn.tool_name = names.get(result.call_id.as_str()).copied();
-                for part in &result.content {
+                for (position, part) in result.content.iter().enumerate() {
+                    let path = || format!("messages[{index}].content[{position}]");
                     match &part.kind {
                         PartKind::Text(text) => add_text(&mut turn.content, text),
                         PartKind::Media(media) => turn.images.push(image(media, path)?),

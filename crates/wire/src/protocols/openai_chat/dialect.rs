@@ -370,21 +370,24 @@ fn tool_message(found: types::Message, path: &str) -> Result<Message> {
 
 fn reasoning_parts(found: &types::Message, parts: &mut Vec<Part>) {
     let details = found.reasoning_details.as_deref().unwrap_or_default();
-    for detail in details {
-        let mut part = Part::new(PartKind::Reasoning(Reasoning {
-            text: detail.text.clone().or_else(|| detail.summary.clone()).unwrap_or_default(),
-            encrypted: detail.data.clone(),
-            format: detail.format.clone().filter(|format| format != "unknown"),
-            id: detail.id.clone(),
-            extra: None,
-        }));
-        part.signature.clone_from(&detail.signature);
-        parts.push(part);
-    }
+    parts.extend(details.iter().map(detail_part));
     let text = found.reasoning_content.as_ref().or(found.reasoning.as_ref()).filter(|text| !text.is_empty());
     if let (true, Some(text)) = (details.is_empty(), text) {
         parts.push(PartKind::Reasoning(Reasoning { text: text.clone(), ..Reasoning::default() }).into());
     }
+}
+
+/// An entry of `reasoning_details`.
+pub(super) fn detail_part(detail: &types::ReasoningDetail) -> Part {
+    let mut part = Part::new(PartKind::Reasoning(Reasoning {
+        text: detail.text.clone().or_else(|| detail.summary.clone()).unwrap_or_default(),
+        encrypted: detail.data.clone(),
+        format: detail.format.clone().filter(|format| format != "unknown"),
+        id: detail.id.clone(),
+        extra: None,
+    }));
+    part.signature.clone_from(&detail.signature);
+    part
 }
 
 fn calls(

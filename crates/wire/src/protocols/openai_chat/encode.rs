@@ -211,8 +211,7 @@ impl Writer {
             reasoning.encrypted.is_some() || part.signature.is_some()
         };
         if blocks.len() > 1 || blocks.iter().any(proven) {
-            let details =
-                blocks.iter().enumerate().map(|(index, (reasoning, part))| detail(index, reasoning, part));
+            let details = blocks.iter().enumerate().map(|(index, (_, part))| detail(index, part));
             insert(object, "reasoning_details", details.collect::<Vec<_>>());
         }
     }
@@ -333,8 +332,10 @@ fn call(part: &Part) -> Option<Value> {
     Some(value)
 }
 
-fn detail(index: usize, reasoning: &Reasoning, part: &Part) -> Value {
+/// A block of thinking as an entry of `reasoning_details`.
+pub(super) fn detail(index: usize, part: &Part) -> Value {
     let mut detail = Map::new();
+    let PartKind::Reasoning(reasoning) = &part.kind else { return Value::Null };
     match &reasoning.encrypted {
         Some(data) => {
             insert(&mut detail, "type", "reasoning.encrypted");

@@ -8,6 +8,7 @@ use canon::{Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Re
 use serde_json::{Map, Value, json};
 
 use super::outline::Outline;
+use super::thoughts::{Memory, Recall, mentions};
 use crate::json::Edit;
 use crate::{Encoded, Undo};
 
@@ -16,18 +17,32 @@ const SPARE: usize = 160;
 
 /// The request as the provider takes it.
 pub fn forward(outline: &Outline<'_>, target: Target<'_>) -> Result<Encoded> {
-    let mut forward = Forward { outline, target, edit: outline.edit(), losses: Losses::new() };
+    forward_with(outline, target, None)
+}
+
+/// The same, with what is remembered of the answers that the conversation quotes.
+pub fn forward_with(
+    outline: &Outline<'_>,
+    target: Target<'_>,
+    memory: Option<Memory<'_>>,
+) -> Result<Encoded> {
+    let mut forward =
+        Forward { outline, target, edit: outline.edit(), messages: None, losses: Losses::new() };
     forward.refuse_what_is_lacking()?;
     forward.edit.set("model", &quoted(target.model));
     forward.leave_out_what_says_nothing();
     forward.stream_options();
     forward.output_limit();
     forward.reasoning();
+    forward.thoughts(memory);
+    forward.messages()?;
     forward.response_format()?;
     forward.tool_choice();
     forward.refused_fields();
-    forward.messages()?;
     forward.tools();
+    if let Some(messages) = &forward.messages {
+        forward.edit.set("messages", messages);
+    }
     Ok(Encoded {
         body: Bytes::from(forward.edit.write(SPARE)),
         losses: forward.losses,
@@ -43,6 +58,8 @@ struct Forward<'a> {
     outline: &'a Outline<'a>,
     target: Target<'a>,
     edit: Edit<'a>,
+    /// The messages, once they differ from the caller's.
+    messages: Option<Vec<u8>>,
     losses: Losses,
 }
 
@@ -195,7 +212,7 @@ impl Forward<'_> {
             0,
             json!({"role": "system", "content": json_instruction(&format["json_schema"]["schema"])}),
         );
-        self.edit.set("messages", &bytes_of(&messages));
+        self.messages = Some(bytes_of(&messages).into_owned());
         Ok(())
     }
 
@@ -231,11 +248,42 @@ impl Forward<'_> {
         }
     }
 
+    /// Thinking in the assistant's messages, by the field that the provider reads.
+    fn thoughts(&mut self, memory: Option<Memory<'_>>) {
+        let quirks = self.target.quirks;
+        let Some(field) = &quirks.reasoning_field else { return };
+        let thinks = self.thinks();
+        let recall = Recall {
+            field,
+            stand_in: quirks.reasoning_stand_in.as_deref().filter(|_| thinks),
+            memory: memory.filter(|_| thinks),
+        };
+        let mut losses = std::mem::take(&mut self.losses);
+        self.messages = recall.messages(self.raw_messages(), &mut losses);
+        self.losses = losses;
+    }
+
+    /// False when it is known that the model does not think about this request.
+    fn thinks(&self) -> bool {
+        let effort = self.outline.string("reasoning_effort");
+        let is_off = |name: &str, key: &str, off: Value| {
+            self.outline
+                .read_as::<Map<String, Value>>(name)
+                .is_some_and(|object| object.get(key) == Some(&off))
+        };
+        let switched_off = effort.as_deref() == Some("none")
+            || is_off("thinking", "type", "disabled".into())
+            || is_off("reasoning", "effort", "none".into())
+            || is_off("reasoning", "enabled", false.into());
+        !switched_off && self.target.facts.reasoning != Some(ReasoningControl::None)
+    }
+
     fn messages(&mut self) -> Result<()> {
         let quirks = self.target.quirks;
         let rename_developer = quirks.no_developer_role && self.outline.has_developer;
+        let raw = self.raw_messages();
         let untouched = !rename_developer
-            && quirks.drop_message_fields.is_empty()
+            && !quirks.drop_message_fields.iter().any(|name| mentions(raw, name))
             && !quirks.string_content
             && !quirks.short_tool_call_ids;
         if untouched {
@@ -246,7 +294,7 @@ impl Forward<'_> {
             let Some(message) = message.as_object_mut() else { continue };
             self.mend_message(index, message);
         }
-        self.edit.set("messages", &bytes_of(&messages));
+        self.messages = Some(bytes_of(&messages).into_owned());
         Ok(())
     }
 
@@ -289,9 +337,15 @@ impl Forward<'_> {
         }
     }
 
+    fn raw_messages(&self) -> &[u8] {
+        match &self.messages {
+            Some(messages) => messages,
+            None => self.outline.field("messages").unwrap_or(b"[]"),
+        }
+    }
+
     fn read_messages(&self) -> Result<Vec<Value>> {
-        let raw = self.outline.field("messages").unwrap_or(b"[]");
-        serde_json::from_slice(raw).map_err(|_| {
+        serde_json::from_slice(self.raw_messages()).map_err(|_| {
             Error::invalid(
                 "messages",
                 "A message contains text that is not valid Unicode (a lone surrogate).",

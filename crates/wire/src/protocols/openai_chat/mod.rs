@@ -11,16 +11,20 @@ mod dialect;
 mod encode;
 mod encoder;
 mod forward;
+mod media;
 mod normalise;
 mod outline;
 mod relay;
+mod thoughts;
 mod types;
 mod unread;
 mod usage;
 
-pub use forward::{ROUTING_FIELDS, forward};
+pub use forward::{ROUTING_FIELDS, forward, forward_with};
+pub use media::{MediaUrl, MediaUrls};
 pub use outline::Outline;
 pub use relay::{RelayParts, relay};
+pub use thoughts::Memory;
 
 /// OpenAI chat completions.
 pub struct OpenaiChat;

@@ -8,9 +8,11 @@ use serde_json::{Map, Value};
 
 use super::encoder::write_stream_error;
 use super::normalise::{self, Chunks, broken};
+use super::thoughts::Gatherer;
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Kind, Scanner, Syntax, is_utf8, push_count, push_key};
+use crate::proofs::Proofs;
 use crate::{AnswerForm, Transcoder};
 
 /// Largest whole answer that is held in memory.
@@ -22,13 +24,20 @@ pub struct RelayParts {
     pub form: AnswerForm,
     /// What the gateway adds.
     pub annotator: Box<dyn Annotator>,
+    /// Thinking is gathered, because the provider wants it back.
+    pub gathers: bool,
 }
 
 /// A relay for one answer.
 pub fn relay(parts: RelayParts) -> Box<dyn Transcoder> {
     match parts.form.stream {
         true => Box::new(StreamRelay::new(parts)),
-        false => Box::new(WholeRelay { parts, body: Body::default(), progress: Progress::default() }),
+        false => Box::new(WholeRelay {
+            gatherer: parts.gathers.then(Gatherer::default),
+            parts,
+            body: Body::default(),
+            progress: Progress::default(),
+        }),
     }
 }
 
@@ -38,6 +47,7 @@ struct WholeRelay {
     parts: RelayParts,
     body: Body,
     progress: Progress,
+    gatherer: Option<Gatherer>,
 }
 
 /// The bytes of an answer. Most arrive in one piece, which is not copied.
@@ -88,6 +98,10 @@ impl Transcoder for WholeRelay {
     fn progress(&self) -> &Progress {
         &self.progress
     }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.gatherer.as_mut()?.take()
+    }
 }
 
 impl WholeRelay {
@@ -130,6 +144,9 @@ impl WholeRelay {
         let counts = reported.as_ref().and_then(|usage| usage::read(usage.as_bytes()));
         self.progress = progress_of(&body);
         self.progress.usage = counts;
+        if let Some(gatherer) = &mut self.gatherer {
+            gatherer.note(&body, "message");
+        }
         if self.parts.form.exclude_reasoning {
             without_reasoning(&mut body);
         }
@@ -352,12 +369,14 @@ struct StreamState {
     chunks: Chunks,
     mended: Vec<Map<String, Value>>,
     progress: Progress,
+    gatherer: Option<Gatherer>,
     done: bool,
 }
 
 impl StreamRelay {
     fn new(parts: RelayParts) -> Self {
         let state = StreamState {
+            gatherer: parts.gathers.then(Gatherer::default),
             parts,
             chunks: Chunks::default(),
             mended: Vec::new(),
@@ -386,6 +405,10 @@ impl Transcoder for StreamRelay {
 
     fn progress(&self) -> &Progress {
         &self.state.progress
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.state.gatherer.as_mut()?.take()
     }
 }
 
@@ -486,6 +509,9 @@ impl StreamState {
         let result = self.chunks.push(chunk, Some(annotator), &mut mended);
         for chunk in mended.drain(..) {
             self.note(&chunk);
+            if let Some(gatherer) = &mut self.gatherer {
+                gatherer.note(&chunk, "delta");
+            }
             self.write(chunk, None, out);
         }
         self.mended = mended;

@@ -368,6 +368,7 @@ fn only_what_can_be_seen_starts_the_content() {
     let mut relay = wire::protocols::openai_chat::relay(wire::protocols::openai_chat::RelayParts {
         form: form(true),
         annotator: Box::new(super::Notes::default()),
+        gathers: false,
     });
     let mut out = Vec::new();
     relay.push(&body.into(), &mut out).unwrap();

@@ -9,6 +9,7 @@ mod forward;
 mod recorded;
 mod rules;
 mod said;
+mod thoughts;
 
 pub use rules::assert_stream_rules;
 
@@ -54,7 +55,7 @@ fn relayed<'a>(
     form: AnswerForm,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(String, Progress), (Error, String)> {
-    let mut relay = relay(RelayParts { form, annotator: Box::new(Notes::default()) });
+    let mut relay = relay(RelayParts { form, annotator: Box::new(Notes::default()), gathers: true });
     let mut out = Vec::new();
     let mut result = Ok(());
     for piece in pieces {

@@ -1,0 +1,489 @@
+//! The guard and the limits, against a server that does what it should not.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use canon::{Message, Role, ToolResult};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
+
+use super::*;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and more";
+
+/// A server on loopback that passes for a public one.
+struct Server {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start<F, R>(answer: F) -> Self
+    where
+        F: Fn(String, TcpStream) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (heard, answer) = (heads.clone(), Arc::new(answer));
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let (heard, answer) = (heard.clone(), answer.clone());
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") && socket.read_buf(&mut head).await.unwrap_or(0) > 0 {}
+                    let head = String::from_utf8(head).unwrap();
+                    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                    heard.lock().unwrap().push(head);
+                    answer(path, socket).await;
+                });
+            }
+        });
+        Self { address, heads }
+    }
+
+    /// Answers each path with these bytes.
+    async fn giving(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(move |path, mut socket| {
+            let bytes = answer(&path);
+            async move {
+                let _ = socket.write_all(&bytes).await;
+                let _ = socket.shutdown().await;
+            }
+        })
+        .await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://files.test:{}{path}", self.address.port())
+    }
+
+    fn heard(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    /// A fetcher to which this server, and nothing else on this machine, is public.
+    fn fetcher(&self) -> MediaFetcher {
+        self.fetcher_with(LIMITS, |address| address)
+    }
+
+    fn fetcher_with(
+        &self,
+        limits: Limits,
+        resolved: impl Fn(SocketAddr) -> SocketAddr + Send + Sync + 'static,
+    ) -> MediaFetcher {
+        let server = self.address;
+        let resolved = Arc::new(resolved);
+        let lookup = move |name: String| -> Looking {
+            let resolved = resolved.clone();
+            Box::pin(async move {
+                match name.as_str() {
+                    "files.test" => Ok(vec![resolved(server)]),
+                    _ => Ok(tokio::net::lookup_host((name, 0)).await?.collect()),
+                }
+            })
+        };
+        let allows = move |address| address == server.ip() || is_public(address);
+        MediaFetcher::new(Guard { allows: Arc::new(allows), lookup: Arc::new(lookup) }, limits)
+    }
+}
+
+fn ok(headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+fn redirect(to: &str) -> Vec<u8> {
+    format!("HTTP/1.1 302 Found\r\nset-cookie: a=b\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+        .into_bytes()
+}
+
+fn public_guard() -> Guard {
+    MediaFetcher::default().guard
+}
+
+#[test]
+fn only_public_addresses_pass() {
+    let refused = [
+        "127.0.0.1",
+        "127.9.9.9",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "168.63.129.16",
+        "100.100.100.200",
+        "0.0.0.0",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "192.88.99.1",
+        "198.18.0.1",
+        "192.0.0.8",
+        "192.0.0.192",
+        "192.0.2.1",
+        "240.0.0.1",
+        "::",
+        "::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "::ffff:168.63.129.16",
+        "::7f00:1",
+        "::8.8.8.8",
+        "64:ff9b::a00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::808:808",
+        "2002:7f00:1::",
+        "2002:a9fe:a9fe::1",
+        "2001:db8::1",
+        "2001:0:1::",
+        "2001:2::1",
+        "2001:10::1",
+        "3fff::1",
+        "fe80::1",
+        "fec0::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fd12:3456::1",
+        "ff02::1",
+        "100::1",
+    ];
+    for address in refused {
+        assert!(!is_public(address.parse().unwrap()), "{address}");
+    }
+    for address in [
+        "8.8.8.8",
+        "93.184.216.34",
+        "168.63.129.17",
+        "2606:2800:220:1::1",
+        "2001:4860:4860::8888",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+        "2002:808:808::1",
+    ] {
+        assert!(is_public(address.parse().unwrap()), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn urls_that_could_lead_inside_are_refused() {
+    let fetcher = MediaFetcher::default();
+    for url in [
+        "file:///etc/passwd",
+        "ftp://example.com/y",
+        "gopher://example.com:70/_x",
+        "gs://bucket/x",
+        "data:image/png;base64,AAAA",
+        "//127.0.0.1/",
+        "/etc/passwd",
+        "example.com/x.png",
+        "http://",
+        "http:///x",
+        "http://127.0.0.1/",
+        "http://[::1]:80/",
+        "http://user:pw@example.com/",
+        "http://example.com@127.0.0.1/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[::ffff:a00:1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[fe80::1%25lo]/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://localhost/",
+        "http://LOCALHOST./",
+        "http://2130706433/",
+        "http://0177.0.0.1/",
+        "http://0x7f000001/",
+        "http://0x7f.1/",
+        "http://127.1/",
+        "http://0/",
+    ] {
+        let refused = fetcher.fetch(url, MediaKind::Image).await;
+        assert!(refused.is_err(), "{url}: {refused:?}");
+    }
+    assert!(public_guard().check(&"https://example.com/a.png".parse().unwrap()).is_ok());
+}
+
+/// Octal, decimal and short forms are names to the URL parser; the resolver turns them into addresses, and those are
+/// checked.
+#[tokio::test]
+async fn odd_spellings_of_loopback_are_refused_when_resolved() {
+    use tower_service::Service;
+    for host in ["localhost", "localhost.", "2130706433", "0177.0.0.1", "127.1", "0x7f.1"] {
+        let resolved = public_guard().call(host.parse().unwrap()).await;
+        assert!(resolved.is_err(), "{host}: {resolved:?}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_lead_nowhere_inside() {
+    let inside = TcpListener::bind(("127.0.0.2", 0)).await.unwrap();
+    let port = inside.local_addr().unwrap().port();
+    let targets = [
+        format!("http://127.0.0.2:{port}/x.png"),
+        format!("http://[::ffff:127.0.0.2]:{port}/x.png"),
+        format!("http://[::1]:{port}/x.png"),
+        format!("http://2130706434:{port}/x.png"),
+        format!("http://0177.0.0.2:{port}/x.png"),
+        format!("http://0x7f.2:{port}/x.png"),
+        format!("//127.0.0.2:{port}/x.png"),
+        "http://10.0.0.1/x.png".to_owned(),
+        "http://169.254.169.254/latest/meta-data/iam".to_owned(),
+        "http://[fd00:ec2::254]/latest/meta-data".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        "ftp://files.test/x.png".to_owned(),
+        "gopher://127.0.0.2:6379/_INFO".to_owned(),
+        "http://user:pw@files.test/x.png".to_owned(),
+        String::new(),
+    ];
+    let by_path = targets.clone();
+    let server =
+        Server::giving(move |path| redirect(&by_path[path[1..].parse::<usize>().unwrap_or(14)])).await;
+    let fetcher = server.fetcher();
+    for (number, target) in targets.iter().enumerate() {
+        let refused = fetcher.fetch(&server.url(&format!("/{number}")), MediaKind::Image).await;
+        assert!(refused.is_err(), "{target}: {refused:?}");
+    }
+    let accepted = tokio::select! {
+        biased;
+        accepted = inside.accept() => Some(accepted),
+        () = std::future::ready(()) => None,
+    };
+    assert!(accepted.is_none(), "nobody came inside");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_a_few_times_and_carry_nothing() {
+    let server = Server::giving(|path| match path {
+        "/a/1" => redirect("2?x=http://y"),
+        "/a/2?x=http://y" => redirect("/3"),
+        "/3" => ok("content-type: image/png\r\n", PNG),
+        _ => redirect("/again"),
+    })
+    .await;
+    let fetcher = server.fetcher();
+    let (mime, data) = fetcher.fetch(&server.url("/a/1"), MediaKind::Image).await.unwrap();
+    assert_eq!((mime.as_str(), &data[..]), ("image/png", PNG));
+    for head in server.heads.lock().unwrap().iter() {
+        let names: Vec<&str> =
+            head.lines().skip(1).filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
+        assert_eq!(names, ["accept", "host"], "no cookie, no key: {head}");
+    }
+    let before = server.heard();
+    let refused = fetcher.fetch(&server.url("/again"), MediaKind::Image).await.unwrap_err();
+    assert!(refused.contains("more than 3 times"), "{refused}");
+    assert_eq!(server.heard() - before, 4);
+}
+
+/// A name that resolves to a public address when it is checked and to another one when it is connected to.
+#[tokio::test]
+async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
+    let inside = TcpListener::bind(("127.0.0.2", 0)).await.unwrap();
+    let inside_address = inside.local_addr().unwrap();
+    let lookups = Arc::new(AtomicUsize::new(0));
+    let server = Server::giving(|_| ok("", PNG)).await;
+    let count = lookups.clone();
+    let fetcher = server.fetcher_with(LIMITS, move |outside| match count.fetch_add(1, Ordering::Relaxed) {
+        0 => outside,
+        _ => inside_address,
+    });
+    assert!(fetcher.fetch(&server.url("/x"), MediaKind::Image).await.is_ok());
+    assert_eq!(lookups.load(Ordering::Relaxed), 1, "one answer of the resolver for check and connection");
+    let refused = fetcher.fetch(&server.url("/x"), MediaKind::Image).await.unwrap_err();
+    assert!(refused.contains("not public"), "{refused}");
+    assert_eq!(server.heard(), 1, "no connection was kept");
+}
+
+/// Who gives a public and a private address is refused, whatever the order.
+#[tokio::test]
+async fn one_private_address_among_public_ones_is_enough() {
+    use tower_service::Service;
+    for addresses in [["8.8.8.8:0", "10.0.0.1:0"], ["[::1]:0", "8.8.8.8:0"]] {
+        let found: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let lookup = move |_| -> Looking { Box::pin(std::future::ready(Ok(found.clone()))) };
+        let mut guard = Guard { lookup: Arc::new(lookup), ..public_guard() };
+        assert!(guard.call("mixed.test".parse().unwrap()).await.is_err(), "{addresses:?}");
+    }
+}
+
+#[tokio::test]
+async fn endless_files_are_not_read() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let server = Server::start(move |path, mut socket| {
+        let count = count.clone();
+        async move {
+            let framing = match path.as_str() {
+                "/told" => "content-length: 10737418240\r\n",
+                "/chunked" => "transfer-encoding: chunked\r\n",
+                _ => "connection: close\r\n",
+            };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: image/png\r\n{framing}\r\n");
+            let mut piece = b"10000\r\n".to_vec();
+            piece.resize(7 + 65536, b'x');
+            piece.extend_from_slice(b"\r\n");
+            let _ = socket.write_all(head.as_bytes()).await;
+            while socket.write_all(&piece).await.is_ok() {
+                count.fetch_add(piece.len(), Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let limits = Limits { file: 1 << 20, ..LIMITS };
+    let fetcher = server.fetcher_with(limits, |address| address);
+    for path in ["/told", "/chunked", "/until-the-end"] {
+        let before = sent.load(Ordering::Relaxed);
+        let refused = fetcher.fetch(&server.url(path), MediaKind::Image).await.unwrap_err();
+        assert!(refused.contains("larger than 1048576 bytes"), "{path}: {refused}");
+        // What was read, and what lies in the buffers of two sockets.
+        assert!(sent.load(Ordering::Relaxed) - before < 16 << 20, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn slow_servers_are_left() {
+    let server = Server::start(|path, mut socket| async move {
+        let start: &[u8] = match path.as_str() {
+            "/head" => b"HTTP/1.1 200 OK\r\ncontent-ty",
+            "/body" => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n\x89PNG",
+            _ => b"",
+        };
+        let _ = socket.write_all(start).await;
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest).await;
+    })
+    .await;
+    let limits = Limits { time: Duration::from_millis(50), ..LIMITS };
+    let fetcher = server.fetcher_with(limits, |address| address);
+    for path in ["/silence", "/head", "/body"] {
+        let refused = fetcher.fetch(&server.url(path), MediaKind::Image).await.unwrap_err();
+        assert!(refused.contains("did not arrive within 0.05 seconds"), "{path}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_content_must_be_what_was_asked_for() {
+    let html: &[u8] = b"<!doctype html><title>Sign in</title>";
+    let cases: [(&str, &[u8], MediaKind, Option<&str>); 14] = [
+        ("image/png", PNG, MediaKind::Image, Some("image/png")),
+        ("text/html", PNG, MediaKind::Image, Some("image/png")),
+        ("image/jpeg", PNG, MediaKind::Image, Some("image/png")),
+        ("image/png", html, MediaKind::Image, None),
+        ("image/svg+xml", b"<svg/>", MediaKind::Image, None),
+        ("image/png", b"", MediaKind::Image, None),
+        ("image/png", b"%PDF-1.7", MediaKind::Image, None),
+        ("application/octet-stream", b"%PDF-1.7", MediaKind::Document, Some("application/pdf")),
+        ("application/pdf", html, MediaKind::Document, None),
+        ("text/plain; charset=utf-8", "fünf".as_bytes(), MediaKind::Document, Some("text/plain")),
+        ("text/plain", b"\xff\xfe\x00", MediaKind::Document, None),
+        ("audio/mpeg", b"ID3\x04", MediaKind::Audio, Some("audio/mpeg")),
+        ("audio/wav", html, MediaKind::Audio, None),
+        ("video/webm", b"\x1a\x45\xdf\xa3", MediaKind::Video, Some("video/webm")),
+    ];
+    let served: Vec<Vec<u8>> =
+        cases.iter().map(|(told, body, ..)| ok(&format!("content-type: {told}\r\n"), body)).collect();
+    let server = Server::giving(move |path| served[path[1..].parse::<usize>().unwrap()].clone()).await;
+    let fetcher = server.fetcher();
+    for (number, (told, body, kind, expected)) in cases.into_iter().enumerate() {
+        let fetched = fetcher.fetch(&server.url(&format!("/{number}")), kind).await;
+        let mime = fetched.as_ref().ok().map(|(mime, _)| mime.as_str());
+        assert_eq!(mime, expected, "{told} {kind:?}: {fetched:?}");
+        assert!(fetched.is_err_and(|_| expected.is_none()) || expected.is_some(), "{body:?}");
+    }
+    let missing = Server::giving(|_| b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+    let refused = missing.fetcher().fetch(&missing.url("/"), MediaKind::Image).await.unwrap_err();
+    assert!(refused.contains("status 404"), "{refused}");
+}
+
+fn wanted(server: &Server, paths: &[String]) -> Vec<Wanted> {
+    let wanted = |(number, path): (usize, &String)| Wanted {
+        path: format!("messages[{number}]"),
+        url: server.url(path),
+        kind: MediaKind::Image,
+    };
+    paths.iter().enumerate().map(wanted).collect()
+}
+
+#[tokio::test]
+async fn several_files_come_together_but_not_too_many() {
+    // Every answer waits for as many others: fewer at a time would never end.
+    let barrier = Arc::new(Barrier::new(AT_A_TIME));
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (opened, highest) = (open.clone(), most.clone());
+    let server = Server::start(move |path, mut socket| {
+        let (barrier, open, most) = (barrier.clone(), opened.clone(), highest.clone());
+        async move {
+            most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            barrier.wait().await;
+            open.fetch_sub(1, Ordering::SeqCst);
+            let body = [PNG, path.as_bytes()].concat();
+            let _ = socket.write_all(&ok("content-type: image/png\r\n", &body)).await;
+        }
+    })
+    .await;
+    let paths: Vec<String> = (0..2 * AT_A_TIME).map(|number| format!("/{number}")).collect();
+    let fetched = server.fetcher().fetch_all(wanted(&server, &paths)).await.unwrap();
+    for (file, path) in fetched.iter().zip(&paths) {
+        assert_eq!(
+            STANDARD.decode(&file.data).unwrap(),
+            [PNG, path.as_bytes()].concat(),
+            "in order, byte by byte"
+        );
+    }
+    assert_eq!(most.load(Ordering::SeqCst), AT_A_TIME);
+}
+
+#[tokio::test]
+async fn the_files_of_a_request_have_limits() {
+    let server = Server::giving(|path| match path {
+        "/bad" => ok("content-type: text/html\r\n", b"<html>"),
+        _ => ok("content-type: image/png\r\n", PNG),
+    })
+    .await;
+    let many: Vec<String> = (0..=FILES).map(|number| format!("/{number}")).collect();
+    let error = server.fetcher().fetch_all(wanted(&server, &many)).await.unwrap_err();
+    assert_eq!((error.param.as_deref(), server.heard()), (Some("messages[20]"), 0));
+
+    let same = vec!["/same".to_owned(); FILES + 1];
+    let fetched = server.fetcher().fetch_all(wanted(&server, &same)).await.unwrap();
+    assert_eq!((fetched.len(), server.heard()), (FILES + 1, 1), "one address is fetched once");
+
+    let bad = ["/0", "/1", "/bad"].map(str::to_owned);
+    let error = server.fetcher().fetch_all(wanted(&server, &bad)).await.unwrap_err();
+    assert_eq!(error.param.as_deref(), Some("messages[2]"));
+
+    let limits = Limits { request: PNG.len() + 1, ..LIMITS };
+    let fetcher = server.fetcher_with(limits, |address| address);
+    let error = fetcher.fetch_all(wanted(&server, &many[..2])).await.unwrap_err();
+    assert!(error.message.contains("together"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn results_of_tools_hold_media_too() {
+    let server = Server::giving(|_| ok("content-type: image/png\r\n", PNG)).await;
+    let media = |path: &str| -> Part {
+        let source = Source::Url(server.url(path));
+        PartKind::Media(Media { kind: MediaKind::Image, source, filename: None, detail: None }).into()
+    };
+    let result = ToolResult {
+        call_id: "a".to_owned(),
+        content: vec![Part::text("x"), media("/a"), media("/b")],
+        is_error: false,
+    };
+    let messages = vec![
+        Message::new(Role::User, vec![Part::text("x"), media("/a")]),
+        Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]),
+    ];
+    let mut request = Request { messages, ..Request::default() };
+    let mut paths = Vec::new();
+    for_each_url(&mut request, &|_| true, |path, _| paths.push(path));
+    assert_eq!(paths, ["messages[0].content[1]", "messages[1].content[1]", "messages[1].content[2]"]);
+    server.fetcher().inline(&mut request, |_| true).await.unwrap();
+    for_each_url(&mut request, &|_| true, |path, _| panic!("{path} is still an address"));
+    let PartKind::ToolResult(result) = &request.messages[1].parts[0].kind else { panic!() };
+    let PartKind::Media(media) = &result.content[2].kind else { panic!() };
+    let expected = Source::Base64 { mime: "image/png".to_owned(), data: STANDARD.encode(PNG) };
+    assert_eq!(media.source, expected);
+    assert_eq!(server.heard(), 2);
+}

@@ -1,0 +1,208 @@
+//! Media reach each format byte by byte, whether given as a data URL, as bare base64 or as what the gateway fetched.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use canon::{Error, Media, MediaKind, ModelFacts, Part, PartKind, Quirks, Request, Source, Target};
+use serde_json::{Value, json};
+use wire::protocols::openai_chat::{MediaUrls, OpenaiChat, Outline, forward};
+use wire::{Dialect, Protocol, adapter};
+
+/// Every byte there is, behind the mark of the type.
+fn bytes(mark: &[u8]) -> Vec<u8> {
+    mark.iter().copied().chain(0..=255).chain([0; 3]).collect()
+}
+
+/// A model of each format that takes what can be sent.
+fn model(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::OpenaiChat => "gpt-5.1",
+        Protocol::AnthropicMessages => "claude-sonnet-4-5",
+        Protocol::Gemini => "gemini-3-pro-preview",
+        Protocol::BedrockConverse => "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        Protocol::CohereChat => "command-a-vision-07-2025",
+        Protocol::OllamaChat => "llava",
+    }
+}
+
+fn sent(protocol: Protocol, messages: &Value) -> Result<Value, Error> {
+    let body = json!({"model": "x", "messages": messages}).to_string();
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let target = Target { model: model(protocol), facts: &facts, quirks: &quirks };
+    let encoded = match protocol {
+        Protocol::OpenaiChat => forward(&Outline::read(body.as_bytes()).unwrap(), target)?,
+        protocol => {
+            let request = OpenaiChat.decode_request(body.as_bytes()).unwrap();
+            adapter(protocol).encode_request(&request, target)?
+        }
+    };
+    Ok(serde_json::from_slice(&encoded.body).unwrap())
+}
+
+/// True when some string in the body is these bytes: in base64, in a data URL, or as text.
+fn holds(body: &Value, bytes: &[u8]) -> bool {
+    match body {
+        Value::String(text) => {
+            let base64 = text.split_once(";base64,").map_or(text.as_str(), |(_, base64)| base64);
+            text.as_bytes() == bytes || STANDARD.decode(base64).is_ok_and(|decoded| decoded == bytes)
+        }
+        Value::Array(items) => items.iter().any(|item| holds(item, bytes)),
+        Value::Object(members) => members.values().any(|member| holds(member, bytes)),
+        _ => false,
+    }
+}
+
+fn part(kind: &str, data: &[u8]) -> Value {
+    let base64 = STANDARD.encode(data);
+    match kind {
+        "image" => {
+            json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{base64}")}})
+        }
+        "pdf" => {
+            json!({"type": "file", "file": {"filename": "a.pdf", "file_data": format!("data:application/pdf;base64,{base64}")}})
+        }
+        "bare" => json!({"type": "file", "file": {"filename": "a.pdf", "file_data": base64}}),
+        "text" => {
+            json!({"type": "file", "file": {"filename": "a.txt", "file_data": format!("data:text/plain;base64,{base64}")}})
+        }
+        _ => json!({"type": "input_audio", "input_audio": {"format": "wav", "data": base64}}),
+    }
+}
+
+fn conversations(part: &Value) -> [Value; 2] {
+    let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    [
+        json!([{"role": "user", "content": [{"type": "text", "text": "?"}, part]}]),
+        json!([
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "r"}, part]},
+        ]),
+    ]
+}
+
+#[test]
+fn bytes_stay_as_they_are_or_are_refused_by_name() {
+    use Protocol::{AnthropicMessages, BedrockConverse, CohereChat, Gemini, OllamaChat, OpenaiChat};
+    let everyone = [OpenaiChat, AnthropicMessages, Gemini, BedrockConverse, CohereChat, OllamaChat];
+    let readers = [OpenaiChat, AnthropicMessages, Gemini, BedrockConverse];
+    let hearers = [OpenaiChat, Gemini, BedrockConverse];
+    let cases: [(&str, Vec<u8>, &[Protocol]); 5] = [
+        ("image", bytes(b"\x89PNG"), &everyone),
+        ("pdf", bytes(b"%PDF"), &readers),
+        ("bare", bytes(b"%PDF"), &readers),
+        ("text", "grüße\r\n\u{0}\u{10ffff}".as_bytes().to_vec(), &readers),
+        ("audio", bytes(b"RIFF____WAVE"), &hearers),
+    ];
+    for (kind, data, takers) in cases {
+        for protocol in Protocol::ALL {
+            for (place, messages) in conversations(&part(kind, &data)).iter().enumerate() {
+                let takes = takers.contains(&protocol);
+                match sent(protocol, messages) {
+                    Ok(body) => assert!(takes && holds(&body, &data), "{protocol:?} {kind} {place}: {body}"),
+                    Err(error) => {
+                        let param = error.param.as_deref().unwrap_or_default();
+                        let is_named = param.starts_with("messages[") && param.contains(".content[1]");
+                        // Where results of tools are text, media in them are refused.
+                        let may = !takes || (place == 1 && protocol == CohereChat);
+                        assert!(may && is_named, "{protocol:?} {kind} {place}: {error:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a request names by URL is fetched exactly where the format or the provider does not do it.
+#[test]
+fn only_what_the_provider_does_not_fetch_is_wanted() {
+    let cases = [
+        (Protocol::AnthropicMessages, "https://a.test/x.png", false, false),
+        (Protocol::AnthropicMessages, "http://a.test/x.png", false, true),
+        (Protocol::AnthropicMessages, "https://a.test/x.png", true, true),
+        (Protocol::Gemini, "https://a.test/x.png", false, true),
+        (Protocol::Gemini, "gs://bucket/x.png", false, false),
+        (Protocol::Gemini, "gs://bucket/x.png", true, false),
+        (Protocol::Gemini, "https://www.youtube.com/watch?v=1", true, false),
+        (Protocol::BedrockConverse, "https://a.test/x.png", false, true),
+        (Protocol::BedrockConverse, "s3://bucket/x.png", false, false),
+        (Protocol::CohereChat, "https://a.test/x.png", false, false),
+        (Protocol::OllamaChat, "https://a.test/x.png", false, true),
+    ];
+    for (protocol, url, no_media_urls, expected) in cases {
+        let source = Source::Url(url.to_owned());
+        let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
+        let quirks = Quirks { no_media_urls, ..Quirks::default() };
+        let facts = ModelFacts::default();
+        let target = Target { model: model(protocol), facts: &facts, quirks: &quirks };
+        assert_eq!(adapter(protocol).wants_bytes(&media, target), expected, "{protocol:?} {url}");
+    }
+}
+
+/// A URL that nobody fetched does not reach a provider that would not either: also not in the result of a tool.
+#[test]
+fn a_url_that_is_left_is_refused_by_name() {
+    let url = json!({"type": "image_url", "image_url": {"url": "https://a.test/x.png"}});
+    for protocol in [Protocol::Gemini, Protocol::BedrockConverse, Protocol::OllamaChat] {
+        for messages in conversations(&url) {
+            let error = sent(protocol, &messages).unwrap_err();
+            let param = error.param.unwrap_or_default();
+            assert!(param.starts_with("messages[") && param.contains(".content[1]"), "{protocol:?}: {param}");
+        }
+    }
+}
+
+/// What was fetched goes where the URL was, also between equal formats.
+#[test]
+fn urls_give_way_to_bytes_in_the_raw_request() {
+    let body = json!({
+        "temperature": 0.7,
+        "model": "x",
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": "https://a.test/x.png", "detail": "low"}},
+                {"type": "image_url", "image_url": "http://a.test/y.png"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                {"type": "file", "file": {"filename": "a.pdf", "file_data": "https://a.test/a.pdf"}}]},
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "image_url", "image_url": {"url": "https://a.test/z.png"}}]},
+        ],
+    })
+    .to_string();
+    let outline = Outline::read(body.as_bytes()).unwrap();
+    let urls = MediaUrls::of(&outline).unwrap();
+    let found: Vec<_> = urls.iter().map(|url| (url.path(), url.url.clone(), url.kind)).collect();
+    let expected = [
+        ("messages[0].content[0]", "https://a.test/x.png", MediaKind::Image),
+        ("messages[0].content[1]", "http://a.test/y.png", MediaKind::Image),
+        ("messages[0].content[3]", "https://a.test/a.pdf", MediaKind::Document),
+        ("messages[1].content[0]", "https://a.test/z.png", MediaKind::Image),
+    ];
+    assert_eq!(found, expected.map(|(path, url, kind)| (path.to_owned(), url.to_owned(), kind)));
+    let data = ["0", "1", "2", "3"].map(|data| ("image/png".to_owned(), data.to_owned()));
+    let replaced: Value = serde_json::from_slice(&urls.replaced(&outline, data.into_iter())).unwrap();
+    let content = &replaced["messages"][0]["content"];
+    assert_eq!(content[0]["image_url"], json!({"url": "data:image/png;base64,0", "detail": "low"}));
+    assert_eq!(content[1]["image_url"], json!({"url": "data:image/png;base64,1"}));
+    assert_eq!(content[2]["image_url"]["url"], "data:image/png;base64,AAAA");
+    assert_eq!(content[3]["file"], json!({"filename": "a.pdf", "file_data": "data:image/png;base64,2"}));
+    assert_eq!(replaced["messages"][1]["content"][0]["image_url"]["url"], "data:image/png;base64,3");
+    assert_eq!(replaced["temperature"], 0.7);
+    let plain = br#"{"model":"x","messages":[{"role":"user","content":"image_url"}]}"#;
+    assert!(MediaUrls::of(&Outline::read(plain).unwrap()).is_none());
+}
+
+/// Fetched media look to a format like those of a data URL.
+#[test]
+fn fetched_bytes_are_sent_like_given_ones() {
+    let data = bytes(b"\x89PNG");
+    let part = json!({"type": "image_url", "image_url": {"url": "https://a.test/x.png"}});
+    for protocol in Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::OpenaiChat) {
+        let body = json!({"model": "x", "messages": conversations(&part)[0]}).to_string();
+        let mut request: Request = OpenaiChat.decode_request(body.as_bytes()).unwrap();
+        let Part { kind: PartKind::Media(media), .. } = &mut request.messages[0].parts[1] else { panic!() };
+        media.source = Source::Base64 { mime: "image/png".to_owned(), data: STANDARD.encode(&data) };
+        let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+        let target = Target { model: model(protocol), facts: &facts, quirks: &quirks };
+        let encoded = adapter(protocol).encode_request(&request, target).unwrap();
+        assert!(holds(&serde_json::from_slice(&encoded.body).unwrap(), &data), "{protocol:?}");
+    }
+}
