@@ -74,7 +74,7 @@ async fn a_newer_schema_is_refused() {
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let error = open_error(&url).await;
-    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2, .. }), "{error}");
 }
 
 #[cfg(unix)]
@@ -108,4 +108,21 @@ async fn bad_urls_are_explained_without_the_password() {
     assert!(matches!(error, StoreError::Open { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     assert!(error.to_string().contains("127.0.0.1:1/d"), "{error}");
+}
+
+#[tokio::test]
+async fn records_of_an_older_version_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(&folder, "usage.db");
+    let mut old = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
+    sqlx::raw_sql(include_str!("../../src/migrations/sqlite/0001.sql")).execute(&mut old).await.unwrap();
+    let insert = r#"INSERT INTO usage_records VALUES (2, 'b', 5, 'k', '{"request_id":"b"}'), (1, 'a', 5, 'k', '{"request_id":"a"}')"#;
+    sqlx::raw_sql(insert).execute(&mut old).await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut old).await.unwrap();
+    old.close().await.unwrap();
+
+    let store = Store::open(&url).await.unwrap();
+    assert_eq!(crate::request_ids(&store).await, ["a", "b"]);
+    let again = r#"{"nonce":5,"request_id":"a","started_at_ms":1,"key_id":"k"}"#;
+    assert_eq!(store.insert_usage(&[again]).await.unwrap(), 0);
 }
