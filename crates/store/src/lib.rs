@@ -24,6 +24,6 @@ mod error;
 pub use error::StoreError;
 pub use keys::{KeyHash, KeyHasher, KeyRow};
 pub use record::{AttemptRecord, LossRecord, UsageRecord};
-pub use spool::{AppendError, Spool, SpoolLimits, SpoolReader};
+pub use spool::{AppendError, Commit, CommitError, Spool, SpoolLimits, SpoolReader};
 pub use store::{Store, UsageFilter};
 pub use writer::{Writer, WriterEvent};

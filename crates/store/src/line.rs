@@ -2,9 +2,11 @@
 //! hand, because every request pays for it.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use canon::write::{plain_length, push_count, push_key, push_text, push_u64};
 use canon::{Cost, Usage};
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use crate::StoreError;
@@ -167,10 +169,12 @@ fn write_cost(cost: &Cost, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
+static NUL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u0000"));
+
 /// PostgreSQL cannot store U+0000, and one such record would hold up all that follow: it becomes U+FFFD.
 fn replace_nul(line: &mut [u8]) {
     let mut from = 0;
-    while let Some(found) = memchr::memmem::find(&line[from..], b"\\u0000") {
+    while let Some(found) = NUL.find(&line[from..]) {
         let at = from + found;
         line[at + 2..at + 6].copy_from_slice(b"fffd");
         from = at + 6;

@@ -31,7 +31,8 @@ static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 /// In order; the number of those that ran is `PRAGMA user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/sqlite/0001.sql"), include_str!("migrations/sqlite/0002.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/sqlite/0001.sql"), include_str!("migrations/sqlite/0002.sql")];
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Four times SQLite's default: 15 % less CPU per record than with 8 KiB, for fewer pages are written.

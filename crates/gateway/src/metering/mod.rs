@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use canon::{Cost, Error, FinishReason, Losses, Progress, Usage};
 use catalog::Serving;
-use store::{AttemptRecord, Spool, UsageRecord};
+use store::{AttemptRecord, Commit, Spool, UsageRecord};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
@@ -60,6 +60,19 @@ impl Metering {
                 session_id: begin.session,
                 ..empty_row()
             },
+        }
+    }
+
+    /// True while several requests are in flight, whose records may be written together.
+    pub fn is_busy(&self) -> bool {
+        self.metrics.active().get() > 1
+    }
+
+    /// Waits until a record is safe.
+    pub async fn committed(&self, commit: Commit) {
+        if let Err(error) = commit.await {
+            self.metrics.unrecorded().inc_by(error.records);
+            tracing::error!(%error, "usage records were lost");
         }
     }
 
@@ -222,6 +235,15 @@ impl Record {
         self.close();
     }
 
+    /// The answer is complete, and is handed over when the returned future is ready: the record is then safe, written
+    /// together with those of other requests.
+    pub fn finish_with_others(mut self, status: u16) -> Commit {
+        self.row.status = status;
+        self.settle();
+        self.end();
+        self.metering.spool.append_with_others(&self.row)
+    }
+
     /// The request failed, before or during the answer. A failed request costs nothing; what was produced in a stream
     /// that broke is counted, and not charged.
     pub fn fail(&mut self, error: &Error) {
@@ -258,13 +280,16 @@ impl Record {
     }
 
     fn close(&mut self) {
-        if self.closed {
-            return;
+        if !self.closed {
+            self.end();
+            self.metering.keep(&self.row);
         }
+    }
+
+    fn end(&mut self) {
         self.closed = true;
         self.row.duration_ms = self.started.elapsed().as_millis() as u64;
         self.metering.metrics.active().dec();
-        self.metering.keep(&self.row);
     }
 
     /// The caller went away: the prompt was read and what was produced was produced.

@@ -51,12 +51,15 @@ pub enum Attempted {
 
 impl Attempted {
     /// Closes the record of a whole answer; a stream takes it along.
-    pub fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
+    pub async fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
         match self {
             Self::Whole(body, mut transcoder) => {
                 pipeline.keep_proofs(&record, transcoder.as_mut());
                 record.progress(transcoder.progress());
-                record.finish(200);
+                match pipeline.metering.is_busy() {
+                    true => pipeline.metering.committed(record.finish_with_others(200)).await,
+                    false => record.finish(200),
+                }
                 Answer::Whole(body)
             }
             Self::Stream(mut parts) => {

@@ -125,7 +125,7 @@ impl Pipeline {
         inbound.streams.store(outline.stream, Ordering::Relaxed);
         let mut record = self.record(&inbound, Some(&outline));
         match self.serve(&live, &inbound, &outline, &mut record).await {
-            Ok(attempted) => Ok(attempted.into_answer(record, self.clone())),
+            Ok(attempted) => Ok(attempted.into_answer(record, self.clone()).await),
             Err(error) => {
                 record.fail(&error);
                 let metadata = failure_metadata(&inbound, &outline, &record);

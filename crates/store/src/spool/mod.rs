@@ -1,6 +1,7 @@
 //! The local spool: records of finished requests, in files, until the database has them.
 //!
-//! Policy. A record is one line, appended with one `write(2)`; the kernel has it when [`Spool::append`] returns, so
+//! Policy. A record is one line, appended with one `write(2)`, which records of requests that finish at the same time
+//! may share; the kernel has it when [`Spool::append`] returns, or [`Commit`] is ready, so
 //! that killing the process at any moment loses no record (a power failure may lose the last seconds). Lines go to
 //! the *current* segment, the file with the highest number. The writer seals it by starting the next one, inserts
 //! the sealed segment and deletes it. Segments found at start are sealed. A line without its end was being written
@@ -11,10 +12,13 @@ mod reader;
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::future::Future;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
 
@@ -62,6 +66,9 @@ struct Shared {
     /// Tells apart records of the same time and request id; starts at random, so that it does across restarts.
     nonce: AtomicI64,
     current: Mutex<Current>,
+    pending: Mutex<Pending>,
+    /// How many records that were pending have been written.
+    written: AtomicU64,
     appended: Notify,
     /// Holds the lock of the folder until the last clone is gone.
     _lock: File,
@@ -96,6 +103,8 @@ impl Spool {
             bytes: AtomicU64::new(sealed.iter().map(|segment| segment.bytes).sum()),
             nonce: AtomicI64::new(i64::from_le_bytes(nonce)),
             current: Mutex::new(current),
+            pending: Mutex::default(),
+            written: AtomicU64::new(0),
             appended: Notify::new(),
             _lock: lock,
         });
@@ -107,10 +116,23 @@ impl Spool {
         LINE.with_borrow_mut(|line| {
             let nonce = self.shared.nonce.fetch_add(1, Ordering::Relaxed);
             record.encode(nonce, line);
-            self.shared.append_line(line)
+            self.shared.append_lines(line)
         })?;
         self.shared.appended.notify_one();
         Ok(())
+    }
+
+    /// Appends a record together with those of other requests that finish at the same time, with one write. The record
+    /// survives the death of the process from the moment at which the returned future is ready.
+    pub fn append_with_others(&self, record: &UsageRecord) -> Commit {
+        LINE.with_borrow_mut(|line| {
+            let nonce = self.shared.nonce.fetch_add(1, Ordering::Relaxed);
+            record.encode(nonce, line);
+            let mut pending = self.shared.pending();
+            pending.lines.extend_from_slice(line);
+            pending.taken += 1;
+            Commit { shared: Arc::clone(&self.shared), number: pending.taken, has_waited: false }
+        })
     }
 
     /// How many bytes wait for the database.
@@ -119,19 +141,90 @@ impl Spool {
     }
 }
 
+/// Lines of requests that finish at the same time.
+#[derive(Default)]
+struct Pending {
+    lines: Vec<u8>,
+    /// How many there were since the start.
+    taken: u64,
+}
+
+/// Records that could not be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{records} usage records could not be kept: {error}")]
+pub struct CommitError {
+    /// How many.
+    pub records: u64,
+    /// Why.
+    pub error: AppendError,
+}
+
+/// Ready when a record is written: see [`Spool::append_with_others`]. Dropped before, it writes at once. An error is told
+/// to one of those whose records were to be written together.
+#[must_use = "the record is written when this is ready or dropped"]
+pub struct Commit {
+    shared: Arc<Shared>,
+    number: u64,
+    has_waited: bool,
+}
+
+impl Future for Commit {
+    type Output = Result<(), CommitError>;
+
+    /// Lets the tasks that are ready run first. The first that comes back writes for all.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.has_waited {
+            self.has_waited = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.shared.commit(self.number))
+    }
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        // Nobody is left to tell, and the next write fails too.
+        let _ = self.shared.commit(self.number);
+    }
+}
+
 impl Shared {
-    fn append_line(&self, line: &mut Vec<u8>) -> Result<(), AppendError> {
+    /// Writes what is pending unless the record of this number has been written.
+    fn commit(&self, number: u64) -> Result<(), CommitError> {
+        if self.written.load(Ordering::Acquire) >= number {
+            return Ok(());
+        }
+        let mut pending = self.pending();
+        let records = pending.taken - self.written.load(Ordering::Acquire);
+        if records == 0 {
+            return Ok(());
+        }
+        let result = self.append_lines(&mut pending.lines);
+        pending.lines.clear();
+        self.written.store(pending.taken, Ordering::Release);
+        drop(pending);
+        self.appended.notify_one();
+        result.map_err(|error| CommitError { records, error })
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends whole lines.
+    fn append_lines(&self, lines: &mut Vec<u8>) -> Result<(), AppendError> {
         let mut current = self.current();
         if current.torn {
-            line.insert(0, b'\n');
+            lines.insert(0, b'\n');
         }
-        let length = line.len() as u64;
+        let length = lines.len() as u64;
         // Other than here the sum only shrinks, so that under the mutex the limit is exact.
         if self.bytes.load(Ordering::Relaxed).saturating_add(length) > self.max_bytes {
             return Err(AppendError::Full { max_bytes: self.max_bytes });
         }
         let before = current.bytes;
-        let result = current.write_line(line);
+        let result = current.write_line(lines);
         self.bytes.fetch_add(current.bytes - before, Ordering::Relaxed);
         Ok(result?)
     }

@@ -187,3 +187,36 @@ fn child_appends_for_ever() {
         out.flush().unwrap();
     }
 }
+
+#[tokio::test]
+async fn records_that_finish_together_are_written_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, reader) = spool(&folder);
+    let mut commits: Vec<_> =
+        (0..5).map(|number| spool.append_with_others(&record(&format!("{number}"), 7))).collect();
+    assert_eq!(spool.bytes(), 0, "nothing is written before somebody waits");
+    // One caller goes away: its record is written, and with it all the others.
+    drop(commits.pop());
+    let written = spool.bytes();
+    assert!(written > 0);
+    for commit in commits {
+        commit.await.unwrap();
+    }
+    assert_eq!(spool.bytes(), written);
+    let store = memory().await;
+    drain(&store, reader).await;
+    assert_eq!(request_ids(&store).await, ["0", "1", "2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn a_full_spool_tells_one_of_those_who_wait_how_many_are_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _reader) = Spool::open(folder.path(), SpoolLimits { max_bytes: 100 }).unwrap();
+    let commits = [1, 2, 3].map(|time| spool.append_with_others(&record("a", time)));
+    let mut lost = Vec::new();
+    for commit in commits {
+        lost.extend(commit.await.err().map(|error| error.records));
+    }
+    assert_eq!(lost, [3]);
+    assert_eq!(spool.bytes(), 0);
+}

@@ -11,7 +11,8 @@ fn line(request_id: &str, started_at_ms: i64, nonce: i64) -> String {
 }
 
 pub(crate) async fn inserts_are_idempotent(store: &Store) {
-    let lines: Vec<String> = (0..300).map(|number| line(&format!("{number:03}"), number / 4, number)).collect();
+    let lines: Vec<String> =
+        (0..300).map(|number| line(&format!("{number:03}"), number / 4, number)).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     assert_eq!(store.insert_usage(&lines[..77]).await.unwrap(), 77);
     assert_eq!(store.insert_usage(&lines).await.unwrap(), 223);

@@ -454,7 +454,9 @@ impl StreamState {
                     true
                 }
                 b"usage" => return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(NotPlain) },
-                b"error" | b"citations" | b"search_results" | b"x_groq" => return Err(NotPlain),
+                b"error" | b"metadata" | b"citations" | b"search_results" | b"x_groq" => {
+                    return Err(NotPlain);
+                }
                 _ => {
                     scanner.value()?;
                     return Ok(());
@@ -503,7 +505,9 @@ impl StreamState {
     }
 
     fn mend(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
-        let chunk = normalise::event(event)?;
+        let mut chunk = normalise::event(event)?;
+        // There is one in an answer, and it is the gateway's.
+        chunk.shift_remove("metadata");
         let annotator = self.parts.annotator.as_ref();
         let mut mended = std::mem::take(&mut self.mended);
         let result = self.chunks.push(chunk, Some(annotator), &mut mended);

@@ -3,7 +3,7 @@
 use canon::{Event, FinishReason, Json, ReasoningDetail, Usage};
 use proptest::prelude::*;
 use serde_json::json;
-use wire::Undo;
+use wire::{AnswerForm, Undo};
 
 use super::super::generate::words;
 use super::{assert_stream_rules, decoded, encoded, form};
@@ -117,5 +117,23 @@ proptest! {
             let heard = decoded(streaming, &Undo::default(), [text.as_bytes()]).unwrap();
             prop_assert_eq!(joined(heard), joined(events.clone()), "{}", text);
         }
+    }
+}
+
+#[test]
+fn a_provider_that_is_a_gateway_itself_does_not_write_our_metadata() {
+    let chunk = |choices: &str, more: &str| {
+        format!(
+            r#"data: {{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":{choices}{more}}}"#
+        )
+    };
+    let text = r#"[{"index":0,"delta":{"content":"a"},"finish_reason":null}]"#;
+    let end = r#"[{"index":0,"delta":{},"finish_reason":"stop"}]"#;
+    let theirs = r#","metadata":{"request_id":"theirs"}"#;
+    let body =
+        [chunk(text, ""), chunk(text, theirs), chunk(end, theirs), "data: [DONE]".to_owned()].join("\n\n");
+    for include_usage in [true, false] {
+        let form = AnswerForm { stream: true, include_usage, ..AnswerForm::default() };
+        crate::checks::relayed(form, format!("{body}\n\n").as_bytes());
     }
 }
