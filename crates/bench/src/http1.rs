@@ -14,6 +14,10 @@ pub struct Connection {
     buffer: Vec<u8>,
     /// What has been read of the buffer.
     start: usize,
+    /// Messages whose head has been read.
+    heads: usize,
+    /// Bytes that came since the last head.
+    came: usize,
 }
 
 /// The head of a message.
@@ -34,7 +38,14 @@ impl Connection {
     /// Over a connected socket.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024), start: 0 })
+        Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024), start: 0, heads: 0, came: 0 })
+    }
+
+    /// How far it is, for who waits in vain.
+    pub fn state(&self) -> String {
+        let ports = self.stream.local_addr().ok().zip(self.stream.peer_addr().ok());
+        let ports = ports.map_or_else(String::new, |(own, peer)| format!(", {own} to {peer}"));
+        format!("{} heads have been read, and {} bytes came after the last{ports}", self.heads, self.came)
     }
 
     /// Writes all of it.
@@ -49,13 +60,14 @@ impl Connection {
         loop {
             if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
                 self.start = end + 4;
+                (self.heads, self.came) = (self.heads + 1, self.buffer.len() - self.start);
                 return head(&self.buffer[..end]).map(Some).ok_or_else(|| broken("the head"));
             }
             if self.buffer.len() > LARGEST_HEAD {
                 return Err(broken("the head is too long"));
             }
             let clean = self.buffer.is_empty();
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            if self.read().await? == 0 {
                 return if clean { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
         }
@@ -113,11 +125,17 @@ impl Connection {
             self.start = 0;
         }
         while self.buffer.len() - self.start < length {
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            if self.read().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
         Ok(())
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        let length = self.stream.read_buf(&mut self.buffer).await?;
+        self.came += length;
+        Ok(length)
     }
 }
 

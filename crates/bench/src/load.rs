@@ -183,32 +183,34 @@ impl Running {
     /// One request. Its latency counts from when it was due.
     async fn one(&self, connection: &mut Option<Connection>, due: Instant) {
         let answer = tokio::time::timeout(PATIENCE, self.answer(connection)).await;
-        let answer = answer.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", PATIENCE.as_secs())));
         let mut outcome = self.outcome.borrow_mut();
-        match answer {
-            Ok(arrived) => {
+        let failure = match answer {
+            Ok(Ok((head, arrived))) => {
                 outcome.good += 1;
                 outcome.latencies.push(arrived - due);
+                if !head.keep_alive {
+                    *connection = None;
+                }
+                return;
             }
-            Err(error) => {
-                *connection = None;
-                outcome.failed += 1;
-                outcome.failure.get_or_insert_with(|| format!("{error:#}"));
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => {
+                let state = connection.as_ref().map_or("it was connecting".to_owned(), Connection::state);
+                format!("no answer within {} s: {state}", PATIENCE.as_secs())
             }
-        }
+        };
+        *connection = None;
+        outcome.failed += 1;
+        outcome.failure.get_or_insert(failure);
     }
 
-    /// When the answer was complete.
-    async fn answer(&self, kept: &mut Option<Connection>) -> Result<Instant> {
-        let mut connection = match kept.take() {
+    /// The head, and when the answer was complete.
+    async fn answer(&self, kept: &mut Option<Connection>) -> Result<(Head, Instant)> {
+        let connection = match kept {
             Some(connection) => connection,
-            None => connect(self.request.address).await?,
+            None => kept.insert(connect(self.request.address).await?),
         };
-        let (head, arrived) = self.request.exchange(&mut connection).await?;
-        if head.keep_alive {
-            *kept = Some(connection);
-        }
-        Ok(arrived)
+        self.request.exchange(connection).await
     }
 }
 

@@ -44,9 +44,13 @@ pub async fn start(pace: Pace) -> io::Result<SocketAddr> {
         gemini: Answers::of(Format::Gemini),
     });
     tokio::spawn(async move {
-        // Without a connection the other end misses its answers, and they are counted there.
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(upstream.clone(), stream));
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(serve(upstream.clone(), stream))),
+                // The other end misses its answer, and that is counted there. Out of files, usually: at once, it
+                // would happen again.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
         }
     });
     Ok(address)

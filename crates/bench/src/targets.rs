@@ -36,7 +36,7 @@ impl Upstreams {
 }
 
 /// How large the gateway's configuration is, beside what it needs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     pub keys: usize,
     pub models: usize,

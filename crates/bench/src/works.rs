@@ -14,40 +14,44 @@ pub struct Work {
     pub paced: bool,
     /// Most requests in one round.
     pub requests: usize,
-    /// How many times nginx's CPU time the gateway may take: what we want to reach.
+    /// How many times nginx's CPU time the gateway may take: what we want to reach. nginx forwards to the OpenAI
+    /// upstream whatever the work, at the same pace and in the same round.
     pub target: Option<f64>,
 }
 
 const SMALL: Prompt = Prompt::Text(400);
 
-const fn unary(name: &'static str, model: &'static str) -> Work {
-    Work { name, model, prompt: SMALL, stream: false, paced: false, requests: 40_000, target: None }
+const fn unary(name: &'static str, model: &'static str, target: f64) -> Work {
+    Work { name, model, prompt: SMALL, stream: false, paced: false, requests: 40_000, target: Some(target) }
 }
 
-const fn burst(name: &'static str, model: &'static str) -> Work {
-    Work { stream: true, requests: 6_000, ..unary(name, model) }
+const fn burst(name: &'static str, model: &'static str, target: f64) -> Work {
+    Work { stream: true, requests: 6_000, ..unary(name, model, target) }
 }
 
-const fn paced(name: &'static str, model: &'static str) -> Work {
-    Work { stream: true, paced: true, requests: 320, ..unary(name, model) }
+const fn paced(name: &'static str, model: &'static str, target: f64) -> Work {
+    Work { stream: true, paced: true, requests: 320, ..unary(name, model, target) }
 }
 
-pub const UNARY: Work = unary("unary-400B", "openai/gpt-4o-mini");
-pub const UNARY_32K: Work =
-    Work { prompt: Prompt::Text(32 << 10), ..unary("unary-32KB", "openai/gpt-4o-mini") };
+const OPENAI: &str = "openai/gpt-4o-mini";
+const CLAUDE: &str = "anthropic/claude-sonnet-4-5";
+const GEMINI_FLASH: &str = "google-ai-studio/gemini-2.5-flash";
+
+pub const UNARY: Work = unary("unary-400B", OPENAI, 1.8);
+pub const UNARY_32K: Work = Work { prompt: Prompt::Text(32 << 10), ..unary("unary-32KB", OPENAI, 1.6) };
 pub const UNARY_1M: Work =
-    Work { prompt: Prompt::Image(1 << 20), requests: 3_000, ..unary("unary-1MB", "openai/gpt-4o-mini") };
-pub const BURST: Work = burst("stream-burst", "openai/gpt-4o-mini");
-pub const PACED: Work = paced("stream-5ms", "paced-openai/gpt-4o-mini");
-pub const ANTHROPIC: Work = unary("anthropic-unary-400B", "anthropic/claude-sonnet-4-5");
-pub const ANTHROPIC_BURST: Work = burst("anthropic-stream-burst", "anthropic/claude-sonnet-4-5");
-pub const ANTHROPIC_PACED: Work = paced("anthropic-stream-5ms", "paced-anthropic/claude-sonnet-4-5");
-pub const GEMINI: Work = unary("gemini-unary-400B", "google-ai-studio/gemini-2.5-flash");
-pub const GEMINI_BURST: Work = burst("gemini-stream-burst", "google-ai-studio/gemini-2.5-flash");
-pub const GEMINI_PACED: Work = paced("gemini-stream-5ms", "paced-gemini/gemini-2.5-flash");
+    Work { prompt: Prompt::Image(1 << 20), requests: 3_000, ..unary("unary-1MB", OPENAI, 1.6) };
+pub const BURST: Work = burst("stream-burst", OPENAI, 2.5);
+pub const PACED: Work = paced("stream-5ms", "paced-openai/gpt-4o-mini", 1.6);
+pub const ANTHROPIC: Work = unary("anthropic-unary-400B", CLAUDE, 2.6);
+pub const ANTHROPIC_BURST: Work = burst("anthropic-stream-burst", CLAUDE, 4.5);
+pub const ANTHROPIC_PACED: Work = paced("anthropic-stream-5ms", "paced-anthropic/claude-sonnet-4-5", 2.2);
+pub const GEMINI: Work = unary("gemini-unary-400B", GEMINI_FLASH, 2.6);
+pub const GEMINI_BURST: Work = burst("gemini-stream-burst", GEMINI_FLASH, 4.5);
+pub const GEMINI_PACED: Work = paced("gemini-stream-5ms", "paced-gemini/gemini-2.5-flash", 2.2);
 
 /// An open stream that says little and does not end.
-pub const HELD: Work = paced("held", "held-openai/gpt-4o-mini");
+pub const HELD: Work = Work { target: None, ..paced("held", "held-openai/gpt-4o-mini", 0.0) };
 
 /// What `run` compares.
 pub const COMPARED: [Work; 11] = [

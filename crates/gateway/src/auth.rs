@@ -89,7 +89,8 @@ impl Auth {
             return Ok(caller);
         }
         if self.is_old(Duration::from_millis(200)) {
-            self.reload().await.map_err(|_| {
+            // Seldom, and large: in a box, it makes no room for itself in every connection.
+            Box::pin(self.reload()).await.map_err(|_| {
                 Error::gateway(
                     ErrorKind::StoreUnavailable,
                     "API keys cannot be checked: the database does not answer.",

@@ -18,6 +18,17 @@ const OPEN_STREAMS: usize = 10_000;
 const KEYS: usize = 100_000;
 const MODELS: usize = 10_000;
 
+/// Most resident memory of an idle gateway, in MiB.
+const IDLE_TARGET: f64 = 20.0;
+/// Most of it that work may leave behind, in MiB.
+const GROWTH_TARGET: f64 = 10.0;
+/// Most memory of an open stream, in KiB.
+const STREAM_TARGET: f64 = 32.0;
+/// Most time from the start to the first answer, in milliseconds.
+const START_TARGET: f64 = 150.0;
+/// How long open streams are watched: the gateway pings each of them every 15 s.
+const WATCH: Duration = Duration::from_secs(15);
+
 /// Memory of a fresh gateway: idle, after work, and for each open stream.
 pub async fn memory(
     arguments: &Arguments,
@@ -27,45 +38,65 @@ pub async fn memory(
 ) -> Result<()> {
     let (gateway, _) = starter.gateway(GATEWAY, &arguments.gateway, Size::default()).await?;
     let mut rows = Vec::new();
-    let mut note = |what: String, gateway: &Target| -> Result<u64> {
-        let bytes = gateway.process().memory()?;
-        rows.push(vec![what, shown(Some(bytes as f64 / f64::from(1 << 20)))]);
-        Ok(bytes)
+    let result = after_work(arguments, &gateway, &mut rows).await;
+    report.section("Memory", &["resident memory of llmgateway, MiB", "is", "target"], &rows);
+    result?;
+    open_streams(arguments, &gateway, report, notes).await
+}
+
+/// Resident memory in MiB.
+fn resident(gateway: &Target) -> Result<f64> {
+    Ok(gateway.process().memory()? as f64 / f64::from(1 << 20))
+}
+
+async fn after_work(arguments: &Arguments, gateway: &Target, rows: &mut Vec<Vec<String>>) -> Result<()> {
+    let mut note = |what: &str, is: f64, target: f64| {
+        rows.push(vec![what.to_owned(), shown(Some(is)), shown(Some(target))]);
     };
-    note("idle".to_owned(), &gateway)?;
+    let idle = resident(gateway)?;
+    note("idle", idle, IDLE_TARGET);
     for (work, requests, what) in [(works::UNARY, REQUESTS, "requests"), (works::BURST, STREAMS, "streams")] {
         // The count decides how long it takes, within bounds.
         let load = Load { limit: Duration::from_secs(120), ..arguments.load(requests, CALLERS) };
-        let measured = gateway.measure(&work, load).await?;
-        note(format!("after {} {what}", measured.outcome.good), &gateway)?;
-        crate::progress(&format!("memory: {} {what}", measured.outcome.good));
+        let good = gateway.measure(&work, load).await?.outcome.good;
+        note(&format!("after {good} {what}"), resident(gateway)?, idle + GROWTH_TARGET);
+        crate::progress(&format!("memory: {good} {what}"));
     }
     tokio::time::sleep(Duration::from_secs(if arguments.quick { 2 } else { 15 })).await;
-    let before = note("after a rest".to_owned(), &gateway)?;
-    let streams = open_streams(arguments, notes)?;
+    note("after a rest", resident(gateway)?, idle + GROWTH_TARGET);
+    Ok(())
+}
+
+async fn open_streams(
+    arguments: &Arguments,
+    gateway: &Target,
+    report: &mut Report,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let before = resident(gateway)?;
+    let streams = possible_streams(arguments, notes)?;
     let request = gateway.request(&works::HELD)?;
     let mut open = Vec::new();
     for number in 0..streams {
         open.push(request.open().await.with_context(|| format!("open stream {number}"))?);
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let bytes = note(format!("with {streams} open streams"), &gateway)?;
-    let each = bytes.saturating_sub(before) as f64 / streams.max(1) as f64 / 1024.0;
+    let each = (resident(gateway)? - before) * 1024.0 / streams.max(1) as f64;
+    crate::progress(&format!("memory: {streams} open streams"));
     let cpu = gateway.process().cpu()?;
     let start = Instant::now();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(if arguments.quick { WATCH / 8 } else { WATCH }).await;
     let share = cpu.until(&gateway.process().cpu()?).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
-    report.section("Memory", &["resident memory of llmgateway", "MiB"], &rows);
-    notes.push(format!(
-        "an open stream takes {} KiB; {streams} of them that say nothing take {} % of a processor.",
-        shown(Some(each)),
-        shown(Some(share))
-    ));
+    let rows = [
+        vec!["memory of each, KiB".to_owned(), shown(Some(each)), shown(Some(STREAM_TARGET))],
+        vec!["% of a processor for all of them".to_owned(), shown(Some(share)), shown(None)],
+    ];
+    report.section("Open streams", &[&format!("{streams} that say nothing"), "is", "target"], &rows);
     Ok(())
 }
 
 /// As many as there may be files: each stream has two ends in this process and two in the gateway.
-fn open_streams(arguments: &Arguments, notes: &mut Vec<String>) -> Result<usize> {
+fn possible_streams(arguments: &Arguments, notes: &mut Vec<String>) -> Result<usize> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let line =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of files")?;
@@ -100,7 +131,8 @@ pub async fn configuration(arguments: &Arguments, starter: &Starter<'_>, report:
         }
         let gateway = running.context("no rounds")?;
         let memory = gateway.process().memory()? as f64 / f64::from(1 << 20);
-        rows.push(vec![told(size), shown(median(&starts)), shown(Some(memory))]);
+        let target = (size == Size::default()).then_some(START_TARGET);
+        rows.push(vec![told(size), shown(median(&starts)), shown(target), shown(Some(memory))]);
         gateways.push(gateway);
     }
     let mut cpu = vec![Vec::new(); gateways.len()];
@@ -114,7 +146,8 @@ pub async fn configuration(arguments: &Arguments, starter: &Starter<'_>, report:
     for (row, cpu) in rows.iter_mut().zip(cpu) {
         row.push(shown(median(&cpu)));
     }
-    let heading = ["llmgateway with", "start to first answer, ms", "idle MiB", "CPU µs per unary-400B"];
+    let heading =
+        ["llmgateway with", "start to first answer, ms", "target", "idle MiB", "CPU µs per unary-400B"];
     report.section("Start and configuration", &heading, &rows);
     Ok(())
 }

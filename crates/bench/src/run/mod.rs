@@ -6,7 +6,7 @@ mod growth;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::fleet::{Starter, Target};
 use crate::load::Load;
@@ -72,10 +72,19 @@ impl Arguments {
     }
 }
 
-/// Runs all of it and returns the report.
+/// Runs all of it and returns the report. If something fails, the error has what was measured until then.
 pub async fn run(arguments: &Arguments) -> Result<String> {
+    let (mut report, mut notes) = (Report::default(), Vec::new());
+    let result = measure(arguments, &mut report, &mut notes).await;
+    report.notes(&notes);
+    match result {
+        Ok(()) => Ok(report.into_text()),
+        Err(error) => bail!("{}It ends here. {error:#}", report.into_text()),
+    }
+}
+
+async fn measure(arguments: &Arguments, report: &mut Report, notes: &mut Vec<String>) -> Result<()> {
     let works = arguments.works()?;
-    let mut notes = Vec::new();
     let pinned = processes::can_pin() && processes::pin_harness();
     if !pinned {
         notes.push(
@@ -88,22 +97,20 @@ pub async fn run(arguments: &Arguments) -> Result<String> {
         upstreams: &Upstreams::start(Pace::Burst).await?,
         processor: if pinned { Processor::Measured } else { Processor::Any },
     };
-    let mut report = Report::default();
     if !works.is_empty() || arguments.wants(LATENCY) {
-        let targets = start(arguments, &starter, &mut notes).await?;
-        compare(arguments, &works, &targets, &mut report, &mut notes).await?;
+        let targets = start(arguments, &starter, notes).await?;
+        compare(arguments, &works, &targets, report, notes).await?;
         if arguments.wants(LATENCY) {
-            latencies(arguments, &targets, &mut report).await?;
+            latencies(arguments, &targets, report).await?;
         }
     }
     if arguments.wants(MEMORY) {
-        growth::memory(arguments, &starter, &mut report, &mut notes).await?;
+        growth::memory(arguments, &starter, report, notes).await?;
     }
     if arguments.wants(CONFIGURATION) {
-        growth::configuration(arguments, &starter, &mut report).await?;
+        growth::configuration(arguments, &starter, report).await?;
     }
-    report.notes(&notes);
-    Ok(report.into_text())
+    Ok(())
 }
 
 const NGINX: &str = "nginx";
@@ -125,7 +132,7 @@ async fn start(arguments: &Arguments, starter: &Starter<'_>, notes: &mut Vec<Str
     Ok(targets)
 }
 
-/// CPU time of one request: a row for each work, a column for each target.
+/// CPU time of one request: a row for each work, a column for each target. The works before one that fails are told.
 async fn compare(
     arguments: &Arguments,
     works: &[Work],
@@ -135,14 +142,7 @@ async fn compare(
 ) -> Result<()> {
     let mut rows = Vec::new();
     let others = Others::now(targets)?;
-    for work in works {
-        let mut rounds = Vec::new();
-        for round in 0..arguments.rounds {
-            let told = format!("{}, round {} of {}", work.name, round + 1, arguments.rounds);
-            rounds.push(one_round(arguments, work, targets, &told).await?);
-        }
-        rows.push(row(work, &rounds));
-    }
+    let result = compare_each(arguments, works, targets, &mut rows).await;
     let heading = [
         "CPU µs per request",
         NGINX,
@@ -156,8 +156,25 @@ async fn compare(
         "times floor",
     ];
     report.section("CPU time of one request", &heading, &rows);
-    if !works.is_empty() {
+    if !rows.is_empty() {
         notes.push(others.told(targets)?);
+    }
+    result
+}
+
+async fn compare_each(
+    arguments: &Arguments,
+    works: &[Work],
+    targets: &[Target],
+    rows: &mut Vec<Vec<String>>,
+) -> Result<()> {
+    for work in works {
+        let mut rounds = Vec::new();
+        for round in 0..arguments.rounds {
+            let told = format!("{}, round {} of {}", work.name, round + 1, arguments.rounds);
+            rounds.push(one_round(arguments, work, targets, &told).await?);
+        }
+        rows.push(row(work, &rounds));
     }
     Ok(())
 }
@@ -237,32 +254,44 @@ fn row(work: &Work, rounds: &[Round]) -> Vec<String> {
     row
 }
 
+/// How many times nginx's latency the gateway's may be: alone p50 and p99, and p99 at half of the highest rate.
+const LATENCY_TARGETS: [Option<f64>; 5] = [Some(1.4), Some(1.4), None, None, Some(1.5)];
+
 /// How long a caller waits: alone, and at half of what the target can do.
 async fn latencies(arguments: &Arguments, targets: &[Target], report: &mut Report) -> Result<()> {
-    let mut rows = Vec::new();
+    let mut measured = Vec::new();
     for target in targets.iter().filter(|target| [NGINX, FLOOR, GATEWAY].contains(&target.name)) {
-        let (mut alone, mut alone_99, mut most, mut half, mut half_99) =
-            (vec![], vec![], vec![], vec![], vec![]);
-        for _ in 0..arguments.rounds {
-            let microseconds = |latency: Duration| latency.as_secs_f64() * 1e6;
-            let outcome = target.measure(&works::UNARY, arguments.load(5_000, 1)).await?.outcome;
-            alone.push(microseconds(outcome.quantile(0.5)));
-            alone_99.push(microseconds(outcome.quantile(0.99)));
-            let outcome = target.measure(&works::UNARY, arguments.load(40_000, CALLERS)).await?.outcome;
-            let rate = outcome.rate();
-            most.push(rate);
-            let open = Load { rate: Some(rate / 2.0), ..arguments.load(20_000, 4 * CALLERS) };
-            let outcome = target.measure(&works::UNARY, open).await?.outcome;
-            half.push(microseconds(outcome.quantile(0.5)));
-            half_99.push(microseconds(outcome.quantile(0.99)));
-        }
+        measured.push((target.name, latency(arguments, target).await?));
         crate::progress(&format!("latencies: {}", target.name));
-        let mut row = vec![target.name.to_owned()];
-        row.extend([alone, alone_99, most, half, half_99].map(|numbers| shown(median(&numbers))));
-        rows.push(row);
     }
+    let of = |name: &str| measured.iter().find(|(target, _)| *target == name).map(|(_, numbers)| numbers);
+    let times_nginx = |at: usize| Some(of(GATEWAY)?[at]? / of(NGINX)?[at]?);
+    let line =
+        |name: &str, cells: [Option<f64>; 5]| [vec![name.to_owned()], cells.map(shown).to_vec()].concat();
+    let mut rows: Vec<Vec<String>> = measured.iter().map(|(name, numbers)| line(name, *numbers)).collect();
+    rows.push(line("times nginx", [0, 1, 2, 3, 4].map(times_nginx)));
+    rows.push(line("target", LATENCY_TARGETS));
     let heading =
         ["unary-400B", "alone: p50 µs", "p99 µs", "most requests/s", "at half of it: p50 µs", "p99 µs"];
     report.section("Latency", &heading, &rows);
     Ok(())
+}
+
+/// The numbers of one target, in the order of the columns.
+async fn latency(arguments: &Arguments, target: &Target) -> Result<[Option<f64>; 5]> {
+    let (mut alone, mut alone_99, mut most, mut half, mut half_99) = (vec![], vec![], vec![], vec![], vec![]);
+    let microseconds = |latency: Duration| latency.as_secs_f64() * 1e6;
+    for _ in 0..arguments.rounds {
+        let outcome = target.measure(&works::UNARY, arguments.load(5_000, 1)).await?.outcome;
+        alone.push(microseconds(outcome.quantile(0.5)));
+        alone_99.push(microseconds(outcome.quantile(0.99)));
+        let outcome = target.measure(&works::UNARY, arguments.load(40_000, CALLERS)).await?.outcome;
+        let rate = outcome.rate();
+        most.push(rate);
+        let open = Load { rate: Some(rate / 2.0), ..arguments.load(20_000, 4 * CALLERS) };
+        let outcome = target.measure(&works::UNARY, open).await?.outcome;
+        half.push(microseconds(outcome.quantile(0.5)));
+        half_99.push(microseconds(outcome.quantile(0.99)));
+    }
+    Ok([alone, alone_99, most, half, half_99].map(|numbers| median(&numbers)))
 }

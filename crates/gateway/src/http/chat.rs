@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,35 +18,33 @@ use super::body::Pending;
 use super::{ResponseBody, Site, respond};
 use crate::auth::Caller;
 use crate::pipeline::pump::PING_AFTER;
-use crate::pipeline::{Answer, Inbound, Wishes};
+use crate::pipeline::{Answer, Failure, Inbound, Wishes};
 
 /// How much of a body that is too large is read and thrown away, so that the client gets to read the answer.
 const DISCARD_LIMIT: usize = 256 << 20;
 
 /// Serves a chat request. The caller is known; the body is read here.
-pub async fn chat(
-    site: &Site,
+///
+/// All that a request needs until it is answered is in one box, which goes before a stream does. What is left outside is
+/// small, for the connection keeps room for it as long as it is open.
+pub fn chat(
+    site: &Arc<Site>,
     caller: Caller,
     request_id: String,
     request: Request<Incoming>,
-) -> Response<ResponseBody> {
-    let (head, body) = request.into_parts();
-    let mut inbound = Inbound {
+) -> impl Future<Output = Response<ResponseBody>> + use<> {
+    let streams = Arc::<AtomicBool>::default();
+    let inbound = Inbound {
         request_id,
         caller,
         body: Bytes::new(),
-        wishes: wishes(&head.headers),
-        streams: Arc::default(),
+        wishes: wishes(request.headers()),
+        streams: streams.clone(),
     };
-    match read(site, &head.headers, body).await {
-        Ok(body) => inbound.body = body,
-        Err(error) => {
-            site.pipeline.refuse(&inbound, &error);
-            return respond::error(&error);
-        }
-    }
-    let streams = inbound.streams.clone();
-    let mut outcome: Pending = Box::pin(site.pipeline.clone().run(inbound));
+    answered(Box::pin(read_and_run(site.clone(), inbound, request)), streams)
+}
+
+async fn answered(mut outcome: Pending, streams: Arc<AtomicBool>) -> Response<ResponseBody> {
     // A stream's first content may take long: from some point on the caller is better off with a stream of pings.
     let mut patience = None;
     let result = std::future::poll_fn(|context| {
@@ -65,7 +63,24 @@ pub async fn chat(
     }
 }
 
-fn answer(outcome: Result<Answer, crate::pipeline::Failure>) -> Response<ResponseBody> {
+async fn read_and_run(
+    site: Arc<Site>,
+    mut inbound: Inbound,
+    request: Request<Incoming>,
+) -> Result<Answer, Failure> {
+    let (head, body) = request.into_parts();
+    match read(&site, &head.headers, body).await {
+        Ok(body) => inbound.body = body,
+        Err(error) => {
+            site.pipeline.refuse(&inbound, &error);
+            return Err(error.into());
+        }
+    }
+    drop(head);
+    site.pipeline.clone().run(inbound).await
+}
+
+fn answer(outcome: Result<Answer, Failure>) -> Response<ResponseBody> {
     match outcome {
         Ok(Answer::Whole(body)) => respond::json(http::StatusCode::OK, body),
         Ok(Answer::Stream(pump)) => respond::events(ResponseBody::Stream(pump)),

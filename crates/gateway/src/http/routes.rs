@@ -1,5 +1,6 @@
 //! Which path is served by what. One line a route.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,21 +29,17 @@ pub struct Site {
     pub read_timeout: Duration,
 }
 
-/// Serves one request.
-pub async fn handle(site: Arc<Site>, request: Request<Incoming>) -> Response<ResponseBody> {
+/// Serves one request. One function, because each further one would hold the request once more.
+pub async fn handle(
+    site: Arc<Site>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
     let request_id = request_id(request.headers());
     let header = HeaderValue::try_from(request_id.as_str()).ok();
-    let mut response = dispatch(&site, request_id, request).await;
-    if let Some(header) = header {
-        response.headers_mut().insert(respond::REQUEST_ID, header);
-    }
-    response
-}
-
-async fn dispatch(site: &Site, request_id: String, request: Request<Incoming>) -> Response<ResponseBody> {
     let path = request.uri().path().trim_end_matches('/');
     let method = request.method();
-    match (path, method) {
+    let site = &site;
+    let mut response = match (path, method) {
         ("/v1/chat/completions" | "/chat/completions", &Method::POST) => {
             match admit(site, request.headers()).await {
                 Ok(caller) => chat::chat(site, caller, request_id, request).await,
@@ -63,13 +60,17 @@ async fn dispatch(site: &Site, request_id: String, request: Request<Incoming>) -
             Err(error) => refuse(site, &error),
         },
         ("/health", &Method::GET | &Method::HEAD) => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
-        ("/ready", &Method::GET | &Method::HEAD) => ready(site).await,
+        ("/ready", &Method::GET | &Method::HEAD) => Box::pin(ready(site)).await,
         ("/metrics", &Method::GET) => respond::text(StatusCode::OK, site.metrics.render()),
         ("", &Method::GET | &Method::HEAD) => {
             respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#)
         }
         (path, method) => refuse(site, &unknown_route(path, method)),
+    };
+    if let Some(header) = header {
+        response.headers_mut().insert(respond::REQUEST_ID, header);
     }
+    Ok(response)
 }
 
 async fn admit(site: &Site, headers: &HeaderMap) -> Result<Caller, Error> {

@@ -1,6 +1,5 @@
 //! Accepts connections, within limits, and lets them finish when the gateway stops.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +79,7 @@ fn connection(
 ) {
     let site = site.clone();
     let metrics = site.metrics.clone();
-    let service = service_fn(move |request| {
-        let site = site.clone();
-        async move { Ok::<_, Infallible>(handle(site, request).await) }
-    });
+    let service = service_fn(move |request| handle(site.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)

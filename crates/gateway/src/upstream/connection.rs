@@ -83,10 +83,16 @@ pub(super) enum Connection {
 impl Connection {
     /// Speaks HTTP/2 on the socket if that was agreed on, else HTTP/1.
     pub(super) async fn open(socket: Socket, http2: bool) -> hyper::Result<Self> {
-        if !http2 {
-            let (sender, driver) = http1::handshake(socket).await?;
-            return Ok(Self::Http1(Box::new(Http1 { sender, driver, is_over: false })));
+        if http2 {
+            // In a box, so that opening takes less than the 8 KiB of a buffer: buffers that live long would else be
+            // where it was, in memory that all of has been written to.
+            return Box::pin(Self::open_http2(socket)).await;
         }
+        let (sender, driver) = http1::handshake(socket).await?;
+        Ok(Self::Http1(Box::new(Http1 { sender, driver, is_over: false })))
+    }
+
+    async fn open_http2(socket: Socket) -> hyper::Result<Self> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         let (sender, driver) = builder.timer(TokioTimer::new()).handshake(socket).await?;
         tokio::spawn(async move {
