@@ -25,8 +25,8 @@ pub const PING: &[u8] = b": ping\n\n";
 /// Pieces that have arrived are joined up to about this size.
 const JOIN_LIMIT: usize = 64 << 10;
 
-/// How many fruitless turns of the provider's connection to wait for before what has arrived goes out. The caller's
-/// connection polls several times in one turn, so that fewer would not let the other run at all.
+/// How many fruitless turns to wait for more before what has arrived goes out. The caller's connection polls several times in
+/// one turn, so that with fewer nothing else would run in between.
 const PATIENCE: u8 = 8;
 
 /// A stream that has begun.
@@ -89,8 +89,8 @@ impl Pump {
         }
     }
 
-    /// Pieces come one by one from the task that reads the provider's connection, even when they arrived together. True
-    /// while it is worth letting that task run once more: a write costs far more than a turn.
+    /// True while it is worth letting the other tasks run once more: a provider that writes piece by piece is about to write
+    /// the next, and a write to the caller costs far more than a turn.
     fn waits_for_more(&mut self, length_before: usize) -> bool {
         if self.parts.ended || self.parts.out.len() >= JOIN_LIMIT {
             return false;

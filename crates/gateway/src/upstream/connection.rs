@@ -148,9 +148,8 @@ struct Lease {
 }
 
 impl AnswerBody {
-    fn give_back_at_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some(mut lease) = self.lease.take()
+    fn give_back(&mut self) {
+        if let Some(mut lease) = self.lease.take()
             && lease.connection.is_usable()
         {
             lease.pool.put(lease.origin, lease.connection);
@@ -172,8 +171,9 @@ impl Body for AnswerBody {
             lease.connection.drive(context);
             polled = Pin::new(&mut this.body).poll_frame(context);
         }
-        if polled.is_ready() {
-            this.give_back_at_end();
+        // A body of known length ends with its last piece, one in chunks tells that it has ended.
+        if matches!(polled, Poll::Ready(None)) || this.body.is_end_stream() {
+            this.give_back();
         }
         polled
     }
@@ -238,7 +238,9 @@ impl Pool {
                 let lease = Lease { connection, origin: origin.clone(), pool: self.clone() };
                 Ok(response.map(|body| {
                     let mut body = AnswerBody { body, lease: Some(lease) };
-                    body.give_back_at_end();
+                    if body.is_end_stream() {
+                        body.give_back();
+                    }
                     body
                 }))
             }
@@ -305,6 +307,125 @@ async fn sweep(origins: Weak<Mutex<Origins>>) {
         if origins.idle.is_empty() {
             origins.is_swept = false;
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use http_body_util::BodyExt;
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::upstream::Client;
+
+    /// Answers each request of a connection with the next of the texts, then closes it. Returns how many connections
+    /// there were, once all texts are used.
+    async fn server(
+        connections: &'static [&'static [&'static str]],
+    ) -> (String, tokio::task::JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            for answers in connections {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                for answer in *answers {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"hello") {
+                        assert!(socket.read_buf(&mut request).await.unwrap() > 0, "the request broke off");
+                    }
+                    assert!(request.starts_with(b"POST /v1 HTTP/1.1\r\n"));
+                    socket.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+            connections.len()
+        });
+        (url, served)
+    }
+
+    fn request(url: &str) -> Request<Bytes> {
+        Request::post(url).body(Bytes::from_static(b"hello")).unwrap()
+    }
+
+    async fn ask(client: &Client, url: &str) -> Result<Bytes, String> {
+        client.exchange(request(url), 1 << 20).await.map(http::Response::into_body)
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    #[tokio::test]
+    async fn one_connection_serves_one_request_after_another() {
+        const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        let (url, served) = server(&[&[OK, CHUNKED, EMPTY, OK]]).await;
+        let client = Client::new(Duration::from_secs(5));
+        for expected in ["ok", "ok", "", "ok"] {
+            assert_eq!(ask(&client, &url).await.unwrap(), expected);
+        }
+        assert_eq!(served.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ended_while_idle_is_replaced() {
+        let (url, served) =
+            server(&[&[OK], &["HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nok"], &[OK]]).await;
+        let client = Client::new(Duration::from_secs(5));
+        for _ in 0..3 {
+            assert_eq!(ask(&client, &url).await.unwrap(), "ok");
+        }
+        assert_eq!(served.await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_to_its_end_closes_its_connection() {
+        let (url, served) = server(&[&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"], &[OK]]).await;
+        let client = Client::new(Duration::from_secs(5));
+        let mut answer = client.send(request(&url)).await.unwrap().into_body();
+        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
+        drop(answer);
+        assert_eq!(ask(&client, &url).await.unwrap(), "ok");
+        assert_eq!(served.await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_broken_answer_is_an_error_and_is_not_asked_for_again() {
+        let (url, served) =
+            server(&[&["HTTP/1.1 200"], &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"]]).await;
+        let client = Client::new(Duration::from_secs(5));
+        assert!(client.send(request(&url)).await.is_err());
+        let answer = client.send(request(&url)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.into_body().collect().await.is_err());
+        assert_eq!(served.await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn many_requests_share_a_connection_of_http2() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let echo = service_fn(|request: Request<Incoming>| async {
+                assert_eq!(request.uri().path(), "/v1");
+                Ok::<_, hyper::Error>(Response::new(Full::new(request.collect().await?.to_bytes())))
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            server.serve_connection(TokioIo::new(socket), echo).await
+        });
+        let socket = MaybeHttpsStream::Http(TokioIo::new(TcpStream::connect(address).await.unwrap()));
+        let origin = Origin { tls: false, authority: Authority::from_static("example.test") };
+        let pool = Pool::default();
+        let mut connection = Connection::open(socket, true).await.ok();
+        for _ in 0..3 {
+            // There is one listener for one connection: the second request must find it in the pool.
+            let connection = connection.take().or_else(|| pool.take(&origin)).unwrap();
+            let request =
+                Request::post("http://example.test/v1").body(Full::new(Bytes::from("hello"))).unwrap();
+            let answer = pool.send(&origin, connection, request).await.ok().unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
         }
     }
 }
