@@ -29,7 +29,7 @@ pub struct Site {
     pub read_timeout: Duration,
 }
 
-/// Serves one request. One function, because each further one would hold the request once more.
+/// Serves one request. All in one function: a further one would hold the request a second time, in every connection.
 pub async fn handle(
     site: Arc<Site>,
     request: Request<Incoming>,

@@ -84,8 +84,8 @@ impl Connection {
     /// Speaks HTTP/2 on the socket if that was agreed on, else HTTP/1.
     pub(super) async fn open(socket: Socket, http2: bool) -> hyper::Result<Self> {
         if http2 {
-            // In a box, so that opening takes less than the 8 KiB of a buffer: buffers that live long would else be
-            // where it was, in memory that all of has been written to.
+            // In a box: with it, opening would take as much memory as a buffer of hyper's, 8 KiB. The allocator would
+            // give the place to such a buffer next, with all of its pages written to, of which the buffer uses one.
             return Box::pin(Self::open_http2(socket)).await;
         }
         let (sender, driver) = http1::handshake(socket).await?;
