@@ -76,6 +76,30 @@ pub fn push_count(out: &mut Vec<u8>, key: &str, number: u64) {
     push_u64(out, number);
 }
 
+/// Appends `[…]` with what `write` appends for each item.
+pub fn push_array<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(T, &mut Vec<u8>),
+) {
+    out.push(b'[');
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(b']');
+}
+
+/// Appends `,"key":[…]`, or nothing where there are no items.
+pub fn push_list<T>(out: &mut Vec<u8>, key: &str, items: &[T], write: impl FnMut(&T, &mut Vec<u8>)) {
+    if !items.is_empty() {
+        push_key(out, key);
+        push_array(out, items, write);
+    }
+}
+
 /// How many bytes from the start stand in a JSON string as they are: no quote, no backslash, no control character.
 #[inline]
 pub fn plain_length(bytes: &[u8]) -> usize {

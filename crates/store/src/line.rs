@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use canon::write::{plain_length, push_count, push_key, push_text, push_u64};
+use canon::write::{plain_length, push_count, push_key, push_list, push_text, push_u64};
 use canon::{Cost, Usage};
 use memchr::memmem::Finder;
 use serde::Deserialize;
@@ -93,21 +93,6 @@ fn push_integer(out: &mut Vec<u8>, name: &str, number: i64) {
         out.push(b'-');
     }
     push_u64(out, number.unsigned_abs());
-}
-
-fn push_list<T>(out: &mut Vec<u8>, name: &str, items: &[T], write: fn(&T, &mut Vec<u8>)) {
-    if items.is_empty() {
-        return;
-    }
-    push_key(out, name);
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(item, out);
-    }
-    out.push(b']');
 }
 
 fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use canon::write::{push_count, push_key, push_text};
+use canon::write::{push_array, push_count, push_key, push_text};
 use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Usage};
 use catalog::Serving;
 use routing::Reason;
@@ -69,13 +69,7 @@ impl Annotator for Envelope {
         push_text(out, "used_provider", &self.used_provider);
         push_text(out, "underlying_used_model", facts.underlying_model.unwrap_or(&self.used_model));
         push_key(out, "routing");
-        out.push(b'[');
-        for attempt in &self.earlier {
-            write_attempt(attempt, out);
-            out.push(b',');
-        }
-        write_attempt(&self.this_attempt(), out);
-        out.push(b']');
+        push_array(out, self.earlier.iter().chain([&self.this_attempt()]), write_attempt);
         push_key(out, "selection");
         self.selection.write(out);
         write_losses(&self.losses, out);
@@ -128,14 +122,7 @@ pub fn failure_metadata(request_id: &str, requested_model: &str, attempts: &[Att
     push_text(&mut out, "request_id", request_id);
     push_text(&mut out, "requested_model", requested_model);
     push_key(&mut out, "routing");
-    out.push(b'[');
-    for (index, attempt) in attempts.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write_attempt(attempt, &mut out);
-    }
-    out.push(b']');
+    push_array(&mut out, attempts, write_attempt);
     write_losses(&Losses::new(), &mut out);
     out.push(b'}');
     out
@@ -155,16 +142,11 @@ fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {
 
 fn write_losses(losses: &Losses, out: &mut Vec<u8>) {
     push_key(out, "losses");
-    out.push(b'[');
-    for (index, loss) in losses.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
+    push_array(out, losses.iter(), |loss, out| {
         out.push(b'{');
         push_text(out, "field", &loss.field);
         push_text(out, "action", loss.action.as_str());
         push_text(out, "reason", &loss.reason);
         out.push(b'}');
-    }
-    out.push(b']');
+    });
 }

@@ -3,6 +3,6 @@
 mod edit;
 mod scan;
 
-pub use canon::write::{push_count, push_escaped, push_key, push_string, push_u64};
+pub use canon::write::{push_count, push_escaped, push_key, push_list, push_string, push_u64};
 pub use edit::Edit;
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, text_of};

@@ -7,7 +7,7 @@ use canon::{
 use http::StatusCode;
 
 use super::usage;
-use crate::json::{push_escaped, push_key, push_string, push_u64};
+use crate::json::{push_escaped, push_key, push_list, push_string, push_u64};
 use crate::{AnswerForm, Encoder};
 
 /// The encoder for one answer.
@@ -534,12 +534,12 @@ impl WholeChoice {
         if !exclude_reasoning {
             self.write_reasoning(out);
         }
-        write_list("tool_calls", &self.calls, out, |call, out| {
+        push_list(out, "tool_calls", &self.calls, |call, out| {
             out.push(b'{');
             call.write(out);
         });
-        write_list("images", &self.images, out, |(mime, data), out| write_image(mime, data, out));
-        write_list("annotations", &self.annotations, out, |annotation, out| {
+        push_list(out, "images", &self.images, |(mime, data), out| write_image(mime, data, out));
+        push_list(out, "annotations", &self.annotations, |annotation, out| {
             out.extend_from_slice(annotation.as_str().as_bytes());
         });
         out.extend_from_slice(b"},\"logprobs\":");
@@ -555,7 +555,7 @@ impl WholeChoice {
             write_text("reasoning_content", Some(&self.reasoning), out);
         }
         if self.blocks.iter().any(Block::is_proof) {
-            write_list("reasoning_details", &self.blocks, out, |block, out| block.write(out));
+            push_list(out, "reasoning_details", &self.blocks, |block, out| block.write(out));
         }
     }
 }
@@ -566,21 +566,6 @@ fn write_text(name: &str, text: Option<&str>, out: &mut Vec<u8>) {
         Some(text) => push_string(out, text),
         None => out.extend_from_slice(b"null"),
     }
-}
-
-fn write_list<T>(name: &str, items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
-    if items.is_empty() {
-        return;
-    }
-    push_key(out, name);
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(item, out);
-    }
-    out.push(b']');
 }
 
 // ---------------------------------------------------------------------------------------------- errors
