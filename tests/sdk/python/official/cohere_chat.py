@@ -84,11 +84,12 @@ def read_citation(choice, citation):
 
 
 def read_usage(usage):
-    """Pictures are counted beside the rest of the prompt: the billed units are the sum, but for a preamble."""
+    """Pictures are counted beside the rest of the prompt: then what is billed counts, for it has them in it."""
     tokens = usage.tokens
     extra = tokens.model_extra or {}
+    prompt = usage.billed_units.input_tokens if extra.get("image_tokens") else tokens.input_tokens
     return counted(
-        prompt=int((tokens.input_tokens or 0) + (extra.get("image_tokens") or 0)),
+        prompt=int(prompt or 0),
         completion=int(tokens.output_tokens or 0),
         cached=int(usage.cached_tokens or 0),
         thinking=extra.get("reasoning_tokens") or 0,

@@ -415,8 +415,8 @@ struct NativeUsage {
 struct Counts {
     input_tokens: Option<f64>,
     output_tokens: Option<f64>,
-    /// Pictures of the prompt, beside `input_tokens`; in the billed units they are part of it (recorded: ruby_llm,
-    /// can_understand_local_images).
+    /// Pictures of the prompt, beside `input_tokens`; in the billed units, which are the ones to count then, they are part of
+    /// it (recorded: ruby_llm, can_understand_local_images).
     image_tokens: Option<f64>,
     /// Part of `output_tokens`.
     reasoning_tokens: Option<f64>,
@@ -424,9 +424,14 @@ struct Counts {
 
 impl NativeUsage {
     fn disjoint(self) -> Option<Usage> {
-        let counts = self.tokens.or(self.billed_units)?;
         let count = |number: Option<f64>| number.unwrap_or_default().max(0.0) as u64;
-        let input = count(counts.input_tokens) + count(counts.image_tokens);
+        let billed = self.billed_units.as_ref().map_or(0, |billed| count(billed.input_tokens));
+        let counts = self.tokens.or(self.billed_units)?;
+        let pictures = count(counts.image_tokens);
+        let mut input = count(counts.input_tokens);
+        if pictures > 0 {
+            input = if billed >= pictures { billed } else { input + pictures };
+        }
         let cache_read = count(self.cached_tokens).min(input);
         Some(Usage {
             input: input - cache_read,
