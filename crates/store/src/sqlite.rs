@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
@@ -35,12 +35,26 @@ const MIGRATIONS: &[&str] =
     &[include_str!("migrations/sqlite/0001.sql"), include_str!("migrations/sqlite/0002.sql")];
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long until the file is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Four times SQLite's default: 15 % less CPU per record than with 8 KiB, for fewer pages are written.
 const PAGE_BYTES: u32 = 16384;
 /// One writes, one reads at the same time.
 const CONNECTIONS: u32 = 2;
 
+/// Opens the file, and waits for another process that is creating it: SQLite itself does not wait when the journal of a new
+/// file is set up.
 pub(crate) async fn open(path: &str) -> Result<SqlitePool, StoreError> {
+    let give_up = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match try_open(path).await {
+            Err(error) if is_busy(&error) && Instant::now() < give_up => tokio::time::sleep(BUSY_PAUSE).await,
+            result => return result,
+        }
+    }
+}
+
+async fn try_open(path: &str) -> Result<SqlitePool, StoreError> {
     let in_memory = path == ":memory:";
     // `sqlite://PATH` is how other tools write it.
     let path = path.strip_prefix("//").unwrap_or(path);
@@ -138,12 +152,19 @@ fn open_error(path: &str, error: &io::Error) -> StoreError {
     }
 }
 
+fn is_busy(error: &StoreError) -> bool {
+    matches!(error, StoreError::Database(error) if result_code(error) == Some(5))
+}
+
+/// SQLite's primary result code: the low byte.
+fn result_code(error: &sqlx::Error) -> Option<u32> {
+    Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
+}
+
 /// SQLite's result codes, where they mean that the operator has something to mend.
 fn database_error(path: &str, error: sqlx::Error) -> StoreError {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
     let path = path.to_owned();
-    // The low byte is the primary code.
-    match code.map(|code| code & 0xff) {
+    match result_code(&error) {
         Some(26) => StoreError::NotADatabase { path },
         Some(3 | 8 | 23) => StoreError::Permission { path, reason: error.to_string() },
         Some(14) => StoreError::Open { path, reason: error.to_string() },
