@@ -26,7 +26,8 @@ pub struct Settings {
     pub priority_weight: f64,
     /// Points against each expected loss: small, it only breaks ties.
     pub loss_penalty: f64,
-    /// By which share a prompt's estimated length may exceed a context before the candidate is refused.
+    /// By which share a prompt's estimated length may exceed a context before the candidate is refused. The estimate is four
+    /// bytes a token, and texts that repeat have far fewer: what is not certain is left to the provider.
     pub context_slack: f64,
     /// How success, speed and cool-downs are measured.
     pub health: HealthSettings,
@@ -51,7 +52,7 @@ impl Default for Settings {
             deprecation_penalty: 0.3,
             priority_weight: 0.5,
             loss_penalty: 0.002,
-            context_slack: 0.15,
+            context_slack: 3.0,
             health: HealthSettings::default(),
             breaker: BreakerSettings::default(),
             retry: RetrySettings::default(),
@@ -81,7 +82,7 @@ impl Settings {
             ("deprecation_penalty", is_points(self.deprecation_penalty), points),
             ("priority_weight", is_points(self.priority_weight), points),
             ("loss_penalty", is_points(self.loss_penalty), points),
-            ("context_slack", is_share(self.context_slack), share),
+            ("context_slack", is_points(self.context_slack), points),
             ("health.half_life_seconds", self.health.half_life_seconds > 0, positive),
             ("health.recent_half_life_seconds", self.health.recent_half_life_seconds > 0, positive),
             ("health.prior_uptime", is_share(self.health.prior_uptime), share),
