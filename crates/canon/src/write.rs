@@ -101,7 +101,8 @@ pub fn push_list<T>(out: &mut Vec<u8>, key: &str, items: &[T], write: impl FnMut
 }
 
 /// How many bytes from the start stand in a JSON string as they are: no quote, no backslash, no control character.
-#[inline]
+///
+/// Not `#[inline]`: it would be compiled with the settings of each crate that uses it, which in the dev profile are slow.
 pub fn plain_length(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(block) = bytes[at..].first_chunk() {
