@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use canon::{Error, ErrorKind, Retry};
 use catalog::Catalog;
 use gateway::config::env::Environment;
 use gateway::config::{ConfigFile, ProviderSettings, Settings};
 use gateway::upstream::Client;
 use gateway::upstream::credentials::Credentials;
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wire::providers::Credential;
@@ -27,13 +27,12 @@ type Variables<'a> = Vec<(&'a str, &'a str)>;
 /// What must never be seen.
 const CANARY: &str = "canary-4f1d";
 
-/// Making a key takes a while: one is enough.
-static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
-
-fn pem() -> String {
-    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&*KEY).unwrap();
-    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()))
-}
+/// A key that was made for these tests and opens nothing: ring signs with RSA keys and does not make any.
+const PEM: &str = include_str!("../data/service_account.pem");
+static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| {
+    let der = PrivatePkcs8KeyDer::from_pem_slice(PEM.as_bytes()).unwrap();
+    RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap()
+});
 
 fn build(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
     let file = ConfigFile::parse(text).expect("a valid file");
@@ -56,7 +55,7 @@ fn service_account(token_uri: &str) -> String {
         "type": "service_account",
         "client_email": "robot@project.example",
         "private_key_id": "key-7",
-        "private_key": pem(),
+        "private_key": PEM,
         "project_id": "project-of-the-file",
         "token_uri": token_uri,
     })
@@ -141,7 +140,7 @@ async fn a_service_account_signs_a_claim() {
 
 fn check_claim(assertion: &str, host: &str) {
     let (signed, signature) = assertion.rsplit_once('.').unwrap();
-    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, KEY.public_key().as_ref());
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, KEY.public().as_ref());
     key.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).expect("a good signature");
     let part =
         |text: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap() };
