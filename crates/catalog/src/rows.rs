@@ -10,7 +10,7 @@ use wire::providers::{Auth, Calling};
 use crate::PriceList;
 
 /// A provider: how to call it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProviderRow {
     /// The name in `provider/model` and in the configuration.
     pub id: String,

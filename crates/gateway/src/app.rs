@@ -4,7 +4,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use store::{Spool, SpoolLimits, Store, Writer, WriterEvent};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -15,9 +14,9 @@ use crate::config::Settings;
 use crate::config::settings::DEMO;
 use crate::http::Site;
 use crate::http::server::{self, Limits};
-use crate::live::Live;
 use crate::metering::Metering;
 use crate::pipeline::Pipeline;
+use crate::snapshot::{Current, Snapshot, Tools};
 use crate::telemetry::Metrics;
 use crate::upstream::Client;
 use crate::upstream::media::MediaFetcher;
@@ -49,9 +48,7 @@ impl App {
             Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
         let demo = start_demo(&mut settings).await?;
         let metrics = Metrics::new();
-        let auth = Auth::new(store.clone(), &settings.api_keys, &settings.admin_keys)
-            .await
-            .map_err(|error| StartError(error.to_string()))?;
+        let auth = Auth::new(store.clone()).await.map_err(|error| StartError(error.to_string()))?;
         let writer = writer(&store, reader, &spool, &metrics);
         let limits = Limits {
             max_connections: settings.max_connections,
@@ -59,13 +56,17 @@ impl App {
             header_timeout: settings.read_timeout,
             shutdown: settings.shutdown,
         };
+        let tools = Tools {
+            client: Client::new(settings.timeouts.connect),
+            metrics: metrics.clone(),
+            hasher: store.key_hasher(),
+        };
         let site = Arc::new(Site {
-            pipeline: Arc::new(pipeline(&mut settings, spool, &metrics)),
+            pipeline: Arc::new(pipeline(tools.client.clone(), spool, &metrics)),
             auth,
             metrics,
             store: store.clone(),
-            body_limit: settings.body_limit,
-            read_timeout: settings.read_timeout,
+            current: Current::new(Snapshot::first(settings, &tools)),
         });
         Ok(Self { listener, site, limits, writer, store, demo })
     }
@@ -140,21 +141,13 @@ async fn start_demo(settings: &mut Settings) -> Result<Option<mock::Mock>, Start
     Ok(Some(mock))
 }
 
-fn pipeline(settings: &mut Settings, spool: Spool, metrics: &Metrics) -> Pipeline {
-    let routing = settings.routing.clone();
-    let client = Client::new(settings.timeouts.connect);
+fn pipeline(client: Client, spool: Spool, metrics: &Metrics) -> Pipeline {
     Pipeline {
-        live: ArcSwap::from_pointee(Live::new(settings, &client, metrics)),
         client,
         media: MediaFetcher::default(),
         metering: Metering::new(spool, metrics.clone()),
-        health: routing::Health::new(&routing),
-        sessions: routing::Sessions::new(&routing.sessions),
         vault: crate::pipeline::vault::Vault::default(),
-        budget: routing::RetryBudget::new(&routing.retry),
         seeds: crate::pipeline::Seeds::default(),
-        routing,
-        timeouts: settings.timeouts,
         epoch: Instant::now(),
     }
 }

@@ -26,12 +26,36 @@ pub struct Caller {
     pub admin: bool,
 }
 
-type Keys = HashMap<[u8; 32], Caller>;
+/// Keys and whose they are, by the hash of the key.
+#[derive(Default)]
+pub struct Keys(HashMap<[u8; 32], Caller>);
+
+impl Keys {
+    /// The keys of the configuration.
+    pub fn fixed(hasher: &KeyHasher, api_keys: &[KeyEntry], admin_keys: &[KeyEntry]) -> Self {
+        let mut fixed = HashMap::new();
+        for (keys, admin) in [(api_keys, false), (admin_keys, true)] {
+            for key in keys {
+                let caller = Caller { key_id: format!("static:{}", key.label).into(), admin };
+                fixed.insert(hasher.hash(key.secret.expose()), caller);
+            }
+        }
+        Self(fixed)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
+        self.0.get(hash).cloned()
+    }
+}
 
 /// Checks keys.
 pub struct Auth {
     hasher: KeyHasher,
-    fixed: Keys,
     stored: ArcSwap<Keys>,
     store: Store,
     started: Instant,
@@ -42,22 +66,9 @@ pub struct Auth {
 
 impl Auth {
     /// Loads the keys of the database.
-    pub async fn new(
-        store: Store,
-        api_keys: &[KeyEntry],
-        admin_keys: &[KeyEntry],
-    ) -> Result<Arc<Self>, store::StoreError> {
-        let hasher = store.key_hasher();
-        let mut fixed = Keys::new();
-        for (keys, admin) in [(api_keys, false), (admin_keys, true)] {
-            for key in keys {
-                let caller = Caller { key_id: format!("static:{}", key.label).into(), admin };
-                fixed.insert(hasher.hash(key.secret.expose()), caller);
-            }
-        }
+    pub async fn new(store: Store) -> Result<Arc<Self>, store::StoreError> {
         let auth = Self {
-            hasher,
-            fixed,
+            hasher: store.key_hasher(),
             stored: ArcSwap::default(),
             store,
             started: Instant::now(),
@@ -69,14 +80,14 @@ impl Auth {
         Ok(Arc::new(auth))
     }
 
-    /// Whether there is any key at all.
+    /// Whether the database has any key.
     pub fn has_keys(&self) -> bool {
-        !self.fixed.is_empty() || !self.stored.load().is_empty()
+        !self.stored.load().is_empty()
     }
 
-    /// The caller of a request. The key is looked up in memory; one that is not there is looked for in the database
+    /// The caller of a request. The key is looked up in memory, first among those of the configuration; one that is not there is looked for in the database
     /// once, because it may have just been made.
-    pub async fn admit(self: &Arc<Self>, headers: &HeaderMap) -> Result<Caller, Error> {
+    pub async fn admit(self: &Arc<Self>, fixed: &Keys, headers: &HeaderMap) -> Result<Caller, Error> {
         let Some(key) = presented(headers) else {
             return Err(Error::caller(
                 ErrorKind::Authentication,
@@ -84,7 +95,7 @@ impl Auth {
             ));
         };
         let hash = self.hasher.hash(key);
-        if let Some(caller) = self.find(&hash) {
+        if let Some(caller) = self.find(fixed, &hash) {
             self.refresh_if_old();
             return Ok(caller);
         }
@@ -96,15 +107,15 @@ impl Auth {
                     "API keys cannot be checked: the database does not answer.",
                 )
             })?;
-            if let Some(caller) = self.find(&hash) {
+            if let Some(caller) = self.find(fixed, &hash) {
                 return Ok(caller);
             }
         }
         Err(Error::caller(ErrorKind::Authentication, "The API key is not valid."))
     }
 
-    fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
-        self.fixed.get(hash).cloned().or_else(|| self.stored.load().get(hash).cloned())
+    fn find(&self, fixed: &Keys, hash: &[u8; 32]) -> Option<Caller> {
+        fixed.find(hash).or_else(|| self.stored.load().find(hash))
     }
 
     fn is_old(&self, age: Duration) -> bool {
@@ -133,7 +144,8 @@ impl Auth {
         if self.marker.load(Ordering::Relaxed) != marker {
             let keys = self.store.active_keys().await?;
             let caller = |id: &str| Caller { key_id: id.into(), admin: false };
-            self.stored.store(Arc::new(keys.iter().map(|key| (key.hash, caller(&key.id))).collect()));
+            let keys = keys.iter().map(|key| (key.hash, caller(&key.id))).collect();
+            self.stored.store(Arc::new(Keys(keys)));
             self.marker.store(marker, Ordering::Relaxed);
         }
         self.checked_ms.store(now.max(1), Ordering::Relaxed);

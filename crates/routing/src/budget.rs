@@ -1,6 +1,6 @@
 //! The retry budget: all requests together may retry only so much, so that an outage never multiplies the load.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::shards::lock;
 use crate::{RetrySettings, Timestamp};
@@ -9,7 +9,7 @@ use crate::{RetrySettings, Timestamp};
 #[derive(Debug)]
 pub struct RetryBudget {
     settings: RetrySettings,
-    bucket: Mutex<Bucket>,
+    bucket: Arc<Mutex<Bucket>>,
 }
 
 #[derive(Debug)]
@@ -22,7 +22,12 @@ impl RetryBudget {
     /// A full bucket.
     pub fn new(settings: &RetrySettings) -> Self {
         let bucket = Bucket { tokens: settings.budget_burst, at: None };
-        Self { settings: *settings, bucket: Mutex::new(bucket) }
+        Self { settings: *settings, bucket: Arc::new(Mutex::new(bucket)) }
+    }
+
+    /// The same bucket under other settings. What it holds beyond a smaller size is lost at the next use.
+    pub fn with_settings(&self, settings: &RetrySettings) -> Self {
+        Self { settings: *settings, bucket: self.bucket.clone() }
     }
 
     /// Counts a request: call it once for each, before its first attempt.

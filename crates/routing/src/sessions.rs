@@ -1,5 +1,7 @@
 //! Where conversations have their prompt cache.
 
+use std::sync::Arc;
+
 use crate::shards::{Map, Shards, hash};
 use crate::{Route, SessionSettings, Timestamp};
 
@@ -29,7 +31,7 @@ impl Warm {
 #[derive(Debug)]
 pub struct Sessions {
     settings: SessionSettings,
-    entries: Shards<Entry>,
+    entries: Arc<Shards<Entry>>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,12 @@ struct Entry {
 impl Sessions {
     /// An empty memory.
     pub fn new(settings: &SessionSettings) -> Self {
-        Self { settings: *settings, entries: Shards::new() }
+        Self { settings: *settings, entries: Arc::new(Shards::new()) }
+    }
+
+    /// The same memory under other settings.
+    pub fn with_settings(&self, settings: &SessionSettings) -> Self {
+        Self { settings: *settings, entries: self.entries.clone() }
     }
 
     /// Where this conversation is warm. The scope keeps callers apart: two of them may use the same session id.

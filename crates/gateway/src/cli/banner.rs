@@ -45,13 +45,13 @@ pub fn banner(address: SocketAddr, providers: &str, fresh_key: Option<&Secret>, 
 
 /// The cheapest model that some enabled provider serves.
 fn example_model(site: &Site) -> String {
-    let live = site.pipeline.live.load();
-    let mut found: Vec<(f64, String)> = live
+    let snapshot = site.current.get();
+    let mut found: Vec<(f64, String)> = snapshot
         .catalog
         .models()
         .flat_map(|model| model.servings.iter())
         .filter(|serving| {
-            live.providers.get(&serving.provider).is_some_and(|provider| provider.disabled().is_none())
+            snapshot.providers.get(&serving.provider).is_some_and(|provider| provider.disabled().is_none())
         })
         .filter(|serving| serving.deprecated.is_none())
         .map(|serving| {

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use super::{ConfigArgument, say};
-use crate::config::Settings;
-use crate::live::Live;
 use crate::pipeline::explain;
+use crate::snapshot::{Snapshot, Tools};
 use crate::telemetry::Metrics;
 use crate::upstream::Client;
 
@@ -24,7 +23,7 @@ pub struct ExplainArguments {
 
 /// Prints the plan, its reasons and the upstream request, with secrets masked.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
-    let mut settings: Settings = arguments.config.load()?;
+    let settings = arguments.config.load()?;
     let body = match &arguments.request {
         Some(path) => std::fs::read(path)
             .map_err(|error| anyhow::anyhow!("The request {} cannot be read: {error}.", path.display()))?,
@@ -32,9 +31,12 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     };
     let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body)?;
     body.insert("model".to_owned(), arguments.model.as_str().into());
-    let routing = settings.routing.clone();
-    let client = Client::new(settings.timeouts.connect);
-    let live = Live::new(&mut settings, &client, &Metrics::new());
-    say(&explain::explain(&live, &routing, &serde_json::to_vec(&body)?)?);
+    let tools = Tools {
+        client: Client::new(settings.timeouts.connect),
+        metrics: Metrics::new(),
+        hasher: store::KeyHasher::random()?,
+    };
+    let snapshot = Snapshot::first(settings, &tools);
+    say(&explain::explain(&snapshot, &serde_json::to_vec(&body)?)?);
     Ok(())
 }

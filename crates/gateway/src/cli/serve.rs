@@ -29,11 +29,10 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         })?;
     }
     runtime()?.block_on(async {
-        let has_static_keys = !settings.api_keys.is_empty();
         let providers = banner::providers(&settings.providers);
         let app = App::start(settings).await?;
         // Someone who starts the gateway for the first time needs a key to call it.
-        let fresh_key = match has_static_keys || app.site().auth.has_keys() {
+        let fresh_key = match app.site().has_keys() {
             true => None,
             false => {
                 let (_, key) = app.store().create_key("first", now_ms()).await?;

@@ -55,7 +55,7 @@ pub struct Settings {
 }
 
 /// A key with a name for logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
     /// `key1`, or the variable that it came from.
     pub label: String,
@@ -77,7 +77,7 @@ pub struct Timeouts {
 }
 
 /// A provider as configured.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct ProviderSettings {
     /// Its row in the catalog.
     pub row: Arc<ProviderRow>,
@@ -93,6 +93,20 @@ pub struct ProviderSettings {
     pub disabled: Option<String>,
     /// Where the credential comes from, for the banner. Never the secret.
     pub credential_source: String,
+}
+
+impl ProviderSettings {
+    /// True when credentials of the other settings hold for these.
+    pub fn is_same_access(&self, other: &Self) -> bool {
+        self.keys == other.keys
+            && self.recipe == other.recipe
+            && self.credential_source == other.credential_source
+    }
+
+    /// True when what was seen of the other provider says something about this one.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.is_same_access(other) && self.base_url == other.base_url && self.settings == other.settings
+    }
 }
 
 /// Of settings, only the names: a value may be secret.

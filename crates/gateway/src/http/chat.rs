@@ -19,6 +19,7 @@ use super::{ResponseBody, Site, respond};
 use crate::auth::Caller;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::{Answer, Failure, Inbound, Wishes};
+use crate::snapshot::{RequestLimits, Snapshot};
 
 /// How much of a body that is too large is read and thrown away, so that the client gets to read the answer.
 const DISCARD_LIMIT: usize = 256 << 20;
@@ -29,6 +30,7 @@ const DISCARD_LIMIT: usize = 256 << 20;
 /// small, for the connection keeps room for it as long as it is open.
 pub fn chat(
     site: &Arc<Site>,
+    snapshot: Arc<Snapshot>,
     caller: Caller,
     request_id: String,
     request: Request<Incoming>,
@@ -36,6 +38,7 @@ pub fn chat(
     let streams = Arc::<AtomicBool>::default();
     let inbound = Inbound {
         request_id,
+        snapshot,
         caller,
         body: Bytes::new(),
         wishes: wishes(request.headers()),
@@ -69,7 +72,7 @@ async fn read_and_run(
     request: Request<Incoming>,
 ) -> Result<Answer, Failure> {
     let (head, body) = request.into_parts();
-    match read(&site, &head.headers, body).await {
+    match read(inbound.snapshot.limits, &head.headers, body).await {
         Ok(body) => inbound.body = body,
         Err(error) => {
             site.pipeline.refuse(&inbound, &error);
@@ -122,9 +125,9 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-async fn read(site: &Site, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Error> {
+async fn read(limits: RequestLimits, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Error> {
     check_content_type(headers)?;
-    read_body(body, headers, site.body_limit, site.read_timeout).await
+    read_body(body, headers, limits.body, limits.pause).await
 }
 
 /// Reads the body, up to a limit and with a limit between two pieces.

@@ -5,24 +5,24 @@ use catalog::{ModelRow, Serving};
 use serde_json::{Map, Value, json};
 
 use crate::calendar;
-use crate::live::Live;
+use crate::snapshot::Snapshot;
 
 /// The list, of what enabled providers serve. Aliases come first.
-pub fn list(live: &Live) -> Value {
-    let mut data: Vec<Value> = live
+pub fn list(snapshot: &Snapshot) -> Value {
+    let mut data: Vec<Value> = snapshot
         .aliases
         .iter()
         .map(|(name, alias)| json!({"id": name, "object": "model", "created": 0, "owned_by": "alias", "targets": alias.targets}))
         .collect();
     data.sort_by(|left, right| left["id"].as_str().cmp(&right["id"].as_str()));
-    data.extend(live.catalog.models().filter_map(|model| entry(live, model)));
+    data.extend(snapshot.catalog.models().filter_map(|model| entry(snapshot, model)));
     json!({"object": "list", "data": data})
 }
 
 /// One model; none when no enabled provider serves it.
-pub fn entry(live: &Live, model: &ModelRow) -> Option<Value> {
+pub fn entry(snapshot: &Snapshot, model: &ModelRow) -> Option<Value> {
     let is_enabled = |serving: &&std::sync::Arc<Serving>| {
-        live.providers.get(&serving.provider).is_some_and(|provider| provider.disabled().is_none())
+        snapshot.providers.get(&serving.provider).is_some_and(|provider| provider.disabled().is_none())
     };
     let servings: Vec<_> = model.servings.iter().filter(is_enabled).collect();
     let first = servings.first()?;

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use canon::{Error, ErrorKind};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -11,6 +10,7 @@ use hyper::body::Incoming;
 use super::{ResponseBody, chat, models, respond};
 use crate::auth::{Auth, Caller};
 use crate::pipeline::Pipeline;
+use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::Metrics;
 
 /// What the routes need.
@@ -23,10 +23,15 @@ pub struct Site {
     pub metrics: Metrics,
     /// For readiness.
     pub store: store::Store,
-    /// Largest request body.
-    pub body_limit: usize,
-    /// Longest pause within a body.
-    pub read_timeout: Duration,
+    /// The configuration in force.
+    pub current: Current,
+}
+
+impl Site {
+    /// Whether there is any key to call with.
+    pub fn has_keys(&self) -> bool {
+        self.auth.has_keys() || !self.current.get().keys.is_empty()
+    }
 }
 
 /// Serves one request. All in one function: a further one would hold the request a second time, in every connection.
@@ -39,24 +44,26 @@ pub async fn handle(
     let path = request.uri().path().trim_end_matches('/');
     let method = request.method();
     let site = &site;
+    let snapshot = site.current.get();
     let mut response = match (path, method) {
         ("/v1/chat/completions" | "/chat/completions", &Method::POST) => {
-            match admit(site, request.headers()).await {
-                Ok(caller) => chat::chat(site, caller, request_id, request).await,
+            match admit(site, &snapshot, request.headers()).await {
+                Ok(caller) => chat::chat(site, snapshot, caller, request_id, request).await,
                 Err(error) => refuse(site, &error),
             }
         }
-        ("/v1/models" | "/models", &Method::GET) => match admit(site, request.headers()).await {
-            Ok(_) => respond::json(StatusCode::OK, models::list(&site.pipeline.live.load()).to_string()),
+        ("/v1/models" | "/models", &Method::GET) => match admit(site, &snapshot, request.headers()).await {
+            Ok(_) => respond::json(StatusCode::OK, models::list(&snapshot).to_string()),
             Err(error) => refuse(site, &error),
         },
-        (path, &Method::GET) if path.starts_with("/v1/models/") => match admit(site, request.headers()).await
-        {
-            Ok(_) => model(site, &path["/v1/models/".len()..]),
-            Err(error) => refuse(site, &error),
-        },
-        ("/v1/routing", &Method::GET) => match admin(site, request.headers()).await {
-            Ok(_) => routing(site),
+        (path, &Method::GET) if path.starts_with("/v1/models/") => {
+            match admit(site, &snapshot, request.headers()).await {
+                Ok(_) => model(site, &snapshot, &path["/v1/models/".len()..]),
+                Err(error) => refuse(site, &error),
+            }
+        }
+        ("/v1/routing", &Method::GET) => match admin(site, &snapshot, request.headers()).await {
+            Ok(_) => routing(site, &snapshot),
             Err(error) => refuse(site, &error),
         },
         ("/health", &Method::GET | &Method::HEAD) => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
@@ -73,12 +80,12 @@ pub async fn handle(
     Ok(response)
 }
 
-async fn admit(site: &Site, headers: &HeaderMap) -> Result<Caller, Error> {
-    site.auth.admit(headers).await
+async fn admit(site: &Site, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Error> {
+    site.auth.admit(&snapshot.keys, headers).await
 }
 
-async fn admin(site: &Site, headers: &HeaderMap) -> Result<Caller, Error> {
-    let caller = admit(site, headers).await?;
+async fn admin(site: &Site, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Error> {
+    let caller = admit(site, snapshot, headers).await?;
     match caller.admin {
         true => Ok(caller),
         false => {
@@ -92,9 +99,8 @@ fn refuse(site: &Site, error: &Error) -> Response<ResponseBody> {
     respond::error(error)
 }
 
-fn model(site: &Site, id: &str) -> Response<ResponseBody> {
-    let live = site.pipeline.live.load();
-    let found = live.catalog.model(id).and_then(|model| models::entry(&live, model));
+fn model(site: &Site, snapshot: &Snapshot, id: &str) -> Response<ResponseBody> {
+    let found = snapshot.catalog.model(id).and_then(|model| models::entry(snapshot, model));
     match found {
         Some(entry) => respond::json(StatusCode::OK, entry.to_string()),
         None => refuse(
@@ -104,9 +110,9 @@ fn model(site: &Site, id: &str) -> Response<ResponseBody> {
     }
 }
 
-fn routing(site: &Site) -> Response<ResponseBody> {
-    let snapshot = site.pipeline.health.snapshot(site.pipeline.now());
-    respond::json(StatusCode::OK, serde_json::to_vec(&snapshot).unwrap_or_default())
+fn routing(site: &Site, snapshot: &Snapshot) -> Response<ResponseBody> {
+    let health = snapshot.health.snapshot(site.pipeline.now());
+    respond::json(StatusCode::OK, serde_json::to_vec(&health).unwrap_or_default())
 }
 
 async fn ready(site: &Site) -> Response<ResponseBody> {

@@ -18,6 +18,7 @@ use super::pump::{Pump, PumpParts};
 use super::resolve::Offer;
 use super::{Answer, Inbound, Pipeline, plan};
 use crate::metering::Record;
+use crate::snapshot::Snapshot;
 use crate::upstream::client::{AnswerBody, root_cause};
 use crate::upstream::media::Wanted;
 use wire::protocols::openai_chat::Outline;
@@ -51,7 +52,12 @@ pub enum Attempted {
 
 impl Attempted {
     /// Closes the record of a whole answer; a stream takes it along.
-    pub async fn into_answer(self, mut record: Record, pipeline: Arc<Pipeline>) -> Answer {
+    pub async fn into_answer(
+        self,
+        mut record: Record,
+        pipeline: Arc<Pipeline>,
+        snapshot: Arc<Snapshot>,
+    ) -> Answer {
         match self {
             Self::Whole(body, mut transcoder) => {
                 pipeline.keep_proofs(&record, transcoder.as_mut());
@@ -66,7 +72,7 @@ impl Attempted {
                 if parts.ended {
                     pipeline.keep_proofs(&record, parts.transcoder.as_mut());
                 }
-                Answer::Stream(Box::new(Pump::new(*parts, record, pipeline)))
+                Answer::Stream(Box::new(Pump::new(*parts, record, pipeline, snapshot)))
             }
         }
     }
@@ -76,7 +82,8 @@ impl Job<'_> {
     /// Tries the candidates in the plan's order until one answers.
     pub async fn run(&self, record: &mut Record, seed: u64) -> Result<Attempted, Error> {
         let pipeline = self.pipeline;
-        let (settings, health) = (&pipeline.routing, &pipeline.health);
+        let snapshot = &*self.inbound.snapshot;
+        let (settings, health) = (&snapshot.routing, &snapshot.health);
         let candidates = plan::candidates(self.offers, self.outline);
         let mut preferences = plan::preferences(self.outline, self.offers)?;
         let no_fallback = self.inbound.wishes.no_fallback;
@@ -85,11 +92,11 @@ impl Job<'_> {
         let session = self.session();
         let now = pipeline.now();
         if let Some(session) = &session {
-            needs.warm = pipeline.sessions.get(&self.inbound.caller.key_id, session, now);
+            needs.warm = snapshot.sessions.get(&self.inbound.caller.key_id, session, now);
         }
         let plan = routing::plan(&needs, &candidates, &preferences, health, settings, now, seed)
             .map_err(|none| none.to_error())?;
-        pipeline.budget.deposit(now);
+        snapshot.retries.deposit(now);
         let selection = match self.inbound.wishes.explain {
             true => Selection::Explained(Json::of(&plan.selection(&candidates))),
             false => Selection::Reason(plan.reason()),
@@ -109,7 +116,7 @@ impl Job<'_> {
                 Ok(answer) => {
                     record.attempt_ended(200, None, started);
                     if let (Some(session), false) = (&session, plan.is_trial()) {
-                        pipeline.sessions.put(&self.inbound.caller.key_id, session, route, pipeline.now());
+                        snapshot.sessions.put(&self.inbound.caller.key_id, session, route, pipeline.now());
                     }
                     let report = Report::success(self.form.stream.then(|| started.elapsed()), None);
                     health.finish(route, attempt.permit, &report, pipeline.now());
@@ -121,7 +128,7 @@ impl Job<'_> {
                     let now = pipeline.now();
                     health.finish(route, attempt.permit, &Report::failure(&error), now);
                     log_failure(offer, &error, self.inbound);
-                    match attempts.next(&error, health, &pipeline.budget, now, seed) {
+                    match attempts.next(&error, health, &snapshot.retries, now, seed) {
                         Next::GiveUp => return Err(error),
                         Next::Candidate(next) => attempt = next,
                     }
@@ -192,7 +199,7 @@ impl Job<'_> {
         started: Instant,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
-        let timeouts = &self.pipeline.timeouts;
+        let timeouts = &self.inbound.snapshot.timeouts;
         let call = self.call(offer, credential, prepared.body.clone())?;
         let exchange = async {
             let response = self.pipeline.client.send(call).await?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use canon::{Error, Target};
-use routing::{Health, Timestamp};
+use routing::Timestamp;
 use wire::Dialect;
 use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
 use wire::providers::Call;
@@ -12,17 +12,17 @@ use wire::{Encoded, Protocol, adapter};
 
 use super::plan;
 use super::resolve::{Offer, resolve_all};
-use crate::live::Live;
+use crate::snapshot::Snapshot;
 
 /// The explanation as text. Nothing is sent.
-pub fn explain(live: &Live, settings: &routing::Settings, body: &[u8]) -> Result<String, Error> {
+pub fn explain(snapshot: &Snapshot, body: &[u8]) -> Result<String, Error> {
     let outline = Outline::read(body)?;
-    let resolved = resolve_all(live, &outline.model, &plan::further_models(&outline)?, 0)?;
+    let resolved = resolve_all(snapshot, &outline.model, &plan::further_models(&outline)?, 0)?;
     let candidates = plan::candidates(&resolved.offers, &outline);
-    let health = Health::new(settings);
+    let settings = &snapshot.routing;
     let preferences = plan::preferences(&outline, &resolved.offers)?;
     let needs = plan::needs(&outline);
-    let found = routing::plan(&needs, &candidates, &preferences, &health, settings, Timestamp(0), 0);
+    let found = routing::plan(&needs, &candidates, &preferences, &snapshot.health, settings, Timestamp(0), 0);
     let plan = found.map_err(|none| none.to_error())?;
     let selection = plan.selection(&candidates);
     let mut text = String::new();

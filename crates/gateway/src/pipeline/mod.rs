@@ -11,18 +11,16 @@ pub mod vault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use canon::Error;
-use routing::{Health, RetryBudget, Sessions, Timestamp};
+use routing::Timestamp;
 use tokio::time::Instant;
 use wire::AnswerForm;
 use wire::protocols::openai_chat::Outline;
 
 use crate::auth::Caller;
-use crate::config::settings::Timeouts;
-use crate::live::Live;
 use crate::metering::{Begin, Metering, Record};
+use crate::snapshot::Snapshot;
 use crate::upstream::Client;
 use crate::upstream::media::MediaFetcher;
 use attempt::Attempted;
@@ -30,28 +28,16 @@ use pump::Pump;
 
 /// Serves chat requests.
 pub struct Pipeline {
-    /// The configuration that requests see.
-    pub live: ArcSwap<Live>,
     /// Sends to providers.
     pub client: Client,
     /// Fetches media for providers that only take bytes.
     pub media: MediaFetcher,
     /// Keeps usage records.
     pub metering: Metering,
-    /// How providers are doing.
-    pub health: Health,
-    /// Which conversation is warm where.
-    pub sessions: Sessions,
     /// Proofs that callers drop and providers want back.
     pub vault: vault::Vault,
-    /// Keeps retries from multiplying an outage.
-    pub budget: RetryBudget,
     /// Decide where chance does.
     pub seeds: Seeds,
-    /// How providers are chosen and retried.
-    pub routing: routing::Settings,
-    /// How long to wait for providers.
-    pub timeouts: Timeouts,
     /// The zero of the clock that health is measured by.
     pub epoch: Instant,
 }
@@ -60,6 +46,8 @@ pub struct Pipeline {
 pub struct Inbound {
     /// The id that the answer carries.
     pub request_id: String,
+    /// The configuration that it sees from beginning to end.
+    pub snapshot: Arc<Snapshot>,
     /// Who calls.
     pub caller: Caller,
     /// The body.
@@ -114,7 +102,6 @@ impl Pipeline {
 
     /// Serves one request: resolve, plan, try in order, and hand the answer over.
     pub async fn run(self: Arc<Self>, inbound: Inbound) -> Result<Answer, Failure> {
-        let live = self.live.load_full();
         let outline = match Outline::read(&inbound.body) {
             Ok(outline) => outline,
             Err(error) => {
@@ -124,8 +111,8 @@ impl Pipeline {
         };
         inbound.streams.store(outline.stream, Ordering::Relaxed);
         let mut record = self.record(&inbound, Some(&outline));
-        match self.serve(&live, &inbound, &outline, &mut record).await {
-            Ok(attempted) => Ok(attempted.into_answer(record, self.clone()).await),
+        match self.serve(&inbound, &outline, &mut record).await {
+            Ok(attempted) => Ok(attempted.into_answer(record, self.clone(), inbound.snapshot).await),
             Err(error) => {
                 record.fail(&error);
                 let metadata = failure_metadata(&inbound, &outline, &record);
@@ -141,14 +128,13 @@ impl Pipeline {
 
     async fn serve(
         &self,
-        live: &Live,
         inbound: &Inbound,
         outline: &Outline<'_>,
         record: &mut Record,
     ) -> Result<Attempted, Error> {
         let seed = self.seeds.next();
         let further = plan::further_models(outline)?;
-        let resolved = resolve::resolve_all(live, &outline.model, &further, seed)?;
+        let resolved = resolve::resolve_all(&inbound.snapshot, &outline.model, &further, seed)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }
@@ -168,9 +154,9 @@ impl Pipeline {
     }
 
     /// Tells health how fast a stream was.
-    fn note_speed(&self, record: &Record) {
+    fn note_speed(snapshot: &Snapshot, record: &Record) {
         if let (Some(speed), Some((provider, model))) = (record.tokens_per_second(), record.used()) {
-            self.health.observe_speed(provider, model, speed);
+            snapshot.health.observe_speed(provider, model, speed);
         }
     }
 

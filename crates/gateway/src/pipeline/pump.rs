@@ -16,6 +16,7 @@ use wire::Transcoder;
 use super::Pipeline;
 use super::attempt::cut;
 use crate::metering::Record;
+use crate::snapshot::Snapshot;
 use crate::upstream::client::AnswerBody;
 
 /// After so much silence the caller gets a comment, so that proxies keep the connection.
@@ -46,6 +47,7 @@ pub struct Pump {
     parts: PumpParts,
     record: Record,
     pipeline: Arc<Pipeline>,
+    snapshot: Arc<Snapshot>,
     timer: Pin<Box<Sleep>>,
     last_input: Instant,
     last_output: Instant,
@@ -56,12 +58,13 @@ pub struct Pump {
 
 impl Pump {
     /// Goes on with a stream that has begun.
-    pub fn new(parts: PumpParts, record: Record, pipeline: Arc<Pipeline>) -> Self {
+    pub fn new(parts: PumpParts, record: Record, pipeline: Arc<Pipeline>, snapshot: Arc<Snapshot>) -> Self {
         let now = Instant::now();
         Self {
             parts,
             record,
             pipeline,
+            snapshot,
             timer: Box::pin(tokio::time::sleep(PING_AFTER)),
             last_input: now,
             last_output: now,
@@ -127,7 +130,7 @@ impl Pump {
     fn wait(&mut self, cx: &mut Context<'_>) {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let timeouts = &self.pipeline.timeouts;
+            let timeouts = self.snapshot.timeouts;
             if now >= self.record.started() + timeouts.total {
                 return self
                     .fail(&timed_out("The answer took longer than the gateway allows", timeouts.total));
@@ -185,7 +188,7 @@ impl Body for Pump {
         }
         if this.parts.ended {
             this.record.progress(this.parts.transcoder.progress());
-            this.pipeline.note_speed(&this.record);
+            Pipeline::note_speed(&this.snapshot, &this.record);
             // The record is safe before the caller has the last byte.
             this.record.finish(200);
             this.closed = true;

@@ -7,7 +7,7 @@ use catalog::Serving;
 use wire::Protocol;
 
 use crate::config::file::Pick;
-use crate::live::{Live, ProviderHandle};
+use crate::snapshot::{ProviderHandle, Snapshot};
 
 /// One model at one provider that could serve the request.
 #[derive(Clone)]
@@ -62,12 +62,17 @@ pub struct Resolved {
 pub const AUTO: &str = "auto";
 
 /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
-pub fn resolve_all(live: &Live, name: &str, further: &[String], random: u64) -> Result<Resolved, Error> {
-    let mut resolved = resolve(live, name, random)?;
+pub fn resolve_all(
+    snapshot: &Snapshot,
+    name: &str,
+    further: &[String],
+    random: u64,
+) -> Result<Resolved, Error> {
+    let mut resolved = resolve(snapshot, name, random)?;
     for (index, name) in further.iter().enumerate() {
         // Behind every tier of those before: an alias in the list has several.
         let tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
-        let more = resolve(live, name, random).map_err(|error| error.at(format!("models[{index}]")))?;
+        let more = resolve(snapshot, name, random).map_err(|error| error.at(format!("models[{index}]")))?;
         resolved.offers.extend(more.offers.into_iter().map(|mut offer| {
             offer.tier += tier;
             offer
@@ -77,15 +82,15 @@ pub fn resolve_all(live: &Live, name: &str, further: &[String], random: u64) -> 
 }
 
 /// Resolves `provider/model`, a model of the catalog, or an alias. `random` decides weighted aliases.
-pub fn resolve(live: &Live, name: &str, random: u64) -> Result<Resolved, Error> {
-    if let Some(alias) = live.aliases.get(name) {
-        return alias_offers(live, name, alias, random);
+pub fn resolve(snapshot: &Snapshot, name: &str, random: u64) -> Result<Resolved, Error> {
+    if let Some(alias) = snapshot.aliases.get(name) {
+        return alias_offers(snapshot, name, alias, random);
     }
     if name == AUTO {
-        return auto(live);
+        return auto(snapshot);
     }
     if let Some((provider, model)) = name.split_once('/')
-        && let Some(handle) = live.providers.get(provider)
+        && let Some(handle) = snapshot.providers.get(provider)
     {
         if let Some(reason) = handle.disabled() {
             return Err(not_found(format!("The provider {provider:?} is not enabled: {reason}.")));
@@ -93,19 +98,22 @@ pub fn resolve(live: &Live, name: &str, random: u64) -> Result<Resolved, Error> 
         if model.is_empty() {
             return Err(not_found(format!("The model after \"{provider}/\" is missing.")));
         }
-        return Ok(Resolved { pinned: Some(provider.to_owned()), offers: vec![offer(live, handle, model)] });
+        return Ok(Resolved {
+            pinned: Some(provider.to_owned()),
+            offers: vec![offer(snapshot, handle, model)],
+        });
     }
-    bare(live, name)
+    bare(snapshot, name)
 }
 
 /// Every model of known price that an enabled provider serves; what the request needs decides among them.
-fn auto(live: &Live) -> Result<Resolved, Error> {
+fn auto(snapshot: &Snapshot) -> Result<Resolved, Error> {
     let today = crate::calendar::today();
-    let servings = live.catalog.models().flat_map(|model| model.servings.iter());
+    let servings = snapshot.catalog.models().flat_map(|model| model.servings.iter());
     let usable = servings.filter(|serving| serving.price.is_some() && !serving.is_gone(&today));
     let offers: Vec<Offer> = usable
         .filter_map(|serving| {
-            let handle = live.providers.get(&serving.provider)?;
+            let handle = snapshot.providers.get(&serving.provider)?;
             handle.disabled().is_none().then(|| known_offer(handle, serving))
         })
         .collect();
@@ -117,12 +125,12 @@ fn auto(live: &Live) -> Result<Resolved, Error> {
     }
 }
 
-fn bare(live: &Live, name: &str) -> Result<Resolved, Error> {
-    let Some(model) = live.catalog.model(name) else { return Err(unknown(live, name)) };
+fn bare(snapshot: &Snapshot, name: &str) -> Result<Resolved, Error> {
+    let Some(model) = snapshot.catalog.model(name) else { return Err(unknown(snapshot, name)) };
     let mut offers = Vec::new();
     let mut lacking = Vec::new();
     for serving in &model.servings {
-        let Some(handle) = live.providers.get(&serving.provider) else { continue };
+        let Some(handle) = snapshot.providers.get(&serving.provider) else { continue };
         match handle.disabled() {
             None => offers.push(known_offer(handle, serving)),
             Some(reason) => lacking.push(format!("{}: {reason}", serving.provider)),
@@ -138,7 +146,7 @@ fn bare(live: &Live, name: &str) -> Result<Resolved, Error> {
 }
 
 fn alias_offers(
-    live: &Live,
+    snapshot: &Snapshot,
     name: &str,
     alias: &crate::config::file::ModelSection,
     random: u64,
@@ -154,11 +162,11 @@ fn alias_offers(
     let mut reasons = Vec::new();
     for (place, index) in order.into_iter().enumerate() {
         let target = &alias.targets[index];
-        if live.aliases.contains_key(target) {
+        if snapshot.aliases.contains_key(target) {
             reasons.push(format!("{target}: an alias cannot name an alias"));
             continue;
         }
-        match resolve(live, target, random) {
+        match resolve(snapshot, target, random) {
             Ok(resolved) => offers.extend(resolved.offers.into_iter().map(|mut offer| {
                 offer.tier = if alias.pick == Pick::Best { 0 } else { place as u32 };
                 offer
@@ -172,16 +180,16 @@ fn alias_offers(
     }
 }
 
-fn offer(live: &Live, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
-    if let Some(serving) = live.catalog.serving(handle.id(), model) {
+fn offer(snapshot: &Snapshot, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
+    if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
         return known_offer(handle, serving);
     }
     let protocol = handle.calling.protocol(handle.row.protocol, model);
     // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
-    let relative = live.catalog.relative(protocol, model).filter(|_| protocol != Protocol::OpenaiChat);
+    let relative = snapshot.catalog.relative(protocol, model).filter(|_| protocol != Protocol::OpenaiChat);
     let facts = match relative {
         Some(relative) => FactsSource::Serving(relative.clone()),
-        None => FactsSource::Unknown(live.unknown_facts.clone()),
+        None => FactsSource::Unknown(snapshot.unknown_facts.clone()),
     };
     Offer { provider: handle.clone(), protocol, serving: None, model: model.to_owned(), facts, tier: 0 }
 }
@@ -201,11 +209,11 @@ fn not_found(message: String) -> Error {
     Error::caller(ErrorKind::ModelNotFound, message).at("model")
 }
 
-fn unknown(live: &Live, name: &str) -> Error {
+fn unknown(snapshot: &Snapshot, name: &str) -> Error {
     let shown: String = name.chars().take(100).collect();
     let near = match name.split_once('/') {
-        Some((provider, _)) => live.catalog.nearest_providers(provider, 3).join(", "),
-        None => live.catalog.nearest_models(name, 3).join(", "),
+        Some((provider, _)) => snapshot.catalog.nearest_providers(provider, 3).join(", "),
+        None => snapshot.catalog.nearest_models(name, 3).join(", "),
     };
     let what = if name.contains('/') { "provider of the model" } else { "model" };
     not_found(match near.is_empty() {

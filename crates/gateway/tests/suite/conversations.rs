@@ -97,8 +97,8 @@ async fn auto_takes_the_cheapest_model_that_can_serve_the_request() {
     let seeing = gateway.chat(&picture).await;
     assert_eq!(seeing.status, 200, "{}", seeing.text());
     let used = seeing.at("/metadata/used_model");
-    let live = gateway.site.pipeline.live.load();
-    let serving = live.catalog.serving("openai", used.as_str().unwrap()).unwrap();
+    let snapshot = gateway.snapshot();
+    let serving = snapshot.catalog.serving("openai", used.as_str().unwrap()).unwrap();
     assert!(serving.facts.allows(canon::Feature::Vision), "{used}");
 }
 

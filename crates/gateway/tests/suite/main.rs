@@ -11,6 +11,7 @@ mod fallback;
 mod records;
 mod secrets;
 mod server;
+mod snapshot;
 mod streams;
 mod support;
 mod thinking;

@@ -81,13 +81,13 @@ async fn no_key_is_ever_shown() {
 
 /// The banner, the explanation, and what the settings print.
 fn outside_of_requests(gateway: &TestGateway) -> String {
-    let live = gateway.site.pipeline.live.load();
-    let providers: Vec<_> = live.providers.values().map(|provider| provider.settings.clone()).collect();
+    let snapshot = gateway.snapshot();
+    let providers: Vec<_> = snapshot.providers.values().map(|provider| provider.settings.clone()).collect();
     let mut text = banner::providers(&providers);
     text += &banner::banner(gateway.address, &text, None, &gateway.site);
     for model in ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0"] {
         let body = question(model).to_string();
-        text += &explain(&live, &gateway.site.pipeline.routing, body.as_bytes()).unwrap();
+        text += &explain(&snapshot, body.as_bytes()).unwrap();
     }
     text + &format!("{:?}", providers.iter().map(|provider| &provider.keys).collect::<Vec<_>>())
 }

@@ -9,8 +9,8 @@ mod incumbent;
 mod memory;
 mod snapshot;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use canon::{Error, ErrorKind, Origin, Retry};
@@ -130,10 +130,16 @@ pub(crate) struct Standing {
     pub(crate) access: Access,
 }
 
-/// The memory of all routes. Cheap to update from many threads.
+/// The memory of all routes, as seen with one set of settings. Cheap to update from many threads.
 #[derive(Debug)]
 pub struct Health {
     settings: Settings,
+    table: Arc<Table>,
+}
+
+/// What was seen. Shared by all views of it ([`Health::with_settings`]).
+#[derive(Debug)]
+struct Table {
     routes: Shards<Vec<Memory>>,
     benched: Mutex<Map<Timestamp>>,
     /// When the last of `benched` is over: usually past, and then the lock is not needed.
@@ -144,12 +150,31 @@ pub struct Health {
 impl Health {
     /// An empty memory.
     pub fn new(settings: &Settings) -> Self {
-        Self {
-            settings: settings.clone(),
+        let table = Table {
             routes: Shards::new(),
             benched: Mutex::default(),
             benched_until: AtomicU64::new(0),
             incumbents: Incumbents::new(),
+        };
+        Self { settings: settings.clone(), table: Arc::new(table) }
+    }
+
+    /// The same memory under other settings: what one view learns, the other sees.
+    pub fn with_settings(&self, settings: &Settings) -> Self {
+        Self { settings: settings.clone(), table: self.table.clone() }
+    }
+
+    /// Forgets a provider, whose address or keys are others now: nothing that was seen holds for the new ones.
+    pub fn forget(&self, provider: &str, keys: &[String]) {
+        for mut shard in self.table.routes.iter() {
+            shard.retain(|_, memories| {
+                memories.retain(|memory| *memory.provider != *provider);
+                !memories.is_empty()
+            });
+        }
+        let mut benched = lock(&self.table.benched);
+        for key in keys {
+            benched.remove(&bench_id(provider, key));
         }
     }
 
@@ -185,7 +210,7 @@ impl Health {
         }
         let remembers = !matches!(report.outcome, Outcome::Neutral | Outcome::Credential);
         let id = hash(&(route.provider, route.model));
-        let mut shard = self.routes.at(id);
+        let mut shard = self.table.routes.at(id);
         if remembers && find(&mut shard, id, route.provider, route.model).is_none() {
             self.make_room(&mut shard);
             shard.entry(id).or_default().push(Memory::new(route.provider, route.model, now));
@@ -196,14 +221,14 @@ impl Health {
         drop(shard);
         if report.outcome == Outcome::Success && self.benched_until(route.provider, route.key, now).is_some()
         {
-            lock(&self.benched).remove(&bench_id(route.provider, route.key));
+            lock(&self.table.benched).remove(&bench_id(route.provider, route.key));
         }
     }
 
     /// Tokens per second of a stream, known only at its end: its success was reported when it began.
     pub fn observe_speed(&self, provider: &str, model: &str, tokens_per_second: f64) {
         let id = hash(&(provider, model));
-        let mut shard = self.routes.at(id);
+        let mut shard = self.table.routes.at(id);
         if let Some(memory) = find(&mut shard, id, provider, model) {
             memory.observe_speed(tokens_per_second, self.settings.health.speed_smoothing);
         }
@@ -217,7 +242,7 @@ impl Health {
     /// Everything known.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let mut routes = Vec::new();
-        for shard in self.routes.iter() {
+        for shard in self.table.routes.iter() {
             routes.extend(shard.values().flatten().map(|memory| self.describe(memory, now)));
         }
         routes.sort_by(|a: &RouteSnapshot, b| (&a.provider, &a.model).cmp(&(&b.provider, &b.model)));
@@ -256,7 +281,7 @@ impl Health {
 
     /// The memory of which provider serves a model now.
     pub(crate) fn incumbents(&self) -> &Incumbents {
-        &self.incumbents
+        &self.table.incumbents
     }
 
     fn metrics_of(&self, memory: Option<&Memory>, now: Timestamp) -> Metrics {
@@ -277,7 +302,7 @@ impl Health {
 
     fn with<T>(&self, provider: &str, model: &str, then: impl FnOnce(Option<&mut Memory>) -> T) -> T {
         let id = hash(&(provider, model));
-        let mut shard = self.routes.at(id);
+        let mut shard = self.table.routes.at(id);
         then(find(&mut shard, id, provider, model))
     }
 
@@ -294,21 +319,21 @@ impl Health {
 
     fn bench(&self, route: Route<'_>, now: Timestamp) {
         let until = now.plus(Duration::from_secs(self.settings.health.credential_seconds));
-        let mut benched = lock(&self.benched);
+        let mut benched = lock(&self.table.benched);
         if benched.len() >= MAX_BENCHED {
             benched.retain(|_, until| *until > now);
         }
         if benched.len() < MAX_BENCHED {
             benched.insert(bench_id(route.provider, route.key), until);
-            self.benched_until.fetch_max(until.0, Ordering::Release);
+            self.table.benched_until.fetch_max(until.0, Ordering::Release);
         }
     }
 
     fn benched_until(&self, provider: &str, key: &str, now: Timestamp) -> Option<Timestamp> {
-        if now.0 >= self.benched_until.load(Ordering::Acquire) {
+        if now.0 >= self.table.benched_until.load(Ordering::Acquire) {
             return None;
         }
-        let until = lock(&self.benched).get(&bench_id(provider, key)).copied()?;
+        let until = lock(&self.table.benched).get(&bench_id(provider, key)).copied()?;
         (now < until).then_some(until)
     }
 

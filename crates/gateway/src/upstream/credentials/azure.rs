@@ -21,13 +21,13 @@ const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
 const USUAL_LIFE: u64 = 3600;
 
 /// Where tokens come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     scope: String,
     way: Way,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
     /// An application proves itself to the authority.
     Application { url: String, client_id: String, proof: Proof },
@@ -37,7 +37,7 @@ enum Way {
     Machine { client_id: Option<String> },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {
     Secret(Secret),
     /// A file with a token of another issuer, which is read again for each token.

@@ -34,7 +34,7 @@ const CLAIM_SECONDS: u64 = 3600;
 const USUAL_LIFE: u64 = 3600;
 
 /// Where tokens come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
     /// A file, which is read again for each token.
     File(PathBuf),

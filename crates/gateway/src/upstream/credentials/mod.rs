@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
 }
 
 /// A source of credentials.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// What it is, for people: `service account x@y`, `profile default`. Never a secret.
     pub label: String,
@@ -117,7 +117,7 @@ impl Absent {
 }
 
 /// How to get credentials.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
     /// Given as they are.
     Fixed(Credential),

@@ -29,7 +29,7 @@ const TRUSTED: Duration = Duration::from_secs(60);
 pub type Fetched<T> = Result<T, String>;
 
 /// A credential and its end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The credential.
     pub credential: Credential,

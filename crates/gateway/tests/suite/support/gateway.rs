@@ -8,6 +8,7 @@ use gateway::app::App;
 use gateway::config::env::Environment;
 use gateway::config::{ConfigFile, Settings};
 use gateway::http::Site;
+use gateway::snapshot::Snapshot;
 use serde_json::Value;
 use store::{Store, UsageFilter, UsageRecord};
 use tempfile::TempDir;
@@ -87,6 +88,11 @@ impl TestGateway {
         let text = self.get("/metrics").await.text();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         line.parse().ok()
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.site.current.get()
     }
 
     /// Asks it to stop and waits until it did.

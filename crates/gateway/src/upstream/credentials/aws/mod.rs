@@ -28,7 +28,7 @@ const CONTAINER: &str = "http://169.254.170.2";
 const FILE_LIFE: Duration = Duration::from_secs(600);
 
 /// Where keys come from, and the role that is taken on with them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     base: Base,
     role: Option<Role>,
@@ -36,7 +36,7 @@ pub struct Recipe {
     surroundings: Surroundings,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Base {
     Keys(Credential),
     Profile(Files, String),
@@ -47,14 +47,14 @@ enum Base {
 }
 
 /// What a profile can refer to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Surroundings {
     keys: Option<Credential>,
     container: Option<Container>,
     machine: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Container {
     url: String,
     token: Option<Secret>,

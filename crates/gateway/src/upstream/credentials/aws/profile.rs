@@ -14,7 +14,7 @@ use crate::config::env::{Environment, read_file};
 const MAX_DEPTH: usize = 5;
 
 /// Where the files are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     config: PathBuf,
     credentials: PathBuf,

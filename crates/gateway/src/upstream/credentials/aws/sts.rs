@@ -16,7 +16,7 @@ const VERSION: &str = "2011-06-15";
 const SESSION: &str = "llmgateway";
 
 /// Where the service is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sts {
     url: String,
     region: String,

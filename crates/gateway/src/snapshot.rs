@@ -1,0 +1,208 @@
+//! What a request sees of the configuration: one snapshot, taken when the request begins.
+//!
+//! A reload makes the [next](Snapshot::next) snapshot and puts it in the place of the old one. Requests that have begun
+//! keep theirs. What was learnt while running is not part of the configuration and passes from one to the next: health,
+//! sessions and the retry budget are views of the same memory under the new settings, and a provider whose settings are
+//! the same keeps its tokens and counters.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use canon::ModelFacts;
+use catalog::{Catalog, ProviderRow};
+use routing::{Health, RetryBudget, Sessions};
+use store::KeyHasher;
+use wire::providers::Provider;
+
+use crate::auth::Keys;
+use crate::config::file::ModelSection;
+use crate::config::settings::Timeouts;
+use crate::config::{ProviderSettings, Settings};
+use crate::telemetry::{Metrics, RouteMetrics};
+use crate::upstream::Client;
+use crate::upstream::credentials::Credentials;
+
+/// One consistent view of everything that a reload can change.
+pub struct Snapshot {
+    /// Models, prices and facts.
+    pub catalog: Catalog,
+    /// Providers by id.
+    pub providers: HashMap<String, Arc<ProviderHandle>>,
+    /// Aliases by name.
+    pub aliases: HashMap<String, ModelSection>,
+    /// Facts of models that nothing is known of.
+    pub unknown_facts: Arc<ModelFacts>,
+    /// How providers are chosen and retried.
+    pub routing: routing::Settings,
+    /// How providers are doing.
+    pub health: Health,
+    /// Which conversation is warm where.
+    pub sessions: Sessions,
+    /// Keeps retries from multiplying an outage.
+    pub retries: RetryBudget,
+    /// How long to wait for providers.
+    pub timeouts: Timeouts,
+    /// What is accepted of callers.
+    pub limits: RequestLimits,
+    /// The keys of the configuration.
+    pub keys: Keys,
+}
+
+/// What is accepted of callers.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// Largest request body in bytes.
+    pub body: usize,
+    /// Longest pause within a body.
+    pub pause: Duration,
+}
+
+/// What a snapshot is made with, besides the settings.
+#[derive(Clone)]
+pub struct Tools {
+    /// Fetches tokens.
+    pub client: Client,
+    /// Where providers count.
+    pub metrics: Metrics,
+    /// Hashes the keys of the configuration.
+    pub hasher: KeyHasher,
+}
+
+impl Snapshot {
+    /// The first snapshot.
+    pub fn first(settings: Settings, tools: &Tools) -> Self {
+        let routing = &settings.routing;
+        let learnt = Learnt {
+            health: Health::new(routing),
+            sessions: Sessions::new(&routing.sessions),
+            retries: RetryBudget::new(&routing.retry),
+        };
+        Self::make(None, learnt, settings, tools)
+    }
+
+    /// The snapshot of other settings, with what was learnt under the previous ones. Health forgets a provider that is
+    /// called at another address or with other keys.
+    pub fn next(previous: &Self, settings: Settings, tools: &Tools) -> Self {
+        let routing = &settings.routing;
+        let learnt = Learnt {
+            health: previous.health.with_settings(routing),
+            sessions: previous.sessions.with_settings(&routing.sessions),
+            retries: previous.retries.with_settings(&routing.retry),
+        };
+        let next = Self::make(Some(previous), learnt, settings, tools);
+        for (id, old) in &previous.providers {
+            let is_same = |new: &Arc<ProviderHandle>| new.settings.is_same_place(&old.settings);
+            if !next.providers.get(id).is_some_and(is_same) {
+                next.health.forget(id, &old.key_labels);
+            }
+        }
+        next
+    }
+
+    fn make(previous: Option<&Self>, learnt: Learnt, settings: Settings, tools: &Tools) -> Self {
+        let handle = |provider: ProviderSettings| {
+            let before = previous.and_then(|previous| previous.providers.get(&provider.row.id));
+            (provider.row.id.clone(), ProviderHandle::next(before, provider, tools))
+        };
+        Self {
+            providers: settings.providers.into_iter().map(handle).collect(),
+            catalog: settings.catalog,
+            aliases: settings.aliases.into_iter().collect(),
+            unknown_facts: Arc::default(),
+            routing: settings.routing,
+            health: learnt.health,
+            sessions: learnt.sessions,
+            retries: learnt.retries,
+            timeouts: settings.timeouts,
+            limits: RequestLimits { body: settings.body_limit, pause: settings.read_timeout },
+            keys: Keys::fixed(&tools.hasher, &settings.api_keys, &settings.admin_keys),
+        }
+    }
+
+    /// Providers that can be called.
+    pub fn enabled(&self) -> impl Iterator<Item = &Arc<ProviderHandle>> {
+        self.providers.values().filter(|provider| provider.disabled().is_none())
+    }
+}
+
+/// What passes from one snapshot to the next.
+struct Learnt {
+    health: Health,
+    sessions: Sessions,
+    retries: RetryBudget,
+}
+
+/// A provider, ready to be called.
+pub struct ProviderHandle {
+    /// Its row in the catalog.
+    pub row: Arc<ProviderRow>,
+    /// Where it is, and its settings.
+    pub settings: ProviderSettings,
+    /// How it is called.
+    pub calling: &'static dyn Provider,
+    /// One credential for each key; at least one.
+    pub credentials: Arc<Credentials>,
+    /// The labels of the keys.
+    pub key_labels: Vec<String>,
+    /// Counters of this provider by model.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+impl ProviderHandle {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.row.id
+    }
+
+    /// Why it cannot be used; none when it can.
+    pub fn disabled(&self) -> Option<&str> {
+        self.settings.disabled.as_deref()
+    }
+
+    /// The handle of these settings, with what can be kept of the one before.
+    fn next(before: Option<&Arc<Self>>, settings: ProviderSettings, tools: &Tools) -> Arc<Self> {
+        if let Some(before) = before
+            && before.settings == settings
+        {
+            return before.clone();
+        }
+        let same_access = before.filter(|before| before.settings.is_same_access(&settings));
+        Arc::new(Self {
+            row: settings.row.clone(),
+            calling: wire::providers::provider(settings.row.calling),
+            credentials: match same_access {
+                Some(before) => before.credentials.clone(),
+                None => Arc::new(Credentials::new(&settings, &tools.client)),
+            },
+            key_labels: settings.keys.iter().map(|key| key.label.clone()).collect(),
+            metrics: match before {
+                Some(before) => before.metrics.clone(),
+                None => Arc::new(tools.metrics.provider(&settings.row.id)),
+            },
+            settings,
+        })
+    }
+}
+
+/// The snapshot in force. Clones refer to the same one.
+#[derive(Clone)]
+pub struct Current(Arc<ArcSwap<Snapshot>>);
+
+impl Current {
+    /// Begins with this snapshot.
+    pub fn new(first: Snapshot) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(first)))
+    }
+
+    /// The snapshot for a request that begins now.
+    pub fn get(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Puts another snapshot in its place.
+    pub fn set(&self, next: Snapshot) {
+        self.0.store(Arc::new(next));
+    }
+}

@@ -1,0 +1,105 @@
+//! What passes from one snapshot of the configuration to the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use canon::{Error, ErrorKind, Retry};
+use catalog::Catalog;
+use gateway::config::env::Environment;
+use gateway::config::{ConfigFile, Settings};
+use gateway::snapshot::{Current, ProviderHandle, Snapshot, Tools};
+use gateway::telemetry::Metrics;
+use gateway::upstream::Client;
+use routing::{Report, Route, Timestamp};
+use store::KeyHasher;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn settings(text: &str) -> Settings {
+    let file = ConfigFile::parse(text).unwrap();
+    Settings::build(&file, &Environment::default(), Catalog::embedded().unwrap()).unwrap()
+}
+
+fn tools() -> Tools {
+    Tools {
+        client: Client::new(Duration::from_secs(5)),
+        metrics: Metrics::new(),
+        hasher: KeyHasher::random().unwrap(),
+    }
+}
+
+fn two(first: &str, second: &str) -> String {
+    format!(
+        "[providers.first]\nprotocol = \"openai-chat\"\nbase_url = \"http://127.0.0.1:1\"\n{first}\n\
+         [providers.second]\nprotocol = \"openai-chat\"\nbase_url = \"http://127.0.0.1:2\"\n{second}\n"
+    )
+}
+
+fn handle<'a>(snapshot: &'a Snapshot, id: &str) -> &'a Arc<ProviderHandle> {
+    &snapshot.providers[id]
+}
+
+fn refuse(snapshot: &Snapshot, provider: &str) {
+    let route = Route { provider, model: "m", key: "key1" };
+    let error = Error::upstream(ErrorKind::UpstreamCredential, Retry::Elsewhere, "no");
+    let permit = snapshot.health.begin_last_resort(route, NOW);
+    snapshot.health.finish(route, permit, &Report::failure(&error), NOW);
+}
+
+fn is_benched(snapshot: &Snapshot, provider: &str) -> bool {
+    snapshot.health.begin(Route { provider, model: "m", key: "key1" }, NOW).is_none()
+}
+
+#[test]
+fn an_unchanged_provider_is_the_same_object_in_the_next_snapshot() {
+    let tools = tools();
+    let old = Snapshot::first(settings(&two("api_key = \"a\"", "api_key = \"b\"\npriority = 1.0\n")), &tools);
+    let next =
+        Snapshot::next(&old, settings(&two("api_key = \"a\"", "api_key = \"b\"\npriority = 2.0\n")), &tools);
+    assert!(Arc::ptr_eq(handle(&old, "first"), handle(&next, "first")));
+    // Another priority is another handle, with the credentials and the counters of before.
+    let (before, after) = (handle(&old, "second"), handle(&next, "second"));
+    assert!(!Arc::ptr_eq(before, after));
+    assert!(Arc::ptr_eq(&before.credentials, &after.credentials));
+    assert!(Arc::ptr_eq(&before.metrics, &after.metrics));
+    assert!((after.row.priority - 2.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn another_key_has_other_credentials_and_a_clean_record() {
+    let tools = tools();
+    let old = Snapshot::first(settings(&two("api_key = \"a\"", "api_key = \"b\"")), &tools);
+    refuse(&old, "first");
+    refuse(&old, "second");
+    let next = Snapshot::next(&old, settings(&two("api_key = \"new\"", "api_key = \"b\"")), &tools);
+    assert!(!Arc::ptr_eq(&handle(&old, "first").credentials, &handle(&next, "first").credentials));
+    assert!(!is_benched(&next, "first"), "the new key was never refused");
+    assert!(is_benched(&next, "second"), "what was seen of an unchanged provider stays");
+}
+
+#[test]
+fn views_of_health_share_one_memory_and_have_their_own_settings() {
+    let tools = tools();
+    let config = two("api_key = \"a\"", "api_key = \"b\"");
+    let old = Snapshot::first(settings(&config), &tools);
+    let longer = format!("{config}[routing.health]\ncredential_seconds = 5000\n");
+    let next = Snapshot::next(&old, settings(&longer), &tools);
+    // A request of the old snapshot still reports, and the new one hears it.
+    refuse(&old, "first");
+    assert!(is_benched(&next, "first"));
+    refuse(&next, "second");
+    let later = Timestamp(NOW.0 + 4_000_000);
+    let route = |provider| Route { provider, model: "m", key: "key1" };
+    assert!(old.health.begin(route("first"), later).is_some());
+    assert!(old.health.begin(route("second"), later).is_none());
+}
+
+#[test]
+fn a_request_keeps_the_snapshot_that_it_began_with() {
+    let tools = tools();
+    let current = Current::new(Snapshot::first(settings("[server]\nbody_limit = \"1MiB\"\n"), &tools));
+    let seen = current.get();
+    current.set(Snapshot::next(&seen, settings("[server]\nbody_limit = \"2MiB\"\n"), &tools));
+    assert_eq!(seen.limits.body, 1 << 20);
+    assert_eq!(current.get().limits.body, 2 << 20);
+}
