@@ -57,13 +57,23 @@ pub fn folder() -> Option<PathBuf> {
 /// there are no recordings on this machine.
 pub fn records(provider: &str) -> Vec<Record> {
     let Some(folder) = folder() else {
-        eprintln!("skipped: no recorded traffic on this machine (set LLMGATEWAY_CORPUS)");
+        let count = listed().find(|(name, _)| *name == provider).map_or(0, |(_, count)| count);
+        eprintln!("skipped: {count} recorded exchanges with {provider} (set LLMGATEWAY_CORPUS)");
         return Vec::new();
     };
     let Ok(entries) = std::fs::read_dir(folder.join(provider)) else { return Vec::new() };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     paths.iter().filter_map(|path| read(path)).collect()
+}
+
+/// How many exchanges there are of each provider: what a machine without recordings did not run.
+pub fn listed() -> impl Iterator<Item = (&'static str, usize)> {
+    let lines = include_str!("../recordings.txt").lines();
+    lines.filter_map(|line| {
+        let (provider, count) = line.split_once(' ')?;
+        Some((provider, count.parse().ok()?))
+    })
 }
 
 fn read(path: &std::path::Path) -> Option<Record> {
@@ -126,4 +136,18 @@ fn framed(chunks: &[Value], api: &str) -> Option<Vec<u8>> {
         body.push_str("data: [DONE]\n\n");
     }
     Some(body.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_recording_is_missing_where_there_are_any() {
+        let Some(folder) = folder() else { return };
+        for (provider, count) in listed() {
+            let found = std::fs::read_dir(folder.join(provider)).map_or(0, Iterator::count);
+            assert!(found >= count, "{provider}: {found} of {count} recordings");
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub struct SseParser {
     /// The data of the event that is not complete yet; lines joined by `\n`.
     data: Vec<u8>,
     has_data: bool,
+    is_joined: bool,
     event: Vec<u8>,
     /// The last line ended in CR at the end of a piece: a LF that follows belongs to it.
     skip_lf: bool,
@@ -29,6 +30,8 @@ pub struct SseEvent<'a> {
     pub event: &'a [u8],
     /// The `data:` lines, joined by line feeds.
     pub data: &'a [u8],
+    /// There were several `data:` lines.
+    pub is_joined: bool,
 }
 
 impl SseParser {
@@ -114,6 +117,7 @@ impl SseParser {
             }
             if self.has_data {
                 self.data.push(b'\n');
+                self.is_joined = true;
             }
             self.data.extend_from_slice(value);
             self.has_data = true;
@@ -126,12 +130,13 @@ impl SseParser {
 
     fn dispatch(&mut self, on_event: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
         let result = match self.has_data {
-            true => on_event(SseEvent { event: &self.event, data: &self.data }),
+            true => on_event(SseEvent { event: &self.event, data: &self.data, is_joined: self.is_joined }),
             false => Ok(()),
         };
         self.data.clear();
         self.event.clear();
         self.has_data = false;
+        self.is_joined = false;
         result
     }
 }

@@ -5,4 +5,4 @@ mod scan;
 
 pub use canon::write::{push_count, push_escaped, push_key, push_list, push_string, push_u64};
 pub use edit::Edit;
-pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, text_of};
+pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of};

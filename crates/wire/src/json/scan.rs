@@ -88,17 +88,61 @@ pub fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
+/// The UTF-16 unit of an escape at the start of the text.
+fn escaped_unit(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    let digit = |unit: u16, byte: &u8| Some(unit << 4 | char::from(*byte).to_digit(16)? as u16);
+    digits.iter().try_fold(0, digit)
+}
+
+fn is_low_half(text: &[u8]) -> bool {
+    matches!(escaped_unit(text), Some(0xdc00..0xe000))
+}
+
+/// The text with replacement characters (U+FFFD) for what no strict parser takes though the rest is sound: bytes that are
+/// not UTF-8, and escapes that are half of a surrogate pair. Models emit both when a token ends inside of a character.
+/// None when there is nothing to repair.
+pub fn repaired(json: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(json);
+    let json = text.as_bytes();
+    let mut repaired = Vec::with_capacity(json.len());
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'\\', &json[at..]) {
+        at += found;
+        at += match escaped_unit(&json[at..]) {
+            Some(0xd800..0xdc00) if is_low_half(&json[at + 6..]) => 12,
+            Some(0xd800..0xe000) => {
+                repaired.extend_from_slice(&json[copied..at]);
+                repaired.extend_from_slice(b"\\ufffd");
+                copied = at + 6;
+                6
+            }
+            _ => 2.min(json.len() - at),
+        };
+    }
+    if copied == 0 {
+        return match text {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text.into_bytes()),
+        };
+    }
+    repaired.extend_from_slice(&json[copied..]);
+    Some(repaired)
+}
+
 /// Walks over JSON text. Every method leaves the position just behind what it took.
 #[derive(Clone, Debug)]
 pub struct Scanner<'a> {
     json: &'a [u8],
     at: usize,
+    lone_surrogate: Option<usize>,
 }
 
 impl<'a> Scanner<'a> {
     /// At the start of `json`.
     pub fn new(json: &'a [u8]) -> Self {
-        Self { json, at: 0 }
+        Self { json, at: 0, lone_surrogate: None }
     }
 
     /// The text.
@@ -109,6 +153,12 @@ impl<'a> Scanner<'a> {
     /// The position.
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// Where the last escape stands that is half of a surrogate pair. RFC 8259 (8.2) allows it and leaves open what it means:
+    /// strict parsers refuse it.
+    pub fn lone_surrogate(&self) -> Option<usize> {
+        self.lone_surrogate
     }
 
     /// Skips white space and tells the kind of the next value.
@@ -255,11 +305,16 @@ impl<'a> Scanner<'a> {
         let length = match self.json.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
             Some(b'u') => {
-                let digits = self.json.get(self.at + 2..self.at + 6);
-                if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
-                    return Err(self.expected("four hexadecimal digits"));
+                let unit =
+                    escaped_unit(&self.json[self.at..]).ok_or(self.expected("four hexadecimal digits"))?;
+                match unit {
+                    0xd800..0xdc00 if is_low_half(&self.json[self.at + 6..]) => 12,
+                    0xd800..0xe000 => {
+                        self.lone_surrogate = Some(self.at);
+                        6
+                    }
+                    _ => 6,
                 }
-                6
             }
             _ => return Err(self.expected("a valid escape")),
         };
@@ -358,6 +413,27 @@ mod tests {
     }
 
     #[test]
+    fn half_a_surrogate_pair_is_noticed_and_repaired() {
+        let cases = [
+            (r#""\ud83d\ude00""#, None),
+            (r#""\ud83d""#, Some(r#""\ufffd""#)),
+            (r#""\ude00\ud83d""#, Some(r#""\ufffd\ufffd""#)),
+            (r#""\ud83d\ud83d\ude00x""#, Some(r#""\ufffd\ud83d\ude00x""#)),
+            (r#""\\ud83d""#, None),
+            (r#""\uD83Dx\u00e9""#, Some(r#""\ufffdx\u00e9""#)),
+        ];
+        for (json, expected) in cases {
+            let mut scanner = Scanner::new(json.as_bytes());
+            scanner.value().and_then(|_| scanner.end()).unwrap();
+            assert_eq!(scanner.lone_surrogate().is_some(), expected.is_some(), "{json}");
+            let found = repaired(json.as_bytes()).map(|json| String::from_utf8(json).unwrap());
+            assert_eq!(found.as_deref(), expected, "{json}");
+        }
+        assert_eq!(repaired(b"\"a\xe2\x82\"").unwrap(), "\"a\u{fffd}\"".as_bytes());
+        assert_eq!(repaired(b"\\"), None);
+    }
+
+    #[test]
     fn nesting_is_limited() {
         let deep = |depth: usize| [b"[".repeat(depth), b"]".repeat(depth)].concat();
         assert!(accepts(&deep(128)));
@@ -365,6 +441,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(testkit::random::cases(256))]
+
         #[test]
         fn strings_end_where_they_end(text in ".{0,80}") {
             let json = serde_json::to_vec(&text).unwrap();

@@ -442,6 +442,8 @@ fn errors_of_the_service() {
 }
 
 proptest::proptest! {
+    #![proptest_config(testkit::random::cases(256))]
+
     #[test]
     fn damaged_bytes_never_panic(at in 0usize..1500, byte: u8, cut in 0usize..1500) {
         let mut end = last(json!([{"text": "é ü"}]), "STOP");

@@ -1,8 +1,8 @@
 //! A short fuzz run that needs no fuzzer: small answers and requests, hand-made and recorded, with random damage, held to
-//! the same checks as the fuzz targets. The seed is fixed, so a failure comes again.
+//! the same checks as the fuzz targets. What it or the fuzzer found is kept as named tests, as in `openai_chat/strict.rs`.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
+use proptest::test_runner::TestRunner;
 use wire::{AnswerForm, Protocol};
 
 use super::checks;
@@ -51,16 +51,9 @@ fn damaged(seed: &[u8], damages: &[Damage]) -> Vec<u8> {
 
 /// Runs a check on damaged forms of the seeds.
 fn run(seeds: Vec<Vec<u8>>, cases: u32, check: impl Fn(&[u8])) {
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        rng_algorithm: RngAlgorithm::ChaCha,
-        rng_seed: RngSeed::Fixed(7),
-        ..Config::default()
-    };
     let damages = prop::collection::vec(any::<Damage>(), 0..4);
     let strategy = (0..seeds.len(), damages);
-    let result = TestRunner::new(config).run(&strategy, |(seed, damages)| {
+    let result = TestRunner::new(testkit::random::cases(cases)).run(&strategy, |(seed, damages)| {
         check(&damaged(&seeds[seed], &damages));
         Ok(())
     });

@@ -6,7 +6,6 @@ use canon::{
     Quirks, Reasoning, ReasoningControl, Request, Role, Source, Target, Tool, ToolChoice, ToolKind,
 };
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
 use serde_json::Value;
 use wire::{Encoded, Protocol};
 
@@ -249,18 +248,6 @@ fn describe_media(message: &mut Message, position: Option<&usize>) -> bool {
     found
 }
 
-/// The same cases every time.
-fn same_cases(cases: u32) -> Config {
-    Config {
-        cases,
-        failure_persistence: None,
-        rng_algorithm: RngAlgorithm::ChaCha,
-        rng_seed: RngSeed::Fixed(11),
-        max_shrink_iters: 4000,
-        ..Config::default()
-    }
-}
-
 fn again(request: &Request) -> canon::Result<(Request, Encoded)> {
     let column =
         Column { protocol: Protocol::OpenaiChat, model: "m", thinks: true, facts: ModelFacts::default() };
@@ -270,7 +257,7 @@ fn again(request: &Request) -> canon::Result<(Request, Encoded)> {
 }
 
 proptest! {
-    #![proptest_config(same_cases(120))]
+    #![proptest_config(testkit::random::cases(120))]
 
     #[test]
     fn openai_says_everything(asked in request(Extent { beyond_openai: false })) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::usage;
 use crate::framing::sse::SseEvent;
+use crate::json::repaired;
 use crate::protocols::errors;
 
 type Object = Map<String, Value>;
@@ -16,43 +17,15 @@ type Object = Map<String, Value>;
 /// OpenAI allows `n` up to 128.
 const MOST_CHOICES: u64 = 1024;
 
-/// Reads an object. Escapes that stand for no character (half of a surrogate pair, as models emit when a token ends
-/// inside of an emoji) become replacement characters.
+/// Reads an object. What stands for no character (half of a surrogate pair, a cut in a multi-byte character) becomes
+/// replacement characters.
 pub(super) fn parse(json: &[u8]) -> Option<Object> {
     let read = |json: &[u8]| serde_json::from_slice::<Object>(json);
     match read(json) {
         Ok(object) => Some(object),
-        Err(fault) if fault.is_syntax() => read(&without_lone_surrogates(json)).ok(),
+        Err(fault) if fault.is_syntax() => read(&repaired(json)?).ok(),
         Err(_) => None,
     }
-}
-
-fn without_lone_surrogates(json: &[u8]) -> Vec<u8> {
-    let mut mended = Vec::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        mended.extend_from_slice(&rest[..at]);
-        rest = &rest[at..];
-        let length = match (escaped_unit(rest), rest.get(6..).and_then(escaped_unit)) {
-            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
-            (Some(0xd800..0xe000), _) => {
-                mended.extend_from_slice(b"\\ufffd");
-                rest = &rest[6..];
-                continue;
-            }
-            _ => 2.min(rest.len()),
-        };
-        mended.extend_from_slice(&rest[..length]);
-        rest = &rest[length..];
-    }
-    mended.extend_from_slice(rest);
-    mended
-}
-
-/// The UTF-16 unit of an escape at the start of the text.
-fn escaped_unit(text: &[u8]) -> Option<u16> {
-    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
-    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// The object of a stream's event, unless it is an error.

@@ -11,7 +11,7 @@ use super::normalise::{self, Chunks, broken};
 use super::thoughts::Gatherer;
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::{Kind, Scanner, Syntax, is_utf8, push_count, push_key};
+use crate::json::{Kind, Scanner, Syntax, Text, is_utf8, push_count, push_key};
 use crate::proofs::Proofs;
 use crate::{AnswerForm, Transcoder};
 
@@ -82,9 +82,6 @@ impl Transcoder for WholeRelay {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        if !is_utf8(self.body.bytes()) {
-            return Err(broken("it is not UTF-8"));
-        }
         match plain_completion(self.body.bytes()) {
             Some(plain) if !self.parts.form.exclude_reasoning => self.copy(&plain, out),
             _ => self.mend(out)?,
@@ -225,7 +222,7 @@ struct PlainCompletion {
     end: usize,
 }
 
-/// Not plain: to be mended, or broken. Either way the other path tells.
+/// The fast path does not apply. The slow path decides whether the answer can be repaired.
 struct NotPlain;
 
 impl From<Syntax> for NotPlain {
@@ -234,8 +231,33 @@ impl From<Syntax> for NotPlain {
     }
 }
 
+/// The fields of an object that were met, as bits. A field that comes twice, or whose name is written with escapes, is
+/// understood by different readers differently: it does not go to the caller as it stands.
+#[derive(Default)]
+struct Met(u32);
+
+impl Met {
+    fn once(&mut self, bit: u32) -> Result<(), NotPlain> {
+        let before = self.0;
+        self.0 |= 1 << bit;
+        if self.0 == before { Err(NotPlain) } else { Ok(()) }
+    }
+
+    fn all(&self, count: u32) -> bool {
+        self.0 & ((1 << count) - 1) == (1 << count) - 1
+    }
+}
+
+/// The name of a field.
+fn plain_name<'a>(json: &'a [u8], key: &Text) -> Result<&'a [u8], NotPlain> {
+    if key.escaped { Err(NotPlain) } else { Ok(&json[key.range.clone()]) }
+}
+
 /// Looks at a completion; none unless all of it is in order.
 fn plain_completion(json: &[u8]) -> Option<PlainCompletion> {
+    if !is_utf8(json) {
+        return None;
+    }
     let mut scanner = Scanner::new(json);
     let mut found = PlainCompletion {
         counts: canon::Usage::default(),
@@ -245,17 +267,31 @@ fn plain_completion(json: &[u8]) -> Option<PlainCompletion> {
         content: 0,
         end: 0,
     };
-    let (mut has_id, mut has_created, mut has_object) = (false, false, false);
+    let mut met = Met::default();
     let walked = scanner.object(|scanner, key| {
-        match &json[key.range] {
-            b"id" => has_id = !plain_string(scanner)?.is_empty(),
-            b"object" => has_object = &json[plain_string(scanner)?] == b"chat.completion",
-            b"created" => {
-                has_created = scanner.kind()? == Kind::Number && is_integer(&json[scanner.value()?])
+        match plain_name(json, &key)? {
+            b"id" => {
+                met.once(0)?;
+                ensure(!plain_string(scanner)?.is_empty())?;
             }
-            b"model" => found.model = plain_string(scanner)?,
-            b"choices" => plain_choices(scanner, &mut found)?,
+            b"object" => {
+                met.once(1)?;
+                ensure(&json[plain_string(scanner)?] == b"chat.completion")?;
+            }
+            b"created" => {
+                met.once(2)?;
+                ensure(scanner.kind()? == Kind::Number && is_integer(&json[scanner.value()?]))?;
+            }
+            b"model" => {
+                met.once(3)?;
+                found.model = plain_string(scanner)?;
+            }
+            b"choices" => {
+                met.once(4)?;
+                plain_choices(scanner, &mut found)?;
+            }
             b"usage" if scanner.kind()? == Kind::Object => {
+                met.once(5)?;
                 let start = scanner.position();
                 found.counts = usage::take_plain(scanner)?.ok_or(NotPlain)?;
                 found.usage = start..scanner.position();
@@ -272,8 +308,12 @@ fn plain_completion(json: &[u8]) -> Option<PlainCompletion> {
     walked.ok()?;
     found.end = scanner.position() - 1;
     scanner.end().ok()?;
-    let in_order = has_id && has_object && has_created && !found.model.is_empty() && !found.finish.is_empty();
-    (in_order && !found.usage.is_empty()).then_some(found)
+    let in_order = met.all(6) && !found.model.is_empty() && !found.finish.is_empty();
+    (in_order && scanner.lone_surrogate().is_none()).then_some(found)
+}
+
+fn ensure(is_plain: bool) -> Result<(), NotPlain> {
+    if is_plain { Ok(()) } else { Err(NotPlain) }
 }
 
 fn is_integer(number: &[u8]) -> bool {
@@ -298,19 +338,25 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
     }
     let json = scanner.json();
     scanner.array(|scanner, position| {
-        let (mut has_message, mut has_index) = (false, false);
+        let mut met = Met::default();
         let mut finish = 0..0;
         if scanner.kind()? != Kind::Object {
             return Err(NotPlain);
         }
         scanner.object(|scanner, key| {
-            match &json[key.range] {
-                b"index" => has_index = is_number(&json[scanner.value()?], position as i64),
+            match plain_name(json, &key)? {
+                b"index" => {
+                    met.once(0)?;
+                    ensure(is_number(&json[scanner.value()?], position as i64))?;
+                }
                 b"message" => {
-                    has_message = true;
+                    met.once(1)?;
                     found.content += plain_message(scanner)?;
                 }
-                b"finish_reason" => finish = plain_string(scanner)?,
+                b"finish_reason" => {
+                    met.once(2)?;
+                    finish = plain_string(scanner)?;
+                }
                 _ => {
                     scanner.value()?;
                 }
@@ -321,24 +367,26 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
         if found.finish.is_empty() {
             found.finish = finish;
         }
-        if has_message && has_index && known { Ok(()) } else { Err(NotPlain) }
+        ensure(met.all(3) && known)
     })
 }
 
 /// A message of text alone. Tool calls and thinking are mended.
 fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     let json = scanner.json();
-    let (mut role, mut length) = (false, None);
-    if scanner.kind()? != Kind::Object {
-        return Err(NotPlain);
-    }
+    let (mut met, mut length) = (Met::default(), 0);
+    ensure(scanner.kind()? == Kind::Object)?;
     scanner.object(|scanner, key| {
-        match &json[key.range] {
-            b"role" => role = &json[plain_string(scanner)?] == b"assistant",
-            b"content" => match scanner.kind()? {
-                Kind::String => length = Some(scanner.string()?.range.len()),
-                _ => return Err(NotPlain),
-            },
+        match plain_name(json, &key)? {
+            b"role" => {
+                met.once(0)?;
+                ensure(&json[plain_string(scanner)?] == b"assistant")?;
+            }
+            b"content" => {
+                met.once(1)?;
+                ensure(scanner.kind()? == Kind::String)?;
+                length = scanner.string()?.range.len();
+            }
             b"refusal" | b"annotations" | b"audio" => {
                 scanner.value()?;
             }
@@ -351,10 +399,8 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
         }
         Ok(())
     })?;
-    match (role, length) {
-        (true, Some(length)) => Ok(length),
-        _ => Err(NotPlain),
-    }
+    ensure(met.all(2))?;
+    Ok(length)
 }
 
 // ---------------------------------------------------------------------------------------------- streams
@@ -425,7 +471,9 @@ impl StreamState {
         if trimmed.is_empty() {
             return Ok(());
         }
-        if let Some(length) = self.plain_length(trimmed) {
+        // Several lines are one event, which a copy of the joined bytes would not be.
+        let may_pass = !event.is_joined && event.event != b"error";
+        if let Some(length) = may_pass.then(|| self.plain_length(trimmed)).flatten() {
             self.progress.output_chars += length as u64;
             self.progress.content_started = true;
             write_event(trimmed, out);
@@ -442,16 +490,16 @@ impl StreamState {
             return None;
         }
         let mut scanner = Scanner::new(data);
-        let (mut seen, mut length) = (0, None);
+        let (mut met, mut length) = (Met::default(), 0);
         let walked = scanner.object(|scanner, key| {
-            let same = match &data[key.range] {
-                b"id" => data[plain_string(scanner)?] == *identity.id.as_bytes(),
-                b"object" => data[plain_string(scanner)?] == *b"chat.completion.chunk",
-                b"model" => data[plain_string(scanner)?] == *identity.model.as_bytes(),
-                b"created" => is_number(&data[scanner.value()?], identity.created),
+            let (bit, same) = match plain_name(data, &key)? {
+                b"id" => (0, data[plain_string(scanner)?] == *identity.id.as_bytes()),
+                b"object" => (1, data[plain_string(scanner)?] == *b"chat.completion.chunk"),
+                b"model" => (2, data[plain_string(scanner)?] == *identity.model.as_bytes()),
+                b"created" => (3, is_number(&data[scanner.value()?], identity.created)),
                 b"choices" => {
-                    length = Some(self.plain_delta(scanner)?);
-                    true
+                    length = self.plain_delta(scanner)?;
+                    (4, true)
                 }
                 b"usage" => return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(NotPlain) },
                 b"error" | b"metadata" | b"citations" | b"search_results" | b"x_groq" => {
@@ -462,12 +510,12 @@ impl StreamState {
                     return Ok(());
                 }
             };
-            seen += 1;
-            if same { Ok(()) } else { Err(NotPlain) }
+            met.once(bit)?;
+            ensure(same)
         });
         walked.ok()?;
         scanner.end().ok()?;
-        length.filter(|_| seen == 5)
+        (met.all(5) && scanner.lone_surrogate().is_none()).then_some(length)
     }
 
     fn plain_delta(&self, scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
@@ -475,19 +523,23 @@ impl StreamState {
         if scanner.kind()? != Kind::Array {
             return Err(NotPlain);
         }
-        let (mut length, mut index) = (None, None);
+        let (mut met, mut length, mut index) = (Met::default(), 0, None);
         scanner.array(|scanner, position| {
             if position > 0 || scanner.kind()? != Kind::Object {
                 return Err(NotPlain);
             }
             scanner.object(|scanner, key| {
-                match &data[key.range] {
+                match plain_name(data, &key)? {
                     b"index" => {
+                        met.once(0)?;
                         index = std::str::from_utf8(&data[scanner.value()?])
                             .ok()
                             .and_then(|text| text.parse().ok())
                     }
-                    b"delta" => length = Some(plain_content(scanner)?),
+                    b"delta" => {
+                        met.once(1)?;
+                        length = plain_content(scanner)?;
+                    }
                     b"message" | b"usage" => return Err(NotPlain),
                     b"finish_reason" if data[scanner.value()?] != *b"null" => return Err(NotPlain),
                     b"finish_reason" => {}
@@ -498,10 +550,8 @@ impl StreamState {
                 Ok(())
             })
         })?;
-        match (length, index) {
-            (Some(length), Some(index)) if self.chunks.is_open(index) => Ok(length),
-            _ => Err(NotPlain),
-        }
+        ensure(met.all(2) && index.is_some_and(|index| self.chunks.is_open(index)))?;
+        Ok(length)
     }
 
     fn mend(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
@@ -646,13 +696,14 @@ fn write_event(data: &[u8], out: &mut Vec<u8>) {
 /// A delta of text alone.
 fn plain_content(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     let data = scanner.json();
-    let mut length = None;
-    if scanner.kind()? != Kind::Object {
-        return Err(NotPlain);
-    }
+    let (mut met, mut length) = (Met::default(), 0);
+    ensure(scanner.kind()? == Kind::Object)?;
     scanner.object(|scanner, key| {
-        match (&data[key.range], scanner.kind()?) {
-            (b"content", Kind::String) => length = Some(scanner.string()?.range.len()),
+        match (plain_name(data, &key)?, scanner.kind()?) {
+            (b"content", Kind::String) => {
+                met.once(0)?;
+                length = scanner.string()?.range.len();
+            }
             (
                 b"refusal" | b"reasoning_content" | b"reasoning" | b"tool_calls" | b"function_call",
                 Kind::Null,
@@ -663,5 +714,6 @@ fn plain_content(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
         }
         Ok(())
     })?;
-    length.filter(|length| *length > 0).ok_or(NotPlain)
+    ensure(length > 0)?;
+    Ok(length)
 }

@@ -199,7 +199,7 @@ fn turn() -> impl Strategy<Value = Vec<Message>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(testkit::random::cases(100))]
 
     #[test]
     fn any_conversation_survives(

@@ -105,7 +105,7 @@ fn joined(mut events: Vec<Event>) -> Vec<Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(testkit::random::cases(200))]
 
     #[test]
     fn what_is_written_is_heard(events in answer()) {

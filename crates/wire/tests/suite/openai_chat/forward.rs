@@ -44,7 +44,7 @@ fn space() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(testkit::random::cases(300))]
 
     #[test]
     fn only_the_model_changes(

@@ -9,6 +9,7 @@ mod forward;
 mod recorded;
 mod rules;
 mod said;
+mod strict;
 mod thoughts;
 
 pub use rules::assert_stream_rules;
