@@ -351,3 +351,20 @@ fn function_name(line: &str) -> Option<&str> {
     let ended = line.ends_with(';') || line.ends_with('}');
     (first == "fn" && !ended).then(|| words.next().unwrap_or_default())
 }
+
+/// `testkit::random::cases` fixes the seed and prints it; any other configuration draws new cases each time.
+#[test]
+fn random_tests_draw_the_same_cases_every_time() {
+    let own = "crates/testkit/src/random.rs";
+    let all = files("crates", ".rs").into_iter().chain(files("xtask/src", ".rs"));
+    let mut places = Vec::new();
+    for source in all.filter(|source| source.path != own) {
+        let runs =
+            source.text.matches("proptest! {").count() + source.text.matches("TestRunner::new").count();
+        let fixed = source.text.matches("testkit::random::cases(").count();
+        if runs > fixed {
+            places.push(source.path);
+        }
+    }
+    assert_none("random tests take their configuration from testkit::random", &places);
+}

@@ -156,6 +156,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(testkit::random::cases(256))]
+
         #[test]
         fn strings_read_back(text in any::<String>()) {
             let mut out = Vec::new();

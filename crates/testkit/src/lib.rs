@@ -1,4 +1,5 @@
 //! What tests share.
 
 pub mod corpus;
+pub mod random;
 pub mod split;

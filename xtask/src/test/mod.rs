@@ -4,6 +4,7 @@
 
 pub mod place;
 mod postgres;
+mod recordings;
 mod running;
 pub mod tools;
 
@@ -28,6 +29,7 @@ const ALL: &[Step] = &[
     ("cargo deny: advisories", advisories),
     ("cargo clippy", clippy),
     ("cargo test", cargo_test_with_postgres),
+    ("cargo test, without recordings", cargo_test_without_recordings),
     ("the programs: llmgateway, its benchmark, the reader of answers", build),
     ("official SDKs against the gateway, the mock and our decoders", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
@@ -53,6 +55,13 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         step(&place)?;
     }
     say(&format!("==> all {} steps passed in {} s", steps.len(), started.elapsed().as_secs()));
+    if !recordings::are_here(&place) {
+        say(&format!(
+            "==> not run: the cases of {} recorded exchanges with providers, which are not on this machine ({})",
+            recordings::count(),
+            recordings::VARIABLE
+        ));
+    }
     Ok(())
 }
 
@@ -99,6 +108,22 @@ fn cargo_test_with_postgres(place: &Place) -> Result<()> {
     let mut command = place.command("cargo");
     let status = command.args(CARGO_TEST).env("LLMGATEWAY_TEST_POSTGRES", postgres.url()).status()?;
     if status.success() { Ok(()) } else { bail!("cargo test failed") }
+}
+
+/// What tests prove on a clone that has the repository alone. Recordings change what random tests start from, so they can
+/// hide a fault as well as find one.
+fn cargo_test_without_recordings(place: &Place) -> Result<()> {
+    if !recordings::are_here(place) {
+        say("done by the step before: there are no recordings on this machine");
+        return Ok(());
+    }
+    let mut command = place.command("cargo");
+    command.args(["test", "--locked", "--no-fail-fast"]);
+    for package in recordings::users(&place.root) {
+        command.args(["--package", &package]);
+    }
+    let status = command.env(recordings::VARIABLE, recordings::NOWHERE).status()?;
+    if status.success() { Ok(()) } else { bail!("cargo test failed without recordings") }
 }
 
 /// With the features of the whole workspace and its tests, so that what the tests built serves again.

@@ -215,7 +215,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn mutations_of_a_good_request_are_refused_or_forwarded() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_mock, gateway) = runtime.block_on(gateway());
-    let config = Config { cases: 300, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let config = Config { max_shrink_iters: 200, ..testkit::random::cases(300) };
     let mut runner = TestRunner::new(config);
     let strategy = (0..MODELS.len(), any::<proptest::sample::Index>(), any_json(), any::<bool>());
     let result = runner.run(&strategy, |(model, place, value, stream)| {

@@ -81,7 +81,7 @@ fn score_of(own: Candidate<'static>, live: impl Fn(&World)) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(testkit::random::cases(128))]
 
     #[test]
     fn never_picks_the_incapable_or_the_closed_while_another_serves(
