@@ -32,6 +32,8 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The body is larger than allowed.
     TooLarge,
+    /// The body's format or coding is not understood.
+    UnsupportedMedia,
     /// Too many requests.
     RateLimit,
     /// A budget or an account is exhausted.
@@ -56,7 +58,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests and metric labels.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::UnsupportedFeature,
         Self::ContextLength,
@@ -67,6 +69,7 @@ impl ErrorKind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooLarge,
+        Self::UnsupportedMedia,
         Self::RateLimit,
         Self::Quota,
         Self::UpstreamCredential,
@@ -92,6 +95,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "request_too_large",
+            Self::UnsupportedMedia => "unsupported_media_type",
             Self::RateLimit => "rate_limit",
             Self::Quota => "quota",
             Self::UpstreamCredential => "upstream_credential",
@@ -116,6 +120,7 @@ impl ErrorKind {
             Self::ModelNotFound | Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::Quota => StatusCode::PAYMENT_REQUIRED,
             Self::UpstreamCredential | Self::Upstream => StatusCode::BAD_GATEWAY,

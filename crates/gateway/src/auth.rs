@@ -1,5 +1,6 @@
 //! Who may call: static keys of the configuration and keys of the database, looked up by their keyed hash.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use canon::{Error, ErrorKind};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use store::{KeyHasher, Store};
 use tokio::time::Instant;
 
@@ -85,16 +86,21 @@ impl Auth {
         !self.stored.load().is_empty()
     }
 
-    /// The caller of a request. The key is looked up in memory, first among those of the configuration; one that is not there is looked for in the database
-    /// once, because it may have just been made.
-    pub async fn admit(self: &Arc<Self>, fixed: &Keys, headers: &HeaderMap) -> Result<Caller, Error> {
-        let Some(key) = presented(headers) else {
+    /// The caller of a request. The key is looked up in memory, first among those of the configuration; one that is not
+    /// there is looked for in the database once, because it may have just been made.
+    pub async fn admit(
+        self: &Arc<Self>,
+        fixed: &Keys,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Caller, Error> {
+        let Some(key) = presented(headers, query) else {
             return Err(Error::caller(
                 ErrorKind::Authentication,
                 "The API key is missing; send it as \"Authorization: Bearer KEY\".",
             ));
         };
-        let hash = self.hasher.hash(key);
+        let hash = self.hasher.hash(&key);
         if let Some(caller) = self.find(fixed, &hash) {
             self.refresh_if_old();
             return Ok(caller);
@@ -153,15 +159,28 @@ impl Auth {
     }
 }
 
-/// The key that a request presents: `Authorization: Bearer KEY` (the scheme in any case) or `x-api-key`.
-pub fn presented(headers: &HeaderMap) -> Option<&str> {
+/// The key that a request presents: `Authorization: Bearer KEY` (the scheme in any case), one of the headers that
+/// clients of other APIs use, or `?key=`. The first that is there counts.
+pub fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let key = bearer.or_else(|| headers.get("x-api-key")?.to_str().ok().map(str::trim));
-    key.filter(|key| !key.is_empty())
+    let filled = |key: &&str| !key.is_empty();
+    let other = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim).filter(filled);
+    let header = bearer.filter(filled).or_else(|| KEY_HEADERS.iter().find_map(other));
+    header.map(Cow::Borrowed).or_else(|| {
+        let pairs = form_urlencoded::parse(query?.as_bytes());
+        pairs.into_iter().find(|(name, key)| name == "key" && !key.is_empty()).map(|(_, key)| key)
+    })
 }
+
+/// Headers that hold a key alone: of Anthropic's clients, Azure's and Google's.
+const KEY_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -180,11 +199,36 @@ mod tests {
             ("authorization", "abc", None),
             ("x-api-key", " abc", Some("abc")),
             ("x-api-key", "", None),
+            ("api-key", "abc", Some("abc")),
+            ("x-goog-api-key", "abc", Some("abc")),
+            ("x-other-key", "abc", None),
         ];
         for (name, value, expected) in cases {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));
-            assert_eq!(presented(&headers), expected, "{name}: {value}");
+            assert_eq!(presented(&headers, None).as_deref(), expected, "{name}: {value}");
+            headers.append("x-goog-api-key", HeaderValue::from_static("other"));
+            if name != "x-goog-api-key" {
+                assert_eq!(
+                    presented(&headers, None).as_deref(),
+                    expected.or(Some("other")),
+                    "{name}: {value}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_may_be_in_the_query() {
+        let cases = [
+            ("key=abc", Some("abc")),
+            ("alt=sse&key=a%2Bb", Some("a+b")),
+            ("key=", None),
+            ("keys=abc", None),
+            ("", None),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(presented(&HeaderMap::new(), Some(query)).as_deref(), expected, "{query}");
         }
     }
 }

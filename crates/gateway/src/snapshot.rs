@@ -20,6 +20,7 @@ use crate::auth::Keys;
 use crate::config::file::ModelSection;
 use crate::config::settings::Timeouts;
 use crate::config::{ProviderSettings, Settings};
+use crate::http::cors::Cors;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// What is accepted of callers.
     pub limits: RequestLimits,
+    /// Which pages may call from a browser.
+    pub cors: Cors,
     /// The keys of the configuration.
     pub keys: Keys,
 }
@@ -117,6 +120,7 @@ impl Snapshot {
             retries: learnt.retries,
             timeouts: settings.timeouts,
             limits: RequestLimits { body: settings.body_limit, pause: settings.read_timeout },
+            cors: settings.cors,
             keys: Keys::fixed(&tools.hasher, &settings.api_keys, &settings.admin_keys),
         }
     }

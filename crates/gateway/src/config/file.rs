@@ -43,6 +43,10 @@ pub struct ServerSection {
     pub shutdown_seconds: u64,
     /// How long a client may take to send its request head, and its body between two pieces, in seconds. Default 30.
     pub read_seconds: u64,
+    /// Pages that may call from a browser, by origin: `https://app.example.com`, `http://localhost:*`,
+    /// `https://*.example.com`, or `*` for all. Default: pages that this machine serves itself (`localhost`, `127.0.0.1`
+    /// and `[::1]` with any port); `[]` allows none. A page needs a key as everybody does.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for ServerSection {
@@ -54,6 +58,9 @@ impl Default for ServerSection {
             header_limit: "64KiB".to_owned(),
             shutdown_seconds: 30,
             read_seconds: 30,
+            cors_origins: ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 }
@@ -180,9 +187,15 @@ impl std::fmt::Display for Mistake {
 pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
     match section {
         "" => &["server", "auth", "database", "routing", "timeouts", "providers", "models"],
-        "server" => {
-            &["listen", "body_limit", "max_connections", "header_limit", "shutdown_seconds", "read_seconds"]
-        }
+        "server" => &[
+            "listen",
+            "body_limit",
+            "max_connections",
+            "header_limit",
+            "shutdown_seconds",
+            "read_seconds",
+            "cors_origins",
+        ],
         "auth" => &["api_keys", "admin_keys"],
         "database" => &["url", "spool", "spool_limit"],
         "timeouts" => &["connect", "first_byte", "idle", "total"],

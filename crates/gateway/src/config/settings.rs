@@ -12,6 +12,7 @@ use catalog::{Catalog, ProviderRow};
 
 use super::env::Environment;
 use super::file::{ConfigFile, Mistake, ModelSection, ProviderSection, nearest};
+use crate::http::cors::Cors;
 use crate::upstream::credentials::{self, Absent, Recipe, Search};
 
 /// The provider that answers when there is no other.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub shutdown: Duration,
     /// How long a client may take to send its head, and its body between two pieces.
     pub read_timeout: Duration,
+    /// Which pages may call from a browser.
+    pub cors: Cors,
     /// Keys that may call.
     pub api_keys: Vec<KeyEntry>,
     /// Keys for the admin routes.
@@ -144,6 +147,7 @@ impl Settings {
             max_connections: server.max_connections.max(1),
             shutdown: Duration::from_secs(server.shutdown_seconds),
             read_timeout: Duration::from_secs(server.read_seconds.max(1)),
+            cors: check.cors(&server.cors_origins),
             api_keys: check.keys("auth.api_keys", &file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
             spool: check.spool(file, &database_url),
@@ -185,6 +189,17 @@ impl Check<'_> {
             );
             SocketAddr::from(([127, 0, 0, 1], 4000))
         })
+    }
+
+    fn cors(&mut self, origins: &[String]) -> Cors {
+        let mut patterns = Vec::new();
+        for (index, origin) in origins.iter().enumerate() {
+            match origin.parse() {
+                Ok(pattern) => patterns.push(pattern),
+                Err(message) => self.mistake(format!("server.cors_origins[{index}]"), message),
+            }
+        }
+        Cors::new(patterns)
     }
 
     fn bytes(&mut self, path: &str, text: &str) -> u64 {

@@ -10,16 +10,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use canon::{Error, ErrorKind};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use super::body::Pending;
-use super::{ResponseBody, Site, respond};
+use super::{ResponseBody, Site, respond, wishes};
 use crate::auth::Caller;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::{Answer, Failure, Inbound, Wishes};
-use crate::snapshot::{RequestLimits, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// How much of a body that is too large is read and thrown away, so that the client gets to read the answer.
 const DISCARD_LIMIT: usize = 256 << 20;
@@ -33,18 +34,24 @@ pub fn chat(
     snapshot: Arc<Snapshot>,
     caller: Caller,
     request_id: String,
-    request: Request<Incoming>,
+    head: Parts,
+    body: Incoming,
 ) -> impl Future<Output = Response<ResponseBody>> + use<> {
     let streams = Arc::<AtomicBool>::default();
-    let inbound = Inbound {
-        request_id,
-        snapshot,
-        caller,
-        body: Bytes::new(),
-        wishes: wishes(request.headers()),
-        streams: streams.clone(),
+    let (wishes, problem) = match check_head(&head.headers) {
+        Ok(wishes) => (wishes, None),
+        Err(error) => (Wishes::default(), Some(error)),
     };
-    answered(Box::pin(read_and_run(site.clone(), inbound, request)), streams)
+    let inbound =
+        Inbound { request_id, snapshot, caller, body: Bytes::new(), wishes, streams: streams.clone() };
+    let outcome: Pending = match problem {
+        None => Box::pin(read_and_run(site.clone(), inbound, head, body)),
+        Some(error) => {
+            site.pipeline.refuse(&inbound, &error);
+            Box::pin(std::future::ready(Err(error.into())))
+        }
+    };
+    answered(outcome, streams)
 }
 
 async fn answered(mut outcome: Pending, streams: Arc<AtomicBool>) -> Response<ResponseBody> {
@@ -69,10 +76,11 @@ async fn answered(mut outcome: Pending, streams: Arc<AtomicBool>) -> Response<Re
 async fn read_and_run(
     site: Arc<Site>,
     mut inbound: Inbound,
-    request: Request<Incoming>,
+    head: Parts,
+    body: Incoming,
 ) -> Result<Answer, Failure> {
-    let (head, body) = request.into_parts();
-    match read(inbound.snapshot.limits, &head.headers, body).await {
+    let limits = inbound.snapshot.limits;
+    match read_body(body, &head.headers, limits.body, limits.pause).await {
         Ok(body) => inbound.body = body,
         Err(error) => {
             site.pipeline.refuse(&inbound, &error);
@@ -91,24 +99,10 @@ fn answer(outcome: Result<Answer, Failure>) -> Response<ResponseBody> {
     }
 }
 
-const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
-const STRICT: HeaderName = HeaderName::from_static("x-llmgateway-strict");
-const EXPLAIN: HeaderName = HeaderName::from_static("x-llmgateway-explain");
-const SESSION: HeaderName = HeaderName::from_static("x-session-id");
-
-fn wishes(headers: &HeaderMap) -> Wishes {
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let is_true = |name: &HeaderName| {
-        text(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
-    };
-    Wishes {
-        no_fallback: is_true(&NO_FALLBACK),
-        strict: is_true(&STRICT),
-        explain: is_true(&EXPLAIN),
-        session: text(&SESSION)
-            .filter(|session| !session.is_empty())
-            .map(|session| session.chars().take(200).collect()),
-    }
+/// What can be said before the body is read.
+fn check_head(headers: &HeaderMap) -> Result<Wishes, Error> {
+    check_content_type(headers)?;
+    wishes::wishes(headers)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
@@ -120,14 +114,9 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
         kind if kind.ends_with("+json") => Ok(()),
         kind => {
             let message = format!("The content type {kind:?} is not understood; send application/json.");
-            Err(Error::invalid("content-type", message))
+            Err(Error::caller(ErrorKind::UnsupportedMedia, message).at("content-type"))
         }
     }
-}
-
-async fn read(limits: RequestLimits, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Error> {
-    check_content_type(headers)?;
-    read_body(body, headers, limits.body, limits.pause).await
 }
 
 /// Reads the body, up to a limit and with a limit between two pieces.

@@ -2,10 +2,14 @@
 
 mod body;
 mod chat;
+pub mod cors;
+mod handle;
+mod host;
 mod models;
 mod respond;
-mod routes;
+pub mod routes;
 pub mod server;
+mod wishes;
 
 pub use body::ResponseBody;
-pub use routes::{Site, handle};
+pub use handle::{Site, handle};

@@ -25,6 +25,13 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody
     with_type(status, TEXT, ResponseBody::whole(body))
 }
 
+/// A response without a body.
+pub fn empty(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Whole(None));
+    *response.status_mut() = status;
+    response
+}
+
 /// An event stream that no proxy may hold back.
 pub fn events(body: ResponseBody) -> Response<ResponseBody> {
     let mut response = with_type(StatusCode::OK, EVENTS, body);

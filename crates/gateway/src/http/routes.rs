@@ -1,154 +1,278 @@
-//! Which path is served by what. One line a route.
+//! Every route: its path, its method, who may use it, who serves it. 404 and 405, `Allow`, `OPTIONS` and the answers to
+//! preflight requests come from this table.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use canon::{Error, ErrorKind};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method};
+use percent_encoding::percent_decode_str;
 
-use super::{ResponseBody, chat, models, respond};
-use crate::auth::{Auth, Caller};
-use crate::pipeline::Pipeline;
-use crate::snapshot::{Current, Snapshot};
-use crate::telemetry::Metrics;
-
-/// What the routes need.
-pub struct Site {
-    /// Serves chat requests.
-    pub pipeline: Arc<Pipeline>,
-    /// Checks keys.
-    pub auth: Arc<Auth>,
-    /// Counters.
-    pub metrics: Metrics,
-    /// For readiness.
-    pub store: store::Store,
-    /// The configuration in force.
-    pub current: Current,
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// The path. A part in braces at its end stands for the rest of the path, slashes and all.
+    pub path: &'static str,
+    /// The method. A route for `GET` also takes `HEAD`.
+    pub method: Method,
+    /// Who may use it.
+    pub access: Access,
+    /// Who serves it.
+    pub serve: Serve,
 }
 
-impl Site {
-    /// Whether there is any key to call with.
-    pub fn has_keys(&self) -> bool {
-        self.auth.has_keys() || !self.current.get().keys.is_empty()
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Anyone,
+    /// Everybody who reaches the operator's listener; on the callers' listener only while there is no other.
+    Operator,
+    /// Who has a key.
+    Key,
+    /// Who has an admin key.
+    Admin,
+}
+
+/// Who serves a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serve {
+    /// Chat completions.
+    Chat,
+    /// The list of models.
+    Models,
+    /// One model.
+    Model,
+    /// The state of routing.
+    Routing,
+    /// Liveness.
+    Health,
+    /// Readiness.
+    Ready,
+    /// Prometheus metrics.
+    Metrics,
+    /// What this server is.
+    Root,
+    /// Nobody yet: a known request of other APIs that this version does not serve.
+    NotYet,
+}
+
+const fn route(method: Method, path: &'static str, access: Access, serve: Serve) -> Route {
+    Route { path, method, access, serve }
+}
+
+const fn not_yet(method: Method, path: &'static str) -> Route {
+    route(method, path, Access::Anyone, Serve::NotYet)
+}
+
+/// All routes. The first of them is looked for first.
+pub static ROUTES: [Route; 41] = [
+    route(Method::POST, "/v1/chat/completions", Access::Key, Serve::Chat),
+    route(Method::POST, "/chat/completions", Access::Key, Serve::Chat),
+    route(Method::GET, "/v1/models", Access::Key, Serve::Models),
+    route(Method::GET, "/models", Access::Key, Serve::Models),
+    route(Method::GET, "/v1/models/{id}", Access::Key, Serve::Model),
+    route(Method::GET, "/v1/routing", Access::Admin, Serve::Routing),
+    route(Method::GET, "/health", Access::Anyone, Serve::Health),
+    route(Method::GET, "/ready", Access::Operator, Serve::Ready),
+    route(Method::GET, "/metrics", Access::Operator, Serve::Metrics),
+    route(Method::GET, "/", Access::Anyone, Serve::Root),
+    not_yet(Method::POST, "/v1/responses"),
+    not_yet(Method::GET, "/v1/responses/{id}"),
+    not_yet(Method::POST, "/v1/responses/{id}"),
+    not_yet(Method::DELETE, "/v1/responses/{id}"),
+    not_yet(Method::POST, "/v1/messages"),
+    not_yet(Method::POST, "/v1/messages/count_tokens"),
+    not_yet(Method::POST, "/v1/completions"),
+    not_yet(Method::POST, "/v1/embeddings"),
+    not_yet(Method::POST, "/v1/rerank"),
+    not_yet(Method::POST, "/v1/moderations"),
+    not_yet(Method::POST, "/v1/images/generations"),
+    not_yet(Method::POST, "/v1/images/edits"),
+    not_yet(Method::POST, "/v1/images/variations"),
+    not_yet(Method::POST, "/v1/audio/speech"),
+    not_yet(Method::POST, "/v1/audio/transcriptions"),
+    not_yet(Method::POST, "/v1/audio/translations"),
+    not_yet(Method::POST, "/v1/files"),
+    not_yet(Method::GET, "/v1/files"),
+    not_yet(Method::GET, "/v1/files/{id}"),
+    not_yet(Method::DELETE, "/v1/files/{id}"),
+    not_yet(Method::POST, "/v1/batches"),
+    not_yet(Method::GET, "/v1/batches"),
+    not_yet(Method::GET, "/v1/batches/{id}"),
+    not_yet(Method::POST, "/v1/batches/{id}"),
+    not_yet(Method::GET, "/v1/realtime"),
+    not_yet(Method::POST, "/v1/videos"),
+    not_yet(Method::GET, "/v1/videos/{id}"),
+    not_yet(Method::GET, "/v1beta/models"),
+    not_yet(Method::GET, "/v1beta/models/{model}"),
+    not_yet(Method::POST, "/v1beta/models/{model}"),
+    not_yet(Method::POST, "/v1/models/{model}"),
+];
+
+/// What a request's path and method lead to.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A route, and what stands for the part in braces, still escaped.
+    Route(&'static Route, &'a str),
+    /// The path has routes, but none for this method.
+    OtherMethods(Allowed),
+    /// Nothing has this path.
+    Nothing,
+}
+
+/// The methods of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed(String);
+
+impl Allowed {
+    /// As the value of `Allow`.
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("OPTIONS"))
+    }
+
+    /// `GET, HEAD, OPTIONS`
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-/// Serves one request. All in one function: a further one would hold the request a second time, in every connection.
-pub async fn handle(
-    site: Arc<Site>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let request_id = request_id(request.headers());
-    let header = HeaderValue::try_from(request_id.as_str()).ok();
-    let path = request.uri().path().trim_end_matches('/');
-    let method = request.method();
-    let site = &site;
-    let snapshot = site.current.get();
-    let mut response = match (path, method) {
-        ("/v1/chat/completions" | "/chat/completions", &Method::POST) => {
-            match admit(site, &snapshot, request.headers()).await {
-                Ok(caller) => chat::chat(site, snapshot, caller, request_id, request).await,
-                Err(error) => refuse(site, &error),
+impl Route {
+    /// What stands for the part in braces; empty where there is none. None when this is another path.
+    fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match self.path.split_once('{') {
+            None => (self.path == path).then_some(""),
+            Some((start, _)) => path.strip_prefix(start).filter(|rest| !rest.is_empty()),
+        }
+    }
+
+    /// Whether it takes a method.
+    fn takes(&self, method: &Method) -> bool {
+        self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
+    }
+}
+
+/// The path in the spelling of the table. Clients join a base URL and a path, which gives doubled slashes and a slash
+/// at the end: below `/v1` such paths are understood. Every other path has one spelling, because proxies in front of
+/// the gateway have rules for the plain one.
+pub fn spelling(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") && (path.len() == 1 || !path.ends_with('/')) {
+        return Cow::Borrowed(path);
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.first() {
+        Some(&"v1") => Cow::Owned(format!("/{}", parts.join("/"))),
+        _ => Cow::Borrowed(path),
+    }
+}
+
+/// Finds the route of a path in the table's spelling.
+pub fn find<'a>(path: &'a str, method: &Method) -> Found<'a> {
+    let mut others = None;
+    for route in &ROUTES {
+        let Some(rest) = route.rest(path) else { continue };
+        if route.takes(method) {
+            return Found::Route(route, rest);
+        }
+        // A request that nobody serves yet is not there, by whatever method.
+        if others.is_none_or(|other: &Route| other.serve == Serve::NotYet) {
+            others = Some(route);
+        }
+    }
+    match others {
+        Some(route) if route.serve == Serve::NotYet => Found::Route(route, ""),
+        Some(_) => Found::OtherMethods(allowed(path)),
+        None => Found::Nothing,
+    }
+}
+
+fn allowed(path: &str) -> Allowed {
+    let serves = |route: &&Route| route.rest(path).is_some() && route.serve != Serve::NotYet;
+    let mut methods: Vec<&str> = Vec::new();
+    for route in ROUTES.iter().filter(serves) {
+        methods.push(route.method.as_str());
+        if route.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    methods.push("OPTIONS");
+    Allowed(methods.join(", "))
+}
+
+/// A part of a path without its escapes; none when it is no UTF-8 then.
+pub fn unescape(part: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(part).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(path: &str, method: &Method) -> Option<(Serve, String)> {
+        match find(&spelling(path), method) {
+            Found::Route(route, rest) => Some((route.serve, rest.to_owned())),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn paths_under_v1_are_understood_as_clients_join_them() {
+        for path in [
+            "/v1/chat/completions",
+            "/v1/chat/completions/",
+            "//v1/chat/completions",
+            "/v1//chat/completions",
+            "/v1/chat//completions//",
+        ] {
+            assert_eq!(serve(path, &Method::POST), Some((Serve::Chat, String::new())), "{path}");
+        }
+    }
+
+    #[test]
+    fn everything_else_has_one_spelling() {
+        for path in ["/metrics", "/ready", "/health"] {
+            assert!(serve(path, &Method::GET).is_some(), "{path}");
+            for other in [
+                format!("{path}/"),
+                format!("/{path}"),
+                format!("//{path}"),
+                format!("{path}//"),
+                path.to_uppercase(),
+                path.replace('e', "%65"),
+                format!("/v1/..{path}"),
+                format!("/v1/../{path}"),
+                format!("/.{path}"),
+                format!("{path};x"),
+            ] {
+                assert_eq!(serve(&other, &Method::GET), None, "{other}");
             }
         }
-        ("/v1/models" | "/models", &Method::GET) => match admit(site, &snapshot, request.headers()).await {
-            Ok(_) => respond::json(StatusCode::OK, models::list(&snapshot).to_string()),
-            Err(error) => refuse(site, &error),
-        },
-        (path, &Method::GET) if path.starts_with("/v1/models/") => {
-            match admit(site, &snapshot, request.headers()).await {
-                Ok(_) => model(site, &snapshot, &path["/v1/models/".len()..]),
-                Err(error) => refuse(site, &error),
-            }
+        assert_eq!(serve("//", &Method::GET), None);
+    }
+
+    #[test]
+    fn an_id_may_hold_slashes() {
+        let rest = |path| serve(path, &Method::GET);
+        assert_eq!(rest("/v1/models/a/b"), Some((Serve::Model, "a/b".into())));
+        assert_eq!(rest("/v1//models//a/b/"), Some((Serve::Model, "a/b".into())));
+        assert_eq!(rest("/v1/models/a%2Fb"), Some((Serve::Model, "a%2Fb".into())));
+        assert_eq!(rest("/v1/models/"), Some((Serve::Models, String::new())));
+        assert_eq!(unescape("a%2Fb%3a%C3%A9").as_deref(), Some("a/b:é"));
+        assert_eq!(unescape("%ff"), None);
+    }
+
+    #[test]
+    fn head_goes_wherever_get_does_and_others_learn_what_is_allowed() {
+        for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
+            let path = route.path.replace(['{', '}'], "");
+            assert_eq!(serve(&path, &Method::HEAD), serve(&path, &Method::GET), "{path}");
         }
-        ("/v1/routing", &Method::GET) => match admin(site, &snapshot, request.headers()).await {
-            Ok(_) => routing(site, &snapshot),
-            Err(error) => refuse(site, &error),
-        },
-        ("/health", &Method::GET | &Method::HEAD) => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
-        ("/ready", &Method::GET | &Method::HEAD) => Box::pin(ready(site)).await,
-        ("/metrics", &Method::GET) => respond::text(StatusCode::OK, site.metrics.render()),
-        ("", &Method::GET | &Method::HEAD) => {
-            respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#)
-        }
-        (path, method) => refuse(site, &unknown_route(path, method)),
-    };
-    if let Some(header) = header {
-        response.headers_mut().insert(respond::REQUEST_ID, header);
+        let allow = |path, method: Method| match find(path, &method) {
+            Found::OtherMethods(allowed) => allowed.as_str().to_owned(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(allow("/v1/chat/completions", Method::PUT), "POST, OPTIONS");
+        assert_eq!(allow("/v1/models", Method::POST), "GET, HEAD, OPTIONS");
+        assert_eq!(allow("/v1/models/x", Method::PUT), "GET, HEAD, OPTIONS");
+        assert_eq!(allow("/", Method::POST), "GET, HEAD, OPTIONS");
+        assert!(matches!(serve("/v1/embeddings", &Method::GET), Some((Serve::NotYet, _))));
     }
-    Ok(response)
-}
-
-async fn admit(site: &Site, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Error> {
-    site.auth.admit(&snapshot.keys, headers).await
-}
-
-async fn admin(site: &Site, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Error> {
-    let caller = admit(site, snapshot, headers).await?;
-    match caller.admin {
-        true => Ok(caller),
-        false => {
-            Err(Error::caller(ErrorKind::Permission, "This route needs an admin key (auth.admin_keys)."))
-        }
-    }
-}
-
-fn refuse(site: &Site, error: &Error) -> Response<ResponseBody> {
-    site.metrics.refused(error.kind.as_str());
-    respond::error(error)
-}
-
-fn model(site: &Site, snapshot: &Snapshot, id: &str) -> Response<ResponseBody> {
-    let found = snapshot.catalog.model(id).and_then(|model| models::entry(snapshot, model));
-    match found {
-        Some(entry) => respond::json(StatusCode::OK, entry.to_string()),
-        None => refuse(
-            site,
-            &Error::caller(ErrorKind::ModelNotFound, format!("The model {id:?} is unknown.")).at("model"),
-        ),
-    }
-}
-
-fn routing(site: &Site, snapshot: &Snapshot) -> Response<ResponseBody> {
-    let health = snapshot.health.snapshot(site.pipeline.now());
-    respond::json(StatusCode::OK, serde_json::to_vec(&health).unwrap_or_default())
-}
-
-async fn ready(site: &Site) -> Response<ResponseBody> {
-    match site.store.is_ready().await {
-        Ok(()) => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
-        Err(_) => {
-            respond::error(&Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer."))
-        }
-    }
-}
-
-fn unknown_route(path: &str, method: &Method) -> Error {
-    let known = matches!(
-        path,
-        "/v1/chat/completions"
-            | "/chat/completions"
-            | "/v1/models"
-            | "/models"
-            | "/v1/routing"
-            | "/health"
-            | "/ready"
-            | "/metrics"
-            | ""
-    );
-    match known {
-        true => Error::caller(ErrorKind::MethodNotAllowed, format!("{path} does not take {method}.")),
-        false => Error::caller(
-            ErrorKind::NotFound,
-            format!("There is no route {method} {path}; chat completions are at POST /v1/chat/completions."),
-        ),
-    }
-}
-
-/// The caller's own id if it is a plain one, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let own = headers.get(respond::REQUEST_ID).and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    own.filter(plain).map_or_else(|| format!("req_{}", uuid::Uuid::now_v7().simple()), str::to_owned)
 }

@@ -148,7 +148,7 @@ async fn a_body_that_is_too_large_is_refused_and_the_answer_can_be_read() {
 async fn what_is_no_json_route_or_method_is_refused() {
     let (gateway, _upstream) = gateway().await;
     let reply = gateway.chat_with(&[("content-type", "image/png")], &question("openai/gpt-4o")).await;
-    assert_eq!(reply.error(), (400, INVALID.into(), "invalid_parameters".into()));
+    assert_eq!(reply.error(), (415, INVALID.into(), "unsupported_media_type".into()));
     assert!(reply.message().contains("application/json"));
     assert_eq!(gateway.get("/v1/nothing").await.error(), (404, INVALID.into(), "not_found".into()));
     assert_eq!(gateway.get("/v1/chat/completions").await.error().0, 405);

@@ -9,6 +9,7 @@ mod credentials;
 mod errors;
 mod fallback;
 mod records;
+mod routes;
 mod secrets;
 mod server;
 mod snapshot;

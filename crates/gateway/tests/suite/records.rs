@@ -40,7 +40,7 @@ async fn every_request_leaves_one_record() {
         expected.push((reply.header("x-request-id").unwrap().to_owned(), reply.status));
     }
     let reply = gateway.chat_with(&[("content-type", "image/png")], &question(PRICED)).await;
-    expected.push((reply.header("x-request-id").unwrap().to_owned(), 400));
+    expected.push((reply.header("x-request-id").unwrap().to_owned(), 415));
     // Who is not known leaves none.
     gateway.chat_with(&[("authorization", "Bearer wrong")], &question(PRICED)).await;
     let active = gateway.metric("llmgateway_active_requests").await;
@@ -148,7 +148,8 @@ async fn a_refusal_before_the_model_is_known_is_counted() {
     gateway.chat_with(&[("content-type", "image/png")], &question(PRICED)).await;
     gateway.chat_bytes(b"{").await;
     gateway.chat_with(&[("authorization", "Bearer wrong")], &question(PRICED)).await;
-    for (kind, count) in [("invalid_request", 2.0), ("authentication", 1.0)] {
+    for (kind, count) in [("unsupported_media_type", 1.0), ("invalid_request", 1.0), ("authentication", 1.0)]
+    {
         let name = format!("llmgateway_refused_total{{kind=\"{kind}\"}}");
         assert_eq!(gateway.metric(&name).await, Some(count), "{kind}");
     }

@@ -215,6 +215,18 @@ pub async fn send(address: SocketAddr, bytes: &[u8]) -> Reply {
     read_head(socket).await.rest().await
 }
 
+/// The whole answer to `HEAD`, as text.
+pub async fn head_of(gateway: &super::TestGateway, path: &str) -> String {
+    let mut socket = connect(gateway.address).await;
+    let request = format!(
+        "HEAD {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await.unwrap();
+    text
+}
+
 /// Reads the head of an answer.
 pub async fn read_head(socket: TcpStream) -> Open {
     let mut open =

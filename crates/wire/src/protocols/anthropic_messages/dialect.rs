@@ -56,7 +56,8 @@ pub(super) fn error_body(error: &Error) -> Value {
         ErrorKind::InvalidRequest
         | ErrorKind::UnsupportedFeature
         | ErrorKind::ContextLength
-        | ErrorKind::ContentFilter => "invalid_request_error",
+        | ErrorKind::ContentFilter
+        | ErrorKind::UnsupportedMedia => "invalid_request_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
         ErrorKind::ModelNotFound | ErrorKind::NotFound | ErrorKind::MethodNotAllowed => "not_found_error",

@@ -1,0 +1,217 @@
+//! One request from its head to its answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use canon::{Error, ErrorKind};
+use http::header::{ALLOW, CONTENT_LENGTH};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::cors::Cors;
+use super::routes::{self, Access, Found, Route, Serve};
+use super::{ResponseBody, chat, host, models, respond};
+use crate::auth::{Auth, Caller};
+use crate::pipeline::Pipeline;
+use crate::snapshot::{Current, Snapshot};
+use crate::telemetry::Metrics;
+
+/// What the routes need.
+pub struct Site {
+    /// Serves chat requests.
+    pub pipeline: Arc<Pipeline>,
+    /// Checks keys.
+    pub auth: Arc<Auth>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// For readiness.
+    pub store: store::Store,
+    /// The configuration in force.
+    pub current: Current,
+}
+
+impl Site {
+    /// Whether there is any key to call with.
+    pub fn has_keys(&self) -> bool {
+        self.auth.has_keys() || !self.current.get().keys.is_empty()
+    }
+}
+
+/// Serves one request. All in one function: hyper keeps this future in every open connection, and each nested async
+/// function would hold the request once more.
+pub async fn handle(
+    site: Arc<Site>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let (head, body) = request.into_parts();
+    let request_id = request_id(&head.headers);
+    let header = HeaderValue::try_from(request_id.as_str()).ok();
+    let snapshot = site.current.get();
+    let origin = snapshot.cors.origin(&head.headers);
+    let is_head = head.method == Method::HEAD;
+    let mut response = match route(&site, &head, origin.is_some()) {
+        Ok(route) if route.serve == Serve::Chat => match admit(&site, &snapshot, &head).await {
+            Ok(caller) => chat::chat(&site, snapshot, caller, request_id, head, body).await,
+            Err(error) => refuse(&site, &error),
+        },
+        Ok(route) => Box::pin(serve(&site, &snapshot, route, &head)).await,
+        Err(response) => response,
+    };
+    if is_head {
+        leave_body(&mut response);
+    }
+    if let Some(header) = header {
+        response.headers_mut().insert(respond::REQUEST_ID, header);
+    }
+    if let Some(origin) = origin {
+        Cors::allow(origin, response.headers_mut());
+    }
+    Ok(response)
+}
+
+/// The route of a request, or the answer where there is none.
+fn route(
+    site: &Site,
+    head: &Parts,
+    is_origin_allowed: bool,
+) -> Result<&'static Route, Response<ResponseBody>> {
+    host::check(head.version, &head.headers).map_err(|error| refuse(site, &error))?;
+    let path = routes::spelling(head.uri.path());
+    let is_options = head.method == Method::OPTIONS;
+    match routes::find(&path, &head.method) {
+        Found::Route(route, _) if route.serve == Serve::NotYet => Err(refuse(site, &not_yet(head, &path))),
+        Found::Route(route, _) => Ok(route),
+        Found::OtherMethods(allowed) if is_options => {
+            let mut response = respond::empty(StatusCode::NO_CONTENT);
+            if is_origin_allowed && Cors::is_preflight(&head.headers) {
+                Cors::allow_preflight(&head.headers, allowed.header(), response.headers_mut());
+            }
+            response.headers_mut().insert(ALLOW, allowed.header());
+            Err(response)
+        }
+        Found::OtherMethods(allowed) => {
+            let message = format!("{path} does not take {}; it takes {}.", head.method, allowed.as_str());
+            let mut response = refuse(site, &Error::caller(ErrorKind::MethodNotAllowed, message));
+            response.headers_mut().insert(ALLOW, allowed.header());
+            Err(response)
+        }
+        Found::Nothing => Err(refuse(site, &unknown_route(head, &path))),
+    }
+}
+
+/// Serves every route but chat.
+async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Parts) -> Response<ResponseBody> {
+    let admitted = match route.access {
+        Access::Anyone | Access::Operator => Ok(()),
+        Access::Key => admit(site, snapshot, head).await.map(drop),
+        Access::Admin => admin(site, snapshot, head).await.map(drop),
+    };
+    if let Err(error) = admitted {
+        return refuse(site, &error);
+    }
+    match route.serve {
+        Serve::Models => respond::json(StatusCode::OK, models::list(snapshot).to_string()),
+        Serve::Model => model(site, snapshot, head),
+        Serve::Routing => routing(site, snapshot),
+        Serve::Health => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
+        Serve::Ready => ready(site).await,
+        Serve::Metrics => respond::text(StatusCode::OK, site.metrics.render()),
+        Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
+        Serve::Chat | Serve::NotYet => refuse(site, &not_yet(head, route.path)),
+    }
+}
+
+async fn admit(site: &Site, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+    site.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await
+}
+
+async fn admin(site: &Site, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+    let caller = admit(site, snapshot, head).await?;
+    match caller.admin {
+        true => Ok(caller),
+        false => {
+            Err(Error::caller(ErrorKind::Permission, "This route needs an admin key (auth.admin_keys)."))
+        }
+    }
+}
+
+fn refuse(site: &Site, error: &Error) -> Response<ResponseBody> {
+    site.metrics.refused(error.kind.as_str());
+    respond::error(error)
+}
+
+fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
+    let path = routes::spelling(head.uri.path());
+    let part = match routes::find(&path, &Method::GET) {
+        Found::Route(_, rest) => rest,
+        _ => "",
+    };
+    let Some(id) = routes::unescape(part) else {
+        return refuse(
+            site,
+            &Error::invalid("model", "The model's id in the path is no UTF-8 once unescaped."),
+        );
+    };
+    let found = snapshot.catalog.model(&id).and_then(|model| models::entry(snapshot, model));
+    match found {
+        Some(entry) => respond::json(StatusCode::OK, entry.to_string()),
+        None => {
+            let message = format!("The model {:?} is unknown.", shown(&id));
+            refuse(site, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
+        }
+    }
+}
+
+fn routing(site: &Site, snapshot: &Snapshot) -> Response<ResponseBody> {
+    let health = snapshot.health.snapshot(site.pipeline.now());
+    respond::json(StatusCode::OK, serde_json::to_vec(&health).unwrap_or_default())
+}
+
+async fn ready(site: &Site) -> Response<ResponseBody> {
+    match site.store.is_ready().await {
+        Ok(()) => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
+        Err(_) => {
+            respond::error(&Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer."))
+        }
+    }
+}
+
+fn unknown_route(head: &Parts, path: &str) -> Error {
+    let message = format!(
+        "There is no route {} {}; chat completions are at POST /v1/chat/completions.",
+        head.method,
+        shown(path)
+    );
+    Error::caller(ErrorKind::NotFound, message)
+}
+
+fn not_yet(head: &Parts, path: &str) -> Error {
+    let message = format!(
+        "{} {} is not served by this version of llmgateway; it serves POST /v1/chat/completions and GET /v1/models.",
+        head.method,
+        shown(path)
+    );
+    Error::caller(ErrorKind::NotFound, message)
+}
+
+/// A name from outside as an error shows it: not longer than anybody reads.
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(200)]
+}
+
+/// `HEAD` gets the headers of `GET` alone.
+fn leave_body(response: &mut Response<ResponseBody>) {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = ResponseBody::Whole(None);
+}
+
+/// The caller's own id if it is a plain one, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let own = headers.get(respond::REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    own.filter(plain).map_or_else(|| format!("req_{}", uuid::Uuid::now_v7().simple()), str::to_owned)
+}
