@@ -1,5 +1,7 @@
 //! A decoder and an encoder back to back.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use canon::{Error, Event, Progress, Result};
 
@@ -11,6 +13,8 @@ pub struct Translator {
     decoder: Box<dyn Decoder>,
     encoder: Box<dyn Encoder>,
     ids: Box<dyn Fn() -> String + Send>,
+    /// The ids of the calls so far, by choice.
+    called: BTreeSet<(u32, String)>,
     events: Vec<Event>,
     progress: Progress,
     proofs: Collector,
@@ -33,6 +37,7 @@ impl Translator {
             decoder: parts.decoder,
             encoder: parts.encoder,
             ids: parts.ids,
+            called: BTreeSet::new(),
             events: Vec::with_capacity(16),
             progress: Progress::default(),
             proofs: Collector::default(),
@@ -42,10 +47,11 @@ impl Translator {
     fn drain(&mut self, out: &mut Vec<u8>) {
         for mut event in self.events.drain(..) {
             note(&mut self.progress, &event);
-            if let Event::ToolCallStart { id, .. } = &mut event
-                && id.is_empty()
-            {
-                *id = (self.ids)();
+            if let Event::ToolCallStart { choice, id, .. } = &mut event {
+                // Some providers give the calls of one answer no ids, or the same.
+                if id.is_empty() || !self.called.insert((*choice, id.clone())) {
+                    *id = (self.ids)();
+                }
             }
             self.proofs.note(&event);
             self.encoder.push(event, out);

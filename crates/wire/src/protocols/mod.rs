@@ -2,6 +2,7 @@
 
 pub mod anthropic_messages;
 pub mod bedrock_converse;
+mod call_ids;
 pub mod cohere_chat;
 pub mod errors;
 mod functions;

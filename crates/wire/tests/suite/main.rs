@@ -6,6 +6,7 @@ mod anthropic_messages;
 mod azure;
 mod bedrock;
 mod caching;
+mod calls;
 mod checks;
 mod cohere;
 mod damage;

@@ -1,7 +1,6 @@
 //! The conversation: from canonical messages to turns that alternate and answer every tool call at once.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +12,7 @@ use super::thinking::Generation;
 use super::tools::{Names, input, wire_id};
 use super::types::{Block, CacheControl, Content, Source, Turn};
 use super::{BLOCK_FORMAT, REASONING_FORMAT};
+use crate::protocols::call_ids::CallIds;
 
 /// Stands where the API wants a turn of the user and the conversation has none.
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
@@ -34,7 +34,8 @@ pub(super) fn conversation<'a>(
     names: &Names,
     losses: &mut Losses,
 ) -> Result<Conversation<'a>> {
-    let mut builder = Builder { names, losses, turns: Vec::new(), calls: BTreeMap::new() };
+    let ids = CallIds::of(request, wire_id);
+    let mut builder = Builder { names, losses, ids, turns: Vec::new(), calls: Vec::new() };
     let leading = request.messages.iter().take_while(|message| message.role.is_instruction()).count();
     let mut system = Vec::new();
     for (index, message) in request.messages.iter().enumerate() {
@@ -156,9 +157,10 @@ fn ends(drafts: &mut Vec<Draft<'_>>, model: &str, thinking: bool, losses: &mut L
 struct Builder<'a, 'r> {
     names: &'r Names,
     losses: &'r mut Losses,
+    ids: CallIds,
     turns: Vec<Draft<'a>>,
-    /// Where each call was made: the turn and the position in it. Of calls with one id the last counts.
-    calls: BTreeMap<&'a str, (usize, usize)>,
+    /// Where each call was made: the turn and the position in it.
+    calls: Vec<(usize, usize)>,
 }
 
 impl<'a> Builder<'a, '_> {
@@ -212,14 +214,10 @@ impl<'a> Builder<'a, '_> {
                         self.losses
                             .approximated(field, "The arguments are no JSON object: wrapped into one.");
                     }
-                    self.calls.insert(&call.id, (turn, self.turns[turn].calls.len() + calls.len()));
+                    let id = self.ids.id(self.calls.len()).to_owned();
+                    self.calls.push((turn, self.turns[turn].calls.len() + calls.len()));
                     let name = self.names.wire(&call.name);
-                    calls.push(Block::ToolUse {
-                        id: wire_id(&call.id),
-                        name,
-                        input,
-                        cache_control: mark(part),
-                    });
+                    calls.push(Block::ToolUse { id, name, input, cache_control: mark(part) });
                 }
                 PartKind::Media(Media { kind: MediaKind::Image, .. }) => {
                     return Err(Error::unsupported(
@@ -237,14 +235,17 @@ impl<'a> Builder<'a, '_> {
 
     /// A result goes to the turn after its call, wherever it stands in the request.
     fn tool(&mut self, message: &'a Message, index: usize) -> Result<()> {
-        for part in &message.parts {
+        for (place, part) in message.parts.iter().enumerate() {
             let PartKind::ToolResult(result) = &part.kind else { continue };
-            let Some(&(turn, position)) = self.calls.get(result.call_id.as_str()) else {
+            let number = self.ids.answered((index, place));
+            let Some((number, &(turn, position))) =
+                number.and_then(|number| Some((number, self.calls.get(number)?)))
+            else {
                 let message =
                     format!("No assistant message before this one has a tool call {:?}.", result.call_id);
                 return Err(Error::invalid(format!("messages[{index}].tool_call_id"), message));
             };
-            let block = self.result(result, part, index)?;
+            let block = self.result(result, part, index, number)?;
             if turn + 1 == self.turns.len() {
                 self.turns.push(Draft { user: true, ..Draft::default() });
             }
@@ -257,7 +258,13 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    fn result(&mut self, result: &'a ToolResult, part: &'a Part, index: usize) -> Result<Block<'a>> {
+    fn result(
+        &mut self,
+        result: &'a ToolResult,
+        part: &'a Part,
+        index: usize,
+        number: usize,
+    ) -> Result<Block<'a>> {
         let mut content = Vec::new();
         for (position, inner) in result.content.iter().enumerate() {
             self.said(inner, &format!("messages[{index}].content[{position}]"), &mut content)?;
@@ -269,7 +276,7 @@ impl<'a> Builder<'a, '_> {
                 cache_control = cache_control.or(Some(inner));
             }
         }
-        let tool_use_id = wire_id(&result.call_id);
+        let tool_use_id = self.ids.id(number).to_owned();
         Ok(Block::ToolResult { tool_use_id, content, is_error: result.is_error, cache_control })
     }
 

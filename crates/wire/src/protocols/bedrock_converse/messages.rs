@@ -1,6 +1,7 @@
 //! The conversation: strictly alternating turns that begin with the user's, results of tools before anything else.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use canon::{
     CacheMark, Error, Losses, Message, Part, PartKind, Reasoning, Request, Result, Role, ToolCall, ToolResult,
@@ -10,6 +11,7 @@ use super::family::Family;
 use super::media::Documents;
 use super::tools::ToolNames;
 use super::types::*;
+use crate::protocols::call_ids::{CallIds, clean, mark_of};
 use crate::protocols::functions::call_input;
 
 /// The family of models whose proofs of thinking this API gives and takes.
@@ -47,8 +49,11 @@ pub(super) fn conversation<'a>(
     names: &mut ToolNames,
     losses: &mut Losses,
 ) -> Result<Conversation<'a>> {
+    let form = if family.has_short_call_ids() { short_call_id } else { call_id };
     let mut writer = Writer {
         family,
+        ids: CallIds::of(request, form),
+        calls: Vec::new(),
         takes_cache_points,
         names,
         losses,
@@ -65,7 +70,8 @@ pub(super) fn conversation<'a>(
 /// A turn in the making. The API wants results first in the user's turn and calls last in the model's.
 struct Draft<'a> {
     role: &'static str,
-    results: Vec<Block<'a>>,
+    /// By the numbers of the calls that they answer.
+    results: BTreeMap<usize, Vec<Block<'a>>>,
     rest: Vec<Block<'a>>,
     calls: Vec<Block<'a>>,
 }
@@ -75,6 +81,9 @@ struct Writer<'a, 'w> {
     takes_cache_points: bool,
     names: &'w mut ToolNames,
     losses: &'w mut Losses,
+    ids: CallIds,
+    /// The turn of each call.
+    calls: Vec<usize>,
     system: Vec<Block<'a>>,
     drafts: Vec<Draft<'a>>,
     documents: Documents,
@@ -98,11 +107,11 @@ impl<'a> Writer<'a, '_> {
                         format!("messages[{index}].role"),
                         "instructions stand only at the beginning: sent as words of the user, in their place",
                     );
-                    self.user(index, part, path)?;
+                    self.user((index, position), part, path)?;
                 }
-                Role::User => self.user(index, part, path)?,
+                Role::User => self.user((index, position), part, path)?,
                 Role::Assistant => self.assistant(index, part, path)?,
-                Role::Tool => self.tool(index, part, path)?,
+                Role::Tool => self.tool((index, position), part, path)?,
             }
         }
         Ok(())
@@ -130,12 +139,19 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn user(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+    fn user(
+        &mut self,
+        (index, position): (usize, usize),
+        part: &'a Part,
+        path: impl Fn() -> String,
+    ) -> Result<()> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
             PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
             PartKind::Media(media) => Some(self.documents.media(media, &path())?),
-            PartKind::ToolResult(result) => return self.result(index, result, part.cache.as_ref()),
+            PartKind::ToolResult(result) => {
+                return self.result((index, position), result, part.cache.as_ref());
+            }
             PartKind::ToolCall(_) | PartKind::Reasoning(_) => {
                 return Err(Error::invalid(path(), "Only assistant messages hold tool calls and reasoning."));
             }
@@ -159,6 +175,7 @@ impl<'a> Writer<'a, '_> {
                 let block = Block::ToolUse(self.call(call));
                 let point = self.cache_point(part.cache.as_ref());
                 append(&mut self.draft("assistant").calls, Some(block), point);
+                self.calls.push(self.drafts.len() - 1);
                 return Ok(());
             }
             PartKind::Media(_) | PartKind::ToolResult(_) => {
@@ -173,14 +190,31 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn tool(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+    fn tool(
+        &mut self,
+        (index, position): (usize, usize),
+        part: &'a Part,
+        path: impl Fn() -> String,
+    ) -> Result<()> {
         match &part.kind {
-            PartKind::ToolResult(result) => self.result(index, result, part.cache.as_ref()),
+            PartKind::ToolResult(result) => self.result((index, position), result, part.cache.as_ref()),
             _ => Err(Error::invalid(path(), "A tool message holds the result of one call.")),
         }
     }
 
-    fn result(&mut self, index: usize, result: &'a ToolResult, cache: Option<&CacheMark>) -> Result<()> {
+    /// A result goes to the turn after its call, wherever it stands in the request.
+    fn result(
+        &mut self,
+        (index, position): (usize, usize),
+        result: &'a ToolResult,
+        cache: Option<&CacheMark>,
+    ) -> Result<()> {
+        let number = self.ids.answered((index, position));
+        let Some((number, turn)) = number.and_then(|number| Some((number, *self.calls.get(number)?))) else {
+            let message =
+                format!("No assistant message before this one has a tool call {:?}.", result.call_id);
+            return Err(Error::invalid(format!("messages[{index}].tool_call_id"), message));
+        };
         let mut content = Vec::with_capacity(result.content.len());
         for (position, part) in result.content.iter().enumerate() {
             let path = || format!("messages[{index}].content[{position}]");
@@ -196,20 +230,28 @@ impl<'a> Writer<'a, '_> {
         if content.is_empty() {
             content.push(Block::Text(NO_OUTPUT.into()));
         }
-        let block = Block::ToolResult(ToolResultBlock {
-            tool_use_id: call_id(&result.call_id, self.family),
+        let block = ToolResultBlock {
+            tool_use_id: self.ids.id(number).to_owned(),
             content,
             status: result.is_error.then_some("error"),
-        });
+        };
         let mark = cache.or_else(|| result.content.iter().find_map(|part| part.cache.as_ref()));
         let point = self.cache_point(mark);
-        append(&mut self.draft("user").results, Some(block), point);
+        if turn + 1 == self.drafts.len() {
+            self.draft("user");
+        }
+        let answers = self.drafts[turn + 1].results.entry(number).or_default();
+        match answers.iter_mut().find_map(Block::tool_result) {
+            // Two results of one call become one: the API takes one.
+            Some(first) => first.extend(block),
+            None => append(answers, Some(Block::ToolResult(block)), point),
+        }
         Ok(())
     }
 
     fn call(&mut self, call: &'a ToolCall) -> ToolUse<'a> {
         ToolUse {
-            tool_use_id: call_id(&call.id, self.family),
+            tool_use_id: self.ids.id(self.calls.len()).to_owned(),
             name: self.names.on_wire(&call.name),
             input: call_input(call),
         }
@@ -250,7 +292,7 @@ impl<'a> Writer<'a, '_> {
 
     fn draft(&mut self, role: &'static str) -> &mut Draft<'a> {
         if self.drafts.last().is_none_or(|draft| draft.role != role) {
-            self.drafts.push(Draft { role, results: Vec::new(), rest: Vec::new(), calls: Vec::new() });
+            self.drafts.push(Draft { role, results: BTreeMap::new(), rest: Vec::new(), calls: Vec::new() });
         }
         let last = self.drafts.len() - 1;
         &mut self.drafts[last]
@@ -259,7 +301,7 @@ impl<'a> Writer<'a, '_> {
     fn finish(mut self) -> Result<Conversation<'a>> {
         let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.drafts.len());
         for draft in std::mem::take(&mut self.drafts) {
-            let mut content = draft.results;
+            let mut content: Vec<_> = draft.results.into_values().flatten().collect();
             content.extend(draft.rest);
             content.extend(draft.calls);
             // A turn without content may have stood between two of the other role.
@@ -328,27 +370,15 @@ fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-/// An id of at most 64 letters, digits and `_.:-`. What has to be changed gets a mark of the whole id, so that
-/// different ids stay different, and the same id is the same in a call and its result.
-pub(super) fn call_id(id: &str, family: Family) -> String {
-    if family.has_short_call_ids() {
-        let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        return if fits { id.to_owned() } else { mark_of(id)[..9].to_owned() };
-    }
-    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | ':' | '-');
-    if !id.is_empty() && id.len() <= 64 && id.chars().all(is_allowed) {
-        return id.to_owned();
-    }
-    let start: String = id.chars().filter(|letter| is_allowed(*letter)).take(40).collect();
-    format!("{start}_{}", mark_of(id))
+/// An id of at most 64 letters, digits and `_.:-` (API reference of `ToolUseBlock`).
+fn call_id(id: &str) -> String {
+    clean(id, 64, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
 }
 
-/// Sixteen hexadecimal digits of the FNV-1a hash.
-pub(super) fn mark_of(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+/// Exactly nine letters or digits, as Mistral's models want.
+fn short_call_id(id: &str) -> String {
+    let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if fits { id.to_owned() } else { mark_of(id)[..9].to_owned() }
 }
 
 #[cfg(test)]
@@ -357,12 +387,10 @@ mod tests {
 
     #[test]
     fn call_ids_fit_and_stay_different() {
-        let claude = Family::of("anthropic.claude-sonnet-4-20250514-v1:0");
-        assert_eq!(call_id("toolu_01.a:b-c", claude), "toolu_01.a:b-c");
-        let (one, two) = (call_id("call/1|x", claude), call_id("call/1?x", claude));
-        assert_ne!(one, two);
-        assert!(call_id(&"é/".repeat(100), claude).len() <= 64);
-        assert_eq!(call_id("abc123XYZ", Family::Mistral { large: true }), "abc123XYZ");
-        assert_eq!(call_id("call_1", Family::Mistral { large: true }).len(), 9);
+        assert_eq!(call_id("toolu_01.a:b-c"), "toolu_01.a:b-c");
+        assert_ne!(call_id("call/1|x"), call_id("call/1?x"));
+        assert!(call_id(&"é/".repeat(100)).len() <= 64);
+        assert_eq!(short_call_id("abc123XYZ"), "abc123XYZ");
+        assert_eq!(short_call_id("call_1").len(), 9);
     }
 }

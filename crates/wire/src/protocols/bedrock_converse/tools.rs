@@ -9,10 +9,10 @@ use canon::{
 use serde_json::{Value, json};
 
 use super::family::Family;
-use super::messages::mark_of;
 use super::types::*;
 use crate::Undo;
 use crate::protocols::anthropic_messages::schema;
+use crate::protocols::call_ids::mark_of;
 use crate::protocols::functions::{free_text_schema, is_restricted, json_instruction};
 
 /// The name of the tool whose arguments are a JSON answer.

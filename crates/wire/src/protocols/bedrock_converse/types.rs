@@ -57,6 +57,16 @@ pub(super) struct MediaBlock<'a> {
     pub source: MediaSource<'a>,
 }
 
+impl<'a> Block<'a> {
+    /// The result that this block is.
+    pub fn tool_result(&mut self) -> Option<&mut ToolResultBlock<'a>> {
+        match self {
+            Self::ToolResult(result) => Some(result),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum MediaSource<'a> {
@@ -79,6 +89,14 @@ pub(super) struct ToolResultBlock<'a> {
     pub content: Vec<Block<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
+}
+
+impl<'a> ToolResultBlock<'a> {
+    /// Adds a second result of the same call.
+    pub fn extend(&mut self, more: Self) {
+        self.content.extend(more.content);
+        self.status = self.status.or(more.status);
+    }
 }
 
 #[derive(Debug, Serialize)]

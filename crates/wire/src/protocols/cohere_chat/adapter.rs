@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::CohereChat;
 use super::decoder::{StreamDecoder, WholeDecoder};
 use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
+use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::errors::{excerpt, upstream_error};
 use crate::protocols::functions::{FunctionTool, call_input, function_tools, json_instruction, note_wrapped};
 use crate::protocols::hints::{
@@ -128,7 +129,7 @@ struct Turn<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
+    tool_call_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -154,7 +155,7 @@ struct ImageUrl<'a> {
 
 #[derive(Serialize)]
 struct Call<'a> {
-    id: &'a str,
+    id: String,
     #[serde(rename = "type")]
     kind: &'static str,
     function: CallFunction<'a>,
@@ -179,7 +180,8 @@ fn body<'a>(
     note_wrapped(request, losses);
     let sampling = &request.sampling;
     let tools = function_tools(request, undo, losses)?;
-    let mut messages = turns(request, losses)?;
+    let ids = CallIds::of(request, plain_id);
+    let mut messages = turns(request, &ids, losses)?;
     let response_format = response_format(request, &mut messages, losses);
     let within = |field, value: Option<f64>, low: f64, high: f64, losses: &mut Losses| {
         let value = value?;
@@ -231,17 +233,20 @@ fn native_fields(request: &Request) -> BTreeMap<&str, &Json> {
     extra.filter(|(name, value)| is_native(name) && !value.is_null()).collect()
 }
 
-fn turns<'a>(request: &'a Request, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
+fn turns<'a>(request: &'a Request, ids: &CallIds, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
     let mut turns = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {
         match message.role {
             Role::System | Role::Developer => turns.push(spoken("system", index, message)?),
             Role::User => turns.push(spoken("user", index, message)?),
-            Role::Assistant => turns.push(answered(index, message, losses)),
+            Role::Assistant => turns.push(answered(index, message, ids, losses)),
             Role::Tool => {
-                for part in &message.parts {
+                for (position, part) in message.parts.iter().enumerate() {
                     if let PartKind::ToolResult(result) = &part.kind {
-                        turns.push(result_turn(index, result)?);
+                        let number = ids.answered((index, position));
+                        let id = number
+                            .map_or_else(|| plain_id(&result.call_id), |number| ids.id(number).to_owned());
+                        turns.push(result_turn(index, id, result)?);
                     }
                 }
             }
@@ -285,11 +290,11 @@ fn image<'a>(media: &'a Media, path: impl Fn() -> String) -> Result<ContentPart<
 }
 
 /// A turn of the model: beside calls, its text goes as the plan that led to them.
-fn answered<'a>(index: usize, message: &'a Message, losses: &mut Losses) -> Turn<'a> {
+fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds, losses: &mut Losses) -> Turn<'a> {
     let mut text = String::new();
     let mut thoughts = String::new();
     let mut calls = Vec::new();
-    for part in &message.parts {
+    for (position, part) in message.parts.iter().enumerate() {
         match &part.kind {
             PartKind::Text(piece) | PartKind::Refusal(piece) => text.push_str(piece),
             PartKind::Reasoning(reasoning) if is_own(reasoning, part) => {
@@ -300,7 +305,7 @@ fn answered<'a>(index: usize, message: &'a Message, losses: &mut Losses) -> Turn
                 "thinking can be sent back only to the family of models that wrote it",
             ),
             PartKind::ToolCall(call) => calls.push(Call {
-                id: &call.id,
+                id: ids.id_at((index, position)).to_owned(),
                 kind: "function",
                 function: CallFunction { name: &call.name, arguments: call_input(call).get().to_owned() },
             }),
@@ -339,7 +344,7 @@ fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
     is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
 }
 
-fn result_turn(index: usize, result: &ToolResult) -> Result<Turn<'_>> {
+fn result_turn(index: usize, id: String, result: &ToolResult) -> Result<Turn<'_>> {
     let mut text = String::new();
     for (position, part) in result.content.iter().enumerate() {
         match &part.kind {
@@ -353,7 +358,7 @@ fn result_turn(index: usize, result: &ToolResult) -> Result<Turn<'_>> {
         }
     }
     let content = Some(Content::Text(Cow::Owned(text)));
-    Ok(Turn { role: "tool", content, tool_call_id: Some(&result.call_id), ..Turn::default() })
+    Ok(Turn { role: "tool", content, tool_call_id: Some(id), ..Turn::default() })
 }
 
 fn tool_choice(request: &Request, has_tools: bool) -> Option<&'static str> {

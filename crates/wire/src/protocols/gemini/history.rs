@@ -16,6 +16,7 @@ use super::media::{field_of, media_part};
 use super::model::{Generation, is_gemma};
 use super::names::Names;
 use super::{REASONING_FORMAT, SKIP_SIGNATURE};
+use crate::protocols::call_ids::CallIds;
 
 /// What becomes of the messages.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) fn history<'a>(
     let takes_instruction = !is_gemma(target.model);
     let generation = Generation::of(target.model);
     let mut writer = Writer {
+        ids: CallIds::of(request, str::to_owned),
+        calls: 0,
         instruction: Instruction::default(),
         contents: Vec::with_capacity(request.messages.len()),
         open: None,
@@ -51,6 +54,9 @@ pub(super) fn history<'a>(
 }
 
 struct Writer<'a, 'b> {
+    ids: CallIds,
+    /// Calls so far.
+    calls: usize,
     instruction: Instruction<'a>,
     contents: Vec<Content<'a>>,
     /// The calls of the last model turn, until they are answered.
@@ -71,11 +77,17 @@ struct Open<'a> {
 }
 
 struct Waiting<'a> {
-    id: &'a str,
+    number: usize,
     name: Cow<'a, str>,
     origin: (usize, usize),
-    /// The result, and the media that go beside it.
-    answer: Option<(Part<'a>, Vec<Part<'a>>)>,
+    answer: Option<Answer<'a>>,
+}
+
+/// What a tool gave: the parts of its result, or of its results.
+#[derive(Default)]
+struct Answer<'a> {
+    parts: Vec<Part<'a>>,
+    is_error: bool,
 }
 
 impl Open<'_> {
@@ -225,7 +237,8 @@ impl<'a> Writer<'a, '_> {
             origin,
             ..Part::default()
         });
-        turn.calls.push(Waiting { id: &call.id, name, origin, answer: None });
+        turn.calls.push(Waiting { number: self.calls, name, origin, answer: None });
+        self.calls += 1;
     }
 
     fn reasoning(
@@ -261,20 +274,23 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn tool(&mut self, index: usize, message: &'a Message) -> Result<()> {
-        for part in &message.parts {
+        for (position, part) in message.parts.iter().enumerate() {
             self.note_marks(part);
             if let PartKind::ToolResult(result) = &part.kind {
-                self.result(index, result)?;
+                self.result((index, position), result)?;
             }
         }
         Ok(())
     }
 
-    fn result(&mut self, index: usize, result: &'a ToolResult) -> Result<()> {
+    fn result(&mut self, (index, position): (usize, usize), result: &'a ToolResult) -> Result<()> {
+        let number = self.ids.answered((index, position));
         let waiting = self.open.as_ref().and_then(|open| {
-            open.calls.iter().position(|call| call.id == result.call_id && call.answer.is_none())
+            // The open calls are numbered without gaps.
+            let waiting = number?.checked_sub(open.calls.first()?.number)?;
+            (waiting < open.calls.len()).then_some(waiting)
         });
-        let Some(position) = waiting else {
+        let Some(waiting) = waiting else {
             let message = format!(
                 "The result does not answer a tool call of the assistant message before it: no call there has the id \"{}\".",
                 result.call_id
@@ -282,18 +298,20 @@ impl<'a> Writer<'a, '_> {
             return Err(Error::invalid(format!("messages[{index}].tool_call_id"), message));
         };
         let parts = self.content(index, &result.content)?;
-        let (texts, mut media): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.text.is_some());
-        let text = joined(texts);
-        let within = if self.answers_with_media { take_within(&mut media) } else { Vec::new() };
         let Some(open) = &mut self.open else { return Ok(()) };
-        let call = &mut open.calls[position];
-        let response = Response {
-            name: call.name.clone(),
-            response: response_object(text, result.is_error),
-            parts: within,
-        };
-        call.answer = Some((Part { function_response: Some(response), ..Part::default() }, media));
+        let answer = open.calls[waiting].answer.get_or_insert_default();
+        answer.parts.extend(parts);
+        answer.is_error |= result.is_error;
         Ok(())
+    }
+
+    /// The part that holds what a tool gave, and the media that go beside it.
+    fn response(&self, name: Cow<'a, str>, answer: Answer<'a>) -> (Part<'a>, Vec<Part<'a>>) {
+        let (texts, mut media): (Vec<_>, Vec<_>) =
+            answer.parts.into_iter().partition(|part| part.text.is_some());
+        let parts = if self.answers_with_media { take_within(&mut media) } else { Vec::new() };
+        let response = Response { name, response: response_object(joined(texts), answer.is_error), parts };
+        (Part { function_response: Some(response), ..Part::default() }, media)
     }
 
     /// Writes the turn that answers the open calls. At the end of the conversation calls may stay unanswered.
@@ -306,8 +324,9 @@ impl<'a> Writer<'a, '_> {
         let mut beside = Vec::new();
         for call in open.calls {
             match call.answer {
-                Some((answer, media)) => {
-                    parts.push(answer);
+                Some(answer) => {
+                    let (part, media) = self.response(call.name, answer);
+                    parts.push(part);
                     beside.extend(media);
                 }
                 None => parts.push(self.missing(call.name, call.origin)),

@@ -1,7 +1,6 @@
 //! Writes Ollama requests and reads its errors.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use canon::{
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::OllamaChat;
 use super::decoder::{StreamDecoder, WholeDecoder};
+use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::errors::{excerpt, upstream_error};
 use crate::protocols::functions::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::hints::{
@@ -96,12 +96,12 @@ struct Turn<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
+    tool_call_id: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Call<'a> {
-    id: &'a str,
+    id: String,
     function: CallFunction<'a>,
 }
 
@@ -145,9 +145,10 @@ fn body<'a>(
 }
 
 fn turns<'a>(request: &'a Request, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
+    let ids = CallIds::of(request, plain_id);
     // Results name their tool, which only the call tells.
     let calls = request.messages.iter().flat_map(Message::tool_calls);
-    let names: BTreeMap<&str, &str> = calls.map(|call| (call.id.as_str(), call.name.as_str())).collect();
+    let calls = Calls { ids, names: calls.map(|call| call.name.as_str()).collect() };
     let mut turns = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {
         let role = match message.role {
@@ -156,16 +157,22 @@ fn turns<'a>(request: &'a Request, losses: &mut Losses) -> Result<Vec<Turn<'a>>>
             Role::Assistant => "assistant",
             Role::Tool => "tool",
         };
-        turns.push(turn(role, index, message, &names, losses)?);
+        turns.push(turn(role, index, message, &calls, losses)?);
     }
     Ok(turns)
+}
+
+/// The calls of the conversation, by number.
+struct Calls<'a> {
+    ids: CallIds,
+    names: Vec<&'a str>,
 }
 
 fn turn<'a>(
     role: &'static str,
     index: usize,
     message: &'a Message,
-    names: &BTreeMap<&str, &'a str>,
+    calls: &Calls<'a>,
     losses: &mut Losses,
 ) -> Result<Turn<'a>> {
     let mut turn = Turn { role, ..Turn::default() };
@@ -175,12 +182,15 @@ fn turn<'a>(
             PartKind::Text(text) | PartKind::Refusal(text) => add_text(&mut turn.content, text),
             PartKind::Media(media) => turn.images.push(image(media, path)?),
             PartKind::ToolCall(call) => turn.tool_calls.push(Call {
-                id: &call.id,
+                id: calls.ids.id_at((index, position)).to_owned(),
                 function: CallFunction { name: &call.name, arguments: call_input(call) },
             }),
             PartKind::ToolResult(result) => {
-                turn.tool_call_id = Some(&result.call_id);
-                turn.tool_name = names.get(result.call_id.as_str()).copied();
+                let number = calls.ids.answered((index, position));
+                let id = number
+                    .map_or_else(|| plain_id(&result.call_id), |number| calls.ids.id(number).to_owned());
+                turn.tool_call_id = Some(id);
+                turn.tool_name = number.and_then(|number| calls.names.get(number).copied());
                 for (position, part) in result.content.iter().enumerate() {
                     let path = || format!("messages[{index}].content[{position}]");
                     match &part.kind {

@@ -6,9 +6,12 @@ use canon::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::protocols::call_ids::{CallIds, clean};
+
 /// The body, and what OpenAI's format cannot say.
 pub(super) fn body(request: &Request) -> Result<(Vec<u8>, Losses)> {
-    let mut writer = Writer { body: Map::new(), losses: request.losses.clone() };
+    let ids = CallIds::of(request, call_id);
+    let mut writer = Writer { body: Map::new(), losses: request.losses.clone(), ids };
     writer.put("model", &request.model);
     let mut messages = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {
@@ -33,6 +36,12 @@ fn read(json: &Json, path: &str) -> Result<Value> {
 struct Writer {
     body: Map<String, Value>,
     losses: Losses,
+    ids: CallIds,
+}
+
+/// The API takes ids of at most 40 characters ("string too long. Expected a string with maximum length 40").
+fn call_id(id: &str) -> String {
+    clean(id, 40, |byte| byte.is_ascii_graphic())
 }
 
 impl Writer {
@@ -146,7 +155,9 @@ impl Writer {
         if let (Role::Tool, Some(PartKind::ToolResult(result))) =
             (message.role, message.parts.first().map(|part| &part.kind))
         {
-            insert(&mut object, "tool_call_id", &result.call_id);
+            let number = self.ids.answered((index, 0));
+            let id = number.map_or_else(|| call_id(&result.call_id), |number| self.ids.id(number).to_owned());
+            insert(&mut object, "tool_call_id", id);
             let content = self.content(index, &result.content, message.parts[0].cache.as_ref())?;
             if let (None, Some(mark)) = (&content, &message.parts[0].cache) {
                 object.insert("cache_control".to_owned(), cache_control(mark));
@@ -160,7 +171,9 @@ impl Writer {
         }
         let content = self.content(index, &message.parts, None)?;
         object.insert("content".to_owned(), content.unwrap_or(Value::Null));
-        let calls: Vec<Value> = message.parts.iter().filter_map(call).collect();
+        let calls = message.parts.iter().enumerate();
+        let calls = calls.filter_map(|(position, part)| call(part, self.ids.id_at((index, position))));
+        let calls: Vec<Value> = calls.collect();
         if !calls.is_empty() {
             insert(&mut object, "tool_calls", calls);
         }
@@ -316,14 +329,14 @@ fn media(media: &Media) -> Option<Value> {
     })
 }
 
-fn call(part: &Part) -> Option<Value> {
+fn call(part: &Part, id: &str) -> Option<Value> {
     let PartKind::ToolCall(call) = &part.kind else { return None };
     let mut value = match call.custom {
         true => {
-            json!({"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}})
+            json!({"id": id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}})
         }
         false => {
-            json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+            json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
         }
     };
     if let Some(signature) = &part.signature {

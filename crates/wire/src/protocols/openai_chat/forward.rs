@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::outline::Outline;
 use super::thoughts::{Memory, Recall, mentions};
 use crate::json::Edit;
+use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::{Encoded, Undo};
 
 /// Room for what is added: a longer model name, stream options.
@@ -294,6 +295,9 @@ impl Forward<'_> {
             let Some(message) = message.as_object_mut() else { continue };
             self.mend_message(index, message);
         }
+        if quirks.short_tool_call_ids {
+            shorten_ids(&mut messages);
+        }
         self.messages = Some(bytes_of(&messages).into_owned());
         Ok(())
     }
@@ -310,9 +314,6 @@ impl Forward<'_> {
         }
         if quirks.string_content {
             join_texts(message);
-        }
-        if quirks.short_tool_call_ids {
-            shorten_ids(message);
         }
     }
 
@@ -453,14 +454,26 @@ fn join_texts(message: &mut Map<String, Value>) {
     }
 }
 
-fn shorten_ids(message: &mut Map<String, Value>) {
-    if let Some(Value::String(id)) = message.get_mut("tool_call_id") {
-        *id = short_id(id);
-    }
-    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-    for call in calls.into_iter().flatten() {
-        if let Some(Value::String(id)) = call.get_mut("id") {
-            *id = short_id(id);
+/// Nine letters or digits for every id of a call, different ones for different calls.
+fn shorten_ids(messages: &mut [Value]) {
+    let (mut pairing, mut unique) = (Pairing::default(), UniqueIds::new(short_id));
+    let mut ids: Vec<String> = Vec::new();
+    for message in messages.iter_mut().filter_map(Value::as_object_mut) {
+        if message.get("role").is_some_and(|role| role == "user" || role == "tool") {
+            pairing.turn_ends();
+        }
+        if let Some(Value::String(id)) = message.get_mut("tool_call_id") {
+            *id = match pairing.result(id) {
+                Some(number) => ids[number].clone(),
+                None => short_id(id),
+            };
+        }
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let given = call.get("id").and_then(Value::as_str).unwrap_or_default();
+            pairing.call(given);
+            ids.push(unique.next(given));
+            call.insert("id".to_owned(), ids[ids.len() - 1].as_str().into());
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Works on JSON values, so that fields which nobody here knows survive. Used for every piece of an answer that does
 //! not already keep the contract.
 
+use std::collections::BTreeSet;
+
 use canon::{Annotator, Error, ErrorKind, FinishReason, Result, Retry};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
@@ -303,10 +305,11 @@ fn details_text(details: &Value) -> Option<String> {
 fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>) -> Result<bool> {
     match message.get_mut("tool_calls") {
         Some(Value::Array(calls)) if !calls.is_empty() => {
+            let mut taken = BTreeSet::new();
             for call in calls.iter_mut() {
                 let is_named = called(call)["name"].as_str().is_some_and(|name| !name.is_empty());
                 match call.as_object_mut() {
-                    Some(call) if is_named => whole_call(call, annotator),
+                    Some(call) if is_named => whole_call(call, annotator, &mut taken),
                     _ => return Err(nameless_call()),
                 }
             }
@@ -344,8 +347,10 @@ fn nameless_call() -> Error {
     broken("a tool call does not name its tool")
 }
 
-fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>) {
-    if call.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
+/// `taken` are the ids of the calls before: some servers give the calls of one answer the same.
+fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>, taken: &mut BTreeSet<String>) {
+    let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
+    if id.is_empty() || !taken.insert(id.to_owned()) {
         call.insert("id".to_owned(), annotator.map(Annotator::tool_call_id).unwrap_or_default().into());
     }
     if is_custom(&Value::Object(call.clone())) {
@@ -416,6 +421,10 @@ pub(super) struct Identity {
 struct Choice {
     index: u64,
     calls: Vec<Call>,
+    /// The ids of the calls, as the caller gets them.
+    ids: BTreeSet<String>,
+    /// The call whose name may still go on.
+    held: Option<usize>,
     /// How many of the calls have been named: the next one's position.
     opened: usize,
     /// It calls a function in the way that came before tool calls.
@@ -427,16 +436,63 @@ struct Choice {
     last: Option<Object>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Call {
     native_index: Option<u64>,
+    /// The provider's id, by which it may refer to the call again.
+    native_id: String,
+    /// The id that the caller gets.
     id: String,
-    /// Its position among the named calls, once it is named.
+    /// The name as far as it came. Some servers (Continue's llama.cpp, Fireworks) send it in pieces: it is held until the
+    /// arguments begin.
+    name: String,
+    /// Its position among the named calls, once the caller has its name.
     position: Option<usize>,
     custom: bool,
     has_arguments: bool,
     /// Arguments that came before the name.
     early: String,
+    /// Signatures of the provider's that came with the name.
+    extra: Option<Value>,
+}
+
+impl Call {
+    /// Takes a piece of the name. A piece with an id or with arguments that says the name once more repeats it; one that
+    /// also says more replaces it.
+    fn take_name(&mut self, piece: &str, is_labelled: bool) {
+        if self.position.is_some() || piece.is_empty() || is_labelled && self.name == piece {
+            return;
+        }
+        if is_labelled && piece.starts_with(&self.name) {
+            self.name.clear();
+        }
+        self.name.push_str(piece);
+    }
+
+    /// The first piece that the caller gets.
+    fn open(&mut self, index: usize) -> Value {
+        self.position = Some(index);
+        let text = std::mem::take(&mut self.early);
+        let (id, name) = (&self.id, &self.name);
+        let mut opened = match self.custom {
+            true => {
+                json!({"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": text}})
+            }
+            false => {
+                json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": text}})
+            }
+        };
+        if let Some(extra) = self.extra.take() {
+            opened["extra_content"] = extra;
+        }
+        opened
+    }
+
+    /// A further piece.
+    fn more(&self, index: usize, text: &str) -> Option<Value> {
+        let kind = if self.custom { ("custom", "input") } else { ("function", "arguments") };
+        (!text.is_empty()).then(|| json!({"index": index, (kind.0): {(kind.1): text}}))
+    }
 }
 
 impl Chunks {
@@ -649,8 +705,8 @@ impl Choice {
             }
         }
         if let Some(Value::Array(calls)) = delta.shift_remove("tool_calls") {
-            let mended: Vec<_> =
-                calls.into_iter().filter_map(|call| self.mend_call(call, annotator)).collect();
+            let mut mended = Vec::with_capacity(calls.len());
+            calls.iter().for_each(|call| self.mend_call(call, annotator, &mut mended));
             if !mended.is_empty() {
                 delta.insert("tool_calls".to_owned(), Value::Array(mended));
             }
@@ -667,69 +723,75 @@ impl Choice {
         }
     }
 
-    /// A piece of a tool call with an index that counts from 0, and with id and name in its first piece only.
-    fn mend_call(&mut self, call: Value, annotator: Option<&dyn Annotator>) -> Option<Value> {
+    /// Pieces of tool calls with an index that counts from 0, and with id and name in the first piece of each only.
+    fn mend_call(&mut self, call: &Value, annotator: Option<&dyn Annotator>, out: &mut Vec<Value>) {
         let native_index = call["index"].as_u64();
         let id = call["id"].as_str().unwrap_or("");
-        let custom = is_custom(&call);
-        let inner = called(&call);
+        let custom = is_custom(call);
+        let inner = called(call);
         let name = inner["name"].as_str().unwrap_or("");
         let text = arguments_text(inner.get(if custom { "input" } else { "arguments" }));
-        let index = self.find_call(native_index, id, name).unwrap_or_else(|| {
-            let id = match (id, annotator) {
-                ("", Some(annotator)) => annotator.tool_call_id(),
-                (id, _) => id.to_owned(),
-            };
-            self.calls.push(Call {
-                native_index,
-                id,
-                position: None,
-                custom,
-                has_arguments: false,
-                early: String::new(),
-            });
-            self.calls.len() - 1
-        });
-        let call_state = &mut self.calls[index];
-        call_state.has_arguments |= !text.trim().is_empty();
-        if let Some(index) = call_state.position {
-            if text.is_empty() {
-                return None;
-            }
-            return Some(match custom {
-                true => json!({"index": index, "custom": {"input": text}}),
-                false => json!({"index": index, "function": {"arguments": text}}),
-            });
+        let found = self.find_call(native_index, id, name);
+        let index = found.unwrap_or_else(|| self.new_call(native_index, id, custom, annotator));
+        // Once another call has begun, the name of the one before it is complete.
+        if self.held.is_some_and(|held| held < index) {
+            self.open_held(out);
         }
-        if name.is_empty() {
-            call_state.early.push_str(&text);
-            return None;
+        let state = &mut self.calls[index];
+        state.has_arguments |= !text.trim().is_empty();
+        if let Some(position) = state.position {
+            return out.extend(state.more(position, &text));
         }
-        let index = self.opened;
-        self.opened += 1;
-        call_state.position = Some(index);
-        let text = format!("{}{text}", std::mem::take(&mut call_state.early));
-        let mut opened = match custom {
-            true => {
-                json!({"index": index, "id": call_state.id, "type": "custom", "custom": {"name": name, "input": text}})
-            }
-            false => {
-                json!({"index": index, "id": call_state.id, "type": "function", "function": {"name": name, "arguments": text}})
-            }
-        };
+        state.take_name(name, found.is_none() || !id.is_empty() || !text.is_empty());
+        state.early.push_str(&text);
         if let Some(extra) = call.get("extra_content") {
-            opened["extra_content"] = extra.clone();
+            state.extra = Some(extra.clone());
         }
-        Some(opened)
+        let is_complete = !state.early.is_empty();
+        if state.name.is_empty() {
+            return;
+        }
+        if self.held.is_some_and(|held| held != index) {
+            self.open_held(out);
+        }
+        self.held = Some(index);
+        if is_complete {
+            self.open_held(out);
+        }
+    }
+
+    fn new_call(
+        &mut self,
+        native_index: Option<u64>,
+        native_id: &str,
+        custom: bool,
+        annotator: Option<&dyn Annotator>,
+    ) -> usize {
+        let mut id = native_id.to_owned();
+        if id.is_empty() || !self.ids.insert(id.clone()) {
+            id = annotator.map(Annotator::tool_call_id).unwrap_or_default();
+        }
+        let native_id = native_id.to_owned();
+        self.calls.push(Call { native_index, native_id, id, custom, ..Call::default() });
+        self.calls.len() - 1
+    }
+
+    fn open_held(&mut self, out: &mut Vec<Value>) {
+        if let Some(held) = self.held.take() {
+            out.push(self.calls[held].open(self.opened));
+            self.opened += 1;
+        }
     }
 
     /// The call that a piece belongs to. The index decides; a new id together with a name opens a new call even under
     /// an index that is in use; without an index, the id or the last call.
     fn find_call(&self, native_index: Option<u64>, id: &str, name: &str) -> Option<usize> {
-        let opens = |call: &Call| !id.is_empty() && !name.is_empty() && !call.id.is_empty() && call.id != id;
+        let opens = |call: &Call| {
+            !id.is_empty() && !name.is_empty() && !call.native_id.is_empty() && call.native_id != id
+        };
         let found = match native_index {
             Some(_) => self.calls.iter().rposition(|call| call.native_index == native_index),
-            None if !id.is_empty() => self.calls.iter().rposition(|call| call.id == id),
+            None if !id.is_empty() => self.calls.iter().rposition(|call| call.native_id == id),
             None if !name.is_empty() => None,
             None => self.calls.len().checked_sub(1),
         };
@@ -738,6 +800,8 @@ impl Choice {
 
     /// Calls without arguments get an empty object, so that every call's arguments are JSON.
     fn close_calls(&mut self, base: &Object, out: &mut Vec<Object>) -> Result<()> {
+        let mut pieces = Vec::new();
+        self.open_held(&mut pieces);
         for call in &mut self.calls {
             let Some(index) = call.position else {
                 // A piece that says nothing at all (Snowflake) is no call.
@@ -746,12 +810,14 @@ impl Choice {
                     false => return Err(nameless_call()),
                 }
             };
-            if call.has_arguments || call.custom {
-                continue;
+            if !call.has_arguments && !call.custom {
+                call.has_arguments = true;
+                pieces.extend(call.more(index, "{}"));
             }
-            call.has_arguments = true;
+        }
+        for piece in pieces {
             let mut chunk = base.clone();
-            let delta = json!({"tool_calls": [{"index": index, "function": {"arguments": "{}"}}]});
+            let delta = json!({"tool_calls": [piece]});
             chunk.insert(
                 "choices".to_owned(),
                 json!([{"index": self.index, "delta": delta, "finish_reason": null}]),

@@ -178,8 +178,8 @@ fn the_conversation_takes_its_form() {
             Value::Null,
             json!([
                 {"role": "user", "content": "a"},
-                {"role": "assistant", "content": [use_of("c_3a_1", json!({"arguments": "[1"}))]},
-                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c_3a_1"}]}
+                {"role": "assistant", "content": [use_of("c1_f69742190d7ddbeb", json!({"arguments": "[1"}))]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1_f69742190d7ddbeb"}]}
             ]),
             &["approximated messages[1].tool_calls[0].function.arguments", "approximated tools"],
         ),

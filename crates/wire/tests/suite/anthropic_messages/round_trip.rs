@@ -198,6 +198,21 @@ fn turn() -> impl Strategy<Value = Vec<Message>> {
     })
 }
 
+/// Gives the calls of each turn ids of their own.
+fn numbered(turns: Vec<Vec<Message>>) -> Vec<Message> {
+    let mut messages = turns;
+    for (turn, messages) in messages.iter_mut().enumerate() {
+        for part in messages.iter_mut().flat_map(|message| &mut message.parts) {
+            match &mut part.kind {
+                PartKind::ToolCall(call) => call.id = format!("{}_{turn}", call.id),
+                PartKind::ToolResult(result) => result.call_id = format!("{}_{turn}", result.call_id),
+                _ => {}
+            }
+        }
+    }
+    messages.concat()
+}
+
 proptest! {
     #![proptest_config(testkit::random::cases(100))]
 
@@ -214,7 +229,7 @@ proptest! {
         request.sampling = Sampling { temperature, ..Sampling::default() };
         request.max_tokens = Some(max_tokens);
         request.messages = system.into_iter().map(|text| Message::text(Role::System, text)).collect();
-        request.messages.extend(turns.into_iter().flatten());
+        request.messages.extend(numbered(turns));
         // Between results and the next turn the user's words are one message in both forms.
         request.messages.push(Message::text(Role::User, last));
         let again = again(&request);

@@ -397,3 +397,87 @@ fn long_answers_take_linear_time() {
     let (short, long) = (time(500), time(4000));
     assert!(long < short * 32, "{short:?} for 500, {long:?} for 4000");
 }
+
+/// The calls that a caller gets of a stream: through the relay, and through the decoder.
+fn calls_of(events: &[Value]) -> Vec<(String, String, String)> {
+    let relayed = said(&relay(events)).choices[&0].calls.clone();
+    let (choices, _) = heard(&decoded(true, &Undo::default(), [stream(events).as_bytes()]).unwrap());
+    let told = |calls: &[(String, String, String)]| -> Vec<(String, String)> {
+        calls.iter().map(|(_, name, text)| (name.clone(), text.clone())).collect()
+    };
+    assert_eq!(told(&choices[&0].calls), told(&relayed));
+    relayed
+}
+
+#[test]
+fn a_name_that_comes_in_pieces_is_joined() {
+    let call = |call: Value| delta(json!({ "tool_calls": [call] }));
+    let name = |name: &str| call(json!({"index": 0, "function": {"name": name}}));
+    let first = |name: &str| {
+        let function = json!({"name": name, "arguments": ""});
+        call(json!({"index": 0, "id": "x", "type": "function", "function": function}))
+    };
+    let arguments = |text: &str| call(json!({"index": 0, "function": {"arguments": text}}));
+    let repeated = |name: &str, text: &str| {
+        call(json!({"index": 0, "id": "x", "function": {"name": name, "arguments": text}}))
+    };
+    let cases = [
+        ("in two", vec![first("edit_ex"), name("isting_file"), arguments("{\"a\":1}")]),
+        (
+            "in many, with a letter twice",
+            "editt".chars().map(|letter| name(&letter.to_string())).collect::<Vec<_>>(),
+        ),
+        (
+            "the last one with arguments",
+            vec![first("edit_"), repeated("existing_file", "{\"a\""), arguments(":1}")],
+        ),
+        ("repeated", vec![repeated("edit_existing_file", "{\"a\""), repeated("edit_existing_file", ":1}")]),
+        ("repeated without arguments", vec![first("edit_existing_file"), first("edit_existing_file")]),
+        ("growing", vec![first("edit_"), first("edit_existing_file"), arguments("{\"a\":1}")]),
+        ("empty at first", vec![first(""), name("edit_"), name("existing_file"), arguments("{\"a\":1}")]),
+    ];
+    for (case, mut events) in cases {
+        let expected = match case {
+            "in many, with a letter twice" => "editt",
+            _ => "edit_existing_file",
+        };
+        events.push(finish("tool_calls"));
+        let calls = calls_of(&events);
+        assert_eq!(calls.len(), 1, "{case}");
+        assert_eq!(calls[0].1, expected, "{case}");
+        assert!(["{\"a\":1}", "{}"].contains(&calls[0].2.as_str()), "{case}: {calls:?}");
+    }
+    // Two calls whose names come in pieces, the second before the arguments of the first.
+    let second = |name: &str| {
+        call(json!({"index": 1, "id": "y", "type": "function", "function": {"name": name, "arguments": ""}}))
+    };
+    let more = call(json!({"index": 1, "function": {"name": "te", "arguments": "{\"b\":2}"}}));
+    let events = [first("re"), name("ad"), second("wri"), arguments("{\"a\":1}"), more, finish("tool_calls")];
+    let calls: Vec<_> = calls_of(&events).into_iter().map(|(_, name, text)| (name, text)).collect();
+    let expected = [("read", "{\"a\":1}"), ("write", "{\"b\":2}")];
+    assert_eq!(calls, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+}
+
+#[test]
+fn calls_of_one_answer_have_different_ids() {
+    let call = |index: u64, id: &str, q: &str| {
+        let function = json!({"name": "get", "arguments": format!("{{\"q\":{q:?}}}")});
+        json!({"index": index, "id": id, "type": "function", "function": function})
+    };
+    let calls = json!([call(0, "call_0", "a"), call(1, "call_0", "b"), call(2, "", "c"), call(3, "z", "d")]);
+    let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+    let answer = relay_whole(&whole(message, "tool_calls"));
+    let ids = |calls: &Value| -> Vec<String> {
+        let ids = calls.as_array().unwrap().iter().map(|call| call["id"].as_str().unwrap().to_owned());
+        ids.collect()
+    };
+    let expected = ["call_0", "call_ours0", "call_ours1", "z"];
+    assert_eq!(ids(&answer["choices"][0]["message"]["tool_calls"]), expected);
+    // In a stream, the provider goes on to use its own ids.
+    let events: Vec<_> =
+        calls.as_array().unwrap().iter().map(|call| delta(json!({ "tool_calls": [call] }))).collect();
+    let found = relay(&[events, vec![finish("tool_calls")]].concat());
+    let calls = &said(&found).choices[&0].calls;
+    assert_eq!(calls.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>(), expected);
+    assert_eq!(calls[1].2, "{\"q\":\"b\"}");
+}

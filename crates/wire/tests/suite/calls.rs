@@ -1,0 +1,278 @@
+//! Calls and their results: whatever ids the caller gives, each call keeps its own result in every format.
+
+use canon::{Message, ModelFacts, Part, PartKind, Quirks, Request, Role, Target, ToolCall, ToolResult};
+use serde_json::{Value, json};
+use wire::Protocol;
+
+/// What each format writes of the calls and results: the ids of the calls in order, and the text of each result with the
+/// position of the call that it belongs to.
+type Told = (Vec<String>, Vec<(usize, String)>);
+
+fn call(id: &str, argument: &str) -> Part {
+    let arguments = format!("{{\"q\":{argument:?}}}");
+    PartKind::ToolCall(ToolCall { id: id.into(), name: format!("get_{argument}"), arguments, custom: false })
+        .into()
+}
+
+fn result(id: &str, text: &str) -> Message {
+    let content = vec![Part::text(text)];
+    let result = ToolResult { call_id: id.into(), content, is_error: false };
+    Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()])
+}
+
+fn written(request: &Request, protocol: Protocol, model: &str) -> Value {
+    let target = Target { model, facts: &ModelFacts::default(), quirks: &Quirks::default() };
+    let encoded = wire::adapter(protocol).encode_request(request, target).unwrap();
+    serde_json::from_slice(&encoded.body).unwrap()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// Calls and results that refer to each other by id.
+fn by_id(calls: Vec<String>, results: Vec<(String, String)>) -> Told {
+    let position = |id: &String| calls.iter().position(|call| call == id).unwrap();
+    let results = results.iter().map(|(id, text)| (position(id), text.clone())).collect();
+    (calls, results)
+}
+
+fn openai_like(body: &Value) -> Told {
+    let (mut calls, mut results) = (Vec::new(), Vec::new());
+    for message in list(&body["messages"]) {
+        calls.extend(list(&message["tool_calls"]).map(|call| text(&call["id"])));
+        if message["role"] == "tool" {
+            results.push((text(&message["tool_call_id"]), text(&message["content"])));
+        }
+    }
+    by_id(calls, results)
+}
+
+fn anthropic(body: &Value) -> Told {
+    let (mut calls, mut results) = (Vec::new(), Vec::new());
+    for block in list(&body["messages"]).flat_map(|turn| list(&turn["content"])) {
+        match block["type"].as_str() {
+            Some("tool_use") => calls.push(text(&block["id"])),
+            Some("tool_result") => {
+                let said = list(&block["content"]).map(|inner| text(&inner["text"])).collect();
+                results.push((text(&block["tool_use_id"]), said));
+            }
+            _ => {}
+        }
+    }
+    by_id(calls, results)
+}
+
+fn bedrock(body: &Value) -> Told {
+    let (mut calls, mut results) = (Vec::new(), Vec::new());
+    for block in list(&body["messages"]).flat_map(|turn| list(&turn["content"])) {
+        if let Some(call) = block.get("toolUse") {
+            calls.push(text(&call["toolUseId"]));
+        }
+        if let Some(result) = block.get("toolResult") {
+            let said = list(&result["content"]).map(|inner| text(&inner["text"])).collect();
+            results.push((text(&result["toolUseId"]), said));
+        }
+    }
+    by_id(calls, results)
+}
+
+/// By position: the results of a turn answer the calls of the turn before, in order.
+fn gemini(body: &Value) -> Told {
+    let (mut calls, mut results, mut answered) = (Vec::new(), Vec::new(), 0);
+    for part in list(&body["contents"]).flat_map(|turn| list(&turn["parts"])) {
+        if let Some(call) = part.get("functionCall") {
+            calls.push(format!("{} {}", calls.len(), text(&call["name"])));
+        }
+        if let Some(response) = part.get("functionResponse") {
+            assert!(calls[answered].ends_with(&text(&response["name"])), "{body}");
+            results.push((answered, text(&response["response"]["output"])));
+            answered += 1;
+        }
+    }
+    (calls, results)
+}
+
+/// A format, a model, and how to read what is written for it.
+type Format = (Protocol, &'static str, fn(&Value) -> Told);
+
+const FORMATS: [Format; 7] = [
+    (Protocol::OpenaiChat, "m", openai_like),
+    (Protocol::AnthropicMessages, "claude-sonnet-4-5", anthropic),
+    (Protocol::BedrockConverse, "anthropic.claude-sonnet-4-5-20250929-v1:0", bedrock),
+    (Protocol::BedrockConverse, "mistral.mistral-large-2407-v1:0", bedrock),
+    (Protocol::Gemini, "gemini-2.5-flash", gemini),
+    (Protocol::CohereChat, "command-a-03-2025", openai_like),
+    (Protocol::OllamaChat, "qwen3", openai_like),
+];
+
+#[test]
+fn each_call_keeps_its_own_result_in_every_format() {
+    let user = || Message::text(Role::User, "hi");
+    let assistant = |calls: Vec<Part>| Message::new(Role::Assistant, calls);
+    let long = "call_0123456789abcdef__thought__".to_owned() + &"Zx9".repeat(500);
+    let stories = [
+        (
+            "repeated in each turn",
+            vec![
+                user(),
+                assistant(vec![call("call_0", "a")]),
+                result("call_0", "A"),
+                assistant(vec![call("call_0", "b")]),
+                result("call_0", "B"),
+            ],
+        ),
+        (
+            "repeated within a turn",
+            vec![
+                user(),
+                assistant(vec![call("call_0", "a"), call("call_0", "b")]),
+                result("call_0", "A"),
+                result("call_0", "B"),
+            ],
+        ),
+        (
+            "missing",
+            vec![user(), assistant(vec![call("", "a"), call("", "b")]), result("", "A"), result("", "B")],
+        ),
+        (
+            "in the way of a repeated one",
+            vec![
+                user(),
+                assistant(vec![call("x", "a"), call("x_2", "b"), call("x", "c")]),
+                result("x", "A"),
+                result("x", "C"),
+                result("x_2", "B"),
+            ],
+        ),
+        (
+            "with characters that formats refuse, alike but for these",
+            vec![
+                user(),
+                assistant(vec![call("a:1", "a"), call("a.1", "b"), call("a|é 1", "c")]),
+                result("a:1", "A"),
+                result("a.1", "B"),
+                result("a|é 1", "C"),
+            ],
+        ),
+        (
+            "too long, alike at the beginning",
+            vec![
+                user(),
+                assistant(vec![call(&format!("{long}1"), "a"), call(&format!("{long}2"), "b")]),
+                result(&format!("{long}1"), "A"),
+                result(&format!("{long}2"), "B"),
+            ],
+        ),
+        (
+            "answered twice",
+            vec![
+                user(),
+                assistant(vec![call("p", "a"), call("q", "b")]),
+                result("p", "A"),
+                result("q", "B"),
+                result("p", "A"),
+            ],
+        ),
+    ];
+    for (name, messages) in stories {
+        let request = Request { model: "m".into(), messages, ..Request::default() };
+        for (protocol, model, read) in FORMATS {
+            let (calls, mut results) = read(&written(&request, protocol, model));
+            let mut unique = calls.clone();
+            unique.sort();
+            unique.dedup();
+            assert_eq!(unique.len(), calls.len(), "{name}, {protocol:?}: {calls:?}");
+            results.sort();
+            for (position, text) in &results {
+                let letter = char::from(b'A' + *position as u8);
+                assert!(text.chars().all(|said| said == letter), "{name}, {protocol:?}: {results:?}");
+            }
+            results.dedup_by_key(|(position, _)| *position);
+            assert_eq!(results.len(), calls.len(), "{name}, {protocol:?}: {results:?}");
+        }
+    }
+}
+
+#[test]
+fn ids_keep_to_the_rules_of_the_format() {
+    let ids = ["", "é", "a b/c", "call_1", &"x".repeat(300), "call_1"];
+    let calls = ids.iter().map(|id| call(id, "a")).collect();
+    let mut messages = vec![Message::text(Role::User, "hi"), Message::new(Role::Assistant, calls)];
+    messages.extend(ids.iter().map(|id| result(id, "r")));
+    let request = Request { model: "m".into(), messages, ..Request::default() };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    for (protocol, model, read) in FORMATS {
+        let (written, _) = read(&written(&request, protocol, model));
+        for id in written {
+            let fits = match (protocol, model.starts_with("mistral")) {
+                (Protocol::AnthropicMessages, _) => id.len() <= 64 && id.bytes().all(plain),
+                (_, true) => id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+                (Protocol::BedrockConverse, _) => {
+                    id.len() <= 64 && id.bytes().all(|byte| plain(byte) || b".:".contains(&byte))
+                }
+                (Protocol::OpenaiChat, _) => id.len() <= 40,
+                _ => true,
+            };
+            assert!(fits && !id.is_empty(), "{protocol:?} {model}: {id:?}");
+        }
+    }
+}
+
+/// An answer with calls, as a translator gives it to a caller of OpenAI's format.
+fn answered(protocol: Protocol, body: &Value) -> Value {
+    let mut translator = wire::translator(wire::Passage {
+        caller: wire::dialect(Protocol::OpenaiChat).unwrap(),
+        upstream: protocol,
+        upstream_streams: false,
+        form: wire::AnswerForm::default(),
+        undo: &wire::Undo::default(),
+        annotator: std::sync::Arc::new(super::openai_chat::Notes::default()),
+    });
+    let mut out = Vec::new();
+    translator.push(&body.to_string().into_bytes().into(), &mut out).unwrap();
+    translator.finish(&mut out).unwrap();
+    serde_json::from_slice(&out).unwrap()
+}
+
+#[test]
+fn calls_of_one_answer_have_different_ids_whoever_gives_it() {
+    let use_of = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let ollama = |id: &str| json!({"id": id, "function": {"name": "f", "arguments": {}}});
+    let bedrock = |id: &str| json!({"toolUse": {"toolUseId": id, "name": "f", "input": {}}});
+    let gemini = |id: &str| json!({"functionCall": {"id": id, "name": "f", "args": {}}});
+    let cohere = |id: &str| json!({"id": id, "function": {"name": "f", "arguments": "{}"}});
+    let cases = [
+        (
+            Protocol::AnthropicMessages,
+            json!({"type": "message", "role": "assistant", "stop_reason": "tool_use",
+                "content": (["a", "a", ""].map(use_of))}),
+        ),
+        (
+            Protocol::BedrockConverse,
+            json!({"output": {"message": {"content": (["a", "a", ""].map(bedrock))}}, "stopReason": "tool_use"}),
+        ),
+        (
+            Protocol::Gemini,
+            json!({"candidates": [{"content": {"parts": (["a", "a", ""].map(gemini))}, "finishReason": "STOP"}]}),
+        ),
+        (
+            Protocol::CohereChat,
+            json!({"message": {"tool_calls": (["a", "a", ""].map(cohere))}, "finish_reason": "TOOL_CALL"}),
+        ),
+        (
+            Protocol::OllamaChat,
+            json!({"message": {"tool_calls": (["a", "a", ""].map(ollama))}, "done": true}),
+        ),
+    ];
+    for (protocol, body) in cases {
+        let answer = answered(protocol, &body);
+        let calls = list(&answer["choices"][0]["message"]["tool_calls"]);
+        let ids: Vec<_> = calls.map(|call| call["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["a", "call_ours0", "call_ours1"], "{protocol:?}");
+    }
+}
