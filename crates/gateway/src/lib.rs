@@ -1,7 +1,7 @@
 //! The gateway: everything that waits. What decides or translates is in the pure crates beside it.
 //!
 //! A request goes through these files in order: `http/chat.rs`, `pipeline/mod.rs`, `pipeline/resolve.rs`,
-//! `pipeline/attempt.rs`, `upstream/client.rs`, `pipeline/pump.rs`.
+//! `pipeline/attempts.rs`, `pipeline/chat.rs`, `upstream/client.rs`, `pipeline/pump.rs`.
 
 pub mod app;
 pub mod auth;

@@ -8,6 +8,9 @@
 //! - When no sound candidate remains, the sick, the closed and the repetitions are weighed against each other: the
 //!   likeliest is tried.
 //!
+//! What can be repaired (a token that ended early, thinking that the provider refuses) is repaired and tried once more with
+//! the same key first.
+//!
 //! Not more than `max_retries` further attempts for one request, and only as long as the retry budget of all requests
 //! together lasts.
 
@@ -154,6 +157,14 @@ impl<'a> Attempts<'a> {
         };
         self.retries += 1;
         Next::Candidate(attempt)
+    }
+
+    /// Whether the current key may be tried once more at once, because the reason of its failure was repaired: a token
+    /// was renewed, or what the provider refused was left out. The permit stays with the caller, who repairs each thing
+    /// at most once. A repair is no retry of a failure and does not count towards `max_retries`, but it is one more
+    /// request to the provider and is paid for out of the budget.
+    pub fn repair(&self, budget: &RetryBudget, now: Timestamp) -> bool {
+        self.current.is_some() && budget.withdraw(now)
     }
 
     fn after(&mut self, class: Class, choice: Choice, health: &Health, now: Timestamp) -> Option<Attempt> {

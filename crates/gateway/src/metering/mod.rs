@@ -133,6 +133,11 @@ impl Record {
         self.started
     }
 
+    /// The id of the request.
+    pub fn request_id(&self) -> &str {
+        &self.row.request_id
+    }
+
     /// The id of the caller's key.
     pub fn caller(&self) -> &str {
         &self.row.key_id
@@ -256,6 +261,17 @@ impl Record {
         self.row.usage = self.progress.usage;
         self.row.cost = Some(Cost::default());
         self.close();
+    }
+
+    /// A stream broke after its first content: its attempt failed after all.
+    pub fn broke(&mut self, error: &Error) {
+        if let Some(attempt) = self.row.attempts.last_mut() {
+            error.kind.as_str().clone_into(&mut attempt.error_type);
+        }
+        if let Some(counters) = &self.counters {
+            counters.error(error.kind.as_str());
+        }
+        self.fail(error);
     }
 
     /// Counts tokens and cost.

@@ -1,8 +1,10 @@
 //! The story of one request.
 
 pub mod annotate;
-pub mod attempt;
+pub mod attempts;
+pub mod chat;
 pub mod explain;
+pub mod permit;
 pub mod plan;
 pub mod pump;
 pub mod resolve;
@@ -15,7 +17,6 @@ use bytes::Bytes;
 use canon::Error;
 use routing::Timestamp;
 use tokio::time::Instant;
-use wire::AnswerForm;
 use wire::protocols::openai_chat::Outline;
 
 use crate::auth::Caller;
@@ -23,7 +24,9 @@ use crate::metering::{Begin, Metering, Record};
 use crate::snapshot::Snapshot;
 use crate::upstream::Client;
 use crate::upstream::media::MediaFetcher;
-use attempt::Attempted;
+use attempts::{RequestContext, in_order};
+use chat::{Begun, Chat};
+use permit::HeldPermit;
 use pump::Pump;
 
 /// Serves chat requests.
@@ -112,7 +115,7 @@ impl Pipeline {
         inbound.streams.store(outline.stream, Ordering::Relaxed);
         let mut record = self.record(&inbound, Some(&outline));
         match self.serve(&inbound, &outline, &mut record).await {
-            Ok(attempted) => Ok(attempted.into_answer(record, self.clone(), inbound.snapshot).await),
+            Ok((begun, permit)) => Ok(self.answer(&inbound, begun, permit, record).await),
             Err(error) => {
                 record.fail(&error);
                 let metadata = failure_metadata(&inbound, &outline, &record);
@@ -127,37 +130,43 @@ impl Pipeline {
     }
 
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         inbound: &Inbound,
         outline: &Outline<'_>,
         record: &mut Record,
-    ) -> Result<Attempted, Error> {
+    ) -> Result<(Begun, HeldPermit), Error> {
         let seed = self.seeds.next();
         let further = plan::further_models(outline)?;
         let resolved = resolve::resolve_all(&inbound.snapshot, &outline.model, &further, seed)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }
-        let request = attempt::Job {
-            pipeline: self,
-            inbound,
-            outline,
-            form: AnswerForm {
-                stream: outline.stream,
-                include_usage: outline.include_usage,
-                exclude_reasoning: outline.exclude_reasoning,
-            },
-            pinned: resolved.pinned.as_deref(),
-            offers: &resolved.offers,
-        };
-        request.run(record, seed).await
+        let pinned = resolved.pinned.as_deref();
+        let cx = RequestContext { pipeline: self, inbound, outline, pinned, seed };
+        in_order(&cx, &resolved.offers, record, &Chat(&cx)).await
     }
 
-    /// Tells health how fast a stream was.
-    fn note_speed(snapshot: &Snapshot, record: &Record) {
-        if let (Some(speed), Some((provider, model))) = (record.tokens_per_second(), record.used()) {
-            snapshot.health.observe_speed(provider, model, speed);
+    /// Hands a good answer over: closes the record of a whole one; a stream takes record and permit along.
+    async fn answer(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        mut begun: Begun,
+        mut permit: HeldPermit,
+        mut record: Record,
+    ) -> Answer {
+        if begun.body.is_none() {
+            self.keep_proofs(&record, begun.transcoder.as_mut());
         }
+        if inbound.streams.load(Ordering::Relaxed) {
+            let timeouts = inbound.snapshot.timeouts;
+            return Answer::Stream(Box::new(Pump::new(begun, record, permit, self.clone(), timeouts)));
+        }
+        permit.succeeded(None);
+        match self.metering.is_busy() {
+            true => self.metering.committed(record.finish_with_others(200)).await,
+            false => record.finish(200),
+        }
+        Answer::Whole(begun.out)
     }
 
     /// Remembers what the provider will want back in the next turn.

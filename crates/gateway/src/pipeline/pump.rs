@@ -14,10 +14,11 @@ use tokio::time::{Instant, Sleep};
 use wire::Transcoder;
 
 use super::Pipeline;
-use super::attempt::cut;
+use super::chat::Begun;
+use super::permit::HeldPermit;
+use crate::config::settings::Timeouts;
 use crate::metering::Record;
-use crate::snapshot::Snapshot;
-use crate::upstream::client::AnswerBody;
+use crate::upstream::client::{AnswerBody, cut};
 
 /// After so much silence the caller gets a comment, so that proxies keep the connection.
 pub const PING_AFTER: Duration = Duration::from_secs(15);
@@ -30,24 +31,17 @@ const JOIN_LIMIT: usize = 64 << 10;
 /// one turn, so that with fewer nothing else would run in between.
 const PATIENCE: u8 = 8;
 
-/// A stream that has begun.
-pub struct PumpParts {
-    /// What the provider still sends; none when all of it is there.
-    pub body: Option<AnswerBody>,
-    /// Turns it into what the caller gets.
-    pub transcoder: Box<dyn Transcoder>,
-    /// What the caller gets already.
-    pub out: Vec<u8>,
-    /// The transcoder has been finished.
-    pub ended: bool,
-}
-
 /// The body of a streamed response.
 pub struct Pump {
-    parts: PumpParts,
+    /// What the provider still sends; none when all of it is there.
+    body: Option<AnswerBody>,
+    transcoder: Box<dyn Transcoder>,
+    /// What the caller gets next.
+    out: Vec<u8>,
     record: Record,
+    permit: HeldPermit,
     pipeline: Arc<Pipeline>,
-    snapshot: Arc<Snapshot>,
+    timeouts: Timeouts,
     timer: Pin<Box<Sleep>>,
     last_input: Instant,
     last_output: Instant,
@@ -58,13 +52,23 @@ pub struct Pump {
 
 impl Pump {
     /// Goes on with a stream that has begun.
-    pub fn new(parts: PumpParts, record: Record, pipeline: Arc<Pipeline>, snapshot: Arc<Snapshot>) -> Self {
+    pub fn new(
+        begun: Begun,
+        record: Record,
+        mut permit: HeldPermit,
+        pipeline: Arc<Pipeline>,
+        timeouts: Timeouts,
+    ) -> Self {
         let now = Instant::now();
+        permit.begun();
         Self {
-            parts,
+            body: begun.body,
+            transcoder: begun.transcoder,
+            out: begun.out,
             record,
+            permit,
             pipeline,
-            snapshot,
+            timeouts,
             timer: Box::pin(tokio::time::sleep(PING_AFTER)),
             last_input: now,
             last_output: now,
@@ -75,8 +79,8 @@ impl Pump {
 
     /// Takes everything that has arrived.
     fn drain(&mut self, cx: &mut Context<'_>) {
-        while !self.parts.ended && self.parts.out.len() < JOIN_LIMIT {
-            let Some(body) = &mut self.parts.body else { return self.end() };
+        while !self.ended() && self.out.len() < JOIN_LIMIT {
+            let Some(body) = &mut self.body else { return };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => return,
                 Poll::Ready(None) => self.end(),
@@ -84,7 +88,7 @@ impl Pump {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     self.last_input = Instant::now();
-                    if let Err(error) = self.parts.transcoder.push(&data, &mut self.parts.out) {
+                    if let Err(error) = self.transcoder.push(&data, &mut self.out) {
                         self.fail(&error);
                     }
                 }
@@ -95,22 +99,26 @@ impl Pump {
     /// True while it is worth letting the other tasks run once more: a provider that writes piece by piece is about to write
     /// the next, and a write to the caller costs far more than a turn.
     fn waits_for_more(&mut self, length_before: usize) -> bool {
-        if self.parts.ended || self.parts.out.len() >= JOIN_LIMIT {
+        if self.ended() || self.out.len() >= JOIN_LIMIT {
             return false;
         }
-        if self.parts.out.len() > length_before {
+        if self.out.len() > length_before {
             self.turns = 0;
         }
         self.turns += 1;
         self.turns <= PATIENCE
     }
 
+    /// Nothing more comes from the provider.
+    fn ended(&self) -> bool {
+        self.body.is_none()
+    }
+
     fn end(&mut self) {
-        match self.parts.transcoder.finish(&mut self.parts.out) {
+        match self.transcoder.finish(&mut self.out) {
             Ok(()) => {
-                self.pipeline.keep_proofs(&self.record, self.parts.transcoder.as_mut());
-                self.parts.ended = true;
-                self.parts.body = None;
+                self.pipeline.keep_proofs(&self.record, self.transcoder.as_mut());
+                self.body = None;
             }
             Err(error) => self.fail(&error),
         }
@@ -118,19 +126,20 @@ impl Pump {
 
     /// Ends the caller's stream with an error, and the provider's by dropping it.
     fn fail(&mut self, error: &Error) {
-        self.parts.transcoder.fail(error, &mut self.parts.out);
-        self.parts.ended = true;
-        self.parts.body = None;
-        self.record.progress(self.parts.transcoder.progress());
-        self.record.fail(error);
-        tracing::warn!(kind = error.kind.as_str(), "a stream broke: {}", error.message);
+        self.transcoder.fail(error, &mut self.out);
+        self.body = None;
+        self.record.progress(self.transcoder.progress());
+        self.record.broke(error);
+        self.permit.failed(error);
+        let request_id = self.record.request_id();
+        tracing::warn!(request_id, kind = error.kind.as_str(), "a stream broke: {}", error.message);
     }
 
     /// Nothing has arrived: a ping is due, or the provider has been silent for too long.
     fn wait(&mut self, cx: &mut Context<'_>) {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let timeouts = self.snapshot.timeouts;
+            let timeouts = self.timeouts;
             if now >= self.record.started() + timeouts.total {
                 return self
                     .fail(&timed_out("The answer took longer than the gateway allows", timeouts.total));
@@ -139,7 +148,7 @@ impl Pump {
                 return self.fail(&timed_out("The provider sent nothing", timeouts.idle));
             }
             if now >= self.last_output + PING_AFTER {
-                self.parts.out.extend_from_slice(PING);
+                self.out.extend_from_slice(PING);
                 self.last_output = now;
             }
             let next = (self.last_output + PING_AFTER)
@@ -153,7 +162,7 @@ impl Pump {
 /// The caller went away: what was produced by now is what the record says.
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.record.progress(self.parts.transcoder.progress());
+        self.record.progress(self.transcoder.progress());
     }
 }
 
@@ -173,28 +182,28 @@ impl Body for Pump {
         if this.closed {
             return Poll::Ready(None);
         }
-        let length = this.parts.out.len();
+        let length = this.out.len();
         this.drain(cx);
-        if !this.parts.out.is_empty() && this.waits_for_more(length) {
+        if !this.out.is_empty() && this.waits_for_more(length) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         this.turns = 0;
-        if this.parts.out.is_empty() && !this.parts.ended {
+        if this.out.is_empty() && !this.ended() {
             this.wait(cx);
-            if this.parts.out.is_empty() && !this.parts.ended {
+            if this.out.is_empty() && !this.ended() {
                 return Poll::Pending;
             }
         }
-        if this.parts.ended {
-            this.record.progress(this.parts.transcoder.progress());
-            Pipeline::note_speed(&this.snapshot, &this.record);
+        if this.ended() {
+            this.record.progress(this.transcoder.progress());
+            this.permit.succeeded(this.record.tokens_per_second());
             // The record is safe before the caller has the last byte.
             this.record.finish(200);
             this.closed = true;
         }
         this.last_output = Instant::now();
-        let bytes = Bytes::from(std::mem::take(&mut this.parts.out));
+        let bytes = Bytes::from(std::mem::take(&mut this.out));
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 }

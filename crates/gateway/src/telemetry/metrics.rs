@@ -77,7 +77,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("llmgateway");
         let requests = Family::default();
-        registry.register("requests", "Requests that reached a provider", requests.clone());
+        registry.register("requests", "Requests to a provider: one for each attempt", requests.clone());
         let errors = Family::default();
         registry.register("errors", "Failed attempts by kind of error", errors.clone());
         let tokens = Family::default();

@@ -180,6 +180,12 @@ impl Failure {
     }
 }
 
+/// The connection broke within an answer.
+pub fn cut(error: &hyper::Error) -> Error {
+    let message = format!("The provider's answer broke off: {}.", root_cause(error));
+    Error::upstream(ErrorKind::Upstream, Retry::Again, message)
+}
+
 /// The innermost cause in words; it never holds a header or a body.
 pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;

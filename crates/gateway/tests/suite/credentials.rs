@@ -566,6 +566,9 @@ async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
     assert_eq!(response.status(), 200, "{answer}");
     assert_eq!(answer["choices"][0]["message"]["content"], "Paris");
     assert_eq!(server.asked().len(), 4, "token, refusal, token, answer");
+    let routing = answer["metadata"]["routing"].as_array().unwrap();
+    let statuses: Vec<&Value> = routing.iter().map(|attempt| &attempt["status_code"]).collect();
+    assert_eq!(statuses, [401, 200], "each request is an attempt");
     stop.send(()).unwrap();
     running.await.unwrap();
 }

@@ -8,6 +8,7 @@ mod conversations;
 mod credentials;
 mod errors;
 mod fallback;
+mod health;
 mod records;
 mod routes;
 mod secrets;

@@ -317,6 +317,12 @@ async fn one_key_never_gets_the_thinking_of_another() {
     assert!(own.as_str().unwrap().contains("Paris"), "{own}");
 }
 
+/// How many attempts the metadata of an answer lists, whole or streamed.
+fn attempts(reply: &Reply) -> usize {
+    let metadata = if reply.data().is_empty() { reply.json() } else { reply.events().pop().unwrap() };
+    metadata["metadata"]["routing"].as_array().unwrap().len()
+}
+
 /// Nobody but the issuer can judge a signature, and an unknown provider's wishes are not in the catalog: what was refused
 /// is sent once more without the trouble, and the loss is told.
 #[tokio::test]
@@ -364,6 +370,7 @@ async fn thinking_that_is_refused_is_left_out_in_one_more_try() {
             let reply = gateway.chat(&request).await;
             assert_eq!(reply.status, 200, "{model}: {}", reply.text());
             assert_eq!(mock.journal().len() - before, 2, "{model}");
+            assert_eq!(attempts(&reply), 2, "{model}: each request is an attempt");
             assert!(!losses(&reply).is_empty(), "{model}");
             // Who wants no loss gets the provider's refusal.
             let strict = gateway.chat_with(&[("x-llmgateway-strict", "true")], &request).await;

@@ -108,6 +108,8 @@ impl Breaker {
                 }
             }
             State::Probing { .. } if probe => self.open(settings, now),
+            // A probe whose answer had begun, and broke: others were let through meanwhile.
+            State::Open { until } if probe && now >= *until => self.open(settings, now),
             State::Probing { .. } | State::Open { .. } => {}
         }
     }

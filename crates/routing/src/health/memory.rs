@@ -94,7 +94,8 @@ impl Memory {
             Outcome::Success => self.succeeded(label, permit, report, settings, now),
             Outcome::Fault | Outcome::Timeout => {
                 self.count(health, 0.0, 1.0, now);
-                self.key_or_new(label, now).breaker.failure(&settings.breaker, *permit == Permit::Probe, now);
+                let was_probe = matches!(permit, Permit::Probe | Permit::Begun);
+                self.key_or_new(label, now).breaker.failure(&settings.breaker, was_probe, now);
             }
             Outcome::RateLimit(asked) => self.key_or_new(label, now).limited(health, permit, asked, now),
             Outcome::NotServed => {
@@ -134,11 +135,6 @@ impl Memory {
         if let Some(speed) = report.tokens_per_second {
             self.tokens_per_second.add(speed, share);
         }
-    }
-
-    /// One more measured speed.
-    pub(super) fn observe_speed(&mut self, tokens_per_second: f64, share: f64) {
-        self.tokens_per_second.add(tokens_per_second, share);
     }
 
     fn count(&mut self, settings: &HealthSettings, good: f64, bad: f64, now: Timestamp) {

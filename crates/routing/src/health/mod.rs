@@ -119,6 +119,8 @@ pub enum Permit {
     Normal,
     /// The route was closed: this is the one request that finds out whether it works again.
     Probe,
+    /// The probe has had its first content, and no longer keeps others from trying.
+    Begun,
     /// The route is closed, but there is no other.
     LastResort,
 }
@@ -204,6 +206,20 @@ impl Health {
         self.begin(route, now).unwrap_or(Permit::LastResort)
     }
 
+    /// The first content of an answer is there. A route that was closed lets the next probe through: how this answer ends
+    /// may show only after minutes.
+    pub fn begun(&self, route: Route<'_>, permit: &mut Permit, now: Timestamp) {
+        if *permit != Permit::Probe {
+            return;
+        }
+        *permit = Permit::Begun;
+        self.with(route.provider, route.model, |memory| {
+            if let Some(key) = memory.and_then(|memory| memory.key_mut(route.key)) {
+                key.breaker.release(now);
+            }
+        });
+    }
+
     /// Gives the permit back with what happened.
     pub fn finish(&self, route: Route<'_>, permit: Permit, report: &Report, now: Timestamp) {
         if report.outcome == Outcome::Credential {
@@ -223,15 +239,6 @@ impl Health {
         if report.outcome == Outcome::Success && self.benched_until(route.provider, route.key, now).is_some()
         {
             lock(&self.table.benched).remove(&bench_id(route.provider, route.key));
-        }
-    }
-
-    /// Tokens per second of a stream, known only at its end: its success was reported when it began.
-    pub fn observe_speed(&self, provider: &str, model: &str, tokens_per_second: f64) {
-        let id = hash(&(provider, model));
-        let mut shard = self.table.routes.at(id);
-        if let Some(memory) = find(&mut shard, id, provider, model) {
-            memory.observe_speed(tokens_per_second, self.settings.health.speed_smoothing);
         }
     }
 

@@ -217,3 +217,16 @@ fn a_success_as_a_last_resort_opens_the_route_again() {
     world.report(route("a", ""), Outcome::Success, T0);
     assert!(world.health.begin(route("a", ""), T0).is_some());
 }
+
+#[test]
+fn a_repair_is_paid_for_out_of_the_budget_and_is_no_retry() {
+    let retry = RetrySettings { budget_burst: 2.0, budget_per_second: 0.0, ..RetrySettings::default() };
+    let world = World::with(Settings { max_retries: 0, retry, ..settings() });
+    let budget = RetryBudget::new(&retry);
+    let candidates = [at("a", 1.0)];
+    let found = world.plan(&candidates, T0);
+    let mut attempts = Attempts::new(&found, &candidates, &world.settings);
+    assert!(!attempts.repair(&budget, T0), "there was no attempt yet");
+    let _ = attempts.first(&world.health, T0);
+    assert_eq!([(); 3].map(|()| attempts.repair(&budget, T0)), [true, true, false]);
+}

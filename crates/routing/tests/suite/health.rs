@@ -70,6 +70,26 @@ fn an_inconclusive_probe_makes_way_for_the_next() {
     assert!(is_probe(&world.health.begin(a, later).unwrap()));
 }
 
+/// A long answer shows only at its end whether it is good; meanwhile others may try.
+#[test]
+fn a_probe_whose_answer_has_begun_makes_way_and_still_decides() {
+    let later = T0.plus_ms(10_000);
+    for (report, open) in [(Report::success(None, None), true), (Report::failure(&fault()), false)] {
+        let world = World::new();
+        let a = route("a", "k");
+        world.times(5, a, Outcome::Fault, T0);
+        let mut first = world.health.begin(a, later).unwrap();
+        world.health.begun(a, &mut first, later);
+        let second = world.health.begin(a, later).unwrap();
+        assert!(is_probe(&second), "one after the other");
+        assert_eq!(world.health.begin(a, later), None);
+        world.health.finish(a, first, &report, later);
+        assert_eq!(world.health.begin(a, later).is_some(), open);
+        world.health.finish(a, second, &Report::cancelled(), later);
+        assert_eq!(world.health.begin(a, later).is_some(), open, "the second changes nothing");
+    }
+}
+
 #[test]
 fn a_breaker_belongs_to_one_key() {
     let world = World::new();

@@ -1,0 +1,236 @@
+//! Attempts in order. Retry and fallback happen here and nowhere else, and never after the first content went to the
+//! caller. Every request to a provider is one attempt: in the record, in the counters, and in the retry budget.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use canon::{Error, Json};
+use routing::{Attempts, Candidate, Next, Plan};
+use tokio::time::Instant;
+use wire::Encoded;
+use wire::protocols::openai_chat::Outline;
+
+use super::annotate::Selection;
+use super::permit::HeldPermit;
+use super::resolve::Offer;
+use super::{Inbound, Pipeline, plan};
+use crate::metering::Record;
+
+/// One request on its way, whoever serves it.
+pub struct RequestContext<'a> {
+    /// Client, health and the like.
+    pub pipeline: &'a Arc<Pipeline>,
+    /// The request as it came.
+    pub inbound: &'a Inbound,
+    /// Its outline.
+    pub outline: &'a Outline<'a>,
+    /// The provider that the caller pinned.
+    pub pinned: Option<&'a str>,
+    /// Decides where chance does.
+    pub seed: u64,
+}
+
+/// One attempt to make.
+pub struct Attempt<'a> {
+    /// Who is asked.
+    pub offer: &'a Offer,
+    /// With which of its keys.
+    pub key: usize,
+    /// Why it was chosen.
+    pub selection: &'a Selection,
+    /// When the attempt began.
+    pub started: Instant,
+    /// What was repaired after earlier attempts with this key.
+    pub repaired: Repaired,
+    /// The request as repaired; none when it has to be written.
+    pub body: Option<Encoded>,
+}
+
+/// Repairs that were made. Each is worth one attempt with a key.
+#[derive(Clone, Copy, Default)]
+pub struct Repaired {
+    /// The credential was renewed.
+    pub credential: bool,
+    /// Thinking of earlier turns was left out.
+    pub thinking: bool,
+}
+
+/// An attempt that failed.
+pub struct Failed {
+    /// Why.
+    pub error: Error,
+    /// How the same key may work at once.
+    pub repair: Option<Box<Repair>>,
+}
+
+/// How a failed attempt can be repaired.
+pub struct Repair {
+    /// All that was repaired by now.
+    pub repaired: Repaired,
+    /// The request to send.
+    pub body: Encoded,
+}
+
+/// How an endpoint asks one provider once. A trait and not a closure: the compiler cannot yet prove that the future of an
+/// `AsyncFnMut` over borrowed arguments is `Send`.
+pub trait Endpoint: Sync {
+    /// A good answer.
+    type Answer;
+    /// Makes one attempt.
+    fn attempt(
+        &self,
+        attempt: Attempt<'_>,
+        record: &mut Record,
+    ) -> impl Future<Output = Result<Self::Answer, Failed>> + Send;
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, repair: None }
+    }
+}
+
+impl RequestContext<'_> {
+    /// What keeps a conversation at its provider: the header, the cache key, or the end user.
+    fn session(&self) -> Option<String> {
+        let by_field = |name: &str| self.outline.string(name).map(Cow::into_owned);
+        let session = self.inbound.wishes.session.clone();
+        session.or_else(|| by_field("prompt_cache_key")).or_else(|| by_field("user"))
+    }
+
+    fn plan(
+        &self,
+        offers: &[Offer],
+        candidates: &[Candidate<'_>],
+        session: Option<&str>,
+    ) -> Result<Plan, Error> {
+        let pipeline = self.pipeline;
+        let mut preferences = plan::preferences(self.outline, offers)?;
+        preferences.allow_fallbacks &= !self.inbound.wishes.no_fallback;
+        let mut needs = plan::needs(self.outline);
+        let now = pipeline.now();
+        if let Some(session) = session {
+            needs.warm = self.inbound.snapshot.sessions.get(&self.inbound.caller.key_id, session, now);
+        }
+        let snapshot = &self.inbound.snapshot;
+        let (health, settings) = (&snapshot.health, &snapshot.routing);
+        routing::plan(&needs, candidates, &preferences, health, settings, now, self.seed)
+            .map_err(|none| none.to_error())
+    }
+
+    fn selection(&self, plan: &Plan, candidates: &[Candidate<'_>]) -> Selection {
+        match self.inbound.wishes.explain {
+            true => Selection::Explained(Json::of(&plan.selection(candidates))),
+            false => Selection::Reason(plan.reason()),
+        }
+    }
+}
+
+/// Tries the candidates in the plan's order until one answers. The permit comes with the answer: who hands the answer
+/// over reports how it ended.
+pub async fn in_order<E: Endpoint>(
+    cx: &RequestContext<'_>,
+    offers: &[Offer],
+    record: &mut Record,
+    endpoint: &E,
+) -> Result<(E::Answer, HeldPermit), Error> {
+    let pipeline = cx.pipeline;
+    let snapshot = &*cx.inbound.snapshot;
+    let (health, budget) = (&snapshot.health, &snapshot.retries);
+    let session = cx.session();
+    let candidates = plan::candidates(offers, cx.outline);
+    let plan = cx.plan(offers, &candidates, session.as_deref())?;
+    let selection = cx.selection(&plan, &candidates);
+    budget.deposit(pipeline.now());
+    let mut attempts =
+        Attempts::new(&plan, &candidates, &snapshot.routing).no_fallback(cx.inbound.wishes.no_fallback);
+    let mut turn = Turn::new(cx, offers, attempts.first(health, pipeline.now()));
+    loop {
+        if let Some(wait) = turn.after.take() {
+            tokio::time::sleep(wait).await;
+        }
+        let offer = turn.offer;
+        let route = candidates[turn.index].route(turn.key);
+        record.attempt(route, offer.provider.metrics.model(offer.metric_label()), offer.serving.clone());
+        let started = Instant::now();
+        turn.permit.starts(started);
+        let failed = match endpoint.attempt(turn.attempt(&selection, started), record).await {
+            Ok(answer) => {
+                record.attempt_ended(200, None, started);
+                if let (Some(session), false) = (&session, plan.is_trial()) {
+                    snapshot.sessions.put(&cx.inbound.caller.key_id, session, route, pipeline.now());
+                }
+                return Ok((answer, turn.permit));
+            }
+            Err(failed) => failed,
+        };
+        let error = failed.error;
+        let status = error.upstream.as_ref().and_then(|reply| reply.status).unwrap_or(0);
+        record.attempt_ended(status, Some(&error), started);
+        log_failure(offer, &error, cx.inbound);
+        let now = pipeline.now();
+        if let Some(repair) = failed.repair
+            && attempts.repair(budget, now)
+        {
+            turn.repair(*repair);
+            continue;
+        }
+        turn.permit.failed(&error);
+        match attempts.next(&error, health, budget, now, cx.seed) {
+            Next::GiveUp => return Err(error),
+            Next::Candidate(next) => turn = Turn::new(cx, offers, next),
+        }
+    }
+}
+
+/// One key's turn: an attempt, and those that repair it.
+struct Turn<'a> {
+    offer: &'a Offer,
+    index: usize,
+    key: usize,
+    after: Option<Duration>,
+    permit: HeldPermit,
+    repaired: Repaired,
+    body: Option<Encoded>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(cx: &RequestContext<'_>, offers: &'a [Offer], next: routing::Attempt) -> Self {
+        let offer = &offers[next.index];
+        Self {
+            offer,
+            index: next.index,
+            key: next.key,
+            after: next.after,
+            permit: HeldPermit::new(cx, offer, next.key, next.permit),
+            repaired: Repaired::default(),
+            body: None,
+        }
+    }
+
+    fn attempt<'b>(&mut self, selection: &'b Selection, started: Instant) -> Attempt<'b>
+    where
+        'a: 'b,
+    {
+        let body = self.body.take();
+        Attempt { offer: self.offer, key: self.key, selection, started, repaired: self.repaired, body }
+    }
+
+    fn repair(&mut self, repair: Repair) {
+        self.repaired = repair.repaired;
+        self.body = Some(repair.body);
+    }
+}
+
+fn log_failure(offer: &Offer, error: &Error, inbound: &Inbound) {
+    tracing::warn!(
+        request_id = inbound.request_id,
+        provider = offer.provider.id(),
+        model = offer.model,
+        kind = error.kind.as_str(),
+        status = error.upstream.as_ref().and_then(|reply| reply.status),
+        "an attempt failed: {}",
+        error.message
+    );
+}

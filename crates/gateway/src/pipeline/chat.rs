@@ -1,0 +1,338 @@
+//! One attempt at a chat answer: the request in the provider's format, and the answer up to its first content.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Losses, Quirks, Request, Retry, Target};
+use http::Response;
+use http_body_util::BodyExt;
+use wire::proofs::{CallName, Proofs, Refusal};
+use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, Outline, RelayParts, forward_with, relay};
+use wire::providers::{Call, Credential};
+use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
+
+use super::annotate::Envelope;
+use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
+use super::resolve::Offer;
+use crate::metering::Record;
+use crate::upstream::client::{AnswerBody, cut};
+use crate::upstream::media::Wanted;
+
+/// Largest error body that is read.
+const ERROR_LIMIT: usize = 1 << 20;
+
+/// A good answer: all of it, or a stream up to its first content.
+pub struct Begun {
+    /// What the provider still sends; none when the answer is complete.
+    pub body: Option<AnswerBody>,
+    /// Turns it into what the caller gets.
+    pub transcoder: Box<dyn Transcoder>,
+    /// What the caller gets already.
+    pub out: Vec<u8>,
+}
+
+/// Chat completions.
+pub struct Chat<'a>(pub &'a RequestContext<'a>);
+
+impl Endpoint for Chat<'_> {
+    type Answer = Begun;
+
+    async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Begun, Failed> {
+        ChatAttempt { cx: self.0, attempt }.run(record).await
+    }
+}
+
+/// One attempt.
+struct ChatAttempt<'a> {
+    cx: &'a RequestContext<'a>,
+    attempt: Attempt<'a>,
+}
+
+impl ChatAttempt<'_> {
+    /// Sends the request, and reads the answer as far as it has to be known to be good.
+    async fn run(mut self, record: &mut Record) -> Result<Begun, Failed> {
+        let prepared = match self.attempt.body.take() {
+            Some(body) => body,
+            None => self.prepare().await?,
+        };
+        record.losses(&prepared.losses);
+        self.check_strict(&prepared.losses)?;
+        let credentials = &self.attempt.offer.provider.credentials;
+        let credential = credentials.credential(self.attempt.key).await?;
+        match self.exchange(&credential, &prepared, record).await {
+            Ok(begun) => Ok(begun),
+            Err(error) => {
+                let repair = Box::pin(self.repair(&error, &credential, prepared)).await;
+                Err(Failed { error, repair: repair.map(Box::new) })
+            }
+        }
+    }
+
+    /// What may make the same key work at once.
+    async fn repair(&self, error: &Error, credential: &Credential, prepared: Encoded) -> Option<Repair> {
+        let Repaired { credential: renewed, thinking } = self.attempt.repaired;
+        let credentials = &self.attempt.offer.provider.credentials;
+        // A token can end before its time; a fixed key cannot be had anew.
+        if !renewed && is_refused_credential(error) && credentials.refused(self.attempt.key, credential) {
+            return Some(Repair { repaired: Repaired { credential: true, thinking }, body: prepared });
+        }
+        if thinking {
+            return None;
+        }
+        let body = self.without_refused_thinking(error).await?;
+        self.check_strict(&body.losses).ok()?;
+        Some(Repair { repaired: Repaired { credential: renewed, thinking: true }, body })
+    }
+
+    /// The request as it can be repeated when the provider refused the thinking of earlier turns: signatures that only
+    /// their issuer can judge, and fields that a provider requires or does not know.
+    async fn without_refused_thinking(&self, error: &Error) -> Option<Encoded> {
+        let refusal = Refusal::of(error)?;
+        let offer = self.attempt.offer;
+        let quirks = &offer.provider.row.quirks;
+        match offer.protocol {
+            Protocol::OpenaiChat => self.prepare_with(&refusal.quirks(quirks)?, false).await.ok(),
+            _ if refusal == Refusal::Invalid => self.prepare_with(quirks, true).await.ok(),
+            _ => None,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        credential: &Credential,
+        prepared: &Encoded,
+        record: &mut Record,
+    ) -> Result<Begun, Error> {
+        let timeouts = &self.cx.inbound.snapshot.timeouts;
+        let call = self.call(credential, prepared.body.clone())?;
+        let exchange = async {
+            let response = self.cx.pipeline.client.send(call).await?;
+            self.receive(response, prepared, record).await
+        };
+        match tokio::time::timeout(timeouts.first_byte, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::upstream(
+                ErrorKind::Timeout,
+                Retry::Again,
+                format!("The provider did not answer within {} seconds.", timeouts.first_byte.as_secs_f64()),
+            )),
+        }
+    }
+
+    /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
+    async fn prepare(&self) -> Result<Encoded, Error> {
+        self.prepare_with(&self.attempt.offer.provider.row.quirks, false).await
+    }
+
+    async fn prepare_with(&self, quirks: &Quirks, without_thinking: bool) -> Result<Encoded, Error> {
+        let offer = self.attempt.offer;
+        let target = Target { model: &offer.model, facts: offer.facts(), quirks };
+        match offer.protocol {
+            Protocol::OpenaiChat => {
+                let with_media = Box::pin(self.with_media(target)).await?;
+                let find = |call: &CallName| self.remembered(call);
+                let memory = Memory { provider: offer.provider.id(), find: &find };
+                match with_media {
+                    Some(body) => forward_with(&Outline::read(&body)?, target, Some(memory)),
+                    None => forward_with(self.cx.outline, target, Some(memory)),
+                }
+            }
+            protocol => {
+                let adapter = adapter(protocol);
+                let mut request = self.decoded(offer)?;
+                if without_thinking {
+                    proofs::strip(&mut request);
+                }
+                let wants_bytes = |media: &canon::Media| adapter.wants_bytes(media, target);
+                Box::pin(self.cx.pipeline.media.inline(&mut request, wants_bytes)).await?;
+                adapter.encode_request(&request, target)
+            }
+        }
+    }
+
+    /// The caller's body with its media in place of their URLs, where the provider does not fetch them.
+    async fn with_media(&self, target: Target<'_>) -> Result<Option<Vec<u8>>, Error> {
+        if !target.quirks.no_media_urls {
+            return Ok(None);
+        }
+        let Some(urls) = MediaUrls::of(self.cx.outline) else { return Ok(None) };
+        let wanted = urls.iter().map(|url| Wanted { path: url.path(), url: url.url.clone(), kind: url.kind });
+        let fetched = self.cx.pipeline.media.fetch_all(wanted.collect()).await?;
+        let data = fetched.into_iter().map(|file| (file.mime, file.data));
+        Ok(Some(urls.replaced(self.cx.outline, data)))
+    }
+
+    fn decoded(&self, offer: &Offer) -> Result<Request, Error> {
+        let mut request = OpenaiChat.decode_request(&self.cx.inbound.body)?;
+        if !self.cx.pipeline.vault.is_empty() {
+            let find = |call: &CallName| self.remembered(call);
+            proofs::restore(&mut request, offer.protocol, offer.provider.id(), find);
+        }
+        Ok(request)
+    }
+
+    /// What is known of the answer that made a call.
+    fn remembered(&self, call: &CallName) -> Option<Arc<Proofs>> {
+        self.cx.pipeline.vault.find(&self.cx.inbound.caller.key_id, call, self.cx.pipeline.now())
+    }
+
+    fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
+        match losses.iter().next() {
+            Some(loss) if self.cx.inbound.wishes.strict => Err(Error::unsupported(
+                loss.field.clone(),
+                format!(
+                    "{} would be {}: {} (x-llmgateway-strict is set).",
+                    loss.field,
+                    loss.action.as_str(),
+                    loss.reason
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn call(&self, credential: &Credential, body: Bytes) -> Result<http::Request<Bytes>, Error> {
+        let offer = self.attempt.offer;
+        let provider = &offer.provider;
+        provider.calling.request(&Call {
+            base_url: &provider.settings.base_url,
+            protocol: offer.protocol,
+            model: &offer.model,
+            streaming: self.form().stream,
+            body,
+            credential,
+            auth: &provider.row.auth,
+            headers: &provider.row.headers,
+            path: provider.row.path.as_deref(),
+            settings: &provider.settings.settings,
+            now: std::time::SystemTime::now(),
+        })
+    }
+
+    /// Reads a whole answer to its end, and a stream to its first content: until then another provider can take over.
+    async fn receive(
+        &self,
+        response: Response<AnswerBody>,
+        prepared: &Encoded,
+        record: &mut Record,
+    ) -> Result<Begun, Error> {
+        let protocol = self.attempt.offer.protocol;
+        let (head, mut body) = response.into_parts();
+        if !head.status.is_success() {
+            let bytes = read_up_to(body, ERROR_LIMIT).await;
+            return Err(refusal(protocol, head.status, &head.headers, &bytes));
+        }
+        let stream = self.form().stream;
+        let mut transcoder = self.transcoder(prepared, stream && is_stream(&head.headers, protocol), record);
+        let mut out = Vec::with_capacity(if stream { 1024 } else { 0 });
+        let mut rest = None;
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    transcoder.push(&data, &mut out)?;
+                    if stream && transcoder.progress().content_started {
+                        rest = Some(body);
+                        break;
+                    }
+                }
+                Some(Err(error)) => return Err(cut(&error)),
+                None => {
+                    transcoder.finish(&mut out)?;
+                    break;
+                }
+            }
+        }
+        record.first_token();
+        record.progress(transcoder.progress());
+        Ok(Begun { body: rest, transcoder, out })
+    }
+
+    fn transcoder(&self, prepared: &Encoded, upstream_streams: bool, record: &Record) -> Box<dyn Transcoder> {
+        let (offer, form) = (self.attempt.offer, self.form());
+        let envelope = self.envelope(prepared, record);
+        match offer.protocol == Protocol::OpenaiChat && upstream_streams == form.stream {
+            true => relay(RelayParts {
+                form,
+                annotator: Box::new(envelope),
+                gathers: offer.provider.row.quirks.reasoning_field.is_some(),
+            }),
+            false => translator(Passage {
+                caller: &OpenaiChat,
+                upstream: offer.protocol,
+                upstream_streams,
+                form,
+                undo: &prepared.undo,
+                annotator: Arc::new(envelope),
+            }),
+        }
+    }
+
+    /// What the gateway adds to the answer.
+    fn envelope(&self, prepared: &Encoded, record: &Record) -> Envelope {
+        let offer = self.attempt.offer;
+        let attempts = record.attempts();
+        Envelope {
+            request_id: self.cx.inbound.request_id.clone(),
+            answer_id: OnceLock::new(),
+            created: crate::metering::now_ms() / 1000,
+            requested_model: self.cx.outline.model.clone().into_owned(),
+            requested_provider: self.cx.pinned.map(str::to_owned),
+            used_model: offer.model.clone(),
+            used_provider: offer.provider.id().to_owned(),
+            key: attempts.last().map(|attempt| attempt.key.clone()).unwrap_or_default(),
+            earlier: attempts[..attempts.len().saturating_sub(1)].to_vec(),
+            attempt_started: self.attempt.started,
+            selection: self.attempt.selection.clone(),
+            losses: prepared.losses.clone(),
+            serving: offer.serving.clone(),
+        }
+    }
+
+    fn form(&self) -> AnswerForm {
+        let outline = self.cx.outline;
+        AnswerForm {
+            stream: outline.stream,
+            include_usage: outline.include_usage,
+            exclude_reasoning: outline.exclude_reasoning,
+        }
+    }
+}
+
+/// Some providers answer a stream request with one JSON document: an error, or the whole answer.
+fn is_stream(headers: &http::HeaderMap, protocol: Protocol) -> bool {
+    let content_type =
+        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let expected = adapter(protocol).stream_content_type();
+    content_type.is_empty()
+        || content_type.starts_with(expected)
+        || !content_type.starts_with("application/json")
+}
+
+/// The provider does not know who we are. A 403 is no sign of that: then it knows us and says no.
+fn is_refused_credential(error: &Error) -> bool {
+    let status = error.upstream.as_ref().and_then(|reply| reply.status);
+    error.kind == ErrorKind::UpstreamCredential && status == Some(401)
+}
+
+/// An error answer. A redirect is one too: keys are never sent on to another address.
+fn refusal(protocol: Protocol, status: http::StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Error {
+    if status.is_client_error() || status.is_server_error() {
+        return adapter(protocol).decode_error(status, headers, body);
+    }
+    let message = format!("The provider answered with status {}; check its base_url.", status.as_u16());
+    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+}
+
+async fn read_up_to(mut body: AnswerBody, limit: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data() {
+            bytes.extend_from_slice(&data[..data.len().min(limit - bytes.len())]);
+        }
+        if bytes.len() >= limit {
+            break;
+        }
+    }
+    bytes
+}
