@@ -18,7 +18,6 @@ use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{Current, Snapshot, Tools};
 use crate::telemetry::Metrics;
-use crate::upstream::Client;
 use crate::upstream::media::MediaFetcher;
 
 /// A gateway that is listening and not yet serving.
@@ -56,17 +55,14 @@ impl App {
             header_timeout: settings.read_timeout,
             shutdown: settings.shutdown,
         };
-        let tools = Tools {
-            client: Client::new(settings.timeouts.connect),
-            metrics: metrics.clone(),
-            hasher: store.key_hasher(),
-        };
+        let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher() };
+        let snapshot = Snapshot::first(settings, &tools);
         let site = Arc::new(Site {
-            pipeline: Arc::new(pipeline(tools.client.clone(), spool, &metrics)),
+            pipeline: Arc::new(pipeline(&snapshot, spool, &metrics)),
             auth,
             metrics,
             store: store.clone(),
-            current: Current::new(Snapshot::first(settings, &tools)),
+            current: Current::new(snapshot),
         });
         Ok(Self { listener, site, limits, writer, store, demo })
     }
@@ -141,10 +137,9 @@ async fn start_demo(settings: &mut Settings) -> Result<Option<mock::Mock>, Start
     Ok(Some(mock))
 }
 
-fn pipeline(client: Client, spool: Spool, metrics: &Metrics) -> Pipeline {
+fn pipeline(snapshot: &Snapshot, spool: Spool, metrics: &Metrics) -> Pipeline {
     Pipeline {
-        client,
-        media: MediaFetcher::default(),
+        media: MediaFetcher::guarded(snapshot.outbound.route()),
         metering: Metering::new(spool, metrics.clone()),
         vault: crate::pipeline::vault::Vault::default(),
         seeds: crate::pipeline::Seeds::default(),

@@ -44,6 +44,11 @@ impl Keys {
         Self(fixed)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
         self.0.get(hash).cloned()
     }
@@ -74,6 +79,11 @@ impl Auth {
         };
         auth.reload().await?;
         Ok(Arc::new(auth))
+    }
+
+    /// Whether the database has any key.
+    pub fn has_keys(&self) -> bool {
+        !self.stored.load().is_empty()
     }
 
     /// The caller of a request. The key is looked up in memory, first among those of the configuration; one that is not

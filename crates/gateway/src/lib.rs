@@ -7,6 +7,7 @@ pub mod app;
 pub mod auth;
 mod calendar;
 pub mod cli;
+mod coding;
 pub mod config;
 pub mod http;
 pub mod metering;

@@ -24,6 +24,7 @@ use crate::http::cors::Cors;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
+use crate::upstream::outbound::Outbound;
 
 /// One consistent view of everything that a reload can change.
 pub struct Snapshot {
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub cors: Cors,
     /// The keys of the configuration.
     pub keys: Keys,
+    /// TLS and proxies of all connections to the outside.
+    pub outbound: Arc<Outbound>,
 }
 
 /// What is accepted of callers.
@@ -65,8 +68,6 @@ pub struct RequestLimits {
 /// What a snapshot is made with, besides the settings.
 #[derive(Clone)]
 pub struct Tools {
-    /// Fetches tokens.
-    pub client: Client,
     /// Where providers count.
     pub metrics: Metrics,
     /// Hashes the keys of the configuration.
@@ -105,12 +106,26 @@ impl Snapshot {
     }
 
     fn make(previous: Option<&Self>, learnt: Learnt, settings: Settings, tools: &Tools) -> Self {
+        let same = previous.filter(|previous| *previous.outbound.settings() == settings.outbound);
+        let outbound = match same {
+            Some(previous) => previous.outbound.clone(),
+            None => Arc::new(Outbound::new(settings.outbound)),
+        };
+        let connect = settings.timeouts.connect;
+        let has_same_ways = same.is_some_and(|previous| previous.timeouts.connect == connect);
         let handle = |provider: ProviderSettings| {
             let before = previous.and_then(|previous| previous.providers.get(&provider.row.id));
-            (provider.row.id.clone(), ProviderHandle::next(before, provider, tools))
+            let same_ways =
+                before.filter(|before| has_same_ways && before.settings.outbound == provider.outbound);
+            let client = match same_ways {
+                Some(before) => before.client.clone(),
+                None => Client::new(outbound.provider_route(&provider.outbound, connect)),
+            };
+            (provider.row.id.clone(), ProviderHandle::next(before, provider, client, tools))
         };
         Self {
             providers: settings.providers.into_iter().map(handle).collect(),
+            outbound: outbound.clone(),
             catalog: settings.catalog,
             aliases: settings.aliases.into_iter().collect(),
             unknown_facts: Arc::default(),
@@ -146,6 +161,8 @@ pub struct ProviderHandle {
     pub settings: ProviderSettings,
     /// How it is called.
     pub calling: &'static dyn Provider,
+    /// Its connections.
+    pub client: Client,
     /// One credential for each key; at least one.
     pub credentials: Arc<Credentials>,
     /// The labels of the keys.
@@ -166,25 +183,34 @@ impl ProviderHandle {
     }
 
     /// The handle of these settings, with what can be kept of the one before.
-    fn next(before: Option<&Arc<Self>>, settings: ProviderSettings, tools: &Tools) -> Arc<Self> {
+    fn next(
+        before: Option<&Arc<Self>>,
+        settings: ProviderSettings,
+        client: Client,
+        tools: &Tools,
+    ) -> Arc<Self> {
         if let Some(before) = before
             && before.settings == settings
+            && before.client.is_same(&client)
         {
             return before.clone();
         }
-        let same_access = before.filter(|before| before.settings.is_same_access(&settings));
+        // Tokens are fetched over the provider's own connections.
+        let same_access = before
+            .filter(|before| before.settings.is_same_access(&settings) && before.client.is_same(&client));
         Arc::new(Self {
             row: settings.row.clone(),
             calling: wire::providers::provider(settings.row.calling),
             credentials: match same_access {
                 Some(before) => before.credentials.clone(),
-                None => Arc::new(Credentials::new(&settings, &tools.client)),
+                None => Arc::new(Credentials::new(&settings, &client)),
             },
             key_labels: settings.keys.iter().map(|key| key.label.clone()).collect(),
             metrics: match before {
                 Some(before) => before.metrics.clone(),
                 None => Arc::new(tools.metrics.provider(&settings.row.id)),
             },
+            client,
             settings,
         })
     }

@@ -6,7 +6,6 @@ use super::{ConfigArgument, say};
 use crate::pipeline::explain;
 use crate::snapshot::{Snapshot, Tools};
 use crate::telemetry::Metrics;
-use crate::upstream::Client;
 
 /// Arguments of `explain`.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,11 +30,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     };
     let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body)?;
     body.insert("model".to_owned(), arguments.model.as_str().into());
-    let tools = Tools {
-        client: Client::new(settings.timeouts.connect),
-        metrics: Metrics::new(),
-        hasher: store::KeyHasher::random()?,
-    };
+    let tools = Tools { metrics: Metrics::new(), hasher: store::KeyHasher::random()? };
     let snapshot = Snapshot::first(settings, &tools);
     say(&explain::explain(&snapshot, &serde_json::to_vec(&body)?)?);
     Ok(())

@@ -1,12 +1,13 @@
 //! `llmgateway serve`
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
-use super::caller_key::{CallerKey, Configured};
-use super::{ConfigArgument, Style, banner, runtime, say, say_error};
+use super::{ConfigArgument, banner, runtime, say};
 use crate::app::App;
 use crate::config::env::Environment;
-use crate::config::settings::EXPOSURE;
+use crate::metering::now_ms;
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -21,31 +22,26 @@ pub struct ServeArguments {
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     start_log();
-    let mut checked = arguments.config.check()?;
-    // Without a key for callers, one is made below.
-    checked.doubts.retain(|doubt| doubt.path != EXPOSURE);
-    let Some(mut settings) = checked.settings.take() else { anyhow::bail!(checked.report()) };
+    let mut settings = arguments.config.load()?;
     if let Some(listen) = &arguments.listen {
         settings.listen = listen.replace("localhost", "127.0.0.1").parse().map_err(|_| {
             anyhow::anyhow!("--listen {listen:?} is no address with a port, such as 127.0.0.1:4000.")
         })?;
     }
     runtime()?.block_on(async {
-        let style = Style::of_stdout();
-        let configured = Configured::of(&settings);
-        let database_url = settings.database_url.clone();
-        let providers = banner::summary(&settings.providers, style);
+        let providers = banner::providers(&settings.providers);
         let app = App::start(settings).await?;
-        let key = CallerKey::find(configured, app.store(), &database_url).await?;
-        if matches!(key, CallerKey::Fresh { .. }) {
-            // It has to work at once, and the keys were read before it was made.
-            app.site().auth.reload().await?;
-        }
-        let model = banner::example_model(app.site()).unwrap_or_else(|| "PROVIDER/MODEL".to_owned());
-        say(&format!("{}\n{providers}", banner::banner(app.address(), &key, &model, style)));
-        if !checked.doubts.is_empty() {
-            say_error(&checked.report());
-        }
+        // Someone who starts the gateway for the first time needs a key to call it.
+        let fresh_key = match app.site().has_keys() {
+            true => None,
+            false => {
+                let (_, key) = app.store().create_key("first", now_ms()).await?;
+                // It has to work at once, and the keys were read before it was made.
+                app.site().auth.reload().await?;
+                Some(key)
+            }
+        };
+        say(&banner::banner(app.address(), &providers, fresh_key.as_ref(), app.site()));
         app.run(stop_signal()).await;
         anyhow::Ok(())
     })
@@ -56,7 +52,7 @@ fn start_log() {
     let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
-        .with_ansi(Style::of_stderr().is_coloured())
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
     if started.is_err() {

@@ -15,17 +15,16 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 6] = [
+const SECTIONS: [(&str, &str, &str); 7] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "auth",
         "AuthSection",
-        "Who may call. Without any key here, in \
-         `LLMGATEWAY_API_KEY` and in the database, `serve` makes one at its start, prints it, and keeps it in a file that only its \
-         owner reads: `llmgateway.key` beside `llmgateway.db` (not with PostgreSQL).",
+        "Who may call. Without any key here and in the database, `serve` makes one at its start and prints it once.",
     ),
     ("database", "DatabaseSection", "Where usage and keys are kept."),
     ("timeouts", "TimeoutSection", "How long to wait for providers, in seconds."),
+    ("tls", "TlsSection", "TLS to providers and to whatever else the gateway calls."),
     ("providers.ID", "ProviderSection", OWN_PROVIDERS),
     (
         "models.NAME",
@@ -64,8 +63,7 @@ const INTRODUCTION: &str = "# Configuration
 
 `llmgateway serve --config FILE` reads one TOML file; without `--config` it is `llmgateway.toml` in the folder where the
 gateway was started, and without that the defaults below hold and the environment enables providers. Unknown keys are
-mistakes. `llmgateway check` reports all mistakes at once, each with its line and path: also what is probably not meant, such as
-an alias of which no target can be used.
+mistakes. `llmgateway check` reports all mistakes at once with their paths.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
 at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, the keys in `[auth]`, and
@@ -96,8 +94,9 @@ const ENVIRONMENT: &str = "
 
 | variable | meaning |
 |---|---|
-| `LLMGATEWAY_API_KEY` | a key for callers, where `auth.api_keys` is empty |
 | `LLMGATEWAY_LOG` | what is logged to standard error, such as `info` or `gateway=debug`; default `warn` |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies that lead out, as curl reads them, in capital or small letters: `http://user:password@host:port`, `https://…` or `socks5h://…`. Loopback and link-local addresses are never asked for through them. `proxy` of a provider goes before |
+| `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificate authorities in place of the system's; the built-in ones are trusted all the same |
 
 Of each list the first variable that is set and not empty counts.
 
@@ -148,6 +147,9 @@ fn kind(rust: &str) -> &str {
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
         "StreamUsage" => "`on_request` or `always`",
         "Pick" => "`best`, `order` or `weight`",
+        "ProviderTlsSection" => {
+            "table: `ca_file`, authorities to trust beside all others; `cert` and `key`, the client certificate (PEM files)"
+        }
         other => panic!("no words for the type {other}"),
     }
 }
@@ -209,11 +211,11 @@ fn environment() -> String {
 
 fn page() -> String {
     let mut text = INTRODUCTION.to_owned();
-    for (name, of, about) in &SECTIONS[..4] {
+    for (name, of, about) in &SECTIONS[..5] {
         text += &section(name, of, about);
     }
     text += &routing();
-    for (name, of, about) in &SECTIONS[4..] {
+    for (name, of, about) in &SECTIONS[5..] {
         text += &section(name, of, about);
         if *of == "ProviderSection" {
             text += &quirks();

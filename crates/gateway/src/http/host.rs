@@ -26,7 +26,7 @@ fn is_host(value: &[u8]) -> bool {
         Some(rest) => {
             let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
             let address = std::str::from_utf8(&rest[..end]).ok();
-            if !address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()) {
+            if address.is_none_or(|address| address.parse::<std::net::Ipv6Addr>().is_err()) {
                 return false;
             }
             (&rest[..end], &rest[end + 1..])

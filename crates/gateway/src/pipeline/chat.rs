@@ -106,7 +106,7 @@ impl ChatAttempt<'_> {
         let timeouts = &self.cx.inbound.snapshot.timeouts;
         let call = self.call(credential, prepared.body.clone())?;
         let exchange = async {
-            let response = self.cx.pipeline.client.send(call).await?;
+            let response = self.attempt.offer.provider.client.send(call).await?;
             self.receive(response, prepared, record).await
         };
         match tokio::time::timeout(timeouts.first_byte, exchange).await {

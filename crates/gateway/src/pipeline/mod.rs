@@ -22,7 +22,6 @@ use wire::protocols::openai_chat::Outline;
 use crate::auth::Caller;
 use crate::metering::{Begin, Metering, Record};
 use crate::snapshot::Snapshot;
-use crate::upstream::Client;
 use crate::upstream::media::MediaFetcher;
 use attempts::{RequestContext, in_order};
 use chat::{Begun, Chat};
@@ -31,8 +30,6 @@ use pump::Pump;
 
 /// Serves chat requests.
 pub struct Pipeline {
-    /// Sends to providers.
-    pub client: Client,
     /// Fetches media for providers that only take bytes.
     pub media: MediaFetcher,
     /// Keeps usage records.

@@ -1,104 +1,163 @@
-//! The HTTP client: pooled connections, TLS, HTTP/2 where the provider speaks it, and no Nagle delay.
+//! The HTTP client: pooled connections, HTTP/2 where the provider speaks it, answers without their content coding.
 
 use std::error::Error as StdError;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
-use http::header::HOST;
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, USER_AGENT,
+};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
-use tower_service::Service;
+use tokio::time::Instant;
 
-use super::connection::{Connection, Origin, Pool, RequestBody, SendError};
+use super::connect::{Connector, Forwarding};
+use super::connection::{Connection, RequestBody, SendError};
+use super::guard::Guard;
+use super::outbound::Route;
+use super::pool::{Origin, Pool, PooledBody};
+use crate::coding::{CodingError, Decoder, Limits};
 
-pub use super::connection::AnswerBody;
+/// Who we are to providers.
+const PRODUCT: HeaderValue = HeaderValue::from_static(concat!("llmgateway/", env!("CARGO_PKG_VERSION")));
+/// Tokens are worth more early than small.
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Sends requests to providers.
+/// A connection that was idle and ends without a byte within this time had been given up by the provider before. Later,
+/// the provider may have been at work on the request, and sending it again could be paid for twice.
+const STALE: Duration = Duration::from_secs(10);
+
+/// How far coded answers may grow.
+const DECODED: Limits = Limits { total: 1 << 30, ratio: 100, free: 16 << 20 };
+
+/// Sends requests to providers. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
-    connector: HttpsConnector<HttpConnector>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: Connector,
     pool: Pool,
 }
 
 /// Why there is no answer.
-enum Failure {
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    stage: Stage,
+    is_timeout: bool,
+    /// In words, without a secret.
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
     /// The provider could not be reached.
-    Connect(Box<dyn StdError + Send + Sync>),
+    Connect,
     /// The connection broke before an answer came.
-    Broken(hyper::Error),
+    Exchange,
     /// The URL names no host.
     Url,
 }
 
 impl Client {
-    /// A client that gives up connecting after `connect_timeout`.
-    pub fn new(connect_timeout: Duration) -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(connector(connect_timeout));
-        Self { connector, pool: Pool::default() }
+    /// A client whose connections are made this way.
+    pub fn new(route: Route) -> Self {
+        Self { inner: Arc::new(Inner { connector: Connector::new(route, None), pool: Pool::new(true) }) }
+    }
+
+    /// A client for addresses that a guard must allow. It keeps no connection: one that is kept could be to an address that
+    /// was public once.
+    pub(super) fn guarded(route: Route, guard: Guard) -> Self {
+        let connector = Connector::new(route, Some(guard));
+        Self { inner: Arc::new(Inner { connector, pool: Pool::new(false) }) }
+    }
+
+    /// How many HTTP/2 connections take requests.
+    #[cfg(test)]
+    pub(super) fn open_connections(&self) -> usize {
+        self.inner.pool.open_connections()
+    }
+
+    /// True for clones of one client.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Sends a request and returns the head of the answer. The request dies with the returned future or body.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, Error> {
-        self.try_send(request).await.map_err(|failure| failure.into_error())
+        let response = self.try_send(request).await.map_err(Failure::into_error)?;
+        decoded(response).map_err(|error| cut(&AnswerError::Coding(error)))
+    }
+
+    /// Like [`send`](Self::send). The error is the reason in words, without a secret.
+    pub(super) async fn fetch(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, String> {
+        let response = self.try_send(request).await.map_err(|failure| failure.reason)?;
+        decoded(response).map_err(|error| error.to_string())
     }
 
     /// Sends a request and reads the whole of a small answer. The error is the reason in words, without a secret.
     pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<Response<Bytes>, String> {
-        let response = self.try_send(request).await.map_err(|failure| failure.reason())?;
-        let (head, body) = response.into_parts();
+        let (head, body) = self.fetch(request).await?.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| root_cause(error.as_ref()))?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
 
     /// Takes an idle connection, and another if that has ended meanwhile; opens one when there is none.
-    async fn try_send(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, Failure> {
-        let origin = origin(request.uri()).ok_or(Failure::Url)?;
-        let mut request = request.map(Full::new);
+    ///
+    /// A request that the provider has not seen is sent again at once, and once more one whose idle connection turned out
+    /// to be dead: both are nobody's fault and no attempt.
+    async fn try_send(&self, request: Request<Bytes>) -> Result<Response<PooledBody>, Failure> {
+        let pool = &self.inner.pool;
+        let origin = origin(request.uri()).ok_or_else(Failure::url)?;
+        let path = request.uri().path_and_query().cloned();
+        let mut request = with_our_headers(request.map(Full::new));
+        let mut may_be_stale = true;
+        let mut refusals = 0;
         loop {
-            let idle = self.pool.take(&origin);
+            let idle = if may_be_stale { pool.take(&origin) } else { None };
             let was_idle = idle.is_some();
             let connection = match idle {
                 Some(connection) => connection,
-                // Seldom, and large: in a box, it makes no room for itself in every request.
-                None => Box::pin(self.connect(&origin)).await?,
+                // Boxed because it is rare and large: unboxed it would enlarge every request's future.
+                None => Box::pin(pool.open(&origin, || self.inner.connector.open(origin.uri()))).await?,
             };
-            request = addressed(request, &origin, &connection);
-            match self.pool.send(&origin, connection, request).await {
+            request = addressed(request, &origin, path.as_ref(), &connection);
+            let copy = was_idle.then(|| request.clone());
+            let started = Instant::now();
+            let error = match pool.send(&origin, connection, request).await {
                 Ok(response) => return Ok(response),
-                Err(SendError::Unsent(unsent, _)) if was_idle => request = *unsent,
-                Err(SendError::Unsent(_, error) | SendError::Broken(error)) => {
-                    return Err(Failure::Broken(error));
+                Err(error) => error,
+            };
+            (request, may_be_stale) = match error {
+                SendError::Unsent(Some(unsent), _) if was_idle => (*unsent, true),
+                SendError::Unsent(None, error) => match copy {
+                    Some(copy) if refusals == 0 => {
+                        refusals += 1;
+                        (copy, true)
+                    }
+                    _ => return Err(Failure::broken(&error)),
+                },
+                SendError::Silent(error) => match copy {
+                    Some(copy) if started.elapsed() < STALE => {
+                        tracing::debug!(%error, "an idle connection to a provider was dead; sent again");
+                        (copy, false)
+                    }
+                    _ => return Err(Failure::broken(&error)),
+                },
+                SendError::Unsent(Some(_), error) | SendError::Broken(error) => {
+                    return Err(Failure::broken(&error));
                 }
-            }
+            };
         }
     }
-
-    async fn connect(&self, origin: &Origin) -> Result<Connection, Failure> {
-        let mut connector = self.connector.clone();
-        std::future::poll_fn(|context| connector.poll_ready(context)).await.map_err(Failure::Connect)?;
-        let socket = connector.call(origin.uri()).await.map_err(Failure::Connect)?;
-        let http2 = socket.connected().is_negotiated_h2();
-        Connection::open(socket, http2).await.map_err(Failure::Broken)
-    }
-}
-
-/// Opens connections that send small pieces at once.
-fn connector(connect_timeout: Duration) -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.enforce_http(false);
-    connector.set_connect_timeout(Some(connect_timeout));
-    connector.set_keepalive(Some(Duration::from_secs(30)));
-    connector
 }
 
 fn origin(uri: &Uri) -> Option<Origin> {
@@ -121,94 +180,215 @@ impl Origin {
 
     /// The origin alone, for the connector.
     fn uri(&self) -> Uri {
+        self.uri_with(Some(&PathAndQuery::from_static("/")))
+    }
+
+    fn uri_with(&self, path: Option<&PathAndQuery>) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme());
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+        parts.path_and_query = Some(path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
 
-/// The request with its address in the form of the connection's protocol: HTTP/1 has the host in a header.
-fn addressed(
-    mut request: Request<RequestBody>,
-    origin: &Origin,
-    connection: &Connection,
-) -> Request<RequestBody> {
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = request.uri().path_and_query().cloned();
-    match connection {
-        Connection::Http1(_) => {
-            if let Ok(host) = HeaderValue::try_from(origin.host()) {
-                request.headers_mut().insert(HOST, host);
-            }
-        }
-        Connection::Http2(_) => {
-            request.headers_mut().remove(HOST);
-            parts.scheme = Some(origin.scheme());
-            parts.authority = Some(origin.authority.clone());
-        }
-    }
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+/// A catalog row or the configuration may say otherwise.
+fn with_our_headers(mut request: Request<RequestBody>) -> Request<RequestBody> {
+    let headers = request.headers_mut();
+    headers.entry(USER_AGENT).or_insert(PRODUCT);
+    headers.entry(ACCEPT_ENCODING).or_insert(IDENTITY);
     request
 }
 
-impl Failure {
-    /// What it means: nothing came back, so another provider can be asked.
-    fn into_error(self) -> Error {
-        let reason = self.reason();
-        let (kind, message) = match self {
-            Self::Connect(_) => {
-                let timed_out = reason.contains("timed out") || reason.contains("deadline");
-                let kind = if timed_out { ErrorKind::Timeout } else { ErrorKind::Upstream };
-                (kind, format!("The provider could not be reached: {reason}."))
+/// The request with its address in the form of the connection's protocol: HTTP/1 has the host in a header, and a proxy
+/// wants the whole URL.
+fn addressed(
+    mut request: Request<RequestBody>,
+    origin: &Origin,
+    path: Option<&PathAndQuery>,
+    connection: &Connection,
+) -> Request<RequestBody> {
+    let headers = request.headers_mut();
+    headers.remove(PROXY_AUTHORIZATION);
+    let forwarding = match connection {
+        Connection::Http1(connection) => connection.forwarding.as_deref(),
+        Connection::Http2(_) => {
+            headers.remove(HOST);
+            *request.uri_mut() = origin.uri_with(path);
+            return request;
+        }
+    };
+    if let Ok(host) = HeaderValue::try_from(origin.host()) {
+        headers.insert(HOST, host);
+    }
+    *request.uri_mut() = match forwarding {
+        Some(Forwarding { auth }) => {
+            if let Some(auth) = auth {
+                headers.insert(PROXY_AUTHORIZATION, auth.clone());
             }
-            Self::Broken(_) => {
-                (ErrorKind::Upstream, format!("The connection to the provider broke: {reason}."))
-            }
-            Self::Url => (ErrorKind::Internal, format!("The provider's base_url is not valid: {reason}.")),
+            origin.uri_with(path)
+        }
+        None => path.map(|path| Uri::from(path.clone())).unwrap_or_default(),
+    };
+    request
+}
+
+/// The body of an answer, without a content coding.
+pub struct AnswerBody {
+    body: PooledBody,
+    /// Boxed because it is rare and large.
+    decoder: Option<Box<Decoder>>,
+}
+
+/// Why an answer broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The connection broke.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// Its content coding is not what it should be.
+    #[error(transparent)]
+    Coding(#[from] CodingError),
+}
+
+/// Providers are asked for answers without a content coding, and some code theirs all the same.
+fn decoded(response: Response<PooledBody>) -> Result<Response<AnswerBody>, CodingError> {
+    let (mut head, body) = response.into_parts();
+    let decoder = match head.headers.contains_key(CONTENT_ENCODING) {
+        true => Decoder::of(&head.headers, DECODED)?.filter(|_| !body.is_end_stream()).map(Box::new),
+        false => None,
+    };
+    if decoder.is_some() {
+        without_coding(&mut head.headers);
+    }
+    Ok(Response::from_parts(head, AnswerBody { body, decoder }))
+}
+
+fn without_coding(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+}
+
+impl AnswerBody {
+    /// What comes out of a piece; none when more is needed.
+    fn decode(&mut self, frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, AnswerError>> {
+        let Some(decoder) = &mut self.decoder else { return Some(Ok(frame)) };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return Some(Ok(trailers)),
         };
-        Error::upstream(kind, Retry::Again, message)
+        let mut out = Vec::new();
+        match decoder.push(&data, &mut out) {
+            Ok(()) if out.is_empty() => None,
+            Ok(()) => Some(Ok(Frame::data(out.into()))),
+            Err(error) => Some(Err(error.into())),
+        }
     }
 
-    fn reason(&self) -> String {
-        match self {
-            Self::Connect(error) => root_cause(error.as_ref()),
-            Self::Broken(error) => root_cause(error),
-            Self::Url => "it names no host".to_owned(),
+    /// What the decoder still holds at the end.
+    fn finish(&mut self) -> Option<Result<Frame<Bytes>, AnswerError>> {
+        let mut out = Vec::new();
+        match self.decoder.take()?.finish(&mut out) {
+            Ok(()) => (!out.is_empty()).then(|| Ok(Frame::data(out.into()))),
+            Err(error) => Some(Err(error.into())),
         }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        loop {
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                None => return Poll::Ready(self.finish()),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Ok(frame)) => {
+                    if let Some(decoded) = self.decode(frame) {
+                        return Poll::Ready(Some(decoded));
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.decoder.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.decoder {
+            None => self.body.size_hint(),
+            Some(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Failure {
+    pub(super) fn connect(error: &(dyn StdError + 'static)) -> Self {
+        Self { stage: Stage::Connect, is_timeout: is_timeout(error), reason: root_cause(error) }
+    }
+
+    pub(super) fn connect_timeout(limit: Duration) -> Self {
+        let reason = format!("there was no connection within {} seconds", limit.as_secs_f64());
+        Self { stage: Stage::Connect, is_timeout: true, reason }
+    }
+
+    /// An HTTP/2 connection that ended before the provider had said anything on it.
+    pub(super) fn ended_early() -> Self {
+        let reason = "the connection ended before HTTP/2 had begun".to_owned();
+        Self { stage: Stage::Connect, is_timeout: false, reason }
+    }
+
+    pub(super) fn broken(error: &hyper::Error) -> Self {
+        Self { stage: Stage::Exchange, is_timeout: is_timeout(error), reason: root_cause(error) }
+    }
+
+    fn url() -> Self {
+        Self { stage: Stage::Url, is_timeout: false, reason: "it names no host".to_owned() }
+    }
+
+    /// What it means: nothing came back, so another provider can be asked.
+    fn into_error(self) -> Error {
+        let reason = self.reason;
+        let (kind, message) = match self.stage {
+            Stage::Connect => (ErrorKind::Upstream, format!("The provider could not be reached: {reason}.")),
+            Stage::Exchange => {
+                (ErrorKind::Upstream, format!("The connection to the provider broke: {reason}."))
+            }
+            Stage::Url => (ErrorKind::Internal, format!("The provider's base_url is not valid: {reason}.")),
+        };
+        let kind = if self.is_timeout { ErrorKind::Timeout } else { kind };
+        Error::upstream(kind, Retry::Again, message)
     }
 }
 
 /// The connection broke within an answer.
-pub fn cut(error: &hyper::Error) -> Error {
+pub fn cut(error: &AnswerError) -> Error {
+    let kind = if is_timeout(error) { ErrorKind::Timeout } else { ErrorKind::Upstream };
     let message = format!("The provider's answer broke off: {}.", root_cause(error));
-    Error::upstream(ErrorKind::Upstream, Retry::Again, message)
+    Error::upstream(kind, Retry::Again, message)
+}
+
+/// True where the system, or hyper, gave up waiting.
+fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
+    causes.into_iter().any(|cause: &(dyn StdError + 'static)| {
+        let by_system = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let by_hyper = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout);
+        by_system == Some(io::ErrorKind::TimedOut) || by_hyper
+    })
 }
 
 /// The innermost cause in words; it never holds a header or a body.
-pub fn root_cause(error: &dyn std::error::Error) -> String {
+pub fn root_cause(error: &(dyn StdError + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
     cause.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use hyper::service::Service;
-    use hyper_util::service::TowerToHyperService;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn connections_to_providers_do_not_wait_for_acknowledgements() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri: http::Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-        let connector = TowerToHyperService::new(connector(Duration::from_secs(5)));
-        let stream = connector.call(uri).await.unwrap();
-        assert!(stream.inner().nodelay().unwrap());
-    }
 }

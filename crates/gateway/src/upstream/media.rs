@@ -5,12 +5,7 @@
 //! number and type. Nothing of the request but the URL goes out: no header of the caller, no cookie, no key.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,17 +15,13 @@ use canon::{Error, Media, MediaKind, Part, PartKind, Request, Result, Source};
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{Response, Uri};
 use http_body::Body;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::client::legacy::{self};
-use hyper_util::rt::TokioExecutor;
+use http_body_util::{BodyExt, Limited};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::client::root_cause;
+use super::client::{AnswerBody, Client};
+use super::guard::Guard;
+use super::outbound::Route;
 
 /// Most redirects that are followed.
 const REDIRECTS: usize = 3;
@@ -40,6 +31,9 @@ const FILES: usize = 20;
 const AT_A_TIME: usize = 4;
 /// Most files that are fetched at a time for all requests: together with the size this bounds the memory.
 const AT_A_TIME_FOR_ALL: usize = 32;
+
+/// The longest that connecting to a file's server may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How much and how long.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +51,7 @@ const LIMITS: Limits = Limits { file: 20 << 20, request: 50 << 20, time: Duratio
 /// Fetches media.
 #[derive(Clone)]
 pub struct MediaFetcher {
-    client: legacy::Client<HttpsConnector<HttpConnector<Guard>>, Empty<Bytes>>,
+    client: Client,
     guard: Guard,
     limits: Limits,
     places: Arc<Semaphore>,
@@ -85,26 +79,20 @@ pub struct Fetched {
 
 impl Default for MediaFetcher {
     fn default() -> Self {
-        let lookup = |name: String| -> Looking {
-            Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
-        };
-        Self::new(Guard { allows: Arc::new(is_public), lookup: Arc::new(lookup) }, LIMITS)
+        Self::new(Route::default(), Guard::default(), LIMITS)
     }
 }
 
 impl MediaFetcher {
-    fn new(guard: Guard, limits: Limits) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(guard.clone());
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        let https = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
+    /// Fetches over connections of this kind, from public addresses only.
+    pub fn guarded(route: Route) -> Self {
+        Self::new(route, Guard::default(), LIMITS)
+    }
+
+    fn new(route: Route, guard: Guard, limits: Limits) -> Self {
+        let route = Route { limit: CONNECT_LIMIT, ..route };
         Self {
-            // A connection that is kept could be one to an address that was public once.
-            client: legacy::Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https),
+            client: Client::guarded(route, guard.clone()),
             guard,
             limits,
             places: Arc::new(Semaphore::new(AT_A_TIME_FOR_ALL)),
@@ -206,10 +194,9 @@ impl MediaFetcher {
             self.guard.check(&uri)?;
             let request = http::Request::get(uri.clone())
                 .header(ACCEPT, "image/*, application/pdf, audio/*, video/*, text/plain")
-                .body(Empty::new())
+                .body(Bytes::new())
                 .map_err(|_| "its URL is not valid.".to_owned())?;
-            let response =
-                self.client.request(request).await.map_err(|error| format!("{}.", root_cause(&error)))?;
+            let response = self.client.fetch(request).await.map_err(|reason| format!("{reason}."))?;
             match response.status().as_u16() {
                 200 => return self.take(response, kind).await,
                 301 | 302 | 303 | 307 | 308 => uri = next(&uri, &response)?,
@@ -220,7 +207,7 @@ impl MediaFetcher {
     }
 
     /// Reads the file, and never more than the limit.
-    async fn take(&self, response: Response<Incoming>, kind: MediaKind) -> Result<(String, Bytes), String> {
+    async fn take(&self, response: Response<AnswerBody>, kind: MediaKind) -> Result<(String, Bytes), String> {
         let (head, body) = response.into_parts();
         let limit = self.limits.file;
         if body.size_hint().lower() > limit as u64 {
@@ -331,7 +318,7 @@ fn mark_of(data: &[u8]) -> Option<&'static str> {
 }
 
 /// Where a redirect leads: an absolute address, or one relative to the last.
-fn next(from: &Uri, response: &Response<Incoming>) -> Result<Uri, String> {
+fn next(from: &Uri, response: &Response<AnswerBody>) -> Result<Uri, String> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("");
     let scheme = from.scheme_str().unwrap_or("https");
     let authority = from.authority().map_or("", |authority| authority.as_str());
@@ -349,104 +336,6 @@ fn next(from: &Uri, response: &Response<Incoming>) -> Result<Uri, String> {
         format!("{scheme}://{authority}{folder}/{location}")
     };
     target.parse().map_err(|_| "its server redirects to an address that is not valid.".to_owned())
-}
-
-const REFUSED: &str = "its address is not public; the gateway fetches only from public addresses.";
-
-type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-
-/// Resolves names to addresses that may be connected to.
-#[derive(Clone)]
-struct Guard {
-    allows: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    lookup: Arc<dyn Fn(String) -> Looking + Send + Sync>,
-}
-
-impl Guard {
-    /// Checks scheme, credentials and a host that is an address itself; names are checked when they are resolved.
-    fn check(&self, uri: &Uri) -> Result<(), String> {
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err("only http and https addresses are fetched.".to_owned());
-        }
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err("its URL holds credentials.".to_owned());
-        }
-        let host = uri.host().unwrap_or("").trim_matches(['[', ']']);
-        match host.parse::<IpAddr>() {
-            Ok(address) if !(self.allows)(address) => Err(REFUSED.to_owned()),
-            _ if host.is_empty() => Err("its URL names no host.".to_owned()),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Resolving is where the guard stands: the addresses that pass are those that are connected to.
-impl tower_service::Service<Name> for Guard {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let guard = self.clone();
-        Box::pin(async move {
-            let found = (guard.lookup)(name.as_str().to_owned()).await?;
-            // One address inside is enough to refuse all: who mixes them means the one inside.
-            match found.iter().all(|address| (guard.allows)(address.ip())) {
-                true => Ok(found.into_iter()),
-                false => Err(io::Error::other("its address is not public")),
-            }
-        })
-    }
-}
-
-/// True for addresses of the public internet: no private, loopback, link-local (metadata services), shared, multicast,
-/// documentation or reserved ones, also not when an IPv6 address stands for one of them.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-/// By the IANA registry of special addresses.
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    // Looks public, and is the host that every virtual machine of Azure asks for its secrets.
-    const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
-    let [first, second, third, _] = address.octets();
-    let special = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.is_documentation()
-        || address == AZURE_HOST
-        || first == 0
-        || first >= 240
-        || (first == 100 && (64..128).contains(&second))
-        || (first == 192 && second == 0 && third == 0)
-        || (first == 192 && second == 88 && third == 99)
-        || (first == 198 && (second == 18 || second == 19));
-    !special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let [.., high, low] = segments;
-    let embedded = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match segments {
-        // IPv4-mapped and NAT64 addresses stand for an IPv4 address; NAT64 of a network's own is not public at all.
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(embedded(high, low)),
-        // 6to4 holds one in its second and third segment.
-        [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
-        // Teredo and other special purposes, documentation.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // Global unicast is 2000::/3; the rest is local, multicast or reserved.
-        [first, ..] => (0x2000..0x4000).contains(&first),
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
 //! The door to providers: the only place that sends to one.
 
 pub mod client;
+mod connect;
 mod connection;
 pub mod credentials;
+mod guard;
 pub mod media;
+pub mod outbound;
+mod pool;
+#[cfg(test)]
+mod testing;
 
 pub use client::Client;

@@ -12,6 +12,7 @@ use gateway::config::env::Environment;
 use gateway::config::{ConfigFile, ProviderSettings, Settings};
 use gateway::upstream::Client;
 use gateway::upstream::credentials::Credentials;
+use gateway::upstream::outbound::Route;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -47,7 +48,7 @@ fn provider(id: &str, text: &str, variables: &[(&str, &str)]) -> ProviderSetting
 
 fn credentials(provider: &ProviderSettings) -> Arc<Credentials> {
     assert_eq!(provider.disabled, None);
-    Arc::new(Credentials::new(provider, &Client::new(Duration::from_secs(5))))
+    Arc::new(Credentials::new(provider, &Client::new(Route::default())))
 }
 
 fn service_account(token_uri: &str) -> String {
@@ -561,7 +562,7 @@ async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
         .header("authorization", "Bearer key")
         .header("content-type", "application/json");
     let request = request.body(bytes::Bytes::from(body.to_string())).unwrap();
-    let response = Client::new(Duration::from_secs(5)).exchange(request, 1 << 20).await.unwrap();
+    let response = Client::new(Route::default()).exchange(request, 1 << 20).await.unwrap();
     let answer: Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(response.status(), 200, "{answer}");
     assert_eq!(answer["choices"][0]["message"]["content"], "Paris");

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod bad_input;
-mod commands;
 mod conformance;
 mod contract;
 mod conversations;

@@ -1,7 +1,6 @@
 //! What passes from one snapshot of the configuration to the next.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use canon::{Error, ErrorKind, Retry};
 use catalog::Catalog;
@@ -9,7 +8,6 @@ use gateway::config::env::Environment;
 use gateway::config::{ConfigFile, Settings};
 use gateway::snapshot::{Current, ProviderHandle, Snapshot, Tools};
 use gateway::telemetry::Metrics;
-use gateway::upstream::Client;
 use routing::{Report, Route, Timestamp};
 use store::KeyHasher;
 
@@ -21,11 +19,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn tools() -> Tools {
-    Tools {
-        client: Client::new(Duration::from_secs(5)),
-        metrics: Metrics::new(),
-        hasher: KeyHasher::random().unwrap(),
-    }
+    Tools { metrics: Metrics::new(), hasher: KeyHasher::random().unwrap() }
 }
 
 fn two(first: &str, second: &str) -> String {

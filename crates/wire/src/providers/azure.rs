@@ -12,7 +12,7 @@ use canon::Result;
 
 use super::compatible::{misconfigured, post};
 use super::edit::edit;
-use super::google_ai_studio::escape_segment;
+use super::segment::{escape_segment, model_segment};
 use super::{Auth, Call, Provider, is_host_label};
 use crate::Protocol;
 
@@ -63,7 +63,7 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
         "v1" | "latest" => format!("{base}/openai/v1/chat/completions"),
         "preview" => format!("{base}/openai/v1/chat/completions?api-version=preview"),
         dated => {
-            let (deployment, dated) = (escape_segment(deployment), escape_segment(dated));
+            let (deployment, dated) = (model_segment(deployment)?, escape_segment(dated));
             format!("{base}/openai/deployments/{deployment}/chat/completions?api-version={dated}")
         }
     })

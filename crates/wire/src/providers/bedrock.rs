@@ -15,7 +15,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 
 use super::compatible::{misconfigured, post, secret_value};
-use super::google_ai_studio::escape_segment;
+use super::segment::model_segment;
 use super::{Auth, Call, Credential, Provider, is_host_label};
 
 /// The service's name in signatures; its host says `bedrock-runtime`.
@@ -36,7 +36,7 @@ impl Provider for Bedrock {
             _ => Cow::Borrowed(call.model),
         };
         let method = if call.streaming { "converse-stream" } else { "converse" };
-        let url = format!("{}/model/{}/{method}", base_url(call, &region), escape_segment(&model));
+        let url = format!("{}/model/{}/{method}", base_url(call, &region), model_segment(&model)?);
         match call.credential {
             Credential::Aws { .. } => {
                 let unsigned = Call { credential: &Credential::None, ..call.clone() };

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use canon::Result;
 
 use super::compatible::post;
+use super::segment::model_segment;
 use super::{Call, Provider};
 
 /// See the module.
@@ -21,20 +22,6 @@ impl Provider for GoogleAiStudio {
             false => "generateContent",
         };
         let model = call.model.strip_prefix("models/").unwrap_or(call.model);
-        post(call, &format!("{base}{version}/models/{}:{method}", escape_segment(model)))
+        post(call, &format!("{base}{version}/models/{}:{method}", model_segment(model)?))
     }
-}
-
-/// Percent-encodes what must not stand in one path segment.
-pub(super) fn escape_segment(segment: &str) -> String {
-    let mut escaped = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'@' => {
-                escaped.push(byte as char)
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }

@@ -11,7 +11,7 @@ use canon::Result;
 
 use super::compatible::{misconfigured, post};
 use super::edit::{edit, has};
-use super::google_ai_studio::escape_segment;
+use super::segment::{escape_segment, model_segment};
 use super::{Auth, Call, Provider, is_host_label};
 use crate::Protocol;
 
@@ -79,15 +79,20 @@ fn path(call: &Call<'_>) -> Result<String> {
         misconfigured("No project is configured; set project to the id of a Google Cloud project.")
     })?;
     let place = format!("projects/{}/locations/{}", escape_segment(project), location(call)?);
-    let model = escape_segment(call.model);
     let generate = if call.streaming { "streamGenerateContent?alt=sse" } else { "generateContent" };
     let predict = if call.streaming { "streamRawPredict" } else { "rawPredict" };
-    Ok(match Publisher::of(call.model) {
-        Publisher::Google => format!("{place}/publishers/google/models/{model}:{generate}"),
+    let publisher = Publisher::of(call.model);
+    if publisher == Publisher::OpenApi {
+        return Ok(format!("{place}/endpoints/openapi/chat/completions"));
+    }
+    let model = model_segment(call.model)?;
+    Ok(match publisher {
+        Publisher::Google | Publisher::OpenApi => {
+            format!("{place}/publishers/google/models/{model}:{generate}")
+        }
         Publisher::Endpoint => format!("{place}/endpoints/{model}:{generate}"),
         Publisher::Anthropic => format!("{place}/publishers/anthropic/models/{model}:{predict}"),
         Publisher::Mistral => format!("{place}/publishers/mistralai/models/{model}:{predict}"),
-        Publisher::OpenApi => format!("{place}/endpoints/openapi/chat/completions"),
     })
 }
 

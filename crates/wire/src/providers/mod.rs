@@ -9,6 +9,7 @@ mod compatible;
 mod edit;
 mod google_ai_studio;
 mod google_vertex;
+mod segment;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -113,7 +114,7 @@ pub trait Provider: Sync {
     fn protocol(&self, usual: Protocol, _model: &str) -> Protocol {
         usual
     }
-    /// The HTTP request. Errors are ours (a base URL that is no URL), never the caller's.
+    /// The HTTP request. Errors are ours (a base URL that is no URL), or the caller's where a model cannot stand in a path.
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>>;
 }
 

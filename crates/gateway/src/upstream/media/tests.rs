@@ -1,5 +1,7 @@
 //! The guard and the limits, against a server that does what it should not.
 
+use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 
+use super::super::guard::{Looking, is_public};
 use super::*;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and more";
@@ -86,7 +89,11 @@ impl Server {
             })
         };
         let allows = move |address| address == server.ip() || is_public(address);
-        MediaFetcher::new(Guard { allows: Arc::new(allows), lookup: Arc::new(lookup) }, limits)
+        MediaFetcher::new(
+            Route::default(),
+            Guard { allows: Arc::new(allows), lookup: Arc::new(lookup) },
+            limits,
+        )
     }
 }
 
@@ -209,9 +216,8 @@ async fn urls_that_could_lead_inside_are_refused() {
 /// checked.
 #[tokio::test]
 async fn odd_spellings_of_loopback_are_refused_when_resolved() {
-    use tower_service::Service;
     for host in ["localhost", "localhost.", "2130706433", "0177.0.0.1", "127.1", "0x7f.1"] {
-        let resolved = public_guard().call(host.parse().unwrap()).await;
+        let resolved = public_guard().resolve(host.to_owned()).await;
         assert!(resolved.is_err(), "{host}: {resolved:?}");
     }
 }
@@ -268,7 +274,7 @@ async fn redirects_are_followed_a_few_times_and_carry_nothing() {
     for head in server.heads.lock().unwrap().iter() {
         let names: Vec<&str> =
             head.lines().skip(1).filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
-        assert_eq!(names, ["accept", "host"], "no cookie, no key: {head}");
+        assert_eq!(names, ["accept", "user-agent", "accept-encoding", "host"], "no cookie, no key: {head}");
     }
     let before = server.heard();
     let refused = fetcher.fetch(&server.url("/again"), MediaKind::Image).await.unwrap_err();
@@ -298,12 +304,12 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
 /// Who gives a public and a private address is refused, whatever the order.
 #[tokio::test]
 async fn one_private_address_among_public_ones_is_enough() {
-    use tower_service::Service;
     for addresses in [["8.8.8.8:0", "10.0.0.1:0"], ["[::1]:0", "8.8.8.8:0"]] {
         let found: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let lookup = move |_| -> Looking { Box::pin(std::future::ready(Ok(found.clone()))) };
-        let mut guard = Guard { lookup: Arc::new(lookup), ..public_guard() };
-        assert!(guard.call("mixed.test".parse().unwrap()).await.is_err(), "{addresses:?}");
+        let guard = Guard { lookup: Arc::new(lookup), ..public_guard() };
+        assert!(guard.resolve("mixed.test".to_owned()).await.is_err(), "{addresses:?}");
+        assert!(guard.check_for_proxy("mixed.test").await.is_err(), "{addresses:?}");
     }
 }
 
@@ -486,4 +492,47 @@ async fn results_of_tools_hold_media_too() {
     let expected = Source::Base64 { mime: "image/png".to_owned(), data: STANDARD.encode(PNG) };
     assert_eq!(media.source, expected);
     assert_eq!(server.heard(), 2);
+}
+
+/// A proxy resolves names itself, so what is known of a name here decides whether it is asked.
+#[tokio::test]
+async fn files_come_through_a_proxy_and_stay_guarded() {
+    use crate::upstream::outbound::Proxies;
+    use crate::upstream::testing::proxy;
+    let server = Server::giving(|path| match path {
+        "http://files.invalid/away" => redirect("http://10.0.0.1/x"),
+        _ => ok("content-type: image/png\r\n", PNG),
+    })
+    .await;
+    let (address, heads) = proxy(server.address, None).await;
+    let proxies = Proxies::of_environment("", "", &format!("http://{address}"), "");
+    let lookup = |name: String| -> Looking {
+        Box::pin(async move {
+            match name.as_str() {
+                "inside.example" => Ok(vec!["10.0.0.1:0".parse().unwrap()]),
+                "outside.example" => Ok(vec!["93.184.216.34:0".parse().unwrap()]),
+                _ => Err(std::io::Error::other("not known here")),
+            }
+        })
+    };
+    let guard = Guard { lookup: Arc::new(lookup), ..Guard::default() };
+    let fetcher = MediaFetcher::new(Route { proxies, ..Route::default() }, guard, LIMITS);
+    for url in ["http://outside.example/a.png", "http://files.invalid/a.png", "http://8.8.8.8/a.png"] {
+        let (_, data) = fetcher.fetch(url, MediaKind::Image).await.unwrap();
+        assert_eq!(&data[..], PNG, "{url}");
+    }
+    let asked = heads.lock().unwrap().len();
+    for url in [
+        "http://inside.example/a.png",
+        "https://inside.example/a.png",
+        "http://intranet/a.png",
+        "http://build.corp/a.png",
+        "http://10.0.0.1/a.png",
+        "http://[::ffff:10.0.0.1]/a.png",
+    ] {
+        assert!(fetcher.fetch(url, MediaKind::Image).await.is_err(), "{url}");
+    }
+    assert_eq!(heads.lock().unwrap().len(), asked, "{heads:?}");
+    assert!(fetcher.fetch("http://files.invalid/away", MediaKind::Image).await.is_err(), "a redirect inside");
+    assert_eq!(heads.lock().unwrap().len(), asked + 1);
 }

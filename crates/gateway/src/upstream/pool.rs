@@ -1,0 +1,351 @@
+//! Idle connections, and those that requests share.
+//!
+//! An HTTP/1 connection serves one request at a time and waits here in between. An HTTP/2 connection stays here and takes
+//! as many requests as the provider and we allow; then there is another one. Where a provider may speak HTTP/2, one
+//! request opens a connection and the others wait for it: a burst after a quiet time opens one and not a hundred.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http::uri::Authority;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::client::Failure;
+use super::connection::{Connection, Http1, RequestBody, SendError, Shared, Slot};
+
+/// Idle connections are closed after this; most providers close theirs after a minute or more.
+const IDLE: Duration = Duration::from_secs(55);
+/// Most idle HTTP/1 connections to one provider.
+const MOST_IDLE: usize = 1024;
+
+/// Where connections lead: with TLS or without, and to whom.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) tls: bool,
+    pub(super) authority: Authority,
+}
+
+/// By the text as it stands: [`Authority`] itself hashes letter by letter, whatever their case.
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.tls, self.authority.as_str()).hash(state);
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        (self.tls, self.authority.as_str()) == (other.tls, other.authority.as_str())
+    }
+}
+
+impl Eq for Origin {}
+
+/// Connections of one client. Clones share them.
+#[derive(Clone)]
+pub(super) struct Pool {
+    origins: Arc<Mutex<Origins>>,
+    keeps: bool,
+}
+
+#[derive(Default)]
+struct Origins {
+    known: HashMap<Origin, Known>,
+    /// A task closes what has been idle for too long; there is none while nothing is open.
+    is_swept: bool,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The last is the one that was used last.
+    http1: Vec<(Box<Http1>, Instant)>,
+    /// The first is the one that is filled first.
+    http2: Vec<Arc<Shared>>,
+    /// The last connection spoke HTTP/1: then each request needs one of its own, and none waits for another's.
+    speaks_http1: bool,
+    /// A request opens a connection that others may share.
+    opening: Option<watch::Receiver<Option<Landed>>>,
+}
+
+/// How the opening of a connection ended.
+#[derive(Clone)]
+enum Landed {
+    Opened,
+    Failed(Failure),
+}
+
+/// Who opens the next connection.
+enum Turn {
+    /// There is one already.
+    Ready(Connection),
+    /// Everybody for themselves.
+    Alone,
+    /// This request, for all that wait.
+    Lead(Lead),
+    /// Another request.
+    Wait(watch::Receiver<Option<Landed>>),
+}
+
+impl Pool {
+    /// Keeps connections for the next request, or keeps none.
+    pub(super) fn new(keeps: bool) -> Self {
+        Self { origins: Arc::default(), keeps }
+    }
+
+    /// A connection that has served before and waits for a request; none if there is none.
+    pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
+        loop {
+            let mut origins = self.lock();
+            let known = origins.known.get_mut(origin)?;
+            if let Some(slot) = known.join() {
+                return Some(Connection::Http2(slot));
+            }
+            let (mut connection, used) = known.http1.pop()?;
+            drop(origins);
+            if used.elapsed() < IDLE && connection.is_usable() {
+                return Some(Connection::Http1(connection));
+            }
+        }
+    }
+
+    /// A connection that `open` opens, for this request or for others as well.
+    pub(super) async fn open<F>(&self, origin: &Origin, open: impl Fn() -> F) -> Result<Connection, Failure>
+    where
+        F: Future<Output = Result<Connection, Failure>>,
+    {
+        loop {
+            match self.turn(origin) {
+                Turn::Ready(connection) => return Ok(connection),
+                Turn::Alone => return open().await,
+                Turn::Lead(lead) => {
+                    let opened = open().await;
+                    lead.land(&opened);
+                    return opened;
+                }
+                Turn::Wait(mut landing) => {
+                    let landed = landing.wait_for(Option::is_some).await.map(|landed| landed.clone());
+                    if let Ok(Some(Landed::Failed(failure))) = landed {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn(&self, origin: &Origin) -> Turn {
+        if !origin.tls || !self.keeps {
+            return Turn::Alone;
+        }
+        let mut origins = self.lock();
+        let known = origins.known.entry(origin.clone()).or_default();
+        if let Some(slot) = known.join() {
+            return Turn::Ready(Connection::Http2(slot));
+        }
+        if known.speaks_http1 {
+            return Turn::Alone;
+        }
+        if let Some(landing) = &known.opening {
+            return Turn::Wait(landing.clone());
+        }
+        let (sender, landing) = watch::channel(None);
+        known.opening = Some(landing);
+        Turn::Lead(Lead { pool: self.clone(), origin: origin.clone(), sender, has_landed: false })
+    }
+
+    /// Sends a request over a connection of this pool's.
+    pub(super) async fn send(
+        &self,
+        origin: &Origin,
+        connection: Connection,
+        request: http::Request<RequestBody>,
+    ) -> Result<Response<PooledBody>, SendError> {
+        let (response, lease) = match connection {
+            Connection::Http1(connection) => {
+                let (response, connection) = connection.send(request).await?;
+                (response, Lease::Http1 { connection, origin: origin.clone(), pool: self.clone() })
+            }
+            Connection::Http2(slot) => {
+                let (response, slot) = slot.send(request).await?;
+                (response, Lease::Http2(slot))
+            }
+        };
+        Ok(response.map(|body| {
+            let mut body = PooledBody { body, lease: Some(lease) };
+            if body.is_end_stream() {
+                body.give_back();
+            }
+            body
+        }))
+    }
+
+    fn put(&self, origin: Origin, connection: Box<Http1>) {
+        if !self.keeps {
+            return;
+        }
+        let mut origins = self.lock();
+        let known = origins.known.entry(origin).or_default();
+        if known.http1.len() < MOST_IDLE {
+            known.http1.push((connection, Instant::now()));
+        }
+        self.sweep(&mut origins);
+    }
+
+    fn sweep(&self, origins: &mut Origins) {
+        if !origins.is_swept {
+            origins.is_swept = true;
+            tokio::spawn(sweep(Arc::downgrade(&self.origins)));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_connections(&self) -> usize {
+        let origins = self.lock();
+        origins.known.values().flat_map(|known| &known.http2).filter(|shared| !shared.is_closed()).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Origins> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// A place on a shared connection.
+    fn join(&mut self) -> Option<Slot> {
+        if self.http2.is_empty() {
+            return None;
+        }
+        self.http2.retain(|shared| !shared.is_closed());
+        self.http2.iter().find_map(Shared::join)
+    }
+}
+
+/// The right to open a connection for all that wait. Dropped before it lands, because its request went away, it lets the
+/// next one try.
+struct Lead {
+    pool: Pool,
+    origin: Origin,
+    sender: watch::Sender<Option<Landed>>,
+    has_landed: bool,
+}
+
+impl Lead {
+    fn land(mut self, opened: &Result<Connection, Failure>) {
+        self.has_landed = true;
+        let pool = self.pool.clone();
+        let mut origins = pool.lock();
+        let known = origins.known.entry(self.origin.clone()).or_default();
+        known.opening = None;
+        let landed = match opened {
+            Ok(Connection::Http1(_)) => {
+                known.speaks_http1 = true;
+                Landed::Opened
+            }
+            Ok(Connection::Http2(slot)) => {
+                known.http2.push(slot.shared().clone());
+                pool.sweep(&mut origins);
+                Landed::Opened
+            }
+            Err(failure) => Landed::Failed(failure.clone()),
+        };
+        self.sender.send_replace(Some(landed));
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if self.has_landed {
+            return;
+        }
+        if let Some(known) = self.pool.lock().known.get_mut(&self.origin) {
+            known.opening = None;
+        }
+    }
+}
+
+/// The body of an answer. It drives the connection that it comes from, and gives it back at its end; dropped before
+/// that, it closes an HTTP/1 connection and ends its stream of an HTTP/2 one.
+pub(super) struct PooledBody {
+    body: Incoming,
+    lease: Option<Lease>,
+}
+
+enum Lease {
+    Http1 { connection: Box<Http1>, origin: Origin, pool: Pool },
+    Http2(#[expect(dead_code, reason = "the place is taken while it is here")] Slot),
+}
+
+impl PooledBody {
+    fn give_back(&mut self) {
+        if let Some(Lease::Http1 { mut connection, origin, pool }) = self.lease.take()
+            && connection.is_usable()
+        {
+            pool.put(origin, connection);
+        }
+    }
+}
+
+impl Body for PooledBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        let mut polled = Pin::new(&mut this.body).poll_frame(context);
+        if let (Poll::Pending, Some(Lease::Http1 { connection, .. })) = (&polled, &mut this.lease) {
+            connection.drive(context);
+            polled = Pin::new(&mut this.body).poll_frame(context);
+        }
+        // A body of known length ends with its last piece, one in chunks says that it has ended.
+        if matches!(polled, Poll::Ready(None)) || this.body.is_end_stream() {
+            this.give_back();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Origins {
+    /// Closes what has been idle for too long.
+    fn shrink(&mut self) {
+        self.known.retain(|_, known| {
+            known.http1.retain(|(_, used)| used.elapsed() < IDLE);
+            known.http2.retain(|shared| !shared.is_closed() && !shared.is_idle_for(IDLE));
+            !known.http1.is_empty() || !known.http2.is_empty() || known.opening.is_some()
+        });
+    }
+}
+
+async fn sweep(origins: Weak<Mutex<Origins>>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(origins) = origins.upgrade() else { return };
+        let mut origins = origins.lock().unwrap_or_else(PoisonError::into_inner);
+        origins.shrink();
+        if origins.known.is_empty() {
+            origins.is_swept = false;
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
