@@ -46,9 +46,9 @@ impl App {
         let (spool, reader) =
             Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
         let demo = start_demo(&mut settings).await?;
-        let metrics = Metrics::new();
+        let metrics = Metrics::of(spool.clone());
         let auth = Auth::new(store.clone()).await.map_err(|error| StartError(error.to_string()))?;
-        let writer = writer(&store, reader, &spool, &metrics);
+        let writer = writer(&store, reader);
         let limits = Limits {
             max_connections: settings.max_connections,
             header_limit: settings.header_limit,
@@ -147,13 +147,28 @@ fn pipeline(snapshot: &Snapshot, spool: Spool, metrics: &Metrics) -> Pipeline {
     }
 }
 
-fn writer(store: &Store, reader: store::SpoolReader, spool: &Spool, metrics: &Metrics) -> Writer {
-    let (spool, metrics) = (spool.clone(), metrics.clone());
-    Writer::new(store.clone(), reader, move |event| {
-        metrics.spool_bytes().set(spool.bytes() as i64);
-        match event {
-            WriterEvent::Flushed { records, .. } => tracing::debug!(records, "usage records written"),
-            other => tracing::warn!("usage log: {other:?}"),
+fn writer(store: &Store, reader: store::SpoolReader) -> Writer {
+    Writer::new(store.clone(), reader, |event| match event {
+        WriterEvent::Flushed { records, .. } => tracing::debug!(records, "usage records written"),
+        WriterEvent::DatabaseAway { error } => {
+            tracing::warn!("usage records cannot be moved into the database, and wait: {error}");
         }
+        WriterEvent::TornLine => {
+            tracing::warn!(
+                "a usage record was being written when the process died; its answer was not finished"
+            );
+        }
+        WriterEvent::Rejected => {
+            tracing::warn!("a line of the usage spool is damaged; it was moved to rejected.jsonl beside it");
+        }
+        WriterEvent::Refused { records, file, error } => tracing::error!(
+            records,
+            "the database refuses usage records; they were moved to {}: {error}",
+            file.display()
+        ),
+        WriterEvent::Vanished { records } => tracing::error!(
+            records,
+            "usage records are lost: a file of the usage spool was deleted or changed by somebody else"
+        ),
     })
 }

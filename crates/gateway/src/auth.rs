@@ -1,22 +1,38 @@
 //! Who may call: static keys of the configuration and keys of the database, looked up by their keyed hash.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use canon::{Error, ErrorKind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
-use store::{KeyHasher, Store};
+use store::{KeyHash, KeyHasher, Store, StoreError};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::KeyEntry;
 
-/// How old the view of the database's keys may be when a request arrives. A revoked key works at most this long.
+/// How old the knowledge of the database's keys may be when a request is answered with it. A revoked key works at most this
+/// long.
 const FRESH: Duration = Duration::from_secs(2);
+/// From this age on it is renewed in the background, so that under traffic nobody waits.
+const RENEW: Duration = Duration::from_secs(1);
+/// The least time between two looks at the database: five queries a second, however many unknown keys come.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long a request waits for the database.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So long after a failure the database is not waited for, nor while it is being asked again after one.
+const AWAY: Duration = Duration::from_secs(1);
+/// How long a key that is not in the database is refused without another look: keys are random, so that it becomes valid only
+/// when an older database is put back.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+/// So many unknown keys are remembered.
+const UNKNOWN_KEYS: usize = 10_000;
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,25 +73,77 @@ impl Keys {
 /// Checks keys.
 pub struct Auth {
     hasher: KeyHasher,
-    stored: ArcSwap<Keys>,
-    store: Store,
-    started: Instant,
-    checked_ms: AtomicU64,
-    refreshing: AtomicBool,
-    marker: AtomicU64,
+    source: Box<dyn KeySource>,
+    stored: ArcSwap<Stored>,
+    /// The last look at the database.
+    looked: watch::Sender<Look>,
+    unknown: Mutex<Unknown>,
 }
+
+/// Keys as they are stored.
+pub struct KeyList {
+    /// Changes with every change of a key.
+    pub marker: i64,
+    /// None when they are those of the marker that was given.
+    pub keys: Option<Vec<KeyHash>>,
+}
+
+/// Where keys are stored.
+pub trait KeySource: Send + Sync + 'static {
+    /// The keys that may be used, unless they are those of this marker.
+    fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>>;
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl KeySource for Store {
+    fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>> {
+        Box::pin(async move {
+            // The marker comes first: a change in between is found at the next look.
+            let now = self.change_marker().await?;
+            let keys = if marker == Some(now) { None } else { Some(self.active_keys().await?) };
+            Ok(KeyList { marker: now, keys })
+        })
+    }
+}
+
+/// What the database said.
+#[derive(Default)]
+struct Stored {
+    keys: Keys,
+    marker: Option<i64>,
+}
+
+/// A look at the database.
+#[derive(Clone, Copy)]
+struct Look {
+    /// The keys in memory are those of this time.
+    as_of: Instant,
+    /// When the last look began, and when it ended if it failed.
+    began: Instant,
+    failed: Option<Instant>,
+    /// A task has begun one, or is about to.
+    running: bool,
+}
+
+/// The database does not answer.
+struct Away;
 
 impl Auth {
     /// Loads the keys of the database.
-    pub async fn new(store: Store) -> Result<Arc<Self>, store::StoreError> {
+    pub async fn new(store: Store) -> Result<Arc<Self>, StoreError> {
+        Self::with_source(store.key_hasher(), Box::new(store)).await
+    }
+
+    /// Loads the keys of any source.
+    pub async fn with_source(hasher: KeyHasher, source: Box<dyn KeySource>) -> Result<Arc<Self>, StoreError> {
+        let now = Instant::now();
         let auth = Self {
-            hasher: store.key_hasher(),
+            hasher,
+            source,
             stored: ArcSwap::default(),
-            store,
-            started: Instant::now(),
-            checked_ms: AtomicU64::new(0),
-            refreshing: AtomicBool::new(false),
-            marker: AtomicU64::new(u64::MAX),
+            looked: watch::Sender::new(Look { as_of: now, began: now, failed: None, running: false }),
+            unknown: Mutex::default(),
         };
         auth.reload().await?;
         Ok(Arc::new(auth))
@@ -83,11 +151,11 @@ impl Auth {
 
     /// Whether the database has any key.
     pub fn has_keys(&self) -> bool {
-        !self.stored.load().is_empty()
+        !self.stored.load().keys.is_empty()
     }
 
-    /// The caller of a request. The key is looked up in memory, first among those of the configuration; one that is not
-    /// there is looked for in the database once, because it may have just been made.
+    /// The caller of a request. Keys of the configuration are looked up first. What is known of those of the database is
+    /// used while it is fresh; an unknown key is looked for once, because it may have just been made.
     pub async fn admit(
         self: &Arc<Self>,
         fixed: &Keys,
@@ -101,61 +169,161 @@ impl Auth {
             ));
         };
         let hash = self.hasher.hash(&key);
-        if let Some(caller) = self.find(fixed, &hash) {
-            self.refresh_if_old();
+        if let Some(caller) = fixed.find(&hash) {
             return Ok(caller);
         }
-        if self.is_old(Duration::from_millis(200)) {
-            // Seldom, and large: in a box, it makes no room for itself in every connection.
-            Box::pin(self.reload()).await.map_err(|_| {
-                Error::gateway(
-                    ErrorKind::StoreUnavailable,
-                    "API keys cannot be checked: the database does not answer.",
-                )
-            })?;
-            if let Some(caller) = self.find(fixed, &hash) {
+        let now = Instant::now();
+        if let Some(caller) = self.find(&hash) {
+            let age = now.saturating_duration_since(self.looked.borrow().as_of);
+            if age <= FRESH {
+                if age > RENEW {
+                    self.look();
+                }
                 return Ok(caller);
             }
+            // Rare, and large: boxed, so that it does not enlarge the future of every connection.
+            return Box::pin(self.known_key(&hash, caller)).await;
         }
-        Err(Error::caller(ErrorKind::Authentication, "The API key is not valid."))
+        if self.unknown().contains(&hash, now) {
+            return Err(not_valid());
+        }
+        Box::pin(self.unknown_key(&hash, now)).await
     }
 
-    fn find(&self, fixed: &Keys, hash: &[u8; 32]) -> Option<Caller> {
-        fixed.find(hash).or_else(|| self.stored.load().find(hash))
+    /// Nothing was asked for a while: a key may have been revoked since. While the database is away the last knowledge
+    /// stays in force.
+    async fn known_key(self: &Arc<Self>, hash: &[u8; 32], last_known: Caller) -> Result<Caller, Error> {
+        let fresh_enough = Instant::now().checked_sub(FRESH).unwrap_or_else(Instant::now);
+        match self.knowledge_of(fresh_enough).await {
+            Ok(()) => self.find(hash).ok_or_else(not_valid),
+            Err(Away) => Ok(last_known),
+        }
     }
 
-    fn is_old(&self, age: Duration) -> bool {
-        let now = self.started.elapsed().as_millis() as u64;
-        now.saturating_sub(self.checked_ms.load(Ordering::Relaxed)) >= age.as_millis() as u64
+    async fn unknown_key(self: &Arc<Self>, hash: &[u8; 32], now: Instant) -> Result<Caller, Error> {
+        self.knowledge_of(now).await.map_err(|Away| {
+            let message = "API keys cannot be checked: the database does not answer.";
+            Error::gateway(ErrorKind::StoreUnavailable, message)
+        })?;
+        self.find(hash).ok_or_else(|| {
+            self.unknown().insert(*hash, now);
+            not_valid()
+        })
     }
 
-    /// Looks after the database in the background: requests never wait for it, and nothing ticks without requests.
-    fn refresh_if_old(self: &Arc<Self>) {
-        if !self.is_old(FRESH) || self.refreshing.swap(true, Ordering::Relaxed) {
+    /// Waits until the keys in memory are those of this time or later. All who wait share a look.
+    async fn knowledge_of(self: &Arc<Self>, time: Instant) -> Result<(), Away> {
+        let mut looked = self.looked.subscribe();
+        let answer = async {
+            let begins = Instant::now();
+            loop {
+                let look = *looked.borrow_and_update();
+                if look.as_of >= time {
+                    return Ok(());
+                }
+                let is_away = look.failed.is_some_and(|at| {
+                    let since = begins.saturating_duration_since(at);
+                    at >= begins || since < AWAY || (look.running && since < AWAY + PATIENCE)
+                });
+                self.look();
+                if is_away || looked.changed().await.is_err() {
+                    return Err(Away);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(Away))
+    }
+
+    fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
+        self.stored.load().keys.find(hash)
+    }
+
+    /// Looks after the database, unless somebody does. Nothing ticks without requests.
+    fn look(self: &Arc<Self>) {
+        let begins = self.looked.send_if_modified(|look| !std::mem::replace(&mut look.running, true));
+        if !begins {
             return;
         }
-        let auth = self.clone();
+        let running = Running(self.clone());
         tokio::spawn(async move {
+            let auth = &running.0;
+            let last = auth.looked.borrow().began;
+            tokio::time::sleep_until(last + PAUSE).await;
             if let Err(error) = auth.reload().await {
                 tracing::warn!(%error, "the keys of the database could not be read; the last known ones stay");
             }
-            auth.refreshing.store(false, Ordering::Relaxed);
         });
     }
 
     /// Reads the keys of the database again, if they have changed.
-    pub async fn reload(&self) -> Result<(), store::StoreError> {
-        let now = self.started.elapsed().as_millis() as u64;
-        let marker = self.store.change_marker().await? as u64;
-        if self.marker.load(Ordering::Relaxed) != marker {
-            let keys = self.store.active_keys().await?;
-            let caller = |id: &str| Caller { key_id: id.into(), admin: false };
-            let keys = keys.iter().map(|key| (key.hash, caller(&key.id))).collect();
-            self.stored.store(Arc::new(Keys(keys)));
-            self.marker.store(marker, Ordering::Relaxed);
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        self.looked.send_modify(|look| look.began = began);
+        let asked = self.source.keys_since(self.stored.load().marker);
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        match answer.unwrap_or(Err(StoreError::Away)) {
+            Ok(KeyList { marker, keys }) => {
+                if let Some(keys) = keys {
+                    let caller = |id: &str| Caller { key_id: id.into(), admin: false };
+                    let keys = Keys(keys.iter().map(|key| (key.hash, caller(&key.id))).collect());
+                    self.stored.store(Arc::new(Stored { keys, marker: Some(marker) }));
+                }
+                self.looked.send_modify(|look| {
+                    look.as_of = look.as_of.max(began);
+                    look.failed = None;
+                    look.running = false;
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.looked.send_modify(|look| {
+                    look.failed = Some(Instant::now());
+                    look.running = false;
+                });
+                Err(error)
+            }
         }
-        self.checked_ms.store(now.max(1), Ordering::Relaxed);
-        Ok(())
+    }
+
+    fn unknown(&self) -> MutexGuard<'_, Unknown> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_valid() -> Error {
+    Error::caller(ErrorKind::Authentication, "The API key is not valid.")
+}
+
+/// A look that has begun. One that dies is over too: the next may begin.
+struct Running(Arc<Auth>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.looked.send_if_modified(|look| std::mem::replace(&mut look.running, false));
+    }
+}
+
+/// Keys that the database did not have, the oldest first.
+#[derive(Default)]
+struct Unknown {
+    since: HashMap<[u8; 32], Instant>,
+    order: VecDeque<[u8; 32]>,
+}
+
+impl Unknown {
+    fn contains(&self, hash: &[u8; 32], now: Instant) -> bool {
+        self.since.get(hash).is_some_and(|since| now.saturating_duration_since(*since) < UNKNOWN_FOR)
+    }
+
+    fn insert(&mut self, hash: [u8; 32], now: Instant) {
+        if self.since.insert(hash, now).is_none() {
+            self.order.push_back(hash);
+        }
+        if self.order.len() > UNKNOWN_KEYS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.since.remove(&oldest);
+        }
     }
 }
 
@@ -187,6 +355,175 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    /// A database of keys.
+    #[derive(Clone, Default)]
+    struct Fake(Arc<Mutex<State>>);
+
+    #[derive(Default)]
+    struct State {
+        marker: i64,
+        keys: Vec<KeyHash>,
+        looks: usize,
+        fails: bool,
+        takes: Duration,
+    }
+
+    impl KeySource for Fake {
+        fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>> {
+            Box::pin(async move {
+                let takes = {
+                    let mut state = self.0.lock().unwrap();
+                    state.looks += 1;
+                    state.takes
+                };
+                tokio::time::sleep(takes).await;
+                let state = self.0.lock().unwrap();
+                if state.fails {
+                    return Err(StoreError::Away);
+                }
+                let keys = (marker != Some(state.marker)).then(|| state.keys.clone());
+                Ok(KeyList { marker: state.marker, keys })
+            })
+        }
+    }
+
+    impl Fake {
+        fn change(&self, change: impl FnOnce(&mut State)) {
+            let mut state = self.0.lock().unwrap();
+            change(&mut state);
+            state.marker += 1;
+        }
+
+        fn looks(&self) -> usize {
+            self.0.lock().unwrap().looks
+        }
+
+        async fn auth(&self) -> Arc<Auth> {
+            let hasher = KeyHasher::new([7; 32]);
+            Auth::with_source(hasher, Box::new(self.clone())).await.unwrap()
+        }
+    }
+
+    fn key(name: &str) -> KeyHash {
+        let hash = KeyHasher::new([7; 32]).hash(name);
+        KeyHash { id: name.to_owned(), name: name.to_owned(), hash }
+    }
+
+    async fn ask(auth: &Arc<Auth>, key: &str) -> Result<(), ErrorKind> {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", HeaderValue::try_from(key).unwrap());
+        auth.admit(&Keys::default(), &headers, None).await.map(drop).map_err(|error| error.kind)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revoked_key_is_refused_at_the_first_request_after_two_seconds() {
+        for quiet in [Duration::from_millis(2001), Duration::from_secs(3600)] {
+            let fake = Fake::default();
+            fake.change(|state| state.keys = vec![key("a"), key("b")]);
+            let auth = fake.auth().await;
+            assert_eq!(ask(&auth, "a").await, Ok(()));
+            fake.change(|state| state.keys = vec![key("b")]);
+            assert_eq!(ask(&auth, "a").await, Ok(()), "it is known to be good as of a moment ago");
+            tokio::time::advance(quiet).await;
+            let many = (0..50).map(|_| {
+                let auth = auth.clone();
+                tokio::spawn(async move { ask(&auth, "a").await })
+            });
+            for answer in many.collect::<Vec<_>>() {
+                assert_eq!(answer.await.unwrap(), Err(ErrorKind::Authentication));
+            }
+            assert_eq!(ask(&auth, "b").await, Ok(()));
+            assert_eq!(fake.looks(), 2, "they share a look");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_traffic_nobody_waits_for_the_database() {
+        let fake = Fake::default();
+        fake.change(|state| state.keys = vec![key("a")]);
+        let auth = fake.auth().await;
+        fake.change(|state| state.takes = Duration::from_millis(500));
+        for _ in 0..600 {
+            let before = Instant::now();
+            assert_eq!(ask(&auth, "a").await, Ok(()));
+            assert_eq!(before, Instant::now());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!((30..=61).contains(&fake.looks()), "{}", fake.looks());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_keys_share_few_looks_and_a_new_key_works_at_once() {
+        let fake = Fake::default();
+        let auth = fake.auth().await;
+        let started = Instant::now();
+        for round in 0..20 {
+            let many = (0..100).map(|number| {
+                let auth = auth.clone();
+                tokio::spawn(async move { ask(&auth, &format!("{round}-{number}")).await })
+            });
+            for answer in many.collect::<Vec<_>>() {
+                assert_eq!(answer.await.unwrap(), Err(ErrorKind::Authentication));
+            }
+        }
+        assert!(fake.looks() <= 2 + started.elapsed().as_millis() as usize / 200, "{}", fake.looks());
+        // The same keys again cost nothing.
+        let (before, now) = (fake.looks(), Instant::now());
+        for number in 0..100 {
+            assert_eq!(ask(&auth, &format!("3-{number}")).await, Err(ErrorKind::Authentication));
+        }
+        assert_eq!((fake.looks(), Instant::now()), (before, now));
+        fake.change(|state| state.keys = vec![key("new")]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(ask(&auth, "new").await, Ok(()));
+        assert!(auth.unknown().order.len() <= UNKNOWN_KEYS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_of_unknown_keys_is_bounded_and_forgotten() {
+        let mut unknown = Unknown::default();
+        let now = Instant::now();
+        let hash = |number: usize| *blake_like(number).first_chunk::<32>().unwrap();
+        (0..2 * UNKNOWN_KEYS).for_each(|number| unknown.insert(hash(number), now));
+        assert_eq!((unknown.since.len(), unknown.order.len()), (UNKNOWN_KEYS, UNKNOWN_KEYS));
+        assert!(!unknown.contains(&hash(0), now) && unknown.contains(&hash(2 * UNKNOWN_KEYS - 1), now));
+        assert!(!unknown.contains(&hash(2 * UNKNOWN_KEYS - 1), now + UNKNOWN_FOR));
+    }
+
+    fn blake_like(number: usize) -> Vec<u8> {
+        number.to_le_bytes().repeat(4)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_database_is_away_known_keys_go_on_and_unknown_ones_are_not_refused() {
+        let fake = Fake::default();
+        fake.change(|state| state.keys = vec![key("a")]);
+        let auth = fake.auth().await;
+        fake.change(|state| state.fails = true);
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert_eq!(ask(&auth, "a").await, Ok(()));
+            assert_eq!(ask(&auth, "other").await, Err(ErrorKind::StoreUnavailable));
+        }
+        // One that does not even say that it fails is waited for once.
+        fake.change(|state| state.takes = Duration::from_secs(3600));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let (before, mut waits) = (Instant::now(), 0);
+        for _ in 0..100 {
+            let asked = Instant::now();
+            assert_eq!(ask(&auth, "a").await, Ok(()));
+            waits += usize::from(asked != Instant::now());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(waits <= 1 && before.elapsed() < Duration::from_secs(20), "{waits} {:?}", before.elapsed());
+        fake.change(|state| (state.fails, state.takes) = (false, Duration::ZERO));
+        tokio::time::sleep(Duration::from_secs(7200)).await;
+        fake.change(|state| state.keys = vec![key("other")]);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(ask(&auth, "a").await, Err(ErrorKind::Authentication));
+        assert_eq!(ask(&auth, "other").await, Ok(()));
+    }
 
     #[test]
     fn keys_are_found_in_either_header_and_any_case() {

@@ -81,3 +81,27 @@ impl From<sqlx::Error> for StoreError {
         }
     }
 }
+
+impl StoreError {
+    /// True when the database answers and refuses what it was given, so that a part of it may be taken. Everything else
+    /// says that the database, its disk or the way to it is in trouble, which time may mend.
+    pub(crate) fn is_about_the_data(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::Database(sqlx::Error::Encode(_)) => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                match error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
+                    Some(_) => code.parse().is_ok_and(|code: u32| SQLITE_DATA_CODES.contains(&(code & 0xff))),
+                    None => !POSTGRES_TROUBLE.iter().any(|class| code.starts_with(class)),
+                }
+            }
+            _ => false,
+        }
+    }
+}
+
+/// ERROR (also from a trigger or an expression of an index), EMPTY, TOOBIG, CONSTRAINT, MISMATCH, MISUSE, RANGE.
+const SQLITE_DATA_CODES: [u32; 7] = [1, 16, 18, 19, 20, 21, 25];
+/// Classes of SQLSTATE: connection, transaction state, authorization, catalog name, rollback and deadlock, resources, lock,
+/// operator intervention, system error, configuration file.
+const POSTGRES_TROUBLE: [&str; 10] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58", "F0"];

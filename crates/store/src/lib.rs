@@ -4,22 +4,16 @@
 //! A request appends its record to the [`Spool`] (one write, no waiting); the [`Writer`] task moves records from
 //! there into the [`Store`]. Nothing here is called on the request path but [`Spool::append`] and [`KeyHasher::hash`].
 
-mod record;
-
-mod spool;
-
-mod writer;
-
-mod store;
-
+mod error;
 mod keys;
 mod line;
-
+mod loan;
 mod postgres;
-
+mod record;
+mod spool;
 mod sqlite;
-
-mod error;
+mod store;
+mod writer;
 
 pub use error::StoreError;
 pub use keys::{KeyHash, KeyHasher, KeyRow};

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use canon::write::{plain_length, push_count, push_key, push_list, push_text, push_u64};
+use canon::write::{self, plain_length, push_count, push_key, push_list, push_u64};
 use canon::{Cost, Usage};
 use memchr::memmem::Finder;
 use serde::Deserialize;
@@ -14,8 +14,14 @@ use crate::record::{AttemptRecord, LossRecord, UsageRecord};
 
 /// Longer lines are shortened: see [`UsageRecord::shortened`].
 const MAX_LINE_BYTES: usize = 64 * 1024;
+/// What is kept of a text that callers or providers chose: a name of this length is none of a real model.
+const MAX_TEXT_BYTES: usize = 512;
 /// Eight hexadecimal digits and a space.
 const CHECKSUM_BYTES: usize = 9;
+
+/// A record that any database takes which takes one at all.
+pub(crate) const PROBE_RECORD: &str =
+    r#"{"nonce":0,"started_at_ms":0,"request_id":"","key_id":"","requested_model":"","status":0}"#;
 
 impl UsageRecord {
     /// Writes the record to `line`, with its line end, replacing what was there. `nonce` tells it apart from another
@@ -85,6 +91,13 @@ impl UsageRecord {
         push_list(out, "losses", &self.losses, write_loss);
         out.push(b'}');
     }
+}
+
+/// A text, up to [`MAX_TEXT_BYTES`].
+fn push_text(out: &mut Vec<u8>, name: &str, text: &str) {
+    let text =
+        if text.len() > MAX_TEXT_BYTES { &text[..text.floor_char_boundary(MAX_TEXT_BYTES)] } else { text };
+    write::push_text(out, name, text);
 }
 
 fn push_integer(out: &mut Vec<u8>, name: &str, number: i64) {

@@ -7,6 +7,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::StoreError;
+use crate::line::PROBE_RECORD;
+use crate::loan::Loan;
 
 /// Parameter: a JSON array of records, as text.
 const INSERT_USAGE: &str = "INSERT INTO usage_records
@@ -50,9 +52,24 @@ async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
 /// Inserts lines with one statement, taken apart by the database: its CPU is not the gateway's.
 pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<u64, StoreError> {
     let array = format!("[{}]", lines.join(","));
+    let mut loan = Loan::of(pool).await?;
+    let insert = sqlx::query(INSERT_USAGE).bind(array).execute(loan.connection());
     // A connection that a firewall forgot would wait for ever.
-    let insert = tokio::time::timeout(INSERT_TIMEOUT, sqlx::query(INSERT_USAGE).bind(array).execute(pool));
-    Ok(insert.await.map_err(|_| StoreError::Away)??.rows_affected())
+    let inserted = tokio::time::timeout(INSERT_TIMEOUT, insert).await.map_err(|_| StoreError::Away)?;
+    Ok(loan.settle(inserted)?.rows_affected())
+}
+
+/// Inserts a record and takes it back.
+pub(crate) async fn try_insert(pool: &PgPool) -> Result<(), StoreError> {
+    let mut loan = Loan::of(pool).await?;
+    let work = async {
+        let mut transaction = loan.connection().begin().await?;
+        let array = format!("[{PROBE_RECORD}]");
+        sqlx::query(INSERT_USAGE).bind(array).execute(&mut *transaction).await?;
+        transaction.rollback().await
+    };
+    let tried = tokio::time::timeout(INSERT_TIMEOUT, work).await.map_err(|_| StoreError::Away)?;
+    Ok(loan.settle(tried)?)
 }
 
 /// What an operator recognises the database by, without the password.

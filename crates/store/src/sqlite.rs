@@ -3,14 +3,15 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
-use crate::line::Columns;
+use crate::line::{Columns, PROBE_RECORD};
+use crate::loan::Loan;
 
 /// How many records one statement inserts at most; a power of two. Rows as parameters, parsing included, cost little
 /// more than half the CPU of a JSON array that SQLite takes apart (4.4 and 7.7 µs per record, measured side by
@@ -33,6 +34,8 @@ static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
 /// In order; the number of those that ran is `PRAGMA user_version`.
 const MIGRATIONS: &[&str] =
     &[include_str!("migrations/sqlite/0001.sql"), include_str!("migrations/sqlite/0002.sql")];
+/// The lock comes first: one that is taken in the middle of a transaction is refused without waiting for other writers.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long until the file is tried again.
@@ -87,8 +90,14 @@ async fn try_open(path: &str) -> Result<SqlitePool, StoreError> {
 
 /// Inserts lines in one transaction; returns how many were new.
 pub(crate) async fn insert_usage(pool: &SqlitePool, lines: &[&str]) -> Result<u64, StoreError> {
+    let mut loan = Loan::of(pool).await?;
+    let result = insert_lines(loan.connection(), lines).await;
+    loan.settle(result)
+}
+
+async fn insert_lines(connection: &mut SqliteConnection, lines: &[&str]) -> Result<u64, StoreError> {
     let mut inserted = 0;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
     let mut rest = lines;
     while !rest.is_empty() {
         let power = rest.len().min(MOST_ROWS).ilog2();
@@ -110,22 +119,47 @@ pub(crate) async fn insert_usage(pool: &SqlitePool, lines: &[&str]) -> Result<u6
     Ok(inserted)
 }
 
-/// The file holds hashes of keys and who asked for what: it is for the gateway's user only.
+/// Inserts a record and takes it back.
+pub(crate) async fn try_insert(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut loan = Loan::of(pool).await?;
+    let result = async {
+        let mut transaction = loan.connection().begin_with(BEGIN).await?;
+        let insert = sqlx::query(INSERTS[0].as_str()).bind(0).bind("").bind(0).bind("").bind(PROBE_RECORD);
+        insert.execute(&mut *transaction).await?;
+        transaction.rollback().await
+    };
+    let result = result.await;
+    Ok(loan.settle(result)?)
+}
+
+/// The file holds hashes of keys and who asked for what: it is for the gateway's user only. SQLite would create it for
+/// everybody to read.
+///
+/// A file that exists is not even opened. The system drops all locks that a process holds on a file when the process closes
+/// any descriptor of it, those of SQLite too: from then on every other process believes that the database is unused, and
+/// deletes its log when it closes it.
 fn create_file(path: &Path) -> io::Result<()> {
+    /// Between creation and closing nobody in this process may open the new file.
+    static CREATING: Mutex<()> = Mutex::new(());
+
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
     let mut options = fs::File::options();
-    options.read(true).write(true).create(true).truncate(false);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 async fn migrate(pool: &SqlitePool, path: &str) -> Result<(), StoreError> {
     let failed = |error| database_error(path, error);
     // Another process may start at the same moment: the lock comes before the look at the version.
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut transaction = pool.begin_with(BEGIN).await.map_err(failed)?;
     let version: i64 =
         sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await.map_err(failed)?;
     let known = MIGRATIONS.len() as i64;

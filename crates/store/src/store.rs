@@ -1,10 +1,14 @@
 //! The database behind one type. The SQL that both databases share is here, with `$1` for parameters, which both
 //! understand; what differs is in `sqlite.rs` and `postgres.rs`.
 
+use std::future::Future;
+use std::time::Duration;
+
 use canon::Secret;
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Connection, PgPool, SqlitePool};
 
 use crate::keys::{KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
+use crate::loan::Loan;
 use crate::{StoreError, UsageRecord, postgres, sqlite};
 
 /// More than one page of records is asked for in pages.
@@ -39,15 +43,36 @@ pub struct UsageFilter {
     pub limit: Option<u32>,
 }
 
-/// Runs the same code on either pool. The two have different types, so that a function would have to be generic
-/// over a page of trait bounds.
+/// How long a statement may take: a connection that a firewall forgot would wait for ever.
+const QUICK: Duration = Duration::from_secs(15);
+const SLOW: Duration = Duration::from_mins(5);
+
+/// Runs the same code on a connection of either pool, for so long at most. The two have different types, so that a
+/// function would have to be generic over a page of trait bounds.
 macro_rules! on_either {
-    ($store:expr, $pool:ident => $code:expr) => {
+    ($store:expr, $limit:expr, $connection:ident => $code:expr) => {
         match &$store.pool {
-            Pool::Sqlite($pool) => $code,
-            Pool::Postgres($pool) => $code,
+            Pool::Sqlite(pool) => {
+                let mut loan = Loan::of(pool).await?;
+                let $connection = loan.connection();
+                let result = within($limit, async { $code }).await;
+                loan.settle(result)
+            }
+            Pool::Postgres(pool) => {
+                let mut loan = Loan::of(pool).await?;
+                let $connection = loan.connection();
+                let result = within($limit, async { $code }).await;
+                loan.settle(result)
+            }
         }
     };
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    Ok(tokio::time::timeout(limit, work).await.map_err(|_| StoreError::Away)??)
 }
 
 impl Store {
@@ -84,13 +109,15 @@ impl Store {
 
     /// Fails when the database does not answer.
     pub async fn is_ready(&self) -> Result<(), StoreError> {
-        on_either!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop))?;
-        Ok(())
+        on_either!(self, QUICK, connection => sqlx::query("SELECT 1").execute(connection).await.map(drop))
     }
 
     /// Closes the connections, so that SQLite writes its log back into the file.
     pub async fn close(&self) {
-        on_either!(self, pool => pool.close().await);
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
     }
 
     // Usage records
@@ -104,6 +131,14 @@ impl Store {
         }
     }
 
+    /// Whether the database takes a record: inserts one and takes it back.
+    pub(crate) async fn try_insert(&self) -> Result<(), StoreError> {
+        match &self.pool {
+            Pool::Sqlite(pool) => sqlite::try_insert(pool).await,
+            Pool::Postgres(pool) => postgres::try_insert(pool).await,
+        }
+    }
+
     /// Usage records, the newest first.
     pub async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageRecord>, StoreError> {
         const SQL: &str = "SELECT CAST(record AS TEXT) FROM usage_records
@@ -111,13 +146,13 @@ impl Store {
               AND ($3 IS NULL OR key_id = $3) AND ($4 IS NULL OR request_id = $4)
             ORDER BY started_at_ms DESC, request_id DESC LIMIT $5";
         let limit = i64::from(filter.limit.unwrap_or(MAX_RECORDS).min(MAX_RECORDS));
-        let records: Vec<String> = on_either!(self, pool => sqlx::query_scalar(SQL)
+        let records: Vec<String> = on_either!(self, SLOW, connection => sqlx::query_scalar(SQL)
             .bind(filter.since_ms.unwrap_or(i64::MIN))
             .bind(filter.until_ms.unwrap_or(i64::MAX))
-            .bind(filter.key_id)
-            .bind(filter.request_id)
+            .bind(&filter.key_id)
+            .bind(&filter.request_id)
             .bind(limit)
-            .fetch_all(pool)
+            .fetch_all(connection)
             .await)?;
         records.iter().map(|record| read_record(record)).collect()
     }
@@ -125,10 +160,9 @@ impl Store {
     /// Deletes the records of requests that began before a time; returns how many.
     pub async fn delete_usage_before(&self, before_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM usage_records WHERE started_at_ms < $1";
-        let deleted = on_either!(self, pool => {
-            sqlx::query(SQL).bind(before_ms).execute(pool).await.map(|result| result.rows_affected())
-        })?;
-        Ok(deleted)
+        on_either!(self, SLOW, connection => {
+            sqlx::query(SQL).bind(before_ms).execute(connection).await.map(|result| result.rows_affected())
+        })
     }
 
     // API keys
@@ -139,8 +173,8 @@ impl Store {
             "INSERT INTO api_keys (id, name, prefix, hash, created_at_ms) VALUES ($1, $2, $3, $4, $5)";
         let NewKey { row, secret } = NewKey::generate(name, now_ms)?;
         let hash = self.hasher.hash(secret.expose());
-        on_either!(self, pool => {
-            let mut transaction = pool.begin().await?;
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
             sqlx::query(SQL)
                 .bind(&row.id)
                 .bind(&row.name)
@@ -150,8 +184,8 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
-            transaction.commit().await?;
-        });
+            transaction.commit().await
+        })?;
         Ok((row, secret))
     }
 
@@ -160,7 +194,8 @@ impl Store {
         const SQL: &str =
             "SELECT id, name, prefix, created_at_ms, revoked_at_ms FROM api_keys ORDER BY created_at_ms, id";
         type Row = (String, String, String, i64, Option<i64>);
-        let rows: Vec<Row> = on_either!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await)?;
+        let rows: Vec<Row> =
+            on_either!(self, QUICK, connection => sqlx::query_as(SQL).fetch_all(connection).await)?;
         let rows = rows.into_iter();
         Ok(rows
             .map(|(id, name, prefix, created_at_ms, revoked_at_ms)| KeyRow {
@@ -176,23 +211,23 @@ impl Store {
     /// Revokes a key. False when there is no such active key.
     pub async fn revoke_key(&self, id: &str, now_ms: i64) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE api_keys SET revoked_at_ms = $1 WHERE id = $2 AND revoked_at_ms IS NULL";
-        on_either!(self, pool => {
-            let mut transaction = pool.begin().await?;
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
             let updated = sqlx::query(SQL).bind(now_ms).bind(id).execute(&mut *transaction).await?;
-            if updated.rows_affected() == 0 {
-                return Ok(false);
+            let is_revoked = updated.rows_affected() > 0;
+            if is_revoked {
+                sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
             }
-            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
             transaction.commit().await?;
-        });
-        Ok(true)
+            Ok(is_revoked)
+        })
     }
 
     /// The keys that may be used, with their hashes.
     pub async fn active_keys(&self) -> Result<Vec<KeyHash>, StoreError> {
         const SQL: &str = "SELECT id, name, hash FROM api_keys WHERE revoked_at_ms IS NULL";
         let rows: Vec<(String, String, Vec<u8>)> =
-            on_either!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await)?;
+            on_either!(self, QUICK, connection => sqlx::query_as(SQL).fetch_all(connection).await)?;
         let to_key = |(id, name, hash): (String, String, Vec<u8>)| {
             let hash =
                 hash.try_into().map_err(|_| corrupt("hash of an API key", "it is not 32 bytes long"))?;
@@ -212,20 +247,21 @@ impl Store {
     /// The value of a setting.
     pub async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         const SQL: &str = "SELECT value FROM settings WHERE name = $1";
-        Ok(on_either!(self, pool => sqlx::query_scalar(SQL).bind(name).fetch_optional(pool).await)?)
+        on_either!(self, QUICK, connection => {
+            sqlx::query_scalar(SQL).bind(name).fetch_optional(connection).await
+        })
     }
 
     /// Sets a setting.
     pub async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO settings (name, value) VALUES ($1, $2)
             ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        on_either!(self, pool => {
-            let mut transaction = pool.begin().await?;
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
             sqlx::query(SQL).bind(name).bind(value).execute(&mut *transaction).await?;
             sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
-            transaction.commit().await?;
-        });
-        Ok(())
+            transaction.commit().await
+        })
     }
 
     /// The secret with which keys are hashed. Whichever process is first makes it.
@@ -233,8 +269,8 @@ impl Store {
         const SQL: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
         if self.setting(PEPPER).await?.is_none() {
             let pepper = blake3::Hash::from_bytes(random_bytes()?).to_hex();
-            on_either!(self, pool => {
-                sqlx::query(SQL).bind(PEPPER).bind(pepper.as_str()).execute(pool).await.map(drop)
+            on_either!(self, QUICK, connection => {
+                sqlx::query(SQL).bind(PEPPER).bind(pepper.as_str()).execute(connection).await.map(drop)
             })?;
         }
         let hex = self.setting(PEPPER).await?.unwrap_or_default();

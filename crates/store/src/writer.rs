@@ -2,17 +2,18 @@
 //!
 //! Policy. It sleeps without a timer while nothing is appended. After the first record it waits a little, so that
 //! many share one statement. While the database is away it tries again, ever less often, and the records stay in
-//! the spool. When it is told to stop it moves what there is, trying once.
+//! the spool. A record that the database refuses while it takes others is set aside: it holds up nothing. A file that
+//! cannot be read holds up no other. When it is told to stop it moves what there is, trying once.
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::line::record_of;
-use crate::spool::Segment;
 use crate::{SpoolReader, Store, StoreError};
 
 /// How long records are gathered after the first.
@@ -39,6 +40,21 @@ pub enum WriterEvent {
     TornLine,
     /// A line was no record; it was moved to `rejected.jsonl` in the spool's folder.
     Rejected,
+    /// The database refuses records for good; they are counted as lost, and were moved to a file.
+    Refused {
+        /// How many.
+        records: u64,
+        /// The file.
+        file: PathBuf,
+        /// What the database said of the last one.
+        error: String,
+    },
+    /// A file of the spool was deleted or damaged from outside before its records had been moved; they are counted as
+    /// lost.
+    Vanished {
+        /// How many.
+        records: u64,
+    },
 }
 
 /// The task that moves records from the spool into the database.
@@ -113,7 +129,7 @@ impl Writer {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         while self.run_once(stop.as_mut()).await.is_ok() {}
-        if let Err(error) = self.drain(&mut Position::default()).await {
+        if let Err(error) = self.drain().await {
             self.away(&error);
         }
     }
@@ -133,9 +149,8 @@ impl Writer {
         &mut self,
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), Stopped> {
-        let mut position = Position::default();
         let mut delay = FIRST_RETRY;
-        while let Err(error) = self.drain(&mut position).await {
+        while let Err(error) = self.drain().await {
             self.away(&error);
             sleep(delay, stop.as_mut()).await?;
             delay = (delay * 2).min(LAST_RETRY);
@@ -143,50 +158,108 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves every segment, the current one included. After an error `position` says where to go on.
-    async fn drain(&mut self, position: &mut Position) -> Result<(), WriteError> {
-        self.reader.seal()?;
-        while let Some(segment) = self.reader.oldest() {
-            if position.segment != Some(segment) {
-                *position = Position { segment: Some(segment), offset: 0 };
-            }
-            self.move_segment(segment, position).await?;
+    /// Moves every segment, the current one included.
+    async fn drain(&mut self) -> Result<(), WriteError> {
+        let all = self.reader.seal(false)?;
+        let mut result = self.move_segments().await;
+        // The current one was left while others waited. The database takes records again: now it is its turn.
+        if !all && !matches!(result, Err(WriteError::Store(_))) {
+            self.reader.seal(true)?;
+            result = self.move_segments().await;
         }
-        Ok(())
+        result
     }
 
-    async fn move_segment(&mut self, segment: Segment, position: &mut Position) -> Result<(), WriteError> {
+    /// Moves the sealed segments. One that fails to be read is left behind, and said last.
+    async fn move_segments(&mut self) -> Result<(), WriteError> {
+        let (mut index, mut unread) = (0, Ok(()));
+        while index < self.reader.len() {
+            match self.move_segment(index).await {
+                Ok(()) => {}
+                Err(WriteError::Spool(error)) => {
+                    unread = Err(WriteError::Spool(error));
+                    index += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        unread
+    }
+
+    async fn move_segment(&mut self, index: usize) -> Result<(), WriteError> {
         loop {
             // Read here and not on another thread: it comes from the page cache, in less time than a thread takes to wake.
-            let chunk = self.reader.read(segment, position.offset)?;
-            if !chunk.lines.is_empty() {
-                self.insert(&chunk.lines).await?;
-            }
+            let chunk = self.reader.read(index)?;
+            let moved = if chunk.lines.is_empty() { 0 } else { self.insert(&chunk.lines).await? };
             if chunk.torn {
                 (self.on_event)(WriterEvent::TornLine);
             }
-            if chunk.next_offset == position.offset {
-                return Ok(self.reader.delete(segment)?);
+            let Some(segment) = self.reader.segment(index) else { return Ok(()) };
+            segment.moved += moved;
+            if chunk.next_offset == segment.offset {
+                let missing = self.reader.finish(index)?;
+                if missing > 0 {
+                    (self.on_event)(WriterEvent::Vanished { records: missing });
+                }
+                return Ok(());
             }
-            position.offset = chunk.next_offset;
+            segment.offset = chunk.next_offset;
         }
     }
 
-    async fn insert(&self, lines: &[u8]) -> Result<(), WriteError> {
+    /// Returns how many of the lines were records; the database has them, or they are set aside.
+    async fn insert(&self, lines: &[u8]) -> Result<u64, WriteError> {
         let (mut records, mut damaged) = (Vec::new(), Vec::new());
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             match line.strip_suffix(b"\n").and_then(record_of) {
-                Some(record) => records.push(record),
+                Some(record) => records.push(Line { line, record }),
                 None => damaged.push(line),
             }
         }
-        self.store.insert_usage(&records).await?;
-        for line in damaged {
-            self.reader.reject(line)?;
-            (self.on_event)(WriterEvent::Rejected);
+        let refused = self.insert_records(&records).await?;
+        if !damaged.is_empty() {
+            self.reader.set_aside(&damaged.concat())?;
+            damaged.iter().for_each(|_| (self.on_event)(WriterEvent::Rejected));
         }
-        (self.on_event)(WriterEvent::Flushed { records: records.len() as u64, bytes: lines.len() as u64 });
-        Ok(())
+        if let Some(error) = &refused.error {
+            let file = self.reader.set_aside(&refused.lines)?;
+            self.reader.count_refused(refused.records);
+            let (records, error) = (refused.records, error.to_string());
+            (self.on_event)(WriterEvent::Refused { records, file, error });
+        }
+        let all = records.len() as u64;
+        let flushed = all - refused.records;
+        (self.on_event)(WriterEvent::Flushed { records: flushed, bytes: lines.len() as u64 });
+        Ok(all)
+    }
+
+    /// Inserts records together. When the database refuses something, it gets halves of them, down to the record that it
+    /// refuses.
+    async fn insert_records(&self, records: &[Line<'_>]) -> Result<Refused, StoreError> {
+        let mut refused = Refused::default();
+        let mut parts = vec![records];
+        while let Some(part) = parts.pop() {
+            let texts: Vec<&str> = part.iter().map(|line| line.record).collect();
+            match self.store.insert_usage(&texts).await {
+                Ok(_) => {}
+                Err(error) if !error.is_about_the_data() => return Err(error),
+                Err(error) => match part {
+                    [] => {}
+                    [line] => {
+                        // A database that takes no record at all is at fault itself.
+                        self.store.try_insert().await?;
+                        refused.lines.extend_from_slice(line.line);
+                        refused.records += 1;
+                        refused.error = Some(error);
+                    }
+                    _ => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
+            }
+        }
+        Ok(refused)
     }
 
     fn away(&self, error: &WriteError) {
@@ -194,11 +267,19 @@ impl Writer {
     }
 }
 
-/// How far the oldest segment has been moved.
+/// A line of the spool, and the record in it.
+struct Line<'a> {
+    line: &'a [u8],
+    record: &'a str,
+}
+
+/// Records that the database refuses.
 #[derive(Default)]
-struct Position {
-    segment: Option<Segment>,
-    offset: u64,
+struct Refused {
+    lines: Vec<u8>,
+    records: u64,
+    /// What it said of the last one.
+    error: Option<StoreError>,
 }
 
 /// A share of the processor of about a tenth where requests want all of it, which is enough to keep up with them.

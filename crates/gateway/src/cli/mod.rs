@@ -81,7 +81,10 @@ fn say(text: &str) {
 }
 
 fn say_error(text: &str) {
-    eprintln!("llmgateway: {text}");
+    use std::io::Write;
+    // `eprintln` panics when standard error is closed.
+    let told = writeln!(std::io::stderr(), "llmgateway: {text}");
+    drop(told);
 }
 
 impl ConfigArgument {

@@ -8,6 +8,7 @@ use super::{ConfigArgument, banner, runtime, say};
 use crate::app::App;
 use crate::config::env::Environment;
 use crate::metering::now_ms;
+use crate::telemetry::log::{LastLines, LogWriter, StandardError};
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -21,7 +22,7 @@ pub struct ServeArguments {
 
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
-    start_log();
+    let _last_lines = start_log()?;
     let mut settings = arguments.config.load()?;
     if let Some(listen) = &arguments.listen {
         settings.listen = listen.replace("localhost", "127.0.0.1").parse().map_err(|_| {
@@ -47,17 +48,24 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     })
 }
 
-fn start_log() {
+/// The log may fail at any time; what is returned writes its last lines.
+fn start_log() -> anyhow::Result<LastLines<StandardError>> {
     let environment = Environment::of_process();
     let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
+    let ansi = std::io::stderr().is_terminal();
+    let writer = LogWriter::standard_error(ansi)?;
+    let last_lines = writer.last_lines();
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_writer(writer)
+        // It would tell on standard error that standard error cannot be written, and panic.
+        .log_internal_errors(false)
         .try_init();
     if started.is_err() {
         tracing::debug!("the log had been started before");
     }
+    Ok(last_lines)
 }
 
 pub(super) async fn stop_signal() {

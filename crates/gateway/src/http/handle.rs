@@ -170,6 +170,11 @@ fn routing(site: &Site, snapshot: &Snapshot) -> Response<ResponseBody> {
 }
 
 async fn ready(site: &Site) -> Response<ResponseBody> {
+    if site.pipeline.metering.check().is_err() {
+        // Why is in the log: whoever asks here need not have a key.
+        let message = "Usage records cannot be kept; the log says why.";
+        return respond::error(&Error::gateway(ErrorKind::StoreUnavailable, message));
+    }
     match site.store.is_ready().await {
         Ok(()) => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
         Err(_) => {

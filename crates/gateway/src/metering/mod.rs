@@ -1,6 +1,7 @@
 //! One usage record for every request, also a failed or cancelled one. The same record feeds the log and the metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use canon::{Cost, Error, FinishReason, Losses, Progress, Usage};
@@ -16,6 +17,10 @@ use crate::telemetry::{Metrics, RouteCounters};
 pub struct Metering {
     spool: Spool,
     metrics: Metrics,
+    /// Requests in flight. Apart from the metric, which is for people: a metric steers nothing.
+    in_flight: Arc<AtomicUsize>,
+    /// When it was last said that records are lost, in milliseconds since 1970.
+    lost_said: Arc<AtomicI64>,
 }
 
 /// Who asked for what: the beginning of a record.
@@ -37,12 +42,13 @@ pub struct Begin<'a> {
 impl Metering {
     /// Appends to this spool and counts here.
     pub fn new(spool: Spool, metrics: Metrics) -> Self {
-        Self { spool, metrics }
+        Self { spool, metrics, in_flight: Arc::default(), lost_said: Arc::default() }
     }
 
     /// A record that ends with `finish`, `fail`, or when it is dropped because the caller went away.
     pub fn begin(&self, begin: Begin<'_>) -> Record {
         self.metrics.active().inc();
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
         Record {
             metering: self.clone(),
             started: Instant::now(),
@@ -65,24 +71,38 @@ impl Metering {
 
     /// True while several requests are in flight, whose records may be written together.
     pub fn is_busy(&self) -> bool {
-        self.metrics.active().get() > 1
+        self.in_flight.load(Ordering::Relaxed) > 1
     }
 
-    /// Waits until a record is safe.
+    /// Waits until a record is safe, or counted as lost.
     pub async fn committed(&self, commit: Commit) {
         if let Err(error) = commit.await {
-            self.metrics.unrecorded().inc_by(error.records);
-            tracing::error!(%error, "usage records were lost");
+            self.say_lost(&error);
         }
+    }
+
+    /// Fails when the next record could not be kept.
+    pub fn check(&self) -> Result<(), store::AppendError> {
+        self.spool.check().inspect_err(|error| self.say_lost(error))
     }
 
     fn keep(&self, row: &UsageRecord) {
         if let Err(error) = self.spool.append(row) {
-            self.metrics.unrecorded().inc();
-            tracing::error!(%error, request_id = row.request_id, "a usage record could not be kept");
+            self.say_lost(&error);
+        }
+    }
+
+    /// The metric counts each lost record. A log line for each would fill the disk that is full.
+    fn say_lost(&self, error: &dyn std::fmt::Display) {
+        let (now, last) = (now_ms(), self.lost_said.load(Ordering::Relaxed));
+        if now.saturating_sub(last) >= LOST_SAID_EVERY_MS {
+            self.lost_said.store(now, Ordering::Relaxed);
+            tracing::error!(lost_in_all = self.spool.lost(), "usage records cannot be kept: {error}");
         }
     }
 }
+
+const LOST_SAID_EVERY_MS: i64 = 10_000;
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> i64 {
@@ -306,6 +326,7 @@ impl Record {
         self.closed = true;
         self.row.duration_ms = self.started.elapsed().as_millis() as u64;
         self.metering.metrics.active().dec();
+        self.metering.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The caller went away: the prompt was read and what was produced was produced.

@@ -81,8 +81,18 @@ pub fn resolve_all(
     Ok(resolved)
 }
 
+/// Names are kept by health, metrics, log and records, and compared with those of the catalog: they are bounded.
+const MAX_NAME_BYTES: usize = 512;
+
 /// Resolves `provider/model`, a model of the catalog, or an alias. `random` decides weighted aliases.
 pub fn resolve(snapshot: &Snapshot, name: &str, random: u64) -> Result<Resolved, Error> {
+    if name.len() > MAX_NAME_BYTES {
+        let message = format!(
+            "The model's name has {} bytes; a name of more than {MAX_NAME_BYTES} is none of a model.",
+            name.len()
+        );
+        return Err(Error::invalid("model", message));
+    }
     if let Some(alias) = snapshot.aliases.get(name) {
         return alias_offers(snapshot, name, alias, random);
     }

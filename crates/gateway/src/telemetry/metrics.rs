@@ -4,12 +4,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use store::Spool;
+
+use super::log;
 
 /// Provider and model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,8 +58,6 @@ struct Inner {
     /// Requests in flight.
     active: Gauge,
     connections: Gauge,
-    spool_bytes: Gauge,
-    unrecorded: Counter,
 }
 
 fn seconds() -> Histogram {
@@ -73,8 +75,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Fresh metrics, all at zero.
+    /// Fresh metrics, all at zero, of a gateway that keeps no usage records.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// Fresh metrics, and those of the usage log.
+    pub fn of(spool: Spool) -> Self {
+        Self::with(Some(spool))
+    }
+
+    fn with(spool: Option<Spool>) -> Self {
         let mut registry = Registry::with_prefix("llmgateway");
         let requests = Family::default();
         registry.register("requests", "Requests to a provider: one for each attempt", requests.clone());
@@ -115,14 +126,9 @@ impl Metrics {
         registry.register("active_requests", "Requests in flight", active.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open client connections", connections.clone());
-        let spool_bytes = Gauge::default();
-        registry.register(
-            "spool_bytes",
-            "Usage records that wait for the database, in bytes",
-            spool_bytes.clone(),
-        );
-        let unrecorded = Counter::default();
-        registry.register("unrecorded", "Usage records that could not be kept", unrecorded.clone());
+        if let Some(spool) = spool {
+            registry.register_collector(Box::new(UsageLog(spool)));
+        }
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -138,8 +144,6 @@ impl Metrics {
                 refused,
                 active,
                 connections,
-                spool_bytes,
-                unrecorded,
             }),
         }
     }
@@ -172,15 +176,41 @@ impl Metrics {
     pub fn active(&self) -> &Gauge {
         &self.inner.active
     }
+}
 
-    /// Bytes in the spool.
-    pub fn spool_bytes(&self) -> &Gauge {
-        &self.inner.spool_bytes
-    }
+/// What is read where it is counted, so that nothing is counted twice or late: the usage log and the log.
+#[derive(Debug)]
+struct UsageLog(Spool);
 
-    /// Usage records that could not be kept.
-    pub fn unrecorded(&self) -> &Counter {
-        &self.inner.unrecorded
+impl Collector for UsageLog {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Self(spool) = self;
+        let gauges = [
+            ("spool_bytes", "Usage records that wait for the database, in bytes", spool.bytes()),
+            (
+                "usage_log_writable",
+                "1 while usage records can be kept, 0 when the last one was lost",
+                u64::from(spool.keeps_records()),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counters = [
+            ("unrecorded", "Usage records that are not in the database and will not be", spool.lost()),
+            (
+                "unrecorded_refused",
+                "Those of them that the database refused and that were moved to rejected.jsonl",
+                spool.refused(),
+            ),
+            ("log_lines_lost", "Log lines that could not be written", log::lost_lines()),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
     }
 }
 

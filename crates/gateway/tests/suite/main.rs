@@ -18,3 +18,4 @@ mod streams;
 mod support;
 mod thinking;
 mod token_server;
+mod trouble;

@@ -6,17 +6,19 @@
 //! the *current* segment, the file with the highest number. The writer seals it by starting the next one, inserts
 //! the sealed segment and deletes it. Segments found at start are sealed. A line without its end was being written
 //! when the process died: its append never returned, so it is skipped and reported. The folder is locked: two
-//! processes would delete each other's segments.
+//! processes would delete each other's segments. Before each write the file is looked for where it should be: when it
+//! has vanished, alone or with its folder or volume, the next segment is started in a folder that is there.
 
+mod folder;
 mod reader;
+mod segment;
 
 use std::cell::RefCell;
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::future::Future;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -25,11 +27,9 @@ use tokio::sync::Notify;
 use crate::UsageRecord;
 use crate::keys::random_bytes;
 
-pub(crate) use reader::Segment;
+use folder::Folder;
 pub use reader::SpoolReader;
-
-const LOCK_FILE: &str = "lock";
-const SEGMENT_SUFFIX: &str = ".jsonl";
+pub(crate) use segment::Segment;
 
 /// How much the spool may hold.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,12 @@ pub struct Spool {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Spool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Spool").field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
 /// Why a record was not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -56,31 +62,38 @@ pub enum AppendError {
     /// The file system refused the write.
     #[error("the usage spool cannot be written: {0}")]
     Io(#[from] io::Error),
+    /// The task that moves records into the database has ended: see the log.
+    #[error("nothing moves usage records into the database any more: restart the gateway")]
+    Unread,
 }
 
 struct Shared {
-    folder: PathBuf,
     max_bytes: u64,
     /// The size of all segments.
     bytes: AtomicU64,
     /// Tells apart records of the same time and request id; starts at random, so that it does across restarts.
     nonce: AtomicI64,
+    next_number: AtomicU64,
+    folder: Mutex<Folder>,
     current: Mutex<Current>,
     pending: Mutex<Pending>,
     /// How many records that were pending have been written.
     written: AtomicU64,
     appended: Notify,
-    /// Holds the lock of the folder until the last clone is gone.
-    _lock: File,
+    /// Records that are neither here nor in the database.
+    lost: AtomicU64,
+    /// Those among them that the database refused for good.
+    refused: AtomicU64,
+    /// The last append failed.
+    failing: AtomicBool,
+    /// There is a reader.
+    read: AtomicBool,
 }
 
-/// The segment that is being written.
+/// The segment that is being written, and those that the reader has not taken yet.
 struct Current {
-    number: u64,
-    file: File,
-    bytes: u64,
-    /// Part of a line is at the end of the file and could not be removed: the next line must not continue it.
-    torn: bool,
+    segment: Segment,
+    retired: Vec<Segment>,
 }
 
 thread_local! {
@@ -91,22 +104,28 @@ impl Spool {
     /// Opens the spool in `folder`, which is created if it is missing. The reader starts with the segments that an
     /// earlier process left.
     pub fn open(folder: &Path, limits: SpoolLimits) -> io::Result<(Self, SpoolReader)> {
-        create_private_folder(folder).map_err(|error| named(error, folder))?;
-        let lock = lock_folder(folder)?;
-        let sealed = reader::leftover_segments(folder)?;
-        let number = sealed.last().map_or(1, |segment| segment.number + 1);
-        let current = Current::create(folder, number)?;
+        let folder = Folder::open(folder)?;
+        let (mut sealed, mut last) = (Vec::new(), 0);
+        for (number, path) in segment::segments_in(&folder.path)? {
+            last = number;
+            sealed.push(Segment::found(path)?);
+        }
+        let segment = Segment::create(&folder.path, last + 1)?;
         let nonce = random_bytes().map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
-            folder: folder.to_owned(),
             max_bytes: limits.max_bytes,
             bytes: AtomicU64::new(sealed.iter().map(|segment| segment.bytes).sum()),
             nonce: AtomicI64::new(i64::from_le_bytes(nonce)),
-            current: Mutex::new(current),
+            next_number: AtomicU64::new(last + 2),
+            folder: Mutex::new(folder),
+            current: Mutex::new(Current { segment, retired: Vec::new() }),
             pending: Mutex::default(),
             written: AtomicU64::new(0),
             appended: Notify::new(),
-            _lock: lock,
+            lost: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            read: AtomicBool::new(true),
         });
         Ok((Self { shared: Arc::clone(&shared) }, SpoolReader::new(shared, sealed)))
     }
@@ -116,8 +135,9 @@ impl Spool {
         LINE.with_borrow_mut(|line| {
             let nonce = self.shared.nonce.fetch_add(1, Ordering::Relaxed);
             record.encode(nonce, line);
-            self.shared.append_lines(line)
-        })?;
+            self.shared.append_lines(line, 1)
+        })
+        .map_err(|lost| lost.error)?;
         self.shared.appended.notify_one();
         Ok(())
     }
@@ -138,6 +158,28 @@ impl Spool {
     /// How many bytes wait for the database.
     pub fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many records are neither here nor in the database: they could not be written, their file vanished, or the
+    /// database refuses them.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// How many of the lost ones the database refused for good. They are in a file of the spool's folder.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last record was kept, and something moves records into the database.
+    pub fn keeps_records(&self) -> bool {
+        !self.shared.failing.load(Ordering::Relaxed) && self.shared.read.load(Ordering::Relaxed)
+    }
+
+    /// Fails when the next record could not be kept. After a failure it tries to write, for without requests nothing else
+    /// would find out that the disk has room again.
+    pub fn check(&self) -> Result<(), AppendError> {
+        self.shared.check()
     }
 }
 
@@ -184,7 +226,7 @@ impl Future for Commit {
 
 impl Drop for Commit {
     fn drop(&mut self) {
-        // Nobody is left to tell, and the next write fails too.
+        // Nobody is left to tell; what is lost has been counted.
         let _ = self.shared.commit(self.number);
     }
 }
@@ -200,104 +242,99 @@ impl Shared {
         if records == 0 {
             return Ok(());
         }
-        let result = self.append_lines(&mut pending.lines);
+        let result = self.append_lines(&mut pending.lines, records);
         pending.lines.clear();
         self.written.store(pending.taken, Ordering::Release);
         drop(pending);
         self.appended.notify_one();
-        result.map_err(|error| CommitError { records, error })
+        result
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends whole lines.
-    fn append_lines(&self, lines: &mut Vec<u8>) -> Result<(), AppendError> {
-        let mut current = self.current();
-        if current.torn {
-            lines.insert(0, b'\n');
+    /// Appends whole lines, so many records.
+    fn append_lines(&self, lines: &mut Vec<u8>, records: u64) -> Result<(), CommitError> {
+        let result = self.try_append(lines, records);
+        self.failing.store(result.is_err(), Ordering::Relaxed);
+        if let Err(lost) = &result {
+            self.count_lost(lost.records);
         }
-        let length = lines.len() as u64;
+        result
+    }
+
+    fn try_append(&self, lines: &mut Vec<u8>, records: u64) -> Result<(), CommitError> {
+        let mut current = self.current();
+        self.ensure_in_place(&mut current).map_err(|error| CommitError { records, error: error.into() })?;
         // Other than here the sum only shrinks, so that under the mutex the limit is exact.
-        if self.bytes.load(Ordering::Relaxed).saturating_add(length) > self.max_bytes {
+        if self.bytes.load(Ordering::Relaxed).saturating_add(lines.len() as u64) > self.max_bytes {
+            let error = AppendError::Full { max_bytes: self.max_bytes };
+            return Err(CommitError { records, error });
+        }
+        let before = current.segment.bytes;
+        let result = current.segment.append(lines, records);
+        self.bytes.fetch_add(current.segment.bytes - before, Ordering::Relaxed);
+        result.map_err(|lost| CommitError { records: lost.records, error: lost.error.into() })
+    }
+
+    /// A file whose name is gone is lost with the process, and a folder that another volume covers is not the one that the
+    /// next start looks into: lines go to a file that is where it should be. What was written before is read through
+    /// its descriptor.
+    fn ensure_in_place(&self, current: &mut Current) -> io::Result<()> {
+        if !current.segment.is_in_place() {
+            let (next, found) = self.begin_segment()?;
+            current.retired.push(std::mem::replace(&mut current.segment, next));
+            current.retired.extend(found);
+        }
+        Ok(())
+    }
+
+    /// Starts a segment, in a folder that is there. With it come the segments that another folder in the place of the first
+    /// holds: a volume that was mounted. Some may be known; the database notices records that it has.
+    fn begin_segment(&self) -> io::Result<(Segment, Vec<Segment>)> {
+        let mut folder = self.folder();
+        let mut found = Vec::new();
+        if folder.restore()? {
+            for (number, path) in segment::segments_in(&folder.path)? {
+                self.next_number.fetch_max(number + 1, Ordering::Relaxed);
+                found.push(Segment::found(path)?);
+            }
+        }
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let segment = Segment::create(&folder.path, number)?;
+        self.bytes.fetch_add(found.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
+        Ok((segment, found))
+    }
+
+    fn check(&self) -> Result<(), AppendError> {
+        if !self.read.load(Ordering::Relaxed) {
+            return Err(AppendError::Unread);
+        }
+        let mut current = self.current();
+        self.ensure_in_place(&mut current)?;
+        if self.bytes.load(Ordering::Relaxed) >= self.max_bytes {
             return Err(AppendError::Full { max_bytes: self.max_bytes });
         }
-        let before = current.bytes;
-        let result = current.write_line(lines);
-        self.bytes.fetch_add(current.bytes - before, Ordering::Relaxed);
-        Ok(result?)
+        if self.failing.load(Ordering::Relaxed) {
+            let before = current.segment.bytes;
+            let result = current.segment.probe();
+            self.bytes.fetch_add(current.segment.bytes - before, Ordering::Relaxed);
+            result?;
+            self.failing.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn count_lost(&self, records: u64) {
+        self.lost.fetch_add(records, Ordering::Relaxed);
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Current {
-    fn create(folder: &Path, number: u64) -> io::Result<Self> {
-        let path = segment_path(folder, number);
-        let file = private_file().append(true).create_new(true).open(&path);
-        Ok(Self { number, file: file.map_err(|error| named(error, &path))?, bytes: 0, torn: false })
+    fn folder(&self) -> MutexGuard<'_, Folder> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// One write of one line. A write that was cut short (a full disk) is undone.
-    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        let written = loop {
-            match self.file.write(line) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
-        let written = written?;
-        if written < line.len() {
-            if self.file.set_len(self.bytes).is_err() {
-                self.bytes += written as u64;
-                self.torn = true;
-            }
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk took only a part of the line"));
-        }
-        self.bytes += written as u64;
-        self.torn = false;
-        Ok(())
-    }
-}
-
-fn segment_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:020}{SEGMENT_SUFFIX}"))
-}
-
-fn lock_folder(folder: &Path) -> io::Result<File> {
-    let path = folder.join(LOCK_FILE);
-    let file = private_file().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|error| named(error, &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!("another process uses the usage spool {}: give each its own folder", folder.display()),
-        )),
-        Err(TryLockError::Error(error)) => Err(named(error, &path)),
-    }
-}
-
-/// The records say who asked for what: they are for the gateway's user only.
-fn private_file() -> OpenOptions {
-    let mut options = File::options();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-fn create_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// The system's message with the path that it is about.
-fn named(error: io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

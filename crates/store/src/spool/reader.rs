@@ -1,16 +1,20 @@
 //! The end of the spool from which the writer task takes sealed segments.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Current, SEGMENT_SUFFIX, Shared, named, private_file, segment_path};
+use super::Shared;
+use super::folder::{named, private_file};
+use super::segment::{Chunk, Segment};
 
 /// How much of a segment is in memory at a time: some hundred records, enough that the cost of a statement vanishes.
 const CHUNK_BYTES: usize = 512 * 1024;
+/// While the database is away, a segment grows to this size before the next is started.
+const SEGMENT_BYTES: u64 = 8 << 20;
 /// Lines that no database takes are moved here, for a person to look at.
 const REJECTED_FILE: &str = "rejected.jsonl";
 
@@ -18,24 +22,6 @@ const REJECTED_FILE: &str = "rejected.jsonl";
 pub struct SpoolReader {
     shared: Arc<Shared>,
     sealed: VecDeque<Segment>,
-}
-
-/// A segment to which nothing is appended any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) number: u64,
-    pub(crate) bytes: u64,
-}
-
-/// Whole lines of a segment, and where the next chunk starts.
-#[derive(Debug, Default)]
-pub(crate) struct Chunk {
-    /// Whole lines, each with its end.
-    pub(crate) lines: Vec<u8>,
-    /// Where the next chunk starts.
-    pub(crate) next_offset: u64,
-    /// The segment ends after this chunk, within a line.
-    pub(crate) torn: bool,
 }
 
 impl SpoolReader {
@@ -48,82 +34,119 @@ impl SpoolReader {
         self.shared.appended.notified().await;
     }
 
-    /// Seals the current segment, if it holds anything.
-    pub(crate) fn seal(&mut self) -> io::Result<()> {
-        let (number, bytes) = {
-            let current = self.shared.current();
-            (current.number, current.bytes)
+    /// Takes the segments to which nothing is appended any more. The current one is sealed if it holds anything, and if
+    /// nothing else waits, it is large, or `forced`: while the database is away, segments stay few. Returns true when
+    /// nothing is left unsealed.
+    pub(crate) fn seal(&mut self, forced: bool) -> io::Result<bool> {
+        let (retired, bytes) = {
+            let mut current = self.shared.current();
+            (std::mem::take(&mut current.retired), current.segment.bytes)
         };
+        self.sealed.extend(retired);
         if bytes == 0 {
-            return Ok(());
+            return Ok(true);
+        }
+        if !forced && !self.sealed.is_empty() && bytes < SEGMENT_BYTES {
+            return Ok(false);
         }
         // The file is made outside the mutex: requests wait for the exchange of two values only.
-        let mut next = Current::create(&self.shared.folder, number + 1)?;
-        std::mem::swap(&mut *self.shared.current(), &mut next);
-        self.sealed.push_back(Segment { number: next.number, bytes: next.bytes });
-        Ok(())
+        let (next, found) = self.shared.begin_segment()?;
+        let mut current = self.shared.current();
+        let full = std::mem::replace(&mut current.segment, next);
+        let retired = std::mem::take(&mut current.retired);
+        drop(current);
+        self.sealed.extend(retired);
+        self.sealed.push_back(full);
+        self.sealed.extend(found);
+        Ok(true)
     }
 
-    /// The oldest sealed segment.
-    pub(crate) fn oldest(&self) -> Option<Segment> {
-        self.sealed.front().copied()
+    /// How many sealed segments there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sealed.len()
     }
 
-    /// Reads whole lines of a segment.
-    pub(crate) fn read(&self, segment: Segment, offset: u64) -> io::Result<Chunk> {
-        let path = segment_path(&self.shared.folder, segment.number);
-        read_chunk(&path, offset, CHUNK_BYTES).map_err(|error| named(error, &path))
+    /// A sealed segment; the oldest is the first.
+    pub(crate) fn segment(&mut self, index: usize) -> Option<&mut Segment> {
+        self.sealed.get_mut(index)
     }
 
-    /// Deletes the oldest sealed segment: the database has it.
-    pub(crate) fn delete(&mut self, segment: Segment) -> io::Result<()> {
-        let path = segment_path(&self.shared.folder, segment.number);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error, &path)),
-            _ => {}
+    /// Reads whole lines of a segment. One whose file has vanished has no more.
+    pub(crate) fn read(&mut self, index: usize) -> io::Result<Chunk> {
+        let Some(segment) = self.sealed.get_mut(index) else { return Ok(Chunk::default()) };
+        match segment.read(CHUNK_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound || !segment.path.exists() => {
+                Ok(Chunk { next_offset: segment.offset, ..Chunk::default() })
+            }
+            result => result,
         }
-        self.sealed.retain(|sealed| *sealed != segment);
-        self.shared.bytes.fetch_sub(segment.bytes, Ordering::Relaxed);
-        Ok(())
     }
 
-    /// Keeps a line that no database takes.
-    pub(crate) fn reject(&self, line: &[u8]) -> io::Result<()> {
+    /// Deletes a segment that has been read to its end. Returns how many of its records were not in it any more, which
+    /// are counted as lost.
+    pub(crate) fn finish(&mut self, index: usize) -> io::Result<u64> {
+        let Some(segment) = self.sealed.get(index) else { return Ok(0) };
+        segment.remove()?;
+        let missing = segment.records.saturating_sub(segment.moved);
+        self.shared.bytes.fetch_sub(segment.bytes, Ordering::Relaxed);
+        self.shared.count_lost(missing);
+        self.sealed.remove(index);
+        Ok(missing)
+    }
+
+    /// Keeps lines that no database takes, up to the limit of the spool. Returns where.
+    pub(crate) fn set_aside(&self, lines: &[u8]) -> io::Result<PathBuf> {
         use std::io::Write;
 
-        let path = self.shared.folder.join(REJECTED_FILE);
-        let mut file =
-            private_file().append(true).create(true).open(&path).map_err(|error| named(error, &path))?;
-        file.write_all(line)
-    }
-}
-
-/// The segments in a folder, oldest first.
-pub(super) fn leftover_segments(folder: &Path) -> io::Result<Vec<Segment>> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| named(error, folder))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(SEGMENT_SUFFIX)?.parse().ok());
-        if let Some(number) = number {
-            segments.push(Segment { number, bytes: entry.metadata()?.len() });
+        let path = self.shared.folder().path.join(REJECTED_FILE);
+        let file = private_file().append(true).create(true).open(&path);
+        let mut file = file.map_err(|error| named(error, &path))?;
+        let length = fs::metadata(&path)?.len();
+        if length + lines.len() as u64 > self.shared.max_bytes {
+            return Ok(path);
         }
+        let written = file.write_all(lines);
+        if written.is_err() {
+            // They come again: half of them shall not be there twice.
+            file.set_len(length)?;
+        }
+        written.map_err(|error| named(error, &path))?;
+        Ok(path)
     }
-    segments.sort_unstable_by_key(|segment| segment.number);
-    Ok(segments)
+
+    /// Counts records that the database refuses for good.
+    pub(crate) fn count_refused(&self, records: u64) {
+        self.shared.refused.fetch_add(records, Ordering::Relaxed);
+        self.shared.count_lost(records);
+    }
 }
 
-fn read_chunk(path: &Path, offset: u64, most_bytes: usize) -> io::Result<Chunk> {
-    use std::io::Seek;
+impl Drop for SpoolReader {
+    /// From now on nothing empties the spool.
+    fn drop(&mut self) {
+        self.shared.read.store(false, Ordering::Relaxed);
+    }
+}
 
-    let mut file = File::open(path)?;
-    file.seek(io::SeekFrom::Start(offset))?;
-    let mut lines = Vec::new();
-    let read = file.take(most_bytes as u64).read_to_end(&mut lines)?;
-    let whole = memchr::memrchr(b'\n', &lines).map_or(0, |at| at + 1);
-    let at_end = read < most_bytes;
-    // A chunk without any line end can only be a damaged file: skip it rather than read it for ever.
-    let torn = whole < read && (at_end || whole == 0);
-    lines.truncate(whole);
-    Ok(Chunk { lines, next_offset: offset + if torn { read } else { whole } as u64, torn })
+#[cfg(test)]
+mod tests {
+    use crate::UsageRecord;
+    use crate::spool::{Spool, SpoolLimits};
+
+    #[test]
+    fn segments_stay_few_while_the_database_is_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, mut reader) = Spool::open(folder.path(), SpoolLimits { max_bytes: 1 << 30 }).unwrap();
+        let record = UsageRecord { request_id: "x".repeat(1000), ..UsageRecord::default() };
+        for _ in 0..20 {
+            spool.append(&record).unwrap();
+            reader.seal(false).unwrap();
+        }
+        assert_eq!(reader.len(), 1);
+        while spool.bytes() < super::SEGMENT_BYTES + (1 << 20) {
+            spool.append(&record).unwrap();
+        }
+        reader.seal(false).unwrap();
+        assert_eq!(reader.len(), 2);
+    }
 }

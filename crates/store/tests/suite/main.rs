@@ -5,6 +5,7 @@ mod keys;
 mod open;
 mod postgres;
 mod spool;
+mod trouble;
 mod usage;
 mod writer;
 

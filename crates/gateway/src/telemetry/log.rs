@@ -1,0 +1,372 @@
+//! Where log lines go. A line that cannot be written is dropped and counted: no answer fails or waits because of the log.
+//!
+//! A line is written at once where the system takes it without waiting. Where it does not (a pipe whose reader is slow or
+//! stalled), lines gather in memory up to a limit, and a thread writes them as fast as they are taken.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// A pipe that is ready takes so much without waiting (`PIPE_BUF` of Linux).
+const PIECE_BYTES: usize = 4096;
+/// What is kept for a reader that is slow.
+const BACKLOG_BYTES: usize = 1 << 20;
+/// Longer lines are cut.
+const LINE_BYTES: usize = 64 << 10;
+/// How long the end of the process waits for a reader that is slow.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Lines that were dropped since the process began: the log belongs to the process, as standard error does.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines could not be written.
+pub fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// What log lines are written to.
+pub trait Output: Send + 'static {
+    /// Whether a write of [`PIECE_BYTES`] would be taken without waiting.
+    fn is_ready(&self) -> bool;
+    /// Writes some of the bytes; may wait.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// A place for log lines that never fails.
+pub struct LogWriter<O> {
+    shared: Arc<Shared<O>>,
+    /// The formatter colours lines, so that its escape sequences have to pass.
+    ansi: bool,
+}
+
+struct Shared<O> {
+    output: O,
+    backlog: Mutex<Backlog>,
+    emptied: Condvar,
+}
+
+/// What waits for a slow reader.
+#[derive(Default)]
+struct Backlog {
+    bytes: Vec<u8>,
+    /// A thread is writing.
+    draining: bool,
+}
+
+/// Waits a moment, when it is dropped, until the lines that a slow reader has not taken yet are written.
+pub struct LastLines<O: Output + Sync>(Arc<Shared<O>>);
+
+impl LogWriter<StandardError> {
+    /// Writes to standard error.
+    pub fn standard_error(ansi: bool) -> io::Result<Self> {
+        Ok(Self::new(StandardError::open()?, ansi))
+    }
+}
+
+impl<O: Output + Sync> LogWriter<O> {
+    /// Writes there.
+    pub fn new(output: O, ansi: bool) -> Self {
+        let shared = Shared { output, backlog: Mutex::default(), emptied: Condvar::new() };
+        Self { shared: Arc::new(shared), ansi }
+    }
+
+    /// What the process holds until its end.
+    pub fn last_lines(&self) -> LastLines<O> {
+        LastLines(Arc::clone(&self.shared))
+    }
+}
+
+impl<'a, O: Output + Sync> MakeWriter<'a> for LogWriter<O> {
+    type Writer = LineWriter<'a, O>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter(self)
+    }
+}
+
+/// Takes whole lines.
+pub struct LineWriter<'a, O>(&'a LogWriter<O>);
+
+impl<O: Output + Sync> Write for LineWriter<'_, O> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        Shared::put(&self.0.shared, &one_line(line, self.0.ansi));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<O: Output + Sync> Shared<O> {
+    fn put(shared: &Arc<Self>, line: &[u8]) {
+        let mut backlog = shared.backlog();
+        let written = match backlog.bytes.is_empty() && !backlog.draining {
+            // Under the mutex, so that lines of several threads do not mix.
+            true => shared.write_while_ready(line),
+            false => Ok(0),
+        };
+        let rest = match written {
+            Ok(written) => &line[written..],
+            Err(_) => return lose(),
+        };
+        if rest.is_empty() {
+            return;
+        }
+        if backlog.bytes.len() + rest.len() > BACKLOG_BYTES {
+            return lose();
+        }
+        backlog.bytes.extend_from_slice(rest);
+        if !backlog.draining {
+            backlog.draining = true;
+            drop(backlog);
+            let drained = Arc::clone(shared);
+            let thread = std::thread::Builder::new().name("log".to_owned());
+            if thread.spawn(move || drained.drain()).is_err() {
+                // The next line tries again.
+                shared.backlog().draining = false;
+            }
+        }
+    }
+
+    /// How much could be written without waiting.
+    fn write_while_ready(&self, line: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written < line.len() && self.output.is_ready() {
+            let end = line.len().min(written + PIECE_BYTES);
+            match self.output.write(&line[written..end]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => written += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Somebody has made it non-blocking: it is full, not broken.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn drain(&self) {
+        loop {
+            let mut backlog = self.backlog();
+            if backlog.bytes.is_empty() {
+                backlog.draining = false;
+                drop(backlog);
+                self.emptied.notify_all();
+                return;
+            }
+            let bytes = std::mem::take(&mut backlog.bytes);
+            drop(backlog);
+            self.write_waiting(&bytes);
+        }
+    }
+
+    fn write_waiting(&self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.output.write(&bytes[..bytes.len().min(PIECE_BYTES)]) {
+                Ok(length @ 1..) => bytes = &bytes[length..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(_) | Err(_) => {
+                    let lines = memchr::memchr_iter(b'\n', bytes).count();
+                    LOST.fetch_add(lines as u64, Ordering::Relaxed);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<O: Output + Sync> Drop for LastLines<O> {
+    fn drop(&mut self) {
+        let backlog = self.0.backlog();
+        let waited = self.0.emptied.wait_timeout_while(backlog, LAST_WAIT, |backlog| backlog.draining);
+        drop(waited);
+    }
+}
+
+fn lose() {
+    LOST.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One line: texts of callers and providers must not begin another. Control characters are escaped, and so is what some
+/// viewers take for a line end; a line of absurd length is cut.
+fn one_line(line: &[u8], ansi: bool) -> Cow<'_, [u8]> {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let is_plain = |byte: u8| (0x20..0x7f).contains(&byte) || (byte == 0x1b && ansi);
+    if text.len() < line.len() && text.len() < LINE_BYTES && text.iter().all(|byte| is_plain(*byte)) {
+        return Cow::Borrowed(line);
+    }
+    let text = String::from_utf8_lossy(text);
+    let kept = &text[..text.floor_char_boundary(LINE_BYTES)];
+    let mut out = String::with_capacity(kept.len() + 16);
+    for character in kept.chars() {
+        let breaks_lines = matches!(character, '\u{2028}' | '\u{2029}');
+        match (character.is_control() || breaks_lines) && !(ansi && character == '\u{1b}') {
+            true => out.extend(character.escape_default()),
+            false => out.push(character),
+        }
+    }
+    if kept.len() < text.len() {
+        out.push('…');
+    }
+    out.push('\n');
+    Cow::Owned(out.into_bytes())
+}
+
+/// Standard error, without the lock of `std::io::stderr`: a write that waits would hold it.
+pub struct StandardError(File);
+
+impl StandardError {
+    #[cfg(unix)]
+    fn open() -> io::Result<Self> {
+        use std::os::fd::AsFd;
+
+        Ok(Self(File::from(io::stderr().as_fd().try_clone_to_owned()?)))
+    }
+
+    #[cfg(windows)]
+    fn open() -> io::Result<Self> {
+        use std::os::windows::io::AsHandle;
+
+        Ok(Self(File::from(io::stderr().as_handle().try_clone_to_owned()?)))
+    }
+}
+
+impl Output for StandardError {
+    #[cfg(unix)]
+    fn is_ready(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let mut polled = [PollFd::new(&self.0, PollFlags::OUT)];
+        // An error is for the write to find.
+        poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
+    }
+
+    #[cfg(not(unix))]
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.0).write(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Takes what the test lets it take.
+    struct Scripted {
+        ready: bool,
+        room: Mutex<mpsc::Receiver<io::Result<usize>>>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Output for Scripted {
+        fn is_ready(&self) -> bool {
+            self.ready
+        }
+
+        fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.room.lock().unwrap().recv().unwrap_or(Ok(usize::MAX))?.min(bytes.len());
+            self.written.lock().unwrap().extend_from_slice(&bytes[..room]);
+            Ok(room)
+        }
+    }
+
+    struct Rig {
+        log: LogWriter<Scripted>,
+        room: mpsc::Sender<io::Result<usize>>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Rig {
+        fn new(ready: bool) -> Self {
+            let (room, receiver) = mpsc::channel();
+            let written = Arc::<Mutex<Vec<u8>>>::default();
+            let output = Scripted { ready, room: Mutex::new(receiver), written: written.clone() };
+            Self { log: LogWriter::new(output, false), room, written }
+        }
+
+        fn write(&self, line: &str) {
+            self.log.make_writer().write_all(line.as_bytes()).unwrap();
+        }
+
+        /// Everything that arrived, once nothing waits any more.
+        fn written(self) -> String {
+            drop(self.room);
+            drop(self.log.last_lines());
+            String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_dropped_and_what_can_follows() {
+        let rig = Rig::new(true);
+        let before = lost_lines();
+        rig.room.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        rig.room.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
+        rig.room.send(Ok(0)).unwrap();
+        for _ in 0..3 {
+            rig.write("lost\n");
+        }
+        assert!(lost_lines() >= before + 3);
+        rig.room.send(Ok(2)).unwrap();
+        rig.room.send(Err(io::ErrorKind::Interrupted.into())).unwrap();
+        rig.room.send(Ok(100)).unwrap();
+        rig.write("written\n");
+        assert_eq!(rig.written(), "written\n");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_has_stalled() {
+        let rig = Rig::new(false);
+        let before = lost_lines();
+        let line = format!("{}\n", "x".repeat(1000));
+        // Nothing is taken: this would hang if it waited.
+        let written = BACKLOG_BYTES * 3 / line.len();
+        (0..written).for_each(|_| rig.write(&line));
+        assert!(lost_lines() > before);
+        // The reader goes on: it gets whole lines, as many as were kept.
+        let text = rig.written();
+        assert!(text.lines().all(|line| line.len() == 1000));
+        assert!((BACKLOG_BYTES - line.len()..=2 * BACKLOG_BYTES).contains(&text.len()), "{}", text.len());
+    }
+
+    #[test]
+    fn one_event_is_one_line() {
+        let cases = [
+            ("plain é\n", "plain é\n"),
+            (
+                "a\nWARN forged\r\x1b[2J\u{85}\u{2028}\x07\n",
+                "a\\nWARN forged\\r\\u{1b}[2J\\u{85}\\u{2028}\\u{7}\n",
+            ),
+            ("no end", "no end\n"),
+        ];
+        for (event, line) in cases {
+            let rig = Rig::new(true);
+            rig.room.send(Ok(usize::MAX)).unwrap();
+            rig.write(event);
+            assert_eq!(rig.written(), line);
+        }
+        let cut = one_line("é".repeat(LINE_BYTES).as_bytes(), false).into_owned();
+        assert!(cut.len() < LINE_BYTES + 8 && cut.ends_with("é…\n".as_bytes()));
+        let coloured = "\x1b[33m WARN\x1b[0m x\n";
+        assert_eq!(one_line(coloured.as_bytes(), true), coloured.as_bytes());
+    }
+}
