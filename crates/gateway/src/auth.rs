@@ -60,11 +60,6 @@ impl Keys {
         Self(fixed)
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
         self.0.get(hash).cloned()
     }
@@ -147,11 +142,6 @@ impl Auth {
         };
         auth.reload().await?;
         Ok(Arc::new(auth))
-    }
-
-    /// Whether the database has any key.
-    pub fn has_keys(&self) -> bool {
-        !self.stored.load().keys.is_empty()
     }
 
     /// The caller of a request. Keys of the configuration are looked up first. What is known of those of the database is

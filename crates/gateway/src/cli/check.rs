@@ -1,14 +1,47 @@
 //! `llmgateway check`
 
-use super::{ConfigArgument, banner, say};
+use std::path::Path;
 
-/// Reads everything that `serve` would, and starts nothing.
+use store::Store;
+
+use super::{Checked, ConfigArgument, Style, banner, runtime, say};
+use crate::config::Settings;
+use crate::config::settings::EXPOSURE;
+
+/// Reads everything that `serve` would, and starts nothing. Whatever is wrong or probably not meant is reported, with
+/// exit code 1.
 pub fn run(config: &ConfigArgument) -> anyhow::Result<()> {
-    let settings = config.load()?;
+    let mut checked = config.check()?;
+    if let Some(settings) = &checked.settings
+        && checked.doubts.iter().any(|doubt| doubt.path == EXPOSURE)
+        && has_stored_key(settings)
+    {
+        checked.doubts.retain(|doubt| doubt.path != EXPOSURE);
+    }
+    let Checked { settings: Some(settings), doubts, .. } = &checked else {
+        anyhow::bail!(checked.report());
+    };
+    say(&format!("Providers\n{}\n", banner::providers(&settings.providers, Style::of_stdout())));
+    if !doubts.is_empty() {
+        anyhow::bail!(checked.report());
+    }
     let models = settings.catalog.models().count();
-    say(&format!(
-        "Providers\n{}\n\nThe configuration is valid; the catalog has {models} models.",
-        banner::providers(&settings.providers)
-    ));
+    say(&format!("The configuration is valid; the catalog has {models} models."));
     Ok(())
+}
+
+/// Whether the database holds a key. It is not created for this, and one that does not answer is left to `serve`.
+fn has_stored_key(settings: &Settings) -> bool {
+    let url = &settings.database_url;
+    let file = url.strip_prefix("sqlite:").map(|path| path.trim_start_matches("//"));
+    if file.is_some_and(|file| !Path::new(file.split('?').next().unwrap_or(file)).exists()) {
+        return false;
+    }
+    let asked = async {
+        let store = Store::open(url).await.ok()?;
+        let keys = store.active_keys().await.ok();
+        store.close().await;
+        Some(!keys?.is_empty())
+    };
+    runtime().ok().and_then(|runtime| runtime.block_on(asked)).unwrap_or(false)
 }

@@ -1,12 +1,14 @@
 //! The command line.
 
 pub mod banner;
+pub mod caller_key;
 mod check;
 mod explain;
 mod keys;
 mod mock;
 mod models;
 mod serve;
+pub mod style;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +16,10 @@ use std::process::ExitCode;
 use catalog::Catalog;
 use clap::{Parser, Subcommand};
 
+use self::style::Style;
 use crate::config::env::Environment;
+use crate::config::file::Mistake;
+use crate::config::lines::Lines;
 use crate::config::{ConfigFile, Settings};
 
 /// One OpenAI-compatible endpoint in front of every LLM provider.
@@ -90,33 +95,98 @@ fn say_error(text: &str) {
 impl ConfigArgument {
     /// The settings, or all mistakes in one message.
     fn load(&self) -> anyhow::Result<Settings> {
-        let file = self.read()?;
-        let catalog = Catalog::embedded()?;
-        let settings = Settings::build(&file, &Environment::of_process(), catalog);
-        settings.map_err(|mistakes| self.mistakes(&mistakes))
+        let checked = self.check()?;
+        match checked.settings {
+            Some(settings) => Ok(settings),
+            None => Err(anyhow::anyhow!(checked.report())),
+        }
     }
 
-    fn read(&self) -> anyhow::Result<ConfigFile> {
+    /// Reads everything there is and collects what is wrong with it.
+    fn check(&self) -> anyhow::Result<Checked> {
+        let source = self.source()?;
+        let catalog = Catalog::embedded()?;
+        let reading = ConfigFile::read(source.as_ref().map_or("", |source| &source.text));
+        let built = Settings::build(&reading.file, &Environment::of_process(), catalog);
+        let mut mistakes = reading.mistakes;
+        let (settings, doubts) = match built {
+            Ok(mut settings) => {
+                let doubts = std::mem::take(&mut settings.doubts);
+                (mistakes.is_empty().then_some(settings), doubts)
+            }
+            Err(further) => {
+                let further: Vec<Mistake> =
+                    further.into_iter().filter(|mistake| !follows(mistake, &mistakes)).collect();
+                mistakes.extend(further);
+                (None, Vec::new())
+            }
+        };
+        Ok(Checked { source, settings, mistakes, doubts })
+    }
+
+    /// The file; none where the environment alone decides.
+    fn source(&self) -> anyhow::Result<Option<Source>> {
         let path = match &self.config {
             Some(path) => path.clone(),
             None if Path::new("llmgateway.toml").exists() => PathBuf::from("llmgateway.toml"),
-            None => return Ok(ConfigFile::default()),
+            None => return Ok(None),
         };
         let text = std::fs::read_to_string(&path).map_err(|error| {
             anyhow::anyhow!("The configuration {} cannot be read: {error}.", path.display())
         })?;
-        ConfigFile::parse(&text).map_err(|mistakes| self.mistakes(&mistakes))
+        Ok(Some(Source { path, text }))
+    }
+}
+
+/// The configuration file.
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+/// What the configuration says, and what is wrong with it.
+struct Checked {
+    source: Option<Source>,
+    /// None when there are mistakes.
+    settings: Option<Settings>,
+    mistakes: Vec<Mistake>,
+    /// What is probably not meant, and does not keep the gateway from running.
+    doubts: Vec<Mistake>,
+}
+
+impl Checked {
+    /// Everything that is wrong, in the order of the file.
+    fn report(&self) -> String {
+        let name = self
+            .source
+            .as_ref()
+            .map_or("of the environment".to_owned(), |source| source.path.display().to_string());
+        let found: Vec<&Mistake> = self.mistakes.iter().chain(&self.doubts).collect();
+        format!("The configuration {name} has {}:\n{}", count(found.len(), "mistake"), self.lines(&found))
     }
 
-    fn mistakes(&self, mistakes: &[crate::config::file::Mistake]) -> anyhow::Error {
-        let name = self.config.as_deref().unwrap_or(Path::new("llmgateway.toml")).display().to_string();
-        let lines: Vec<String> = mistakes.iter().map(|mistake| format!("  {mistake}")).collect();
-        anyhow::anyhow!(
-            "The configuration {name} has {} to mend:\n{}",
-            count(mistakes.len(), "mistake"),
-            lines.join("\n")
-        )
+    /// One line for each, with its place.
+    fn lines(&self, found: &[&Mistake]) -> String {
+        let lines = self.source.as_ref().map(|source| Lines::of(&source.text));
+        let mut placed: Vec<(usize, String)> = found
+            .iter()
+            .map(|mistake| {
+                let line = lines.as_ref().and_then(|lines| lines.of_path(&mistake.path));
+                let place = line.map_or(String::new(), |line| format!("line {line}: "));
+                (line.unwrap_or(usize::MAX), format!("  {place}{mistake}"))
+            })
+            .collect();
+        placed.sort();
+        placed.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// True for a mistake that is there only because its setting, or one within it, could not be read.
+fn follows(mistake: &Mistake, earlier: &[Mistake]) -> bool {
+    earlier.iter().any(|cause| {
+        let rest = cause.path.strip_prefix(&mistake.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    })
 }
 
 fn count(number: usize, thing: &str) -> String {

@@ -1,13 +1,12 @@
 //! `llmgateway serve`
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigArgument, banner, runtime, say};
+use super::caller_key::{CallerKey, Configured};
+use super::{ConfigArgument, Style, banner, runtime, say, say_error};
 use crate::app::App;
 use crate::config::env::Environment;
-use crate::metering::now_ms;
+use crate::config::settings::EXPOSURE;
 use crate::telemetry::log::{LastLines, LogWriter, StandardError};
 
 /// Arguments of `serve`.
@@ -23,26 +22,31 @@ pub struct ServeArguments {
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     let _last_lines = start_log()?;
-    let mut settings = arguments.config.load()?;
+    let mut checked = arguments.config.check()?;
+    // Without a key for callers, one is made below.
+    checked.doubts.retain(|doubt| doubt.path != EXPOSURE);
+    let Some(mut settings) = checked.settings.take() else { anyhow::bail!(checked.report()) };
     if let Some(listen) = &arguments.listen {
         settings.listen = listen.replace("localhost", "127.0.0.1").parse().map_err(|_| {
             anyhow::anyhow!("--listen {listen:?} is no address with a port, such as 127.0.0.1:4000.")
         })?;
     }
     runtime()?.block_on(async {
-        let providers = banner::providers(&settings.providers);
+        let style = Style::of_stdout();
+        let configured = Configured::of(&settings);
+        let database_url = settings.database_url.clone();
+        let providers = banner::summary(&settings.providers, style);
         let app = App::start(settings).await?;
-        // Someone who starts the gateway for the first time needs a key to call it.
-        let fresh_key = match app.site().has_keys() {
-            true => None,
-            false => {
-                let (_, key) = app.store().create_key("first", now_ms()).await?;
-                // It has to work at once, and the keys were read before it was made.
-                app.site().auth.reload().await?;
-                Some(key)
-            }
-        };
-        say(&banner::banner(app.address(), &providers, fresh_key.as_ref(), app.site()));
+        let key = CallerKey::find(configured, app.store(), &database_url).await?;
+        if matches!(key, CallerKey::Fresh { .. }) {
+            // It has to work at once, and the keys were read before it was made.
+            app.site().auth.reload().await?;
+        }
+        let model = banner::example_model(app.site()).unwrap_or_else(|| "PROVIDER/MODEL".to_owned());
+        say(&format!("{}\n{providers}", banner::banner(app.address(), &key, &model, style)));
+        if !checked.doubts.is_empty() {
+            say_error(&checked.report());
+        }
         app.run(stop_signal()).await;
         anyhow::Ok(())
     })
@@ -52,7 +56,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
 fn start_log() -> anyhow::Result<LastLines<StandardError>> {
     let environment = Environment::of_process();
     let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
-    let ansi = std::io::stderr().is_terminal();
+    let ansi = Style::of_stderr().is_coloured();
     let writer = LogWriter::standard_error(ansi)?;
     let last_lines = writer.last_lines();
     let started = tracing_subscriber::fmt()

@@ -232,17 +232,28 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
     }
 }
 
+/// A file as far as it can be read, with everything that is wrong with its form.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// What could be read; the default where something is wrong.
+    pub file: ConfigFile,
+    /// Unknown keys and wrong types.
+    pub mistakes: Vec<Mistake>,
+}
+
 impl ConfigFile {
-    /// Reads the file's text. All unknown keys are reported, and the first wrong type of each section.
+    /// Reads the file's text, or says everything that is wrong with its form.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            let place =
-                error.span().map_or(String::new(), |span| format!(" in line {}", line_of(text, span.start)));
-            vec![Mistake {
-                path: String::new(),
-                message: format!("not valid TOML{place}: {}", error.message().trim()),
-            }]
-        })?;
+        let Reading { file, mistakes } = Self::read(text);
+        if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
+    }
+
+    /// Reads as much as can be read, so that what is left can be checked for its meaning as well.
+    pub fn read(text: &str) -> Reading {
+        let table: toml::Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => return Reading { file: Self::default(), mistakes: vec![not_toml(text, &error)] },
+        };
         let mut mistakes = Vec::new();
         let mut file = Self::default();
         for (name, value) in table {
@@ -258,11 +269,16 @@ impl ConfigFile {
                 _ => mistakes.push(unknown("", &name)),
             }
         }
-        if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
+        Reading { file, mistakes }
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+fn not_toml(text: &str, error: &toml::de::Error) -> Mistake {
+    let place = error.span().map_or(String::new(), |span| format!(" in line {}", line_of(text, span.start)));
+    Mistake { path: String::new(), message: format!("not valid TOML{place}: {}", error.message().trim()) }
+}
+
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
@@ -285,26 +301,46 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, name)| name)
 }
 
+/// A section without its wrong values: each of them is reported, and the others are read.
 fn section<T: Default + for<'a> Deserialize<'a>>(
     name: &str,
     value: toml::Value,
     mistakes: &mut Vec<Mistake>,
 ) -> T {
+    let toml::Value::Table(table) = value else {
+        let message = format!("must be a table, such as [{name}]");
+        mistakes.push(Mistake { path: name.to_owned(), message });
+        return T::default();
+    };
+    // Each key alone first: reading stops at the first wrong value, and the others would go unseen.
+    let is_right = |key: &String, value: &toml::Value, mistakes: &mut Vec<Mistake>| {
+        let alone = toml::Table::from_iter([(key.clone(), value.clone())]);
+        let Err((place, message)) = read_table::<T>(alone, &mut Vec::new()) else { return true };
+        let inner = if place.starts_with(key.as_str()) { place } else { key.clone() };
+        mistakes.push(Mistake { path: format!("{name}.{inner}"), message });
+        false
+    };
+    let right = table.into_iter().filter(|(key, value)| is_right(key, value, mistakes)).collect();
     let mut ignored = Vec::new();
-    let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
-    let deserializer = serde_ignored::Deserializer::new(value, &mut on_ignored);
-    let mut track = serde_path_to_error::Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);
-    let result = T::deserialize(deserializer);
-    for key in ignored {
-        mistakes.push(unknown(name, &key));
-    }
-    result.unwrap_or_else(|error| {
-        let inner = track.path().to_string();
-        let path = if inner == "." { name.to_owned() } else { format!("{name}.{inner}") };
-        mistakes.push(Mistake { path, message: error.message().trim().to_owned() });
+    let read = read_table(right, &mut ignored);
+    mistakes.extend(ignored.iter().map(|key| unknown(name, key)));
+    read.unwrap_or_else(|(_, message)| {
+        mistakes.push(Mistake { path: name.to_owned(), message });
         T::default()
     })
+}
+
+/// Reads a table and notes the keys that nothing reads. An error comes with its place in the table.
+fn read_table<T: for<'a> Deserialize<'a>>(
+    table: toml::Table,
+    ignored: &mut Vec<String>,
+) -> Result<T, (String, String)> {
+    let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
+    let deserializer = serde_ignored::Deserializer::new(toml::Value::Table(table), &mut on_ignored);
+    let mut track = serde_path_to_error::Track::new();
+    let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);
+    T::deserialize(deserializer)
+        .map_err(|error| (track.path().to_string(), error.message().trim().to_owned()))
 }
 
 fn sections<T: Default + for<'a> Deserialize<'a>>(
@@ -344,6 +380,20 @@ mod tests {
             mistakes.iter().any(|mistake| mistake.starts_with("server.max_connections: invalid type")),
             "{mistakes:#?}"
         );
+    }
+
+    #[test]
+    fn every_wrong_value_of_a_section_is_reported_and_the_rest_is_read() {
+        let text = "[server]\nlisten = 1\nmax_connections = \"many\"\nbody_limit = \"1MiB\"\n\
+                    [providers.mine]\nprotocol = \"smoke\"\npriority = \"high\"\nbase_url = \"http://h/v1\"\n";
+        let Reading { file, mistakes } = ConfigFile::read(text);
+        let paths: Vec<&str> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["providers.mine.priority", "providers.mine.protocol", "server.listen", "server.max_connections"]
+        );
+        assert_eq!(file.server.body_limit, "1MiB");
+        assert_eq!(file.providers["mine"].base_url.as_deref(), Some("http://h/v1"));
     }
 
     #[test]

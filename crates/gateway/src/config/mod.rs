@@ -4,6 +4,7 @@
 
 pub mod env;
 pub mod file;
+pub mod lines;
 mod outbound;
 pub mod settings;
 #[cfg(test)]

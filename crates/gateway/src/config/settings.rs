@@ -11,7 +11,7 @@ use canon::Secret;
 use catalog::{Catalog, ProviderRow};
 
 use super::env::Environment;
-use super::file::{ConfigFile, Mistake, ModelSection, ProviderSection, nearest};
+use super::file::{ConfigFile, Mistake, ModelSection, Pick, ProviderSection, nearest};
 use crate::http::cors::Cors;
 use crate::upstream::credentials::{self, Absent, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
@@ -58,6 +58,8 @@ pub struct Settings {
     pub aliases: BTreeMap<String, ModelSection>,
     /// The catalog with the operator's own providers.
     pub catalog: Catalog,
+    /// What is probably not meant: the gateway runs, and says so.
+    pub doubts: Vec<Mistake>,
 }
 
 /// A key with a name for logs.
@@ -138,13 +140,13 @@ impl Settings {
         environment: &Environment,
         catalog: Catalog,
     ) -> Result<Self, Vec<Mistake>> {
-        let mut check = Check { environment, mistakes: Vec::new() };
+        let mut check = Check { environment, mistakes: Vec::new(), doubts: Vec::new() };
         let mut catalog = catalog;
         check.own_providers(file, &mut catalog);
         let providers = check.providers(file, &catalog);
         let server = &file.server;
-        let database_url = check.text("database.url", &file.database.url);
-        let settings = Self {
+        let database_url = check.database_url(&file.database.url);
+        let mut settings = Self {
             listen: check.address(&server.listen),
             body_limit: check.bytes("server.body_limit", &server.body_limit) as usize,
             header_limit: check.bytes("server.header_limit", &server.header_limit).clamp(8 << 10, 1 << 20)
@@ -153,30 +155,48 @@ impl Settings {
             shutdown: Duration::from_secs(server.shutdown_seconds),
             read_timeout: Duration::from_secs(server.read_seconds.max(1)),
             cors: check.cors(&server.cors_origins),
-            api_keys: check.keys("auth.api_keys", &file.auth.api_keys),
+            api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
             database_url,
             routing: check.routing(&file.routing),
             timeouts: check.timeouts(file),
+            aliases: check.aliases(file, &catalog, &providers),
             outbound: check.outbound(&file.tls),
             providers,
-            aliases: check.aliases(file, &catalog),
             catalog,
+            doubts: Vec::new(),
         };
-        if check.mistakes.is_empty() { Ok(settings) } else { Err(check.mistakes) }
+        check.exposure(&settings);
+        settings.doubts = check.doubts;
+        if check.mistakes.is_empty() {
+            return Ok(settings);
+        }
+        check.mistakes.append(&mut settings.doubts);
+        Err(check.mistakes)
     }
 }
 
 pub(super) struct Check<'a> {
     pub(super) environment: &'a Environment,
     mistakes: Vec<Mistake>,
+    doubts: Vec<Mistake>,
 }
+
+/// The place of the doubt that a key in the database settles.
+pub const EXPOSURE: &str = "server.listen";
+
+/// The variable that holds a key for callers when the file names none.
+pub const API_KEY_VARIABLE: &str = "LLMGATEWAY_API_KEY";
 
 impl Check<'_> {
     pub(super) fn mistake(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.mistakes.push(Mistake { path: path.into(), message: message.into() });
+    }
+
+    fn doubt(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.doubts.push(Mistake { path: path.into(), message: message.into() });
     }
 
     pub(super) fn text(&mut self, path: &str, text: &str) -> String {
@@ -213,6 +233,45 @@ impl Check<'_> {
             self.mistake(path, format!("{text:?} is no size, such as 64MiB"));
             1 << 20
         })
+    }
+
+    /// Others can reach it, and nobody has a key yet. The database may still hold one.
+    fn exposure(&mut self, settings: &Settings) {
+        let listen = settings.listen;
+        if !listen.ip().is_loopback() && settings.api_keys.is_empty() && settings.admin_keys.is_empty() {
+            self.doubt(
+                EXPOSURE,
+                format!(
+                    "{listen} can be reached from other machines, and there is no API key; set auth.api_keys or \
+                     {API_KEY_VARIABLE}, or run `llmgateway keys create NAME`"
+                ),
+            );
+        }
+    }
+
+    fn database_url(&mut self, text: &str) -> String {
+        let url = self.text("database.url", text);
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+        let is_known = matches!(scheme, Some("sqlite" | "postgres" | "postgresql"));
+        if !is_known && !self.mistakes.iter().any(|mistake| mistake.path == "database.url") {
+            // Only the scheme is shown: a database URL often holds a password.
+            let given = scheme.map_or("a URL without a scheme".to_owned(), |scheme| format!("{scheme:?}"));
+            self.mistake(
+                "database.url",
+                format!("{given} is not supported; use sqlite:PATH or postgres://USER@HOST/NAME"),
+            );
+        }
+        url
+    }
+
+    /// The keys of the file, else the one of the environment.
+    fn api_keys(&mut self, keys: &[String]) -> Vec<KeyEntry> {
+        let from_environment = [format!("env:{API_KEY_VARIABLE}")];
+        let keys = match self.environment.get(API_KEY_VARIABLE) {
+            Some(_) if keys.is_empty() => &from_environment[..],
+            _ => keys,
+        };
+        self.keys("auth.api_keys", keys)
     }
 
     fn keys(&mut self, path: &str, keys: &[String]) -> Vec<KeyEntry> {
@@ -273,45 +332,65 @@ impl Check<'_> {
         }
     }
 
-    fn aliases(&mut self, file: &ConfigFile, catalog: &Catalog) -> BTreeMap<String, ModelSection> {
+    fn aliases(
+        &mut self,
+        file: &ConfigFile,
+        catalog: &Catalog,
+        providers: &[ProviderSettings],
+    ) -> BTreeMap<String, ModelSection> {
         for (name, section) in &file.models {
             let path = format!("models.{name}.targets");
             if section.targets.is_empty() {
                 self.mistake(&path, "an alias needs at least one target, such as \"demo/echo\"");
             }
-            for target in &section.targets {
-                let provider = target.split_once('/').map(|(provider, _)| provider);
-                let known = match provider {
-                    Some(provider) => catalog.provider(provider).is_some(),
-                    None => catalog.model(target).is_some(),
-                };
-                if !known {
-                    let hint = match provider {
-                        Some(provider) => catalog.nearest_providers(provider, 3),
-                        None => catalog.nearest_models(target, 3),
-                    };
-                    self.mistake(&path, format!("{target:?} is unknown; near to it are {}", hint.join(", ")));
+            let mut unavailable = Vec::new();
+            for (index, target) in section.targets.iter().enumerate() {
+                match target_state(target, file, catalog, providers) {
+                    Target::Enabled => {}
+                    Target::Disabled(reason) => unavailable.push(reason),
+                    Target::Wrong(message) => self.mistake(format!("{path}[{index}]"), message),
                 }
             }
-            if !section.weights.is_empty() && section.weights.len() != section.targets.len() {
-                self.mistake(format!("models.{name}.weights"), "there must be one weight for each target");
+            if !unavailable.is_empty() && unavailable.len() == section.targets.len() {
+                let message = format!("no target can be used now: {}", unavailable.join("; "));
+                self.doubt(&path, message);
             }
+            self.weights(name, section);
         }
         file.models.clone()
+    }
+
+    fn weights(&mut self, name: &str, section: &ModelSection) {
+        let path = format!("models.{name}.weights");
+        if section.weights.is_empty() {
+            return;
+        }
+        if section.weights.len() != section.targets.len() {
+            self.mistake(&path, "there must be one weight for each target");
+        }
+        if section.weights.iter().all(|weight| *weight == 0) {
+            self.mistake(&path, "at least one weight must be greater than 0");
+        }
+        if section.pick != Pick::Weight {
+            self.mistake(path, "weights have no effect without pick = \"weight\"");
+        }
     }
 
     /// Providers that the catalog does not know: they need a protocol and a base URL.
     fn own_providers(&mut self, file: &ConfigFile, catalog: &mut Catalog) {
         for (id, section) in &file.providers {
-            if catalog.provider(id).is_some() {
+            if let Some(row) = catalog.provider(id) {
+                if section.protocol.is_some_and(|protocol| protocol != row.protocol) {
+                    let message = format!(
+                        "the protocol of {id} is fixed; give a provider of your own another name than {id}"
+                    );
+                    self.mistake(format!("providers.{id}.protocol"), message);
+                }
                 continue;
             }
             let Some(protocol) = section.protocol else {
-                let hint = catalog.nearest_providers(id, 3).join(", ");
-                let message = format!(
-                    "is no provider of the catalog (near to it: {hint}); one of your own needs a protocol"
-                );
-                self.mistake(format!("providers.{id}"), message);
+                self.mistake(format!("providers.{id}"), unknown_provider(id, catalog));
+                self.unknown_keys(id, section, catalog);
                 continue;
             };
             let mut row = ProviderRow::new(id.clone(), protocol);
@@ -319,6 +398,15 @@ impl Check<'_> {
             row.auth = section.auth.clone().unwrap_or_else(|| wire::providers::usual_auth(protocol));
             row.headers = wire::providers::usual_headers(protocol);
             catalog.add_provider(row);
+        }
+    }
+
+    /// The keys of an unknown provider that no provider has.
+    fn unknown_keys(&mut self, id: &str, section: &ProviderSection, catalog: &Catalog) {
+        for name in section.settings.keys() {
+            if !catalog.providers().any(|row| row.settings.contains_key(name)) {
+                self.mistake(format!("providers.{id}.{name}"), unknown_key(name, PROVIDER_KEYS.into_iter()));
+            }
         }
     }
 
@@ -448,11 +536,7 @@ impl Check<'_> {
             let path = format!("providers.{}.{name}", row.id);
             if !row.settings.contains_key(name) {
                 let known = row.settings.keys().map(String::as_str).chain(PROVIDER_KEYS);
-                let message = match nearest(name, known) {
-                    Some(near) => format!("unknown key; did you mean {near:?}?"),
-                    None => "unknown key".to_owned(),
-                };
-                self.mistake(path, message);
+                self.mistake(path, unknown_key(name, known));
                 continue;
             }
             flatten(name, value, &mut settings);
@@ -541,6 +625,71 @@ const PROVIDER_KEYS: [&str; 11] = [
     "enabled", "api_key", "api_keys", "base_url", "protocol", "auth", "headers", "quirks", "priority",
     "proxy", "tls",
 ];
+
+/// What an alias's target is.
+enum Target {
+    Enabled,
+    /// Known, and cannot be used now: why.
+    Disabled(String),
+    /// What is wrong with it.
+    Wrong(String),
+}
+
+fn target_state(
+    target: &str,
+    file: &ConfigFile,
+    catalog: &Catalog,
+    providers: &[ProviderSettings],
+) -> Target {
+    if file.models.contains_key(target) {
+        return Target::Wrong(format!("{target:?} is an alias, and an alias cannot name an alias"));
+    }
+    let why_not = |id: &str| providers.iter().find(|provider| provider.row.id == id)?.disabled.clone();
+    if let Some((provider, model)) = target.split_once('/') {
+        if model.is_empty() {
+            return Target::Wrong(format!("{target:?} lacks the model after \"{provider}/\""));
+        }
+        // A section that could not be read is reported on its own.
+        if catalog.provider(provider).is_none() && !file.providers.contains_key(provider) {
+            return Target::Wrong(unknown_target(target, &catalog.nearest_providers(provider, 3)));
+        }
+        return match why_not(provider) {
+            None => Target::Enabled,
+            Some(reason) => Target::Disabled(format!("{provider}: {reason}")),
+        };
+    }
+    let Some(model) = catalog.model(target) else {
+        return Target::Wrong(unknown_target(target, &catalog.nearest_models(target, 3)));
+    };
+    match model.servings.iter().all(|serving| why_not(&serving.provider).is_some()) {
+        true => Target::Disabled(format!("no provider of {target} is enabled")),
+        false => Target::Enabled,
+    }
+}
+
+fn unknown_target(target: &str, near: &[&str]) -> String {
+    match near {
+        [] => format!("{target:?} is unknown; `llmgateway models --all` lists the models"),
+        near => format!("{target:?} is unknown; did you mean {}?", near.join(" or ")),
+    }
+}
+
+fn unknown_provider(id: &str, catalog: &Catalog) -> String {
+    let near = match catalog.nearest_providers(id, 1).first() {
+        Some(near) => format!("; did you mean {near:?}?"),
+        None => ".".to_owned(),
+    };
+    format!(
+        "this provider is not in the catalog{near} A provider of your own needs `protocol` and `base_url`"
+    )
+}
+
+fn unknown_key<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("unknown key; did you mean {near:?}?"),
+        None => "unknown key".to_owned(),
+    }
+}
 
 /// How a provider is proved to that we may call it.
 struct Access {
@@ -652,6 +801,61 @@ mod tests {
         assert_eq!(enabled(&settings), ["anthropic"]);
         let openai = settings.providers.iter().find(|provider| provider.row.id == "openai").unwrap();
         assert!(openai.disabled.as_deref().unwrap().contains("OPENAI_API_KEY is not set"));
+    }
+
+    #[test]
+    fn mistakes_of_meaning_are_found_beside_each_other() {
+        let bad = "[database]\nurl = \"mysql://user:hunter2@h/db\"\n[auth]\napi_keys = [\"  \"]\n\
+                   [providers.opnai]\napi_kee = \"x\"\n[providers.openai]\nprotocol = \"gemini\"\n\
+                   [models.a]\ntargets = [\"demo/echo\", \"openai/gpt-4o\"]\nweights = [1, 2]\n\
+                   [models.b]\ntargets = [\"a\", \"gpt-4oo\", \"openai/\"]\npick = \"weight\"\nweights = [0, 0]\n";
+        let mistakes = build(bad, &[]).unwrap_err();
+        for start in [
+            "database.url: \"mysql\" is not supported",
+            "auth.api_keys[0]: the key is empty",
+            "providers.opnai: this provider is not in the catalog; did you mean \"openai\"?",
+            "providers.opnai.api_kee: unknown key; did you mean \"api_key\"?",
+            "providers.openai.protocol: the protocol of openai is fixed",
+            "models.a.weights: weights have no effect without pick",
+            "models.b.targets[0]: \"a\" is an alias",
+            "models.b.targets[1]: \"gpt-4oo\" is unknown; did you mean gpt-4o",
+            "models.b.targets[2]: \"openai/\" lacks the model",
+            "models.b.weights: there must be one weight for each target",
+            "models.b.weights: at least one weight must be greater than 0",
+        ] {
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start}: {mistakes:#?}");
+        }
+        assert!(!mistakes.join(" ").contains("hunter2"), "{mistakes:#?}");
+    }
+
+    #[test]
+    fn an_alias_without_an_enabled_target_is_a_doubt() {
+        let text = "[models.fast]\ntargets = [\"groq/llama-3.3-70b-versatile\", \"claude-sonnet-4-5\"]\n";
+        let doubts = |variables: &[(&str, &str)]| build(text, variables).unwrap().doubts;
+        let [doubt] = &doubts(&[])[..] else { panic!("{:?}", doubts(&[])) };
+        assert_eq!(doubt.path, "models.fast.targets");
+        assert!(doubt.message.contains("GROQ_API_KEY is not set"), "{doubt}");
+        assert_eq!(doubts(&[("GROQ_API_KEY", "k")]), []);
+        assert_eq!(doubts(&[("ANTHROPIC_API_KEY", "k")]), []);
+    }
+
+    #[test]
+    fn listening_to_others_without_a_key_is_a_doubt() {
+        let doubts = |text: &str| build(text, &[]).unwrap().doubts.len();
+        assert_eq!(doubts("[server]\nlisten = \"0.0.0.0:4000\"\n"), 1);
+        assert_eq!(doubts("[server]\nlisten = \"[::]:4000\"\n"), 1);
+        assert_eq!(doubts("[server]\nlisten = \"0.0.0.0:4000\"\n[auth]\napi_keys = [\"k\"]\n"), 0);
+        assert_eq!(doubts("[server]\nlisten = \"[::1]:4000\"\n"), 0);
+    }
+
+    #[test]
+    fn the_key_of_the_environment_is_taken_when_the_file_has_none() {
+        let labels = |text: &str| -> Vec<String> {
+            let settings = build(text, &[(API_KEY_VARIABLE, "k1"), ("OTHER", "k2")]).unwrap();
+            settings.api_keys.iter().map(|key| key.label.clone()).collect()
+        };
+        assert_eq!(labels(""), [API_KEY_VARIABLE]);
+        assert_eq!(labels("[auth]\napi_keys = [\"env:OTHER\"]\n"), ["OTHER"]);
     }
 
     #[test]

@@ -20,7 +20,9 @@ const SECTIONS: [(&str, &str, &str); 7] = [
     (
         "auth",
         "AuthSection",
-        "Who may call. Without any key here and in the database, `serve` makes one at its start and prints it once.",
+        "Who may call. Without any key here, in \
+         `LLMGATEWAY_API_KEY` and in the database, `serve` makes one at its start, prints it, and keeps it in a file that only its \
+         owner reads: `llmgateway.key` beside `llmgateway.db` (not with PostgreSQL).",
     ),
     ("database", "DatabaseSection", "Where usage and keys are kept."),
     ("timeouts", "TimeoutSection", "How long to wait for providers, in seconds."),
@@ -63,7 +65,8 @@ const INTRODUCTION: &str = "# Configuration
 
 `llmgateway serve --config FILE` reads one TOML file; without `--config` it is `llmgateway.toml` in the folder where the
 gateway was started, and without that the defaults below hold and the environment enables providers. Unknown keys are
-mistakes. `llmgateway check` reports all mistakes at once with their paths.
+mistakes. `llmgateway check` reports all mistakes at once, each with its line and path: also what is probably not meant, such as
+an alias of which no target can be used.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
 at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, the keys in `[auth]`, and
@@ -94,6 +97,7 @@ const ENVIRONMENT: &str = "
 
 | variable | meaning |
 |---|---|
+| `LLMGATEWAY_API_KEY` | a key for callers, where `auth.api_keys` is empty |
 | `LLMGATEWAY_LOG` | what is logged to standard error, such as `info` or `gateway=debug`; default `warn` |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies that lead out, as curl reads them, in capital or small letters: `http://user:password@host:port`, `https://…` or `socks5h://…`. Loopback and link-local addresses are never asked for through them. `proxy` of a provider goes before |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificate authorities in place of the system's; the built-in ones are trusted all the same |

@@ -32,13 +32,6 @@ pub struct Site {
     pub current: Current,
 }
 
-impl Site {
-    /// Whether there is any key to call with.
-    pub fn has_keys(&self) -> bool {
-        self.auth.has_keys() || !self.current.get().keys.is_empty()
-    }
-}
-
 /// Serves one request. All in one function: hyper keeps this future in every open connection, and each nested async
 /// function would hold the request once more.
 pub async fn handle(

@@ -1,6 +1,8 @@
 //! No secret leaves the gateway: canaries as keys, and everything that it says searched for them.
 
 use gateway::cli::banner;
+use gateway::cli::caller_key::CallerKey;
+use gateway::cli::style::Style;
 use gateway::pipeline::explain::explain;
 use serde_json::json;
 
@@ -83,8 +85,9 @@ async fn no_key_is_ever_shown() {
 fn outside_of_requests(gateway: &TestGateway) -> String {
     let snapshot = gateway.snapshot();
     let providers: Vec<_> = snapshot.providers.values().map(|provider| provider.settings.clone()).collect();
-    let mut text = banner::providers(&providers);
-    text += &banner::banner(gateway.address, &text, None, &gateway.site);
+    let mut text = banner::providers(&providers, Style::PLAIN) + &banner::summary(&providers, Style::PLAIN);
+    let model = banner::example_model(&gateway.site).unwrap();
+    text += &banner::banner(gateway.address, &CallerKey::InConfiguration, &model, Style::PLAIN);
     for model in ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0"] {
         let body = question(model).to_string();
         text += &explain(&snapshot, body.as_bytes()).unwrap();

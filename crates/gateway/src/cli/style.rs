@@ -1,0 +1,77 @@
+//! Colour for people at a terminal.
+
+use std::io::IsTerminal;
+
+use crate::config::env::Environment;
+
+/// Whether to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    coloured: bool,
+}
+
+impl Style {
+    /// No colour.
+    pub const PLAIN: Self = Self { coloured: false };
+
+    /// For standard output.
+    pub fn of_stdout() -> Self {
+        Self::chosen(std::io::stdout().is_terminal(), &Environment::of_process())
+    }
+
+    /// For standard error.
+    pub fn of_stderr() -> Self {
+        Self::chosen(std::io::stderr().is_terminal(), &Environment::of_process())
+    }
+
+    /// Colour at a terminal that has it, unless NO_COLOR is set (https://no-color.org).
+    fn chosen(is_terminal: bool, environment: &Environment) -> Self {
+        let refused = environment.get("NO_COLOR").is_some() || environment.get("TERM") == Some("dumb");
+        Self { coloured: is_terminal && !refused }
+    }
+
+    /// True for colour.
+    pub fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
+    /// What matters most.
+    pub fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    /// What is good.
+    pub fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// What matters least.
+    pub fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        match self.coloured {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        let chosen = |terminal, variables: &[(&str, &str)]| {
+            Style::chosen(terminal, &Environment::of(variables)).is_coloured()
+        };
+        assert!(chosen(true, &[("TERM", "xterm-256color")]));
+        assert!(!chosen(false, &[]));
+        assert!(!chosen(true, &[("NO_COLOR", "1")]));
+        assert!(!chosen(true, &[("TERM", "dumb")]));
+        assert_eq!(Style::PLAIN.bold("x"), "x");
+        assert_eq!(Style { coloured: true }.bold("x"), "\u{1b}[1mx\u{1b}[0m");
+    }
+}
