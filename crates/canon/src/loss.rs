@@ -1,8 +1,17 @@
 //! What a translation could not carry: never dropped in silence.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+/// Most losses that are listed one by one. Callers decide how many fields a request has that nobody knows: beyond this, the
+/// list would only be large.
+const MOST: usize = 1000;
+/// From how many on they are found by hash.
+const FEW: usize = 16;
+/// The field of the entry that stands for all further losses.
+const FURTHER: &str = "*";
 
 /// How a request field was treated that the provider cannot take as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -38,15 +47,26 @@ pub struct Loss {
     pub reason: Cow<'static, str>,
 }
 
-/// The losses of one translation, in the order in which they were met; each field is listed once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Losses(Vec<Loss>);
+/// The losses of one translation, in the order in which they were met; each field is listed once. Beyond [`MOST`] a last
+/// entry with the field `*` counts the further ones.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    list: Vec<Loss>,
+    /// Boxed because it is rare: most translations lose nothing.
+    many: Option<Box<Many>>,
+}
+
+/// What it takes to keep a long list without looking through it for each entry.
+#[derive(Clone, Debug, Default)]
+struct Many {
+    listed: HashSet<(Cow<'static, str>, LossAction)>,
+    further: usize,
+}
 
 impl Losses {
     /// Nothing lost.
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { list: Vec::new(), many: None }
     }
 
     /// Records that `field` was not sent.
@@ -69,30 +89,85 @@ impl Losses {
     }
 
     fn add(&mut self, field: Cow<'static, str>, action: LossAction, reason: Cow<'static, str>) {
-        if !self.0.iter().any(|loss| loss.field == field && loss.action == action) {
-            self.0.push(Loss { field, action, reason });
+        if self.list.len() < FEW {
+            if !self.list.iter().any(|loss| loss.field == field && loss.action == action) {
+                self.list.push(Loss { field, action, reason });
+            }
+            return;
         }
+        let many = self.many.get_or_insert_with(|| {
+            let listed = self.list.iter().map(|loss| (loss.field.clone(), loss.action)).collect();
+            Box::new(Many { listed, further: 0 })
+        });
+        if field == FURTHER || many.listed.contains(&(field.clone(), action)) {
+            return;
+        }
+        if self.list.len() < MOST {
+            many.listed.insert((field.clone(), action));
+            self.list.push(Loss { field, action, reason });
+            return;
+        }
+        many.further += 1;
+        let reason = format!("{} further losses are not listed one by one.", many.further);
+        self.list.truncate(MOST);
+        self.list.push(Loss { field: FURTHER.into(), action, reason: reason.into() });
     }
 
     /// True when everything was carried.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// Every loss, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Loss> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// Appends the losses of another step.
     pub fn extend(&mut self, other: Losses) {
-        for loss in other.0 {
+        for loss in other.list {
             self.add(loss.field, loss.action, loss.reason);
         }
+    }
+}
+
+impl PartialEq for Losses {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Losses {}
+
+impl Serialize for Losses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.list.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_loss_is_listed_once_and_too_many_are_counted() {
+        let mut losses = Losses::new();
+        for _ in 0..2 {
+            for index in 0..MOST {
+                losses.dropped(format!("messages[{index}].x"), "r");
+            }
+            assert_eq!(losses.len(), MOST);
+        }
+        losses.approximated("messages[0].x", "r");
+        assert_eq!(losses.len(), MOST + 1);
+        losses.dropped("seed", "r");
+        let last = losses.iter().last().unwrap();
+        assert_eq!((losses.len(), &*last.field), (MOST + 1, FURTHER));
+        assert!(last.reason.starts_with("2 further"), "{}", last.reason);
     }
 }

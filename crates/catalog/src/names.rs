@@ -1,7 +1,14 @@
 //! Names that are nearly right: typing mistakes, and ids that are other spellings of a known model.
 
+/// Longest name that is compared with others, in bytes: the time to compare grows with it, and callers choose it. The
+/// ids of models are far shorter.
+const LONGEST: usize = 128;
+
 /// The candidates that look most like `name`, best first: at most `most`, and none that is far off.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
+    if name.len() > LONGEST {
+        return Vec::new();
+    }
     let wanted = name.to_lowercase();
     let allowed = (wanted.chars().count() / 3).max(2);
     let mut found: Vec<(usize, &str)> = candidates
@@ -133,5 +140,7 @@ mod tests {
         assert_eq!(nearest("claude-sonet-4-5", names, 3), ["claude-sonnet-4-5"]);
         assert_eq!(nearest("GPT-4o", names, 1), ["gpt-4o"]);
         assert_eq!(nearest("completely-else", names, 3), [""; 0]);
+        let long = "gpt-4o".repeat(100_000);
+        assert_eq!(nearest(&long, [long.as_str()], 3), [""; 0], "a long name is compared with nothing");
     }
 }

@@ -74,7 +74,10 @@ impl<'a> Edit<'a> {
 
     /// Writes the object, with room for `spare` more bytes.
     pub fn write(&self, spare: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.json.len() + spare);
+        // The object may be a small part of the text.
+        let start = self.fields.first().map_or(0, |field| field.range.start);
+        let end = self.fields.iter().map(|field| field.range.end).max().unwrap_or(0);
+        let mut out = Vec::with_capacity(end.saturating_sub(start) + 2 + spare);
         out.push(b'{');
         let mut pending: Option<Range<usize>> = None;
         for field in &self.fields {

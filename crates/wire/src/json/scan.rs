@@ -4,12 +4,18 @@
 //! caller's business: it is checked once for the whole text.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use canon::write::plain_length;
 
-/// Deepest nesting accepted; serde_json has the same limit.
-const MAX_DEPTH: usize = 128;
+/// Deepest nesting accepted; serde_json has the same limit for values.
+const MAX_DEPTH: usize = 127;
+
+/// Most names of one object that are told apart one with another; beyond that a hash is quicker.
+const FEW_NAMES: usize = 8;
+/// Most names that one object may have where they have to be told apart: what that takes is bounded.
+const MOST_NAMES: usize = 1 << 16;
 
 /// Where and why a text is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,20 @@ pub fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
+/// Where a name of an object stands that was there before.
+fn twice(json: &[u8], names: &[Text]) -> Option<usize> {
+    if names.len() > FEW_NAMES || names.iter().any(|name| name.escaped) {
+        let mut met = HashSet::with_capacity(names.len());
+        let again = names.iter().find(|name| !met.insert(text_of(json, name)))?;
+        return Some(again.range.start);
+    }
+    let same = |left: &Text, right: &Text| {
+        left.range.len() == right.range.len() && json[left.range.clone()] == json[right.range.clone()]
+    };
+    let mut at = (1..names.len()).filter(|at| names[..*at].iter().any(|name| same(name, &names[*at])));
+    at.next().map(|at| names[at].range.start)
+}
+
 /// The UTF-16 unit of an escape at the start of the text.
 fn escaped_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
@@ -136,13 +156,23 @@ pub fn repaired(json: &[u8]) -> Option<Vec<u8>> {
 pub struct Scanner<'a> {
     json: &'a [u8],
     at: usize,
+    depth: usize,
     lone_surrogate: Option<usize>,
+    has_escaped_name: bool,
+    /// The names of the objects that are open, where they have to be different.
+    names: Option<Vec<Text>>,
 }
 
 impl<'a> Scanner<'a> {
     /// At the start of `json`.
     pub fn new(json: &'a [u8]) -> Self {
-        Self { json, at: 0, lone_surrogate: None }
+        Self { json, at: 0, depth: 0, lone_surrogate: None, has_escaped_name: false, names: None }
+    }
+
+    /// At the start of `json`, whose objects must not have a name twice: readers differ in which of the two they take
+    /// (RFC 8259, 4).
+    pub fn strict(json: &'a [u8]) -> Self {
+        Self { names: Some(Vec::new()), ..Self::new(json) }
     }
 
     /// The text.
@@ -161,6 +191,11 @@ impl<'a> Scanner<'a> {
         self.lone_surrogate
     }
 
+    /// Some name was written with escapes.
+    pub fn has_escaped_name(&self) -> bool {
+        self.has_escaped_name
+    }
+
     /// Skips white space and tells the kind of the next value.
     pub fn kind(&mut self) -> Result<Kind, Syntax> {
         self.skip_space();
@@ -174,13 +209,26 @@ impl<'a> Scanner<'a> {
     ) -> Result<(), E> {
         self.skip_space();
         self.take(b'{', "an object")?;
+        self.descend()?;
         self.skip_space();
         if self.take_if(b'}') {
+            self.depth -= 1;
             return Ok(());
         }
+        let first_name = self.names.as_ref().map_or(0, Vec::len);
         loop {
             self.skip_space();
             let key = self.string()?;
+            self.has_escaped_name |= key.escaped;
+            if let Some(names) = &mut self.names {
+                if names.len() - first_name == MOST_NAMES {
+                    return Err(E::from(Syntax {
+                        at: key.range.start,
+                        expected: "fewer names in one object",
+                    }));
+                }
+                names.push(key.clone());
+            }
             self.skip_space();
             self.take(b':', "a colon")?;
             self.skip_space();
@@ -190,6 +238,8 @@ impl<'a> Scanner<'a> {
                 continue;
             }
             self.take(b'}', "a comma or the end of the object")?;
+            self.depth -= 1;
+            self.tell_names_apart(first_name)?;
             return Ok(());
         }
     }
@@ -201,8 +251,10 @@ impl<'a> Scanner<'a> {
     ) -> Result<(), E> {
         self.skip_space();
         self.take(b'[', "an array")?;
+        self.descend()?;
         self.skip_space();
         if self.take_if(b']') {
+            self.depth -= 1;
             return Ok(());
         }
         for index in 0.. {
@@ -214,6 +266,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.take(b']', "a comma or the end of the array")?;
+        self.depth -= 1;
         Ok(())
     }
 
@@ -242,7 +295,7 @@ impl<'a> Scanner<'a> {
     pub fn value(&mut self) -> Result<Range<usize>, Syntax> {
         self.skip_space();
         let start = self.at;
-        self.skip_value(MAX_DEPTH)?;
+        self.skip_value()?;
         Ok(start..self.at)
     }
 
@@ -255,12 +308,24 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn skip_value(&mut self, depth: usize) -> Result<(), Syntax> {
+    fn descend(&mut self) -> Result<(), Syntax> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(self.expected("less nesting")) } else { Ok(()) }
+    }
+
+    /// The end of an object: its names are those from `first` on.
+    fn tell_names_apart(&mut self, first: usize) -> Result<(), Syntax> {
+        let Some(names) = &mut self.names else { return Ok(()) };
+        let twice = twice(self.json, &names[first..]);
+        names.truncate(first);
+        twice.map_or(Ok(()), |at| Err(Syntax { at, expected: "each name of an object once" }))
+    }
+
+    fn skip_value(&mut self) -> Result<(), Syntax> {
         match self.json.get(self.at) {
             Some(b'"') => self.string().map(drop),
-            Some(b'{' | b'[') if depth == 0 => Err(self.expected("less nesting")),
-            Some(b'{') => self.object(|scanner, _| scanner.skip_value(depth - 1)),
-            Some(b'[') => self.array(|scanner, _| scanner.skip_value(depth - 1)),
+            Some(b'{') => self.object(|scanner, _| scanner.skip_value()),
+            Some(b'[') => self.array(|scanner, _| scanner.skip_value()),
             Some(b't') => self.literal(b"true"),
             Some(b'f') => self.literal(b"false"),
             Some(b'n') => self.literal(b"null"),
@@ -434,9 +499,30 @@ mod tests {
     }
 
     #[test]
+    fn a_name_twice_is_refused_at_every_depth() {
+        let many: String = (0..20).map(|index| format!("\"k{index}\":0,")).collect();
+        let cases = [
+            (r#"{"a":1,"b":{"a":[{"a":1},{"a":1}]}}"#.to_owned(), true),
+            (r#"{"a":{"b":1,"c":2,"b":3}}"#.to_owned(), false),
+            (r#"[{"a":[{"\u0062":1,"b":2}]}]"#.to_owned(), false),
+            (format!(r#"{{{many}"k20":0}}"#), true),
+            (format!(r#"{{{many}"k7":0}}"#), false),
+        ];
+        for (json, is_fine) in cases {
+            let mut scanner = Scanner::strict(json.as_bytes());
+            assert_eq!(scanner.value().is_ok(), is_fine, "{json}");
+            assert!(Scanner::new(json.as_bytes()).value().is_ok(), "{json}");
+        }
+        let names: String = (0..=MOST_NAMES).map(|index| format!(",\"{index}\":0")).collect();
+        let fault = Scanner::strict(format!("{{{}}}", &names[1..]).as_bytes()).value().unwrap_err();
+        assert_eq!(fault.expected, "fewer names in one object");
+    }
+
+    #[test]
     fn nesting_is_limited() {
         let deep = |depth: usize| [b"[".repeat(depth), b"]".repeat(depth)].concat();
-        assert!(accepts(&deep(128)));
+        assert!(accepts(&deep(127)) && serde_json::from_slice::<serde_json::Value>(&deep(127)).is_ok());
+        assert!(!accepts(&deep(128)) && serde_json::from_slice::<serde_json::Value>(&deep(128)).is_err());
         assert!(!accepts(&deep(100_000)));
     }
 

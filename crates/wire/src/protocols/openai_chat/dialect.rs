@@ -59,8 +59,9 @@ const KNOWN: [&str; 24] = [
 
 /// Reads a whole request.
 pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
-    let whole = |name: &str| -> Result<Option<u64>> { optional::<u64>(outline, name) };
-    let limit = whole("max_completion_tokens")?.or(whole("max_tokens")?);
+    // Ranges were checked when the outline was read.
+    let limit = outline.whole("max_completion_tokens").or(outline.whole("max_tokens"));
+    let (logprobs, top_logprobs) = logprobs(outline)?;
     Ok(Request {
         model: outline.model.clone().into_owned(),
         messages: messages(outline)?,
@@ -69,25 +70,48 @@ pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
         parallel_tool_calls: optional(outline, "parallel_tool_calls")?,
         output: output(outline)?,
         reasoning: reasoning(outline)?,
-        max_tokens: limit,
+        max_tokens: limit.and_then(|limit| u64::try_from(limit).ok()),
         sampling: Sampling {
             temperature: optional(outline, "temperature")?,
             top_p: optional(outline, "top_p")?,
-            top_k: optional(outline, "top_k")?,
+            top_k: top_k(outline)?,
             frequency_penalty: optional(outline, "frequency_penalty")?,
             presence_penalty: optional(outline, "presence_penalty")?,
-            seed: optional(outline, "seed")?,
+            seed: outline.whole("seed"),
         },
         stop: stop(outline)?,
-        n: optional(outline, "n")?,
-        logprobs: optional(outline, "logprobs")?,
-        top_logprobs: optional(outline, "top_logprobs")?,
+        n: outline.whole("n").and_then(|count| u32::try_from(count).ok()),
+        logprobs,
+        top_logprobs,
         stream: outline.stream,
         include_usage: outline.include_usage,
         user: optional(outline, "user")?,
         extra: extra(outline)?,
         losses: losses(outline)?,
     })
+}
+
+/// Whether log probabilities are asked for, and how many: some servers take the count in place of the switch.
+fn logprobs(outline: &Outline<'_>) -> Result<(Option<bool>, Option<u32>)> {
+    let count = |name: &str| outline.whole(name).and_then(|count| u32::try_from(count).ok());
+    let most = count("top_logprobs");
+    match outline.given("logprobs") {
+        Some(b"true" | b"false") | None => Ok((optional(outline, "logprobs")?, most)),
+        Some(_) => {
+            let asked = count("logprobs")
+                .ok_or_else(|| Error::invalid("logprobs", "logprobs must be a boolean or a whole number."))?;
+            Ok((Some(asked > 0), most.or(Some(asked)).filter(|count| *count > 0)))
+        }
+    }
+}
+
+/// vLLM and others write -1 or 0 for all tokens, which is to say nothing.
+fn top_k(outline: &Outline<'_>) -> Result<Option<u64>> {
+    match (outline.given("top_k"), outline.whole("top_k")) {
+        (None, _) => Ok(None),
+        (Some(_), Some(count)) => Ok(u64::try_from(count).ok().filter(|count| *count > 0)),
+        (Some(_), None) => Err(Error::invalid("top_k", "top_k must be a whole number.")),
+    }
 }
 
 /// Reads a value, naming its place when it is not what it should be.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use canon::{Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Result, StreamUsage, Target};
 use serde_json::{Map, Value, json};
 
-use super::outline::Outline;
-use super::thoughts::{Memory, Recall, mentions};
+use super::outline::{Outline, WHOLE};
+use super::thoughts::{Memory, Recall};
 use crate::json::Edit;
 use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::{Encoded, Undo};
@@ -33,6 +33,7 @@ pub fn forward_with(
     forward.edit.set("model", &quoted(target.model));
     forward.leave_out_what_says_nothing();
     forward.stream_options();
+    forward.whole_numbers();
     forward.output_limit();
     forward.reasoning();
     forward.thoughts(memory);
@@ -134,9 +135,28 @@ impl Forward<'_> {
         if let Some(limit) = self.outline.given(from) {
             match self.edit.has(to) {
                 true => drop(self.edit.remove(from)),
-                false => self.edit.rename(from, to, limit),
+                false => match self.plain_whole(from) {
+                    Some(plain) => self.edit.rename(from, to, plain.as_bytes()),
+                    None => self.edit.rename(from, to, limit),
+                },
             }
         }
+    }
+
+    /// `100.0` and `1e2` are written as 100: what a provider makes of them depends on its parser.
+    fn whole_numbers(&mut self) {
+        for name in WHOLE {
+            if let Some(plain) = self.plain_whole(name) {
+                self.edit.set(name, plain.as_bytes());
+            }
+        }
+    }
+
+    /// A whole number in digits, if it is there and written otherwise.
+    fn plain_whole(&self, name: &str) -> Option<String> {
+        let raw = self.outline.given(name)?;
+        let is_plain = raw.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
+        if is_plain { None } else { self.outline.whole(name).map(|number| number.to_string()) }
     }
 
     /// Translates `reasoning_effort` (or the effort of a `reasoning` object) to what the model takes.
@@ -258,6 +278,7 @@ impl Forward<'_> {
             field,
             stand_in: quirks.reasoning_stand_in.as_deref().filter(|_| thinks),
             memory: memory.filter(|_| thinks),
+            looks_closely: self.outline.mentions(b"", ""),
         };
         let mut losses = std::mem::take(&mut self.losses);
         self.messages = recall.messages(self.raw_messages(), &mut losses);
@@ -284,7 +305,7 @@ impl Forward<'_> {
         let rename_developer = quirks.no_developer_role && self.outline.has_developer;
         let raw = self.raw_messages();
         let untouched = !rename_developer
-            && !quirks.drop_message_fields.iter().any(|name| mentions(raw, name))
+            && !quirks.drop_message_fields.iter().any(|name| self.outline.mentions(raw, name))
             && !quirks.string_content
             && !quirks.short_tool_call_ids;
         if untouched {
@@ -564,9 +585,9 @@ mod tests {
             ),
             (r#""tools":[],"tool_choice":"auto""#, "{}", "{}", ""),
             (
-                r#""tools":[{"type":"function"}],"tool_choice":"required""#,
+                r#""tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"required""#,
                 r#"{"required_tool_choice":"any"}"#,
-                r#"{"tools":[{"type":"function"}],"tool_choice":"any"}"#,
+                r#"{"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"any"}"#,
                 "",
             ),
             (

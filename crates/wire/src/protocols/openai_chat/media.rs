@@ -4,7 +4,6 @@ use canon::MediaKind;
 use serde_json::{Map, Value};
 
 use super::outline::Outline;
-use super::thoughts::mentions;
 
 /// The messages of a request whose media are to be put in place of their URLs.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ impl MediaUrls {
     /// Every web address of media in the messages; none when there is none.
     pub fn of(outline: &Outline<'_>) -> Option<Self> {
         let json = outline.given("messages")?;
-        if !FIELDS.iter().any(|(name, ..)| mentions(json, name)) {
+        if !FIELDS.iter().any(|(name, ..)| outline.mentions(json, name)) {
             return None;
         }
         let messages: Vec<Value> = serde_json::from_slice(json).ok()?;

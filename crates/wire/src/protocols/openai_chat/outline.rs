@@ -2,20 +2,23 @@
 //! without copying or unescaping the conversation.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use canon::{Error, Feature, Features, Result};
 
-use crate::json::{Edit, Kind, Scanner, Syntax, Text, is_utf8, text_of};
+use super::thoughts::mentions;
+use crate::json::{Edit, Index, Kind, Scanner, Syntax, Text, is_utf8, text_of};
 
 /// Most top-level fields that a request may have. OpenAI knows about forty.
 const MAX_FIELDS: usize = 256;
+/// Longest name of a model, in bytes. It is kept in health, log and records.
+const MODEL_LIMIT: usize = 512;
 
 /// The outline of a chat request: everything but the conversation itself.
 #[derive(Clone, Debug)]
 pub struct Outline<'a> {
     body: &'a [u8],
-    fields: Vec<Field<'a>>,
+    fields: Index<'a>,
+    has_escaped_name: bool,
     /// The model as the caller addressed it.
     pub model: Cow<'a, str>,
     /// The answer is to be streamed.
@@ -40,14 +43,6 @@ pub struct Outline<'a> {
     pub has_tools: bool,
 }
 
-#[derive(Clone, Debug)]
-struct Field<'a> {
-    name: Cow<'a, str>,
-    /// From the key's opening quote to the value's end.
-    whole: Range<usize>,
-    value: Range<usize>,
-}
-
 impl From<Syntax> for Error {
     fn from(syntax: Syntax) -> Self {
         Error::caller(
@@ -67,12 +62,16 @@ impl<'a> Outline<'a> {
             return Err(Syntax { at, expected: "UTF-8 text" }.into());
         }
         let mut outline = Self::empty(body);
-        let mut scanner = Scanner::new(body);
+        let mut scanner = Scanner::strict(body);
         if scanner.kind()? != Kind::Object {
             return Err(Error::invalid("", "The body must be a JSON object."));
         }
         scanner.object(|scanner, key| outline.take_field(scanner, &key))?;
         scanner.end()?;
+        if let Some(at) = scanner.lone_surrogate() {
+            return Err(Syntax { at, expected: "both halves of a surrogate pair" }.into());
+        }
+        outline.has_escaped_name = scanner.has_escaped_name();
         outline.check_required()?;
         Ok(outline)
     }
@@ -80,7 +79,8 @@ impl<'a> Outline<'a> {
     fn empty(body: &'a [u8]) -> Self {
         Self {
             body,
-            fields: Vec::with_capacity(12),
+            fields: Index::new(body, 12),
+            has_escaped_name: false,
             model: Cow::Borrowed(""),
             stream: false,
             include_usage: false,
@@ -97,8 +97,7 @@ impl<'a> Outline<'a> {
 
     /// The raw value of a top-level field.
     pub fn field(&self, name: &str) -> Option<&'a [u8]> {
-        let field = self.fields.iter().find(|field| field.name == name)?;
-        Some(&self.body[field.value.clone()])
+        self.fields.get(name)
     }
 
     /// The raw value of a top-level field that is there and not null.
@@ -121,12 +120,22 @@ impl<'a> Outline<'a> {
 
     /// The names of the top-level fields with their raw values.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
-        self.fields.iter().map(|field| (field.name.as_ref(), &self.body[field.value.clone()]))
+        self.fields.iter()
+    }
+
+    /// Whether a raw part of the body mentions a name: a cheap look before a close one.
+    pub(super) fn mentions(&self, raw: &[u8], name: &str) -> bool {
+        self.has_escaped_name || mentions(raw, name)
+    }
+
+    /// The value of a top-level field that is a whole number, however it is written.
+    pub(super) fn whole(&self, name: &str) -> Option<i64> {
+        whole(self.given(name)?)
     }
 
     /// An edit of the raw body.
     pub(super) fn edit(&self) -> Edit<'a> {
-        Edit::new(self.body, self.fields.iter().map(|field| (field.name.clone(), field.whole.clone())))
+        self.fields.edit()
     }
 
     /// A rough count of the prompt's tokens: four bytes a token, and a thousand tokens for each picture or file.
@@ -135,15 +144,14 @@ impl<'a> Outline<'a> {
     }
 
     fn take_field(&mut self, scanner: &mut Scanner<'a>, key: &Text) -> Result<()> {
-        let name =
-            text_of(self.body, key).ok_or(Syntax { at: key.range.start, expected: "a readable name" })?;
+        let name = self.fields.name(key)?;
         if self.fields.len() == MAX_FIELDS {
             return Err(Error::invalid(
                 "",
                 format!("The request has more than {MAX_FIELDS} top-level fields."),
             ));
         }
-        if self.fields.iter().any(|field| field.name == name) {
+        if self.fields.get(&name).is_some() {
             let message = format!("The field {name:?} is given twice.");
             return Err(Error::invalid(name.into_owned(), message));
         }
@@ -154,7 +162,7 @@ impl<'a> Outline<'a> {
             _ => self.take_plain(scanner, &name)?,
         }
         let value = start..scanner.position();
-        self.fields.push(Field { name, whole: key.range.start - 1..value.end, value });
+        self.fields.push(name, key, value);
         Ok(())
     }
 
@@ -171,11 +179,17 @@ impl<'a> Outline<'a> {
                 let text = Scanner::new(raw).string()?;
                 self.model = text_of(raw, &text)
                     .ok_or_else(|| Error::invalid("model", "The model name is not valid Unicode."))?;
+                if self.model.len() > MODEL_LIMIT {
+                    let message = format!("model has {} bytes; {MODEL_LIMIT} are allowed.", self.model.len());
+                    return Err(Error::invalid("model", message));
+                }
             }
             "stream" => self.stream = raw == b"true",
             "stream_options" => self.include_usage = has_true(raw, "include_usage"),
             "reasoning" => self.exclude_reasoning = has_true(raw, "exclude"),
-            "max_tokens" | "max_completion_tokens" => self.max_tokens = number(raw).map(|count| count as u64),
+            "max_tokens" | "max_completion_tokens" => {
+                self.max_tokens = whole(raw).and_then(|count| u64::try_from(count).ok());
+            }
             "n" if number(raw).is_some_and(|count| count > 1.0) => {
                 self.needs.insert(Feature::MultipleChoices)
             }
@@ -203,47 +217,113 @@ impl<'a> Outline<'a> {
                 format!("messages[{index}] must be an object."),
             ));
         }
-        let body = self.body;
-        let mut has_role = false;
-        scanner.object(|scanner, key| match &body[key.range] {
+        let mut message = Message::default();
+        scanner.object(|scanner, key| match &*self.read_name(&key) {
             b"role" => {
-                has_role = true;
-                self.take_role(scanner, index)
-            }
-            b"content" => self.take_content(scanner, index),
-            _ => {
-                let range = scanner.value()?;
-                self.text_bytes += range.len();
+                message.role = Some(self.take_role(scanner, index)?);
                 Ok(())
             }
+            b"content" => self.take_content(scanner, index),
+            b"tool_calls" => self.take_calls(scanner, index),
+            name => {
+                let is_text = scanner.kind()? == Kind::String;
+                message.names_call |= is_text && name == b"tool_call_id";
+                message.is_named |= is_text && name == b"name";
+                self.take_value(scanner)
+            }
         })?;
-        match has_role {
-            true => Ok(()),
-            false => Err(Error::invalid(
-                format!("messages[{index}].role"),
+        let path = |field: &str| format!("messages[{index}].{field}");
+        match message.role {
+            None => Err(Error::invalid(
+                path("role"),
                 format!("messages[{index}] has no role; use system, developer, user, assistant or tool."),
             )),
+            Some(role) if role.answers_call() && !message.answers(role) => {
+                let param = path("tool_call_id");
+                let message = format!("{param} is missing; a tool message answers a call by its id.");
+                Err(Error::invalid(param, message))
+            }
+            Some(_) => Ok(()),
         }
     }
 
-    fn take_role(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<()> {
+    /// What a name says, also one with escapes.
+    fn read_name(&self, name: &Text) -> Cow<'a, [u8]> {
+        match text_of(self.body, name) {
+            Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
+            _ => Cow::Borrowed(&self.body[name.range.clone()]),
+        }
+    }
+
+    /// A value that counts as text.
+    fn take_value(&mut self, scanner: &mut Scanner<'a>) -> Result<()> {
+        self.text_bytes += scanner.value()?.len();
+        Ok(())
+    }
+
+    fn take_role(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<MessageRole> {
         let path = || format!("messages[{index}].role");
         if scanner.kind()? != Kind::String {
             return Err(Error::invalid(path(), format!("messages[{index}].role must be a string.")));
         }
         let role = scanner.string()?;
-        match &self.body[role.range] {
-            b"developer" => self.has_developer = true,
-            b"system" | b"user" | b"assistant" | b"tool" | b"function" => {}
+        match &*self.read_name(&role) {
+            b"developer" => {
+                self.has_developer = true;
+                Ok(MessageRole::Speaks)
+            }
+            b"system" | b"user" | b"assistant" => Ok(MessageRole::Speaks),
+            b"tool" => Ok(MessageRole::Tool),
+            b"function" => Ok(MessageRole::Function),
             other => {
                 let message = format!(
                     "messages[{index}].role {:?} is unknown; use system, developer, user, assistant or tool.",
                     String::from_utf8_lossy(&other[..other.len().min(40)])
                 );
-                return Err(Error::invalid(path(), message));
+                Err(Error::invalid(path(), message))
             }
         }
-        Ok(())
+    }
+
+    /// The calls of an assistant: each names its tool.
+    fn take_calls(&mut self, scanner: &mut Scanner<'a>, message: usize) -> Result<()> {
+        if scanner.kind()? != Kind::Array {
+            return self.take_value(scanner);
+        }
+        scanner.array(|scanner, index| {
+            let start = scanner.position();
+            let is_named = scanner.kind()? == Kind::Object && self.names_tool(scanner)?;
+            if !is_named {
+                let param = format!("messages[{message}].tool_calls[{index}].function");
+                let message = format!("{param} is missing; a call names its function and its arguments.");
+                return Err(Error::invalid(param, message));
+            }
+            self.text_bytes += scanner.position() - start;
+            Ok(())
+        })
+    }
+
+    /// Takes a tool or a call; true if it has a `function` or a `custom` object with a name, or is of another type.
+    fn names_tool(&self, scanner: &mut Scanner<'a>) -> Result<bool> {
+        let (mut is_named, mut is_other) = (false, false);
+        scanner.object(|scanner, key| {
+            let kind = scanner.kind()?;
+            match (&*self.read_name(&key), kind) {
+                (b"function" | b"custom", Kind::Object) => scanner.object(|scanner, key| {
+                    is_named |= &*self.read_name(&key) == b"name" && scanner.kind()? == Kind::String;
+                    scanner.value().map(drop)
+                })?,
+                (b"type", Kind::String) => {
+                    let kind = scanner.string()?;
+                    is_other = !matches!(&*self.read_name(&kind), b"function" | b"custom" | b"");
+                }
+                _ => {
+                    scanner.value()?;
+                }
+            }
+            Ok::<(), Syntax>(())
+        })?;
+        Ok(is_named || is_other)
     }
 
     fn take_content(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<()> {
@@ -280,22 +360,40 @@ impl<'a> Outline<'a> {
                 ));
             }
         }
-        let body = self.body;
-        let mut kind: &[u8] = b"";
-        let mut length = 0;
+        let (mut kind, mut length) = (Cow::Borrowed(&b""[..]), 0);
+        let mut given = Given::default();
         scanner.object(|scanner, key| {
-            let range = match scanner.kind()? {
-                Kind::String => scanner.string()?.range,
-                _ => scanner.value()?,
-            };
-            match &body[key.range] {
-                b"type" => kind = &body[range],
-                _ => length += range.len(),
+            let found = scanner.kind()?;
+            let start = scanner.position();
+            match (&*self.read_name(&key), found) {
+                (b"type", Kind::String) => {
+                    kind = self.read_name(&scanner.string()?);
+                    return Ok(());
+                }
+                (name, _) => {
+                    given.note(name, found);
+                    scanner.value()?;
+                }
             }
+            length += scanner.position() - start;
             Ok::<(), Error>(())
         })?;
-        let feature = match kind {
+        let field = match &*kind {
             b"" => return Err(Error::invalid(path(), format!("{} has no type.", path()))),
+            b"text" | b"input_text" | b"output_text" => "text",
+            b"refusal" => "refusal",
+            b"image_url" => "image_url",
+            b"video_url" => "video_url",
+            b"input_audio" => "input_audio",
+            b"file" => "file",
+            _ => "",
+        };
+        if !field.is_empty() && !given.has(field) {
+            let param = format!("{}.{field}", path());
+            let message = format!("{param} is missing.");
+            return Err(Error::invalid(param, message));
+        }
+        let feature = match &*kind {
             b"image_url" => Feature::Vision,
             b"input_audio" => Feature::AudioInput,
             b"file" | b"document_url" => Feature::Documents,
@@ -325,7 +423,15 @@ impl<'a> Outline<'a> {
             }
             self.has_tools = true;
             self.needs.insert(Feature::Tools);
-            self.text_bytes += scanner.value()?.len();
+            let start = scanner.position();
+            if !self.names_tool(scanner)? {
+                let param = format!("tools[{index}].function");
+                let message = format!(
+                    "tools[{index}] has no definition; it needs a type and an object of that name with at least a name."
+                );
+                return Err(Error::invalid(param, message));
+            }
+            self.text_bytes += scanner.position() - start;
             Ok(())
         })
     }
@@ -353,6 +459,52 @@ impl<'a> Outline<'a> {
             ));
         }
         Ok(())
+    }
+}
+
+/// Who speaks in a message, as far as it decides what else the message needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MessageRole {
+    Speaks,
+    Tool,
+    Function,
+}
+
+impl MessageRole {
+    fn answers_call(self) -> bool {
+        self != Self::Speaks
+    }
+}
+
+#[derive(Default)]
+struct Message {
+    role: Option<MessageRole>,
+    names_call: bool,
+    is_named: bool,
+}
+
+impl Message {
+    /// Legacy `function` messages name the function instead of the call.
+    fn answers(&self, role: MessageRole) -> bool {
+        self.names_call || self.is_named && role == MessageRole::Function
+    }
+}
+
+/// Which of the fields that hold a part's content are there.
+#[derive(Default)]
+struct Given([bool; 6]);
+
+impl Given {
+    const NAMES: [&str; 6] = ["text", "refusal", "image_url", "video_url", "input_audio", "file"];
+
+    fn note(&mut self, name: &[u8], kind: Kind) {
+        if let Some(at) = Self::NAMES.iter().position(|known| known.as_bytes() == name) {
+            self.0[at] = kind != Kind::Null;
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        Self::NAMES.iter().zip(self.0).any(|(known, given)| *known == name && given)
     }
 }
 
@@ -387,13 +539,28 @@ fn allowed(name: &str) -> Option<Allowed> {
         "presence_penalty" | "frequency_penalty" => (&[Kind::Number], Some((-2.0, 2.0))),
         "n" => (&[Kind::Number], Some((1.0, 128.0))),
         "top_logprobs" => (&[Kind::Number], Some((0.0, 20.0))),
-        "seed" => (&[Kind::Number], Some((-9.3e18, 9.3e18))),
+        "seed" => (&[Kind::Number], Some((-9_223_372_036_854_775_808.0, 9_223_372_036_854_775_807.0))),
         _ => return None,
     })
 }
 
+/// Fields whose numbers are whole, however they are written.
+pub(super) const WHOLE: [&str; 5] = ["max_tokens", "max_completion_tokens", "n", "top_logprobs", "seed"];
+
 fn is_whole(name: &str) -> bool {
-    matches!(name, "max_tokens" | "max_completion_tokens" | "n" | "top_logprobs" | "seed")
+    WHOLE.contains(&name)
+}
+
+/// A whole number, also one written as `100.0` or `1e2`: JSON has one kind of number.
+pub(super) fn whole(raw: &[u8]) -> Option<i64> {
+    /// Up to 2^53 every whole number has a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let text = std::str::from_utf8(raw).ok()?;
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(number);
+    }
+    let number: f64 = text.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
 fn check_field(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
@@ -408,7 +575,7 @@ fn check_field(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
     }
     let Some((low, high)) = range else { return Ok(()) };
     let value = number(raw).unwrap_or(f64::NAN);
-    if is_whole(name) && value.fract() != 0.0 {
+    if is_whole(name) && whole(raw).is_none() && (low..=high).contains(&value) {
         return Err(Error::invalid(path(), format!("{name} must be a whole number.")));
     }
     match (low..=high).contains(&value) {
@@ -426,7 +593,7 @@ fn has_true(object: &[u8], name: &str) -> bool {
     let mut found = false;
     let walked: Result<(), Syntax> = Scanner::new(object).object(|scanner, key| {
         let value = scanner.value()?;
-        if &object[key.range] == name.as_bytes() {
+        if text_of(object, &key).as_deref() == Some(name) {
             found = &object[value] == b"true";
         }
         Ok(())
@@ -471,7 +638,7 @@ mod tests {
     fn reads_what_routing_needs() {
         let body = br#"{ "model":"openai/gpt-4o","messages":[{"role":"developer","content":"a\"b"},
             {"role":"user","content":[{"type":"text","text":"hello"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}],
-            "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"tools":[{"type":"function"}],
+            "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"tools":[{"type":"function","function":{"name":"f"}}],
             "response_format":{"type":"json_schema","json_schema":{}},"x_new":{"deep":[1]} }"#;
         let outline = Outline::read(body).unwrap();
         assert_eq!(outline.model, "openai/gpt-4o");
@@ -511,6 +678,24 @@ mod tests {
             (format!(r#"{{"model":"m",{ok},"tools":{{}}}}"#), "tools"),
             (format!(r#"{{"model":"m",{ok},"tools":["t"]}}"#), "tools[0]"),
             (format!(r#"{{"model":"m",{ok},"model":"n"}}"#), "model"),
+            (format!(r#"{{"model":"m",{ok},"m\u006fdel":"n"}}"#), "model"),
+            (format!(r#"{{"model":"{}",{ok}}}"#, "m".repeat(513)), "model"),
+            (format!(r#"{{"model":"m",{ok},"seed":1e30}}"#), "seed"),
+            (format!(r#"{{"model":"m",{ok},"tools":[{{"type":"function"}}]}}"#), "tools[0].function"),
+            (format!(r#"{{"model":"m",{ok},"metadata":{{"a":1,"\u0061":2}}}}"#), ""),
+            (
+                r#"{"model":"m","messages":[{"role":"tool","content":"x"}]}"#.to_owned(),
+                "messages[0].tool_call_id",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"c"}]}]}"#.to_owned(),
+                "messages[0].tool_calls[0].function",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#.to_owned(),
+                "messages[0].content[0].image_url",
+            ),
+            (r#"{"model":"m","messages":[{"role":"user","content":"\ud83d"}]}"#.to_owned(), ""),
             (format!(r#"{{"model":"m",{ok},"stream_options":{{}}}}"#), "stream_options"),
         ];
         for (body, param) in cases {

@@ -1,8 +1,6 @@
 //! Thinking between equal formats: gathered while an answer passes, and put back into the assistant's messages of the next
 //! request by the field that the provider reads.
 
-use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
 use canon::{Event, Json, Losses, Part};
@@ -14,7 +12,7 @@ use super::dialect::detail_part;
 use super::encode::detail;
 use super::normalise::{called, is_custom};
 use super::types::{ReasoningDetail, ToolCall};
-use crate::json::{Edit, Scanner, Syntax, push_string, text_of};
+use crate::json::{Index, Scanner, Syntax, push_string, text_of};
 use crate::proofs::{CallName, Collector, Proofs};
 
 /// The names that thinking goes by.
@@ -140,6 +138,8 @@ pub(super) struct Recall<'a> {
     pub stand_in: Option<&'a str>,
     /// None when nothing is remembered.
     pub memory: Option<Memory<'a>>,
+    /// Names may be written with escapes: a search for them proves nothing.
+    pub looks_closely: bool,
 }
 
 /// Whether a text mentions a name in quotes: a cheap look before a close one.
@@ -151,7 +151,9 @@ impl Recall<'_> {
     /// The messages with their thinking where the provider reads it; none when they can stay as they are. Only messages
     /// that need it are touched: all other bytes stay, so that what was cached of a conversation stays valid.
     pub(super) fn messages(&self, json: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
-        let concerned = mentions(json, "tool_calls") || FIELDS.iter().any(|name| mentions(json, name));
+        let concerned = self.looks_closely
+            || mentions(json, "tool_calls")
+            || FIELDS.iter().any(|name| mentions(json, name));
         if !concerned {
             return None;
         }
@@ -159,16 +161,14 @@ impl Recall<'_> {
         let mut copied = 0;
         let walked = Scanner::new(json).array(|scanner, index| {
             let start = scanner.position();
-            let Ok(fields) = fields_of(scanner) else {
-                return Err(Syntax { at: start, expected: "a message" });
-            };
+            let fields = fields_of(scanner)?;
             let range = start..scanner.position();
-            if let Some(edited) = self.message(&json[range.clone()], index, &fields, start, losses) {
+            if let Some(edited) = self.message(index, &fields, losses) {
                 out.extend_from_slice(&json[copied..range.start]);
                 out.extend_from_slice(&edited);
                 copied = range.end;
             }
-            Ok(())
+            Ok::<(), Syntax>(())
         });
         if walked.is_err() || copied == 0 {
             return None;
@@ -177,24 +177,16 @@ impl Recall<'_> {
         Some(out)
     }
 
-    fn message(
-        &self,
-        json: &[u8],
-        index: usize,
-        fields: &[Field<'_>],
-        start: usize,
-        losses: &mut Losses,
-    ) -> Option<Vec<u8>> {
+    fn message(&self, index: usize, fields: &Index<'_>, losses: &mut Losses) -> Option<Vec<u8>> {
         let raw = |name: &str| {
-            let field = fields.iter().find(|field| field.name == name)?;
-            let value = &json[field.value.start - start..field.value.end - start];
-            (value != b"null" && value != b"\"\"" && value != b"[]").then_some(value)
+            let says_something = |value: &&[u8]| !matches!(*value, b"null" | b"\"\"" | b"[]");
+            fields.get(name).filter(says_something)
         };
-        if raw("role") != Some(b"\"assistant\"") {
+        let role = raw("role").and_then(|role| text_of(role, &Scanner::new(role).string().ok()?));
+        if role.as_deref() != Some("assistant") {
             return None;
         }
-        let whole = fields.iter().map(|field| (field.name.clone(), field.whole(start)));
-        let mut edit = Edit::new(json, whole);
+        let mut edit = fields.edit();
         let mut changed = false;
         if raw(self.field).is_none() {
             let value = self.given_elsewhere(raw).or_else(|| {
@@ -295,25 +287,11 @@ fn quoted(text: &str) -> Vec<u8> {
     out
 }
 
-/// A field of a message, by where it stands.
-struct Field<'a> {
-    name: Cow<'a, str>,
-    key: usize,
-    value: Range<usize>,
-}
-
-impl Field<'_> {
-    fn whole(&self, start: usize) -> Range<usize> {
-        self.key - start..self.value.end - start
-    }
-}
-
-fn fields_of<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Field<'a>>, Syntax> {
-    let mut fields = Vec::new();
+fn fields_of<'a>(scanner: &mut Scanner<'a>) -> Result<Index<'a>, Syntax> {
+    let mut fields = Index::new(scanner.json(), 4);
     scanner.object(|scanner, key| {
-        let name = text_of(scanner.json(), &key).unwrap_or_default();
         let value = scanner.value()?;
-        fields.push(Field { name, key: key.range.start - 1, value });
+        fields.push(fields.name(&key)?, &key, value);
         Ok::<(), Syntax>(())
     })?;
     Ok(fields)

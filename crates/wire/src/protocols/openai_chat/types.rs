@@ -239,7 +239,17 @@ pub(super) struct JsonSchema {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ReasoningObject {
     pub effort: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
     pub max_tokens: Option<u64>,
     pub exclude: Option<bool>,
     pub enabled: Option<bool>,
+}
+
+/// A whole number, however it is written.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(raw) = Option::<Json>::deserialize(deserializer)?.filter(|raw| !raw.is_null()) else {
+        return Ok(None);
+    };
+    let number = super::outline::whole(raw.as_str().as_bytes()).and_then(|number| u64::try_from(number).ok());
+    number.map(Some).ok_or_else(|| de::Error::custom("it must be a whole number"))
 }

@@ -6,6 +6,7 @@ mod answers;
 mod custom;
 mod events;
 mod forward;
+mod reading;
 mod recorded;
 mod rules;
 mod said;

@@ -1,0 +1,243 @@
+//! A request has one reading: the outline, the decoder and what is forwarded agree, however the JSON is written.
+
+use canon::{Feature, ModelFacts, PartKind, Quirks, Request, Role, Target};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+use wire::Protocol;
+use wire::protocols::openai_chat::{MediaUrls, Outline, forward};
+
+use super::super::generate::json_value;
+
+fn part() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        "[a-z\"é]{0,6}".prop_map(|text| json!({"type": "text", "text": text})),
+        Just(json!({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}})),
+        Just(
+            json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}})
+        ),
+        Just(json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}})),
+        Just(
+            json!({"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "f"}})
+        ),
+        Just(json!({"type": "video_url", "video_url": {"url": "https://x.test/a.mp4"}})),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (select(vec!["user", "system", "developer"]), prop::collection::vec(part(), 1..3))
+            .prop_map(|(role, parts)| json!({"role": role, "content": parts})),
+        Just(json!({"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}
+        ]})),
+        Just(json!({"role": "tool", "tool_call_id": "call_1", "content": "r"})),
+    ]
+}
+
+fn field() -> impl Strategy<Value = (&'static str, Value)> {
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}});
+    prop_oneof![
+        (1..5_u32).prop_map(|n| ("n", n.into())),
+        (1..900_u32).prop_map(|count| ("max_tokens", count.into())),
+        any::<i32>().prop_map(|seed| ("seed", seed.into())),
+        (1..5_u32).prop_map(|count| ("top_logprobs", count.into())),
+        Just(("logprobs", true.into())),
+        Just(("tools", json!([tool]))),
+        Just(("response_format", schema.clone())),
+        Just(("reasoning", json!({"exclude": true, "max_tokens": 2000}))),
+        Just(("stop", json!(["a", "b"]))),
+        json_value().prop_map(|value| ("x_new", value)),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Value> {
+    let fields = prop::collection::vec(field(), 0..5);
+    (prop::collection::vec(message(), 1..4), fields, any::<bool>()).prop_map(|(messages, fields, stream)| {
+        let mut body = json!({"model": "m", "messages": messages});
+        if stream {
+            body["stream"] = true.into();
+            body["stream_options"] = json!({"include_usage": true});
+        }
+        for (name, value) in fields {
+            body[name] = value;
+        }
+        body
+    })
+}
+
+/// Choices of a writer, one after the other.
+struct Choices<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
+
+impl Choices<'_> {
+    fn next(&mut self, among: u8) -> u8 {
+        self.0.next().map_or(0, |choice| choice % among)
+    }
+}
+
+/// The same JSON in an odd spelling: escapes anywhere, whole numbers as floats.
+fn write(value: &Value, choices: &mut Choices<'_>, out: &mut String) {
+    match value {
+        Value::String(text) => write_text(text, choices, out),
+        Value::Number(number) => match (number.as_i64(), choices.next(4)) {
+            (Some(whole), 0) => out.push_str(&format!("{whole}.0")),
+            (Some(whole), 1) => out.push_str(&format!("{whole}.00e+0")),
+            (Some(whole), 2) if whole % 10 == 0 && whole != 0 => out.push_str(&format!("{}E1", whole / 10)),
+            _ => out.push_str(&number.to_string()),
+        },
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { " ," } else { "" });
+                write(item, choices, out);
+            }
+            out.push(']');
+        }
+        Value::Object(fields) => {
+            out.push('{');
+            for (at, (name, value)) in fields.iter().enumerate() {
+                out.push_str(if at > 0 { ",\n" } else { " " });
+                write_text(name, choices, out);
+                out.push_str(" : ");
+                write(value, choices, out);
+            }
+            out.push('}');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+fn write_text(text: &str, choices: &mut Choices<'_>, out: &mut String) {
+    out.push('"');
+    for unit in text.chars() {
+        let mut buffer = [0; 2];
+        match (unit, choices.next(5)) {
+            (_, 0) => {
+                unit.encode_utf16(&mut buffer)
+                    .iter()
+                    .for_each(|unit| out.push_str(&format!("\\u{unit:04X}")));
+            }
+            ('"' | '\\' | '\0'..='\x1f', _) => out.push_str(&format!("\\u{:04x}", unit as u32)),
+            _ => out.push(unit),
+        }
+    }
+    out.push('"');
+}
+
+fn spelled(value: &Value, choices: &[u8]) -> String {
+    let mut out = String::new();
+    write(value, &mut Choices(choices.iter().cycle()), &mut out);
+    out
+}
+
+fn decode(body: &str) -> Request {
+    let dialect = wire::dialect(Protocol::OpenaiChat).unwrap();
+    dialect.decode_request(body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+/// What the outline says must be what the decoded request says.
+fn assert_agreement(outline: &Outline<'_>, request: &Request) {
+    let is_media = |kind: canon::MediaKind| {
+        request.messages.iter().flat_map(|message| &message.parts).any(|part| match &part.kind {
+            PartKind::Media(media) => media.kind == kind,
+            _ => false,
+        })
+    };
+    let needs = [
+        (Feature::Vision, is_media(canon::MediaKind::Image)),
+        (Feature::AudioInput, is_media(canon::MediaKind::Audio)),
+        (Feature::Documents, is_media(canon::MediaKind::Document)),
+        (Feature::Video, is_media(canon::MediaKind::Video)),
+        (Feature::Tools, !request.tools.is_empty()),
+        (Feature::MultipleChoices, request.n.is_some_and(|n| n > 1)),
+        (Feature::Logprobs, request.logprobs == Some(true)),
+        (Feature::JsonSchema, matches!(request.output, canon::OutputFormat::JsonSchema { .. })),
+    ];
+    for (feature, is_needed) in needs {
+        assert_eq!(outline.needs.has(feature), is_needed, "{feature:?}");
+    }
+    assert_eq!(outline.messages, request.messages.len());
+    assert_eq!(outline.has_developer, request.messages.iter().any(|message| message.role == Role::Developer));
+    assert_eq!((outline.stream, outline.include_usage), (request.stream, request.include_usage));
+    assert_eq!(outline.max_tokens, request.max_tokens);
+    assert_eq!(outline.exclude_reasoning, request.reasoning.exclude);
+}
+
+fn sent(body: &str, quirks: &Quirks) -> (Value, Vec<String>) {
+    let outline = Outline::read(body.as_bytes()).unwrap();
+    let facts = ModelFacts::default();
+    let encoded = forward(&outline, Target { model: "n", facts: &facts, quirks }).unwrap();
+    let losses = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
+    (serde_json::from_slice(&encoded.body).unwrap(), losses)
+}
+
+/// With every number as a float: serde tells apart what JSON does not.
+fn with_floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().into(),
+        Value::Array(items) => items.into_iter().map(with_floats).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, with_floats(value))).collect(),
+        other => other,
+    }
+}
+
+proptest! {
+    #![proptest_config(testkit::random::cases(400))]
+
+    #[test]
+    fn spelling_changes_nothing(body in request(), choices in prop::collection::vec(any::<u8>(), 1..40)) {
+        let (plain, odd) = (body.to_string(), spelled(&body, &choices));
+        let (outline, oddly) = (Outline::read(plain.as_bytes()).unwrap(), Outline::read(odd.as_bytes()));
+        let oddly = oddly.unwrap_or_else(|error| panic!("{error}: {odd}"));
+        let (request, again) = (decode(&plain), decode(&odd));
+        assert_agreement(&outline, &request);
+        assert_agreement(&oddly, &again);
+        prop_assert_eq!(outline.needs, oddly.needs);
+        prop_assert_eq!(outline.media_parts, oddly.media_parts);
+        prop_assert_eq!(&request.messages, &again.messages);
+        prop_assert_eq!((request.n, request.sampling.seed, request.top_logprobs), (again.n, again.sampling.seed, again.top_logprobs));
+        prop_assert_eq!(request.reasoning, again.reasoning);
+        let urls = |outline| MediaUrls::of(outline).map(|found| found.iter().cloned().collect::<Vec<_>>());
+        prop_assert_eq!(urls(&outline), urls(&oddly));
+        for quirks in ["{}", r#"{"no_developer_role":true,"drop_message_fields":["reasoning_content"],"short_tool_call_ids":true}"#, r#"{"reasoning_field":"reasoning","max_tokens_field":"max_completion_tokens"}"#] {
+            let quirks: Quirks = serde_json::from_str(quirks).unwrap();
+            let ((left, left_losses), (right, right_losses)) = (sent(&plain, &quirks), sent(&odd, &quirks));
+            prop_assert_eq!(left_losses, right_losses);
+            // A whole number where one is asked for is written as one.
+            for name in ["n", "max_tokens", "seed", "top_logprobs"] {
+                prop_assert_eq!(&left[name], &right[name]);
+            }
+            prop_assert_eq!(with_floats(left), with_floats(right));
+        }
+    }
+
+    /// A name twice, at whatever depth and however it is spelled, is refused by every reader.
+    #[test]
+    fn a_name_twice_is_refused(body in request(), choices in prop::collection::vec(any::<u8>(), 1..40), place in any::<prop::sample::Index>()) {
+        let text = spelled(&body, &choices);
+        let opened: Vec<usize> = object_starts(&text);
+        let at = opened[place.index(opened.len())];
+        let end = text[at..].find(':').unwrap() + at;
+        let name = text[at..end].trim();
+        prop_assume!(name.len() > 2);
+        let doubled = format!("{}{name}:null,{}", &text[..at], &text[at..]);
+        prop_assert!(Outline::read(doubled.as_bytes()).is_err(), "{}", doubled);
+        prop_assert!(wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(doubled.as_bytes()).is_err());
+    }
+}
+
+/// Where the objects with fields begin: behind their braces.
+fn object_starts(text: &str) -> Vec<usize> {
+    let (mut in_string, mut escaped, mut found) = (false, false, Vec::new());
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' if !in_string && !text[at + 1..].trim_start().starts_with('}') => found.push(at + 1),
+            _ => {}
+        }
+    }
+    found
+}
