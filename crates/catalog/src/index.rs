@@ -91,6 +91,11 @@ impl Catalog {
         self.servings.get(provider)?.get(model)
     }
 
+    /// Whether any model of this provider is known.
+    pub fn has_servings(&self, provider: &str) -> bool {
+        self.servings.contains_key(provider)
+    }
+
     /// The nearest known relative of an unknown id: the same id with another date, version, vendor prefix or `-latest`.
     /// For facts only, never for prices.
     pub fn relative(&self, protocol: Protocol, model: &str) -> Option<&Arc<Serving>> {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::auth::Auth;
 use crate::config::Settings;
 use crate::config::settings::DEMO;
+use crate::discovery::Discovery;
 use crate::http::Site;
 use crate::http::server::{self, Limits};
 use crate::metering::Metering;
@@ -61,6 +62,7 @@ impl App {
             pipeline: Arc::new(pipeline(&snapshot, spool, &metrics)),
             auth,
             metrics,
+            discovery: Discovery::default(),
             store: store.clone(),
             current: Current::new(snapshot),
         });

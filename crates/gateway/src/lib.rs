@@ -9,6 +9,7 @@ mod calendar;
 pub mod cli;
 mod coding;
 pub mod config;
+pub mod discovery;
 pub mod http;
 pub mod metering;
 pub mod pipeline;

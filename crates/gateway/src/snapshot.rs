@@ -18,7 +18,7 @@ use wire::providers::Provider;
 
 use crate::auth::Keys;
 use crate::config::file::ModelSection;
-use crate::config::settings::Timeouts;
+use crate::config::settings::{DEMO, Timeouts};
 use crate::config::{ProviderSettings, Settings};
 use crate::http::cors::Cors;
 use crate::telemetry::{Metrics, RouteMetrics};
@@ -74,6 +74,13 @@ pub struct Tools {
     pub hasher: KeyHasher,
 }
 
+impl Tools {
+    /// For a command that serves nobody.
+    pub fn for_commands() -> anyhow::Result<Self> {
+        Ok(Self { metrics: Metrics::new(), hasher: KeyHasher::random()? })
+    }
+}
+
 impl Snapshot {
     /// The first snapshot.
     pub fn first(settings: Settings, tools: &Tools) -> Self {
@@ -121,7 +128,8 @@ impl Snapshot {
                 Some(before) => before.client.clone(),
                 None => Client::new(outbound.provider_route(&provider.outbound, connect)),
             };
-            (provider.row.id.clone(), ProviderHandle::next(before, provider, client, tools))
+            let names_models = names_its_models(&provider.row, &settings.catalog);
+            (provider.row.id.clone(), ProviderHandle::next(before, provider, client, names_models, tools))
         };
         Self {
             providers: settings.providers.into_iter().map(handle).collect(),
@@ -169,6 +177,13 @@ pub struct ProviderHandle {
     pub key_labels: Vec<String>,
     /// Counters of this provider by model.
     pub metrics: Arc<RouteMetrics>,
+    /// Only the provider itself knows what it serves: it is the operator's own, or the catalog lists nothing of it.
+    pub names_models: bool,
+}
+
+fn names_its_models(row: &ProviderRow, catalog: &Catalog) -> bool {
+    let is_own = row.docs.is_none() && row.id != DEMO;
+    is_own || !catalog.has_servings(&row.id)
 }
 
 impl ProviderHandle {
@@ -187,10 +202,12 @@ impl ProviderHandle {
         before: Option<&Arc<Self>>,
         settings: ProviderSettings,
         client: Client,
+        names_models: bool,
         tools: &Tools,
     ) -> Arc<Self> {
         if let Some(before) = before
             && before.settings == settings
+            && before.names_models == names_models
             && before.client.is_same(&client)
         {
             return before.clone();
@@ -212,6 +229,7 @@ impl ProviderHandle {
             },
             client,
             settings,
+            names_models,
         })
     }
 }

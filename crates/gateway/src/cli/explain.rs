@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::{ConfigArgument, say};
 use crate::pipeline::explain;
 use crate::snapshot::{Snapshot, Tools};
-use crate::telemetry::Metrics;
 
 /// Arguments of `explain`.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,7 +29,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     };
     let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body)?;
     body.insert("model".to_owned(), arguments.model.as_str().into());
-    let tools = Tools { metrics: Metrics::new(), hasher: store::KeyHasher::random()? };
+    let tools = Tools::for_commands()?;
     let snapshot = Snapshot::first(settings, &tools);
     say(&explain::explain(&snapshot, &serde_json::to_vec(&body)?)?);
     Ok(())

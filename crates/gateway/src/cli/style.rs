@@ -58,6 +58,20 @@ impl Style {
     }
 }
 
+/// The width of the terminal that standard output is; none where it is none.
+pub fn columns() -> Option<usize> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
+        && size.ws_col > 0
+    {
+        return Some(usize::from(size.ws_col));
+    }
+    Some(80)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,16 +4,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use canon::{Error, ErrorKind};
-use http::header::{ALLOW, CONTENT_LENGTH};
+use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::cors::Cors;
+use super::models::Models;
 use super::routes::{self, Access, Found, Route, Serve};
-use super::{ResponseBody, chat, host, models, respond};
+use super::{ResponseBody, chat, host, respond};
 use crate::auth::{Auth, Caller};
+use crate::discovery::Discovery;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::Metrics;
@@ -26,6 +28,8 @@ pub struct Site {
     pub auth: Arc<Auth>,
     /// Counters.
     pub metrics: Metrics,
+    /// Models of providers that list their own.
+    pub discovery: Discovery,
     /// For readiness.
     pub store: store::Store,
     /// The configuration in force.
@@ -105,12 +109,12 @@ async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Part
         return refuse(site, &error);
     }
     match route.serve {
-        Serve::Models => respond::json(StatusCode::OK, models::list(snapshot).to_string()),
-        Serve::Model => model(site, snapshot, head),
+        Serve::Models => models(site, snapshot, head).await,
+        Serve::Model => model(site, snapshot, head).await,
         Serve::Routing => routing(site, snapshot),
         Serve::Health => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
         Serve::Ready => ready(site).await,
-        Serve::Metrics => respond::text(StatusCode::OK, site.metrics.render()),
+        Serve::Metrics => metrics(site, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
         Serve::Chat | Serve::NotYet => refuse(site, &not_yet(head, route.path)),
     }
@@ -135,7 +139,14 @@ fn refuse(site: &Site, error: &Error) -> Response<ResponseBody> {
     respond::error(error)
 }
 
-fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
+async fn models(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
+    let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+    let mapped = query.into_iter().any(|(name, value)| name == "mapped" && matches!(&*value, "true" | "1"));
+    let lists = site.discovery.lists(snapshot).await;
+    respond::json(StatusCode::OK, Models::new(snapshot, &lists).list(mapped).to_string())
+}
+
+async fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
     let path = routes::spelling(head.uri.path());
     let part = match routes::find(&path, &Method::GET) {
         Found::Route(_, rest) => rest,
@@ -147,13 +158,26 @@ fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBod
             &Error::invalid("model", "The model's id in the path is no UTF-8 once unescaped."),
         );
     };
-    let found = snapshot.catalog.model(&id).and_then(|model| models::entry(snapshot, model));
-    match found {
+    let lists = site.discovery.lists(snapshot).await;
+    match Models::new(snapshot, &lists).find(&id) {
         Some(entry) => respond::json(StatusCode::OK, entry.to_string()),
         None => {
-            let message = format!("The model {:?} is unknown.", shown(&id));
+            let message =
+                format!("The model {:?} is unknown; GET /v1/models lists what there is.", shown(&id));
             refuse(site, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
         }
+    }
+}
+
+/// In the format that the scraper asks for: Prometheus asks for OpenMetrics first, and others take the older text.
+fn metrics(site: &Site, head: &Parts) -> Response<ResponseBody> {
+    let mut accepted = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    match accepted.any(|value| value.to_ascii_lowercase().contains("application/openmetrics-text")) {
+        true => respond::text(
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            site.metrics.open_metrics(),
+        ),
+        false => respond::text("text/plain; version=0.0.4; charset=utf-8", site.metrics.prometheus_text()),
     }
 }
 

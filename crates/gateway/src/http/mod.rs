@@ -5,7 +5,7 @@ mod chat;
 pub mod cors;
 mod handle;
 mod host;
-mod models;
+pub(crate) mod models;
 mod respond;
 pub mod routes;
 pub mod server;

@@ -1,41 +1,155 @@
-//! `GET /v1/models`: OpenAI's shape, plus who serves each model, for how much, and what it can do.
+//! `GET /v1/models`: every name that a chat request may give as its model, in OpenAI's shape, with who serves it, for
+//! how much, and what it can do.
+
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use canon::Pico;
 use catalog::{ModelRow, Serving};
 use serde_json::{Map, Value, json};
+use wire::providers::ListedModel;
 
 use crate::calendar;
+use crate::discovery::Lists;
+use crate::metering::now_ms;
+use crate::pipeline::resolve::{AUTO, resolve};
 use crate::snapshot::Snapshot;
 
-/// The list, of what enabled providers serve. Aliases come first.
-pub fn list(snapshot: &Snapshot) -> Value {
-    let mut data: Vec<Value> = snapshot
-        .aliases
-        .iter()
-        .map(|(name, alias)| json!({"id": name, "object": "model", "created": 0, "owned_by": "alias", "targets": alias.targets}))
-        .collect();
-    data.sort_by(|left, right| left["id"].as_str().cmp(&right["id"].as_str()));
-    data.extend(snapshot.catalog.models().filter_map(|model| entry(snapshot, model)));
-    json!({"object": "list", "data": data})
+/// What `created` says of a name whose beginning is not known: when this gateway began to list it.
+static STARTED: LazyLock<i64> = LazyLock::new(|| now_ms() / 1000);
+
+/// What the list is made from.
+pub struct Models<'a> {
+    snapshot: &'a Snapshot,
+    lists: &'a Lists,
+    today: String,
 }
 
-/// One model; none when no enabled provider serves it.
-pub fn entry(snapshot: &Snapshot, model: &ModelRow) -> Option<Value> {
-    let is_enabled = |serving: &&std::sync::Arc<Serving>| {
-        snapshot.providers.get(&serving.provider).is_some_and(|provider| provider.disabled().is_none())
-    };
-    let servings: Vec<_> = model.servings.iter().filter(is_enabled).collect();
-    let first = servings.first()?;
-    Some(json!({
-        "id": model.id,
+impl<'a> Models<'a> {
+    /// The models of this configuration, and of the providers that list theirs.
+    pub fn new(snapshot: &'a Snapshot, lists: &'a Lists) -> Self {
+        Self { snapshot, lists, today: calendar::today() }
+    }
+
+    /// The list: aliases, `auto`, models of the operator's own providers, models of the catalog. With `mapped` also each
+    /// of these models as `provider/model`.
+    pub fn list(&self, mapped: bool) -> Value {
+        let mut data = self.aliases();
+        data.extend(self.auto());
+        data.extend(self.listed());
+        let (models, servings): (Vec<Value>, Vec<Vec<Value>>) =
+            self.snapshot.catalog.models().filter_map(|model| self.model(model)).unzip();
+        data.extend(models);
+        if mapped {
+            data.extend(servings.into_iter().flatten());
+        }
+        let mut seen = HashSet::new();
+        data.retain(|entry| seen.insert(entry["id"].as_str().unwrap_or_default().to_owned()));
+        json!({"object": "list", "data": data})
+    }
+
+    /// One model by any name that a chat request may give it.
+    pub fn find(&self, id: &str) -> Option<Value> {
+        if self.snapshot.aliases.contains_key(id) {
+            return self.alias(id);
+        }
+        if id == AUTO {
+            return self.auto();
+        }
+        if let Some((provider, model)) = id.split_once('/')
+            && self.is_enabled(provider)
+        {
+            let listed = self.lists.get(provider).and_then(|list| list.iter().find(|it| it.id == model));
+            let known = || self.snapshot.catalog.serving(provider, model).filter(|it| self.is_served(it));
+            return match listed {
+                Some(listed) => Some(listed_entry(provider, listed)),
+                None => known().map(|serving| self.mapped_entry(serving, model)),
+            };
+        }
+        self.model(self.snapshot.catalog.model(id)?).map(|(entry, _)| entry)
+    }
+
+    fn aliases(&self) -> Vec<Value> {
+        let mut names: Vec<&String> = self.snapshot.aliases.keys().collect();
+        names.sort();
+        names.into_iter().filter_map(|name| self.alias(name)).collect()
+    }
+
+    /// An alias; none when no target can be used now.
+    fn alias(&self, name: &str) -> Option<Value> {
+        let alias = self.snapshot.aliases.get(name)?;
+        resolve(self.snapshot, name, 0).ok()?;
+        Some(
+            json!({"id": name, "object": "model", "created": *STARTED, "owned_by": "alias", "targets": alias.targets}),
+        )
+    }
+
+    fn auto(&self) -> Option<Value> {
+        resolve(self.snapshot, AUTO, 0).ok()?;
+        Some(json!({"id": AUTO, "object": "model", "created": *STARTED, "owned_by": "llmgateway"}))
+    }
+
+    fn listed(&self) -> Vec<Value> {
+        let mut providers: Vec<_> = self.lists.iter().filter(|(id, _)| self.is_enabled(id)).collect();
+        providers.sort_by_key(|(id, _)| id.as_str());
+        let entries = |(id, list): (&String, &Arc<Vec<ListedModel>>)| -> Vec<Value> {
+            list.iter().map(|model| listed_entry(id, model)).collect()
+        };
+        providers.into_iter().flat_map(entries).collect()
+    }
+
+    /// A model of the catalog, and itself at each provider; none when no enabled provider serves it any more.
+    fn model(&self, model: &ModelRow) -> Option<(Value, Vec<Value>)> {
+        let servings: Vec<_> = model.servings.iter().filter(|serving| self.is_served(serving)).collect();
+        let first = servings.first()?;
+        let entry = json!({
+            "id": model.id,
+            "object": "model",
+            "created": created(model),
+            "owned_by": first.provider,
+            "name": model.name,
+            "family": model.family,
+            "aliases": model.aliases,
+            "providers": servings.iter().map(|serving| provider(serving)).collect::<Vec<_>>(),
+        });
+        let mapped = servings.iter().map(|serving| self.mapped_entry(serving, &serving.upstream_id));
+        Some((entry, mapped.collect()))
+    }
+
+    fn mapped_entry(&self, serving: &Serving, name: &str) -> Value {
+        let model = self.snapshot.catalog.model(&serving.model);
+        json!({
+            "id": format!("{}/{name}", serving.provider),
+            "object": "model",
+            "created": model.map_or(*STARTED, |model| created(model)),
+            "owned_by": serving.provider,
+            "name": model.map(|model| &model.name),
+            "family": model.map(|model| &model.family),
+            "providers": [provider(serving)],
+        })
+    }
+
+    fn is_enabled(&self, provider: &str) -> bool {
+        self.snapshot.providers.get(provider).is_some_and(|provider| provider.disabled().is_none())
+    }
+
+    fn is_served(&self, serving: &Serving) -> bool {
+        self.is_enabled(&serving.provider) && !serving.is_gone(&self.today)
+    }
+}
+
+fn created(model: &ModelRow) -> i64 {
+    model.released.as_deref().map(calendar::seconds_of).filter(|seconds| *seconds > 0).unwrap_or(*STARTED)
+}
+
+fn listed_entry(provider: &str, model: &ListedModel) -> Value {
+    json!({
+        "id": format!("{provider}/{}", model.id),
         "object": "model",
-        "created": model.released.as_deref().map_or(0, calendar::seconds_of),
-        "owned_by": first.provider,
-        "name": model.name,
-        "family": model.family,
-        "aliases": model.aliases,
-        "providers": servings.iter().map(|serving| provider(serving)).collect::<Vec<_>>(),
-    }))
+        "created": model.created.unwrap_or(*STARTED),
+        "owned_by": provider,
+        "providers": [{"provider": provider, "model": model.id, "context_tokens": model.context_tokens}],
+    })
 }
 
 fn provider(serving: &Serving) -> Value {

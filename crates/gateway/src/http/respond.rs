@@ -12,7 +12,6 @@ use crate::pipeline::Failure;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
 /// A JSON response.
@@ -20,9 +19,9 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody
     with_type(status, JSON, ResponseBody::whole(body))
 }
 
-/// A text response.
-pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody> {
-    with_type(status, TEXT, ResponseBody::whole(body))
+/// A text response of this kind.
+pub fn text(content_type: &'static str, body: impl Into<Bytes>) -> Response<ResponseBody> {
+    with_type(StatusCode::OK, HeaderValue::from_static(content_type), ResponseBody::whole(body))
 }
 
 /// A response without a body.

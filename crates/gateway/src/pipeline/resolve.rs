@@ -8,6 +8,7 @@ use wire::Protocol;
 
 use crate::config::file::Pick;
 use crate::snapshot::{ProviderHandle, Snapshot};
+use crate::telemetry::OTHER;
 
 /// One model at one provider that could serve the request.
 #[derive(Clone)]
@@ -44,9 +45,14 @@ impl Offer {
         }
     }
 
-    /// The label of this model in metrics.
+    /// The label of this model in metrics. What the catalog does not know is `other`: only at a provider that names its
+    /// models itself do they count under their names.
     pub fn metric_label(&self) -> &str {
-        self.serving.as_ref().map_or("other", |serving| &serving.model)
+        match &self.serving {
+            Some(serving) => &serving.model,
+            None if self.provider.names_models => &self.model,
+            None => OTHER,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Prometheus metrics with bounded labels: providers of the configuration and models of the catalog; every other model
-//! counts as `other`.
+//! Prometheus metrics with bounded labels: providers of the configuration, models of the catalog, and the first
+//! [`MOST_OWN_MODELS`] models of each provider that the catalog lists nothing of; every other model counts as `other`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,6 +14,13 @@ use prometheus_client::registry::{Registry, Unit};
 use store::Spool;
 
 use super::log;
+
+/// The label of models that do not count under their names.
+pub const OTHER: &str = "other";
+/// Most models that count under their names at one provider. The catalog lists fewer of any.
+const MOST_OWN_MODELS: usize = 200;
+/// Longest name of a model that becomes a label.
+const LONGEST_LABEL: usize = 200;
 
 /// Provider and model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -148,13 +155,18 @@ impl Metrics {
         }
     }
 
-    /// The text for Prometheus.
-    pub fn render(&self) -> String {
+    /// The metrics in OpenMetrics' format.
+    pub fn open_metrics(&self) -> String {
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &self.inner.registry) {
             Ok(()) => text,
             Err(_) => String::new(),
         }
+    }
+
+    /// The metrics in Prometheus' older text format.
+    pub fn prometheus_text(&self) -> String {
+        as_prometheus_text(&self.open_metrics())
     }
 
     /// The counters of a provider.
@@ -248,13 +260,14 @@ pub struct RouteCounters {
 }
 
 impl RouteMetrics {
-    /// The counters of a model: its catalog id, or `other`.
+    /// The counters of a model by its label. Past the bound, and for names that are too long, those of `other`.
     pub fn model(&self, model: &str) -> Arc<RouteCounters> {
         let known = self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned();
         known.unwrap_or_else(|| {
-            let counters = Arc::new(self.counters(model));
             let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-            models.entry(model.to_owned()).or_insert(counters).clone()
+            let is_label = model.len() <= LONGEST_LABEL && models.len() < MOST_OWN_MODELS;
+            let label = if is_label || models.contains_key(model) { model } else { OTHER };
+            models.entry(label.to_owned()).or_insert_with(|| Arc::new(self.counters(label))).clone()
         })
     }
 
@@ -295,5 +308,61 @@ impl RouteCounters {
 
     fn with(&self, kind: &'static str) -> RouteWith {
         RouteWith { provider: self.route.provider.clone(), model: self.route.model.clone(), kind }
+    }
+}
+
+/// OpenMetrics names a counter's family without the `_total` of its samples; the older format has one name for both, and
+/// knows neither units nor an end.
+fn as_prometheus_text(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut help = None;
+    for line in open_metrics.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ');
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap_or((rest, "untyped"));
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
+                text += &format!("# HELP {name}{suffix} {help}\n");
+            }
+            text += &format!("# TYPE {name}{suffix} {kind}\n");
+        } else if !line.starts_with('#') {
+            text += line;
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_beyond_the_bound_count_together() {
+        let metrics = Metrics::new();
+        let route = metrics.provider("mine");
+        for number in 0..3 * MOST_OWN_MODELS {
+            route.model(&format!("m{number}")).requests.inc();
+        }
+        route.model(&"x".repeat(LONGEST_LABEL + 1)).requests.inc();
+        let text = metrics.prometheus_text();
+        let labels = text.lines().filter(|line| line.starts_with("llmgateway_requests_total{")).count();
+        assert_eq!(labels, MOST_OWN_MODELS + 1);
+        let others = 2 * MOST_OWN_MODELS + 1;
+        let line = format!("llmgateway_requests_total{{provider=\"mine\",model=\"other\"}} {others}\n");
+        assert!(text.contains(&line), "{text}");
+    }
+
+    #[test]
+    fn each_format_names_its_counters_in_its_own_way() {
+        let metrics = Metrics::new();
+        metrics.provider("mine").model("m").requests.inc();
+        let open = metrics.open_metrics();
+        assert!(open.contains("# TYPE llmgateway_requests counter\n") && open.ends_with("# EOF\n"), "{open}");
+        let older = metrics.prometheus_text();
+        assert!(older.contains("# TYPE llmgateway_requests_total counter\n"), "{older}");
+        assert!(!older.contains("# EOF") && !older.contains("# UNIT"), "{older}");
+        assert_eq!(older.matches("# HELP").count(), older.matches("# TYPE").count());
     }
 }

@@ -3,4 +3,4 @@
 pub mod log;
 mod metrics;
 
-pub use metrics::{Metrics, RouteCounters, RouteMetrics};
+pub use metrics::{Metrics, OTHER, RouteCounters, RouteMetrics};

@@ -75,3 +75,21 @@ fn check_knows_that_the_database_holds_a_key() {
     assert!(said.contains("The configuration is valid"), "{said}");
     assert!(!said.contains('\u{1b}'), "colour into a pipe: {said:?}");
 }
+
+#[test]
+fn models_are_those_that_can_be_asked_for() {
+    let folder = folder_with("[models.fast]\ntargets = [\"groq/llama-3.3-70b-versatile\"]\n");
+    let variables = [("GROQ_API_KEY", "k")];
+    let (code, said, told) = run(folder.path(), &["models"], &variables);
+    assert_eq!(code, 0, "{told}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("MODEL") && lines[1].starts_with("fast "), "{said}");
+    assert!(lines[2..].iter().all(|line| line.starts_with("groq/") || line.contains("--all")), "{said}");
+    let (_, all, _) = run(folder.path(), &["models", "--all"], &variables);
+    assert!(all.contains("\nanthropic/") && all.contains("\ngroq/"), "{all}");
+    let (_, json, _) = run(folder.path(), &["models", "--json", "--provider", "anthropic"], &variables);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = json.as_array().unwrap();
+    assert!(!rows.is_empty());
+    assert!(rows.iter().all(|row| row["provider"] == "anthropic" && row["enabled"] == false));
+}

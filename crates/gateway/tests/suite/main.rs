@@ -10,6 +10,7 @@ mod credentials;
 mod errors;
 mod fallback;
 mod health;
+mod models;
 mod records;
 mod routes;
 mod secrets;

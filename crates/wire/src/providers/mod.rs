@@ -9,6 +9,7 @@ mod compatible;
 mod edit;
 mod google_ai_studio;
 mod google_vertex;
+mod listing;
 mod segment;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::Protocol;
 
 pub use bedrock::{inference_profile, sign_for_aws};
+pub use listing::{ListedModel, MOST_MODELS, list_request, read_list};
 
 /// Which way a provider is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
