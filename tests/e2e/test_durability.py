@@ -1,18 +1,25 @@
-"""Killing the gateway at any moment loses no record of a response that its client received completely."""
+"""Killing the gateway at any moment loses no record of a response that its client received completely.
+
+LLMGATEWAY_KILLS says how often it is killed (`cargo xtask kill` does it a thousand times), LLMGATEWAY_SEED when.
+"""
 
 import http.client
 import json
+import os
+import random
 import sqlite3
 import threading
 import time
+import urllib.request
 import uuid
 
 from conftest import ROOT, free_address
 
 KEY = "sk-test"
 CLIENTS = 6
-RESPONSES_PER_ROUND = 150
-ROUNDS = 3
+KILLS = int(os.environ.get("LLMGATEWAY_KILLS", "50"))
+SEED = int(os.environ.get("LLMGATEWAY_SEED", "1"))
+MOST_RESPONSES_PER_ROUND = 60
 SECONDS_PER_ROUND = 30
 MODELS = ["openai/gpt-4o", "anthropic/claude-3-5-sonnet-20241022", "google-ai-studio/gemini-2.0-flash-001"]
 
@@ -78,35 +85,41 @@ def exchange(connection, request_id, model, stream):
 
 
 def recorded(database):
-    if not database.exists():
-        return []
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
         rows = connection.execute("SELECT request_id FROM usage_records WHERE request_id LIKE 'durability-%'")
         return [request_id for (request_id,) in rows]
 
 
-def wait_for_records(database, wanted):
+def wait_for_records(database, rounds):
     """The writer moves records from the spool into the database a moment after the start."""
     deadline = time.monotonic() + SECONDS_PER_ROUND
     while time.monotonic() < deadline:
-        missing = wanted - set(recorded(database))
+        missing = rounds.keys() - set(recorded(database))
         if not missing:
             return
         time.sleep(0.1)
-    raise AssertionError(f"{len(missing)} of {len(wanted)} records are lost, such as {sorted(missing)[:3]}")
+    told = sorted((rounds[request_id], request_id) for request_id in missing)[:3]
+    raise AssertionError(f"{len(missing)} of {len(rounds)} records are lost, such as (round, id) {told}")
 
 
-def load_and_kill(gateway):
+def load_and_kill(gateway, responses):
+    """Kills it when so many responses are complete. Returns which were: whole ones and streams."""
     load = Load(gateway.address)
     deadline = time.monotonic() + SECONDS_PER_ROUND
-    while load.count() < RESPONSES_PER_ROUND and time.monotonic() < deadline and not load.faults:
-        time.sleep(0.01)
+    while load.count() < responses and time.monotonic() < deadline and not load.faults:
+        time.sleep(0.001)
     load.killed.set()
     gateway.kill()
     load.join()
     assert not load.faults, load.faults[:3]
-    assert load.whole and load.streamed
-    return set(load.whole) | set(load.streamed)
+    return load.whole, load.streamed
+
+
+def lost(gateway):
+    with urllib.request.urlopen(f"{gateway.url}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    (line,) = [line for line in lines if line.startswith("llmgateway_unrecorded_total ")]
+    return int(line.split()[1])
 
 
 def test_killed_in_the_middle(start, mock, tmp_path):
@@ -118,12 +131,19 @@ def test_killed_in_the_middle(start, mock, tmp_path):
     def gateway():
         return start(["serve", "--config", "llmgateway.toml"], address, {"LLMGATEWAY_KEY": KEY})
 
-    received = set()
-    for _ in range(ROUNDS):
-        received |= load_and_kill(gateway())
+    moments = random.Random(SEED)
+    print(f"{KILLS} kills, seed {SEED}")
+    rounds, streamed = {}, 0
+    for number in range(KILLS):
+        whole, streams = load_and_kill(gateway(), moments.randint(0, MOST_RESPONSES_PER_ROUND))
+        rounds |= dict.fromkeys(whole + streams, number)
+        streamed += len(streams)
+    assert streamed and streamed < len(rounds), "whole responses and streams"
     last = gateway()
-    wait_for_records(database, received)
+    wait_for_records(database, rounds)
+    assert lost(last) == 0
     last.stop()
     found = recorded(database)
     assert len(found) == len(set(found)), "a record that was read from the spool twice is stored once"
-    assert received <= set(found)
+    assert rounds.keys() <= set(found)
+    print(f"{len(rounds)} complete responses ({streamed} streams), {len(found)} records")

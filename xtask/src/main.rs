@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "usage:
   cargo xtask test [--quick]                                set up what is missing, and run every check and test
+  cargo xtask kill [TIMES]                                  kill the gateway under load, 1000 times, and account for each answer
   cargo xtask count [--update]                              instructions and allocations of one request, against ceilings
   cargo xtask bench [--quick] [--rounds N] [--work NAME]    compare with nginx; the whole benchmark takes many minutes
   cargo xtask catalog [--from DIR] [--write] [--missing]    compare prices with the published lists
@@ -19,6 +20,8 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", rest @ ..] => test::run(rest),
+        ["kill"] => test::kill("1000"),
+        ["kill", times] => test::kill(times),
         ["count"] => bench::count_alone(false),
         ["count", "--update"] => bench::count_alone(true),
         ["bench", rest @ ..] => bench::run(rest),

@@ -168,3 +168,16 @@ fn end_to_end(place: &Place) -> Result<()> {
         .status()?;
     if status.success() { Ok(()) } else { bail!("the end-to-end tests failed") }
 }
+
+/// Kills the gateway under load, as the end-to-end tests do, but for much longer.
+pub fn kill(times: &str) -> Result<()> {
+    let place = Place::find();
+    place.run("cargo", &["build", "--locked", "--package", "gateway"])?;
+    let status = place
+        .command(tools::python(&place)?)
+        .args(["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "tests/e2e/test_durability.py"])
+        .env("LLMGATEWAY_BINARY", place.gateway())
+        .env("LLMGATEWAY_KILLS", times)
+        .status()?;
+    if status.success() { Ok(()) } else { bail!("records were lost, or the gateway failed") }
+}
