@@ -15,6 +15,8 @@ pub struct Progress {
     pub usage: Option<Usage>,
     /// What the provider says it ran.
     pub model: Option<String>,
+    /// The service tier that the provider says it served by.
+    pub service_tier: Option<String>,
     /// Characters produced so far (text, thinking, arguments): the basis of an estimate when counts never arrive.
     pub output_chars: u64,
 }
@@ -36,8 +38,8 @@ pub trait Annotator: Send {
     fn created(&self) -> i64;
     /// The model to name where the provider names none.
     fn model(&self) -> &str;
-    /// What the tokens cost; none when a price is unknown.
-    fn cost(&self, usage: &Usage) -> Option<Cost>;
+    /// What the tokens cost by the service tier that the answer names; none when a price is unknown.
+    fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost>;
     /// Appends the `metadata` object, as JSON.
     fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>);
     /// The `metadata` object as a value.
@@ -60,8 +62,8 @@ impl<A: Annotator + Sync + ?Sized> Annotator for std::sync::Arc<A> {
     fn model(&self) -> &str {
         (**self).model()
     }
-    fn cost(&self, usage: &Usage) -> Option<Cost> {
-        (**self).cost(usage)
+    fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
+        (**self).cost(usage, service_tier)
     }
     fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
         (**self).write_metadata(facts, out);

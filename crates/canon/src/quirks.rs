@@ -68,10 +68,23 @@ pub struct Quirks {
     pub short_tool_call_ids: bool,
     /// `completion_tokens` does not include thinking tokens: they are added.
     pub reasoning_outside_completion: bool,
+    /// Models whose `prompt_tokens` do not include those read from the cache: they are added. A `*` at the end of a name
+    /// stands for any rest.
+    pub cached_outside_prompt: Vec<String>,
     /// Streams end without `data: [DONE]`.
     pub no_done_marker: bool,
     /// The provider is a router itself and takes `provider`, `models` and `routing` as the caller wrote them.
     pub takes_routing_fields: bool,
     /// More than one answer (`n`) is refused.
     pub single_choice: bool,
+}
+
+impl Quirks {
+    /// True when this model's prompt tokens do not include those read from the cache.
+    pub fn counts_cached_outside(&self, model: &str) -> bool {
+        self.cached_outside_prompt.iter().any(|name| match name.strip_suffix('*') {
+            Some(beginning) => model.starts_with(beginning),
+            None => model == name,
+        })
+    }
 }

@@ -29,7 +29,27 @@ pub struct Usage {
     pub web_searches: u64,
 }
 
+/// No answer has as many tokens in one bucket: ten times the longest context that is sold.
+const MOST: u64 = 100_000_000;
+
 impl Usage {
+    /// False for counts that no answer can have. They are neither shown nor priced.
+    pub fn is_plausible(&self) -> bool {
+        let counts = [
+            self.input,
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_1h,
+            self.audio_input,
+            self.output,
+            self.audio_output,
+            self.image_output,
+            self.reasoning,
+            self.web_searches,
+        ];
+        counts.into_iter().all(|count| count <= MOST)
+    }
+
     /// OpenAI's `prompt_tokens`: everything that went in, cache reads and writes included.
     pub fn prompt_tokens(&self) -> u64 {
         self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_input

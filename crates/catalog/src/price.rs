@@ -49,10 +49,14 @@ pub struct PriceTier {
     pub rates: Rates,
 }
 
+/// Words for the tier that a request has without asking: OpenAI's and Bedrock's `default`, Anthropic's and Google's
+/// `standard`, Groq's `on_demand`; and for leaving the choice to the provider.
+const USUAL_TIERS: [&str; 6] = ["default", "standard", "on_demand", "auto", "standard_only", ""];
+
 impl PriceList {
-    /// What an answer cost. A service tier without prices of its own costs the usual.
-    pub fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Cost {
-        let rates = self.rates_for(usage.prompt_tokens(), service_tier);
+    /// What an answer cost; none by a service tier whose prices are unknown.
+    pub fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
+        let rates = self.rates_for(usage.prompt_tokens(), service_tier)?;
         let write = rates.cache_write.unwrap_or(rates.input);
         let cached_input = rates.cache_read.unwrap_or(rates.input) * usage.cache_read;
         let input = rates.input * usage.input
@@ -65,11 +69,18 @@ impl PriceList {
             + rates.image_output.unwrap_or(rates.output) * usage.image_output;
         let other =
             self.request.unwrap_or_default() + self.web_search.unwrap_or_default() * usage.web_searches;
-        Cost { total: input + output + other, input, output, cached_input, other }
+        Some(Cost { total: input + output + other, input, output, cached_input, other })
     }
 
-    /// What a request of this size is likely to cost. `cached_tokens` are part of `prompt_tokens`.
-    pub fn expected(&self, prompt_tokens: u64, cached_tokens: u64, output_tokens: u64) -> Pico {
+    /// What a request of this size is likely to cost by the service tier that it asks for; none where that is unknown.
+    /// `cached_tokens` are part of `prompt_tokens`.
+    pub fn expected(
+        &self,
+        prompt_tokens: u64,
+        cached_tokens: u64,
+        output_tokens: u64,
+        service_tier: Option<&str>,
+    ) -> Option<Pico> {
         let cache_read = cached_tokens.min(prompt_tokens);
         let usage = Usage {
             input: prompt_tokens - cache_read,
@@ -77,14 +88,28 @@ impl PriceList {
             output: output_tokens,
             ..Usage::default()
         };
-        self.cost(&usage, None).total
+        Some(self.cost(&usage, service_tier)?.total)
     }
 
-    /// The prices for a prompt of this length.
-    pub fn rates_for(&self, prompt_tokens: u64, service_tier: Option<&str>) -> Rates {
-        let list = service_tier.and_then(|name| self.service_tiers.get(name)).unwrap_or(self);
+    /// The prices for a prompt of this length; none by a service tier whose prices are unknown.
+    pub fn rates_for(&self, prompt_tokens: u64, service_tier: Option<&str>) -> Option<Rates> {
+        let list = self.by_tier(service_tier)?;
         let tier = list.tiers.iter().rev().find(|tier| prompt_tokens > tier.above_prompt_tokens);
-        tier.map_or(list.rates, |tier| tier.rates)
+        Some(tier.map_or(list.rates, |tier| tier.rates))
+    }
+
+    /// The tier to estimate by when this one is asked for and the answer names none: itself, except where no tier has prices
+    /// of its own, which is a provider that has no tiers.
+    pub fn tier_asked<'a>(&self, name: Option<&'a str>) -> Option<&'a str> {
+        name.filter(|_| !self.service_tiers.is_empty())
+    }
+
+    /// The prices of a service tier. Every provider has its own word for the usual one.
+    fn by_tier(&self, name: Option<&str>) -> Option<&Self> {
+        let Some(name) = name else { return Some(self) };
+        let listed = self.service_tiers.iter().find(|(tier, _)| tier.eq_ignore_ascii_case(name));
+        let is_usual = || USUAL_TIERS.iter().any(|usual| usual.eq_ignore_ascii_case(name));
+        listed.map(|(_, list)| list).or_else(|| is_usual().then_some(self))
     }
 
     /// True when nothing costs anything.

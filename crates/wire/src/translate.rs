@@ -46,6 +46,9 @@ impl Translator {
 
     fn drain(&mut self, out: &mut Vec<u8>) {
         for mut event in self.events.drain(..) {
+            if matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
+                continue;
+            }
             note(&mut self.progress, &event);
             if let Event::ToolCallStart { choice, id, .. } = &mut event {
                 // Some providers give the calls of one answer no ids, or the same.
@@ -103,6 +106,10 @@ fn note(progress: &mut Progress, event: &Event) {
             if *choice == 0 || progress.finish_reason.is_none() {
                 progress.finish_reason = Some(*reason);
             }
+            return;
+        }
+        Event::Field { name: "service_tier", value } => {
+            progress.service_tier = value.read().ok();
             return;
         }
         Event::Field { .. } => return,

@@ -132,17 +132,24 @@ fn a_cost_is_exact_in_every_bucket() {
         ("edge of the tier", usage(200_000, 0, 0, 0, 0), None, "0.6", "0"),
         ("cached tokens count for the tier", usage(1, 200_000, 0, 0, 2), None, "1.200051", "1.2"),
         ("batch", usage(1000, 10, 0, 0, 100), Some("batch"), "0.002265", "0.000015"),
-        ("other tier", usage(1000, 0, 0, 0, 100), Some("standard"), "0.0045", "0"),
+        ("the usual tier", usage(1000, 0, 0, 0, 100), Some("standard"), "0.0045", "0"),
+        ("in capitals", usage(1000, 0, 0, 0, 100), Some("DEFAULT"), "0.0045", "0"),
     ];
     for (name, usage, tier, expected, cached) in cases {
-        let cost = list.cost(&usage, tier);
+        let cost = list.cost(&usage, tier).unwrap();
         assert_eq!((cost.input + cost.output).to_string(), expected, "{name}");
         assert_eq!(cost.cached_input.to_string(), cached, "{name}");
         assert_eq!(cost.total, cost.input + cost.output + cost.other, "{name}");
     }
     let searched = Usage { web_searches: 3, ..Usage::default() };
-    assert_eq!(list.cost(&searched, None).other.to_string(), "0.035");
-    assert_eq!(list.expected(1000, 400, 10).to_string(), "0.00707");
+    assert_eq!(list.cost(&searched, None).unwrap().other.to_string(), "0.035");
+    assert_eq!(list.expected(1000, 400, 10, None).unwrap().to_string(), "0.00707");
+    assert_eq!(list.expected(1000, 0, 0, Some("batch")).unwrap().to_string(), "0.0065");
+    for unknown in ["priority", "scale", "provisioned"] {
+        assert_eq!(list.cost(&searched, Some(unknown)), None, "{unknown}: not the usual price");
+        assert_eq!(list.tier_asked(Some(unknown)), Some(unknown));
+        assert_eq!(PriceList::default().tier_asked(Some(unknown)), None, "a provider without tiers");
+    }
 }
 
 #[test]
@@ -162,7 +169,7 @@ fn buckets_without_a_price_cost_what_their_neighbour_costs() {
         image_output: 1,
         ..Usage::default()
     };
-    let cost = list.cost(&usage, None);
+    let cost = list.cost(&usage, None).unwrap();
     assert_eq!((cost.input, cost.output, cost.cached_input), (Pico(35), Pico(33), Pico(7)));
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use canon::Pico;
+
 use super::Style;
 use super::caller_key::CallerKey;
 use crate::config::ProviderSettings;
@@ -77,8 +79,11 @@ pub fn example_model(site: &Site) -> Option<String> {
         .flat_map(|model| model.servings.iter())
         .filter(|serving| is_enabled(&serving.provider) && !serving.is_gone(&today))
         .map(|serving| {
-            let price =
-                serving.price.as_ref().map_or(f64::MAX, |price| price.expected(1000, 0, 500).as_usd());
+            let price = serving
+                .price
+                .as_ref()
+                .and_then(|price| price.expected(1000, 0, 500, None))
+                .map_or(f64::MAX, Pico::as_usd);
             (price, format!("{}/{}", serving.provider, serving.model))
         })
         .collect();

@@ -12,6 +12,24 @@ use tokio::time::Instant;
 use crate::auth::Caller;
 use crate::telemetry::{Metrics, RouteCounters};
 
+/// What an answer is priced by: what is shown, recorded and counted comes from here.
+#[derive(Clone, Default)]
+pub struct Pricing {
+    /// The model at its provider; none for one that the catalog does not know.
+    pub serving: Option<Arc<Serving>>,
+    /// The service tier that was asked of the provider.
+    pub asked_tier: Option<String>,
+}
+
+impl Pricing {
+    /// What these tokens cost by the tier that the answer names, else by the one that was asked for. None when the price is
+    /// unknown.
+    pub fn cost(&self, usage: &Usage, served_tier: Option<&str>) -> Option<Cost> {
+        let price = self.serving.as_ref()?.price.as_ref()?;
+        price.cost(usage, served_tier.or_else(|| price.tier_asked(self.asked_tier.as_deref())))
+    }
+}
+
 /// Keeps usage records.
 #[derive(Clone)]
 pub struct Metering {
@@ -54,7 +72,7 @@ impl Metering {
             started: Instant::now(),
             prompt_tokens: begin.prompt_tokens,
             counters: None,
-            serving: None,
+            pricing: Pricing::default(),
             closed: false,
             progress: Progress::default(),
             row: UsageRecord {
@@ -141,7 +159,7 @@ pub struct Record {
     started: Instant,
     prompt_tokens: u64,
     counters: Option<Arc<RouteCounters>>,
-    serving: Option<Arc<Serving>>,
+    pricing: Pricing,
     progress: Progress,
     closed: bool,
     row: UsageRecord,
@@ -179,12 +197,7 @@ impl Record {
     }
 
     /// An attempt begins.
-    pub fn attempt(
-        &mut self,
-        route: routing::Route<'_>,
-        counters: Arc<RouteCounters>,
-        serving: Option<Arc<Serving>>,
-    ) {
+    pub fn attempt(&mut self, route: routing::Route<'_>, counters: Arc<RouteCounters>) {
         if self.counters.is_none() {
             counters.overhead.observe(self.started.elapsed().as_secs_f64());
         }
@@ -192,7 +205,6 @@ impl Record {
         self.row.used_provider = Some(route.provider.to_owned());
         self.row.used_model = Some(route.model.to_owned());
         self.counters = Some(counters);
-        self.serving = serving;
         self.row.attempts.push(AttemptRecord {
             provider: route.provider.to_owned(),
             model: route.model.to_owned(),
@@ -217,6 +229,11 @@ impl Record {
                 counters.error(error.kind.as_str());
             }
         }
+    }
+
+    /// What prices the answer of this attempt.
+    pub fn priced_by(&mut self, pricing: Pricing) {
+        self.pricing = pricing;
     }
 
     /// What the translation lost.
@@ -300,8 +317,8 @@ impl Record {
         self.row.underlying_model.clone_from(&progress.model);
         self.row.finish_reason = progress.finish_reason.map(FinishReason::as_str).map(str::to_owned);
         self.row.usage = progress.usage;
-        let price = self.serving.as_ref().and_then(|serving| serving.price.as_ref());
-        self.row.cost = progress.usage.and_then(|usage| Some(price?.cost(&usage, None)));
+        let tier = progress.service_tier.as_deref();
+        self.row.cost = progress.usage.and_then(|usage| self.pricing.cost(&usage, tier));
         let Some(counters) = &self.counters else { return };
         if let Some(usage) = &progress.usage {
             counters.input_tokens.inc_by(usage.input + usage.audio_input);

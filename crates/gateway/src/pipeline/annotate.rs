@@ -1,13 +1,14 @@
 //! What the gateway adds to an answer: ids, cost, and the metadata that tells what it did.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use canon::write::{push_array, push_count, push_key, push_text};
 use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Usage};
-use catalog::Serving;
 use routing::Reason;
 use store::AttemptRecord;
 use tokio::time::Instant;
+
+use crate::metering::Pricing;
 
 /// The envelope of one answer.
 pub struct Envelope {
@@ -35,8 +36,8 @@ pub struct Envelope {
     pub selection: Selection,
     /// What the translation lost.
     pub losses: Losses,
-    /// Prices.
-    pub serving: Option<Arc<Serving>>,
+    /// What prices the answer.
+    pub pricing: Pricing,
 }
 
 impl Annotator for Envelope {
@@ -52,8 +53,8 @@ impl Annotator for Envelope {
         &self.used_model
     }
 
-    fn cost(&self, usage: &Usage) -> Option<Cost> {
-        Some(self.serving.as_ref()?.price.as_ref()?.cost(usage, None))
+    fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
+        self.pricing.cost(usage, service_tier)
     }
 
     /// By hand, and not by serde: every answer has it, and it is a tenth of what an answer costs.

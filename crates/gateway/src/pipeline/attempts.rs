@@ -152,7 +152,7 @@ pub async fn in_order<E: Endpoint>(
         }
         let offer = turn.offer;
         let route = candidates[turn.index].route(turn.key);
-        record.attempt(route, offer.provider.metrics.model(offer.metric_label()), offer.serving.clone());
+        record.attempt(route, offer.provider.metrics.model(offer.metric_label()));
         let started = Instant::now();
         turn.permit.starts(started);
         let failed = match endpoint.attempt(turn.attempt(&selection, started), record).await {

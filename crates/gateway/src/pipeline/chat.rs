@@ -1,5 +1,6 @@
 //! One attempt at a chat answer: the request in the provider's format, and the answer up to its first content.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter,
 use super::annotate::Envelope;
 use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
 use super::resolve::Offer;
-use crate::metering::Record;
+use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::media::Wanted;
 
@@ -56,6 +57,7 @@ impl ChatAttempt<'_> {
             None => self.prepare().await?,
         };
         record.losses(&prepared.losses);
+        record.priced_by(self.pricing(&prepared));
         self.check_strict(&prepared.losses)?;
         let credentials = &self.attempt.offer.provider.credentials;
         let credential = credentials.credential(self.attempt.key).await?;
@@ -256,6 +258,7 @@ impl ChatAttempt<'_> {
                 form,
                 annotator: Box::new(envelope),
                 gathers: offer.provider.row.quirks.reasoning_field.is_some(),
+                cached_outside_prompt: prepared.undo.cached_outside_prompt,
             }),
             false => translator(Passage {
                 caller: &OpenaiChat,
@@ -285,8 +288,15 @@ impl ChatAttempt<'_> {
             attempt_started: self.attempt.started,
             selection: self.attempt.selection.clone(),
             losses: prepared.losses.clone(),
-            serving: offer.serving.clone(),
+            pricing: self.pricing(prepared),
         }
+    }
+
+    /// What prices the answer. The tier that was asked for only counts where it reached the provider.
+    fn pricing(&self, prepared: &Encoded) -> Pricing {
+        let asked = self.cx.outline.string("service_tier").map(Cow::into_owned);
+        let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field != "service_tier");
+        Pricing { serving: self.attempt.offer.serving.clone(), asked_tier: asked.filter(was_sent) }
     }
 
     fn form(&self) -> AnswerForm {

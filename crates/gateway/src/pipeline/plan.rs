@@ -1,6 +1,7 @@
 //! From offers to routing's candidates, and the caller's wishes about providers.
 
 use canon::{Error, Feature, ModelFacts, Pico};
+use catalog::Rates;
 use routing::{Candidate, Needs, Preferences, Sort, UnitPrices};
 use wire::protocols::openai_chat::Outline;
 
@@ -23,6 +24,7 @@ static UNKNOWN: ModelFacts = ModelFacts {
 pub fn candidates<'a>(offers: &'a [Offer], outline: &Outline<'_>) -> Vec<Candidate<'a>> {
     let prompt = outline.estimated_prompt_tokens();
     let output = outline.max_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
+    let tier = outline.string("service_tier");
     let emulated = |offer: &Offer| {
         outline
             .needs
@@ -32,7 +34,10 @@ pub fn candidates<'a>(offers: &'a [Offer], outline: &Outline<'_>) -> Vec<Candida
     };
     offers
         .iter()
-        .map(|offer| Candidate { losses: emulated(offer) as u32, ..candidate(offer, prompt, output) })
+        .map(|offer| Candidate {
+            losses: emulated(offer) as u32,
+            ..candidate(offer, prompt, output, tier.as_deref())
+        })
         .collect()
 }
 
@@ -41,7 +46,7 @@ fn is_emulated(feature: Feature) -> bool {
     matches!(feature, Feature::JsonSchema | Feature::JsonObject)
 }
 
-fn candidate(offer: &Offer, prompt: u64, output: u64) -> Candidate<'_> {
+fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>) -> Candidate<'a> {
     let provider = &offer.provider;
     // Of a model that the catalog does not know, the provider is the judge.
     let facts = if offer.serving.is_some() { offer.facts() } else { &UNKNOWN };
@@ -52,10 +57,11 @@ fn candidate(offer: &Offer, prompt: u64, output: u64) -> Candidate<'_> {
     let Some(serving) = &offer.serving else { return candidate };
     candidate.deprecated = serving.deprecated.is_some() && serving.is_gone(&calendar::today());
     if let Some(price) = &serving.price {
-        let rates = price.rates_for(prompt, None);
-        candidate.cost = Some(price.expected(prompt, 0, output));
-        candidate.warm_cost = Some(price.expected(prompt, prompt, output));
-        candidate.prices = Some(UnitPrices { prompt: rates.input, completion: rates.output });
+        let tier = price.tier_asked(tier);
+        candidate.cost = price.expected(prompt, 0, output, tier);
+        candidate.warm_cost = price.expected(prompt, prompt, output, tier);
+        let prices = |rates: Rates| UnitPrices { prompt: rates.input, completion: rates.output };
+        candidate.prices = price.rates_for(prompt, tier).map(prices);
     } else if serving.free {
         candidate.cost = Some(Pico::ZERO);
     }

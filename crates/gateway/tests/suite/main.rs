@@ -11,6 +11,7 @@ mod errors;
 mod fallback;
 mod health;
 mod models;
+mod money;
 mod records;
 mod routes;
 mod secrets;

@@ -4,6 +4,7 @@ pub mod anthropic_messages;
 pub mod bedrock_converse;
 mod call_ids;
 pub mod cohere_chat;
+mod counts;
 pub mod errors;
 mod functions;
 pub mod gemini;

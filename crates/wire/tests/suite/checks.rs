@@ -21,7 +21,7 @@ impl Annotator for Words {
     fn model(&self) -> &str {
         "ours"
     }
-    fn cost(&self, _usage: &Usage) -> Option<Cost> {
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
         None
     }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
@@ -218,7 +218,12 @@ fn assert_events(stream: &[u8]) {
 /// What is relayed is the same however it came, and well formed.
 pub fn relayed(form: AnswerForm, body: &[u8]) {
     let (out, result) = same(body, |pieces| -> (Vec<u8>, Result<(), Error>) {
-        let mut relay = relay(RelayParts { form, annotator: Box::new(Words), gathers: true });
+        let mut relay = relay(RelayParts {
+            form,
+            annotator: Box::new(Words),
+            gathers: true,
+            cached_outside_prompt: false,
+        });
         let mut out = Vec::new();
         let mut result = Ok(());
         for piece in pieces {

@@ -965,7 +965,7 @@ impl Annotator for Plain {
     fn model(&self) -> &str {
         "model"
     }
-    fn cost(&self, _usage: &Usage) -> Option<Cost> {
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
         Some(Cost { total: Pico(26_000_000), ..Cost::default() })
     }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {

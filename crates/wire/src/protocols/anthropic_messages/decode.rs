@@ -402,8 +402,8 @@ impl Answer {
         events.push(Event::Usage(self.usage.canonical()));
         let tier = match self.usage.service_tier.as_deref() {
             Some("standard") => "default",
-            Some("priority") => "priority",
-            _ => return Ok(()),
+            Some(other) => other,
+            None => return Ok(()),
         };
         if !self.reported_tier {
             self.reported_tier = true;

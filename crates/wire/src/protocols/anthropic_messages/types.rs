@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use canon::{CacheMark, Json, Usage};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// A request body, in the order in which the provider reads it for its cache.
@@ -336,14 +336,14 @@ pub(super) struct Citation {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireUsage {
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub input_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub cache_creation_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub cache_read_input_tokens: Option<u64>,
     pub cache_creation: Option<CacheCreation>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub output_tokens: Option<u64>,
     pub output_tokens_details: Option<OutputDetails>,
     pub server_tool_use: Option<ServerToolUse>,
@@ -354,23 +354,23 @@ pub(super) struct WireUsage {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct CacheCreation {
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub ephemeral_1h_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub ephemeral_5m_input_tokens: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct OutputDetails {
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub thinking_tokens: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ServerToolUse {
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub web_search_requests: Option<u64>,
 }
 
@@ -380,13 +380,13 @@ pub(super) struct ServerToolUse {
 pub(super) struct Iteration {
     #[serde(rename = "type")]
     pub kind: String,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub input_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub cache_creation_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub cache_read_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "crate::protocols::counts::count")]
     pub output_tokens: Option<u64>,
 }
 
@@ -444,14 +444,6 @@ impl WireUsage {
         let fallback = all.iter().any(|iteration| iteration.kind == "fallback_message");
         all.iter().filter(move |iteration| !fallback && iteration.kind == "compaction")
     }
-}
-
-/// A count that some hosts write as a fraction, as null or below zero.
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let number = Option::<serde_json::Number>::deserialize(deserializer)?;
-    Ok(number.and_then(|number| {
-        number.as_u64().or_else(|| number.as_f64().filter(|value| *value >= 0.0).map(|value| value as u64))
-    }))
 }
 
 /// An error's own object.

@@ -3,6 +3,8 @@
 use canon::{Json, Usage};
 use serde::Deserialize;
 
+use crate::protocols::counts::count;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Whole {
@@ -174,9 +176,13 @@ pub(super) struct Tier {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NativeUsage {
+    #[serde(default, deserialize_with = "count")]
     pub input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub cache_read_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub cache_write_input_tokens: Option<u64>,
     pub cache_details: Option<Vec<CacheDetail>>,
 }
@@ -185,6 +191,7 @@ pub(super) struct NativeUsage {
 #[serde(rename_all = "camelCase")]
 pub(super) struct CacheDetail {
     pub ttl: Option<String>,
+    #[serde(default, deserialize_with = "count")]
     pub input_tokens: Option<u64>,
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::framing::sse::SseParser;
+use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::functions::unwrap_free_text;
 use crate::{Decoder, Undo};
@@ -408,23 +409,28 @@ impl<T> OneOrMany<T> {
 struct NativeUsage {
     tokens: Option<Counts>,
     billed_units: Option<Counts>,
-    cached_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    cached_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Counts {
-    input_tokens: Option<f64>,
-    output_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
+    output_tokens: Option<u64>,
     /// Pictures of the prompt, beside `input_tokens`; in the billed units, which are the ones to count then, they are part of
     /// it (recorded: ruby_llm, can_understand_local_images).
-    image_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    image_tokens: Option<u64>,
     /// Part of `output_tokens`.
-    reasoning_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    reasoning_tokens: Option<u64>,
 }
 
 impl NativeUsage {
     fn disjoint(self) -> Option<Usage> {
-        let count = |number: Option<f64>| number.unwrap_or_default().max(0.0) as u64;
+        let count = Option::<u64>::unwrap_or_default;
         let billed = self.billed_units.as_ref().map_or(0, |billed| count(billed.input_tokens));
         let counts = self.tokens.or(self.billed_units)?;
         let pictures = count(counts.image_tokens);

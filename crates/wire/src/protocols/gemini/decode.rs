@@ -38,6 +38,7 @@ impl GeminiDecoder {
             candidates: Vec::new(),
             blocked: None,
             usage: None,
+            tier: None,
         };
         Self { form: Form::Unknown, state }
     }
@@ -85,6 +86,8 @@ struct AnswerState {
     /// The prompt was refused, in the provider's word.
     blocked: Option<String>,
     usage: Option<UsageMetadata>,
+    /// The service tier as last reported.
+    tier: Option<String>,
 }
 
 impl AnswerState {
@@ -137,6 +140,10 @@ impl AnswerState {
         if let Some(usage) = answer.usage_metadata.filter(|usage| self.usage.as_ref() != Some(usage)) {
             if usage.prompt_token_count.is_some() || usage.candidates_token_count.is_some() {
                 events.push(Event::Usage(self.count(&usage)));
+            }
+            if let Some(tier) = usage.tier().filter(|tier| Some(tier) != self.tier.as_ref()) {
+                events.push(Event::Field { name: "service_tier", value: canon::Json::of(&tier) });
+                self.tier = Some(tier);
             }
             self.usage = Some(usage);
         }

@@ -13,6 +13,7 @@ pub(super) struct GeminiEncoder {
     id: Option<String>,
     model: Option<String>,
     usage: Option<Usage>,
+    tier: Option<String>,
     choices: Vec<Choice>,
 }
 
@@ -37,7 +38,7 @@ struct Choice {
 impl GeminiEncoder {
     /// An encoder for this form of an answer.
     pub fn new(form: AnswerForm, annotator: Box<dyn Annotator>) -> Self {
-        Self { form, annotator, id: None, model: None, usage: None, choices: Vec::new() }
+        Self { form, annotator, id: None, model: None, usage: None, tier: None, choices: Vec::new() }
     }
 
     fn choice(&mut self, choice: u32) -> &mut Choice {
@@ -202,7 +203,7 @@ impl GeminiEncoder {
         };
         let mut fields = fields.trim().to_owned();
         if let Some(usage) = &self.usage {
-            let cost = self.annotator.cost(usage);
+            let cost = self.annotator.cost(usage, self.tier.as_deref());
             let amounts = cost.map(|cost| [cost.total, cost.input, cost.output, cost.cached_input]);
             for (index, name) in ["total", "input", "output", "cached_input"].iter().enumerate() {
                 let comma = if fields.is_empty() { "" } else { "," };
@@ -249,6 +250,7 @@ impl Encoder for GeminiEncoder {
                 self.flush_call(choice, out);
                 self.choice(choice).finish = Some(finish_word(reason, native.as_deref()));
             }
+            Event::Field { name: "service_tier", value } => self.tier = value.read().ok(),
             Event::Field { .. } => {}
         }
     }

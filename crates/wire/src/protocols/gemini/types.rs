@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::protocols::counts::count;
+
 /// A `GenerateContentResponse`: a whole answer, or a piece of a stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -151,16 +153,22 @@ pub struct PromptFeedback {
 #[serde(rename_all = "camelCase", default)]
 pub struct UsageMetadata {
     /// The prompt, with what came from the cache.
+    #[serde(deserialize_with = "count")]
     pub prompt_token_count: Option<u64>,
     /// Of it, what came from the cache.
+    #[serde(deserialize_with = "count")]
     pub cached_content_token_count: Option<u64>,
     /// What tools of the provider added to the prompt.
+    #[serde(deserialize_with = "count")]
     pub tool_use_prompt_token_count: Option<u64>,
     /// The answer, normally without thinking.
+    #[serde(deserialize_with = "count")]
     pub candidates_token_count: Option<u64>,
     /// Thinking.
+    #[serde(deserialize_with = "count")]
     pub thoughts_token_count: Option<u64>,
     /// Everything.
+    #[serde(deserialize_with = "count")]
     pub total_token_count: Option<u64>,
     /// The prompt by kind of media.
     #[serde(deserialize_with = "or_default")]
@@ -171,6 +179,23 @@ pub struct UsageMetadata {
     /// The answer by kind of media.
     #[serde(deserialize_with = "or_default")]
     pub candidates_tokens_details: Vec<ModalityCount>,
+    /// AI Studio: `standard`, `flex`, `priority`.
+    #[serde(deserialize_with = "tier_word")]
+    pub service_tier: Option<String>,
+    /// Vertex AI: `ON_DEMAND`, `ON_DEMAND_FLEX`, `ON_DEMAND_PRIORITY`, `PROVISIONED_THROUGHPUT`.
+    #[serde(deserialize_with = "traffic_word")]
+    pub traffic_type: Option<String>,
+}
+
+impl UsageMetadata {
+    /// The service tier in OpenAI's words; none for the usual one.
+    pub fn tier(&self) -> Option<String> {
+        let word = self.traffic_type.as_deref().or(self.service_tier.as_deref())?.to_ascii_lowercase();
+        let word = word.strip_prefix("on_demand").map_or(&*word, |more| more.trim_start_matches('_'));
+        let word = word.trim_start_matches("service_tier_");
+        let is_usual = matches!(word, "" | "standard" | "unspecified" | "traffic_type_unspecified");
+        (!is_usual).then(|| word.to_owned())
+    }
 }
 
 /// Tokens of one kind of media.
@@ -340,6 +365,14 @@ fn finish_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D
 
 fn block_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
     enum_word(source, &["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"])
+}
+
+fn tier_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    enum_word(source, &["STANDARD", "FLEX", "PRIORITY"])
+}
+
+fn traffic_word<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    enum_word(source, &["ON_DEMAND", "PROVISIONED_THROUGHPUT"])
 }
 
 fn modality_word<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {

@@ -4,6 +4,7 @@ use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result
 use serde::Deserialize;
 
 use crate::framing::json_lines::JsonLines;
+use crate::protocols::counts::count;
 use crate::protocols::errors::{classify, without_secrets};
 use crate::protocols::functions::unwrap_free_text;
 use crate::{Decoder, Undo};
@@ -165,7 +166,9 @@ struct Document {
     message: Option<Message>,
     done: Option<bool>,
     done_reason: Option<String>,
+    #[serde(default, deserialize_with = "count")]
     prompt_eval_count: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     eval_count: Option<u64>,
     error: Option<String>,
 }

@@ -89,9 +89,7 @@ impl StreamState {
         for chunk in self.chunks.finish_chunks(None)? {
             self.pieces.take_choices(&chunk, "delta", events);
         }
-        if let Some(usage) =
-            self.chunks.usage.as_ref().and_then(|usage| usage::read(usage.to_string().as_bytes()))
-        {
+        if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| self.pieces.usage(usage)) {
             events.push(Event::Usage(usage));
         }
         Ok(())
@@ -119,7 +117,7 @@ impl Decoder for WholeDecoder {
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
         self.pieces.take_choices(&body, "message", events);
-        if let Some(usage) = body.get("usage").and_then(|usage| usage::read(usage.to_string().as_bytes())) {
+        if let Some(usage) = body.get("usage").and_then(|usage| self.pieces.usage(usage)) {
             events.push(Event::Usage(usage));
         }
         Ok(())
@@ -151,6 +149,10 @@ impl Pieces {
             self.take_fields(early, events);
         }
         self.take_fields(Self::fields_of(body), events);
+    }
+
+    fn usage(&self, reported: &Value) -> Option<canon::Usage> {
+        usage::read(reported.to_string().as_bytes(), self.undo.cached_outside_prompt)
     }
 
     fn fields_of(body: &Object) -> Vec<(&'static str, Json)> {

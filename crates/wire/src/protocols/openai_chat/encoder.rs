@@ -69,7 +69,9 @@ impl Core {
     fn write_usage(&self, out: &mut Vec<u8>) {
         push_key(out, "usage");
         match &self.usage {
-            Some(usage) => usage::write(out, usage, self.annotator.cost(usage), None),
+            Some(usage) => {
+                usage::write(out, usage, self.annotator.cost(usage, self.service_tier().as_deref()), None)
+            }
             None => out.extend_from_slice(b"null"),
         }
     }
@@ -79,6 +81,11 @@ impl Core {
             AnswerFacts { underlying_model: self.underlying_model.as_deref(), usage: self.usage.as_ref() };
         push_key(out, "metadata");
         self.annotator.write_metadata(facts, out);
+    }
+
+    fn service_tier(&self) -> Option<String> {
+        let (_, value) = self.fields.iter().find(|(name, _)| *name == "service_tier")?;
+        value.read().ok()
     }
 
     fn set_field(&mut self, name: &'static str, value: Json) {

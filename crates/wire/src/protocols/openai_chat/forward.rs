@@ -50,6 +50,7 @@ pub fn forward_with(
         losses: forward.losses,
         undo: Undo {
             reasoning_outside_completion: target.quirks.reasoning_outside_completion,
+            cached_outside_prompt: target.quirks.counts_cached_outside(target.model),
             no_done_marker: target.quirks.no_done_marker,
             ..Undo::default()
         },

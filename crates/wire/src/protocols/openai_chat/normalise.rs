@@ -596,7 +596,7 @@ impl Chunks {
             chunk.get("x_groq").and_then(|groq| groq.get("usage")).cloned(),
         ];
         for usage in candidates.into_iter().flatten() {
-            if usage::read(usage.to_string().as_bytes()).is_some() {
+            if usage::read(usage.to_string().as_bytes(), false).is_some() {
                 self.usage = Some(usage);
                 return;
             }

@@ -26,6 +26,14 @@ pub struct RelayParts {
     pub annotator: Box<dyn Annotator>,
     /// Thinking is gathered, because the provider wants it back.
     pub gathers: bool,
+    /// The model's prompt tokens do not include those read from the cache.
+    pub cached_outside_prompt: bool,
+}
+
+impl RelayParts {
+    fn usage(&self, reported: &str) -> Option<canon::Usage> {
+        usage::read(reported.as_bytes(), self.cached_outside_prompt)
+    }
 }
 
 /// A relay for one answer.
@@ -82,7 +90,7 @@ impl Transcoder for WholeRelay {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        match plain_completion(self.body.bytes()) {
+        match plain_completion(self.body.bytes(), self.parts.cached_outside_prompt) {
             Some(plain) if !self.parts.form.exclude_reasoning => self.copy(&plain, out),
             _ => self.mend(out)?,
         }
@@ -116,13 +124,17 @@ impl WholeRelay {
                 .and_then(normalise::finish_reason),
             usage: Some(counts),
             model: std::str::from_utf8(&body[plain.model.clone()]).ok().map(str::to_owned),
+            service_tier: std::str::from_utf8(&body[plain.tier.clone()])
+                .ok()
+                .filter(|tier| !tier.is_empty())
+                .map(str::to_owned),
             output_chars: plain.content as u64,
         };
         out.reserve(body.len() + 1024);
         out.extend_from_slice(&body[..plain.usage.start]);
         out.extend_from_slice(usage[..usage.len() - 1].trim_ascii_end());
         push_count(out, "reasoning_tokens", counts.reasoning);
-        usage::write_cost(out, annotator.cost(&counts));
+        usage::write_cost(out, annotator.cost(&counts, self.progress.service_tier.as_deref()));
         out.push(b'}');
         out.extend_from_slice(body[plain.usage.end..plain.end].trim_ascii_end());
         let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: Some(&counts) };
@@ -138,7 +150,7 @@ impl WholeRelay {
         normalise::completion(&mut body, Some(annotator))?;
         let reported =
             body.shift_remove("usage").filter(|usage| !usage.is_null()).map(|usage| usage.to_string());
-        let counts = reported.as_ref().and_then(|usage| usage::read(usage.as_bytes()));
+        let counts = reported.as_ref().and_then(|usage| self.parts.usage(usage));
         self.progress = progress_of(&body);
         self.progress.usage = counts;
         if let Some(gatherer) = &mut self.gatherer {
@@ -154,7 +166,8 @@ impl WholeRelay {
         if let Some(counts) = &counts {
             push_key(out, "usage");
             let raw = reported.and_then(|text| RawValue::from_string(text).ok());
-            usage::write(out, counts, annotator.cost(counts), raw.as_deref());
+            let cost = annotator.cost(counts, self.progress.service_tier.as_deref());
+            usage::write(out, counts, cost, raw.as_deref());
         }
         push_key(out, "metadata");
         annotator.write_metadata(facts, out);
@@ -180,6 +193,7 @@ fn progress_of(body: &Map<String, Value>) -> Progress {
             .and_then(|choice| normalise::finish_reason(choice["finish_reason"].as_str()?)),
         usage: None,
         model: body.get("model").and_then(Value::as_str).map(str::to_owned),
+        service_tier: body.get("service_tier").and_then(Value::as_str).map(str::to_owned),
         output_chars: choices.iter().map(length).sum(),
     }
 }
@@ -216,6 +230,7 @@ struct PlainCompletion {
     usage: std::ops::Range<usize>,
     model: std::ops::Range<usize>,
     finish: std::ops::Range<usize>,
+    tier: std::ops::Range<usize>,
     /// Length of the content.
     content: usize,
     /// Before the last brace.
@@ -254,7 +269,7 @@ fn plain_name<'a>(json: &'a [u8], key: &Text) -> Result<&'a [u8], NotPlain> {
 }
 
 /// Looks at a completion; none unless all of it is in order.
-fn plain_completion(json: &[u8]) -> Option<PlainCompletion> {
+fn plain_completion(json: &[u8], cached_outside_prompt: bool) -> Option<PlainCompletion> {
     if !is_utf8(json) {
         return None;
     }
@@ -264,6 +279,7 @@ fn plain_completion(json: &[u8]) -> Option<PlainCompletion> {
         usage: 0..0,
         model: 0..0,
         finish: 0..0,
+        tier: 0..0,
         content: 0,
         end: 0,
     };
@@ -293,8 +309,12 @@ fn plain_completion(json: &[u8]) -> Option<PlainCompletion> {
             b"usage" if scanner.kind()? == Kind::Object => {
                 met.once(5)?;
                 let start = scanner.position();
-                found.counts = usage::take_plain(scanner)?.ok_or(NotPlain)?;
+                found.counts = usage::take_plain(scanner, cached_outside_prompt)?.ok_or(NotPlain)?;
                 found.usage = start..scanner.position();
+            }
+            b"service_tier" if scanner.kind()? == Kind::String => {
+                met.once(6)?;
+                found.tier = plain_string(scanner)?;
             }
             b"usage" | b"error" | b"metadata" | b"base_resp" | b"citations" | b"search_results" => {
                 return Err(NotPlain);
@@ -560,6 +580,11 @@ impl StreamState {
         chunk.shift_remove("metadata");
         let annotator = self.parts.annotator.as_ref();
         let mut mended = std::mem::take(&mut self.mended);
+        if let Some(tier) = chunk.get("service_tier").and_then(Value::as_str)
+            && self.progress.service_tier.as_deref() != Some(tier)
+        {
+            self.progress.service_tier = Some(tier.to_owned());
+        }
         let result = self.chunks.push(chunk, Some(annotator), &mut mended);
         for chunk in mended.drain(..) {
             self.note(&chunk);
@@ -573,7 +598,7 @@ impl StreamState {
             self.progress.model = self.chunks.identity().map(|identity| identity.model.clone());
         }
         if let Some(usage) = &self.chunks.usage {
-            self.progress.usage = usage::read(usage.to_string().as_bytes());
+            self.progress.usage = self.parts.usage(&usage.to_string());
         }
         result
     }
@@ -603,7 +628,7 @@ impl StreamState {
             return Err(broken("the stream is empty"));
         }
         let reported = self.chunks.usage.take().map(|usage| usage.to_string());
-        let counts = reported.as_ref().and_then(|usage| usage::read(usage.as_bytes()));
+        let counts = reported.as_ref().and_then(|usage| self.parts.usage(usage));
         self.progress.usage = counts;
         let include_usage = self.parts.form.include_usage;
         let annotator = self.parts.annotator.as_ref();
@@ -670,7 +695,10 @@ impl StreamState {
         push_key(out, "usage");
         let raw = reported.and_then(|text| RawValue::from_string(text).ok());
         match counts {
-            Some(counts) => usage::write(out, &counts, self.parts.annotator.cost(&counts), raw.as_deref()),
+            Some(counts) => {
+                let cost = self.parts.annotator.cost(&counts, self.progress.service_tier.as_deref());
+                usage::write(out, &counts, cost, raw.as_deref());
+            }
             None => out.extend_from_slice(b"null"),
         }
         push_key(out, "metadata");

@@ -23,6 +23,8 @@ struct Reported {
     searches: Option<u64>,
     /// There is more than the three counts and their details.
     has_more: bool,
+    /// A count is below zero or beyond all bounds: nothing of it can be believed.
+    is_impossible: bool,
 }
 
 /// The parts of a count.
@@ -35,10 +37,11 @@ struct Details {
     audio: Option<u64>,
     image: Option<u64>,
     reasoning: Option<u64>,
+    is_impossible: bool,
 }
 
-/// No answer has more tokens: sums of counts cannot overflow.
-const MOST: u64 = 1 << 48;
+/// Stands for a count that cannot be: sums of a few of them do not overflow.
+const IMPOSSIBLE: u64 = 1 << 48;
 
 impl Reported {
     fn take_all(scanner: &mut Scanner<'_>) -> Result<Self, Syntax> {
@@ -57,13 +60,13 @@ impl Reported {
                 self.has_more = true;
                 return scanner.value().map(drop);
             }
-            b"prompt_tokens_details" => return self.inputs.take_all(scanner),
-            b"completion_tokens_details" => return self.outputs.take_all(scanner),
+            b"prompt_tokens_details" => return self.take_inputs(scanner),
+            b"completion_tokens_details" => return self.take_outputs(scanner),
             name => {
                 self.has_more = true;
                 match name {
                     // Mistral's spelling.
-                    b"prompt_token_details" => return self.inputs.take_all(scanner),
+                    b"prompt_token_details" => return self.take_inputs(scanner),
                     b"prompt_cache_hit_tokens" => &mut self.cached[0],
                     b"cached_tokens" => &mut self.cached[1],
                     b"num_cached_tokens" => &mut self.cached[2],
@@ -76,10 +79,28 @@ impl Reported {
             }
         };
         *place = count(scanner)?;
+        self.is_impossible |= *place == Some(IMPOSSIBLE);
         Ok(())
     }
 
-    fn usage(&self) -> Option<Usage> {
+    fn take_inputs(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Syntax> {
+        self.inputs.take_all(scanner)?;
+        self.is_impossible |= self.inputs.is_impossible;
+        Ok(())
+    }
+
+    fn take_outputs(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Syntax> {
+        self.outputs.take_all(scanner)?;
+        self.is_impossible |= self.outputs.is_impossible;
+        Ok(())
+    }
+
+    /// The counts in buckets that do not overlap; none where there are none, or where they cannot be. By
+    /// `cached_outside_prompt` the prompt does not include what came from the cache.
+    fn usage(&self, cached_outside_prompt: bool) -> Option<Usage> {
+        if self.is_impossible {
+            return None;
+        }
         let mut prompt = self.prompt?;
         let mut completion = self.completion.unwrap_or(0);
         let (inputs, outputs) = (&self.inputs, &self.outputs);
@@ -103,14 +124,17 @@ impl Reported {
         if reasoning > 0 && apart {
             completion += reasoning;
         }
-        // xAI: the cached part may stand beside the prompt instead of within it.
-        if cached > prompt {
+        // The cached part may lie beside the prompt instead of within it. Where it is larger the counts themselves say so;
+        // else the total may, and otherwise only the facts of the model do.
+        let total = |parts: u64| self.total == Some(parts + completion);
+        let told_by_total = cached > 0 && total(prompt + cached) && !total(prompt);
+        if cached_outside_prompt || cached > prompt || told_by_total {
             prompt += cached;
         }
         let audio_input = audio.min(prompt);
         let audio_output = outputs.audio.unwrap_or(0).min(completion);
         let image_output = outputs.image.unwrap_or(0).min(completion - audio_output);
-        Some(Usage {
+        let usage = Usage {
             input: prompt.saturating_sub(cached + written + audio_input),
             cache_read: cached.min(prompt),
             cache_write: written.min(prompt.saturating_sub(cached)),
@@ -121,7 +145,8 @@ impl Reported {
             image_output,
             reasoning,
             web_searches: self.searches.unwrap_or(0),
-        })
+        };
+        usage.is_plausible().then_some(usage)
     }
 }
 
@@ -143,12 +168,14 @@ impl Details {
                 _ => return scanner.value().map(drop),
             };
             *place = count(scanner)?;
+            self.is_impossible |= *place == Some(IMPOSSIBLE);
             Ok(())
         })
     }
 }
 
-/// Takes a count; some servers write `12.0` or `"12"`, null is none, and nonsense counts as nothing.
+/// Takes a count; some servers write `12.0` or `"12"`, null is none, and what is no number counts as nothing. One below zero
+/// is impossible.
 fn count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Syntax> {
     let kind = scanner.kind()?;
     let json = scanner.json();
@@ -161,26 +188,34 @@ fn count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Syntax> {
     };
     let whole = digits.iter().all(u8::is_ascii_digit);
     let value = match str::from_utf8(digits).unwrap_or("") {
-        text if whole => text.parse().unwrap_or(if text.is_empty() { 0 } else { MOST }),
-        text => text.parse::<f64>().unwrap_or(0.0).max(0.0) as u64,
+        text if whole => text.parse().unwrap_or(if text.is_empty() { 0 } else { IMPOSSIBLE }),
+        text => match text.parse::<f64>() {
+            Ok(number) if number < 0.0 => IMPOSSIBLE,
+            number => number.unwrap_or(0.0) as u64,
+        },
     };
-    Ok(Some(value.min(MOST)))
+    Ok(Some(value.min(IMPOSSIBLE)))
 }
 
-/// Reads a usage object; none if it reports no prompt tokens.
-pub(super) fn read(json: &[u8]) -> Option<Usage> {
+/// Reads a usage object; none if it reports no prompt tokens, or counts that cannot be.
+pub(super) fn read(json: &[u8], cached_outside_prompt: bool) -> Option<Usage> {
     let mut scanner = Scanner::new(json);
     let reported = Reported::take_all(&mut scanner).ok()?;
     scanner.end().ok()?;
-    reported.usage()
+    reported.usage(cached_outside_prompt)
 }
 
 /// Takes a usage object; some if it can be copied: standard fields only, and sums that are what they should be. Thinking
 /// outside of the completion, or cached tokens outside of the prompt, change the sums; vendors' own counts need a closer
 /// look.
-pub(super) fn take_plain(scanner: &mut Scanner<'_>) -> Result<Option<Usage>, Syntax> {
+pub(super) fn take_plain(
+    scanner: &mut Scanner<'_>,
+    cached_outside_prompt: bool,
+) -> Result<Option<Usage>, Syntax> {
     let reported = Reported::take_all(scanner)?;
-    let Some(usage) = reported.usage().filter(|_| !reported.has_more) else { return Ok(None) };
+    let Some(usage) = reported.usage(cached_outside_prompt).filter(|_| !reported.has_more) else {
+        return Ok(None);
+    };
     let meant = [usage.prompt_tokens(), usage.completion_tokens(), usage.total_tokens()];
     let is_meant = [reported.prompt, reported.completion, reported.total] == meant.map(Some);
     Ok(is_meant.then_some(usage))
@@ -210,17 +245,11 @@ const OWN: [&str; 11] = [
 pub(super) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, reported: Option<&RawValue>) {
     let raw: serde_json::Map<String, serde_json::Value> =
         reported.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    // The provider's own sum stands where it reports one: its cached tokens may lie outside of its prompt tokens.
-    let prompt_tokens = raw
-        .get("prompt_tokens")
-        .and_then(serde_json::Value::as_u64)
-        .unwrap_or(usage.prompt_tokens())
-        .min(MOST);
     out.push(b'{');
     for (name, count) in [
-        ("prompt_tokens", prompt_tokens),
+        ("prompt_tokens", usage.prompt_tokens()),
         ("completion_tokens", usage.completion_tokens()),
-        ("total_tokens", prompt_tokens + usage.completion_tokens()),
+        ("total_tokens", usage.total_tokens()),
         ("reasoning_tokens", usage.reasoning),
     ] {
         push_count(out, name, count);
@@ -322,7 +351,7 @@ mod tests {
             ),
         ];
         for (json, expected) in cases {
-            let usage = read(json.as_bytes()).unwrap();
+            let usage = read(json.as_bytes(), false).unwrap();
             let found = [
                 usage.prompt_tokens(),
                 usage.completion_tokens(),
@@ -332,7 +361,62 @@ mod tests {
             ];
             assert_eq!(found, expected, "{json}");
         }
-        assert!(read(b"{}").is_none() && read(b"null").is_none());
+        assert!(read(b"{}", false).is_none() && read(b"null", false).is_none());
+    }
+
+    #[test]
+    fn cached_tokens_beside_the_prompt_are_added_and_shown_as_priced() {
+        let cases = [
+            // Larger than the prompt: they cannot be within it.
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":100}}"#,
+                false,
+                110,
+            ),
+            // Fewer: the total tells, or a fact of the model.
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":19,"prompt_tokens_details":{"cached_tokens":4}}"#,
+                false,
+                14,
+            ),
+            (
+                r#"{"prompt_tokens":205,"completion_tokens":18,"total_tokens":223,"prompt_tokens_details":{"cached_tokens":159}}"#,
+                true,
+                364,
+            ),
+            (
+                r#"{"prompt_tokens":205,"completion_tokens":18,"total_tokens":223,"prompt_tokens_details":{"cached_tokens":159}}"#,
+                false,
+                205,
+            ),
+        ];
+        for (json, outside, prompt) in cases {
+            let usage = read(json.as_bytes(), outside).unwrap();
+            let mut out = Vec::new();
+            write(&mut out, &usage, None, Some(&RawValue::from_string(json.to_owned()).unwrap()));
+            let shown: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(usage.prompt_tokens(), prompt, "{json}");
+            assert_eq!(shown["prompt_tokens"], prompt, "{json}");
+            assert_eq!(shown["total_tokens"], usage.total_tokens(), "{json}");
+        }
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_no_counts() {
+        for count in ["-1", "-0.5", "\"-3\"", "1e18", "99999999999999999999", "200000000"] {
+            for json in [
+                format!(r#"{{"prompt_tokens":{count},"completion_tokens":5}}"#),
+                format!(r#"{{"prompt_tokens":5,"completion_tokens":{count}}}"#),
+                format!(
+                    r#"{{"prompt_tokens":5,"completion_tokens":5,"prompt_tokens_details":{{"cached_tokens":{count}}}}}"#
+                ),
+                format!(
+                    r#"{{"prompt_tokens":5,"completion_tokens":5,"completion_tokens_details":{{"reasoning_tokens":{count}}}}}"#
+                ),
+            ] {
+                assert_eq!(read(json.as_bytes(), false), None, "{json}");
+            }
+        }
     }
 
     #[test]
@@ -341,7 +425,7 @@ mod tests {
             let json = format!(
                 r#"{{"prompt_tokens":{prompt},"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{{"audio_tokens":375,"cached_tokens":9}}}}"#
             );
-            let usage = read(json.as_bytes()).unwrap();
+            let usage = read(json.as_bytes(), false).unwrap();
             assert_eq!((usage.input, usage.cache_read, usage.audio_input), (2, 9, 375), "{json}");
         }
     }
@@ -349,12 +433,12 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_and_keeps_vendor_counts() {
         let reported = r#"{"prompt_tokens":9,"completion_tokens":3,"cost":0.1,"completion_tokens_details":{"accepted_prediction_tokens":1}}"#;
-        let usage = read(reported.as_bytes()).unwrap();
+        let usage = read(reported.as_bytes(), false).unwrap();
         let raw: Box<RawValue> = RawValue::from_string(reported.to_owned()).unwrap();
         let mut out = Vec::new();
         write(&mut out, &usage, None, Some(&raw));
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(read(text.as_bytes()), Some(usage));
+        assert_eq!(read(text.as_bytes(), false), Some(usage));
         for part in [r#""cost":0.1"#, r#""accepted_prediction_tokens":1"#, r#""cost_usd_total":null"#] {
             assert!(text.contains(part), "{part} in {text}");
         }

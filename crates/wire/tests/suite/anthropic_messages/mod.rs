@@ -61,7 +61,7 @@ impl Annotator for Notes {
     fn model(&self) -> &str {
         "ours"
     }
-    fn cost(&self, _usage: &Usage) -> Option<Cost> {
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
         None
     }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {

@@ -369,6 +369,7 @@ fn only_what_can_be_seen_starts_the_content() {
         form: form(true),
         annotator: Box::new(super::Notes::default()),
         gathers: false,
+        cached_outside_prompt: false,
     });
     let mut out = Vec::new();
     relay.push(&body.into(), &mut out).unwrap();

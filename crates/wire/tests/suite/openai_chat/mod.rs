@@ -37,7 +37,7 @@ impl Annotator for Notes {
     fn model(&self) -> &str {
         "ours"
     }
-    fn cost(&self, _usage: &Usage) -> Option<Cost> {
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
         None
     }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
@@ -57,7 +57,12 @@ fn relayed<'a>(
     form: AnswerForm,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(String, Progress), (Error, String)> {
-    let mut relay = relay(RelayParts { form, annotator: Box::new(Notes::default()), gathers: true });
+    let mut relay = relay(RelayParts {
+        form,
+        annotator: Box::new(Notes::default()),
+        gathers: true,
+        cached_outside_prompt: false,
+    });
     let mut out = Vec::new();
     let mut result = Ok(());
     for piece in pieces {

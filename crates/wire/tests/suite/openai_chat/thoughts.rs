@@ -12,7 +12,12 @@ use wire::protocols::openai_chat::{Memory, Outline, RelayParts, forward_with, re
 use super::{Notes, form, stream};
 
 fn gathered(form: AnswerForm, body: String) -> Option<Proofs> {
-    let mut relay = relay(RelayParts { form, annotator: Box::new(Notes::default()), gathers: true });
+    let mut relay = relay(RelayParts {
+        form,
+        annotator: Box::new(Notes::default()),
+        gathers: true,
+        cached_outside_prompt: false,
+    });
     let mut out = Vec::new();
     for piece in body.as_bytes().chunks(7) {
         relay.push(&Bytes::copy_from_slice(piece), &mut out).unwrap();

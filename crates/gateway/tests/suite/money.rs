@@ -1,0 +1,111 @@
+//! What answers cost, as shown and as recorded.
+
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestGateway, Upstream, answer_of, chunk, events, question, streamed, whole};
+
+/// 600 uncached and 400 cached tokens, 100 produced.
+fn usage() -> Value {
+    json!({"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100,
+        "prompt_tokens_details": {"cached_tokens": 400}})
+}
+
+/// An answer with this usage and this service tier.
+fn answered(stream: bool, usage: &Value, tier: Option<&str>) -> Vec<u8> {
+    if !stream {
+        let mut body = answer_of(json!({"role": "assistant", "content": "Hello."}), "stop");
+        body["usage"] = usage.clone();
+        if let Some(tier) = tier {
+            body["service_tier"] = json!(tier);
+        }
+        return whole("200 OK", &body);
+    }
+    let mut last: Value = serde_json::from_str(&chunk(json!({}), None)["data: ".len()..]).unwrap();
+    last["choices"] = json!([]);
+    last["usage"] = usage.clone();
+    if let Some(tier) = tier {
+        last["service_tier"] = json!(tier);
+    }
+    events(&[
+        chunk(json!({"role": "assistant", "content": "Hello."}), None),
+        chunk(json!({}), Some("stop")),
+        format!("data: {last}\n\n"),
+        "data: [DONE]\n\n".to_owned(),
+    ])
+}
+
+fn shown(reply: &Reply) -> Value {
+    let answer = if reply.data().is_empty() { reply.json() } else { reply.events().pop().unwrap() };
+    answer["usage"].clone()
+}
+
+async fn asked(config: &str, model: &str, stream: bool, tier: Option<&str>) -> (Value, store::UsageRecord) {
+    let gateway = TestGateway::start(config).await;
+    let mut body = if stream { streamed(model) } else { question(model) };
+    if let Some(tier) = tier {
+        body["service_tier"] = json!(tier);
+    }
+    if stream {
+        body["stream_options"] = json!({"include_usage": true});
+    }
+    let reply = gateway.chat(&body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    (shown(&reply), gateway.record().await)
+}
+
+fn recorded(record: &store::UsageRecord) -> Value {
+    record.cost.map_or(Value::Null, |cost| serde_json::from_str(&cost.total.to_string()).unwrap())
+}
+
+/// gpt-4o costs 2.50, 1.25 cached and 10 USD a million tokens; 4.25, 2.125 and 17 by priority.
+#[tokio::test]
+async fn the_service_tier_that_served_prices_the_answer() {
+    let usual = json!(0.003);
+    let priority = json!(0.0051);
+    let cases = [
+        (Some("priority"), Some("priority"), &priority),
+        (Some("priority"), Some("default"), &usual),
+        (Some("auto"), Some("priority"), &priority),
+        (None, None, &usual),
+        (Some("priority"), None, &priority),
+        (None, Some("flex"), &Value::Null),
+        (None, Some("scale"), &Value::Null),
+    ];
+    for (tier, served, expected) in cases {
+        for stream in [false, true] {
+            let upstream = Upstream::playing(vec![answered(stream, &usage(), served)]).await;
+            let (shown, record) = asked(&upstream.known("openai"), "openai/gpt-4o", stream, tier).await;
+            assert_eq!(shown["cost_usd_total"], *expected, "asked {tier:?}, served {served:?}: {shown}");
+            assert_eq!(recorded(&record), *expected, "asked {tier:?}, served {served:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn cached_tokens_beside_the_prompt_are_shown_as_they_are_recorded() {
+    let usage = json!({"prompt_tokens": 205, "completion_tokens": 18, "total_tokens": 223,
+        "prompt_tokens_details": {"cached_tokens": 159}});
+    for stream in [false, true] {
+        let upstream = Upstream::playing(vec![answered(stream, &usage, None)]).await;
+        let config = upstream.known("openrouter");
+        let (shown, record) = asked(&config, "openrouter/x-ai/grok-4.5", stream, None).await;
+        assert_eq!(shown["prompt_tokens"], 364, "{shown}");
+        assert_eq!(shown["total_tokens"], 382, "{shown}");
+        let usage = record.usage.unwrap();
+        assert_eq!((usage.input, usage.cache_read, usage.prompt_tokens()), (205, 159, 364));
+        assert_eq!(recorded(&record), shown["cost_usd_total"]);
+    }
+}
+
+#[tokio::test]
+async fn counts_that_cannot_be_are_neither_shown_nor_priced() {
+    for count in [json!(-5), json!(1_u64 << 60), json!(1e30)] {
+        for stream in [false, true] {
+            let usage = json!({"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10});
+            let upstream = Upstream::playing(vec![answered(stream, &usage, None)]).await;
+            let (shown, record) = asked(&upstream.known("openai"), "openai/gpt-4o", stream, None).await;
+            assert_eq!(shown, Value::Null, "{count}");
+            assert_eq!((record.usage, record.cost), (None, None), "{count}");
+        }
+    }
+}
