@@ -15,8 +15,7 @@ pub fn providers(providers: &[ProviderSettings], style: Style) -> String {
     let (enabled, others): (Vec<_>, Vec<_>) =
         providers.iter().partition(|provider| provider.disabled.is_none());
     let on = enabled.into_iter().map(|provider| {
-        let source = &provider.credential_source;
-        format!("  {:<18} {} ({source})", provider.row.id, style.green("enabled"))
+        format!("  {:<18} {} ({})", provider.row.id, style.green("enabled"), provider.origin())
     });
     let off = others.into_iter().map(|provider| {
         let reason = provider.disabled.as_deref().unwrap_or_default();
@@ -29,8 +28,7 @@ pub fn providers(providers: &[ProviderSettings], style: Style) -> String {
 pub fn summary(providers: &[ProviderSettings], style: Style) -> String {
     let enabled: Vec<&ProviderSettings> =
         providers.iter().filter(|provider| provider.disabled.is_none()).collect();
-    let names =
-        enabled.iter().map(|provider| format!("  {} ({})", provider.row.id, provider.credential_source));
+    let names = enabled.iter().map(|provider| format!("  {} ({})", provider.row.id, provider.origin()));
     let count = style.bold(&format!("{} of {} providers enabled", enabled.len(), providers.len()));
     let demo = match enabled.as_slice() {
         [only] if only.row.id == DEMO => {

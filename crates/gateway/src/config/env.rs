@@ -25,9 +25,10 @@ impl Environment {
         Self { variables: variables.iter().map(owned).collect() }
     }
 
-    /// A variable that is set and not empty.
+    /// A variable that is set and not blank, without the white space around it: values that come from files and secret
+    /// managers end with a newline.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// The first of these variables that is set, with its name.
@@ -40,7 +41,8 @@ impl Environment {
         self.get("HOME").or_else(|| self.get("USERPROFILE")).map(PathBuf::from)
     }
 
-    /// The meaning of a string of the configuration: `env:NAME` and `file:PATH` stand for what they name.
+    /// The meaning of a string of the configuration: `env:NAME` and `file:PATH` stand for what they name, without the
+    /// white space around it.
     pub fn resolve(&self, text: &str) -> Result<String, String> {
         if let Some(name) = text.strip_prefix("env:") {
             return self
@@ -49,7 +51,11 @@ impl Environment {
                 .ok_or_else(|| format!("the environment variable {name} is not set"));
         }
         if let Some(path) = text.strip_prefix("file:") {
-            return read_file(Path::new(path)).map(|text| text.trim_end().to_owned());
+            let text = read_file(Path::new(path))?;
+            return match text.trim() {
+                "" => Err(format!("the file {path} is empty")),
+                text => Ok(text.to_owned()),
+            };
         }
         Ok(text.to_owned())
     }

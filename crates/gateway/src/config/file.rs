@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use canon::Quirks;
 use serde::Deserialize;
 use wire::Protocol;
 use wire::providers::Auth;
@@ -147,14 +146,14 @@ pub struct ProviderSection {
     pub api_keys: Option<Vec<String>>,
     /// Where it is.
     pub base_url: Option<String>,
-    /// Its wire format, for a provider of one's own.
+    /// Its wire format: of a provider of one's own, or another one of a provider that is called at a base URL.
     pub protocol: Option<Protocol>,
     /// How its key is sent, for a provider of one's own.
     pub auth: Option<Auth>,
-    /// Further headers of every request.
+    /// Further headers of every request. A value may be `env:NAME` or `file:PATH`.
     pub headers: BTreeMap<String, String>,
-    /// How it differs from its wire format, for a provider of one's own.
-    pub quirks: Option<Quirks>,
+    /// How it differs from its wire format. What is not given stays as in the catalog.
+    pub quirks: toml::Table,
     /// The operator's liking: 1 is neutral.
     pub priority: Option<f64>,
     /// The proxy that leads to it: `http://user:password@host:port`, `https://…` or `socks5h://…`; `none` for a direct

@@ -2,6 +2,7 @@
 //!
 //! Every mistake is found before anything starts, and all of them are reported at once with their paths.
 
+pub mod base_url;
 pub mod env;
 pub mod file;
 pub mod lines;

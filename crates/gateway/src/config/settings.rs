@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use canon::Secret;
+use canon::{Quirks, Secret};
 use catalog::{Catalog, ProviderRow};
+use wire::Protocol;
+use wire::providers::{Auth, Calling, Place};
 
+use super::base_url;
 use super::env::Environment;
 use super::file::{ConfigFile, Mistake, ModelSection, Pick, ProviderSection, nearest};
 use crate::http::cors::Cors;
@@ -91,6 +94,8 @@ pub struct ProviderSettings {
     pub row: Arc<ProviderRow>,
     /// Where it is, without a slash at the end.
     pub base_url: String,
+    /// Who says so, where it is not the catalog: a variable, or the configuration.
+    pub base_url_source: Option<String>,
     /// Region, project and the like.
     pub settings: BTreeMap<String, String>,
     /// Its keys.
@@ -106,6 +111,14 @@ pub struct ProviderSettings {
 }
 
 impl ProviderSettings {
+    /// Where its credential comes from, and its address where that is not the usual one.
+    pub fn origin(&self) -> String {
+        match &self.base_url_source {
+            Some(source) => format!("{}, at {} by {source}", self.credential_source, self.base_url),
+            None => self.credential_source.clone(),
+        }
+    }
+
     /// True when credentials of the other settings hold for these.
     pub fn is_same_access(&self, other: &Self) -> bool {
         self.keys == other.keys
@@ -140,14 +153,15 @@ impl Settings {
         environment: &Environment,
         catalog: Catalog,
     ) -> Result<Self, Vec<Mistake>> {
-        let mut check = Check { environment, mistakes: Vec::new(), doubts: Vec::new() };
+        let server = &file.server;
+        let mut check = Check { environment, listen: ANY, mistakes: Vec::new(), doubts: Vec::new() };
         let mut catalog = catalog;
+        check.listen = check.address(&server.listen);
         check.own_providers(file, &mut catalog);
         let providers = check.providers(file, &catalog);
-        let server = &file.server;
         let database_url = check.database_url(&file.database.url);
         let mut settings = Self {
-            listen: check.address(&server.listen),
+            listen: check.listen,
             body_limit: check.bytes("server.body_limit", &server.body_limit) as usize,
             header_limit: check.bytes("server.header_limit", &server.header_limit).clamp(8 << 10, 1 << 20)
                 as usize,
@@ -178,8 +192,13 @@ impl Settings {
     }
 }
 
+/// Before the address is known.
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 pub(super) struct Check<'a> {
     pub(super) environment: &'a Environment,
+    /// Where the gateway listens.
+    listen: SocketAddr,
     mistakes: Vec<Mistake>,
     doubts: Vec<Mistake>,
 }
@@ -278,10 +297,12 @@ impl Check<'_> {
         let mut entries = Vec::new();
         for (index, key) in keys.iter().enumerate() {
             let place = format!("{path}[{index}]");
-            let secret = self.text(&place, key);
+            let secret = self.text(&place, key).trim().to_owned();
             let label = key.strip_prefix("env:").map_or_else(|| format!("key{}", index + 1), str::to_owned);
-            if secret.trim().is_empty() && !self.mistakes.iter().any(|mistake| mistake.path == place) {
-                self.mistake(place, "the key is empty");
+            if let Some(wrong) = wrong_key(&secret)
+                && !self.mistakes.iter().any(|mistake| mistake.path == place)
+            {
+                self.mistake(place, format!("the key {wrong}"));
             }
             entries.push(KeyEntry { label, secret: Secret::new(secret) });
         }
@@ -379,13 +400,7 @@ impl Check<'_> {
     /// Providers that the catalog does not know: they need a protocol and a base URL.
     fn own_providers(&mut self, file: &ConfigFile, catalog: &mut Catalog) {
         for (id, section) in &file.providers {
-            if let Some(row) = catalog.provider(id) {
-                if section.protocol.is_some_and(|protocol| protocol != row.protocol) {
-                    let message = format!(
-                        "the protocol of {id} is fixed; give a provider of your own another name than {id}"
-                    );
-                    self.mistake(format!("providers.{id}.protocol"), message);
-                }
+            if catalog.provider(id).is_some() {
                 continue;
             }
             let Some(protocol) = section.protocol else {
@@ -441,7 +456,7 @@ impl Check<'_> {
         let has_own_url = section.base_url.is_some() || self.environment.first(&row.base_url_env).is_some();
         let missing = self.complete(&row, has_own_url, &mut settings);
         let outbound = self.provider_outbound(&row.id, section);
-        let (base_url, own_url) = self.base_url(&row, section, &settings);
+        let address = self.address_of(&row, section, &settings);
         settings.retain(|name, _| !credentials::SECRET_SETTINGS.contains(&name.as_str()));
         let disabled = if section.enabled == Some(false) {
             Some("switched off in the configuration".to_owned())
@@ -449,9 +464,16 @@ impl Check<'_> {
             Some(reason)
         } else if let Some(missing) = missing {
             Some(missing)
-        } else if base_url.is_none() && row.id != DEMO {
+        } else if let Some(wrong) = address.wrong {
+            Some(wrong)
+        } else if address.url.is_none() && row.id != DEMO {
             Some(format!("set base_url in [providers.{}]", row.id))
-        } else if !row.needs_key && !mentioned && !own_url && access.keys.is_empty() && row.id != DEMO {
+        } else if !row.needs_key
+            && !mentioned
+            && address.source.is_none()
+            && access.keys.is_empty()
+            && row.id != DEMO
+        {
             let names = row.base_url_env.first().map(|name| format!(" or set {name}")).unwrap_or_default();
             Some(format!("add [providers.{}] to the configuration{names}", row.id))
         } else {
@@ -459,7 +481,8 @@ impl Check<'_> {
         };
         ProviderSettings {
             row,
-            base_url: base_url.unwrap_or_default(),
+            base_url: address.url.unwrap_or_default(),
+            base_url_source: address.source,
             settings,
             keys: access.keys,
             recipe: access.recipe,
@@ -503,30 +526,96 @@ impl Check<'_> {
                 }
                 Access::without(without_key(row, &absent))
             }
+            None if wrong_variable(&keys).is_some() => {
+                Access::without(wrong_variable(&keys).unwrap_or_default())
+            }
             None if row.needs_key && keys.is_empty() => Access::without(without_key(row, &Absent::default())),
             _ => Access { source: source_of(&keys), keys, recipe: None, absent: None },
         }
     }
 
     /// The row with what the configuration changes of it.
-    fn adjusted(&self, row: &Arc<ProviderRow>, section: &ProviderSection) -> Arc<ProviderRow> {
+    fn adjusted(&mut self, row: &Arc<ProviderRow>, section: &ProviderSection) -> Arc<ProviderRow> {
+        let other_protocol = section.protocol.filter(|protocol| *protocol != row.protocol);
         let changes = section.priority.is_some()
-            || section.quirks.is_some()
+            || !section.quirks.is_empty()
             || !section.headers.is_empty()
-            || section.auth.is_some();
+            || section.auth.is_some()
+            || other_protocol.is_some();
         if !changes {
             return row.clone();
         }
         let mut row = ProviderRow::clone(row);
-        row.priority = section.priority.unwrap_or(row.priority);
-        row.headers.extend(section.headers.clone());
-        if let Some(quirks) = &section.quirks {
-            row.quirks = Arc::new(quirks.clone());
+        if let Some(protocol) = other_protocol {
+            self.speak(&mut row, protocol, section);
         }
+        row.priority = section.priority.unwrap_or(row.priority);
+        let path = format!("providers.{}", row.id);
+        for (name, value) in &section.headers {
+            let value = self.header(&format!("{path}.headers.{name}"), name, value);
+            row.headers.insert(name.to_ascii_lowercase(), value);
+        }
+        row.quirks = self.quirks(&format!("{path}.quirks"), &row.quirks, &section.quirks);
         if let Some(auth) = &section.auth {
             row.auth = auth.clone();
         }
         Arc::new(row)
+    }
+
+    /// The provider speaks another format than the catalog says, as servers do that know several.
+    fn speak(&mut self, row: &mut ProviderRow, protocol: Protocol, section: &ProviderSection) {
+        let is_plain = |calling| calling == Calling::Compatible;
+        if !is_plain(row.calling) || !is_plain(wire::providers::usual_calling(protocol)) {
+            let message = format!(
+                "{} is not called in this format; for another API add a provider under a name of your own",
+                row.name
+            );
+            return self.mistake(format!("providers.{}.protocol", row.id), message);
+        }
+        if section.base_url.is_none() && row.base_url.is_some() {
+            let message = "needs a base_url too: the usual address speaks the usual format";
+            return self.mistake(format!("providers.{}.protocol", row.id), message);
+        }
+        // Path, quirks and headers of the catalog belong to the usual format.
+        row.protocol = protocol;
+        row.path = None;
+        row.quirks = Arc::default();
+        row.auth = match (&row.auth, wire::providers::usual_auth(protocol)) {
+            (_, auth @ Auth::Header(_)) => auth,
+            (Auth::Header(_), auth) => auth,
+            (usual, _) => usual.clone(),
+        };
+        row.headers = wire::providers::usual_headers(protocol);
+    }
+
+    fn header(&mut self, path: &str, name: &str, value: &str) -> String {
+        let value = self.text(path, value);
+        if http::HeaderName::try_from(name).is_err() {
+            self.mistake(path, format!("{name:?} is no name of an HTTP header"));
+        } else if http::HeaderValue::from_str(&value).is_err() {
+            self.mistake(path, "holds a character that no HTTP header can carry");
+        }
+        value
+    }
+
+    /// The catalog's quirks with those that the configuration gives in their place.
+    fn quirks(&mut self, path: &str, usual: &Arc<Quirks>, given: &toml::Table) -> Arc<Quirks> {
+        if given.is_empty() {
+            return usual.clone();
+        }
+        let Ok(mut merged) = toml::Table::try_from(&**usual) else { return usual.clone() };
+        for (name, value) in given {
+            merged.insert(name.clone(), value.clone());
+        }
+        match serde_path_to_error::deserialize::<_, Quirks>(toml::Value::Table(merged)) {
+            Ok(quirks) => Arc::new(quirks),
+            Err(error) => {
+                let inner = error.path().to_string();
+                let path = if inner == "." { path.to_owned() } else { format!("{path}.{inner}") };
+                self.mistake(path, error.into_inner().message().trim().to_owned());
+                usual.clone()
+            }
+        }
     }
 
     /// The settings that the configuration or the environment gives.
@@ -542,6 +631,12 @@ impl Check<'_> {
             flatten(name, value, &mut settings);
             if let Some(text) = settings.get(name).cloned() {
                 let text = self.text(&path, &text);
+                if HEADER_SETTINGS.contains(&name.as_str())
+                    && let Some(wrong) = wrong_key(text.trim())
+                    && !self.mistakes.iter().any(|mistake| mistake.path == path)
+                {
+                    self.mistake(&path, wrong);
+                }
                 settings.insert(name.clone(), text);
             }
         }
@@ -579,29 +674,51 @@ impl Check<'_> {
         missing
     }
 
-    /// The base URL, and whether the operator gave one.
-    fn base_url(
+    /// Where the provider is: as the configuration says, else the environment, else the catalog.
+    fn address_of(
         &mut self,
         row: &ProviderRow,
         section: &ProviderSection,
         settings: &BTreeMap<String, String>,
-    ) -> (Option<String>, bool) {
+    ) -> Address {
         let path = format!("providers.{}.base_url", row.id);
-        let given = section.base_url.as_ref().map(|url| self.text(&path, url));
-        let by_environment = || self.environment.first(&row.base_url_env).map(|(_, url)| with_scheme(url));
-        let own = given.or_else(by_environment);
-        let is_own = own.is_some();
+        let (own, source) = match (&section.base_url, self.environment.first(&row.base_url_env)) {
+            (Some(url), _) => (Some(self.text(&path, url)), Some("the configuration".to_owned())),
+            (None, Some((name, url))) => (Some(url.to_owned()), Some(name.to_owned())),
+            (None, None) => (None, None),
+        };
         let by_region = settings.get("region").and_then(|region| row.regions.get(region)).cloned();
-        let url = own.or(by_region).or_else(|| row.base_url.clone());
-        let Some(mut url) = url else { return (None, false) };
-        for (name, value) in settings {
-            url = url.replace(&format!("{{{name}}}"), value);
+        let usual = by_region.or_else(|| row.base_url.clone());
+        let fill = |mut url: String| {
+            for (name, value) in settings {
+                url = url.replace(&format!("{{{name}}}"), value);
+            }
+            url
+        };
+        let Some(own) = own.map(fill) else {
+            let url = usual.map(fill).map(|url| url.trim_end_matches('/').to_owned());
+            return Address { url, source, wrong: None };
+        };
+        let wrong = match base_url::mistake(&own.replace(['{', '}'], "")) {
+            None if base_url::leads_to(&own, self.listen) => {
+                Some("is the address of this gateway itself: each request would come back to it")
+            }
+            wrong => wrong,
+        };
+        if let Some(wrong) = wrong {
+            if section.base_url.is_some() && !self.mistakes.iter().any(|mistake| mistake.path == path) {
+                self.mistake(path, wrong);
+            }
+            let wrong = format!("{} {wrong}", source.as_deref().unwrap_or_default());
+            return Address { url: None, source, wrong: Some(wrong) };
         }
-        let url = url.trim_end_matches('/').to_owned();
-        if is_own && !(url.starts_with("http://") || url.starts_with("https://")) {
-            self.mistake(path, format!("{url:?} must begin with http:// or https://"));
-        }
-        (Some(url), is_own)
+        let place = Place {
+            calling: row.calling,
+            protocol: row.protocol,
+            path: row.path.as_deref(),
+            usual: usual.as_deref(),
+        };
+        Address { url: Some(place.base_url(&own)), source, wrong: None }
     }
 
     fn provider_keys(&mut self, row: &ProviderRow, section: &ProviderSection) -> Vec<KeyEntry> {
@@ -691,6 +808,18 @@ fn unknown_key<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
+/// Where a provider is.
+struct Address {
+    url: Option<String>,
+    /// Who says so; none for the catalog.
+    source: Option<String>,
+    /// Why it cannot be used.
+    wrong: Option<String>,
+}
+
+/// Secret settings that travel in a header.
+const HEADER_SETTINGS: [&str; 3] = ["access_key_id", "access_token", "session_token"];
+
 /// How a provider is proved to that we may call it.
 struct Access {
     keys: Vec<KeyEntry>,
@@ -704,6 +833,12 @@ impl Access {
     fn without(reason: String) -> Self {
         Self { keys: Vec::new(), recipe: None, source: "none".to_owned(), absent: Some(reason) }
     }
+}
+
+/// Why the keys cannot be used. Those that the file names are checked already: this is for the customary variables.
+fn wrong_variable(keys: &[KeyEntry]) -> Option<String> {
+    let wrong = |key: &KeyEntry| Some(format!("{} {}", key.label, wrong_key(key.secret.expose())?));
+    keys.iter().find_map(wrong)
 }
 
 fn source_of(keys: &[KeyEntry]) -> String {
@@ -742,12 +877,19 @@ fn flatten(name: &str, value: &toml::Value, settings: &mut BTreeMap<String, Stri
     }
 }
 
-/// `OLLAMA_HOST` and its like may name a host alone.
-fn with_scheme(url: &str) -> String {
-    match url.contains("://") {
-        true => url.to_owned(),
-        false => format!("http://{url}"),
+/// Why a text cannot be a key. Of the key only the place of the character is shown.
+fn wrong_key(key: &str) -> Option<String> {
+    if key.is_empty() {
+        return Some("is empty".to_owned());
     }
+    let impossible = |letter: &(usize, char)| !letter.1.is_ascii_graphic() && letter.1 != ' ';
+    let (index, letter) = key.chars().enumerate().find(impossible)?;
+    let code = u32::from(letter);
+    Some(format!(
+        "holds a character that no HTTP header can carry (U+{code:04X}, character {} of {})",
+        index + 1,
+        key.chars().count()
+    ))
 }
 
 /// `64MiB`, `1GiB`, `512KiB`, `10MB`, or a plain number of bytes.
@@ -815,7 +957,7 @@ mod tests {
             "auth.api_keys[0]: the key is empty",
             "providers.opnai: this provider is not in the catalog; did you mean \"openai\"?",
             "providers.opnai.api_kee: unknown key; did you mean \"api_key\"?",
-            "providers.openai.protocol: the protocol of openai is fixed",
+            "providers.openai.protocol: ",
             "models.a.weights: weights have no effect without pick",
             "models.b.targets[0]: \"a\" is an alias",
             "models.b.targets[1]: \"gpt-4oo\" is unknown; did you mean gpt-4o",
@@ -879,5 +1021,127 @@ mod tests {
         ] {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start}: {mistakes:#?}");
         }
+    }
+
+    fn provider<'a>(settings: &'a Settings, id: &str) -> &'a ProviderSettings {
+        settings.providers.iter().find(|provider| provider.row.id == id).unwrap()
+    }
+
+    #[test]
+    fn values_from_outside_are_trimmed_and_blank_ones_are_unset() {
+        let settings = build(
+            "[auth]\napi_keys = [\"env:MINE\", \" plain \"]\n",
+            &[
+                ("OPENAI_API_KEY", " sk-abc\r\n"),
+                ("OPENAI_BASE_URL", "https://proxy.test/v1\n"),
+                ("GROQ_API_KEY", " \n"),
+                ("MINE", "secret\n"),
+            ],
+        )
+        .unwrap();
+        let openai = provider(&settings, "openai");
+        assert_eq!(openai.keys[0].secret.expose(), "sk-abc");
+        assert_eq!(openai.base_url, "https://proxy.test/v1");
+        assert_eq!(openai.origin(), "OPENAI_API_KEY, at https://proxy.test/v1 by OPENAI_BASE_URL");
+        assert_eq!(provider(&settings, "groq").disabled.as_deref(), Some("GROQ_API_KEY is not set"));
+        let keys: Vec<&str> = settings.api_keys.iter().map(|key| key.secret.expose()).collect();
+        assert_eq!(keys, ["secret", "plain"]);
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_carry_is_refused_by_name() {
+        let settings = build("", &[("OPENAI_API_KEY", "sk-canary\u{7}x"), ("GROQ_API_KEY", "good")]).unwrap();
+        assert_eq!(enabled(&settings), ["groq"], "one broken provider does not keep the others from working");
+        let reason = provider(&settings, "openai").disabled.as_deref().unwrap();
+        assert!(reason.starts_with("OPENAI_API_KEY holds a character"), "{reason}");
+        assert!(reason.contains("U+0007, character 10 of 11") && !reason.contains("canary"), "{reason}");
+
+        let file = "[auth]\napi_keys = [\"sch\u{fc}ssel\"]\n[providers.openai]\napi_keys = [\"good\", \"env:BAD\"]\n\
+                    [providers.google-vertex]\nproject = \"p\"\naccess_token = \"canary\\u0001\"\n";
+        let mistakes = build(file, &[("BAD", "canary\nx")]).unwrap_err();
+        for path in
+            ["auth.api_keys[0]", "providers.openai.api_keys[1]", "providers.google-vertex.access_token"]
+        {
+            let mistake = mistakes.iter().find(|mistake| mistake.starts_with(path));
+            let mistake = mistake.unwrap_or_else(|| panic!("{path}: {mistakes:#?}"));
+            assert!(mistake.contains("no HTTP header can carry") && !mistake.contains("canary"), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn base_urls_are_refused_alike_from_the_file_and_from_a_variable() {
+        let wrong = [
+            "api.test/v1",
+            "localhost:8000",
+            "ftp://api.test",
+            "http://svc:canary@api.test/v1",
+            "http://svc:canary@api.test/v1 x",
+            "https://api.test/v1?key=canary",
+            "http://127.0.0.1:4000/v1",
+            "http://localhost:4000",
+        ];
+        for url in wrong {
+            let settings = build("", &[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", url)]).unwrap();
+            let reason = provider(&settings, "openai").disabled.as_deref();
+            let reason = reason.unwrap_or_else(|| panic!("{url} is used"));
+            assert!(reason.starts_with("OPENAI_BASE_URL ") && !reason.contains("canary"), "{reason}");
+            assert_eq!(provider(&settings, "openai").base_url, "");
+            let file = format!("[providers.openai]\napi_key = \"k\"\nbase_url = \"{url}\"\n");
+            let mistakes = build(&file, &[]).unwrap_err();
+            assert!(mistakes[0].starts_with("providers.openai.base_url: "), "{mistakes:?}");
+            assert!(!mistakes[0].contains("canary"), "{mistakes:?}");
+        }
+        // Another port is another server, and a port that is not known yet is nobody's.
+        let other = "[server]\nlisten = \"127.0.0.1:0\"\n";
+        let settings =
+            build(other, &[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "http://127.0.0.1:4000")]).unwrap();
+        assert_eq!(provider(&settings, "openai").base_url, "http://127.0.0.1:4000/v1");
+    }
+
+    #[test]
+    fn quirks_of_a_section_are_laid_over_those_of_the_catalog() {
+        let usual = build("", &[]).unwrap();
+        let usual = &provider(&usual, "mistral").row.quirks;
+        let settings = build("[providers.mistral.quirks]\nno_media_urls = true\n", &[]).unwrap();
+        let changed = &provider(&settings, "mistral").row.quirks;
+        assert_ne!(**usual, Quirks::default(), "the test needs a provider with quirks of its own");
+        assert_eq!(**changed, Quirks { no_media_urls: true, ..Quirks::clone(usual) });
+        let mistakes = build("[providers.mistral.quirks]\nno_media_url = true\n", &[]).unwrap_err();
+        assert!(mistakes[0].starts_with("providers.mistral.quirks"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn another_protocol_of_a_known_provider_is_honoured_or_refused() {
+        let text = "[providers.ollama]\nprotocol = \"ollama-chat\"\nbase_url = \"http://h:11434/v1\"\n\
+                    [providers.deepseek]\napi_key = \"k\"\nprotocol = \"anthropic-messages\"\n\
+                    base_url = \"https://api.deepseek.test/anthropic/v1\"\n";
+        let settings = build(text, &[]).unwrap();
+        let ollama = provider(&settings, "ollama");
+        assert_eq!((ollama.row.protocol, ollama.base_url.as_str()), (Protocol::OllamaChat, "http://h:11434"));
+        let deepseek = provider(&settings, "deepseek");
+        assert_eq!(deepseek.row.protocol, Protocol::AnthropicMessages);
+        assert_eq!(deepseek.base_url, "https://api.deepseek.test/anthropic");
+        assert_eq!(deepseek.row.auth, Auth::Header("x-api-key".to_owned()));
+        assert!(deepseek.row.headers.contains_key("anthropic-version"));
+
+        for (text, word) in [
+            ("[providers.google-vertex]\nprotocol = \"anthropic-messages\"\n", "name of your own"),
+            ("[providers.openai]\nprotocol = \"gemini\"\nbase_url = \"http://h\"\n", "name of your own"),
+            ("[providers.openai]\nprotocol = \"anthropic-messages\"\n", "base_url"),
+        ] {
+            let mistakes = build(text, &[]).unwrap_err();
+            assert!(mistakes[0].contains(".protocol: ") && mistakes[0].contains(word), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn headers_may_come_from_the_environment() {
+        let text = "[providers.openai]\napi_key = \"k\"\n[providers.openai.headers]\nX-Team = \"env:TEAM\"\n";
+        let settings = build(text, &[("TEAM", "blue\n")]).unwrap();
+        assert_eq!(provider(&settings, "openai").row.headers["x-team"], "blue");
+        let wrong =
+            "[providers.openai.headers]\n\"x y\" = \"a\"\nx-team = \"env:NOT_SET\"\nx-bad = \"a\\nb\"\n";
+        let mistakes = build(wrong, &[]).unwrap_err();
+        assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
     }
 }

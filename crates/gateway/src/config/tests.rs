@@ -37,7 +37,8 @@ const SECTIONS: [(&str, &str, &str); 7] = [
 ];
 
 const OWN_PROVIDERS: &str = "A provider of the catalog ([providers.md](providers.md)), or one of your own with any other id: \
-    that needs `protocol` and `base_url`. A provider that needs no key is enabled by its section, however empty. What is \
+    that needs `protocol` and `base_url`. A base URL may have the version of the API or leave it out; one without a scheme, \
+    with a user or password, or with the gateway's own address is refused. A provider that needs no key is enabled by its section, however empty. What is \
     given here goes before the environment.";
 
 /// The parts of `[routing]`.
@@ -53,7 +54,8 @@ const ROUTING_PARTS: [(&str, &str); 6] = [
 const QUIRKS: &str = "
 ### `[providers.ID.quirks]`
 
-How a provider differs from its wire format. What is given here replaces the quirks of the catalog as a whole.
+How a provider differs from its wire format. A quirk that is not given here
+stays as the catalog has it.
 
 | key | type | meaning |
 |---|---|---|
@@ -147,7 +149,7 @@ fn kind(rust: &str) -> &str {
             "`openai-chat`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat` or `ollama-chat`"
         }
         "Auth" => "`bearer`, `optional` or `{ header = \"NAME\" }`",
-        "Quirks" => "table, see below",
+        "toml::Table" => "table, see below",
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
         "StreamUsage" => "`on_request` or `always`",
         "Pick" => "`best`, `order` or `weight`",

@@ -21,6 +21,23 @@ fn sorted_providers(reply: &Reply) -> (Value, Value) {
 }
 
 #[tokio::test]
+async fn a_misconfigured_provider_is_a_failed_attempt_and_another_one_serves() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    // The request to the first cannot even be made: its region is no name of one.
+    let config = format!(
+        "[providers.google-vertex]\nproject = \"p\"\nregion = \"not a region\"\naccess_token = \"t\"\n{}\
+         [models.pair]\ntargets = [\"google-vertex/gemini-2.5-flash\", \"second/m\"]\npick = \"order\"\n",
+        upstream.provider("second", "openai-chat")
+    );
+    let gateway = TestGateway::start(&config).await;
+    let reply = gateway.chat(&question("pair")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.routing(), ["google-vertex 0 upstream_error", "second 200"]);
+    let alone = gateway.chat(&question("google-vertex/gemini-2.5-flash")).await;
+    assert_eq!((alone.status, alone.at("/error/type")), (502, json!("upstream_error")), "{}", alone.text());
+}
+
+#[tokio::test]
 async fn the_second_provider_answers_where_the_first_fails() {
     let cut =
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":".to_vec();

@@ -1,7 +1,7 @@
 //! Providers that differ only in base URL, path, header and quirks: rows of the catalog.
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Result};
+use canon::{Error, ErrorKind, Result, Retry};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -19,7 +19,7 @@ impl Provider for Compatible {
 }
 
 /// The path below the base URL, by the convention of each format's own SDK: Anthropic's base URL has no version.
-fn usual_path(protocol: Protocol) -> &'static str {
+pub(super) fn usual_path(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::OpenaiChat => "/chat/completions",
         Protocol::AnthropicMessages => "/v1/messages",
@@ -33,7 +33,8 @@ fn usual_path(protocol: Protocol) -> &'static str {
 pub(super) fn post(call: &Call<'_>, url: &str) -> Result<http::Request<Bytes>> {
     let mut request =
         http::Request::builder().method(Method::POST).uri(url).body(call.body.clone()).map_err(|_| {
-            misconfigured(format!("The provider's URL {url:?} is not valid; check base_url."))
+            // The URL itself is not shown: it may hold a password.
+            misconfigured("The provider's URL is not valid; check its base_url.")
         })?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -61,7 +62,7 @@ fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> {
             (name, key.expose().to_owned())
         }
         (Credential::Aws { .. }, _) => {
-            return Err(misconfigured("The provider takes an API key, and keys of AWS are configured."));
+            return Err(refused_key("The provider takes an API key, and keys of AWS are configured."));
         }
     };
     headers.insert(name, secret_value(text)?);
@@ -70,12 +71,20 @@ fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> {
 
 /// A header value that debug output does not show.
 pub(super) fn secret_value(text: String) -> Result<HeaderValue> {
-    let mut value = HeaderValue::try_from(text)
-        .map_err(|_| misconfigured("The provider's API key contains characters that no header can hold."))?;
+    let mut value = HeaderValue::try_from(text).map_err(|_| {
+        refused_key("The provider's API key holds a character that no HTTP header can carry.")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
+/// The provider cannot be called as it is configured. Another one can serve the request: for routing it is as good as
+/// down.
 pub(super) fn misconfigured(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::gateway(ErrorKind::Internal, message)
+    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+}
+
+/// The credential can never be accepted. For routing it is a refused one: another key or provider serves.
+fn refused_key(message: &'static str) -> Error {
+    Error::upstream(ErrorKind::UpstreamCredential, Retry::Elsewhere, message)
 }

@@ -4,6 +4,7 @@
 //! the path, a host by region) has a file of its own and one line in [`provider`].
 
 mod azure;
+mod base_url;
 mod bedrock;
 mod compatible;
 mod edit;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
 
+pub use base_url::Place;
 pub use bedrock::{inference_profile, sign_for_aws};
 pub use listing::{ListedModel, MOST_MODELS, list_request, read_list};
 

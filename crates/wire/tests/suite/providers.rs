@@ -7,7 +7,7 @@ use bytes::Bytes;
 use canon::Secret;
 use serde_json::Value;
 use wire::Protocol;
-use wire::providers::{Auth, Call, Calling, Credential, inference_profile, provider};
+use wire::providers::{Auth, Call, Calling, Credential, Place, inference_profile, provider};
 
 struct Case {
     base_url: String,
@@ -304,4 +304,75 @@ fn keys_of_aws_are_no_api_key() {
     let mut case = Case::new(Protocol::OpenaiChat, "m", &[]).at("https://x.test/v1");
     case.credential = aws(None);
     assert!(case.send(Calling::Compatible).is_err());
+}
+
+/// The URL that is called with a base URL as it was written.
+fn called(calling: Calling, protocol: Protocol, usual: Option<&str>, given: &str) -> String {
+    let place = Place { calling, protocol, path: None, usual };
+    let settings = [("project", "p"), ("region", "us-east-1")];
+    let case = Case::new(protocol, "m", &settings).at(&place.base_url(given));
+    case.send(calling).unwrap().uri().to_string()
+}
+
+#[test]
+fn versions_in_base_urls_are_neither_doubled_nor_missed() {
+    use Calling::{AwsBedrock, Azure, Compatible, GoogleAiStudio, GoogleVertex};
+    use Protocol::{AnthropicMessages, BedrockConverse, CohereChat, Gemini, OllamaChat, OpenaiChat};
+    type Row<'a> = (Calling, Protocol, &'a [&'a str], &'a str);
+    let rows: [Row<'_>; 8] = [
+        (
+            Compatible,
+            OpenaiChat,
+            &["", "/", "/v1", "/v1/", "/v1//", "/v1/chat/completions", "/v1/chat/completions/"],
+            "/v1/chat/completions",
+        ),
+        (Compatible, AnthropicMessages, &["", "/v1", "/v1/", "/v1/messages"], "/v1/messages"),
+        (Compatible, CohereChat, &["", "/v2", "/v1", "/v2/chat", "/v1/chat"], "/v2/chat"),
+        (Compatible, OllamaChat, &["", "/api", "/v1", "/api/chat", "/v1/chat/completions"], "/api/chat"),
+        (
+            GoogleAiStudio,
+            Gemini,
+            &["", "/v1beta", "/v1beta/", "/v1beta/openai", "/v1beta/models"],
+            "/v1beta/models/m:generateContent",
+        ),
+        (
+            GoogleVertex,
+            Gemini,
+            &["", "/v1"],
+            "/v1/projects/p/locations/us-east-1/publishers/google/models/m:generateContent",
+        ),
+        (AwsBedrock, BedrockConverse, &["", "/model"], "/model/m/converse"),
+        (
+            Azure,
+            OpenaiChat,
+            &["", "/", "/openai", "/openai/v1", "/openai/v1/", "/anthropic", "/openai/v1/chat/completions"],
+            "/openai/v1/chat/completions",
+        ),
+    ];
+    for host in ["https://host.test", "http://10.0.0.5:8000", "https://host.test/behind/a/proxy"] {
+        for (calling, protocol, endings, path) in rows {
+            for ending in endings {
+                // Below a path the version is the operator's to give.
+                if protocol == OpenaiChat
+                    && calling == Compatible
+                    && host.ends_with("proxy")
+                    && !ending.contains("v1")
+                {
+                    continue;
+                }
+                let url = called(calling, protocol, None, &format!("{host}{ending}"));
+                assert_eq!(url, format!("{host}{path}"), "{calling:?} {protocol:?} {host}{ending}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_alone_gets_the_path_of_the_providers_usual_address() {
+    let called = |usual, given| called(Calling::Compatible, Protocol::OpenaiChat, Some(usual), given);
+    let groq = "https://api.groq.test/openai/v1";
+    assert_eq!(called(groq, "http://127.0.0.1:9"), "http://127.0.0.1:9/openai/v1/chat/completions");
+    assert_eq!(called(groq, "http://127.0.0.1:9/v1"), "http://127.0.0.1:9/v1/chat/completions");
+    let without = "https://api.perplexity.test";
+    assert_eq!(called(without, "http://127.0.0.1:9"), "http://127.0.0.1:9/chat/completions");
 }

@@ -1,0 +1,81 @@
+//! Base URLs as people write them. Each format's own SDK has a convention of its own (OpenAI's base URL ends with a
+//! version, Anthropic's does not), and base URLs are copied from one tool to another.
+
+use super::Calling;
+use super::compatible::usual_path;
+use crate::Protocol;
+
+/// Whose base URL it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// How the provider is called.
+    pub calling: Calling,
+    /// The wire format of its API.
+    pub protocol: Protocol,
+    /// The path below the base URL, where it is not the protocol's usual one.
+    pub path: Option<&'a str>,
+    /// The provider's usual base URL, if it has one.
+    pub usual: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// The base URL by the convention of the way of calling, without a slash at its end: without a version that the
+    /// path has as well, without the path itself, and for OpenAI's format with the version where only a host is given.
+    pub fn base_url(&self, given: &str) -> String {
+        let given = given.trim_end_matches('/');
+        let base = self.endings().into_iter().find_map(|ending| without(given, ending)).unwrap_or(given);
+        if self.calling == Calling::Compatible && self.path.is_none() && path_of(base).is_empty() {
+            return format!("{base}{}", self.version());
+        }
+        base.to_owned()
+    }
+
+    /// What is taken off: the longest first.
+    fn endings(&self) -> Vec<&str> {
+        match self.calling {
+            Calling::Compatible => {
+                let further: &[&str] = match self.protocol {
+                    Protocol::AnthropicMessages => &["/v1"],
+                    Protocol::CohereChat => &["/v2", "/v1/chat", "/v1"],
+                    Protocol::OllamaChat => &["/v1/chat/completions", "/api", "/v1"],
+                    _ => &[],
+                };
+                [&[self.path.unwrap_or(usual_path(self.protocol))], further].concat()
+            }
+            Calling::GoogleAiStudio => vec!["/openai/chat/completions", "/openai", "/models"],
+            Calling::GoogleVertex => Vec::new(),
+            Calling::AwsBedrock => vec!["/model"],
+            Calling::Azure => vec![
+                "/openai/v1/chat/completions",
+                "/openai/v1",
+                "/openai/deployments",
+                "/openai",
+                "/anthropic/v1/messages",
+                "/anthropic/v1",
+                "/anthropic",
+                "/v1/chat/completions",
+            ],
+        }
+    }
+
+    /// What follows the host in OpenAI's format: as at the provider's usual address, else `/v1`.
+    fn version(&self) -> &str {
+        match (self.protocol, self.usual) {
+            (Protocol::OpenaiChat, Some(usual)) => path_of(usual),
+            (Protocol::OpenaiChat, None) => "/v1",
+            _ => "",
+        }
+    }
+}
+
+fn without<'a>(url: &'a str, ending: &str) -> Option<&'a str> {
+    let base = url.strip_suffix(ending)?;
+    // At least a host has to be left.
+    base.split_once("://").is_some_and(|(_, rest)| !rest.is_empty()).then_some(base)
+}
+
+/// The path of a URL, without a slash at its end. Empty for a host alone.
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').map_or("", |start| rest[start..].trim_end_matches('/'))
+}
