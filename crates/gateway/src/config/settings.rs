@@ -100,6 +100,8 @@ pub struct ProviderSettings {
     pub settings: BTreeMap<String, String>,
     /// Its keys.
     pub keys: Vec<KeyEntry>,
+    /// Secrets beside the keys that a provider could quote: of the settings, and of headers that come from elsewhere.
+    pub secrets: Vec<Secret>,
     /// How to get credentials, where there is no key.
     pub recipe: Option<Recipe>,
     /// Why it cannot be used; none when it can.
@@ -124,6 +126,7 @@ impl ProviderSettings {
         self.keys == other.keys
             && self.recipe == other.recipe
             && self.credential_source == other.credential_source
+            && self.secrets == other.secrets
     }
 
     /// True when what was seen of the other provider says something about this one.
@@ -457,6 +460,7 @@ impl Check<'_> {
         let missing = self.complete(&row, has_own_url, &mut settings);
         let outbound = self.provider_outbound(&row.id, section);
         let address = self.address_of(&row, section, &settings);
+        let secrets = self.further_secrets(&row, section, &settings);
         settings.retain(|name, _| !credentials::SECRET_SETTINGS.contains(&name.as_str()));
         let disabled = if section.enabled == Some(false) {
             Some("switched off in the configuration".to_owned())
@@ -485,6 +489,7 @@ impl Check<'_> {
             base_url_source: address.source,
             settings,
             keys: access.keys,
+            secrets,
             recipe: access.recipe,
             disabled,
             credential_source: access.source,
@@ -721,6 +726,27 @@ impl Check<'_> {
         Address { url: Some(place.base_url(&own)), source, wrong: None }
     }
 
+    fn further_secrets(
+        &self,
+        row: &ProviderRow,
+        section: &ProviderSection,
+        settings: &BTreeMap<String, String>,
+    ) -> Vec<Secret> {
+        // The name of an AWS key is not secret, and credentials are the path of a file or its whole text.
+        const NO_SECRETS: [&str; 2] = ["access_key_id", "credentials"];
+        let of_settings = settings.iter().filter(|(name, _)| {
+            let name = name.as_str();
+            credentials::SECRET_SETTINGS.contains(&name) && !NO_SECRETS.contains(&name)
+        });
+        let is_secret =
+            |name: &str, value: &str| is_elsewhere(value) || name.eq_ignore_ascii_case("authorization");
+        let names = section.headers.iter().filter(|(name, value)| is_secret(name, value));
+        let of_headers = names.filter_map(|(name, _)| row.headers.get(&name.to_ascii_lowercase()));
+        // Of "Basic xyz" the part behind the scheme is what could be quoted.
+        let of_headers = of_headers.map(|value| value.rsplit(' ').next().unwrap_or(value));
+        of_settings.map(|(_, value)| value.trim()).chain(of_headers).map(Secret::new).collect()
+    }
+
     fn provider_keys(&mut self, row: &ProviderRow, section: &ProviderSection) -> Vec<KeyEntry> {
         let path = format!("providers.{}.api_key", row.id);
         if let Some(key) = &section.api_key {
@@ -839,6 +865,11 @@ impl Access {
 fn wrong_variable(keys: &[KeyEntry]) -> Option<String> {
     let wrong = |key: &KeyEntry| Some(format!("{} {}", key.label, wrong_key(key.secret.expose())?));
     keys.iter().find_map(wrong)
+}
+
+/// True for a value that the configuration only refers to.
+fn is_elsewhere(value: &str) -> bool {
+    value.starts_with("env:") || value.starts_with("file:")
 }
 
 fn source_of(keys: &[KeyEntry]) -> String {

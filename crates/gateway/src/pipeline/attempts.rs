@@ -165,7 +165,9 @@ pub async fn in_order<E: Endpoint>(
             }
             Err(failed) => failed,
         };
-        let error = failed.error;
+        let mut error = failed.error;
+        // Here the provider's words become ours: they leave for the caller, the log and the record.
+        offer.provider.credentials.clean(&mut error);
         let status = error.upstream.as_ref().and_then(|reply| reply.status).unwrap_or(0);
         record.attempt_ended(status, Some(&error), started);
         log_failure(offer, &error, cx.inbound);

@@ -67,6 +67,12 @@ impl HeldPermit {
         self.give_back(&Report::failure(error));
     }
 
+    /// An error in the provider's words, without its secrets.
+    pub fn cleaned(&self, mut error: Error) -> Error {
+        self.provider.credentials.clean(&mut error);
+        error
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp(self.epoch.elapsed().as_millis() as u64)
     }

@@ -84,12 +84,12 @@ impl Pump {
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => return,
                 Poll::Ready(None) => self.end(),
-                Poll::Ready(Some(Err(error))) => self.fail(&cut(&error)),
+                Poll::Ready(Some(Err(error))) => self.fail(cut(&error)),
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     self.last_input = Instant::now();
                     if let Err(error) = self.transcoder.push(&data, &mut self.out) {
-                        self.fail(&error);
+                        self.fail(error);
                     }
                 }
             }
@@ -120,12 +120,13 @@ impl Pump {
                 self.pipeline.keep_proofs(&self.record, self.transcoder.as_mut());
                 self.body = None;
             }
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(error),
         }
     }
 
     /// Ends the caller's stream with an error, and the provider's by dropping it.
-    fn fail(&mut self, error: &Error) {
+    fn fail(&mut self, error: Error) {
+        let error = &self.permit.cleaned(error);
         self.transcoder.fail(error, &mut self.out);
         self.body = None;
         self.record.progress(self.transcoder.progress());
@@ -142,10 +143,10 @@ impl Pump {
             let timeouts = self.timeouts;
             if now >= self.record.started() + timeouts.total {
                 return self
-                    .fail(&timed_out("The answer took longer than the gateway allows", timeouts.total));
+                    .fail(timed_out("The answer took longer than the gateway allows", timeouts.total));
             }
             if now >= self.last_input + timeouts.idle {
-                return self.fail(&timed_out("The provider sent nothing", timeouts.idle));
+                return self.fail(timed_out("The provider sent nothing", timeouts.idle));
             }
             if now >= self.last_output + PING_AFTER {
                 self.out.extend_from_slice(PING);

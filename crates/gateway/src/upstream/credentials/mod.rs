@@ -8,6 +8,7 @@ mod aws;
 mod azure;
 mod exchange;
 mod google;
+mod mask;
 mod token;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use wire::providers::{Calling, Credential};
 use super::Client;
 use crate::config::ProviderSettings;
 use crate::config::env::Environment;
+use mask::Mask;
 use token::{Fetched, Token, TokenCache};
 
 /// Settings that only serve to find credentials and that hold secrets. They go no further than [`find`].
@@ -153,6 +155,8 @@ pub fn find(calling: Calling, search: Search<'_>) -> Option<Result<Found, Absent
 /// The credentials of a provider: one for each key.
 pub struct Credentials {
     sources: Vec<Source>,
+    /// Masks what does not change: keys, and secrets of the settings.
+    mask: Arc<Mask>,
 }
 
 enum Source {
@@ -163,6 +167,12 @@ enum Source {
 impl Credentials {
     /// The keys of the settings, else what was found in place of them.
     pub fn new(settings: &ProviderSettings, client: &Client) -> Self {
+        let keys = settings.keys.iter().map(|entry| &entry.secret);
+        let fixed = match &settings.recipe {
+            Some(Recipe::Fixed(credential)) => mask::secrets(credential),
+            _ => Vec::new(),
+        };
+        let mask = Arc::new(Mask::of(keys.chain(fixed).chain(&settings.secrets)));
         let key = |entry: &crate::config::KeyEntry| Source::Fixed(Credential::Key(entry.secret.clone()));
         let mut sources: Vec<Source> = settings.keys.iter().map(key).collect();
         if sources.is_empty() {
@@ -171,11 +181,11 @@ impl Credentials {
                 Some(Recipe::Fixed(credential)) => Source::Fixed(credential.clone()),
                 Some(recipe) => {
                     let label = settings.credential_source.clone();
-                    Source::Cached(TokenCache::new(recipe.clone(), label, client.clone()))
+                    Source::Cached(TokenCache::new(recipe.clone(), label, client.clone(), mask.clone()))
                 }
             });
         }
-        Self { sources }
+        Self { sources, mask }
     }
 
     /// The credential of a key. Waits only where a token has to be fetched first.
@@ -199,6 +209,16 @@ impl Credentials {
         match self.source(index) {
             Source::Fixed(_) => false,
             Source::Cached(cache) => cache.refused(credential, SystemTime::now()),
+        }
+    }
+
+    /// Masks this provider's secrets in an error that holds the provider's words.
+    pub fn clean(&self, error: &mut Error) {
+        self.mask.clean(error);
+        for source in &self.sources {
+            if let Source::Cached(cache) = source {
+                Mask::of(&cache.secrets()).clean(error);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use wire::providers::Credential;
 
 use super::Recipe;
+use super::mask::{self, Mask};
 use crate::upstream::Client;
 
 /// A token is renewed when it has less than this left, or half of its life if that is less.
@@ -52,6 +53,7 @@ pub struct TokenCache {
     recipe: Recipe,
     label: String,
     client: Client,
+    mask: Arc<Mask>,
     current: ArcSwapOption<Kept>,
     refresh: Mutex<Refresh>,
 }
@@ -71,6 +73,8 @@ struct Refresh {
     running: Option<Landing>,
     failed: Option<(SystemTime, Error)>,
     after_refusal: bool,
+    /// The token before the current one.
+    earlier: Option<Credential>,
 }
 
 impl Kept {
@@ -87,8 +91,18 @@ impl Kept {
 
 impl TokenCache {
     /// A source without a token yet.
-    pub fn new(recipe: Recipe, label: String, client: Client) -> Arc<Self> {
-        Arc::new(Self { recipe, label, client, current: ArcSwapOption::empty(), refresh: Mutex::default() })
+    pub fn new(recipe: Recipe, label: String, client: Client, mask: Arc<Mask>) -> Arc<Self> {
+        let current = ArcSwapOption::empty();
+        Arc::new(Self { recipe, label, client, mask, current, refresh: Mutex::default() })
+    }
+
+    /// What a provider could quote of the tokens in use: the current one, and the one that it replaced or that was
+    /// refused, which earlier requests may still carry.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let current = self.current.load();
+        let current = current.iter().flat_map(|kept| mask::secrets(&kept.token.credential)).cloned();
+        let earlier = self.lock().earlier.clone();
+        current.chain(earlier.iter().flat_map(mask::secrets).cloned()).collect()
     }
 
     /// The token, waiting for one only if there is none that is valid.
@@ -127,6 +141,7 @@ impl TokenCache {
         if kept.replaces_refused && age < TRUSTED {
             return false;
         }
+        refresh.earlier = Some(kept.token.credential.clone());
         self.current.store(None);
         refresh.after_refusal = true;
         refresh.failed = None;
@@ -189,6 +204,9 @@ impl TokenCache {
                 refresh.failed = None;
                 let replaces_refused = std::mem::take(&mut refresh.after_refusal);
                 let credential = token.credential.clone();
+                if let Some(kept) = self.current.load().as_ref() {
+                    refresh.earlier = Some(kept.token.credential.clone());
+                }
                 self.current.store(Some(Arc::new(Kept { token, since: now, replaces_refused })));
                 Ok(credential)
             }
@@ -203,6 +221,7 @@ impl TokenCache {
     }
 
     fn failure(&self, reason: &str) -> Error {
+        let reason = self.mask.apply(reason);
         Error::upstream(
             ErrorKind::UpstreamCredential,
             Retry::Elsewhere,
