@@ -24,6 +24,20 @@ fn date_of(days: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// Appends a time such as `2025-11-26T18:20:01.023Z`.
+pub fn push_time(out: &mut Vec<u8>, at_ms: i64) {
+    let at_ms = at_ms.max(0);
+    out.extend_from_slice(date_of(at_ms / DAY_MS).as_bytes());
+    let rest = (at_ms % DAY_MS) as u64;
+    let parts = [(b'T', rest / 3_600_000), (b':', rest / 60_000 % 60), (b':', rest / 1000 % 60)];
+    for (sign, number) in parts {
+        out.extend_from_slice(&[sign, b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]);
+    }
+    let milliseconds = rest % 1000;
+    let digit = |unit: u64| b'0' + (milliseconds / unit % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1), b'Z']);
+}
+
 /// Unix seconds of the beginning of a date; a missing day is the first; 0 for what is no date.
 pub fn seconds_of(date: &str) -> i64 {
     let mut numbers = date.split('-').map(|part| part.parse::<i64>().unwrap_or(0));

@@ -6,7 +6,9 @@ use super::caller_key::{CallerKey, Configured};
 use super::{ConfigArgument, Style, banner, runtime, say, say_error};
 use crate::app::App;
 use crate::config::env::Environment;
+use crate::config::file::LoggingSection;
 use crate::config::settings::EXPOSURE;
+use crate::telemetry::access::{self, Format};
 use crate::telemetry::log::{LastLines, LogWriter, StandardError};
 
 /// Arguments of `serve`.
@@ -21,11 +23,11 @@ pub struct ServeArguments {
 
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
-    let _last_lines = start_log()?;
     let mut checked = arguments.config.check()?;
     // Without a key for callers, one is made below.
     checked.doubts.retain(|doubt| doubt.path != EXPOSURE);
     let Some(mut settings) = checked.settings.take() else { anyhow::bail!(checked.report()) };
+    let _last_lines = start_log(settings.logging)?;
     if let Some(listen) = &arguments.listen {
         settings.listen = listen.replace("localhost", "127.0.0.1").parse().map_err(|_| {
             anyhow::anyhow!("--listen {listen:?} is no address with a port, such as 127.0.0.1:4000.")
@@ -53,19 +55,26 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
 }
 
 /// The log may fail at any time; what is returned writes its last lines.
-fn start_log() -> anyhow::Result<LastLines<StandardError>> {
+fn start_log(logging: LoggingSection) -> anyhow::Result<LastLines<StandardError>> {
     let environment = Environment::of_process();
     let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
     let ansi = Style::of_stderr().is_coloured();
     let writer = LogWriter::standard_error(ansi)?;
     let last_lines = writer.last_lines();
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
-        .with_ansi(ansi)
+    let lines_of_requests = writer.clone();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn,access=info")))
+        .with_ansi(ansi && logging.format == Format::Text)
         .with_writer(writer)
         // It would tell on standard error that standard error cannot be written, and panic.
-        .log_internal_errors(false)
-        .try_init();
+        .log_internal_errors(false);
+    let started = match logging.format {
+        Format::Text => lines.try_init(),
+        Format::Json => lines.json().flatten_event(true).try_init(),
+    };
+    if logging.access && tracing::enabled!(target: access::TARGET, tracing::Level::INFO) {
+        access::start(logging.format, move |line| lines_of_requests.put(line));
+    }
     if started.is_err() {
         tracing::debug!("the log had been started before");
     }

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use wire::Protocol;
 use wire::providers::Auth;
 
+use crate::telemetry::access::Format;
+
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -16,6 +18,8 @@ pub struct ConfigFile {
     pub auth: AuthSection,
     /// Where usage and keys are kept.
     pub database: DatabaseSection,
+    /// What the log looks like.
+    pub logging: LoggingSection,
     /// How providers are chosen and retried.
     pub routing: toml::Table,
     /// How long to wait for providers.
@@ -91,6 +95,22 @@ pub struct DatabaseSection {
 impl Default for DatabaseSection {
     fn default() -> Self {
         Self { url: "sqlite:llmgateway.db".to_owned(), spool: None, spool_limit: "1GiB".to_owned() }
+    }
+}
+
+/// `[logging]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default)]
+pub struct LoggingSection {
+    /// `text` for people, or `json`: one object a line. Default `text`.
+    pub format: Format,
+    /// A line for each request, at level `info`. Default true.
+    pub access: bool,
+}
+
+impl Default for LoggingSection {
+    fn default() -> Self {
+        Self { format: Format::Text, access: true }
     }
 }
 
@@ -212,7 +232,7 @@ impl std::fmt::Display for Mistake {
 /// The keys that a section knows, for did-you-mean.
 pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
     match section {
-        "" => &["server", "auth", "database", "routing", "timeouts", "tls", "providers", "models"],
+        "" => &["server", "auth", "database", "logging", "routing", "timeouts", "tls", "providers", "models"],
         "server" => &[
             "listen",
             "body_limit",
@@ -224,6 +244,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         ],
         "auth" => &["api_keys", "admin_keys"],
         "database" => &["url", "spool", "spool_limit"],
+        "logging" => &["format", "access"],
         "timeouts" => &["connect", "first_byte", "idle", "total"],
         "tls" => &["ca_file"],
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
@@ -260,6 +281,7 @@ impl ConfigFile {
                 "server" => file.server = section(&name, value, &mut mistakes),
                 "auth" => file.auth = section(&name, value, &mut mistakes),
                 "database" => file.database = section(&name, value, &mut mistakes),
+                "logging" => file.logging = section(&name, value, &mut mistakes),
                 "timeouts" => file.timeouts = section(&name, value, &mut mistakes),
                 "tls" => file.tls = section(&name, value, &mut mistakes),
                 "routing" => file.routing = section(&name, value, &mut mistakes),

@@ -14,7 +14,7 @@ use wire::providers::{Auth, Calling, Place};
 
 use super::base_url;
 use super::env::Environment;
-use super::file::{ConfigFile, Mistake, ModelSection, Pick, ProviderSection, nearest};
+use super::file::{ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, nearest};
 use crate::http::cors::Cors;
 use crate::upstream::credentials::{self, Absent, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
@@ -49,6 +49,8 @@ pub struct Settings {
     pub spool: PathBuf,
     /// Most bytes in the spool.
     pub spool_limit: u64,
+    /// What the log looks like.
+    pub logging: LoggingSection,
     /// How providers are chosen and retried.
     pub routing: routing::Settings,
     /// How long to wait for providers.
@@ -177,6 +179,7 @@ impl Settings {
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
             database_url,
+            logging: file.logging,
             routing: check.routing(&file.routing),
             timeouts: check.timeouts(file),
             aliases: check.aliases(file, &catalog, &providers),

@@ -15,7 +15,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 7] = [
+const SECTIONS: [(&str, &str, &str); 8] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "auth",
@@ -25,6 +25,12 @@ const SECTIONS: [(&str, &str, &str); 7] = [
          owner reads: `llmgateway.key` beside `llmgateway.db` (not with PostgreSQL).",
     ),
     ("database", "DatabaseSection", "Where usage and keys are kept."),
+    (
+        "logging",
+        "LoggingSection",
+        "The log goes to standard error, and never makes a request wait or fail. `LLMGATEWAY_LOG` says what is in it; the lines \
+         of requests have the target `access`.",
+    ),
     ("timeouts", "TimeoutSection", "How long to wait for providers, in seconds."),
     ("tls", "TlsSection", "TLS to providers and to whatever else the gateway calls."),
     ("providers.ID", "ProviderSection", OWN_PROVIDERS),
@@ -100,7 +106,7 @@ const ENVIRONMENT: &str = "
 | variable | meaning |
 |---|---|
 | `LLMGATEWAY_API_KEY` | a key for callers, where `auth.api_keys` is empty |
-| `LLMGATEWAY_LOG` | what is logged to standard error, such as `info` or `gateway=debug`; default `warn` |
+| `LLMGATEWAY_LOG` | what is logged to standard error, such as `info` or `warn,access=off`; default `warn,access=info` |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies that lead out, as curl reads them, in capital or small letters: `http://user:password@host:port`, `https://…` or `socks5h://…`. Loopback and link-local addresses are never asked for through them. `proxy` of a provider goes before |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificate authorities in place of the system's; the built-in ones are trusted all the same |
 
@@ -153,6 +159,7 @@ fn kind(rust: &str) -> &str {
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
         "StreamUsage" => "`on_request` or `always`",
         "Pick" => "`best`, `order` or `weight`",
+        "Format" => "`text` or `json`",
         "ProviderTlsSection" => {
             "table: `ca_file`, authorities to trust beside all others; `cert` and `key`, the client certificate (PEM files)"
         }
@@ -217,11 +224,11 @@ fn environment() -> String {
 
 fn page() -> String {
     let mut text = INTRODUCTION.to_owned();
-    for (name, of, about) in &SECTIONS[..5] {
+    for (name, of, about) in &SECTIONS[..6] {
         text += &section(name, of, about);
     }
     text += &routing();
-    for (name, of, about) in &SECTIONS[5..] {
+    for (name, of, about) in &SECTIONS[6..] {
         text += &section(name, of, about);
         if *of == "ProviderSection" {
             text += &quirks();

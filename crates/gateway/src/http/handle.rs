@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::cors::Cors;
 use super::models::Models;
@@ -18,7 +19,7 @@ use crate::auth::{Auth, Caller};
 use crate::discovery::Discovery;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{Current, Snapshot};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, access};
 
 /// What the routes need.
 pub struct Site {
@@ -51,10 +52,10 @@ pub async fn handle(
     let mut response = match route(&site, &head, origin.is_some()) {
         Ok(route) if route.serve == Serve::Chat => match admit(&site, &snapshot, &head).await {
             Ok(caller) => chat::chat(&site, snapshot, caller, request_id, head, body).await,
-            Err(error) => refuse(&site, &error),
+            Err(error) => noted(&head, &request_id, None, refuse(&site, &error)),
         },
-        Ok(route) => Box::pin(serve(&site, &snapshot, route, &head)).await,
-        Err(response) => response,
+        Ok(route) => Box::pin(served(&site, &snapshot, route, &head, &request_id)).await,
+        Err(response) => noted(&head, &request_id, None, response),
     };
     if is_head {
         leave_body(&mut response);
@@ -96,6 +97,31 @@ fn route(
         }
         Found::Nothing => Err(refuse(site, &unknown_route(head, &path))),
     }
+}
+
+/// A request that has no usage record, in the access log.
+fn noted(
+    head: &Parts,
+    request_id: &str,
+    started: Option<Instant>,
+    response: Response<ResponseBody>,
+) -> Response<ResponseBody> {
+    let duration_ms = started.map_or(0, |started| started.elapsed().as_millis() as u64);
+    let status = response.status().as_u16();
+    access::other(head.method.as_str(), head.uri.path(), status, request_id, duration_ms);
+    response
+}
+
+async fn served(
+    site: &Arc<Site>,
+    snapshot: &Snapshot,
+    route: &Route,
+    head: &Parts,
+    request_id: &str,
+) -> Response<ResponseBody> {
+    let started = Instant::now();
+    let response = serve(site, snapshot, route, head).await;
+    noted(head, request_id, Some(started), response)
 }
 
 /// Serves every route but chat.

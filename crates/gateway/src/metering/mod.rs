@@ -10,7 +10,7 @@ use store::{AttemptRecord, Commit, Spool, UsageRecord};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
-use crate::telemetry::{Metrics, RouteCounters};
+use crate::telemetry::{Metrics, RouteCounters, access};
 
 /// What an answer is priced by: what is shown, recorded and counted comes from here.
 #[derive(Clone, Default)]
@@ -127,7 +127,7 @@ pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-fn empty_row() -> UsageRecord {
+pub(crate) fn empty_row() -> UsageRecord {
     UsageRecord {
         request_id: String::new(),
         started_at_ms: 0,
@@ -342,6 +342,7 @@ impl Record {
     fn end(&mut self) {
         self.closed = true;
         self.row.duration_ms = self.started.elapsed().as_millis() as u64;
+        access::model_request(&self.row);
         self.metering.metrics.active().dec();
         self.metering.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -61,6 +61,12 @@ struct Backlog {
 /// Waits a moment, when it is dropped, until the lines that a slow reader has not taken yet are written.
 pub struct LastLines<O: Output + Sync>(Arc<Shared<O>>);
 
+impl<O> Clone for LogWriter<O> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), ansi: self.ansi }
+    }
+}
+
 impl LogWriter<StandardError> {
     /// Writes to standard error.
     pub fn standard_error(ansi: bool) -> io::Result<Self> {
@@ -73,6 +79,11 @@ impl<O: Output + Sync> LogWriter<O> {
     pub fn new(output: O, ansi: bool) -> Self {
         let shared = Shared { output, backlog: Mutex::default(), emptied: Condvar::new() };
         Self { shared: Arc::new(shared), ansi }
+    }
+
+    /// Writes a whole line.
+    pub fn put(&self, line: &[u8]) {
+        Shared::put(&self.shared, &one_line(line, self.ansi));
     }
 
     /// What the process holds until its end.
@@ -94,7 +105,7 @@ pub struct LineWriter<'a, O>(&'a LogWriter<O>);
 
 impl<O: Output + Sync> Write for LineWriter<'_, O> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        Shared::put(&self.0.shared, &one_line(line, self.0.ansi));
+        self.0.put(line);
         Ok(line.len())
     }
 

@@ -1,5 +1,6 @@
 //! What operators see: metrics and log lines.
 
+pub mod access;
 pub mod log;
 mod metrics;
 

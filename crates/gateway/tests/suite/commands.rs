@@ -1,13 +1,17 @@
 //! The commands, as a person runs them.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
 
 /// Runs the program in a folder with nothing in its environment but these variables.
 fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmgateway"));
     command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().copied());
-    let Output { status, stdout, stderr } = command.stdin(std::process::Stdio::null()).output().unwrap();
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -88,8 +92,126 @@ fn models_are_those_that_can_be_asked_for() {
     let (_, all, _) = run(folder.path(), &["models", "--all"], &variables);
     assert!(all.contains("\nanthropic/") && all.contains("\ngroq/"), "{all}");
     let (_, json, _) = run(folder.path(), &["models", "--json", "--provider", "anthropic"], &variables);
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
     let rows = json.as_array().unwrap();
     assert!(!rows.is_empty());
     assert!(rows.iter().all(|row| row["provider"] == "anthropic" && row["enabled"] == false));
+}
+
+/// A gateway in a process of its own, stopped when the value goes.
+struct Serving {
+    child: Child,
+    /// What it said until it was ready.
+    said: String,
+    address: String,
+}
+
+impl Serving {
+    fn start(folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_llmgateway"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .current_dir(folder)
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        while !said.contains("providers enabled") {
+            assert_ne!(out.read_line(&mut said).unwrap(), 0, "{said}");
+        }
+        let address = said.split_once("http://").unwrap().1.split_once('/').unwrap().0.to_owned();
+        Self { child, said, address }
+    }
+
+    /// Status of a request, sent as it is.
+    fn send(&self, request: &str) -> u16 {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).unwrap();
+        reply.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The log until the end.
+    fn log(mut self) -> String {
+        self.child.kill().unwrap();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask_the_demo(key: &str) -> String {
+    let body = r#"{"model":"demo/echo","messages":[{"role":"user","content":"Hi"}]}"#;
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+         x-request-id: my-id\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn each_request_is_a_line_of_the_log() {
+    let folder = folder_with("[logging]\nformat = \"json\"\n");
+    let serving = Serving::start(folder.path(), &[("LLMGATEWAY_API_KEY", "my-key")]);
+    assert_eq!(serving.send(&ask_the_demo("my-key")), 200);
+    assert_eq!(serving.send(&ask_the_demo("wrong-key")), 401);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: g\r\nconnection: close\r\n\r\n");
+    assert_eq!(serving.send(&get("/v1/models?key=my-key")), 200);
+    assert_eq!(serving.send(&get("/nothing")), 404);
+    let log = serving.log();
+    assert!(!log.contains("my-key") && !log.contains("wrong-key"), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<(u64, &str)> = lines
+        .iter()
+        .filter(|line| line["target"] == "access")
+        .map(|line| (line["status"].as_u64().unwrap(), line["path"].as_str().unwrap()))
+        .collect();
+    let chat = "/v1/chat/completions";
+    assert_eq!(seen, [(200, chat), (401, chat), (200, "/v1/models"), (404, "/nothing")], "{log}");
+    assert_eq!((&lines[0]["request_id"], &lines[0]["provider"]), (&"my-id".into(), &"demo".into()));
+    assert!(lines.iter().all(|line| line["request_id"].as_str().is_some_and(|id| !id.is_empty())));
+}
+
+#[test]
+fn lines_of_requests_can_be_switched_off() {
+    for (config, variables) in [
+        ("[logging]\naccess = false\n", &[("LLMGATEWAY_API_KEY", "k")][..]),
+        ("", &[("LLMGATEWAY_API_KEY", "k"), ("LLMGATEWAY_LOG", "warn")]),
+    ] {
+        let folder = folder_with(config);
+        let serving = Serving::start(folder.path(), variables);
+        assert_eq!(serving.send(&ask_the_demo("k")), 200);
+        assert_eq!(serving.log(), "", "{config}");
+    }
+}
+
+#[test]
+fn the_second_start_prints_a_curl_that_works_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Serving::start(folder.path(), &[]);
+    let key = first.said.split_once("API key  ").unwrap().1.split_whitespace().next().unwrap().to_owned();
+    assert_eq!(first.send(&ask_the_demo(&key)), 200);
+    drop(first);
+    let second = Serving::start(folder.path(), &[]);
+    let said = &second.said;
+    assert!(said.contains("API key  in llmgateway.key") && !said.contains(&key), "{said}");
+    assert!(said.contains("Bearer $(cat 'llmgateway.key')"), "{said}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("llmgateway.key")).unwrap().trim(), key);
+    assert_eq!(second.send(&ask_the_demo(&key)), 200);
+    drop(second);
+    let third = Serving::start(folder.path(), &[("LLMGATEWAY_API_KEY", "mine")]);
+    assert!(third.said.contains("Bearer $LLMGATEWAY_API_KEY"), "{}", third.said);
+    assert_eq!(third.send(&ask_the_demo("mine")), 200);
 }
