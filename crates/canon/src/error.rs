@@ -34,6 +34,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The body's format or coding is not understood.
     UnsupportedMedia,
+    /// The body took too long to arrive.
+    RequestTimeout,
     /// Too many requests.
     RateLimit,
     /// A budget or an account is exhausted.
@@ -58,7 +60,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests and metric labels.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidRequest,
         Self::UnsupportedFeature,
         Self::ContextLength,
@@ -70,6 +72,7 @@ impl ErrorKind {
         Self::MethodNotAllowed,
         Self::TooLarge,
         Self::UnsupportedMedia,
+        Self::RequestTimeout,
         Self::RateLimit,
         Self::Quota,
         Self::UpstreamCredential,
@@ -96,6 +99,7 @@ impl ErrorKind {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "request_too_large",
             Self::UnsupportedMedia => "unsupported_media_type",
+            Self::RequestTimeout => "request_timeout",
             Self::RateLimit => "rate_limit",
             Self::Quota => "quota",
             Self::UpstreamCredential => "upstream_credential",
@@ -121,6 +125,7 @@ impl ErrorKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::Quota => StatusCode::PAYMENT_REQUIRED,
             Self::UpstreamCredential | Self::Upstream => StatusCode::BAD_GATEWAY,

@@ -13,8 +13,9 @@ use crate::auth::Auth;
 use crate::config::Settings;
 use crate::config::settings::DEMO;
 use crate::discovery::Discovery;
-use crate::http::Site;
-use crate::http::server::{self, Limits};
+use crate::http::server::{self, Limits, Listener};
+use crate::http::tls::Tls;
+use crate::http::{Buffers, Door, Site, Times};
 use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{Current, Snapshot, Tools};
@@ -23,7 +24,8 @@ use crate::upstream::media::MediaFetcher;
 
 /// A gateway that is listening and not yet serving.
 pub struct App {
-    listener: TcpListener,
+    /// The callers' listener first.
+    listeners: Vec<Listener>,
     site: Arc<Site>,
     limits: Limits,
     writer: Writer,
@@ -40,7 +42,7 @@ pub struct StartError(pub String);
 impl App {
     /// Opens the port, the database and the spool.
     pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
-        let listener = listen(settings.listen).await?;
+        let listeners = listeners(&settings).await?;
         let store =
             Store::open(&settings.database_url).await.map_err(|error| StartError(error.to_string()))?;
         let limits = SpoolLimits { max_bytes: settings.spool_limit };
@@ -53,10 +55,11 @@ impl App {
         let limits = Limits {
             max_connections: settings.max_connections,
             header_limit: settings.header_limit,
-            header_timeout: settings.read_timeout,
+            times: Times { keep_alive: settings.keep_alive, head: settings.read_timeout },
             shutdown: settings.shutdown,
         };
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher() };
+        let buffer_limit = settings.buffer_limit;
         let snapshot = Snapshot::first(settings, &tools);
         let site = Arc::new(Site {
             pipeline: Arc::new(pipeline(&snapshot, spool, &metrics)),
@@ -64,14 +67,21 @@ impl App {
             metrics,
             discovery: Discovery::default(),
             store: store.clone(),
+            buffers: Buffers::new(buffer_limit),
             current: Current::new(snapshot),
         });
-        Ok(Self { listener, site, limits, writer, store, demo })
+        Ok(Self { listeners, site, limits, writer, store, demo })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
+        let none = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.listeners.first().and_then(|listener| listener.socket.local_addr().ok()).unwrap_or(none)
+    }
+
+    /// Where operators' routes are served, if not beside the callers'.
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.listeners.get(1)?.socket.local_addr().ok()
     }
 
     /// The routes' state.
@@ -90,7 +100,7 @@ impl App {
         let writer = self.writer.start(async move {
             let _ = writer_stopped.await;
         });
-        let finished = server::serve(self.listener, self.site, self.limits, stop).await;
+        let finished = server::serve(self.listeners, self.site, self.limits, stop).await;
         if !finished {
             tracing::warn!("some answers were cut off: they took longer than server.shutdown_seconds");
         }
@@ -110,6 +120,18 @@ impl App {
         }
         self.store.close().await;
     }
+}
+
+async fn listeners(settings: &Settings) -> Result<Vec<Listener>, StartError> {
+    let tls = settings.tls.clone().map(Tls::load).transpose().map_err(StartError)?;
+    let door = if settings.internal_listen.is_some() { Door::Callers } else { Door::Only };
+    let mut listeners =
+        vec![Listener { socket: listen(settings.listen).await?, door, tls, h2c: settings.h2c }];
+    if let Some(address) = settings.internal_listen {
+        let socket = listen(address).await?;
+        listeners.push(Listener { socket, door: Door::Operators, tls: None, h2c: false });
+    }
+    Ok(listeners)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -7,6 +7,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     without_huge_pages();
+    gateway::memory::collect_by(give_memory_back);
     gateway::cli::main()
 }
 
@@ -17,4 +18,11 @@ fn without_huge_pages() {
     if rustix::thread::disable_transparent_huge_pages(true).is_err() {
         // It runs as well with more memory.
     }
+}
+
+/// Gives what the calling thread has freed back to the system.
+#[expect(unsafe_code, reason = "the allocator has no safe function for it")]
+fn give_memory_back() {
+    // SAFETY: it takes no pointers, and any thread may call it at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) }
 }

@@ -63,6 +63,8 @@ pub struct RequestLimits {
     pub body: usize,
     /// Longest pause within a body.
     pub pause: Duration,
+    /// Longest time for a whole body.
+    pub whole: Duration,
 }
 
 /// What a snapshot is made with, besides the settings.
@@ -142,7 +144,11 @@ impl Snapshot {
             sessions: learnt.sessions,
             retries: learnt.retries,
             timeouts: settings.timeouts,
-            limits: RequestLimits { body: settings.body_limit, pause: settings.read_timeout },
+            limits: RequestLimits {
+                body: settings.body_limit,
+                pause: settings.read_timeout,
+                whole: settings.body_timeout,
+            },
             cors: settings.cors,
             keys: Keys::fixed(&tools.hasher, &settings.api_keys, &settings.admin_keys),
         }

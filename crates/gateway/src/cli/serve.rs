@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::config::env::Environment;
 use crate::config::file::LoggingSection;
 use crate::config::settings::EXPOSURE;
+use crate::descriptors;
 use crate::telemetry::access::{self, Format};
 use crate::telemetry::log::{LastLines, LogWriter, StandardError};
 
@@ -32,6 +33,9 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         settings.listen = listen.replace("localhost", "127.0.0.1").parse().map_err(|_| {
             anyhow::anyhow!("--listen {listen:?} is no address with a port, such as 127.0.0.1:4000.")
         })?;
+    }
+    if let Some(warning) = descriptors::shortage(descriptors::raise(), settings.max_connections) {
+        tracing::warn!("{warning}");
     }
     runtime()?.block_on(async {
         let style = Style::of_stdout();

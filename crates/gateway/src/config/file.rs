@@ -48,6 +48,22 @@ pub struct ServerSection {
     pub shutdown_seconds: u64,
     /// How long a client may take to send its request head, and its body between two pieces, in seconds. Default 30.
     pub read_seconds: u64,
+    /// How long a client may take to send a whole body, in seconds. Default 300.
+    pub body_seconds: u64,
+    /// How long a client's connection may be idle between two requests, in seconds; more than the idle time of a load
+    /// balancer in front, which is 60 mostly. Default 75.
+    pub keep_alive_seconds: u64,
+    /// Most bytes of request bodies that are held at a time. Beyond, a request waits a moment and is refused with 503.
+    /// Default `1GiB`.
+    pub buffer_limit: String,
+    /// Another address and port, for `/metrics` and `/ready` alone; they are not served at `listen` then. `/health` is
+    /// served at both. Always without TLS.
+    pub internal_listen: Option<String>,
+    /// Whether clients may speak HTTP/2 without TLS when they know beforehand that the gateway does (h2c by prior
+    /// knowledge). Default false.
+    pub h2c: bool,
+    /// The certificate for callers, see below. Without it the gateway speaks plain HTTP.
+    pub tls: Option<ServerTlsSection>,
     /// Pages that may call from a browser, by origin: `https://app.example.com`, `http://localhost:*`,
     /// `https://*.example.com`, or `*` for all. Default: pages that this machine serves itself (`localhost`, `127.0.0.1`
     /// and `[::1]` with any port); `[]` allows none. A page needs a key as everybody does.
@@ -63,11 +79,27 @@ impl Default for ServerSection {
             header_limit: "64KiB".to_owned(),
             shutdown_seconds: 30,
             read_seconds: 30,
+            body_seconds: 300,
+            keep_alive_seconds: 75,
+            buffer_limit: "1GiB".to_owned(),
+            internal_listen: None,
+            h2c: false,
+            tls: None,
             cors_origins: ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
                 .map(str::to_owned)
                 .to_vec(),
         }
     }
+}
+
+/// `[server.tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServerTlsSection {
+    /// Path of a PEM file with the certificate and those that it is signed by.
+    pub cert: String,
+    /// Path of a PEM file with its private key.
+    pub key: String,
 }
 
 /// `[auth]`
@@ -240,8 +272,15 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "header_limit",
             "shutdown_seconds",
             "read_seconds",
+            "body_seconds",
+            "keep_alive_seconds",
+            "buffer_limit",
+            "internal_listen",
+            "h2c",
+            "tls",
             "cors_origins",
         ],
+        "server.tls" => &["cert", "key"],
         "auth" => &["api_keys", "admin_keys"],
         "database" => &["url", "spool", "spool_limit"],
         "logging" => &["format", "access"],
@@ -344,7 +383,10 @@ fn section<T: Default + for<'a> Deserialize<'a>>(
     let right = table.into_iter().filter(|(key, value)| is_right(key, value, mistakes)).collect();
     let mut ignored = Vec::new();
     let read = read_table(right, &mut ignored);
-    mistakes.extend(ignored.iter().map(|key| unknown(name, key)));
+    mistakes.extend(ignored.iter().map(|key| match key.rsplit_once('.') {
+        Some((inner, key)) => unknown(&format!("{name}.{inner}"), key),
+        None => unknown(name, key),
+    }));
     read.unwrap_or_else(|(_, message)| {
         mistakes.push(Mistake { path: name.to_owned(), message });
         T::default()

@@ -14,8 +14,11 @@ use wire::providers::{Auth, Calling, Place};
 
 use super::base_url;
 use super::env::Environment;
-use super::file::{ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, nearest};
+use super::file::{
+    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, ServerTlsSection, nearest,
+};
 use crate::http::cors::Cors;
+use crate::http::tls;
 use crate::upstream::credentials::{self, Absent, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
 
@@ -37,6 +40,18 @@ pub struct Settings {
     pub shutdown: Duration,
     /// How long a client may take to send its head, and its body between two pieces.
     pub read_timeout: Duration,
+    /// How long a client may take to send a whole body.
+    pub body_timeout: Duration,
+    /// How long a client's connection may be idle.
+    pub keep_alive: Duration,
+    /// Most bytes of request bodies at a time.
+    pub buffer_limit: usize,
+    /// Where operators' routes are served, if not beside the callers'.
+    pub internal_listen: Option<SocketAddr>,
+    /// The certificate for callers.
+    pub tls: Option<tls::Files>,
+    /// Whether clients may begin with HTTP/2 without TLS.
+    pub h2c: bool,
     /// Which pages may call from a browser.
     pub cors: Cors,
     /// Keys that may call.
@@ -161,7 +176,7 @@ impl Settings {
         let server = &file.server;
         let mut check = Check { environment, listen: ANY, mistakes: Vec::new(), doubts: Vec::new() };
         let mut catalog = catalog;
-        check.listen = check.address(&server.listen);
+        check.listen = check.address("server.listen", &server.listen);
         check.own_providers(file, &mut catalog);
         let providers = check.providers(file, &catalog);
         let database_url = check.database_url(&file.database.url);
@@ -173,6 +188,15 @@ impl Settings {
             max_connections: server.max_connections.max(1),
             shutdown: Duration::from_secs(server.shutdown_seconds),
             read_timeout: Duration::from_secs(server.read_seconds.max(1)),
+            body_timeout: Duration::from_secs(server.body_seconds.max(1)),
+            keep_alive: Duration::from_secs(server.keep_alive_seconds.max(1)),
+            buffer_limit: check.bytes("server.buffer_limit", &server.buffer_limit) as usize,
+            internal_listen: server
+                .internal_listen
+                .as_ref()
+                .map(|address| check.address("server.internal_listen", address)),
+            tls: check.tls(server.tls.as_ref()),
+            h2c: server.h2c,
             cors: check.cors(&server.cors_origins),
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
@@ -231,13 +255,20 @@ impl Check<'_> {
         })
     }
 
-    fn address(&mut self, text: &str) -> SocketAddr {
-        let text = self.text("server.listen", text);
+    fn tls(&mut self, section: Option<&ServerTlsSection>) -> Option<tls::Files> {
+        let section = section?;
+        for (name, path) in [("cert", &section.cert), ("key", &section.key)] {
+            if path.is_empty() {
+                self.mistake(format!("server.tls.{name}"), "is missing; it is the path of a PEM file");
+            }
+        }
+        Some(tls::Files { cert: PathBuf::from(&section.cert), key: PathBuf::from(&section.key) })
+    }
+
+    fn address(&mut self, path: &str, text: &str) -> SocketAddr {
+        let text = self.text(path, text);
         text.replace("localhost", "127.0.0.1").parse().unwrap_or_else(|_| {
-            self.mistake(
-                "server.listen",
-                format!("{text:?} is no address with a port, such as 127.0.0.1:4000"),
-            );
+            self.mistake(path, format!("{text:?} is no address with a port, such as 127.0.0.1:4000"));
             SocketAddr::from(([127, 0, 0, 1], 4000))
         })
     }

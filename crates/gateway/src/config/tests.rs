@@ -18,6 +18,11 @@ const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../rout
 const SECTIONS: [(&str, &str, &str); 8] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
+        "server.tls",
+        "ServerTlsSection",
+        "TLS for callers, with HTTP/1.1 and HTTP/2. The files are read again when they have changed.",
+    ),
+    (
         "auth",
         "AuthSection",
         "Who may call. Without any key here, in \
@@ -158,6 +163,7 @@ fn kind(rust: &str) -> &str {
         "toml::Table" => "table, see below",
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
         "StreamUsage" => "`on_request` or `always`",
+        "ServerTlsSection" => "table, see below",
         "Pick" => "`best`, `order` or `weight`",
         "Format" => "`text` or `json`",
         "ProviderTlsSection" => {

@@ -1,29 +1,51 @@
 //! `POST /v1/chat/completions`
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use canon::{Error, ErrorKind};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::request::Parts;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 
 use super::body::Pending;
+use super::request_body::{self, Announced, Received};
 use super::{ResponseBody, Site, respond, wishes};
 use crate::auth::Caller;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::{Answer, Failure, Inbound, Wishes};
 use crate::snapshot::Snapshot;
 
-/// How much of a body that is too large is read and thrown away, so that the client gets to read the answer.
-const DISCARD_LIMIT: usize = 256 << 20;
+/// What the head of a request says, once it is understood.
+pub struct Accepted {
+    wishes: Wishes,
+    announced: Announced,
+}
+
+/// Reads the head: everything that can be refused before the body is read.
+pub fn accept(headers: &HeaderMap, snapshot: &Snapshot) -> Result<Accepted, Error> {
+    check_content_type(headers)?;
+    Ok(Accepted {
+        wishes: wishes::wishes(headers)?,
+        announced: Announced::read(headers, snapshot.limits.body)?,
+    })
+}
+
+/// Who asks, and how the request is called.
+pub struct Asking {
+    pub snapshot: Arc<Snapshot>,
+    pub caller: Caller,
+    pub request_id: String,
+}
+
+/// Refuses a request by its head. It leaves a record all the same.
+pub fn refuse(site: &Site, asking: Asking, error: Error) -> Response<ResponseBody> {
+    site.pipeline.refuse(&inbound(asking, Wishes::default(), Arc::default()), &error);
+    respond::error(&error)
+}
 
 /// Serves a chat request. The caller is known; the body is read here.
 ///
@@ -31,27 +53,18 @@ const DISCARD_LIMIT: usize = 256 << 20;
 /// small, for the connection keeps room for it as long as it is open.
 pub fn chat(
     site: &Arc<Site>,
-    snapshot: Arc<Snapshot>,
-    caller: Caller,
-    request_id: String,
-    head: Parts,
+    asking: Asking,
+    accepted: Accepted,
     body: Incoming,
 ) -> impl Future<Output = Response<ResponseBody>> + use<> {
     let streams = Arc::<AtomicBool>::default();
-    let (wishes, problem) = match check_head(&head.headers) {
-        Ok(wishes) => (wishes, None),
-        Err(error) => (Wishes::default(), Some(error)),
-    };
-    let inbound =
-        Inbound { request_id, snapshot, caller, body: Bytes::new(), wishes, streams: streams.clone() };
-    let outcome: Pending = match problem {
-        None => Box::pin(read_and_run(site.clone(), inbound, head, body)),
-        Some(error) => {
-            site.pipeline.refuse(&inbound, &error);
-            Box::pin(std::future::ready(Err(error.into())))
-        }
-    };
-    answered(outcome, streams)
+    let inbound = inbound(asking, accepted.wishes, streams.clone());
+    answered(Box::pin(read_and_run(site.clone(), inbound, accepted.announced, body)), streams)
+}
+
+fn inbound(asking: Asking, wishes: Wishes, streams: Arc<AtomicBool>) -> Inbound {
+    let Asking { snapshot, caller, request_id } = asking;
+    Inbound { request_id, snapshot, caller, body: Bytes::new(), wishes, streams }
 }
 
 async fn answered(mut outcome: Pending, streams: Arc<AtomicBool>) -> Response<ResponseBody> {
@@ -76,18 +89,21 @@ async fn answered(mut outcome: Pending, streams: Arc<AtomicBool>) -> Response<Re
 async fn read_and_run(
     site: Arc<Site>,
     mut inbound: Inbound,
-    head: Parts,
+    announced: Announced,
     body: Incoming,
 ) -> Result<Answer, Failure> {
     let limits = inbound.snapshot.limits;
-    match read_body(body, &head.headers, limits.body, limits.pause).await {
-        Ok(body) => inbound.body = body,
+    // The body's share of memory is held until the request is answered or its stream has begun.
+    let _held = match request_body::read(body, announced, limits, &site.buffers).await {
+        Ok(Received { bytes, held }) => {
+            inbound.body = bytes;
+            held
+        }
         Err(error) => {
             site.pipeline.refuse(&inbound, &error);
             return Err(error.into());
         }
-    }
-    drop(head);
+    };
     site.pipeline.clone().run(inbound).await
 }
 
@@ -97,12 +113,6 @@ fn answer(outcome: Result<Answer, Failure>) -> Response<ResponseBody> {
         Ok(Answer::Stream(pump)) => respond::events(ResponseBody::Stream(pump)),
         Err(failure) => respond::failure(&failure),
     }
-}
-
-/// What can be said before the body is read.
-fn check_head(headers: &HeaderMap) -> Result<Wishes, Error> {
-    check_content_type(headers)?;
-    wishes::wishes(headers)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
@@ -117,60 +127,4 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
             Err(Error::caller(ErrorKind::UnsupportedMedia, message).at("content-type"))
         }
     }
-}
-
-/// Reads the body, up to a limit and with a limit between two pieces.
-async fn read_body(
-    mut body: Incoming,
-    headers: &HeaderMap,
-    limit: usize,
-    pause: Duration,
-) -> Result<Bytes, Error> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > limit) {
-        discard(body, pause).await;
-        return Err(too_large(limit));
-    }
-    let mut first: Option<Bytes> = None;
-    let mut joined: Option<BytesMut> = None;
-    while !Pin::new(&mut body).is_end_stream() {
-        let frame = match tokio::time::timeout(pause, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(Error::caller(ErrorKind::Cancelled, "The body broke off.")),
-            Err(_) => return Err(Error::invalid("", "The body did not arrive in time.")),
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        let length = first.as_ref().map_or(0, Bytes::len) + joined.as_ref().map_or(0, BytesMut::len);
-        if length + data.len() > limit {
-            discard(body, pause).await;
-            return Err(too_large(limit));
-        }
-        match (&mut joined, first.take()) {
-            (Some(joined), _) => joined.extend_from_slice(&data),
-            (None, None) => first = Some(data),
-            (None, Some(begun)) => {
-                let mut buffer = BytesMut::with_capacity(announced.unwrap_or(begun.len() * 4));
-                buffer.extend_from_slice(&begun);
-                buffer.extend_from_slice(&data);
-                joined = Some(buffer);
-            }
-        }
-    }
-    Ok(joined.map(BytesMut::freeze).or(first).unwrap_or_default())
-}
-
-async fn discard(mut body: Incoming, pause: Duration) {
-    let mut seen = 0;
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(pause, body.frame()).await {
-        seen += frame.data_ref().map_or(0, Bytes::len);
-        if seen > DISCARD_LIMIT {
-            return;
-        }
-    }
-}
-
-fn too_large(limit: usize) -> Error {
-    let message = format!("The body is larger than the limit of {limit} bytes (server.body_limit).");
-    Error::caller(ErrorKind::TooLarge, message)
 }

@@ -1,20 +1,27 @@
 //! One request from its head to its answer.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use canon::{Error, ErrorKind};
-use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH};
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Retry};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::buffers::Buffers;
+use super::connections::InFlight;
 use super::cors::Cors;
 use super::models::Models;
 use super::routes::{self, Access, Found, Route, Serve};
-use super::{ResponseBody, chat, host, respond};
+use super::{ResponseBody, chat, host, request_body, respond};
 use crate::auth::{Auth, Caller};
 use crate::discovery::Discovery;
 use crate::pipeline::Pipeline;
@@ -35,28 +42,74 @@ pub struct Site {
     pub store: store::Store,
     /// The configuration in force.
     pub current: Current,
+    /// Bytes of request bodies that are held.
+    pub buffers: Buffers,
+}
+
+/// Where a request comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The only listener.
+    Only,
+    /// The callers' listener, beside one for operators.
+    Callers,
+    /// The operators' listener.
+    Operators,
+}
+
+/// The body of an answer. Its end is the end of the request.
+pub struct Tracked {
+    body: ResponseBody,
+    _in_flight: InFlight,
 }
 
 /// Serves one request. All in one function: hyper keeps this future in every open connection, and each nested async
 /// function would hold the request once more.
 pub async fn handle(
     site: Arc<Site>,
+    door: Door,
+    in_flight: InFlight,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Result<Response<Tracked>, Infallible> {
     let (head, body) = request.into_parts();
+    let is_h2 = head.version == Version::HTTP_2;
+    let waits_for_continue = !is_h2 && head.headers.contains_key(EXPECT);
     let request_id = request_id(&head.headers);
     let header = HeaderValue::try_from(request_id.as_str()).ok();
     let snapshot = site.current.get();
     let origin = snapshot.cors.origin(&head.headers);
     let is_head = head.method == Method::HEAD;
-    let mut response = match route(&site, &head, origin.is_some()) {
-        Ok(route) if route.serve == Serve::Chat => match admit(&site, &snapshot, &head).await {
-            Ok(caller) => chat::chat(&site, snapshot, caller, request_id, head, body).await,
-            Err(error) => noted(&head, &request_id, None, refuse(&site, &error)),
-        },
-        Ok(route) => Box::pin(served(&site, &snapshot, route, &head, &request_id)).await,
-        Err(response) => noted(&head, &request_id, None, response),
+    let found = match route(&site, door, &head, origin.is_some()) {
+        Ok(route) if in_flight.needs_room(route.access) && !in_flight.has_room().await => {
+            Err(full(&site, is_h2))
+        }
+        found => found,
     };
+    let (mut response, unread) = match found {
+        Ok(route) if route.serve == Serve::Chat => match admit(&site, &snapshot, &head).await {
+            Ok(caller) => {
+                let accepted = chat::accept(&head.headers, &snapshot);
+                drop(head);
+                let asking = chat::Asking { snapshot, caller, request_id };
+                match accepted {
+                    Ok(accepted) => (chat::chat(&site, asking, accepted, body).await, None),
+                    Err(error) => (chat::refuse(&site, asking, error), Some(body)),
+                }
+            }
+            Err(error) => (noted(&head, &request_id, None, refuse(&site, &error)), Some(body)),
+        },
+        Ok(route) => (Box::pin(served(&site, &snapshot, route, &head, &request_id)).await, Some(body)),
+        Err(response) => (noted(&head, &request_id, None, response), Some(body)),
+    };
+    match unread {
+        // A client that waits for permission to send its body has its answer, and may send the body or not: what comes
+        // next on this connection nobody knows.
+        Some(body) if waits_for_continue && !body.is_end_stream() => {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        Some(body) => request_body::leave_unread(body),
+        None => {}
+    }
     if is_head {
         leave_body(&mut response);
     }
@@ -66,12 +119,70 @@ pub async fn handle(
     if let Some(origin) = origin {
         Cors::allow(origin, response.headers_mut());
     }
-    Ok(response)
+    Ok(response.map(|body| Tracked { body, _in_flight: in_flight }))
 }
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl InFlight {
+    /// Beyond `server.max_connections` only what needs no key is served.
+    fn needs_room(&self, access: Access) -> bool {
+        !self.slot().is_regular() && matches!(access, Access::Key | Access::Admin)
+    }
+
+    /// Boxed because it is rare: unboxed it would enlarge every connection.
+    fn has_room(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(self.slot().become_regular())
+    }
+}
+
+impl Door {
+    fn leads_to(self, access: Access) -> bool {
+        match (self, access) {
+            (Self::Only, _) | (_, Access::Anyone) => true,
+            (Self::Callers, access) => access != Access::Operator,
+            (Self::Operators, access) => access == Access::Operator,
+        }
+    }
+}
+
+fn full(site: &Site, is_h2: bool) -> Response<ResponseBody> {
+    let mut error = Error::gateway(
+        ErrorKind::Unavailable,
+        "The gateway has as many connections as it may (server.max_connections), and none of them is idle; try again.",
+    );
+    error.retry = Retry::After(Duration::from_secs(1));
+    let mut response = refuse(site, &error);
+    if !is_h2 {
+        response.headers_mut().insert(CONNECTION, CLOSE);
+    }
+    response
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The route of a request, or the answer where there is none.
 fn route(
     site: &Site,
+    door: Door,
     head: &Parts,
     is_origin_allowed: bool,
 ) -> Result<&'static Route, Response<ResponseBody>> {
@@ -80,6 +191,9 @@ fn route(
     let is_options = head.method == Method::OPTIONS;
     match routes::find(&path, &head.method) {
         Found::Route(route, _) if route.serve == Serve::NotYet => Err(refuse(site, &not_yet(head, &path))),
+        Found::Route(route, _) if !door.leads_to(route.access) => {
+            Err(refuse(site, &unknown_route(head, &path)))
+        }
         Found::Route(route, _) => Ok(route),
         Found::OtherMethods(allowed) if is_options => {
             let mut response = respond::empty(StatusCode::NO_CONTENT);

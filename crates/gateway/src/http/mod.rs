@@ -1,15 +1,23 @@
 //! The door for callers: connections, routes, bodies.
 
 mod body;
+mod buffers;
 mod chat;
+mod connections;
 pub mod cors;
 mod handle;
 mod host;
 pub(crate) mod models;
+mod request_body;
 mod respond;
 pub mod routes;
 pub mod server;
+mod serving;
+mod socket;
+pub mod tls;
 mod wishes;
 
 pub use body::ResponseBody;
-pub use handle::{Site, handle};
+pub use buffers::Buffers;
+pub use handle::{Door, Site, handle};
+pub use serving::Times;

@@ -1,13 +1,14 @@
 //! Responses.
 
 use bytes::Bytes;
-use canon::Error;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use canon::{Error, ErrorKind};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use wire::Dialect;
 use wire::protocols::openai_chat::OpenaiChat;
 
 use super::ResponseBody;
+use super::request_body::ACCEPTED;
 use crate::pipeline::Failure;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -49,6 +50,9 @@ pub fn error(error: &Error) -> Response<ResponseBody> {
 pub fn failure(failure: &Failure) -> Response<ResponseBody> {
     let (status, body) = OpenaiChat.encode_error(&failure.error);
     let mut response = json(status, with_metadata(body, failure.metadata.as_deref()));
+    if failure.error.kind == ErrorKind::UnsupportedMedia {
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+    }
     if let Some(wait) = failure.error.retry_after() {
         let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,63 +1,143 @@
 //! Accepts connections, within limits, and lets them finish when the gateway stops.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::connections::{Connections, Place, Slot};
+use super::handle::Door;
+use super::serving::{Protocol, Serving, Times};
+use super::socket::Socket;
+use super::tls::Tls;
 use super::{Site, handle};
+
+/// Where connections come in.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// What is served here.
+    pub door: Door,
+    /// TLS, with HTTP/1.1 and HTTP/2.
+    pub tls: Option<Tls>,
+    /// Whether clients may begin with HTTP/2 without TLS.
+    pub h2c: bool,
+}
 
 /// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most connections at a time; more wait to be accepted.
+    /// Most connections at a time.
     pub max_connections: usize,
     /// Largest request head in bytes.
     pub header_limit: usize,
-    /// How long a client may take to send its head.
-    pub header_timeout: Duration,
+    /// How long a connection may do nothing.
+    pub times: Times,
     /// How long answers may go on after the stop.
     pub shutdown: Duration,
 }
 
+/// Connections of an operator's listener: a scraper and some probes.
+const OPERATORS: usize = 256;
+
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS: u32 = 256;
+
 /// Serves until `stop` is ready, then refuses new connections and waits for the running answers. Returns true when all
 /// of them were finished in time.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     site: Arc<Site>,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> bool {
-    let connections = Arc::new(Semaphore::new(limits.max_connections));
-    let graceful = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let permit = tokio::select! {
-            permit = connections.clone().acquire_owned() => permit,
-            () = &mut stop => break,
-        };
-        let accepted = tokio::select! {
-            accepted = accept(&listener) => accepted,
-            () = &mut stop => break,
-        };
-        match (accepted, permit) {
-            (Ok(stream), Ok(permit)) => connection(stream, &site, limits, &graceful, permit),
-            (Err(error), _) => {
-                // Out of file descriptors, usually: accepting again at once would spin.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut entrances = Vec::new();
+    let mut accepting = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let most = if listener.door == Door::Operators { OPERATORS } else { limits.max_connections };
+        let connections = Connections::new(most);
+        entrances.push(connections.clone());
+        let entrance = Entrance { listener, site: site.clone(), limits, connections };
+        accepting.spawn(async move { entrance.accept().await });
+    }
+    stop.await;
+    // The listening sockets close with their tasks.
+    accepting.shutdown().await;
+    let all_closed = async {
+        for connections in &entrances {
+            connections.close_all();
+            connections.all_closed().await;
+        }
+    };
+    tokio::time::timeout(limits.shutdown, all_closed).await.is_ok()
+}
+
+/// A listener and what its connections need.
+struct Entrance {
+    listener: Listener,
+    site: Arc<Site>,
+    limits: Limits,
+    connections: Arc<Connections>,
+}
+
+impl Entrance {
+    async fn accept(&self) {
+        loop {
+            self.connections.room().await;
+            match accept(&self.listener.socket).await {
+                Ok(stream) => self.connection(stream, self.connections.open()),
+                Err(error) => {
+                    // Out of file descriptors, usually: accepting again at once would spin.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
-            (_, Err(_)) => break,
         }
     }
-    drop(listener);
-    tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_ok()
+
+    fn connection(&self, stream: TcpStream, place: Place) {
+        let desk = Desk { site: self.site.clone(), slot: place.slot().clone(), door: self.listener.door };
+        let socket = Socket::new(stream, place.slot().clone());
+        let (limits, metrics) = (self.limits, self.site.metrics.clone());
+        match &self.listener.tls {
+            Some(tls) => {
+                let acceptor = tls.acceptor();
+                tokio::spawn(async move {
+                    // A handshake is the head of a connection, and takes no longer.
+                    let handshake = acceptor.accept(socket);
+                    let stream = match tokio::time::timeout(limits.times.head, handshake).await {
+                        Ok(Ok(stream)) => stream,
+                        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+                        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+                    };
+                    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    match is_h2 {
+                        true => Serving::new(http2(stream, desk, limits), place, metrics, limits.times).await,
+                        false => {
+                            Serving::new(http1(stream, desk, limits), place, metrics, limits.times).await
+                        }
+                    }
+                });
+            }
+            None if self.listener.h2c => {
+                tokio::spawn(Serving::new(either(socket, desk, limits), place, metrics, limits.times));
+            }
+            None => {
+                tokio::spawn(Serving::new(http1(socket, desk, limits), place, metrics, limits.times));
+            }
+        }
+    }
 }
 
 /// A connection that sends small pieces at once: without that, each waits up to 40 ms for the peer's acknowledgement of
@@ -70,31 +150,108 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn connection(
-    stream: TcpStream,
-    site: &Arc<Site>,
-    limits: Limits,
-    graceful: &GracefulShutdown,
-    permit: OwnedSemaphorePermit,
-) {
-    let site = site.clone();
-    let metrics = site.metrics.clone();
-    let service = service_fn(move |request| handle(site.clone(), request));
+/// What takes the requests of one connection.
+struct Desk {
+    site: Arc<Site>,
+    slot: Arc<Slot>,
+    door: Door,
+}
+
+/// HTTP/1. How long heads and pauses may be is watched by [`Serving`], for hyper has one time for both.
+fn http1<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        handle(desk.site.clone(), desk.door, desk.slot.begin(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        .header_read_timeout(None)
         .max_buf_size(limits.header_limit.max(16 << 10))
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
-    let watched = graceful.watch(connection);
-    metrics.connections().inc();
-    tokio::spawn(async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, "a connection ended with an error");
-        }
-        metrics.connections().dec();
-        drop(permit);
+        .serve_connection(TokioIo::new(io), service);
+    Inline(connection)
+}
+
+fn http2<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        handle(desk.site.clone(), desk.door, desk.slot.begin(), request)
     });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(limits.header_limit.try_into().unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(io), service);
+    Boxed(Box::pin(connection))
+}
+
+/// HTTP/1, or HTTP/2 by a client that knows beforehand that it is understood.
+fn either<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.times.keep_alive.max(limits.times.head))
+        .max_buf_size(limits.header_limit.max(16 << 10))
+        .half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(limits.header_limit.try_into().unwrap_or(u32::MAX));
+    let service = service_fn(move |request: Request<Incoming>| {
+        handle(desk.site.clone(), desk.door, desk.slot.begin(), request)
+    });
+    Boxed(Box::pin(builder.serve_connection(TokioIo::new(io), service).into_owned()))
+}
+
+/// A connection of hyper's that may move.
+struct Inline<C>(C);
+
+/// A connection of hyper's that may not.
+struct Boxed<C>(Pin<Box<C>>);
+
+impl<C: GracefulConnection + Unpin> Future for Inline<C> {
+    type Output = Result<(), C::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<C: GracefulConnection> Future for Boxed<C> {
+    type Output = Result<(), C::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl<C: GracefulConnection<Error: std::fmt::Display> + Unpin> Protocol for Inline<C> {
+    type Error = C::Error;
+
+    const HEADS_ARE_BYTES: bool = true;
+
+    fn close(&mut self) {
+        Pin::new(&mut self.0).graceful_shutdown();
+    }
+}
+
+impl<C: GracefulConnection<Error: std::fmt::Display>> Protocol for Boxed<C> {
+    type Error = C::Error;
+
+    const HEADS_ARE_BYTES: bool = false;
+
+    fn close(&mut self) {
+        self.0.as_mut().graceful_shutdown();
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod bad_input;
+mod bodies;
 mod commands;
 mod conformance;
 mod contract;
@@ -20,5 +21,6 @@ mod snapshot;
 mod streams;
 mod support;
 mod thinking;
+mod tls;
 mod token_server;
 mod trouble;

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{
-    KEY, Stopped, TestGateway, Upstream, answer, answer_of, chunk, connect, open, question, read_head,
-    settle, stream_head, streamed,
+    KEY, Stopped, TestGateway, Upstream, advance_seconds, answer, answer_of, chunk, connect, get, open,
+    question, settle, stream_head, streamed, with_held_clock,
 };
 
 #[tokio::test]
@@ -63,23 +64,95 @@ async fn an_upstream_connection_is_used_again() {
     assert_eq!(second.await.unwrap().status, 200);
 }
 
-#[tokio::test]
-async fn connections_beyond_the_limit_wait() {
-    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
-    let config = format!("[server]\nmax_connections = 1\n{}", upstream.provider("one", "openai-chat"));
-    let gateway = TestGateway::start(&config).await;
-    let request = b"GET /health HTTP/1.1\r\nhost: g\r\n\r\n";
-    let mut first = connect(gateway.address).await;
-    first.write_all(request).await.unwrap();
+/// Whether the peer has closed.
+async fn is_closed(socket: &mut TcpStream) -> bool {
     let mut byte = [0; 1];
-    first.read_exact(&mut byte).await.unwrap();
-    let mut second = connect(gateway.address).await;
-    second.write_all(request).await.unwrap();
-    let answered = tokio::spawn(async move { read_head(second).await.rest().await });
+    let read = socket.read(&mut byte);
     settle().await;
-    assert!(!answered.is_finished(), "the second connection was served beside the first");
-    drop(first);
-    assert_eq!(answered.await.unwrap().status, 200);
+    tokio::select! {
+        biased;
+        read = read => matches!(read, Ok(0) | Err(_)),
+        () = settle() => false,
+    }
+}
+
+#[tokio::test]
+async fn a_full_gateway_answers_what_watches_it_and_closes_idle_connections_first() {
+    let mut upstream = Upstream::by_hand().await;
+    let config = format!("[server]\nmax_connections = 2\n{}", upstream.provider("one", "openai-chat"));
+    let gateway = TestGateway::start(&config).await;
+    let address = gateway.address;
+    let ask = move || {
+        tokio::spawn(async move {
+            open(address, &[], question("one/any").to_string().as_bytes()).await.rest().await
+        })
+    };
+    let answer = answer("Hello.");
+    let (first, second) = (ask(), ask());
+    let (mut one, mut two) = (upstream.next().await, upstream.next().await);
+    // Both connections are busy: health is served, and who needs a key is told to come again.
+    for path in ["/health", "/ready", "/metrics"] {
+        assert_eq!(gateway.get(path).await.status, 200, "{path}");
+    }
+    let refused = gateway.chat(&question("one/any")).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+    assert!(refused.message().contains("server.max_connections"));
+    one.send(&answer).await;
+    two.send(&answer).await;
+    assert_eq!((first.await.unwrap().status, second.await.unwrap().status), (200, 200));
+    // Idle connections make room.
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        idle.push(connect(gateway.address).await);
+    }
+    let third = ask();
+    upstream.next().await.send(&answer).await;
+    assert_eq!(third.await.unwrap().status, 200);
+    assert!(is_closed(&mut idle[0]).await, "the longest idle one goes first");
+}
+
+#[tokio::test]
+async fn an_idle_connection_lives_as_long_as_its_setting_says() {
+    with_held_clock(async {
+        let gateway = TestGateway::start("[server]\nkeep_alive_seconds = 75\nread_seconds = 10\n").await;
+        let request = b"GET /health HTTP/1.1\r\nhost: g\r\n\r\n";
+        let mut used = connect(gateway.address).await;
+        let mut unused = connect(gateway.address).await;
+        let mut slow = connect(gateway.address).await;
+        for _ in 0..2 {
+            used.write_all(request).await.unwrap();
+            let mut answer = [0; 400];
+            assert!(used.read(&mut answer).await.unwrap() > 0);
+            slow.write_all(b"G").await.unwrap();
+            advance_seconds(8).await;
+        }
+        // Half a head is not idleness.
+        advance_seconds(3).await;
+        assert!(is_closed(&mut slow).await);
+        advance_seconds(62).await;
+        assert!(is_closed(&mut unused).await);
+        assert!(!is_closed(&mut used).await, "71 seconds after its last request");
+        advance_seconds(5).await;
+        assert!(is_closed(&mut used).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn operators_may_have_a_listener_of_their_own() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config =
+        format!("[server]\ninternal_listen = \"127.0.0.1:0\"\n{}", upstream.provider("one", "openai-chat"));
+    let gateway = TestGateway::start(&config).await;
+    let internal = gateway.internal.unwrap();
+    for (path, inside, outside) in
+        [("/metrics", 200, 404), ("/ready", 200, 404), ("/health", 200, 200), ("/v1/models", 404, 200)]
+    {
+        assert_eq!(get(internal, path).await.status, inside, "{path}");
+        assert_eq!(gateway.get(path).await.status, outside, "{path}");
+    }
+    let asked = open(internal, &[], question("one/any").to_string().as_bytes()).await.rest().await;
+    assert_eq!(asked.status, 404);
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ impl Outcome {
             | ErrorKind::NotFound
             | ErrorKind::MethodNotAllowed
             | ErrorKind::UnsupportedMedia
+            | ErrorKind::RequestTimeout
             | ErrorKind::TooLarge => {
                 // Some providers answer a bare 400 when they are sick; the decoder marks those as worth repeating.
                 if matches!(error.retry, Retry::Again | Retry::After(_)) {

@@ -24,6 +24,7 @@ pub const KEY: &str = "test-key";
 /// A running gateway.
 pub struct TestGateway {
     pub address: SocketAddr,
+    pub internal: Option<SocketAddr>,
     pub site: Arc<Site>,
     pub database: String,
     folder: TempDir,
@@ -40,12 +41,12 @@ impl TestGateway {
     async fn start_in(folder: TempDir, config: &str) -> Self {
         let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
         let app = App::start(settings(config, &database)).await.unwrap();
-        let (address, site) = (app.address(), app.site().clone());
+        let (address, internal, site) = (app.address(), app.internal_address(), app.site().clone());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
-        Self { address, site, database, folder, stop, running }
+        Self { address, internal, site, database, folder, stop, running }
     }
 
     /// A gateway whose provider `one` is the scripted one; it speaks OpenAI's format.

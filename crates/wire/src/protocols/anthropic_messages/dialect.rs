@@ -57,7 +57,8 @@ pub(super) fn error_body(error: &Error) -> Value {
         | ErrorKind::UnsupportedFeature
         | ErrorKind::ContextLength
         | ErrorKind::ContentFilter
-        | ErrorKind::UnsupportedMedia => "invalid_request_error",
+        | ErrorKind::UnsupportedMedia
+        | ErrorKind::RequestTimeout => "invalid_request_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
         ErrorKind::ModelNotFound | ErrorKind::NotFound | ErrorKind::MethodNotAllowed => "not_found_error",

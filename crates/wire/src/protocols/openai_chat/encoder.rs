@@ -622,6 +622,7 @@ fn names(error: &Error) -> (&'static str, Option<&'static str>) {
         ErrorKind::Permission => ("permission_error", None),
         ErrorKind::ModelNotFound => ("invalid_request_error", Some("model_not_found")),
         ErrorKind::NotFound => ("invalid_request_error", Some("not_found")),
+        ErrorKind::RequestTimeout => ("invalid_request_error", Some("request_timeout")),
         ErrorKind::UnsupportedMedia => ("invalid_request_error", Some("unsupported_media_type")),
         ErrorKind::MethodNotAllowed => ("invalid_request_error", Some("method_not_allowed")),
         ErrorKind::TooLarge => ("invalid_request_error", Some("request_too_large")),

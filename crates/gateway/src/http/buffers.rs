@@ -1,0 +1,156 @@
+//! One bound on the bytes of request bodies that are held at a time (`server.buffer_limit`). A body takes its share as it
+//! arrives and gives it back when its request has been answered. While there is no room, reading waits a moment, which
+//! holds the client back; then the request is refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use canon::Error;
+use tokio::sync::Notify;
+
+use super::request_body::full;
+use crate::memory::Freed;
+
+/// How long a request waits for room.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a request takes at least, with all that is made for it.
+const LEAST: usize = 16 << 10;
+
+/// The bytes that are held.
+#[derive(Clone, Debug)]
+pub struct Buffers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limit: usize,
+    used: AtomicUsize,
+    waiting: AtomicUsize,
+    freed: Notify,
+    memory: Arc<Freed>,
+}
+
+/// A share of the bytes. It is given back when it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    bytes: usize,
+    inner: Arc<Inner>,
+}
+
+impl Buffers {
+    /// At most `limit` bytes at a time.
+    pub fn new(limit: usize) -> Self {
+        let inner = Inner {
+            limit,
+            used: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+            memory: Arc::default(),
+        };
+        Self(Arc::new(inner))
+    }
+
+    /// A share of nothing, that may grow.
+    pub fn nothing(&self) -> Held {
+        Held { bytes: 0, inner: self.0.clone() }
+    }
+
+    /// Bytes that are held now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Inner {
+    /// Takes room if there is some. A try that fails changes nothing, so that it wakes nobody who waits.
+    fn take(&self, bytes: usize) -> bool {
+        let more = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.freed.notify_waiters();
+        }
+    }
+}
+
+impl Held {
+    /// Takes more, and waits a moment for it.
+    pub async fn grow(&mut self, bytes: usize) -> Result<(), Error> {
+        if self.inner.take(bytes) {
+            self.bytes += bytes;
+            return Ok(());
+        }
+        // Boxed because it is rare: unboxed it would enlarge every request's future.
+        let inner = self.inner.clone();
+        Box::pin(wait(inner, bytes)).await?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+async fn wait(inner: Arc<Inner>, bytes: usize) -> Result<(), Error> {
+    let _waiting = Waiting::new(&inner.waiting);
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        // First listen, then look: what is freed in between is heard.
+        let freed = inner.freed.notified();
+        if inner.take(bytes) {
+            return Ok(());
+        }
+        if tokio::time::timeout_at(end, freed).await.is_err() {
+            return if inner.take(bytes) { Ok(()) } else { Err(full()) };
+        }
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.inner.give_back(self.bytes);
+            self.inner.memory.note(self.bytes.max(LEAST));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_fit_waits_and_is_refused() {
+        let buffers = Buffers::new(100);
+        let mut first = buffers.nothing();
+        first.grow(60).await.unwrap();
+        let mut second = buffers.nothing();
+        assert!(second.grow(60).await.is_err());
+        assert_eq!(buffers.used(), 60);
+
+        let waiting = tokio::spawn(async move {
+            second.grow(60).await.unwrap();
+            second
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        assert_eq!(waiting.await.unwrap().bytes, 60);
+        assert_eq!(buffers.used(), 0);
+    }
+}

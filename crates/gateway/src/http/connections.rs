@@ -1,0 +1,305 @@
+//! The open connections of a listener: how many there may be, which of them are idle, and how each is asked to close.
+//!
+//! There is room for `server.max_connections`. Beyond, an idle connection is closed for a new one, the longest idle
+//! first. Where none is idle, a few more are accepted: they get an answer from what needs no key, so that a full gateway
+//! does not look like a dead one to what watches it, and other requests wait a moment for room.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Connections beyond the limit.
+const RESERVE: usize = 64;
+
+/// Requests beyond the limit that wait for room at a time.
+const MOST_WAITING: usize = RESERVE / 2;
+
+/// How long they wait.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection that is idle for less may be about to send a request.
+const IDLE_AT_LEAST: u64 = 50;
+
+/// All connections of a listener.
+#[derive(Debug)]
+pub struct Connections {
+    limit: usize,
+    epoch: Instant,
+    /// Connections that count against the limit.
+    regular: AtomicUsize,
+    /// All of them.
+    open: AtomicUsize,
+    waiting: AtomicUsize,
+    closed: Notify,
+    slots: Mutex<Slots>,
+}
+
+/// Slots by index, with the free ones.
+#[derive(Debug, Default)]
+struct Slots {
+    all: Vec<Option<Arc<Slot>>>,
+    free: Vec<usize>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Slot {
+    connections: Arc<Connections>,
+    /// Requests in flight: one at most over HTTP/1.
+    requests: AtomicU32,
+    /// Requests that have begun.
+    begun: AtomicU32,
+    /// When the last request ended, in milliseconds since the listener began.
+    idle_since: AtomicU64,
+    /// Whether bytes came since then.
+    heard: AtomicBool,
+    /// Whether it counts against the limit.
+    regular: AtomicBool,
+    closing: AtomicBool,
+    waker: OnceLock<Waker>,
+}
+
+/// A connection's place among the others, given back when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    index: usize,
+    slot: Arc<Slot>,
+}
+
+/// A request in flight on a connection.
+#[derive(Debug)]
+pub struct InFlight(Arc<Slot>);
+
+impl Connections {
+    /// Room for so many.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            epoch: Instant::now(),
+            regular: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            closed: Notify::new(),
+            slots: Mutex::default(),
+        })
+    }
+
+    /// Waits until one more connection may be accepted.
+    pub async fn room(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.open.load(Ordering::Acquire) < self.limit + RESERVE {
+                return;
+            }
+            self.close_idle();
+            // Which connections are idle changes without a notice.
+            let _ = tokio::time::timeout(Duration::from_millis(IDLE_AT_LEAST), closed).await;
+        }
+    }
+
+    /// A place for a connection that was accepted.
+    pub fn open(self: &Arc<Self>) -> Place {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let regular = self.take();
+        if !regular {
+            self.close_idle();
+        }
+        let slot = Arc::new(Slot {
+            connections: self.clone(),
+            requests: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            idle_since: AtomicU64::new(self.now()),
+            heard: AtomicBool::new(false),
+            regular: AtomicBool::new(regular),
+            closing: AtomicBool::new(false),
+            waker: OnceLock::new(),
+        });
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = slots.free.pop().unwrap_or_else(|| {
+            slots.all.push(None);
+            slots.all.len() - 1
+        });
+        slots.all[index] = Some(slot.clone());
+        drop(slots);
+        Place { index, slot }
+    }
+
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Asks all connections to close: at once where they are idle, else after the answers that are under way.
+    pub fn close_all(&self) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.all.iter().flatten().for_each(|slot| slot.close());
+    }
+
+    /// Waits until all are closed.
+    pub async fn all_closed(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.count() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
+    }
+
+    fn take(&self) -> bool {
+        let more = |count: usize| (count < self.limit).then_some(count + 1);
+        self.regular.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    /// Closes the connection that has been idle for longest.
+    fn close_idle(&self) {
+        let latest = self.now().saturating_sub(IDLE_AT_LEAST);
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = slots.all.iter().flatten().filter_map(|slot| Some((slot.idle_since()?, slot)));
+        let longest = idle.filter(|(since, _)| *since <= latest).min_by_key(|(since, _)| *since);
+        if let Some((_, slot)) = longest {
+            slot.close();
+        }
+    }
+}
+
+impl Slot {
+    /// A request begins.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.heard.store(false, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// Requests that have begun on it.
+    pub fn begun(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Acquire) == 0
+    }
+
+    /// Notes that bytes came: between two requests, a head begins.
+    pub fn hear(&self) {
+        if self.is_idle() {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a head has begun since the last request.
+    pub fn is_in_head(&self) -> bool {
+        self.is_idle() && self.heard.load(Ordering::Relaxed)
+    }
+
+    /// How long it has been idle.
+    pub fn idle_for(&self) -> Duration {
+        let since = self.idle_since.load(Ordering::Relaxed);
+        Duration::from_millis(self.connections.now().saturating_sub(since))
+    }
+
+    /// Since when it is idle; none when it is not, or closing already.
+    fn idle_since(&self) -> Option<u64> {
+        (self.is_idle() && !self.is_closing()).then(|| self.idle_since.load(Ordering::Relaxed))
+    }
+
+    /// Whether it was asked to close.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Asks the connection to close once it is idle.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Who is woken to close: the connection's task, which has one waker as long as it lives.
+    pub fn woken_by(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// Whether it counts against the limit. One that does not only serves what needs no key.
+    pub fn is_regular(&self) -> bool {
+        self.regular.load(Ordering::Relaxed)
+    }
+
+    /// Waits a moment for room within the limit. False when there is none.
+    pub async fn become_regular(&self) -> bool {
+        let connections = &self.connections;
+        if connections.waiting.fetch_add(1, Ordering::AcqRel) >= MOST_WAITING {
+            connections.waiting.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        }
+        let _waiting = Waiting(&connections.waiting);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let closed = connections.closed.notified();
+            if connections.take() {
+                self.regular.store(true, Ordering::Relaxed);
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            connections.close_idle();
+            let _ = tokio::time::timeout(Duration::from_millis(IDLE_AT_LEAST), closed).await;
+        }
+    }
+}
+
+impl Place {
+    /// The connection.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let connections = &self.slot.connections;
+        let mut slots = connections.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.all[self.index] = None;
+        slots.free.push(self.index);
+        drop(slots);
+        if self.slot.is_regular() {
+            connections.regular.fetch_sub(1, Ordering::AcqRel);
+        }
+        connections.open.fetch_sub(1, Ordering::AcqRel);
+        connections.closed.notify_waiters();
+    }
+}
+
+impl InFlight {
+    /// Its connection.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.connections.now(), Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,253 @@
+//! Request bodies: read within limits of size, time and memory, and decoded.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use canon::{Error, ErrorKind, Retry};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
+
+use super::buffers::{Buffers, Held};
+use crate::coding::{CodingError, Decoder, Limits};
+use crate::snapshot::RequestLimits;
+
+/// A body that was read.
+pub struct Received {
+    /// All of it, decoded.
+    pub bytes: Bytes,
+    /// Its share of the gateway's memory.
+    pub held: Held,
+}
+
+/// What a body's headers say of it.
+pub struct Announced {
+    /// Undoes its content codings, where it has some.
+    decoder: Option<Decoder>,
+    length: Option<usize>,
+}
+
+/// How much of a body that nobody wants is read, so that the client can read the answer instead of a reset.
+const UNREAD_BYTES: usize = 256 << 20;
+/// How long that may take, and how long between two pieces.
+const UNREAD_TIME: Duration = Duration::from_secs(30);
+const UNREAD_PAUSE: Duration = Duration::from_secs(5);
+
+/// The first room for a body of several pieces; it doubles as pieces come. What is only announced takes no memory.
+const FIRST_ROOM: usize = 64 << 10;
+
+/// The content codings that are understood.
+pub(super) const ACCEPTED: &str = "gzip, deflate, br, zstd";
+
+/// A coded body may always become this large.
+const ALWAYS: usize = 1 << 20;
+
+/// Beyond [`ALWAYS`], a body may become this many times as large as it was sent. Text rarely shrinks to less than a
+/// fiftieth; a body that was made to fill memory shrinks to a thousandth.
+const GROWTH: usize = 100;
+
+/// Decoding more than this would hold up the other requests of a thread.
+const DECODED_AT_ONCE: usize = 32 << 10;
+
+impl Announced {
+    /// Reads the headers, before the body. A length beyond the limit and a coding that is not understood are refused.
+    pub fn read(headers: &HeaderMap, limit: usize) -> Result<Self, Error> {
+        let decoded = Limits { total: limit, ratio: GROWTH, free: ALWAYS };
+        let decoder = Decoder::of(headers, decoded).map_err(|error| refused(&error, limit))?;
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_large(limit));
+        }
+        Ok(Self { decoder, length })
+    }
+}
+
+/// Reads a body.
+pub async fn read(
+    body: Incoming,
+    announced: Announced,
+    limits: RequestLimits,
+    buffers: &Buffers,
+) -> Result<Received, Error> {
+    let mut reading = Reading { body, held: buffers.nothing(), first: None, joined: None };
+    if let Err(error) = reading.all(announced.length, limits).await {
+        // Who was too slow once is not waited for again.
+        if error.kind != ErrorKind::RequestTimeout {
+            leave_unread(reading.body);
+        }
+        return Err(error);
+    }
+    let Reading { mut held, first, joined, .. } = reading;
+    let mut bytes = joined.map(BytesMut::freeze).or(first).unwrap_or_default();
+    if let Some(decoder) = announced.decoder {
+        bytes = decode(decoder, bytes, limits.body, &mut held).await?;
+    }
+    // Some clients and most text files of Windows begin with a byte order mark, which is no JSON.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.advance(3);
+    }
+    Ok(Received { bytes, held })
+}
+
+struct Reading {
+    body: Incoming,
+    held: Held,
+    /// The only piece so far. Most bodies have one, and it is not copied.
+    first: Option<Bytes>,
+    joined: Option<BytesMut>,
+}
+
+impl Reading {
+    async fn all(&mut self, announced: Option<usize>, limits: RequestLimits) -> Result<(), Error> {
+        let mut length = 0;
+        let mut end = None;
+        while !self.body.is_end_stream() {
+            let now = Instant::now();
+            let end = *end.get_or_insert(now + limits.whole);
+            let frame = match tokio::time::timeout_at(end.min(now + limits.pause), self.body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => break,
+                Ok(Some(Err(error))) => return Err(broken(&error)),
+                Err(_) => return Err(late(end <= Instant::now())),
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            length += data.len();
+            if length > limits.body {
+                return Err(too_large(limits.body));
+            }
+            self.held.grow(data.len()).await?;
+            self.add(data, announced);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, data: Bytes, announced: Option<usize>) {
+        let Some(joined) = &mut self.joined else {
+            match self.first.take() {
+                None => self.first = Some(data),
+                Some(begun) => {
+                    let needed = begun.len() + data.len();
+                    let mut joined = BytesMut::with_capacity(room(needed, 0, announced));
+                    joined.extend_from_slice(&begun);
+                    joined.extend_from_slice(&data);
+                    self.joined = Some(joined);
+                }
+            }
+            return;
+        };
+        let needed = joined.len() + data.len();
+        if needed > joined.capacity() {
+            let mut larger = BytesMut::with_capacity(room(needed, joined.capacity(), announced));
+            larger.extend_from_slice(joined);
+            *joined = larger;
+        }
+        joined.extend_from_slice(&data);
+    }
+}
+
+/// Twice the room of before, and no more than was announced.
+fn room(needed: usize, before: usize, announced: Option<usize>) -> usize {
+    let doubled = (before * 2).max(FIRST_ROOM);
+    doubled.min(announced.unwrap_or(usize::MAX)).max(needed)
+}
+
+async fn decode(mut decoder: Decoder, body: Bytes, limit: usize, held: &mut Held) -> Result<Bytes, Error> {
+    let coded = body.len();
+    let mut decode = move || {
+        let mut decoded = Vec::new();
+        decoder.push(&body, &mut decoded)?;
+        decoder.finish(&mut decoded)?;
+        Ok(decoded)
+    };
+    let decoded: Result<Vec<u8>, CodingError> = match coded {
+        0..=DECODED_AT_ONCE => decode(),
+        _ => tokio::task::spawn_blocking(decode)
+            .await
+            .map_err(|_| Error::gateway(ErrorKind::Internal, "The body could not be decoded."))?,
+    };
+    let decoded = decoded.map_err(|error| refused(&error, limit))?;
+    held.grow(decoded.len().saturating_sub(coded)).await?;
+    Ok(Bytes::from(decoded))
+}
+
+/// Reads what is left of a body that nobody wants, beside the answer: a connection that is closed with unread bytes is
+/// reset, and the client may never see the answer (RFC 9112, 9.6). Bounded in bytes and time; then the connection closes.
+pub fn leave_unread(mut body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move {
+        let end = Instant::now() + UNREAD_TIME;
+        let mut seen = 0;
+        while seen <= UNREAD_BYTES {
+            let until = end.min(Instant::now() + UNREAD_PAUSE);
+            match tokio::time::timeout_at(until, Pin::new(&mut body).frame()).await {
+                Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
+                _ => break,
+            }
+        }
+    });
+}
+
+fn broken(error: &hyper::Error) -> Error {
+    if is_malformed(error) {
+        return Error::invalid("", "The body's chunks are malformed.");
+    }
+    Error::caller(ErrorKind::Cancelled, "The body broke off.")
+}
+
+/// Whether the client sent something wrong, and did not just go away.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData);
+        }
+        source = inner.source();
+    }
+    false
+}
+
+fn late(whole: bool) -> Error {
+    let setting = if whole { "server.body_seconds" } else { "server.read_seconds" };
+    Error::caller(ErrorKind::RequestTimeout, format!("The body did not arrive in time ({setting})."))
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!("The body is larger than the limit of {limit} bytes (server.body_limit).");
+    Error::caller(ErrorKind::TooLarge, message)
+}
+
+fn refused(error: &CodingError, limit: usize) -> Error {
+    let at_fault = "content-encoding";
+    match error {
+        CodingError::Unknown(name) => {
+            let message =
+                format!("The content encoding {name:?} is not understood; send {ACCEPTED} or none.");
+            Error::caller(ErrorKind::UnsupportedMedia, message).at(at_fault)
+        }
+        CodingError::Invalid(name) => {
+            Error::invalid(at_fault, format!("The body is no valid {name}, or it is cut off."))
+        }
+        CodingError::TooLarge => {
+            let message = format!(
+                "Decoded, the body is larger than {limit} bytes (server.body_limit), or more than {GROWTH} times as \
+                 large as it was sent."
+            );
+            Error::caller(ErrorKind::TooLarge, message)
+        }
+    }
+}
+
+/// The error of a gateway that has no room for a body.
+pub(super) fn full() -> Error {
+    let mut error = Error::gateway(
+        ErrorKind::Unavailable,
+        "The gateway holds as many bytes of requests as it may (server.buffer_limit); try again.",
+    );
+    error.retry = Retry::After(Duration::from_secs(1));
+    error
+}
