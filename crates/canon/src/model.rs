@@ -208,6 +208,14 @@ pub struct ModelFacts {
     pub reasoning: Option<ReasoningControl>,
     /// Request fields that this model refuses (`temperature`, `stop`): left out, each a loss.
     pub rejects: Vec<String>,
+    /// Request fields that it refuses only while it thinks.
+    pub rejects_thinking: Vec<String>,
+    /// It thinks when nothing is said about thinking.
+    pub thinks_by_default: bool,
+    /// It refuses function tools while it thinks: given some, it is told not to think.
+    pub functions_exclude_thinking: bool,
+    /// Results of tools may hold text only, whatever the provider's API allows.
+    pub no_media_in_results: bool,
 }
 
 impl ModelFacts {

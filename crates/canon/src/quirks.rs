@@ -66,13 +66,9 @@ pub struct Quirks {
     pub no_tools_with_response_format: bool,
     /// Tool-call ids must be exactly nine letters or digits: longer ones are mapped, the same way on both sides.
     pub short_tool_call_ids: bool,
-    /// `completion_tokens` does not include thinking tokens: they are added.
-    pub reasoning_outside_completion: bool,
     /// Models whose `prompt_tokens` do not include those read from the cache: they are added. A `*` at the end of a name
     /// stands for any rest.
     pub cached_outside_prompt: Vec<String>,
-    /// Streams end without `data: [DONE]`.
-    pub no_done_marker: bool,
     /// The provider is a router itself and takes `provider`, `models` and `routing` as the caller wrote them.
     pub takes_routing_fields: bool,
     /// More than one answer (`n`) is refused.

@@ -240,6 +240,14 @@ fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
         features: known,
         reasoning,
         rejects: fields.typed("rejects").unwrap_or_else(|| defaults.rejects.clone()),
+        rejects_thinking: fields
+            .typed("rejects_thinking")
+            .unwrap_or_else(|| defaults.rejects_thinking.clone()),
+        thinks_by_default: fields.typed("thinks_by_default").unwrap_or(defaults.thinks_by_default),
+        functions_exclude_thinking: fields
+            .typed("functions_exclude_thinking")
+            .unwrap_or(defaults.functions_exclude_thinking),
+        no_media_in_results: fields.typed("no_media_in_results").unwrap_or(defaults.no_media_in_results),
     }
 }
 

@@ -85,12 +85,8 @@ pub struct Undo {
     pub tool_names: BTreeMap<String, String>,
     /// Tools that take free text, wrapped as functions with one string property `input`.
     pub custom_tools: Vec<String>,
-    /// Quirk: thinking tokens are not part of `completion_tokens` and have to be added.
-    pub reasoning_outside_completion: bool,
     /// Quirk: prompt tokens do not include those read from the cache, which have to be added.
     pub cached_outside_prompt: bool,
-    /// Quirk: the provider ends its streams without a marker such as `data: [DONE]`.
-    pub no_done_marker: bool,
 }
 
 impl Undo {

@@ -18,6 +18,10 @@ static UNKNOWN: ModelFacts = ModelFacts {
     features: None,
     reasoning: None,
     rejects: Vec::new(),
+    rejects_thinking: Vec::new(),
+    thinks_by_default: false,
+    functions_exclude_thinking: false,
+    no_media_in_results: false,
 };
 
 /// The candidates of these offers for this request.

@@ -10,8 +10,10 @@ mod functions;
 pub mod gemini;
 mod hints;
 mod marks;
+mod media_types;
 pub mod ollama_chat;
 pub mod openai_chat;
+mod repair;
 
 use std::sync::Arc;
 

@@ -225,6 +225,10 @@ fn ids_keep_to_the_rules_of_the_format() {
 
 /// An answer with calls, as a translator gives it to a caller of OpenAI's format.
 fn answered(protocol: Protocol, body: &Value) -> Value {
+    answered_raw(protocol, body.to_string().as_bytes())
+}
+
+fn answered_raw(protocol: Protocol, body: &[u8]) -> Value {
     let mut translator = wire::translator(wire::Passage {
         caller: wire::dialect(Protocol::OpenaiChat).unwrap(),
         upstream: protocol,
@@ -234,7 +238,7 @@ fn answered(protocol: Protocol, body: &Value) -> Value {
         annotator: std::sync::Arc::new(super::openai_chat::Notes::default()),
     });
     let mut out = Vec::new();
-    translator.push(&body.to_string().into_bytes().into(), &mut out).unwrap();
+    translator.push(&body.to_vec().into(), &mut out).unwrap();
     translator.finish(&mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
 }
@@ -274,5 +278,121 @@ fn calls_of_one_answer_have_different_ids_whoever_gives_it() {
         let calls = list(&answer["choices"][0]["message"]["tool_calls"]);
         let ids: Vec<_> = calls.map(|call| call["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["a", "call_ours0", "call_ours1"], "{protocol:?}");
+    }
+}
+
+#[test]
+fn arguments_as_text_in_a_string_are_unwrapped_whoever_writes_them() {
+    let text = "{\"a\":1}";
+    let cases = [
+        (
+            Protocol::AnthropicMessages,
+            json!({"type": "message", "stop_reason": "tool_use",
+                "content": [{"type": "tool_use", "id": "t", "name": "f", "input": text}]}),
+        ),
+        (
+            Protocol::BedrockConverse,
+            json!({"output": {"message": {"content": [{"toolUse": {"toolUseId": "t", "name": "f", "input": text}}]}},
+                "stopReason": "tool_use"}),
+        ),
+        (
+            Protocol::Gemini,
+            json!({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": text}}]},
+                "finishReason": "STOP"}]}),
+        ),
+        (
+            Protocol::CohereChat,
+            json!({"message": {"tool_calls": [{"id": "t", "function": {"name": "f", "arguments": {"a": 1}}}]},
+                "finish_reason": "TOOL_CALL"}),
+        ),
+        (
+            Protocol::OllamaChat,
+            json!({"message": {"tool_calls": [{"function": {"name": "f", "arguments": text}}]}, "done": true}),
+        ),
+        (
+            Protocol::OpenaiChat,
+            json!({"id": "i", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0,
+                "finish_reason": "tool_calls", "message": {"role": "assistant", "tool_calls": [
+                    {"id": "t", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]}}]}),
+        ),
+    ];
+    for (protocol, body) in cases {
+        let answer = answered(protocol, &body);
+        let call = &answer["choices"][0]["message"]["tool_calls"][0];
+        assert_eq!(call["function"]["arguments"], text, "{protocol:?}");
+    }
+}
+
+#[test]
+fn half_a_character_breaks_no_answer() {
+    // Half of a surrogate pair, and the first bytes of a character.
+    for half in [&b"\\ud83d"[..], b"\xf0\x9f"] {
+        let cases: [(Protocol, &[u8], &[u8]); 6] = [
+            (
+                Protocol::AnthropicMessages,
+                br#"{"type":"message","stop_reason":"end_turn","content":[{"type":"text","text":"a"#,
+                br#""}]}"#,
+            ),
+            (
+                Protocol::BedrockConverse,
+                br#"{"output":{"message":{"content":[{"text":"a"#,
+                br#""}]}},"stopReason":"end_turn"}"#,
+            ),
+            (
+                Protocol::Gemini,
+                br#"{"candidates":[{"content":{"parts":[{"text":"a"#,
+                br#""}]},"finishReason":"STOP"}]}"#,
+            ),
+            (
+                Protocol::CohereChat,
+                br#"{"message":{"content":[{"type":"text","text":"a"#,
+                br#""}]},"finish_reason":"COMPLETE"}"#,
+            ),
+            (Protocol::OllamaChat, br#"{"message":{"content":"a"#, br#""},"done":true}"#),
+            (
+                Protocol::OpenaiChat,
+                br#"{"id":"i","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"a"#,
+                br#""}}]}"#,
+            ),
+        ];
+        for (protocol, before, after) in cases {
+            let answer = answered_raw(protocol, &[before, half, after].concat());
+            assert_eq!(answer["choices"][0]["message"]["content"], "a\u{fffd}", "{protocol:?}");
+        }
+    }
+}
+
+#[test]
+fn calls_that_the_provider_ran_itself_are_no_calls() {
+    let cases = [
+        (
+            Protocol::AnthropicMessages,
+            json!({"type": "message", "stop_reason": "end_turn", "content": [
+                {"type": "server_tool_use", "id": "s", "name": "code_execution", "input": {"code": "1"}},
+                {"type": "text", "text": "1"}]}),
+        ),
+        (
+            Protocol::BedrockConverse,
+            json!({"output": {"message": {"content": [
+                {"toolUse": {"toolUseId": "s", "name": "nova_grounding", "type": "server_tool_use", "input": {}}},
+                {"text": "1"}]}}, "stopReason": "tool_use"}),
+        ),
+        (
+            Protocol::Gemini,
+            json!({"candidates": [{"content": {"parts": [
+                {"executableCode": {"language": "PYTHON", "code": "1"}}, {"text": "1"}]}, "finishReason": "STOP"}]}),
+        ),
+        (
+            Protocol::OpenaiChat,
+            json!({"id": "i", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0,
+                "finish_reason": "tool_calls", "message": {"role": "assistant", "content": "1", "tool_calls": [
+                    {"id": "s", "type": "code_interpreter", "code_interpreter": {"input": "1"}}]}}]}),
+        ),
+    ];
+    for (protocol, body) in cases {
+        let answer = answered(protocol, &body);
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "stop", "{protocol:?}: {answer}");
+        assert_eq!(list(&choice["message"]["tool_calls"]).count(), 0, "{protocol:?}: {answer}");
     }
 }

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use canon::{Effort, Error, Feature, Features, LossAction, ModelFacts, Quirks, ReasoningControl, Target};
+use canon::{
+    Effort, Error, Feature, Features, LossAction, ModelFacts, PartKind, Quirks, ReasoningControl, Source,
+    Target,
+};
 use serde_json::{Value, json};
 use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
 use wire::{Dialect, Encoded, Protocol, adapter};
@@ -329,22 +332,36 @@ fn hint_rows() -> Vec<Row> {
     ]
 }
 
-fn encode(column: &Column, body: &Value) -> Result<Encoded, Error> {
+/// The request as it goes out, and whether the gateway fetched something for it.
+fn encode(column: &Column, body: &Value) -> Result<(Encoded, bool), Error> {
     let quirks = Quirks::default();
     let target = Target { model: column.model, facts: &column.facts, quirks: &quirks };
     let bytes = serde_json::to_vec(body).unwrap();
     match column.protocol {
-        Protocol::OpenaiChat => forward(&Outline::read(&bytes)?, target),
-        protocol => adapter(protocol).encode_request(&OpenaiChat.decode_request(&bytes)?, target),
+        Protocol::OpenaiChat => Ok((forward(&Outline::read(&bytes)?, target)?, false)),
+        protocol => {
+            let adapter = adapter(protocol);
+            let mut request = OpenaiChat.decode_request(&bytes)?;
+            let mut fetched = false;
+            for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
+                let PartKind::Media(media) = &mut part.kind else { continue };
+                // What the gateway does before it translates.
+                if matches!(media.source, Source::Url(_)) && adapter.wants_bytes(media, target) {
+                    media.source = Source::Base64 { mime: "image/png".into(), data: "iVBORw0KGgo=".into() };
+                    fetched = true;
+                }
+            }
+            Ok((adapter.encode_request(&request, target)?, fetched))
+        }
     }
 }
 
 fn fate(column: &Column, row: &Row) -> Fate {
-    let with = match encode(column, &row.with) {
-        Ok(encoded) => encoded,
+    let (with, is_fetched) = match encode(column, &row.with) {
+        Ok(found) => found,
         Err(error) => return Fate::Refused(error.message.into_owned()),
     };
-    let without = encode(column, &row.without).ok();
+    let without = encode(column, &row.without).ok().map(|(encoded, _)| encoded);
     let before = without.as_ref().map(|encoded| &encoded.losses);
     let new =
         with.losses.iter().filter(|loss| before.is_none_or(|before| !before.iter().any(|old| old == *loss)));
@@ -363,6 +380,7 @@ fn fate(column: &Column, row: &Row) -> Fate {
     }
     let changes_nothing = without.is_some_and(|without| without.body == with.body);
     match changes_nothing {
+        false if is_fetched => Fate::Gateway,
         false => Fate::Exact,
         true if SERVED_BY_THE_GATEWAY.contains(&row.name) => Fate::Gateway,
         true => Fate::Silent,
@@ -441,7 +459,7 @@ the test.
 | word | meaning |
 |---|---|
 | exact | it reaches the provider and means the same there |
-| gateway | the gateway serves it itself, or it is in the URL |
+| gateway | the gateway serves it itself (what is behind a URL is fetched and sent inline), or it is in the URL |
 | emulated | reached by other means; reported in `metadata.losses` |
 | approximated | sent as the nearest thing that there is; reported |
 | dropped | not sent; reported |

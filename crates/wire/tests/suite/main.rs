@@ -21,6 +21,7 @@ mod mutated;
 mod ollama;
 mod openai_chat;
 mod providers;
+mod quirks;
 mod readers;
 mod round_trip;
 mod streams_vs_unary;

@@ -206,3 +206,132 @@ fn fetched_bytes_are_sent_like_given_ones() {
         assert!(holds(&serde_json::from_slice(&encoded.body).unwrap(), &data), "{protocol:?}");
     }
 }
+
+#[test]
+fn schemes_and_media_types_are_read_without_their_case() {
+    let data = STANDARD.encode(bytes(b"\x89PNG"));
+    let cases = [
+        format!("data:image/PNG;base64,{data}"),
+        format!("DATA:image/png;base64,{data}"),
+        format!("data:image/png;BASE64,{data}"),
+        format!("Data:Image/Png;charset=UTF-8;Base64,{data}"),
+    ];
+    for url in cases {
+        let messages = json!([{"role": "user", "content": [
+            {"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": url}}]}]);
+        for protocol in [
+            Protocol::AnthropicMessages,
+            Protocol::Gemini,
+            Protocol::BedrockConverse,
+            Protocol::CohereChat,
+            Protocol::OllamaChat,
+        ] {
+            let body = sent(protocol, &messages).unwrap();
+            assert!(holds(&body, &bytes(b"\x89PNG")), "{url}: {body}");
+            let text = body.to_string();
+            let named = match protocol {
+                Protocol::AnthropicMessages => text.contains(r#""media_type":"image/png""#),
+                Protocol::Gemini => text.contains(r#""mimeType":"image/png""#),
+                Protocol::BedrockConverse => text.contains(r#""format":"png""#),
+                _ => true,
+            };
+            assert!(named, "{url}: {text}");
+        }
+    }
+    let messages = json!([{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "HTTPS://x.test/A.png"}}]}]);
+    let body = sent(Protocol::AnthropicMessages, &messages).unwrap();
+    assert!(body.to_string().contains(r#""url":"https://x.test/A.png""#), "{body}");
+}
+
+#[test]
+fn documents_keep_their_format_where_the_target_has_it() {
+    let file = |name: &str, mime: &str, data: &[u8]| {
+        let data = format!("data:{mime};base64,{}", STANDARD.encode(data));
+        json!([{"role": "user", "content": [{"type": "text", "text": "x"},
+            {"type": "file", "file": {"filename": name, "file_data": data}}]}])
+    };
+    const WORD: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+    const SHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+    // Name, type, format at Bedrock, type at Gemini.
+    let cases = [
+        ("a.csv", "text/csv", "csv", "text/csv"),
+        ("a.csv", "Text/CSV; charset=utf-8", "csv", "text/csv"),
+        ("a.md", "text/markdown", "md", "text/markdown"),
+        ("a.html", "text/html", "html", "text/html"),
+        ("a.txt", "text/plain", "txt", "text/plain"),
+        ("a.md", "text/plain", "md", "text/markdown"),
+        ("a.json", "application/json", "txt", "text/plain"),
+        ("a.log", "text/x-log", "txt", "text/plain"),
+        ("a.pdf", "application/pdf", "pdf", "application/pdf"),
+        ("a.docx", WORD, "docx", WORD),
+        ("a.xlsx", SHEET, "xlsx", SHEET),
+        ("a.xlsx", "application/octet-stream", "xlsx", SHEET),
+    ];
+    for (name, mime, format, gemini) in cases {
+        let messages = file(name, mime, b"a,b\n1,2\n");
+        let body = sent(Protocol::BedrockConverse, &messages).unwrap();
+        let document = &body["messages"][0]["content"][1]["document"];
+        assert_eq!(document["format"], format, "{name} {mime}");
+        // The ending is left out where the format tells it.
+        let is_told = name.ends_with(format);
+        assert_eq!(document["name"] == "a", is_told || name == "a.md", "{name} {mime}");
+        assert!(holds(document, b"a,b\n1,2\n"), "{name} {mime}");
+        let body = sent(Protocol::Gemini, &messages).unwrap();
+        let data = &body["contents"][0]["parts"][1]["inlineData"];
+        assert_eq!(data["mimeType"], gemini, "{name} {mime}");
+        assert!(holds(data, b"a,b\n1,2\n"), "{name} {mime}");
+        if format == "txt" || format == "csv" || format == "md" || format == "html" {
+            let body = sent(Protocol::AnthropicMessages, &messages).unwrap();
+            let source = &body["messages"][0]["content"][1]["source"];
+            assert_eq!(source, &json!({"type": "text", "media_type": "text/plain", "data": "a,b\n1,2\n"}));
+        }
+    }
+}
+
+#[test]
+fn a_document_that_is_named_otherwise_is_a_loss() {
+    let named = |name: &str| {
+        let source = Source::Text("x".to_owned());
+        let media =
+            Media { kind: MediaKind::Document, source, filename: Some(name.to_owned()), detail: None };
+        let part = Part::new(PartKind::Media(media));
+        let messages = vec![canon::Message::new(canon::Role::User, vec![part])];
+        let request = Request { messages, ..Request::default() };
+        let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+        let target = Target { model: model(Protocol::BedrockConverse), facts: &facts, quirks: &quirks };
+        let encoded = adapter(Protocol::BedrockConverse).encode_request(&request, target).unwrap();
+        encoded.losses.iter().map(|loss| loss.field.to_string()).collect::<Vec<_>>()
+    };
+    assert!(named("report (v1).pdf").is_empty());
+    assert_eq!(named("r\u{e9}sum\u{e9}_2.pdf"), ["messages[0].content[0].file.filename"]);
+}
+
+#[test]
+fn pictures_stand_beside_results_where_the_model_takes_none_inside() {
+    let picture = bytes(b"\x89PNG");
+    let source = Source::Base64 { mime: "image/png".to_owned(), data: STANDARD.encode(&picture) };
+    let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
+    let call = canon::ToolCall { id: "c".into(), name: "f".into(), arguments: "{}".into(), custom: false };
+    let content = vec![Part::new(PartKind::Media(media))];
+    let result = canon::ToolResult { call_id: "c".into(), content, is_error: false };
+    let messages = vec![
+        canon::Message::text(canon::Role::User, "hi"),
+        canon::Message::new(canon::Role::Assistant, vec![PartKind::ToolCall(call).into()]),
+        canon::Message::new(canon::Role::Tool, vec![PartKind::ToolResult(result).into()]),
+    ];
+    let request = Request { messages, ..Request::default() };
+    for no_media_in_results in [false, true] {
+        let facts = ModelFacts { no_media_in_results, ..ModelFacts::default() };
+        let quirks = Quirks::default();
+        let target =
+            Target { model: "us.meta.llama4-scout-17b-instruct-v1:0", facts: &facts, quirks: &quirks };
+        let encoded = adapter(Protocol::BedrockConverse).encode_request(&request, target).unwrap();
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        let content = &body["messages"][2]["content"];
+        assert_eq!(holds(&content[0]["toolResult"], &picture), !no_media_in_results, "{content}");
+        assert_eq!(holds(&content[1]["image"], &picture), no_media_in_results, "{content}");
+        let fields: Vec<_> = encoded.losses.iter().map(|loss| loss.field.as_ref()).collect();
+        assert_eq!(fields.contains(&"messages[2].content[0]"), no_media_in_results, "{fields:?}");
+    }
+}

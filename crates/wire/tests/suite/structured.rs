@@ -31,7 +31,8 @@ fn schema() -> Value {
             "format": {"type": "string", "x-vendor": "y", "format": "phone"},
         },
         "$defs": {"node": {"type": "object", "properties":
-            {"next": {"$ref": "#/$defs/node"}, "default": {"type": "string", "default": "d"}}, "required": ["next"]}},
+            {"next": {"$ref": "#/$defs/leaf"}, "default": {"type": "string", "default": "d"}}, "required": ["next"]},
+            "leaf": {"type": "integer"}},
     })
 }
 
@@ -266,5 +267,92 @@ fn json_objects_are_to_be_had_everywhere() {
         let emulated = encoded.losses.iter().any(|loss| loss.action == LossAction::Emulated);
         assert!(native != emulated, "{protocol:?}: {:?} {body}", encoded.losses);
         assert!(native || body.to_string().contains("JSON"), "{protocol:?}: {body}");
+    }
+}
+
+/// One family of models at each of its hosts' formats.
+const CLAUDE: [(Protocol, &str); 3] = [
+    (Protocol::AnthropicMessages, "claude-sonnet-4-5"),
+    (Protocol::AnthropicMessages, "claude-sonnet-4-5@20250929"),
+    (Protocol::BedrockConverse, "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+];
+
+/// The names of the tools that are strict on the wire.
+fn strict_tools(protocol: Protocol, body: &Value) -> Vec<String> {
+    let tools = match protocol {
+        Protocol::BedrockConverse => &body["toolConfig"]["tools"],
+        _ => &body["tools"],
+    };
+    let tools = tools.as_array().into_iter().flatten().map(|tool| tool.get("toolSpec").unwrap_or(tool));
+    let strict = tools.filter(|tool| tool["strict"] == true);
+    strict.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_claude_cannot_enforce_as_a_whole_is_emulated_at_every_host() {
+    let node = json!({"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Node"}}},
+        "required": ["children"], "additionalProperties": false});
+    let of = |a: Value, definitions: Value| {
+        json!({"type": "object", "properties": {"a": a}, "required": ["a"], "additionalProperties": false,
+            "$defs": definitions})
+    };
+    let many = |count: usize, kind: Value, required: bool| {
+        let fields: Map<String, Value> =
+            (0..count).map(|field| (format!("f{field}"), kind.clone())).collect();
+        let names: Vec<_> = fields.keys().filter(|_| required).cloned().collect();
+        json!({"type": "object", "properties": fields, "required": names, "additionalProperties": false})
+    };
+    let leaf = json!({"type": "string"});
+    let both = json!({"allOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]});
+    let cases = [
+        ("recursive", of(json!({"$ref": "#/$defs/Node"}), json!({"Node": node})), false),
+        ("allOf of references", of(both, json!({"A": leaf, "B": leaf})), false),
+        ("24 optional parameters", many(24, leaf.clone(), false), true),
+        ("25 optional parameters", many(25, leaf.clone(), false), false),
+        ("16 parameters of several types", many(16, json!({"type": ["string", "null"]}), true), true),
+        ("17 parameters of several types", many(17, json!({"anyOf": [leaf, {"type": "null"}]}), true), false),
+    ];
+    for (name, schema, fits) in cases {
+        let format =
+            json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": schema}});
+        let tool =
+            json!({"type": "function", "function": {"name": "f", "parameters": schema, "strict": true}});
+        for (protocol, model) in CLAUDE {
+            let answer = encoded(protocol, model, true, &format, json!({}));
+            let body = sent(&answer);
+            let native = body.get("output_config").or(body.get("outputConfig")).is_some();
+            assert_eq!(native, fits, "{name}: {body}");
+            let told = answer.losses.iter().any(|loss| loss.field == "response_format");
+            assert_eq!(told, !fits, "{name}: {:?}", answer.losses);
+            assert_eq!(answer.undo.json_tool.is_some(), !fits, "{name}: {body}");
+
+            let tools = encoded(protocol, model, true, &json!({"type": "text"}), json!({ "tools": [tool] }));
+            let strict = strict_tools(protocol, &sent(&tools));
+            assert_eq!(strict.len(), usize::from(fits), "{name}: {:?}", tools.losses);
+            let told = tools.losses.iter().any(|loss| loss.field == "tools[0].function.strict");
+            assert_eq!(told, !fits, "{name}: {:?}", tools.losses);
+        }
+    }
+}
+
+#[test]
+fn limits_of_a_request_are_shared_by_the_answer_and_all_tools() {
+    let closed = |optional: usize| {
+        let fields = (0..optional).map(|field| (format!("f{field}"), json!({"type": "string"})));
+        let fields: Map<String, Value> = fields.collect();
+        json!({"type": "object", "properties": fields, "required": [], "additionalProperties": false})
+    };
+    let tool = |name: &str, optional: usize| json!({"type": "function", "function": {"name": name, "parameters": closed(optional), "strict": true}});
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": closed(20)}});
+    for (protocol, model) in CLAUDE {
+        let tools = json!({"tools": [tool("a", 5), tool("b", 4), tool("c", 1)]});
+        let encoded_tools = encoded(protocol, model, true, &format, tools);
+        assert_eq!(strict_tools(protocol, &sent(&encoded_tools)), ["b"], "{:?}", encoded_tools.losses);
+        let tools: Vec<_> = (0..22).map(|number| tool(&format!("t{number}"), 0)).collect();
+        let many = encoded(protocol, model, true, &json!({"type": "text"}), json!({ "tools": tools }));
+        assert_eq!(strict_tools(protocol, &sent(&many)).len(), 20);
+        let lost: Vec<_> = many.losses.iter().map(|loss| loss.field.as_ref()).collect();
+        assert_eq!(lost, ["tools[20].function.strict", "tools[21].function.strict"]);
     }
 }

@@ -13,6 +13,7 @@ use super::REASONING_FORMAT;
 use super::adapter::{read_error, status_of};
 use super::types::{AnswerBlock, Citation, Delta, ErrorObject, Message, StreamEvent, WireUsage};
 use crate::framing::sse::SseParser;
+use crate::protocols::repair::{self, sound};
 use crate::{Decoder, Undo};
 
 /// Largest whole answer that is held in memory.
@@ -33,12 +34,12 @@ impl StreamDecoder {
 impl Decoder for StreamDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
         let answer = &mut self.answer;
-        self.parser.push(bytes, |event| answer.event(event.data, events))
+        self.parser.push(bytes, |event| answer.event(&sound(event.data), events))
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let answer = &mut self.answer;
-        self.parser.finish(|event| answer.event(event.data, events))?;
+        self.parser.finish(|event| answer.event(&sound(event.data), events))?;
         if !answer.finished && answer.stop_reason.is_none() {
             return Err(broken("The provider's stream ended before its answer was complete."));
         }
@@ -71,6 +72,7 @@ impl Decoder for WholeDecoder {
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let body = std::mem::take(&mut self.body);
+        let body = sound(&body);
         let message: Message<'_> = read(&body)?;
         match message.kind.as_deref() {
             Some("message") => self.answer.whole(message, events),
@@ -268,12 +270,12 @@ impl Answer {
             return Err(broken("The provider called a tool without naming it."));
         };
         // An empty input is a placeholder: the arguments follow as text.
-        let input =
-            block.input.map(RawValue::get).filter(|input| !matches!(input.trim(), "null" | "{}" | "\"\""));
+        let input = block.input.map(|input| repair::arguments(input.get()));
+        let input = input.filter(|input| !matches!(&**input, "" | "{}"));
         let filled = input.is_some();
         if self.undo.json_tool.as_deref() == Some(&name) {
             self.json_called = true;
-            self.json_text(input.unwrap_or_default().to_owned(), events);
+            self.json_text(input.unwrap_or_default().into_owned(), events);
             return Ok(Open::JsonTool { filled, any: filled });
         }
         let index = self.tools;
@@ -283,10 +285,10 @@ impl Answer {
         let id = block.id.unwrap_or_default();
         events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
         if custom {
-            return Ok(Open::Custom { index, filled, arguments: input.unwrap_or_default().to_owned() });
+            return Ok(Open::Custom { index, filled, arguments: input.unwrap_or_default().into_owned() });
         }
         if let Some(input) = input {
-            arguments(index, input.to_owned(), events);
+            arguments(index, input.into_owned(), events);
         }
         Ok(Open::Tool { index, filled, any: filled })
     }

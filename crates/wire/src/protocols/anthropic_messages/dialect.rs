@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, unread};
+use crate::protocols::media_types::{media_type, with_plain_scheme};
 use crate::{AnswerForm, Dialect, Encoder};
 
 /// Marks a file that goes to the provider's code sandbox rather than to the model.
@@ -300,8 +301,10 @@ fn said(kind: &str, block: &Fields<'_>, parts: &mut Vec<Part>) -> Result<()> {
 
 fn source(fields: &Fields<'_>) -> Result<Source> {
     Ok(match fields.text("type")?.as_str() {
-        "base64" => Source::Base64 { mime: fields.text("media_type")?, data: fields.text("data")? },
-        "url" => Source::Url(fields.text("url")?),
+        "base64" => {
+            Source::Base64 { mime: media_type(&fields.text("media_type")?), data: fields.text("data")? }
+        }
+        "url" => Source::Url(with_plain_scheme(&fields.text("url")?)),
         "file" => Source::FileId(fields.text("file_id")?),
         "text" => Source::Text(fields.text("data")?),
         "content" => {

@@ -6,7 +6,7 @@ use canon::{Error, Feature, Json, Losses, OutputFormat, Request, Result, Target,
 use serde_json::Number;
 
 use super::fields::Fields;
-use super::schema;
+use super::schema::{self, Enforced, Unfit};
 use super::thinking::{self, Generation, Plan};
 use super::tools::{self, Names};
 use super::turns::{self, Conversation, text_block};
@@ -55,14 +55,15 @@ pub(super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let mut thinking_losses = Losses::new();
     let mut plan = thinking::plan(request, target, &mut thinking_losses);
     let schemas = takes_schemas(target);
-    let form = form(request, schemas, &mut losses)?;
+    let mut enforced = schemas.then(Enforced::default);
+    let form = form(request, enforced.as_mut(), &mut losses)?;
     let Conversation { mut system, turns, thoughtless } =
         turns::conversation(request, target.model, plan.is_on(), &names, &mut losses)?;
     if thoughtless && plan.has_budget() {
         thinking_losses = plan.give_up(request);
     }
     losses.extend(thinking_losses);
-    let mut tools = tools::tools(request, &names, schemas, &mut undo, &mut losses)?;
+    let mut tools = tools::tools(request, &names, enforced.as_mut(), &mut undo, &mut losses)?;
     let forced = takes_forced_tools(target, &plan);
     let mut choice = tools::choice(request, &names, !tools.is_empty(), forced, &mut losses)?;
     let mut format = None;
@@ -152,12 +153,9 @@ enum Form {
     },
 }
 
-fn form(request: &Request, schemas: bool, losses: &mut Losses) -> Result<Form> {
-    let told = |losses: &mut Losses, schema: Option<&Json>| {
-        losses.emulated(
-            "response_format",
-            "The provider has no such mode: the model is told to answer in JSON.",
-        );
+fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses) -> Result<Form> {
+    let told = |losses: &mut Losses, schema: Option<&Json>, reason: &'static str| {
+        losses.emulated("response_format", reason);
         let what = if schema.is_some() { "value" } else { "object" };
         let mut text =
             format!("Answer with one valid JSON {what} and nothing else: no explanation, no code fence.");
@@ -167,28 +165,36 @@ fn form(request: &Request, schemas: bool, losses: &mut Losses) -> Result<Form> {
         }
         Ok(Form::Told(text))
     };
+    const NO_MODE: &str = "The provider has no such mode: the model is told to answer in JSON.";
     let (name, description, schema) = match &request.output {
         OutputFormat::Text => return Ok(Form::Text),
-        OutputFormat::JsonObject => return told(losses, None),
-        OutputFormat::JsonSchema { schema: None, .. } => return told(losses, None),
+        OutputFormat::JsonObject => return told(losses, None, NO_MODE),
+        OutputFormat::JsonSchema { schema: None, .. } => return told(losses, None, NO_MODE),
         OutputFormat::JsonSchema { name, description, schema: Some(schema), .. } => {
             (name, description, schema)
         }
     };
-    if !schemas {
+    let (fitted, reason) = match enforced.map(|enforced| enforced.answer(schema)) {
+        Some(Ok(fitted)) => (Some(fitted), NO_MODE),
+        Some(Err(Unfit::NotAnObject)) => {
+            return Err(Error::invalid(
+                "response_format.json_schema.schema",
+                "The schema must be a JSON object.",
+            ));
+        }
+        Some(Err(unfit)) => (None, unfit.reason()),
+        None => (None, NO_MODE),
+    };
+    let Some(fitted) = fitted else {
         // A tool that stands in for the answer would compete with a call that is required.
         if !schema::is_object(schema) || is_call_required(request) {
-            return told(losses, Some(schema));
+            return told(losses, Some(schema), reason);
         }
-        losses.emulated("response_format", "The model has no JSON mode: a tool takes the answer.");
+        let reason =
+            if reason == NO_MODE { "The model has no JSON mode: a tool takes the answer." } else { reason };
+        losses.emulated("response_format", reason);
         let description = description.clone().or_else(|| Some(format!("The final answer: {name}.")));
         return Ok(Form::Tool { schema: schema.clone(), description });
-    }
-    let Some(fitted) = schema::fit(schema) else {
-        return Err(Error::invalid(
-            "response_format.json_schema.schema",
-            "The schema must be a JSON object.",
-        ));
     };
     if fitted.weakened {
         losses.approximated(

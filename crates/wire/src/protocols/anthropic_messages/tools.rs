@@ -7,7 +7,7 @@ use canon::{Error, Json, Losses, Request, Result, ToolChoice as Choice, ToolKind
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::schema;
+use super::schema::{self, Enforced, Unfit};
 use super::types::{CacheControl, ClientTool, Tool, ToolChoice};
 use crate::Undo;
 use crate::protocols::call_ids;
@@ -16,8 +16,6 @@ use crate::protocols::call_ids;
 const NAME_LIMIT: usize = 64;
 /// Longest id of a call that every host of this protocol takes.
 const ID_LIMIT: usize = 64;
-/// The API takes no more strict tools in one request.
-const STRICT_LIMIT: usize = 20;
 
 /// The names on the wire of all tools in a request.
 #[derive(Debug, Default)]
@@ -92,12 +90,11 @@ pub(super) fn wire_id(id: &str) -> String {
 pub(super) fn tools<'a>(
     request: &'a Request,
     names: &Names,
-    schemas: bool,
+    mut enforced: Option<&mut Enforced>,
     undo: &mut Undo,
     losses: &mut Losses,
 ) -> Result<Vec<Tool<'a>>> {
     let mut tools = Vec::new();
-    let mut strict_left = if schemas { STRICT_LIMIT } else { 0 };
     for (index, tool) in request.tools.iter().enumerate() {
         if !is_allowed(request, &tool.name) {
             continue;
@@ -105,16 +102,11 @@ pub(super) fn tools<'a>(
         let path = format!("tools[{index}]");
         let wire = match &tool.kind {
             ToolKind::Function { parameters, strict } => {
-                let strict = strict.unwrap_or(false);
-                let (tool, carried) =
-                    function(tool, parameters.as_ref(), strict && strict_left > 0, names, &path, losses);
-                if carried {
-                    strict_left -= 1;
-                } else if strict {
-                    losses.dropped(
-                        format!("{path}.function.strict"),
-                        "The model cannot enforce this schema; it is still told it.",
-                    );
+                let enforced = enforced.as_deref_mut().filter(|_| *strict == Some(true));
+                let tool = function(tool, parameters.as_ref(), enforced, names, &path, losses);
+                if strict.unwrap_or(false) && !tool.strict {
+                    // The reason was told where it is known.
+                    losses.dropped(format!("{path}.function.strict"), Unfit::Changed.reason());
                 }
                 Tool::Client(tool)
             }
@@ -172,19 +164,24 @@ fn is_allowed(request: &Request, name: &str) -> bool {
     }
 }
 
-/// A function tool, and whether it is strict on the wire.
+/// A function tool. `enforced` is given for strict ones.
 fn function<'a>(
     tool: &'a canon::Tool,
     parameters: Option<&Json>,
-    strict: bool,
+    enforced: Option<&mut Enforced>,
     names: &Names,
     path: &str,
     losses: &mut Losses,
-) -> (ClientTool<'a>, bool) {
+) -> ClientTool<'a> {
     let (input_schema, gone) = schema::tool_input(parameters);
     let mut description = tool.description.as_deref().map(Cow::Borrowed);
-    let strict =
-        strict && gone.is_none() && schema::fit(&input_schema).is_some_and(|fitted| fitted.unchanged);
+    let mut strict = false;
+    if let (Some(enforced), None) = (enforced, &gone) {
+        match enforced.tool(&input_schema) {
+            Ok(()) => strict = true,
+            Err(unfit) => losses.dropped(format!("{path}.function.strict"), unfit.reason()),
+        }
+    }
     if let Some(gone) = gone {
         losses.approximated(
             format!("{path}.function.parameters"),
@@ -196,7 +193,7 @@ fn function<'a>(
     }
     let cache_control = tool.cache.as_ref().map(CacheControl::from);
     let description = description.filter(|text| !text.is_empty());
-    (ClientTool { name: names.wire(&tool.name), description, input_schema, strict, cache_control }, strict)
+    ClientTool { name: names.wire(&tool.name), description, input_schema, strict, cache_control }
 }
 
 fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> ClientTool<'a> {

@@ -14,6 +14,7 @@ use super::thinking::{self, Thinking};
 use super::tools::{self, ToolNames, ToolWriter};
 use super::types::*;
 use super::{BedrockConverse, errors};
+use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::functions::note_wrapped;
 use crate::protocols::hints::{lose_details, lose_hints, lose_proofs, refuse_features};
 use crate::protocols::marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
@@ -72,7 +73,8 @@ fn body<'a>(
     let (family, facts) = (Family::of(target.model), target.facts);
     let takes_cache_points = family.takes_cache_points() && facts.allows(Feature::PromptCache);
     let thinking = thinking::decide(request, family, facts, obstacle(request, family, facts), losses);
-    let form = tools::form(request, family, facts, losses)?;
+    let mut enforced = Enforced::default();
+    let form = tools::form(request, family, facts, &mut enforced, losses)?;
     let mut names = ToolNames::default();
     let mut writer = ToolWriter {
         request,
@@ -80,6 +82,7 @@ fn body<'a>(
         facts,
         has_budget: thinking.has_budget,
         takes_cache_points,
+        enforced: &mut enforced,
         names: &mut names,
         losses,
     };
@@ -88,7 +91,7 @@ fn body<'a>(
     lose_details(request, losses);
     lose_proofs(request, losses);
     note_wrapped(request, losses);
-    let mut talk = conversation(request, family, takes_cache_points, &mut names, losses)?;
+    let mut talk = conversation(request, family, facts, takes_cache_points, &mut names, losses)?;
     if no_prefill {
         talk.close(losses);
     }

@@ -135,7 +135,7 @@ pub(super) struct DeltaKind {
 
 #[derive(Deserialize)]
 pub(super) struct CallDelta {
-    pub input: Option<String>,
+    pub input: Option<Json>,
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use super::errors;
 use super::messages::CLAUDE_FORMAT;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
 use crate::protocols::functions::unwrap_free_text;
+use crate::protocols::repair::{self, sound};
 use crate::{Decoder, Undo};
 
 /// Largest whole answer.
@@ -38,7 +39,7 @@ impl Decoder for WholeDecoder {
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let whole: Whole = read(&self.body)?;
+        let whole: Whole = read(&sound(&self.body))?;
         let message = whole
             .output
             .and_then(|output| output.message)
@@ -159,18 +160,19 @@ impl Answer {
             _ => return Err(broken("The provider's stream holds a message of an unknown kind.")),
         }
         self.start(events);
+        let payload = sound(message.payload);
         match message.text(":event-type").unwrap_or_default() {
-            "contentBlockStart" => self.block_start(read(message.payload)?, events),
-            "contentBlockDelta" => self.block_delta(read(message.payload)?, events),
+            "contentBlockStart" => self.block_start(read(&payload)?, events),
+            "contentBlockDelta" => self.block_delta(read(&payload)?, events),
             "contentBlockStop" => {
-                let stop: BlockStop = read(message.payload)?;
+                let stop: BlockStop = read(&payload)?;
                 self.block_stop(stop.content_block_index, events);
             }
             "messageStop" => {
-                let stop: MessageStop = read(message.payload)?;
+                let stop: MessageStop = read(&payload)?;
                 return self.stop(stop.stop_reason.as_deref(), events);
             }
-            "metadata" => self.metadata(read(message.payload)?, events),
+            "metadata" => self.metadata(read(&payload)?, events),
             // `messageStart` says nothing but the role; unknown events are for newer clients.
             _ => {}
         }
@@ -195,7 +197,7 @@ impl Answer {
         if let Some(text) = delta.text {
             self.text(index, text, events);
         } else if let Some(call) = delta.tool_use {
-            self.arguments(index, call.input.unwrap_or_default(), events);
+            self.arguments(index, repair::fragment(call.input), events);
         } else if let Some(thought) = delta.reasoning_content {
             self.thought_delta(index, thought, events);
         } else if let Some(citation) = delta.citation {
@@ -212,7 +214,7 @@ impl Answer {
         } else if let Some(mut call) = block.tool_use {
             let input = call.input.take();
             self.call(index, call, events);
-            let arguments = input.filter(|input| !input.is_null()).map(|input| input.as_str().to_owned());
+            let arguments = input.map(|input| repair::arguments(input.as_str()).into_owned());
             self.arguments(index, arguments.unwrap_or_default(), events);
         } else if let Some(thought) = block.reasoning_content {
             self.whole_thought(index, thought, events);

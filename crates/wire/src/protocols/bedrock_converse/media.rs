@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use canon::{Error, Media, MediaKind, Result, Source};
+use canon::{Error, Losses, Media, MediaKind, Result, Source};
 
 use super::types::*;
 
@@ -16,7 +16,7 @@ pub(super) struct Documents {
 
 impl Documents {
     /// The block of one piece of media; `path` is its place in the request.
-    pub fn media<'a>(&mut self, media: &'a Media, path: &str) -> Result<Block<'a>> {
+    pub fn media<'a>(&mut self, media: &'a Media, path: &str, losses: &mut Losses) -> Result<Block<'a>> {
         let table = match media.kind {
             MediaKind::Image => IMAGE_FORMATS,
             MediaKind::Document => DOCUMENT_FORMATS,
@@ -28,7 +28,10 @@ impl Documents {
             Source::Base64 { mime, data } => {
                 (MediaSource::Bytes(data.into()), format_of(table, Some(mime), filename))
             }
-            Source::Text(text) => (MediaSource::Bytes(STANDARD.encode(text).into()), Some("txt")),
+            Source::Text(text) => {
+                let format = format_of(table, None, filename).filter(|format| TEXT_FORMATS.contains(format));
+                (MediaSource::Bytes(STANDARD.encode(text).into()), format.or(Some("txt")))
+            }
             Source::Url(uri) if uri.starts_with("s3://") => {
                 (MediaSource::S3Location { uri }, format_of(table, None, Some(uri)))
             }
@@ -52,7 +55,14 @@ impl Documents {
                 format!("This provider does not take media of this type; it takes {}.", known.join(", ")),
             )
         })?;
-        let name = (media.kind == MediaKind::Document).then(|| self.name(filename));
+        let name = (media.kind == MediaKind::Document).then(|| {
+            let name = self.name(filename);
+            if filename.is_some_and(|given| !given.is_empty() && stem_of(given) != name) {
+                let reason = "the provider takes letters, digits and a few signs, and each name once";
+                losses.approximated(format!("{path}.file.filename"), reason);
+            }
+            name
+        });
         let block = MediaBlock { format, name, source };
         Ok(match media.kind {
             MediaKind::Image => Block::Image(block),
@@ -75,16 +85,20 @@ impl Documents {
     }
 }
 
-fn clean_document_name(filename: &str) -> String {
-    let base = filename.rsplit(['/', '\\']).next().unwrap_or_default();
-    let stem = match base.rsplit_once('.') {
+/// A file's name without the ending that the format tells anyway.
+fn stem_of(filename: &str) -> &str {
+    match filename.rsplit_once('.') {
         Some((stem, ending))
             if DOCUMENT_FORMATS.iter().any(|(_, format)| ending.eq_ignore_ascii_case(format)) =>
         {
             stem
         }
-        _ => base,
-    };
+        _ => filename,
+    }
+}
+
+fn clean_document_name(filename: &str) -> String {
+    let stem = stem_of(filename.rsplit(['/', '\\']).next().unwrap_or_default());
     let allowed = |letter: char| match letter {
         _ if letter.is_ascii_alphanumeric() || "-()[]".contains(letter) => letter,
         _ if letter.is_whitespace() => ' ',
@@ -104,10 +118,15 @@ fn format_of(
 ) -> Option<&'static str> {
     let mime = mime.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let by_mime = table.iter().find(|(known, _)| *known == mime).map(|(_, format)| *format);
-    by_mime.or_else(|| {
+    let by_name = || {
         let ending = filename?.rsplit_once('.')?.1;
+        let ending = if ending.eq_ignore_ascii_case("htm") { "html" } else { ending };
         table.iter().find(|(_, format)| format.eq_ignore_ascii_case(ending)).map(|(_, format)| *format)
-    })
+    };
+    // Every other text can be read as one.
+    let is_text = mime.starts_with("text/") || mime == "application/json";
+    let as_text = || table.iter().find(|(_, format)| is_text && *format == "txt").map(|(_, format)| *format);
+    by_mime.or_else(by_name).or_else(as_text)
 }
 
 const IMAGE_FORMATS: &[(&str, &str)] = &[
@@ -128,7 +147,12 @@ const DOCUMENT_FORMATS: &[(&str, &str)] = &[
     ("text/html", "html"),
     ("text/plain", "txt"),
     ("text/markdown", "md"),
+    ("text/x-markdown", "md"),
+    ("text/md", "md"),
 ];
+
+/// Those of them that are text.
+const TEXT_FORMATS: [&str; 4] = ["csv", "html", "txt", "md"];
 
 const VIDEO_FORMATS: &[(&str, &str)] = &[
     ("video/mp4", "mp4"),

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use canon::{
-    CacheMark, Error, Losses, Message, Part, PartKind, Reasoning, Request, Result, Role, ToolCall, ToolResult,
+    CacheMark, Error, Losses, Message, ModelFacts, Part, PartKind, Reasoning, Request, Result, Role,
+    ToolCall, ToolResult,
 };
 
 use super::family::Family;
@@ -21,6 +22,7 @@ pub(super) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
 const NO_OUTPUT: &str = "(no output)";
 const OPENING: &str = "(The conversation continues.)";
 const CONTINUE: &str = "Continue.";
+const SEE_BESIDE: &str = "(See the attached media.)";
 const SEE_DOCUMENT: &str = "(See the attached document.)";
 
 /// The parts of the body that the messages make up.
@@ -45,6 +47,7 @@ impl Conversation<'_> {
 pub(super) fn conversation<'a>(
     request: &'a Request,
     family: Family,
+    facts: &ModelFacts,
     takes_cache_points: bool,
     names: &mut ToolNames,
     losses: &mut Losses,
@@ -55,6 +58,7 @@ pub(super) fn conversation<'a>(
         ids: CallIds::of(request, form),
         calls: Vec::new(),
         takes_cache_points,
+        text_results: facts.no_media_in_results,
         names,
         losses,
         system: Vec::new(),
@@ -79,6 +83,8 @@ struct Draft<'a> {
 struct Writer<'a, 'w> {
     family: Family,
     takes_cache_points: bool,
+    /// Results of tools hold text only.
+    text_results: bool,
     names: &'w mut ToolNames,
     losses: &'w mut Losses,
     ids: CallIds,
@@ -148,7 +154,7 @@ impl<'a> Writer<'a, '_> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
             PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
-            PartKind::Media(media) => Some(self.documents.media(media, &path())?),
+            PartKind::Media(media) => Some(self.documents.media(media, &path(), self.losses)?),
             PartKind::ToolResult(result) => {
                 return self.result((index, position), result, part.cache.as_ref());
             }
@@ -216,19 +222,25 @@ impl<'a> Writer<'a, '_> {
             return Err(Error::invalid(format!("messages[{index}].tool_call_id"), message));
         };
         let mut content = Vec::with_capacity(result.content.len());
+        let mut beside = Vec::new();
         for (position, part) in result.content.iter().enumerate() {
             let path = || format!("messages[{index}].content[{position}]");
             match &part.kind {
                 PartKind::Text(text) if is_blank(text) => {}
                 PartKind::Text(text) => content.push(Block::Text(text.into())),
-                PartKind::Media(media) => content.push(self.documents.media(media, &path())?),
+                PartKind::Media(media) if self.text_results => {
+                    let reason = "the model takes only text as the result of a tool: sent beside it";
+                    self.losses.approximated(path(), reason);
+                    beside.push(self.documents.media(media, &path(), self.losses)?);
+                }
+                PartKind::Media(media) => content.push(self.documents.media(media, &path(), self.losses)?),
                 _ => {
                     return Err(Error::invalid(path(), "Results of tools hold text and media only."));
                 }
             }
         }
         if content.is_empty() {
-            content.push(Block::Text(NO_OUTPUT.into()));
+            content.push(Block::Text(if beside.is_empty() { NO_OUTPUT } else { SEE_BESIDE }.into()));
         }
         let block = ToolResultBlock {
             tool_use_id: self.ids.id(number).to_owned(),
@@ -240,6 +252,7 @@ impl<'a> Writer<'a, '_> {
         if turn + 1 == self.drafts.len() {
             self.draft("user");
         }
+        self.drafts[turn + 1].rest.append(&mut beside);
         let answers = self.drafts[turn + 1].results.entry(number).or_default();
         match answers.iter_mut().find_map(Block::tool_result) {
             // Two results of one call become one: the API takes one.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::family::Family;
 use super::types::*;
 use crate::Undo;
-use crate::protocols::anthropic_messages::schema;
+use crate::protocols::anthropic_messages::schema::{self, Enforced, Unfit};
 use crate::protocols::call_ids::mark_of;
 use crate::protocols::functions::{free_text_schema, is_restricted, json_instruction};
 
@@ -66,6 +66,7 @@ pub(super) fn form(
     request: &Request,
     family: Family,
     facts: &ModelFacts,
+    enforced: &mut Enforced,
     losses: &mut Losses,
 ) -> Result<Form> {
     const FIELD: &str = "response_format";
@@ -79,27 +80,41 @@ pub(super) fn form(
             return Ok(Form { instruction, ..Form::default() });
         }
     };
-    if facts.features.is_some_and(|features| features.has(Feature::JsonSchema)) {
-        let fitted = if family.is_claude() { schema::fit(schema) } else { None };
-        if fitted.as_ref().is_some_and(|fitted| fitted.weakened) {
-            losses.approximated(
-                FIELD,
-                "the model takes only a part of JSON schema; the rest is in descriptions",
-            );
+    let mut reason = None;
+    if takes_schemas(facts) {
+        match family.is_claude().then(|| enforced.answer(schema)) {
+            None | Some(Err(Unfit::NotAnObject)) => {
+                return Ok(Form {
+                    output_config: Some(text_format(&request.output, schema)),
+                    ..Form::default()
+                });
+            }
+            Some(Ok(fitted)) => {
+                if fitted.weakened {
+                    let reason = "the model takes only a part of JSON schema; the rest is in descriptions";
+                    losses.approximated(FIELD, reason);
+                }
+                let output_config = Some(text_format(&request.output, &fitted.schema));
+                return Ok(Form { output_config, ..Form::default() });
+            }
+            Some(Err(unfit)) => reason = Some(unfit.reason()),
         }
-        let schema = fitted.as_ref().map_or(schema, |fitted| &fitted.schema);
-        return Ok(Form { output_config: Some(text_format(&request.output, schema)), ..Form::default() });
     }
     let has_forced_tool = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
         || matches!(request.tool_choice, Some(ToolChoice::Allowed { required: true, .. }));
     let can_force = family.takes_forced_choice() && facts.allows(Feature::Tools);
     if can_force && !has_forced_tool && is_object_schema(schema) {
-        losses.emulated(FIELD, "the model answers through a tool whose arguments follow the schema");
+        let usual = "the model answers through a tool whose arguments follow the schema";
+        losses.emulated(FIELD, reason.unwrap_or(usual));
         return Ok(Form { json_tool: Some(schema.clone()), ..Form::default() });
     }
-    losses.emulated(FIELD, "the model is instructed to follow the schema");
+    losses.emulated(FIELD, reason.unwrap_or("the model is instructed to follow the schema"));
     let instruction = json_instruction(&request.output);
     Ok(Form { instruction, ..Form::default() })
+}
+
+fn takes_schemas(facts: &ModelFacts) -> bool {
+    facts.features.is_some_and(|features| features.has(Feature::JsonSchema))
 }
 
 /// The schema is JSON text inside of a string (API reference of `JsonSchemaDefinition`).
@@ -124,6 +139,7 @@ pub(super) struct ToolWriter<'a, 'w> {
     /// The model thinks with a budget: it may not be forced to call.
     pub has_budget: bool,
     pub takes_cache_points: bool,
+    pub enforced: &'w mut Enforced,
     pub names: &'w mut ToolNames,
     pub losses: &'w mut Losses,
 }
@@ -177,9 +193,11 @@ impl<'a> ToolWriter<'a, '_> {
 
     fn entry(&mut self, index: usize, tool: &'a Tool, undo: &mut Undo) -> Result<ToolEntry<'a>> {
         let mut description = tool.description.as_deref().map(Cow::Borrowed);
+        let mut is_whole = true;
         let (schema, strict) = match &tool.kind {
             ToolKind::Function { parameters, strict } if self.family.is_claude() => {
                 let (schema, gone) = schema::tool_input(parameters.as_ref());
+                is_whole = gone.is_none();
                 if let Some(gone) = gone {
                     self.losses.approximated(
                         format!("tools[{index}].function.parameters"),
@@ -211,15 +229,20 @@ impl<'a> ToolWriter<'a, '_> {
                 ));
             }
         };
-        let takes_strict = self.facts.features.is_some_and(|features| features.has(Feature::JsonSchema));
-        if strict == Some(true) && !takes_strict {
-            self.losses.dropped(format!("tools[{index}].function.strict"), "the model has no strict tools");
+        let strict = (strict == Some(true)).then(|| match () {
+            () if !takes_schemas(self.facts) => Err("the model has no strict tools"),
+            () if !is_whole => Err(Unfit::Changed.reason()),
+            () if self.family.is_claude() => self.enforced.tool(&schema).map_err(Unfit::reason),
+            () => Ok(()),
+        });
+        if let Some(Err(reason)) = strict {
+            self.losses.dropped(format!("tools[{index}].function.strict"), reason);
         }
         Ok(ToolEntry::ToolSpec(ToolSpec {
             name: self.names.on_wire(&tool.name),
             description: description.filter(|text| !text.trim().is_empty()),
             input_schema: InputSchema { json: schema },
-            strict: strict.filter(|strict| *strict && takes_strict),
+            strict: strict.filter(std::result::Result::is_ok).map(|_| true),
         }))
     }
 

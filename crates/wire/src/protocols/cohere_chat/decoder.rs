@@ -10,6 +10,7 @@ use crate::framing::sse::SseParser;
 use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::functions::unwrap_free_text;
+use crate::protocols::repair::sound;
 use crate::{Decoder, Undo};
 
 /// Largest whole answer.
@@ -41,7 +42,7 @@ impl Decoder for WholeDecoder {
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let whole: Whole = read(&self.body)?;
+        let whole: Whole = read(&sound(&self.body))?;
         let message = whole.message.ok_or_else(|| broken("The provider's answer holds no message."))?;
         let answer = &mut self.answer;
         answer.start(whole.id, events);
@@ -129,7 +130,7 @@ impl Answer {
         if matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
-        let event: StreamEvent = read(data)?;
+        let event: StreamEvent = read(&sound(data))?;
         self.start(event.id, events);
         let index = event.index.unwrap_or_default();
         let delta = event.delta.unwrap_or_default();
@@ -196,8 +197,14 @@ impl Answer {
         self.arguments(provider_index, function.arguments, events);
     }
 
-    fn arguments(&mut self, provider_index: u64, fragment: Option<String>, events: &mut Vec<Event>) {
-        let Some(fragment) = fragment.filter(|fragment| !fragment.is_empty()) else { return };
+    fn arguments(&mut self, provider_index: u64, fragment: Option<Value>, events: &mut Vec<Event>) {
+        // A string in the API reference; some of its hosts write the object.
+        let fragment = match fragment {
+            None | Some(Value::Null) => return,
+            Some(Value::String(text)) if text.is_empty() => return,
+            Some(Value::String(text)) => text,
+            Some(value) => value.to_string(),
+        };
         let Some(call) = self.calls.get_mut(&provider_index) else { return };
         if call.is_flowing {
             events.push(Event::ToolCallArguments { choice: 0, index: call.index, fragment });
@@ -345,7 +352,7 @@ struct Call {
 #[derive(Default, Deserialize)]
 struct CallFunction {
     name: Option<String>,
-    arguments: Option<String>,
+    arguments: Option<Value>,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use super::citations::Citations;
 use super::partial_args::PartialArgs;
 use super::types::{Blob, Candidate, FunctionCall, LogprobsResult, Part, TokenLogprob};
 use crate::Undo;
+use crate::protocols::repair;
 
 /// What is known of a choice so far.
 pub(super) struct CandidateState {
@@ -182,9 +183,10 @@ impl CandidateState {
         }
         let Some(name) = call.name else { return Err(super::decode::malformed()) };
         let args = match call.args {
-            Some(args) if args.get() != "null" => minified(args.get()),
-            _ => "{}".to_owned(),
+            Some(args) => minified(&repair::arguments(args.get())),
+            None => String::new(),
         };
+        let args = if args.is_empty() { "{}".to_owned() } else { args };
         self.emit(&name, call.id.unwrap_or_default(), signature, args, undo, events);
         Ok(())
     }

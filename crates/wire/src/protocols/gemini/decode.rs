@@ -9,6 +9,7 @@ use super::errors;
 use super::model::Generation;
 use super::types::{Answer, ModalityCount, UsageMetadata};
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
+use crate::protocols::repair::sound;
 use crate::{Decoder, Undo};
 
 /// Choices beyond this are nonsense.
@@ -93,7 +94,7 @@ struct AnswerState {
 impl AnswerState {
     /// One piece of the answer, or a list of pieces.
     fn document(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
-        let data = data.trim_ascii();
+        let data = &*sound(data.trim_ascii());
         // Not documented for this API, but it would mean the same as for others.
         if data.is_empty() || data == b"[DONE]" {
             return Ok(());

@@ -18,6 +18,7 @@ use super::encode::GeminiEncoder;
 use super::media::{guessed_mime, kind_of};
 use super::tools::camel_case;
 use super::{Gemini, REASONING_FORMAT, errors};
+use crate::protocols::media_types::media_type;
 use crate::{AnswerForm, Dialect, Encoder};
 
 impl Dialect for Gemini {
@@ -319,7 +320,7 @@ fn media(path: &str, fields: &mut Fields, losses: &mut Losses) -> Result<Option<
     let plain = |kind, source| Media { kind, source, filename: None, detail: None };
     if let Some(blob) = fields.take("inlineData") {
         let mut blob = object(blob, &format!("{path}.inlineData"))?;
-        let mime = required(blob.take_as::<String>("mimeType")?, path, "inlineData.mimeType")?;
+        let mime = media_type(&required(blob.take_as::<String>("mimeType")?, path, "inlineData.mimeType")?);
         let data = required(blob.take_as::<String>("data")?, path, "inlineData.data")?;
         let kind = kind_of(&mime);
         let filename = blob.take_as::<String>("displayName")?;

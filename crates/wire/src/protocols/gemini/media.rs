@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use canon::{Error, Media, MediaKind, Result, Source};
 
 use super::contents::{Blob, File, Part};
+use crate::protocols::media_types::document_type;
 
 /// The Files API of the Gemini API: uploaded files are named by their URI there.
 const FILES_API: &str = "https://generativelanguage.googleapis.com/";
@@ -16,7 +17,10 @@ pub(super) fn media_part<'a>(media: &'a Media, path: &dyn Fn() -> String) -> Res
     let field = || format!("{}.{}", path(), field_of(media.kind));
     match &media.source {
         Source::Base64 { mime, data } => Ok(inline(mime.as_str(), data.as_str())),
-        Source::Text(text) => Ok(inline("text/plain", STANDARD.encode(text))),
+        Source::Text(text) => {
+            let mime = media.filename.as_deref().and_then(document_type).filter(|mime| mime.starts_with("text/"));
+            Ok(inline(mime.unwrap_or("text/plain"), STANDARD.encode(text)))
+        }
         Source::Url(url) => from_url(media.kind, url).ok_or_else(|| {
             Error::unsupported(
                 field(),
@@ -61,9 +65,21 @@ fn inline<'a>(mime: &'a str, data: impl Into<Cow<'a, str>>) -> Part<'a> {
     Part { inline_data: Some(Blob { mime_type: mime_name(mime), data: data.into() }), ..Part::default() }
 }
 
+/// Text formats that the API knows by name ("Document understanding"); every other text is read as plain text.
+const TEXTS: [&str; 8] =
+    ["text/plain", "text/html", "text/css", "text/md", "text/markdown", "text/csv", "text/xml", "text/rtf"];
+/// Texts whose types are not named so.
+const OTHER_TEXTS: [&str; 3] = ["application/json", "application/xml", "application/yaml"];
+
 /// Names that clients use and the API does not know.
 fn mime_name(mime: &str) -> Cow<'_, str> {
     match mime {
+        "text/javascript" | "text/x-python" => Cow::Borrowed(mime),
+        "text/x-markdown" => Cow::Borrowed("text/markdown"),
+        "application/rtf" => Cow::Borrowed("text/rtf"),
+        mime if mime.starts_with("text/") && !TEXTS.contains(&mime) || OTHER_TEXTS.contains(&mime) => {
+            Cow::Borrowed("text/plain")
+        }
         "image/jpg" => Cow::Borrowed("image/jpeg"),
         "audio/mpeg" | "audio/mpga" => Cow::Borrowed("audio/mp3"),
         "audio/x-wav" | "audio/wave" => Cow::Borrowed("audio/wav"),

@@ -7,6 +7,7 @@ use crate::framing::json_lines::JsonLines;
 use crate::protocols::counts::count;
 use crate::protocols::errors::{classify, without_secrets};
 use crate::protocols::functions::unwrap_free_text;
+use crate::protocols::repair::{self, sound};
 use crate::{Decoder, Undo};
 
 /// Largest whole answer.
@@ -77,7 +78,7 @@ impl Answer {
     }
 
     fn document(&mut self, text: &[u8], events: &mut Vec<Event>) -> Result<()> {
-        let document: Document = serde_json::from_slice(text)
+        let document: Document = serde_json::from_slice(&sound(text))
             .map_err(|_| broken("The provider sent something that is no answer."))?;
         if let Some(words) = document.error {
             return Err(failed(&words));
@@ -108,9 +109,8 @@ impl Answer {
     fn call(&mut self, call: Call, events: &mut Vec<Event>) {
         let function = call.function.unwrap_or_default();
         let name = self.undo.tool_name(&function.name.unwrap_or_default()).to_owned();
-        let arguments = function.arguments.filter(|arguments| !arguments.is_null());
-        let mut fragment =
-            arguments.map_or_else(|| "{}".to_owned(), |arguments| arguments.as_str().to_owned());
+        let arguments = function.arguments.map(|given| repair::arguments(given.as_str()).into_owned());
+        let mut fragment = arguments.filter(|text| !text.is_empty()).unwrap_or_else(|| "{}".to_owned());
         let custom = self.undo.custom_tools.contains(&name);
         if custom {
             fragment = unwrap_free_text(fragment);

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::normalise::{self, Chunks, broken};
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
+use crate::protocols::media_types::data_url;
 use crate::{Decoder, Undo};
 
 type Object = Map<String, Value>;
@@ -286,7 +287,7 @@ fn known_format(format: &str) -> &'static str {
 
 fn take_image(choice: u32, image: &Value, events: &mut Vec<Event>) {
     let url = image["image_url"]["url"].as_str().unwrap_or("");
-    if let Some((mime, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
-        events.push(Event::Image { choice, mime: mime.to_owned(), data: data.to_owned() });
+    if let Some(Some(found)) = data_url(url).filter(|found| found.as_ref().is_some_and(|url| url.is_base64)) {
+        events.push(Event::Image { choice, mime: found.mime, data: found.data.to_owned() });
     }
 }

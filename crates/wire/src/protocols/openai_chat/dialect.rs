@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::types::{self, Content};
 use super::unread::{self, Shape};
 use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder};
+use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
 use crate::{AnswerForm, Dialect, Encoder};
 
 impl Dialect for OpenaiChat {
@@ -495,7 +496,7 @@ fn part(item: types::Part, path: &str) -> Result<PartKind> {
         }
         "input_audio" => {
             let audio = item.input_audio.ok_or_else(|| missing("input_audio"))?;
-            let mime = format!("audio/{}", audio.format);
+            let mime = format!("audio/{}", audio.format.trim().to_ascii_lowercase());
             Ok(media(MediaKind::Audio, Source::Base64 { mime, data: audio.data }, None))
         }
         "file" => file(item.file.ok_or_else(|| missing("file"))?, path),
@@ -517,38 +518,40 @@ fn url_media(kind: MediaKind, found: types::Url, path: &str) -> Result<PartKind>
 
 /// A `data:` URL becomes inline bytes; everything else must be a web address.
 fn source(url: &str, path: &str) -> Result<Source> {
-    if let Some(rest) = url.strip_prefix("data:") {
-        let Some((head, data)) = rest.split_once(',') else {
-            return Err(Error::invalid(path.to_owned(), format!("{path} is a data URL without data.")));
-        };
-        let Some(mime) = head.strip_suffix(";base64") else {
-            return Err(Error::invalid(path.to_owned(), format!("{path} is a data URL that is not base64.")));
-        };
-        let mime = mime.split(';').next().unwrap_or_default();
+    let invalid = |message: String| Error::invalid(path.to_owned(), message);
+    if let Some(found) = data_url(url) {
+        let found = found.ok_or_else(|| invalid(format!("{path} is a data URL without data.")))?;
+        if !found.is_base64 {
+            return Err(invalid(format!("{path} is a data URL that is not base64.")));
+        }
         let plain =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
-        if data.is_empty() || !data.as_bytes().iter().all(plain) {
-            return Err(Error::invalid(path.to_owned(), format!("{path} holds data that is not base64.")));
+        if found.data.is_empty() || !found.data.as_bytes().iter().all(plain) {
+            return Err(invalid(format!("{path} holds data that is not base64.")));
         }
-        let mime = if mime.is_empty() { "application/octet-stream" } else { mime };
-        return Ok(Source::Base64 { mime: mime.to_owned(), data: data.to_owned() });
+        let mime = if found.mime.is_empty() { UNKNOWN_TYPE.to_owned() } else { found.mime };
+        return Ok(Source::Base64 { mime, data: found.data.to_owned() });
     }
+    let url = with_plain_scheme(url);
     match url.split_once("://") {
-        Some(("http" | "https" | "gs" | "s3", rest)) if !rest.is_empty() => Ok(Source::Url(url.to_owned())),
-        _ => Err(Error::invalid(
-            path.to_owned(),
-            format!("{path} must be an http(s) address or a data URL such as data:image/png;base64,…."),
-        )),
+        Some(("http" | "https" | "gs" | "s3", rest)) if !rest.is_empty() => Ok(Source::Url(url)),
+        _ => Err(invalid(format!(
+            "{path} must be an http(s) address or a data URL such as data:image/png;base64,…."
+        ))),
     }
 }
 
+/// Says nothing about the content.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
 fn file(found: types::File, path: &str) -> Result<PartKind> {
+    let by_name = found.filename.as_deref().and_then(document_type);
     let source = match (found.file_data, found.file_id) {
-        (Some(data), _) if data.contains("://") || data.starts_with("data:") => {
+        (Some(data), _) if data.contains("://") || after_scheme(&data, "data").is_some() => {
             source(&data, &format!("{path}.file.file_data"))?
         }
-        // Bare base64 is taken as a PDF, which is what clients mean by it.
-        (Some(data), _) => Source::Base64 { mime: "application/pdf".to_owned(), data },
+        // Bare base64 is what its name says, else a PDF, which is what clients mean by it.
+        (Some(data), _) => Source::Base64 { mime: by_name.unwrap_or("application/pdf").to_owned(), data },
         (None, Some(id)) => Source::FileId(id),
         (None, None) => {
             let param = format!("{path}.file");
@@ -557,13 +560,19 @@ fn file(found: types::File, path: &str) -> Result<PartKind> {
         }
     };
     let source = match source {
-        Source::Base64 { mime, data } if mime.starts_with("text/") => text_file(mime, data),
+        Source::Base64 { mime, data } if mime == UNKNOWN_TYPE => {
+            Source::Base64 { mime: by_name.unwrap_or(UNKNOWN_TYPE).to_owned(), data }
+        }
+        source => source,
+    };
+    let source = match source {
+        Source::Base64 { mime, data } if mime == "text/plain" => text_file(mime, data),
         source => source,
     };
     Ok(media(MediaKind::Document, source, found.filename))
 }
 
-/// Text files travel as text where they are text.
+/// Plain text travels as text where it is text. Other formats keep their type: some providers tell them apart.
 fn text_file(mime: String, data: String) -> Source {
     use base64::Engine;
     let decoded = base64::engine::general_purpose::STANDARD.decode(&data).ok();

@@ -27,8 +27,14 @@ pub fn forward_with(
     target: Target<'_>,
     memory: Option<Memory<'_>>,
 ) -> Result<Encoded> {
-    let mut forward =
-        Forward { outline, target, edit: outline.edit(), messages: None, losses: Losses::new() };
+    let mut forward = Forward {
+        outline,
+        target,
+        edit: outline.edit(),
+        messages: None,
+        losses: Losses::new(),
+        thinks: false,
+    };
     forward.refuse_what_is_lacking()?;
     forward.edit.set("model", &quoted(target.model));
     forward.leave_out_what_says_nothing();
@@ -49,9 +55,7 @@ pub fn forward_with(
         body: Bytes::from(forward.edit.write(SPARE)),
         losses: forward.losses,
         undo: Undo {
-            reasoning_outside_completion: target.quirks.reasoning_outside_completion,
             cached_outside_prompt: target.quirks.counts_cached_outside(target.model),
-            no_done_marker: target.quirks.no_done_marker,
             ..Undo::default()
         },
     })
@@ -64,12 +68,15 @@ struct Forward<'a> {
     /// The messages, once they differ from the caller's.
     messages: Option<Vec<u8>>,
     losses: Losses,
+    /// The model will think about this request, as far as the catalog knows.
+    thinks: bool,
 }
 
 /// What a request says to the gateway about who may serve it.
 pub const ROUTING_FIELDS: [&str; 3] = ["provider", "models", "routing"];
 
 const MODEL_LACKS: &str = "The model does not take it.";
+const THINKING_LACKS: &str = "The model does not take it while it thinks.";
 const PROVIDER_LACKS: &str = "The provider does not take it.";
 
 impl Forward<'_> {
@@ -114,7 +121,13 @@ impl Forward<'_> {
             return;
         }
         match self.target.quirks.stream_usage {
-            StreamUsage::Always => drop(self.edit.remove("stream_options")),
+            StreamUsage::Always => {
+                let given: Map<String, Value> = self.outline.read_as("stream_options").unwrap_or_default();
+                self.edit.remove("stream_options");
+                if given.iter().any(|(name, value)| name != "include_usage" && !value.is_null()) {
+                    self.losses.dropped("stream_options", PROVIDER_LACKS);
+                }
+            }
             StreamUsage::OnRequest if self.outline.include_usage => {}
             StreamUsage::OnRequest => {
                 let mut options: Map<String, Value> =
@@ -162,13 +175,21 @@ impl Forward<'_> {
 
     /// Translates `reasoning_effort` (or the effort of a `reasoning` object) to what the model takes.
     fn reasoning(&mut self) {
-        let Some(control) = &self.target.facts.reasoning else { return };
+        let facts = self.target.facts;
+        self.thinks = facts.thinks_by_default;
+        let Some(control) = &facts.reasoning else { return };
         let object: Option<Map<String, Value>> = self.outline.read_as("reasoning");
         let in_object = object.as_ref().and_then(|object| object.get("effort")?.as_str());
         let by_field = self.outline.string("reasoning_effort");
-        let Some(name) = by_field.as_deref().or(in_object) else { return };
         let field = if by_field.is_some() { "reasoning_effort" } else { "reasoning" };
-        let Some(effort) = Effort::parse(name) else { return };
+        let asked = by_field.as_deref().or(in_object).map(Effort::parse);
+        if let Some(asked) = asked {
+            self.thinks = asked != Some(Effort::None);
+        }
+        if self.thinks && facts.functions_exclude_thinking && self.has_functions() {
+            return self.stop_thinking(asked.map(|_| field), control);
+        }
+        let Some(Some(effort)) = asked else { return };
         if let ReasoningControl::Object { .. } = control
             && by_field.is_none()
         {
@@ -181,6 +202,24 @@ impl Forward<'_> {
                 self.losses.dropped(field, "The model takes no control of its thinking.");
             }
         }
+    }
+
+    fn has_functions(&self) -> bool {
+        self.outline.field("tools").is_some_and(|tools| self.outline.mentions(tools, "function"))
+    }
+
+    /// Switches thinking off, where the model lets it be switched off.
+    fn stop_thinking(&mut self, asked: Option<&'static str>, control: &ReasoningControl) {
+        let ReasoningControl::Effort { levels } = control else { return };
+        if !levels.contains(&Effort::None) {
+            return;
+        }
+        self.thinks = false;
+        if let Some(field) = asked {
+            self.edit.remove(field);
+            self.losses.dropped(field, "The model does not think while it is given functions.");
+        }
+        self.edit.set("reasoning_effort", b"\"none\"");
     }
 
     fn set_reasoning(&mut self, field: &'static str, asked: Effort, fields: Vec<(&'static str, Value)>) {
@@ -260,7 +299,12 @@ impl Forward<'_> {
                 self.edit.rename(name, new_name, value);
             }
         }
-        for (list, reason) in [(&quirks.drop, PROVIDER_LACKS), (&facts.rejects, MODEL_LACKS)] {
+        let while_thinking: &[String] = if self.thinks { &facts.rejects_thinking } else { &[] };
+        for (list, reason) in [
+            (&quirks.drop[..], PROVIDER_LACKS),
+            (&facts.rejects, MODEL_LACKS),
+            (while_thinking, THINKING_LACKS),
+        ] {
             for name in list {
                 let says_nothing = self.outline.given(name).is_some_and(|value| is_default(name, value));
                 if !says_nothing && self.edit.remove(name) {
@@ -384,6 +428,7 @@ fn is_default(name: &str, value: &[u8]) -> bool {
         "temperature" | "top_p" | "n" => number == Some(1.0),
         "presence_penalty" | "frequency_penalty" => number == Some(0.0),
         "logprobs" => value == b"false",
+        "stop" => value == b"[]",
         _ => false,
     }
 }

@@ -4,6 +4,7 @@ use canon::MediaKind;
 use serde_json::{Map, Value};
 
 use super::outline::Outline;
+use crate::protocols::media_types::is_web;
 
 /// The messages of a request whose media are to be put in place of their URLs.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl MediaUrls {
             for (position, part) in message["content"].as_array().into_iter().flatten().enumerate() {
                 let url = FIELDS.iter().find_map(|(name, field, kind)| {
                     let url = part[name].as_str().or(part[name][field].as_str())?;
-                    (url.starts_with("http://") || url.starts_with("https://")).then_some((url, *kind))
+                    is_web(url).then_some((url, *kind))
                 });
                 if let Some((url, kind)) = url {
                     places.push(MediaUrl { place: (index, position), url: url.to_owned(), kind });

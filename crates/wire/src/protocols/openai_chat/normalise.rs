@@ -303,6 +303,9 @@ fn details_text(details: &Value) -> Option<String> {
 }
 
 fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>) -> Result<bool> {
+    if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
+        calls.retain(|call| !is_hosted(call));
+    }
     match message.get_mut("tool_calls") {
         Some(Value::Array(calls)) if !calls.is_empty() => {
             let mut taken = BTreeSet::new();
@@ -341,6 +344,15 @@ pub(super) fn is_custom(call: &Value) -> bool {
 /// What is called: the function, or the custom tool.
 pub(super) fn called(call: &Value) -> &Value {
     &call[if is_custom(call) { "custom" } else { "function" }]
+}
+
+/// True for a call that the server runs itself (`{"type": "web_search", …}`): it names no tool of the caller's, and waits for
+/// no result.
+fn is_hosted(call: &Value) -> bool {
+    let kind = call["type"].as_str().unwrap_or("function");
+    !matches!(kind, "" | "function" | "custom")
+        && !call["function"].is_object()
+        && !call["custom"].is_object()
 }
 
 fn nameless_call() -> Error {
@@ -706,7 +718,8 @@ impl Choice {
         }
         if let Some(Value::Array(calls)) = delta.shift_remove("tool_calls") {
             let mut mended = Vec::with_capacity(calls.len());
-            calls.iter().for_each(|call| self.mend_call(call, annotator, &mut mended));
+            let own = calls.iter().filter(|call| !is_hosted(call));
+            own.for_each(|call| self.mend_call(call, annotator, &mut mended));
             if !mended.is_empty() {
                 delta.insert("tool_calls".to_owned(), Value::Array(mended));
             }

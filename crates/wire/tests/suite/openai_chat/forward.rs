@@ -137,3 +137,58 @@ fn a_limit_by_its_new_name_is_not_taken_for_the_old_one() {
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
     assert_eq!((&sent["max_completion_tokens"], encoded.losses.len()), (&Value::from(7), 0), "{sent}");
 }
+
+#[test]
+fn what_a_model_refuses_only_while_it_thinks_depends_on_the_effort() {
+    use canon::{Effort, ModelFacts, Quirks, ReasoningControl, Target};
+    use serde_json::{Value, json};
+    let facts = |thinks_by_default, functions_exclude_thinking| ModelFacts {
+        reasoning: Some(ReasoningControl::Effort { levels: vec![Effort::None, Effort::Low, Effort::High] }),
+        rejects_thinking: ["temperature", "logprobs", "top_logprobs"].map(str::to_owned).to_vec(),
+        thinks_by_default,
+        functions_exclude_thinking,
+        ..ModelFacts::default()
+    };
+    let sent = |facts: &ModelFacts, fields: Value| -> (Value, Vec<String>) {
+        let mut body = json!({"model": "x", "messages": [{"role": "user", "content": "x"}]});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let body = body.to_string();
+        let outline = wire::protocols::openai_chat::Outline::read(body.as_bytes()).unwrap();
+        let target = Target { model: "m", facts, quirks: &Quirks::default() };
+        let encoded = wire::protocols::openai_chat::forward(&outline, target).unwrap();
+        let mut body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        body.as_object_mut()
+            .unwrap()
+            .retain(|name, _| !matches!(name.as_str(), "model" | "messages" | "tools"));
+        (body, encoded.losses.iter().map(|loss| loss.field.to_string()).collect())
+    };
+    let asleep = facts(false, false);
+    let warm = json!({"temperature": 0.2, "logprobs": true, "top_logprobs": 2});
+    assert_eq!(sent(&asleep, warm.clone()), (warm.clone(), vec![]));
+    let with = |effort: &str| {
+        let mut fields = warm.clone();
+        fields["reasoning_effort"] = effort.into();
+        fields
+    };
+    assert_eq!(sent(&asleep, with("none")), (with("none"), vec![]));
+    let lost = ["temperature", "logprobs", "top_logprobs"].map(str::to_owned).to_vec();
+    assert_eq!(sent(&asleep, with("high")), (json!({"reasoning_effort": "high"}), lost.clone()));
+    // The default value changes nothing.
+    let usual = json!({"temperature": 1, "reasoning_effort": "low"});
+    assert_eq!(sent(&asleep, usual.clone()), (usual, vec![]));
+    let awake = facts(true, false);
+    assert_eq!(sent(&awake, warm.clone()), (json!({}), lost));
+    assert_eq!(sent(&awake, with("none")), (with("none"), vec![]));
+    // Function tools: no thinking, and then everything else is taken.
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    let mut asked = with("high");
+    asked["tools"] = tools.clone();
+    let off = json!({"temperature": 0.2, "logprobs": true, "top_logprobs": 2, "reasoning_effort": "none"});
+    let exclusive = facts(true, true);
+    assert_eq!(sent(&exclusive, asked), (off.clone(), vec!["reasoning_effort".to_owned()]));
+    let mut unasked = warm.clone();
+    unasked["tools"] = tools;
+    assert_eq!(sent(&exclusive, unasked), (off, vec![]));
+    let custom = json!({"tools": [{"type": "custom", "custom": {"name": "c"}}], "reasoning_effort": "high"});
+    assert_eq!(sent(&exclusive, custom), (json!({"reasoning_effort": "high"}), vec![]));
+}

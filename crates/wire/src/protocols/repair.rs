@@ -1,0 +1,76 @@
+//! What providers write a little wrong, read as it is meant. The relay between equal formats repairs the same.
+
+use std::borrow::Cow;
+
+use canon::Json;
+
+use crate::json::{is_utf8, repaired};
+
+/// JSON that a strict parser takes: models cut characters in half when a token ends inside of one, and some servers pass on
+/// the halves. The look before costs a fraction of the parsing, and nearly always finds nothing.
+pub(super) fn sound(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut escapes = memchr::memchr_iter(b'\\', json);
+    let may_be_half = escapes.any(|at| json.get(at + 1) == Some(&b'u'));
+    if is_utf8(json) && !may_be_half {
+        return Cow::Borrowed(json);
+    }
+    repaired(json).map_or(Cow::Borrowed(json), Cow::Owned)
+}
+
+/// The arguments of a call as JSON text, where the format has a JSON value: some servers write the text of it in a string.
+/// Empty for none.
+pub(super) fn arguments(given: &str) -> Cow<'_, str> {
+    let given = given.trim();
+    match given.as_bytes().first() {
+        None | Some(b'n') => Cow::Borrowed(""),
+        Some(b'"') => {
+            let inner: String = serde_json::from_str(given).unwrap_or_default();
+            let text = inner.trim();
+            match text.is_empty() || text.starts_with('{') && Json::parse(text.to_owned()).is_ok() {
+                true => Cow::Owned(text.to_owned()),
+                false => Cow::Borrowed(given),
+            }
+        }
+        _ => Cow::Borrowed(given),
+    }
+}
+
+/// The same where the format has a string, and some servers write the value.
+pub(super) fn fragment(given: Option<Json>) -> String {
+    match given {
+        None => String::new(),
+        Some(json) if json.is_null() => String::new(),
+        Some(json) => json.read::<String>().unwrap_or_else(|_| json.as_str().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_characters_are_replaced() {
+        assert!(matches!(sound(br#"{"a":"b\n"}"#), Cow::Borrowed(_)));
+        assert!(matches!(sound(r#"{"a":"\ud83d\ude00é"}"#.as_bytes()), Cow::Borrowed(_)));
+        assert_eq!(&*sound(br#"{"a":"\ud83d"}"#), br#"{"a":"\ufffd"}"#);
+        assert_eq!(&*sound(b"{\"a\":\"\xf0\x9f\"}"), "{\"a\":\"\u{fffd}\"}".as_bytes());
+    }
+
+    #[test]
+    fn arguments_in_a_string_are_unwrapped() {
+        let cases = [
+            (r#"{"a": 1}"#, r#"{"a": 1}"#),
+            (r#""{\"a\":1}""#, r#"{"a":1}"#),
+            (r#"" {\"a\":1}\n""#, r#"{"a":1}"#),
+            (r#""""#, ""),
+            ("null", ""),
+            ("", ""),
+            (r#""free text""#, r#""free text""#),
+            (r#""{broken""#, r#""{broken""#),
+            ("[1]", "[1]"),
+        ];
+        for (given, expected) in cases {
+            assert_eq!(arguments(given), expected, "{given}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Every quirk that the configuration offers changes something.
+
+use canon::{Media, MediaKind, ModelFacts, Quirks, Source, Target};
+use serde_json::{Map, Value, json};
+use wire::protocols::openai_chat::{Outline, forward};
+use wire::{Protocol, Undo, adapter};
+
+/// A value of each quirk, and what a request must hold for it to matter.
+fn examples() -> Value {
+    let call =
+        json!({"id": "call_0123456789", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let messages = |extra: Value| json!({ "messages": [extra] });
+    let tools = json!([{"type": "function", "function": {"name": "f", "strict": true}}]);
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}});
+    json!({
+        "max_tokens_field": ["max_tokens", {"max_completion_tokens": 5}],
+        "stream_usage": ["always", {"stream": true}],
+        "drop": [["seed"], {"seed": 1}],
+        "rename": [{"seed": "random_seed"}, {"seed": 1}],
+        "no_developer_role": [true, messages(json!({"role": "developer", "content": "x"}))],
+        "drop_message_fields": [["name"], messages(json!({"role": "user", "name": "n", "content": "x"}))],
+        "drop_tool_fields": [["strict"], {"tools": tools}],
+        "reasoning_field": ["reasoning", messages(json!({"role": "assistant", "reasoning_content": "r", "content": "x"}))],
+        "reasoning_stand_in": [" ", messages(json!({"role": "assistant", "content": null, "tool_calls": [call]}))],
+        "string_content": [true, messages(json!({"role": "user", "content": [{"type": "text", "text": "x"}]}))],
+        "required_tool_choice": ["any", {"tools": tools, "tool_choice": "required"}],
+        "no_forced_tool_choice": [true, {"tools": tools, "tool_choice": "required"}],
+        "no_json_schema": [true, {"response_format": format}],
+        "no_tools_with_response_format": [true, {"tools": tools, "response_format": format}],
+        "short_tool_call_ids": [true, messages(json!({"role": "assistant", "content": null, "tool_calls": [call]}))],
+        "takes_routing_fields": [true, {"models": ["a"]}],
+        "single_choice": [true, {"n": 2}],
+        "cached_outside_prompt": [["m*"], {}],
+    })
+}
+
+/// The body for a provider with these quirks and what its answer needs, or the refusal.
+fn sent(fields: &Value, quirks: &Quirks) -> Result<(Value, Undo), String> {
+    let mut body = json!({"model": "x", "messages": [{"role": "user", "content": "x"}]});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let body = body.to_string();
+    let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
+    let encoded = forward(&Outline::read(body.as_bytes()).unwrap(), target).map_err(|error| error.message)?;
+    Ok((serde_json::from_slice(&encoded.body).unwrap(), encoded.undo))
+}
+
+fn fetches(quirks: &Quirks) -> bool {
+    let source = Source::Url("https://x.test/a.png".to_owned());
+    let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
+    let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
+    adapter(Protocol::AnthropicMessages).wants_bytes(&media, target)
+}
+
+#[test]
+fn no_quirk_is_without_effect() {
+    let Value::Object(all) = serde_json::to_value(Quirks::default()).unwrap() else { panic!() };
+    let examples = examples();
+    for name in all.keys() {
+        // A stand-in needs the field that it stands in.
+        let mut base = Map::new();
+        if name == "reasoning_stand_in" {
+            base.insert("reasoning_field".to_owned(), "reasoning_content".into());
+        }
+        let mut with = base.clone();
+        if name == "no_media_urls" {
+            with.insert(name.clone(), true.into());
+            let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
+            assert_ne!(fetches(&quirks), fetches(&Quirks::default()), "{name}");
+            continue;
+        }
+        let example =
+            examples.get(name).unwrap_or_else(|| panic!("{name} has no example: is it read anywhere?"));
+        with.insert(name.clone(), example[0].clone());
+        let read = |quirks: Map<String, Value>| serde_json::from_value::<Quirks>(quirks.into()).unwrap();
+        let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
+        assert_ne!(plain, changed, "{name} has no effect");
+    }
+    assert_eq!(examples.as_object().unwrap().len() + 1, all.len(), "an example of a quirk that is gone");
+}
