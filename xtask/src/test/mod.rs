@@ -8,7 +8,7 @@ mod recordings;
 mod running;
 pub mod tools;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -31,7 +31,7 @@ const ALL: &[Step] = &[
     ("cargo test", cargo_test_with_postgres),
     ("cargo test, without recordings", cargo_test_without_recordings),
     ("the programs: llmgateway, its benchmark, the reader of answers", build),
-    ("official SDKs against the gateway, the mock and our decoders", sdks),
+    ("official SDKs and other clients against the gateway, the mock and our decoders", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
     ("instructions and allocations of one request", count),
 ];
@@ -95,6 +95,9 @@ fn advisories(place: &Place) -> Result<()> {
     if output.status.success() { Ok(()) } else { bail!("cargo deny found advisories") }
 }
 
+/// The longest time for the tests of one group of clients: a client that waits for ever is stopped.
+const CLIENTS_MOST: Duration = Duration::from_secs(300);
+
 const CARGO_TEST: &[&str] = &["test", "--workspace", "--locked", "--no-fail-fast"];
 
 fn cargo_test(place: &Place) -> Result<()> {
@@ -151,13 +154,30 @@ fn sdks(place: &Place) -> Result<()> {
         .envs(environment.clone())
         .env("LLMGATEWAY_READER", place.reader())
         .status()?;
-    let node =
-        place.command("npm").args(["test", "--prefix", "tests/sdk/node"]).envs(environment).status()?;
-    if pytest.success() && node.success() {
+    let node = place
+        .command("npm")
+        .args(["test", "--prefix", "tests/sdk/node"])
+        .envs(environment.clone())
+        .status()?;
+    let clients = clients(place, &environment);
+    if pytest.success() && node.success() && clients.is_ok() {
         return Ok(());
     }
     say(&gateway.last_words());
+    clients?;
     bail!("the official SDKs are not content with the gateway")
+}
+
+/// What users call the gateway with, besides the official SDKs.
+fn clients(place: &Place, environment: &[(&str, String); 2]) -> Result<()> {
+    for clients in ["agents", "classic", "llama_index"] {
+        let python = tools::client_python(place, clients)?;
+        let folder = format!("tests/sdk/clients/{clients}");
+        let mut command = place.command(&python);
+        command.args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", &folder]);
+        place.succeeds_within(CLIENTS_MOST, command.envs(environment.iter().cloned()))?;
+    }
+    Ok(())
 }
 
 fn end_to_end(place: &Place) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -57,6 +58,25 @@ impl Place {
         let shown = format!("{} {}", program.display(), arguments.join(" "));
         let status = self.command(program).args(arguments).status().context(shown.clone())?;
         if status.success() { Ok(()) } else { bail!("failed ({status}): {shown}") }
+    }
+
+    /// Runs a command that has to succeed, and stops it when it takes too long.
+    pub fn succeeds_within(&self, most: Duration, command: &mut Command) -> Result<()> {
+        let shown = format!("{command:?}");
+        let mut child = command.spawn().context(shown.clone())?;
+        let started = Instant::now();
+        loop {
+            match child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("failed ({status}): {shown}"),
+                None if started.elapsed() > most => {
+                    child.kill()?;
+                    child.wait()?;
+                    bail!("stopped after {} s: {shown}", most.as_secs());
+                }
+                None => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
     }
 
     /// Whether a command is there and succeeds.

