@@ -29,6 +29,14 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// The file was deleted, or another is in its place, while the gateway runs.
+    #[error(
+        "the database {path} was deleted or replaced under the running gateway; put it back, or restart the gateway to begin a new one"
+    )]
+    Moved {
+        /// The file.
+        path: String,
+    },
     /// The file holds something else.
     #[error("{path} is not an SQLite database; move it away or set database.url to another file")]
     NotADatabase {

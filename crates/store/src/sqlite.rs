@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -45,9 +45,64 @@ const PAGE_BYTES: u32 = 16384;
 /// One writes, one reads at the same time.
 const CONNECTIONS: u32 = 2;
 
+/// An open database.
+#[derive(Clone)]
+pub(crate) struct Sqlite {
+    pub(crate) pool: SqlitePool,
+    /// Where its file is; none for one in memory.
+    place: Option<Place>,
+}
+
+impl Sqlite {
+    /// A connection to the file that is where the database should be: what is written into a file that was deleted is gone
+    /// when the process ends.
+    pub(crate) async fn connection(&self) -> Result<Loan<sqlx::Sqlite>, StoreError> {
+        self.place.as_ref().map_or(Ok(()), Place::check)?;
+        Loan::of(&self.pool).await
+    }
+}
+
+/// Which file a path led to when it was opened.
+#[derive(Clone)]
+struct Place {
+    path: Arc<str>,
+    file: FileId,
+}
+
+/// Device and number of a file. Asking for them takes no descriptor of the file, whose closing would drop SQLite's locks.
+#[cfg(unix)]
+type FileId = (u64, u64);
+#[cfg(not(unix))]
+type FileId = ();
+
+#[cfg(unix)]
+fn file_id(path: &str) -> io::Result<FileId> {
+    use std::os::unix::fs::MetadataExt;
+
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// An open file can be neither deleted nor replaced there.
+#[cfg(not(unix))]
+fn file_id(_path: &str) -> io::Result<FileId> {
+    Ok(())
+}
+
+impl Place {
+    fn of(path: &str) -> Result<Self, StoreError> {
+        let file = file_id(path).map_err(|error| open_error(path, &error))?;
+        Ok(Self { path: path.into(), file })
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let is_there = file_id(&self.path).is_ok_and(|file| file == self.file);
+        if is_there { Ok(()) } else { Err(StoreError::Moved { path: self.path.to_string() }) }
+    }
+}
+
 /// Opens the file, and waits for another process that is creating it: SQLite itself does not wait when the journal of a new
 /// file is set up.
-pub(crate) async fn open(path: &str) -> Result<SqlitePool, StoreError> {
+pub(crate) async fn open(path: &str) -> Result<Sqlite, StoreError> {
     let give_up = Instant::now() + BUSY_TIMEOUT;
     loop {
         match try_open(path).await {
@@ -57,7 +112,7 @@ pub(crate) async fn open(path: &str) -> Result<SqlitePool, StoreError> {
     }
 }
 
-async fn try_open(path: &str) -> Result<SqlitePool, StoreError> {
+async fn try_open(path: &str) -> Result<Sqlite, StoreError> {
     let in_memory = path == ":memory:";
     // `sqlite://PATH` is how other tools write it.
     let path = path.strip_prefix("//").unwrap_or(path);
@@ -85,12 +140,13 @@ async fn try_open(path: &str) -> Result<SqlitePool, StoreError> {
         .await
         .map_err(|error| database_error(path, error))?;
     migrate(&pool, path).await?;
-    Ok(pool)
+    let place = if in_memory { None } else { Some(Place::of(path)?) };
+    Ok(Sqlite { pool, place })
 }
 
 /// Inserts lines in one transaction; returns how many were new.
-pub(crate) async fn insert_usage(pool: &SqlitePool, lines: &[&str]) -> Result<u64, StoreError> {
-    let mut loan = Loan::of(pool).await?;
+pub(crate) async fn insert_usage(database: &Sqlite, lines: &[&str]) -> Result<u64, StoreError> {
+    let mut loan = database.connection().await?;
     let result = insert_lines(loan.connection(), lines).await;
     loan.settle(result)
 }
@@ -120,8 +176,8 @@ async fn insert_lines(connection: &mut SqliteConnection, lines: &[&str]) -> Resu
 }
 
 /// Inserts a record and takes it back.
-pub(crate) async fn try_insert(pool: &SqlitePool) -> Result<(), StoreError> {
-    let mut loan = Loan::of(pool).await?;
+pub(crate) async fn try_insert(database: &Sqlite) -> Result<(), StoreError> {
+    let mut loan = database.connection().await?;
     let result = async {
         let mut transaction = loan.connection().begin_with(BEGIN).await?;
         let insert = sqlx::query(INSERTS[0].as_str()).bind(0).bind("").bind(0).bind("").bind(PROBE_RECORD);

@@ -5,10 +5,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use canon::Secret;
-use sqlx::{Connection, PgPool, SqlitePool};
+use sqlx::{Connection, PgPool};
 
 use crate::keys::{KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::loan::Loan;
+use crate::sqlite::Sqlite;
 use crate::{StoreError, UsageRecord, postgres, sqlite};
 
 /// More than one page of records is asked for in pages.
@@ -24,7 +25,7 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Pool {
-    Sqlite(SqlitePool),
+    Sqlite(Sqlite),
     Postgres(PgPool),
 }
 
@@ -52,8 +53,8 @@ const SLOW: Duration = Duration::from_mins(5);
 macro_rules! on_either {
     ($store:expr, $limit:expr, $connection:ident => $code:expr) => {
         match &$store.pool {
-            Pool::Sqlite(pool) => {
-                let mut loan = Loan::of(pool).await?;
+            Pool::Sqlite(database) => {
+                let mut loan = database.connection().await?;
                 let $connection = loan.connection();
                 let result = within($limit, async { $code }).await;
                 loan.settle(result)
@@ -115,7 +116,7 @@ impl Store {
     /// Closes the connections, so that SQLite writes its log back into the file.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Sqlite(database) => database.pool.close().await,
             Pool::Postgres(pool) => pool.close().await,
         }
     }
@@ -126,7 +127,7 @@ impl Store {
     /// transaction. Records that are there already are left as they are. Returns how many were new.
     pub async fn insert_usage(&self, records: &[&str]) -> Result<u64, StoreError> {
         match &self.pool {
-            Pool::Sqlite(pool) => sqlite::insert_usage(pool, records).await,
+            Pool::Sqlite(database) => sqlite::insert_usage(database, records).await,
             Pool::Postgres(pool) => postgres::insert_usage(pool, records).await,
         }
     }
@@ -134,7 +135,7 @@ impl Store {
     /// Whether the database takes a record: inserts one and takes it back.
     pub(crate) async fn try_insert(&self) -> Result<(), StoreError> {
         match &self.pool {
-            Pool::Sqlite(pool) => sqlite::try_insert(pool).await,
+            Pool::Sqlite(database) => sqlite::try_insert(database).await,
             Pool::Postgres(pool) => postgres::try_insert(pool).await,
         }
     }

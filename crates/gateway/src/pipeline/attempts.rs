@@ -16,6 +16,7 @@ use super::permit::HeldPermit;
 use super::resolve::Offer;
 use super::{Inbound, Pipeline, plan};
 use crate::metering::Record;
+use crate::telemetry::log::excerpt;
 
 /// One request on its way, whoever serves it.
 pub struct RequestContext<'a> {
@@ -233,6 +234,6 @@ fn log_failure(offer: &Offer, error: &Error, inbound: &Inbound) {
         kind = error.kind.as_str(),
         status = error.upstream.as_ref().and_then(|reply| reply.status),
         "an attempt failed: {}",
-        error.message
+        excerpt(&error.message)
     );
 }

@@ -18,6 +18,7 @@ use super::chat::Begun;
 use super::permit::HeldPermit;
 use crate::config::settings::Timeouts;
 use crate::metering::Record;
+use crate::telemetry::log::excerpt;
 use crate::upstream::client::{AnswerBody, cut};
 
 /// After so much silence the caller gets a comment, so that proxies keep the connection.
@@ -133,7 +134,7 @@ impl Pump {
         self.record.broke(error);
         self.permit.failed(error);
         let request_id = self.record.request_id();
-        tracing::warn!(request_id, kind = error.kind.as_str(), "a stream broke: {}", error.message);
+        tracing::warn!(request_id, kind = error.kind.as_str(), "a stream broke: {}", excerpt(&error.message));
     }
 
     /// Nothing has arrived: a ping is due, or the provider has been silent for too long.

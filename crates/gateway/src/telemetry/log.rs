@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 const PIECE_BYTES: usize = 4096;
 /// What is kept for a reader that is slow.
 const BACKLOG_BYTES: usize = 1 << 20;
+const EXCERPT_BYTES: usize = 2048;
 /// Longer lines are cut.
 const LINE_BYTES: usize = 64 << 10;
 /// How long the end of the process waits for a reader that is slow.
@@ -27,6 +28,11 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// How many lines could not be written.
 pub fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
+}
+
+/// What the log shows of a text that somebody else wrote, such as a provider's error.
+pub fn excerpt(text: &str) -> &str {
+    &text[..text.floor_char_boundary(EXCERPT_BYTES)]
 }
 
 /// What log lines are written to.

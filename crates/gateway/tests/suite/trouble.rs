@@ -152,7 +152,10 @@ async fn names_of_models_are_bounded_wherever_they_are_kept() {
 /// A text of the provider's does not forge lines in the log.
 #[tokio::test]
 async fn a_line_of_the_log_is_one_event() {
-    let forged = r#"{"error":{"message":"no\n2026-01-01T00:00:00Z  WARN gateway: all is well\r\u001b[2J"}}"#;
+    let forged = json!({"error": {"message": format!(
+        "no\n2026-01-01T00:00:00Z  WARN gateway: all is well\r\u{1b}[2J{}", "long ".repeat(5_000)
+    )}});
+    let forged = forged.to_string();
     let reply = format!(
         "HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{forged}",
         forged.len()
@@ -166,5 +169,6 @@ async fn a_line_of_the_log_is_one_event() {
     let text = fs::read_to_string(log.path()).unwrap();
     assert!(text.contains("all is well"), "{text}");
     assert!(!text.lines().any(|line| line.starts_with("2026-01-01")), "{text}");
+    assert!(text.lines().all(|line| line.len() < 4096), "{text}");
     assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
 }

@@ -1,9 +1,9 @@
 //! The same behaviour on PostgreSQL, when `LLMGATEWAY_TEST_POSTGRES` names a database whose tables may be dropped.
 
 use sqlx::Connection;
-use store::{Store, StoreError};
+use store::{Store, StoreError, WriterEvent};
 
-use crate::{keys, usage};
+use crate::{drain, keys, record, request_ids, spool, usage};
 
 async fn empty(url: &str) -> Store {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
@@ -31,6 +31,64 @@ async fn on_postgres() {
     keys::keys_are_created_listed_and_revoked(&empty(&url).await).await;
     keys::the_marker_tells_of_every_change(&empty(&url).await).await;
     opening_again_keeps_everything(&url).await;
+    a_record_that_is_refused_holds_up_no_other(&url).await;
+    connections_that_the_server_ends_lose_nothing(&url).await;
+}
+
+async fn a_record_that_is_refused_holds_up_no_other(url: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = empty(url).await;
+    let mut operator = sqlx::PgConnection::connect(url).await.unwrap();
+    let constraint = "ALTER TABLE usage_records ADD CONSTRAINT picky CHECK (request_id NOT LIKE 'bad%')";
+    sqlx::raw_sql(constraint).execute(&mut operator).await.unwrap();
+    let (spool, reader) = spool(&folder);
+    for number in 0..300 {
+        let name = if number % 97 == 50 { format!("bad-{number}") } else { format!("good-{number}") };
+        spool.append(&record(&name, number)).unwrap();
+    }
+    let events = drain(&store, reader).await;
+    assert_eq!(request_ids(&store).await.len(), 297);
+    assert_eq!((spool.lost(), spool.refused(), spool.bytes()), (3, 3, 0));
+    assert!(
+        events.iter().any(|event| matches!(event, WriterEvent::Refused { records: 3, .. })),
+        "{events:?}"
+    );
+
+    // A database that takes no record is away: nothing is set aside.
+    sqlx::raw_sql("ALTER TABLE usage_records RENAME TO gone").execute(&mut operator).await.unwrap();
+    drop(spool);
+    let (spool, reader) = crate::spool(&folder);
+    spool.append(&record("waits", 1)).unwrap();
+    drain(&store, reader).await;
+    assert_eq!(spool.lost(), 0);
+    sqlx::raw_sql("DROP TABLE gone CASCADE").execute(&mut operator).await.unwrap();
+}
+
+async fn connections_that_the_server_ends_lose_nothing(url: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = empty(url).await;
+    let mut operator = sqlx::PgConnection::connect(url).await.unwrap();
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE application_name = 'llmgateway' AND pid <> pg_backend_pid()";
+    let (spool, reader) = spool(&folder);
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let writer = store::Writer::new(store.clone(), reader, move |event| drop(sender.send(event)));
+    let task = tokio::spawn(writer.run(async { drop(stopped.await) }));
+    for round in 0..5 {
+        (0..500).for_each(|number| spool.append(&record(&format!("{round}-{number}"), number)).unwrap());
+        sqlx::raw_sql(kill).execute(&mut operator).await.unwrap();
+        while !matches!(events.recv().await.unwrap(), WriterEvent::Flushed { .. }) {}
+        sqlx::raw_sql(kill).execute(&mut operator).await.unwrap();
+    }
+    while spool.bytes() > 0 {
+        events.recv().await.unwrap();
+    }
+    stop.send(()).unwrap();
+    task.await.unwrap();
+    assert_eq!(request_ids(&store).await.len(), 2500);
+    assert_eq!(spool.lost(), 0);
+    store.create_key("later", 1).await.unwrap();
 }
 
 async fn opening_again_keeps_everything(url: &str) {

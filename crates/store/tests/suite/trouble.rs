@@ -133,7 +133,7 @@ fn look(url: &str) {
         .stdout(std::process::Stdio::null())
         .status()
         .unwrap();
-    assert!(status.success());
+    assert!(status.success(), "it believes that nobody else uses the database");
 }
 
 /// Does nothing when it is run as a test.
@@ -142,6 +142,11 @@ fn look(url: &str) {
 async fn child_looks_into_the_database() {
     let Ok(url) = std::env::var(CHILD_DATABASE) else { return };
     assert!(committed(&url).await > 0);
+    // Recent versions of SQLite look at other locks too before they delete the log; older ones do not. The lock itself has to
+    // be there.
+    let file = fs::File::options().read(true).write(true).open(url.strip_prefix("sqlite:").unwrap()).unwrap();
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    assert!(rustix::fs::fcntl_lock(&file, exclusive).is_err(), "nobody holds a lock on the database");
 }
 
 #[tokio::test]
@@ -212,6 +217,39 @@ async fn another_writer_is_waited_for() {
     tokio::task::yield_now().await;
     sqlx::raw_sql("COMMIT").execute(&mut operator).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), 3);
+}
+
+/// Records wait rather than go into a file that is gone with the process.
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_written_into_a_database_that_was_deleted_or_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(&folder);
+    let file = folder.path().join("usage.db");
+    for replaced in [false, true] {
+        let store = Store::open(&url).await.unwrap();
+        insert(&store, &lines(0..3)).await.unwrap();
+        for end in ["", "-wal", "-shm"] {
+            fs::remove_file(folder.path().join(format!("usage.db{end}"))).unwrap();
+        }
+        if replaced {
+            fs::write(&file, "").unwrap();
+        }
+        let error = insert(&store, &lines(3..6)).await.unwrap_err().to_string();
+        assert!(error.contains("usage.db was deleted or replaced"), "{error}");
+        assert!(store.is_ready().await.is_err() && store.create_key("a", 1).await.is_err());
+        let (spool, reader) = spool(&folder);
+        spool.append(&record("waits", 1)).unwrap();
+        drain(&store, reader).await;
+        assert_eq!(spool.lost(), 0);
+        drop((spool, store));
+        // As after a restart.
+        let (_spool, reader) = crate::spool(&folder);
+        let store = Store::open(&url).await.unwrap();
+        drain(&store, reader).await;
+        assert_eq!(request_ids(&store).await, ["waits"]);
+        store.close().await;
+    }
 }
 
 // The spool's files vanish
