@@ -15,7 +15,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 8] = [
+const SECTIONS: [(&str, &str, &str); 9] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -230,11 +230,11 @@ fn environment() -> String {
 
 fn page() -> String {
     let mut text = INTRODUCTION.to_owned();
-    for (name, of, about) in &SECTIONS[..6] {
+    for (name, of, about) in &SECTIONS[..7] {
         text += &section(name, of, about);
     }
     text += &routing();
-    for (name, of, about) in &SECTIONS[6..] {
+    for (name, of, about) in &SECTIONS[7..] {
         text += &section(name, of, about);
         if *of == "ProviderSection" {
             text += &quirks();
