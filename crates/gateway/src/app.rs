@@ -18,6 +18,7 @@ use crate::http::tls::Tls;
 use crate::http::{Buffers, Door, Site, Times};
 use crate::metering::Metering;
 use crate::pipeline::Pipeline;
+use crate::reload::{Reloader, StartedWith};
 use crate::snapshot::{Current, Snapshot, Tools};
 use crate::telemetry::Metrics;
 use crate::upstream::media::MediaFetcher;
@@ -30,8 +31,6 @@ pub struct App {
     limits: Limits,
     writer: Writer,
     store: Store,
-    /// Keeps the demo provider alive.
-    demo: Option<mock::Mock>,
 }
 
 /// Why the gateway cannot start: one sentence that says what to do.
@@ -48,7 +47,9 @@ impl App {
         let limits = SpoolLimits { max_bytes: settings.spool_limit };
         let (spool, reader) =
             Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
-        let demo = start_demo(&mut settings).await?;
+        let mut demo = Demo::default();
+        demo.serve(&mut settings).await?;
+        let started_with = StartedWith::of(&settings);
         let metrics = Metrics::of(spool.clone());
         let auth = Auth::new(store.clone()).await.map_err(|error| StartError(error.to_string()))?;
         let writer = writer(&store, reader);
@@ -61,16 +62,19 @@ impl App {
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher() };
         let buffer_limit = settings.buffer_limit;
         let snapshot = Snapshot::first(settings, &tools);
+        let pipeline = Arc::new(pipeline(&snapshot, spool, &metrics));
+        let current = Current::new(snapshot);
         let site = Arc::new(Site {
-            pipeline: Arc::new(pipeline(&snapshot, spool, &metrics)),
+            pipeline,
             auth,
             metrics,
             discovery: Discovery::default(),
             store: store.clone(),
             buffers: Buffers::new(buffer_limit),
-            current: Current::new(snapshot),
+            reloader: Reloader::new(current.clone(), tools, &started_with, demo),
+            current,
         });
-        Ok(Self { listeners, site, limits, writer, store, demo })
+        Ok(Self { listeners, site, limits, writer, store })
     }
 
     /// Where it listens.
@@ -100,7 +104,11 @@ impl App {
         let writer = self.writer.start(async move {
             let _ = writer_stopped.await;
         });
-        let finished = server::serve(self.listeners, self.site, self.limits, stop).await;
+        let reloader = self.site.reloader.clone();
+        let finished = tokio::select! {
+            finished = server::serve(self.listeners, self.site, self.limits, stop) => finished,
+            never = reloader.watch() => match never {},
+        };
         if !finished {
             tracing::warn!("some answers were cut off: they took longer than server.shutdown_seconds");
         }
@@ -114,9 +122,6 @@ impl App {
             Err(error) => {
                 tracing::error!(%error, "the usage writer has no thread; its records stay in the spool")
             }
-        }
-        if let Some(demo) = self.demo {
-            demo.stop().await;
         }
         self.store.close().await;
     }
@@ -148,17 +153,27 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-/// The demo provider answers in this process, on a port of its own.
-async fn start_demo(settings: &mut Settings) -> Result<Option<mock::Mock>, StartError> {
-    let needed = |provider: &&mut crate::config::ProviderSettings| {
-        provider.row.id == DEMO && provider.disabled.is_none() && provider.base_url.is_empty()
-    };
-    let Some(provider) = settings.providers.iter_mut().find(needed) else { return Ok(None) };
-    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::demo())
-        .await
-        .map_err(|error| StartError(format!("The demo provider cannot start: {error}.")))?;
-    provider.base_url = format!("http://{}/v1", mock.address());
-    Ok(Some(mock))
+/// The demo provider, which answers in this process on a port of its own once it is needed.
+#[derive(Default)]
+pub struct Demo(Option<mock::Mock>);
+
+impl Demo {
+    /// Starts it where these settings need it, and says there where it is.
+    pub async fn serve(&mut self, settings: &mut Settings) -> Result<(), StartError> {
+        let needed = |provider: &&mut crate::config::ProviderSettings| {
+            provider.row.id == DEMO && provider.disabled.is_none() && provider.base_url.is_empty()
+        };
+        let Some(provider) = settings.providers.iter_mut().find(needed) else { return Ok(()) };
+        let mock = match self.0.take() {
+            Some(mock) => mock,
+            None => mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::demo())
+                .await
+                .map_err(|error| StartError(format!("The demo provider cannot start: {error}.")))?,
+        };
+        provider.base_url = format!("http://{}/v1", mock.address());
+        self.0 = Some(mock);
+        Ok(())
+    }
 }
 
 fn pipeline(snapshot: &Snapshot, spool: Spool, metrics: &Metrics) -> Pipeline {

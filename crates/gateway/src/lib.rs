@@ -15,6 +15,7 @@ pub mod http;
 pub mod memory;
 pub mod metering;
 pub mod pipeline;
+pub mod reload;
 pub mod snapshot;
 pub mod telemetry;
 pub mod upstream;

@@ -10,17 +10,15 @@ mod models;
 mod serve;
 pub mod style;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use catalog::Catalog;
 use clap::{Parser, Subcommand};
 
 use self::style::Style;
+use crate::config::Settings;
 use crate::config::env::Environment;
-use crate::config::file::Mistake;
-use crate::config::lines::Lines;
-use crate::config::{ConfigFile, Settings};
+use crate::config::source::{Checked, ConfigSource};
 
 /// One OpenAI-compatible endpoint in front of every LLM provider.
 #[derive(Debug, Parser)]
@@ -51,8 +49,8 @@ enum Command {
 /// Where the configuration is.
 #[derive(Clone, Debug, Default, clap::Args)]
 struct ConfigArgument {
-    /// The configuration file. Default: llmgateway.toml in this folder, if there is one.
-    #[arg(long, value_name = "FILE")]
+    /// The configuration file. Default: $LLMGATEWAY_CONFIG, else llmgateway.toml in this folder, if there is one.
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -104,93 +102,13 @@ impl ConfigArgument {
 
     /// Reads everything there is and collects what is wrong with it.
     fn check(&self) -> anyhow::Result<Checked> {
-        let source = self.source()?;
-        let catalog = Catalog::embedded()?;
-        let reading = ConfigFile::read(source.as_ref().map_or("", |source| &source.text));
-        let built = Settings::build(&reading.file, &Environment::of_process(), catalog);
-        let mut mistakes = reading.mistakes;
-        let (settings, doubts) = match built {
-            Ok(mut settings) => {
-                let doubts = std::mem::take(&mut settings.doubts);
-                (mistakes.is_empty().then_some(settings), doubts)
-            }
-            Err(further) => {
-                let further: Vec<Mistake> =
-                    further.into_iter().filter(|mistake| !follows(mistake, &mistakes)).collect();
-                mistakes.extend(further);
-                (None, Vec::new())
-            }
-        };
-        Ok(Checked { source, settings, mistakes, doubts })
+        self.check_in(Environment::of_process())
     }
 
-    /// The file; none where the environment alone decides.
-    fn source(&self) -> anyhow::Result<Option<Source>> {
-        let path = match &self.config {
-            Some(path) => path.clone(),
-            None if Path::new("llmgateway.toml").exists() => PathBuf::from("llmgateway.toml"),
-            None => return Ok(None),
-        };
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            anyhow::anyhow!("The configuration {} cannot be read: {error}.", path.display())
-        })?;
-        Ok(Some(Source { path, text }))
+    /// The same with an environment that other arguments have changed.
+    fn check_in(&self, environment: Environment) -> anyhow::Result<Checked> {
+        ConfigSource::new(self.config.clone(), environment).read().map_err(anyhow::Error::msg)
     }
-}
-
-/// The configuration file.
-struct Source {
-    path: PathBuf,
-    text: String,
-}
-
-/// What the configuration says, and what is wrong with it.
-struct Checked {
-    source: Option<Source>,
-    /// None when there are mistakes.
-    settings: Option<Settings>,
-    mistakes: Vec<Mistake>,
-    /// What is probably not meant, and does not keep the gateway from running.
-    doubts: Vec<Mistake>,
-}
-
-impl Checked {
-    /// Everything that is wrong, in the order of the file.
-    fn report(&self) -> String {
-        let name = self
-            .source
-            .as_ref()
-            .map_or("of the environment".to_owned(), |source| source.path.display().to_string());
-        let found: Vec<&Mistake> = self.mistakes.iter().chain(&self.doubts).collect();
-        format!("The configuration {name} has {}:\n{}", count(found.len(), "mistake"), self.lines(&found))
-    }
-
-    /// One line for each, with its place.
-    fn lines(&self, found: &[&Mistake]) -> String {
-        let lines = self.source.as_ref().map(|source| Lines::of(&source.text));
-        let mut placed: Vec<(usize, String)> = found
-            .iter()
-            .map(|mistake| {
-                let line = lines.as_ref().and_then(|lines| lines.of_path(&mistake.path));
-                let place = line.map_or(String::new(), |line| format!("line {line}: "));
-                (line.unwrap_or(usize::MAX), format!("  {place}{mistake}"))
-            })
-            .collect();
-        placed.sort();
-        placed.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// True for a mistake that is there only because its setting, or one within it, could not be read.
-fn follows(mistake: &Mistake, earlier: &[Mistake]) -> bool {
-    earlier.iter().any(|cause| {
-        let rest = cause.path.strip_prefix(&mistake.path);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    })
-}
-
-fn count(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -201,4 +119,37 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         false => tokio::runtime::Builder::new_multi_thread(),
     };
     Ok(builder.enable_all().build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_can_be_named_before_and_after_every_subcommand() {
+        let lines = [
+            "--config x",
+            "serve --config x",
+            "--config x serve",
+            "check --config x",
+            "--config x check",
+            "keys --config x list",
+            "keys list --config x",
+            "--config x keys list",
+            "models --config x",
+            "--config x explain --model m",
+        ];
+        for line in lines {
+            let words = std::iter::once("llmgateway").chain(line.split(' '));
+            let matches = Arguments::command().try_get_matches_from(words);
+            let matches = matches.unwrap_or_else(|error| panic!("{line}: {error}"));
+            let mut level = &matches;
+            if let Some((_, deeper)) = level.subcommand() {
+                level = deeper;
+            }
+            assert_eq!(level.get_one::<PathBuf>("config"), Some(&PathBuf::from("x")), "{line}");
+        }
+    }
 }

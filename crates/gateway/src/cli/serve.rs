@@ -1,5 +1,7 @@
 //! `llmgateway serve`
 
+use std::sync::Arc;
+
 use tracing_subscriber::EnvFilter;
 
 use super::caller_key::{CallerKey, Configured};
@@ -7,8 +9,9 @@ use super::{ConfigArgument, Style, banner, runtime, say, say_error};
 use crate::app::App;
 use crate::config::env::Environment;
 use crate::config::file::LoggingSection;
-use crate::config::settings::EXPOSURE;
+use crate::config::settings::{EXPOSURE, LISTEN_VARIABLE};
 use crate::descriptors;
+use crate::reload::Reloader;
 use crate::telemetry::access::{self, Format};
 use crate::telemetry::log::{LastLines, LogWriter, StandardError};
 
@@ -17,23 +20,22 @@ use crate::telemetry::log::{LastLines, LogWriter, StandardError};
 pub struct ServeArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Address and port, instead of the configuration's.
+    /// Address and port, instead of $LLMGATEWAY_LISTEN and the configuration's.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
-    let mut checked = arguments.config.check()?;
+    let mut environment = Environment::of_process();
+    if let Some(listen) = &arguments.listen {
+        environment = environment.with(LISTEN_VARIABLE, listen);
+    }
+    let mut checked = arguments.config.check_in(environment)?;
     // Without a key for callers, one is made below.
     checked.doubts.retain(|doubt| doubt.path != EXPOSURE);
-    let Some(mut settings) = checked.settings.take() else { anyhow::bail!(checked.report()) };
+    let Some(settings) = checked.settings.take() else { anyhow::bail!(checked.report()) };
     let _last_lines = start_log(settings.logging)?;
-    if let Some(listen) = &arguments.listen {
-        settings.listen = listen.replace("localhost", "127.0.0.1").parse().map_err(|_| {
-            anyhow::anyhow!("--listen {listen:?} is no address with a port, such as 127.0.0.1:4000.")
-        })?;
-    }
     if let Some(warning) = descriptors::shortage(descriptors::raise(), settings.max_connections) {
         tracing::warn!("{warning}");
     }
@@ -53,7 +55,9 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         if !checked.doubts.is_empty() {
             say_error(&checked.report());
         }
+        let reloading = tokio::spawn(reload_on_signal(app.site().reloader.clone()));
         app.run(stop_signal()).await;
+        reloading.abort();
         anyhow::Ok(())
     })
 }
@@ -83,6 +87,22 @@ fn start_log(logging: LoggingSection) -> anyhow::Result<LastLines<StandardError>
         tracing::debug!("the log had been started before");
     }
     Ok(last_lines)
+}
+
+/// Reloads the configuration at each SIGHUP.
+async fn reload_on_signal(reloader: Arc<Reloader>) {
+    #[cfg(unix)]
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        Ok(mut signal) => {
+            while signal.recv().await.is_some() {
+                // What became of it is in the log.
+                let _ = reloader.reload().await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "SIGHUP cannot be listened for"),
+    }
+    #[cfg(not(unix))]
+    drop(reloader);
 }
 
 pub(super) async fn stop_signal() {

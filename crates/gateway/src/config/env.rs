@@ -1,12 +1,15 @@
 //! The only place that reads environment variables and secret files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The environment as values, so that tests can bring their own.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
+    /// The files that values came from. Clones share them.
+    files: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl Environment {
@@ -16,13 +19,24 @@ impl Environment {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self { variables: std::env::vars_os().filter_map(unicode).collect() }
+        Self { variables: std::env::vars_os().filter_map(unicode).collect(), ..Self::default() }
     }
 
     /// An environment of these variables.
     pub fn of(variables: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Self { variables: variables.iter().map(owned).collect() }
+        Self { variables: variables.iter().map(owned).collect(), ..Self::default() }
+    }
+
+    /// The same with another value of a variable.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The files that values came from by now.
+    pub fn files_read(&self) -> BTreeSet<PathBuf> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A variable that is set and not blank, without the white space around it: values that come from files and secret
@@ -51,6 +65,7 @@ impl Environment {
                 .ok_or_else(|| format!("the environment variable {name} is not set"));
         }
         if let Some(path) = text.strip_prefix("file:") {
+            self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(PathBuf::from(path));
             let text = read_file(Path::new(path))?;
             return match text.trim() {
                 "" => Err(format!("the file {path} is empty")),

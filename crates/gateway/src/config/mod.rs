@@ -8,6 +8,7 @@ pub mod file;
 pub mod lines;
 mod outbound;
 pub mod settings;
+pub mod source;
 #[cfg(test)]
 mod tests;
 

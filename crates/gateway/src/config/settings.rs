@@ -17,6 +17,7 @@ use super::env::Environment;
 use super::file::{
     ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, ServerTlsSection, nearest,
 };
+use super::source::ConfigSource;
 use crate::http::cors::Cors;
 use crate::http::tls;
 use crate::upstream::credentials::{self, Absent, Recipe, Search};
@@ -78,6 +79,8 @@ pub struct Settings {
     pub aliases: BTreeMap<String, ModelSection>,
     /// The catalog with the operator's own providers.
     pub catalog: Catalog,
+    /// Where all this was read, to be read again at a reload.
+    pub source: Option<ConfigSource>,
     /// What is probably not meant: the gateway runs, and says so.
     pub doubts: Vec<Mistake>,
 }
@@ -210,6 +213,7 @@ impl Settings {
             outbound: check.outbound(&file.tls),
             providers,
             catalog,
+            source: None,
             doubts: Vec::new(),
         };
         check.exposure(&settings);
@@ -219,6 +223,28 @@ impl Settings {
         }
         check.mistakes.append(&mut settings.doubts);
         Err(check.mistakes)
+    }
+}
+
+impl Settings {
+    /// What only a start can change: the name of each setting and what it is.
+    pub fn fixed(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("server.listen", self.listen.to_string()),
+            ("server.internal_listen", self.internal_listen.map_or_else(String::new, |at| at.to_string())),
+            ("server.tls", format!("{:?}", self.tls)),
+            ("server.h2c", self.h2c.to_string()),
+            ("server.keep_alive_seconds", self.keep_alive.as_secs().to_string()),
+            ("server.read_seconds", self.read_timeout.as_secs().to_string()),
+            ("server.buffer_limit", self.buffer_limit.to_string()),
+            ("server.header_limit", self.header_limit.to_string()),
+            ("server.max_connections", self.max_connections.to_string()),
+            ("server.shutdown_seconds", self.shutdown.as_secs().to_string()),
+            ("database.url", self.database_url.clone()),
+            ("database.spool", self.spool.display().to_string()),
+            ("database.spool_limit", self.spool_limit.to_string()),
+            ("logging", format!("{:?}", self.logging)),
+        ]
     }
 }
 
@@ -235,6 +261,12 @@ pub(super) struct Check<'a> {
 
 /// The place of the doubt that a key in the database settles.
 pub const EXPOSURE: &str = "server.listen";
+
+/// Goes before `server.listen`; `--listen` sets it.
+pub const LISTEN_VARIABLE: &str = "LLMGATEWAY_LISTEN";
+
+/// Goes before `database.url`.
+pub const DATABASE_VARIABLE: &str = "LLMGATEWAY_DATABASE_URL";
 
 /// The variable that holds a key for callers when the file names none.
 pub const API_KEY_VARIABLE: &str = "LLMGATEWAY_API_KEY";
@@ -266,7 +298,11 @@ impl Check<'_> {
     }
 
     fn address(&mut self, path: &str, text: &str) -> SocketAddr {
-        let text = self.text(path, text);
+        let given = self.environment.get(LISTEN_VARIABLE).filter(|_| path == "server.listen");
+        let text = match given {
+            Some(given) => given.to_owned(),
+            None => self.text(path, text),
+        };
         text.replace("localhost", "127.0.0.1").parse().unwrap_or_else(|_| {
             self.mistake(path, format!("{text:?} is no address with a port, such as 127.0.0.1:4000"));
             SocketAddr::from(([127, 0, 0, 1], 4000))
@@ -306,7 +342,10 @@ impl Check<'_> {
     }
 
     fn database_url(&mut self, text: &str) -> String {
-        let url = self.text("database.url", text);
+        let url = match self.environment.get(DATABASE_VARIABLE) {
+            Some(given) => given.to_owned(),
+            None => self.text("database.url", text),
+        };
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
         let is_known = matches!(scheme, Some("sqlite" | "postgres" | "postgresql"));
         if !is_known && !self.mistakes.iter().any(|mistake| mistake.path == "database.url") {

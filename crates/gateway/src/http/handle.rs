@@ -25,6 +25,7 @@ use super::{ResponseBody, chat, host, request_body, respond};
 use crate::auth::{Auth, Caller};
 use crate::discovery::Discovery;
 use crate::pipeline::Pipeline;
+use crate::reload::Reloader;
 use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::{Metrics, access};
 
@@ -42,6 +43,8 @@ pub struct Site {
     pub store: store::Store,
     /// The configuration in force.
     pub current: Current,
+    /// Puts another one in force.
+    pub reloader: Arc<Reloader>,
     /// Bytes of request bodies that are held.
     pub buffers: Buffers,
 }
@@ -254,6 +257,7 @@ async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Part
         Serve::Routing => routing(site, snapshot),
         Serve::Health => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
         Serve::Ready => ready(site).await,
+        Serve::Reload => reload(site).await,
         Serve::Metrics => metrics(site, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
         Serve::Chat | Serve::NotYet => refuse(site, &not_yet(head, route.path)),
@@ -324,6 +328,17 @@ fn metrics(site: &Site, head: &Parts) -> Response<ResponseBody> {
 fn routing(site: &Site, snapshot: &Snapshot) -> Response<ResponseBody> {
     let health = snapshot.health.snapshot(site.pipeline.now());
     respond::json(StatusCode::OK, serde_json::to_vec(&health).unwrap_or_default())
+}
+
+/// Reads the configuration again. One with mistakes changes nothing, and the answer says why.
+async fn reload(site: &Site) -> Response<ResponseBody> {
+    match site.reloader.reload().await {
+        Ok(done) => {
+            let answer = serde_json::json!({"reloaded": true, "needs_restart": done.needs_restart});
+            respond::json(StatusCode::OK, answer.to_string())
+        }
+        Err(reason) => refuse(site, &Error::caller(ErrorKind::InvalidRequest, reason)),
+    }
 }
 
 async fn ready(site: &Site) -> Response<ResponseBody> {

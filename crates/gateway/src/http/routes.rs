@@ -47,6 +47,8 @@ pub enum Serve {
     Health,
     /// Readiness.
     Ready,
+    /// A reload of the configuration.
+    Reload,
     /// Prometheus metrics.
     Metrics,
     /// What this server is.
@@ -64,13 +66,14 @@ const fn not_yet(method: Method, path: &'static str) -> Route {
 }
 
 /// All routes. The first of them is looked for first.
-pub static ROUTES: [Route; 41] = [
+pub static ROUTES: [Route; 42] = [
     route(Method::POST, "/v1/chat/completions", Access::Key, Serve::Chat),
     route(Method::POST, "/chat/completions", Access::Key, Serve::Chat),
     route(Method::GET, "/v1/models", Access::Key, Serve::Models),
     route(Method::GET, "/models", Access::Key, Serve::Models),
     route(Method::GET, "/v1/models/{id}", Access::Key, Serve::Model),
     route(Method::GET, "/v1/routing", Access::Admin, Serve::Routing),
+    route(Method::POST, "/admin/v1/reload", Access::Admin, Serve::Reload),
     route(Method::GET, "/health", Access::Anyone, Serve::Health),
     route(Method::GET, "/ready", Access::Operator, Serve::Ready),
     route(Method::GET, "/metrics", Access::Operator, Serve::Metrics),

@@ -14,6 +14,7 @@ mod health;
 mod models;
 mod money;
 mod records;
+mod reload;
 mod routes;
 mod secrets;
 mod server;

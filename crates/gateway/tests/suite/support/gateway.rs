@@ -6,6 +6,7 @@ use std::sync::Arc;
 use catalog::Catalog;
 use gateway::app::App;
 use gateway::config::env::Environment;
+use gateway::config::source::ConfigSource;
 use gateway::config::{ConfigFile, Settings};
 use gateway::http::Site;
 use gateway::snapshot::Snapshot;
@@ -20,6 +21,8 @@ use super::upstream::Upstream;
 
 /// The key that tests call with.
 pub const KEY: &str = "test-key";
+
+const CONFIG_FILE: &str = "llmgateway.toml";
 
 /// A running gateway.
 pub struct TestGateway {
@@ -38,9 +41,36 @@ impl TestGateway {
         Self::start_in(tempfile::tempdir().unwrap(), config).await
     }
 
+    /// The same, read from a file, so that it can be reloaded.
+    pub async fn start_from_file(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
+        let file = folder.path().join(CONFIG_FILE);
+        std::fs::write(&file, complete(config, &database).to_string()).unwrap();
+        let mut checked = ConfigSource::new(Some(file), Environment::default()).read().unwrap();
+        let settings = checked.settings.take().unwrap_or_else(|| panic!("{}", checked.report()));
+        Self::run(folder, database, settings).await
+    }
+
+    /// Writes another configuration into its file.
+    pub fn rewrite(&self, config: &str) {
+        let text = complete(config, &self.database).to_string();
+        std::fs::write(self.folder.path().join(CONFIG_FILE), text).unwrap();
+    }
+
+    /// A file beside the configuration.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
     async fn start_in(folder: TempDir, config: &str) -> Self {
         let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
-        let app = App::start(settings(config, &database)).await.unwrap();
+        let settings = settings(config, &database);
+        Self::run(folder, database, settings).await
+    }
+
+    async fn run(folder: TempDir, database: String, settings: Settings) -> Self {
+        let app = App::start(settings).await.unwrap();
         let (address, internal, site) = (app.address(), app.internal_address(), app.site().clone());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(app.run(async move {
@@ -138,7 +168,8 @@ impl Stopped {
     }
 }
 
-fn settings(config: &str, database: &str) -> Settings {
+/// The configuration with what is the test's.
+fn complete(config: &str, database: &str) -> toml::Table {
     let mut table: toml::Table = config.parse().unwrap();
     let own = [
         ("server", "listen = \"127.0.0.1:0\"".to_owned()),
@@ -155,6 +186,11 @@ fn settings(config: &str, database: &str) -> Settings {
             section.entry(name).or_insert(value);
         }
     }
+    table
+}
+
+fn settings(config: &str, database: &str) -> Settings {
+    let table = complete(config, database);
     let file = ConfigFile::parse(&table.to_string()).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     let catalog = Catalog::embedded().unwrap();
     Settings::build(&file, &Environment::default(), catalog)

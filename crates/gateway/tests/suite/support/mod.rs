@@ -7,7 +7,7 @@ mod gateway;
 mod log;
 mod upstream;
 
-pub use client::{Reply, chat, connect, get, head_of, open, read_head};
+pub use client::{Reply, chat, connect, get, head_of, open, read_head, send};
 pub use clock::{advance, advance_seconds, settle, with_held_clock};
 pub use gateway::{KEY, Stopped, TestGateway};
 pub use log::{logged, start_log};

@@ -1,0 +1,133 @@
+//! The configuration is read again while the gateway runs.
+
+use gateway::config::env::Environment;
+use gateway::config::source::ConfigSource;
+use serde_json::json;
+
+use crate::support::{Reply, TestGateway, Upstream, answer, question, send};
+
+const ADMIN: &str = "[auth]\nadmin_keys = [\"boss\"]\napi_keys = [\"test-key\"]\n";
+
+async fn reload(gateway: &TestGateway, key: &str) -> Reply {
+    let head = format!(
+        "POST /admin/v1/reload HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {key}\r\ncontent-length: 0\r\n\r\n"
+    );
+    send(gateway.address, head.as_bytes()).await
+}
+
+#[tokio::test]
+async fn a_reload_changes_everything_that_requests_see() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let first = format!("{ADMIN}{}", upstream.provider("one", "openai-chat"));
+    let gateway = TestGateway::start_from_file(&first).await;
+    assert_eq!(gateway.chat(&question("fast")).await.status, 404);
+
+    let one = upstream.provider("one", "openai-chat");
+    gateway.rewrite(&format!(
+        "{one}[auth]\nadmin_keys = [\"boss\"]\napi_keys = [\"test-key\", \"new-key\"]\n\
+         [server]\nbody_limit = \"300B\"\n[models.fast]\ntargets = [\"one/m\"]\n"
+    ));
+    let before = gateway.snapshot();
+    assert_eq!(gateway.chat(&question("fast")).await.status, 404, "not before the reload");
+    let done = reload(&gateway, "boss").await;
+    assert_eq!((done.status, done.json()), (200, json!({"reloaded": true, "needs_restart": []})));
+    assert_eq!(gateway.chat(&question("fast")).await.status, 200);
+    let by_new_key = [("authorization", "Bearer new-key")];
+    assert_eq!(gateway.chat_with(&by_new_key, &question("one/m")).await.status, 200);
+    let mut long = question("one/m");
+    long["messages"][0]["content"] = json!("x".repeat(400));
+    assert_eq!(gateway.chat(&long).await.status, 413);
+    let (old, new) = (&before.providers["one"], &gateway.snapshot().providers["one"]);
+    assert!(std::sync::Arc::ptr_eq(old, new), "an unchanged provider stays as it is");
+}
+
+#[tokio::test]
+async fn a_configuration_with_mistakes_changes_nothing_and_says_why() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = format!("{ADMIN}{}", upstream.provider("one", "openai-chat"));
+    let gateway = TestGateway::start_from_file(&config).await;
+    gateway.rewrite(&format!("{config}[models.fast]\ntargets = [\"nobody/m\"]\npikc = \"order\"\n"));
+    let refused = reload(&gateway, "boss").await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let message = refused.at("/error/message");
+    let message = message.as_str().unwrap();
+    assert!(message.contains("models.fast.targets[0]: \"nobody/m\" is unknown"), "{message}");
+    assert!(message.contains("models.fast.pikc: unknown key"), "{message}");
+    assert_eq!(gateway.chat(&question("one/m")).await.status, 200);
+
+    std::fs::remove_file(gateway.path("llmgateway.toml")).unwrap();
+    let gone = reload(&gateway, "boss").await;
+    assert!(gone.status == 400 && gone.text().contains("cannot be read"), "{}", gone.text());
+    assert_eq!(gateway.chat(&question("one/m")).await.status, 200);
+}
+
+#[tokio::test]
+async fn only_admin_keys_reload_and_what_needs_a_restart_is_named() {
+    let config = format!("{ADMIN}[server]\nlisten = \"127.0.0.1:0\"\n");
+    let gateway = TestGateway::start_from_file(&config).await;
+    assert_eq!(reload(&gateway, "test-key").await.status, 403);
+    assert_eq!(reload(&gateway, "nobody").await.status, 401);
+    gateway.rewrite(&format!("{ADMIN}[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7\n"));
+    let done = reload(&gateway, "boss").await;
+    assert_eq!(done.at("/needs_restart"), json!(["server.listen", "server.max_connections"]));
+}
+
+#[tokio::test]
+async fn secrets_in_files_are_read_again() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("key");
+    std::fs::write(&secret, "first-secret\n").unwrap();
+    let config = format!(
+        "{ADMIN}[providers.one]\nprotocol = \"openai-chat\"\nbase_url = \"http://{}/v1\"\napi_key = \"file:{}\"\n",
+        upstream.address,
+        secret.display()
+    );
+    let gateway = TestGateway::start_from_file(&config).await;
+    gateway.chat(&question("one/m")).await;
+    std::fs::write(&secret, "second-secret\n").unwrap();
+    assert_eq!(reload(&gateway, "boss").await.status, 200);
+    gateway.chat(&question("one/m")).await;
+    let heard = upstream.heard();
+    assert!(heard[0].head.contains("first-secret") && heard[1].head.contains("second-secret"));
+
+    // A file that has become empty is no key: nothing changes.
+    std::fs::write(&secret, " \n").unwrap();
+    assert!(reload(&gateway, "boss").await.text().contains("is empty"));
+}
+
+#[test]
+fn a_written_file_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, secret) = (folder.path().join("llmgateway.toml"), folder.path().join("secret"));
+    std::fs::write(&secret, "one").unwrap();
+    std::fs::write(&file, format!("[auth]\napi_keys = [\"file:{}\"]\n", secret.display())).unwrap();
+    let source = ConfigSource::new(Some(file.clone()), Environment::default());
+    source.read().unwrap();
+    let first = source.state();
+    assert_eq!(source.state(), first);
+    std::fs::write(&secret, "another").unwrap();
+    let second = source.state();
+    assert_ne!(second, first, "a secret's file");
+    std::fs::remove_file(&file).unwrap();
+    assert_ne!(source.state(), second, "the file is gone");
+}
+
+#[test]
+fn variables_go_before_the_file_and_name_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("named.toml");
+    std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:7\"\n[database]\nurl = \"sqlite:file.db\"\n")
+        .unwrap();
+    let environment = Environment::of(&[
+        ("LLMGATEWAY_CONFIG", file.to_str().unwrap()),
+        ("LLMGATEWAY_LISTEN", "localhost:8"),
+        ("LLMGATEWAY_DATABASE_URL", "sqlite:variable.db"),
+    ]);
+    let settings = ConfigSource::new(None, environment.clone()).read().unwrap().settings.unwrap();
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:8");
+    assert_eq!(settings.database_url, "sqlite:variable.db");
+    let wrong = environment.with("LLMGATEWAY_LISTEN", "nowhere");
+    let checked = ConfigSource::new(None, wrong).read().unwrap();
+    assert!(checked.settings.is_none() && checked.report().contains("nowhere"), "{}", checked.report());
+}
