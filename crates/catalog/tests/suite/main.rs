@@ -1,5 +1,6 @@
 //! Everything that is tested from outside of the crate.
 
 mod catalog;
+mod documented;
 mod providers_page;
 mod recorded;
