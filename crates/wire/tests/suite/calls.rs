@@ -396,3 +396,22 @@ fn calls_that_the_provider_ran_itself_are_no_calls() {
         assert_eq!(list(&choice["message"]["tool_calls"]).count(), 0, "{protocol:?}: {answer}");
     }
 }
+
+#[test]
+fn words_behind_calls_are_moved_and_reported() {
+    let said = |text: &str| Part::text(text);
+    let messages = vec![
+        Message::text(Role::User, "hi"),
+        Message::new(Role::Assistant, vec![said("one"), call("a", "x"), said("two"), call("b", "y")]),
+        result("a", "A"),
+        result("b", "B"),
+    ];
+    let request = Request { model: "m".into(), messages, ..Request::default() };
+    for (protocol, model, _) in [FORMATS[1], FORMATS[2]] {
+        let target = Target { model, facts: &ModelFacts::default(), quirks: &Quirks::default() };
+        let encoded = wire::adapter(protocol).encode_request(&request, target).unwrap();
+        let lost: Vec<_> = encoded.losses.iter().map(|loss| loss.field.as_ref()).collect();
+        assert!(lost.contains(&"messages[1].content[2]"), "{protocol:?}: {lost:?}");
+        assert!(!lost.contains(&"messages[1].content[0]"), "{protocol:?}: {lost:?}");
+    }
+}

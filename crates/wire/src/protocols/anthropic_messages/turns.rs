@@ -18,6 +18,8 @@ use crate::protocols::call_ids::CallIds;
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
 const CONTINUE: &str = "Continue.";
 
+const WORDS_FIRST: &str = "Calls come last in a turn: words behind them were moved in front.";
+
 /// The system prompt and the turns of a request.
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
@@ -225,7 +227,12 @@ impl<'a> Builder<'a, '_> {
                         "The provider takes no pictures in the assistant's turns.",
                     ));
                 }
-                _ => self.said(part, &path, &mut blocks)?,
+                kind => {
+                    if !calls.is_empty() && is_words(kind) {
+                        self.losses.approximated(path.clone(), WORDS_FIRST);
+                    }
+                    self.said(part, &path, &mut blocks)?;
+                }
             }
         }
         self.turns[turn].rest.append(&mut blocks);
@@ -377,6 +384,10 @@ fn append_result<'a>(first: &mut Block<'a>, second: Block<'a>) {
     let Block::ToolResult { content: mut more, is_error: failed, .. } = second else { return };
     content.append(&mut more);
     *is_error |= failed;
+}
+
+fn is_words(kind: &PartKind) -> bool {
+    matches!(kind, PartKind::Text(text) | PartKind::Refusal(text) if !text.trim().is_empty())
 }
 
 fn mark(part: &Part) -> Option<CacheControl> {

@@ -57,6 +57,7 @@ pub(super) fn conversation<'a>(
         family,
         ids: CallIds::of(request, form),
         calls: Vec::new(),
+        last_call: None,
         takes_cache_points,
         text_results: facts.no_media_in_results,
         names,
@@ -90,6 +91,8 @@ struct Writer<'a, 'w> {
     ids: CallIds,
     /// The turn of each call.
     calls: Vec<usize>,
+    /// Where the last call stands in the request.
+    last_call: Option<(usize, usize)>,
     system: Vec<Block<'a>>,
     drafts: Vec<Draft<'a>>,
     documents: Documents,
@@ -116,7 +119,7 @@ impl<'a> Writer<'a, '_> {
                     self.user((index, position), part, path)?;
                 }
                 Role::User => self.user((index, position), part, path)?,
-                Role::Assistant => self.assistant(index, part, path)?,
+                Role::Assistant => self.assistant((index, position), part, path)?,
                 Role::Tool => self.tool((index, position), part, path)?,
             }
         }
@@ -167,7 +170,12 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn assistant(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+    fn assistant(
+        &mut self,
+        (index, position): (usize, usize),
+        part: &'a Part,
+        path: impl Fn() -> String,
+    ) -> Result<()> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
             PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
@@ -182,6 +190,7 @@ impl<'a> Writer<'a, '_> {
                 let point = self.cache_point(part.cache.as_ref());
                 append(&mut self.draft("assistant").calls, Some(block), point);
                 self.calls.push(self.drafts.len() - 1);
+                self.last_call = Some((index, position));
                 return Ok(());
             }
             PartKind::Media(_) | PartKind::ToolResult(_) => {
@@ -191,9 +200,18 @@ impl<'a> Writer<'a, '_> {
                 ));
             }
         };
+        if block.is_some() && self.has_call_before((index, position)) {
+            self.losses
+                .approximated(path(), "calls come last in a turn: words behind them were moved in front");
+        }
         let point = self.cache_point(part.cache.as_ref());
         append(&mut self.draft("assistant").rest, block, point);
         Ok(())
+    }
+
+    /// True when the message has called something before this part.
+    fn has_call_before(&self, (index, position): (usize, usize)) -> bool {
+        self.last_call.is_some_and(|(message, part)| message == index && part < position)
     }
 
     fn tool(

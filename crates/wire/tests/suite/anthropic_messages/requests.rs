@@ -158,7 +158,7 @@ fn the_conversation_takes_its_form() {
                 {"role": "assistant", "content": [text("b"), use_of("1", json!({"x": 1.0})), use_of("2", json!({}))]},
                 {"role": "user", "content": [result_of("1", "one"), result_of("2", "two"), text("c"), text("d")]}
             ]),
-            &["approximated messages[2].role", "approximated tools"],
+            &["approximated messages[1].content[1]", "approximated messages[2].role", "approximated tools"],
         ),
         (
             "a late result finds back to its call",
