@@ -1,6 +1,10 @@
 //! `llmgateway explain`
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Map, Value};
 
 use super::{ConfigArgument, say};
 use crate::pipeline::explain;
@@ -11,26 +15,55 @@ use crate::snapshot::{Snapshot, Tools};
 pub struct ExplainArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The model, as a request would name it.
-    #[arg(long)]
-    model: String,
-    /// A request body; its model is replaced by --model. Default: a short question.
+    /// The model, as a request would name it. Default: the one of the request.
+    #[arg(long, required_unless_present = "request")]
+    model: Option<String>,
+    /// A request body, `-` for standard input; --model replaces its model. Default: a short question.
     #[arg(long, value_name = "FILE")]
     request: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
-/// Prints the plan, its reasons and the upstream request, with secrets masked.
+/// Says who would serve the request, why and at what price, and prints the upstream request, with secrets masked.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
-    let body = match &arguments.request {
-        Some(path) => std::fs::read(path)
-            .map_err(|error| anyhow::anyhow!("The request {} cannot be read: {error}.", path.display()))?,
-        None => br#"{"messages":[{"role":"user","content":"What is the capital of France?"}]}"#.to_vec(),
+    let mut body = match &arguments.request {
+        Some(path) => read(path)?,
+        None => Map::from_iter([(
+            "messages".to_owned(),
+            serde_json::json!([{"role": "user", "content": "What is the capital of France?"}]),
+        )]),
     };
-    let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body)?;
-    body.insert("model".to_owned(), arguments.model.as_str().into());
-    let tools = Tools::for_commands()?;
-    let snapshot = Snapshot::first(settings, &tools);
-    say(&explain::explain(&snapshot, &serde_json::to_vec(&body)?)?);
+    if let Some(model) = &arguments.model {
+        body.insert("model".to_owned(), model.as_str().into());
+    }
+    let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
+    let explanation = explain::explain(&snapshot, &serde_json::to_vec(&body)?)?;
+    match arguments.json {
+        true => say(&serde_json::to_string_pretty(&explanation.as_json())?),
+        false => say(&explanation.to_string()),
+    }
     Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Map<String, Value>> {
+    let (name, text) = match path.to_str() {
+        Some("-") => {
+            let mut text = Vec::new();
+            std::io::stdin()
+                .read_to_end(&mut text)
+                .context("The request cannot be read from standard input")?;
+            ("on standard input".to_owned(), text)
+        }
+        _ => {
+            let text = std::fs::read(path).map_err(|error| {
+                anyhow::anyhow!("The request {} cannot be read: {error}.", path.display())
+            })?;
+            (path.display().to_string(), text)
+        }
+    };
+    serde_json::from_slice(&text)
+        .map_err(|error| anyhow::anyhow!("The request {name} is not a JSON object: {error}."))
 }

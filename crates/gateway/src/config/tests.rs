@@ -274,3 +274,31 @@ fn the_example_is_valid() {
     let example = INTRODUCTION.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     ConfigFile::parse(example).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
 }
+
+/// Whoever copies an example wants an answer from it. Within two months of a model's end another takes its place.
+#[test]
+fn documents_name_models_that_live() {
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    const DAYS: i64 = 60;
+    let catalog = Catalog::embedded().unwrap();
+    let now = crate::calendar::seconds_of(&crate::calendar::today());
+    let end = |word: &str| {
+        let serving = match word.split_once('/') {
+            Some((provider, model)) => catalog.serving(provider, model),
+            None => catalog.model(word).and_then(|model| model.servings.first()),
+        };
+        serving?.deprecated.clone()
+    };
+    for document in ["README.md", "docs/configuration.md", "docs/routing.md", "docs/mock.md"] {
+        let text = std::fs::read_to_string(format!("{FOLDER}/{document}")).unwrap();
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_./:".contains(letter);
+        for word in text.split(|letter| !is_part(letter)) {
+            let Some(date) = end(word) else { continue };
+            let left = crate::calendar::seconds_of(&date) - now;
+            assert!(
+                left > DAYS * 86_400,
+                "{document}: {word} ends on {date}; name a model that lives longer"
+            );
+        }
+    }
+}

@@ -1,10 +1,11 @@
 //! What would happen to a request: the plan with its reasons, and the request that the first provider would get.
 
-use std::fmt::Write;
+use std::fmt;
 use std::time::SystemTime;
 
-use canon::{Error, Target};
-use routing::Timestamp;
+use canon::{Error, Pico, Target};
+use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
+use serde_json::{Map, Value, json};
 use wire::Dialect;
 use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
 use wire::providers::Call;
@@ -13,9 +14,28 @@ use wire::{Encoded, Protocol, adapter};
 use super::plan;
 use super::resolve::{Offer, resolve_all};
 use crate::snapshot::Snapshot;
+use crate::upstream::client::with_our_headers;
 
-/// The explanation as text. Nothing is sent.
-pub fn explain(snapshot: &Snapshot, body: &[u8]) -> Result<String, Error> {
+/// What would happen to a request.
+pub struct Explanation {
+    model: String,
+    /// Who would serve, why, and at what price.
+    sentence: String,
+    selection: Selection,
+    losses: Value,
+    request: Upstream,
+}
+
+/// The request to the provider, with its secrets masked.
+struct Upstream {
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    body: Value,
+}
+
+/// Explains a request. Nothing is sent.
+pub fn explain(snapshot: &Snapshot, body: &[u8]) -> Result<Explanation, Error> {
     let outline = Outline::read(body)?;
     let resolved = resolve_all(snapshot, &outline.model, &plan::further_models(&outline)?, 0)?;
     let candidates = plan::candidates(&resolved.offers, &outline);
@@ -24,22 +44,115 @@ pub fn explain(snapshot: &Snapshot, body: &[u8]) -> Result<String, Error> {
     let needs = plan::needs(&outline);
     let found = routing::plan(&needs, &candidates, &preferences, &snapshot.health, settings, Timestamp(0), 0);
     let plan = found.map_err(|none| none.to_error())?;
-    let selection = plan.selection(&candidates);
-    let mut text = String::new();
-    let _ = writeln!(text, "model      {}", outline.model);
-    let _ = writeln!(
-        text,
-        "needs      {:?}, about {} prompt tokens",
-        outline.needs,
-        outline.estimated_prompt_tokens()
-    );
-    let _ = writeln!(text, "selection  {}", serde_json::to_string_pretty(&selection).unwrap_or_default());
-    let first = &resolved.offers[plan.order[0].index];
-    let encoded = encode(first, &outline, body)?;
-    let _ =
-        writeln!(text, "losses     {}", serde_json::to_string_pretty(&encoded.losses).unwrap_or_default());
-    let _ = write!(text, "{}", request(first, &outline, encoded)?);
-    Ok(text)
+    let first = plan.order[0].index;
+    let encoded = encode(&resolved.offers[first], &outline, body)?;
+    Ok(Explanation {
+        model: outline.model.clone().into_owned(),
+        sentence: sentence(&candidates[first], plan.reason(), &needs),
+        selection: plan.selection(&candidates),
+        losses: serde_json::to_value(&encoded.losses).unwrap_or_default(),
+        request: request(&resolved.offers[first], &outline, encoded)?,
+    })
+}
+
+impl Explanation {
+    /// For machines.
+    pub fn as_json(&self) -> Value {
+        let headers: Map<String, Value> = self
+            .request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+            .collect();
+        json!({
+            "model": self.model,
+            "summary": self.sentence,
+            "selection": self.selection,
+            "losses": self.losses,
+            "request": {
+                "method": self.request.method,
+                "url": self.request.url,
+                "headers": headers,
+                "body": self.request.body,
+            },
+        })
+    }
+
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scores = &self.selection.scores;
+        let width =
+            |name: fn(&Score) -> &String| scores.iter().map(|score| name(score).len()).max().unwrap_or(0);
+        let (provider, model) = (width(|score| &score.provider).max(8), width(|score| &score.model).max(5));
+        writeln!(
+            f,
+            "{:<provider$}  {:<model$}  {:>8}  {:>12}  {:>6}",
+            "PROVIDER", "MODEL", "SCORE", "USD", "UPTIME"
+        )?;
+        for score in scores {
+            let price = score.price.map_or_else(|| "unknown".to_owned(), |price| price.to_string());
+            writeln!(
+                f,
+                "{:<provider$}  {:<model$}  {:>8.4}  {price:>12}  {:>5.1}%",
+                score.provider,
+                score.model,
+                score.score,
+                100.0 * score.uptime
+            )?;
+        }
+        for left_out in &self.selection.filtered {
+            writeln!(f, "left out: {}/{}: {}", left_out.provider, left_out.model, left_out.reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// For people: first in words, then the figures, then the request.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.sentence)?;
+        self.table(f)?;
+        for loss in self.losses.as_array().into_iter().flatten() {
+            let text = |name: &str| loss[name].as_str().unwrap_or_default();
+            writeln!(f, "loss: {} is {}: {}", text("field"), text("action"), text("reason"))?;
+        }
+        writeln!(f, "\n{} {}", self.request.method, self.request.url)?;
+        for (name, value) in &self.request.headers {
+            writeln!(f, "{name}: {value}")?;
+        }
+        write!(f, "\n{}", serde_json::to_string_pretty(&self.request.body).unwrap_or_default())
+    }
+}
+
+fn sentence(first: &Candidate<'_>, reason: Reason, needs: &Needs<'_>) -> String {
+    let per_million = |price: Pico| price * 1_000_000;
+    let price = match (&first.prices, first.cost) {
+        (Some(prices), Some(cost)) => format!(
+            "at ${} per million prompt tokens and ${} per million answer tokens: about ${cost} for this request, with about {} \
+             prompt tokens",
+            per_million(prices.prompt),
+            per_million(prices.completion),
+            needs.prompt_tokens
+        ),
+        (None, Some(Pico::ZERO)) => "free of charge".to_owned(),
+        _ => "at a price that the catalog does not know".to_owned(),
+    };
+    format!("{} would serve {}, because {}, {price}.", first.provider, first.model, because(reason))
+}
+
+fn because(reason: Reason) -> &'static str {
+    match reason {
+        Reason::OnlyCandidate => "no other enabled provider can",
+        Reason::Score => "it has the best score",
+        Reason::Incumbent => "it serves this model now and no other is better by enough to switch",
+        Reason::Session => "the prompt cache of the conversation is warm there",
+        Reason::Order => "the request or the alias gives this order",
+        Reason::Price => "it is the cheapest",
+        Reason::Throughput => "it has the most tokens per second",
+        Reason::Latency => "it has the shortest time to the first token",
+        Reason::Exploration => "some requests go to others so that their figures stay known",
+        Reason::Probe => "it failed before and is tried again",
+        Reason::LastResort => "all that can serve it failed lately, and it is the least bad",
+    }
 }
 
 fn encode(offer: &Offer, outline: &Outline<'_>, body: &[u8]) -> Result<Encoded, Error> {
@@ -50,7 +163,7 @@ fn encode(offer: &Offer, outline: &Outline<'_>, body: &[u8]) -> Result<Encoded, 
     }
 }
 
-fn request(offer: &Offer, outline: &Outline<'_>, encoded: Encoded) -> Result<String, Error> {
+fn request(offer: &Offer, outline: &Outline<'_>, encoded: Encoded) -> Result<Upstream, Error> {
     let provider = &offer.provider;
     let request = provider.calling.request(&Call {
         base_url: &provider.settings.base_url,
@@ -65,12 +178,16 @@ fn request(offer: &Offer, outline: &Outline<'_>, encoded: Encoded) -> Result<Str
         settings: &provider.settings.settings,
         now: SystemTime::UNIX_EPOCH,
     })?;
-    let mut text = format!("request    {} {}\n", request.method(), request.uri());
-    for (name, value) in request.headers() {
-        let shown = if value.is_sensitive() { "***" } else { value.to_str().unwrap_or("") };
-        let _ = writeln!(text, "           {name}: {shown}");
-    }
-    let pretty: serde_json::Value = serde_json::from_slice(request.body()).unwrap_or_default();
-    let _ = writeln!(text, "{}", serde_json::to_string_pretty(&pretty).unwrap_or_default());
-    Ok(text)
+    let request = with_our_headers(request);
+    let shown = |value: &http::HeaderValue| match value.is_sensitive() {
+        true => "***".to_owned(),
+        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+    };
+    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), shown(value)));
+    Ok(Upstream {
+        method: request.method().to_string(),
+        url: request.uri().to_string(),
+        headers: headers.collect(),
+        body: serde_json::from_slice(request.body()).unwrap_or_default(),
+    })
 }

@@ -192,8 +192,8 @@ impl Origin {
     }
 }
 
-/// A catalog row or the configuration may say otherwise.
-fn with_our_headers(mut request: Request<RequestBody>) -> Request<RequestBody> {
+/// The request with what every request says of us. A catalog row or the configuration may say otherwise.
+pub fn with_our_headers<B>(mut request: Request<B>) -> Request<B> {
     let headers = request.headers_mut();
     headers.entry(USER_AGENT).or_insert(PRODUCT);
     headers.entry(ACCEPT_ENCODING).or_insert(IDENTITY);

@@ -172,12 +172,13 @@ fn each_request_is_a_line_of_the_log() {
     assert_eq!(serving.send(&get("/nothing")), 404);
     let log = serving.log();
     assert!(!log.contains("my-key") && !log.contains("wrong-key"), "{log}");
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let seen: Vec<(u64, &str)> = lines
-        .iter()
-        .filter(|line| line["target"] == "access")
-        .map(|line| (line["status"].as_u64().unwrap(), line["path"].as_str().unwrap()))
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["target"] == "access")
         .collect();
+    let seen: Vec<(u64, &str)> =
+        lines.iter().map(|line| (line["status"].as_u64().unwrap(), line["path"].as_str().unwrap())).collect();
     let chat = "/v1/chat/completions";
     assert_eq!(seen, [(200, chat), (401, chat), (200, "/v1/models"), (404, "/nothing")], "{log}");
     assert_eq!((&lines[0]["request_id"], &lines[0]["provider"]), (&"my-id".into(), &"demo".into()));
@@ -193,7 +194,8 @@ fn lines_of_requests_can_be_switched_off() {
         let folder = folder_with(config);
         let serving = Serving::start(folder.path(), variables);
         assert_eq!(serving.send(&ask_the_demo("k")), 200);
-        assert_eq!(serving.log(), "", "{config}");
+        let log = serving.log();
+        assert!(!log.contains("access"), "{log}");
     }
 }
 
@@ -214,4 +216,45 @@ fn the_second_start_prints_a_curl_that_works_too() {
     let third = Serving::start(folder.path(), &[("LLMGATEWAY_API_KEY", "mine")]);
     assert!(third.said.contains("Bearer $LLMGATEWAY_API_KEY"), "{}", third.said);
     assert_eq!(third.send(&ask_the_demo("mine")), 200);
+}
+
+#[test]
+fn explain_says_who_would_serve_first_and_names_files() {
+    let folder = folder_with("");
+    let variables = [("ANTHROPIC_API_KEY", "canary-7d1"), ("OPENROUTER_API_KEY", "canary-8e2")];
+    let (code, said, told) = run(folder.path(), &["explain", "--model", "claude-sonnet-4-5"], &variables);
+    assert_eq!(code, 0, "{told}");
+    let first = said.lines().next().unwrap();
+    for part in [" would serve ", ", because ", " at $", " per million prompt tokens", "for this request"] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+    assert!(said.contains("PROVIDER") && said.contains("\nPOST https://"), "{said}");
+    assert!(said.contains("user-agent: llmgateway/") && !said.contains("canary"), "{said}");
+    let (_, json, _) =
+        run(folder.path(), &["explain", "--json", "--model", "anthropic/claude-sonnet-4-5"], &variables);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["selection"]["reason"], "only_candidate");
+    assert_eq!(json["request"]["body"]["model"], "claude-sonnet-4-5");
+    assert!(!json.to_string().contains("canary"));
+    for (name, text, problem) in
+        [("none.json", None, "cannot be read"), ("bad.json", Some("{"), "is not a JSON object")]
+    {
+        if let Some(text) = text {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let (code, _, told) = run(folder.path(), &["explain", "--request", name], &variables);
+        assert!(code == 1 && told.contains(name) && told.contains(problem), "{told}");
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_llmgateway"))
+        .args(["explain", "--request", "-"])
+        .current_dir(folder.path())
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let request = br#"{"model":"demo/echo","messages":[{"role":"user","content":"Hi"}]}"#;
+    child.stdin.take().unwrap().write_all(request).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("demo would serve echo"));
 }
