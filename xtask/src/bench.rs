@@ -27,15 +27,15 @@ pub fn count(place: &Place, update: bool) -> Result<()> {
     place.run(place.target.join("debug/llmgateway-bench"), &arguments)
 }
 
-/// Builds the release as shipped and compares it with nginx.
+/// Builds what is shipped (the profile `dist`) and compares it with nginx.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let place = Place::find();
     // Apart, because together the gateway would be built with features that only the benchmark wants.
-    place.run("cargo", &["build", "--release", "--locked", "-p", "gateway"])?;
-    place.run("cargo", &["build", "--release", "--locked", "-p", "bench"])?;
+    place.run("cargo", &["build", "--profile", "dist", "--locked", "-p", "gateway"])?;
+    place.run("cargo", &["build", "--profile", "dist", "--locked", "-p", "bench"])?;
     let scratch = place.scratch("bench")?.display().to_string();
-    let gateway = place.target.join("release/llmgateway").display().to_string();
-    let bench = place.target.join("release/llmgateway-bench").display().to_string();
+    let gateway = place.target.join("dist/llmgateway").display().to_string();
+    let bench = place.target.join("dist/llmgateway-bench").display().to_string();
     // Ten thousand open streams are forty thousand open files, half of them in each process.
     let raise = "ulimit -n \"$(ulimit -H -n)\"; exec \"$@\"";
     let given =

@@ -1,5 +1,6 @@
 //! What the mock upstream answers, ready to be written, and what the load generator asks.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// Content events of a stream.
@@ -21,6 +22,10 @@ pub struct Answers {
     pub stream_head: Vec<u8>,
     /// One HTTP chunk for each event. The last one ends the body.
     pub events: Vec<Vec<u8>>,
+    /// The whole answer without its head, for HTTP/2.
+    pub body: Bytes,
+    /// The events without HTTP/1.1's framing.
+    pub bodies: Vec<Bytes>,
 }
 
 /// The pieces of the answer, with what a careless encoder gets wrong: quotes, backslashes, control characters, and
@@ -69,6 +74,7 @@ impl Answers {
         let whole = whole.to_string();
         let head = format!("content-type: application/json\r\ncontent-length: {}", whole.len());
         let stream = "content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked";
+        let bodies = events.iter().map(|event| Bytes::from(event.clone())).collect();
         let mut events: Vec<Vec<u8>> =
             events.iter().map(|event| format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()).collect();
         if let Some(last) = events.last_mut() {
@@ -78,6 +84,8 @@ impl Answers {
             whole: [response_head(&head).as_bytes(), whole.as_bytes()].concat(),
             stream_head: response_head(stream).into_bytes(),
             events,
+            body: whole.into(),
+            bodies,
         }
     }
 }

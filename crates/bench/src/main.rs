@@ -13,6 +13,7 @@ mod mock;
 mod processes;
 mod report;
 mod run;
+mod secure;
 mod targets;
 mod works;
 

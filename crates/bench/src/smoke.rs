@@ -77,7 +77,7 @@ fn a_missing_answer_fails_the_load() {
 fn the_gateways_configuration_is_toml() {
     let folder = tempfile::tempdir().unwrap();
     let address = crate::processes::free_address().unwrap();
-    let upstreams = Upstreams { burst: address, paced: address, held: address };
+    let upstreams = Upstreams { burst: address, paced: address, held: address, secure: None };
     let size = Size { keys: 3, models: 2 };
     let path = targets::gateway_config(folder.path(), address, &upstreams, size).unwrap();
     let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::mock::{self, Pace};
+use crate::secure::Secure;
 
 /// The key that the load generator calls with.
 pub const KEY: &str = "bench-key";
@@ -17,11 +18,13 @@ pub const KEY: &str = "bench-key";
 pub const PAUSE: Duration = Duration::from_millis(5);
 
 /// The mock upstreams, by pace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Upstreams {
     pub burst: SocketAddr,
     pub paced: SocketAddr,
     pub held: SocketAddr,
+    /// As providers speak: TLS and HTTP/2.
+    pub secure: Option<Secure>,
 }
 
 impl Upstreams {
@@ -31,6 +34,7 @@ impl Upstreams {
             burst: mock::start(burst).await?,
             paced: mock::start(Pace::Every(PAUSE)).await?,
             held: mock::start(Pace::Held).await?,
+            secure: Some(Secure::start().await?),
         })
     }
 }
@@ -54,7 +58,16 @@ pub fn gateway_config(
         "[server]\nlisten = \"{listen}\"\n\n[auth]\napi_keys = [\"{KEY}\"{}]\n\n[database]\nurl = \"sqlite:usage.db\"\n",
         keys.concat()
     );
-    let Upstreams { burst, paced, held } = upstreams;
+    let Upstreams { burst, paced, held, secure } = upstreams;
+    if let Some(secure) = secure {
+        let (authority, port) = (secure.write_authority(folder)?, secure.address.port());
+        write!(
+            text,
+            "\n[tls]\nca_file = {:?}\n\n[providers.secure-openai]\nprotocol = \"openai-chat\"\napi_key = \"up\"\n\
+             base_url = \"https://localhost:{port}/v1\"\n",
+            shown(&authority)
+        )?;
+    }
     let providers = [
         ("openai", None, format!("http://{burst}/v1")),
         ("anthropic", None, format!("http://{burst}")),

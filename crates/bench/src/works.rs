@@ -34,6 +34,7 @@ const fn paced(name: &'static str, model: &'static str, target: f64) -> Work {
 }
 
 const OPENAI: &str = "openai/gpt-4o-mini";
+const SECURE_OPENAI: &str = "secure-openai/gpt-4o-mini";
 const CLAUDE: &str = "anthropic/claude-sonnet-4-5";
 const GEMINI_FLASH: &str = "google-ai-studio/gemini-2.5-flash";
 
@@ -50,11 +51,16 @@ pub const GEMINI: Work = unary("gemini-unary-400B", GEMINI_FLASH, 2.6);
 pub const GEMINI_BURST: Work = burst("gemini-stream-burst", GEMINI_FLASH, 4.5);
 pub const GEMINI_PACED: Work = paced("gemini-stream-5ms", "paced-gemini/gemini-2.5-flash", 2.2);
 
+/// What production speaks: TLS and HTTP/2 to the provider. nginx beside it forwards over clear HTTP/1.1, so there is no
+/// target.
+pub const SECURE: Work = Work { target: None, ..unary("tls-h2-unary-400B", SECURE_OPENAI, 0.0) };
+pub const SECURE_BURST: Work = Work { target: None, ..burst("tls-h2-stream-burst", SECURE_OPENAI, 0.0) };
+
 /// An open stream that says little and does not end.
 pub const HELD: Work = Work { target: None, ..paced("held", "held-openai/gpt-4o-mini", 0.0) };
 
 /// What `run` compares.
-pub const COMPARED: [Work; 11] = [
+pub const COMPARED: [Work; 13] = [
     UNARY,
     UNARY_32K,
     UNARY_1M,
@@ -66,4 +72,6 @@ pub const COMPARED: [Work; 11] = [
     GEMINI,
     GEMINI_BURST,
     GEMINI_PACED,
+    SECURE,
+    SECURE_BURST,
 ];

@@ -119,6 +119,9 @@ fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {
     }
     push_count(out, "status_code", u64::from(attempt.status_code));
     push_count(out, "latency_ms", attempt.latency_ms);
+    if let Some(id) = &attempt.provider_request_id {
+        push_text(out, "provider_request_id", id);
+    }
     out.push(b'}');
 }
 

@@ -74,6 +74,8 @@ pub struct AttemptRecord {
     pub error_type: String,
     /// How long the attempt took.
     pub latency_ms: u64,
+    /// The provider's own id of the request, if it gave one.
+    pub provider_request_id: Option<String>,
 }
 
 /// One thing that the translation could not carry: a [`Loss`] that can be read back.

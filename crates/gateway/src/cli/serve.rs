@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::caller_key::{CallerKey, Configured};
 use super::{ConfigArgument, Style, banner, runtime, say, say_error};
@@ -65,20 +67,23 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
 /// The log may fail at any time; what is returned writes its last lines.
 fn start_log(logging: LoggingSection) -> anyhow::Result<LastLines<StandardError>> {
     let environment = Environment::of_process();
-    let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
+    let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| filter.parse::<Targets>().ok());
     let ansi = Style::of_stderr().is_coloured();
     let writer = LogWriter::standard_error(ansi)?;
     let last_lines = writer.last_lines();
     let lines_of_requests = writer.clone();
+    let usual =
+        || Targets::new().with_default(LevelFilter::WARN).with_target(access::TARGET, LevelFilter::INFO);
+    let filter = filter.unwrap_or_else(usual);
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn,access=info")))
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(ansi && logging.format == Format::Text)
         .with_writer(writer)
         // It would tell on standard error that standard error cannot be written, and panic.
         .log_internal_errors(false);
     let started = match logging.format {
-        Format::Text => lines.try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+        Format::Text => lines.finish().with(filter).try_init(),
+        Format::Json => lines.json().flatten_event(true).finish().with(filter).try_init(),
     };
     if logging.access && tracing::enabled!(target: access::TARGET, tracing::Level::INFO) {
         access::start(logging.format, move |line| lines_of_requests.put(line));

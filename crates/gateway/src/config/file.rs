@@ -211,6 +211,8 @@ pub struct ProviderSection {
     /// The proxy that leads to it: `http://user:password@host:port`, `https://…` or `socks5h://…`; `none` for a direct
     /// connection. Default: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment.
     pub proxy: Option<String>,
+    /// True sends the request's id along, as `x-request-id`. Default false.
+    pub forward_request_id: Option<bool>,
     /// Its authorities, and our certificate for it.
     pub tls: Option<ProviderTlsSection>,
     /// Everything else: `region`, `project`, `resource` …, as the provider's row in the catalog names them.

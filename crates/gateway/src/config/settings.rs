@@ -130,6 +130,8 @@ pub struct ProviderSettings {
     pub credential_source: String,
     /// Its TLS and its proxy.
     pub outbound: ProviderOutbound,
+    /// It gets the id of each request.
+    pub forward_request_id: bool,
 }
 
 impl ProviderSettings {
@@ -567,6 +569,7 @@ impl Check<'_> {
             disabled,
             credential_source: access.source,
             outbound,
+            forward_request_id: section.forward_request_id.unwrap_or(false),
         }
     }
 
@@ -837,9 +840,19 @@ impl Check<'_> {
 }
 
 /// Keys of a provider's section that are no settings of its own.
-const PROVIDER_KEYS: [&str; 11] = [
-    "enabled", "api_key", "api_keys", "base_url", "protocol", "auth", "headers", "quirks", "priority",
-    "proxy", "tls",
+const PROVIDER_KEYS: [&str; 12] = [
+    "enabled",
+    "api_key",
+    "api_keys",
+    "base_url",
+    "protocol",
+    "auth",
+    "headers",
+    "quirks",
+    "priority",
+    "proxy",
+    "tls",
+    "forward_request_id",
 ];
 
 /// What an alias's target is.

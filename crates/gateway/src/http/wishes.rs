@@ -2,7 +2,7 @@
 //! asked for something, and a safety switch must not be off by mistake.
 
 use canon::Error;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::pipeline::Wishes;
 
@@ -11,6 +11,11 @@ const NO_CACHE: HeaderName = HeaderName::from_static("x-no-cache");
 const STRICT: HeaderName = HeaderName::from_static("x-llmgateway-strict");
 const EXPLAIN: HeaderName = HeaderName::from_static("x-llmgateway-explain");
 const SESSION: HeaderName = HeaderName::from_static("x-session-id");
+
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+/// Twice of what everybody has to pass on.
+const LONGEST_TRACE_STATE: usize = 1024;
 
 /// Reads the headers of ours.
 pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Error> {
@@ -24,7 +29,38 @@ pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Error> {
         session: session
             .filter(|session| !session.is_empty())
             .map(|session| session.chars().take(200).collect()),
+        trace: trace(headers),
     })
+}
+
+/// The trace that the request belongs to (W3C Trace Context). A parent that is not valid is not passed on, and neither is
+/// the state that belongs to it.
+fn trace(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let mut parents = headers.get_all(&TRACE_PARENT).iter();
+    let (Some(parent), None) = (parents.next(), parents.next()) else { return Vec::new() };
+    if !is_trace_parent(parent.as_bytes()) {
+        return Vec::new();
+    }
+    let states = || headers.get_all(&TRACE_STATE).iter();
+    let mut trace = vec![(TRACE_PARENT, parent.clone())];
+    if states().map(HeaderValue::len).sum::<usize>() <= LONGEST_TRACE_STATE {
+        trace.extend(states().map(|state| (TRACE_STATE, state.clone())));
+    }
+    trace
+}
+
+/// `00-TRACE-PARENT-FLAGS` in small hexadecimal digits; later versions may add more behind it.
+fn is_trace_parent(text: &[u8]) -> bool {
+    let Some((head, rest)) = text.split_at_checked(55) else { return false };
+    let parts: Vec<&[u8]> = head.split(|byte| *byte == b'-').collect();
+    let [version, trace, parent, flags] = parts[..] else { return false };
+    let is_hex = |part: &[u8], length: usize| {
+        part.len() == length && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    let is_whole = rest.is_empty() || (version != b"00" && rest.starts_with(b"-"));
+    let fits = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
+    fits && is_whole && version != b"ff" && !is_zero(trace) && !is_zero(parent)
 }
 
 /// A header that is on or off; off where it is not there. Sent several times, it must say the same.
@@ -54,8 +90,6 @@ fn not_understood(name: &HeaderName) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn read(headers: &[(&'static str, &'static [u8])]) -> Result<Wishes, Error> {
@@ -76,6 +110,31 @@ mod tests {
         }
         assert_eq!(read(&[]).unwrap(), Wishes::default());
         assert!(read(&[("x-no-fallback", b"true"), ("x-no-fallback", b"1")]).unwrap().no_fallback);
+    }
+
+    #[test]
+    fn a_trace_goes_on_as_it_came() {
+        const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let read = |headers: &[(&'static str, &'static [u8])]| read(headers).unwrap().trace;
+        let trace = read(&[("traceparent", PARENT), ("tracestate", b"a=b"), ("tracestate", b"c=d")]);
+        let values: Vec<&[u8]> = trace.iter().map(|(_, value)| value.as_bytes()).collect();
+        assert_eq!(values, [PARENT, b"a=b", b"c=d"]);
+        let later = b"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
+        assert_eq!(read(&[("traceparent", later)]).len(), 1);
+        assert!(read(&[("tracestate", b"a=b")]).is_empty(), "a state without a parent");
+        assert!(read(&[("traceparent", PARENT), ("traceparent", PARENT)]).is_empty());
+        for wrong in [
+            b"".as_slice(),
+            b"banana",
+            b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            b"00-4BF92F3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e473-600f067aa0ba902b7-01",
+        ] {
+            assert!(read(&[("traceparent", wrong), ("tracestate", b"a=b")]).is_empty(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -212,7 +212,15 @@ impl Record {
             status_code: 0,
             error_type: String::new(),
             latency_ms: 0,
+            provider_request_id: None,
         });
+    }
+
+    /// The provider's own id of the attempt's request.
+    pub fn provider_request_id(&mut self, id: Option<String>) {
+        if let Some(attempt) = self.row.attempts.last_mut() {
+            attempt.provider_request_id = id;
+        }
     }
 
     /// The attempt got an answer: status and time to its head or first token.

@@ -28,6 +28,8 @@ pub struct Envelope {
     pub used_provider: String,
     /// The label of the key that was used.
     pub key: String,
+    /// The provider's own id of the request.
+    pub provider_request_id: Option<String>,
     /// The attempts before this one.
     pub earlier: Vec<AttemptRecord>,
     /// When this attempt began.
@@ -91,6 +93,7 @@ impl Envelope {
             status_code: 200,
             error_type: String::new(),
             latency_ms: self.attempt_started.elapsed().as_millis() as u64,
+            provider_request_id: self.provider_request_id.clone(),
         }
     }
 }
@@ -138,6 +141,9 @@ fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {
     push_text(out, "error_type", &attempt.error_type);
     push_count(out, "latency_ms", attempt.latency_ms);
     push_text(out, "key", &attempt.key);
+    if let Some(id) = &attempt.provider_request_id {
+        push_text(out, "provider_request_id", id);
+    }
     out.push(b'}');
 }
 

@@ -233,6 +233,7 @@ fn log_failure(offer: &Offer, error: &Error, inbound: &Inbound) {
         model = offer.model,
         kind = error.kind.as_str(),
         status = error.upstream.as_ref().and_then(|reply| reply.status),
+        provider_request_id = error.upstream.as_ref().and_then(|reply| reply.request_id.as_deref()),
         "an attempt failed: {}",
         excerpt(&error.message)
     );

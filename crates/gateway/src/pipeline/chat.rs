@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Losses, Quirks, Request, Retry, Target};
-use http::Response;
+use http::{HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
 use wire::proofs::{CallName, Proofs, Refusal};
 use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, Outline, RelayParts, forward_with, relay};
@@ -19,6 +19,7 @@ use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::media::Wanted;
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Largest error body that is read.
 const ERROR_LIMIT: usize = 1 << 20;
 
@@ -196,7 +197,7 @@ impl ChatAttempt<'_> {
     fn call(&self, credential: &Credential, body: Bytes) -> Result<http::Request<Bytes>, Error> {
         let offer = self.attempt.offer;
         let provider = &offer.provider;
-        provider.calling.request(&Call {
+        let mut request = provider.calling.request(&Call {
             base_url: &provider.settings.base_url,
             protocol: offer.protocol,
             model: &offer.model,
@@ -208,7 +209,17 @@ impl ChatAttempt<'_> {
             path: provider.row.path.as_deref(),
             settings: &provider.settings.settings,
             now: std::time::SystemTime::now(),
-        })
+        })?;
+        let headers = request.headers_mut();
+        for (name, value) in &self.cx.inbound.wishes.trace {
+            headers.append(name, value.clone());
+        }
+        if provider.settings.forward_request_id
+            && let Ok(id) = HeaderValue::from_str(&self.cx.inbound.request_id)
+        {
+            headers.insert(REQUEST_ID, id);
+        }
+        Ok(request)
     }
 
     /// Reads a whole answer to its end, and a stream to its first content: until then another provider can take over.
@@ -220,6 +231,7 @@ impl ChatAttempt<'_> {
     ) -> Result<Begun, Error> {
         let protocol = self.attempt.offer.protocol;
         let (head, mut body) = response.into_parts();
+        record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         if !head.status.is_success() {
             let bytes = read_up_to(body, ERROR_LIMIT).await;
             return Err(refusal(protocol, head.status, &head.headers, &bytes));
@@ -284,6 +296,7 @@ impl ChatAttempt<'_> {
             used_model: offer.model.clone(),
             used_provider: offer.provider.id().to_owned(),
             key: attempts.last().map(|attempt| attempt.key.clone()).unwrap_or_default(),
+            provider_request_id: attempts.last().and_then(|attempt| attempt.provider_request_id.clone()),
             earlier: attempts[..attempts.len().saturating_sub(1)].to_vec(),
             attempt_started: self.attempt.started,
             selection: self.attempt.selection.clone(),

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use canon::Error;
+use http::{HeaderName, HeaderValue};
 use routing::Timestamp;
 use tokio::time::Instant;
 use wire::protocols::openai_chat::Outline;
@@ -69,6 +70,8 @@ pub struct Wishes {
     pub explain: bool,
     /// `x-session-id`
     pub session: Option<String>,
+    /// `traceparent` and `tracestate`, which go to the provider as they are.
+    pub trace: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// An error on its way to the caller, with the metadata of what was tried.

@@ -70,6 +70,9 @@ fn of_record(format: Format, row: &UsageRecord) -> Vec<u8> {
         line.text("used_model", model);
     }
     line.number("attempts", row.attempts.len() as u64);
+    if let Some(id) = row.attempts.last().and_then(|attempt| attempt.provider_request_id.as_deref()) {
+        line.text("provider_request_id", id);
+    }
     line.flag("stream", row.streamed);
     if let Some(ttft_ms) = row.ttft_ms {
         line.number("ttft_ms", ttft_ms);

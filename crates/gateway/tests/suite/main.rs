@@ -25,3 +25,4 @@ mod thinking;
 mod tls;
 mod token_server;
 mod trouble;
+mod upstream_http;

@@ -128,9 +128,16 @@ fn is_key_letter(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '*' | '.')
 }
 
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    const NAMES: [&str; 5] =
-        ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "x-goog-request-id"];
+/// The provider's own id of a request, under the names that providers and the gateways before them use.
+pub fn request_id(headers: &HeaderMap) -> Option<String> {
+    const NAMES: [&str; 6] = [
+        "x-request-id",
+        "request-id",
+        "x-amzn-requestid",
+        "apim-request-id",
+        "x-ms-request-id",
+        "x-goog-request-id",
+    ];
     let value = NAMES.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
     (!value.is_empty()).then(|| value.chars().take(200).collect())
 }
