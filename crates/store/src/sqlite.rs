@@ -90,7 +90,10 @@ fn file_id(_path: &str) -> io::Result<FileId> {
 
 impl Place {
     fn of(path: &str) -> Result<Self, StoreError> {
-        let file = file_id(path).map_err(|error| open_error(path, &error))?;
+        // A relative path would follow the working folder into a volume that was unmounted.
+        let path = std::path::absolute(path).map_err(|error| open_error(path, &error))?;
+        let path = path.display().to_string();
+        let file = file_id(&path).map_err(|error| open_error(&path, &error))?;
         Ok(Self { path: path.into(), file })
     }
 

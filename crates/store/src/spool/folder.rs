@@ -17,8 +17,10 @@ pub(super) struct Folder {
 impl Folder {
     /// Creates the folder if it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        create_private_folder(path).map_err(|error| named(error, path))?;
-        Ok(Self { path: path.to_owned(), lock: lock(path)? })
+        // A relative path would follow the working folder into a volume that was unmounted.
+        let path = std::path::absolute(path)?;
+        create_private_folder(&path).map_err(|error| named(error, &path))?;
+        Ok(Self { lock: lock(&path)?, path })
     }
 
     /// Creates and locks the folder once more if it has vanished, or if another is in its place; true if so.
