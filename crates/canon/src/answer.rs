@@ -1,5 +1,6 @@
 //! What the gateway adds to an answer, and what it reads from one.
 
+use crate::write::push_key;
 use crate::{Cost, FinishReason, Json, Usage};
 
 /// What is known about an answer while it passes through: the source of the usage record.
@@ -40,6 +41,17 @@ pub trait Annotator: Send {
     fn model(&self) -> &str;
     /// What the tokens cost by the service tier that the answer names; none when a price is unknown.
     fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost>;
+    /// The name of the gateway's object in an answer of OpenAI's format; none where the caller wants none.
+    fn metadata_name(&self) -> Option<&'static str> {
+        Some("metadata")
+    }
+    /// Appends the gateway's object to an object that has members already, under its name.
+    fn write_member(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        if let Some(name) = self.metadata_name() {
+            push_key(out, name);
+            self.write_metadata(facts, out);
+        }
+    }
     /// Appends the `metadata` object, as JSON.
     fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>);
     /// The `metadata` object as a value.
@@ -64,6 +76,9 @@ impl<A: Annotator + Sync + ?Sized> Annotator for std::sync::Arc<A> {
     }
     fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
         (**self).cost(usage, service_tier)
+    }
+    fn metadata_name(&self) -> Option<&'static str> {
+        (**self).metadata_name()
     }
     fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
         (**self).write_metadata(facts, out);

@@ -7,6 +7,7 @@
 //! Reading is strict and complete: an unknown key or a wrong value is a [`Mistake`] with its file and path, and all
 //! mistakes are reported at once.
 
+mod clients;
 mod index;
 mod load;
 mod names;
@@ -14,6 +15,7 @@ mod price;
 mod read;
 mod rows;
 
+pub use clients::is_strict;
 pub use index::Catalog;
 pub use price::{PriceList, PriceTier, Rates};
 pub use read::{CatalogErrors, Mistake};

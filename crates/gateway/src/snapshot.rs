@@ -21,6 +21,7 @@ use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Timeouts};
 use crate::config::{ProviderSettings, Settings};
 use crate::http::cors::Cors;
+use crate::pipeline::MetadataPlace;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// What is accepted of callers.
     pub limits: RequestLimits,
+    /// Where answers have the gateway's object.
+    pub metadata: MetadataPlace,
     /// Which pages may call from a browser.
     pub cors: Cors,
     /// The keys of the configuration.
@@ -149,6 +152,7 @@ impl Snapshot {
                 pause: settings.read_timeout,
                 whole: settings.body_timeout,
             },
+            metadata: settings.metadata,
             cors: settings.cors,
             keys: Keys::fixed(&tools.hasher, &settings.api_keys, &settings.admin_keys),
         }

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use wire::Protocol;
 use wire::providers::Auth;
 
+use crate::pipeline::MetadataPlace;
+
 use crate::telemetry::access::Format;
 
 /// The whole file.
@@ -16,6 +18,8 @@ pub struct ConfigFile {
     pub server: ServerSection,
     /// Who may call.
     pub auth: AuthSection,
+    /// What answers look like.
+    pub answers: AnswersSection,
     /// Where usage and keys are kept.
     pub database: DatabaseSection,
     /// What the log looks like.
@@ -110,6 +114,16 @@ pub struct AuthSection {
     pub api_keys: Vec<String>,
     /// Keys for the admin routes.
     pub admin_keys: Vec<String>,
+}
+
+/// `[answers]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AnswersSection {
+    /// Where an answer has the gateway's object: as `metadata`, as `llmgateway` (for clients that validate `metadata` by
+    /// OpenAI's type, a map of strings), or nowhere. Default `metadata`; clients that are known to refuse it get
+    /// `llmgateway` then (`catalog/clients.toml`). The header `x-llmgateway-metadata` goes before the setting.
+    pub metadata: MetadataPlace,
 }
 
 /// `[database]`
@@ -266,7 +280,18 @@ impl std::fmt::Display for Mistake {
 /// The keys that a section knows, for did-you-mean.
 pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
     match section {
-        "" => &["server", "auth", "database", "logging", "routing", "timeouts", "tls", "providers", "models"],
+        "" => &[
+            "server",
+            "auth",
+            "answers",
+            "database",
+            "logging",
+            "routing",
+            "timeouts",
+            "tls",
+            "providers",
+            "models",
+        ],
         "server" => &[
             "listen",
             "body_limit",
@@ -284,6 +309,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         ],
         "server.tls" => &["cert", "key"],
         "auth" => &["api_keys", "admin_keys"],
+        "answers" => &["metadata"],
         "database" => &["url", "spool", "spool_limit"],
         "logging" => &["format", "access"],
         "timeouts" => &["connect", "first_byte", "idle", "total"],
@@ -320,6 +346,7 @@ impl ConfigFile {
         for (name, value) in table {
             match name.as_str() {
                 "server" => file.server = section(&name, value, &mut mistakes),
+                "answers" => file.answers = section(&name, value, &mut mistakes),
                 "auth" => file.auth = section(&name, value, &mut mistakes),
                 "database" => file.database = section(&name, value, &mut mistakes),
                 "logging" => file.logging = section(&name, value, &mut mistakes),

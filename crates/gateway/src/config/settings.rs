@@ -20,6 +20,7 @@ use super::file::{
 use super::source::ConfigSource;
 use crate::http::cors::Cors;
 use crate::http::tls;
+use crate::pipeline::MetadataPlace;
 use crate::upstream::credentials::{self, Absent, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub tls: Option<tls::Files>,
     /// Whether clients may begin with HTTP/2 without TLS.
     pub h2c: bool,
+    /// Where answers have the gateway's object.
+    pub metadata: MetadataPlace,
     /// Which pages may call from a browser.
     pub cors: Cors,
     /// Keys that may call.
@@ -202,6 +205,7 @@ impl Settings {
                 .map(|address| check.address("server.internal_listen", address)),
             tls: check.tls(server.tls.as_ref()),
             h2c: server.h2c,
+            metadata: file.answers.metadata,
             cors: check.cors(&server.cors_origins),
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),

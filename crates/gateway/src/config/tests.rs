@@ -15,7 +15,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 9] = [
+const SECTIONS: [(&str, &str, &str); 10] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -29,6 +29,7 @@ const SECTIONS: [(&str, &str, &str); 9] = [
          `LLMGATEWAY_API_KEY` and in the database, `serve` makes one at its start, prints it, and keeps it in a file that only its \
          owner reads: `llmgateway.key` beside `llmgateway.db` (not with PostgreSQL).",
     ),
+    ("answers", "AnswersSection", "What answers look like."),
     ("database", "DatabaseSection", "Where usage and keys are kept."),
     (
         "logging",
@@ -164,6 +165,7 @@ fn kind(rust: &str) -> &str {
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
         "StreamUsage" => "`on_request` or `always`",
         "ServerTlsSection" => "table, see below",
+        "MetadataPlace" => "`metadata`, `llmgateway` or `none`",
         "Pick" => "`best`, `order` or `weight`",
         "Format" => "`text` or `json`",
         "ProviderTlsSection" => {
@@ -230,11 +232,11 @@ fn environment() -> String {
 
 fn page() -> String {
     let mut text = INTRODUCTION.to_owned();
-    for (name, of, about) in &SECTIONS[..7] {
+    for (name, of, about) in &SECTIONS[..8] {
         text += &section(name, of, about);
     }
     text += &routing();
-    for (name, of, about) in &SECTIONS[7..] {
+    for (name, of, about) in &SECTIONS[8..] {
         text += &section(name, of, about);
         if *of == "ProviderSection" {
             text += &quirks();

@@ -59,8 +59,8 @@ impl Body for ResponseBody {
                 Self::Stream(pump) => return Pin::new(&mut **pump).poll_frame(cx),
                 Self::Waiting(waiting) => {
                     let next = match waiting.outcome.as_mut().poll(cx) {
-                        Poll::Ready(Ok(Answer::Stream(pump))) => Self::Stream(pump),
-                        Poll::Ready(Ok(Answer::Whole(body))) => Self::whole(body),
+                        Poll::Ready(Ok(Answer::Stream(pump, _))) => Self::Stream(pump),
+                        Poll::Ready(Ok(Answer::Whole(body, _))) => Self::whole(body),
                         Poll::Ready(Err(failure)) => Self::whole((waiting.write_failure)(&failure)),
                         Poll::Pending => {
                             std::task::ready!(waiting.pings.poll_tick(cx));

@@ -29,7 +29,7 @@ pub struct Accepted {
 pub fn accept(headers: &HeaderMap, snapshot: &Snapshot) -> Result<Accepted, Error> {
     check_content_type(headers)?;
     Ok(Accepted {
-        wishes: wishes::wishes(headers)?,
+        wishes: wishes::wishes(headers, snapshot.metadata)?,
         announced: Announced::read(headers, snapshot.limits.body)?,
     })
 }
@@ -109,8 +109,12 @@ async fn read_and_run(
 
 fn answer(outcome: Result<Answer, Failure>) -> Response<ResponseBody> {
     match outcome {
-        Ok(Answer::Whole(body)) => respond::json(http::StatusCode::OK, body),
-        Ok(Answer::Stream(pump)) => respond::events(ResponseBody::Stream(pump)),
+        Ok(Answer::Whole(body, served)) => {
+            respond::served(respond::json(http::StatusCode::OK, body), served.as_ref())
+        }
+        Ok(Answer::Stream(pump, served)) => {
+            respond::served(respond::events(ResponseBody::Stream(pump)), served.as_ref())
+        }
         Err(failure) => respond::failure(&failure),
     }
 }

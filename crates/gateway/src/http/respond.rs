@@ -9,7 +9,7 @@ use wire::protocols::openai_chat::OpenaiChat;
 
 use super::ResponseBody;
 use super::request_body::ACCEPTED;
-use crate::pipeline::Failure;
+use crate::pipeline::{Failure, Served};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -41,15 +41,38 @@ pub fn events(body: ResponseBody) -> Response<ResponseBody> {
     response
 }
 
+const PROVIDER: HeaderName = HeaderName::from_static("x-llmgateway-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-llmgateway-model");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-llmgateway-attempts");
+const COST: HeaderName = HeaderName::from_static("x-llmgateway-cost-usd");
+
+/// Says in headers who served a request: for clients that cannot see the body.
+pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> Response<ResponseBody> {
+    let Some(served) = served else { return response };
+    let headers = response.headers_mut();
+    let cost = served.cost.map(|cost| cost.total.to_string());
+    for (name, value) in
+        [(PROVIDER, Some(&served.provider)), (MODEL, Some(&served.model)), (COST, cost.as_ref())]
+    {
+        // A model's name may hold what no header may; the body says it then.
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert(ATTEMPTS, HeaderValue::from(served.attempts));
+    response
+}
+
 /// An error in OpenAI's shape.
 pub fn error(error: &Error) -> Response<ResponseBody> {
-    failure(&Failure { error: error.clone(), metadata: None })
+    failure(&Failure { error: error.clone(), metadata: None, served: None })
 }
 
 /// An error with what was tried.
 pub fn failure(failure: &Failure) -> Response<ResponseBody> {
     let (status, body) = OpenaiChat.encode_error(&failure.error);
-    let mut response = json(status, with_metadata(body, failure.metadata.as_deref()));
+    let response = json(status, with_metadata(body, failure.metadata.as_deref()));
+    let mut response = served(response, failure.served.as_ref());
     if failure.error.kind == ErrorKind::UnsupportedMedia {
         response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
     }
@@ -70,7 +93,6 @@ pub fn failure_event(failure: &Failure) -> Bytes {
 fn with_metadata(body: Bytes, metadata: Option<&[u8]>) -> Bytes {
     let Some(metadata) = metadata else { return body };
     let mut extended = body[..body.len().saturating_sub(1)].to_vec();
-    extended.extend_from_slice(b",\"metadata\":");
     extended.extend_from_slice(metadata);
     extended.push(b'}');
     Bytes::from(extended)

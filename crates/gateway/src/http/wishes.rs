@@ -2,14 +2,16 @@
 //! asked for something, and a safety switch must not be off by mistake.
 
 use canon::Error;
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::pipeline::Wishes;
+use crate::pipeline::{MetadataPlace, Wishes};
 
 const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
 const NO_CACHE: HeaderName = HeaderName::from_static("x-no-cache");
 const STRICT: HeaderName = HeaderName::from_static("x-llmgateway-strict");
 const EXPLAIN: HeaderName = HeaderName::from_static("x-llmgateway-explain");
+const METADATA: HeaderName = HeaderName::from_static("x-llmgateway-metadata");
 const SESSION: HeaderName = HeaderName::from_static("x-session-id");
 
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -18,7 +20,7 @@ const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const LONGEST_TRACE_STATE: usize = 1024;
 
 /// Reads the headers of ours.
-pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Error> {
+pub(super) fn wishes(headers: &HeaderMap, metadata: MetadataPlace) -> Result<Wishes, Error> {
     // There is no cache yet that could be passed by; what the header says is checked all the same.
     switch(headers, &NO_CACHE)?;
     let session = headers.get(&SESSION).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -30,6 +32,7 @@ pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Error> {
             .filter(|session| !session.is_empty())
             .map(|session| session.chars().take(200).collect()),
         trace: trace(headers),
+        metadata: place(headers, metadata)?,
     })
 }
 
@@ -61,6 +64,33 @@ fn is_trace_parent(text: &[u8]) -> bool {
     let is_whole = rest.is_empty() || (version != b"00" && rest.starts_with(b"-"));
     let fits = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
     fits && is_whole && version != b"ff" && !is_zero(trace) && !is_zero(parent)
+}
+
+/// Where the gateway's object goes: as the header says, as the client is known to need it, or as configured.
+fn place(headers: &HeaderMap, configured: MetadataPlace) -> Result<MetadataPlace, Error> {
+    let mut said = None;
+    for value in headers.get_all(&METADATA) {
+        let value = match value.as_bytes().trim_ascii().to_ascii_lowercase().as_slice() {
+            b"metadata" => MetadataPlace::Metadata,
+            b"llmgateway" => MetadataPlace::Llmgateway,
+            b"none" => MetadataPlace::None,
+            _ => return Err(wrong_place()),
+        };
+        if said.replace(value).is_some_and(|before| before != value) {
+            return Err(wrong_place());
+        }
+    }
+    let is_strict = || headers.get(USER_AGENT).is_some_and(|client| catalog::is_strict(client.as_bytes()));
+    Ok(match said {
+        Some(said) => said,
+        None if configured == MetadataPlace::Metadata && is_strict() => MetadataPlace::Llmgateway,
+        None => configured,
+    })
+}
+
+fn wrong_place() -> Error {
+    let name = "x-llmgateway-metadata";
+    Error::invalid(name, format!("The header {name} must be metadata, llmgateway or none."))
 }
 
 /// A header that is on or off; off where it is not there. Sent several times, it must say the same.
@@ -97,7 +127,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
-        wishes(&map)
+        wishes(&map, MetadataPlace::Metadata)
     }
 
     #[test]
@@ -135,6 +165,18 @@ mod tests {
         ] {
             assert!(read(&[("traceparent", wrong), ("tracestate", b"a=b")]).is_empty(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_place_of_the_metadata_is_said_known_or_configured() {
+        let pydantic: (&str, &[u8]) = ("user-agent", b"pydantic-ai/2.68.0");
+        let place = |headers: &[(&'static str, &'static [u8])]| read(headers).unwrap().metadata;
+        assert_eq!(place(&[]), MetadataPlace::Metadata);
+        assert_eq!(place(&[pydantic]), MetadataPlace::Llmgateway);
+        assert_eq!(place(&[pydantic, ("x-llmgateway-metadata", b"metadata")]), MetadataPlace::Metadata);
+        assert_eq!(place(&[("x-llmgateway-metadata", b"None")]), MetadataPlace::None);
+        let error = read(&[("x-llmgateway-metadata", b"banana")]).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("x-llmgateway-metadata"));
     }
 
     #[test]

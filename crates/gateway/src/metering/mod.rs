@@ -10,6 +10,7 @@ use store::{AttemptRecord, Commit, Spool, UsageRecord};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
+use crate::pipeline::Served;
 use crate::telemetry::{Metrics, RouteCounters, access};
 
 /// What an answer is priced by: what is shown, recorded and counted comes from here.
@@ -186,6 +187,17 @@ impl Record {
         Some((self.row.used_provider.as_deref()?, self.row.used_model.as_deref()?))
     }
 
+    /// Who serves the request, and what it cost once that is settled.
+    pub fn served(&self) -> Option<Served> {
+        let (provider, model) = self.used()?;
+        Some(Served {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            attempts: self.row.attempts.len(),
+            cost: self.row.cost,
+        })
+    }
+
     /// The attempts so far.
     pub fn attempts(&self) -> &[AttemptRecord] {
         &self.row.attempts
@@ -287,7 +299,7 @@ impl Record {
 
     /// The answer is complete, and is handed over when the returned future is ready: the record is then safe, written
     /// together with those of other requests.
-    pub fn finish_with_others(mut self, status: u16) -> Commit {
+    pub fn finish_with_others(&mut self, status: u16) -> Commit {
         self.row.status = status;
         self.settle();
         self.end();

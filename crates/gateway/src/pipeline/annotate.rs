@@ -8,12 +8,16 @@ use routing::Reason;
 use store::AttemptRecord;
 use tokio::time::Instant;
 
+use super::MetadataPlace;
+
 use crate::metering::Pricing;
 
 /// The envelope of one answer.
 pub struct Envelope {
     /// The request's id.
     pub request_id: String,
+    /// Where the gateway's object goes.
+    pub place: MetadataPlace,
     /// The answer's id where the provider gives none; made when it is asked for.
     pub answer_id: OnceLock<String>,
     /// Unix seconds.
@@ -57,6 +61,10 @@ impl Annotator for Envelope {
 
     fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
         self.pricing.cost(usage, service_tier)
+    }
+
+    fn metadata_name(&self) -> Option<&'static str> {
+        self.place.name()
     }
 
     /// By hand, and not by serde: every answer has it, and it is a tenth of what an answer costs.
@@ -120,9 +128,16 @@ impl Selection {
     }
 }
 
-/// `metadata` of an error, as JSON: what was tried.
-pub fn failure_metadata(request_id: &str, requested_model: &str, attempts: &[AttemptRecord]) -> Vec<u8> {
-    let mut out = vec![b'{'];
+/// The gateway's object of an error, as a further member of its body: what was tried.
+pub fn failure_member(
+    name: &str,
+    request_id: &str,
+    requested_model: &str,
+    attempts: &[AttemptRecord],
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    push_key(&mut out, name);
+    out.push(b'{');
     push_text(&mut out, "request_id", request_id);
     push_text(&mut out, "requested_model", requested_model);
     push_key(&mut out, "routing");

@@ -289,6 +289,7 @@ impl ChatAttempt<'_> {
         let attempts = record.attempts();
         Envelope {
             request_id: self.cx.inbound.request_id.clone(),
+            place: self.cx.inbound.wishes.metadata,
             answer_id: OnceLock::new(),
             created: crate::metering::now_ms() / 1000,
             requested_model: self.cx.outline.model.clone().into_owned(),

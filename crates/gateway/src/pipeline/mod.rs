@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use canon::Error;
+use canon::{Cost, Error};
 use http::{HeaderName, HeaderValue};
 use routing::Timestamp;
 use tokio::time::Instant;
@@ -72,6 +72,45 @@ pub struct Wishes {
     pub session: Option<String>,
     /// `traceparent` and `tracestate`, which go to the provider as they are.
     pub trace: Vec<(HeaderName, HeaderValue)>,
+    /// Where the gateway's object goes: `x-llmgateway-metadata`, else what is known of the client, else the setting.
+    pub metadata: MetadataPlace,
+}
+
+/// Where an answer has the gateway's object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetadataPlace {
+    /// As `metadata`.
+    #[default]
+    Metadata,
+    /// As `llmgateway`: for clients that validate `metadata` by OpenAI's type.
+    Llmgateway,
+    /// Nowhere.
+    None,
+}
+
+impl MetadataPlace {
+    /// The name of the object.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Metadata => Some("metadata"),
+            Self::Llmgateway => Some("llmgateway"),
+            Self::None => None,
+        }
+    }
+}
+
+/// Who served a request: what response headers say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The provider of the last attempt.
+    pub provider: String,
+    /// The model that was asked of it.
+    pub model: String,
+    /// How many attempts there were.
+    pub attempts: usize,
+    /// What a whole answer cost, where its price is known.
+    pub cost: Option<Cost>,
 }
 
 /// An error on its way to the caller, with the metadata of what was tried.
@@ -79,22 +118,24 @@ pub struct Wishes {
 pub struct Failure {
     /// What went wrong.
     pub error: Error,
-    /// `metadata` of the error body as JSON, once a provider was tried.
+    /// The gateway's object as a member of the error body, once a provider was tried.
     pub metadata: Option<Vec<u8>>,
+    /// The last attempt, once there was one.
+    pub served: Option<Served>,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, metadata: None }
+        Self { error, metadata: None, served: None }
     }
 }
 
 /// A good answer.
 pub enum Answer {
     /// All of it.
-    Whole(Vec<u8>),
+    Whole(Vec<u8>, Option<Served>),
     /// A stream whose first piece is there.
-    Stream(Box<Pump>),
+    Stream(Box<Pump>, Option<Served>),
 }
 
 impl Pipeline {
@@ -119,7 +160,7 @@ impl Pipeline {
             Err(error) => {
                 record.fail(&error);
                 let metadata = failure_metadata(&inbound, &outline, &record);
-                Err(Failure { error, metadata })
+                Err(Failure { error, metadata, served: record.served() })
             }
         }
     }
@@ -159,14 +200,16 @@ impl Pipeline {
         }
         if inbound.streams.load(Ordering::Relaxed) {
             let timeouts = inbound.snapshot.timeouts;
-            return Answer::Stream(Box::new(Pump::new(begun, record, permit, self.clone(), timeouts)));
+            let served = record.served();
+            let pump = Pump::new(begun, record, permit, self.clone(), timeouts);
+            return Answer::Stream(Box::new(pump), served);
         }
         permit.succeeded(None);
         match self.metering.is_busy() {
             true => self.metering.committed(record.finish_with_others(200)).await,
             false => record.finish(200),
         }
-        Answer::Whole(begun.out)
+        Answer::Whole(begun.out, record.served())
     }
 
     /// Remembers what the provider will want back in the next turn.
@@ -210,5 +253,9 @@ impl Seeds {
 /// What an error body says about the attempts.
 fn failure_metadata(inbound: &Inbound, outline: &Outline<'_>, record: &Record) -> Option<Vec<u8>> {
     let attempts = record.attempts();
-    (!attempts.is_empty()).then(|| annotate::failure_metadata(&inbound.request_id, &outline.model, attempts))
+    if attempts.is_empty() {
+        return None;
+    }
+    let name = inbound.wishes.metadata.name()?;
+    Some(annotate::failure_member(name, &inbound.request_id, &outline.model, attempts))
 }

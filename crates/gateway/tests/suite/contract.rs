@@ -15,6 +15,36 @@ async fn priced(upstream: &Upstream) -> TestGateway {
 }
 
 #[tokio::test]
+async fn the_gateways_object_goes_where_the_client_can_take_it() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    for (headers, place) in [
+        (vec![], Some("metadata")),
+        (vec![("user-agent", "pydantic-ai/2.68.0")], Some("llmgateway")),
+        (vec![("x-llmgateway-metadata", "llmgateway")], Some("llmgateway")),
+        (vec![("x-llmgateway-metadata", "none")], None),
+    ] {
+        let reply = gateway.chat_with(&headers, &question("openai/gpt-4o-mini")).await;
+        let body = reply.json();
+        for name in ["metadata", "llmgateway"] {
+            assert_eq!(body.get(name).is_some(), place == Some(name), "{headers:?}: {body}");
+        }
+        if let Some(name) = place {
+            assert_eq!(body[name]["used_provider"], "openai");
+        }
+        for (name, value) in [
+            ("x-llmgateway-provider", "openai"),
+            ("x-llmgateway-model", "gpt-4o-mini"),
+            ("x-llmgateway-attempts", "1"),
+        ] {
+            assert_eq!(reply.header(name), Some(value));
+        }
+        let cost: f64 = reply.header("x-llmgateway-cost-usd").unwrap().parse().unwrap();
+        assert_eq!(body["usage"]["cost_usd_total"].as_f64(), Some(cost));
+    }
+}
+
+#[tokio::test]
 async fn a_whole_answer_has_usage_cost_and_metadata() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = priced(&upstream).await;

@@ -79,8 +79,7 @@ impl Core {
     fn write_metadata(&self, out: &mut Vec<u8>) {
         let facts =
             AnswerFacts { underlying_model: self.underlying_model.as_deref(), usage: self.usage.as_ref() };
-        push_key(out, "metadata");
-        self.annotator.write_metadata(facts, out);
+        self.annotator.write_member(facts, out);
     }
 
     fn service_tier(&self) -> Option<String> {

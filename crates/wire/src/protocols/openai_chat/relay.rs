@@ -138,8 +138,7 @@ impl WholeRelay {
         out.push(b'}');
         out.extend_from_slice(body[plain.usage.end..plain.end].trim_ascii_end());
         let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: Some(&counts) };
-        push_key(out, "metadata");
-        annotator.write_metadata(facts, out);
+        annotator.write_member(facts, out);
         out.push(b'}');
     }
 
@@ -169,8 +168,7 @@ impl WholeRelay {
             let cost = annotator.cost(counts, self.progress.service_tier.as_deref());
             usage::write(out, counts, cost, raw.as_deref());
         }
-        push_key(out, "metadata");
-        annotator.write_metadata(facts, out);
+        annotator.write_member(facts, out);
         out.push(b'}');
         Ok(())
     }
@@ -635,7 +633,7 @@ impl StreamState {
         let model = self.chunks.identity().map(|identity| identity.model.clone());
         let mut metadata = Vec::with_capacity(512);
         let facts = AnswerFacts { underlying_model: model.as_deref(), usage: counts.as_ref() };
-        annotator.write_metadata(facts, &mut metadata);
+        annotator.write_member(facts, &mut metadata);
         let mut last = self.chunks.finish_chunks(Some(annotator))?;
         self.progress.finish_reason = self.chunks.finish();
         let position = last.iter().position(is_finish_chunk);
@@ -667,7 +665,6 @@ impl StreamState {
         debug_assert!(written.is_ok(), "writing to memory");
         if let Some(metadata) = metadata {
             out.pop();
-            push_key(out, "metadata");
             out.extend_from_slice(metadata);
             out.push(b'}');
         }
@@ -701,7 +698,6 @@ impl StreamState {
             }
             None => out.extend_from_slice(b"null"),
         }
-        push_key(out, "metadata");
         out.extend_from_slice(metadata);
         out.extend_from_slice(b"}\n\n");
     }
