@@ -20,6 +20,19 @@ pub struct Preferences {
     pub max_price: Option<MaxPrice>,
     /// The only thing that counts, instead of the weighted score.
     pub sort: Option<Sort>,
+    /// Whether providers may keep what they are sent. Nothing is known of that: the request's translation reports it.
+    #[serde(skip_serializing)]
+    pub data_collection: Option<DataCollection>,
+}
+
+/// A word of OpenRouter's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataCollection {
+    /// Any provider.
+    Allow,
+    /// Only providers that keep nothing.
+    Deny,
 }
 
 impl Default for Preferences {
@@ -31,11 +44,18 @@ impl Default for Preferences {
             allow_fallbacks: true,
             max_price: None,
             sort: None,
+            data_collection: None,
         }
     }
 }
 
 impl Preferences {
+    /// The names of providers, with the field that lists them.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let lists = [("order", &self.order), ("only", &self.only), ("ignore", &self.ignore)];
+        lists.into_iter().flat_map(|(field, names)| names.iter().map(move |name| (field, name.as_str())))
+    }
+
     /// True when the caller allows this provider.
     pub(crate) fn allows(&self, provider: &str) -> bool {
         (self.only.is_empty() || listed(&self.only, provider).is_some())

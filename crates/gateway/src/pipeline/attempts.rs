@@ -107,7 +107,7 @@ impl RequestContext<'_> {
         session: Option<&str>,
     ) -> Result<Plan, Error> {
         let pipeline = self.pipeline;
-        let mut preferences = plan::preferences(self.outline, offers)?;
+        let mut preferences = plan::preferences(self.outline, offers, &self.inbound.snapshot.catalog)?;
         preferences.allow_fallbacks &= !self.inbound.wishes.no_fallback;
         let mut needs = plan::needs(self.outline);
         let now = pipeline.now();

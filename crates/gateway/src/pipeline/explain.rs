@@ -40,7 +40,7 @@ pub fn explain(snapshot: &Snapshot, body: &[u8]) -> Result<Explanation, Error> {
     let resolved = resolve_all(snapshot, &outline.model, &plan::further_models(&outline)?, 0)?;
     let candidates = plan::candidates(&resolved.offers, &outline);
     let settings = &snapshot.routing;
-    let preferences = plan::preferences(&outline, &resolved.offers)?;
+    let preferences = plan::preferences(&outline, &resolved.offers, &snapshot.catalog)?;
     let needs = plan::needs(&outline);
     let found = routing::plan(&needs, &candidates, &preferences, &snapshot.health, settings, Timestamp(0), 0);
     let plan = found.map_err(|none| none.to_error())?;

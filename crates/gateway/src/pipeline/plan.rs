@@ -1,7 +1,7 @@
 //! From offers to routing's candidates, and the caller's wishes about providers.
 
 use canon::{Error, Feature, ModelFacts, Pico};
-use catalog::Rates;
+use catalog::{Catalog, Rates};
 use routing::{Candidate, Needs, Preferences, Sort, UnitPrices};
 use wire::protocols::openai_chat::Outline;
 
@@ -97,7 +97,7 @@ pub fn further_models(outline: &Outline<'_>) -> Result<Vec<String>, Error> {
 
 /// The caller's wishes: the `provider` object in the words of OpenRouter's clients, or `routing` with one word. A
 /// provider that is a router itself gets them as they are.
-pub fn preferences(outline: &Outline<'_>, offers: &[Offer]) -> Result<Preferences, Error> {
+pub fn preferences(outline: &Outline<'_>, offers: &[Offer], catalog: &Catalog) -> Result<Preferences, Error> {
     let mut preferences = Preferences::default();
     if outline.model == AUTO {
         preferences.sort = Some(Sort::Price);
@@ -115,6 +115,7 @@ pub fn preferences(outline: &Outline<'_>, offers: &[Offer]) -> Result<Preference
             Error::invalid("provider", format!("provider: {cause}."))
         })?;
         preferences.sort = preferences.sort.or(sort);
+        check_names(&preferences, catalog)?;
     }
     if let Some(word) = outline.string("routing") {
         preferences.sort = Some(serde_json::from_value(word.as_ref().into()).map_err(|_| {
@@ -125,4 +126,29 @@ pub fn preferences(outline: &Outline<'_>, offers: &[Offer]) -> Result<Preference
         })?);
     }
     Ok(preferences)
+}
+
+/// Most providers that a caller may name.
+const MOST_NAMES: usize = 200;
+
+/// A provider that does not exist is a typing mistake: with it, `only` would allow nobody and `order` mean nothing.
+fn check_names(preferences: &Preferences, catalog: &Catalog) -> Result<(), Error> {
+    for (count, (field, name)) in preferences.names().enumerate() {
+        let param = format!("provider.{field}");
+        if count == MOST_NAMES {
+            return Err(Error::invalid(param, format!("provider names more than {MOST_NAMES} providers.")));
+        }
+        if catalog.provider(name).or_else(|| catalog.provider(&name.to_ascii_lowercase())).is_some() {
+            continue;
+        }
+        let shown: String = name.chars().take(100).collect();
+        let near = catalog.nearest_providers(name, 3);
+        let hint = match near.is_empty() {
+            true => "`llmgateway models` lists the providers".to_owned(),
+            false => format!("did you mean {}", near.join(" or ")),
+        };
+        let message = format!("provider.{field} names {shown:?}, which is no provider; {hint}.");
+        return Err(Error::invalid(param, message));
+    }
+    Ok(())
 }

@@ -85,6 +85,35 @@ async fn a_list_of_models_is_tried_in_order_and_stays_with_the_gateway() {
 }
 
 #[tokio::test]
+async fn the_habits_of_openrouters_clients_are_understood() {
+    let upstream = Upstream::playing(vec![answer("Hello."), answer("Hello.")]).await;
+    let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
+    let mut request = question("first/a");
+    request["usage"] = json!({"include": true});
+    request["provider"] = json!({"data_collection": "deny", "order": ["FIRST", "openai"]});
+    let reply = gateway.chat(&request).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.at("/metadata/losses/0/field"), "provider.data_collection");
+    let sent = &upstream.bodies()[0];
+    assert!(sent.get("usage").is_none() && sent.get("provider").is_none(), "{sent}");
+    request["provider"] = json!({"data_collection": "allow"});
+    let reply = gateway.chat(&request).await;
+    assert_eq!((reply.status, reply.at("/metadata/losses")), (200, json!([])));
+    for (field, name, hint) in [
+        ("order", "antropic", "anthropic"),
+        ("only", "Fisrt", "first"),
+        ("ignore", "zzzzzzzzz", "llmgateway models"),
+    ] {
+        request["provider"] = json!({field: [name]});
+        let reply = gateway.chat(&request).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, format!("provider.{field}").into()));
+        assert!(reply.text().contains(hint), "{}", reply.text());
+    }
+    request["provider"] = json!({"data_collection": "maybe"});
+    assert_eq!(gateway.chat(&request).await.status, 400);
+}
+
+#[tokio::test]
 async fn auto_takes_the_cheapest_model_that_can_serve_the_request() {
     let upstream = Upstream::playing(vec![answer("Hello."), answer("Hello.")]).await;
     let gateway = TestGateway::start(&upstream.known("openai")).await;

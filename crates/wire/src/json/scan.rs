@@ -4,7 +4,7 @@
 //! caller's business: it is checked once for the whole text.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use canon::write::plain_length;
@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 127;
 /// Most names of one object that are told apart one with another; beyond that a hash is quicker.
 const FEW_NAMES: usize = 8;
 /// Most names that one object may have where they have to be told apart: what that takes is bounded.
-const MOST_NAMES: usize = 1 << 16;
+const MOST_NAMES: usize = 1 << 15;
 
 /// Where and why a text is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,18 +94,48 @@ pub fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
-/// Where a name of an object stands that was there before.
-fn twice(json: &[u8], names: &[Text]) -> Option<usize> {
-    if names.len() > FEW_NAMES || names.iter().any(|name| name.escaped) {
-        let mut met = HashSet::with_capacity(names.len());
-        let again = names.iter().find(|name| !met.insert(text_of(json, name)))?;
-        return Some(again.range.start);
+/// Where a name stands, in eight bytes: there is one for each field of the objects that are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name(u64);
+
+impl Name {
+    fn of(text: &Text) -> Result<Self, Syntax> {
+        let start = u32::try_from(text.range.start);
+        let length = u32::try_from(text.range.len()).ok().filter(|length| *length < 1 << 31);
+        match (start, length) {
+            (Ok(start), Some(length)) => {
+                Ok(Self(u64::from(start) << 32 | u64::from(length) << 1 | u64::from(text.escaped)))
+            }
+            _ => Err(Syntax { at: text.range.start, expected: "less than 4 GiB of text" }),
+        }
     }
-    let same = |left: &Text, right: &Text| {
-        left.range.len() == right.range.len() && json[left.range.clone()] == json[right.range.clone()]
+
+    fn is_escaped(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    fn text(self) -> Text {
+        let start = (self.0 >> 32) as usize;
+        let length = (self.0 as u32 >> 1) as usize;
+        Text { range: start..start + length, escaped: self.is_escaped() }
+    }
+}
+
+/// Whether two names of an object say the same.
+fn twice(json: &[u8], names: &mut [Name]) -> bool {
+    if names.len() > FEW_NAMES || names.iter().any(|name| name.is_escaped()) {
+        // The hash is keyed anew in each process, so that nobody can choose names that share one.
+        let state = RandomState::new();
+        names.iter_mut().for_each(|name| *name = Name(state.hash_one(text_of(json, &name.text()))));
+        names.sort_unstable();
+        return names.windows(2).any(|pair| pair[0] == pair[1]);
+    }
+    let raw = |name: Name| &json[name.text().range];
+    let is_again = |at: usize| {
+        let name = names[at];
+        names[..at].iter().any(|before| before.0 as u32 == name.0 as u32 && raw(*before) == raw(name))
     };
-    let mut at = (1..names.len()).filter(|at| names[..*at].iter().any(|name| same(name, &names[*at])));
-    at.next().map(|at| names[at].range.start)
+    (1..names.len()).any(is_again)
 }
 
 /// The UTF-16 unit of an escape at the start of the text.
@@ -157,16 +187,17 @@ pub struct Scanner<'a> {
     json: &'a [u8],
     at: usize,
     depth: usize,
+    values: usize,
     lone_surrogate: Option<usize>,
     has_escaped_name: bool,
     /// The names of the objects that are open, where they have to be different.
-    names: Option<Vec<Text>>,
+    names: Option<Vec<Name>>,
 }
 
 impl<'a> Scanner<'a> {
     /// At the start of `json`.
     pub fn new(json: &'a [u8]) -> Self {
-        Self { json, at: 0, depth: 0, lone_surrogate: None, has_escaped_name: false, names: None }
+        Self { json, at: 0, depth: 0, values: 0, lone_surrogate: None, has_escaped_name: false, names: None }
     }
 
     /// At the start of `json`, whose objects must not have a name twice: readers differ in which of the two they take
@@ -189,6 +220,11 @@ impl<'a> Scanner<'a> {
     /// strict parsers refuse it.
     pub fn lone_surrogate(&self) -> Option<usize> {
         self.lone_surrogate
+    }
+
+    /// How many values were skipped, inner ones too.
+    pub fn values(&self) -> usize {
+        self.values
     }
 
     /// Some name was written with escapes.
@@ -227,7 +263,7 @@ impl<'a> Scanner<'a> {
                         expected: "fewer names in one object",
                     }));
                 }
-                names.push(key.clone());
+                names.push(Name::of(&key)?);
             }
             self.skip_space();
             self.take(b':', "a colon")?;
@@ -316,12 +352,13 @@ impl<'a> Scanner<'a> {
     /// The end of an object: its names are those from `first` on.
     fn tell_names_apart(&mut self, first: usize) -> Result<(), Syntax> {
         let Some(names) = &mut self.names else { return Ok(()) };
-        let twice = twice(self.json, &names[first..]);
+        let twice = twice(self.json, &mut names[first..]);
         names.truncate(first);
-        twice.map_or(Ok(()), |at| Err(Syntax { at, expected: "each name of an object once" }))
+        if twice { Err(self.expected("different names in the object that ends")) } else { Ok(()) }
     }
 
     fn skip_value(&mut self) -> Result<(), Syntax> {
+        self.values += 1;
         match self.json.get(self.at) {
             Some(b'"') => self.string().map(drop),
             Some(b'{') => self.object(|scanner, _| scanner.skip_value()),

@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::forward::note_routing_losses;
 use super::types::{self, Content};
 use super::unread::{self, Shape};
 use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder};
@@ -60,6 +61,7 @@ const KNOWN: [&str; 24] = [
 
 /// Reads a whole request.
 pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
+    outline.check_schema_size()?;
     // Ranges were checked when the outline was read.
     let limit = outline.whole("max_completion_tokens").or(outline.whole("max_tokens"));
     let (logprobs, top_logprobs) = logprobs(outline)?;
@@ -171,6 +173,7 @@ fn losses(outline: &Outline<'_>) -> Result<Losses> {
             }
         }
     }
+    note_routing_losses(outline, &mut losses);
     let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return Ok(losses) };
     match reasoning.as_object() {
         Some(fields) => {
@@ -458,8 +461,13 @@ fn content(found: Content, path: &str, parts: &mut Vec<Part>) -> Result<()> {
     match found {
         Content::None => {}
         Content::Text(text) if text.is_empty() => {}
-        Content::Text(text) => parts.push(Part::text(text)),
+        // Exactly: room for four parts, as a first push makes, is more than most messages have text.
+        Content::Text(text) => {
+            parts.reserve_exact(1);
+            parts.push(Part::text(text));
+        }
         Content::Parts(list) => {
+            parts.reserve_exact(list.len());
             for (index, item) in list.into_iter().enumerate() {
                 let mark = item.cache_control.as_ref().map(cache_mark);
                 let mut part = Part::new(part(item, &format!("{path}.content[{index}]"))?);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::outline::{Outline, WHOLE};
 use super::thoughts::{Memory, Recall};
-use crate::json::Edit;
+use crate::json::{Edit, Scanner};
 use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::{Encoded, Undo};
 
@@ -73,7 +73,18 @@ struct Forward<'a> {
 }
 
 /// What a request says to the gateway about who may serve it.
-pub const ROUTING_FIELDS: [&str; 3] = ["provider", "models", "routing"];
+pub const ROUTING_FIELDS: [&str; 4] = ["provider", "models", "routing", "usage"];
+
+/// A wish about the provider that the gateway cannot keep, because nothing is known of what providers do with data.
+pub(super) fn note_routing_losses(outline: &Outline<'_>, losses: &mut Losses) {
+    let Some(provider) = outline.read_as::<Map<String, Value>>("provider") else { return };
+    if provider.get("data_collection").is_some_and(|word| word == "deny") {
+        losses.dropped(
+            "provider.data_collection",
+            "The gateway does not know which providers keep what they are sent.",
+        );
+    }
+}
 
 const MODEL_LACKS: &str = "The model does not take it.";
 const THINKING_LACKS: &str = "The model does not take it while it thinks.";
@@ -102,6 +113,7 @@ impl Forward<'_> {
             for name in ROUTING_FIELDS {
                 self.edit.remove(name);
             }
+            note_routing_losses(self.outline, &mut self.losses);
         }
         for (name, value) in self.outline.fields() {
             if value == b"null" {
@@ -128,7 +140,7 @@ impl Forward<'_> {
                     self.losses.dropped("stream_options", PROVIDER_LACKS);
                 }
             }
-            StreamUsage::OnRequest if self.outline.include_usage => {}
+            StreamUsage::OnRequest if self.outline.stream_options_ask => {}
             StreamUsage::OnRequest => {
                 let mut options: Map<String, Value> =
                     self.outline.read_as("stream_options").unwrap_or_default();
@@ -241,15 +253,17 @@ impl Forward<'_> {
 
     fn response_format(&mut self) -> Result<()> {
         let quirks = self.target.quirks;
-        let Some(format) = self.outline.read_as::<Value>("response_format") else { return Ok(()) };
-        let wanted = format["type"].as_str().unwrap_or("text");
+        // Only the type: a schema is as large as callers make it.
+        let Some(format) = self.outline.read_as::<FormatType<'_>>("response_format") else { return Ok(()) };
+        let wanted = format.kind.as_deref().unwrap_or("text");
         if wanted == "text" {
             return Ok(());
         }
         if quirks.no_tools_with_response_format && self.outline.has_tools {
             self.edit.remove("response_format");
             self.losses.emulated("response_format", "Not taken together with tools; sent as an instruction.");
-            return self.instruct(&format);
+            self.instruct();
+            return Ok(());
         }
         let facts = self.target.facts;
         let lacks_schema = quirks.no_json_schema || !facts.allows(Feature::JsonSchema);
@@ -261,20 +275,23 @@ impl Forward<'_> {
             }
             self.losses
                 .emulated("response_format", "The model has no such output format; sent as an instruction.");
-            return self.instruct(&format);
+            self.instruct();
+            return Ok(());
         }
         Ok(())
     }
 
     /// Adds a system message that asks for the JSON which the provider cannot be told to give.
-    fn instruct(&mut self, format: &Value) -> Result<()> {
-        let mut messages: Vec<Value> = self.read_messages()?;
-        messages.insert(
-            0,
-            json!({"role": "system", "content": json_instruction(&format["json_schema"]["schema"])}),
-        );
-        self.messages = Some(bytes_of(&messages).into_owned());
-        Ok(())
+    fn instruct(&mut self) {
+        let format: Value = self.outline.read_as("response_format").unwrap_or_default();
+        let content = json_instruction(&format["json_schema"]["schema"]);
+        let raw = self.raw_messages().trim_ascii_start();
+        let mut messages = Vec::with_capacity(raw.len() + content.len() + 64);
+        messages.push(b'[');
+        messages.extend_from_slice(&bytes_of(&json!({"role": "system", "content": content})));
+        messages.push(b',');
+        messages.extend_from_slice(raw.get(1..).unwrap_or_default());
+        self.messages = Some(messages);
     }
 
     fn tool_choice(&mut self) {
@@ -348,23 +365,24 @@ impl Forward<'_> {
     fn messages(&mut self) -> Result<()> {
         let quirks = self.target.quirks;
         let rename_developer = quirks.no_developer_role && self.outline.has_developer;
-        let raw = self.raw_messages();
+        let taken = self.messages.take();
+        let raw = taken.as_deref().or(self.outline.field("messages")).unwrap_or(b"[]");
         let untouched = !rename_developer
             && !quirks.drop_message_fields.iter().any(|name| self.outline.mentions(raw, name))
             && !quirks.string_content
             && !quirks.short_tool_call_ids;
         if untouched {
+            self.messages = taken;
             return Ok(());
         }
-        let mut messages = self.read_messages()?;
-        for (index, message) in messages.iter_mut().enumerate() {
-            let Some(message) = message.as_object_mut() else { continue };
+        let mut ids = quirks.short_tool_call_ids.then(ShortIds::default);
+        self.messages = Some(each_item(raw, "messages", |index, message| {
+            let Some(message) = message.as_object_mut() else { return };
             self.mend_message(index, message);
-        }
-        if quirks.short_tool_call_ids {
-            shorten_ids(&mut messages);
-        }
-        self.messages = Some(bytes_of(&messages).into_owned());
+            if let Some(ids) = &mut ids {
+                ids.shorten(message);
+            }
+        })?);
         Ok(())
     }
 
@@ -388,19 +406,23 @@ impl Forward<'_> {
         if fields.is_empty() || !self.outline.has_tools {
             return;
         }
-        let Some(mut tools) = self.outline.read_as::<Vec<Value>>("tools") else { return };
+        let Some(raw) = self.outline.given("tools") else { return };
+        let mentioned: Vec<_> = fields.iter().filter(|name| self.outline.mentions(raw, name)).collect();
+        if mentioned.is_empty() {
+            return;
+        }
         let mut changed = false;
-        for (index, tool) in tools.iter_mut().enumerate() {
-            let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) else { continue };
-            for name in fields {
-                if function.shift_remove(name).is_some_and(|value| !value.is_null()) {
+        let tools = each_item(raw, "tools", |index, tool| {
+            let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) else { return };
+            for name in &mentioned {
+                if function.shift_remove(name.as_str()).is_some_and(|value| !value.is_null()) {
                     changed = true;
                     self.losses.dropped(format!("tools[{index}].function.{name}"), PROVIDER_LACKS);
                 }
             }
-        }
-        if changed {
-            self.edit.set("tools", &bytes_of(&tools));
+        });
+        if let (true, Ok(tools)) = (changed, tools) {
+            self.edit.set("tools", &tools);
         }
     }
 
@@ -410,15 +432,33 @@ impl Forward<'_> {
             None => self.outline.field("messages").unwrap_or(b"[]"),
         }
     }
+}
 
-    fn read_messages(&self) -> Result<Vec<Value>> {
-        serde_json::from_slice(self.raw_messages()).map_err(|_| {
-            Error::invalid(
-                "messages",
-                "A message contains text that is not valid Unicode (a lone surrogate).",
-            )
-        })
-    }
+/// The type of a response format.
+#[derive(serde::Deserialize)]
+struct FormatType<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+/// The items of an array after a change. One is taken apart at a time: as values they take many times their text.
+fn each_item(raw: &[u8], field: &'static str, mut change: impl FnMut(usize, &mut Value)) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(raw.len());
+    out.push(b'[');
+    Scanner::new(raw).array(|scanner, index| {
+        let range = scanner.value()?;
+        let mut item: Value = serde_json::from_slice(&raw[range])
+            .map_err(|_| Error::invalid(field, format!("{field}[{index}] cannot be read.")))?;
+        change(index, &mut item);
+        if index > 0 {
+            out.push(b',');
+        }
+        let written = serde_json::to_writer(&mut out, &item);
+        debug_assert!(written.is_ok(), "writing to memory");
+        Ok::<(), Error>(())
+    })?;
+    out.push(b']');
+    Ok(out)
 }
 
 /// Values that models accept of fields that they otherwise refuse, because they change nothing.
@@ -522,10 +562,22 @@ fn join_texts(message: &mut Map<String, Value>) {
 }
 
 /// Nine letters or digits for every id of a call, different ones for different calls.
-fn shorten_ids(messages: &mut [Value]) {
-    let (mut pairing, mut unique) = (Pairing::default(), UniqueIds::new(short_id));
-    let mut ids: Vec<String> = Vec::new();
-    for message in messages.iter_mut().filter_map(Value::as_object_mut) {
+struct ShortIds {
+    pairing: Pairing,
+    unique: UniqueIds,
+    ids: Vec<String>,
+}
+
+impl Default for ShortIds {
+    fn default() -> Self {
+        Self { pairing: Pairing::default(), unique: UniqueIds::new(short_id), ids: Vec::new() }
+    }
+}
+
+impl ShortIds {
+    /// Takes the next message.
+    fn shorten(&mut self, message: &mut Map<String, Value>) {
+        let Self { pairing, unique, ids } = self;
         if message.get("role").is_some_and(|role| role == "user" || role == "tool") {
             pairing.turn_ends();
         }

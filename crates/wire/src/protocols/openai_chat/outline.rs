@@ -41,7 +41,15 @@ pub struct Outline<'a> {
     pub has_developer: bool,
     /// Some tool is given.
     pub has_tools: bool,
+    /// They ask for usage: nothing has to be added for that.
+    pub(super) stream_options_ask: bool,
+    /// Values in tools and in the response format: what a schema takes when it is translated.
+    schema_values: usize,
 }
+
+/// Most values that schemas may have where they are translated: one takes about 150 bytes then, however short its text.
+/// Tools of large agents have some ten thousand.
+const MOST_SCHEMA_VALUES: usize = 100_000;
 
 impl From<Syntax> for Error {
     fn from(syntax: Syntax) -> Self {
@@ -92,6 +100,8 @@ impl<'a> Outline<'a> {
             max_tokens: None,
             has_developer: false,
             has_tools: false,
+            stream_options_ask: false,
+            schema_values: 0,
         }
     }
 
@@ -133,6 +143,18 @@ impl<'a> Outline<'a> {
         whole(self.given(name)?)
     }
 
+    /// An error where schemas are larger than what is translated.
+    pub(super) fn check_schema_size(&self) -> Result<()> {
+        if self.schema_values <= MOST_SCHEMA_VALUES {
+            return Ok(());
+        }
+        let message = format!(
+            "The schemas of tools and response_format have {} values; {MOST_SCHEMA_VALUES} can be translated for this provider.",
+            self.schema_values
+        );
+        Err(Error::invalid("tools", message))
+    }
+
     /// An edit of the raw body.
     pub(super) fn edit(&self) -> Edit<'a> {
         self.fields.edit()
@@ -155,11 +177,14 @@ impl<'a> Outline<'a> {
             let message = format!("The field {name:?} is given twice.");
             return Err(Error::invalid(name.into_owned(), message));
         }
-        let start = scanner.position();
+        let (start, values) = (scanner.position(), scanner.values());
         match name.as_ref() {
             "messages" => self.take_messages(scanner)?,
             "tools" => self.take_tools(scanner)?,
             _ => self.take_plain(scanner, &name)?,
+        }
+        if matches!(name.as_ref(), "tools" | "functions" | "response_format") {
+            self.schema_values += scanner.values() - values;
         }
         let value = start..scanner.position();
         self.fields.push(name, key, value);
@@ -185,7 +210,12 @@ impl<'a> Outline<'a> {
                 }
             }
             "stream" => self.stream = raw == b"true",
-            "stream_options" => self.include_usage = has_true(raw, "include_usage"),
+            "stream_options" => {
+                self.stream_options_ask = has_true(raw, "include_usage");
+                self.include_usage |= self.stream_options_ask;
+            }
+            // In the words of OpenRouter's clients.
+            "usage" => self.include_usage |= has_true(raw, "include"),
             "reasoning" => self.exclude_reasoning = has_true(raw, "exclude"),
             "max_tokens" | "max_completion_tokens" => {
                 self.max_tokens = whole(raw).and_then(|count| u64::try_from(count).ok());
