@@ -24,7 +24,7 @@ impl Annotator for Words {
     fn model(&self) -> &str {
         "ours"
     }
-    fn cost(&self, _usage: &Usage) -> Option<Cost> {
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
         None
     }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
@@ -259,7 +259,15 @@ fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
             name: "relaying".to_owned(),
             most_memory,
             run: Box::new(move |body| {
-                transcode(relay(RelayParts { form, annotator: Box::new(Words), gathers: true }), body)
+                transcode(
+                    relay(RelayParts {
+                        form,
+                        annotator: Box::new(Words),
+                        cached_outside_prompt: false,
+                        gathers: true,
+                    }),
+                    body,
+                )
             }),
         });
     }
