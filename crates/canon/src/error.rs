@@ -240,8 +240,25 @@ impl Error {
         self
     }
 
-    /// The status that the caller gets: a provider's own error status is kept, everything else follows the kind.
+    /// True when the provider refuses the gateway: its key, its account, its funds. The caller's own key is fine, and to an
+    /// SDK the provider's 401, 402 or 403 would say the opposite.
+    pub fn refuses_gateway(&self) -> bool {
+        let of_access = matches!(
+            self.kind,
+            ErrorKind::UpstreamCredential
+                | ErrorKind::Authentication
+                | ErrorKind::Permission
+                | ErrorKind::Quota
+        );
+        self.origin == Origin::Upstream && of_access
+    }
+
+    /// The status that the caller gets: a provider's own error status is kept, unless it is about the gateway's access;
+    /// everything else follows the kind.
     pub fn status(&self) -> StatusCode {
+        if self.refuses_gateway() {
+            return ErrorKind::UpstreamCredential.status();
+        }
         self.upstream
             .as_ref()
             .and_then(|reply| reply.status)

@@ -123,15 +123,12 @@ impl Snapshot {
             Some(previous) => previous.outbound.clone(),
             None => Arc::new(Outbound::new(settings.outbound)),
         };
-        let connect = settings.timeouts.connect;
-        let has_same_ways = same.is_some_and(|previous| previous.timeouts.connect == connect);
         let handle = |provider: ProviderSettings| {
             let before = previous.and_then(|previous| previous.providers.get(&provider.row.id));
-            let same_ways =
-                before.filter(|before| has_same_ways && before.settings.outbound == provider.outbound);
+            let same_ways = before.filter(|before| same.is_some() && before.settings.has_same_way(&provider));
             let client = match same_ways {
                 Some(before) => before.client.clone(),
-                None => Client::new(outbound.provider_route(&provider.outbound, connect)),
+                None => Client::new(outbound.provider_route(&provider.outbound, provider.timeouts.connect)),
             };
             let names_models = names_its_models(&provider.row, &settings.catalog);
             (provider.row.id.clone(), ProviderHandle::next(before, provider, client, names_models, tools))
@@ -156,6 +153,12 @@ impl Snapshot {
             cors: settings.cors,
             keys: Keys::fixed(&tools.hasher, &settings.api_keys, &settings.admin_keys),
         }
+    }
+
+    /// How long a request for this model, or alias, may take.
+    pub fn timeouts_of(&self, model: &str) -> Timeouts {
+        let own = self.aliases.get(model).and_then(|alias| alias.timeouts);
+        own.map_or(self.timeouts, |own| own.over(self.timeouts))
     }
 
     /// Providers that can be called.

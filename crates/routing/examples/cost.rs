@@ -25,6 +25,7 @@ fn main() {
     let four: Vec<Candidate<'_>> = names.into_iter().enumerate().map(make).collect();
     let health = Health::new(&settings);
     let budget = RetryBudget::new(&settings.retry);
+    let budget = budget.of("key");
     let needs = Needs { model: "a-model", stream: true, ..Needs::default() };
     let wishes = Preferences::default();
     let report = Report::success(Some(Duration::from_millis(300)), Some(80.0));

@@ -12,7 +12,7 @@
 //! the same key first.
 //!
 //! Not more than `max_retries` further attempts for one request, and only as long as the retry budget of all requests
-//! together lasts.
+//! together lasts, and of those of the caller's key. A sound provider that was not tried yet is asked in any case.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use canon::{Error, ErrorKind, Origin, Retry};
 
 use crate::chance::fraction;
 use crate::plan::SOUND;
-use crate::{Candidate, Choice, Health, KeyState, Outcome, Permit, Plan, RetryBudget, Settings, Timestamp};
+use crate::{Candidate, Choice, Health, KeyBudget, KeyState, Outcome, Permit, Plan, Settings, Timestamp};
 
 /// Back-offs and waits are stretched by up to this share, so that those who wait together do not return together.
 const WAIT_JITTER: f64 = 0.1;
@@ -134,7 +134,7 @@ impl<'a> Attempts<'a> {
         &mut self,
         error: &Error,
         health: &Health,
-        budget: &RetryBudget,
+        budget: &KeyBudget<'_>,
         now: Timestamp,
         random: u64,
     ) -> Next {
@@ -146,24 +146,33 @@ impl<'a> Attempts<'a> {
         self.failed.push(Failed { choice, class, again });
         // What was refused before it was sent has put no load on anybody.
         let was_sent = error.origin != Origin::Caller;
-        if was_sent && !budget.withdraw(now) {
-            return Next::GiveUp;
-        }
-        let Some(attempt) = self.after(class, choice, health, now) else {
-            if was_sent {
-                budget.refund();
-            }
-            return Next::GiveUp;
+        let paid = was_sent && budget.withdraw(now);
+        // A sound provider that this request has not tried yet serves whatever the budget says: nobody gets more load than
+        // there are requests.
+        let attempt = match paid || !was_sent {
+            true => self.after(class, choice, health, now),
+            false => self.next_candidate(SOUND, health, now),
         };
+        let is_free = attempt.as_ref().is_none_or(|attempt| self.is_fresh_and_sound(attempt, health, now));
+        if paid && is_free {
+            budget.refund();
+        }
+        let Some(attempt) = attempt else { return Next::GiveUp };
         self.retries += 1;
         Next::Candidate(attempt)
+    }
+
+    fn is_fresh_and_sound(&self, attempt: &Attempt, health: &Health, now: Timestamp) -> bool {
+        let candidate = &self.candidates[attempt.index];
+        let is_sound = || health.metrics(candidate.provider, candidate.model, now).uptime >= SOUND;
+        attempt.permit == Permit::Normal && !self.was_tried(attempt.index) && is_sound()
     }
 
     /// Whether the current key may be tried once more at once, because the reason of its failure was repaired: a token
     /// was renewed, or what the provider refused was left out. The permit stays with the caller, who repairs each thing
     /// at most once. A repair is no retry of a failure and does not count towards `max_retries`, but it is one more
     /// request to the provider and is paid for out of the budget.
-    pub fn repair(&self, budget: &RetryBudget, now: Timestamp) -> bool {
+    pub fn repair(&self, budget: &KeyBudget<'_>, now: Timestamp) -> bool {
         self.current.is_some() && budget.withdraw(now)
     }
 

@@ -4,6 +4,7 @@
 //! same state, time and seed give the same decision. One request goes like this:
 //!
 //! ```text
+//! let budget = budget.of(caller);
 //! budget.deposit(now);
 //! let plan = routing::plan(&needs, &candidates, &preferences, &health, &settings, now, seed)?;
 //! let mut attempts = Attempts::new(&plan, &candidates, &settings).no_fallback(header);
@@ -39,7 +40,7 @@ mod shards;
 mod time;
 
 pub use attempts::{Attempt, Attempts, Next};
-pub use budget::RetryBudget;
+pub use budget::{KeyBudget, RetryBudget};
 pub use candidate::{Candidate, Needs, Route, UnitPrices};
 pub use chance::pick_weighted;
 pub use fit::{Filter, NoCandidate};

@@ -88,6 +88,9 @@ impl UsageRecord {
             push_key(out, "cost_pico");
             write_cost(cost, out);
         }
+        if let Some(cost) = &self.upstream_cost {
+            push_integer(out, "upstream_cost_pico", cost.0);
+        }
         push_list(out, "losses", &self.losses, write_loss);
         out.push(b'}');
     }

@@ -50,6 +50,10 @@ pub struct UsageRecord {
     /// The cost in 10⁻¹² USD; `None` when a price is unknown.
     #[serde(deserialize_with = "read_cost", rename = "cost_pico")]
     pub cost: Option<Cost>,
+    /// What the providers bill as far as it is known, in 10⁻¹² USD: also for answers that broke off or were cancelled, and
+    /// are not charged. `None` when a price is unknown.
+    #[serde(deserialize_with = "read_amount", rename = "upstream_cost_pico")]
+    pub upstream_cost: Option<Pico>,
     /// Why the answer ended.
     pub finish_reason: Option<String>,
     /// What the translation could not carry.
@@ -124,6 +128,10 @@ impl UsageRecord {
         }
         record
     }
+}
+
+fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pico>, D::Error> {
+    Ok(Option::<i64>::deserialize(deserializer)?.map(Pico))
 }
 
 /// Money as integers of 10⁻¹² USD: exact, and cheap to sum in SQL.

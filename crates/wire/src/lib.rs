@@ -15,7 +15,7 @@ pub mod protocols;
 pub mod providers;
 mod translate;
 
-pub use protocols::{Passage, Protocol, adapter, dialect, translator};
+pub use protocols::{Passage, Protocol, adapter, dialect, is_stream, translator};
 pub use translate::{Translator, TranslatorParts};
 
 use std::collections::BTreeMap;
@@ -57,10 +57,6 @@ pub trait Adapter: Sync {
     /// True when the format takes this media only as bytes: the gateway then fetches what is behind its URL.
     fn wants_bytes(&self, _media: &canon::Media, _target: Target<'_>) -> bool {
         false
-    }
-    /// The content type of a streamed answer begins with this.
-    fn stream_content_type(&self) -> &'static str {
-        "text/event-stream"
     }
 }
 

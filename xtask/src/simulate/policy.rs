@@ -111,7 +111,7 @@ impl Ours {
         let candidates = self.candidates(world, request);
         let needs =
             Needs { model: MODEL, stream: true, prompt_tokens: request.prompt_tokens, ..Needs::default() };
-        self.budget.deposit(now());
+        self.budget.of("").deposit(now());
         let found =
             plan(&needs, &candidates, &self.preferences, &self.health, &self.settings, now(), dice(20));
         let Ok(found) = found else { return Served::default() };
@@ -129,7 +129,7 @@ impl Ours {
                 Err(error) => error,
             };
             self.health.finish(route, attempt.permit, &Report::failure(&error), now());
-            match attempts.next(&error, &self.health, &self.budget, now(), dice(30 + number)) {
+            match attempts.next(&error, &self.health, &self.budget.of(""), now(), dice(30 + number)) {
                 Next::GiveUp => return Served { attempts: number + 1, ..Served::default() },
                 Next::Candidate(next) => attempt = next,
             }

@@ -160,24 +160,25 @@ impl Default for LoggingSection {
     }
 }
 
-/// `[timeouts]`, in seconds.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// `[timeouts]`, `[providers.ID.timeouts]` and `[models.NAME.timeouts]`, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TimeoutSection {
-    /// To connect to a provider. Default 10.
-    pub connect: f64,
-    /// Until the first byte of an answer (streams: until the first token). Default 120.
-    pub first_byte: f64,
-    /// Between two pieces of an answer. Default 120.
-    pub idle: f64,
-    /// For the whole answer. Default 1800.
-    pub total: f64,
-}
-
-impl Default for TimeoutSection {
-    fn default() -> Self {
-        Self { connect: 10.0, first_byte: 120.0, idle: 120.0, total: 1800.0 }
-    }
+    /// To connect to a provider; not for aliases. Default 10.
+    pub connect: Option<f64>,
+    /// From sending the request to the head of the answer. Default 600.
+    pub first_byte: Option<f64>,
+    /// Streams: from sending the request to the first content. Default 120.
+    pub first_token: Option<f64>,
+    /// Between two pieces of an answer. White space that keeps the connection is a piece. Default 120.
+    pub idle: Option<f64>,
+    /// For one attempt. Default 1800.
+    pub total: Option<f64>,
+    /// For all attempts of a request together; not for providers. Default 3600.
+    pub request: Option<f64>,
+    /// Ask another provider also after a timeout within a whole answer, which the first one then bills as well.
+    /// Default false.
+    pub repeat_begun: Option<bool>,
 }
 
 /// `[tls]`: TLS to providers and to whatever else the gateway calls.
@@ -229,6 +230,8 @@ pub struct ProviderSection {
     pub forward_request_id: Option<bool>,
     /// Its authorities, and our certificate for it.
     pub tls: Option<ProviderTlsSection>,
+    /// How long to wait for it, where `[timeouts]` does not fit.
+    pub timeouts: TimeoutSection,
     /// Everything else: `region`, `project`, `resource` …, as the provider's row in the catalog names them.
     #[serde(flatten)]
     pub settings: BTreeMap<String, toml::Value>,
@@ -244,6 +247,8 @@ pub struct ModelSection {
     pub pick: Pick,
     /// One weight for each target, with `pick = "weight"`.
     pub weights: Vec<u32>,
+    /// How long to wait for its answers: goes before the timeouts of the providers.
+    pub timeouts: Option<TimeoutSection>,
 }
 
 /// How an alias picks among its targets.
@@ -312,12 +317,15 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "answers" => &["metadata"],
         "database" => &["url", "spool", "spool_limit"],
         "logging" => &["format", "access"],
-        "timeouts" => &["connect", "first_byte", "idle", "total"],
+        "timeouts" => &TIMEOUT_KEYS,
         "tls" => &["ca_file"],
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
-        _ => &["targets", "pick", "weights"],
+        _ => &["targets", "pick", "weights", "timeouts"],
     }
 }
+
+const TIMEOUT_KEYS: [&str; 7] =
+    ["connect", "first_byte", "first_token", "idle", "total", "request", "repeat_begun"];
 
 /// A file as far as it can be read, with everything that is wrong with its form.
 #[derive(Debug, Default)]
@@ -373,8 +381,9 @@ pub(super) fn line_of(text: &str, offset: usize) -> usize {
 
 fn unknown(section: &str, key: &str) -> Mistake {
     let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-    let known = known_keys(section);
-    let message = match nearest(key, known.iter().copied()) {
+    let known = if key.starts_with("timeouts.") { &TIMEOUT_KEYS } else { known_keys(section) };
+    let own = key.rsplit('.').next().unwrap_or(key);
+    let message = match nearest(own, known.iter().copied()) {
         Some(name) => format!("unknown key; did you mean {name:?}?"),
         None => format!("unknown key; known are {}", known.join(", ")),
     };

@@ -15,7 +15,8 @@ use wire::providers::{Auth, Calling, Place};
 use super::base_url;
 use super::env::Environment;
 use super::file::{
-    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, ServerTlsSection, nearest,
+    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, ServerTlsSection,
+    TimeoutSection, nearest,
 };
 use super::source::ConfigSource;
 use crate::http::cors::Cors;
@@ -98,16 +99,69 @@ pub struct KeyEntry {
 }
 
 /// How long to wait for providers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timeouts {
     /// To connect.
     pub connect: Duration,
-    /// Until the first byte (streams: the first token).
+    /// To the head of an answer.
     pub first_byte: Duration,
+    /// Streams: to the first content.
+    pub first_token: Duration,
     /// Between two pieces.
     pub idle: Duration,
-    /// For the whole answer.
+    /// For one attempt.
     pub total: Duration,
+    /// For all attempts of a request.
+    pub request: Duration,
+    /// Repeat a whole answer elsewhere that the provider had begun.
+    pub repeat_begun: bool,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(600),
+            first_token: Duration::from_secs(120),
+            idle: Duration::from_secs(120),
+            total: Duration::from_secs(1800),
+            request: Duration::from_secs(3600),
+            repeat_begun: false,
+        }
+    }
+}
+
+impl TimeoutSection {
+    /// These timeouts, and for those that are not given the other ones.
+    pub fn over(&self, base: Timeouts) -> Timeouts {
+        let given = |seconds: Option<f64>, base: Duration| seconds.and_then(limit).unwrap_or(base);
+        Timeouts {
+            connect: given(self.connect, base.connect),
+            first_byte: given(self.first_byte, base.first_byte),
+            first_token: given(self.first_token, base.first_token),
+            idle: given(self.idle, base.idle),
+            total: given(self.total, base.total),
+            request: given(self.request, base.request),
+            repeat_begun: self.repeat_begun.unwrap_or(base.repeat_begun),
+        }
+    }
+
+    fn seconds(&self) -> [(&'static str, Option<f64>); 6] {
+        [
+            ("connect", self.connect),
+            ("first_byte", self.first_byte),
+            ("first_token", self.first_token),
+            ("idle", self.idle),
+            ("total", self.total),
+            ("request", self.request),
+        ]
+    }
+}
+
+/// A limit that can be waited for: more than nothing, and not beyond the end of clocks.
+fn limit(seconds: f64) -> Option<Duration> {
+    let limit = Duration::try_from_secs_f64(seconds).ok()?;
+    (limit > Duration::ZERO && limit <= Duration::from_secs(366 * 24 * 3600)).then_some(limit)
 }
 
 /// A provider as configured.
@@ -135,6 +189,8 @@ pub struct ProviderSettings {
     pub outbound: ProviderOutbound,
     /// It gets the id of each request.
     pub forward_request_id: bool,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
 }
 
 impl ProviderSettings {
@@ -152,6 +208,11 @@ impl ProviderSettings {
             && self.recipe == other.recipe
             && self.credential_source == other.credential_source
             && self.secrets == other.secrets
+    }
+
+    /// True when connections of the other settings serve for these.
+    pub fn has_same_way(&self, other: &Self) -> bool {
+        self.outbound == other.outbound && self.timeouts.connect == other.timeouts.connect
     }
 
     /// True when what was seen of the other provider says something about this one.
@@ -186,7 +247,8 @@ impl Settings {
         let mut catalog = catalog;
         check.listen = check.address("server.listen", &server.listen);
         check.own_providers(file, &mut catalog);
-        let providers = check.providers(file, &catalog);
+        let timeouts = check.timeouts("timeouts", &file.timeouts, Timeouts::default());
+        let providers = check.providers(file, &catalog, timeouts);
         let database_url = check.database_url(&file.database.url);
         let mut settings = Self {
             listen: check.listen,
@@ -214,7 +276,7 @@ impl Settings {
             database_url,
             logging: file.logging,
             routing: check.routing(&file.routing),
-            timeouts: check.timeouts(file),
+            timeouts,
             aliases: check.aliases(file, &catalog, &providers),
             outbound: check.outbound(&file.tls),
             providers,
@@ -419,19 +481,26 @@ impl Check<'_> {
         settings
     }
 
-    fn timeouts(&mut self, file: &ConfigFile) -> Timeouts {
-        let mut duration = |name: &str, seconds: f64| {
-            let found = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time > Duration::ZERO);
-            found.unwrap_or_else(|| {
-                self.mistake(format!("timeouts.{name}"), "must be a number of seconds greater than 0");
-                Duration::from_secs(1)
-            })
-        };
-        Timeouts {
-            connect: duration("connect", file.timeouts.connect),
-            first_byte: duration("first_byte", file.timeouts.first_byte),
-            idle: duration("idle", file.timeouts.idle),
-            total: duration("total", file.timeouts.total),
+    fn timeouts(&mut self, path: &str, section: &TimeoutSection, base: Timeouts) -> Timeouts {
+        for (name, seconds) in section.seconds() {
+            if seconds.is_some_and(|seconds| limit(seconds).is_none()) {
+                let message = "must be a number of seconds greater than 0, at most a year";
+                self.mistake(format!("{path}.{name}"), message);
+            }
+        }
+        section.over(base)
+    }
+
+    fn provider_timeouts(&mut self, id: &str, section: &ProviderSection, base: Timeouts) -> Timeouts {
+        let path = format!("providers.{id}.timeouts");
+        self.useless_timeout(&path, "request", section.timeouts.request);
+        self.timeouts(&path, &section.timeouts, base)
+    }
+
+    /// A limit where it has no effect.
+    fn useless_timeout(&mut self, path: &str, name: &str, given: Option<f64>) {
+        if given.is_some() {
+            self.mistake(format!("{path}.{name}"), "has no effect here; set it in [timeouts]");
         }
     }
 
@@ -459,6 +528,11 @@ impl Check<'_> {
                 self.doubt(&path, message);
             }
             self.weights(name, section);
+            if let Some(timeouts) = &section.timeouts {
+                let path = format!("models.{name}.timeouts");
+                self.timeouts(&path, timeouts, Timeouts::default());
+                self.useless_timeout(&path, "connect", timeouts.connect);
+            }
         }
         file.models.clone()
     }
@@ -507,13 +581,21 @@ impl Check<'_> {
         }
     }
 
-    fn providers(&mut self, file: &ConfigFile, catalog: &Catalog) -> Vec<ProviderSettings> {
+    fn providers(
+        &mut self,
+        file: &ConfigFile,
+        catalog: &Catalog,
+        timeouts: Timeouts,
+    ) -> Vec<ProviderSettings> {
         let none = ProviderSection::default();
         let mut found: Vec<ProviderSettings> = catalog
             .providers()
             .map(|row| {
                 let section = file.providers.get(&row.id);
-                self.provider(row, section.unwrap_or(&none), section.is_some())
+                let own = section.unwrap_or(&none);
+                let mut provider = self.provider(row, own, section.is_some());
+                provider.timeouts = self.provider_timeouts(&row.id, own, timeouts);
+                provider
             })
             .collect();
         let others = found.iter().any(|provider| provider.row.id != DEMO && provider.disabled.is_none());
@@ -574,6 +656,7 @@ impl Check<'_> {
             credential_source: access.source,
             outbound,
             forward_request_id: section.forward_request_id.unwrap_or(false),
+            timeouts: Timeouts::default(),
         }
     }
 

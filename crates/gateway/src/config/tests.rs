@@ -37,7 +37,12 @@ const SECTIONS: [(&str, &str, &str); 10] = [
         "The log goes to standard error, and never makes a request wait or fail. `LLMGATEWAY_LOG` says what is in it; the lines \
          of requests have the target `access`.",
     ),
-    ("timeouts", "TimeoutSection", "How long to wait for providers, in seconds."),
+    (
+        "timeouts",
+        "TimeoutSection",
+        "How long to wait for providers, in seconds. The nearest counts: \
+        an alias's (`[models.NAME.timeouts]`), its provider's (`[providers.ID.timeouts]`), and these.",
+    ),
     ("tls", "TlsSection", "TLS to providers and to whatever else the gateway calls."),
     ("providers.ID", "ProviderSection", OWN_PROVIDERS),
     (
@@ -166,6 +171,7 @@ fn kind(rust: &str) -> &str {
         "StreamUsage" => "`on_request` or `always`",
         "ServerTlsSection" => "table, see below",
         "MetadataPlace" => "`metadata`, `llmgateway` or `none`",
+        "TimeoutSection" => "table, see `[timeouts]`",
         "Pick" => "`best`, `order` or `weight`",
         "Format" => "`text` or `json`",
         "ProviderTlsSection" => {

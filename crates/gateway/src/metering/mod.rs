@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use canon::{Cost, Error, FinishReason, Losses, Progress, Usage};
+use canon::{Cost, Error, FinishReason, Losses, Pico, Progress, Usage};
 use catalog::Serving;
 use store::{AttemptRecord, Commit, Spool, UsageRecord};
 use tokio::time::Instant;
@@ -148,6 +148,7 @@ pub(crate) fn empty_row() -> UsageRecord {
         usage: None,
         usage_estimated: false,
         cost: None,
+        upstream_cost: None,
         finish_reason: None,
         losses: Vec::new(),
         session_id: None,
@@ -317,6 +318,9 @@ impl Record {
         self.row.underlying_model.clone_from(&self.progress.model);
         self.row.usage = self.progress.usage;
         self.row.cost = Some(Cost::default());
+        if !self.progress.content_started {
+            self.row.upstream_cost = Some(Pico::ZERO);
+        }
         self.close();
     }
 
@@ -328,7 +332,34 @@ impl Record {
         if let Some(counters) = &self.counters {
             counters.error(error.kind.as_str());
         }
+        self.estimate_usage();
+        self.row.upstream_cost = self.answer_cost().map(|cost| cost.total);
         self.fail(error);
+    }
+
+    /// What the answer so far costs; none when that is unknown.
+    fn answer_cost(&self) -> Option<Cost> {
+        let tier = self.progress.service_tier.as_deref();
+        self.progress.usage.and_then(|usage| self.pricing.cost(&usage, tier))
+    }
+
+    /// Counts what was produced where the provider's own counts never came.
+    fn estimate_usage(&mut self) {
+        if self.progress.content_started && self.progress.usage.is_none() {
+            self.row.usage_estimated = true;
+            self.progress.usage = Some(Usage {
+                input: self.prompt_tokens,
+                output: self.progress.output_chars.div_ceil(4),
+                ..Usage::default()
+            });
+        }
+    }
+
+    /// A provider is at work, and has sent nothing of the answer: it has read the prompt.
+    fn prompt_cost(&self) -> Option<Pico> {
+        let is_asked = self.row.attempts.last().is_some_and(|last| last.error_type.is_empty());
+        let read = Usage { input: if is_asked { self.prompt_tokens } else { 0 }, ..Usage::default() };
+        if read.input == 0 { Some(Pico::ZERO) } else { Some(self.pricing.cost(&read, None)?.total) }
     }
 
     /// Counts tokens and cost.
@@ -337,8 +368,8 @@ impl Record {
         self.row.underlying_model.clone_from(&progress.model);
         self.row.finish_reason = progress.finish_reason.map(FinishReason::as_str).map(str::to_owned);
         self.row.usage = progress.usage;
-        let tier = progress.service_tier.as_deref();
-        self.row.cost = progress.usage.and_then(|usage| self.pricing.cost(&usage, tier));
+        self.row.cost = self.answer_cost();
+        self.row.upstream_cost = self.row.cost.map(|cost| cost.total);
         let Some(counters) = &self.counters else { return };
         if let Some(usage) = &progress.usage {
             counters.input_tokens.inc_by(usage.input + usage.audio_input);
@@ -361,6 +392,9 @@ impl Record {
 
     fn end(&mut self) {
         self.closed = true;
+        if let (Some(counters), Some(cost)) = (&self.counters, self.row.upstream_cost) {
+            counters.upstream_cost.inc_by(cost.as_usd());
+        }
         self.row.duration_ms = self.started.elapsed().as_millis() as u64;
         access::model_request(&self.row);
         self.metering.metrics.active().dec();
@@ -372,17 +406,11 @@ impl Record {
         self.row.canceled = true;
         self.row.status = 499;
         self.row.error_kind = Some("cancelled".to_owned());
-        if self.progress.content_started && self.progress.usage.is_none() {
-            self.row.usage_estimated = true;
-            self.progress.usage = Some(Usage {
-                input: self.prompt_tokens,
-                output: self.progress.output_chars.div_ceil(4),
-                ..Usage::default()
-            });
-        }
+        self.estimate_usage();
         self.settle();
         if !self.progress.content_started {
             self.row.cost = Some(Cost::default());
+            self.row.upstream_cost = self.prompt_cost();
         }
         self.close();
     }

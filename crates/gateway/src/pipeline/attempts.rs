@@ -28,6 +28,8 @@ pub struct RequestContext<'a> {
     pub outline: &'a Outline<'a>,
     /// The provider that the caller pinned.
     pub pinned: Option<&'a str>,
+    /// When the request with all its attempts has to be over.
+    pub deadline: Instant,
     /// Decides where chance does.
     pub seed: u64,
 }
@@ -120,6 +122,11 @@ impl RequestContext<'_> {
             .map_err(|none| none.to_error())
     }
 
+    /// True when there is no time left for another attempt after this wait.
+    fn is_over(&self, wait: Option<Duration>) -> bool {
+        Instant::now() + wait.unwrap_or_default() >= self.deadline
+    }
+
     fn selection(&self, plan: &Plan, candidates: &[Candidate<'_>]) -> Selection {
         match self.inbound.wishes.explain {
             true => Selection::Explained(Json::of(&plan.selection(candidates))),
@@ -138,7 +145,8 @@ pub async fn in_order<E: Endpoint>(
 ) -> Result<(E::Answer, HeldPermit), Error> {
     let pipeline = cx.pipeline;
     let snapshot = &*cx.inbound.snapshot;
-    let (health, budget) = (&snapshot.health, &snapshot.retries);
+    let health = &snapshot.health;
+    let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
     let session = cx.session();
     let candidates = plan::candidates(offers, cx.outline);
     let plan = cx.plan(offers, &candidates, session.as_deref())?;
@@ -182,6 +190,7 @@ pub async fn in_order<E: Endpoint>(
         turn.permit.failed(&error);
         match attempts.next(&error, health, budget, now, cx.seed) {
             Next::GiveUp => return Err(error),
+            Next::Candidate(next) if cx.is_over(next.after) => return Err(error),
             Next::Candidate(next) => turn = Turn::new(cx, offers, next),
         }
     }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Losses, Quirks, Request, Retry, Target};
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
 use wire::proofs::{CallName, Proofs, Refusal};
@@ -14,10 +16,12 @@ use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter,
 
 use super::annotate::Envelope;
 use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
+use super::deadlines::{Deadlines, Watch};
 use super::resolve::Offer;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::media::Wanted;
+use crate::upstream::waits;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Largest error body that is read.
@@ -31,6 +35,15 @@ pub struct Begun {
     pub transcoder: Box<dyn Transcoder>,
     /// What the caller gets already.
     pub out: Vec<u8>,
+    /// How long the rest may take.
+    pub deadlines: Deadlines,
+}
+
+/// What has been read of a good answer.
+struct Received {
+    rest: Option<AnswerBody>,
+    transcoder: Box<dyn Transcoder>,
+    out: Vec<u8>,
 }
 
 /// Chat completions.
@@ -106,20 +119,24 @@ impl ChatAttempt<'_> {
         prepared: &Encoded,
         record: &mut Record,
     ) -> Result<Begun, Error> {
-        let timeouts = &self.cx.inbound.snapshot.timeouts;
         let call = self.call(credential, prepared.body.clone())?;
-        let exchange = async {
-            let response = self.attempt.offer.provider.client.send(call).await?;
-            self.receive(response, prepared, record).await
-        };
-        match tokio::time::timeout(timeouts.first_byte, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::upstream(
-                ErrorKind::Timeout,
-                Retry::Again,
-                format!("The provider did not answer within {} seconds.", timeouts.first_byte.as_secs_f64()),
-            )),
-        }
+        let mut deadlines = self.deadlines();
+        let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
+        let mut watch = Watch::new(&mut deadlines, timer);
+        let response = watch.until(self.attempt.offer.provider.client.send(call)).await??;
+        watch.set(Deadlines::head);
+        let Received { rest, transcoder, out } = self.receive(response, &mut watch, prepared, record).await?;
+        deadlines.content();
+        record.first_token();
+        record.progress(transcoder.progress());
+        Ok(Begun { body: rest, transcoder, out, deadlines })
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let offer = self.attempt.offer;
+        let limits = offer.provider.settings.timeouts;
+        let limits = offer.timeouts.as_ref().map_or(limits, |own| own.over(limits));
+        Deadlines::new(limits, self.attempt.started, self.cx.deadline, self.form().stream)
     }
 
     /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
@@ -208,7 +225,7 @@ impl ChatAttempt<'_> {
             headers: &provider.row.headers,
             path: provider.row.path.as_deref(),
             settings: &provider.settings.settings,
-            now: std::time::SystemTime::now(),
+            now: SystemTime::now(),
         })?;
         let headers = request.headers_mut();
         for (name, value) in &self.cx.inbound.wishes.trace {
@@ -226,40 +243,46 @@ impl ChatAttempt<'_> {
     async fn receive(
         &self,
         response: Response<AnswerBody>,
+        watch: &mut Watch<'_>,
         prepared: &Encoded,
         record: &mut Record,
-    ) -> Result<Begun, Error> {
-        let protocol = self.attempt.offer.protocol;
-        let (head, mut body) = response.into_parts();
+    ) -> Result<Received, Error> {
+        let (mut head, mut body) = response.into_parts();
         record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         if !head.status.is_success() {
-            let bytes = read_up_to(body, ERROR_LIMIT).await;
-            return Err(refusal(protocol, head.status, &head.headers, &bytes));
+            let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
+            waits::in_seconds(&mut head.headers, SystemTime::now());
+            return Err(refusal(self.attempt.offer.protocol, head.status, &head.headers, &bytes));
         }
         let stream = self.form().stream;
-        let mut transcoder = self.transcoder(prepared, stream && is_stream(&head.headers, protocol), record);
+        let mut transcoder: Option<Box<dyn Transcoder>> = None;
         let mut out = Vec::with_capacity(if stream { 1024 } else { 0 });
-        let mut rest = None;
-        loop {
-            match body.frame().await {
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    transcoder.push(&data, &mut out)?;
-                    if stream && transcoder.progress().content_started {
-                        rest = Some(body);
-                        break;
-                    }
-                }
-                Some(Err(error)) => return Err(cut(&error)),
-                None => {
-                    transcoder.finish(&mut out)?;
-                    break;
-                }
+        let rest = loop {
+            let Some(frame) = watch.until(body.frame()).await? else { break None };
+            let Ok(data) = frame.map_err(|error| cut(&error))?.into_data() else { continue };
+            watch.input();
+            // White space ahead of an answer keeps the connection, and says nothing of what will come.
+            if transcoder.is_none() && data.trim_ascii().is_empty() {
+                continue;
             }
+            let transcoder = transcoder
+                .get_or_insert_with(|| self.transcoder(prepared, self.streams(&head.headers, &data), record));
+            transcoder.push(&data, &mut out)?;
+            if stream && transcoder.progress().content_started {
+                break Some(body);
+            }
+        };
+        let mut transcoder = transcoder.unwrap_or_else(|| self.transcoder(prepared, stream, record));
+        if rest.is_none() {
+            transcoder.finish(&mut out)?;
         }
-        record.first_token();
-        record.progress(transcoder.progress());
-        Ok(Begun { body: rest, transcoder, out })
+        Ok(Received { rest, transcoder, out })
+    }
+
+    /// Whether the answer is a stream: what arrived decides, not what was asked for or how it is labelled.
+    fn streams(&self, headers: &http::HeaderMap, beginning: &[u8]) -> bool {
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        wire::is_stream(self.attempt.offer.protocol, content_type, beginning, self.form().stream)
     }
 
     fn transcoder(&self, prepared: &Encoded, upstream_streams: bool, record: &Record) -> Box<dyn Transcoder> {
@@ -321,16 +344,6 @@ impl ChatAttempt<'_> {
             exclude_reasoning: outline.exclude_reasoning,
         }
     }
-}
-
-/// Some providers answer a stream request with one JSON document: an error, or the whole answer.
-fn is_stream(headers: &http::HeaderMap, protocol: Protocol) -> bool {
-    let content_type =
-        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let expected = adapter(protocol).stream_content_type();
-    content_type.is_empty()
-        || content_type.starts_with(expected)
-        || !content_type.starts_with("application/json")
 }
 
 /// The provider does not know who we are. A 403 is no sign of that: then it knows us and says no.

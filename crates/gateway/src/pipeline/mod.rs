@@ -3,6 +3,7 @@
 pub mod annotate;
 pub mod attempts;
 pub mod chat;
+pub mod deadlines;
 pub mod explain;
 pub mod permit;
 pub mod plan;
@@ -183,7 +184,9 @@ impl Pipeline {
             record.pinned(provider);
         }
         let pinned = resolved.pinned.as_deref();
-        let cx = RequestContext { pipeline: self, inbound, outline, pinned, seed };
+        let timeouts = inbound.snapshot.timeouts_of(&outline.model);
+        let deadline = record.started() + timeouts.request;
+        let cx = RequestContext { pipeline: self, inbound, outline, pinned, deadline, seed };
         in_order(&cx, &resolved.offers, record, &Chat(&cx)).await
     }
 
@@ -199,9 +202,8 @@ impl Pipeline {
             self.keep_proofs(&record, begun.transcoder.as_mut());
         }
         if inbound.streams.load(Ordering::Relaxed) {
-            let timeouts = inbound.snapshot.timeouts;
             let served = record.served();
-            let pump = Pump::new(begun, record, permit, self.clone(), timeouts);
+            let pump = Pump::new(begun, record, permit, self.clone());
             return Answer::Stream(Box::new(pump), served);
         }
         permit.succeeded(None);

@@ -8,15 +8,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Retry};
+use canon::Error;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use wire::Transcoder;
 
 use super::Pipeline;
 use super::chat::Begun;
+use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
-use crate::config::settings::Timeouts;
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
 use crate::upstream::client::{AnswerBody, cut};
@@ -42,9 +42,8 @@ pub struct Pump {
     record: Record,
     permit: HeldPermit,
     pipeline: Arc<Pipeline>,
-    timeouts: Timeouts,
+    deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
-    last_input: Instant,
     last_output: Instant,
     /// How often it has run since something new arrived.
     turns: u8,
@@ -53,13 +52,7 @@ pub struct Pump {
 
 impl Pump {
     /// Goes on with a stream that has begun.
-    pub fn new(
-        begun: Begun,
-        record: Record,
-        mut permit: HeldPermit,
-        pipeline: Arc<Pipeline>,
-        timeouts: Timeouts,
-    ) -> Self {
+    pub fn new(begun: Begun, record: Record, mut permit: HeldPermit, pipeline: Arc<Pipeline>) -> Self {
         let now = Instant::now();
         permit.begun();
         Self {
@@ -69,9 +62,8 @@ impl Pump {
             record,
             permit,
             pipeline,
-            timeouts,
-            timer: Box::pin(tokio::time::sleep(PING_AFTER)),
-            last_input: now,
+            deadlines: begun.deadlines,
+            timer: Box::pin(tokio::time::sleep_until(begun.deadlines.next().min(now + PING_AFTER))),
             last_output: now,
             turns: 0,
             closed: false,
@@ -88,7 +80,7 @@ impl Pump {
                 Poll::Ready(Some(Err(error))) => self.fail(cut(&error)),
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    self.last_input = Instant::now();
+                    self.deadlines.input();
                     if let Err(error) = self.transcoder.push(&data, &mut self.out) {
                         self.fail(error);
                     }
@@ -141,21 +133,14 @@ impl Pump {
     fn wait(&mut self, cx: &mut Context<'_>) {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let timeouts = self.timeouts;
-            if now >= self.record.started() + timeouts.total {
-                return self
-                    .fail(timed_out("The answer took longer than the gateway allows", timeouts.total));
-            }
-            if now >= self.last_input + timeouts.idle {
-                return self.fail(timed_out("The provider sent nothing", timeouts.idle));
+            if let Err(error) = self.deadlines.check(now) {
+                return self.fail(error);
             }
             if now >= self.last_output + PING_AFTER {
                 self.out.extend_from_slice(PING);
                 self.last_output = now;
             }
-            let next = (self.last_output + PING_AFTER)
-                .min(self.last_input + timeouts.idle)
-                .min(self.record.started() + timeouts.total);
+            let next = self.deadlines.next().min(self.last_output + PING_AFTER);
             self.timer.as_mut().reset(next);
         }
     }
@@ -166,10 +151,6 @@ impl Drop for Pump {
     fn drop(&mut self) {
         self.record.progress(self.transcoder.progress());
     }
-}
-
-fn timed_out(what: &str, limit: Duration) -> Error {
-    Error::upstream(ErrorKind::Timeout, Retry::Again, format!("{what} ({} seconds).", limit.as_secs_f64()))
 }
 
 impl Body for Pump {

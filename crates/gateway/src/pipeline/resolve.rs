@@ -6,7 +6,7 @@ use canon::{Error, ErrorKind, ModelFacts};
 use catalog::Serving;
 use wire::Protocol;
 
-use crate::config::file::Pick;
+use crate::config::file::{Pick, TimeoutSection};
 use crate::snapshot::{ProviderHandle, Snapshot};
 use crate::telemetry::OTHER;
 
@@ -25,6 +25,8 @@ pub struct Offer {
     pub facts: FactsSource,
     /// Lower comes first whatever the score.
     pub tier: u32,
+    /// The timeouts of the alias that led here.
+    pub timeouts: Option<Box<TimeoutSection>>,
 }
 
 /// Where facts come from.
@@ -185,6 +187,7 @@ fn alias_offers(
         match resolve(snapshot, target, random) {
             Ok(resolved) => offers.extend(resolved.offers.into_iter().map(|mut offer| {
                 offer.tier = if alias.pick == Pick::Best { 0 } else { place as u32 };
+                offer.timeouts = alias.timeouts.map(Box::new);
                 offer
             })),
             Err(error) => reasons.push(error.message.into_owned()),
@@ -207,7 +210,15 @@ fn offer(snapshot: &Snapshot, handle: &Arc<ProviderHandle>, model: &str) -> Offe
         Some(relative) => FactsSource::Serving(relative.clone()),
         None => FactsSource::Unknown(snapshot.unknown_facts.clone()),
     };
-    Offer { provider: handle.clone(), protocol, serving: None, model: model.to_owned(), facts, tier: 0 }
+    Offer {
+        provider: handle.clone(),
+        protocol,
+        serving: None,
+        model: model.to_owned(),
+        facts,
+        tier: 0,
+        timeouts: None,
+    }
 }
 
 fn known_offer(handle: &Arc<ProviderHandle>, serving: &Arc<Serving>) -> Offer {
@@ -218,6 +229,7 @@ fn known_offer(handle: &Arc<ProviderHandle>, serving: &Arc<Serving>) -> Offer {
         model: serving.upstream_id.clone(),
         facts: FactsSource::Serving(serving.clone()),
         tier: 0,
+        timeouts: None,
     }
 }
 

@@ -56,6 +56,7 @@ struct Inner {
     errors: Family<RouteWith, Counter>,
     tokens: Family<RouteWith, Counter>,
     cost: Family<Route, Counter<f64, std::sync::atomic::AtomicU64>>,
+    upstream_cost: Family<Route, Counter<f64, std::sync::atomic::AtomicU64>>,
     unpriced: Family<Route, Counter>,
     losses: Family<RouteWith, Counter>,
     first_token: Histograms,
@@ -102,6 +103,12 @@ impl Metrics {
         registry.register("tokens", "Tokens by bucket", tokens.clone());
         let cost = Family::default();
         registry.register("cost_usd", "Cost of answers in USD", cost.clone());
+        let upstream_cost = Family::default();
+        registry.register(
+            "upstream_cost_usd",
+            "What providers bill in USD as far as it is known: broken and cancelled answers too",
+            upstream_cost.clone(),
+        );
         let unpriced = Family::default();
         registry.register("unpriced", "Answers whose price is unknown", unpriced.clone());
         let losses = Family::default();
@@ -143,6 +150,7 @@ impl Metrics {
                 errors,
                 tokens,
                 cost,
+                upstream_cost,
                 unpriced,
                 losses,
                 first_token,
@@ -249,6 +257,8 @@ pub struct RouteCounters {
     pub output_tokens: Counter,
     /// Cost in USD.
     pub cost: Counter<f64, std::sync::atomic::AtomicU64>,
+    /// What the provider bills in USD.
+    pub upstream_cost: Counter<f64, std::sync::atomic::AtomicU64>,
     /// Answers of unknown price.
     pub unpriced: Counter,
     /// Seconds to the first token.
@@ -285,6 +295,7 @@ impl RouteMetrics {
             written_tokens: tokens("cache_write"),
             output_tokens: tokens("output"),
             cost: inner.cost.get_or_create(&route).clone(),
+            upstream_cost: inner.upstream_cost.get_or_create(&route).clone(),
             unpriced: inner.unpriced.get_or_create(&route).clone(),
             first_token: inner.first_token.get_or_create(&route).clone(),
             upstream: inner.upstream.get_or_create(&route).clone(),

@@ -10,5 +10,6 @@ pub mod outbound;
 mod pool;
 #[cfg(test)]
 mod testing;
+pub mod waits;
 
 pub use client::Client;

@@ -131,7 +131,7 @@ async fn an_unknown_price_is_null_and_never_zero() {
     for name in ["cost_usd_input", "cost_usd_cached_input", "cost_usd_output", "cost_usd_total"] {
         assert_eq!(usage.get(name), Some(&Value::Null), "{usage}");
     }
-    let metric = r#"llmgateway_unpriced_total{provider="one",model="other"}"#;
+    let metric = r#"llmgateway_unpriced_total{provider="one",model="any"}"#;
     assert_eq!(gateway.metric(metric).await, Some(1.0));
     assert_eq!(gateway.record().await.cost, None);
 }

@@ -166,8 +166,6 @@ async fn once(upstream: &Upstream) -> TestGateway {
 async fn a_providers_error_keeps_its_status() {
     let statuses = [
         ("400 Bad Request", 400),
-        ("402 Payment Required", 402),
-        ("403 Forbidden", 403),
         ("404 Not Found", 404),
         ("422 Unprocessable Entity", 422),
         ("429 Too Many Requests", 429),

@@ -26,3 +26,4 @@ mod tls;
 mod token_server;
 mod trouble;
 mod upstream_http;
+mod waiting;

@@ -232,6 +232,25 @@ async fn a_caller_that_hangs_up_ends_the_upstream_request() {
     assert!(record.usage_estimated && usage.prompt_tokens() > 0, "{usage:?}");
     assert_eq!(usage.completion_tokens(), 5, "18 characters");
     assert!(record.cost.unwrap().total > canon::Pico::ZERO);
+    assert_eq!(record.upstream_cost, Some(record.cost.unwrap().total));
+}
+
+#[tokio::test]
+async fn a_broken_stream_costs_the_operator_and_not_the_caller() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    let address = gateway.address;
+    let body = streamed("openai/gpt-4o-mini").to_string();
+    let asked = tokio::spawn(async move { open(address, &[], body.as_bytes()).await });
+    let mut line = upstream.next().await;
+    line.send([stream_head(), text("This is some text.").into_bytes()].concat()).await;
+    drop(line);
+    assert_broken(&asked.await.unwrap().rest().await);
+    let counted = "llmgateway_upstream_cost_usd_total{provider=\"openai\",model=\"gpt-4o-mini\"}";
+    assert!(gateway.metric(counted).await.unwrap() > 0.0);
+    let record = gateway.record().await;
+    assert_eq!(record.cost, Some(canon::Cost::default()));
+    assert!(record.upstream_cost.unwrap() > canon::Pico::ZERO && record.usage_estimated);
 }
 
 #[tokio::test]
@@ -249,6 +268,7 @@ async fn a_caller_that_hangs_up_before_the_answer_costs_nothing() {
         let record = gateway.record().await;
         assert_eq!((record.canceled, record.status, record.usage), (true, 499, None));
         assert_eq!(record.cost, Some(canon::Cost::default()));
+        assert!(record.upstream_cost.unwrap() > canon::Pico::ZERO, "the prompt was read");
         assert_eq!(record.attempts.len(), 1);
     }
 }

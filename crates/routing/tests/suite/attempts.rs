@@ -22,6 +22,7 @@ fn run(
     no_fallback: bool,
 ) -> Vec<(String, Option<Duration>)> {
     let budget = RetryBudget::new(&world.settings.retry);
+    let budget = budget.of("key");
     let found = world.plan(candidates, T0);
     let mut attempts = Attempts::new(&found, candidates, &world.settings).no_fallback(no_fallback);
     let mut told = Vec::new();
@@ -165,7 +166,10 @@ fn what_this_provider_cannot_translate_goes_to_the_next_without_touching_the_bud
     let world = World::with(Settings { retry, ..settings() });
     let two = [at("a", 1.0), at("b", 2.0)];
     assert_eq!(names(&story(&world, &two, &[Error::unsupported("tools", "No tools.")])), ["a", "b"]);
-    assert_eq!(names(&story(&world, &two, &[fault()])), ["a"]);
+    assert_eq!(names(&story(&world, &[at("a", 1.0)], &[fault()])), ["a"]);
+    // Nobody gets more load by that than there are requests.
+    assert_eq!(names(&story(&world, &two, &[fault()])), ["a", "b"], "a sound one serves in any case");
+    assert_eq!(names(&story(&world, &two, &[fault(), fault()])), ["a", "b"], "and nothing is repeated");
 }
 
 #[test]
@@ -190,6 +194,7 @@ fn a_candidate_that_closed_meanwhile_is_passed_over() {
     let world = World::new();
     let three = [at("a", 1.0), at("b", 2.0), at("c", 3.0)];
     let budget = RetryBudget::new(&world.settings.retry);
+    let budget = budget.of("key");
     let found = world.plan(&three, T0);
     world.times(5, route("b", ""), Outcome::Fault, T0);
     let mut attempts = Attempts::new(&found, &three, &world.settings);
@@ -220,13 +225,26 @@ fn a_success_as_a_last_resort_opens_the_route_again() {
 
 #[test]
 fn a_repair_is_paid_for_out_of_the_budget_and_is_no_retry() {
-    let retry = RetrySettings { budget_burst: 2.0, budget_per_second: 0.0, ..RetrySettings::default() };
+    let retry = RetrySettings { budget_burst: 4.0, budget_per_second: 0.0, ..RetrySettings::default() };
     let world = World::with(Settings { max_retries: 0, retry, ..settings() });
     let budget = RetryBudget::new(&retry);
+    let budget = budget.of("key");
     let candidates = [at("a", 1.0)];
     let found = world.plan(&candidates, T0);
     let mut attempts = Attempts::new(&found, &candidates, &world.settings);
     assert!(!attempts.repair(&budget, T0), "there was no attempt yet");
     let _ = attempts.first(&world.health, T0);
     assert_eq!([(); 3].map(|()| attempts.repair(&budget, T0)), [true, true, false]);
+}
+
+#[test]
+fn one_keys_retries_leave_room_for_anothers() {
+    let retry = RetrySettings { budget_burst: 8.0, budget_per_second: 0.0, ..RetrySettings::default() };
+    let budget = RetryBudget::new(&retry);
+    let taken = |key: &str| (0..100).filter(|_| budget.of(key).withdraw(T0)).count();
+    assert_eq!([taken("a"), taken("b"), taken("c")], [4, 4, 0]);
+    for _ in 0..11 {
+        budget.of("b").deposit(T0);
+    }
+    assert_eq!([taken("a"), taken("b")], [0, 2], "each key has what its own requests added");
 }

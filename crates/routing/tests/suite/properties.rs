@@ -185,6 +185,7 @@ proptest! {
             return Ok(());
         };
         let budget = RetryBudget::new(&world.settings.retry);
+    let budget = budget.of("key");
         let mut attempts = Attempts::new(&found, &all, &world.settings).no_fallback(no_fallback);
         let mut attempt = attempts.first(&world.health, T0);
         let (mut now, mut made, mut refused) = (T0, 1, Vec::new());
@@ -225,6 +226,7 @@ proptest! {
     fn the_retry_budget_is_a_bound(steps in prop::collection::vec((any::<bool>(), 0..500u64), 1..400)) {
         let settings = RetrySettings { budget_burst: 5.0, ..RetrySettings::default() };
         let budget = RetryBudget::new(&settings);
+    let budget = budget.of("key");
         let (mut now, mut requests, mut retries) = (T0, 0.0, 0.0);
         for (is_request, wait) in steps {
             now = now.plus_ms(wait);

@@ -67,6 +67,7 @@ fn full_record() -> UsageRecord {
         }),
         usage_estimated: true,
         cost: Some(Cost { total: Pico(i64::MAX), input: Pico(1), other: Pico(2), ..Cost::default() }),
+        upstream_cost: Some(Pico(i64::MAX)),
         finish_reason: Some("stop".to_owned()),
         losses: vec![LossRecord {
             field: "seed".into(),

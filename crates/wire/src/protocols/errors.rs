@@ -28,7 +28,7 @@ pub fn upstream_error(
 ) -> Error {
     let telling = code.as_deref().or(type_name.as_deref());
     let (kind, retry) = classify(status.as_u16(), telling, &message);
-    let wait = retry_after(headers);
+    let wait = retry_after(headers).or_else(|| (status.as_u16() == 429).then(|| reset(headers)).flatten());
     let told = match message.trim() {
         "" => format!("The provider answered with status {}.", status.as_u16()),
         text => without_secrets(text),
@@ -57,7 +57,45 @@ pub fn classify(status: u16, code: Option<&str>, message: &str) -> (ErrorKind, R
     by_status(status, &text)
 }
 
-/// The wait that the provider asks for. Dates are not understood: they would need a clock.
+/// The time until a limit is free again that is exhausted, where the answer to a request too many says no more than that:
+/// `x-ratelimit-reset-requests: 6m0s` beside `x-ratelimit-remaining-requests: 0`. With several, the longest.
+fn reset(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let is_exhausted = |limit: &str| {
+        let remaining = text(&format!("x-ratelimit-remaining-{limit}"));
+        remaining.is_none_or(|remaining| remaining.parse::<f64>().is_ok_and(|remaining| remaining <= 0.0))
+    };
+    let limits = ["requests", "tokens"].into_iter().filter(|limit| is_exhausted(limit));
+    let waits = limits.filter_map(|limit| span(text(&format!("x-ratelimit-reset-{limit}"))?));
+    waits.max().map(|wait| wait.min(LONGEST_TOLD))
+}
+
+/// `1h2m3.5s`, `120ms`, or a number of seconds.
+fn span(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let unit = &rest[end..];
+        let length = unit.find(|letter: char| letter.is_ascii_digit()).unwrap_or(unit.len());
+        seconds += number
+            * match &unit[..length] {
+                "d" => 86400.0,
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 0.001,
+                _ => return None,
+            };
+        rest = &unit[length..];
+    }
+    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+}
+
+/// The wait that the provider asks for in seconds. The gateway, which has a clock, turns a date into them before.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"))?;
@@ -175,7 +213,9 @@ fn by_code(status: u16, code: &str) -> Option<ErrorKind> {
         "1211" | "1500" => ErrorKind::ModelNotFound,
         "1002" if status < 400 => ErrorKind::RateLimit,
         "1004" if status < 400 => ErrorKind::UpstreamCredential,
-        "1000" | "1001" | "1002" | "1003" | "1004" | "1005" if status >= 400 => ErrorKind::UpstreamCredential,
+        "1000" | "1001" | "1002" | "1003" | "1004" | "1005" if matches!(status, 401 | 403) => {
+            ErrorKind::UpstreamCredential
+        }
         "1300" | "1302" | "1303" => ErrorKind::RateLimit,
         "3505" | "1305" | "1312" => ErrorKind::Overloaded,
         _ => return None,

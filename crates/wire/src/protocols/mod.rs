@@ -86,6 +86,26 @@ pub fn dialect(protocol: Protocol) -> Option<&'static dyn Dialect> {
     }
 }
 
+/// Whether an answer is a stream, by its content type and by how it begins. What arrived decides: providers stream though
+/// nobody asked, answer a stream request with one document, and label either as the other. `asked` decides where neither
+/// says anything.
+pub fn is_stream(protocol: Protocol, content_type: &str, beginning: &[u8], asked: bool) -> bool {
+    let beginning = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning);
+    let first = beginning.trim_ascii_start().first().copied();
+    match (protocol, first) {
+        // Lines of JSON begin like one document, which reads as a single line.
+        (Protocol::OllamaChat, _) => asked || content_type.contains("ndjson"),
+        // Google streams a list where `alt=sse` is missing.
+        (Protocol::Gemini, Some(b'[')) => true,
+        (_, Some(b'{' | b'[')) => false,
+        // A binary frame begins with its length.
+        (Protocol::BedrockConverse, Some(_)) => asked || content_type.contains("eventstream"),
+        // A comment, or the fields of an event: data, event, id, retry.
+        (_, Some(b':' | b'd' | b'e' | b'i' | b'r')) => true,
+        _ => asked,
+    }
+}
+
 /// How an answer goes from one provider to one caller.
 pub struct Passage<'a> {
     /// The caller's format.

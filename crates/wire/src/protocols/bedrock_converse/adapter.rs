@@ -58,10 +58,6 @@ impl Adapter for BedrockConverse {
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         errors::decode(status, headers, body)
     }
-
-    fn stream_content_type(&self) -> &'static str {
-        "application/vnd.amazon.eventstream"
-    }
 }
 
 fn body<'a>(

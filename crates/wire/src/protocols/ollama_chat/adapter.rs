@@ -60,10 +60,6 @@ impl Adapter for OllamaChat {
         });
         upstream_error(status, headers, None, None, told.unwrap_or_else(|| excerpt(body)))
     }
-
-    fn stream_content_type(&self) -> &'static str {
-        "application/x-ndjson"
-    }
 }
 
 #[derive(Serialize)]

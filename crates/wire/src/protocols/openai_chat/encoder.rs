@@ -592,17 +592,19 @@ pub(super) fn write_stream_error(error: &Error, out: &mut Vec<u8>) {
 
 fn write_error(error: &Error, out: &mut Vec<u8>) {
     let (type_name, code) = names(error);
+    // A provider's own words for its refusal would send the caller looking for a mistake in the caller's key.
+    let own = (!error.refuses_gateway()).then_some(error);
     out.extend_from_slice(b"{\"error\":{\"message\":");
     push_string(out, &error.message);
     push_key(out, "type");
-    push_string(out, error.type_name.as_deref().unwrap_or(type_name));
+    push_string(out, own.and_then(|error| error.type_name.as_deref()).unwrap_or(type_name));
     push_key(out, "param");
     match error.param.as_deref().filter(|param| !param.is_empty()) {
         Some(param) => push_string(out, param),
         None => out.extend_from_slice(b"null"),
     }
     push_key(out, "code");
-    match error.code.as_deref().or(code) {
+    match own.and_then(|error| error.code.as_deref()).or(code) {
         Some(code) => push_string(out, code),
         None => out.extend_from_slice(b"null"),
     }
@@ -611,7 +613,8 @@ fn write_error(error: &Error, out: &mut Vec<u8>) {
 
 /// OpenAI's `type` and `code` of an error.
 fn names(error: &Error) -> (&'static str, Option<&'static str>) {
-    match error.kind {
+    let kind = if error.refuses_gateway() { ErrorKind::UpstreamCredential } else { error.kind };
+    match kind {
         ErrorKind::InvalidRequest if error.origin == Origin::Upstream => ("invalid_request_error", None),
         ErrorKind::InvalidRequest => ("invalid_request_error", Some("invalid_parameters")),
         ErrorKind::UnsupportedFeature => ("invalid_request_error", Some("unsupported_feature")),

@@ -1,0 +1,163 @@
+//! How long an attempt may take, phase by phase.
+//!
+//! 1. To the head of the answer: `first_byte`; for a stream to its first content: `first_token`.
+//! 2. Between two pieces: `idle`. White space that is sent to keep the connection is a piece.
+//! 3. The attempt as a whole: `total`; the request with all its attempts: `request`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use canon::{Error, ErrorKind, Retry};
+use tokio::time::{Instant, Sleep};
+
+use crate::config::settings::Timeouts;
+
+/// The deadlines of one attempt.
+#[derive(Clone, Copy)]
+pub struct Deadlines {
+    limits: Timeouts,
+    /// When the attempt began.
+    started: Instant,
+    /// When the request with all its attempts has to be over.
+    request: Instant,
+    /// When something arrived last.
+    last_input: Instant,
+    phase: Phase,
+    stream: bool,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Content,
+    More,
+}
+
+impl Deadlines {
+    /// The deadlines of an attempt that begins now.
+    pub fn new(limits: Timeouts, started: Instant, request: Instant, stream: bool) -> Self {
+        Self { limits, started, request, last_input: started, phase: Phase::Head, stream }
+    }
+
+    /// The head of the answer is there.
+    pub fn head(&mut self) {
+        self.phase = Phase::Content;
+        self.last_input = Instant::now();
+    }
+
+    /// The first content of a stream is there.
+    pub fn content(&mut self) {
+        self.phase = Phase::More;
+        self.last_input = Instant::now();
+    }
+
+    /// Something arrived.
+    pub fn input(&mut self) {
+        self.last_input = Instant::now();
+    }
+
+    /// When to look again.
+    pub fn next(&self) -> Instant {
+        self.all().into_iter().map(|(at, ..)| at).min().unwrap_or(self.request)
+    }
+
+    /// The error of a deadline that has passed.
+    pub fn check(&self, now: Instant) -> Result<(), Error> {
+        let passed = self.all().into_iter().find(|(at, ..)| now >= *at);
+        passed.map_or(Ok(()), |(_, what, limit)| Err(self.passed(what, limit)))
+    }
+
+    /// The deadlines of this phase, each with what did not happen in time.
+    fn all(&self) -> [(Instant, What, Duration); 4] {
+        let limits = &self.limits;
+        let total = (self.started + limits.total, What::Total, limits.total);
+        let idle = (self.last_input + limits.idle, What::Idle, limits.idle);
+        let head = (self.started + limits.first_byte, What::Head, limits.first_byte);
+        let content = (self.started + limits.first_token, What::Content, limits.first_token);
+        let (first, second) = match (self.phase, self.stream) {
+            (Phase::Head, false) => (head, head),
+            (Phase::Head, true) => (head, content),
+            (Phase::Content, true) => (content, idle),
+            (Phase::Content, false) | (Phase::More, _) => (idle, idle),
+        };
+        [first, second, total, (self.request, What::Request, limits.request)]
+    }
+
+    fn passed(&self, what: What, limit: Duration) -> Error {
+        let seconds = limit.as_secs_f64();
+        if what == What::Request {
+            let message = format!("The request took longer than the gateway allows ({seconds} seconds).");
+            return Error::gateway(ErrorKind::Timeout, message);
+        }
+        // A whole answer that the provider has begun is paid for; elsewhere it would be bought a second time.
+        let is_begun = self.phase != Phase::Head && !self.stream;
+        let retry = if is_begun && !self.limits.repeat_begun { Retry::No } else { Retry::Again };
+        let message = match what {
+            What::Head => format!("The provider did not answer within {seconds} seconds."),
+            What::Content => format!("The provider's stream had no content within {seconds} seconds."),
+            What::Idle => format!("The provider sent nothing ({seconds} seconds)."),
+            What::Total | What::Request => {
+                format!("The answer took longer than the gateway allows ({seconds} seconds).")
+            }
+        };
+        Error::upstream(ErrorKind::Timeout, retry, message)
+    }
+}
+
+/// What did not happen in time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Head,
+    Content,
+    Idle,
+    Total,
+    Request,
+}
+
+/// Deadlines with the timer that watches them.
+pub struct Watch<'a> {
+    deadlines: &'a mut Deadlines,
+    timer: Pin<&'a mut Sleep>,
+}
+
+impl<'a> Watch<'a> {
+    /// Watches these deadlines.
+    pub fn new(deadlines: &'a mut Deadlines, mut timer: Pin<&'a mut Sleep>) -> Self {
+        timer.as_mut().reset(deadlines.next());
+        Self { deadlines, timer }
+    }
+
+    /// Changes the deadlines.
+    pub fn set(&mut self, change: impl FnOnce(&mut Deadlines)) {
+        change(self.deadlines);
+        self.timer.as_mut().reset(self.deadlines.next());
+    }
+
+    /// Something arrived. Deadlines only move away, so that the timer finds out by itself.
+    pub fn input(&mut self) {
+        self.deadlines.input();
+    }
+
+    /// Waits until the future is ready or a deadline passes.
+    pub async fn until<F: Future>(&mut self, future: F) -> Result<F::Output, Error> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_deadlines(cx).map(Err),
+        })
+        .await
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if let Err(error) = self.deadlines.check(Instant::now()) {
+                return Poll::Ready(error);
+            }
+            self.timer.as_mut().reset(self.deadlines.next());
+        }
+        Poll::Pending
+    }
+}
