@@ -68,6 +68,7 @@ fn example() -> UsageRecord {
             status_code: 200,
             error_type: String::new(),
             latency_ms: 800,
+            provider_request_id: Some("req_00112233445566778899".to_owned()),
         }],
         status: 200,
         streamed: true,

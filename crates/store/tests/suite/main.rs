@@ -51,6 +51,7 @@ fn full_record() -> UsageRecord {
                 status_code: 503,
                 error_type: "upstream_error".to_owned(),
                 latency_ms: 12,
+                provider_request_id: Some("req_1".to_owned()),
             },
             AttemptRecord { provider: "beta".to_owned(), status_code: 200, ..AttemptRecord::default() },
         ],
