@@ -199,7 +199,8 @@ fn route(
         }
         Found::Route(route, _) => Ok(route),
         Found::OtherMethods(allowed) if is_options => {
-            let mut response = respond::empty(StatusCode::NO_CONTENT);
+            // Not 204: that has no length, and plain clients would wait for the end of the connection.
+            let mut response = respond::empty(StatusCode::OK);
             if is_origin_allowed && Cors::is_preflight(&head.headers) {
                 Cors::allow_preflight(&head.headers, allowed.header(), response.headers_mut());
             }

@@ -230,7 +230,9 @@ fn refused(error: &CodingError, limit: usize) -> Error {
             Error::caller(ErrorKind::UnsupportedMedia, message).at(at_fault)
         }
         CodingError::Invalid(name) => {
-            Error::invalid(at_fault, format!("The body is no valid {name}, or it is cut off."))
+            let message =
+                format!("The body is no valid {name}, as its content encoding says, or it is cut off.");
+            Error::caller(ErrorKind::UnsupportedMedia, message).at(at_fault)
         }
         CodingError::TooLarge => {
             let message = format!(
