@@ -84,10 +84,10 @@ fn meaning(type_name: &str, message: &str) -> Option<Meaning> {
     let (kind, retry, status) = match name.as_str() {
         "validation" => return Some(validation(message)),
         "servicequotaexceeded" => (RateLimit, Retry::Elsewhere, 429),
-        "throttling" if message.to_ascii_lowercase().contains("per day") => (Quota, Retry::Elsewhere, 429),
+        "throttling" if message.to_ascii_lowercase().contains("per day") => (Quota, Retry::Elsewhere, 502),
         "throttling" => (RateLimit, Retry::Again, 429),
         "conflict" => (Upstream, Retry::Again, 409),
-        "accessdenied" => (UpstreamCredential, Retry::Elsewhere, 403),
+        "accessdenied" => (UpstreamCredential, Retry::Elsewhere, 502),
         "unrecognizedclient"
         | "invalidclienttokenid"
         | "expiredtoken"
@@ -97,7 +97,7 @@ fn meaning(type_name: &str, message: &str) -> Option<Meaning> {
         | "invalidaction"
         | "notauthorized"
         | "requestexpired"
-        | "missingauthenticationtoken" => (UpstreamCredential, Retry::Elsewhere, 401),
+        | "missingauthenticationtoken" => (UpstreamCredential, Retry::Elsewhere, 502),
         "mpagreementbeingcreated" | "modelnotready" | "serviceunavailable" => (Overloaded, Retry::Again, 503),
         "resourcenotfound" => (ModelNotFound, Retry::Elsewhere, 404),
         "modeltimeout" => (Timeout, Retry::Again, 504),
@@ -157,14 +157,14 @@ mod tests {
                 404,
             ),
             (400, "ServiceQuotaExceededException", "too much", RateLimit, Retry::Elsewhere, 429),
-            (403, "AccessDeniedException", "no access", UpstreamCredential, Retry::Elsewhere, 403),
-            (403, "UnrecognizedClientException", "invalid token", UpstreamCredential, Retry::Elsewhere, 401),
-            (403, "ExpiredTokenException", "expired", UpstreamCredential, Retry::Elsewhere, 401),
+            (403, "AccessDeniedException", "no access", UpstreamCredential, Retry::Elsewhere, 502),
+            (403, "UnrecognizedClientException", "invalid token", UpstreamCredential, Retry::Elsewhere, 502),
+            (403, "ExpiredTokenException", "expired", UpstreamCredential, Retry::Elsewhere, 502),
             (404, "ResourceNotFoundException", "end of its life", ModelNotFound, Retry::Elsewhere, 404),
             (408, "ModelTimeoutException", "slow", Timeout, Retry::Again, 504),
             (424, "ModelErrorException", "broken", Upstream, Retry::Again, 502),
             (429, "ThrottlingException", "Too many requests", RateLimit, Retry::Again, 429),
-            (429, "ThrottlingException", "Too many tokens per day", Quota, Retry::Elsewhere, 429),
+            (429, "ThrottlingException", "Too many tokens per day", Quota, Retry::Elsewhere, 502),
             (429, "ModelNotReadyException", "wait", Overloaded, Retry::Again, 503),
             (500, "InternalServerException", "oops", Upstream, Retry::Again, 500),
             (503, "ServiceUnavailableException", "busy", Overloaded, Retry::Again, 503),
