@@ -57,6 +57,7 @@ impl App {
             max_connections: settings.max_connections,
             header_limit: settings.header_limit,
             times: Times { keep_alive: settings.keep_alive, head: settings.read_timeout },
+            drain: settings.drain,
             shutdown: settings.shutdown,
         };
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher() };
@@ -71,6 +72,7 @@ impl App {
             discovery: Discovery::default(),
             store: store.clone(),
             buffers: Buffers::new(buffer_limit),
+            lifecycle: Arc::default(),
             reloader: Reloader::new(current.clone(), tools, &started_with, demo),
             current,
         });
@@ -98,19 +100,23 @@ impl App {
         &self.store
     }
 
-    /// Serves until `stop` is ready, lets running answers finish, and moves every usage record into the database.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// Serves until `stop` is ready, lets answers under way finish unless `at_once` is ready then, and moves every usage
+    /// record into the database. Returns how many answers were cut.
+    pub async fn run(self, stop: impl Future<Output = ()>, at_once: impl Future<Output = ()>) -> usize {
         let (stop_writer, writer_stopped) = oneshot::channel::<()>();
         let writer = self.writer.start(async move {
             let _ = writer_stopped.await;
         });
         let reloader = self.site.reloader.clone();
-        let finished = tokio::select! {
-            finished = server::serve(self.listeners, self.site, self.limits, stop) => finished,
+        let cut = tokio::select! {
+            cut = server::serve(self.listeners, self.site, self.limits, stop, at_once) => cut,
             never = reloader.watch() => match never {},
         };
-        if !finished {
-            tracing::warn!("some answers were cut off: they took longer than server.shutdown_seconds");
+        if cut > 0 {
+            tracing::warn!(
+                answers = cut,
+                "answers were cut off: they took longer than server.shutdown_seconds, or a second signal came"
+            );
         }
         let _ = stop_writer.send(());
         match writer {
@@ -124,6 +130,7 @@ impl App {
             }
         }
         self.store.close().await;
+        cut
     }
 }
 

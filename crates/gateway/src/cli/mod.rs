@@ -59,20 +59,21 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
     let result = match command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => return exit_code(serve::run(&arguments)),
         Command::Check(config) => check::run(&config),
         Command::Models(arguments) => models::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say_error(&error.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        say_error(&error.to_string());
+        ExitCode::FAILURE
+    })
 }
 
 /// Tells the person. A reader that has seen enough (`| head`) is no error.

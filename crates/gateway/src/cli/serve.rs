@@ -1,5 +1,6 @@
 //! `llmgateway serve`
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -27,8 +28,8 @@ pub struct ServeArguments {
     listen: Option<String>,
 }
 
-/// Runs until Ctrl-C or SIGTERM.
-pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
+/// Runs until Ctrl-C or SIGTERM; a second one does not wait for answers under way. Fails when an answer was cut.
+pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let mut environment = Environment::of_process();
     if let Some(listen) = &arguments.listen {
         environment = environment.with(LISTEN_VARIABLE, listen);
@@ -58,9 +59,9 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
             say_error(&checked.report());
         }
         let reloading = tokio::spawn(reload_on_signal(app.site().reloader.clone()));
-        app.run(stop_signal()).await;
+        let cut = app.run(stop_signal(), stop_signal()).await;
         reloading.abort();
-        anyhow::Ok(())
+        anyhow::Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 

@@ -50,6 +50,10 @@ pub struct ServerSection {
     pub header_limit: String,
     /// How long streams may go on after a stop was asked for, in seconds. Default 30.
     pub shutdown_seconds: u64,
+    /// How long everything is served on after a stop was asked for, in seconds, while `/ready` says 503 and load balancers
+    /// turn away; then `shutdown_seconds` begin. Default 0; with a load balancer in front, a little more than its checks
+    /// take to notice.
+    pub drain_seconds: u64,
     /// How long a client may take to send its request head, and its body between two pieces, in seconds. Default 30.
     pub read_seconds: u64,
     /// How long a client may take to send a whole body, in seconds. Default 300.
@@ -82,6 +86,7 @@ impl Default for ServerSection {
             max_connections: 20_000,
             header_limit: "64KiB".to_owned(),
             shutdown_seconds: 30,
+            drain_seconds: 0,
             read_seconds: 30,
             body_seconds: 300,
             keep_alive_seconds: 75,
@@ -303,6 +308,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "max_connections",
             "header_limit",
             "shutdown_seconds",
+            "drain_seconds",
             "read_seconds",
             "body_seconds",
             "keep_alive_seconds",

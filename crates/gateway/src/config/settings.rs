@@ -39,7 +39,9 @@ pub struct Settings {
     pub header_limit: usize,
     /// Most connections at a time.
     pub max_connections: usize,
-    /// How long streams may go on after a stop was asked for.
+    /// How long everything is served on after a stop was asked for.
+    pub drain: Duration,
+    /// How long streams may go on after that.
     pub shutdown: Duration,
     /// How long a client may take to send its head, and its body between two pieces.
     pub read_timeout: Duration,
@@ -256,6 +258,7 @@ impl Settings {
             header_limit: check.bytes("server.header_limit", &server.header_limit).clamp(8 << 10, 1 << 20)
                 as usize,
             max_connections: server.max_connections.max(1),
+            drain: Duration::from_secs(server.drain_seconds),
             shutdown: Duration::from_secs(server.shutdown_seconds),
             read_timeout: Duration::from_secs(server.read_seconds.max(1)),
             body_timeout: Duration::from_secs(server.body_seconds.max(1)),
@@ -307,6 +310,7 @@ impl Settings {
             ("server.buffer_limit", self.buffer_limit.to_string()),
             ("server.header_limit", self.header_limit.to_string()),
             ("server.max_connections", self.max_connections.to_string()),
+            ("server.drain_seconds", self.drain.as_secs().to_string()),
             ("server.shutdown_seconds", self.shutdown.as_secs().to_string()),
             ("database.url", self.database_url.clone()),
             ("database.spool", self.spool.display().to_string()),

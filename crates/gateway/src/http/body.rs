@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::lifecycle::cut_off;
 use crate::pipeline::pump::{PING, PING_AFTER, Pump};
 use crate::pipeline::{Answer, Failure};
 
@@ -43,6 +44,20 @@ impl ResponseBody {
         let mut pings = tokio::time::interval(PING_AFTER);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self::Waiting(Box::new(Waiting { outcome, pings, write_failure }))
+    }
+
+    /// Whether it takes time.
+    pub fn is_stream(&self) -> bool {
+        !matches!(self, Self::Whole(_))
+    }
+
+    /// Ends a stream with an error, for the gateway stops.
+    pub fn cut(&mut self) {
+        match self {
+            Self::Whole(_) => {}
+            Self::Stream(pump) => pump.stop(cut_off()),
+            Self::Waiting(waiting) => *self = Self::whole((waiting.write_failure)(&cut_off().into())),
+        }
     }
 }
 

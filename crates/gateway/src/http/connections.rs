@@ -128,26 +128,31 @@ impl Connections {
         Place { index, slot }
     }
 
-    /// How many are open.
-    pub fn count(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-
     /// Asks all connections to close: at once where they are idle, else after the answers that are under way.
     pub fn close_all(&self) {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.all.iter().flatten().for_each(|slot| slot.close());
     }
 
-    /// Waits until all are closed.
-    pub async fn all_closed(&self) {
+    /// Waits until all that had a request are closed. One that had none, such as a new one, is of no concern.
+    pub async fn all_served(&self) {
         loop {
             let closed = self.closed.notified();
-            if self.count() == 0 {
+            if self.count_slots(|slot| slot.begun() > 0) == 0 {
                 return;
             }
             closed.await;
         }
+    }
+
+    /// How many have an answer under way.
+    pub fn answering(&self) -> usize {
+        self.count_slots(|slot| !slot.is_idle())
+    }
+
+    fn count_slots(&self, is_counted: impl Fn(&Slot) -> bool) -> usize {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.all.iter().flatten().filter(|slot| is_counted(slot)).count()
     }
 
     fn now(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::buffers::Buffers;
 use super::connections::InFlight;
 use super::cors::Cors;
+use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
 use super::routes::{self, Access, Found, Route, Serve};
 use super::{ResponseBody, chat, host, request_body, respond};
@@ -47,6 +48,8 @@ pub struct Site {
     pub reloader: Arc<Reloader>,
     /// Bytes of request bodies that are held.
     pub buffers: Buffers,
+    /// How far a stop has come.
+    pub lifecycle: Arc<Lifecycle>,
 }
 
 /// Where a request comes in.
@@ -63,6 +66,7 @@ pub enum Door {
 /// The body of an answer. Its end is the end of the request.
 pub struct Tracked {
     body: ResponseBody,
+    cut: CutNotice,
     _in_flight: InFlight,
 }
 
@@ -82,7 +86,10 @@ pub async fn handle(
     let snapshot = site.current.get();
     let origin = snapshot.cors.origin(&head.headers);
     let is_head = head.method == Method::HEAD;
+    let mut cut = CutNotice::new(site.lifecycle.clone());
+    let is_finishing = site.lifecycle.phase() >= Phase::Finishing;
     let found = match route(&site, door, &head, origin.is_some()) {
+        Ok(route) if is_finishing && route.access.needs_key() => Err(refuse(&site, &stopping())),
         Ok(route) if in_flight.needs_room(route.access) && !in_flight.has_room().await => {
             Err(full(&site, is_h2))
         }
@@ -95,7 +102,14 @@ pub async fn handle(
                 drop(head);
                 let asking = chat::Asking { snapshot, caller, request_id };
                 match accepted {
-                    Ok(accepted) => (chat::chat(&site, asking, accepted, body).await, None),
+                    Ok(accepted) => {
+                        let mut answer = pin!(chat::chat(&site, asking, accepted, body));
+                        let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
+                            Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(&cut_off())),
+                            polled => polled,
+                        });
+                        (response.await, None)
+                    }
                     Err(error) => (chat::refuse(&site, asking, error), Some(body)),
                 }
             }
@@ -113,6 +127,12 @@ pub async fn handle(
         Some(body) => request_body::leave_unread(body),
         None => {}
     }
+    if is_finishing {
+        in_flight.slot().close();
+        if !is_h2 {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+    }
     if is_head {
         leave_body(&mut response);
     }
@@ -122,7 +142,7 @@ pub async fn handle(
     if let Some(origin) = origin {
         Cors::allow(origin, response.headers_mut());
     }
-    Ok(response.map(|body| Tracked { body, _in_flight: in_flight }))
+    Ok(response.map(|body| Tracked { body, cut, _in_flight: in_flight }))
 }
 
 impl Body for Tracked {
@@ -133,7 +153,11 @@ impl Body for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let this = &mut *self;
+        if this.body.is_stream() && this.cut.is_due(context) {
+            this.body.cut();
+        }
+        Pin::new(&mut this.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -148,7 +172,7 @@ impl Body for Tracked {
 impl InFlight {
     /// Beyond `server.max_connections` only what needs no key is served.
     fn needs_room(&self, access: Access) -> bool {
-        !self.slot().is_regular() && matches!(access, Access::Key | Access::Admin)
+        !self.slot().is_regular() && access.needs_key()
     }
 
     /// Boxed because it is rare: unboxed it would enlarge every connection.
@@ -343,6 +367,9 @@ async fn reload(site: &Site) -> Response<ResponseBody> {
 }
 
 async fn ready(site: &Site) -> Response<ResponseBody> {
+    if site.lifecycle.phase() != Phase::Serving {
+        return respond::error(&stopping());
+    }
     if site.pipeline.metering.check().is_err() {
         // Why is in the log: whoever asks here need not have a key.
         let message = "Usage records cannot be kept; the log says why.";

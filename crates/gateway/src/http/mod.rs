@@ -7,6 +7,7 @@ mod connections;
 pub mod cors;
 mod handle;
 mod host;
+pub mod lifecycle;
 pub(crate) mod models;
 mod request_body;
 mod respond;

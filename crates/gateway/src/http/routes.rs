@@ -32,6 +32,13 @@ pub enum Access {
     Admin,
 }
 
+impl Access {
+    /// Whether it takes a key.
+    pub fn needs_key(self) -> bool {
+        matches!(self, Self::Key | Self::Admin)
+    }
+}
+
 /// Who serves a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serve {

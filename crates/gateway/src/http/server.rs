@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connections::{Connections, Place, Slot};
 use super::handle::Door;
+use super::lifecycle::Phase;
 use super::serving::{Protocol, Serving, Times};
 use super::socket::Socket;
 use super::tls::Tls;
@@ -44,7 +45,9 @@ pub struct Limits {
     pub header_limit: usize,
     /// How long a connection may do nothing.
     pub times: Times,
-    /// How long answers may go on after the stop.
+    /// How long everything is served after the stop was asked for.
+    pub drain: Duration,
+    /// How long answers may go on after that.
     pub shutdown: Duration,
 }
 
@@ -54,14 +57,19 @@ const OPERATORS: usize = 256;
 /// Requests at a time on one HTTP/2 connection.
 const STREAMS: u32 = 256;
 
-/// Serves until `stop` is ready, then refuses new connections and waits for the running answers. Returns true when all
-/// of them were finished in time.
+/// How long the last bytes of answers that were cut may take.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+/// Serves until `stop` is ready, then refuses new requests and waits for the answers under way. They are cut when they take
+/// too long, or when `at_once` is ready, which is asked for only then. Returns how many were cut.
 pub async fn serve(
     listeners: Vec<Listener>,
     site: Arc<Site>,
     limits: Limits,
     stop: impl Future<Output = ()>,
-) -> bool {
+    at_once: impl Future<Output = ()>,
+) -> usize {
+    let lifecycle = site.lifecycle.clone();
     let mut entrances = Vec::new();
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
@@ -72,15 +80,34 @@ pub async fn serve(
         accepting.spawn(async move { entrance.accept().await });
     }
     stop.await;
+    let finished = async {
+        if !limits.drain.is_zero() {
+            lifecycle.enter(Phase::Leaving);
+            tokio::time::sleep(limits.drain).await;
+        }
+        lifecycle.enter(Phase::Finishing);
+        let _ = tokio::time::timeout(limits.shutdown, all_served(&entrances)).await;
+    };
+    tokio::select! {
+        () = finished => {}
+        () = at_once => {}
+    }
+    let cut = entrances.iter().map(|connections| connections.answering()).sum();
+    lifecycle.enter(Phase::Cutting);
+    if cut > 0 {
+        let _ = tokio::time::timeout(LAST_WRITES, all_served(&entrances)).await;
+    }
     // The listening sockets close with their tasks.
     accepting.shutdown().await;
-    let all_closed = async {
-        for connections in &entrances {
-            connections.close_all();
-            connections.all_closed().await;
-        }
-    };
-    tokio::time::timeout(limits.shutdown, all_closed).await.is_ok()
+    cut
+}
+
+/// Closes the connections as their answers end.
+async fn all_served(entrances: &[Arc<Connections>]) {
+    entrances.iter().for_each(|connections| connections.close_all());
+    for connections in entrances {
+        connections.all_served().await;
+    }
 }
 
 /// A listener and what its connections need.

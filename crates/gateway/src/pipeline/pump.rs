@@ -117,6 +117,13 @@ impl Pump {
         }
     }
 
+    /// Ends the stream for a reason of the gateway's own, if it has not ended.
+    pub fn stop(&mut self, error: Error) {
+        if !self.ended() {
+            self.fail(error);
+        }
+    }
+
     /// Ends the caller's stream with an error, and the provider's by dropping it.
     fn fail(&mut self, error: Error) {
         let error = &self.permit.cleaned(error);

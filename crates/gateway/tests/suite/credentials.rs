@@ -555,7 +555,7 @@ async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
     let app = gateway::app::App::start(build(&text, &[]).unwrap()).await.unwrap();
     let url = format!("http://{}/v1/chat/completions", app.address());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(app.run(async move { drop(stopped.await) }));
+    let running = tokio::spawn(app.run(async move { drop(stopped.await) }, std::future::pending()));
     let body =
         json!({"model": "azure/my-model", "messages": [{"role": "user", "content": "Capital of France?"}]});
     let request = http::Request::post(url)

@@ -1,11 +1,11 @@
 //! Connections: keep-alive, limits, and the end.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    KEY, Stopped, TestGateway, Upstream, advance_seconds, answer, answer_of, chunk, connect, get, open,
+    KEY, Reply, TestGateway, Upstream, advance_seconds, answer, answer_of, at, chunk, connect, get, open,
     question, settle, stream_head, streamed, with_held_clock,
 };
 
@@ -168,19 +168,40 @@ async fn a_stop_lets_streams_finish_and_keeps_their_records() {
     assert!(reply.piece().await.unwrap().contains("Hel"));
     let stopping = tokio::spawn(gateway.stop());
     settle().await;
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "still accepts connections");
+    // What watches the gateway and who asks anew learn that it stops, and their connections close.
+    for (path, status) in [("/ready", 503), ("/health", 200), ("/v1/models", 503)] {
+        let reply = get(address, path).await;
+        assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{path}");
+    }
+    let refused =
+        open(address, &[], question("openai/gpt-4o-mini").to_string().as_bytes()).await.rest().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+    // A connection on which nothing is asked holds nothing up.
+    let _silent = connect(address).await;
     line.send(chunk(json!({"content": "lo."}), None)).await;
     line.send(chunk(json!({}), Some("stop"))).await;
     line.send("data: [DONE]\n\n").await;
     drop(line);
     let rest = reply.rest().await;
     assert_eq!((rest.content().as_str(), rest.done()), ("lo.", 1));
-    let records = stopping.await.unwrap().records().await;
+    let stopped = stopping.await.unwrap();
+    assert_eq!(stopped.cut, 0);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "still accepts connections");
+    let records = stopped.records().await;
     assert_eq!((records.len(), records[0].status), (1, 200));
 }
 
-/// What a gateway leaves whose process ends within a stream, right after the stop.
-async fn stopped_within_a_stream() -> Stopped {
+/// Ends with one error event in OpenAI's shape, and without the `[DONE]` of a complete stream.
+fn assert_cut(reply: &Reply) {
+    let events = reply.events();
+    let last = events.last().unwrap();
+    assert_eq!(at(last, "/error/code"), "unavailable", "{}", reply.text());
+    assert!(at(last, "/error/message").as_str().unwrap().contains("stopped"), "{}", reply.text());
+    assert_eq!((reply.done(), reply.complete), (0, true), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_stream_that_outlives_the_stop_ends_with_an_error_and_has_its_record() {
     let mut upstream = Upstream::by_hand().await;
     let config = format!("[server]\nshutdown_seconds = 0\n{}", upstream.known("openai"));
     let gateway = TestGateway::start(&config).await;
@@ -189,18 +210,118 @@ async fn stopped_within_a_stream() -> Stopped {
     let asked = tokio::spawn(async move { open(address, &[], body.as_bytes()).await });
     let mut line = upstream.next().await;
     line.send([stream_head(), chunk(json!({"content": "Hel"}), None).into_bytes()].concat()).await;
-    let _reply = asked.await.unwrap();
-    gateway.stop().await
+    let reply = asked.await.unwrap();
+    let stopped = gateway.stop().await;
+    let rest = reply.rest().await;
+    assert_eq!((stopped.cut, rest.content().as_str()), (1, "Hel"));
+    assert_cut(&rest);
+    line.hung_up().await;
+    let records = stopped.records().await;
+    let [record] = &records[..] else { panic!("{records:#?}") };
+    assert_eq!(record.attempts[0].error_type, "unavailable", "{record:#?}");
+    assert!(!record.canceled && record.usage_estimated, "{record:#?}");
+    assert_eq!(record.usage.unwrap().completion_tokens(), 1);
 }
 
-#[test]
-fn a_stop_cuts_what_takes_too_long_and_its_record_is_there_after_the_next_start() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // All tasks of the first gateway end with its runtime, as they would with its process.
-    let stopped = runtime().block_on(stopped_within_a_stream());
-    let record = runtime().block_on(async { stopped.start_again("").await.record().await });
-    assert!(record.canceled && record.usage_estimated, "{record:#?}");
-    assert_eq!(record.usage.unwrap().completion_tokens(), 1);
+#[tokio::test]
+async fn a_second_signal_cuts_at_once_also_what_has_no_answer_yet() {
+    let mut upstream = Upstream::by_hand().await;
+    let config =
+        format!("[server]\ndrain_seconds = 600\nshutdown_seconds = 600\n{}", upstream.known("openai"));
+    let gateway = TestGateway::start(&config).await;
+    let address = gateway.address;
+    let ask = |body: Value| {
+        tokio::spawn(async move { open(address, &[], body.to_string().as_bytes()).await.rest().await })
+    };
+    let stream = ask(streamed("openai/gpt-4o-mini"));
+    let mut line = upstream.next().await;
+    line.send([stream_head(), chunk(json!({"content": "Hel"}), None).into_bytes()].concat()).await;
+    let whole = ask(question("openai/gpt-4o-mini"));
+    let _silent = upstream.next().await;
+    settle().await;
+    let stopped = gateway.stop_at_once().await;
+    assert_eq!(stopped.cut, 2);
+    assert_cut(&stream.await.unwrap());
+    let refused = whole.await.unwrap();
+    assert_eq!(
+        (refused.status, refused.at("/error/code")),
+        (503, "unavailable".into()),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(stopped.records().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_its_first_content_is_cut_like_others() {
+    let (stopping, _line) = with_held_clock(async {
+        let mut upstream = Upstream::by_hand().await;
+        let config = format!("[server]\nshutdown_seconds = 0\n{}", upstream.known("openai"));
+        let gateway = TestGateway::start(&config).await;
+        let address = gateway.address;
+        let body = streamed("openai/gpt-4o-mini").to_string();
+        let asked = tokio::spawn(async move { open(address, &[], body.as_bytes()).await });
+        let line = upstream.next().await;
+        advance_seconds(16).await;
+        let mut reply = asked.await.unwrap();
+        advance_seconds(1).await;
+        assert!(reply.piece().await.unwrap().starts_with(':'));
+        let stopping = tokio::spawn(gateway.stop());
+        // No time is none to a timer: it is as fine as milliseconds.
+        advance_seconds(1).await;
+        assert_cut(&reply.rest().await);
+        (stopping, line)
+    })
+    .await;
+    assert_eq!(stopping.await.unwrap().cut, 1);
+}
+
+#[tokio::test]
+async fn streams_over_http2_are_cut_as_well() {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let mut upstream = Upstream::by_hand().await;
+    let config = format!("[server]\nh2c = true\nshutdown_seconds = 0\n{}", upstream.known("openai"));
+    let gateway = TestGateway::start(&config).await;
+    let io = TokioIo::new(connect(gateway.address).await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post(format!("http://{}/v1/chat/completions", gateway.address))
+        .header("authorization", format!("Bearer {KEY}"))
+        .body(Full::new(bytes::Bytes::from(streamed("openai/gpt-4o-mini").to_string())))
+        .unwrap();
+    let asked = tokio::spawn(sender.send_request(request));
+    let mut line = upstream.next().await;
+    line.send([stream_head(), chunk(json!({"content": "Hel"}), None).into_bytes()].concat()).await;
+    let mut answer = asked.await.unwrap().unwrap().into_body();
+    let first = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(String::from_utf8_lossy(&first).contains("Hel"));
+    // Nothing else wakes the stream's task.
+    settle().await;
+    assert_eq!(gateway.stop().await.cut, 1);
+    let rest = String::from_utf8(answer.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    assert!(rest.starts_with("data: {\"error\":") && !rest.contains("[DONE]"), "{rest}");
+}
+
+#[tokio::test]
+async fn before_anything_is_refused_ready_says_for_a_while_that_the_gateway_stops() {
+    let (stopping, _upstream) = with_held_clock(async {
+        let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+        let config = format!("[server]\ndrain_seconds = 20\n{}", upstream.known("openai"));
+        let gateway = TestGateway::start(&config).await;
+        let address = gateway.address;
+        assert_eq!(get(address, "/ready").await.status, 200);
+        let stopping = tokio::spawn(gateway.stop());
+        advance_seconds(15).await;
+        assert_eq!(get(address, "/ready").await.status, 503);
+        let body = question("openai/gpt-4o-mini").to_string();
+        assert_eq!(open(address, &[], body.as_bytes()).await.rest().await.status, 200);
+        advance_seconds(10).await;
+        (stopping, upstream)
+    })
+    .await;
+    assert_eq!(stopping.await.unwrap().cut, 0);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{KEY, TestGateway, Upstream, answer, chat, connect, error, question};
+use crate::support::{KEY, TestGateway, Upstream, answer, chat, connect, error, get, question};
 
 /// The program itself, with standard error as the test wants it.
 struct Program {
@@ -171,4 +171,38 @@ async fn a_line_of_the_log_is_one_event() {
     assert!(!text.lines().any(|line| line.starts_with("2026-01-01")), "{text}");
     assert!(text.lines().all(|line| line.len() < 4096), "{text}");
     assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_stop_that_cuts_an_answer_is_told_by_log_and_exit_code() {
+    use std::io::Read;
+    let mut upstream = Upstream::by_hand().await;
+    for (cuts, code) in [(false, 0), (true, 1)] {
+        let config = format!("[server]\nshutdown_seconds = 0\n{}", upstream.provider("one", "openai-chat"));
+        let mut program = Program::start(&config, "warn", Stdio::piped()).await;
+        let address = program.address;
+        // Signals are heard from when requests are served.
+        assert_eq!(get(address, "/health").await.status, 200);
+        let asked = cuts.then(|| {
+            let body = question("one/m").to_string();
+            tokio::spawn(async move { chat(address, &[], body.as_bytes()).await })
+        });
+        let line = if cuts { Some(upstream.next().await) } else { None };
+        let told = Command::new("kill").arg(program.child.id().to_string()).status().unwrap();
+        assert!(told.success());
+        let mut stderr = program.child.stderr.take().unwrap();
+        let log = tokio::task::spawn_blocking(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).unwrap();
+            log
+        });
+        let log = log.await.unwrap();
+        assert_eq!(program.child.wait().unwrap().code(), Some(code), "{log}");
+        assert_eq!(log.contains("answers were cut off"), cuts, "{log}");
+        if let Some(asked) = asked {
+            assert_eq!(asked.await.unwrap().status, 503);
+        }
+        drop(line);
+    }
 }

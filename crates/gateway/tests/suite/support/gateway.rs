@@ -32,7 +32,8 @@ pub struct TestGateway {
     pub database: String,
     folder: TempDir,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    stop_at_once: oneshot::Sender<()>,
+    running: JoinHandle<usize>,
 }
 
 impl TestGateway {
@@ -73,10 +74,17 @@ impl TestGateway {
         let app = App::start(settings).await.unwrap();
         let (address, internal, site) = (app.address(), app.internal_address(), app.site().clone());
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(app.run(async move {
+        let (stop_at_once, stopped_at_once) = oneshot::channel();
+        let stopped = async move {
             let _ = stopped.await;
-        }));
-        Self { address, internal, site, database, folder, stop, running }
+        };
+        let stopped_at_once = async move {
+            if stopped_at_once.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let running = tokio::spawn(app.run(stopped, stopped_at_once));
+        Self { address, internal, site, database, folder, stop, stop_at_once, running }
     }
 
     /// A gateway whose provider `one` is the scripted one; it speaks OpenAI's format.
@@ -129,8 +137,16 @@ impl TestGateway {
     /// Asks it to stop and waits until it did.
     pub async fn stop(self) -> Stopped {
         let _ = self.stop.send(());
-        self.running.await.unwrap();
-        Stopped { database: self.database, folder: self.folder }
+        let cut = self.running.await.unwrap();
+        Stopped { cut, database: self.database, _folder: self.folder }
+    }
+
+    /// Asks it twice, as a second signal does.
+    pub async fn stop_at_once(self) -> Stopped {
+        let _ = self.stop.send(());
+        let _ = self.stop_at_once.send(());
+        let cut = self.running.await.unwrap();
+        Stopped { cut, database: self.database, _folder: self.folder }
     }
 
     /// Stops it and returns the usage records, oldest first.
@@ -148,16 +164,13 @@ impl TestGateway {
 
 /// What a stopped gateway leaves.
 pub struct Stopped {
+    /// Answers that were cut.
+    pub cut: usize,
     database: String,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Stopped {
-    /// Starts a gateway where this one was.
-    pub async fn start_again(self, config: &str) -> TestGateway {
-        TestGateway::start_in(self.folder, config).await
-    }
-
     /// The usage records, oldest first.
     pub async fn records(&self) -> Vec<UsageRecord> {
         let store = Store::open(&self.database).await.unwrap();

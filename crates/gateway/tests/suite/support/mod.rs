@@ -9,7 +9,7 @@ mod upstream;
 
 pub use client::{Reply, chat, connect, get, head_of, open, read_head, send};
 pub use clock::{advance, advance_seconds, settle, with_held_clock};
-pub use gateway::{KEY, Stopped, TestGateway};
+pub use gateway::{KEY, TestGateway};
 pub use log::{logged, start_log};
 pub use upstream::{
     Upstream, answer, answer_of, chunk, error, events, nothing, raw, stream_head, stream_of, whole,
