@@ -119,10 +119,10 @@ impl ChatAttempt<'_> {
         prepared: &Encoded,
         record: &mut Record,
     ) -> Result<Begun, Error> {
-        let call = self.call(credential, prepared.body.clone())?;
         let mut deadlines = self.deadlines();
         let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
         let mut watch = Watch::new(&mut deadlines, timer);
+        let call = || self.call(credential, prepared.body.clone());
         let response = watch.until(self.attempt.offer.provider.client.send(call)).await??;
         watch.set(Deadlines::head);
         let Received { rest, transcoder, out } = self.receive(response, &mut watch, prepared, record).await?;

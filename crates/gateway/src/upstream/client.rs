@@ -91,15 +91,23 @@ impl Client {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Sends a request and returns the head of the answer. The request dies with the returned future or body.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, Error> {
-        let response = self.try_send(request).await.map_err(Failure::into_error)?;
+    /// Sends a request and returns the head of the answer. `make` makes the request, and makes it once more in the rare case
+    /// that it has to be sent again: a copy for that case would cost each request a dozen allocations. The request dies with
+    /// the returned future or body.
+    pub async fn send(
+        &self,
+        make: impl Fn() -> Result<Request<Bytes>, Error>,
+    ) -> Result<Response<AnswerBody>, Error> {
+        let sent = self.try_send(make()?, || make().ok()).await;
+        let response = sent.map_err(Failure::into_error)?;
         decoded(response).map_err(|error| cut(&AnswerError::Coding(error)))
     }
 
     /// Like [`send`](Self::send). The error is the reason in words, without a secret.
     pub(super) async fn fetch(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, String> {
-        let response = self.try_send(request).await.map_err(|failure| failure.reason)?;
+        let copy = request.clone();
+        let sent = self.try_send(request, || Some(copy.clone())).await;
+        let response = sent.map_err(|failure| failure.reason)?;
         decoded(response).map_err(|error| error.to_string())
     }
 
@@ -114,11 +122,17 @@ impl Client {
     ///
     /// A request that the provider has not seen is sent again at once, and once more one whose idle connection turned out
     /// to be dead: both are nobody's fault and no attempt.
-    async fn try_send(&self, request: Request<Bytes>) -> Result<Response<PooledBody>, Failure> {
+    async fn try_send(
+        &self,
+        request: Request<Bytes>,
+        again: impl Fn() -> Option<Request<Bytes>>,
+    ) -> Result<Response<PooledBody>, Failure> {
         let pool = &self.inner.pool;
         let origin = origin(request.uri()).ok_or_else(Failure::url)?;
         let path = request.uri().path_and_query().cloned();
-        let mut request = with_our_headers(request.map(Full::new));
+        let dressed = |request: Request<Bytes>| with_our_headers(request.map(Full::new));
+        let mut request = dressed(request);
+        let again = || again().map(dressed);
         let mut may_be_stale = true;
         let mut refusals = 0;
         loop {
@@ -130,7 +144,6 @@ impl Client {
                 None => Box::pin(pool.open(&origin, || self.inner.connector.open(origin.uri()))).await?,
             };
             request = addressed(request, &origin, path.as_ref(), &connection);
-            let copy = was_idle.then(|| request.clone());
             let started = Instant::now();
             let error = match pool.send(&origin, connection, request).await {
                 Ok(response) => return Ok(response),
@@ -138,21 +151,15 @@ impl Client {
             };
             (request, may_be_stale) = match error {
                 SendError::Unsent(Some(unsent), _) if was_idle => (*unsent, true),
-                SendError::Unsent(None, error) => match copy {
-                    Some(copy) if refusals == 0 => {
-                        refusals += 1;
-                        (copy, true)
-                    }
-                    _ => return Err(Failure::broken(&error)),
-                },
-                SendError::Silent(error) => match copy {
-                    Some(copy) if started.elapsed() < STALE => {
-                        tracing::debug!(%error, "an idle connection to a provider was dead; sent again");
-                        (copy, false)
-                    }
-                    _ => return Err(Failure::broken(&error)),
-                },
-                SendError::Unsent(Some(_), error) | SendError::Broken(error) => {
+                SendError::Unsent(None, error) if refusals == 0 => {
+                    refusals += 1;
+                    (again().ok_or_else(|| Failure::broken(&error))?, true)
+                }
+                SendError::Silent(error) if was_idle && started.elapsed() < STALE => {
+                    tracing::debug!(%error, "an idle connection to a provider was dead; sent again");
+                    (again().ok_or_else(|| Failure::broken(&error))?, false)
+                }
+                SendError::Unsent(_, error) | SendError::Silent(error) | SendError::Broken(error) => {
                     return Err(Failure::broken(&error));
                 }
             };
@@ -209,7 +216,6 @@ fn addressed(
     connection: &Connection,
 ) -> Request<RequestBody> {
     let headers = request.headers_mut();
-    headers.remove(PROXY_AUTHORIZATION);
     let forwarding = match connection {
         Connection::Http1(connection) => connection.forwarding.as_deref(),
         Connection::Http2(_) => {
