@@ -52,6 +52,8 @@ pub enum ErrorKind {
     StoreUnavailable,
     /// The gateway is shutting down or full.
     Unavailable,
+    /// The request has come back to a gateway that it had passed.
+    LoopDetected,
     /// A bug of ours.
     Internal,
     /// The caller went away.
@@ -60,7 +62,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests and metric labels.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidRequest,
         Self::UnsupportedFeature,
         Self::ContextLength,
@@ -81,6 +83,7 @@ impl ErrorKind {
         Self::Timeout,
         Self::StoreUnavailable,
         Self::Unavailable,
+        Self::LoopDetected,
         Self::Internal,
         Self::Cancelled,
     ];
@@ -108,6 +111,7 @@ impl ErrorKind {
             Self::Timeout => "timeout",
             Self::StoreUnavailable => "store_unavailable",
             Self::Unavailable => "unavailable",
+            Self::LoopDetected => "loop_detected",
             Self::Internal => "internal",
             Self::Cancelled => "cancelled",
         }
@@ -131,6 +135,7 @@ impl ErrorKind {
             Self::UpstreamCredential | Self::Upstream => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Overloaded | Self::StoreUnavailable | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         }

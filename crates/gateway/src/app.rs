@@ -189,6 +189,7 @@ fn pipeline(snapshot: &Snapshot, spool: Spool, metrics: &Metrics) -> Pipeline {
         metering: Metering::new(spool, metrics.clone()),
         vault: crate::pipeline::vault::Vault::default(),
         seeds: crate::pipeline::Seeds::default(),
+        hops: crate::hops::Hops::default(),
         epoch: Instant::now(),
     }
 }

@@ -11,6 +11,7 @@ mod coding;
 pub mod config;
 pub mod descriptors;
 pub mod discovery;
+pub mod hops;
 pub mod http;
 pub mod memory;
 pub mod metering;

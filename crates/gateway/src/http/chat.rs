@@ -15,6 +15,7 @@ use super::body::Pending;
 use super::request_body::{self, Announced, Received};
 use super::{ResponseBody, Site, respond, wishes};
 use crate::auth::Caller;
+use crate::hops::Hops;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::{Answer, Failure, Inbound, Wishes};
 use crate::snapshot::Snapshot;
@@ -26,10 +27,10 @@ pub struct Accepted {
 }
 
 /// Reads the head: everything that can be refused before the body is read.
-pub fn accept(headers: &HeaderMap, snapshot: &Snapshot) -> Result<Accepted, Error> {
+pub fn accept(headers: &HeaderMap, snapshot: &Snapshot, hops: &Hops) -> Result<Accepted, Error> {
     check_content_type(headers)?;
     Ok(Accepted {
-        wishes: wishes::wishes(headers, snapshot.metadata)?,
+        wishes: Wishes { hops: hops.passed(headers)?, ..wishes::wishes(headers, snapshot.metadata)? },
         announced: Announced::read(headers, snapshot.limits.body)?,
     })
 }

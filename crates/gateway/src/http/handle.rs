@@ -98,7 +98,7 @@ pub async fn handle(
     let (mut response, unread) = match found {
         Ok(route) if route.serve == Serve::Chat => match admit(&site, &snapshot, &head).await {
             Ok(caller) => {
-                let accepted = chat::accept(&head.headers, &snapshot);
+                let accepted = chat::accept(&head.headers, &snapshot, &site.pipeline.hops);
                 drop(head);
                 let asking = chat::Asking { snapshot, caller, request_id };
                 match accepted {

@@ -32,6 +32,7 @@ pub(super) fn wishes(headers: &HeaderMap, metadata: MetadataPlace) -> Result<Wis
             .filter(|session| !session.is_empty())
             .map(|session| session.chars().take(200).collect()),
         trace: trace(headers),
+        hops: None,
         metadata: place(headers, metadata)?,
     })
 }

@@ -18,6 +18,7 @@ use super::annotate::Envelope;
 use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
 use super::deadlines::{Deadlines, Watch};
 use super::resolve::Offer;
+use crate::hops::HOPS;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::media::Wanted;
@@ -230,6 +231,13 @@ impl ChatAttempt<'_> {
         let headers = request.headers_mut();
         for (name, value) in &self.cx.inbound.wishes.trace {
             headers.append(name, value.clone());
+        }
+        // An address from the catalog is a provider's own, which does not lead back here.
+        let wishes = &self.cx.inbound.wishes;
+        if provider.settings.base_url_source.is_some()
+            && let Some(hops) = self.cx.pipeline.hops.onward(wishes.hops.as_deref())
+        {
+            headers.insert(HOPS, hops);
         }
         if provider.settings.forward_request_id
             && let Ok(id) = HeaderValue::from_str(&self.cx.inbound.request_id)

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use wire::protocols::openai_chat::Outline;
 
 use crate::auth::Caller;
+use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record};
 use crate::snapshot::Snapshot;
 use crate::upstream::media::MediaFetcher;
@@ -40,6 +41,8 @@ pub struct Pipeline {
     pub vault: vault::Vault,
     /// Decide where chance does.
     pub seeds: Seeds,
+    /// Stops loops of gateways.
+    pub hops: Hops,
     /// The zero of the clock that health is measured by.
     pub epoch: Instant,
 }
@@ -73,6 +76,8 @@ pub struct Wishes {
     pub session: Option<String>,
     /// `traceparent` and `tracestate`, which go to the provider as they are.
     pub trace: Vec<(HeaderName, HeaderValue)>,
+    /// The gateways that the request has passed: `x-llmgateway-hops`.
+    pub hops: Option<String>,
     /// Where the gateway's object goes: `x-llmgateway-metadata`, else what is known of the client, else the setting.
     pub metadata: MetadataPlace,
 }

@@ -64,6 +64,21 @@ async fn traces_and_request_ids_go_both_ways() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_back_is_refused() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::start(&upstream.provider("mine", "openai-chat")).await;
+    let reply = gateway.chat_with(&[("x-llmgateway-hops", "another")], &question(MODEL)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let heard = upstream.heard();
+    let hops = heard[0].header("x-llmgateway-hops").unwrap();
+    assert!(hops.starts_with("another,"), "{hops}");
+    let reply = gateway.chat_with(&[("x-llmgateway-hops", hops)], &question(MODEL)).await;
+    assert_eq!(reply.status, 508);
+    assert_eq!(reply.at("/error/code"), "loop_detected");
+    assert_eq!(upstream.heard().len(), 1, "nothing more was sent");
+}
+
+#[tokio::test]
 async fn the_id_of_a_request_stays_here_unless_the_operator_sends_it_along() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&upstream.provider("mine", "openai-chat")).await;

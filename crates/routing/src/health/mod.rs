@@ -61,6 +61,7 @@ impl Outcome {
             | ErrorKind::Overloaded
             | ErrorKind::StoreUnavailable
             | ErrorKind::Unavailable
+            | ErrorKind::LoopDetected
             | ErrorKind::Internal => Self::Fault,
             ErrorKind::InvalidRequest
             | ErrorKind::UnsupportedFeature

@@ -68,9 +68,11 @@ pub(super) fn error_body(error: &Error) -> Value {
         ErrorKind::Quota => "billing_error",
         ErrorKind::Timeout => "timeout_error",
         ErrorKind::Overloaded | ErrorKind::StoreUnavailable | ErrorKind::Unavailable => "overloaded_error",
-        ErrorKind::UpstreamCredential | ErrorKind::Upstream | ErrorKind::Internal | ErrorKind::Cancelled => {
-            "api_error"
-        }
+        ErrorKind::UpstreamCredential
+        | ErrorKind::Upstream
+        | ErrorKind::LoopDetected
+        | ErrorKind::Internal
+        | ErrorKind::Cancelled => "api_error",
     };
     // There is no field for the path: it stands in front of the message, as the API itself does it.
     let message =

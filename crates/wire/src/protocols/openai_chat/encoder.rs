@@ -636,6 +636,7 @@ fn names(error: &Error) -> (&'static str, Option<&'static str>) {
         ErrorKind::Timeout => ("upstream_error", Some("timeout")),
         ErrorKind::StoreUnavailable => ("server_error", Some("store_unavailable")),
         ErrorKind::Unavailable => ("server_error", Some("unavailable")),
+        ErrorKind::LoopDetected => ("server_error", Some("loop_detected")),
         ErrorKind::Internal => ("server_error", Some("internal_error")),
         ErrorKind::Cancelled => ("server_error", Some("cancelled")),
     }
