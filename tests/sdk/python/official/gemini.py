@@ -36,6 +36,13 @@ FINISH = {
 }
 
 
+# Vertex AI's traffic types in OpenAI's words for service tiers; the usual ones have none.
+TIER = {
+    "ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_OFFPEAK": "offpeak",
+    "PROVISIONED_THROUGHPUT": "provisioned_throughput",
+}
+
+
 def read_pieces(pieces):
     choices, usage, grounding = {}, None, {}
     for piece in pieces:
@@ -52,6 +59,7 @@ def read_pieces(pieces):
         choices,
         id=pieces[0].response_id,
         model=pieces[0].model_version,
+        tier=usage and TIER.get(usage.traffic_type),
         usage=usage and read_usage(usage),
     )
 
