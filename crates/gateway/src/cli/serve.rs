@@ -47,6 +47,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         let configured = Configured::of(&settings);
         let database_url = settings.database_url.clone();
         let providers = banner::summary(&settings.providers, style);
+        let stop = stop_signal();
         let app = App::start(settings).await?;
         let key = CallerKey::find(configured, app.store(), &database_url).await?;
         if matches!(key, CallerKey::Fresh { .. }) {
@@ -59,7 +60,9 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             say_error(&checked.report());
         }
         let reloading = tokio::spawn(reload_on_signal(app.site().reloader.clone()));
-        let cut = app.run(stop_signal(), stop_signal()).await;
+        // The second one is heard from when the first has come.
+        let at_once = async { stop_signal().await };
+        let cut = app.run(stop, at_once).await;
         reloading.abort();
         anyhow::Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
@@ -111,23 +114,26 @@ async fn reload_on_signal(reloader: Arc<Reloader>) {
     drop(reloader);
 }
 
-pub(super) async fn stop_signal() {
-    let interrupt = async {
+/// Ends at the next Ctrl-C or SIGTERM. Signals are heard from the call on, not only once the future is polled: one that
+/// arrives in between would end the process at once.
+pub(super) fn stop_signal() -> impl Future<Output = ()> {
+    #[cfg(unix)]
+    let signals = {
+        use tokio::signal::unix::{SignalKind, signal};
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    };
+    async move {
+        #[cfg(unix)]
+        match signals {
+            (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            },
+            _ => std::future::pending().await,
+        }
+        #[cfg(not(unix))]
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending::<()>().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
     }
 }
