@@ -24,8 +24,10 @@ pub enum StreamUsage {
     /// When asked by `stream_options.include_usage`.
     #[default]
     OnRequest,
-    /// Without being asked; `stream_options` is refused.
+    /// Without being asked: nothing is added to what the caller sent.
     Always,
+    /// Without being asked; `stream_options` is refused and left out.
+    Refused,
 }
 
 /// Differences of an OpenAI-compatible provider. Every field is optional in a provider's TOML file.

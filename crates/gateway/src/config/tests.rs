@@ -168,7 +168,7 @@ fn kind(rust: &str) -> &str {
         "Auth" => "`bearer`, `optional` or `{ header = \"NAME\" }`",
         "toml::Table" => "table, see below",
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
-        "StreamUsage" => "`on_request` or `always`",
+        "StreamUsage" => "`on_request`, `always` or `refused`",
         "ServerTlsSection" => "table, see below",
         "MetadataPlace" => "`metadata`, `llmgateway` or `none`",
         "TimeoutSection" => "table, see `[timeouts]`",

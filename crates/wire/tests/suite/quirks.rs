@@ -14,7 +14,7 @@ fn examples() -> Value {
     let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}});
     json!({
         "max_tokens_field": ["max_tokens", {"max_completion_tokens": 5}],
-        "stream_usage": ["always", {"stream": true}],
+        "stream_usage": ["refused", {"stream": true}],
         "drop": [["seed"], {"seed": 1}],
         "rename": [{"seed": "random_seed"}, {"seed": 1}],
         "no_developer_role": [true, messages(json!({"role": "developer", "content": "x"}))],

@@ -133,7 +133,8 @@ impl Forward<'_> {
             return;
         }
         match self.target.quirks.stream_usage {
-            StreamUsage::Always => {
+            StreamUsage::Always => {}
+            StreamUsage::Refused => {
                 let given: Map<String, Value> = self.outline.read_as("stream_options").unwrap_or_default();
                 self.edit.remove("stream_options");
                 if given.iter().any(|(name, value)| name != "include_usage" && !value.is_null()) {
@@ -677,10 +678,24 @@ mod tests {
             (r#""stream":true"#, "{}", r#"{"stream":true,"stream_options":{"include_usage":true}}"#, ""),
             (
                 r#""stream":true,"stream_options":{"include_usage":true}"#,
-                r#"{"stream_usage":"always"}"#,
+                r#"{"stream_usage":"refused"}"#,
                 r#"{"stream":true}"#,
                 "",
             ),
+            (
+                r#""stream":true,"stream_options":{"include_obfuscation":false}"#,
+                r#"{"stream_usage":"refused"}"#,
+                r#"{"stream":true}"#,
+                "stream_options dropped",
+            ),
+            // A provider that refuses nothing gets what the caller sent, and no more.
+            (
+                r#""stream":true,"stream_options":{"include_usage":true}"#,
+                r#"{"stream_usage":"always"}"#,
+                r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+                "",
+            ),
+            (r#""stream":true"#, r#"{"stream_usage":"always"}"#, r#"{"stream":true}"#, ""),
             (r#""tools":[],"tool_choice":"auto""#, "{}", "{}", ""),
             (
                 r#""tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"required""#,

@@ -111,6 +111,33 @@ fn legacy_function_calls_keep_their_name() {
     }
 }
 
+/// Providers that are not asked for usage tell it in the chunk that finishes, or in every chunk what it is so far.
+#[test]
+fn usage_that_comes_unasked_is_told_once_at_the_end() {
+    let so_far = |mut chunk: Value, output: u64| {
+        chunk["usage"] = json!({"prompt_tokens": 1783, "completion_tokens": output, "total_tokens": 1783 + output,
+            "prompt_tokens_details": {"cached_tokens": 1760}});
+        chunk
+    };
+    let begin = || delta(json!({"role": "assistant", "content": "a"}));
+    let in_the_finish = [begin(), delta(json!({"content": "b"})), so_far(finish("stop"), 4)];
+    let in_every_chunk =
+        [so_far(begin(), 1), so_far(delta(json!({"content": "b"})), 3), so_far(finish("stop"), 4)];
+    for events in [in_the_finish, in_every_chunk] {
+        let body = stream(&events);
+        for include_usage in [true, false] {
+            let form = AnswerForm { stream: true, include_usage, ..AnswerForm::default() };
+            let (text, progress) = relayed(form, [body.as_bytes()]).unwrap();
+            assert_stream_rules(&text, include_usage);
+            assert_eq!(text.contains(r#""total_tokens":1787"#), include_usage, "{text}");
+            let usage = progress.usage.unwrap();
+            assert_eq!((usage.total_tokens(), usage.cache_read), (1787, 1760));
+        }
+        let (_, usage) = heard(&decoded(true, &Undo::default(), [body.as_bytes()]).unwrap());
+        assert_eq!(usage.unwrap().total_tokens(), 1787);
+    }
+}
+
 #[test]
 fn refusals_logprobs_and_audio_pass() {
     let logprobs = json!({"content": [{"token": "a", "logprob": -0.1, "bytes": null, "top_logprobs": []}], "refusal": null});
