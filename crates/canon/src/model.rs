@@ -216,6 +216,8 @@ pub struct ModelFacts {
     pub functions_exclude_thinking: bool,
     /// Results of tools may hold text only, whatever the provider's API allows.
     pub no_media_in_results: bool,
+    /// It enforces a part of JSON schema, and refuses a strict schema outside of that as a whole.
+    pub strict_subset: bool,
 }
 
 impl ModelFacts {

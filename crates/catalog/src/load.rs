@@ -248,6 +248,7 @@ fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
             .typed("functions_exclude_thinking")
             .unwrap_or(defaults.functions_exclude_thinking),
         no_media_in_results: fields.typed("no_media_in_results").unwrap_or(defaults.no_media_in_results),
+        strict_subset: fields.typed("strict_subset").unwrap_or(defaults.strict_subset),
     }
 }
 

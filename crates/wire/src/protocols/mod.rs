@@ -14,6 +14,7 @@ mod media_types;
 pub mod ollama_chat;
 pub mod openai_chat;
 mod repair;
+mod strict_schema;
 
 use std::sync::Arc;
 

@@ -206,6 +206,13 @@ fn dimensions() -> Vec<Dimension> {
                 ))
             ))
         }),
+        Dimension::new("properties of a sound output", |count| {
+            output(&format!(
+                r#""additionalProperties":false,"required":[{}],"properties":{{{}}}"#,
+                repeat(count, |at| format!(r#""p{at}""#)),
+                repeat(count, |at| format!(r#""p{at}":{{"type":"string"}}"#))
+            ))
+        }),
         Dimension::new("numbers of an output's enum", |count| {
             output(&format!(r#""properties":{{"a":{{"enum":[{}]}}}}"#, repeat(count, |_| "1".to_owned())))
         }),
@@ -282,6 +289,10 @@ fn dimensions() -> Vec<Dimension> {
 }
 
 fn forwarded(name: &str, most_memory: f64, quirks: &str) -> Work {
+    forwarded_with(name, most_memory, quirks, ModelFacts::default())
+}
+
+fn forwarded_with(name: &str, most_memory: f64, quirks: &str, facts: ModelFacts) -> Work {
     let quirks: Quirks = serde_json::from_str(quirks).unwrap();
     Work {
         name: name.to_owned(),
@@ -289,7 +300,6 @@ fn forwarded(name: &str, most_memory: f64, quirks: &str) -> Work {
         run: Box::new(move |body| {
             // A refusal is work too.
             let Ok(outline) = Outline::read(body) else { return };
-            let facts = ModelFacts::default();
             drop(std::hint::black_box(forward(
                 &outline,
                 Target { model: "m", facts: &facts, quirks: &quirks },
@@ -309,7 +319,11 @@ fn most_memory(dimension: &str) -> (f64, f64) {
         | "tool calls and results"
         | "tool calls with one id"
         | "rounds of tools" => (TAKEN_APART, TRANSLATED),
-        "alternatives" | "definitions" | "references" | "properties of an output" => (EDITED, SCHEMAS),
+        "alternatives"
+        | "definitions"
+        | "references"
+        | "properties of an output"
+        | "properties of a sound output" => (EDITED, SCHEMAS),
         _ => (EDITED, TRANSLATED),
     }
 }
@@ -320,6 +334,12 @@ fn works(dimension: &str) -> Vec<Work> {
     let mut works = vec![
         forwarded("forwarding", FORWARDED, "{}"),
         forwarded("forwarding with quirks", edited, every),
+        forwarded_with(
+            "forwarding to a model that enforces a part of JSON schema",
+            edited,
+            "{}",
+            ModelFacts { strict_subset: true, ..ModelFacts::default() },
+        ),
         Work {
             name: "looking for media".to_owned(),
             most_memory: TRANSLATED,

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use canon::Json;
 use serde_json::{Map, Value};
 
+use super::limits;
+
 /// Deepest nesting that is translated; below, anything is allowed.
 const DEPTH_LIMIT: usize = 64;
 /// Most nested schemas of the result: references put in place can multiply.
@@ -74,7 +76,7 @@ impl Sanitised {
             return None;
         }
         let names: Vec<_> = self.weakened.iter().map(String::as_str).collect();
-        Some(format!("The API does not know these parts of the JSON schema: {}.", names.join(", ")))
+        Some(format!("The API does not take these parts of the JSON schema: {}.", names.join(", ")))
     }
 }
 
@@ -84,6 +86,7 @@ pub(super) fn sanitise(schema: &Json) -> Option<Sanitised> {
     let mut sanitiser = Sanitiser { root: &root, weakened: BTreeSet::new(), open: Vec::new(), size: 0 };
     let mut schema = sanitiser.object(&root, 0);
     sanitiser.definitions(&root, &mut schema);
+    limits::fit(&mut schema, &mut sanitiser.weakened);
     Some(Sanitised { schema: Value::Object(schema), weakened: sanitiser.weakened })
 }
 

@@ -8,9 +8,11 @@ use canon::{Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Re
 use serde_json::{Map, Value, json};
 
 use super::outline::{Outline, WHOLE};
+use super::strictness;
 use super::thoughts::{Memory, Recall};
 use crate::json::{Edit, Scanner};
 use crate::protocols::call_ids::{Pairing, UniqueIds};
+use crate::protocols::strict_schema::Unfit;
 use crate::{Encoded, Undo};
 
 /// Room for what is added: a longer model name, stream options.
@@ -279,7 +281,31 @@ impl Forward<'_> {
             self.instruct();
             return Ok(());
         }
+        if facts.strict_subset {
+            self.strict_format();
+        }
         Ok(())
+    }
+
+    /// A schema that the model would refuse to enforce is sent all the same: then the model is told it and not held to it.
+    fn strict_format(&mut self) {
+        const FIELD: &str = "response_format";
+        let Some(raw) = self.outline.given(FIELD).filter(|raw| self.outline.mentions(raw, "strict")) else {
+            return;
+        };
+        match strictness::format(raw) {
+            None => {}
+            // That a schema is not enforced does not make it one of objects, which alone are taken.
+            Some((_, Unfit::Root)) => {
+                self.edit.remove(FIELD);
+                self.losses.emulated(FIELD, Unfit::Root.reason());
+                self.instruct();
+            }
+            Some((text, unfit)) => {
+                self.edit.set(FIELD, &text);
+                self.losses.dropped("response_format.json_schema.strict", unfit.reason());
+            }
+        }
     }
 
     /// Adds a system message that asks for the JSON which the provider cannot be told to give.
@@ -403,11 +429,31 @@ impl Forward<'_> {
     }
 
     fn tools(&mut self) {
-        let fields = &self.target.quirks.drop_tool_fields;
-        if fields.is_empty() || !self.outline.has_tools {
+        if !self.outline.has_tools {
             return;
         }
         let Some(raw) = self.outline.given("tools") else { return };
+        let relaxed = self.relaxed_tools(raw);
+        if let Some(text) = &relaxed {
+            self.edit.set("tools", text);
+        }
+        self.drop_tool_fields(relaxed.as_deref().unwrap_or(raw));
+    }
+
+    /// The tools without `strict` where the model would refuse to enforce their parameters. None if all stay as they are.
+    fn relaxed_tools(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
+        if !self.target.facts.strict_subset || !self.outline.mentions(raw, "strict") {
+            return None;
+        }
+        let relaxed = strictness::tools(raw)?;
+        for (index, unfit) in relaxed.reasons {
+            self.losses.dropped(format!("tools[{index}].function.strict"), unfit.reason());
+        }
+        Some(relaxed.text)
+    }
+
+    fn drop_tool_fields(&mut self, raw: &[u8]) {
+        let fields = &self.target.quirks.drop_tool_fields;
         let mentioned: Vec<_> = fields.iter().filter(|name| self.outline.mentions(raw, name)).collect();
         if mentioned.is_empty() {
             return;

@@ -15,6 +15,7 @@ mod media;
 mod normalise;
 mod outline;
 mod relay;
+mod strictness;
 mod thoughts;
 mod types;
 mod unread;

@@ -192,3 +192,84 @@ fn what_a_model_refuses_only_while_it_thinks_depends_on_the_effort() {
     let custom = json!({"tools": [{"type": "custom", "custom": {"name": "c"}}], "reasoning_effort": "high"});
     assert_eq!(sent(&exclusive, custom), (json!({"reasoning_effort": "high"}), vec![]));
 }
+
+/// A body with these fields as a model gets it that enforces a part of JSON schema, and the losses.
+fn enforced(fields: &str) -> (String, Vec<String>) {
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+    let facts = ModelFacts { strict_subset: true, ..ModelFacts::default() };
+    let target = Target { model: "m", facts: &facts, quirks: &Quirks::default() };
+    let encoded = forward(&Outline::read(body.as_bytes()).unwrap(), target).unwrap();
+    let losses =
+        encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str())).collect();
+    (String::from_utf8(encoded.body.to_vec()).unwrap(), losses)
+}
+
+const SOUND: &str = r#"{ "type" : "object", "properties":{"a":{"type":["string","null"]}}, "required":["a"],"additionalProperties":false}"#;
+const OPTIONAL: &str =
+    r#"{ "type" : "object", "properties":{"a":{"type":"string"}}, "additionalProperties":false}"#;
+
+#[test]
+fn a_schema_that_would_be_refused_is_not_enforced() {
+    let format = |strict: &str, schema: &str| {
+        format!(
+            r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n", "strict" : {strict} , "schema":{schema}}}}}"#
+        )
+    };
+    // Sound, not to be enforced, or not to be judged here: as the caller wrote it.
+    for (strict, schema) in
+        [("true", SOUND), ("false", OPTIONAL), ("null", OPTIONAL), ("true", "null"), ("true", "[1]")]
+    {
+        let fields = format(strict, schema);
+        let (sent, losses) = enforced(&fields);
+        assert!(sent.contains(&fields) && losses.is_empty(), "{sent} {losses:?}");
+    }
+    let (sent, losses) = enforced(&format("true", OPTIONAL));
+    assert!(sent.contains(&format("false", OPTIONAL)), "{sent}");
+    assert_eq!(losses, ["response_format.json_schema.strict dropped"]);
+    // No list is a JSON object, and only those are answered by form.
+    let (sent, losses) = enforced(&format("true", r#"{"type":"array","items":{"type":"string"}}"#));
+    let sent: Value = serde_json::from_str(&sent).unwrap();
+    assert_eq!((sent.get("response_format"), losses), (None, vec!["response_format emulated".to_owned()]));
+    assert!(sent["messages"][0]["content"].as_str().unwrap().contains(r#"{"type":"array""#), "{sent}");
+}
+
+#[test]
+fn a_tool_that_would_be_refused_is_not_strict() {
+    let tool = |strict: &str, parameters: &str| {
+        format!(
+            r#"{{"type":"function","function":{{"name":"f","strict": {strict},"parameters":{parameters} }}}}"#
+        )
+    };
+    let custom = r#"{"type":"custom","custom":{"name":"c"}}"#;
+    let list = |inner: [String; 4]| format!(r#""tools":[{}, {custom}]"#, inner.join(" , "));
+    let root = r#"{"anyOf":[]}"#;
+    let sound =
+        list([tool("true", SOUND), tool("false", OPTIONAL), tool("null", OPTIONAL), tool("true", root)]);
+    let (sent, losses) = enforced(&sound);
+    assert!(sent.contains(&sound) && losses.is_empty(), "{sent} {losses:?}");
+    let (sent, losses) = enforced(&list([
+        tool("true", OPTIONAL),
+        tool("true", SOUND),
+        tool("true", OPTIONAL),
+        tool("true", SOUND),
+    ]));
+    let expected =
+        list([tool("false", OPTIONAL), tool("true", SOUND), tool("false", OPTIONAL), tool("true", SOUND)]);
+    assert!(sent.contains(&expected), "{sent}");
+    assert_eq!(losses, ["tools[0].function.strict dropped", "tools[2].function.strict dropped"]);
+}
+
+#[test]
+fn what_comes_from_another_format_is_judged_by_the_same_rules() {
+    let body = format!(
+        r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"x"}}],"tools":[{{"name":"f","strict":true,"input_schema":{OPTIONAL}}}]}}"#
+    );
+    let dialect = wire::dialect(wire::Protocol::AnthropicMessages).unwrap();
+    let request = dialect.decode_request(body.as_bytes()).unwrap();
+    let facts = ModelFacts { strict_subset: true, ..ModelFacts::default() };
+    let target = Target { model: "m", facts: &facts, quirks: &Quirks::default() };
+    let encoded = wire::adapter(wire::Protocol::OpenaiChat).encode_request(&request, target).unwrap();
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!(sent["tools"][0]["function"]["strict"], false, "{sent}");
+    assert!(encoded.losses.iter().any(|loss| loss.field == "tools[0].function.strict"));
+}

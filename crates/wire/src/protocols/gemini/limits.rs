@@ -1,0 +1,294 @@
+//! Rules of Gemini about a whole schema, where every part of it is taken for itself.
+//!
+//! How deep a schema may be ("exceeds the maximum allowed nesting depth") and how complex ("too many states for serving") is
+//! published nowhere and differs between models: that is left to the API.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde_json::{Map, Value};
+
+/// Highest sum of all `maxItems` of a schema. More is a bare "Request contains an invalid argument": measured by
+/// googleapis/python-genai#2170 (March 2026, tools) and met by vercel/ai#21192 (September 2026, the form of an answer).
+const ARRAY_LIMITS: u64 = 960;
+
+/// Weakens a schema until it is taken, and says which keywords no longer say what they did.
+pub(super) fn fit(schema: &mut Map<String, Value>, weakened: &mut BTreeSet<String>) {
+    if open_cycles(schema) {
+        weakened.insert("required (within a recursion)".to_owned());
+    }
+    if lift_array_limits(schema) {
+        weakened.insert("maxItems".to_owned());
+    }
+}
+
+/// Takes away the highest `maxItems` until the sum of the others is taken. True when there was one too many.
+fn lift_array_limits(schema: &mut Map<String, Value>) -> bool {
+    let mut limits = Vec::new();
+    each_schema(schema, &mut |schema| limits.extend(schema.get("maxItems").and_then(Value::as_u64)));
+    limits.sort_unstable();
+    let mut sum = 0_u64;
+    let fitting = limits.iter().take_while(|limit| {
+        sum = sum.saturating_add(**limit);
+        sum <= ARRAY_LIMITS
+    });
+    let Some(lowest) = limits.get(fitting.count()).copied() else { return false };
+    each_schema(schema, &mut |schema| {
+        if schema.get("maxItems").and_then(Value::as_u64).is_some_and(|limit| limit >= lowest) {
+            schema.shift_remove("maxItems");
+        }
+    });
+    true
+}
+
+/// Every schema in a schema, itself included. The depth is limited before.
+fn each_schema(schema: &mut Map<String, Value>, visit: &mut impl FnMut(&mut Map<String, Value>)) {
+    visit(schema);
+    for (keyword, value) in schema.iter_mut() {
+        match (keyword.as_str(), value) {
+            ("properties" | "$defs", Value::Object(named)) => {
+                named
+                    .values_mut()
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|schema| each_schema(schema, visit));
+            }
+            ("anyOf" | "prefixItems", Value::Array(list)) => {
+                list.iter_mut()
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|schema| each_schema(schema, visit));
+            }
+            ("items" | "additionalProperties", Value::Object(schema)) => each_schema(schema, visit),
+            _ => {}
+        }
+    }
+}
+
+/// A reference that no optional property is around: which definition it stands in, and how many such stand before it there.
+type Edge = (usize, usize);
+
+/// Recursion is unrolled to some depth, and so "may only be used within non-required properties. (Nullable properties are not
+/// sufficient.)" (API reference, `responseJsonSchema`). Where a recursion never passes such a property, the one that closes
+/// it becomes optional. True when something was changed.
+fn open_cycles(schema: &mut Map<String, Value>) -> bool {
+    let Some(Value::Object(definitions)) = schema.get_mut("$defs") else { return false };
+    let closing = closing_edges(definitions);
+    if closing.is_empty() {
+        return false;
+    }
+    for (definition, schema) in definitions.values_mut().enumerate() {
+        Opener { closing: &closing, definition, seen: 0 }.open(schema, false);
+    }
+    true
+}
+
+/// The references that close a recursion, found by following all of them without recursion of our own: there may be as many
+/// definitions as a request has room for.
+fn closing_edges(definitions: &Map<String, Value>) -> HashSet<Edge> {
+    let numbers: HashMap<&str, usize> =
+        definitions.keys().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
+    let targets: Vec<Vec<Option<usize>>> = definitions
+        .values()
+        .map(|schema| {
+            let mut names = Vec::new();
+            required_references(schema, &mut names);
+            names.into_iter().map(|name| numbers.get(name).copied()).collect()
+        })
+        .collect();
+    let mut closing = HashSet::new();
+    let mut is_done = vec![false; targets.len()];
+    let mut is_open = vec![false; targets.len()];
+    for start in 0..targets.len() {
+        // What is being followed, and which of its references comes next.
+        let mut path = vec![(start, 0)];
+        while let Some((at, next)) = path.last_mut() {
+            let at = *at;
+            is_open[at] = !is_done[at];
+            let Some(target) = targets[at].get(*next).filter(|_| !is_done[at]) else {
+                (is_done[at], is_open[at]) = (true, false);
+                path.pop();
+                continue;
+            };
+            let edge = (at, *next);
+            *next += 1;
+            match target {
+                Some(target) if is_open[*target] => drop(closing.insert(edge)),
+                Some(target) if !is_done[*target] => path.push((*target, 0)),
+                _ => {}
+            }
+        }
+    }
+    closing
+}
+
+/// The definitions that a value of this schema always has one of.
+fn required_references<'a>(schema: &'a Value, names: &mut Vec<&'a str>) {
+    let Value::Object(schema) = schema else { return };
+    if let Some(name) = referred(schema) {
+        names.push(name);
+    }
+    for (keyword, value) in schema {
+        match (keyword.as_str(), value) {
+            ("properties", Value::Object(properties)) => {
+                let required: HashSet<&str> = required(schema).collect();
+                for (name, property) in properties {
+                    if required.contains(name.as_str()) {
+                        required_references(property, names);
+                    }
+                }
+            }
+            ("anyOf" | "prefixItems", Value::Array(list)) => {
+                list.iter().for_each(|schema| required_references(schema, names));
+            }
+            ("items", schema) => required_references(schema, names),
+            _ => {}
+        }
+    }
+}
+
+/// Goes through a definition in the order of [`required_references`].
+struct Opener<'a> {
+    closing: &'a HashSet<Edge>,
+    definition: usize,
+    /// References so far.
+    seen: usize,
+}
+
+impl Opener<'_> {
+    /// True when the schema has a reference that closes a recursion: the property around it has to become optional. Without
+    /// a property around it, anything is allowed in its place.
+    fn open(&mut self, schema: &mut Value, is_in_property: bool) -> bool {
+        let Value::Object(members) = schema else { return false };
+        let mut closes = false;
+        if referred(members).is_some() {
+            closes = self.closing.contains(&(self.definition, self.seen));
+            self.seen += 1;
+            if closes && !is_in_property {
+                members.clear();
+                return false;
+            }
+        }
+        let required: HashSet<String> = required(members).map(str::to_owned).collect();
+        let mut optional = HashSet::new();
+        for (keyword, value) in members.iter_mut() {
+            match (keyword.as_str(), value) {
+                ("properties", Value::Object(properties)) => {
+                    for (name, property) in properties {
+                        if required.contains(name) && self.open(property, true) {
+                            optional.insert(name.clone());
+                        }
+                    }
+                }
+                ("anyOf" | "prefixItems", Value::Array(list)) => {
+                    for schema in list {
+                        closes |= self.open(schema, is_in_property);
+                    }
+                }
+                ("items", schema) => closes |= self.open(schema, is_in_property),
+                _ => {}
+            }
+        }
+        if let Some(Value::Array(required)) = members.get_mut("required").filter(|_| !optional.is_empty()) {
+            required.retain(|name| name.as_str().is_none_or(|name| !optional.contains(name)));
+        }
+        closes
+    }
+}
+
+fn referred(schema: &Map<String, Value>) -> Option<&str> {
+    schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")
+}
+
+fn required(schema: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fitted(mut schema: Value) -> (Value, Vec<String>) {
+        let mut weakened = BTreeSet::new();
+        fit(schema.as_object_mut().unwrap(), &mut weakened);
+        (schema, weakened.into_iter().collect())
+    }
+
+    fn with(definitions: Value) -> Value {
+        json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "required": ["a"], "$defs": definitions})
+    }
+
+    fn refers(to: &str) -> Value {
+        json!({"$ref": format!("#/$defs/{to}")})
+    }
+
+    #[test]
+    fn a_recursion_that_can_end_stays() {
+        let optional = json!({"type": "object", "properties": {"next": refers("A"), "v": {"type": "string"}}, "required": ["v"]});
+        let through = json!({"type": "object", "properties": {"b": refers("B")}, "required": ["b"]});
+        let back = json!({"type": "object", "properties": {"a": {"type": "array", "items": refers("A")}}});
+        let diamond = json!({"anyOf": [refers("B"), {"type": "array", "items": refers("B")}]});
+        for definitions in [
+            json!({"A": optional}),
+            json!({"A": through, "B": back}),
+            json!({"A": diamond, "B": {"type": "string"}}),
+        ] {
+            let schema = with(definitions);
+            assert_eq!(fitted(schema.clone()), (schema, vec![]));
+        }
+    }
+
+    #[test]
+    fn a_recursion_through_required_properties_becomes_optional_where_it_closes() {
+        let node = |required: Value| {
+            json!({"type": "object", "properties": {"children": {"type": "array", "items": refers("A")}, "v": {"type": "string"}},
+                "required": required})
+        };
+        let (schema, weakened) = fitted(with(json!({"A": node(json!(["children", "v"]))})));
+        assert_eq!(schema, with(json!({"A": node(json!(["v"]))})));
+        assert_eq!(weakened, ["required (within a recursion)"]);
+        // Nullable is not enough, nor is an object in between.
+        let inner = |required: Value| {
+            json!({"type": "object", "properties": {"x": {"type": "object", "properties":
+                {"y": {"anyOf": [refers("B"), {"type": "null"}]}}, "required": required}}, "required": ["x"]})
+        };
+        let back = |required: Value| json!({"type": "object", "properties": {"a": refers("A")}, "required": required});
+        let (schema, _) = fitted(with(json!({"A": inner(json!(["y"])), "B": back(json!(["a"]))})));
+        assert_eq!(schema, with(json!({"A": inner(json!(["y"])), "B": back(json!([]))})));
+        // Without a property to make optional.
+        let (schema, _) = fitted(with(json!({"A": {"type": "array", "items": refers("A")}})));
+        assert_eq!(schema, with(json!({"A": {"type": "array", "items": {}}})));
+    }
+
+    #[test]
+    fn chains_of_any_length_are_followed() {
+        let link = |at: usize| {
+            let next = format!("D{}", (at + 1) % 20_000);
+            (
+                format!("D{at}"),
+                json!({"type": "object", "properties": {"n": refers(&next)}, "required": ["n"]}),
+            )
+        };
+        let (schema, weakened) = fitted(with((0..20_000).map(link).collect()));
+        assert_eq!(weakened.len(), 1);
+        let open =
+            schema["$defs"].as_object().unwrap().iter().filter(|(_, link)| link["required"] == json!([]));
+        assert_eq!(open.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["D19999"]);
+    }
+
+    #[test]
+    fn the_highest_limits_of_arrays_go_first() {
+        let arrays = |limits: &[u64]| {
+            let array = |(at, limit): (usize, &u64)| {
+                (format!("p{at}"), json!({"type": "array", "items": {"type": "string"}, "maxItems": limit}))
+            };
+            json!({"type": "object", "properties": limits.iter().enumerate().map(array).collect::<Value>()})
+        };
+        let taken = arrays(&[500, 460]);
+        assert_eq!(fitted(taken.clone()), (taken, vec![]));
+        let (schema, weakened) = fitted(arrays(&[500, 10, u64::MAX, 460]));
+        assert_eq!(weakened, ["maxItems"]);
+        let left =
+            schema["properties"].as_object().unwrap().values().map(|array| array.get("maxItems").cloned());
+        assert_eq!(left.collect::<Vec<_>>(), [None, Some(json!(10)), None, Some(json!(460))]);
+    }
+}
