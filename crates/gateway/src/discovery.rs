@@ -98,7 +98,8 @@ impl Discovery {
 }
 
 async fn fetch(provider: &ProviderHandle) -> Result<Vec<ListedModel>, String> {
-    let credential = provider.credentials.credential(0).await.map_err(|error| error.message.into_owned())?;
+    let credential =
+        provider.credentials.credential(0, None).await.map_err(|error| error.message.into_owned())?;
     let request = list_request(&Call {
         base_url: &provider.settings.base_url,
         protocol: provider.row.protocol,

@@ -32,8 +32,11 @@ static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 /// In order; the number of those that ran is `PRAGMA user_version`.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/sqlite/0001.sql"), include_str!("migrations/sqlite/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/sqlite/0001.sql"),
+    include_str!("migrations/sqlite/0002.sql"),
+    include_str!("migrations/sqlite/0003.sql"),
+];
 /// The lock comes first: one that is taken in the middle of a transaction is refused without waiting for other writers.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long a statement waits for another process that writes.

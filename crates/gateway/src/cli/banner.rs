@@ -8,7 +8,10 @@ use super::Style;
 use super::caller_key::CallerKey;
 use crate::config::ProviderSettings;
 use crate::config::settings::DEMO;
+use crate::discovery::Lists;
 use crate::http::Site;
+use crate::pipeline::resolve::resolve;
+use crate::snapshot::Snapshot;
 
 /// One line for each provider that is enabled, and one for each other with the reason.
 pub fn providers(providers: &[ProviderSettings], style: Style) -> String {
@@ -41,15 +44,17 @@ pub fn summary(providers: &[ProviderSettings], style: Style) -> String {
 }
 
 /// The greeting: URL, key, a curl that works.
-pub fn banner(address: SocketAddr, key: &CallerKey, model: &str, style: Style) -> String {
+pub fn banner(address: SocketAddr, key: &CallerKey, example: &Example, style: Style) -> String {
     let url = format!("http://{}/v1", reachable(address));
+    let Example { model, hint } = example;
+    let hint = hint.as_ref().map_or_else(String::new, |hint| format!("  {hint}\n"));
     format!(
         "{}  {}\n\
          {}\n\n  \
          curl {url}/chat/completions \\\n    \
            -H \"Authorization: Bearer {}\" \\\n    \
            -H \"Content-Type: application/json\" \\\n    \
-           -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'\n",
+           -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'\n{hint}",
         style.bold(&format!("llmgateway {}", env!("CARGO_PKG_VERSION"))),
         style.green(&url),
         key.sentence(style),
@@ -65,9 +70,61 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The cheapest model that some enabled provider serves.
-pub fn example_model(site: &Site) -> Option<String> {
-    let snapshot = site.current.get();
+/// The model that the printed request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Example {
+    model: String,
+    /// What has to be changed for the request to work.
+    hint: Option<String>,
+}
+
+impl Example {
+    /// The cheapest model of the catalog that an enabled provider serves; else an alias; else a model that a provider
+    /// lists; else a place to put one.
+    pub async fn find(site: &Site) -> Self {
+        let snapshot = site.current.get();
+        let known = cheapest_model(&snapshot).or_else(|| usable_alias(&snapshot));
+        if let Some(model) = known {
+            return Self { model, hint: None };
+        }
+        let lists = site.discovery.lists(&snapshot).await;
+        if let Some(model) = listed_model(&lists) {
+            return Self { model, hint: None };
+        }
+        let mut ids: Vec<&str> = snapshot.enabled().map(|provider| provider.id()).collect();
+        ids.sort_unstable();
+        Self::without_model(ids.first().copied())
+    }
+
+    fn without_model(provider: Option<&str>) -> Self {
+        let (model, hint) = match provider {
+            Some(id) => (
+                format!("{id}/MODEL"),
+                format!("In place of MODEL put the name of a model that {id} serves: {id} lists none."),
+            ),
+            None => (
+                "PROVIDER/MODEL".to_owned(),
+                "No provider is enabled yet: `llmgateway check` says what each of them needs.".to_owned(),
+            ),
+        };
+        Self { model, hint: Some(hint) }
+    }
+}
+
+fn usable_alias(snapshot: &Snapshot) -> Option<String> {
+    let mut names: Vec<&String> = snapshot.aliases.keys().collect();
+    names.sort();
+    names.into_iter().find(|name| resolve(snapshot, name, 0).is_ok()).cloned()
+}
+
+/// The first model that a provider lists, by name; one for embeddings only where there is no other.
+fn listed_model(lists: &Lists) -> Option<String> {
+    let every = lists.iter().flat_map(|(id, list)| list.iter().map(move |model| (id, &model.id)));
+    let (_, id, model) = every.map(|(id, model)| (model.contains("embed"), id, model)).min()?;
+    Some(format!("{id}/{model}"))
+}
+
+fn cheapest_model(snapshot: &Snapshot) -> Option<String> {
     let today = crate::calendar::today();
     let is_enabled =
         |id: &String| snapshot.providers.get(id).is_some_and(|provider| provider.disabled().is_none());
@@ -91,18 +148,48 @@ pub fn example_model(site: &Site) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use canon::Secret;
+    use wire::providers::ListedModel;
 
     use super::*;
 
     #[test]
     fn url_key_and_curl_come_first() {
         let key = CallerKey::Fresh { secret: Secret::new("llmg-abc"), file: None };
-        let text = banner(SocketAddr::from(([0, 0, 0, 0], 4000)), &key, "demo/echo", Style::PLAIN);
+        let example = Example { model: "demo/echo".to_owned(), hint: None };
+        let text = banner(SocketAddr::from(([0, 0, 0, 0], 4000)), &key, &example, Style::PLAIN);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("http://127.0.0.1:4000/v1"), "{text}");
         assert!(lines[1].starts_with("API key  llmg-abc"), "{text}");
         assert!(text.contains("  curl http://127.0.0.1:4000/v1/chat/completions \\\n"), "{text}");
         assert!(text.contains("Bearer llmg-abc\""), "{text}");
+    }
+
+    #[test]
+    fn a_request_that_cannot_work_yet_says_what_to_change() {
+        let key = CallerKey::InVariable("KEY".to_owned());
+        let text = |provider| {
+            let example = Example::without_model(provider);
+            banner(SocketAddr::from(([127, 0, 0, 1], 4000)), &key, &example, Style::PLAIN)
+        };
+        let own = text(Some("mine"));
+        assert!(own.contains("\"mine/MODEL\"") && own.contains("In place of MODEL put"), "{own}");
+        assert!(text(None).contains("No provider is enabled yet"), "{}", text(None));
+    }
+
+    #[test]
+    fn the_first_listed_model_that_can_answer_is_the_example() {
+        let listed = |ids: &[&str]| {
+            let model = |id: &&str| ListedModel { id: (*id).to_owned(), created: None, context_tokens: None };
+            Arc::new(ids.iter().map(model).collect::<Vec<_>>())
+        };
+        let lists = Lists::from([
+            ("a".to_owned(), listed(&["nomic-embed-text"])),
+            ("b".to_owned(), listed(&["qwen", "llama"])),
+        ]);
+        assert_eq!(listed_model(&lists).as_deref(), Some("b/llama"));
+        assert_eq!(listed_model(&Lists::new()), None);
     }
 }

@@ -54,15 +54,20 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             // It has to work at once, and the keys were read before it was made.
             app.site().auth.reload().await?;
         }
-        let model = banner::example_model(app.site()).unwrap_or_else(|| "PROVIDER/MODEL".to_owned());
-        say(&format!("{}\n{providers}", banner::banner(app.address(), &key, &model, style)));
-        if !checked.doubts.is_empty() {
-            say_error(&checked.report());
-        }
+        let (site, address) = (app.site().clone(), app.address());
+        // A task, because a provider may be slow to list its models, and callers do not wait for a greeting.
+        let greeting = tokio::spawn(async move {
+            let example = banner::Example::find(&site).await;
+            say(&format!("{}\n{providers}", banner::banner(address, &key, &example, style)));
+            if !checked.doubts.is_empty() {
+                say_error(&checked.report());
+            }
+        });
         let reloading = tokio::spawn(reload_on_signal(app.site().reloader.clone()));
         // The second one is heard from when the first has come.
         let at_once = async { stop_signal().await };
         let cut = app.run(stop, at_once).await;
+        greeting.abort();
         reloading.abort();
         anyhow::Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })

@@ -74,6 +74,8 @@ impl Metering {
             prompt_tokens: begin.prompt_tokens,
             counters: None,
             pricing: Pricing::default(),
+            is_at_work: false,
+            failed_cost: Some(Pico::ZERO),
             closed: false,
             progress: Progress::default(),
             row: UsageRecord {
@@ -94,29 +96,33 @@ impl Metering {
     }
 
     /// Waits until a record is safe, or counted as lost.
-    pub async fn committed(&self, commit: Commit) {
+    pub async fn committed(&self, commit: Commit, request_id: &str) {
         if let Err(error) = commit.await {
-            self.say_lost(&error);
+            self.say_lost(&error, Some(request_id));
         }
     }
 
     /// Fails when the next record could not be kept.
     pub fn check(&self) -> Result<(), store::AppendError> {
-        self.spool.check().inspect_err(|error| self.say_lost(error))
+        self.spool.check().inspect_err(|error| self.say_lost(error, None))
     }
 
     fn keep(&self, row: &UsageRecord) {
         if let Err(error) = self.spool.append(row) {
-            self.say_lost(&error);
+            self.say_lost(&error, Some(&row.request_id));
         }
     }
 
     /// The metric counts each lost record. A log line for each would fill the disk that is full.
-    fn say_lost(&self, error: &dyn std::fmt::Display) {
+    fn say_lost(&self, error: &dyn std::fmt::Display, request_id: Option<&str>) {
         let (now, last) = (now_ms(), self.lost_said.load(Ordering::Relaxed));
         if now.saturating_sub(last) >= LOST_SAID_EVERY_MS {
             self.lost_said.store(now, Ordering::Relaxed);
-            tracing::error!(lost_in_all = self.spool.lost(), "usage records cannot be kept: {error}");
+            tracing::error!(
+                request_id,
+                lost_in_all = self.spool.lost(),
+                "usage records cannot be kept: {error}"
+            );
         }
     }
 }
@@ -163,6 +169,10 @@ pub struct Record {
     counters: Option<Arc<RouteCounters>>,
     pricing: Pricing,
     progress: Progress,
+    /// The provider of the attempt under way has the request, or has begun a good answer: it bills the prompt.
+    is_at_work: bool,
+    /// What the failed attempts cost; none when one of them has no known price.
+    failed_cost: Option<Pico>,
     closed: bool,
     row: UsageRecord,
 }
@@ -176,6 +186,11 @@ impl Record {
     /// The id of the request.
     pub fn request_id(&self) -> &str {
         &self.row.request_id
+    }
+
+    /// The model as the caller wrote it.
+    pub fn requested_model(&self) -> &str {
+        &self.row.requested_model
     }
 
     /// The id of the caller's key.
@@ -215,6 +230,7 @@ impl Record {
             counters.overhead.observe(self.started.elapsed().as_secs_f64());
         }
         counters.requests.inc();
+        self.is_at_work = false;
         self.row.used_provider = Some(route.provider.to_owned());
         self.row.used_model = Some(route.model.to_owned());
         self.counters = Some(counters);
@@ -236,6 +252,24 @@ impl Record {
         }
     }
 
+    /// The provider has the request, or has begun a good answer: should the attempt fail, its prompt is billed all the same.
+    pub fn is_at_work(&mut self) {
+        self.is_at_work = true;
+    }
+
+    /// What the failed attempts cost so far, as far as it is known: the prompts of those that the provider had begun. None
+    /// when a price is unknown.
+    pub fn failed_cost(&self) -> Option<Pico> {
+        self.failed_cost
+    }
+
+    /// What the providers bill, where that is not what the caller is charged. Settled with the record.
+    pub fn upstream_cost_beside(&self) -> Option<UpstreamCost> {
+        let row = &self.row;
+        let charged = row.cost.map(|cost| cost.total);
+        (charged != row.upstream_cost).then_some(UpstreamCost { charged, upstream: row.upstream_cost })
+    }
+
     /// The attempt got an answer: status and time to its head or first token.
     pub fn attempt_ended(&mut self, status: u16, error: Option<&Error>, since: Instant) {
         let elapsed = since.elapsed();
@@ -250,6 +284,26 @@ impl Record {
                 counters.error(error.kind.as_str());
             }
         }
+        // A provider that refuses a request says so, and bills nothing.
+        if error.is_some_and(|error| error.upstream.is_none()) && self.is_at_work {
+            self.is_at_work = false;
+            let cost = self.prompt_cost();
+            self.bill(cost);
+            self.failed_cost = sum(self.failed_cost, cost);
+        }
+    }
+
+    /// Counts what the provider of the last attempt bills.
+    fn bill(&self, cost: Option<Pico>) {
+        if let (Some(counters), Some(cost)) = (&self.counters, cost) {
+            counters.upstream_cost.inc_by(cost.as_usd());
+        }
+    }
+
+    /// The last attempt cost so much at its provider.
+    fn last_attempt_cost(&mut self, cost: Option<Pico>) {
+        self.bill(cost);
+        self.row.upstream_cost = sum(self.failed_cost, cost);
     }
 
     /// What prices the answer of this attempt.
@@ -295,6 +349,7 @@ impl Record {
         }
         self.row.status = status;
         self.settle();
+        self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
         self.close();
     }
 
@@ -303,6 +358,7 @@ impl Record {
     pub fn finish_with_others(&mut self, status: u16) -> Commit {
         self.row.status = status;
         self.settle();
+        self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
         self.end();
         self.metering.spool.append_with_others(&self.row)
     }
@@ -310,6 +366,11 @@ impl Record {
     /// The request failed, before or during the answer. A failed request costs nothing; what was produced in a stream
     /// that broke is counted, and not charged.
     pub fn fail(&mut self, error: &Error) {
+        self.last_attempt_cost(Some(Pico::ZERO));
+        self.failed(error);
+    }
+
+    fn failed(&mut self, error: &Error) {
         self.row.status = error.status().as_u16();
         self.row.error_kind = Some(error.kind.as_str().to_owned());
         if self.row.attempts.is_empty() {
@@ -318,9 +379,6 @@ impl Record {
         self.row.underlying_model.clone_from(&self.progress.model);
         self.row.usage = self.progress.usage;
         self.row.cost = Some(Cost::default());
-        if !self.progress.content_started {
-            self.row.upstream_cost = Some(Pico::ZERO);
-        }
         self.close();
     }
 
@@ -333,8 +391,8 @@ impl Record {
             counters.error(error.kind.as_str());
         }
         self.estimate_usage();
-        self.row.upstream_cost = self.answer_cost().map(|cost| cost.total);
-        self.fail(error);
+        self.last_attempt_cost(self.answer_cost().map(|cost| cost.total));
+        self.failed(error);
     }
 
     /// What the answer so far costs; none when that is unknown.
@@ -355,11 +413,10 @@ impl Record {
         }
     }
 
-    /// A provider is at work, and has sent nothing of the answer: it has read the prompt.
+    /// What a provider bills that has read the prompt, and of whose answer nothing is known.
     fn prompt_cost(&self) -> Option<Pico> {
-        let is_asked = self.row.attempts.last().is_some_and(|last| last.error_type.is_empty());
-        let read = Usage { input: if is_asked { self.prompt_tokens } else { 0 }, ..Usage::default() };
-        if read.input == 0 { Some(Pico::ZERO) } else { Some(self.pricing.cost(&read, None)?.total) }
+        let read = Usage { input: self.prompt_tokens, ..Usage::default() };
+        Some(self.pricing.cost(&read, None)?.total)
     }
 
     /// Counts tokens and cost.
@@ -369,7 +426,6 @@ impl Record {
         self.row.finish_reason = progress.finish_reason.map(FinishReason::as_str).map(str::to_owned);
         self.row.usage = progress.usage;
         self.row.cost = self.answer_cost();
-        self.row.upstream_cost = self.row.cost.map(|cost| cost.total);
         let Some(counters) = &self.counters else { return };
         if let Some(usage) = &progress.usage {
             counters.input_tokens.inc_by(usage.input + usage.audio_input);
@@ -392,9 +448,6 @@ impl Record {
 
     fn end(&mut self) {
         self.closed = true;
-        if let (Some(counters), Some(cost)) = (&self.counters, self.row.upstream_cost) {
-            counters.upstream_cost.inc_by(cost.as_usd());
-        }
         self.row.duration_ms = self.started.elapsed().as_millis() as u64;
         access::model_request(&self.row);
         self.metering.metrics.active().dec();
@@ -407,13 +460,30 @@ impl Record {
         self.row.status = 499;
         self.row.error_kind = Some("cancelled".to_owned());
         self.estimate_usage();
-        self.settle();
-        if !self.progress.content_started {
+        if self.progress.content_started {
+            self.settle();
+            self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
+        } else {
             self.row.cost = Some(Cost::default());
-            self.row.upstream_cost = self.prompt_cost();
+            let is_asked = self.row.attempts.last().is_some_and(|last| last.error_type.is_empty());
+            self.last_attempt_cost(if is_asked { self.prompt_cost() } else { Some(Pico::ZERO) });
         }
         self.close();
     }
+}
+
+/// The sum; none where a part is unknown.
+fn sum(left: Option<Pico>, right: Option<Pico>) -> Option<Pico> {
+    Some(left? + right?)
+}
+
+/// What the caller is charged and what the providers bill, where the two differ. None is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamCost {
+    /// The cost of the answer.
+    pub charged: Option<Pico>,
+    /// The cost of the answer, and of what failed or broke before.
+    pub upstream: Option<Pico>,
 }
 
 impl Drop for Record {

@@ -1,16 +1,16 @@
 //! What the gateway adds to an answer: ids, cost, and the metadata that tells what it did.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use canon::write::{push_array, push_count, push_key, push_text};
-use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Usage};
+use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Pico, Usage};
 use routing::Reason;
 use store::AttemptRecord;
 use tokio::time::Instant;
 
 use super::MetadataPlace;
 
-use crate::metering::Pricing;
+use crate::metering::{Pricing, Record, UpstreamCost};
 
 /// The envelope of one answer.
 pub struct Envelope {
@@ -44,6 +44,26 @@ pub struct Envelope {
     pub losses: Losses,
     /// What prices the answer.
     pub pricing: Pricing,
+    /// What earlier attempts cost.
+    pub earlier_cost: EarlierCost,
+}
+
+/// What attempts cost that failed before the answer. It is added to the cost of the answer as that was last shown.
+pub struct EarlierCost {
+    /// None when it is unknown.
+    pub cost: Option<Pico>,
+    shown: Mutex<Option<Cost>>,
+}
+
+impl EarlierCost {
+    /// So much.
+    pub fn new(cost: Option<Pico>) -> Self {
+        Self { cost, shown: Mutex::new(None) }
+    }
+
+    fn is_zero(&self) -> bool {
+        self.cost == Some(Pico::ZERO)
+    }
 }
 
 impl Annotator for Envelope {
@@ -60,7 +80,11 @@ impl Annotator for Envelope {
     }
 
     fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
-        self.pricing.cost(usage, service_tier)
+        let cost = self.pricing.cost(usage, service_tier);
+        if !self.earlier_cost.is_zero() {
+            *self.earlier_cost.shown.lock().unwrap_or_else(PoisonError::into_inner) = cost;
+        }
+        cost
     }
 
     fn metadata_name(&self) -> Option<&'static str> {
@@ -83,6 +107,9 @@ impl Annotator for Envelope {
         push_array(out, self.earlier.iter().chain([&self.this_attempt()]), write_attempt);
         push_key(out, "selection");
         self.selection.write(out);
+        if !self.earlier_cost.is_zero() {
+            write_cost(self.upstream_cost(facts.usage), out);
+        }
         write_losses(&self.losses, out);
         out.push(b'}');
     }
@@ -93,6 +120,14 @@ impl Annotator for Envelope {
 }
 
 impl Envelope {
+    fn upstream_cost(&self, usage: Option<&Usage>) -> UpstreamCost {
+        let shown = *self.earlier_cost.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        // An answer whose usage the caller did not ask for was not priced yet.
+        let charged = shown.or_else(|| self.pricing.cost(usage?, None)).map(|cost| cost.total);
+        let upstream = charged.zip(self.earlier_cost.cost).map(|(answer, earlier)| answer + earlier);
+        UpstreamCost { charged, upstream }
+    }
+
     fn this_attempt(&self) -> AttemptRecord {
         AttemptRecord {
             provider: self.used_provider.clone(),
@@ -128,23 +163,41 @@ impl Selection {
     }
 }
 
-/// The gateway's object of an error, as a further member of its body: what was tried.
-pub fn failure_member(
-    name: &str,
-    request_id: &str,
-    requested_model: &str,
-    attempts: &[AttemptRecord],
-) -> Vec<u8> {
+/// The gateway's object of an error, as a further member of its body: what was tried, and what that cost.
+pub fn failure_member(name: &str, record: &Record) -> Vec<u8> {
     let mut out = Vec::new();
     push_key(&mut out, name);
     out.push(b'{');
-    push_text(&mut out, "request_id", request_id);
-    push_text(&mut out, "requested_model", requested_model);
+    push_text(&mut out, "request_id", record.request_id());
+    push_text(&mut out, "requested_model", record.requested_model());
     push_key(&mut out, "routing");
-    push_array(&mut out, attempts, write_attempt);
+    push_array(&mut out, record.attempts(), write_attempt);
+    if let Some(cost) = record.upstream_cost_beside() {
+        write_cost(cost, &mut out);
+    }
     write_losses(&Losses::new(), &mut out);
     out.push(b'}');
     out
+}
+
+/// Adds the gateway's object to the event that ends a broken stream, if `out` ends with one.
+pub fn add_to_event(out: &mut Vec<u8>, member: &[u8]) {
+    const END: &[u8] = b"}\n\n";
+    if out.ends_with(END) {
+        out.truncate(out.len() - END.len());
+        out.extend_from_slice(member);
+        out.extend_from_slice(END);
+    }
+}
+
+fn write_cost(cost: UpstreamCost, out: &mut Vec<u8>) {
+    for (name, amount) in [("cost_usd_total", cost.charged), ("upstream_cost_usd_total", cost.upstream)] {
+        push_key(out, name);
+        match amount {
+            Some(amount) => amount.push(out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
 }
 
 /// One entry of `metadata.routing`.

@@ -14,7 +14,7 @@ use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, Outline, Relay
 use wire::providers::{Call, Credential};
 use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
 
-use super::annotate::Envelope;
+use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
 use super::deadlines::{Deadlines, Watch};
 use super::resolve::Offer;
@@ -75,7 +75,7 @@ impl ChatAttempt<'_> {
         record.priced_by(self.pricing(&prepared));
         self.check_strict(&prepared.losses)?;
         let credentials = &self.attempt.offer.provider.credentials;
-        let credential = credentials.credential(self.attempt.key).await?;
+        let credential = credentials.credential(self.attempt.key, Some(&self.cx.inbound.request_id)).await?;
         match self.exchange(&credential, &prepared, record).await {
             Ok(begun) => Ok(begun),
             Err(error) => {
@@ -124,7 +124,12 @@ impl ChatAttempt<'_> {
         let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
         let mut watch = Watch::new(&mut deadlines, timer);
         let call = || self.call(credential, prepared.body.clone());
-        let response = watch.until(self.attempt.offer.provider.client.send(call)).await??;
+        let client = &self.attempt.offer.provider.client;
+        let sent = watch.until(client.send(Some(&self.cx.inbound.request_id), call)).await;
+        if sent.is_err() {
+            record.is_at_work();
+        }
+        let response = sent??;
         watch.set(Deadlines::head);
         let Received { rest, transcoder, out } = self.receive(response, &mut watch, prepared, record).await?;
         deadlines.content();
@@ -262,6 +267,7 @@ impl ChatAttempt<'_> {
             waits::in_seconds(&mut head.headers, SystemTime::now());
             return Err(refusal(self.attempt.offer.protocol, head.status, &head.headers, &bytes));
         }
+        record.is_at_work();
         let stream = self.form().stream;
         let mut transcoder: Option<Box<dyn Transcoder>> = None;
         let mut out = Vec::with_capacity(if stream { 1024 } else { 0 });
@@ -334,6 +340,7 @@ impl ChatAttempt<'_> {
             selection: self.attempt.selection.clone(),
             losses: prepared.losses.clone(),
             pricing: self.pricing(prepared),
+            earlier_cost: EarlierCost::new(record.failed_cost()),
         }
     }
 

@@ -165,7 +165,7 @@ impl Pipeline {
             Ok((begun, permit)) => Ok(self.answer(&inbound, begun, permit, record).await),
             Err(error) => {
                 record.fail(&error);
-                let metadata = failure_metadata(&inbound, &outline, &record);
+                let metadata = failure_metadata(&inbound, &record);
                 Err(Failure { error, metadata, served: record.served() })
             }
         }
@@ -208,12 +208,15 @@ impl Pipeline {
         }
         if inbound.streams.load(Ordering::Relaxed) {
             let served = record.served();
-            let pump = Pump::new(begun, record, permit, self.clone());
+            let pump = Pump::new(begun, record, permit, self.clone(), inbound.wishes.metadata);
             return Answer::Stream(Box::new(pump), served);
         }
         permit.succeeded(None);
         match self.metering.is_busy() {
-            true => self.metering.committed(record.finish_with_others(200)).await,
+            true => {
+                let commit = record.finish_with_others(200);
+                self.metering.committed(commit, record.request_id()).await;
+            }
             false => record.finish(200),
         }
         Answer::Whole(begun.out, record.served())
@@ -258,11 +261,9 @@ impl Seeds {
 }
 
 /// What an error body says about the attempts.
-fn failure_metadata(inbound: &Inbound, outline: &Outline<'_>, record: &Record) -> Option<Vec<u8>> {
-    let attempts = record.attempts();
-    if attempts.is_empty() {
+fn failure_metadata(inbound: &Inbound, record: &Record) -> Option<Vec<u8>> {
+    if record.attempts().is_empty() {
         return None;
     }
-    let name = inbound.wishes.metadata.name()?;
-    Some(annotate::failure_member(name, &inbound.request_id, &outline.model, attempts))
+    Some(annotate::failure_member(inbound.wishes.metadata.name()?, record))
 }

@@ -13,10 +13,11 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use wire::Transcoder;
 
-use super::Pipeline;
+use super::annotate::{add_to_event, failure_member};
 use super::chat::Begun;
 use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
+use super::{MetadataPlace, Pipeline};
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
 use crate::upstream::client::{AnswerBody, cut};
@@ -42,6 +43,8 @@ pub struct Pump {
     record: Record,
     permit: HeldPermit,
     pipeline: Arc<Pipeline>,
+    /// Where the gateway's object goes.
+    place: MetadataPlace,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
     last_output: Instant,
@@ -52,7 +55,13 @@ pub struct Pump {
 
 impl Pump {
     /// Goes on with a stream that has begun.
-    pub fn new(begun: Begun, record: Record, mut permit: HeldPermit, pipeline: Arc<Pipeline>) -> Self {
+    pub fn new(
+        begun: Begun,
+        record: Record,
+        mut permit: HeldPermit,
+        pipeline: Arc<Pipeline>,
+        place: MetadataPlace,
+    ) -> Self {
         let now = Instant::now();
         permit.begun();
         Self {
@@ -62,6 +71,7 @@ impl Pump {
             record,
             permit,
             pipeline,
+            place,
             deadlines: begun.deadlines,
             timer: Box::pin(tokio::time::sleep_until(begun.deadlines.next().min(now + PING_AFTER))),
             last_output: now,
@@ -131,6 +141,9 @@ impl Pump {
         self.body = None;
         self.record.progress(self.transcoder.progress());
         self.record.broke(error);
+        if let Some(name) = self.place.name() {
+            add_to_event(&mut self.out, &failure_member(name, &self.record));
+        }
         self.permit.failed(error);
         let request_id = self.record.request_id();
         tracing::warn!(request_id, kind = error.kind.as_str(), "a stream broke: {}", excerpt(&error.message));

@@ -84,6 +84,9 @@ fn of_record(format: Format, row: &UsageRecord) -> Vec<u8> {
     if let Some(cost) = &row.cost {
         line.raw("cost_usd", |out| cost.total.push(out));
     }
+    if let Some(cost) = row.upstream_cost.filter(|cost| row.cost.is_none_or(|it| it.total != *cost)) {
+        line.raw("upstream_cost_usd", |out| cost.push(out));
+    }
     if let Some(kind) = &row.error_kind {
         line.text("error", kind);
     }
@@ -178,6 +181,16 @@ mod tests {
             cost: Some(Cost { total: Pico(4_500_000), ..Cost::default() }),
             ..crate::metering::empty_row()
         }
+    }
+
+    #[test]
+    fn what_providers_bill_is_shown_where_it_differs() {
+        let mut row = record("gpt-4o-mini");
+        row.upstream_cost = row.cost.map(|cost| cost.total);
+        let line = |row: &UsageRecord| String::from_utf8(of_record(Format::Text, row)).unwrap();
+        assert!(!line(&row).contains("upstream_cost"), "{}", line(&row));
+        row.cost = Some(Cost::default());
+        assert!(line(&row).ends_with(" cost_usd=0 upstream_cost_usd=0.0000045\n"), "{}", line(&row));
     }
 
     fn line(format: Format, model: &str) -> String {

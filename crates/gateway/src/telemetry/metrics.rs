@@ -96,48 +96,64 @@ impl Metrics {
     fn with(spool: Option<Spool>) -> Self {
         let mut registry = Registry::with_prefix("llmgateway");
         let requests = Family::default();
-        registry.register("requests", "Requests to a provider: one for each attempt", requests.clone());
+        registry.register(
+            "requests",
+            "Requests to a provider: one for each attempt, also a failed one",
+            requests.clone(),
+        );
         let errors = Family::default();
         registry.register("errors", "Failed attempts by kind of error", errors.clone());
         let tokens = Family::default();
         registry.register("tokens", "Tokens by bucket", tokens.clone());
         let cost = Family::default();
-        registry.register("cost_usd", "Cost of answers in USD", cost.clone());
+        registry.register(
+            "cost_usd",
+            "What callers are charged in USD: the cost of complete and of cancelled answers",
+            cost.clone(),
+        );
         let upstream_cost = Family::default();
         registry.register(
             "upstream_cost_usd",
-            "What providers bill in USD as far as it is known: broken and cancelled answers too",
+            "What providers bill in USD as far as it is known: broken answers and failed attempts too",
             upstream_cost.clone(),
         );
         let unpriced = Family::default();
         registry.register("unpriced", "Answers whose price is unknown", unpriced.clone());
         let losses = Family::default();
-        registry.register("losses", "What translations could not carry, by action", losses.clone());
+        registry.register(
+            "losses",
+            "Fields that a translation could not carry, by what became of them",
+            losses.clone(),
+        );
         let first_token = Histograms::new_with_constructor(seconds as fn() -> Histogram);
         registry.register_with_unit(
             "first_token",
-            "Time to the first token",
+            "Time to the first content of a stream, or to the end of a whole answer",
             Unit::Seconds,
             first_token.clone(),
         );
         let upstream = Histograms::new_with_constructor(seconds as fn() -> Histogram);
         registry.register_with_unit(
             "upstream",
-            "Time spent waiting for the provider",
+            "Time of an attempt: to the first content of a stream, to the end of a whole answer, or to its failure",
             Unit::Seconds,
             upstream.clone(),
         );
         let overhead = Histograms::new_with_constructor(microseconds as fn() -> Histogram);
         registry.register_with_unit(
             "overhead",
-            "Time spent in the gateway until the first attempt",
+            "Time spent in the gateway before the first attempt",
             Unit::Seconds,
             overhead.clone(),
         );
         let refused = Family::default();
-        registry.register("refused", "Requests that the gateway refused, by kind of error", refused.clone());
+        registry.register(
+            "refused",
+            "Requests that no provider was asked for, by kind of error",
+            refused.clone(),
+        );
         let active = Gauge::default();
-        registry.register("active_requests", "Requests in flight", active.clone());
+        registry.register("active_requests", "Requests for models that are not answered yet", active.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open client connections", connections.clone());
         if let Some(spool) = spool {

@@ -3,5 +3,7 @@
 pub mod access;
 pub mod log;
 mod metrics;
+#[cfg(test)]
+mod page;
 
 pub use metrics::{Metrics, OTHER, RouteCounters, RouteMetrics};

@@ -93,12 +93,13 @@ impl Client {
 
     /// Sends a request and returns the head of the answer. `make` makes the request, and makes it once more in the rare case
     /// that it has to be sent again: a copy for that case would cost each request a dozen allocations. The request dies with
-    /// the returned future or body.
+    /// the returned future or body. The log names it by `request_id`.
     pub async fn send(
         &self,
+        request_id: Option<&str>,
         make: impl Fn() -> Result<Request<Bytes>, Error>,
     ) -> Result<Response<AnswerBody>, Error> {
-        let sent = self.try_send(make()?, || make().ok()).await;
+        let sent = self.try_send(request_id, make()?, || make().ok()).await;
         let response = sent.map_err(Failure::into_error)?;
         decoded(response).map_err(|error| cut(&AnswerError::Coding(error)))
     }
@@ -106,7 +107,7 @@ impl Client {
     /// Like [`send`](Self::send). The error is the reason in words, without a secret.
     pub(super) async fn fetch(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, String> {
         let copy = request.clone();
-        let sent = self.try_send(request, || Some(copy.clone())).await;
+        let sent = self.try_send(None, request, || Some(copy.clone())).await;
         let response = sent.map_err(|failure| failure.reason)?;
         decoded(response).map_err(|error| error.to_string())
     }
@@ -124,6 +125,7 @@ impl Client {
     /// to be dead: both are nobody's fault and no attempt.
     async fn try_send(
         &self,
+        request_id: Option<&str>,
         request: Request<Bytes>,
         again: impl Fn() -> Option<Request<Bytes>>,
     ) -> Result<Response<PooledBody>, Failure> {
@@ -156,7 +158,7 @@ impl Client {
                     (again().ok_or_else(|| Failure::broken(&error))?, true)
                 }
                 SendError::Silent(error) if was_idle && started.elapsed() < STALE => {
-                    tracing::debug!(%error, "an idle connection to a provider was dead; sent again");
+                    tracing::debug!(request_id, %error, "an idle connection to a provider was dead; sent again");
                     (again().ok_or_else(|| Failure::broken(&error))?, false)
                 }
                 SendError::Unsent(_, error) | SendError::Silent(error) | SendError::Broken(error) => {

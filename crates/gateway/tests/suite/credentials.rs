@@ -134,8 +134,8 @@ async fn a_service_account_signs_a_claim() {
     assert_eq!(vertex.credential_source, "service account robot@project.example");
     assert_eq!(vertex.settings["project"], "project-of-the-file");
     let credentials = credentials(&vertex);
-    assert_eq!(token(&credentials.credential(0).await.unwrap()), "ya29");
-    assert_eq!(token(&credentials.credential(0).await.unwrap()), "ya29");
+    assert_eq!(token(&credentials.credential(0, None).await.unwrap()), "ya29");
+    assert_eq!(token(&credentials.credential(0, None).await.unwrap()), "ya29");
     assert_eq!(server.asked().len(), 1);
 }
 
@@ -165,7 +165,7 @@ async fn many_requests_wait_for_one_token() {
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let credentials = credentials.clone();
-        requests.spawn(async move { credentials.credential(0).await.unwrap() });
+        requests.spawn(async move { credentials.credential(0, None).await.unwrap() });
     }
     server.called(1).await;
     server.release();
@@ -258,13 +258,13 @@ fn assert_clean(error: &Error) {
 async fn a_refused_token_is_replaced_once() {
     let (server, _) = numbered(3600).await;
     let credentials = credentials(&application(&server));
-    let first = credentials.credential(0).await.unwrap();
+    let first = credentials.credential(0, None).await.unwrap();
     assert!(credentials.refused(0, &first));
-    let second = credentials.credential(0).await.unwrap();
+    let second = credentials.credential(0, None).await.unwrap();
     assert_eq!(token(&second), "token-2");
     assert!(credentials.refused(0, &first), "somebody else has replaced it");
     assert!(!credentials.refused(0, &second), "then the token is not what is wrong");
-    assert_eq!(token(&credentials.credential(0).await.unwrap()), "token-2");
+    assert_eq!(token(&credentials.credential(0, None).await.unwrap()), "token-2");
     assert_eq!(server.asked().len(), 2);
 }
 
@@ -319,7 +319,7 @@ async fn other_credentials_of_google() {
     for ((name, value), label, expected) in cases {
         let vertex = provider("google-vertex", "", &[project, (name, &value)]);
         assert_eq!(vertex.credential_source, label);
-        assert_eq!(token(&credentials(&vertex).credential(0).await.unwrap()), expected);
+        assert_eq!(token(&credentials(&vertex).credential(0, None).await.unwrap()), expected);
     }
 }
 
@@ -360,7 +360,7 @@ async fn other_credentials_of_azure() {
         variables.push(("AZURE_AUTHORITY_HOST", &server.url));
         let azure = provider("azure", "", &variables);
         assert_eq!(azure.credential_source, label);
-        assert_eq!(token(&credentials(&azure).credential(0).await.unwrap()), expected);
+        assert_eq!(token(&credentials(&azure).credential(0, None).await.unwrap()), expected);
     }
 }
 
@@ -449,7 +449,7 @@ async fn the_chain_of_aws() {
         ]);
         let bedrock = provider("aws-bedrock", text, &variables);
         assert_eq!(bedrock.credential_source, label);
-        let credential = credentials(&bedrock).credential(0).await.unwrap();
+        let credential = credentials(&bedrock).credential(0, None).await.unwrap();
         let session = (id != "BASE").then_some("session");
         assert_eq!(aws(&credential), (id, "secret", session), "{label}");
     }
@@ -572,4 +572,16 @@ async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
     assert_eq!(statuses, [401, 200], "each request is an attempt");
     stop.send(()).unwrap();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_names_the_request_that_wanted_a_token() {
+    let (server, status) = numbered(3600).await;
+    status.store(401, Ordering::SeqCst);
+    start_log();
+    let credentials = credentials(&application(&server));
+    credentials.credential(0, Some("wanted-a-token")).await.unwrap_err();
+    let log = logged();
+    let named = |line: &&str| line.contains("wanted-a-token") && line.contains("could not be fetched");
+    assert!(log.lines().any(|line| named(&line)), "{log}");
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Reply, TestGateway, Upstream, answer_of, chunk, events, question, streamed, whole};
+use crate::support::{
+    Reply, TestGateway, Upstream, answer_of, chunk, error, events, question, streamed, whole,
+};
 
 /// 600 uncached and 400 cached tokens, 100 produced.
 fn usage() -> Value {
@@ -107,5 +109,57 @@ async fn counts_that_cannot_be_are_neither_shown_nor_priced() {
             assert_eq!(shown, Value::Null, "{count}");
             assert_eq!((record.usage, record.cost), (None, None), "{count}");
         }
+    }
+}
+
+/// An answer that breaks off in its middle.
+fn broken() -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1000\r\ncontent-type: application/json\r\n\r\n{\"id\":"
+        .to_vec()
+}
+
+#[tokio::test]
+async fn a_failed_attempt_that_is_billed_is_shown_beside_the_cost() {
+    let replies = vec![error("500 Internal Server Error"), broken(), answered(false, &usage(), None)];
+    let upstream = Upstream::playing(replies).await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    let reply = gateway.chat(&question("openai/gpt-4o")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let metadata = reply.at("/metadata");
+    let prompt = gateway
+        .metric("llmgateway_upstream_cost_usd_total{provider=\"openai\",model=\"gpt-4o\"}")
+        .await
+        .unwrap();
+    assert_eq!(reply.at("/usage/cost_usd_total"), metadata["cost_usd_total"]);
+    let record = gateway.record().await;
+    let (cost, upstream_cost) = (record.cost.unwrap().total, record.upstream_cost.unwrap());
+    assert!(upstream_cost > cost, "the prompt of the broken answer is billed");
+    assert_eq!(metadata["upstream_cost_usd_total"], upstream_cost.as_usd());
+    assert!((prompt - upstream_cost.as_usd()).abs() < 1e-12, "{prompt} {upstream_cost}");
+
+    // What a provider refuses costs nothing, so that there is nothing to show.
+    let upstream =
+        Upstream::playing(vec![error("503 Service Unavailable"), answered(false, &usage(), None)]).await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    let reply = gateway.chat(&question("openai/gpt-4o")).await;
+    assert_eq!(reply.at("/metadata").get("upstream_cost_usd_total"), None, "{}", reply.text());
+    let record = gateway.record().await;
+    assert_eq!(Some(record.cost.unwrap().total), record.upstream_cost);
+}
+
+#[tokio::test]
+async fn an_error_shows_what_it_cost_the_operator() {
+    for (model, is_known) in [("openai/gpt-4o", true), ("openai/of-unknown-price", false)] {
+        let upstream = Upstream::playing(vec![broken()]).await;
+        let gateway = TestGateway::start(&upstream.known("openai")).await;
+        let reply = gateway.chat(&question(model)).await;
+        assert_eq!(reply.status, 502, "{}", reply.text());
+        let metadata = reply.at("/metadata");
+        assert_eq!(metadata["cost_usd_total"], 0, "{metadata}");
+        let record = gateway.record().await;
+        assert_eq!(record.upstream_cost.is_some(), is_known);
+        let recorded = record.upstream_cost.map_or(Value::Null, |cost| json!(cost.as_usd()));
+        assert_eq!(metadata["upstream_cost_usd_total"], recorded, "{metadata}");
+        assert_ne!(recorded, 0.0);
     }
 }

@@ -66,7 +66,7 @@ async fn no_key_is_ever_shown() {
             said += &gateway.send(request.as_bytes()).await.text();
         }
     }
-    said += &outside_of_requests(&gateway);
+    said += &outside_of_requests(&gateway).await;
     // The canaries were really sent.
     assert!(upstream.heard().iter().any(|heard| heard.head.contains(PROVIDER)));
     assert!(upstream.heard().iter().any(|heard| heard.head.contains("Credential=AKIATEST")));
@@ -86,12 +86,12 @@ fn shown(reply: &Reply) -> String {
 }
 
 /// The banner, the explanation, and what the settings print.
-fn outside_of_requests(gateway: &TestGateway) -> String {
+async fn outside_of_requests(gateway: &TestGateway) -> String {
     let snapshot = gateway.snapshot();
     let providers: Vec<_> = snapshot.providers.values().map(|provider| provider.settings.clone()).collect();
     let mut text = banner::providers(&providers, Style::PLAIN) + &banner::summary(&providers, Style::PLAIN);
-    let model = banner::example_model(&gateway.site).unwrap();
-    text += &banner::banner(gateway.address, &CallerKey::InConfiguration, &model, Style::PLAIN);
+    let example = banner::Example::find(&gateway.site).await;
+    text += &banner::banner(gateway.address, &CallerKey::InConfiguration, &example, Style::PLAIN);
     for model in ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0"] {
         let body = question(model).to_string();
         let explanation = explain(&snapshot, body.as_bytes()).unwrap();

@@ -245,12 +245,18 @@ async fn a_broken_stream_costs_the_operator_and_not_the_caller() {
     let mut line = upstream.next().await;
     line.send([stream_head(), text("This is some text.").into_bytes()].concat()).await;
     drop(line);
-    assert_broken(&asked.await.unwrap().rest().await);
+    let reply = asked.await.unwrap().rest().await;
+    assert_broken(&reply);
+    let shown = reply.events().pop().unwrap();
     let counted = "llmgateway_upstream_cost_usd_total{provider=\"openai\",model=\"gpt-4o-mini\"}";
     assert!(gateway.metric(counted).await.unwrap() > 0.0);
     let record = gateway.record().await;
     assert_eq!(record.cost, Some(canon::Cost::default()));
     assert!(record.upstream_cost.unwrap() > canon::Pico::ZERO && record.usage_estimated);
+    let metadata = &shown["metadata"];
+    assert_eq!(metadata["cost_usd_total"], 0, "{shown}");
+    assert_eq!(metadata["upstream_cost_usd_total"], record.upstream_cost.unwrap().as_usd(), "{shown}");
+    assert_eq!(metadata["routing"][0]["error_type"], "upstream_error", "{shown}");
 }
 
 #[tokio::test]

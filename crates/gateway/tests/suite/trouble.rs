@@ -179,7 +179,11 @@ async fn a_stop_that_cuts_an_answer_is_told_by_log_and_exit_code() {
     use std::io::Read;
     let mut upstream = Upstream::by_hand().await;
     for (cuts, code) in [(false, 0), (true, 1)] {
-        let config = format!("[server]\nshutdown_seconds = 0\n{}", upstream.provider("one", "openai-chat"));
+        // With an alias to greet with, the provider is not asked for its models.
+        let config = format!(
+            "[server]\nshutdown_seconds = 0\n[models.m]\ntargets = [\"one/m\"]\n{}",
+            upstream.provider("one", "openai-chat")
+        );
         let mut program = Program::start(&config, "warn", Stdio::piped()).await;
         let address = program.address;
         // Signals are heard from when requests are served.

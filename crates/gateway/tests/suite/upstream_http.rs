@@ -4,7 +4,9 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::support::{TestGateway, Upstream, answer, chunk, error, events, question, streamed};
+use crate::support::{
+    TestGateway, Upstream, answer, chunk, error, events, logged, question, start_log, streamed,
+};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const MODEL: &str = "mine/model";
@@ -130,6 +132,7 @@ async fn a_dead_idle_connection_is_nobodys_fault() {
     let gateway = TestGateway::start(&upstream.provider("mine", "openai-chat")).await;
     let asked = question(MODEL);
     let kept = String::from_utf8(answer("Hello.")).unwrap().replace("connection: close\r\n", "");
+    start_log();
     let (first, line) = tokio::join!(gateway.chat(&asked), async {
         let mut line = upstream.next().await;
         line.send(&kept).await;
@@ -137,11 +140,15 @@ async fn a_dead_idle_connection_is_nobodys_fault() {
     });
     assert_eq!(first.status, 200);
     // The next request is read, and the connection ends without an answer.
-    let (second, ()) = tokio::join!(gateway.chat(&asked), async {
+    let id = [("x-request-id", "met-a-dead-connection")];
+    let (second, ()) = tokio::join!(gateway.chat_with(&id, &asked), async {
         drop(line.again().await.expect("the same connection"));
         upstream.next().await.send(&kept).await;
     });
     assert_eq!(second.status, 200, "{}", second.text());
     assert_eq!(second.routing().len(), 1, "one attempt: {:?}", second.routing());
+    let log = logged();
+    let event = log.lines().find(|line| line.contains("met-a-dead-connection") && line.contains("was dead"));
+    assert!(event.is_some(), "{log}");
     assert_eq!(gateway.metric("llmgateway_upstream_errors_total").await.unwrap_or(0.0), 0.0);
 }

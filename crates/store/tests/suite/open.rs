@@ -6,6 +6,8 @@ use sqlx::Connection;
 use store::{Store, StoreError};
 use tempfile::TempDir;
 
+use crate::usage;
+
 fn url(folder: &TempDir, name: &str) -> String {
     format!("sqlite:{}", folder.path().join(name).display())
 }
@@ -57,12 +59,10 @@ async fn what_is_no_database_is_named() {
 async fn the_report_is_there_for_people_with_sql() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder, "usage.db");
-    let line = r#"{"request_id":"a","started_at_ms":1,"key_id":"k","status":200,"cost_pico":{"total":7}}"#;
-    Store::open(&url).await.unwrap().insert_usage(&[line]).await.unwrap();
+    Store::open(&url).await.unwrap().insert_usage(&[usage::REPORTED]).await.unwrap();
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let sql = "SELECT status, cost_pico, used_model FROM usage_report";
-    let row: (i64, i64, Option<String>) = sqlx::query_as(sql).fetch_one(&mut connection).await.unwrap();
-    assert_eq!(row, (200, 7, None));
+    let row: usage::Reported = sqlx::query_as(usage::REPORT).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(row, usage::reported());
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_newer_schema_is_refused() {
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let error = open_error(&url).await;
-    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 3, .. }), "{error}");
 }
 
 #[cfg(unix)]

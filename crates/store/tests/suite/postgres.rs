@@ -31,8 +31,16 @@ async fn on_postgres() {
     keys::keys_are_created_listed_and_revoked(&empty(&url).await).await;
     keys::the_marker_tells_of_every_change(&empty(&url).await).await;
     opening_again_keeps_everything(&url).await;
+    the_report_is_there_for_people_with_sql(&url).await;
     a_record_that_is_refused_holds_up_no_other(&url).await;
     connections_that_the_server_ends_lose_nothing(&url).await;
+}
+
+async fn the_report_is_there_for_people_with_sql(url: &str) {
+    empty(url).await.insert_usage(&[usage::REPORTED]).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    let row: usage::Reported = sqlx::query_as(usage::REPORT).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(row, usage::reported());
 }
 
 async fn a_record_that_is_refused_holds_up_no_other(url: &str) {

@@ -84,3 +84,47 @@ async fn a_bad_line_is_named() {
     let error = memory().await.insert_usage(&["{}"]).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { what: "usage line", .. }), "{error}");
 }
+
+/// A broken stream, for the view.
+pub const REPORTED: &str = r#"{"request_id":"a","started_at_ms":1,"duration_ms":1500,"key_id":"k",
+    "requested_model":"m","used_provider":"p","status":502,"error_kind":"upstream_error",
+    "cost_pico":{"total":0,"input":0},"upstream_cost_pico":9000000000}"#;
+
+/// Every column of the view for people with SQL. Numbers are integers on both databases.
+pub const REPORT: &str = "SELECT started_at_ms, request_id, key_id, requested_model, used_provider, used_model, \
+    CAST(status AS BIGINT), error_kind, duration_ms, cost_pico, upstream_cost_pico FROM usage_report \
+    WHERE cost_pico = 0 AND upstream_cost_pico > 0 AND status >= 500";
+
+/// One row of it.
+pub type Reported = (
+    i64,
+    String,
+    String,
+    String,
+    String,
+    Option<String>,
+    i64,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+);
+
+/// The row of [`REPORTED`].
+pub fn reported() -> Reported {
+    let text = str::to_owned;
+    let error = Some(text("upstream_error"));
+    (
+        1,
+        text("a"),
+        text("k"),
+        text("m"),
+        text("p"),
+        None,
+        502,
+        error,
+        Some(1500),
+        Some(0),
+        Some(9_000_000_000),
+    )
+}

@@ -188,11 +188,12 @@ impl Credentials {
         Self { sources, mask }
     }
 
-    /// The credential of a key. Waits only where a token has to be fetched first.
-    pub async fn credential(&self, index: usize) -> Result<Credential, Error> {
+    /// The credential of a key. Waits only where a token has to be fetched first. The log names the request that it is
+    /// for, if there is one.
+    pub async fn credential(&self, index: usize, request_id: Option<&str>) -> Result<Credential, Error> {
         match self.source(index) {
             Source::Fixed(credential) => Ok(credential.clone()),
-            Source::Cached(cache) => cache.get(SystemTime::now()).await,
+            Source::Cached(cache) => cache.get(SystemTime::now(), request_id).await,
         }
     }
 
@@ -200,7 +201,7 @@ impl Credentials {
     pub async fn credential_at(&self, index: usize, now: SystemTime) -> Result<Credential, Error> {
         match self.source(index) {
             Source::Fixed(credential) => Ok(credential.clone()),
-            Source::Cached(cache) => cache.get(now).await,
+            Source::Cached(cache) => cache.get(now, None).await,
         }
     }
 

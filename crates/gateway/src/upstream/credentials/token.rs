@@ -105,9 +105,9 @@ impl TokenCache {
         current.chain(earlier.iter().flat_map(mask::secrets).cloned()).collect()
     }
 
-    /// The token, waiting for one only if there is none that is valid.
-    pub async fn get(self: &Arc<Self>, now: SystemTime) -> Outcome {
-        if let Some(credential) = self.valid(now) {
+    /// The token, waiting for one only if there is none that is valid. The log names the request that began a refresh.
+    pub async fn get(self: &Arc<Self>, now: SystemTime, request_id: Option<&str>) -> Outcome {
+        if let Some(credential) = self.valid(now, request_id) {
             return Ok(credential);
         }
         let mut landing = {
@@ -119,7 +119,7 @@ impl TokenCache {
             if let Some(error) = refresh.failed_within(PAUSE_WITHOUT_TOKEN, now) {
                 return Err(error);
             }
-            self.join(&mut refresh, now)
+            self.join(&mut refresh, now, request_id)
         };
         match landing.wait_for(Option::is_some).await {
             Ok(outcome) => {
@@ -161,26 +161,26 @@ impl TokenCache {
     }
 
     /// The fast path: no lock, no waiting.
-    fn valid(self: &Arc<Self>, now: SystemTime) -> Option<Credential> {
+    fn valid(self: &Arc<Self>, now: SystemTime, request_id: Option<&str>) -> Option<Credential> {
         let current = self.current.load();
         let kept = current.as_ref().filter(|kept| kept.is_valid(now))?;
         if kept.is_near_its_end(now) {
-            self.refresh_behind(now);
+            self.refresh_behind(now, request_id);
         }
         Some(kept.token.credential.clone())
     }
 
-    fn refresh_behind(self: &Arc<Self>, now: SystemTime) {
+    fn refresh_behind(self: &Arc<Self>, now: SystemTime, request_id: Option<&str>) {
         let mut refresh = self.lock();
         let renewed = self.current.load().as_ref().is_some_and(|kept| !kept.is_near_its_end(now));
         if !renewed && refresh.failed_within(PAUSE_WITH_TOKEN, now).is_none() {
-            self.join(&mut refresh, now);
+            self.join(&mut refresh, now, request_id);
         }
     }
 
     /// The refresh that is running, or a new one. It has a task of its own: a request that goes away does not stop
     /// what others wait for.
-    fn join(self: &Arc<Self>, refresh: &mut Refresh, now: SystemTime) -> Landing {
+    fn join(self: &Arc<Self>, refresh: &mut Refresh, now: SystemTime, request_id: Option<&str>) -> Landing {
         if let Some(running) = &refresh.running
             && running.has_changed().is_ok()
         {
@@ -189,14 +189,15 @@ impl TokenCache {
         let (sender, landing) = watch::channel(None);
         refresh.running = Some(landing.clone());
         let cache = self.clone();
+        let request_id = request_id.map(str::to_owned);
         tokio::spawn(async move {
             let fetched = cache.recipe.fetch(&cache.client, now).await;
-            sender.send_replace(Some(cache.land(fetched, now)));
+            sender.send_replace(Some(cache.land(fetched, now, request_id)));
         });
         landing
     }
 
-    fn land(&self, fetched: Fetched<Token>, now: SystemTime) -> Outcome {
+    fn land(&self, fetched: Fetched<Token>, now: SystemTime, request_id: Option<String>) -> Outcome {
         let mut refresh = self.lock();
         refresh.running = None;
         match fetched {
@@ -213,7 +214,7 @@ impl TokenCache {
             Err(reason) => {
                 let error = self.failure(&reason);
                 let has_token = self.current.load().as_ref().is_some_and(|kept| kept.is_valid(now));
-                tracing::warn!(has_token, "{}", error.message);
+                tracing::warn!(request_id, has_token, "{}", error.message);
                 refresh.failed = Some((now, error.clone()));
                 Err(error)
             }

@@ -68,7 +68,7 @@ async fn a_connection_that_ended_while_idle_is_replaced() {
 async fn an_answer_that_is_not_read_to_its_end_closes_its_connection() {
     let (url, served) = server(&[&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"], &[OK]]).await;
     let client = Client::new(Route::default());
-    let mut answer = client.send(|| Ok(request(&url))).await.unwrap().into_body();
+    let mut answer = client.send(None, || Ok(request(&url))).await.unwrap().into_body();
     assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
     drop(answer);
     assert_eq!(ask(&client, &url).await.unwrap(), "ok");
@@ -80,8 +80,8 @@ async fn a_broken_answer_is_an_error_and_is_not_asked_for_again() {
     let (url, served) =
         server(&[&["HTTP/1.1 200"], &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"]]).await;
     let client = Client::new(Route::default());
-    assert!(client.send(|| Ok(request(&url))).await.is_err());
-    let answer = client.send(|| Ok(request(&url))).await.unwrap();
+    assert!(client.send(None, || Ok(request(&url))).await.is_err());
+    let answer = client.send(None, || Ok(request(&url))).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert!(answer.into_body().collect().await.is_err());
     assert_eq!(served.await.unwrap(), 2);
@@ -338,7 +338,8 @@ async fn the_limit_of_connecting_holds_for_tls_too() {
     let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
     let client = Client::new(Route { limit: Duration::from_secs(3), ..Route::default() });
     // All wait for one connection, and all fail with it.
-    let (one, two) = tokio::join!(client.send(|| Ok(request(&url))), client.send(|| Ok(request(&url))));
+    let (one, two) =
+        tokio::join!(client.send(None, || Ok(request(&url))), client.send(None, || Ok(request(&url))));
     for error in [one.err().unwrap(), two.err().unwrap()] {
         assert_eq!(error.kind, canon::ErrorKind::Timeout);
         assert_eq!(
@@ -405,7 +406,7 @@ async fn a_proxy_that_refuses_is_named_without_its_password() {
     let (address, _) = proxy("127.0.0.1:1".parse().unwrap(), None).await;
     let proxies = Proxies::always(&format!("http://user:secret@{address}"));
     let client = Client::new(Route { proxies, ..Route::default() });
-    let error = client.send(|| Ok(request("https://refused.test/v1"))).await.err().unwrap();
+    let error = client.send(None, || Ok(request("https://refused.test/v1"))).await.err().unwrap();
     assert_eq!(
         error.message,
         format!(
