@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::Field;
+
 /// The result of anything that can fail towards a caller.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -188,8 +190,8 @@ pub struct Error {
     pub retry: Retry,
     /// A full sentence for the caller, without secrets and internals.
     pub message: Cow<'static, str>,
-    /// The field at fault, as a JSON path.
-    pub param: Option<Cow<'static, str>>,
+    /// The field at fault.
+    pub param: Option<Field>,
     /// `error.code` where it is not the kind's own (a provider's code that clients know).
     pub code: Option<String>,
     /// `error.type` where it is not the kind's own.
@@ -227,22 +229,33 @@ impl Error {
         }
     }
 
-    /// A wrong field: `param` is its JSON path.
-    pub fn invalid(param: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+    /// A wrong field.
+    pub fn invalid(param: impl Into<Field>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::caller(ErrorKind::InvalidRequest, message).at(param)
     }
 
     /// A feature that the chosen provider or model lacks.
-    pub fn unsupported(param: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn unsupported(param: impl Into<Field>, message: impl Into<Cow<'static, str>>) -> Self {
         let mut error = Self::caller(ErrorKind::UnsupportedFeature, message).at(param);
         error.retry = Retry::Elsewhere;
         error
     }
 
     /// Names the field at fault.
-    pub fn at(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+    pub fn at(mut self, param: impl Into<Field>) -> Self {
         self.param = Some(param.into());
         self
+    }
+
+    /// The same error with its field by the name that `name` gives it.
+    pub fn named(mut self, name: impl FnOnce(&Field) -> Cow<'static, str>) -> Self {
+        self.param = self.param.map(|field| Field::Verbatim(name(&field)));
+        self
+    }
+
+    /// The stable name of the field at fault; see [`Field::name`].
+    pub fn param_name(&self) -> Option<Cow<'static, str>> {
+        self.param.as_ref().map(Field::name)
     }
 
     /// True when the provider refuses the gateway: its key, its account, its funds. The caller's own key is fine, and to an

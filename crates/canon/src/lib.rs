@@ -6,6 +6,7 @@
 mod answer;
 mod error;
 mod event;
+mod field;
 mod json;
 mod loss;
 mod message;
@@ -20,6 +21,7 @@ pub mod write;
 pub use answer::{Annotator, AnswerFacts, Progress};
 pub use error::{Error, ErrorKind, Origin, Result, Retry, UpstreamReply};
 pub use event::{Event, FinishReason, ReasoningDetail};
+pub use field::{CallField, Field, MessageField, OutputField, PartField, Place, Spellings, ToolField};
 pub use json::Json;
 pub use loss::{Loss, LossAction, Losses};
 pub use message::{

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+
+use crate::Field;
 
 /// Most losses that are listed one by one. Callers decide how many fields a request has that nobody knows: beyond this, the
 /// list would only be large.
@@ -11,7 +14,7 @@ const MOST: usize = 1000;
 /// From how many on they are found by hash.
 const FEW: usize = 16;
 /// The field of the entry that stands for all further losses.
-const FURTHER: &str = "*";
+const FURTHER: Field = Field::Verbatim(Cow::Borrowed("*"));
 
 /// How a request field was treated that the provider cannot take as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -37,10 +40,10 @@ impl LossAction {
 }
 
 /// One thing that a translation could not carry as asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// The request field, as a JSON path: `seed`, `messages[2].name`.
-    pub field: Cow<'static, str>,
+    /// The request field.
+    pub field: Field,
     /// What was done instead.
     pub action: LossAction,
     /// Why, in a short sentence.
@@ -59,7 +62,7 @@ pub struct Losses {
 /// What it takes to keep a long list without looking through it for each entry.
 #[derive(Clone, Debug, Default)]
 struct Many {
-    listed: HashSet<(Cow<'static, str>, LossAction)>,
+    listed: HashSet<(Field, LossAction)>,
     further: usize,
 }
 
@@ -70,25 +73,21 @@ impl Losses {
     }
 
     /// Records that `field` was not sent.
-    pub fn dropped(&mut self, field: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) {
+    pub fn dropped(&mut self, field: impl Into<Field>, reason: impl Into<Cow<'static, str>>) {
         self.add(field.into(), LossAction::Dropped, reason.into());
     }
 
     /// Records that `field` was sent as something near to it.
-    pub fn approximated(
-        &mut self,
-        field: impl Into<Cow<'static, str>>,
-        reason: impl Into<Cow<'static, str>>,
-    ) {
+    pub fn approximated(&mut self, field: impl Into<Field>, reason: impl Into<Cow<'static, str>>) {
         self.add(field.into(), LossAction::Approximated, reason.into());
     }
 
     /// Records that `field` was served by other means.
-    pub fn emulated(&mut self, field: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) {
+    pub fn emulated(&mut self, field: impl Into<Field>, reason: impl Into<Cow<'static, str>>) {
         self.add(field.into(), LossAction::Emulated, reason.into());
     }
 
-    fn add(&mut self, field: Cow<'static, str>, action: LossAction, reason: Cow<'static, str>) {
+    fn add(&mut self, field: Field, action: LossAction, reason: Cow<'static, str>) {
         if self.list.len() < FEW {
             if !self.list.iter().any(|loss| loss.field == field && loss.action == action) {
                 self.list.push(Loss { field, action, reason });
@@ -110,7 +109,7 @@ impl Losses {
         many.further += 1;
         let reason = format!("{} further losses are not listed one by one.", many.further);
         self.list.truncate(MOST);
-        self.list.push(Loss { field: FURTHER.into(), action, reason: reason.into() });
+        self.list.push(Loss { field: FURTHER, action, reason: reason.into() });
     }
 
     /// True when everything was carried.
@@ -128,11 +127,36 @@ impl Losses {
         self.list.iter()
     }
 
+    /// The same losses with every field by the name that `name` gives it. What goes by one name is listed once.
+    pub fn named(self, name: impl Fn(&Field) -> Cow<'static, str>) -> Self {
+        self.with_fields(|field| Field::Verbatim(name(&field)))
+    }
+
+    /// The same losses of other fields.
+    pub fn with_fields(self, change: impl Fn(Field) -> Field) -> Self {
+        let mut changed = Self::new();
+        for loss in self.list {
+            changed.add(change(loss.field), loss.action, loss.reason);
+        }
+        changed
+    }
+
     /// Appends the losses of another step.
     pub fn extend(&mut self, other: Losses) {
         for loss in other.list {
             self.add(loss.field, loss.action, loss.reason);
         }
+    }
+}
+
+/// By the stable name of the field.
+impl Serialize for Loss {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Loss", 3)?;
+        object.serialize_field("field", &self.field.name())?;
+        object.serialize_field("action", &self.action)?;
+        object.serialize_field("reason", &self.reason)?;
+        object.end()
     }
 }
 
@@ -167,7 +191,7 @@ mod tests {
         assert_eq!(losses.len(), MOST + 1);
         losses.dropped("seed", "r");
         let last = losses.iter().last().unwrap();
-        assert_eq!((losses.len(), &*last.field), (MOST + 1, FURTHER));
+        assert_eq!((losses.len(), &last.field), (MOST + 1, &FURTHER));
         assert!(last.reason.starts_with("2 further"), "{}", last.reason);
     }
 }

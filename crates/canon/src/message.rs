@@ -4,7 +4,7 @@
 //! a message of role [`Role::Tool`] has exactly one part, a [`PartKind::ToolResult`]; tool calls and reasoning
 //! stand only in messages of role [`Role::Assistant`]; empty content is an empty list of parts.
 
-use crate::Json;
+use crate::{Json, Place};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,17 +37,25 @@ pub struct Message {
     pub name: Option<String>,
     /// The content in order.
     pub parts: Vec<Part>,
+    /// Where the caller wrote it.
+    pub place: Place,
 }
 
 impl Message {
     /// A message of one text.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self { role, name: None, parts: vec![Part::text(text)] }
+        Self::new(role, vec![Part::text(text)])
     }
 
     /// A message of these parts.
     pub fn new(role: Role, parts: Vec<Part>) -> Self {
-        Self { role, name: None, parts }
+        Self { role, name: None, parts, place: Place::NOWHERE }
+    }
+
+    /// The message as it was written here.
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = place;
+        self
     }
 
     /// The texts, joined without anything between them.
@@ -79,12 +87,20 @@ pub struct Part {
     pub cache: Option<CacheMark>,
     /// An opaque proof that the provider attached to this part and wants back with it.
     pub signature: Option<String>,
+    /// Where the caller wrote it. A part of a tool's result counts within the result.
+    pub place: Place,
 }
 
 impl Part {
     /// A part without marks.
     pub fn new(kind: PartKind) -> Self {
-        Self { kind, cache: None, signature: None }
+        Self { kind, cache: None, signature: None, place: Place::NOWHERE }
+    }
+
+    /// The part as it was written here.
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = place;
+        self
     }
 
     /// A text part.

@@ -1,6 +1,6 @@
 //! The canonical chat request.
 
-use crate::{CacheMark, Json, Losses, Message};
+use crate::{CacheMark, Json, Losses, Message, Place, Spellings};
 
 /// A chat request, independent of any provider's format.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +42,8 @@ pub struct Request {
     pub extra: Vec<(String, Json)>,
     /// What reading the caller's format could not keep. Adapters report it together with their own losses.
     pub losses: Losses,
+    /// What the caller wrote by another name than the usual one of the dialect.
+    pub spellings: Spellings,
 }
 
 impl Request {
@@ -79,6 +81,8 @@ pub struct Tool {
     pub kind: ToolKind,
     /// The caller wants the prompt cached up to this tool.
     pub cache: Option<CacheMark>,
+    /// Where the caller wrote it.
+    pub place: Place,
 }
 
 /// How a tool's input looks.

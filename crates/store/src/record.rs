@@ -96,7 +96,7 @@ pub struct LossRecord {
 
 impl From<&Loss> for LossRecord {
     fn from(loss: &Loss) -> Self {
-        Self { field: loss.field.clone(), action: loss.action.as_str().into(), reason: loss.reason.clone() }
+        Self { field: loss.field.name(), action: loss.action.as_str().into(), reason: loss.reason.clone() }
     }
 }
 

@@ -100,7 +100,7 @@ fn told(error: &Error) -> Value {
         "message": error.message,
         "code": error.code,
         "type": error.type_name,
-        "param": error.param,
+        "param": error.param_name(),
     })
 }
 

@@ -18,10 +18,11 @@ mod translate;
 pub use protocols::{Passage, Protocol, adapter, dialect, is_stream, translator};
 pub use translate::{Translator, TranslatorParts};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::{Annotator, Error, Event, Losses, Progress, Request, Result, Target};
+use canon::{Annotator, Error, Event, Field, Losses, Progress, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 
 /// The caller-facing face of a wire format.
@@ -30,6 +31,9 @@ pub trait Dialect: Sync {
     fn decode_request(&self, body: &[u8]) -> Result<Request>;
     /// Writes an answer to `request`, streamed or whole as the request asks.
     fn encoder(&self, request: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder>;
+    /// The name of a field in this format's words: the path that leads the caller to its place in the body that became
+    /// `request`. Without the request it names no more than what holds messages, parts and tools.
+    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str>;
     /// Writes an error as this format's own JSON.
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes);
 }

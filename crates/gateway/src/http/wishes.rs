@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(place(&[pydantic, ("x-llmgateway-metadata", b"metadata")]), MetadataPlace::Metadata);
         assert_eq!(place(&[("x-llmgateway-metadata", b"None")]), MetadataPlace::None);
         let error = read(&[("x-llmgateway-metadata", b"banana")]).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some("x-llmgateway-metadata"));
+        assert_eq!(error.param_name().as_deref(), Some("x-llmgateway-metadata"));
     }
 
     #[test]
@@ -185,7 +185,11 @@ mod tests {
         for name in ["x-llmgateway-strict", "x-llmgateway-explain", "x-no-fallback", "x-no-cache"] {
             for value in [b"banana".as_slice(), b"", b"yes", b"true,false", b"\xff"] {
                 let error = read(&[(name, value)]).unwrap_err();
-                assert_eq!((error.status().as_u16(), error.param.as_deref()), (400, Some(name)), "{value:?}");
+                assert_eq!(
+                    (error.status().as_u16(), error.param_name().as_deref()),
+                    (400, Some(name)),
+                    "{value:?}"
+                );
                 assert!(error.message.contains(name));
             }
             assert!(read(&[(name, b"true"), (name, b"false")]).is_err());

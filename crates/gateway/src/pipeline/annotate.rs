@@ -219,7 +219,7 @@ fn write_losses(losses: &Losses, out: &mut Vec<u8>) {
     push_key(out, "losses");
     push_array(out, losses.iter(), |loss, out| {
         out.push(b'{');
-        push_text(out, "field", &loss.field);
+        push_text(out, "field", &loss.field.name());
         push_text(out, "action", loss.action.as_str());
         push_text(out, "reason", &loss.reason);
         out.push(b'}');

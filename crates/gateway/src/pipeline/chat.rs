@@ -347,7 +347,7 @@ impl ChatAttempt<'_> {
     /// What prices the answer. The tier that was asked for only counts where it reached the provider.
     fn pricing(&self, prepared: &Encoded) -> Pricing {
         let asked = self.cx.outline.string("service_tier").map(Cow::into_owned);
-        let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field != "service_tier");
+        let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field.name() != "service_tier");
         Pricing { serving: self.attempt.offer.serving.clone(), asked_tier: asked.filter(was_sent) }
     }
 

@@ -35,7 +35,10 @@ fn a_missing_feature_is_named() {
     let no = plan(&needs, &[blind], &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
     assert_eq!((no.filter, no.missing), (Some(Filter::Unsupported), Features::NONE.with(Feature::Vision)));
     let error = no.to_error();
-    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::UnsupportedFeature, Some("messages")));
+    assert_eq!(
+        (error.kind, error.param_name().as_deref()),
+        (ErrorKind::UnsupportedFeature, Some("messages"))
+    );
     assert!(error.message.contains("vision"), "{}", error.message);
 
     let seeing = Candidate::new("b", MODEL, facts());
@@ -100,7 +103,10 @@ fn preferences_are_honoured() {
     assert_eq!(world.order(&three, T0), ["b"]);
     world.preferences = Preferences { only: names(&["z"]), ..Preferences::default() };
     let no = plan(&needs(), &three, &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
-    assert_eq!((no.filter, no.to_error().param.as_deref()), (Some(Filter::Excluded), Some("provider")));
+    assert_eq!(
+        (no.filter, no.to_error().param_name().as_deref()),
+        (Some(Filter::Excluded), Some("provider"))
+    );
 }
 
 #[test]

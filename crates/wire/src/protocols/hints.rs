@@ -1,6 +1,6 @@
 //! Fields of OpenAI's API that the vendors' own formats lack: refused when they are features, reported when they are hints.
 
-use canon::{Error, Losses, MediaKind, OutputFormat, Part, PartKind, Request, Result};
+use canon::{Error, Field, Losses, MediaKind, OutputFormat, Part, PartKind, Request, Result};
 
 /// The caller's names for how much to think.
 pub(super) const EFFORT: &str = "reasoning_effort";
@@ -18,7 +18,7 @@ pub(super) fn refuse_features(request: &Request, has_logprobs: bool) -> Result<(
     }
     if request.extra("web_search_options").is_some_and(|value| !value.is_null()) {
         return Err(Error::unsupported(
-            "web_search_options",
+            Field::extra("web_search_options"),
             "This provider offers no web search through its API.",
         ));
     }

@@ -66,7 +66,7 @@ mod tests {
         ] {
             let error = model_segment(model).unwrap_err();
             assert_eq!(
-                (error.kind.status().as_u16(), error.param.as_deref()),
+                (error.kind.status().as_u16(), error.param_name().as_deref()),
                 (400, Some("model")),
                 "{model}"
             );

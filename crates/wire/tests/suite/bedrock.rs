@@ -344,6 +344,7 @@ fn function(name: &str) -> Tool {
         description: Some("Does it.".to_owned()),
         kind: ToolKind::Function { parameters, strict: None },
         cache: None,
+        place: canon::Place::NOWHERE,
     }
 }
 
@@ -518,7 +519,7 @@ fn media_are_inline() {
     };
     let error = refused(PartKind::Media(link).into());
     assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
-    assert_eq!(error.param.as_deref(), Some("messages[0].content[0]"));
+    assert_eq!(error.param_name().as_deref(), Some("messages[0].content[0]"));
     assert!(error.message.contains("data URL"));
     assert_eq!(refused(media(MediaKind::Image, "image/tiff", None)).kind, ErrorKind::UnsupportedFeature);
 }
@@ -782,7 +783,7 @@ fn hints_are_reported_and_features_refused() {
     ];
     for (param, request) in refused {
         let error = try_encode(&request, CLAUDE, &ModelFacts::default()).unwrap_err();
-        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::UnsupportedFeature, Some(param)));
+        assert_eq!((error.kind, error.param_name().as_deref()), (ErrorKind::UnsupportedFeature, Some(param)));
     }
 }
 

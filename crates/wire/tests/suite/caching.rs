@@ -129,7 +129,7 @@ fn of_too_many_marks_those_that_reach_furthest_are_kept() {
         for (given, kept) in cases {
             let encoded = encoded(protocol, model, &decoded(&request(|place| given.contains(&place))));
             assert_eq!(marks(protocol, &body(&encoded)), kept, "{model}");
-            let losses: Vec<_> = encoded.losses.iter().map(|loss| loss.field.as_ref()).collect();
+            let losses: Vec<_> = encoded.losses.iter().map(|loss| loss.field.name()).collect();
             assert_eq!(losses, ["cache_control"], "{model}: {:?}", encoded.losses);
         }
     }

@@ -229,6 +229,7 @@ fn requests_follow_the_table() {
         description: None,
         kind: ToolKind::Function { parameters: None, strict: None },
         cache: None,
+        place: canon::Place::NOWHERE,
     };
     let request = Request {
         messages: vec![
@@ -290,7 +291,7 @@ fn log_probabilities_are_asked_for_and_read() {
     assert_eq!((&body["logprobs"], losses.len()), (&json!(true), 0));
     let refused = |request: &Request, facts: ModelFacts| {
         let target = Target { model: "m", facts: &facts, quirks: &Quirks::default() };
-        adapter(Protocol::CohereChat).encode_request(request, target).unwrap_err().param
+        adapter(Protocol::CohereChat).encode_request(request, target).unwrap_err().param_name()
     };
     let with_others = Request { top_logprobs: Some(2), ..asked.clone() };
     assert_eq!(refused(&with_others, ModelFacts::default()).as_deref(), Some("top_logprobs"));
@@ -327,6 +328,7 @@ fn json_answers_exclude_tools() {
         description: None,
         kind: ToolKind::Function { parameters: None, strict: None },
         cache: None,
+        place: canon::Place::NOWHERE,
     };
     let (body, losses) = encode(&Request { tools: vec![tool], ..request });
     assert_eq!(body["response_format"], Value::Null);

@@ -479,7 +479,7 @@ fn root(field: &str) -> &str {
 
 /// Everything that differs is told by a loss, and every loss tells of something that differs.
 pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) -> Result<(), String> {
-    let is_told = |fact: &Fact| losses.iter().any(|loss| covers(&loss.field, fact));
+    let is_told = |fact: &Fact| losses.iter().any(|loss| covers(&loss.field.name(), fact));
     let (gone, new) =
         (missing(asked, got, |fact| fact.is_idle || is_told(fact)), missing(got, asked, |_| false));
     for fact in gone.iter().filter(|fact| !fact.is_idle) {
@@ -492,14 +492,14 @@ pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) ->
     for fact in new.iter().filter(|fact| !fact.is_idle && !is_stand_in(fact)) {
         let explains =
             |field: &str| [root(&fact.field), "response_format", "messages"].contains(&root(field));
-        if !losses.iter().any(|loss| loss.action != LossAction::Dropped && explains(&loss.field)) {
+        if !losses.iter().any(|loss| loss.action != LossAction::Dropped && explains(&loss.field.name())) {
             return Err(format!("nobody asked for: {fact:?}"));
         }
     }
     for loss in losses.iter() {
-        let changed = gone.iter().any(|fact| covers(&loss.field, fact));
+        let changed = gone.iter().any(|fact| covers(&loss.field.name(), fact));
         let added = loss.action != LossAction::Dropped
-            && new.iter().any(|fact| root(&fact.field) == root(&loss.field));
+            && new.iter().any(|fact| root(&fact.field) == root(&loss.field.name()));
         if !changed && !added {
             return Err(format!("reported and not lost: {loss:?}"));
         }

@@ -519,7 +519,7 @@ fn image() -> Part {
 
 fn function(name: &str, parameters: Value) -> Tool {
     let kind = ToolKind::Function { parameters: Some(Json::of(&parameters)), strict: None };
-    Tool { name: name.into(), description: Some("d".into()), kind, cache: None }
+    Tool { name: name.into(), description: Some("d".into()), kind, cache: None, place: canon::Place::NOWHERE }
 }
 
 #[test]
@@ -554,7 +554,7 @@ fn instructions_and_turns() {
     assert_eq!(body["contents"][0], json!({"role": "user", "parts": [{"text": "."}]}));
     assert_eq!(losses, ["approximated messages[0]"]);
     let empty = Request { messages: vec![user(" ")], ..Request::default() };
-    assert_eq!(encode(FLASH, &empty).unwrap_err().param.as_deref(), Some("messages"));
+    assert_eq!(encode(FLASH, &empty).unwrap_err().param_name().as_deref(), Some("messages"));
     let (body, _) = body_of("gemma-3-27b-it", vec![Message::text(Role::System, "S"), user("a")]);
     assert_eq!(body["contents"][0]["parts"], json!([{"text": "S"}, {"text": "a"}]));
 }
@@ -597,7 +597,10 @@ fn results_answer_calls_in_order() {
 #[test]
 fn results_that_fit_nothing_and_calls_without_results() {
     let request = Request { messages: vec![user("q"), result("x", "?")], ..Request::default() };
-    assert_eq!(encode(FLASH, &request).unwrap_err().param.as_deref(), Some("messages[1].tool_call_id"));
+    assert_eq!(
+        encode(FLASH, &request).unwrap_err().param_name().as_deref(),
+        Some("messages[1].tool_call_id")
+    );
     let (body, losses) =
         body_of(FLASH, vec![user("q"), calls(&[("1", "f", "{}"), ("2", "g", "{}")]), result("2", "")]);
     let parts = &body["contents"][2]["parts"];
@@ -646,7 +649,7 @@ fn media_go_inline_or_by_the_providers_own_addresses() {
     };
     let error = encode(FLASH, &request).unwrap_err();
     assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
-    assert_eq!(error.param.as_deref(), Some("messages[0].content[1].image_url"));
+    assert_eq!(error.param_name().as_deref(), Some("messages[0].content[1].image_url"));
 }
 
 #[test]
@@ -723,8 +726,13 @@ fn signatures_go_back_where_they_belong() {
 #[test]
 fn tools_and_choices() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "exclusiveMinimum": 0}}});
-    let custom =
-        Tool { name: "free".into(), description: None, kind: ToolKind::Custom { format: None }, cache: None };
+    let custom = Tool {
+        name: "free".into(),
+        description: None,
+        kind: ToolKind::Custom { format: None },
+        cache: None,
+        place: canon::Place::NOWHERE,
+    };
     let tools =
         vec![function("f", schema), function("1 g", json!({"type": "object", "properties": {}})), custom];
     let messages = vec![user("q")];
@@ -769,6 +777,7 @@ fn tools_of_the_provider() {
         description: None,
         kind: ToolKind::Native(Json::of(&entry)),
         cache: None,
+        place: canon::Place::NOWHERE,
     };
     let with = |tools: Vec<Tool>| Request { messages: vec![user("q")], tools, ..Request::default() };
     let search =
@@ -910,6 +919,7 @@ fn requests_survive_both_faces() {
         description: None,
         kind: ToolKind::Function { parameters: parameters.as_ref().map(Json::of), strict: None },
         cache: None,
+        place: canon::Place::NOWHERE,
     };
     let conversation = Request {
         messages: vec![
@@ -1170,7 +1180,7 @@ fn wrong_requests_name_the_field() {
     ] {
         let error =
             dialect(Protocol::Gemini).unwrap().decode_request(body.to_string().as_bytes()).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some(param), "{body}");
+        assert_eq!(error.param_name().as_deref(), Some(param), "{body}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random canonical requests in the normal form that dialects decode to.
 
 use canon::{
-    CacheMark, Effort, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning,
+    CacheMark, Effort, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind, Place, Reasoning,
     ReasoningRequest, Request, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use proptest::collection::vec;
@@ -198,9 +198,9 @@ fn turn(extent: Extent) -> impl Strategy<Value = Vec<Message>> {
     let asked = (late, name(), said, name());
     (asked, answered(extent), vec(result(extent), 3)).prop_map(
         |((late, name, said, called), parts, results)| {
-            let mut messages = vec![Message { role: Role::User, name, parts: said }];
+            let mut messages = vec![Message { role: Role::User, name, parts: said, place: Place::NOWHERE }];
             messages.extend(late.map(|(role, parts)| Message::new(role, parts)));
-            messages.push(Message { role: Role::Assistant, name: called, parts });
+            messages.push(Message { role: Role::Assistant, name: called, parts, place: Place::NOWHERE });
             messages.extend(results);
             messages
         },
@@ -244,8 +244,10 @@ fn conversation(extent: Extent) -> impl Strategy<Value = Vec<Message>> {
     let system = of((role, name(), vec(text(), 1..3)));
     let turns = vec((turn(extent), any::<bool>()), 0..3);
     (system, turns, of(vec(text(), 1..3))).prop_map(|(system, turns, last)| {
-        let mut messages: Vec<_> =
-            system.into_iter().map(|(role, name, parts)| Message { role, name, parts }).collect();
+        let mut messages: Vec<_> = system
+            .into_iter()
+            .map(|(role, name, parts)| Message { role, name, parts, place: Place::NOWHERE })
+            .collect();
         messages.extend(tie(turns));
         // A conversation may end with results of tools, or with the model's own words.
         match last {
@@ -275,7 +277,7 @@ fn tools() -> impl Strategy<Value = Vec<Tool>> {
             move |(schema, description, strict, cache)| {
                 let parameters = schema.as_ref().map(Json::of);
                 let kind = ToolKind::Function { parameters, strict };
-                Tool { name: name.to_owned(), description, kind, cache }
+                Tool { name: name.to_owned(), description, kind, cache, place: Place::NOWHERE }
             },
         )
     };
@@ -283,7 +285,7 @@ fn tools() -> impl Strategy<Value = Vec<Tool>> {
     let custom = (of(select(vec![json!({"type": "text"}), grammar])), of(words())).prop_map(
         |(format, description)| {
             let kind = ToolKind::Custom { format: format.as_ref().map(Json::from) };
-            Tool { name: "free".to_owned(), description, kind, cache: None }
+            Tool { name: "free".to_owned(), description, kind, cache: None, place: Place::NOWHERE }
         },
     );
     let native = Just(Tool {
@@ -291,6 +293,7 @@ fn tools() -> impl Strategy<Value = Vec<Tool>> {
         description: None,
         kind: ToolKind::Native(Json::of(&json!({"type": "web_search", "web_search": {"x": 1.5}}))),
         cache: None,
+        place: Place::NOWHERE,
     });
     let rarely = |tool: BoxedStrategy<Tool>| prop_oneof![4 => Just(None), 1 => tool.prop_map(Some)];
     let all = (of(function("f")), of(function("look up!")), rarely(custom.boxed()), rarely(native.boxed()));

@@ -100,7 +100,7 @@ fn bytes_stay_as_they_are_or_are_refused_by_name() {
                 match sent(protocol, messages) {
                     Ok(body) => assert!(takes && holds(&body, &data), "{protocol:?} {kind} {place}: {body}"),
                     Err(error) => {
-                        let param = error.param.as_deref().unwrap_or_default();
+                        let param = error.param_name().unwrap_or_default();
                         let is_named = param.starts_with("messages[") && param.contains(".content[1]");
                         // Where results of tools are text, media in them are refused.
                         let may = !takes || (place == 1 && protocol == CohereChat);
@@ -145,7 +145,7 @@ fn a_url_that_is_left_is_refused_by_name() {
     for protocol in [Protocol::Gemini, Protocol::BedrockConverse, Protocol::OllamaChat] {
         for messages in conversations(&url) {
             let error = sent(protocol, &messages).unwrap_err();
-            let param = error.param.unwrap_or_default();
+            let param = error.param_name().unwrap_or_default();
             assert!(param.starts_with("messages[") && param.contains(".content[1]"), "{protocol:?}: {param}");
         }
     }
@@ -331,7 +331,7 @@ fn pictures_stand_beside_results_where_the_model_takes_none_inside() {
         let content = &body["messages"][2]["content"];
         assert_eq!(holds(&content[0]["toolResult"], &picture), !no_media_in_results, "{content}");
         assert_eq!(holds(&content[1]["image"], &picture), no_media_in_results, "{content}");
-        let fields: Vec<_> = encoded.losses.iter().map(|loss| loss.field.as_ref()).collect();
-        assert_eq!(fields.contains(&"messages[2].content[0]"), no_media_in_results, "{fields:?}");
+        let fields: Vec<_> = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
+        assert_eq!(fields.contains(&"messages[2].content[0]".to_owned()), no_media_in_results, "{fields:?}");
     }
 }

@@ -105,6 +105,7 @@ fn requests_follow_the_table() {
         description: Some("Does it.".to_owned()),
         kind: ToolKind::Function { parameters: Json::parse("{\"type\":\"object\"}").ok(), strict: None },
         cache: None,
+        place: canon::Place::NOWHERE,
     };
     let request = Request {
         messages: vec![
@@ -150,11 +151,11 @@ fn requests_follow_the_table() {
         "keep_alive": "5m",
     });
     assert_eq!(serde_json::from_slice::<Value>(&encoded.body).unwrap(), want);
-    let losses: Vec<_> = encoded.losses.iter().map(|loss| loss.field.as_ref()).collect();
+    let losses: Vec<_> = encoded.losses.iter().map(|loss| loss.field.name()).collect();
     assert_eq!(losses, ["tool_choice", "reasoning_effort", "logit_bias"]);
     let body: Value = serde_json::from_slice(&encode(&request, "qwen3").unwrap().body).unwrap();
     assert_eq!(body["think"], true);
     let link = picture(Source::Url("https://x.test/a.png".to_owned()));
     let refused = encode(&Request { messages: vec![link], ..Request::default() }, "qwen3").unwrap_err();
-    assert_eq!(refused.param.as_deref(), Some("messages[0].content[1]"));
+    assert_eq!(refused.param_name().as_deref(), Some("messages[0].content[1]"));
 }

@@ -31,7 +31,7 @@ fn result(id: &Value, content: Vec<Part>, is_error: bool) -> Message {
 fn tool(spec: &Value, schema: &Value, strict: bool) -> Tool {
     let description = spec["description"].as_str().map(str::to_owned);
     let kind = ToolKind::Function { parameters: Some(Json::of(schema)), strict: Some(strict) };
-    Tool { name: text_of(&spec["name"]), description, kind, cache: None }
+    Tool { name: text_of(&spec["name"]), description, kind, cache: None, place: canon::Place::NOWHERE }
 }
 
 fn stops(value: &Value) -> Vec<String> {

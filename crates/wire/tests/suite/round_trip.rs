@@ -207,7 +207,7 @@ impl Column {
 /// Gives up what was refused. An error if the refusal names nothing that is in the request.
 fn relent(request: &mut Request, error: &canon::Error) -> Result<(), String> {
     let is_refusal = matches!(error.kind, ErrorKind::UnsupportedFeature) && !error.message.is_empty();
-    let param = error.param.as_deref().unwrap_or_default();
+    let param = error.param_name().unwrap_or_default();
     let numbers: Vec<usize> = param.split(['[', ']']).filter_map(|piece| piece.parse().ok()).collect();
     let gave_up = match (param.split('[').next().unwrap_or_default(), &numbers[..]) {
         _ if !is_refusal => false,
@@ -285,7 +285,7 @@ fn what_reading_lost_is_reported_by_every_writer() {
     for protocol in Protocol::ALL {
         let target = Target { model: "m", facts: &facts, quirks: &quirks };
         let encoded = wire::adapter(protocol).encode_request(&request, target).unwrap();
-        assert!(encoded.losses.iter().any(|loss| loss.field == "reasoning.summary"), "{protocol:?}");
+        assert!(encoded.losses.iter().any(|loss| loss.field.name() == "reasoning.summary"), "{protocol:?}");
     }
 }
 
@@ -293,7 +293,8 @@ fn what_reading_lost_is_reported_by_every_writer() {
 fn what_openai_cannot_be_told_is_refused() {
     let schema =
         |text: &str| ToolKind::Function { parameters: Some(Json::parse(text).unwrap()), strict: None };
-    let tool = |kind| Tool { name: "f".into(), description: None, kind, cache: None };
+    let tool =
+        |kind| Tool { name: "f".into(), description: None, kind, cache: None, place: canon::Place::NOWHERE };
     let sound = Media {
         kind: MediaKind::Audio,
         source: Source::Url("https://x.test/a.mp3".into()),
@@ -308,14 +309,19 @@ fn what_openai_cannot_be_told_is_refused() {
     for (messages, tools, path) in cases {
         let request = Request { model: "m".into(), messages, tools, ..Request::default() };
         let error = again(&request).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some(path));
+        assert_eq!(error.param_name().as_deref(), Some(path));
     }
 }
 
 #[test]
 fn a_custom_tool_is_chosen_as_one() {
-    let tool =
-        Tool { name: "free".into(), description: None, kind: ToolKind::Custom { format: None }, cache: None };
+    let tool = Tool {
+        name: "free".into(),
+        description: None,
+        kind: ToolKind::Custom { format: None },
+        cache: None,
+        place: canon::Place::NOWHERE,
+    };
     let request = Request {
         model: "m".into(),
         messages: vec![Message::text(Role::User, "a")],

@@ -212,7 +212,7 @@ fn schemas_hold_what_the_provider_knows_and_names_stay() {
         let fixed = &found["properties"]["const"];
         assert!(fixed["const"] == "fixed" || fixed["enum"] == json!(["fixed"]), "{protocol:?}: {fixed}");
         assert_eq!(found["properties"]["$ref"]["$ref"], "#/$defs/node", "{protocol:?}");
-        let loss = encoded.losses.iter().find(|loss| loss.field.starts_with("response_format"));
+        let loss = encoded.losses.iter().find(|loss| loss.field.name().starts_with("response_format"));
         let loss = loss.unwrap_or_else(|| panic!("{protocol:?}: {:?}", encoded.losses));
         assert_eq!(loss.action, LossAction::Approximated, "{protocol:?}");
     }
@@ -233,7 +233,7 @@ fn what_is_not_native_is_emulated_and_said_to_be() {
             let emulated = encoded
                 .losses
                 .iter()
-                .any(|loss| loss.field == "response_format" && loss.action == LossAction::Emulated);
+                .any(|loss| loss.field.name() == "response_format" && loss.action == LossAction::Emulated);
             assert!(emulated, "{protocol:?}: {:?}", encoded.losses);
             match &encoded.undo.json_tool {
                 Some(name) if by_tool => {
@@ -322,14 +322,14 @@ fn what_claude_cannot_enforce_as_a_whole_is_emulated_at_every_host() {
             let body = sent(&answer);
             let native = body.get("output_config").or(body.get("outputConfig")).is_some();
             assert_eq!(native, fits, "{name}: {body}");
-            let told = answer.losses.iter().any(|loss| loss.field == "response_format");
+            let told = answer.losses.iter().any(|loss| loss.field.name() == "response_format");
             assert_eq!(told, !fits, "{name}: {:?}", answer.losses);
             assert_eq!(answer.undo.json_tool.is_some(), !fits, "{name}: {body}");
 
             let tools = encoded(protocol, model, true, &json!({"type": "text"}), json!({ "tools": [tool] }));
             let strict = strict_tools(protocol, &sent(&tools));
             assert_eq!(strict.len(), usize::from(fits), "{name}: {:?}", tools.losses);
-            let told = tools.losses.iter().any(|loss| loss.field == "tools[0].function.strict");
+            let told = tools.losses.iter().any(|loss| loss.field.name() == "tools[0].function.strict");
             assert_eq!(told, !fits, "{name}: {:?}", tools.losses);
         }
     }
@@ -352,7 +352,7 @@ fn limits_of_a_request_are_shared_by_the_answer_and_all_tools() {
         let tools: Vec<_> = (0..22).map(|number| tool(&format!("t{number}"), 0)).collect();
         let many = encoded(protocol, model, true, &json!({"type": "text"}), json!({ "tools": tools }));
         assert_eq!(strict_tools(protocol, &sent(&many)).len(), 20);
-        let lost: Vec<_> = many.losses.iter().map(|loss| loss.field.as_ref()).collect();
+        let lost: Vec<_> = many.losses.iter().map(|loss| loss.field.name()).collect();
         assert_eq!(lost, ["tools[20].function.strict", "tools[21].function.strict"]);
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use canon::{Error, Secret};
+use canon::{Error, Field, Secret};
 use wire::providers::Credential;
 
 /// What stands for a secret.
@@ -72,8 +72,10 @@ impl Mask {
         if let Cow::Owned(message) = self.apply(&error.message) {
             error.message = message.into();
         }
-        if let Some(Cow::Owned(param)) = error.param.as_deref().map(|param| self.apply(param)) {
-            error.param = Some(param.into());
+        if let Some(Field::Verbatim(param) | Field::Extra(param)) = &mut error.param
+            && let Cow::Owned(masked) = self.apply(param)
+        {
+            *param = masked.into();
         }
         let id = error.upstream.as_mut().map(|reply| &mut reply.request_id);
         for field in [Some(&mut error.code), Some(&mut error.type_name), id].into_iter().flatten() {
@@ -202,7 +204,7 @@ mod tests {
     #[test]
     fn every_field_of_an_error_is_cleaned() {
         let mut error = Error::upstream(ErrorKind::UpstreamCredential, Retry::Elsewhere, format!("no {KEY}"));
-        error.param = Some(format!("{KEY}.x").into());
+        error.param = Some(Field::from(format!("{KEY}.x")));
         error.code = Some(KEY.to_owned());
         error.type_name = Some(KEY.to_owned());
         error.upstream = Some(UpstreamReply { request_id: Some(KEY.to_owned()), ..UpstreamReply::default() });

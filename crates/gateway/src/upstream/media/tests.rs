@@ -449,7 +449,7 @@ async fn the_files_of_a_request_have_limits() {
     .await;
     let many: Vec<String> = (0..=FILES).map(|number| format!("/{number}")).collect();
     let error = server.fetcher().fetch_all(wanted(&server, &many)).await.unwrap_err();
-    assert_eq!((error.param.as_deref(), server.heard()), (Some("messages[20]"), 0));
+    assert_eq!((error.param_name().as_deref(), server.heard()), (Some("messages[20]"), 0));
 
     let same = vec!["/same".to_owned(); FILES + 1];
     let fetched = server.fetcher().fetch_all(wanted(&server, &same)).await.unwrap();
@@ -457,7 +457,7 @@ async fn the_files_of_a_request_have_limits() {
 
     let bad = ["/0", "/1", "/bad"].map(str::to_owned);
     let error = server.fetcher().fetch_all(wanted(&server, &bad)).await.unwrap_err();
-    assert_eq!(error.param.as_deref(), Some("messages[2]"));
+    assert_eq!(error.param_name().as_deref(), Some("messages[2]"));
 
     let limits = Limits { request: PNG.len() + 1, ..LIMITS };
     let fetcher = server.fetcher_with(limits, |address| address);

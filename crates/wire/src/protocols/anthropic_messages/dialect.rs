@@ -1,17 +1,19 @@
 //! Towards callers.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use canon::{
-    Annotator, Effort, Error, ErrorKind, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind,
-    Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall, ToolChoice,
-    ToolKind, ToolResult,
+    Annotator, Effort, Error, ErrorKind, Field, Json, Media, MediaKind, Message, OutputField, OutputFormat,
+    Part, PartKind, Place, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool,
+    ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use http::StatusCode;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, unread};
+use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, paths, unread};
 use crate::protocols::media_types::{media_type, with_plain_scheme};
 use crate::{AnswerForm, Dialect, Encoder};
 
@@ -46,6 +48,10 @@ impl Dialect for AnthropicMessages {
         answer::encoder(form, annotator)
     }
 
+    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
+        paths::name_of(field, request)
+    }
+
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
         (error.status(), error_body(error).to_string().into())
     }
@@ -75,11 +81,11 @@ pub(super) fn error_body(error: &Error) -> Value {
         | ErrorKind::Cancelled => "api_error",
     };
     // There is no field for the path: it stands in front of the message, as the API itself does it.
-    let message =
-        match error.param.as_deref().filter(|param| !param.is_empty() && !error.message.contains(*param)) {
-            Some(param) => format!("{param}: {}", error.message),
-            None => error.message.to_string(),
-        };
+    let param = error.param.as_ref().map(|field| paths::name_of(field, None));
+    let message = match param.filter(|param| !param.is_empty() && !error.message.contains(&**param)) {
+        Some(param) => format!("{param}: {}", error.message),
+        None => error.message.to_string(),
+    };
     let request_id = error.upstream.as_ref().and_then(|reply| reply.request_id.as_deref());
     let mut body = json!({ "type": "error", "error": { "type": kind, "message": message } });
     if let Some(id) = request_id {
@@ -107,7 +113,7 @@ fn decode(body: &[u8]) -> Result<Request> {
     };
     if let Some(system) = fields.raw("system") {
         let parts = system_parts(system)?;
-        request.messages.push(Message::new(Role::System, parts));
+        request.messages.push(Message::new(Role::System, parts).at(Place::INSTRUCTIONS));
     }
     let Some(messages) = fields.opt_list("messages")? else {
         return Err(fields.wrong("messages", "is required and must be a list."));
@@ -116,7 +122,8 @@ fn decode(body: &[u8]) -> Result<Request> {
         return Err(fields.wrong("messages", "must hold at least one message."));
     }
     for (index, raw) in messages.into_iter().enumerate() {
-        message(&Fields::parse(raw, format!("messages[{index}]"))?, &mut request)?;
+        let fields = Fields::parse(raw, format!("messages[{index}]"))?;
+        message(&fields, Place::entry(index), &mut request)?;
     }
     tools(&fields, &mut request)?;
     choice(&fields, &mut request)?;
@@ -130,11 +137,11 @@ fn decode(body: &[u8]) -> Result<Request> {
 
 fn system_parts(raw: &RawValue) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
-    for block in content(raw, "system")? {
+    for (index, block) in content(raw, "system")?.into_iter().enumerate() {
         match block {
-            Content::Text(text) => parts.push(Part::text(text)),
+            Content::Text(text) => parts.push(Part::text(text).at(Place::INSTRUCTIONS)),
             Content::Block(block) => match block.text("type")?.as_str() {
-                "text" => parts.push(text(&block)?),
+                "text" => parts.push(text(&block)?.at(Place::INSTRUCTIONS.piece(index))),
                 _ => return Err(block.wrong("type", "must be \"text\".")),
             },
         }
@@ -162,7 +169,7 @@ fn content<'a>(raw: &'a RawValue, path: &str) -> Result<Vec<Content<'a>>> {
         .collect()
 }
 
-fn message(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
+fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<()> {
     let role = match fields.text("role")?.as_str() {
         "user" => Role::User,
         "assistant" => Role::Assistant,
@@ -174,35 +181,37 @@ fn message(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     };
     let mut parts = Vec::new();
     let before = request.messages.len();
-    for block in content(raw, &fields.path("content"))? {
+    for (index, block) in content(raw, &fields.path("content"))?.into_iter().enumerate() {
         let block = match block {
             Content::Text(text) => {
-                parts.push(Part::text(text));
+                parts.push(Part::text(text).at(place));
                 continue;
             }
             Content::Block(block) => block,
         };
+        let place = place.piece(index);
         let kind = block.text("type")?;
         if role == Role::User && kind == "tool_result" {
             // A result is a message of its own; what stood before it as well.
             if !parts.is_empty() {
-                request.messages.push(Message::new(role, std::mem::take(&mut parts)));
+                request.messages.push(Message::new(role, std::mem::take(&mut parts)).at(place));
             }
-            request.messages.push(Message::new(Role::Tool, vec![tool_result(&block)?]));
+            let result = tool_result(&block)?.at(place);
+            request.messages.push(Message::new(Role::Tool, vec![result]).at(place));
         } else if role == Role::Assistant {
-            parts.push(assistant_part(&kind, block)?);
+            parts.push(assistant_part(&kind, block)?.at(place));
         } else {
-            said(&kind, &block, &mut parts)?;
+            said(&kind, &block, place, &mut parts)?;
         }
     }
     if !parts.is_empty() || request.messages.len() == before {
-        request.messages.push(Message::new(role, parts));
+        request.messages.push(Message::new(role, parts).at(place));
     }
     Ok(())
 }
 
 fn text(block: &Fields<'_>) -> Result<Part> {
-    Ok(Part { kind: PartKind::Text(block.text("text")?), cache: block.cache_mark()?, signature: None })
+    Ok(Part { cache: block.cache_mark()?, ..Part::text(block.text("text")?) })
 }
 
 fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
@@ -212,7 +221,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             let (signature, format) = proof(block.opt_text("signature")?);
             let text = block.opt_text("thinking")?.unwrap_or_default();
             let thought = Reasoning { text, format, ..Reasoning::default() };
-            Ok(Part { kind: PartKind::Reasoning(thought), cache: None, signature })
+            Ok(Part { signature, ..Part::new(PartKind::Reasoning(thought)) })
         }
         "redacted_thinking" => {
             let (encrypted, format) = proof(Some(block.text("data")?));
@@ -223,11 +232,11 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             let arguments = block.raw("input").map_or("{}", RawValue::get).to_owned();
             let call =
                 ToolCall { id: block.text("id")?, name: block.text("name")?, arguments, custom: false };
-            Ok(Part { kind: PartKind::ToolCall(call), cache: block.cache_mark()?, signature: None })
+            Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::ToolCall(call)) })
         }
         "image" | "document" => {
             let mut parts = Vec::new();
-            said(kind, &block, &mut parts)?;
+            said(kind, &block, Place::NOWHERE, &mut parts)?;
             parts.pop().ok_or_else(|| block.wrong("type", "has no content."))
         }
         // A server tool's call or result, and whatever comes to be: only this protocol can take it back.
@@ -252,10 +261,11 @@ fn proof(proof: Option<String>) -> (Option<String>, Option<String>) {
 fn tool_result(block: &Fields<'_>) -> Result<Part> {
     let mut parts = Vec::new();
     if let Some(raw) = block.raw("content") {
-        for inner in content(raw, &block.path("content"))? {
+        for (index, inner) in content(raw, &block.path("content"))?.into_iter().enumerate() {
+            let place = Place::NOWHERE.piece(index);
             match inner {
                 Content::Text(text) => parts.push(Part::text(text)),
-                Content::Block(inner) => said(&inner.text("type")?, &inner, &mut parts)?,
+                Content::Block(inner) => said(&inner.text("type")?, &inner, place, &mut parts)?,
             }
         }
     }
@@ -264,15 +274,16 @@ fn tool_result(block: &Fields<'_>) -> Result<Part> {
         content: parts,
         is_error: block.opt_flag("is_error")?.unwrap_or(false),
     };
-    Ok(Part { kind: PartKind::ToolResult(result), cache: block.cache_mark()?, signature: None })
+    Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::ToolResult(result)) })
 }
 
 /// What a user or a tool says: text, pictures, documents.
-fn said(kind: &str, block: &Fields<'_>, parts: &mut Vec<Part>) -> Result<()> {
+fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> Result<()> {
+    let before = parts.len();
     let cache = block.cache_mark()?;
     let media = |kind, source, filename, detail| {
         let media = Media { kind, source, filename, detail };
-        Part { kind: PartKind::Media(media), cache: cache.clone(), signature: None }
+        Part { cache: cache.clone(), ..Part::new(PartKind::Media(media)) }
     };
     match kind {
         "text" => parts.push(text(block)?),
@@ -298,6 +309,7 @@ fn said(kind: &str, block: &Fields<'_>, parts: &mut Vec<Part>) -> Result<()> {
         }
         _ => return Err(block.wrong("type", "names no content block that can stand here.")),
     }
+    parts[before..].iter_mut().for_each(|part| part.place = place);
     Ok(())
 }
 
@@ -359,12 +371,14 @@ fn tools(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
                     strict: tool.opt_flag("strict")?,
                 },
                 cache: tool.cache_mark()?,
+                place: Place::entry(index),
             },
             Some(kind) => Tool {
                 name: tool.opt_text("name")?.unwrap_or(kind),
                 description: None,
                 kind: ToolKind::Native(Json::from(raw)),
                 cache: tool.cache_mark()?,
+                place: Place::entry(index),
             },
         };
         request.tools.push(decoded);
@@ -389,6 +403,7 @@ fn choice(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
 fn reasoning_and_format(fields: &Fields<'_>, request: &mut Request) -> Result<Vec<(String, Json)>> {
     let mut extra = Vec::new();
     let mut format = fields.opt_fields("output_format")?;
+    let mut is_older = format.is_some();
     let mut effort = None;
     if let Some(config) = fields.opt_fields("output_config")? {
         if let Some(name) = config.opt_text("effort")? {
@@ -397,7 +412,9 @@ fn reasoning_and_format(fields: &Fields<'_>, request: &mut Request) -> Result<Ve
                 config.wrong("effort", "must be \"low\", \"medium\", \"high\", \"xhigh\" or \"max\".")
             })?);
         }
-        format = config.opt_fields("format")?.or(format);
+        let newer = config.opt_fields("format")?;
+        is_older &= newer.is_none();
+        format = newer.or(format);
         let own = config.into_members(&["effort", "format"]);
         if !own.is_empty() {
             extra.push(("output_config".to_owned(), object(own)));
@@ -408,10 +425,17 @@ fn reasoning_and_format(fields: &Fields<'_>, request: &mut Request) -> Result<Ve
             return Err(format.wrong("type", "must be \"json_schema\"."));
         }
         let schema = format.opt_json("schema");
+        if is_older {
+            request.spellings.note(Field::Output(OutputField::Whole), "output_format");
+            request.spellings.note(Field::Output(OutputField::Schema), "output_format.schema");
+        }
         request.output =
             OutputFormat::JsonSchema { name: "response".to_owned(), description: None, schema, strict: None };
     }
     request.reasoning = reasoning(fields, effort)?;
+    if effort.is_none_or(|effort| request.reasoning.effort != Some(effort)) {
+        request.spellings.note(Field::ReasoningEffort, "thinking");
+    }
     Ok(extra)
 }
 

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use canon::{Error, Feature, Json, Losses, OutputFormat, Request, Result, Target, ToolChoice as Choice};
+use canon::{
+    Error, Feature, Field, Json, Losses, OutputFormat, Request, Result, Target, ToolChoice as Choice,
+};
 use serde_json::Number;
 
 use super::fields::Fields;
@@ -116,7 +118,7 @@ fn write(body: &Body<'_>) -> Result<bytes::Bytes> {
 /// Features that this protocol does not have. A web search it has, as a tool.
 fn refuse(request: &Request) -> Result<()> {
     match hints::refuse_features(request, false) {
-        Err(error) if error.param.as_deref() == Some("web_search_options") => {
+        Err(error) if error.param == Some(Field::extra("web_search_options")) => {
             // The check ends at the first feature: the other fields are looked at without this one.
             let others =
                 request.extra.iter().filter(|(name, _)| name != "web_search_options").cloned().collect();

@@ -19,6 +19,7 @@ mod decode;
 mod dialect;
 mod encode;
 mod fields;
+mod paths;
 pub(crate) mod schema;
 pub(crate) mod thinking;
 mod tools;

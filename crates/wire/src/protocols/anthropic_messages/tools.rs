@@ -354,6 +354,7 @@ mod tests {
             description: None,
             kind: ToolKind::Function { parameters: None, strict: None },
             cache: None,
+            place: canon::Place::NOWHERE,
         };
         let long = "n".repeat(80);
         let request = Request {

@@ -3,12 +3,13 @@
 //! Model and method stand in the URL: whoever serves the route sets `model` and `stream`. A body may name a model
 //! as well (`models/…`), as batches do.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use canon::{
-    Annotator, Effort, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
-    Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+    Annotator, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
+    Place, Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -17,7 +18,7 @@ use serde_json::{Map, Value};
 use super::encode::GeminiEncoder;
 use super::media::{guessed_mime, kind_of};
 use super::tools::camel_case;
-use super::{Gemini, REASONING_FORMAT, errors};
+use super::{Gemini, REASONING_FORMAT, errors, paths};
 use crate::protocols::media_types::media_type;
 use crate::{AnswerForm, Dialect, Encoder};
 
@@ -28,6 +29,10 @@ impl Dialect for Gemini {
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
         Box::new(GeminiEncoder::new(*form, annotator))
+    }
+
+    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
+        paths::name_of(field, request)
     }
 
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
@@ -130,20 +135,21 @@ impl Fields {
 fn instructions(value: Value, messages: &mut Vec<Message>) -> Result<()> {
     let path = "systemInstruction";
     let parts = match value {
-        Value::String(text) => vec![Part::text(text)],
+        Value::String(text) => vec![Part::text(text).at(Place::INSTRUCTIONS)],
         value => {
             let mut fields = object(value, path)?;
             let parts = fields.take_list("parts")?;
             let texts = parts.into_iter().enumerate().map(|(index, part)| {
                 let path = format!("{path}.parts[{index}]");
                 let text = object(part, &path)?.take_as::<String>("text")?;
-                text.map(Part::text).ok_or_else(|| Error::invalid(path, "Instructions must be texts."))
+                let text = text.ok_or_else(|| Error::invalid(path, "Instructions must be texts."))?;
+                Ok(Part::text(text).at(Place::INSTRUCTIONS.piece(index)))
             });
             texts.collect::<Result<Vec<_>>>()?
         }
     };
     if !parts.is_empty() {
-        messages.push(Message::new(Role::System, parts));
+        messages.push(Message::new(Role::System, parts).at(Place::INSTRUCTIONS));
     }
     Ok(())
 }
@@ -184,17 +190,18 @@ impl History {
             let mut fields = object(part, &path)?;
             let signature = fields.take_as::<String>("thoughtSignature")?;
             let is_thought = fields.take_as::<bool>("thought")?.unwrap_or(false);
+            let place = Place::entry(turn).piece(index);
             if let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? {
-                parts.push(Part { signature, ..Part::new(kind) });
+                parts.push(Part { signature, place, ..Part::new(kind) });
             } else if signature.is_some() {
                 // Google itself puts a proof that belongs to no words on an empty thought.
                 let format = Some(REASONING_FORMAT.to_owned());
                 let thought = PartKind::Reasoning(Reasoning { format, ..Reasoning::default() });
-                parts.push(Part { signature, ..Part::new(thought) });
+                parts.push(Part { signature, place, ..Part::new(thought) });
             }
             fields.lose_rest(&mut self.losses);
         }
-        messages.push(Message::new(Role::Assistant, parts));
+        messages.push(Message::new(Role::Assistant, parts).at(Place::entry(turn)));
         Ok(())
     }
 
@@ -247,19 +254,20 @@ impl History {
         for (index, part) in given.into_iter().enumerate() {
             let path = format!("contents[{turn}].parts[{index}]");
             let mut fields = object(part, &path)?;
+            let place = Place::entry(turn).piece(index);
             if let Some(response) = fields.take("functionResponse") {
                 has_results = true;
-                let result = self.result(&path, response)?;
-                messages.push(Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]));
+                let result = Part::new(PartKind::ToolResult(self.result(&path, response)?)).at(place);
+                messages.push(Message::new(Role::Tool, vec![result]).at(Place::entry(turn)));
             } else if let Some(text) = fields.take_as::<String>("text")? {
-                parts.push(Part::text(text));
+                parts.push(Part::text(text).at(place));
             } else if let Some(media) = media(&path, &mut fields, &mut self.losses)? {
-                parts.push(PartKind::Media(media).into());
+                parts.push(Part::new(PartKind::Media(media)).at(place));
             }
             fields.lose_rest(&mut self.losses);
         }
         if !parts.is_empty() || !has_results {
-            messages.push(Message::new(Role::User, parts));
+            messages.push(Message::new(Role::User, parts).at(Place::entry(turn)));
         }
         Ok(())
     }
@@ -283,7 +291,8 @@ impl History {
             let path = format!("{path}.functionResponse.parts[{index}]");
             let mut part = object(part, &path)?;
             let found = media(&path, &mut part, &mut self.losses)?;
-            content.extend(found.map(|media| PartKind::Media(media).into()));
+            let place = Place::NOWHERE.piece(index);
+            content.extend(found.map(|media| Part::new(PartKind::Media(media)).at(place)));
             part.lose_rest(&mut self.losses);
         }
         fields.lose_rest(&mut self.losses);
@@ -376,12 +385,14 @@ fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>, losses: &mut Lo
         });
         function.lose_rest(losses);
         let kind = ToolKind::Function { parameters: parameters.as_ref().map(Json::of), strict: None };
-        tools.push(Tool { name, description, kind, cache: None });
+        let place = Place::entry(index).piece(position);
+        tools.push(Tool { name, description, kind, cache: None, place });
     }
     // Libraries write the kinds of tools that are not meant as null.
     for (name, value) in fields.map.into_iter().filter(|(_, value)| !value.is_null()) {
         let entry = Json::of(&Map::from_iter([(name.clone(), value)]));
-        tools.push(Tool { name, description: None, kind: ToolKind::Native(entry), cache: None });
+        let (kind, place) = (ToolKind::Native(entry), Place::entry(index));
+        tools.push(Tool { name, description: None, kind, cache: None, place });
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::paths;
 use crate::protocols::errors::{excerpt, upstream_error};
 
 /// Waits longer than this are not worth it: another provider is asked instead.
@@ -157,7 +158,7 @@ pub(super) fn to_json(error: &Error, status: StatusCode) -> Value {
         "reason": reason,
         "domain": "llmgateway",
     })];
-    if let Some(field) = &error.param {
+    if let Some(field) = error.param.as_ref().map(|field| paths::name_of(field, None)) {
         details.push(json!({
             "@type": "type.googleapis.com/google.rpc.BadRequest",
             "fieldViolations": [{"field": field, "description": error.message}],

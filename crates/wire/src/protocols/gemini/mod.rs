@@ -20,6 +20,7 @@ mod media;
 mod model;
 mod names;
 mod partial_args;
+mod paths;
 mod schema;
 mod thinking;
 mod tools;

@@ -1,10 +1,10 @@
 //! Towards OpenAI-like providers.
 
-use canon::{Error, Request, Result, Target};
+use canon::{Error, Field, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::{OpenaiChat, Outline, decode, encode, forward};
+use super::{OpenaiChat, Outline, decode, encode, forward, paths};
 use crate::protocols::errors;
 use crate::{Adapter, Decoder, Encoded, Undo};
 
@@ -12,7 +12,9 @@ impl Adapter for OpenaiChat {
     /// Writes the request as OpenAI itself would take it, and then forwards that like a caller's own.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         let (body, losses) = encode::body(request)?;
-        let mut encoded = forward(&Outline::read(&body)?, target)?;
+        let forwarded = Outline::read(&body).and_then(|outline| forward(&outline, target));
+        let mut encoded = forwarded.map_err(|error| of_request(error, request))?;
+        encoded.losses = encoded.losses.with_fields(|field| paths::field_of(&field.name(), request));
         encoded.losses.extend(losses);
         Ok(encoded)
     }
@@ -32,9 +34,21 @@ impl Adapter for OpenaiChat {
             .or_else(|| word(&json["code"]));
         let type_name = word(&error["type"]);
         let mut found = errors::upstream_error(status, headers, code, type_name, message(error, &json, body));
-        found.param = error["param"].as_str().map(|param| param.to_owned().into());
+        found.param = error["param"].as_str().map(|param| Field::from(param.to_owned()));
         found
     }
+}
+
+/// An error about the body that was written, as one about the request: neither its field nor its sentence names what the
+/// caller did not write.
+fn of_request(mut error: Error, request: &Request) -> Error {
+    let Some(path) = error.param_name().filter(|path| !path.is_empty()) else { return error };
+    let named = |rest: &str| error.message.strip_prefix(&*path).and_then(|behind| behind.strip_prefix(rest));
+    if let Some(behind) = named(" ").or_else(|| named(": ")) {
+        error.message = format!("This field {behind}").into();
+    }
+    error.param = Some(paths::field_of(&path, request));
+    error
 }
 
 fn word(value: &Value) -> Option<String> {

@@ -1,10 +1,12 @@
 //! Towards callers that speak OpenAI chat completions.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use canon::{
-    Annotator, CacheMark, Effort, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part,
-    PartKind, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall,
-    ToolChoice, ToolKind, ToolResult,
+    Annotator, CacheMark, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, Part,
+    PartKind, Place, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Spellings, Tool,
+    ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -13,7 +15,7 @@ use serde_json::value::RawValue;
 use super::forward::note_routing_losses;
 use super::types::{self, Content};
 use super::unread::{self, Shape};
-use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder};
+use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder, paths};
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
 use crate::{AnswerForm, Dialect, Encoder};
 
@@ -24,6 +26,10 @@ impl Dialect for OpenaiChat {
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
         encoder::encoder(form, annotator)
+    }
+
+    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
+        paths::name_of(field, request)
     }
 
     fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
@@ -91,6 +97,7 @@ pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
         user: optional(outline, "user")?,
         extra: extra(outline)?,
         losses: losses(outline)?,
+        spellings: Spellings::default(),
     })
 }
 
@@ -254,7 +261,8 @@ fn output(outline: &Outline<'_>) -> Result<OutputFormat> {
 fn tools(outline: &Outline<'_>) -> Result<Vec<Tool>> {
     let mut tools = Vec::new();
     for (index, raw) in items(outline, "tools")?.into_iter().enumerate() {
-        tools.push(tool(raw, &format!("tools[{index}]"))?);
+        let tool = tool(raw, &format!("tools[{index}]"))?;
+        tools.push(Tool { place: Place::entry(index), ..tool });
     }
     for (index, raw) in items(outline, "functions")?.into_iter().enumerate() {
         let function: types::FunctionTool = read(raw.get(), &format!("functions[{index}]"))?;
@@ -273,6 +281,7 @@ fn tool(raw: &RawValue, path: &str) -> Result<Tool> {
             description: custom.description,
             kind: ToolKind::Custom { format: custom.format },
             cache,
+            place: Place::NOWHERE,
         }),
         ("function" | "custom" | "", ..) => Err(Error::invalid(
             format!("{path}.{}", if found.kind == "custom" { "custom" } else { "function" }),
@@ -282,7 +291,8 @@ fn tool(raw: &RawValue, path: &str) -> Result<Tool> {
         )),
         (kind, ..) => {
             let kind = kind.to_owned();
-            Ok(Tool { name: kind, description: None, kind: ToolKind::Native(Json::from(raw)), cache })
+            let native = ToolKind::Native(Json::from(raw));
+            Ok(Tool { name: kind, description: None, kind: native, cache, place: Place::NOWHERE })
         }
     }
 }
@@ -294,6 +304,7 @@ fn function_tool(function: types::FunctionTool, cache: Option<CacheMark>) -> Too
         description: function.description,
         kind: ToolKind::Function { parameters, strict: function.strict },
         cache,
+        place: Place::NOWHERE,
     }
 }
 
@@ -340,18 +351,18 @@ fn messages(outline: &Outline<'_>) -> Result<Vec<Message>> {
     for (index, raw) in items(outline, "messages")?.into_iter().enumerate() {
         let path = format!("messages[{index}]");
         let found: types::Message = read(raw.get(), &path)?;
-        messages.push(message(found, &path)?);
+        messages.push(message(found, &path, Place::entry(index))?);
     }
     Ok(messages)
 }
 
-fn message(found: types::Message, path: &str) -> Result<Message> {
+fn message(found: types::Message, path: &str, place: Place) -> Result<Message> {
     let role = match found.role.as_str() {
         "system" => Role::System,
         "developer" => Role::Developer,
         "user" => Role::User,
         "assistant" => Role::Assistant,
-        "tool" | "function" => return tool_message(found, path),
+        "tool" | "function" => return tool_message(found, path, place),
         role => {
             let message =
                 format!("{path}.role {role:?} is unknown; use system, developer, user, assistant or tool.");
@@ -363,20 +374,24 @@ fn message(found: types::Message, path: &str) -> Result<Message> {
     if role == Role::Assistant {
         reasoning_parts(&found, &mut parts);
     }
-    content(found.content, path, &mut parts)?;
+    content(found.content, path, place, &mut parts)?;
     if role == Role::Assistant {
         if let Some(refusal) = found.refusal.filter(|text| !text.is_empty()) {
             parts.push(PartKind::Refusal(refusal).into());
         }
+        let before = parts.len();
         calls(found.tool_calls, found.function_call, path, &mut parts)?;
+        for (index, call) in parts[before..].iter_mut().enumerate() {
+            call.place = place.piece(index);
+        }
     }
     if let (Some(mark), Some(last)) = (&found.cache_control, parts.last_mut()) {
         last.cache = Some(cache_mark(mark));
     }
-    Ok(Message { role, name, parts })
+    Ok(Message { role, name, parts, place })
 }
 
-fn tool_message(found: types::Message, path: &str) -> Result<Message> {
+fn tool_message(found: types::Message, path: &str, place: Place) -> Result<Message> {
     // Legacy `function` messages name the function instead of the call.
     let call_id = match (found.tool_call_id, &found.name, found.role.as_str()) {
         (Some(id), ..) => id,
@@ -388,12 +403,12 @@ fn tool_message(found: types::Message, path: &str) -> Result<Message> {
         }
     };
     let mut parts = Vec::new();
-    content(found.content, path, &mut parts)?;
+    content(found.content, path, place, &mut parts)?;
     let cache =
         parts.iter_mut().find_map(|part| part.cache.take()).or(found.cache_control.as_ref().map(cache_mark));
     let mut part = Part::new(PartKind::ToolResult(ToolResult { call_id, content: parts, is_error: false }));
     part.cache = cache;
-    Ok(Message { role: Role::Tool, name: found.name, parts: vec![part] })
+    Ok(Message { role: Role::Tool, name: found.name, parts: vec![part], place })
 }
 
 fn reasoning_parts(found: &types::Message, parts: &mut Vec<Part>) {
@@ -457,14 +472,14 @@ fn arguments(found: Option<Json>) -> String {
     }
 }
 
-fn content(found: Content, path: &str, parts: &mut Vec<Part>) -> Result<()> {
+fn content(found: Content, path: &str, place: Place, parts: &mut Vec<Part>) -> Result<()> {
     match found {
         Content::None => {}
         Content::Text(text) if text.is_empty() => {}
         // Exactly: room for four parts, as a first push makes, is more than most messages have text.
         Content::Text(text) => {
             parts.reserve_exact(1);
-            parts.push(Part::text(text));
+            parts.push(Part::text(text).at(place));
         }
         Content::Parts(list) => {
             parts.reserve_exact(list.len());
@@ -472,6 +487,7 @@ fn content(found: Content, path: &str, parts: &mut Vec<Part>) -> Result<()> {
                 let mark = item.cache_control.as_ref().map(cache_mark);
                 let mut part = Part::new(part(item, &format!("{path}.content[{index}]"))?);
                 part.cache = mark;
+                part.place = place.piece(index);
                 parts.push(part);
             }
         }

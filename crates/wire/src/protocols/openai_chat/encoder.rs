@@ -599,8 +599,8 @@ fn write_error(error: &Error, out: &mut Vec<u8>) {
     push_key(out, "type");
     push_string(out, own.and_then(|error| error.type_name.as_deref()).unwrap_or(type_name));
     push_key(out, "param");
-    match error.param.as_deref().filter(|param| !param.is_empty()) {
-        Some(param) => push_string(out, param),
+    match error.param_name().filter(|param| !param.is_empty()) {
+        Some(param) => push_string(out, &param),
         None => out.extend_from_slice(b"null"),
     }
     push_key(out, "code");

@@ -838,7 +838,10 @@ mod tests {
         let outline = Outline::read(body.as_bytes()).unwrap();
         let error =
             forward(&outline, Target { model: "m", facts: &facts, quirks: &Quirks::default() }).unwrap_err();
-        assert_eq!((error.kind, error.param.as_deref()), (canon::ErrorKind::UnsupportedFeature, Some("n")));
+        assert_eq!(
+            (error.kind, error.param_name().as_deref()),
+            (canon::ErrorKind::UnsupportedFeature, Some("n"))
+        );
 
         let body = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}}"#;
         let (body, losses) = sent(body, &ModelFacts::default(), &quirks(r#"{"no_json_schema":true}"#));

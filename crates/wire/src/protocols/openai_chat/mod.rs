@@ -14,6 +14,7 @@ mod forward;
 mod media;
 mod normalise;
 mod outline;
+mod paths;
 mod relay;
 mod strictness;
 mod thoughts;

@@ -661,7 +661,7 @@ mod tests {
     fn refusal(body: &str) -> (String, String) {
         let error = Outline::read(body.as_bytes()).expect_err(body);
         assert_eq!(error.status(), 400);
-        (error.param.unwrap_or_default().into_owned(), error.message.into_owned())
+        (error.param_name().unwrap_or_default().into_owned(), error.message.into_owned())
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn tool(name: &str, parameters: Option<Value>) -> Tool {
         description: None,
         kind: ToolKind::Function { parameters, strict: None },
         cache: None,
+        place: canon::Place::NOWHERE,
     }
 }
 
@@ -207,9 +208,9 @@ fn numbers_in_arguments_stay_as_written() {
 fn a_result_without_its_call_is_an_error() {
     let error = refusal(&of(vec![user("a"), result("1", "one")]), SONNET);
     assert_eq!(error.kind, ErrorKind::InvalidRequest);
-    assert_eq!(error.param.as_deref(), Some("messages[1].tool_call_id"));
+    assert_eq!(error.param_name().as_deref(), Some("messages[1].tool_call_id"));
     let error = refusal(&of(vec![user(" ")]), SONNET);
-    assert_eq!(error.param.as_deref(), Some("messages"));
+    assert_eq!(error.param_name().as_deref(), Some("messages"));
 }
 
 #[test]
@@ -232,6 +233,7 @@ fn thinking_goes_back_only_where_it_came_from() {
         }),
         cache: None,
         signature: signature.map(str::to_owned),
+        place: canon::Place::NOWHERE,
     };
     let own = Some("anthropic-claude-v1");
     let (_, turns, lost) = turns(vec![
@@ -271,6 +273,7 @@ fn tools_are_carried() {
                 description: Some("d".into()),
                 kind: ToolKind::Custom { format: None },
                 cache: None,
+                place: canon::Place::NOWHERE,
             },
             Tool {
                 name: "web_search".into(),
@@ -279,6 +282,7 @@ fn tools_are_carried() {
                     &json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 2}),
                 )),
                 cache: None,
+                place: canon::Place::NOWHERE,
             },
         ],
         parallel_tool_calls: Some(false),
@@ -309,7 +313,10 @@ fn tools_are_carried() {
         ..tool("web_search", None)
     };
     let error = refusal(&Request { tools: vec![foreign], ..of(vec![user("a")]) }, SONNET);
-    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::UnsupportedFeature, Some("tools[0].type")));
+    assert_eq!(
+        (error.kind, error.param_name().as_deref()),
+        (ErrorKind::UnsupportedFeature, Some("tools[0].type"))
+    );
 }
 
 #[test]
@@ -361,7 +368,10 @@ fn every_tool_choice_has_its_form() {
         );
     }
     let missing = Some(ToolChoice::Named("h".to_owned()));
-    assert_eq!(encoded(missing, None, SONNET, None).unwrap_err().param.as_deref(), Some("tool_choice"));
+    assert_eq!(
+        encoded(missing, None, SONNET, None).unwrap_err().param_name().as_deref(),
+        Some("tool_choice")
+    );
 }
 
 #[test]
@@ -558,7 +568,7 @@ fn what_has_no_counterpart_is_reported_or_refused() {
     ];
     for (request, param) in cases {
         let error = refusal(&request, SONNET);
-        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::UnsupportedFeature, Some(param)));
+        assert_eq!((error.kind, error.param_name().as_deref()), (ErrorKind::UnsupportedFeature, Some(param)));
     }
 }
 

@@ -16,7 +16,7 @@ fn again(request: &Request) -> Request {
 
 fn part(kind: PartKind, cache: Option<u32>, signature: Option<&str>) -> Part {
     let cache = cache.map(|seconds| CacheMark { ttl_seconds: Some(seconds) });
-    Part { kind, cache, signature: signature.map(str::to_owned) }
+    Part { kind, cache, signature: signature.map(str::to_owned), place: canon::Place::NOWHERE }
 }
 
 fn call(id: &str, arguments: &str) -> Part {
@@ -72,7 +72,13 @@ fn rich() -> Request {
             result("toolu_2", vec![], true),
             Message::text(Role::User, "d"),
         ],
-        tools: vec![Tool { name: "f".into(), description: Some("does".into()), kind: function, cache: None }],
+        tools: vec![Tool {
+            name: "f".into(),
+            description: Some("does".into()),
+            kind: function,
+            cache: None,
+            place: canon::Place::NOWHERE,
+        }],
         tool_choice: Some(ToolChoice::Auto),
         parallel_tool_calls: Some(false),
         output: OutputFormat::JsonSchema {
@@ -169,7 +175,11 @@ fn mistakes_are_named_by_their_path() {
     ];
     for (body, path) in cases {
         let error = dialect().decode_request(body.to_string().as_bytes()).unwrap_err();
-        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some(path)), "{body}");
+        assert_eq!(
+            (error.kind, error.param_name().as_deref()),
+            (ErrorKind::InvalidRequest, Some(path)),
+            "{body}"
+        );
     }
     for body in ["", "{", "[]", "\u{0}"] {
         assert_eq!(dialect().decode_request(body.as_bytes()).unwrap_err().kind, ErrorKind::InvalidRequest);

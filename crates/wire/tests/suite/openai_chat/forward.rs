@@ -118,7 +118,7 @@ proptest! {
                 lost == name || new_name.is_some_and(|new_name| lost == new_name)
                     || lost.starts_with("max") && name.starts_with("max")
             };
-            let is_reported = encoded.losses.iter().any(|loss| is_of_field(&loss.field));
+            let is_reported = encoded.losses.iter().any(|loss| is_of_field(&loss.field.name()));
             let is_fine = is_there || is_limit || is_reported || value.is_null();
             prop_assert!(is_fine, "{} of {}", name, String::from_utf8_lossy(&text));
         }
