@@ -14,6 +14,7 @@ mod model;
 mod money;
 mod quirks;
 mod request;
+pub mod scan;
 mod secret;
 mod usage;
 pub mod write;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use canon::scan::may_have_unicode_escape;
 use canon::write::{self, plain_length, push_count, push_key, push_list, push_u64};
 use canon::{Cost, Usage};
 use memchr::memmem::Finder;
@@ -177,6 +178,9 @@ static NUL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u0000")
 
 /// PostgreSQL cannot store U+0000, and one such record would hold up all that follow: it becomes U+FFFD.
 fn replace_nul(line: &mut [u8]) {
+    if !may_have_unicode_escape(line) {
+        return;
+    }
     let mut from = 0;
     while let Some(found) = NUL.find(&line[from..]) {
         let at = from + found;

@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use canon::scan::is_word;
 use canon::write::{push_escaped, push_key, push_string, push_u64};
 use store::UsageRecord;
 
@@ -147,8 +148,7 @@ impl Line {
     /// A value that may have come from a caller: without a quote, a space or a line's end that would forge a field.
     fn text(&mut self, key: &str, text: &str) {
         let shown = &text[..text.floor_char_boundary(LONGEST)];
-        let is_word = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-        let is_plain = !shown.is_empty() && shown.bytes().all(is_word);
+        let is_plain = !shown.is_empty() && is_word(shown.as_bytes());
         self.raw(key, |out| match (is_plain, shown.len() < text.len()) {
             (true, false) if out.first() != Some(&b'{') => out.extend_from_slice(shown.as_bytes()),
             (_, false) => push_string(out, shown),

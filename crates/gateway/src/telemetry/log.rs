@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use canon::scan::is_printable;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// A pipe that is ready takes so much without waiting (`PIPE_BUF` of Linux).
@@ -221,8 +222,8 @@ fn lose() {
 /// viewers take for a line end; a line of absurd length is cut.
 fn one_line(line: &[u8], ansi: bool) -> Cow<'_, [u8]> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
-    let is_plain = |byte: u8| (0x20..0x7f).contains(&byte) || (byte == 0x1b && ansi);
-    if text.len() < line.len() && text.len() < LINE_BYTES && text.iter().all(|byte| is_plain(*byte)) {
+    let is_coloured = || ansi && text.split(|byte| *byte == 0x1b).all(is_printable);
+    if text.len() < line.len() && text.len() < LINE_BYTES && (is_printable(text) || is_coloured()) {
         return Cow::Borrowed(line);
     }
     let text = String::from_utf8_lossy(text);

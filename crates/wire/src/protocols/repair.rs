@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 
 use canon::Json;
+use canon::scan::may_have_unicode_escape;
 
 use crate::json::{is_utf8, repaired};
 
 /// JSON that a strict parser takes: models cut characters in half when a token ends inside of one, and some servers pass on
 /// the halves. The look before costs a fraction of the parsing, and nearly always finds nothing.
 pub(super) fn sound(json: &[u8]) -> Cow<'_, [u8]> {
-    let mut escapes = memchr::memchr_iter(b'\\', json);
-    let may_be_half = escapes.any(|at| json.get(at + 1) == Some(&b'u'));
-    if is_utf8(json) && !may_be_half {
+    if is_utf8(json) && !may_have_unicode_escape(json) {
         return Cow::Borrowed(json);
     }
     repaired(json).map_or(Cow::Borrowed(json), Cow::Owned)

@@ -71,10 +71,11 @@ pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
     // Ranges were checked when the outline was read.
     let limit = outline.whole("max_completion_tokens").or(outline.whole("max_tokens"));
     let (logprobs, top_logprobs) = logprobs(outline)?;
+    let (turns, declared) = (items(outline, "messages")?, items(outline, "tools")?);
     Ok(Request {
         model: outline.model.clone().into_owned(),
-        messages: messages(outline)?,
-        tools: tools(outline)?,
+        messages: messages(&turns)?,
+        tools: tools(outline, &declared)?,
         tool_choice: tool_choice(outline)?,
         parallel_tool_calls: optional(outline, "parallel_tool_calls")?,
         output: output(outline)?,
@@ -96,7 +97,7 @@ pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
         include_usage: outline.include_usage,
         user: optional(outline, "user")?,
         extra: extra(outline)?,
-        losses: losses(outline)?,
+        losses: losses(outline, &turns, &declared),
         spellings: Spellings::default(),
     })
 }
@@ -126,6 +127,10 @@ fn top_k(outline: &Outline<'_>) -> Result<Option<u64>> {
 
 /// Reads a value, naming its place when it is not what it should be.
 fn read<T: DeserializeOwned>(json: &str, path: &str) -> Result<T> {
+    // The place of a fault is looked for only where there is one: keeping it in mind costs as much as reading.
+    if let Ok(value) = serde_json::from_str(json) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_str(json);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|fault| {
         let inner = fault.path().to_string();
@@ -169,19 +174,19 @@ fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
 }
 
 /// What has no place in a canonical request.
-fn losses(outline: &Outline<'_>) -> Result<Losses> {
+fn losses(outline: &Outline<'_>, turns: &[&RawValue], declared: &[&RawValue]) -> Losses {
     const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
     let mut losses = Losses::new();
-    for (name, shape) in [("messages", Shape::Message), ("tools", Shape::Tool)] {
-        for (index, raw) in items(outline, name)?.into_iter().enumerate() {
+    for (name, shape, items) in [("messages", Shape::Message, turns), ("tools", Shape::Tool, declared)] {
+        for (index, raw) in items.iter().enumerate() {
             // Tools of other types pass whole.
             if shape.is_read(raw) {
-                unread::note(raw, shape, format!("{name}[{index}]"), &mut losses);
+                unread::note(raw, shape, &|| format!("{name}[{index}]"), &mut losses);
             }
         }
     }
     note_routing_losses(outline, &mut losses);
-    let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return Ok(losses) };
+    let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return losses };
     match reasoning.as_object() {
         Some(fields) => {
             for (name, _) in
@@ -193,7 +198,7 @@ fn losses(outline: &Outline<'_>) -> Result<Losses> {
         }
         None => losses.dropped("reasoning", "It is not an object."),
     }
-    Ok(losses)
+    losses
 }
 
 fn stop(outline: &Outline<'_>) -> Result<Vec<String>> {
@@ -258,9 +263,9 @@ fn output(outline: &Outline<'_>) -> Result<OutputFormat> {
 
 // ---------------------------------------------------------------------------------------------- tools
 
-fn tools(outline: &Outline<'_>) -> Result<Vec<Tool>> {
+fn tools(outline: &Outline<'_>, declared: &[&RawValue]) -> Result<Vec<Tool>> {
     let mut tools = Vec::new();
-    for (index, raw) in items(outline, "tools")?.into_iter().enumerate() {
+    for (index, raw) in declared.iter().enumerate() {
         let tool = tool(raw, &format!("tools[{index}]"))?;
         tools.push(Tool { place: Place::entry(index), ..tool });
     }
@@ -346,9 +351,9 @@ fn named_choice(choice: Option<types::NamedChoice>) -> Result<Option<ToolChoice>
 
 // ---------------------------------------------------------------------------------------------- messages
 
-fn messages(outline: &Outline<'_>) -> Result<Vec<Message>> {
-    let mut messages = Vec::with_capacity(outline.messages);
-    for (index, raw) in items(outline, "messages")?.into_iter().enumerate() {
+fn messages(turns: &[&RawValue]) -> Result<Vec<Message>> {
+    let mut messages = Vec::with_capacity(turns.len());
+    for (index, raw) in turns.iter().enumerate() {
         let path = format!("messages[{index}]");
         let found: types::Message = read(raw.get(), &path)?;
         messages.push(message(found, &path, Place::entry(index))?);

@@ -395,7 +395,7 @@ impl Forward<'_> {
         let taken = self.messages.take();
         let raw = taken.as_deref().or(self.outline.field("messages")).unwrap_or(b"[]");
         let untouched = !rename_developer
-            && !quirks.drop_message_fields.iter().any(|name| self.outline.mentions(raw, name))
+            && !quirks.drop_message_fields.iter().any(|name| self.mentions(raw, name, taken.is_some()))
             && !quirks.string_content
             && !quirks.short_tool_call_ids;
         if untouched {
@@ -411,6 +411,13 @@ impl Forward<'_> {
             }
         })?);
         Ok(())
+    }
+
+    /// Whether messages may have a field: most have none beside those that all have, which the outline knows.
+    fn mentions(&self, messages: &[u8], name: &str, were_edited: bool) -> bool {
+        let is_common = matches!(name, "role" | "content" | "tool_calls");
+        let may_be = is_common || were_edited || self.outline.has_further_fields;
+        may_be && self.outline.mentions(messages, name)
     }
 
     fn mend_message(&mut self, index: usize, message: &mut Map<String, Value>) {

@@ -39,6 +39,8 @@ pub struct Outline<'a> {
     pub max_tokens: Option<u64>,
     /// Some message has the `developer` role.
     pub has_developer: bool,
+    /// A message has a field that is neither its role nor its content nor its calls.
+    pub(super) has_further_fields: bool,
     /// Some tool is given.
     pub has_tools: bool,
     /// They ask for usage: nothing has to be added for that.
@@ -99,6 +101,7 @@ impl<'a> Outline<'a> {
             messages: 0,
             max_tokens: None,
             has_developer: false,
+            has_further_fields: false,
             has_tools: false,
             stream_options_ask: false,
             schema_values: 0,
@@ -256,6 +259,7 @@ impl<'a> Outline<'a> {
             b"content" => self.take_content(scanner, index),
             b"tool_calls" => self.take_calls(scanner, index),
             name => {
+                self.has_further_fields = true;
                 let is_text = scanner.kind()? == Kind::String;
                 message.names_call |= is_text && name == b"tool_call_id";
                 message.is_named |= is_text && name == b"name";

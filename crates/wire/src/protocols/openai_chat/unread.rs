@@ -1,11 +1,10 @@
 //! What of a caller's messages and tools has no place in a canonical request: found by name, in one pass over the text of
 //! each.
 
-use std::fmt;
-
 use canon::Losses;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::json::{Kind, Scanner, Syntax, Text, text_of};
 
 /// Which object is looked at.
 #[derive(Clone, Copy)]
@@ -71,68 +70,44 @@ impl Shape {
 }
 
 /// Reports the fields of an object that nobody reads.
-pub(super) fn note(raw: &RawValue, shape: Shape, path: String, losses: &mut Losses) {
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+pub(super) fn note(raw: &RawValue, shape: Shape, path: &dyn Fn() -> String, losses: &mut Losses) {
+    let mut scanner = Scanner::new(raw.get().as_bytes());
     // The object was understood before: nothing is left to complain about.
-    let _ = Walk { shape, path, losses }.deserialize(&mut deserializer);
+    let _ = walk(&mut scanner, shape, path, losses);
 }
 
-struct Walk<'a> {
+/// Walks over an object, a list of objects, or text. Paths are written only where there is something to report.
+fn walk(
+    scanner: &mut Scanner<'_>,
     shape: Shape,
-    path: String,
-    losses: &'a mut Losses,
+    path: &dyn Fn() -> String,
+    losses: &mut Losses,
+) -> Result<(), Syntax> {
+    match scanner.kind()? {
+        Kind::Object => scanner.object(|scanner, key| field(scanner, &key, shape, path, losses)),
+        Kind::Array => {
+            scanner.array(|scanner, index| walk(scanner, shape, &|| format!("{}[{index}]", path()), losses))
+        }
+        _ => scanner.value().map(drop),
+    }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+fn field(
+    scanner: &mut Scanner<'_>,
+    key: &Text,
+    shape: Shape,
+    path: &dyn Fn() -> String,
+    losses: &mut Losses,
+) -> Result<(), Syntax> {
+    let json = scanner.json();
+    let name = text_of(json, key).unwrap_or_default();
+    if let Some(shape) = shape.inside(&name) {
+        return walk(scanner, shape, &|| format!("{}.{name}", path()), losses);
     }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object, a list of objects, or text")
+    let value = &json[scanner.value()?];
+    if !shape.knows(&name) && !matches!(value, b"null" | b"[]" | b"{}" | b"\"\"") {
+        let reason = "Only the provider's own format has such a field.";
+        losses.dropped(format!("{}.{name}", path()), reason);
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            if let Some(shape) = self.shape.inside(&name) {
-                let path = format!("{}.{name}", self.path);
-                map.next_value_seed(Walk { shape, path, losses: self.losses })?;
-            } else if self.shape.knows(&name) {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                let value: &RawValue = map.next_value()?;
-                if !matches!(value.get(), "null" | "[]" | "{}" | "\"\"") {
-                    let reason = "Only the provider's own format has such a field.";
-                    self.losses.dropped(format!("{}.{name}", self.path), reason);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let mut index = 0;
-        loop {
-            let path = format!("{}[{index}]", self.path);
-            let walk = Walk { shape: self.shape, path, losses: &mut *self.losses };
-            if items.next_element_seed(walk)?.is_none() {
-                return Ok(());
-            }
-            index += 1;
-        }
-    }
-
-    fn visit_str<E>(self, _text: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
+    Ok(())
 }
