@@ -170,11 +170,19 @@ fn sdks(place: &Place) -> Result<()> {
 
 /// What users call the gateway with, besides the official SDKs.
 fn clients(place: &Place, environment: &[(&str, String); 2]) -> Result<()> {
-    for clients in ["agents", "classic", "llama_index"] {
-        let python = tools::client_python(place, clients)?;
-        let folder = format!("tests/sdk/clients/{clients}");
+    // An environment, and what is tried in it.
+    let groups = [
+        ("agents", "agents"),
+        ("pydantic_ai_1", "agents/test_pydantic_ai.py"),
+        ("pydantic_ai_2", "agents/test_pydantic_ai.py"),
+        ("classic", "classic"),
+        ("llama_index", "llama_index"),
+    ];
+    for (packages, tests) in groups {
+        let python = tools::client_python(place, packages)?;
+        let tests = format!("tests/sdk/clients/{tests}");
         let mut command = place.command(&python);
-        command.args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", &folder]);
+        command.args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", &tests]);
         place.succeeds_within(CLIENTS_MOST, command.envs(environment.iter().cloned()))?;
     }
     Ok(())
