@@ -29,9 +29,10 @@ impl Format for Anthropic {
         let home = if self.vertex { &["anthropic_version", "anthropic_beta"][..] } else { &["model"][..] };
         let known: Vec<&str> = KNOWN_KEYS.iter().chain(home).copied().collect();
         if let Some(key) = unknown_key(&call.body, &known) {
-            return Err(Refusal::bad(format!("{key}: Extra inputs are not permitted")));
+            return Err(extra(key));
         }
-        read(&call.body)
+        check_betas(call)?;
+        read(&without_unproved_thinking(call))
     }
 
     fn write(&self, call: &Call, _: &Prompt, answer: &Answer) -> Reply {
@@ -45,6 +46,10 @@ impl Format for Anthropic {
 
     fn refuse(&self, call: &Call, refusal: &Refusal) -> Reply {
         with_headers(Reply::json(refusal.status, &error_body(call, refusal)), call)
+    }
+
+    fn too_long(&self) -> Refusal {
+        Refusal::bad("prompt is too long: 1220000 tokens > 1000000 maximum")
     }
 
     fn stream_error(&self, call: &Call) -> Bytes {
@@ -88,6 +93,131 @@ const KNOWN_KEYS: [&str; 25] = [
     "betas",
 ];
 
+/// A host that signs nothing (`fault-no-proofs`) does not look at thinking that comes back.
+fn without_unproved_thinking(call: &Call) -> Value {
+    let mut body = call.body.clone();
+    let messages = body.get_mut("messages").and_then(Value::as_array_mut).filter(|_| !call.proves());
+    for message in messages.into_iter().flatten() {
+        if let Some(blocks) = message.get_mut("content").and_then(Value::as_array_mut) {
+            blocks.retain(|block| text(block, "type") != "thinking");
+        }
+    }
+    body
+}
+
+/// Fields that only callers of a beta may send.
+fn check_betas(call: &Call) -> Result<(), Refusal> {
+    let header = call.headers.get_all("anthropic-beta").iter().filter_map(|value| value.to_str().ok());
+    let betas: Vec<String> =
+        header.map(str::to_string).chain(strings(call.body.get("anthropic_beta"))).collect();
+    let uses = |beta: &str| betas.iter().any(|named| named.contains(beta));
+    if has(&call.body, "context_management") && !uses("context-management-") {
+        return Err(extra("context_management"));
+    }
+    if has(&call.body, "mcp_servers") && !uses("mcp-client-") {
+        return Err(extra("mcp_servers"));
+    }
+    let per_turn = items(&call.body, "messages").iter().position(|message| has(message, "output_config"));
+    match per_turn.filter(|_| !uses("per-turn-control-") && !uses("mid-conversation-output-config-")) {
+        Some(index) => Err(extra(&format!("messages.{index}.output_config"))),
+        None => Ok(()),
+    }
+}
+
+fn extra(place: &str) -> Refusal {
+    Refusal::bad(format!("{place}: Extra inputs are not permitted"))
+}
+
+/// The fields of a message and of its blocks.
+fn check_message(index: usize, message: &Value) -> Result<(), Refusal> {
+    if let Some(key) = unknown_key(message, &["role", "content", "output_config"]) {
+        return Err(extra(&format!("messages.{index}.{key}")));
+    }
+    for (number, block) in items(message, "content").iter().enumerate() {
+        let kind = text(block, "type");
+        let known: &[&str] = match kind {
+            "text" => &["text", "citations"],
+            "image" => &["source"],
+            "document" => &["source", "title", "context", "citations"],
+            "tool_use" => &["id", "name", "input", "caller", "toolset_name"],
+            "tool_result" => &["tool_use_id", "content", "is_error"],
+            "thinking" => &["thinking", "signature"],
+            "redacted_thinking" => &["data"],
+            _ => continue,
+        };
+        let thinks = kind.ends_with("thinking");
+        let common = if thinks { &["type"][..] } else { &["type", "cache_control"] };
+        let known: Vec<&str> = known.iter().chain(common).copied().collect();
+        if let Some(key) = unknown_key(block, &known) {
+            return Err(extra(&format!("messages.{index}.content.{number}.{kind}.{key}")));
+        }
+    }
+    Ok(())
+}
+
+/// Four places of a request may be marked for the cache.
+fn check_cache_marks(body: &Value) -> Result<(), Refusal> {
+    let blocks = items(body, "messages").iter().flat_map(|message| items(message, "content"));
+    let inner = blocks.clone().flat_map(|block| items(block, "content"));
+    let marked = items(body, "system").iter().chain(items(body, "tools")).chain(blocks).chain(inner);
+    let count = marked.filter(|block| has(block, "cache_control")).count();
+    match count > 4 {
+        true => Err(Refusal::bad(format!(
+            "A maximum of 4 blocks with cache_control may be provided. Found {count}."
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Reads a tool that the caller runs; server tools have a dated type and no schema, and the mock has no use for them.
+fn read_tool(index: usize, tool: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
+    let place = format!("tools.{index}.custom");
+    if has(tool, "type") && text(tool, "type") != "custom" {
+        return Ok(());
+    }
+    if let Some(key) = unknown_key(tool, &TOOL_KEYS) {
+        return Err(extra(&format!("{place}.{key}")));
+    }
+    if !has(tool, "input_schema") {
+        return Err(Refusal::bad(format!("{place}.input_schema: Field required")));
+    }
+    match tool.pointer("/input_schema/type") {
+        None => return Err(Refusal::bad(format!("{place}.input_schema.type: Field required"))),
+        Some(kind) if kind != "object" => {
+            return Err(Refusal::bad(format!("{place}.input_schema.type: Input should be 'object'")));
+        }
+        Some(_) => {}
+    }
+    let name = text(tool, "name");
+    let sound = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || name.len() > 128 || !name.chars().all(sound) {
+        return Err(Refusal::bad(format!(
+            "{place}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
+        )));
+    }
+    if prompt.tools.iter().any(|other| other.name == name) {
+        return Err(Refusal::bad("tools: Tool names must be unique."));
+    }
+    // The model sees no tool that it has to search for first.
+    if tool.get("defer_loading") != Some(&Value::Bool(true)) {
+        prompt.tools.push(Tool::function(name, tool["input_schema"].clone()));
+    }
+    Ok(())
+}
+
+const TOOL_KEYS: [&str; 10] = [
+    "name",
+    "description",
+    "input_schema",
+    "type",
+    "cache_control",
+    "strict",
+    "defer_loading",
+    "eager_input_streaming",
+    "allowed_callers",
+    "input_examples",
+];
+
 fn with_headers(reply: Reply, call: &Call) -> Reply {
     let reply = reply.header("request-id", call.id("req_"));
     if reply.status == 529 || reply.status == 429 || reply.status.is_server_error() {
@@ -124,19 +254,14 @@ fn read(body: &Value) -> Result<Prompt, Refusal> {
         Some(Value::String(system)) => prompt.instruct(system),
         _ => items(body, "system").iter().for_each(|block| prompt.instruct(text(block, "text"))),
     }
+    for (index, message) in items(body, "messages").iter().enumerate() {
+        check_message(index, message)?;
+    }
     read_messages(items(body, "messages"), &mut prompt)?;
     check_loop(body)?;
+    check_cache_marks(body)?;
     for (index, tool) in items(body, "tools").iter().enumerate() {
-        // Server tools have a dated type and no schema: the mock has no use for them.
-        let custom = !has(tool, "type") || text(tool, "type") == "custom";
-        if custom && !has(tool, "input_schema") {
-            return Err(Refusal::bad(format!("tools.{index}.custom.input_schema: Field required")));
-        }
-        if custom {
-            prompt
-                .tools
-                .push(Tool { name: text(tool, "name").to_string(), schema: tool["input_schema"].clone() });
-        }
+        read_tool(index, tool, &mut prompt)?;
     }
     read_choice(body, &mut prompt)?;
     let schema =
@@ -245,6 +370,7 @@ fn read_messages(messages: &[Value], prompt: &mut Prompt) -> Result<(), Refusal>
         return Err(Refusal::bad("messages: at least one message is required"));
     }
     let mut open: Vec<String> = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
     for (index, (role, turn)) in turns(messages).into_iter().enumerate() {
         match role {
             "user" => {
@@ -257,8 +383,12 @@ fn read_messages(messages: &[Value], prompt: &mut Prompt) -> Result<(), Refusal>
             "assistant" => {
                 prompt.begin_user();
                 open = read_assistant(index, &turn, prompt)?;
+                if open.iter().any(|id| ids.contains(id)) {
+                    return Err(Refusal::bad(format!("messages.{index}: `tool_use` ids must be unique")));
+                }
+                ids.extend(open.iter().cloned());
             }
-            "system" => turn.iter().for_each(|message| prompt.instruct(text(message, "content"))),
+            "system" => turn.iter().for_each(|message| prompt.instruct(&plain(message.get("content")))),
             _ => {
                 return Err(Refusal::bad(format!(
                     "messages.{index}.role: Input should be 'user' or 'assistant'"
@@ -323,6 +453,19 @@ fn non_empty(said: &str) -> Result<&str, Refusal> {
     Ok(said)
 }
 
+fn check_signature(place: &str, block: &Value) -> Result<(), Refusal> {
+    if text(block, "type") != "thinking" {
+        return Ok(());
+    }
+    if text(block, "signature").is_empty() {
+        return Err(Refusal::bad(format!("{place}.thinking.signature: Field required")));
+    }
+    match text(block, "signature") == signature(CLAUDE, text(block, "thinking")) {
+        true => Ok(()),
+        false => Err(Refusal::bad(format!("{place}: Invalid `signature` in `thinking` block"))),
+    }
+}
+
 /// Returns the ids that the next turn must answer.
 fn read_assistant(index: usize, turn: &[&Value], prompt: &mut Prompt) -> Result<Vec<String>, Refusal> {
     let mut open = Vec::new();
@@ -330,14 +473,7 @@ fn read_assistant(index: usize, turn: &[&Value], prompt: &mut Prompt) -> Result<
         prompt.count_text(&plain(message.get("content")));
         for (number, block) in items(message, "content").iter().enumerate() {
             let place = format!("messages.{index}.content.{number}");
-            if text(block, "type") == "thinking" && text(block, "signature").is_empty() {
-                return Err(Refusal::bad(format!("{place}.thinking.signature: Field required")));
-            }
-            if text(block, "type") == "thinking"
-                && text(block, "signature") != signature(CLAUDE, text(block, "thinking"))
-            {
-                return Err(Refusal::bad(format!("{place}: Invalid `signature` in `thinking` block")));
-            }
+            check_signature(&place, block)?;
             if text(block, "type") != "tool_use" {
                 continue;
             }
@@ -384,15 +520,14 @@ fn shown_thinking<'a>(call: &Call, answer: &'a Answer) -> Option<&'a str> {
 fn blocks(call: &Call, answer: &Answer) -> Vec<Value> {
     let mut blocks = Vec::new();
     if let Some(thinking) = shown_thinking(call, answer) {
-        blocks.push(
-            json!({ "type": "thinking", "thinking": thinking, "signature": signature(CLAUDE, thinking) }),
-        );
+        let signature = if call.proves() { signature(CLAUDE, thinking) } else { String::new() };
+        blocks.push(json!({ "type": "thinking", "thinking": thinking, "signature": signature }));
     }
     if !answer.text.is_empty() {
         blocks.push(json!({ "type": "text", "text": answer.text }));
     }
     for (number, called) in answer.calls.iter().enumerate() {
-        let id = call.id(&format!("toolu_{number}"));
+        let id = call.call_id("toolu_", number);
         blocks.push(json!({ "type": "tool_use", "id": id, "name": called.name, "input": called.arguments }));
     }
     blocks
@@ -473,7 +608,9 @@ fn deltas(block: &Value) -> Vec<Value> {
         "thinking" => {
             let thinking = pieces(text(block, "thinking")).into_iter();
             let deltas = thinking.map(|piece| json!({ "type": "thinking_delta", "thinking": piece }));
-            deltas.chain([json!({ "type": "signature_delta", "signature": block["signature"] })]).collect()
+            let signature = text(block, "signature");
+            let signed = json!({ "type": "signature_delta", "signature": signature });
+            deltas.chain((!signature.is_empty()).then_some(signed)).collect()
         }
         "text" => {
             let texts = pieces(text(block, "text")).into_iter();

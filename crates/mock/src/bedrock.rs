@@ -33,6 +33,10 @@ impl Format for Converse {
         with_headers(reply, call).header("x-amzn-errortype", kind)
     }
 
+    fn too_long(&self) -> Refusal {
+        Refusal::bad("Input is too long for requested model.")
+    }
+
     fn stream_error(&self, _: &Call) -> Bytes {
         let headers = [
             (":exception-type", "internalServerException"),
@@ -95,7 +99,7 @@ fn read(body: &Value) -> Result<Prompt, Refusal> {
                 "The toolConfig.tools.toolSpec.inputSchema.json field must be a JSON object.",
             ));
         };
-        prompt.tools.push(Tool { name: text(tool, "name").to_string(), schema });
+        prompt.tools.push(Tool::function(text(tool, "name"), schema));
     }
     let choice = tools.get("toolChoice").cloned().unwrap_or_default();
     prompt.choice = match choice.pointer("/tool/name").and_then(Value::as_str) {

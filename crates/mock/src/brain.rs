@@ -1,6 +1,8 @@
 //! What to answer: rules that depend on nothing but the request, whatever format it came in.
 
+use crate::agent::{self, Entry};
 use crate::example;
+use crate::server::Flavour;
 use serde_json::Value;
 
 /// A request, without its format.
@@ -14,6 +16,8 @@ pub struct Prompt {
     pub said: String,
     /// Results of tools, when they are the last thing that was sent.
     pub results: Vec<String>,
+    /// All that users said and tools returned, in order.
+    pub story: Vec<Entry>,
     /// Images, documents and sounds of all messages.
     pub media: Vec<Media>,
     pub tools: Vec<Tool>,
@@ -40,10 +44,21 @@ pub struct Media {
 }
 
 /// A function that may be called.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Tool {
     pub name: String,
     pub schema: Value,
+    /// The group that it belongs to, in formats that have groups.
+    pub namespace: Option<String>,
+    /// It takes a text in place of arguments.
+    pub custom: bool,
+}
+
+impl Tool {
+    /// A function with the schema of its arguments.
+    pub fn function(name: impl Into<String>, schema: Value) -> Tool {
+        Tool { name: name.into(), schema, ..Tool::default() }
+    }
 }
 
 /// What the caller says about calling tools.
@@ -79,9 +94,10 @@ pub struct Answer {
 }
 
 /// One call of a tool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Called {
     pub name: String,
+    /// An object; a string for a tool that takes a text.
     pub arguments: Value,
 }
 
@@ -125,12 +141,19 @@ impl Prompt {
             self.said.push('\n');
         }
         self.said.push_str(text);
+        self.story.push(Entry::User(text.to_string()));
     }
 
     /// A result of a tool.
     pub fn result(&mut self, text: &str) {
         self.count_text(text);
         self.results.push(text.to_string());
+        self.story.push(Entry::Result(text.to_string()));
+    }
+
+    /// How many results of tools the whole conversation holds.
+    pub fn result_count(&self) -> usize {
+        self.story.iter().filter(|entry| matches!(entry, Entry::Result(_))).count()
     }
 
     /// An attachment given in base64.
@@ -160,9 +183,14 @@ impl Prompt {
 }
 
 /// Answers a prompt.
-pub fn answer(prompt: &Prompt, demo: bool) -> Answer {
-    let calls = calls(prompt);
-    let text = if calls.is_empty() { text(prompt, demo) } else { String::new() };
+pub fn answer(prompt: &Prompt, flavour: Flavour) -> Answer {
+    let step =
+        if flavour == Flavour::Agent && matches!(prompt.json, Json::No) { agent::next(prompt) } else { None };
+    let (text, calls) = match step {
+        Some(agent::Step::Say(text)) => (text, Vec::new()),
+        Some(agent::Step::Call(reason, called)) => (reason.to_string(), vec![called]),
+        None => by_rules(prompt, flavour),
+    };
     let (text, finish) = shorten(text, prompt, !calls.is_empty());
     let thinking = prompt.reasoning.then(|| thinking(prompt));
     let thinking_tokens = thinking.as_deref().map_or(0, tokens);
@@ -177,6 +205,12 @@ pub fn answer(prompt: &Prompt, demo: bool) -> Answer {
         output_tokens: said + called + thinking_tokens,
         thinking_tokens,
     }
+}
+
+fn by_rules(prompt: &Prompt, flavour: Flavour) -> (String, Vec<Called>) {
+    let calls = calls(prompt);
+    let text = if calls.is_empty() { text(prompt, flavour == Flavour::Demo) } else { String::new() };
+    (text, calls)
 }
 
 /// A quarter of the characters, at least one: close to what tokenizers count, and predictable.
@@ -215,6 +249,9 @@ const MOST_CALLS: usize = 8;
 
 fn calls(prompt: &Prompt) -> Vec<Called> {
     let Some(tool) = chosen_tool(prompt) else { return Vec::new() };
+    if tool.custom {
+        return vec![Called { name: tool.name.clone(), arguments: prompt.said.clone().into() }];
+    }
     let mut places = example::places(&prompt.said);
     places.truncate(MOST_CALLS);
     let several = prompt.parallel && places.len() > 1 && example::asks_for_place(&tool.schema);
@@ -391,7 +428,7 @@ mod tests {
     fn echoes_have_an_end() {
         let mut prompt = Prompt::new();
         prompt.say(&"ä".repeat(1_000_000));
-        assert!(answer(&prompt, true).text.chars().count() < 10_000);
+        assert!(answer(&prompt, Flavour::Demo).text.chars().count() < 10_000);
     }
 
     #[test]
@@ -400,8 +437,8 @@ mod tests {
         prompt.say("What is the weather?");
         prompt.begin_user();
         prompt.say("Thanks");
-        prompt.tools.push(Tool { name: "get_weather".into(), schema: Value::Null });
-        assert_eq!(answer(&prompt, false).text, "You said: Thanks");
-        assert!(answer(&prompt, false).calls.is_empty());
+        prompt.tools.push(Tool { name: "get_weather".into(), ..Tool::default() });
+        assert_eq!(answer(&prompt, Flavour::Plain).text, "You said: Thanks");
+        assert!(answer(&prompt, Flavour::Plain).calls.is_empty());
     }
 }

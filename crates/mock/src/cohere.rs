@@ -66,7 +66,7 @@ fn read(call: &Call) -> Result<Prompt, Refusal> {
     for tool in items(body, "tools") {
         let function = tool.get("function").cloned().unwrap_or_default();
         let schema = function.get("parameters").cloned().unwrap_or_default();
-        prompt.tools.push(Tool { name: text(&function, "name").to_string(), schema });
+        prompt.tools.push(Tool::function(text(&function, "name"), schema));
     }
     prompt.choice = match body.get("tool_choice") {
         None | Some(Value::Null) => Choice::Auto,

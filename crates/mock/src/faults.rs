@@ -1,4 +1,5 @@
-//! Misbehaviour on command: the model's name says what shall go wrong, so that any client can ask for it.
+//! Misbehaviour on command: the model's name says what shall go wrong, so that any client can ask for it; or a segment of
+//! the path, so that the base URL of a provider can.
 
 use crate::body::Ending;
 use crate::format::{Call, Format, Refusal, Reply};
@@ -27,12 +28,40 @@ pub enum Fault {
     Garbage,
     /// `fault-200-error`: the provider's error with the status of success.
     ErrorInside200,
+    /// `fault-context`: the prompt is too long, in the provider's words.
+    Context,
+}
+
+/// A fault, and when it begins: `fault-turn-N-REST` waits for N results of tools in the conversation.
+struct Planned {
+    from_result: usize,
+    fault: Fault,
+}
+
+impl Planned {
+    fn of(call: &Call) -> Option<Planned> {
+        Planned::read(&call.model).or_else(|| call.path.split('/').find_map(Planned::read))
+    }
+
+    fn read(name: &str) -> Option<Planned> {
+        name.split("fault-").skip(1).find_map(|named| {
+            let later = named.strip_prefix("turn-").and_then(|rest| rest.split_once('-'));
+            let (from_result, named) = match later {
+                Some((digits, rest)) => (digits.parse().ok()?, rest),
+                None => (0, named),
+            };
+            Some(Planned { from_result, fault: Fault::read(named)? })
+        })
+    }
 }
 
 impl Fault {
-    /// Reads the fault out of a model id.
-    pub fn of_model(model: &str) -> Option<Fault> {
-        let rest = &model[model.find("fault-")? + "fault-".len()..];
+    /// The fault that a request asks for: by the model's id, or by a segment of the path.
+    pub fn asked_for(call: &Call) -> Option<Fault> {
+        Planned::of(call).map(|planned| planned.fault)
+    }
+
+    fn read(rest: &str) -> Option<Fault> {
         let number = |prefix: &str| -> Option<u64> {
             let digits = rest.strip_prefix(prefix)?;
             let end = digits.find(|character: char| !character.is_ascii_digit()).unwrap_or(digits.len());
@@ -41,6 +70,7 @@ impl Fault {
         let frames = |prefix: &str| number(prefix).map(|count| count as usize);
         match rest {
             _ if rest.starts_with("html") => Some(Fault::Html),
+            _ if rest.starts_with("context") => Some(Fault::Context),
             _ if rest.starts_with("empty") => Some(Fault::Empty),
             _ if rest.starts_with("garbage") => Some(Fault::Garbage),
             _ if rest.starts_with("200-error") => Some(Fault::ErrorInside200),
@@ -55,11 +85,19 @@ impl Fault {
         }
     }
 
+    /// The fault of a request, if its conversation is far enough for it.
+    pub fn of_call(format: &dyn Format, call: &Call) -> Option<Fault> {
+        let planned = Planned::of(call)?;
+        let reached = || format.read(call).is_ok_and(|prompt| prompt.result_count() >= planned.from_result);
+        (planned.from_result == 0 || reached()).then_some(planned.fault)
+    }
+
     /// The reply that takes the place of any answer, if this fault leaves no room for one.
     pub fn instead(self, format: &dyn Format, call: &Call) -> Option<Reply> {
         match self {
             Fault::Status(status) => Some(refused(status, format, call)),
             Fault::Html => Some(Reply::whole(502, "text/html", HTML_PAGE)),
+            Fault::Context => Some(format.refuse(call, &format.too_long())),
             Fault::Empty => Some(Reply::whole(200, "application/json", Bytes::new())),
             Fault::ErrorInside200 => {
                 let mut reply = refused(503, format, call);

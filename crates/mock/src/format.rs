@@ -14,6 +14,14 @@ pub trait Format: Sync {
     fn write(&self, call: &Call, prompt: &Prompt, answer: &Answer) -> Reply;
     /// The provider's error shape.
     fn refuse(&self, call: &Call, refusal: &Refusal) -> Reply;
+    /// What the provider says to a prompt that is longer than its model takes.
+    fn too_long(&self) -> Refusal {
+        Refusal::bad("This model's maximum context length is 1000000 tokens. However, your messages resulted in 1220000 \
+                      tokens. Please reduce the length of the messages.")
+            .at("messages")
+            .code("context_length_exceeded")
+    }
+
     /// The frame by which the provider reports an error in the middle of a stream.
     fn stream_error(&self, call: &Call) -> Bytes;
 }
@@ -47,6 +55,24 @@ impl Call {
     /// An id with the provider's customary prefix.
     pub fn id(&self, prefix: &str) -> String {
         format!("{prefix}mock{:08}", self.serial)
+    }
+
+    /// Whether the model's name or the path asks for something by name.
+    pub fn asks_for(&self, name: &str) -> bool {
+        self.model.contains(name) || self.path.contains(name)
+    }
+
+    /// The id of a tool call: unique, unless ids are asked for that repeat.
+    pub fn call_id(&self, prefix: &str, number: usize) -> String {
+        match self.asks_for("fault-same-ids") {
+            true => format!("{prefix}{number}"),
+            false => self.id(&format!("{prefix}{number}")),
+        }
+    }
+
+    /// Whether thinking is signed. With `fault-no-proofs` nothing is, and what comes back is not looked at.
+    pub fn proves(&self) -> bool {
+        !self.asks_for("fault-no-proofs")
     }
 }
 

@@ -34,6 +34,12 @@ impl Format for Gemini {
         Reply::whole(refusal.status, JSON, body.to_string())
     }
 
+    fn too_long(&self) -> Refusal {
+        Refusal::bad(
+            "The input token count (1220000) exceeds the maximum number of tokens allowed (1000000).",
+        )
+    }
+
     fn stream_error(&self, call: &Call) -> Bytes {
         let body = error_body(&Refusal::with_status(503, "The model is overloaded (on command)."));
         if events_wanted(call) {
@@ -46,7 +52,11 @@ impl Format for Gemini {
 /// `…:countTokens`.
 pub fn count_tokens(call: &Call) -> Reply {
     let mut prompt = Prompt::new();
-    match read_contents(call, &camel(&call.body), &mut prompt) {
+    let body = camel(&call.body);
+    // The request may stand whole inside.
+    let body = body.get("generateContentRequest").cloned().unwrap_or(body);
+    let read = read_contents(call, &body, &mut prompt).and_then(|()| read_tools(&body, &mut prompt));
+    match read {
         Ok(()) => Reply::json(200, &json!({ "totalTokens": brain::input_tokens(&prompt) })),
         Err(refusal) => Gemini.refuse(call, &refusal),
     }
@@ -142,6 +152,12 @@ fn read(call: &Call) -> Result<Prompt, Refusal> {
     let thinking = config.get("thinkingConfig").cloned().unwrap_or_default();
     if has(&thinking, "thinkingBudget") && has(&thinking, "thinkingLevel") {
         return Err(Refusal::bad("You can only set only one of thinking budget and thinking level."));
+    }
+    let level = text(&thinking, "thinkingLevel").to_ascii_uppercase();
+    if !["", "MINIMAL", "LOW", "MEDIUM", "HIGH", "THINKING_LEVEL_UNSPECIFIED"].contains(&level.as_str()) {
+        return Err(Refusal::bad(format!(
+            "Invalid value at 'generation_config.thinking_config.thinking_level': {level}"
+        )));
     }
     prompt.reasoning = thinking.get("includeThoughts") == Some(&Value::Bool(true));
     prompt.max_tokens = config.get("maxOutputTokens").and_then(Value::as_u64);
@@ -251,6 +267,14 @@ fn read_contents(call: &Call, body: &Value, prompt: &mut Prompt) -> Result<(), R
             ));
         }
         open = parts.iter().filter(|part| has(part, "functionCall")).count();
+        let after_user = index > 0 && text(&contents[index - 1], "role") != "model";
+        if open > 0 && !after_user {
+            return Err(Refusal::bad(
+                "Please ensure that function call turn comes immediately after a user turn or after a function response \
+                 turn.",
+            ));
+        }
+        parts.iter().try_for_each(|part| check_part_keys(index, part))?;
         match text(content, "role") {
             "" | "user" | "function" => parts.iter().try_for_each(|part| read_part(part, prompt))?,
             "model" => read_model_turn(call, index, index > turn, parts, prompt)?,
@@ -258,6 +282,29 @@ fn read_contents(call: &Call, body: &Value, prompt: &mut Prompt) -> Result<(), R
         }
     }
     Ok(())
+}
+
+fn check_part_keys(index: usize, part: &Value) -> Result<(), Refusal> {
+    let known = [
+        "text",
+        "thought",
+        "thoughtSignature",
+        "inlineData",
+        "fileData",
+        "functionCall",
+        "functionResponse",
+        "executableCode",
+        "codeExecutionResult",
+        "toolCall",
+        "toolResponse",
+        "videoMetadata",
+        "mediaResolution",
+        "partMetadata",
+    ];
+    match unknown_key(part, &known) {
+        Some(key) => Err(unknown_name(key, &format!(" at 'contents[{index}].parts'"))),
+        None => Ok(()),
+    }
 }
 
 fn read_part(part: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
@@ -327,7 +374,7 @@ fn read_model_turn(
 fn is_sound(call: &Call, part: &Value) -> bool {
     let given = text(part, "thoughtSignature");
     let stand_ins = ["", "skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
-    stand_ins.contains(&given) || given == sign(call, part)
+    !call.proves() || stand_ins.contains(&given) || given == sign(call, part)
 }
 
 fn sign(call: &Call, part: &Value) -> String {
@@ -342,21 +389,56 @@ fn sign(call: &Call, part: &Value) -> String {
 }
 
 fn signs(call: &Call) -> bool {
-    call.model.contains("gemini-3") || call.model.contains("gemini-4")
+    call.proves() && (call.model.contains("gemini-3") || call.model.contains("gemini-4"))
 }
 
 fn read_tools(body: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
     for tool in items(body, "tools") {
         for declaration in items(tool, "functionDeclarations") {
+            let place = "tools.function_declarations";
+            if let Some(key) = unknown_key(declaration, &DECLARATION_KEYS) {
+                return Err(unknown_name(key, &format!(" at '{place}'")));
+            }
             if let Some(parameters) = declaration.get("parameters") {
                 check_schema(parameters, "tools.function_declarations.parameters")?;
             }
+            if has(declaration, "parameters") && has(declaration, "parametersJsonSchema") {
+                return Err(Refusal::bad(format!(
+                    "{place}: parameters and parameters_json_schema are exclusive."
+                )));
+            }
             let schema = declaration.get("parametersJsonSchema").or_else(|| declaration.get("parameters"));
-            let name = text(declaration, "name").to_string();
-            prompt.tools.push(Tool { name, schema: schema.cloned().unwrap_or_default() });
+            let name = text(declaration, "name");
+            check_function_name(name)?;
+            if prompt.tools.iter().any(|other| other.name == name) {
+                return Err(Refusal::bad(format!("Duplicate function declaration found: {name}")));
+            }
+            prompt.tools.push(Tool::function(name, schema.cloned().unwrap_or_default()));
         }
     }
     Ok(())
+}
+
+const DECLARATION_KEYS: [&str; 7] = [
+    "name",
+    "description",
+    "parameters",
+    "parametersJsonSchema",
+    "response",
+    "responseJsonSchema",
+    "behavior",
+];
+
+fn check_function_name(name: &str) -> Result<(), Refusal> {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let sound = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
+    if begins && name.len() <= 128 && name.chars().all(sound) {
+        return Ok(());
+    }
+    Err(Refusal::bad(format!(
+        "Invalid function name: {name}. Must start with a letter or an underscore. Must be alphanumeric (a-z, A-Z, \
+         0-9), underscores (_), dots (.), colons (:), or dashes (-), with a maximum length of 128."
+    )))
 }
 
 fn read_choice(body: &Value, prompt: &mut Prompt) {
@@ -399,9 +481,9 @@ fn parts(call: &Call, answer: &Answer) -> Vec<Value> {
     }
     for (number, called) in answer.calls.iter().enumerate() {
         let mut part = json!({ "functionCall": { "name": called.name, "args": called.arguments } });
-        if signs(call) {
-            part["functionCall"]["id"] = call.id(&format!("call{number}")).into();
-            if number == 0 {
+        if signs(call) || call.asks_for("fault-same-ids") {
+            part["functionCall"]["id"] = call.call_id("call", number).into();
+            if number == 0 && signs(call) {
                 part["thoughtSignature"] = sign(call, &part).into();
             }
         }

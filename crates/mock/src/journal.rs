@@ -18,6 +18,8 @@ pub struct Received {
     pub headers: BTreeMap<String, String>,
     /// The body as JSON, or as a string when it is not JSON; null when it is empty.
     pub body: Value,
+    /// The status of the answer; 0 until there is one.
+    pub status: u16,
 }
 
 impl Received {
@@ -25,7 +27,7 @@ impl Received {
     pub fn to_json(&self) -> Value {
         json!({
             "method": self.method, "path": self.path, "query": self.query,
-            "headers": self.headers, "body": self.body,
+            "headers": self.headers, "body": self.body, "status": self.status,
         })
     }
 }
@@ -33,17 +35,25 @@ impl Received {
 /// The last requests, oldest first.
 pub struct Journal {
     limit: usize,
-    entries: Mutex<VecDeque<Received>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    entries: VecDeque<Received>,
+    /// The number of the oldest entry: how many were there before it.
+    first: u64,
 }
 
 impl Journal {
     pub fn new(limit: usize) -> Journal {
-        Journal { limit, entries: Mutex::default() }
+        Journal { limit, kept: Mutex::default() }
     }
 
-    pub fn record(&self, method: &str, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) {
+    /// Returns the number of the entry.
+    pub fn record(&self, method: &str, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> u64 {
         if self.limit == 0 {
-            return;
+            return 0;
         }
         let received = Received {
             method: method.to_string(),
@@ -54,25 +64,39 @@ impl Journal {
                 .map(|(name, value)| (name.to_string(), masked(name.as_str(), value)))
                 .collect(),
             body: readable(body),
+            status: 0,
         };
-        let mut entries = self.lock();
-        if entries.len() == self.limit {
-            entries.pop_front();
+        let mut kept = self.lock();
+        if kept.entries.len() == self.limit {
+            kept.entries.pop_front();
+            kept.first += 1;
         }
-        entries.push_back(received);
+        kept.entries.push_back(received);
+        kept.first + kept.entries.len() as u64 - 1
+    }
+
+    /// Notes how a request was answered, if it is still remembered.
+    pub fn answered(&self, number: u64, status: u16) {
+        let mut kept = self.lock();
+        let index = number.checked_sub(kept.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(received) = index.and_then(|index| kept.entries.get_mut(index)) {
+            received.status = status;
+        }
     }
 
     pub fn entries(&self) -> Vec<Received> {
-        self.lock().iter().cloned().collect()
+        self.lock().entries.iter().cloned().collect()
     }
 
     pub fn clear(&self) {
-        self.lock().clear();
+        let mut kept = self.lock();
+        kept.first += kept.entries.len() as u64;
+        kept.entries.clear();
     }
 
     /// A panic elsewhere leaves the list whole: entries are added in one step.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Received>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,7 @@
 //! depend on nothing but the request, and written back in the provider's own format, framing and error shapes.
 //! A model named `fault-…` makes the mock misbehave. `docs/mock.md` lists paths, rules and faults.
 
+mod agent;
 mod anthropic;
 mod bedrock;
 mod body;
@@ -14,8 +15,10 @@ mod faults;
 mod format;
 mod gemini;
 mod journal;
+mod models;
 mod ollama;
 mod openai_chat;
+mod openai_responses;
 mod persona;
 mod proof;
 mod routes;

@@ -38,14 +38,6 @@ impl Format for OpenAiChat {
     }
 }
 
-/// `GET …/models`.
-pub fn models(call: &Call) -> Reply {
-    let names = ["echo", "mock-model"];
-    let model =
-        |id: &&str| json!({ "id": id, "object": "model", "created": call.created, "owned_by": "mock" });
-    Reply::json(200, &json!({ "object": "list", "data": names.iter().map(model).collect::<Vec<_>>() }))
-}
-
 /// What OpenAI says to a path that it does not have.
 pub fn unknown_path(call: &Call) -> Reply {
     let refusal = Refusal::with_status(404, format!("Invalid URL ({})", call.path));
@@ -233,7 +225,8 @@ fn read_tools(body: &Value) -> Result<Vec<Tool>, Refusal> {
             let message = format!("Missing required parameter: '{param}'.");
             return Err(Refusal::bad(message).at(param).code("missing_required_parameter"));
         }
-        tools.push(Tool { name, schema: function.get("parameters").cloned().unwrap_or_default() });
+        let schema = function.get("parameters").cloned().unwrap_or_default();
+        tools.push(Tool { custom: text(tool, "type") == "custom", ..Tool::function(name, schema) });
     }
     Ok(tools)
 }
@@ -369,6 +362,12 @@ impl Writer<'_> {
     }
 
     fn tool_call(&self, index: usize, number: usize, called: &Called) -> Value {
+        if let Value::String(input) = &called.arguments {
+            return json!({
+                "id": self.call_id(index, number), "type": "custom",
+                "custom": { "name": called.name, "input": input }
+            });
+        }
         json!({
             "id": self.call_id(index, number), "type": "function",
             "function": { "name": called.name, "arguments": called.arguments.to_string() }
@@ -378,6 +377,7 @@ impl Writer<'_> {
     fn call_id(&self, index: usize, number: usize) -> String {
         match self.persona {
             Persona::Mistral => format!("m{:05}{index}{number:02}", self.call.serial % 100_000),
+            _ if self.call.asks_for("fault-same-ids") => format!("call_{number}"),
             _ => format!("call_mock{:08}_{index}_{number}", self.call.serial),
         }
     }
@@ -485,11 +485,13 @@ impl Writer<'_> {
         if self.persona == Persona::Mistral {
             return vec![first];
         }
-        first["function"]["arguments"] = "".into();
-        let arguments = called.arguments.to_string();
-        let fragments = fragments(&arguments);
+        let (group, field, whole) = match &called.arguments {
+            Value::String(input) => ("custom", "input", input.clone()),
+            arguments => ("function", "arguments", arguments.to_string()),
+        };
+        first[group][field] = "".into();
         let later =
-            fragments.iter().map(|part| json!({ "index": number, "function": { "arguments": part } }));
+            fragments(&whole).into_iter().map(|part| json!({ "index": number, group: { field: part } }));
         std::iter::once(first).chain(later).collect()
     }
 

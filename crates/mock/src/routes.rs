@@ -5,8 +5,10 @@ use crate::bedrock::Converse;
 use crate::cohere::Cohere;
 use crate::format::{Call, Format, Reply};
 use crate::gemini::{self, Gemini};
+use crate::models;
 use crate::ollama::Ollama;
 use crate::openai_chat::{self, OpenAiChat};
+use crate::openai_responses::{self, OpenAiResponses};
 use http::Method;
 use serde_json::json;
 
@@ -32,7 +34,9 @@ pub enum Target {
 pub fn find(method: &Method, path: &str) -> Route {
     match *method {
         Method::POST => post(path),
-        Method::GET if path.ends_with("/models") => to(Target::Page(openai_chat::models)),
+        Method::GET if path.ends_with("/responses") => to(Target::Page(openai_responses::websocket)),
+        Method::GET if path.ends_with("/models") => to(Target::Page(models::list)),
+        Method::GET if path.contains("/models/") => to(Target::Page(models::one)),
         Method::GET if path == "/health" => to(Target::Page(health)),
         _ => to(Target::Nothing),
     }
@@ -47,6 +51,12 @@ fn post(path: &str) -> Route {
     }
     if path.ends_with("/chat/completions") {
         return Route { model: openai_chat::deployment(path), ..to(Target::Chat(&OpenAiChat)) };
+    }
+    if path.ends_with("/responses") {
+        return to(Target::Chat(&OpenAiResponses));
+    }
+    if path.ends_with("/responses/input_tokens") {
+        return to(Target::Page(openai_responses::input_tokens));
     }
     if path.ends_with("/messages/count_tokens") {
         return to(Target::Page(anthropic::count_tokens));

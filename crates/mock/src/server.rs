@@ -29,6 +29,8 @@ pub enum Flavour {
     Demo,
     /// A stand-in for a provider: its texts are the bare answers.
     Plain,
+    /// The model behind a coding agent: does the task that the user's words hold, else as `Plain`.
+    Agent,
 }
 
 /// What a mock can be told.
@@ -51,6 +53,11 @@ impl Options {
     /// For tests: bare answers, no pauses, a journal.
     pub fn plain() -> Options {
         Options { flavour: Flavour::Plain, chunk_delay: Duration::ZERO, journal_limit: 1000 }
+    }
+
+    /// For tests of coding agents.
+    pub fn agent() -> Options {
+        Options { flavour: Flavour::Agent, ..Options::plain() }
     }
 }
 
@@ -151,10 +158,11 @@ async fn respond(state: &State, request: Request<Incoming>) -> Response<PacedBod
         );
     };
     let body = body.to_bytes();
-    state.journal.record(head.method.as_str(), &path, &query, &head.headers, &body);
+    let number = state.journal.record(head.method.as_str(), &path, &query, &head.headers, &body);
     let route = routes::find(&head.method, &path);
     let call = call(state, path, query, head.headers, &body, &route);
     let reply = answer(state, &route, call, &body).await;
+    state.journal.answered(number, reply.status.as_u16());
     send(reply, state.options.chunk_delay)
 }
 
@@ -209,14 +217,14 @@ async fn answer(state: &State, route: &Route, call: Call, body: &[u8]) -> Reply 
     if let Some(refusal) = not_json(&call, body) {
         return format.refuse(&call, &refusal);
     }
-    let fault = Fault::of_model(&call.model);
+    let fault = Fault::of_call(format, &call);
     if let Some(Fault::Slow(delay)) = fault {
         tokio::time::sleep(delay).await;
     }
     if let Some(reply) = fault.and_then(|fault| fault.instead(format, &call)) {
         return reply;
     }
-    let reply = chat(format, &call, state.options.flavour);
+    let reply = chat(format, &call, flavour_for(&call, state.options.flavour));
     match fault {
         Some(fault) if reply.status.is_success() => fault.spoil(reply, format, &call),
         _ => reply,
@@ -225,9 +233,14 @@ async fn answer(state: &State, route: &Route, call: Call, body: &[u8]) -> Reply 
 
 fn chat(format: &dyn Format, call: &Call, flavour: Flavour) -> Reply {
     match format.read(call) {
-        Ok(prompt) => format.write(call, &prompt, &brain::answer(&prompt, flavour == Flavour::Demo)),
+        Ok(prompt) => format.write(call, &prompt, &brain::answer(&prompt, flavour)),
         Err(refusal) => format.refuse(call, &refusal),
     }
+}
+
+/// A model named `mock-agent`, alone or within a longer name, plays the agent's model in any mock.
+fn flavour_for(call: &Call, usual: Flavour) -> Flavour {
+    if call.asks_for("mock-agent") { Flavour::Agent } else { usual }
 }
 
 fn not_json(call: &Call, body: &[u8]) -> Option<Refusal> {

@@ -33,6 +33,7 @@ const ALL: &[Step] = &[
     ("the programs: llmgateway, its benchmark, the reader of answers", build),
     ("official SDKs and other clients against the gateway, the mock and our decoders", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
+    ("coding agents: against the mock, and through the gateway", agents),
     ("instructions and allocations of one request", count),
 ];
 
@@ -195,6 +196,20 @@ fn end_to_end(place: &Place) -> Result<()> {
         .env("LLMGATEWAY_BINARY", place.gateway())
         .status()?;
     if status.success() { Ok(()) } else { bail!("the end-to-end tests failed") }
+}
+
+/// The longest time for the tests with coding agents.
+const AGENTS_MOST: Duration = Duration::from_secs(900);
+
+fn agents(place: &Place) -> Result<()> {
+    let python = tools::python(place)?;
+    if !tools::agents(place)? {
+        say("==> NOT RUN: the tests with coding agents, because npm cannot install the agents here");
+        return Ok(());
+    }
+    let mut command = place.command(&python);
+    command.args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/agents"]);
+    place.succeeds_within(AGENTS_MOST, command.env("LLMGATEWAY_BINARY", place.gateway()))
 }
 
 /// Kills the gateway under load, as the end-to-end tests do, but for much longer.

@@ -89,6 +89,22 @@ pub fn node_packages(place: &Place) -> Result<()> {
     place.run("npm", &["ci", "--no-audit", "--no-fund", "--prefix", "tests/sdk/node"])
 }
 
+/// The coding agents, beside their tests. They are programs of a gigabyte that change weekly: where npm cannot install
+/// them, their tests are left out, and a line says so.
+pub fn agents(place: &Place) -> Result<bool> {
+    let wanted = std::fs::read_to_string(place.root.join("tests/agents/package-lock.json"))?;
+    let stamp = place.root.join("tests/agents/node_modules/.installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(true);
+    }
+    say("installing the coding agents");
+    if place.run("npm", &["ci", "--no-audit", "--no-fund", "--prefix", "tests/agents"]).is_err() {
+        return Ok(false);
+    }
+    std::fs::write(stamp, wanted)?;
+    Ok(true)
+}
+
 /// valgrind with its callgrind.
 pub fn valgrind(place: &Place) -> Result<()> {
     if place.has("valgrind", &["--version"]) && place.has("callgrind_control", &["--version"]) {

@@ -63,7 +63,7 @@ pub fn banner(address: SocketAddr, key: &CallerKey, example: &Example, style: St
 }
 
 /// An address that a client on this machine can use: nobody can connect to 0.0.0.0 everywhere.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip().is_unspecified() {
         true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
         false => address,

@@ -125,7 +125,7 @@ impl CallerKey {
 
 /// `llmgateway.key` beside `llmgateway.db`. Where the database is a server, several gateways share its keys, and no
 /// file of one machine is the place for them.
-fn file_beside(database_url: &str) -> Option<PathBuf> {
+pub(super) fn file_beside(database_url: &str) -> Option<PathBuf> {
     let path = database_url.strip_prefix("sqlite:")?.trim_start_matches("//").split('?').next()?;
     (!path.is_empty() && !path.contains(":memory:")).then(|| Path::new(path).with_extension("key"))
 }

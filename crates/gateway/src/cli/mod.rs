@@ -7,6 +7,7 @@ mod explain;
 mod keys;
 mod mock;
 mod models;
+mod run;
 mod serve;
 pub mod style;
 
@@ -44,6 +45,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Emulate every provider's API on loopback.
     Mock(mock::MockArguments),
+    /// Start a coding agent against the gateway, without touching its own settings.
+    Run(run::RunArguments),
 }
 
 /// Where the configuration is.
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
+        Command::Run(arguments) => return exit_code(run::run(&arguments)),
     };
     exit_code(result.map(|()| ExitCode::SUCCESS))
 }
@@ -141,6 +145,7 @@ mod tests {
             "--config x keys list",
             "models --config x",
             "--config x explain --model m",
+            "run claude --config x -- --config y",
         ];
         for line in lines {
             let words = std::iter::once("llmgateway").chain(line.split(' '));

@@ -95,6 +95,21 @@ async fn refuses_as_anthropic_does() {
         { "role": "user", "content": "y" }
     ] });
     assert!(refuse(request(unanswered)).await.contains("`tool_use` ids were found"));
+    let marked = |count: usize| -> Value {
+        let block = json!({ "type": "text", "text": "x", "cache_control": { "type": "ephemeral" } });
+        json!({ "messages": [{ "role": "user", "content": vec![block; count] }] })
+    };
+    assert_eq!(post(&mock, "/v1/messages", &request(marked(4))).await.status, 200);
+    assert!(refuse(request(marked(5))).await.contains("A maximum of 4 blocks"));
+    let coloured = json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "x", "colour": 1 }] }] });
+    let message = refuse(request(coloured)).await;
+    assert_eq!(message, "messages.0.content.0.text.colour: Extra inputs are not permitted");
+    let untyped = json!({ "tools": [{ "name": "f", "input_schema": {} }] });
+    assert!(refuse(request(untyped)).await.ends_with("input_schema.type: Field required"));
+    let twice = json!({ "tools": [tools()[0], tools()[0]] });
+    assert_eq!(refuse(request(twice)).await, "tools: Tool names must be unique.");
+    let beta = json!({ "context_management": { "edits": [] } });
+    assert_eq!(refuse(request(beta)).await, "context_management: Extra inputs are not permitted");
     let no_version = "POST /v1/messages HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-type: application/json\r\n\
                       content-length: 2\r\n\r\n{}";
     assert!(send(&mock, no_version).await.text().contains("anthropic-version: header is required"));

@@ -99,3 +99,31 @@ async fn what_is_not_json_is_refused() {
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("could not parse the JSON body"));
 }
+
+#[tokio::test]
+async fn a_base_url_can_ask_for_a_fault_and_the_journal_knows_the_answer() {
+    let mock = plain().await;
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }] });
+    assert_eq!(post(&mock, "/fault-529/v1/chat/completions", &body).await.status, 529);
+    assert_eq!(post(&mock, "/v1/chat/completions", &body).await.status, 200);
+    let statuses: Vec<u16> = mock.journal().iter().map(|received| received.status).collect();
+    assert_eq!(statuses, [529, 200]);
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_is_refused_in_each_providers_words() {
+    let mock = plain().await;
+    let messages = json!([{ "role": "user", "content": "x" }]);
+    let claude = json!({ "model": "fault-context", "max_tokens": 9, "messages": messages });
+    let answer = post(&mock, "/v1/messages", &claude).await;
+    assert!(
+        answer.text().contains("prompt is too long: 1220000 tokens > 1000000 maximum"),
+        "{}",
+        answer.text()
+    );
+    let gpt = json!({ "model": "fault-context", "input": "x" });
+    assert_eq!(post(&mock, "/v1/responses", &gpt).await.json()["error"]["code"], "context_length_exceeded");
+    let gemini = json!({ "contents": [{ "parts": [{ "text": "x" }] }] });
+    let answer = post(&mock, "/v1beta/models/fault-context:generateContent", &gemini).await;
+    assert!(answer.text().contains("exceeds the maximum number of tokens"), "{}", answer.text());
+}

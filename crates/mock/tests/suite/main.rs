@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
+mod agent;
 mod anthropic;
 mod bedrock;
 mod client;
@@ -9,3 +10,4 @@ mod cohere_ollama;
 mod faults;
 mod gemini;
 mod openai;
+mod responses;

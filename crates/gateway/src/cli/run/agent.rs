@@ -1,0 +1,261 @@
+//! How each coding agent is pointed at the gateway: variables, arguments, and settings for one process.
+
+use serde_json::{Value, json};
+
+use super::overlay::Overlay;
+
+/// A coding agent that can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Agent {
+    /// Claude Code.
+    Claude,
+    /// OpenAI's Codex.
+    Codex,
+    /// Gemini CLI.
+    Gemini,
+    /// opencode.
+    Opencode,
+}
+
+/// What the agent shall use.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The gateway, without a slash at the end.
+    pub url: String,
+    /// The model of the session; none leaves it to the agent.
+    pub model: Option<String>,
+    /// The model of titles and other small requests.
+    pub small_model: Option<String>,
+    /// All models that the gateway lists, for agents that know only the models of their settings.
+    pub listed: Vec<String>,
+}
+
+/// How an agent is started.
+#[derive(Debug, Default, PartialEq)]
+pub struct Launch {
+    /// The variable that holds the key.
+    pub key_variable: &'static str,
+    /// Other variables.
+    pub set: Vec<(&'static str, String)>,
+    /// Variables that would lead the agent elsewhere.
+    pub unset: &'static [&'static str],
+    /// Arguments in front of the user's.
+    pub arguments: Vec<String>,
+    /// Settings that the agent reads only from a file.
+    pub overlay: Option<Overlay>,
+}
+
+/// The variable of the key, for agents that can be told the name of theirs.
+pub const KEY_VARIABLE: &str = "LLMGATEWAY_API_KEY";
+
+/// The most bytes of one variable that Linux passes on (`MAX_ARG_STRLEN` is 128 KiB).
+const VARIABLE_LIMIT: usize = 120 << 10;
+
+impl Agent {
+    /// Its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+            Self::Opencode => "opencode",
+        }
+    }
+
+    /// Its package in npm.
+    pub fn package(self) -> &'static str {
+        match self {
+            Self::Claude => "@anthropic-ai/claude-code",
+            Self::Codex => "@openai/codex",
+            Self::Gemini => "@google/gemini-cli",
+            Self::Opencode => "opencode-ai",
+        }
+    }
+
+    /// Whether it has to be told which models there are.
+    pub fn needs_list(self, model: Option<&str>) -> bool {
+        self == Self::Opencode && model.is_none()
+    }
+
+    /// How it is started.
+    pub fn launch(self, choice: &Choice) -> anyhow::Result<Launch> {
+        match self {
+            Self::Claude => Ok(claude(choice)),
+            Self::Codex => Ok(codex(choice)),
+            Self::Gemini => Ok(gemini(choice)),
+            Self::Opencode => opencode(choice),
+        }
+    }
+}
+
+/// A token goes as `Authorization`; a key would have to be approved by the user once.
+fn claude(choice: &Choice) -> Launch {
+    let mut set = vec![("ANTHROPIC_BASE_URL", choice.url.clone())];
+    if let Some(model) = &choice.model {
+        let small = choice.small_model.as_ref().unwrap_or(model);
+        // Sub-agents and commands ask for a family by its name.
+        set.extend([
+            ("ANTHROPIC_MODEL", model.clone()),
+            ("ANTHROPIC_DEFAULT_FABLE_MODEL", model.clone()),
+            ("ANTHROPIC_DEFAULT_OPUS_MODEL", model.clone()),
+            ("ANTHROPIC_DEFAULT_SONNET_MODEL", model.clone()),
+            ("ANTHROPIC_DEFAULT_HAIKU_MODEL", small.clone()),
+        ]);
+    } else if let Some(small) = &choice.small_model {
+        set.push(("ANTHROPIC_DEFAULT_HAIKU_MODEL", small.clone()));
+    }
+    Launch { key_variable: "ANTHROPIC_AUTH_TOKEN", set, unset: OTHER_CLOUDS, ..Launch::default() }
+}
+
+/// A key of the user's own account, and the switches that lead Claude Code to clouds without a base URL.
+const OTHER_CLOUDS: &[&str] = &[
+    "ANTHROPIC_API_KEY",
+    "CLAUDE_CODE_USE_ANTHROPIC_AWS",
+    "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_FOUNDRY",
+    "CLAUDE_CODE_USE_GATEWAY",
+    "CLAUDE_CODE_USE_MANTLE",
+    "CLAUDE_CODE_USE_VERTEX",
+];
+
+/// A provider of its own, because the built-in one expects OpenAI's own service behind it: websockets, and a compaction
+/// that only OpenAI can do.
+fn codex(choice: &Choice) -> Launch {
+    let provider = format!(
+        "model_providers.llmgateway={{name=\"llmgateway\", base_url={}, env_key=\"{KEY_VARIABLE}\", \
+         wire_api=\"responses\"}}",
+        Value::from(format!("{}/v1", choice.url))
+    );
+    let mut arguments =
+        vec!["-c".to_owned(), "model_provider=\"llmgateway\"".to_owned(), "-c".to_owned(), provider];
+    if let Some(model) = &choice.model {
+        arguments.extend(["-m".to_owned(), model.clone()]);
+    }
+    Launch { key_variable: KEY_VARIABLE, arguments, ..Launch::default() }
+}
+
+/// With a base URL alone, it asks how to authenticate, or takes the user's login at Google.
+fn gemini(choice: &Choice) -> Launch {
+    let mut set = vec![("GOOGLE_GEMINI_BASE_URL", choice.url.clone())];
+    set.extend(choice.model.iter().map(|model| ("GEMINI_MODEL", model.clone())));
+    let settings = json!({ "security": { "auth": { "selectedType": "gemini-api-key" } } });
+    Launch {
+        key_variable: "GEMINI_API_KEY",
+        set,
+        unset: &["GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"],
+        overlay: Some(Overlay {
+            variable: "GEMINI_CLI_HOME",
+            folder: ".gemini",
+            file: "settings.json",
+            settings,
+        }),
+        ..Launch::default()
+    }
+}
+
+/// Its settings can come whole in a variable, which goes above all files.
+fn opencode(choice: &Choice) -> anyhow::Result<Launch> {
+    let named = [&choice.model, &choice.small_model].into_iter().flatten();
+    let models: serde_json::Map<String, Value> = named
+        .chain(choice.listed.iter())
+        .map(|model| (model.clone(), json!({ "name": model, "provider": { "npm": package_for(model) } })))
+        .collect();
+    let mut settings = json!({ "provider": { "llmgateway": {
+        "npm": CHAT_PACKAGE, "name": "llmgateway",
+        "options": { "baseURL": format!("{}/v1", choice.url), "apiKey": format!("{{env:{KEY_VARIABLE}}}") },
+        "models": models
+    } } });
+    if let Some(model) = &choice.model {
+        settings["model"] = format!("llmgateway/{model}").into();
+    }
+    // Without it, titles are asked of a model that nobody chose.
+    if let Some(model) = choice.small_model.as_ref().or(choice.model.as_ref()) {
+        settings["small_model"] = format!("llmgateway/{model}").into();
+    }
+    let text = settings.to_string();
+    if text.len() > VARIABLE_LIMIT {
+        anyhow::bail!(
+            "The gateway lists {} models, more than opencode can be told of. Choose one: --model MODEL.",
+            choice.listed.len()
+        );
+    }
+    let set = vec![("OPENCODE_CONFIG_CONTENT", text)];
+    Ok(Launch { key_variable: KEY_VARIABLE, set, ..Launch::default() })
+}
+
+const CHAT_PACKAGE: &str = "@ai-sdk/openai-compatible";
+
+/// A model is asked in the API of its family, where nothing has to be translated: marks for the cache stay, and thinking
+/// keeps its proofs.
+fn package_for(model: &str) -> &'static str {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    match name {
+        _ if name.starts_with("claude") => "@ai-sdk/anthropic",
+        _ if name.starts_with("gemini") => "@ai-sdk/google",
+        _ if name.starts_with("gpt-") => "@ai-sdk/openai",
+        _ => CHAT_PACKAGE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(model: Option<&str>) -> Choice {
+        let model = model.map(str::to_owned);
+        Choice { url: "http://127.0.0.1:4000".into(), model, small_model: None, listed: Vec::new() }
+    }
+
+    fn launch(agent: Agent, model: Option<&str>) -> Launch {
+        agent.launch(&choice(model)).unwrap()
+    }
+
+    #[test]
+    fn claude_asks_for_one_model_under_all_its_names() {
+        let launch = launch(Agent::Claude, Some("fast"));
+        assert_eq!(launch.set[0], ("ANTHROPIC_BASE_URL", "http://127.0.0.1:4000".into()));
+        assert_eq!(launch.set.iter().filter(|(_, value)| value == "fast").count(), 5);
+        assert!(launch.unset.contains(&"ANTHROPIC_API_KEY"));
+    }
+
+    #[test]
+    fn a_small_model_may_be_another() {
+        let choice = Choice { small_model: Some("tiny".into()), ..choice(Some("fast")) };
+        let claude = Agent::Claude.launch(&choice).unwrap();
+        assert!(claude.set.contains(&("ANTHROPIC_DEFAULT_HAIKU_MODEL", "tiny".into())));
+        let opencode = Agent::Opencode.launch(&choice).unwrap();
+        let settings: Value = serde_json::from_str(&opencode.set[0].1).unwrap();
+        assert_eq!(settings["small_model"], "llmgateway/tiny");
+        assert!(settings["provider"]["llmgateway"]["models"]["tiny"].is_object());
+    }
+
+    #[test]
+    fn codex_gets_a_provider_by_arguments() {
+        let launch = launch(Agent::Codex, Some("anthropic/claude-opus-4-5"));
+        assert_eq!(launch.arguments[1], "model_provider=\"llmgateway\"");
+        let table = launch.arguments[3].strip_prefix("model_providers.llmgateway=").unwrap();
+        let table: toml::Table = format!("x={table}").parse().unwrap();
+        assert_eq!(table["x"]["base_url"].as_str(), Some("http://127.0.0.1:4000/v1"));
+        assert_eq!(launch.arguments[4..], ["-m", "anthropic/claude-opus-4-5"]);
+    }
+
+    #[test]
+    fn opencode_asks_each_family_in_its_own_api() {
+        let choice = Choice { listed: vec!["openai/gpt-5".into(), "groq/llama".into()], ..choice(None) };
+        let launch = Agent::Opencode.launch(&choice).unwrap();
+        let settings: Value = serde_json::from_str(&launch.set[0].1).unwrap();
+        let models = &settings["provider"]["llmgateway"]["models"];
+        assert_eq!(models["openai/gpt-5"]["provider"]["npm"], "@ai-sdk/openai");
+        assert_eq!(models["groq/llama"]["provider"]["npm"], CHAT_PACKAGE);
+        assert!(settings.get("model").is_none());
+        assert!(!launch.set[0].1.contains("sk-"), "the key is in a variable of its own");
+    }
+
+    #[test]
+    fn too_many_models_are_refused_by_name() {
+        let listed = (0..4000).map(|number| format!("provider/model-{number}")).collect();
+        let error = Agent::Opencode.launch(&Choice { listed, ..choice(None) }).unwrap_err();
+        assert!(error.to_string().contains("lists 4000 models"), "{error}");
+    }
+}

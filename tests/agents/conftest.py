@@ -1,0 +1,161 @@
+"""Coding agents in a scratch home and a scratch work folder, against a mock that plays their model.
+
+LLMGATEWAY_BINARY names the program; LLMGATEWAY_AGENTS the folder with the agents' programs, if it is not
+`node_modules/.bin` here. Only pytest is needed besides.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agents import PROGRAMS
+
+ROOT = Path(__file__).resolve().parents[2]
+# An agent takes a few seconds; one that waits or repeats itself for ever is stopped.
+MOST_SECONDS = 90
+
+
+def binary():
+    path = os.environ.get("LLMGATEWAY_BINARY")
+    if not path:
+        pytest.exit("LLMGATEWAY_BINARY is not set: these tests start the gateway themselves", 2)
+    return path
+
+
+def free_address():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+class Server:
+    """A mock or a gateway that runs during a test."""
+
+    def __init__(self, arguments, address, folder, environment=()):
+        self.address, self.url = address, f"http://{address}"
+        self.log = folder / f"{arguments[0]}.log"
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **dict(environment)}
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [binary(), *arguments], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 30
+        while not self._listens():
+            assert self.process.poll() is None, f"it stopped at once:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"it does not listen:\n{self.log.read_text()}"
+            time.sleep(0.05)
+
+    def _listens(self):
+        host, port = self.address.split(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Mock(Server):
+    def journal(self):
+        """What it received since the last time it was asked to forget."""
+        with urllib.request.urlopen(f"{self.url}/__mock/journal", timeout=10) as answer:
+            return json.load(answer)
+
+    def forget(self):
+        request = urllib.request.Request(f"{self.url}/__mock/journal", method="DELETE")
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture(scope="session")
+def mock(tmp_path_factory):
+    address = free_address()
+    server = Mock(["mock", "--agent", "--listen", address], address, tmp_path_factory.mktemp("mock"))
+    yield server
+    server.stop()
+
+
+@dataclass
+class Finished:
+    """How a run of an agent ended."""
+
+    status: int
+    output: str
+    errors: str
+    seconds: float
+    stopped: bool
+
+    def __str__(self):
+        ending = "stopped by the test" if self.stopped else f"status {self.status}"
+        return f"{ending} after {self.seconds:.1f} s\n--- stdout\n{self.output[-3000:]}\n--- stderr\n{self.errors[-3000:]}"
+
+
+class Workshop:
+    """A home without settings and a git repository with one file."""
+
+    BEFORE = "alpha\nbeta\n"
+    AFTER = "alpha\ngamma\n"
+
+    def __init__(self, folder):
+        self.home, self.work = folder / "home", folder / "work"
+        self.home.mkdir()
+        self.work.mkdir()
+        self.file = self.work / "hello.txt"
+        self.file.write_text(self.BEFORE)
+        author = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+        for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "first"]):
+            subprocess.run(["git", *command], cwd=self.work, check=True, env=self.bare_environment())
+
+    def bare_environment(self):
+        return {"PATH": os.environ["PATH"], "HOME": str(self.home)}
+
+    def task(self, turns=3):
+        """In the words that the mock's persona understands: see docs/mock.md."""
+        more = f" Take {turns} turns." if turns > 3 else ""
+        return f"Read `{self.file}`, replace `beta` with `gamma`, run `cat {self.file}`.{more}"
+
+    def start(self, command, environment):
+        return subprocess.Popen(
+            command, cwd=self.work, env={**environment, "PWD": str(self.work)}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )
+
+    def run(self, command, environment, most_seconds=MOST_SECONDS):
+        started = time.monotonic()
+        process = self.start(command, environment)
+        stopped = False
+        try:
+            output, errors = process.communicate(timeout=most_seconds)
+        except subprocess.TimeoutExpired:
+            stopped = True
+            os.killpg(process.pid, signal.SIGKILL)
+            output, errors = process.communicate()
+        return Finished(process.returncode, output, errors, time.monotonic() - started, stopped)
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    return Workshop(tmp_path)
+
+
+def run_command(agent, url, model, prompt, **options):
+    """The command of a user who starts the agent against a gateway."""
+    return [
+        binary(), "run", agent.name, "--url", url, "--model", model, "--", *agent.arguments(prompt, **options)
+    ]
+
+
+def needs(agent):
+    """Skips, with a line in the summary, where the agent is not installed."""
+    if not (PROGRAMS / agent.name).exists():
+        pytest.skip(f"{agent.name} is not installed in {PROGRAMS}: npm ci --prefix tests/agents")
