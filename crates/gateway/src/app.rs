@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::auth::Auth;
+use crate::buffers::Buffers;
 use crate::config::Settings;
 use crate::config::settings::DEMO;
 use crate::discovery::Discovery;
 use crate::http::server::{self, Limits, Listener};
 use crate::http::tls::Tls;
-use crate::http::{Buffers, Door, Site, Times};
+use crate::http::{Door, Site, Times};
 use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};

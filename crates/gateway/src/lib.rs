@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod buffers;
 mod calendar;
 pub mod cli;
 mod coding;

@@ -61,8 +61,8 @@ pub struct ServerSection {
     /// How long a client's connection may be idle between two requests, in seconds; more than the idle time of a load
     /// balancer in front, which is 60 mostly. Default 75.
     pub keep_alive_seconds: u64,
-    /// Most bytes of request bodies that are held at a time. Beyond, a request waits a moment and is refused with 503.
-    /// Default `1GiB`.
+    /// Most bytes of request bodies and whole answers that are held at a time. An answer counts twice until it is written:
+    /// as it came and as it is sent. Beyond, a request waits a moment and is refused with 503. Default `1GiB`.
     pub buffer_limit: String,
     /// Another address and port, for `/metrics` and `/ready` alone; they are not served at `listen` then. `/health` is
     /// served at both. Always without TLS.

@@ -44,7 +44,7 @@ pub struct Asking {
 
 /// Refuses a request by its head. It leaves a record all the same.
 pub fn refuse(site: &Site, asking: Asking, error: Error) -> Response<ResponseBody> {
-    site.pipeline.refuse(&inbound(asking, Wishes::default(), Arc::default()), &error);
+    site.pipeline.refuse(&inbound(site, asking, Wishes::default(), Arc::default()), &error);
     respond::error(&error)
 }
 
@@ -59,13 +59,14 @@ pub fn chat(
     body: Incoming,
 ) -> impl Future<Output = Response<ResponseBody>> + use<> {
     let streams = Arc::<AtomicBool>::default();
-    let inbound = inbound(asking, accepted.wishes, streams.clone());
+    let inbound = inbound(site, asking, accepted.wishes, streams.clone());
     answered(Box::pin(read_and_run(site.clone(), inbound, accepted.announced, body)), streams)
 }
 
-fn inbound(asking: Asking, wishes: Wishes, streams: Arc<AtomicBool>) -> Inbound {
+fn inbound(site: &Site, asking: Asking, wishes: Wishes, streams: Arc<AtomicBool>) -> Inbound {
     let Asking { snapshot, caller, request_id } = asking;
-    Inbound { request_id, snapshot, caller, body: Bytes::new(), wishes, streams }
+    let held = site.buffers.nothing();
+    Inbound { request_id, snapshot, caller, body: Bytes::new(), held, wishes, streams }
 }
 
 async fn answered(mut outcome: Pending, streams: Arc<AtomicBool>) -> Response<ResponseBody> {
@@ -94,17 +95,16 @@ async fn read_and_run(
     body: Incoming,
 ) -> Result<Answer, Failure> {
     let limits = inbound.snapshot.limits;
-    // The body's share of memory is held until the request is answered or its stream has begun.
-    let _held = match request_body::read(body, announced, limits, &site.buffers).await {
+    match request_body::read(body, announced, limits, &site.buffers).await {
         Ok(Received { bytes, held }) => {
             inbound.body = bytes;
-            held
+            inbound.held = held;
         }
         Err(error) => {
             site.pipeline.refuse(&inbound, &error);
             return Err(error.into());
         }
-    };
+    }
     site.pipeline.clone().run(inbound).await
 }
 

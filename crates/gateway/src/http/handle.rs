@@ -16,7 +16,6 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::buffers::Buffers;
 use super::connections::InFlight;
 use super::cors::Cors;
 use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
@@ -24,6 +23,7 @@ use super::models::Models;
 use super::routes::{self, Access, Found, Route, Serve};
 use super::{ResponseBody, chat, host, request_body, respond};
 use crate::auth::{Auth, Caller};
+use crate::buffers::Buffers;
 use crate::discovery::Discovery;
 use crate::pipeline::Pipeline;
 use crate::reload::Reloader;
@@ -46,7 +46,7 @@ pub struct Site {
     pub current: Current,
     /// Puts another one in force.
     pub reloader: Arc<Reloader>,
-    /// Bytes of request bodies that are held.
+    /// Bytes of requests and answers that are held.
     pub buffers: Buffers,
     /// How far a stop has come.
     pub lifecycle: Arc<Lifecycle>,

@@ -1,7 +1,6 @@
 //! The door for callers: connections, routes, bodies.
 
 mod body;
-mod buffers;
 mod chat;
 mod connections;
 pub mod cors;
@@ -19,6 +18,5 @@ pub mod tls;
 mod wishes;
 
 pub use body::ResponseBody;
-pub use buffers::Buffers;
 pub use handle::{Door, Site, handle};
 pub use serving::Times;

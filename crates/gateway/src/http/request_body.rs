@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use canon::{Error, ErrorKind, Retry};
+use canon::{Error, ErrorKind};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
-use super::buffers::{Buffers, Held};
+use crate::buffers::{Buffers, Held};
 use crate::coding::{CodingError, Decoder, Limits};
 use crate::snapshot::RequestLimits;
 
@@ -242,14 +242,4 @@ fn refused(error: &CodingError, limit: usize) -> Error {
             Error::caller(ErrorKind::TooLarge, message)
         }
     }
-}
-
-/// The error of a gateway that has no room for a body.
-pub(super) fn full() -> Error {
-    let mut error = Error::gateway(
-        ErrorKind::Unavailable,
-        "The gateway holds as many bytes of requests as it may (server.buffer_limit); try again.",
-    );
-    error.retry = Retry::After(Duration::from_secs(1));
-    error
 }

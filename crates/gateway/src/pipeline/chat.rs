@@ -18,6 +18,7 @@ use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
 use super::deadlines::{Deadlines, Watch};
 use super::resolve::Offer;
+use crate::buffers::Held;
 use crate::hops::HOPS;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
@@ -36,6 +37,8 @@ pub struct Begun {
     pub transcoder: Box<dyn Transcoder>,
     /// What the caller gets already.
     pub out: Vec<u8>,
+    /// The share of memory of what is held.
+    pub held: Held,
     /// How long the rest may take.
     pub deadlines: Deadlines,
 }
@@ -45,6 +48,7 @@ struct Received {
     rest: Option<AnswerBody>,
     transcoder: Box<dyn Transcoder>,
     out: Vec<u8>,
+    held: Held,
 }
 
 /// Chat completions.
@@ -131,11 +135,12 @@ impl ChatAttempt<'_> {
         }
         let response = sent??;
         watch.set(Deadlines::head);
-        let Received { rest, transcoder, out } = self.receive(response, &mut watch, prepared, record).await?;
+        let Received { rest, transcoder, out, held } =
+            self.receive(response, &mut watch, prepared, record).await?;
         deadlines.content();
         record.first_token();
         record.progress(transcoder.progress());
-        Ok(Begun { body: rest, transcoder, out, deadlines })
+        Ok(Begun { body: rest, transcoder, out, held, deadlines })
     }
 
     fn deadlines(&self) -> Deadlines {
@@ -271,6 +276,7 @@ impl ChatAttempt<'_> {
         let stream = self.form().stream;
         let mut transcoder: Option<Box<dyn Transcoder>> = None;
         let mut out = Vec::with_capacity(if stream { 1024 } else { 0 });
+        let mut held = self.cx.inbound.held.further();
         let rest = loop {
             let Some(frame) = watch.until(body.frame()).await? else { break None };
             let Ok(data) = frame.map_err(|error| cut(&error))?.into_data() else { continue };
@@ -279,6 +285,7 @@ impl ChatAttempt<'_> {
             if transcoder.is_none() && data.trim_ascii().is_empty() {
                 continue;
             }
+            held.grow_answer(data.len()).await?;
             let transcoder = transcoder
                 .get_or_insert_with(|| self.transcoder(prepared, self.streams(&head.headers, &data), record));
             transcoder.push(&data, &mut out)?;
@@ -290,7 +297,7 @@ impl ChatAttempt<'_> {
         if rest.is_none() {
             transcoder.finish(&mut out)?;
         }
-        Ok(Received { rest, transcoder, out })
+        Ok(Received { rest, transcoder, out, held })
     }
 
     /// Whether the answer is a stream: what arrived decides, not what was asked for or how it is labelled.

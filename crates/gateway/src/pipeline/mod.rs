@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use wire::protocols::openai_chat::Outline;
 
 use crate::auth::Caller;
+use crate::buffers::Held;
 use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record};
 use crate::snapshot::Snapshot;
@@ -57,6 +58,8 @@ pub struct Inbound {
     pub caller: Caller,
     /// The body.
     pub body: Bytes,
+    /// The body's share of memory, until the request is answered or its stream has begun.
+    pub held: Held,
     /// What the headers ask for.
     pub wishes: Wishes,
     /// Set once the body has been read and asks for a stream.
@@ -139,7 +142,7 @@ impl From<Error> for Failure {
 /// A good answer.
 pub enum Answer {
     /// All of it.
-    Whole(Vec<u8>, Option<Served>),
+    Whole(Bytes, Option<Served>),
     /// A stream whose first piece is there.
     Stream(Box<Pump>, Option<Served>),
 }
@@ -219,7 +222,7 @@ impl Pipeline {
             }
             false => record.finish(200),
         }
-        Answer::Whole(begun.out, record.served())
+        Answer::Whole(begun.held.keep(begun.out), record.served())
     }
 
     /// Remembers what the provider will want back in the next turn.

@@ -18,6 +18,7 @@ use super::chat::Begun;
 use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
 use super::{MetadataPlace, Pipeline};
+use crate::buffers::Held;
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
 use crate::upstream::client::{AnswerBody, cut};
@@ -40,6 +41,8 @@ pub struct Pump {
     transcoder: Box<dyn Transcoder>,
     /// What the caller gets next.
     out: Vec<u8>,
+    /// The share of memory of what had come before the stream could begin.
+    _held: Held,
     record: Record,
     permit: HeldPermit,
     pipeline: Arc<Pipeline>,
@@ -68,6 +71,7 @@ impl Pump {
             body: begun.body,
             transcoder: begun.transcoder,
             out: begun.out,
+            _held: begun.held,
             record,
             permit,
             pipeline,

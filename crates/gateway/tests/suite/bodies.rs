@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    KEY, TestGateway, Upstream, advance_seconds, answer, connect, question, read_head, settle,
+    KEY, TestGateway, Upstream, advance_seconds, answer, connect, question, read_head, settle, streamed,
     with_held_clock,
 };
 
@@ -180,6 +180,35 @@ async fn a_body_has_a_time_for_the_whole() {
         let reply = read_head(socket).await.rest().await;
         assert_eq!(reply.error().0, 408, "{}", reply.text());
         assert!(reply.message().contains("server.read_seconds"), "{}", reply.text());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answers_count_among_the_bytes_that_are_held() {
+    with_held_clock(async {
+        let long = "x ".repeat(100 << 10);
+        let upstream = Upstream::playing(vec![answer(&long), answer(&long), answer("Hello.")]).await;
+        let config = format!("[server]\nbuffer_limit = \"256KiB\"\n{}", upstream.known("openai"));
+        let gateway = TestGateway::start(&config).await;
+        for (number, body) in [question("openai/gpt-4o"), streamed("openai/gpt-4o")].iter().enumerate() {
+            let mut socket = connect(gateway.address).await;
+            let body = body.to_string();
+            let start = head("/v1/chat/completions", KEY, &format!("content-length: {}\r\n", body.len()));
+            socket.write_all((start + &body).as_bytes()).await.unwrap();
+            while gateway.site.buffers.used() < 128 << 10 {
+                settle().await;
+            }
+            settle().await;
+            advance_seconds(3).await;
+            let reply = read_head(socket).await.rest().await;
+            assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text());
+            assert!(reply.message().contains("server.buffer_limit"), "{}", reply.text());
+            assert_eq!(upstream.heard().len(), number + 1, "an answer that is paid is not bought again");
+        }
+        assert_eq!(gateway.chat(&question("openai/gpt-4o")).await.status, 200);
+        settle().await;
+        assert_eq!(gateway.site.buffers.used(), 0);
     })
     .await;
 }

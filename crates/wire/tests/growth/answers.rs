@@ -85,6 +85,10 @@ fn shapes() -> Vec<Shape> {
         shape(OpenaiChat, true, "pieces of thinking", |count| {
             openai_stream(count, |_| r#"{"reasoning_content":"a word"}"#.to_owned())
         }),
+        shape(OpenaiChat, true, "thinking, then text", |count| {
+            let kind = |at: usize| if at < count / 2 { "reasoning" } else { "content" };
+            openai_stream(count, |at| format!(r#"{{"{}":"word "}}"#, kind(at)))
+        }),
         shape(OpenaiChat, true, "calls", move |count| {
             openai_stream(count, |at| format!(r#"{{"tool_calls":[{}]}}"#, call(at)))
         }),

@@ -1,9 +1,11 @@
-//! Memory is bounded by a small multiple of the input: every dimension of requests and answers is made large, and the
-//! allocator counts the most memory that anything does with it. The counts repeat exactly, whatever else the machine does.
+//! Work and memory are bounded by a small multiple of the input: every dimension of requests and answers is made large. The
+//! allocator counts the most memory that anything does with it, and callgrind the instructions. The counts repeat exactly,
+//! whatever else the machine does.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program")]
 
 mod answers;
+mod instructions;
 mod requests;
 
 use peak_alloc::PeakAlloc;
@@ -61,11 +63,23 @@ pub fn cases() -> Vec<Case> {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let given = |name: &str| arguments.iter().any(|argument| argument == name);
+    if let [count, share] = arguments.as_slice()
+        && count == instructions::COUNT
+    {
+        return instructions::run_share(share.parse().unwrap());
+    }
     // A listing, or a run of other tests by their names.
     if given("--list") || arguments.iter().any(|word| !word.starts_with('-') && !"growth".contains(word)) {
         return;
     }
-    let faults = memory_faults();
+    let mut faults = memory_faults();
+    match std::env::var_os(instructions::VARIABLE) {
+        Some(_) => faults.extend(instructions::faults()),
+        None => println!(
+            "instructions are not counted: cargo xtask test counts them, or {}=1 with valgrind",
+            instructions::VARIABLE
+        ),
+    }
     for fault in &faults {
         println!("{fault}");
     }
@@ -78,6 +92,9 @@ fn main() {
 /// What every work may take beside what its input accounts for: buffers of a fixed size, and the table of the names of one
 /// object (8 bytes for each of 32,768, and half as much again while it grows).
 const FIXED: f64 = 448.0 * 1024.0;
+
+/// How many of the largest figures are shown.
+const SHOWN: usize = 5;
 
 fn memory_faults() -> Vec<String> {
     let mut faults = Vec::new();
@@ -104,6 +121,6 @@ fn memory_faults() -> Vec<String> {
     }
     highest.sort_by(|left, right| right.0.total_cmp(&left.0));
     println!("memory of {} works; the most:", highest.len());
-    highest.iter().take(5).for_each(|(_, what)| println!("  {what}"));
+    highest.iter().take(SHOWN).for_each(|(_, what)| println!("  {what}"));
     faults
 }

@@ -154,6 +154,19 @@ fn dimensions() -> Vec<Dimension> {
                 "n".repeat(count)
             ))
         }),
+        Dimension::new("names of tools that become one", |count| {
+            field(&format!(
+                r#","tools":[{}]"#,
+                repeat(count, |at| {
+                    let letters =
+                        [at / 1000, at % 1000].map(|at| char::from_u32(0x4e00 + at as u32).unwrap());
+                    format!(
+                        r#"{{"type":"function","function":{{"name":"{}{}","parameters":{{"type":"object"}}}}}}"#,
+                        letters[0], letters[1]
+                    )
+                })
+            ))
+        }),
         Dimension::new("properties", |count| {
             schema(&format!(
                 r#""properties":{{{}}}"#,

@@ -32,9 +32,9 @@ impl Names {
         all.extend(called_names(request));
         let mut taken: BTreeSet<String> =
             all.iter().filter(|name| is_valid_name(name)).map(|name| (*name).to_owned()).collect();
-        let mut changed = BTreeMap::new();
+        let (mut changed, mut numbers) = (BTreeMap::new(), BTreeMap::new());
         for name in all.into_iter().filter(|name| !is_valid_name(name)) {
-            let new = free_name(name, &taken);
+            let new = free_name(name, &taken, &mut numbers);
             taken.insert(new.clone());
             changed.insert(name.to_owned(), new);
         }
@@ -65,20 +65,27 @@ pub(super) fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-fn free_name(name: &str, taken: &BTreeSet<String>) -> String {
+/// A name that is not taken. `numbers` has the number that comes next for each plain name, so that many names which become
+/// the same one are not all tried again for each.
+fn free_name(name: &str, taken: &BTreeSet<String>, numbers: &mut BTreeMap<String, usize>) -> String {
     let plain: String = name
         .bytes()
         .take(NAME_LIMIT - 4)
         .map(|byte| if is_id_byte(byte) { byte as char } else { '_' })
         .collect();
     let plain = if plain.is_empty() { "tool".to_owned() } else { plain };
-    let mut candidate = plain.clone();
-    let mut number = 2;
-    while taken.contains(&candidate) {
-        candidate = format!("{plain}_{number}");
-        number += 1;
+    if !taken.contains(&plain) {
+        return plain;
     }
-    candidate
+    let number = numbers.entry(plain.clone()).or_insert(2);
+    loop {
+        let suffix = format!("_{number}");
+        let candidate = format!("{}{suffix}", &plain[..plain.len().min(NAME_LIMIT - suffix.len())]);
+        *number += 1;
+        if !taken.contains(&candidate) {
+            return candidate;
+        }
+    }
 }
 
 /// A tool-call id in the alphabet that the API takes: `^[a-zA-Z0-9_-]+$`, within the 64 characters of its hosts.

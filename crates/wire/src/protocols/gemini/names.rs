@@ -11,6 +11,8 @@ const LONGEST: usize = 64;
 pub(super) struct Names {
     to_wire: BTreeMap<String, String>,
     to_caller: BTreeMap<String, String>,
+    /// The number that comes next for each name that several became: not all are tried again for each.
+    numbers: BTreeMap<String, usize>,
 }
 
 impl Names {
@@ -33,11 +35,13 @@ impl Names {
         }
         let stem = replaced(name);
         let mut candidate = stem.clone();
-        let mut number = 2;
-        while self.to_caller.contains_key(&candidate) {
-            let suffix = format!("_{number}");
-            candidate = format!("{}{suffix}", &stem[..stem.len().min(LONGEST - suffix.len())]);
-            number += 1;
+        if self.to_caller.contains_key(&candidate) {
+            let number = self.numbers.entry(stem.clone()).or_insert(2);
+            while self.to_caller.contains_key(&candidate) {
+                let suffix = format!("_{number}");
+                candidate = format!("{}{suffix}", &stem[..stem.len().min(LONGEST - suffix.len())]);
+                *number += 1;
+            }
         }
         self.to_wire.insert(name.to_owned(), candidate.clone());
         self.to_caller.insert(candidate.clone(), name.to_owned());

@@ -1,6 +1,7 @@
 //! Thinking between equal formats: gathered while an answer passes, and put back into the assistant's messages of the next
 //! request by the field that the provider reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use canon::{Event, Json, Losses, Part};
@@ -27,6 +28,8 @@ pub(super) struct Gatherer {
     collector: Collector,
     text: String,
     details: Vec<Map<String, Value>>,
+    /// Where the pieces of an entry go, by its index and type.
+    places: HashMap<String, usize>,
 }
 
 impl Gatherer {
@@ -82,10 +85,12 @@ impl Gatherer {
         if !self.collector.has_room(length) {
             return;
         }
-        let same = |known: &&mut Map<String, Value>| {
-            is_delta && ["index", "type"].iter().all(|name| known.get(*name) == piece.get(*name))
+        let name = |name: &str| piece.get(name).unwrap_or(&Value::Null).to_string();
+        let place = match is_delta {
+            true => *self.places.entry(name("index") + &name("type")).or_insert(self.details.len()),
+            false => self.details.len(),
         };
-        let Some(known) = self.details.iter_mut().find(same) else { return self.details.push(piece.clone()) };
+        let Some(known) = self.details.get_mut(place) else { return self.details.push(piece.clone()) };
         for (name, value) in piece {
             let is_text = matches!(name.as_str(), "text" | "summary" | "data" | "signature");
             match (known.get_mut(name), value) {

@@ -405,27 +405,6 @@ fn only_what_can_be_seen_starts_the_content() {
     assert!(relay.progress().content_started);
 }
 
-/// Twice the answer takes about twice the time: what is quadratic takes four times.
-#[test]
-fn long_answers_take_linear_time() {
-    let time = |count: usize| {
-        let mut events = vec![delta(json!({"role": "assistant", "reasoning": "a"}))];
-        events.extend(std::iter::repeat_n(delta(json!({"reasoning": "word "})), count));
-        events.extend(std::iter::repeat_n(delta(json!({"content": "word "})), count));
-        events.push(finish("stop"));
-        let body = stream(&events);
-        let run = || {
-            let start = std::time::Instant::now();
-            relayed(form(true), [body.as_bytes()]).unwrap();
-            decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
-            start.elapsed()
-        };
-        (0..3).map(|_| run()).min().unwrap()
-    };
-    let (short, long) = (time(500), time(4000));
-    assert!(long < short * 32, "{short:?} for 500, {long:?} for 4000");
-}
-
 /// The calls that a caller gets of a stream: through the relay, and through the decoder.
 fn calls_of(events: &[Value]) -> Vec<(String, String, String)> {
     let relayed = said(&relay(events)).choices[&0].calls.clone();

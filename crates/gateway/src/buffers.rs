@@ -1,19 +1,22 @@
-//! One bound on the bytes of request bodies that are held at a time (`server.buffer_limit`). A body takes its share as it
-//! arrives and gives it back when its request has been answered. While there is no room, reading waits a moment, which
-//! holds the client back; then the request is refused.
+//! One bound on the bytes of requests and whole answers that are held at a time (`server.buffer_limit`). A body takes its
+//! share as it arrives. A request's share is given back when it has been answered, and an answer's when it has been sent.
+//! While there is no room, reading waits a moment, which holds the sender back; then the request is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use canon::Error;
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Retry, UpstreamReply};
 use tokio::sync::Notify;
 
-use super::request_body::full;
 use crate::memory::Freed;
 
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// After how long it is worth trying again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a request takes at least, with all that is made for it.
 const LEAST: usize = 16 << 10;
@@ -78,6 +81,27 @@ impl Inner {
 }
 
 impl Held {
+    /// A further share of the same bytes, of nothing yet.
+    pub fn further(&self) -> Held {
+        Held { bytes: 0, inner: self.inner.clone() }
+    }
+
+    /// Takes room for a piece of an answer, twice: it is held as it came, and as it is written.
+    pub async fn grow_answer(&mut self, piece: usize) -> Result<(), Error> {
+        self.grow(2 * piece).await.map_err(|_| answer_is_full())
+    }
+
+    /// The bytes of an answer, which hold as much until they are sent.
+    pub fn keep(mut self, bytes: Vec<u8>) -> Bytes {
+        match self.bytes.checked_sub(bytes.len()) {
+            Some(rest) => self.inner.give_back(rest),
+            // They are there: to count them comes too late to refuse them.
+            None => drop(self.inner.used.fetch_add(bytes.len() - self.bytes, Ordering::AcqRel)),
+        }
+        self.bytes = bytes.len();
+        Bytes::from_owner(Kept { bytes, _held: self })
+    }
+
     /// Takes more, and waits a moment for it.
     pub async fn grow(&mut self, bytes: usize) -> Result<(), Error> {
         if self.inner.take(bytes) {
@@ -90,6 +114,32 @@ impl Held {
         self.bytes += bytes;
         Ok(())
     }
+}
+
+struct Kept {
+    bytes: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn full() -> Error {
+    let mut error = Error::gateway(
+        ErrorKind::Unavailable,
+        "The gateway holds as many bytes of requests and answers as it may (server.buffer_limit); try again.",
+    );
+    error.retry = Retry::After(RETRY_AFTER);
+    error
+}
+
+/// The provider has answered, and is paid: another one would be paid too, and its answer would find no more room.
+fn answer_is_full() -> Error {
+    let reply = UpstreamReply { retry_after: Some(RETRY_AFTER), ..UpstreamReply::default() };
+    Error { retry: Retry::No, upstream: Some(reply), ..full() }
 }
 
 async fn wait(inner: Arc<Inner>, bytes: usize) -> Result<(), Error> {
@@ -151,6 +201,27 @@ mod tests {
         tokio::task::yield_now().await;
         drop(first);
         assert_eq!(waiting.await.unwrap().bytes, 60);
+        assert_eq!(buffers.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_held_until_it_is_sent() {
+        let buffers = Buffers::new(100);
+        let mut answer = buffers.nothing().further();
+        answer.grow_answer(40).await.unwrap();
+        assert_eq!(buffers.used(), 80);
+        let bytes = answer.keep(vec![0; 50]);
+        assert_eq!((buffers.used(), bytes.len()), (50, 50));
+        let error = buffers.nothing().grow_answer(40).await.unwrap_err();
+        assert_eq!((error.retry, error.retry_after()), (Retry::No, Some(RETRY_AFTER)));
+        let sent = bytes.slice(10..);
+        drop(bytes);
+        assert_eq!(buffers.used(), 50, "part of it is not sent yet");
+        drop(sent);
+        assert_eq!(buffers.used(), 0);
+        let larger = buffers.nothing().keep(vec![0; 120]);
+        assert_eq!(buffers.used(), 120);
+        drop(larger);
         assert_eq!(buffers.used(), 0);
     }
 }
