@@ -19,6 +19,10 @@ OFFLINE = {
 }
 
 
+MESSAGES, RESPONSES, CHAT = "/v1/messages", "/v1/responses", "/v1/chat/completions"
+GENERATE = "/v1beta/models/coder-claude:generateContent"
+
+
 @dataclass(frozen=True)
 class Agent:
     """One agent. `name` is also its name for `llmgateway run`."""
@@ -26,6 +30,14 @@ class Agent:
     name: str
     # The model that it asks for, when a test says nothing else: one that its users have.
     model: str
+
+    @property
+    def endpoint(self):
+        """Where it posts to."""
+        family = self.model.split("/")[-1].split("-")[0]
+        by_family = {"claude": MESSAGES, "gpt": RESPONSES, "gemini": GENERATE}
+        own = {"claude": MESSAGES, "codex": RESPONSES, "gemini": GENERATE}
+        return own.get(self.name) or by_family.get(family, CHAT)
 
     def environment(self, home):
         """What every run needs: its own home, no telemetry, no updates."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,10 @@ class Mock(Server):
         with urllib.request.urlopen(f"{self.url}/__mock/journal", timeout=10) as answer:
             return json.load(answer)
 
+    def asked(self):
+        """The requests to models: what was posted."""
+        return [entry for entry in self.journal() if entry["method"] == "POST"]
+
     def forget(self):
         request = urllib.request.Request(f"{self.url}/__mock/journal", method="DELETE")
         urllib.request.urlopen(request, timeout=10).close()
@@ -83,6 +88,90 @@ def mock(tmp_path_factory):
     server = Mock(["mock", "--agent", "--listen", address], address, tmp_path_factory.mktemp("mock"))
     yield server
     server.stop()
+
+
+# The kinds of providers, each with a model of it. The mock is asked at a path of that name.
+UPSTREAMS = {
+    "claude": "anthropic/claude-opus-5-5",
+    "gpt": "openai/gpt-5.5",
+    "gemini": "google-ai-studio/gemini-3.5-flash",
+    "compatible": "compatible/coder-1",
+}
+
+# The names under which each of them is offered to agents.
+FAMILIES = ["claude-opus-5-5", "gpt-5.5", "gpt-6.2-sol", "gemini-3.5-pro", "coder"]
+
+KEY = "sk-agents"
+
+
+def aliases(targets=None):
+    """`FAMILY-UPSTREAM` for each pair; with other targets, what they say."""
+    targets = targets or {
+        f"{family}-{name}": [model] for family in FAMILIES for name, model in UPSTREAMS.items()
+    }
+    lines = [f'[models."{name}"]\ntargets = {json.dumps(models)}\npick = "order"' for name, models in targets.items()]
+    return "\n".join(lines)
+
+
+def configuration(address, mock_url, faults, targets=None):
+    """Each provider leads to the mock; `faults` names what it does wrong, by the name of the upstream."""
+    base = {name: f"{mock_url}/{name}{'/' + faults[name] if name in faults else ''}" for name in UPSTREAMS}
+    return f"""
+[server]
+listen = "{address}"
+
+[auth]
+api_keys = ["{KEY}"]
+
+[providers.anthropic]
+api_key = "mock-key"
+base_url = "{base["claude"]}"
+
+[providers.openai]
+api_key = "mock-key"
+base_url = "{base["gpt"]}/v1"
+
+[providers.google-ai-studio]
+api_key = "mock-key"
+base_url = "{base["gemini"]}"
+
+[providers.compatible]
+protocol = "openai-chat"
+api_key = "mock-key"
+base_url = "{base["compatible"]}/v1"
+
+{aliases(targets)}
+"""
+
+
+def start_gateway(folder, mock, faults=(), targets=None):
+    address = free_address()
+    (folder / "llmgateway.toml").write_text(configuration(address, mock.url, dict(faults), targets))
+    return Server(["serve", "--config", "llmgateway.toml"], address, folder)
+
+
+@pytest.fixture(scope="session")
+def gateway(mock, tmp_path_factory):
+    """In front of providers that do nothing wrong."""
+    server = start_gateway(tmp_path_factory.mktemp("gateway"), mock)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def other_gateway(mock, tmp_path):
+    """Starts one in front of providers with faults, or with other aliases."""
+    started = []
+
+    def start(faults=(), targets=None):
+        folder = tmp_path / "gateway"
+        folder.mkdir()
+        started.append(start_gateway(folder, mock, faults, targets))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 @dataclass
@@ -103,18 +192,20 @@ class Finished:
 class Workshop:
     """A home without settings and a git repository with one file."""
 
-    BEFORE = "alpha\nbeta\n"
-    AFTER = "alpha\ngamma\n"
-
     def __init__(self, folder):
         self.home, self.work = folder / "home", folder / "work"
         self.home.mkdir()
         self.work.mkdir()
         self.file = self.work / "hello.txt"
-        self.file.write_text(self.BEFORE)
+        self.fill("")
         author = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
         for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "first"]):
             subprocess.run(["git", *command], cwd=self.work, check=True, env=self.bare_environment())
+
+    def fill(self, more):
+        """Gives the file its first content, with as much more as a test wants."""
+        self.file.write_text(f"alpha\nbeta\n{more}")
+        self.wanted = f"alpha\ngamma\n{more}"
 
     def bare_environment(self):
         return {"PATH": os.environ["PATH"], "HOME": str(self.home)}
@@ -153,6 +244,46 @@ def run_command(agent, url, model, prompt, **options):
     return [
         binary(), "run", agent.name, "--url", url, "--model", model, "--", *agent.arguments(prompt, **options)
     ]
+
+
+def needs_endpoint(server, path):
+    """Skips what the gateway does not serve in this version; one that it serves has something to say against `{}`."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", "anthropic-version": "2023-06-01"}
+    request = urllib.request.Request(f"{server.url}{path}", b"{}", headers, method="POST")
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            pytest.skip(f"NOT SERVED YET: {path}")
+
+
+def keyed(environment):
+    return environment | {"LLMGATEWAY_API_KEY": KEY}
+
+
+def check_done(finished, workshop, mock):
+    """The agent ended well, and the model has seen what the command printed."""
+    told = f"{finished}\n--- the mock received\n{shown(mock)}"
+    assert finished.status == 0, told
+    assert workshop.file.read_text() == workshop.wanted, told
+    assert "gamma now" in finished.output, told
+
+
+def check_served(mock, upstream):
+    """All requests reached this upstream, and none was refused."""
+    entries = mock.asked()
+    assert entries, "the mock received nothing"
+    strange = [entry for entry in entries if not entry["path"].startswith(f"/{upstream}/") or entry["status"] != 200]
+    assert not strange, "\n".join(line(entry) for entry in strange)
+
+
+def shown(mock):
+    """The requests in short: enough to see where a session went wrong."""
+    return "\n".join(line(entry) for entry in mock.journal())
+
+
+def line(entry):
+    return f"{entry['method']} {entry['path']} -> {entry['status']} {str(entry['body'])[-300:]}"
 
 
 def needs(agent):

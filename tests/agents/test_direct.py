@@ -2,8 +2,8 @@
 
 import pytest
 
-from agents import ALL, CODEX, OPENCODE, Agent
-from conftest import needs
+from agents import ALL, Agent
+from conftest import check_done, needs
 
 PAIRS = [
     *ALL,
@@ -20,9 +20,7 @@ def test_reads_edits_runs_finishes(agent, mock, workshop):
     needs(agent)
     mock.forget()
     finished = run_directly(agent, mock, workshop, workshop.task())
-    assert finished.status == 0, finished
-    assert workshop.file.read_text() == workshop.AFTER, f"{finished}\n{shown(mock)}"
-    assert "gamma now" in finished.output, f"{finished}\n{shown(mock)}"
+    check_done(finished, workshop, mock)
 
 
 def run_directly(agent, mock, workshop, prompt, more=()):
@@ -31,8 +29,3 @@ def run_directly(agent, mock, workshop, prompt, more=()):
     environment |= variables
     command = [agent.name, *arguments, *agent.arguments(prompt), *more]
     return workshop.run(command, environment)
-
-
-def shown(mock):
-    """The requests in short: enough to see where a session went wrong."""
-    return "\n".join(f"{entry['method']} {entry['path']} {str(entry['body'])[-300:]}" for entry in mock.journal())

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from agents import ALL, CLAUDE, CODEX, Agent
-from conftest import binary, free_address, needs, run_command
+from conftest import KEY, binary, free_address, keyed, needs, run_command
 
 
 @pytest.mark.parametrize("agent", ALL, ids=lambda agent: agent.name)
@@ -19,15 +19,11 @@ def test_starts_the_agent_and_leaves_its_files_alone(agent, mock, workshop):
     before = files(workshop.home)
     finished = workshop.run(run_command(agent, mock.url, agent.model, workshop.task()), keyed(environment))
     assert finished.status == 0, finished
-    assert workshop.file.read_text() == workshop.AFTER, finished
+    assert workshop.file.read_text() == workshop.wanted, finished
     changed = [path for path, text in before.items() if path.read_text() != text]
     assert not changed, f"settings were changed: {changed}"
-    asked_for = {entry["body"].get("model") for entry in mock.journal() if isinstance(entry["body"], dict)}
+    asked_for = {entry["body"].get("model") for entry in mock.asked() if isinstance(entry["body"], dict)}
     assert asked_for <= {agent.model, None}, "small requests ask for the chosen model too"
-
-
-def keyed(environment):
-    return environment | {"LLMGATEWAY_API_KEY": "mock-key"}
 
 
 def files(folder):
@@ -67,10 +63,10 @@ def test_prints_what_a_shell_needs(mock, workshop):
         environment=environment, folder=workshop.work,
     )
     assert printed.returncode == 0, printed.stderr
-    assert "mock-key" not in printed.stdout
+    assert KEY not in printed.stdout
     finished = workshop.run(["bash", "-c", printed.stdout], environment)
     assert finished.status == 0, finished
-    assert workshop.file.read_text() == workshop.AFTER
+    assert workshop.file.read_text() == workshop.wanted
 
 
 def test_a_stop_reaches_the_agent(mock, workshop):
@@ -81,7 +77,7 @@ def test_a_stop_reaches_the_agent(mock, workshop):
     environment = keyed(stuck.environment(workshop.home))
     process = workshop.start(run_command(stuck, mock.url, stuck.model, workshop.task()), environment)
     deadline = time.monotonic() + 30
-    while not any("/responses" in entry["path"] for entry in mock.journal()):
+    while not any("/responses" in entry["path"] for entry in mock.asked()):
         assert time.monotonic() < deadline, "the agent did not call"
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)

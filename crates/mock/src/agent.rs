@@ -207,6 +207,22 @@ fn edit(tools: &[Tool], task: &Task) -> Option<Called> {
     tool_call(tools, EDIT, replace)
         .or_else(|| tool_call(tools, PATCH, |tool| free_text(tool, &patch)))
         .or_else(|| tool_call(tools, PROGRAM, |tool| free_text(tool, &program)))
+        // An agent that offers nothing else to a model that it does not know edits by commands.
+        .or_else(|| {
+            shell(tools, &format!("sed -i 's/^{}$/{}/' {file}", plain_for_sed(old), plain_for_sed(new)))
+        })
+}
+
+/// A text that stands for itself in an expression of sed.
+fn plain_for_sed(text: &str) -> String {
+    let mut plain = String::new();
+    for character in text.chars() {
+        if "/\\.*[]^$&'".contains(character) {
+            plain.push('\\');
+        }
+        plain.push(character);
+    }
+    plain
 }
 
 fn shell(tools: &[Tool], command: &str) -> Option<Called> {
@@ -322,6 +338,12 @@ mod tests {
         let patch = tool("apply_patch", json!({ "patchText": { "type": "string" } }));
         let (calls, _) = play(TASK, vec![tools().remove(2), patch]);
         assert!(calls[1].arguments["patchText"].as_str().unwrap().contains("\n-beta\n+gamma\n"));
+    }
+
+    #[test]
+    fn where_commands_are_all_there_is_they_edit() {
+        let (calls, _) = play(TASK, vec![tools().remove(2)]);
+        assert_eq!(calls[1].arguments["command"], "sed -i 's/^beta$/gamma/' /w/a.txt");
     }
 
     #[test]

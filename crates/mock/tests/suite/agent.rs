@@ -153,9 +153,9 @@ async fn titles_summaries_and_plain_questions_have_answers_too() {
 #[tokio::test]
 async fn a_compaction_is_one_sealed_item_from_which_the_session_goes_on() {
     let mock = agent().await;
-    let tools = json!([{ "type": "function", "name": "Bash", "parameters": schema() }]);
+    let tools = json!([{ "type": "function", "name": "Read", "parameters": schema() }]);
     let body = |input: Value| json!({ "model": "gpt-5.5", "store": false, "tools": tools, "input": input });
-    let called = json!({ "type": "function_call", "call_id": "c", "name": "Bash", "arguments": "{}" });
+    let called = json!({ "type": "function_call", "call_id": "c", "name": "Read", "arguments": "{}" });
     let history = json!([
         { "role": "user", "content": TASK }, called, { "type": "function_call_output", "call_id": "c", "output": "x" },
         { "type": "compaction_trigger" }
@@ -166,7 +166,7 @@ async fn a_compaction_is_one_sealed_item_from_which_the_session_goes_on() {
     let next = post(&mock, "/v1/responses", &body(json!([output[0]]))).await.json();
     // The first step is done; the second cannot be done without a tool for it.
     let said = next["output"][1]["content"][0]["text"].as_str().unwrap();
-    assert_eq!(said, "I cannot do it: no tool for step 2 among Bash.");
+    assert_eq!(said, "I cannot do it: no tool for step 2 among Read.");
 }
 
 #[tokio::test]

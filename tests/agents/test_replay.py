@@ -1,0 +1,84 @@
+"""Requests that agents have sent, posted to the gateway's endpoint of their API, over each kind of provider: accepted, and
+what reaches the provider is valid there and has the tools.
+
+Recorded answers were made up, so their proofs of thinking are nobody's: the providers here look at none.
+"""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+from agents import CHAT, GENERATE, MESSAGES, RESPONSES
+from conftest import KEY, UPSTREAMS, needs_endpoint, start_gateway
+from recordings import CORPUS, by_hand, callable_names, recorded
+
+
+ENDPOINTS = {"messages": MESSAGES, "responses": RESPONSES, "chat": CHAT, "gemini": GENERATE}
+
+
+@pytest.fixture(scope="module")
+def trusting_gateway(mock, tmp_path_factory):
+    faults = dict.fromkeys(UPSTREAMS, "fault-no-proofs")
+    server = start_gateway(tmp_path_factory.mktemp("replay"), mock, faults)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+@pytest.mark.parametrize("request_", by_hand(), ids=lambda request: request.name)
+def test_by_hand(request_, upstream, trusting_gateway, mock):
+    needs_endpoint(trusting_gateway, ENDPOINTS[request_.dialect])
+    mistakes = replay(request_, upstream, trusting_gateway, mock)
+    assert not mistakes, mistakes
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no recorded requests of agents in {CORPUS}")
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+@pytest.mark.parametrize("dialect", ENDPOINTS)
+def test_recorded(dialect, upstream, trusting_gateway, mock):
+    """All of an API at once: there are many, and what they have in common fails in common."""
+    needs_endpoint(trusting_gateway, ENDPOINTS[dialect])
+    requests = [request for request in recorded() if request.dialect == dialect]
+    assert len(requests) >= 10
+    mistakes = [f"{request.name}: {told}" for request in requests if (told := replay(request, upstream, trusting_gateway, mock))]
+    assert not mistakes, f"{len(mistakes)} of {len(requests)}:\n" + "\n".join(mistakes)
+
+
+def replay(request, upstream, server, mock):
+    """What went wrong; empty if nothing did."""
+    mock.forget()
+    status, answer = post(request.for_model(f"coder-{upstream}"), server)
+    if status != 200:
+        return f"{status} {answer[:600]}"
+    entries = mock.asked()
+    refused = [f"the provider said {entry['status']}" for entry in entries if entry["status"] != 200]
+    if refused or not entries:
+        return "; ".join(refused) or "the provider was not asked"
+    got = sorted(set(names_at(entries[-1])))
+    missing = [name for name in request.tools() if not any(is_name_of(sent, name) for sent in got)]
+    return f"the provider did not get the tools {missing}, but {got}" if missing else ""
+
+
+def post(request, server):
+    url = f"{server.url}{request.path}{'?' + request.query if request.query else ''}"
+    headers = {**request.headers, "Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+    sent = urllib.request.Request(url, json.dumps(request.body).encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(sent, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def names_at(entry):
+    path = entry["path"]
+    ends = {"/messages": "messages", "/responses": "responses", "/chat/completions": "chat", "Content": "gemini"}
+    dialect = next(dialect for end, dialect in ends.items() if path.endswith(end))
+    return callable_names(dialect, entry["body"])
+
+
+def is_name_of(sent, name):
+    """A tool of a group may carry the name of the group in front."""
+    return sent == name or sent.endswith((f"__{name}", f"_{name}", f".{name}", f"-{name}"))
