@@ -8,45 +8,81 @@
 //!   an [`Adapter`] towards providers,
 //! * [`providers`] knows how to call whom: URL, authentication, signature, as values.
 
+pub mod exchange;
 pub mod framing;
+mod intake;
 mod json;
 pub mod proofs;
 pub mod protocols;
 pub mod providers;
 mod translate;
 
-pub use protocols::{Passage, Protocol, adapter, dialect, is_stream, translator};
+pub use exchange::{
+    Draft, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, Passage, Retelling, Written,
+};
+pub use intake::{Addressed, AnswerForm, Intake, PromptSize, ROUTING_FIELDS};
+pub use protocols::{OWN, Protocol, adapter, dialect, is_stream, passthrough};
 pub use translate::{Translator, TranslatorParts};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::{Annotator, Error, Event, Field, Losses, Progress, Request, Result, Target};
+use canon::{Annotator, Error, Event, Field, Losses, Progress, Quirks, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 
 /// The caller-facing face of a wire format.
 pub trait Dialect: Sync {
-    /// Reads a caller's request. Errors name the field by its JSON path.
-    fn decode_request(&self, body: &[u8]) -> Result<Request>;
-    /// Writes an answer to `request`, streamed or whole as the request asks.
-    fn encoder(&self, request: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder>;
+    /// Which format it is.
+    fn protocol(&self) -> Protocol;
+    /// Reads what has to be known before it is decided who serves the request. Errors name the field by its path.
+    fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake>;
+    /// Reads all of a request.
+    fn decode(&self, intake: &Intake) -> Result<Request>;
+    /// Reads all of a request whose URL says nothing.
+    fn decode_request(&self, body: &[u8]) -> Result<Request> {
+        self.decode(&self.intake(Addressed::default(), &Bytes::copy_from_slice(body))?)
+    }
+    /// Writes an answer to a request, streamed or whole as the request asks.
+    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder>;
+    /// Writes an error as this format's own JSON. `member` is the gateway's object as a further member of the body:
+    /// `,"llmgateway":{…}`.
+    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes);
+    /// Writes an error as the event that ends a stream before it had any content.
+    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes;
+    /// What keeps a silent stream alive.
+    fn ping(&self) -> &'static [u8] {
+        b": ping\n\n"
+    }
+    /// The content type of a stream.
+    fn stream_type(&self, _form: &AnswerForm) -> &'static str {
+        "text/event-stream; charset=utf-8"
+    }
+    /// Whether the gateway's object may be the answer's `metadata`: elsewhere that name is taken.
+    fn leaves_metadata_free(&self) -> bool {
+        false
+    }
     /// The name of a field in this format's words: the path that leads the caller to its place in the body that became
     /// `request`. Without the request it names no more than what holds messages, parts and tools.
     fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str>;
-    /// Writes an error as this format's own JSON.
-    fn encode_error(&self, error: &Error) -> (StatusCode, Bytes);
 }
 
-/// What an encoder needs to know of the request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AnswerForm {
-    /// Streamed or whole.
-    pub stream: bool,
-    /// A usage chunk at the end of the stream.
-    pub include_usage: bool,
-    /// Leave out thinking text.
-    pub exclude_reasoning: bool,
+/// What a format does when both sides speak it: the request is forwarded with few edits, and of the answer only as much is
+/// read as metering and the contract need.
+pub trait Passthrough: Sync {
+    /// Media by URL that the provider takes only as bytes.
+    fn media(&self, _intake: &Intake, _target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
+        None
+    }
+    /// The request as the provider takes it.
+    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded>;
+    /// The way of an answer that comes in the form in which the caller wants it.
+    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder>;
+    /// How a request is written anew after the provider refused its thinking; none when nothing would change.
+    fn retelling(&self, refusal: proofs::Refusal, usual: &Quirks) -> Option<Retelling> {
+        let invalid = refusal == proofs::Refusal::Invalid;
+        invalid.then(|| Retelling { quirks: usual.clone(), without_thinking: true })
+    }
 }
 
 /// The provider-facing face of a wire format.

@@ -246,6 +246,15 @@ impl Collector {
     }
 }
 
+/// What is known of the answers that a conversation quotes.
+#[derive(Clone, Copy)]
+pub struct Memory<'a> {
+    /// The provider that the request goes to.
+    pub provider: &'a str,
+    /// The proofs of an answer, by the name of one of its calls.
+    pub find: &'a (dyn Fn(&CallName) -> Option<Arc<Proofs>> + Sync),
+}
+
 /// Puts proofs back that the caller dropped, as far as `provider`, which speaks this format, has a use for them: the caller
 /// would hear of others as losses, and never sent them. Takes away those that another provider issued. `find` knows them by
 /// the name of a tool call. What the caller sent itself is touched only where it is known to be of no use.

@@ -10,7 +10,7 @@ use crate::config::ProviderSettings;
 use crate::config::settings::DEMO;
 use crate::discovery::Lists;
 use crate::http::Site;
-use crate::pipeline::resolve::resolve;
+use crate::pipeline::resolve::Resolver;
 use crate::snapshot::Snapshot;
 
 /// One line for each provider that is enabled, and one for each other with the reason.
@@ -114,7 +114,7 @@ impl Example {
 fn usable_alias(snapshot: &Snapshot) -> Option<String> {
     let mut names: Vec<&String> = snapshot.aliases.keys().collect();
     names.sort();
-    names.into_iter().find(|name| resolve(snapshot, name, 0).is_ok()).cloned()
+    names.into_iter().find(|name| Resolver::of(snapshot).resolve(name).is_ok()).cloned()
 }
 
 /// The first model that a provider lists, by name; one for embeddings only where there is no other.

@@ -40,7 +40,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         body.insert("model".to_owned(), model.as_str().into());
     }
     let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
-    let explanation = explain::explain(&snapshot, &serde_json::to_vec(&body)?)?;
+    let explanation = explain::explain(&snapshot, &serde_json::to_vec(&body)?.into())?;
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&explanation.as_json())?),
         false => say(&explanation.to_string()),

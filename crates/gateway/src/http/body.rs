@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Interval, MissedTickBehavior};
+use wire::Dialect;
 
 use super::lifecycle::cut_off;
-use crate::pipeline::pump::{PING, PING_AFTER, Pump};
+use super::respond;
+use crate::pipeline::pump::{PING_AFTER, Pump};
 use crate::pipeline::{Answer, Failure};
 
 /// The outcome of a request that is still under way.
@@ -29,7 +31,7 @@ pub enum ResponseBody {
 pub struct Waiting {
     outcome: Pending,
     pings: Interval,
-    write_failure: fn(&Failure) -> Bytes,
+    dialect: &'static dyn Dialect,
 }
 
 impl ResponseBody {
@@ -38,12 +40,11 @@ impl ResponseBody {
         Self::Whole(Some(bytes.into()))
     }
 
-    /// A body that pings until the outcome is there. An error then becomes the stream's last event, written by
-    /// `write_failure`.
-    pub fn waiting(outcome: Pending, write_failure: fn(&Failure) -> Bytes) -> Self {
+    /// A body that pings until the outcome is there. An error then becomes the stream's last event.
+    pub fn waiting(outcome: Pending, dialect: &'static dyn Dialect) -> Self {
         let mut pings = tokio::time::interval(PING_AFTER);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self::Waiting(Box::new(Waiting { outcome, pings, write_failure }))
+        Self::Waiting(Box::new(Waiting { outcome, pings, dialect }))
     }
 
     /// Whether it takes time.
@@ -56,7 +57,9 @@ impl ResponseBody {
         match self {
             Self::Whole(_) => {}
             Self::Stream(pump) => pump.stop(cut_off()),
-            Self::Waiting(waiting) => *self = Self::whole((waiting.write_failure)(&cut_off().into())),
+            Self::Waiting(waiting) => {
+                *self = Self::whole(respond::failure_event(waiting.dialect, &cut_off().into()))
+            }
         }
     }
 }
@@ -76,10 +79,14 @@ impl Body for ResponseBody {
                     let next = match waiting.outcome.as_mut().poll(cx) {
                         Poll::Ready(Ok(Answer::Stream(pump, _))) => Self::Stream(pump),
                         Poll::Ready(Ok(Answer::Whole(body, _))) => Self::whole(body),
-                        Poll::Ready(Err(failure)) => Self::whole((waiting.write_failure)(&failure)),
+                        Poll::Ready(Err(failure)) => {
+                            Self::whole(respond::failure_event(waiting.dialect, &failure))
+                        }
                         Poll::Pending => {
                             std::task::ready!(waiting.pings.poll_tick(cx));
-                            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PING)))));
+                            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
+                                waiting.dialect.ping(),
+                            )))));
                         }
                     };
                     *self = next;

@@ -1,23 +1,21 @@
-//! `POST /v1/chat/completions`
+//! A conversation with a model, in whatever format the caller speaks.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 
-use bytes::Bytes;
 use canon::{Error, ErrorKind};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
+use wire::{Addressed, AnswerForm, Dialect, Intake};
 
 use super::body::Pending;
 use super::request_body::{self, Announced, Received};
 use super::{ResponseBody, Site, respond, wishes};
-use crate::auth::Caller;
+use crate::auth;
+use crate::buffers::Held;
 use crate::hops::Hops;
 use crate::pipeline::pump::PING_AFTER;
-use crate::pipeline::{Answer, Failure, Inbound, Wishes};
+use crate::pipeline::{Answer, Asking, Failure, MetadataPlace, Pipeline, Wishes};
 use crate::snapshot::Snapshot;
 
 /// What the head of a request says, once it is understood.
@@ -26,97 +24,131 @@ pub struct Accepted {
     announced: Announced,
 }
 
-/// Reads the head: everything that can be refused before the body is read.
-pub fn accept(headers: &HeaderMap, snapshot: &Snapshot, hops: &Hops) -> Result<Accepted, Error> {
-    check_content_type(headers)?;
-    Ok(Accepted {
-        wishes: Wishes { hops: hops.passed(headers)?, ..wishes::wishes(headers, snapshot.metadata)? },
-        announced: Announced::read(headers, snapshot.limits.body)?,
-    })
+/// Who asks, in which format, and how the request is called.
+pub struct Caller {
+    pub snapshot: Arc<Snapshot>,
+    pub caller: auth::Caller,
+    pub request_id: String,
+    pub dialect: &'static dyn Dialect,
+    pub address: Address,
 }
 
-/// Who asks, and how the request is called.
-pub struct Asking {
-    pub snapshot: Arc<Snapshot>,
-    pub caller: Caller,
-    pub request_id: String,
+/// What the URL says, for formats that name model and method there.
+#[derive(Clone, Debug, Default)]
+pub struct Address {
+    /// What stands for the part of the route's path in braces, unescaped.
+    pub rest: String,
+    /// The query.
+    pub query: String,
+}
+
+/// Reads the head: everything that can be refused before the body is read.
+pub fn accept(
+    dialect: &dyn Dialect,
+    headers: &HeaderMap,
+    snapshot: &Snapshot,
+    hops: &Hops,
+) -> Result<Accepted, Error> {
+    check_content_type(headers)?;
+    let mut wishes = wishes::wishes(headers, hops, snapshot.metadata)?;
+    if wishes.metadata == MetadataPlace::Metadata && !dialect.leaves_metadata_free() {
+        wishes.metadata = MetadataPlace::Llmgateway;
+    }
+    Ok(Accepted { wishes, announced: Announced::read(headers, snapshot.limits.body)? })
 }
 
 /// Refuses a request by its head. It leaves a record all the same.
-pub fn refuse(site: &Site, asking: Asking, error: Error) -> Response<ResponseBody> {
-    site.pipeline.refuse(&inbound(site, asking, Wishes::default(), Arc::default()), &error);
-    respond::error(&error)
+pub fn refuse(site: &Site, caller: Caller, error: Error) -> Response<ResponseBody> {
+    let (asking, _) = caller.asking(Wishes::default());
+    site.pipeline.refuse(&asking, &error);
+    respond::error(asking.dialect, &error)
+}
+
+impl Caller {
+    fn asking(self, wishes: Wishes) -> (Asking, Address) {
+        let Self { snapshot, caller, request_id, dialect, address } = self;
+        (Asking { request_id, snapshot, caller, dialect, wishes }, address)
+    }
 }
 
 /// Serves a chat request. The caller is known; the body is read here.
 ///
-/// All that a request needs until it is answered is in one box, which goes before a stream does. What is left outside is
-/// small, for the connection keeps room for it as long as it is open.
-pub fn chat(
+/// What a request needs until it is answered is in one box at a time, which goes before a stream does. What is left outside
+/// is small, for the connection keeps room for it as long as it is open.
+pub async fn chat(
     site: &Arc<Site>,
-    asking: Asking,
+    caller: Caller,
     accepted: Accepted,
     body: Incoming,
-) -> impl Future<Output = Response<ResponseBody>> + use<> {
-    let streams = Arc::<AtomicBool>::default();
-    let inbound = inbound(site, asking, accepted.wishes, streams.clone());
-    answered(Box::pin(read_and_run(site.clone(), inbound, accepted.announced, body)), streams)
-}
-
-fn inbound(site: &Site, asking: Asking, wishes: Wishes, streams: Arc<AtomicBool>) -> Inbound {
-    let Asking { snapshot, caller, request_id } = asking;
-    let held = site.buffers.nothing();
-    Inbound { request_id, snapshot, caller, body: Bytes::new(), held, wishes, streams }
-}
-
-async fn answered(mut outcome: Pending, streams: Arc<AtomicBool>) -> Response<ResponseBody> {
+) -> Response<ResponseBody> {
+    let (asking, address) = caller.asking(accepted.wishes);
+    let dialect = asking.dialect;
+    let read = match Box::pin(read(site, asking, address, accepted.announced, body)).await {
+        Ok(read) => read,
+        Err(error) => return respond::error(dialect, &error),
+    };
+    let form = read.intake.form;
+    let mut outcome: Pending = Box::pin(run(site.pipeline.clone(), read));
+    if !form.stream {
+        return answer(dialect, form, outcome.await);
+    }
     // A stream's first content may take long: from some point on the caller is better off with a stream of pings.
-    let mut patience = None;
-    let result = std::future::poll_fn(|context| {
-        if let Poll::Ready(result) = outcome.as_mut().poll(context) {
-            return Poll::Ready(Some(result));
-        }
-        if !streams.load(Ordering::Relaxed) {
-            return Poll::Pending;
-        }
-        let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PING_AFTER)));
-        patience.as_mut().poll(context).map(|()| None)
-    });
-    match result.await {
-        Some(result) => answer(result),
-        None => respond::events(ResponseBody::waiting(outcome, respond::failure_event)),
+    match Box::pin(tokio::time::timeout(PING_AFTER, &mut outcome)).await {
+        Ok(result) => answer(dialect, form, result),
+        Err(_) => respond::stream(dialect.stream_type(&form), ResponseBody::waiting(outcome, dialect)),
     }
 }
 
-async fn read_and_run(
-    site: Arc<Site>,
-    mut inbound: Inbound,
+/// A request whose body is there.
+struct Read {
+    asking: Asking,
+    intake: Intake,
+    /// The body's share of memory: held until the request is answered or its stream has begun.
+    held: Held,
+}
+
+/// Reads the body, and of the request what has to be known before anybody is chosen.
+async fn read(
+    site: &Site,
+    asking: Asking,
+    address: Address,
     announced: Announced,
     body: Incoming,
-) -> Result<Answer, Failure> {
-    let limits = inbound.snapshot.limits;
-    match request_body::read(body, announced, limits, &site.buffers).await {
-        Ok(Received { bytes, held }) => {
-            inbound.body = bytes;
-            inbound.held = held;
-        }
+) -> Result<Box<Read>, Error> {
+    let read = async {
+        let Received { bytes, held } =
+            request_body::read(body, announced, asking.snapshot.limits, &site.buffers).await?;
+        let url = Addressed { rest: &address.rest, query: &address.query };
+        Ok((asking.dialect.intake(url, &bytes)?, held))
+    };
+    match read.await {
+        Ok((intake, held)) => Ok(Box::new(Read { asking, intake, held })),
         Err(error) => {
-            site.pipeline.refuse(&inbound, &error);
-            return Err(error.into());
+            site.pipeline.refuse(&asking, &error);
+            Err(error)
         }
     }
-    site.pipeline.clone().run(inbound).await
 }
 
-fn answer(outcome: Result<Answer, Failure>) -> Response<ResponseBody> {
+async fn run(pipeline: Arc<Pipeline>, read: Box<Read>) -> Result<Answer, Failure> {
+    let Read { asking, intake, held } = *read;
+    pipeline.run(asking, intake, held).await
+}
+
+fn answer(
+    dialect: &dyn Dialect,
+    form: AnswerForm,
+    outcome: Result<Answer, Failure>,
+) -> Response<ResponseBody> {
     match outcome {
         Ok(Answer::Whole(body, served)) => {
             respond::served(respond::json(http::StatusCode::OK, body), served.as_ref())
         }
         Ok(Answer::Stream(pump, served)) => {
-            respond::served(respond::events(ResponseBody::Stream(pump)), served.as_ref())
+            let body = ResponseBody::Stream(pump);
+            respond::served(respond::stream(dialect.stream_type(&form), body), served.as_ref())
         }
-        Err(failure) => respond::failure(&failure),
+        Err(failure) => respond::failure(dialect, &failure),
     }
 }
 

@@ -15,7 +15,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use wire::OWN;
 
+use super::chat::Address;
 use super::connections::InFlight;
 use super::cors::Cors;
 use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
@@ -89,31 +91,35 @@ pub async fn handle(
     let mut cut = CutNotice::new(site.lifecycle.clone());
     let is_finishing = site.lifecycle.phase() >= Phase::Finishing;
     let found = match route(&site, door, &head, origin.is_some()) {
-        Ok(route) if is_finishing && route.access.needs_key() => Err(refuse(&site, &stopping())),
+        Ok(route) if is_finishing && route.access.needs_key() => Err(refuse(&site, &head, &stopping())),
         Ok(route) if in_flight.needs_room(route.access) && !in_flight.has_room().await => {
-            Err(full(&site, is_h2))
+            Err(full(&site, &head, is_h2))
         }
         found => found,
     };
     let (mut response, unread) = match found {
-        Ok(route) if route.serve == Serve::Chat => match admit(&site, &snapshot, &head).await {
+        Ok(Route { serve: serve @ Serve::Chat(_), .. }) => match admit(&site, &snapshot, &head).await {
             Ok(caller) => {
-                let accepted = chat::accept(&head.headers, &snapshot, &site.pipeline.hops);
+                let dialect = serve.dialect();
+                let accepted = chat::accept(dialect, &head.headers, &snapshot, &site.pipeline.hops);
+                let address = address(&head);
                 drop(head);
-                let asking = chat::Asking { snapshot, caller, request_id };
+                let caller = chat::Caller { snapshot, caller, request_id, dialect, address };
                 match accepted {
                     Ok(accepted) => {
-                        let mut answer = pin!(chat::chat(&site, asking, accepted, body));
+                        let mut answer = pin!(chat::chat(&site, caller, accepted, body));
                         let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
-                            Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(&cut_off())),
+                            Poll::Pending if cut.is_due(context) => {
+                                Poll::Ready(respond::error(dialect, &cut_off()))
+                            }
                             polled => polled,
                         });
                         (response.await, None)
                     }
-                    Err(error) => (chat::refuse(&site, asking, error), Some(body)),
+                    Err(error) => (chat::refuse(&site, caller, error), Some(body)),
                 }
             }
-            Err(error) => (noted(&head, &request_id, None, refuse(&site, &error)), Some(body)),
+            Err(error) => (noted(&head, &request_id, None, refuse(&site, &head, &error)), Some(body)),
         },
         Ok(route) => (Box::pin(served(&site, &snapshot, route, &head, &request_id)).await, Some(body)),
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
@@ -191,13 +197,13 @@ impl Door {
     }
 }
 
-fn full(site: &Site, is_h2: bool) -> Response<ResponseBody> {
+fn full(site: &Site, head: &Parts, is_h2: bool) -> Response<ResponseBody> {
     let mut error = Error::gateway(
         ErrorKind::Unavailable,
         "The gateway has as many connections as it may (server.max_connections), and none of them is idle; try again.",
     );
     error.retry = Retry::After(Duration::from_secs(1));
-    let mut response = refuse(site, &error);
+    let mut response = refuse(site, head, &error);
     if !is_h2 {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
@@ -213,13 +219,15 @@ fn route(
     head: &Parts,
     is_origin_allowed: bool,
 ) -> Result<&'static Route, Response<ResponseBody>> {
-    host::check(head.version, &head.headers).map_err(|error| refuse(site, &error))?;
+    host::check(head.version, &head.headers).map_err(|error| refuse(site, head, &error))?;
     let path = routes::spelling(head.uri.path());
     let is_options = head.method == Method::OPTIONS;
     match routes::find(&path, &head.method) {
-        Found::Route(route, _) if route.serve == Serve::NotYet => Err(refuse(site, &not_yet(head, &path))),
+        Found::Route(route, _) if route.serve == Serve::NotYet => {
+            Err(refuse(site, head, &not_yet(head, &path)))
+        }
         Found::Route(route, _) if !door.leads_to(route.access) => {
-            Err(refuse(site, &unknown_route(head, &path)))
+            Err(refuse(site, head, &unknown_route(head, &path)))
         }
         Found::Route(route, _) => Ok(route),
         Found::OtherMethods(allowed) if is_options => {
@@ -233,11 +241,11 @@ fn route(
         }
         Found::OtherMethods(allowed) => {
             let message = format!("{path} does not take {}; it takes {}.", head.method, allowed.as_str());
-            let mut response = refuse(site, &Error::caller(ErrorKind::MethodNotAllowed, message));
+            let mut response = refuse(site, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
             response.headers_mut().insert(ALLOW, allowed.header());
             Err(response)
         }
-        Found::Nothing => Err(refuse(site, &unknown_route(head, &path))),
+        Found::Nothing => Err(refuse(site, head, &unknown_route(head, &path))),
     }
 }
 
@@ -274,7 +282,7 @@ async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Part
         Access::Admin => admin(site, snapshot, head).await.map(drop),
     };
     if let Err(error) = admitted {
-        return refuse(site, &error);
+        return refuse(site, head, &error);
     }
     match route.serve {
         Serve::Models => models(site, snapshot, head).await,
@@ -282,10 +290,10 @@ async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Part
         Serve::Routing => routing(site, snapshot),
         Serve::Health => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
         Serve::Ready => ready(site).await,
-        Serve::Reload => reload(site).await,
+        Serve::Reload => reload(site, head).await,
         Serve::Metrics => metrics(site, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
-        Serve::Chat | Serve::NotYet => refuse(site, &not_yet(head, route.path)),
+        Serve::Chat(_) | Serve::NotYet => refuse(site, head, &not_yet(head, route.path)),
     }
 }
 
@@ -303,9 +311,22 @@ async fn admin(site: &Site, snapshot: &Snapshot, head: &Parts) -> Result<Caller,
     }
 }
 
-fn refuse(site: &Site, error: &Error) -> Response<ResponseBody> {
+/// An error in the format that callers of the path speak.
+fn refuse(site: &Site, head: &Parts, error: &Error) -> Response<ResponseBody> {
     site.metrics.refused(error.kind.as_str());
-    respond::error(error)
+    respond::error(routes::dialect_of(&routes::spelling(head.uri.path())), error)
+}
+
+/// What the URL says beside the route.
+fn address(head: &Parts) -> Address {
+    let path = routes::spelling(head.uri.path());
+    match routes::find(&path, &head.method) {
+        Found::Route(_, rest) if !rest.is_empty() => Address {
+            rest: routes::unescape(rest).unwrap_or_default().into_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+        },
+        _ => Address::default(),
+    }
 }
 
 async fn models(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
@@ -324,6 +345,7 @@ async fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<Respo
     let Some(id) = routes::unescape(part) else {
         return refuse(
             site,
+            head,
             &Error::invalid("model", "The model's id in the path is no UTF-8 once unescaped."),
         );
     };
@@ -333,7 +355,7 @@ async fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<Respo
         None => {
             let message =
                 format!("The model {:?} is unknown; GET /v1/models lists what there is.", shown(&id));
-            refuse(site, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
+            refuse(site, head, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
         }
     }
 }
@@ -356,29 +378,29 @@ fn routing(site: &Site, snapshot: &Snapshot) -> Response<ResponseBody> {
 }
 
 /// Reads the configuration again. One with mistakes changes nothing, and the answer says why.
-async fn reload(site: &Site) -> Response<ResponseBody> {
+async fn reload(site: &Site, head: &Parts) -> Response<ResponseBody> {
     match site.reloader.reload().await {
         Ok(done) => {
             let answer = serde_json::json!({"reloaded": true, "needs_restart": done.needs_restart});
             respond::json(StatusCode::OK, answer.to_string())
         }
-        Err(reason) => refuse(site, &Error::caller(ErrorKind::InvalidRequest, reason)),
+        Err(reason) => refuse(site, head, &Error::caller(ErrorKind::InvalidRequest, reason)),
     }
 }
 
 async fn ready(site: &Site) -> Response<ResponseBody> {
     if site.lifecycle.phase() != Phase::Serving {
-        return respond::error(&stopping());
+        return respond::error(OWN, &stopping());
     }
     if site.pipeline.metering.check().is_err() {
         // Why is in the log: whoever asks here need not have a key.
         let message = "Usage records cannot be kept; the log says why.";
-        return respond::error(&Error::gateway(ErrorKind::StoreUnavailable, message));
+        return respond::error(OWN, &Error::gateway(ErrorKind::StoreUnavailable, message));
     }
     match site.store.is_ready().await {
         Ok(()) => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
         Err(_) => {
-            respond::error(&Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer."))
+            respond::error(OWN, &Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer."))
         }
     }
 }

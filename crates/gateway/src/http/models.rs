@@ -12,7 +12,7 @@ use wire::providers::ListedModel;
 use crate::calendar;
 use crate::discovery::Lists;
 use crate::metering::now_ms;
-use crate::pipeline::resolve::{AUTO, resolve};
+use crate::pipeline::resolve::{AUTO, Resolver};
 use crate::snapshot::Snapshot;
 
 /// What `created` says of a name whose beginning is not known: when this gateway began to list it.
@@ -69,6 +69,10 @@ impl<'a> Models<'a> {
         self.model(self.snapshot.catalog.model(id)?).map(|(entry, _)| entry)
     }
 
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver::of(self.snapshot)
+    }
+
     fn aliases(&self) -> Vec<Value> {
         let mut names: Vec<&String> = self.snapshot.aliases.keys().collect();
         names.sort();
@@ -78,14 +82,14 @@ impl<'a> Models<'a> {
     /// An alias; none when no target can be used now.
     fn alias(&self, name: &str) -> Option<Value> {
         let alias = self.snapshot.aliases.get(name)?;
-        resolve(self.snapshot, name, 0).ok()?;
+        self.resolver().resolve(name).ok()?;
         Some(
             json!({"id": name, "object": "model", "created": *STARTED, "owned_by": "alias", "targets": alias.targets}),
         )
     }
 
     fn auto(&self) -> Option<Value> {
-        resolve(self.snapshot, AUTO, 0).ok()?;
+        self.resolver().resolve(AUTO).ok()?;
         Some(json!({"id": AUTO, "object": "model", "created": *STARTED, "owned_by": "llmgateway"}))
     }
 

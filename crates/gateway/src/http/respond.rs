@@ -5,7 +5,6 @@ use canon::{Error, ErrorKind};
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use wire::Dialect;
-use wire::protocols::openai_chat::OpenaiChat;
 
 use super::ResponseBody;
 use super::request_body::ACCEPTED;
@@ -13,7 +12,6 @@ use crate::pipeline::{Failure, Served};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
 /// A JSON response.
 pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody> {
@@ -32,9 +30,9 @@ pub fn empty(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// An event stream that no proxy may hold back.
-pub fn events(body: ResponseBody) -> Response<ResponseBody> {
-    let mut response = with_type(StatusCode::OK, EVENTS, body);
+/// A stream that no proxy may hold back.
+pub fn stream(content_type: &'static str, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = with_type(StatusCode::OK, HeaderValue::from_static(content_type), body);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
@@ -63,15 +61,15 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
     response
 }
 
-/// An error in OpenAI's shape.
-pub fn error(error: &Error) -> Response<ResponseBody> {
-    failure(&Failure { error: error.clone(), metadata: None, served: None })
+/// An error in the caller's format.
+pub fn error(dialect: &dyn Dialect, error: &Error) -> Response<ResponseBody> {
+    failure(dialect, &Failure { error: error.clone(), metadata: None, served: None })
 }
 
 /// An error with what was tried.
-pub fn failure(failure: &Failure) -> Response<ResponseBody> {
-    let (status, body) = OpenaiChat.encode_error(&failure.error);
-    let response = json(status, with_metadata(body, failure.metadata.as_deref()));
+pub fn failure(dialect: &dyn Dialect, failure: &Failure) -> Response<ResponseBody> {
+    let (status, body) = dialect.error(&failure.error, failure.metadata.as_deref());
+    let response = json(status, body);
     let mut response = served(response, failure.served.as_ref());
     if failure.error.kind == ErrorKind::UnsupportedMedia {
         response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
@@ -84,18 +82,8 @@ pub fn failure(failure: &Failure) -> Response<ResponseBody> {
 }
 
 /// The event that ends a stream whose first content never came.
-pub fn failure_event(failure: &Failure) -> Bytes {
-    let (_, body) = OpenaiChat.encode_error(&failure.error);
-    let body = with_metadata(body, failure.metadata.as_deref());
-    Bytes::from([b"data: ", &body[..], b"\n\n"].concat())
-}
-
-fn with_metadata(body: Bytes, metadata: Option<&[u8]>) -> Bytes {
-    let Some(metadata) = metadata else { return body };
-    let mut extended = body[..body.len().saturating_sub(1)].to_vec();
-    extended.extend_from_slice(metadata);
-    extended.push(b'}');
-    Bytes::from(extended)
+pub fn failure_event(dialect: &dyn Dialect, failure: &Failure) -> Bytes {
+    dialect.error_event(&failure.error, failure.metadata.as_deref())
 }
 
 fn with_type(status: StatusCode, content_type: HeaderValue, body: ResponseBody) -> Response<ResponseBody> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
+use wire::{Dialect, OWN, Protocol};
 
 /// One route.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ impl Access {
 /// Who serves a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serve {
-    /// Chat completions.
-    Chat,
+    /// A conversation with a model, in this format.
+    Chat(Protocol),
     /// The list of models.
     Models,
     /// One model.
@@ -72,10 +73,12 @@ const fn not_yet(method: Method, path: &'static str) -> Route {
     route(method, path, Access::Anyone, Serve::NotYet)
 }
 
+const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
+
 /// All routes. The first of them is looked for first.
 pub static ROUTES: [Route; 42] = [
-    route(Method::POST, "/v1/chat/completions", Access::Key, Serve::Chat),
-    route(Method::POST, "/chat/completions", Access::Key, Serve::Chat),
+    route(Method::POST, "/v1/chat/completions", Access::Key, CHAT),
+    route(Method::POST, "/chat/completions", Access::Key, CHAT),
     route(Method::GET, "/v1/models", Access::Key, Serve::Models),
     route(Method::GET, "/models", Access::Key, Serve::Models),
     route(Method::GET, "/v1/models/{id}", Access::Key, Serve::Model),
@@ -117,6 +120,22 @@ pub static ROUTES: [Route; 42] = [
     not_yet(Method::POST, "/v1beta/models/{model}"),
     not_yet(Method::POST, "/v1/models/{model}"),
 ];
+
+impl Serve {
+    /// The format that its callers speak.
+    pub fn dialect(self) -> &'static dyn Dialect {
+        match self {
+            Self::Chat(protocol) => wire::dialect(protocol).unwrap_or(OWN),
+            _ => OWN,
+        }
+    }
+}
+
+/// The format in which a request of this path is refused.
+pub fn dialect_of(path: &str) -> &'static dyn Dialect {
+    let speaks = |route: &&Route| matches!(route.serve, Serve::Chat(_)) && route.rest(path).is_some();
+    ROUTES.iter().find(speaks).map_or(OWN, |route| route.serve.dialect())
+}
 
 /// What a request's path and method lead to.
 #[derive(Debug)]
@@ -232,7 +251,7 @@ mod tests {
             "/v1//chat/completions",
             "/v1/chat//completions//",
         ] {
-            assert_eq!(serve(path, &Method::POST), Some((Serve::Chat, String::new())), "{path}");
+            assert_eq!(serve(path, &Method::POST), Some((CHAT, String::new())), "{path}");
         }
     }
 

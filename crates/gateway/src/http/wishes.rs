@@ -5,6 +5,7 @@ use canon::Error;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::hops::Hops;
 use crate::pipeline::{MetadataPlace, Wishes};
 
 const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
@@ -19,8 +20,8 @@ const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 /// Twice of what everybody has to pass on.
 const LONGEST_TRACE_STATE: usize = 1024;
 
-/// Reads the headers of ours.
-pub(super) fn wishes(headers: &HeaderMap, metadata: MetadataPlace) -> Result<Wishes, Error> {
+/// Reads the headers of ours. `hops` and `metadata` are what the gateway itself has to say about them.
+pub(super) fn wishes(headers: &HeaderMap, hops: &Hops, metadata: MetadataPlace) -> Result<Wishes, Error> {
     // There is no cache yet that could be passed by; what the header says is checked all the same.
     switch(headers, &NO_CACHE)?;
     let session = headers.get(&SESSION).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -32,7 +33,7 @@ pub(super) fn wishes(headers: &HeaderMap, metadata: MetadataPlace) -> Result<Wis
             .filter(|session| !session.is_empty())
             .map(|session| session.chars().take(200).collect()),
         trace: trace(headers),
-        hops: None,
+        hops: hops.passed(headers)?,
         metadata: place(headers, metadata)?,
     })
 }
@@ -128,7 +129,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
-        wishes(&map, MetadataPlace::Metadata)
+        wishes(&map, &Hops::default(), MetadataPlace::Metadata)
     }
 
     #[test]

@@ -1,20 +1,19 @@
 //! Attempts in order. Retry and fallback happen here and nowhere else, and never after the first content went to the
 //! caller. Every request to a provider is one attempt: in the record, in the counters, and in the retry budget.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use canon::{Error, Json};
 use routing::{Attempts, Candidate, Next, Plan};
 use tokio::time::Instant;
-use wire::Encoded;
-use wire::protocols::openai_chat::Outline;
+use wire::{Intake, Written};
 
 use super::annotate::Selection;
 use super::permit::HeldPermit;
 use super::resolve::Offer;
-use super::{Inbound, Pipeline, plan};
+use super::{Asking, Pipeline, candidates};
+use crate::buffers::Held;
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
 
@@ -22,10 +21,12 @@ use crate::telemetry::log::excerpt;
 pub struct RequestContext<'a> {
     /// Client, health and the like.
     pub pipeline: &'a Arc<Pipeline>,
-    /// The request as it came.
-    pub inbound: &'a Inbound,
-    /// Its outline.
-    pub outline: &'a Outline<'a>,
+    /// Who asks, and how.
+    pub asking: &'a Asking,
+    /// What is asked.
+    pub intake: &'a Intake,
+    /// Its share of memory.
+    pub held: &'a Held,
     /// The provider that the caller pinned.
     pub pinned: Option<&'a str>,
     /// When the request with all its attempts has to be over.
@@ -47,7 +48,7 @@ pub struct Attempt<'a> {
     /// What was repaired after earlier attempts with this key.
     pub repaired: Repaired,
     /// The request as repaired; none when it has to be written.
-    pub body: Option<Encoded>,
+    pub body: Option<Written>,
 }
 
 /// Repairs that were made. Each is worth one attempt with a key.
@@ -72,7 +73,7 @@ pub struct Repair {
     /// All that was repaired by now.
     pub repaired: Repaired,
     /// The request to send.
-    pub body: Encoded,
+    pub body: Written,
 }
 
 /// How an endpoint asks one provider once. A trait and not a closure: the compiler cannot yet prove that the future of an
@@ -95,11 +96,9 @@ impl From<Error> for Failed {
 }
 
 impl RequestContext<'_> {
-    /// What keeps a conversation at its provider: the header, the cache key, or the end user.
-    fn session(&self) -> Option<String> {
-        let by_field = |name: &str| self.outline.string(name).map(Cow::into_owned);
-        let session = self.inbound.wishes.session.clone();
-        session.or_else(|| by_field("prompt_cache_key")).or_else(|| by_field("user"))
+    /// What keeps a conversation at its provider: the header, or what the request itself calls the conversation.
+    fn session(&self) -> Option<&str> {
+        self.asking.wishes.session.as_deref().or(self.intake.conversation.as_deref())
     }
 
     fn plan(
@@ -109,14 +108,14 @@ impl RequestContext<'_> {
         session: Option<&str>,
     ) -> Result<Plan, Error> {
         let pipeline = self.pipeline;
-        let mut preferences = plan::preferences(self.outline, offers, &self.inbound.snapshot.catalog)?;
-        preferences.allow_fallbacks &= !self.inbound.wishes.no_fallback;
-        let mut needs = plan::needs(self.outline);
+        let mut preferences = candidates::preferences(self.intake, offers, &self.asking.snapshot.catalog)?;
+        preferences.allow_fallbacks &= !self.asking.wishes.no_fallback;
+        let mut needs = candidates::needs(self.intake);
         let now = pipeline.now();
         if let Some(session) = session {
-            needs.warm = self.inbound.snapshot.sessions.get(&self.inbound.caller.key_id, session, now);
+            needs.warm = self.asking.snapshot.sessions.get(&self.asking.caller.key_id, session, now);
         }
-        let snapshot = &self.inbound.snapshot;
+        let snapshot = &self.asking.snapshot;
         let (health, settings) = (&snapshot.health, &snapshot.routing);
         routing::plan(&needs, candidates, &preferences, health, settings, now, self.seed)
             .map_err(|none| none.to_error())
@@ -128,7 +127,7 @@ impl RequestContext<'_> {
     }
 
     fn selection(&self, plan: &Plan, candidates: &[Candidate<'_>]) -> Selection {
-        match self.inbound.wishes.explain {
+        match self.asking.wishes.explain {
             true => Selection::Explained(Json::of(&plan.selection(candidates))),
             false => Selection::Reason(plan.reason()),
         }
@@ -144,16 +143,16 @@ pub async fn in_order<E: Endpoint>(
     endpoint: &E,
 ) -> Result<(E::Answer, HeldPermit), Error> {
     let pipeline = cx.pipeline;
-    let snapshot = &*cx.inbound.snapshot;
+    let snapshot = &*cx.asking.snapshot;
     let health = &snapshot.health;
-    let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
+    let budget = &snapshot.retries.of(&cx.asking.caller.key_id);
     let session = cx.session();
-    let candidates = plan::candidates(offers, cx.outline);
-    let plan = cx.plan(offers, &candidates, session.as_deref())?;
+    let candidates = candidates::candidates(offers, cx.intake);
+    let plan = cx.plan(offers, &candidates, session)?;
     let selection = cx.selection(&plan, &candidates);
     budget.deposit(pipeline.now());
     let mut attempts =
-        Attempts::new(&plan, &candidates, &snapshot.routing).no_fallback(cx.inbound.wishes.no_fallback);
+        Attempts::new(&plan, &candidates, &snapshot.routing).no_fallback(cx.asking.wishes.no_fallback);
     let mut turn = Turn::new(cx, offers, attempts.first(health, pipeline.now()));
     loop {
         if let Some(wait) = turn.after.take() {
@@ -167,8 +166,8 @@ pub async fn in_order<E: Endpoint>(
         let failed = match endpoint.attempt(turn.attempt(&selection, started), record).await {
             Ok(answer) => {
                 record.attempt_ended(200, None, started);
-                if let (Some(session), false) = (&session, plan.is_trial()) {
-                    snapshot.sessions.put(&cx.inbound.caller.key_id, session, route, pipeline.now());
+                if let (Some(session), false) = (session, plan.is_trial()) {
+                    snapshot.sessions.put(&cx.asking.caller.key_id, session, route, pipeline.now());
                 }
                 return Ok((answer, turn.permit));
             }
@@ -179,7 +178,7 @@ pub async fn in_order<E: Endpoint>(
         offer.provider.credentials.clean(&mut error);
         let status = error.upstream.as_ref().and_then(|reply| reply.status).unwrap_or(0);
         record.attempt_ended(status, Some(&error), started);
-        log_failure(offer, &error, cx.inbound);
+        log_failure(offer, &error, cx.asking);
         let now = pipeline.now();
         if let Some(repair) = failed.repair
             && attempts.repair(budget, now)
@@ -204,7 +203,7 @@ struct Turn<'a> {
     after: Option<Duration>,
     permit: HeldPermit,
     repaired: Repaired,
-    body: Option<Encoded>,
+    body: Option<Written>,
 }
 
 impl<'a> Turn<'a> {
@@ -235,9 +234,9 @@ impl<'a> Turn<'a> {
     }
 }
 
-fn log_failure(offer: &Offer, error: &Error, inbound: &Inbound) {
+fn log_failure(offer: &Offer, error: &Error, asking: &Asking) {
     tracing::warn!(
-        request_id = inbound.request_id,
+        request_id = asking.request_id,
         provider = offer.provider.id(),
         model = offer.model,
         kind = error.kind.as_str(),

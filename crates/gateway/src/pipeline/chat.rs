@@ -1,33 +1,32 @@
 //! One attempt at a chat answer: the request in the provider's format, and the answer up to its first content.
 
-use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Losses, Quirks, Request, Retry, Target};
+use canon::{Error, ErrorKind, Losses, Retry, Target};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
-use wire::proofs::{CallName, Proofs, Refusal};
-use wire::protocols::openai_chat::{MediaUrls, Memory, OpenaiChat, Outline, RelayParts, forward_with, relay};
+use wire::exchange::{self, Draft, Exchange, Passage, Retelling};
+use wire::proofs::{CallName, Memory, Proofs, Refusal};
 use wire::providers::{Call, Credential};
-use wire::{AnswerForm, Dialect, Encoded, Passage, Protocol, Transcoder, adapter, proofs, translator};
+use wire::{AnswerForm, Protocol, Transcoder, Written, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
 use super::deadlines::{Deadlines, Watch};
-use super::resolve::Offer;
 use crate::buffers::Held;
 use crate::hops::HOPS;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
-use crate::upstream::media::Wanted;
 use crate::upstream::waits;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Largest error body that is read.
 const ERROR_LIMIT: usize = 1 << 20;
+
+type FindProofs<'a> = dyn Fn(&CallName) -> Option<Arc<Proofs>> + Sync + 'a;
 
 /// A good answer: all of it, or a stream up to its first content.
 pub struct Begun {
@@ -77,9 +76,9 @@ impl ChatAttempt<'_> {
         };
         record.losses(&prepared.losses);
         record.priced_by(self.pricing(&prepared));
-        self.check_strict(&prepared.losses)?;
+        self.check_strict(&prepared.told)?;
         let credentials = &self.attempt.offer.provider.credentials;
-        let credential = credentials.credential(self.attempt.key, Some(&self.cx.inbound.request_id)).await?;
+        let credential = credentials.credential(self.attempt.key, Some(&self.cx.asking.request_id)).await?;
         match self.exchange(&credential, &prepared, record).await {
             Ok(begun) => Ok(begun),
             Err(error) => {
@@ -90,7 +89,7 @@ impl ChatAttempt<'_> {
     }
 
     /// What may make the same key work at once.
-    async fn repair(&self, error: &Error, credential: &Credential, prepared: Encoded) -> Option<Repair> {
+    async fn repair(&self, error: &Error, credential: &Credential, prepared: Written) -> Option<Repair> {
         let Repaired { credential: renewed, thinking } = self.attempt.repaired;
         let credentials = &self.attempt.offer.provider.credentials;
         // A token can end before its time; a fixed key cannot be had anew.
@@ -101,27 +100,23 @@ impl ChatAttempt<'_> {
             return None;
         }
         let body = self.without_refused_thinking(error).await?;
-        self.check_strict(&body.losses).ok()?;
+        self.check_strict(&body.told).ok()?;
         Some(Repair { repaired: Repaired { credential: renewed, thinking: true }, body })
     }
 
-    /// The request as it can be repeated when the provider refused the thinking of earlier turns: signatures that only
-    /// their issuer can judge, and fields that a provider requires or does not know.
-    async fn without_refused_thinking(&self, error: &Error) -> Option<Encoded> {
+    /// The request as it can be repeated when the provider refused the thinking of earlier turns.
+    async fn without_refused_thinking(&self, error: &Error) -> Option<Written> {
         let refusal = Refusal::of(error)?;
-        let offer = self.attempt.offer;
-        let quirks = &offer.provider.row.quirks;
-        match offer.protocol {
-            Protocol::OpenaiChat => self.prepare_with(&refusal.quirks(quirks)?, false).await.ok(),
-            _ if refusal == Refusal::Invalid => self.prepare_with(quirks, true).await.ok(),
-            _ => None,
-        }
+        let find = |call: &CallName| self.remembered(call);
+        let exchange = self.exchange_with(&find);
+        let Retelling { quirks, without_thinking } = exchange.retelling(refusal)?;
+        self.written(exchange.with_quirks(&quirks).draft(without_thinking).ok()?).await.ok()
     }
 
     async fn exchange(
         &self,
         credential: &Credential,
-        prepared: &Encoded,
+        prepared: &Written,
         record: &mut Record,
     ) -> Result<Begun, Error> {
         let mut deadlines = self.deadlines();
@@ -129,7 +124,7 @@ impl ChatAttempt<'_> {
         let mut watch = Watch::new(&mut deadlines, timer);
         let call = || self.call(credential, prepared.body.clone());
         let client = &self.attempt.offer.provider.client;
-        let sent = watch.until(client.send(Some(&self.cx.inbound.request_id), call)).await;
+        let sent = watch.until(client.send(Some(&self.cx.asking.request_id), call)).await;
         if sent.is_err() {
             record.is_at_work();
         }
@@ -150,66 +145,43 @@ impl ChatAttempt<'_> {
         Deadlines::new(limits, self.attempt.started, self.cx.deadline, self.form().stream)
     }
 
-    /// The request in the provider's format: forwarded where it speaks the caller's, else translated.
-    async fn prepare(&self) -> Result<Encoded, Error> {
-        self.prepare_with(&self.attempt.offer.provider.row.quirks, false).await
+    /// The request in the provider's format.
+    async fn prepare(&self) -> Result<Written, Error> {
+        let find = |call: &CallName| self.remembered(call);
+        self.written(self.exchange_with(&find).draft(false)?).await
     }
 
-    async fn prepare_with(&self, quirks: &Quirks, without_thinking: bool) -> Result<Encoded, Error> {
+    /// The request between its caller and this provider.
+    fn exchange_with<'b>(&'b self, find: &'b FindProofs<'b>) -> Exchange<'b> {
         let offer = self.attempt.offer;
-        let target = Target { model: &offer.model, facts: offer.facts(), quirks };
-        match offer.protocol {
-            Protocol::OpenaiChat => {
-                let with_media = Box::pin(self.with_media(target)).await?;
-                let find = |call: &CallName| self.remembered(call);
-                let memory = Memory { provider: offer.provider.id(), find: &find };
-                match with_media {
-                    Some(body) => forward_with(&Outline::read(&body)?, target, Some(memory)),
-                    None => forward_with(self.cx.outline, target, Some(memory)),
-                }
-            }
-            protocol => {
-                let adapter = adapter(protocol);
-                let mut request = self.decoded(offer)?;
-                if without_thinking {
-                    proofs::strip(&mut request);
-                }
-                let wants_bytes = |media: &canon::Media| adapter.wants_bytes(media, target);
-                Box::pin(self.cx.pipeline.media.inline(&mut request, wants_bytes)).await?;
-                adapter.encode_request(&request, target)
-            }
+        let provider = &offer.provider;
+        let memory = Memory { provider: provider.id(), find };
+        Exchange {
+            dialect: self.cx.asking.dialect,
+            intake: self.cx.intake,
+            upstream: offer.protocol,
+            target: Target { model: &offer.model, facts: offer.facts(), quirks: &provider.row.quirks },
+            memory: (!self.cx.pipeline.vault.is_empty()).then_some(memory),
         }
     }
 
-    /// The caller's body with its media in place of their URLs, where the provider does not fetch them.
-    async fn with_media(&self, target: Target<'_>) -> Result<Option<Vec<u8>>, Error> {
-        if !target.quirks.no_media_urls {
-            return Ok(None);
+    /// A draft with its media in place of their URLs, where the provider does not fetch them.
+    async fn written(&self, mut draft: Draft<'_>) -> Result<Written, Error> {
+        let wanted = draft.media();
+        if !wanted.is_empty() {
+            draft.fill(Box::pin(self.cx.pipeline.media.fetch_all(wanted)).await?);
         }
-        let Some(urls) = MediaUrls::of(self.cx.outline) else { return Ok(None) };
-        let wanted = urls.iter().map(|url| Wanted { path: url.path(), url: url.url.clone(), kind: url.kind });
-        let fetched = self.cx.pipeline.media.fetch_all(wanted.collect()).await?;
-        let data = fetched.into_iter().map(|file| (file.mime, file.data));
-        Ok(Some(urls.replaced(self.cx.outline, data)))
-    }
-
-    fn decoded(&self, offer: &Offer) -> Result<Request, Error> {
-        let mut request = OpenaiChat.decode_request(&self.cx.inbound.body)?;
-        if !self.cx.pipeline.vault.is_empty() {
-            let find = |call: &CallName| self.remembered(call);
-            proofs::restore(&mut request, offer.protocol, offer.provider.id(), find);
-        }
-        Ok(request)
+        draft.write()
     }
 
     /// What is known of the answer that made a call.
     fn remembered(&self, call: &CallName) -> Option<Arc<Proofs>> {
-        self.cx.pipeline.vault.find(&self.cx.inbound.caller.key_id, call, self.cx.pipeline.now())
+        self.cx.pipeline.vault.find(&self.cx.asking.caller.key_id, call, self.cx.pipeline.now())
     }
 
     fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
         match losses.iter().next() {
-            Some(loss) if self.cx.inbound.wishes.strict => Err(Error::unsupported(
+            Some(loss) if self.cx.asking.wishes.strict => Err(Error::unsupported(
                 loss.field.clone(),
                 format!(
                     "{} would be {}: {} (x-llmgateway-strict is set).",
@@ -239,18 +211,18 @@ impl ChatAttempt<'_> {
             now: SystemTime::now(),
         })?;
         let headers = request.headers_mut();
-        for (name, value) in &self.cx.inbound.wishes.trace {
+        for (name, value) in &self.cx.asking.wishes.trace {
             headers.append(name, value.clone());
         }
         // An address from the catalog is a provider's own, which does not lead back here.
-        let wishes = &self.cx.inbound.wishes;
+        let wishes = &self.cx.asking.wishes;
         if provider.settings.base_url_source.is_some()
             && let Some(hops) = self.cx.pipeline.hops.onward(wishes.hops.as_deref())
         {
             headers.insert(HOPS, hops);
         }
         if provider.settings.forward_request_id
-            && let Ok(id) = HeaderValue::from_str(&self.cx.inbound.request_id)
+            && let Ok(id) = HeaderValue::from_str(&self.cx.asking.request_id)
         {
             headers.insert(REQUEST_ID, id);
         }
@@ -262,7 +234,7 @@ impl ChatAttempt<'_> {
         &self,
         response: Response<AnswerBody>,
         watch: &mut Watch<'_>,
-        prepared: &Encoded,
+        prepared: &Written,
         record: &mut Record,
     ) -> Result<Received, Error> {
         let (mut head, mut body) = response.into_parts();
@@ -276,7 +248,7 @@ impl ChatAttempt<'_> {
         let stream = self.form().stream;
         let mut transcoder: Option<Box<dyn Transcoder>> = None;
         let mut out = Vec::with_capacity(if stream { 1024 } else { 0 });
-        let mut held = self.cx.inbound.held.further();
+        let mut held = self.cx.held.further();
         let rest = loop {
             let Some(frame) = watch.until(body.frame()).await? else { break None };
             let Ok(data) = frame.map_err(|error| cut(&error))?.into_data() else { continue };
@@ -306,37 +278,29 @@ impl ChatAttempt<'_> {
         wire::is_stream(self.attempt.offer.protocol, content_type, beginning, self.form().stream)
     }
 
-    fn transcoder(&self, prepared: &Encoded, upstream_streams: bool, record: &Record) -> Box<dyn Transcoder> {
-        let (offer, form) = (self.attempt.offer, self.form());
-        let envelope = self.envelope(prepared, record);
-        match offer.protocol == Protocol::OpenaiChat && upstream_streams == form.stream {
-            true => relay(RelayParts {
-                form,
-                annotator: Box::new(envelope),
-                gathers: offer.provider.row.quirks.reasoning_field.is_some(),
-                cached_outside_prompt: prepared.undo.cached_outside_prompt,
-            }),
-            false => translator(Passage {
-                caller: &OpenaiChat,
-                upstream: offer.protocol,
-                upstream_streams,
-                form,
-                undo: &prepared.undo,
-                annotator: Arc::new(envelope),
-            }),
-        }
+    fn transcoder(&self, prepared: &Written, upstream_streams: bool, record: &Record) -> Box<dyn Transcoder> {
+        let offer = self.attempt.offer;
+        exchange::transcoder(Passage {
+            caller: self.cx.asking.dialect,
+            upstream: offer.protocol,
+            upstream_streams,
+            form: self.form(),
+            undo: &prepared.undo,
+            quirks: &offer.provider.row.quirks,
+            annotator: Arc::new(self.envelope(prepared, record)),
+        })
     }
 
     /// What the gateway adds to the answer.
-    fn envelope(&self, prepared: &Encoded, record: &Record) -> Envelope {
+    fn envelope(&self, prepared: &Written, record: &Record) -> Envelope {
         let offer = self.attempt.offer;
         let attempts = record.attempts();
         Envelope {
-            request_id: self.cx.inbound.request_id.clone(),
-            place: self.cx.inbound.wishes.metadata,
+            request_id: self.cx.asking.request_id.clone(),
+            place: self.cx.asking.wishes.metadata,
             answer_id: OnceLock::new(),
             created: crate::metering::now_ms() / 1000,
-            requested_model: self.cx.outline.model.clone().into_owned(),
+            requested_model: self.cx.intake.model.clone(),
             requested_provider: self.cx.pinned.map(str::to_owned),
             used_model: offer.model.clone(),
             used_provider: offer.provider.id().to_owned(),
@@ -345,26 +309,21 @@ impl ChatAttempt<'_> {
             earlier: attempts[..attempts.len().saturating_sub(1)].to_vec(),
             attempt_started: self.attempt.started,
             selection: self.attempt.selection.clone(),
-            losses: prepared.losses.clone(),
+            losses: prepared.told.clone(),
             pricing: self.pricing(prepared),
             earlier_cost: EarlierCost::new(record.failed_cost()),
         }
     }
 
     /// What prices the answer. The tier that was asked for only counts where it reached the provider.
-    fn pricing(&self, prepared: &Encoded) -> Pricing {
-        let asked = self.cx.outline.string("service_tier").map(Cow::into_owned);
+    fn pricing(&self, prepared: &Written) -> Pricing {
+        let asked = self.cx.intake.service_tier.clone();
         let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field.name() != "service_tier");
         Pricing { serving: self.attempt.offer.serving.clone(), asked_tier: asked.filter(was_sent) }
     }
 
     fn form(&self) -> AnswerForm {
-        let outline = self.cx.outline;
-        AnswerForm {
-            stream: outline.stream,
-            include_usage: outline.include_usage,
-            exclude_reasoning: outline.exclude_reasoning,
-        }
+        self.cx.intake.form
     }
 }
 

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use canon::{Error, Pico, Target};
 use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
-use wire::Dialect;
-use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
 use wire::providers::Call;
-use wire::{Encoded, Protocol, adapter};
+use wire::{Addressed, Dialect, Exchange, Intake, OWN, Written};
 
-use super::plan;
-use super::resolve::{Offer, resolve_all};
+use super::candidates;
+use super::resolve::{Offer, Resolver};
 use crate::snapshot::Snapshot;
 use crate::upstream::client::with_our_headers;
 
@@ -35,23 +34,25 @@ struct Upstream {
 }
 
 /// Explains a request. Nothing is sent.
-pub fn explain(snapshot: &Snapshot, body: &[u8]) -> Result<Explanation, Error> {
-    let outline = Outline::read(body)?;
-    let resolved = resolve_all(snapshot, &outline.model, &plan::further_models(&outline)?, 0)?;
-    let candidates = plan::candidates(&resolved.offers, &outline);
+pub fn explain(snapshot: &Snapshot, body: &Bytes) -> Result<Explanation, Error> {
+    let dialect = OWN;
+    let intake = dialect.intake(Addressed::default(), body)?;
+    let resolver = Resolver { snapshot, caller: dialect.protocol(), random: 0 };
+    let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(&intake)?)?;
+    let candidates = candidates::candidates(&resolved.offers, &intake);
     let settings = &snapshot.routing;
-    let preferences = plan::preferences(&outline, &resolved.offers, &snapshot.catalog)?;
-    let needs = plan::needs(&outline);
+    let preferences = candidates::preferences(&intake, &resolved.offers, &snapshot.catalog)?;
+    let needs = candidates::needs(&intake);
     let found = routing::plan(&needs, &candidates, &preferences, &snapshot.health, settings, Timestamp(0), 0);
     let plan = found.map_err(|none| none.to_error())?;
     let first = plan.order[0].index;
-    let encoded = encode(&resolved.offers[first], &outline, body)?;
+    let encoded = encode(&resolved.offers[first], dialect, &intake)?;
     Ok(Explanation {
-        model: outline.model.clone().into_owned(),
+        model: intake.model.clone(),
         sentence: sentence(&candidates[first], plan.reason(), &needs),
         selection: plan.selection(&candidates),
-        losses: serde_json::to_value(&encoded.losses).unwrap_or_default(),
-        request: request(&resolved.offers[first], &outline, encoded)?,
+        losses: serde_json::to_value(&encoded.told).unwrap_or_default(),
+        request: request(&resolved.offers[first], &intake, encoded)?,
     })
 }
 
@@ -155,21 +156,19 @@ fn because(reason: Reason) -> &'static str {
     }
 }
 
-fn encode(offer: &Offer, outline: &Outline<'_>, body: &[u8]) -> Result<Encoded, Error> {
+/// The request as the first provider would get it; media that would be fetched stay URLs.
+fn encode(offer: &Offer, dialect: &'static dyn Dialect, intake: &Intake) -> Result<Written, Error> {
     let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
-    match offer.protocol {
-        Protocol::OpenaiChat => forward(outline, target),
-        protocol => adapter(protocol).encode_request(&OpenaiChat.decode_request(body)?, target),
-    }
+    Exchange { dialect, intake, upstream: offer.protocol, target, memory: None }.draft(false)?.write()
 }
 
-fn request(offer: &Offer, outline: &Outline<'_>, encoded: Encoded) -> Result<Upstream, Error> {
+fn request(offer: &Offer, intake: &Intake, encoded: Written) -> Result<Upstream, Error> {
     let provider = &offer.provider;
     let request = provider.calling.request(&Call {
         base_url: &provider.settings.base_url,
         protocol: offer.protocol,
         model: &offer.model,
-        streaming: outline.stream,
+        streaming: intake.form.stream,
         body: encoded.body,
         credential: &provider.credentials.example(),
         auth: &provider.row.auth,

@@ -2,24 +2,24 @@
 
 pub mod annotate;
 pub mod attempts;
+pub mod candidates;
 pub mod chat;
 pub mod deadlines;
 pub mod explain;
 pub mod permit;
-pub mod plan;
 pub mod pump;
 pub mod resolve;
 pub mod vault;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use canon::{Cost, Error};
 use http::{HeaderName, HeaderValue};
 use routing::Timestamp;
 use tokio::time::Instant;
-use wire::protocols::openai_chat::Outline;
+use wire::{Dialect, Intake};
 
 use crate::auth::Caller;
 use crate::buffers::Held;
@@ -31,6 +31,7 @@ use attempts::{RequestContext, in_order};
 use chat::{Begun, Chat};
 use permit::HeldPermit;
 use pump::Pump;
+use resolve::Resolver;
 
 /// Serves chat requests.
 pub struct Pipeline {
@@ -48,22 +49,18 @@ pub struct Pipeline {
     pub epoch: Instant,
 }
 
-/// A request as it came in.
-pub struct Inbound {
+/// Who asks, and how: all of a request but what is asked.
+pub struct Asking {
     /// The id that the answer carries.
     pub request_id: String,
-    /// The configuration that it sees from beginning to end.
+    /// The configuration that the request sees from beginning to end.
     pub snapshot: Arc<Snapshot>,
     /// Who calls.
     pub caller: Caller,
-    /// The body.
-    pub body: Bytes,
-    /// The body's share of memory, until the request is answered or its stream has begun.
-    pub held: Held,
+    /// The format that the caller speaks.
+    pub dialect: &'static dyn Dialect,
     /// What the headers ask for.
     pub wishes: Wishes,
-    /// Set once the body has been read and asks for a stream.
-    pub streams: Arc<AtomicBool>,
 }
 
 /// What headers ask for.
@@ -154,64 +151,60 @@ impl Pipeline {
     }
 
     /// Serves one request: resolve, plan, try in order, and hand the answer over.
-    pub async fn run(self: Arc<Self>, inbound: Inbound) -> Result<Answer, Failure> {
-        let outline = match Outline::read(&inbound.body) {
-            Ok(outline) => outline,
-            Err(error) => {
-                self.record(&inbound, None).fail(&error);
-                return Err(error.into());
-            }
-        };
-        inbound.streams.store(outline.stream, Ordering::Relaxed);
-        let mut record = self.record(&inbound, Some(&outline));
-        match self.serve(&inbound, &outline, &mut record).await {
-            Ok((begun, permit)) => Ok(self.answer(&inbound, begun, permit, record).await),
+    ///
+    /// `held` is the body's share of memory, until the request is answered or its stream has begun.
+    pub async fn run(self: Arc<Self>, asking: Asking, intake: Intake, held: Held) -> Result<Answer, Failure> {
+        let mut record = self.record(&asking, Some(&intake));
+        match self.serve(&asking, &intake, &held, &mut record).await {
+            Ok((begun, permit)) => Ok(self.answer(&asking, &intake, (begun, permit), record).await),
             Err(error) => {
                 record.fail(&error);
-                let metadata = failure_metadata(&inbound, &record);
+                let metadata = failure_metadata(&asking, &record);
                 Err(Failure { error, metadata, served: record.served() })
             }
         }
     }
 
-    /// Records a request that is refused before its body was read.
-    pub fn refuse(&self, inbound: &Inbound, error: &Error) {
-        self.record(inbound, None).fail(error);
+    /// Records a request that is refused before anybody could serve it.
+    pub fn refuse(&self, asking: &Asking, error: &Error) {
+        self.record(asking, None).fail(error);
     }
 
     async fn serve(
         self: &Arc<Self>,
-        inbound: &Inbound,
-        outline: &Outline<'_>,
+        asking: &Asking,
+        intake: &Intake,
+        held: &Held,
         record: &mut Record,
     ) -> Result<(Begun, HeldPermit), Error> {
         let seed = self.seeds.next();
-        let further = plan::further_models(outline)?;
-        let resolved = resolve::resolve_all(&inbound.snapshot, &outline.model, &further, seed)?;
+        let resolver =
+            Resolver { snapshot: &asking.snapshot, caller: asking.dialect.protocol(), random: seed };
+        let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }
         let pinned = resolved.pinned.as_deref();
-        let timeouts = inbound.snapshot.timeouts_of(&outline.model);
+        let timeouts = asking.snapshot.timeouts_of(&intake.model);
         let deadline = record.started() + timeouts.request;
-        let cx = RequestContext { pipeline: self, inbound, outline, pinned, deadline, seed };
+        let cx = RequestContext { pipeline: self, asking, intake, held, pinned, deadline, seed };
         in_order(&cx, &resolved.offers, record, &Chat(&cx)).await
     }
 
     /// Hands a good answer over: closes the record of a whole one; a stream takes record and permit along.
     async fn answer(
         self: &Arc<Self>,
-        inbound: &Inbound,
-        mut begun: Begun,
-        mut permit: HeldPermit,
+        asking: &Asking,
+        intake: &Intake,
+        (mut begun, mut permit): (Begun, HeldPermit),
         mut record: Record,
     ) -> Answer {
         if begun.body.is_none() {
             self.keep_proofs(&record, begun.transcoder.as_mut());
         }
-        if inbound.streams.load(Ordering::Relaxed) {
+        if intake.form.stream {
             let served = record.served();
-            let pump = Pump::new(begun, record, permit, self.clone(), inbound.wishes.metadata);
+            let pump = Pump::new(begun, record, permit, self.clone(), asking);
             return Answer::Stream(Box::new(pump), served);
         }
         permit.succeeded(None);
@@ -233,14 +226,14 @@ impl Pipeline {
         }
     }
 
-    fn record(&self, inbound: &Inbound, outline: Option<&Outline<'_>>) -> Record {
+    fn record(&self, asking: &Asking, intake: Option<&Intake>) -> Record {
         self.metering.begin(Begin {
-            request_id: &inbound.request_id,
-            caller: &inbound.caller,
-            model: outline.map_or("", |outline| &outline.model),
-            stream: outline.is_some_and(|outline| outline.stream),
-            session: inbound.wishes.session.clone(),
-            prompt_tokens: outline.map_or(0, Outline::estimated_prompt_tokens),
+            request_id: &asking.request_id,
+            caller: &asking.caller,
+            model: intake.map_or("", |intake| &intake.model),
+            stream: intake.is_some_and(|intake| intake.form.stream),
+            session: asking.wishes.session.clone(),
+            prompt_tokens: intake.map_or(0, |intake| intake.size.estimated_tokens()),
         })
     }
 }
@@ -264,9 +257,9 @@ impl Seeds {
 }
 
 /// What an error body says about the attempts.
-fn failure_metadata(inbound: &Inbound, record: &Record) -> Option<Vec<u8>> {
+fn failure_metadata(asking: &Asking, record: &Record) -> Option<Vec<u8>> {
     if record.attempts().is_empty() {
         return None;
     }
-    Some(annotate::failure_member(inbound.wishes.metadata.name()?, record))
+    Some(annotate::failure_member(asking.wishes.metadata.name()?, record))
 }

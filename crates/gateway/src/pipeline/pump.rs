@@ -17,16 +17,14 @@ use super::annotate::{add_to_event, failure_member};
 use super::chat::Begun;
 use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
-use super::{MetadataPlace, Pipeline};
+use super::{Asking, MetadataPlace, Pipeline};
 use crate::buffers::Held;
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
 use crate::upstream::client::{AnswerBody, cut};
 
-/// After so much silence the caller gets a comment, so that proxies keep the connection.
+/// After so much silence the caller gets a ping, so that proxies keep the connection.
 pub const PING_AFTER: Duration = Duration::from_secs(15);
-/// The comment.
-pub const PING: &[u8] = b": ping\n\n";
 /// Pieces that have arrived are joined up to about this size.
 const JOIN_LIMIT: usize = 64 << 10;
 
@@ -39,6 +37,8 @@ pub struct Pump {
     /// What the provider still sends; none when all of it is there.
     body: Option<AnswerBody>,
     transcoder: Box<dyn Transcoder>,
+    /// A ping in the caller's format.
+    ping: &'static [u8],
     /// What the caller gets next.
     out: Vec<u8>,
     /// The share of memory of what had come before the stream could begin.
@@ -63,19 +63,20 @@ impl Pump {
         record: Record,
         mut permit: HeldPermit,
         pipeline: Arc<Pipeline>,
-        place: MetadataPlace,
+        asking: &Asking,
     ) -> Self {
         let now = Instant::now();
         permit.begun();
         Self {
             body: begun.body,
             transcoder: begun.transcoder,
+            ping: asking.dialect.ping(),
             out: begun.out,
             _held: begun.held,
             record,
             permit,
             pipeline,
-            place,
+            place: asking.wishes.metadata,
             deadlines: begun.deadlines,
             timer: Box::pin(tokio::time::sleep_until(begun.deadlines.next().min(now + PING_AFTER))),
             last_output: now,
@@ -161,7 +162,7 @@ impl Pump {
                 return self.fail(error);
             }
             if now >= self.last_output + PING_AFTER {
-                self.out.extend_from_slice(PING);
+                self.out.extend_from_slice(self.ping);
                 self.last_output = now;
             }
             let next = self.deadlines.next().min(self.last_output + PING_AFTER);

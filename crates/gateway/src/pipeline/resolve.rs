@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use canon::{Error, ErrorKind, ModelFacts};
 use catalog::Serving;
-use wire::Protocol;
+use wire::{OWN, Protocol};
 
-use crate::config::file::{Pick, TimeoutSection};
+use crate::config::file::{ModelSection, Pick, TimeoutSection};
 use crate::snapshot::{ProviderHandle, Snapshot};
 use crate::telemetry::OTHER;
 
@@ -69,155 +69,169 @@ pub struct Resolved {
 /// The name that lets the gateway choose the model, unless an alias of this name says among which.
 pub const AUTO: &str = "auto";
 
-/// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
-pub fn resolve_all(
-    snapshot: &Snapshot,
-    name: &str,
-    further: &[String],
-    random: u64,
-) -> Result<Resolved, Error> {
-    let mut resolved = resolve(snapshot, name, random)?;
-    for (index, name) in further.iter().enumerate() {
-        // Behind every tier of those before: an alias in the list has several.
-        let tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
-        let more = resolve(snapshot, name, random).map_err(|error| error.at(format!("models[{index}]")))?;
-        resolved.offers.extend(more.offers.into_iter().map(|mut offer| {
-            offer.tier += tier;
-            offer
-        }));
-    }
-    Ok(resolved)
-}
-
 /// Names are kept by health, metrics, log and records, and compared with those of the catalog: they are bounded.
 const MAX_NAME_BYTES: usize = 512;
 
-/// Resolves `provider/model`, a model of the catalog, or an alias. `random` decides weighted aliases.
-pub fn resolve(snapshot: &Snapshot, name: &str, random: u64) -> Result<Resolved, Error> {
-    if name.len() > MAX_NAME_BYTES {
-        let message = format!(
-            "The model's name has {} bytes; a name of more than {MAX_NAME_BYTES} is none of a model.",
-            name.len()
-        );
-        return Err(Error::invalid("model", message));
-    }
-    if let Some(alias) = snapshot.aliases.get(name) {
-        return alias_offers(snapshot, name, alias, random);
-    }
-    if name == AUTO {
-        return auto(snapshot);
-    }
-    if let Some((provider, model)) = name.split_once('/')
-        && let Some(handle) = snapshot.providers.get(provider)
-    {
-        if let Some(reason) = handle.disabled() {
-            return Err(not_found(format!("The provider {provider:?} is not enabled: {reason}.")));
-        }
-        if model.is_empty() {
-            return Err(not_found(format!("The model after \"{provider}/\" is missing.")));
-        }
-        return Ok(Resolved {
-            pinned: Some(provider.to_owned()),
-            offers: vec![offer(snapshot, handle, model)],
-        });
-    }
-    bare(snapshot, name)
+/// Finds out what model names stand for.
+#[derive(Clone, Copy)]
+pub struct Resolver<'a> {
+    /// The configuration that the request sees.
+    pub snapshot: &'a Snapshot,
+    /// The caller's format: what is not translated needs no facts.
+    pub caller: Protocol,
+    /// Decides weighted aliases.
+    pub random: u64,
 }
 
-/// Every model of known price that an enabled provider serves; what the request needs decides among them.
-fn auto(snapshot: &Snapshot) -> Result<Resolved, Error> {
-    let today = crate::calendar::today();
-    let servings = snapshot.catalog.models().flat_map(|model| model.servings.iter());
-    let usable = servings.filter(|serving| serving.price.is_some() && !serving.is_gone(&today));
-    let offers: Vec<Offer> = usable
-        .filter_map(|serving| {
-            let handle = snapshot.providers.get(&serving.provider)?;
-            handle.disabled().is_none().then(|| known_offer(handle, serving))
-        })
-        .collect();
-    match offers.is_empty() {
-        true => Err(not_found(
-            "No enabled provider serves a model of known price, so that \"auto\" has no choice.".to_owned(),
-        )),
-        false => Ok(Resolved { pinned: None, offers }),
+impl<'a> Resolver<'a> {
+    /// For callers of the gateway's own language, without chance.
+    pub fn of(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, caller: OWN.protocol(), random: 0 }
     }
-}
-
-fn bare(snapshot: &Snapshot, name: &str) -> Result<Resolved, Error> {
-    let Some(model) = snapshot.catalog.model(name) else { return Err(unknown(snapshot, name)) };
-    let mut offers = Vec::new();
-    let mut lacking = Vec::new();
-    for serving in &model.servings {
-        let Some(handle) = snapshot.providers.get(&serving.provider) else { continue };
-        match handle.disabled() {
-            None => offers.push(known_offer(handle, serving)),
-            Some(reason) => lacking.push(format!("{}: {reason}", serving.provider)),
-        }
-    }
-    if offers.is_empty() {
-        return Err(not_found(format!(
-            "No provider of the model {name:?} is enabled ({}).",
-            lacking.join("; ")
-        )));
-    }
-    Ok(Resolved { pinned: None, offers })
-}
-
-fn alias_offers(
-    snapshot: &Snapshot,
-    name: &str,
-    alias: &crate::config::file::ModelSection,
-    random: u64,
-) -> Result<Resolved, Error> {
-    let mut order: Vec<usize> = (0..alias.targets.len()).collect();
-    if alias.pick == Pick::Weight {
-        let weight = |index: &usize| alias.weights.get(*index).copied().unwrap_or(1);
-        if let Some(first) = routing::pick_weighted(&order, weight, random) {
-            order.swap(0, first);
-        }
-    }
-    let mut offers = Vec::new();
-    let mut reasons = Vec::new();
-    for (place, index) in order.into_iter().enumerate() {
-        let target = &alias.targets[index];
-        if snapshot.aliases.contains_key(target) {
-            reasons.push(format!("{target}: an alias cannot name an alias"));
-            continue;
-        }
-        match resolve(snapshot, target, random) {
-            Ok(resolved) => offers.extend(resolved.offers.into_iter().map(|mut offer| {
-                offer.tier = if alias.pick == Pick::Best { 0 } else { place as u32 };
-                offer.timeouts = alias.timeouts.map(Box::new);
+    /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
+    pub fn resolve_all(&self, name: &str, further: &[String]) -> Result<Resolved, Error> {
+        let mut resolved = self.resolve(name)?;
+        for (index, name) in further.iter().enumerate() {
+            // Behind every tier of those before: an alias in the list has several.
+            let tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
+            let more = self.resolve(name).map_err(|error| error.at(format!("models[{index}]")))?;
+            resolved.offers.extend(more.offers.into_iter().map(|mut offer| {
+                offer.tier += tier;
                 offer
-            })),
-            Err(error) => reasons.push(error.message.into_owned()),
+            }));
+        }
+        Ok(resolved)
+    }
+
+    /// Resolves `provider/model`, a model of the catalog, or an alias.
+    pub fn resolve(&self, name: &str) -> Result<Resolved, Error> {
+        let snapshot = self.snapshot;
+        if name.len() > MAX_NAME_BYTES {
+            let message = format!(
+                "The model's name has {} bytes; a name of more than {MAX_NAME_BYTES} is none of a model.",
+                name.len()
+            );
+            return Err(Error::invalid("model", message));
+        }
+        if let Some(alias) = snapshot.aliases.get(name) {
+            return self.alias_offers(name, alias);
+        }
+        if name == AUTO {
+            return self.auto();
+        }
+        if let Some((provider, model)) = name.split_once('/')
+            && let Some(handle) = snapshot.providers.get(provider)
+        {
+            if let Some(reason) = handle.disabled() {
+                return Err(not_found(format!("The provider {provider:?} is not enabled: {reason}.")));
+            }
+            if model.is_empty() {
+                return Err(not_found(format!("The model after \"{provider}/\" is missing.")));
+            }
+            return Ok(Resolved {
+                pinned: Some(provider.to_owned()),
+                offers: vec![self.offer(handle, model)],
+            });
+        }
+        self.bare(name)
+    }
+
+    /// Every model of known price that an enabled provider serves; what the request needs decides among them.
+    fn auto(&self) -> Result<Resolved, Error> {
+        let snapshot = self.snapshot;
+        let today = crate::calendar::today();
+        let servings = snapshot.catalog.models().flat_map(|model| model.servings.iter());
+        let usable = servings.filter(|serving| serving.price.is_some() && !serving.is_gone(&today));
+        let offers: Vec<Offer> = usable
+            .filter_map(|serving| {
+                let handle = snapshot.providers.get(&serving.provider)?;
+                handle.disabled().is_none().then(|| known_offer(handle, serving))
+            })
+            .collect();
+        match offers.is_empty() {
+            true => Err(not_found(
+                "No enabled provider serves a model of known price, so that \"auto\" has no choice."
+                    .to_owned(),
+            )),
+            false => Ok(Resolved { pinned: None, offers }),
         }
     }
-    match offers.is_empty() {
-        true => Err(not_found(format!("No target of the alias {name:?} can be used: {}", reasons.join(" ")))),
-        false => Ok(Resolved { pinned: None, offers }),
-    }
-}
 
-fn offer(snapshot: &Snapshot, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
-    if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
-        return known_offer(handle, serving);
+    fn bare(&self, name: &str) -> Result<Resolved, Error> {
+        let snapshot = self.snapshot;
+        let Some(model) = snapshot.catalog.model(name) else { return Err(unknown(snapshot, name)) };
+        let mut offers = Vec::new();
+        let mut lacking = Vec::new();
+        for serving in &model.servings {
+            let Some(handle) = snapshot.providers.get(&serving.provider) else { continue };
+            match handle.disabled() {
+                None => offers.push(known_offer(handle, serving)),
+                Some(reason) => lacking.push(format!("{}: {reason}", serving.provider)),
+            }
+        }
+        if offers.is_empty() {
+            return Err(not_found(format!(
+                "No provider of the model {name:?} is enabled ({}).",
+                lacking.join("; ")
+            )));
+        }
+        Ok(Resolved { pinned: None, offers })
     }
-    let protocol = handle.calling.protocol(handle.row.protocol, model);
-    // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
-    let relative = snapshot.catalog.relative(protocol, model).filter(|_| protocol != Protocol::OpenaiChat);
-    let facts = match relative {
-        Some(relative) => FactsSource::Serving(relative.clone()),
-        None => FactsSource::Unknown(snapshot.unknown_facts.clone()),
-    };
-    Offer {
-        provider: handle.clone(),
-        protocol,
-        serving: None,
-        model: model.to_owned(),
-        facts,
-        tier: 0,
-        timeouts: None,
+
+    fn alias_offers(&self, name: &str, alias: &ModelSection) -> Result<Resolved, Error> {
+        let mut order: Vec<usize> = (0..alias.targets.len()).collect();
+        if alias.pick == Pick::Weight {
+            let weight = |index: &usize| alias.weights.get(*index).copied().unwrap_or(1);
+            if let Some(first) = routing::pick_weighted(&order, weight, self.random) {
+                order.swap(0, first);
+            }
+        }
+        let mut offers = Vec::new();
+        let mut reasons = Vec::new();
+        for (place, index) in order.into_iter().enumerate() {
+            let target = &alias.targets[index];
+            if self.snapshot.aliases.contains_key(target) {
+                reasons.push(format!("{target}: an alias cannot name an alias"));
+                continue;
+            }
+            match self.resolve(target) {
+                Ok(resolved) => offers.extend(resolved.offers.into_iter().map(|mut offer| {
+                    offer.tier = if alias.pick == Pick::Best { 0 } else { place as u32 };
+                    offer.timeouts = alias.timeouts.map(Box::new);
+                    offer
+                })),
+                Err(error) => reasons.push(error.message.into_owned()),
+            }
+        }
+        match offers.is_empty() {
+            true => {
+                Err(not_found(format!("No target of the alias {name:?} can be used: {}", reasons.join(" "))))
+            }
+            false => Ok(Resolved { pinned: None, offers }),
+        }
+    }
+
+    fn offer(&self, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
+        let snapshot = self.snapshot;
+        if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
+            return known_offer(handle, serving);
+        }
+        let protocol = handle.calling.protocol(handle.row.protocol, model);
+        // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
+        let relative = snapshot.catalog.relative(protocol, model).filter(|_| protocol != self.caller);
+        let facts = match relative {
+            Some(relative) => FactsSource::Serving(relative.clone()),
+            None => FactsSource::Unknown(snapshot.unknown_facts.clone()),
+        };
+        Offer {
+            provider: handle.clone(),
+            protocol,
+            serving: None,
+            model: model.to_owned(),
+            facts,
+            tier: 0,
+            timeouts: None,
+        }
     }
 }
 

@@ -11,13 +11,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use canon::{Error, Media, MediaKind, Part, PartKind, Request, Result, Source};
+use canon::{Error, MediaKind, Result};
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use wire::{MediaFile, MediaUrl};
 
 use super::client::{AnswerBody, Client};
 use super::guard::Guard;
@@ -57,26 +58,6 @@ pub struct MediaFetcher {
     places: Arc<Semaphore>,
 }
 
-/// A file to be fetched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its place in the request, for messages.
-    pub path: String,
-    /// Where it is.
-    pub url: String,
-    /// What it should be.
-    pub kind: MediaKind,
-}
-
-/// What was fetched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// MIME type.
-    pub mime: String,
-    /// Standard base64.
-    pub data: String,
-}
-
 impl Default for MediaFetcher {
     fn default() -> Self {
         Self::new(Route::default(), Guard::default(), LIMITS)
@@ -99,29 +80,9 @@ impl MediaFetcher {
         }
     }
 
-    /// Replaces every URL that `wanted` names by the bytes behind it, in results of tools too.
-    pub async fn inline(&self, request: &mut Request, wanted: impl Fn(&Media) -> bool) -> Result<()> {
-        let mut list = Vec::new();
-        for_each_url(request, &wanted, |path, media| {
-            if let Source::Url(url) = &media.source {
-                list.push(Wanted { path, url: url.clone(), kind: media.kind });
-            }
-        });
-        if list.is_empty() {
-            return Ok(());
-        }
-        let mut fetched = self.fetch_all(list).await?.into_iter();
-        for_each_url(request, &wanted, |_, media| {
-            if let Some(Fetched { mime, data }) = fetched.next() {
-                media.source = Source::Base64 { mime, data };
-            }
-        });
-        Ok(())
-    }
-
     /// Fetches files, a few at a time; each address once. Either all of them come, in order, or an error that names the
     /// first one that does not.
-    pub async fn fetch_all(&self, wanted: Vec<Wanted>) -> Result<Vec<Fetched>> {
+    pub async fn fetch_all(&self, wanted: Vec<MediaUrl>) -> Result<Vec<MediaFile>> {
         let mut addresses: Vec<(&str, MediaKind, usize)> = Vec::new();
         let mut places = HashMap::new();
         for (position, file) in wanted.iter().enumerate() {
@@ -138,15 +99,15 @@ impl MediaFetcher {
             let path = &wanted[addresses[failed].2].path;
             Error::invalid(path.clone(), format!("{path} cannot be used: {reason}"))
         })?;
-        let file = |wanted: &Wanted| files[places[&(wanted.url.as_str(), wanted.kind)]].clone();
+        let file = |wanted: &MediaUrl| files[places[&(wanted.url.as_str(), wanted.kind)]].clone();
         Ok(wanted.iter().map(file).collect())
     }
 
     async fn fetch_each(
         &self,
         addresses: &[(&str, MediaKind, usize)],
-    ) -> Result<Vec<Fetched>, (usize, String)> {
-        let mut files: Vec<Option<Fetched>> = vec![None; addresses.len()];
+    ) -> Result<Vec<MediaFile>, (usize, String)> {
+        let mut files: Vec<Option<MediaFile>> = vec![None; addresses.len()];
         let mut tasks = JoinSet::new();
         let (mut next, mut total) = (0, 0);
         // Dropping the tasks ends them: a caller who hangs up, or a file that fails, stops the others.
@@ -168,7 +129,7 @@ impl MediaFetcher {
                             format!("the files by URL are larger than {limit} bytes together."),
                         ));
                     }
-                    files[place] = Some(Fetched { mime, data: STANDARD.encode(data) });
+                    files[place] = Some(MediaFile { mime, data: STANDARD.encode(data) });
                 }
                 Some(Ok((place, Err(reason)))) => return Err((place, reason)),
                 Some(Err(_)) => return Err((0, "it could not be fetched.".to_owned())),
@@ -222,31 +183,6 @@ impl MediaFetcher {
         match fits(kind, &mime, &data) {
             true => Ok((mime, data)),
             false => Err(format!("its content is {mime:?}, not {}.", kind_name(kind))),
-        }
-    }
-}
-
-/// Calls back for every media of the request that has an address and is wanted, with its place.
-fn for_each_url(
-    request: &mut Request,
-    wanted: &impl Fn(&Media) -> bool,
-    mut on_media: impl FnMut(String, &mut Media),
-) {
-    for (index, message) in request.messages.iter_mut().enumerate() {
-        for (position, part) in message.parts.iter_mut().enumerate() {
-            let parts: &mut [Part] = match &mut part.kind {
-                PartKind::ToolResult(result) => &mut result.content,
-                _ => std::slice::from_mut(part),
-            };
-            let nested = parts.len();
-            for (inner, part) in parts.iter_mut().enumerate() {
-                let PartKind::Media(media) = &mut part.kind else { continue };
-                if matches!(media.source, Source::Url(_)) && wanted(media) {
-                    // A result of a tool is the only part of its message: its content is the message's.
-                    let position = if nested == 1 && inner == 0 { position } else { inner };
-                    on_media(format!("messages[{index}].content[{position}]"), media);
-                }
-            }
         }
     }
 }

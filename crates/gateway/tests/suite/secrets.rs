@@ -94,7 +94,7 @@ async fn outside_of_requests(gateway: &TestGateway) -> String {
     text += &banner::banner(gateway.address, &CallerKey::InConfiguration, &example, Style::PLAIN);
     for model in ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0"] {
         let body = question(model).to_string();
-        let explanation = explain(&snapshot, body.as_bytes()).unwrap();
+        let explanation = explain(&snapshot, &body.into()).unwrap();
         text += &format!("{explanation}{}", explanation.as_json());
     }
     text + &format!("{:?}", providers.iter().map(|provider| &provider.keys).collect::<Vec<_>>())

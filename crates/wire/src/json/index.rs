@@ -9,52 +9,120 @@ use super::{Edit, Syntax, Text, text_of};
 #[derive(Clone, Debug)]
 pub struct Index<'a> {
     json: &'a [u8],
-    fields: Vec<Field<'a>>,
+    places: Places,
 }
+
+/// The same without the text, to be kept beside it.
+#[derive(Clone, Debug)]
+pub struct Places(Vec<Field>);
 
 /// One field.
 #[derive(Clone, Debug)]
-struct Field<'a> {
-    name: Cow<'a, str>,
+struct Field {
+    name: Name,
     /// From the key's opening quote to the value's end.
     whole: Range<usize>,
     value: Range<usize>,
 }
 
-impl<'a> Index<'a> {
-    /// An empty index of an object in `json`, with room for so many fields.
-    pub fn new(json: &'a [u8], room: usize) -> Self {
-        Self { json, fields: Vec::with_capacity(room) }
+#[derive(Clone, Debug)]
+enum Name {
+    /// As it stands in the text.
+    Plain(Range<usize>),
+    /// Written with escapes there.
+    Escaped(Box<str>),
+}
+
+impl Places {
+    /// None yet, with room for so many.
+    pub fn new(room: usize) -> Self {
+        Self(Vec::with_capacity(room))
     }
 
-    /// What a key says.
-    pub fn name(&self, key: &Text) -> Result<Cow<'a, str>, Syntax> {
-        text_of(self.json, key).ok_or(Syntax { at: key.range.start, expected: "a readable name" })
-    }
-
-    /// Adds the field of this key.
-    pub fn push(&mut self, name: Cow<'a, str>, key: &Text, value: Range<usize>) {
-        self.fields.push(Field { name, whole: key.range.start - 1..value.end, value });
+    /// Adds the field of this key, whose name is known.
+    pub fn push(&mut self, name: Cow<'_, str>, key: &Text, value: Range<usize>) {
+        let whole = key.range.start - 1..value.end;
+        let name = match name {
+            Cow::Borrowed(_) => Name::Plain(key.range.clone()),
+            Cow::Owned(name) => Name::Escaped(name.into_boxed_str()),
+        };
+        self.0.push(Field { name, whole, value });
     }
 
     /// How many fields there are.
     pub fn len(&self) -> usize {
-        self.fields.len()
+        self.0.len()
+    }
+
+    /// The raw value of a field.
+    pub fn get<'a>(&self, json: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let field = self.0.iter().find(|field| field.name.is(json, name))?;
+        Some(&json[field.value.clone()])
+    }
+
+    /// The names with their raw values.
+    pub fn iter<'a>(&'a self, json: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.0.iter().map(|field| (field.name.text(json), &json[field.value.clone()]))
+    }
+
+    /// An edit of the object.
+    pub fn edit<'a>(&self, json: &'a [u8]) -> Edit<'a> {
+        Edit::new(json, self.0.iter().map(|field| (field.name.cow(json), field.whole.clone())))
+    }
+}
+
+impl Name {
+    fn is(&self, json: &[u8], name: &str) -> bool {
+        match self {
+            Self::Plain(range) => &json[range.clone()] == name.as_bytes(),
+            Self::Escaped(text) => **text == *name,
+        }
+    }
+
+    fn text<'a>(&'a self, json: &'a [u8]) -> &'a str {
+        match self {
+            // Every text that is indexed was found to be UTF-8.
+            Self::Plain(range) => std::str::from_utf8(&json[range.clone()]).unwrap_or_default(),
+            Self::Escaped(text) => text,
+        }
+    }
+
+    fn cow<'a>(&self, json: &'a [u8]) -> Cow<'a, str> {
+        match self {
+            Self::Plain(range) => String::from_utf8_lossy(&json[range.clone()]),
+            Self::Escaped(text) => Cow::Owned(text.to_string()),
+        }
+    }
+}
+
+/// What a key says.
+pub fn name<'a>(json: &'a [u8], key: &Text) -> Result<Cow<'a, str>, Syntax> {
+    text_of(json, key).ok_or(Syntax { at: key.range.start, expected: "a readable name" })
+}
+
+impl<'a> Index<'a> {
+    /// An empty index of an object in `json`, with room for so many fields.
+    pub fn new(json: &'a [u8], room: usize) -> Self {
+        Self { json, places: Places::new(room) }
+    }
+
+    /// What a key says.
+    pub fn name(&self, key: &Text) -> Result<Cow<'a, str>, Syntax> {
+        name(self.json, key)
+    }
+
+    /// Adds the field of this key.
+    pub fn push(&mut self, name: Cow<'a, str>, key: &Text, value: Range<usize>) {
+        self.places.push(name, key, value);
     }
 
     /// The raw value of a field.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
-        let field = self.fields.iter().find(|field| field.name == name)?;
-        Some(&self.json[field.value.clone()])
-    }
-
-    /// The names with their raw values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
-        self.fields.iter().map(|field| (field.name.as_ref(), &self.json[field.value.clone()]))
+        self.places.get(self.json, name)
     }
 
     /// An edit of the object.
     pub fn edit(&self) -> Edit<'a> {
-        Edit::new(self.json, self.fields.iter().map(|field| (field.name.clone(), field.whole.clone())))
+        self.places.edit(self.json)
     }
 }

@@ -6,5 +6,15 @@ mod scan;
 
 pub use canon::write::{push_count, push_escaped, push_key, push_list, push_string, push_u64};
 pub use edit::Edit;
-pub use index::Index;
+pub use index::{Index, Places, name};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of};
+
+/// An object with the gateway's own as a further member: `,"llmgateway":{…}`.
+pub fn with_member(mut object: String, member: Option<&[u8]>) -> String {
+    if let Some(member) = member.and_then(|member| std::str::from_utf8(member).ok()) {
+        object.pop();
+        object.push_str(member);
+        object.push('}');
+    }
+    object
+}

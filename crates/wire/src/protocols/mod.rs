@@ -16,12 +16,10 @@ pub mod openai_chat;
 mod repair;
 mod strict_schema;
 
-use std::sync::Arc;
-
-use canon::Annotator;
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use crate::{Adapter, AnswerForm, Dialect, Transcoder, Translator, TranslatorParts, Undo};
+use crate::{Adapter, Dialect, Passthrough};
 
 /// A wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,6 +85,26 @@ pub fn dialect(protocol: Protocol) -> Option<&'static dyn Dialect> {
     }
 }
 
+/// The gateway's own language: what callers get where nothing says which one they speak.
+pub static OWN: &dyn Dialect = &openai_chat::OpenaiChat;
+
+/// What a wire format does when both sides speak it, where it does anything better than to translate.
+pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
+    match protocol {
+        Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Protocol::AnthropicMessages
+        | Protocol::Gemini
+        | Protocol::BedrockConverse
+        | Protocol::CohereChat
+        | Protocol::OllamaChat => None,
+    }
+}
+
+/// Whether a text mentions a name in quotes: a cheap look before a close one.
+pub(crate) fn mentions(json: &[u8], name: &str) -> bool {
+    memmem::find(json, format!("\"{name}\"").as_bytes()).is_some()
+}
+
 /// Whether an answer is a stream, by its content type and by how it begins. What arrived decides: providers stream though
 /// nobody asked, answer a stream request with one document, and label either as the other. `asked` decides where neither
 /// says anything.
@@ -105,30 +123,4 @@ pub fn is_stream(protocol: Protocol, content_type: &str, beginning: &[u8], asked
         (_, Some(b':' | b'd' | b'e' | b'i' | b'r')) => true,
         _ => asked,
     }
-}
-
-/// How an answer goes from one provider to one caller.
-pub struct Passage<'a> {
-    /// The caller's format.
-    pub caller: &'static dyn Dialect,
-    /// The provider's format.
-    pub upstream: Protocol,
-    /// The provider's answer is a stream.
-    pub upstream_streams: bool,
-    /// How the caller wants the answer.
-    pub form: AnswerForm,
-    /// What the request's encoder did that has to be undone.
-    pub undo: &'a Undo,
-    /// What the gateway adds.
-    pub annotator: Arc<dyn Annotator + Sync>,
-}
-
-/// The transcoder of a passage between different formats.
-pub fn translator(passage: Passage<'_>) -> Box<dyn Transcoder> {
-    let ids = passage.annotator.clone();
-    Box::new(Translator::new(TranslatorParts {
-        decoder: adapter(passage.upstream).decoder(passage.upstream_streams, passage.undo),
-        encoder: passage.caller.encoder(&passage.form, Box::new(passage.annotator)),
-        ids: Box::new(move || ids.tool_call_id()),
-    }))
 }

@@ -252,9 +252,10 @@ fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
                 upstream_streams: stream,
                 form,
                 undo: &undo,
+                quirks: &canon::Quirks::default(),
                 annotator: std::sync::Arc::new(Words),
             };
-            transcode(wire::translator(passage), body);
+            transcode(wire::exchange::translator(passage), body);
         }),
     };
     let mut works = vec![translated];

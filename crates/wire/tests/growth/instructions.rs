@@ -3,6 +3,7 @@
 //! The program starts itself under callgrind, which executes it on a simulated processor. Callgrind writes a file after each
 //! call of [`counted`], with the instructions of that call alone.
 
+use bytes::Bytes;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -26,11 +27,11 @@ const MOST: f64 = 1.5;
 pub fn run_share(share: usize) {
     let mut number = 0;
     for case in cases() {
-        let inputs = [BYTES, TIMES * BYTES].map(|bytes| case.dimension.sized(bytes));
+        let inputs = [BYTES, TIMES * BYTES].map(|bytes| Bytes::from(case.dimension.sized(bytes)));
         for work in case.works {
             if number % SHARES == share {
                 // What is made once, such as tables, is made before.
-                (work.run)(&case.dimension.sized(1));
+                (work.run)(&case.dimension.sized(1).into());
                 inputs.iter().for_each(|input| counted(&work.run, input));
             }
             number += 1;
@@ -40,7 +41,7 @@ pub fn run_share(share: usize) {
 
 /// Callgrind knows it by its name.
 #[inline(never)]
-fn counted(run: &Run, input: &[u8]) {
+fn counted(run: &Run, input: &Bytes) {
     run(input);
 }
 

@@ -8,6 +8,7 @@ mod answers;
 mod instructions;
 mod requests;
 
+use bytes::Bytes;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -21,7 +22,7 @@ pub struct Dimension {
     pub input: Box<dyn Fn(usize) -> Vec<u8>>,
 }
 
-type Run = Box<dyn Fn(&[u8])>;
+type Run = Box<dyn Fn(&Bytes)>;
 
 /// What is done with an input.
 pub struct Work {
@@ -100,7 +101,7 @@ fn memory_faults() -> Vec<String> {
     let mut faults = Vec::new();
     let mut highest: Vec<(f64, String)> = Vec::new();
     for case in cases() {
-        let input = case.dimension.sized(512 << 10);
+        let input = Bytes::from(case.dimension.sized(512 << 10));
         for work in &case.works {
             let before = ALLOCATOR.current_usage();
             ALLOCATOR.reset_peak_usage();

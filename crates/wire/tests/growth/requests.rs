@@ -2,7 +2,7 @@
 
 use canon::{ModelFacts, Quirks, Target};
 use wire::Protocol;
-use wire::protocols::openai_chat::{MediaUrls, Outline, forward};
+use wire::protocols::openai_chat::{MediaUrls, forward, intake};
 
 use super::{Case, Dimension, Work};
 
@@ -312,9 +312,9 @@ fn forwarded_with(name: &str, most_memory: f64, quirks: &str, facts: ModelFacts)
         most_memory,
         run: Box::new(move |body| {
             // A refusal is work too.
-            let Ok(outline) = Outline::read(body) else { return };
+            let Ok(intake) = intake(body) else { return };
             drop(std::hint::black_box(forward(
-                &outline,
+                &intake,
                 Target { model: "m", facts: &facts, quirks: &quirks },
             )));
         }),
@@ -357,8 +357,8 @@ fn works(dimension: &str) -> Vec<Work> {
             name: "looking for media".to_owned(),
             most_memory: TRANSLATED,
             run: Box::new(|body| {
-                if let Ok(outline) = Outline::read(body) {
-                    drop(std::hint::black_box(MediaUrls::of(&outline)));
+                if let Ok(intake) = intake(body) {
+                    drop(std::hint::black_box(MediaUrls::of(&intake)));
                 }
             }),
         },

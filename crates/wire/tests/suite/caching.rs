@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::checks::chat_intake;
 use canon::{ModelFacts, Quirks, Request, Target};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use wire::proofs::{CallName, Collector, restore};
-use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
+use wire::protocols::openai_chat::{OpenaiChat, forward};
 use wire::{Dialect, Encoded, Protocol, adapter};
 
 const CLAUDE: [(Protocol, &str); 3] = [
@@ -204,7 +205,7 @@ fn bytes(protocol: Protocol, model: &str, turns: usize, restored: bool) -> Vec<u
         let text = body.to_string();
         let (facts, quirks) = (ModelFacts::default(), Quirks::default());
         let target = Target { model, facts: &facts, quirks: &quirks };
-        return forward(&Outline::read(text.as_bytes()).unwrap(), target).unwrap().body.to_vec();
+        return forward(&chat_intake(text.as_bytes()).unwrap(), target).unwrap().body.to_vec();
     }
     let mut request = decoded(&body);
     if restored {

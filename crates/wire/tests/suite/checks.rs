@@ -5,8 +5,13 @@ use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Targ
 use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
-use wire::protocols::openai_chat::{Outline, ROUTING_FIELDS, RelayParts, forward, relay};
-use wire::{AnswerForm, Protocol, Undo};
+use wire::protocols::openai_chat::{RelayParts, forward, relay};
+use wire::{AnswerForm, Intake, Protocol, ROUTING_FIELDS, Undo};
+
+/// A chat request as routing sees it.
+pub fn chat_intake(body: &[u8]) -> canon::Result<Intake> {
+    wire::protocols::openai_chat::intake(&Bytes::copy_from_slice(body))
+}
 
 /// Always the same words.
 struct Words;
@@ -137,17 +142,17 @@ pub fn request(dialect: Protocol, body: &[u8]) {
     }
 }
 
-/// The outline accepts nothing but JSON, and what is forwarded is JSON with the same fields.
+/// The intake accepts nothing but JSON, and what is forwarded is JSON with the same fields.
 pub fn json(body: &[u8]) {
-    let Ok(outline) = Outline::read(body) else { return };
+    let Ok(intake) = chat_intake(body) else { return };
     assert_json(body);
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
     let target = Target { model: "m\"\\", facts: &facts, quirks: &quirks };
-    let Ok(encoded) = forward(&outline, target) else { return };
+    let Ok(encoded) = forward(&intake, target) else { return };
     assert_json(&encoded.body);
-    let sent = Outline::read(&encoded.body).expect("what is sent can be read");
+    let sent = chat_intake(&encoded.body).expect("what is sent can be read");
     assert_eq!(sent.model, "m\"\\");
-    for (name, value) in outline.fields() {
+    for (name, value) in intake.fields() {
         let changed = ["model", "stream_options", "tools", "tool_choice", "parallel_tool_calls"];
         let for_us = ROUTING_FIELDS.contains(&name);
         if value != b"null" && !changed.contains(&name) && !for_us {
@@ -190,7 +195,7 @@ pub fn errors(body: &[u8]) {
         assert!(told.is_client_error() || told.is_server_error(), "{protocol:?}: {told}");
         assert!(!error.message.trim().is_empty(), "{protocol:?}");
         for caller in [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini] {
-            let (_, told) = wire::dialect(caller).expect("a dialect").encode_error(&error);
+            let (_, told) = wire::dialect(caller).expect("a dialect").error(&error, None);
             assert_json(&told);
         }
     }

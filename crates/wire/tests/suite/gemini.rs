@@ -1096,14 +1096,14 @@ fn streams_are_written_as_google_writes_them() {
 #[test]
 fn errors_are_written_as_google_writes_them() {
     let error = Error::invalid("contents[0].role", "Wrong role.");
-    let (status, body) = dialect(Protocol::Gemini).unwrap().encode_error(&error);
+    let (status, body) = dialect(Protocol::Gemini).unwrap().error(&error, None);
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(body["error"]["status"], "INVALID_ARGUMENT");
     assert_eq!(body["error"]["details"][1]["fieldViolations"][0]["field"], "contents[0].role");
     let limited =
         Error::upstream(ErrorKind::RateLimit, Retry::After(std::time::Duration::from_secs(3)), "Slow down.");
-    let (status, body) = dialect(Protocol::Gemini).unwrap().encode_error(&limited);
+    let (status, body) = dialect(Protocol::Gemini).unwrap().error(&limited, None);
     let back = adapter(Protocol::Gemini).decode_error(status, &HeaderMap::new(), &body);
     assert_eq!((back.kind, back.retry, back.message), (limited.kind, limited.retry, limited.message));
 }
@@ -1160,7 +1160,7 @@ fn requests_in_either_spelling() {
 #[test]
 fn wrong_requests_name_the_field() {
     for (body, param) in [
-        (json!([]), "body"),
+        (json!([]), ""),
         (json!({}), "contents"),
         (json!({"contents": [{"role": "bot"}]}), "contents[0].role"),
         (json!({"contents": [{"parts": [{"text": 5}]}]}), "contents[0].parts[0].text"),

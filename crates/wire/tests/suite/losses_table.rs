@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::checks::chat_intake;
 use canon::{
     Effort, Error, Feature, Features, LossAction, ModelFacts, PartKind, Quirks, ReasoningControl, Source,
     Target,
 };
 use serde_json::{Value, json};
-use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
+use wire::protocols::openai_chat::{OpenaiChat, forward};
 use wire::{Dialect, Encoded, Protocol, adapter};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/losses.md");
@@ -338,7 +339,7 @@ fn encode(column: &Column, body: &Value) -> Result<(Encoded, bool), Error> {
     let target = Target { model: column.model, facts: &column.facts, quirks: &quirks };
     let bytes = serde_json::to_vec(body).unwrap();
     match column.protocol {
-        Protocol::OpenaiChat => Ok((forward(&Outline::read(&bytes)?, target)?, false)),
+        Protocol::OpenaiChat => Ok((forward(&chat_intake(&bytes)?, target)?, false)),
         protocol => {
             let adapter = adapter(protocol);
             let mut request = OpenaiChat.decode_request(&bytes)?;

@@ -1,11 +1,13 @@
 //! Media reach each format byte by byte, whether given as a data URL, as bare base64 or as what the gateway fetched.
 
+use crate::checks::chat_intake;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use canon::{Error, Media, MediaKind, ModelFacts, Part, PartKind, Quirks, Request, Source, Target};
 use serde_json::{Value, json};
-use wire::protocols::openai_chat::{MediaUrls, OpenaiChat, Outline, forward};
+use wire::protocols::openai_chat::{MediaUrls, OpenaiChat, forward};
 use wire::{Dialect, Protocol, adapter};
+use wire::{MediaFile, MediaSlots};
 
 /// Every byte there is, behind the mark of the type.
 fn bytes(mark: &[u8]) -> Vec<u8> {
@@ -29,7 +31,7 @@ fn sent(protocol: Protocol, messages: &Value) -> Result<Value, Error> {
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
     let target = Target { model: model(protocol), facts: &facts, quirks: &quirks };
     let encoded = match protocol {
-        Protocol::OpenaiChat => forward(&Outline::read(body.as_bytes()).unwrap(), target)?,
+        Protocol::OpenaiChat => forward(&chat_intake(body.as_bytes()).unwrap(), target)?,
         protocol => {
             let request = OpenaiChat.decode_request(body.as_bytes()).unwrap();
             adapter(protocol).encode_request(&request, target)?
@@ -167,9 +169,9 @@ fn urls_give_way_to_bytes_in_the_raw_request() {
         ],
     })
     .to_string();
-    let outline = Outline::read(body.as_bytes()).unwrap();
-    let urls = MediaUrls::of(&outline).unwrap();
-    let found: Vec<_> = urls.iter().map(|url| (url.path(), url.url.clone(), url.kind)).collect();
+    let intake = chat_intake(body.as_bytes()).unwrap();
+    let urls = Box::new(MediaUrls::of(&intake).unwrap());
+    let found: Vec<_> = urls.urls().into_iter().map(|url| (url.path, url.url, url.kind)).collect();
     let expected = [
         ("messages[0].content[0]", "https://a.test/x.png", MediaKind::Image),
         ("messages[0].content[1]", "http://a.test/y.png", MediaKind::Image),
@@ -177,8 +179,9 @@ fn urls_give_way_to_bytes_in_the_raw_request() {
         ("messages[1].content[0]", "https://a.test/z.png", MediaKind::Image),
     ];
     assert_eq!(found, expected.map(|(path, url, kind)| (path.to_owned(), url.to_owned(), kind)));
-    let data = ["0", "1", "2", "3"].map(|data| ("image/png".to_owned(), data.to_owned()));
-    let replaced: Value = serde_json::from_slice(&urls.replaced(&outline, data.into_iter())).unwrap();
+    let file = |data: &str| MediaFile { mime: "image/png".to_owned(), data: data.to_owned() };
+    let files = ["0", "1", "2", "3"].map(file).to_vec();
+    let replaced: Value = serde_json::from_slice(&urls.fill(&intake, files)).unwrap();
     let content = &replaced["messages"][0]["content"];
     assert_eq!(content[0]["image_url"], json!({"url": "data:image/png;base64,0", "detail": "low"}));
     assert_eq!(content[1]["image_url"], json!({"url": "data:image/png;base64,1"}));
@@ -187,7 +190,7 @@ fn urls_give_way_to_bytes_in_the_raw_request() {
     assert_eq!(replaced["messages"][1]["content"][0]["image_url"]["url"], "data:image/png;base64,3");
     assert_eq!(replaced["temperature"], 0.7);
     let plain = br#"{"model":"x","messages":[{"role":"user","content":"image_url"}]}"#;
-    assert!(MediaUrls::of(&Outline::read(plain).unwrap()).is_none());
+    assert!(MediaUrls::of(&chat_intake(plain).unwrap()).is_none());
 }
 
 /// Fetched media look to a format like those of a data URL.
@@ -334,4 +337,43 @@ fn pictures_stand_beside_results_where_the_model_takes_none_inside() {
         let fields: Vec<_> = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
         assert_eq!(fields.contains(&"messages[2].content[0]".to_owned()), no_media_in_results, "{fields:?}");
     }
+}
+
+/// What has to be fetched is named by its place, in results of tools too, and what was fetched goes there.
+#[test]
+fn media_of_a_draft_are_fetched_in_order() {
+    let picture =
+        |name: &str| json!({"type": "image_url", "image_url": {"url": format!("https://a.test/{name}")}});
+    let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let body = json!({"model": "x", "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "x"}, picture("1")]},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "x"}, picture("2"), picture("3")]},
+    ]});
+    let intake = chat_intake(body.to_string().as_bytes()).unwrap();
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let exchange = wire::Exchange {
+        dialect: wire::OWN,
+        intake: &intake,
+        upstream: Protocol::Gemini,
+        target: Target { model: "m", facts: &facts, quirks: &quirks },
+        memory: None,
+    };
+    let mut draft = exchange.draft(false).unwrap();
+    let urls = draft.media();
+    let places: Vec<_> = urls.iter().map(|url| (url.path.as_str(), url.url.as_str())).collect();
+    assert_eq!(
+        places,
+        [
+            ("messages[0].content[1]", "https://a.test/1"),
+            ("messages[2].content[1]", "https://a.test/2"),
+            ("messages[2].content[2]", "https://a.test/3"),
+        ]
+    );
+    let file = |data: &str| MediaFile { mime: "image/png".to_owned(), data: data.to_owned() };
+    draft.fill(["AAAA", "BBBB", "CCCC"].map(file).to_vec());
+    assert!(draft.media().is_empty());
+    let written = String::from_utf8(draft.write().unwrap().body.to_vec()).unwrap();
+    let at = |data: &str| written.find(data).unwrap();
+    assert!(at("AAAA") < at("BBBB") && at("BBBB") < at("CCCC"), "{written}");
 }

@@ -1,8 +1,9 @@
 //! Every quirk that the configuration offers changes something.
 
+use crate::checks::chat_intake;
 use canon::{Media, MediaKind, ModelFacts, Quirks, Source, Target};
 use serde_json::{Map, Value, json};
-use wire::protocols::openai_chat::{Outline, forward};
+use wire::protocols::openai_chat::forward;
 use wire::{Protocol, Undo, adapter};
 
 /// A value of each quirk, and what a request must hold for it to matter.
@@ -40,7 +41,7 @@ fn sent(fields: &Value, quirks: &Quirks) -> Result<(Value, Undo), String> {
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let body = body.to_string();
     let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
-    let encoded = forward(&Outline::read(body.as_bytes()).unwrap(), target).map_err(|error| error.message)?;
+    let encoded = forward(&chat_intake(body.as_bytes()).unwrap(), target).map_err(|error| error.message)?;
     Ok((serde_json::from_slice(&encoded.body).unwrap(), encoded.undo))
 }
 

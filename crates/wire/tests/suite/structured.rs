@@ -1,9 +1,10 @@
 //! Structured output: native where the format has it, by a forced tool or an instruction where not, and schemas that hold
 //! only what each provider knows, without touching names.
 
+use crate::checks::chat_intake;
 use canon::{Feature, Features, LossAction, ModelFacts, Quirks, Target};
 use serde_json::{Map, Value, json};
-use wire::protocols::openai_chat::{OpenaiChat, Outline, forward};
+use wire::protocols::openai_chat::{OpenaiChat, forward};
 use wire::{Dialect, Encoded, Protocol, adapter};
 
 /// Names of properties that are keywords too, and every keyword that someone does not know.
@@ -52,7 +53,7 @@ fn encoded(protocol: Protocol, model: &str, native: bool, format: &Value, extra:
     let quirks = Quirks { no_json_schema: !native, ..Quirks::default() };
     let target = Target { model, facts: &facts, quirks: &quirks };
     match protocol {
-        Protocol::OpenaiChat => forward(&Outline::read(body.as_bytes()).unwrap(), target).unwrap(),
+        Protocol::OpenaiChat => forward(&chat_intake(body.as_bytes()).unwrap(), target).unwrap(),
         protocol => {
             let request = OpenaiChat.decode_request(body.as_bytes()).unwrap();
             adapter(protocol).encode_request(&request, target).unwrap()

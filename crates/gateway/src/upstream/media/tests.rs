@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use canon::{Message, Role, ToolResult};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
@@ -402,8 +401,8 @@ async fn the_content_must_be_what_was_asked_for() {
     assert!(refused.contains("status 404"), "{refused}");
 }
 
-fn wanted(server: &Server, paths: &[String]) -> Vec<Wanted> {
-    let wanted = |(number, path): (usize, &String)| Wanted {
+fn wanted(server: &Server, paths: &[String]) -> Vec<MediaUrl> {
+    let wanted = |(number, path): (usize, &String)| MediaUrl {
         path: format!("messages[{number}]"),
         url: server.url(path),
         kind: MediaKind::Image,
@@ -463,35 +462,6 @@ async fn the_files_of_a_request_have_limits() {
     let fetcher = server.fetcher_with(limits, |address| address);
     let error = fetcher.fetch_all(wanted(&server, &many[..2])).await.unwrap_err();
     assert!(error.message.contains("together"), "{}", error.message);
-}
-
-#[tokio::test]
-async fn results_of_tools_hold_media_too() {
-    let server = Server::giving(|_| ok("content-type: image/png\r\n", PNG)).await;
-    let media = |path: &str| -> Part {
-        let source = Source::Url(server.url(path));
-        PartKind::Media(Media { kind: MediaKind::Image, source, filename: None, detail: None }).into()
-    };
-    let result = ToolResult {
-        call_id: "a".to_owned(),
-        content: vec![Part::text("x"), media("/a"), media("/b")],
-        is_error: false,
-    };
-    let messages = vec![
-        Message::new(Role::User, vec![Part::text("x"), media("/a")]),
-        Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]),
-    ];
-    let mut request = Request { messages, ..Request::default() };
-    let mut paths = Vec::new();
-    for_each_url(&mut request, &|_| true, |path, _| paths.push(path));
-    assert_eq!(paths, ["messages[0].content[1]", "messages[1].content[1]", "messages[1].content[2]"]);
-    server.fetcher().inline(&mut request, |_| true).await.unwrap();
-    for_each_url(&mut request, &|_| true, |path, _| panic!("{path} is still an address"));
-    let PartKind::ToolResult(result) = &request.messages[1].parts[0].kind else { panic!() };
-    let PartKind::Media(media) = &result.content[2].kind else { panic!() };
-    let expected = Source::Base64 { mime: "image/png".to_owned(), data: STANDARD.encode(PNG) };
-    assert_eq!(media.source, expected);
-    assert_eq!(server.heard(), 2);
 }
 
 /// A proxy resolves names itself, so what is known of a name here decides whether it is asked.

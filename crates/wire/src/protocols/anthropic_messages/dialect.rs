@@ -13,9 +13,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::intake::intake;
 use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, paths, unread};
+use crate::json::with_member;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
-use crate::{AnswerForm, Dialect, Encoder};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
 
 /// Marks a file that goes to the provider's code sandbox rather than to the model.
 pub(super) const CONTAINER_UPLOAD: &str = "container_upload";
@@ -40,8 +42,17 @@ const KNOWN: [&str; 15] = [
 ];
 
 impl Dialect for AnthropicMessages {
-    fn decode_request(&self, body: &[u8]) -> Result<Request> {
-        decode(body)
+    fn protocol(&self) -> Protocol {
+        Protocol::AnthropicMessages
+    }
+
+    fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
+        intake(body)
+    }
+
+    fn decode(&self, intake: &Intake) -> Result<Request> {
+        intake.check_schema_size()?;
+        decode(intake.body())
     }
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
@@ -52,8 +63,17 @@ impl Dialect for AnthropicMessages {
         paths::name_of(field, request)
     }
 
-    fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
-        (error.status(), error_body(error).to_string().into())
+    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
+        (error.status(), with_member(error_body(error).to_string(), member).into())
+    }
+
+    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+        let body = with_member(error_body(error).to_string(), member);
+        format!("event: error\ndata: {body}\n\n").into()
+    }
+
+    fn ping(&self) -> &'static [u8] {
+        b"event: ping\ndata: {\"type\": \"ping\"}\n\n"
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `encode`, `turns`, `tools`, `thinking`, `schema` | parts of the request |
 //! | `decode` | reads answers |
 //! | `dialect` | towards callers: requests in, errors out |
+//! | `intake` | what routing has to know of a request |
 //! | `fields`, `answer` | reads JSON with paths; writes answers |
 //!
 //! Thinking blocks carry signatures that only the model family that issued them accepts. A caller of this format may
@@ -19,6 +20,7 @@ mod decode;
 mod dialect;
 mod encode;
 mod fields;
+mod intake;
 mod paths;
 pub(crate) mod schema;
 pub(crate) mod thinking;

@@ -1,7 +1,6 @@
 //! Towards callers that speak `generateContent`: their request as a canonical one.
 //!
-//! Model and method stand in the URL: whoever serves the route sets `model` and `stream`. A body may name a model
-//! as well (`models/…`), as batches do.
+//! Model and method stand in the URL. A body may name a model as well (`models/…`), as batches do.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -16,15 +15,29 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::encode::GeminiEncoder;
+use super::intake::intake;
 use super::media::{guessed_mime, kind_of};
 use super::tools::camel_case;
 use super::{Gemini, REASONING_FORMAT, errors, paths};
+use crate::json::with_member;
 use crate::protocols::media_types::media_type;
-use crate::{AnswerForm, Dialect, Encoder};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
 
 impl Dialect for Gemini {
-    fn decode_request(&self, body: &[u8]) -> Result<Request> {
-        decode_request(body)
+    fn protocol(&self) -> Protocol {
+        Protocol::Gemini
+    }
+
+    fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
+        intake(url, body)
+    }
+
+    fn decode(&self, intake: &Intake) -> Result<Request> {
+        intake.check_schema_size()?;
+        let mut request = decode(intake.body())?;
+        intake.model.clone_into(&mut request.model);
+        request.stream = intake.form.stream;
+        Ok(request)
     }
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
@@ -35,12 +48,18 @@ impl Dialect for Gemini {
         paths::name_of(field, request)
     }
 
-    fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
-        errors::encode(error)
+    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
+        let status = error.status();
+        (status, with_member(errors::to_json(error, status).to_string(), member).into())
+    }
+
+    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+        let body = with_member(errors::to_json(error, error.status()).to_string(), member);
+        format!("data: {body}\n\n").into()
     }
 }
 
-fn decode_request(body: &[u8]) -> Result<Request> {
+fn decode(body: &[u8]) -> Result<Request> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| Error::invalid("body", format!("The body is not valid JSON: {error}.")))?;
     let mut fields = object(value, "body")?;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -144,13 +143,7 @@ fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 
-/// Our errors as Google writes them.
-pub(super) fn encode(error: &Error) -> (StatusCode, Bytes) {
-    let status = error.status();
-    (status, Bytes::from(to_json(error, status).to_string()))
-}
-
-/// The body of an error, also inside of a stream.
+/// Our errors as Google writes them: the body of an answer, or what ends a stream.
 pub(super) fn to_json(error: &Error, status: StatusCode) -> Value {
     let reason = error.code.clone().unwrap_or_else(|| error.kind.as_str().to_ascii_uppercase());
     let mut details = vec![json!({

@@ -15,6 +15,7 @@ mod encode;
 mod errors;
 mod generation;
 mod history;
+mod intake;
 mod limits;
 mod media;
 mod model;

@@ -4,7 +4,7 @@ use canon::{Error, Field, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::{OpenaiChat, Outline, decode, encode, forward, paths};
+use super::{OpenaiChat, decode, encode, forward, intake, paths};
 use crate::protocols::errors;
 use crate::{Adapter, Decoder, Encoded, Undo};
 
@@ -12,7 +12,7 @@ impl Adapter for OpenaiChat {
     /// Writes the request as OpenAI itself would take it, and then forwards that like a caller's own.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         let (body, losses) = encode::body(request)?;
-        let forwarded = Outline::read(&body).and_then(|outline| forward(&outline, target));
+        let forwarded = intake(&body.into()).and_then(|intake| forward(&intake, target));
         let mut encoded = forwarded.map_err(|error| of_request(error, request))?;
         encoded.losses = encoded.losses.with_fields(|field| paths::field_of(&field.name(), request));
         encoded.losses.extend(losses);

@@ -15,25 +15,45 @@ use serde_json::value::RawValue;
 use super::forward::note_routing_losses;
 use super::types::{self, Content};
 use super::unread::{self, Shape};
-use super::{OpenaiChat, Outline, ROUTING_FIELDS, encoder, paths};
+use super::{OpenaiChat, encoder, intake, paths};
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
-use crate::{AnswerForm, Dialect, Encoder};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol, ROUTING_FIELDS};
 
 impl Dialect for OpenaiChat {
-    fn decode_request(&self, body: &[u8]) -> Result<Request> {
-        decode(&Outline::read(body)?)
+    fn protocol(&self) -> Protocol {
+        Protocol::OpenaiChat
+    }
+
+    fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
+        intake(body)
+    }
+
+    fn decode(&self, intake: &Intake) -> Result<Request> {
+        decode(intake)
     }
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
         encoder::encoder(form, annotator)
     }
 
+    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
+        let mut out = Vec::with_capacity(256);
+        encoder::write_error(error, member, &mut out);
+        (error.status(), Bytes::from(out))
+    }
+
+    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+        let mut out = Vec::with_capacity(256);
+        encoder::write_stream_error(error, member, &mut out);
+        Bytes::from(out)
+    }
+
     fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
         paths::name_of(field, request)
     }
 
-    fn encode_error(&self, error: &Error) -> (StatusCode, Bytes) {
-        encoder::encode_error(error)
+    fn leaves_metadata_free(&self) -> bool {
+        true
     }
 }
 
@@ -66,48 +86,48 @@ const KNOWN: [&str; 24] = [
 ];
 
 /// Reads a whole request.
-pub(super) fn decode(outline: &Outline<'_>) -> Result<Request> {
-    outline.check_schema_size()?;
-    // Ranges were checked when the outline was read.
-    let limit = outline.whole("max_completion_tokens").or(outline.whole("max_tokens"));
-    let (logprobs, top_logprobs) = logprobs(outline)?;
-    let (turns, declared) = (items(outline, "messages")?, items(outline, "tools")?);
+pub(super) fn decode(intake: &Intake) -> Result<Request> {
+    intake.check_schema_size()?;
+    // Ranges were checked when the intake was read.
+    let limit = intake.whole("max_completion_tokens").or(intake.whole("max_tokens"));
+    let (logprobs, top_logprobs) = logprobs(intake)?;
+    let (turns, declared) = (items(intake, "messages")?, items(intake, "tools")?);
     Ok(Request {
-        model: outline.model.clone().into_owned(),
+        model: intake.model.clone(),
         messages: messages(&turns)?,
-        tools: tools(outline, &declared)?,
-        tool_choice: tool_choice(outline)?,
-        parallel_tool_calls: optional(outline, "parallel_tool_calls")?,
-        output: output(outline)?,
-        reasoning: reasoning(outline)?,
+        tools: tools(intake, &declared)?,
+        tool_choice: tool_choice(intake)?,
+        parallel_tool_calls: optional(intake, "parallel_tool_calls")?,
+        output: output(intake)?,
+        reasoning: reasoning(intake)?,
         max_tokens: limit.and_then(|limit| u64::try_from(limit).ok()),
         sampling: Sampling {
-            temperature: optional(outline, "temperature")?,
-            top_p: optional(outline, "top_p")?,
-            top_k: top_k(outline)?,
-            frequency_penalty: optional(outline, "frequency_penalty")?,
-            presence_penalty: optional(outline, "presence_penalty")?,
-            seed: outline.whole("seed"),
+            temperature: optional(intake, "temperature")?,
+            top_p: optional(intake, "top_p")?,
+            top_k: top_k(intake)?,
+            frequency_penalty: optional(intake, "frequency_penalty")?,
+            presence_penalty: optional(intake, "presence_penalty")?,
+            seed: intake.whole("seed"),
         },
-        stop: stop(outline)?,
-        n: outline.whole("n").and_then(|count| u32::try_from(count).ok()),
+        stop: stop(intake)?,
+        n: intake.whole("n").and_then(|count| u32::try_from(count).ok()),
         logprobs,
         top_logprobs,
-        stream: outline.stream,
-        include_usage: outline.include_usage,
-        user: optional(outline, "user")?,
-        extra: extra(outline)?,
-        losses: losses(outline, &turns, &declared),
+        stream: intake.form.stream,
+        include_usage: intake.form.include_usage,
+        user: optional(intake, "user")?,
+        extra: extra(intake)?,
+        losses: losses(intake, &turns, &declared),
         spellings: Spellings::default(),
     })
 }
 
 /// Whether log probabilities are asked for, and how many: some servers take the count in place of the switch.
-fn logprobs(outline: &Outline<'_>) -> Result<(Option<bool>, Option<u32>)> {
-    let count = |name: &str| outline.whole(name).and_then(|count| u32::try_from(count).ok());
+fn logprobs(intake: &Intake) -> Result<(Option<bool>, Option<u32>)> {
+    let count = |name: &str| intake.whole(name).and_then(|count| u32::try_from(count).ok());
     let most = count("top_logprobs");
-    match outline.given("logprobs") {
-        Some(b"true" | b"false") | None => Ok((optional(outline, "logprobs")?, most)),
+    match intake.given("logprobs") {
+        Some(b"true" | b"false") | None => Ok((optional(intake, "logprobs")?, most)),
         Some(_) => {
             let asked = count("logprobs")
                 .ok_or_else(|| Error::invalid("logprobs", "logprobs must be a boolean or a whole number."))?;
@@ -117,8 +137,8 @@ fn logprobs(outline: &Outline<'_>) -> Result<(Option<bool>, Option<u32>)> {
 }
 
 /// vLLM and others write -1 or 0 for all tokens, which is to say nothing.
-fn top_k(outline: &Outline<'_>) -> Result<Option<u64>> {
-    match (outline.given("top_k"), outline.whole("top_k")) {
+fn top_k(intake: &Intake) -> Result<Option<u64>> {
+    match (intake.given("top_k"), intake.whole("top_k")) {
         (None, _) => Ok(None),
         (Some(_), Some(count)) => Ok(u64::try_from(count).ok().filter(|count| *count > 0)),
         (Some(_), None) => Err(Error::invalid("top_k", "top_k must be a whole number.")),
@@ -145,23 +165,23 @@ fn read<T: DeserializeOwned>(json: &str, path: &str) -> Result<T> {
     })
 }
 
-fn optional<T: DeserializeOwned>(outline: &Outline<'_>, name: &str) -> Result<Option<T>> {
-    match outline.given(name).map(std::str::from_utf8) {
+fn optional<T: DeserializeOwned>(intake: &Intake, name: &str) -> Result<Option<T>> {
+    match intake.given(name).map(std::str::from_utf8) {
         Some(Ok(json)) => read(json, name).map(Some),
         _ => Ok(None),
     }
 }
 
 /// The items of an array field as raw JSON.
-fn items<'a>(outline: &Outline<'a>, name: &str) -> Result<Vec<&'a RawValue>> {
-    let json = outline.given(name).unwrap_or(b"[]");
+fn items<'a>(intake: &'a Intake, name: &str) -> Result<Vec<&'a RawValue>> {
+    let json = intake.given(name).unwrap_or(b"[]");
     serde_json::from_slice(json)
         .map_err(|_| Error::invalid(name.to_owned(), format!("{name} must be an array.")))
 }
 
-fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
+fn extra(intake: &Intake) -> Result<Vec<(String, Json)>> {
     let mut extra = Vec::new();
-    for (name, value) in outline.fields() {
+    for (name, value) in intake.fields() {
         if KNOWN.contains(&name) || ROUTING_FIELDS.contains(&name) || name == "user" || value == b"null" {
             continue;
         }
@@ -174,7 +194,7 @@ fn extra(outline: &Outline<'_>) -> Result<Vec<(String, Json)>> {
 }
 
 /// What has no place in a canonical request.
-fn losses(outline: &Outline<'_>, turns: &[&RawValue], declared: &[&RawValue]) -> Losses {
+fn losses(intake: &Intake, turns: &[&RawValue], declared: &[&RawValue]) -> Losses {
     const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
     let mut losses = Losses::new();
     for (name, shape, items) in [("messages", Shape::Message, turns), ("tools", Shape::Tool, declared)] {
@@ -185,8 +205,8 @@ fn losses(outline: &Outline<'_>, turns: &[&RawValue], declared: &[&RawValue]) ->
             }
         }
     }
-    note_routing_losses(outline, &mut losses);
-    let Some(reasoning) = outline.read_as::<serde_json::Value>("reasoning") else { return losses };
+    note_routing_losses(intake, &mut losses);
+    let Some(reasoning) = intake.read_as::<serde_json::Value>("reasoning") else { return losses };
     match reasoning.as_object() {
         Some(fields) => {
             for (name, _) in
@@ -201,19 +221,19 @@ fn losses(outline: &Outline<'_>, turns: &[&RawValue], declared: &[&RawValue]) ->
     losses
 }
 
-fn stop(outline: &Outline<'_>) -> Result<Vec<String>> {
-    match outline.given("stop") {
-        Some([b'"', ..]) => Ok(optional::<String>(outline, "stop")?.into_iter().collect()),
-        _ => Ok(optional::<Vec<String>>(outline, "stop")?.unwrap_or_default()),
+fn stop(intake: &Intake) -> Result<Vec<String>> {
+    match intake.given("stop") {
+        Some([b'"', ..]) => Ok(optional::<String>(intake, "stop")?.into_iter().collect()),
+        _ => Ok(optional::<Vec<String>>(intake, "stop")?.unwrap_or_default()),
     }
 }
 
-fn reasoning(outline: &Outline<'_>) -> Result<ReasoningRequest> {
-    let object: types::ReasoningObject = match outline.given("reasoning") {
-        Some([b'{', ..]) => optional(outline, "reasoning")?.unwrap_or_default(),
+fn reasoning(intake: &Intake) -> Result<ReasoningRequest> {
+    let object: types::ReasoningObject = match intake.given("reasoning") {
+        Some([b'{', ..]) => optional(intake, "reasoning")?.unwrap_or_default(),
         _ => types::ReasoningObject::default(),
     };
-    let by_field: Option<String> = optional(outline, "reasoning_effort")?;
+    let by_field: Option<String> = optional(intake, "reasoning_effort")?;
     let (path, name) = match (by_field, object.effort) {
         (Some(name), _) => ("reasoning_effort", Some(name)),
         (None, name) => ("reasoning.effort", name),
@@ -237,8 +257,8 @@ fn reasoning(outline: &Outline<'_>) -> Result<ReasoningRequest> {
     })
 }
 
-fn output(outline: &Outline<'_>) -> Result<OutputFormat> {
-    let Some(format) = optional::<types::ResponseFormat>(outline, "response_format")? else {
+fn output(intake: &Intake) -> Result<OutputFormat> {
+    let Some(format) = optional::<types::ResponseFormat>(intake, "response_format")? else {
         return Ok(OutputFormat::Text);
     };
     match (format.kind.as_str(), format.json_schema) {
@@ -263,13 +283,13 @@ fn output(outline: &Outline<'_>) -> Result<OutputFormat> {
 
 // ---------------------------------------------------------------------------------------------- tools
 
-fn tools(outline: &Outline<'_>, declared: &[&RawValue]) -> Result<Vec<Tool>> {
+fn tools(intake: &Intake, declared: &[&RawValue]) -> Result<Vec<Tool>> {
     let mut tools = Vec::new();
     for (index, raw) in declared.iter().enumerate() {
         let tool = tool(raw, &format!("tools[{index}]"))?;
         tools.push(Tool { place: Place::entry(index), ..tool });
     }
-    for (index, raw) in items(outline, "functions")?.into_iter().enumerate() {
+    for (index, raw) in items(intake, "functions")?.into_iter().enumerate() {
         let function: types::FunctionTool = read(raw.get(), &format!("functions[{index}]"))?;
         tools.push(function_tool(function, None));
     }
@@ -313,15 +333,15 @@ fn function_tool(function: types::FunctionTool, cache: Option<CacheMark>) -> Too
     }
 }
 
-fn tool_choice(outline: &Outline<'_>) -> Result<Option<ToolChoice>> {
-    let name = if outline.given("tool_choice").is_some() { "tool_choice" } else { "function_call" };
-    match outline.given(name) {
+fn tool_choice(intake: &Intake) -> Result<Option<ToolChoice>> {
+    let name = if intake.given("tool_choice").is_some() { "tool_choice" } else { "function_call" };
+    match intake.given(name) {
         None => Ok(None),
         Some([b'{', ..]) if name == "function_call" => {
-            Ok(optional::<types::Name>(outline, name)?.map(|named| ToolChoice::Named(named.name)))
+            Ok(optional::<types::Name>(intake, name)?.map(|named| ToolChoice::Named(named.name)))
         }
-        Some([b'{', ..]) => named_choice(optional(outline, name)?),
-        Some(_) => match optional::<String>(outline, name)?.as_deref() {
+        Some([b'{', ..]) => named_choice(optional(intake, name)?),
+        Some(_) => match optional::<String>(intake, name)?.as_deref() {
             Some("auto") => Ok(Some(ToolChoice::Auto)),
             Some("none") => Ok(Some(ToolChoice::None)),
             Some("required" | "any") => Ok(Some(ToolChoice::Required)),

@@ -1,10 +1,8 @@
 //! Canonical events as an OpenAI answer: chunks, or one completion.
 
-use bytes::Bytes;
 use canon::{
     Annotator, AnswerFacts, Error, ErrorKind, Event, FinishReason, Json, Origin, ReasoningDetail, Usage,
 };
-use http::StatusCode;
 
 use super::usage;
 use crate::json::{push_escaped, push_key, push_list, push_string, push_u64};
@@ -210,7 +208,7 @@ impl Encoder for StreamEncoder {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        write_stream_error(error, out);
+        write_stream_error(error, None, out);
     }
 }
 
@@ -576,21 +574,15 @@ fn write_text(name: &str, text: Option<&str>, out: &mut Vec<u8>) {
 
 // ---------------------------------------------------------------------------------------------- errors
 
-/// An error as OpenAI's JSON, with its status.
-pub(super) fn encode_error(error: &Error) -> (StatusCode, Bytes) {
-    let mut out = Vec::with_capacity(256);
-    write_error(error, &mut out);
-    (error.status(), Bytes::from(out))
-}
-
 /// The event that ends a stream which failed: no `[DONE]` follows.
-pub(super) fn write_stream_error(error: &Error, out: &mut Vec<u8>) {
+pub(super) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: ");
-    write_error(error, out);
+    write_error(error, member, out);
     out.extend_from_slice(b"\n\n");
 }
 
-fn write_error(error: &Error, out: &mut Vec<u8>) {
+/// The error's own JSON, with the gateway's object as a further member.
+pub(super) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
     let (type_name, code) = names(error);
     // A provider's own words for its refusal would send the caller looking for a mistake in the caller's key.
     let own = (!error.refuses_gateway()).then_some(error);
@@ -608,7 +600,9 @@ fn write_error(error: &Error, out: &mut Vec<u8>) {
         Some(code) => push_string(out, code),
         None => out.extend_from_slice(b"null"),
     }
-    out.extend_from_slice(b"}}");
+    out.push(b'}');
+    out.extend_from_slice(member.unwrap_or_default());
+    out.push(b'}');
 }
 
 /// OpenAI's `type` and `code` of an error.

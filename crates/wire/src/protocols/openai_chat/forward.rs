@@ -7,36 +7,27 @@ use bytes::Bytes;
 use canon::{Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Result, StreamUsage, Target};
 use serde_json::{Map, Value, json};
 
-use super::outline::{Outline, WHOLE};
+use super::intake::WHOLE;
 use super::strictness;
-use super::thoughts::{Memory, Recall};
+use super::thoughts::Recall;
 use crate::json::{Edit, Scanner};
+use crate::proofs::Memory;
 use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::protocols::strict_schema::Unfit;
-use crate::{Encoded, Undo};
+use crate::{Encoded, Intake, ROUTING_FIELDS, Undo};
 
 /// Room for what is added: a longer model name, stream options.
 const SPARE: usize = 160;
 
 /// The request as the provider takes it.
-pub fn forward(outline: &Outline<'_>, target: Target<'_>) -> Result<Encoded> {
-    forward_with(outline, target, None)
+pub fn forward(intake: &Intake, target: Target<'_>) -> Result<Encoded> {
+    forward_with(intake, target, None)
 }
 
 /// The same, with what is remembered of the answers that the conversation quotes.
-pub fn forward_with(
-    outline: &Outline<'_>,
-    target: Target<'_>,
-    memory: Option<Memory<'_>>,
-) -> Result<Encoded> {
-    let mut forward = Forward {
-        outline,
-        target,
-        edit: outline.edit(),
-        messages: None,
-        losses: Losses::new(),
-        thinks: false,
-    };
+pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'_>>) -> Result<Encoded> {
+    let mut forward =
+        Forward { intake, target, edit: intake.edit(), messages: None, losses: Losses::new(), thinks: false };
     forward.refuse_what_is_lacking()?;
     forward.edit.set("model", &quoted(target.model));
     forward.leave_out_what_says_nothing();
@@ -64,7 +55,7 @@ pub fn forward_with(
 }
 
 struct Forward<'a> {
-    outline: &'a Outline<'a>,
+    intake: &'a Intake,
     target: Target<'a>,
     edit: Edit<'a>,
     /// The messages, once they differ from the caller's.
@@ -74,12 +65,9 @@ struct Forward<'a> {
     thinks: bool,
 }
 
-/// What a request says to the gateway about who may serve it.
-pub const ROUTING_FIELDS: [&str; 4] = ["provider", "models", "routing", "usage"];
-
 /// A wish about the provider that the gateway cannot keep, because nothing is known of what providers do with data.
-pub(super) fn note_routing_losses(outline: &Outline<'_>, losses: &mut Losses) {
-    let Some(provider) = outline.read_as::<Map<String, Value>>("provider") else { return };
+pub(super) fn note_routing_losses(intake: &Intake, losses: &mut Losses) {
+    let Some(provider) = intake.read_as::<Map<String, Value>>("provider") else { return };
     if provider.get("data_collection").is_some_and(|word| word == "deny") {
         losses.dropped(
             "provider.data_collection",
@@ -95,14 +83,14 @@ const PROVIDER_LACKS: &str = "The provider does not take it.";
 impl Forward<'_> {
     fn refuse_what_is_lacking(&self) -> Result<()> {
         let Some(features) = self.target.facts.features else { return self.refuse_many() };
-        match self.outline.needs.minus(features).iter().find(|feature| is_binding(*feature)) {
+        match self.intake.needs.minus(features).iter().find(|feature| is_binding(*feature)) {
             Some(feature) => Err(lacking(feature, self.target.model)),
             None => self.refuse_many(),
         }
     }
 
     fn refuse_many(&self) -> Result<()> {
-        match self.target.quirks.single_choice && self.outline.needs.has(Feature::MultipleChoices) {
+        match self.target.quirks.single_choice && self.intake.needs.has(Feature::MultipleChoices) {
             true => Err(lacking(Feature::MultipleChoices, self.target.model)),
             false => Ok(()),
         }
@@ -115,14 +103,14 @@ impl Forward<'_> {
             for name in ROUTING_FIELDS {
                 self.edit.remove(name);
             }
-            note_routing_losses(self.outline, &mut self.losses);
+            note_routing_losses(self.intake, &mut self.losses);
         }
-        for (name, value) in self.outline.fields() {
+        for (name, value) in self.intake.fields() {
             if value == b"null" {
                 self.edit.remove(name);
             }
         }
-        if !self.outline.has_tools && self.outline.field("tools").is_some() {
+        if !self.intake.seen.tools && self.intake.field("tools").is_some() {
             for name in ["tools", "tool_choice", "parallel_tool_calls"] {
                 self.edit.remove(name);
             }
@@ -131,22 +119,22 @@ impl Forward<'_> {
 
     /// Usage is always asked for: the gateway meters what the caller does not want to see.
     fn stream_options(&mut self) {
-        if !self.outline.stream {
+        if !self.intake.form.stream {
             return;
         }
         match self.target.quirks.stream_usage {
             StreamUsage::Always => {}
             StreamUsage::Refused => {
-                let given: Map<String, Value> = self.outline.read_as("stream_options").unwrap_or_default();
+                let given: Map<String, Value> = self.intake.read_as("stream_options").unwrap_or_default();
                 self.edit.remove("stream_options");
                 if given.iter().any(|(name, value)| name != "include_usage" && !value.is_null()) {
                     self.losses.dropped("stream_options", PROVIDER_LACKS);
                 }
             }
-            StreamUsage::OnRequest if self.outline.stream_options_ask => {}
+            StreamUsage::OnRequest if self.intake.seen.stream_usage => {}
             StreamUsage::OnRequest => {
                 let mut options: Map<String, Value> =
-                    self.outline.read_as("stream_options").unwrap_or_default();
+                    self.intake.read_as("stream_options").unwrap_or_default();
                 options.insert("include_usage".to_owned(), Value::Bool(true));
                 self.edit.set("stream_options", &bytes_of(&options));
             }
@@ -161,7 +149,7 @@ impl Forward<'_> {
             MaxTokensField::AsSent if self.target.facts.rejects(old) => (old, new),
             MaxTokensField::AsSent => return,
         };
-        if let Some(limit) = self.outline.given(from) {
+        if let Some(limit) = self.intake.given(from) {
             match self.edit.has(to) {
                 true => drop(self.edit.remove(from)),
                 false => match self.plain_whole(from) {
@@ -183,9 +171,9 @@ impl Forward<'_> {
 
     /// A whole number in digits, if it is there and written otherwise.
     fn plain_whole(&self, name: &str) -> Option<String> {
-        let raw = self.outline.given(name)?;
+        let raw = self.intake.given(name)?;
         let is_plain = raw.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
-        if is_plain { None } else { self.outline.whole(name).map(|number| number.to_string()) }
+        if is_plain { None } else { self.intake.whole(name).map(|number| number.to_string()) }
     }
 
     /// Translates `reasoning_effort` (or the effort of a `reasoning` object) to what the model takes.
@@ -193,9 +181,9 @@ impl Forward<'_> {
         let facts = self.target.facts;
         self.thinks = facts.thinks_by_default;
         let Some(control) = &facts.reasoning else { return };
-        let object: Option<Map<String, Value>> = self.outline.read_as("reasoning");
+        let object: Option<Map<String, Value>> = self.intake.read_as("reasoning");
         let in_object = object.as_ref().and_then(|object| object.get("effort")?.as_str());
-        let by_field = self.outline.string("reasoning_effort");
+        let by_field = self.intake.string("reasoning_effort");
         let field = if by_field.is_some() { "reasoning_effort" } else { "reasoning" };
         let asked = by_field.as_deref().or(in_object).map(Effort::parse);
         if let Some(asked) = asked {
@@ -220,7 +208,7 @@ impl Forward<'_> {
     }
 
     fn has_functions(&self) -> bool {
-        self.outline.field("tools").is_some_and(|tools| self.outline.mentions(tools, "function"))
+        self.intake.field("tools").is_some_and(|tools| self.intake.mentions(tools, "function"))
     }
 
     /// Switches thinking off, where the model lets it be switched off.
@@ -248,7 +236,7 @@ impl Forward<'_> {
             self.edit.remove(field);
         }
         for (name, value) in fields {
-            if self.outline.string(name).as_deref() != value.as_str() || value.as_str().is_none() {
+            if self.intake.string(name).as_deref() != value.as_str() || value.as_str().is_none() {
                 self.edit.set(name, &bytes_of(&value));
             }
         }
@@ -257,12 +245,12 @@ impl Forward<'_> {
     fn response_format(&mut self) -> Result<()> {
         let quirks = self.target.quirks;
         // Only the type: a schema is as large as callers make it.
-        let Some(format) = self.outline.read_as::<FormatType<'_>>("response_format") else { return Ok(()) };
+        let Some(format) = self.intake.read_as::<FormatType<'_>>("response_format") else { return Ok(()) };
         let wanted = format.kind.as_deref().unwrap_or("text");
         if wanted == "text" {
             return Ok(());
         }
-        if quirks.no_tools_with_response_format && self.outline.has_tools {
+        if quirks.no_tools_with_response_format && self.intake.seen.tools {
             self.edit.remove("response_format");
             self.losses.emulated("response_format", "Not taken together with tools; sent as an instruction.");
             self.instruct();
@@ -290,7 +278,7 @@ impl Forward<'_> {
     /// A schema that the model would refuse to enforce is sent all the same: then the model is told it and not held to it.
     fn strict_format(&mut self) {
         const FIELD: &str = "response_format";
-        let Some(raw) = self.outline.given(FIELD).filter(|raw| self.outline.mentions(raw, "strict")) else {
+        let Some(raw) = self.intake.given(FIELD).filter(|raw| self.intake.mentions(raw, "strict")) else {
             return;
         };
         match strictness::format(raw) {
@@ -310,7 +298,7 @@ impl Forward<'_> {
 
     /// Adds a system message that asks for the JSON which the provider cannot be told to give.
     fn instruct(&mut self) {
-        let format: Value = self.outline.read_as("response_format").unwrap_or_default();
+        let format: Value = self.intake.read_as("response_format").unwrap_or_default();
         let content = json_instruction(&format["json_schema"]["schema"]);
         let raw = self.raw_messages().trim_ascii_start();
         let mut messages = Vec::with_capacity(raw.len() + content.len() + 64);
@@ -322,7 +310,7 @@ impl Forward<'_> {
     }
 
     fn tool_choice(&mut self) {
-        let Some(choice) = self.outline.read_as::<Value>("tool_choice") else { return };
+        let Some(choice) = self.intake.read_as::<Value>("tool_choice") else { return };
         let quirks = self.target.quirks;
         let forced = choice == "required" || choice.is_object();
         if forced && quirks.no_forced_tool_choice {
@@ -336,7 +324,7 @@ impl Forward<'_> {
     fn refused_fields(&mut self) {
         let (facts, quirks) = (self.target.facts, self.target.quirks);
         for (name, new_name) in &quirks.rename {
-            if let Some(value) = self.outline.given(name) {
+            if let Some(value) = self.intake.given(name) {
                 if self.edit.has(new_name) {
                     self.losses.dropped(new_name.clone(), "It was given by its other name too.");
                 }
@@ -350,7 +338,7 @@ impl Forward<'_> {
             (while_thinking, THINKING_LACKS),
         ] {
             for name in list {
-                let says_nothing = self.outline.given(name).is_some_and(|value| is_default(name, value));
+                let says_nothing = self.intake.given(name).is_some_and(|value| is_default(name, value));
                 if !says_nothing && self.edit.remove(name) {
                     self.losses.dropped(name.clone(), reason);
                 }
@@ -367,7 +355,7 @@ impl Forward<'_> {
             field,
             stand_in: quirks.reasoning_stand_in.as_deref().filter(|_| thinks),
             memory: memory.filter(|_| thinks),
-            looks_closely: self.outline.mentions(b"", ""),
+            looks_closely: self.intake.mentions(b"", ""),
         };
         let mut losses = std::mem::take(&mut self.losses);
         self.messages = recall.messages(self.raw_messages(), &mut losses);
@@ -376,9 +364,9 @@ impl Forward<'_> {
 
     /// False when it is known that the model does not think about this request.
     fn thinks(&self) -> bool {
-        let effort = self.outline.string("reasoning_effort");
+        let effort = self.intake.string("reasoning_effort");
         let is_off = |name: &str, key: &str, off: Value| {
-            self.outline
+            self.intake
                 .read_as::<Map<String, Value>>(name)
                 .is_some_and(|object| object.get(key) == Some(&off))
         };
@@ -391,9 +379,9 @@ impl Forward<'_> {
 
     fn messages(&mut self) -> Result<()> {
         let quirks = self.target.quirks;
-        let rename_developer = quirks.no_developer_role && self.outline.has_developer;
+        let rename_developer = quirks.no_developer_role && self.intake.seen.developer;
         let taken = self.messages.take();
-        let raw = taken.as_deref().or(self.outline.field("messages")).unwrap_or(b"[]");
+        let raw = taken.as_deref().or(self.intake.field("messages")).unwrap_or(b"[]");
         let untouched = !rename_developer
             && !quirks.drop_message_fields.iter().any(|name| self.mentions(raw, name, taken.is_some()))
             && !quirks.string_content
@@ -413,11 +401,11 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// Whether messages may have a field: most have none beside those that all have, which the outline knows.
+    /// Whether messages may have a field: most have none beside those that all have, which the intake knows.
     fn mentions(&self, messages: &[u8], name: &str, were_edited: bool) -> bool {
         let is_common = matches!(name, "role" | "content" | "tool_calls");
-        let may_be = is_common || were_edited || self.outline.has_further_fields;
-        may_be && self.outline.mentions(messages, name)
+        let may_be = is_common || were_edited || self.intake.seen.further_fields;
+        may_be && self.intake.mentions(messages, name)
     }
 
     fn mend_message(&mut self, index: usize, message: &mut Map<String, Value>) {
@@ -436,10 +424,10 @@ impl Forward<'_> {
     }
 
     fn tools(&mut self) {
-        if !self.outline.has_tools {
+        if !self.intake.seen.tools {
             return;
         }
-        let Some(raw) = self.outline.given("tools") else { return };
+        let Some(raw) = self.intake.given("tools") else { return };
         let relaxed = self.relaxed_tools(raw);
         if let Some(text) = &relaxed {
             self.edit.set("tools", text);
@@ -449,7 +437,7 @@ impl Forward<'_> {
 
     /// The tools without `strict` where the model would refuse to enforce their parameters. None if all stay as they are.
     fn relaxed_tools(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
-        if !self.target.facts.strict_subset || !self.outline.mentions(raw, "strict") {
+        if !self.target.facts.strict_subset || !self.intake.mentions(raw, "strict") {
             return None;
         }
         let relaxed = strictness::tools(raw)?;
@@ -461,7 +449,7 @@ impl Forward<'_> {
 
     fn drop_tool_fields(&mut self, raw: &[u8]) {
         let fields = &self.target.quirks.drop_tool_fields;
-        let mentioned: Vec<_> = fields.iter().filter(|name| self.outline.mentions(raw, name)).collect();
+        let mentioned: Vec<_> = fields.iter().filter(|name| self.intake.mentions(raw, name)).collect();
         if mentioned.is_empty() {
             return;
         }
@@ -483,7 +471,7 @@ impl Forward<'_> {
     fn raw_messages(&self) -> &[u8] {
         match &self.messages {
             Some(messages) => messages,
-            None => self.outline.field("messages").unwrap_or(b"[]"),
+            None => self.intake.field("messages").unwrap_or(b"[]"),
         }
     }
 }
@@ -683,11 +671,12 @@ fn bytes_of<T: serde::Serialize + ?Sized>(value: &T) -> Cow<'static, [u8]> {
 mod tests {
     use canon::{Features, ModelFacts, Quirks};
 
+    use super::super::intake;
     use super::*;
 
     fn sent(body: &str, facts: &ModelFacts, quirks: &Quirks) -> (Value, Vec<String>) {
-        let outline = Outline::read(body.as_bytes()).unwrap();
-        let encoded = forward(&outline, Target { model: "up/stream", facts, quirks }).unwrap();
+        let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let encoded = forward(&intake, Target { model: "up/stream", facts, quirks }).unwrap();
         let losses =
             encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str())).collect();
         (serde_json::from_slice(&encoded.body).unwrap(), losses)
@@ -700,9 +689,9 @@ mod tests {
     #[test]
     fn changes_nothing_but_the_model_without_a_reason() {
         let body = r#"{"messages" : [ {"role":"user","content":"h\u00e9\ni"} ],"model":"x","new":1.50e3, "temperature":0.7}"#;
-        let outline = Outline::read(body.as_bytes()).unwrap();
+        let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &Quirks::default() };
-        let encoded = forward(&outline, target).unwrap();
+        let encoded = forward(&intake, target).unwrap();
         assert_eq!(
             encoded.body,
             body.replace("\"x\"", "\"m\"").replace("\"model\":\"x\"", "\"model\":\"m\"")
@@ -842,9 +831,9 @@ mod tests {
     fn a_lacking_feature_is_refused_and_a_schema_is_emulated() {
         let body = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"n":2}"#;
         let facts = ModelFacts { features: Some(Features::NONE), ..ModelFacts::default() };
-        let outline = Outline::read(body.as_bytes()).unwrap();
+        let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let error =
-            forward(&outline, Target { model: "m", facts: &facts, quirks: &Quirks::default() }).unwrap_err();
+            forward(&intake, Target { model: "m", facts: &facts, quirks: &Quirks::default() }).unwrap_err();
         assert_eq!(
             (error.kind, error.param_name().as_deref()),
             (canon::ErrorKind::UnsupportedFeature, Some("n"))

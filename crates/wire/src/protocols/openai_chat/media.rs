@@ -3,32 +3,23 @@
 use canon::MediaKind;
 use serde_json::{Map, Value};
 
-use super::outline::Outline;
 use crate::protocols::media_types::is_web;
+use crate::{Intake, MediaFile, MediaSlots, MediaUrl};
 
 /// The messages of a request whose media are to be put in place of their URLs.
 #[derive(Debug)]
 pub struct MediaUrls {
     messages: Vec<Value>,
-    places: Vec<MediaUrl>,
+    places: Vec<Place>,
 }
 
 /// One URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MediaUrl {
-    /// Index of the message and of the part.
-    place: (usize, usize),
-    /// The URL.
-    pub url: String,
-    /// What it should be.
-    pub kind: MediaKind,
-}
-
-impl MediaUrl {
-    /// The place of the part in the request.
-    pub fn path(&self) -> String {
-        format!("messages[{}].content[{}]", self.place.0, self.place.1)
-    }
+struct Place {
+    message: usize,
+    part: usize,
+    url: String,
+    kind: MediaKind,
 }
 
 /// Kinds of parts with the field, and the field within it, that holds a URL.
@@ -40,9 +31,9 @@ const FIELDS: [(&str, &str, MediaKind); 3] = [
 
 impl MediaUrls {
     /// Every web address of media in the messages; none when there is none.
-    pub fn of(outline: &Outline<'_>) -> Option<Self> {
-        let json = outline.given("messages")?;
-        if !FIELDS.iter().any(|(name, ..)| outline.mentions(json, name)) {
+    pub fn of(intake: &Intake) -> Option<Self> {
+        let json = intake.given("messages")?;
+        if !FIELDS.iter().any(|(name, ..)| intake.mentions(json, name)) {
             return None;
         }
         let messages: Vec<Value> = serde_json::from_slice(json).ok()?;
@@ -54,26 +45,27 @@ impl MediaUrls {
                     is_web(url).then_some((url, *kind))
                 });
                 if let Some((url, kind)) = url {
-                    places.push(MediaUrl { place: (index, position), url: url.to_owned(), kind });
+                    places.push(Place { message: index, part: position, url: url.to_owned(), kind });
                 }
             }
         }
         (!places.is_empty()).then_some(Self { messages, places })
     }
+}
 
-    /// The URLs in order.
-    pub fn iter(&self) -> impl Iterator<Item = &MediaUrl> {
-        self.places.iter()
+impl MediaSlots for MediaUrls {
+    fn urls(&self) -> Vec<MediaUrl> {
+        let url = |place: &Place| MediaUrl {
+            path: format!("messages[{}].content[{}]", place.message, place.part),
+            url: place.url.clone(),
+            kind: place.kind,
+        };
+        self.places.iter().map(url).collect()
     }
 
-    /// The request with data URLs, given as MIME type and base64 in the order of the URLs.
-    pub fn replaced(
-        mut self,
-        outline: &Outline<'_>,
-        data: impl Iterator<Item = (String, String)>,
-    ) -> Vec<u8> {
-        for (url, (mime, data)) in self.places.iter().zip(data) {
-            let part = &mut self.messages[url.place.0]["content"][url.place.1];
+    fn fill(mut self: Box<Self>, intake: &Intake, files: Vec<MediaFile>) -> Vec<u8> {
+        for (place, MediaFile { mime, data }) in self.places.iter().zip(files) {
+            let part = &mut self.messages[place.message]["content"][place.part];
             let data_url = Value::String(format!("data:{mime};base64,{data}"));
             for (name, field, _) in FIELDS {
                 match part.get_mut(name) {
@@ -85,7 +77,7 @@ impl MediaUrls {
                 }
             }
         }
-        let mut edit = outline.edit();
+        let mut edit = intake.edit();
         edit.set("messages", &serde_json::to_vec(&self.messages).unwrap_or_default());
         edit.write(0)
     }

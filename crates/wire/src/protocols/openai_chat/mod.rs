@@ -1,6 +1,6 @@
 //! OpenAI chat completions, the gateway's own language and that of most providers.
 //!
-//! Between a caller and a provider that both speak it, a request is forwarded by editing its raw text ([`Outline`],
+//! Between a caller and a provider that both speak it, a request is forwarded by editing its raw text ([`Intake`](crate::Intake),
 //! `forward`), and an answer by looking at each piece just long enough to know that it keeps the contract (`relay`);
 //! only what does not is taken apart and mended (`normalise`). Towards other formats it is decoded and encoded like any
 //! other.
@@ -11,9 +11,10 @@ mod dialect;
 mod encode;
 mod encoder;
 mod forward;
+mod intake;
 mod media;
 mod normalise;
-mod outline;
+mod passthrough;
 mod paths;
 mod relay;
 mod strictness;
@@ -22,11 +23,10 @@ mod types;
 mod unread;
 mod usage;
 
-pub use forward::{ROUTING_FIELDS, forward, forward_with};
-pub use media::{MediaUrl, MediaUrls};
-pub use outline::Outline;
+pub use forward::{forward, forward_with};
+pub use intake::intake;
+pub use media::MediaUrls;
 pub use relay::{RelayParts, relay};
-pub use thoughts::Memory;
 
 /// OpenAI chat completions.
 pub struct OpenaiChat;

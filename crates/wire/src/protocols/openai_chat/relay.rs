@@ -464,7 +464,7 @@ impl Transcoder for StreamRelay {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        write_stream_error(error, out);
+        write_stream_error(error, None, out);
     }
 
     fn progress(&self) -> &Progress {

@@ -2,10 +2,8 @@
 //! request by the field that the provider reads.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use canon::{Event, Json, Losses, Part};
-use memchr::memmem;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -14,7 +12,8 @@ use super::encode::detail;
 use super::normalise::{called, is_custom};
 use super::types::{ReasoningDetail, ToolCall};
 use crate::json::{Index, Scanner, Syntax, push_string, text_of};
-use crate::proofs::{CallName, Collector, Proofs};
+use crate::proofs::{CallName, Collector, Memory, Proofs};
+use crate::protocols::mentions;
 
 /// The names that thinking goes by.
 pub(super) const FIELDS: [&str; 3] = ["reasoning_content", "reasoning", DETAILS];
@@ -126,15 +125,6 @@ fn thought(text: String) -> Part {
 
 // ---------------------------------------------------------------------------------------------- requests
 
-/// What is known of the answers that a conversation quotes.
-#[derive(Clone, Copy)]
-pub struct Memory<'a> {
-    /// The provider that the request goes to.
-    pub provider: &'a str,
-    /// The proofs of an answer, by the name of one of its calls.
-    pub find: &'a dyn Fn(&CallName) -> Option<Arc<Proofs>>,
-}
-
 /// How a provider takes thinking back.
 pub(super) struct Recall<'a> {
     /// The field that it reads.
@@ -145,11 +135,6 @@ pub(super) struct Recall<'a> {
     pub memory: Option<Memory<'a>>,
     /// Names may be written with escapes: a search for them proves nothing.
     pub looks_closely: bool,
-}
-
-/// Whether a text mentions a name in quotes: a cheap look before a close one.
-pub(super) fn mentions(json: &[u8], name: &str) -> bool {
-    memmem::find(json, format!("\"{name}\"").as_bytes()).is_some()
 }
 
 impl Recall<'_> {

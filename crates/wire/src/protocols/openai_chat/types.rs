@@ -250,6 +250,6 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
     let Some(raw) = Option::<Json>::deserialize(deserializer)?.filter(|raw| !raw.is_null()) else {
         return Ok(None);
     };
-    let number = super::outline::whole(raw.as_str().as_bytes()).and_then(|number| u64::try_from(number).ok());
+    let number = crate::intake::whole(raw.as_str().as_bytes()).and_then(|number| u64::try_from(number).ok());
     number.map(Some).ok_or_else(|| de::Error::custom("it must be a whole number"))
 }

@@ -436,7 +436,7 @@ fn a_failed_stream_ends_with_an_error_event() {
         json!({"type": "error", "error": {"type": "overloaded_error", "message": "Busy."}})
     );
     assert!(!text.contains("message_stop"));
-    let (status, body) = dialect().encode_error(&Error::invalid("max_tokens", "must be positive."));
+    let (status, body) = dialect().error(&Error::invalid("max_tokens", "must be positive."), None);
     assert_eq!(status, StatusCode::BAD_REQUEST);
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(

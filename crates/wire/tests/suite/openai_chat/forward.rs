@@ -1,9 +1,10 @@
 //! Requests between equal formats: what nobody here knows passes byte for byte.
 
+use crate::checks::chat_intake;
 use canon::{ModelFacts, Quirks, Target};
 use proptest::prelude::*;
 use serde_json::Value;
-use wire::protocols::openai_chat::{Outline, forward};
+use wire::protocols::openai_chat::forward;
 
 use super::super::generate::json_value;
 
@@ -64,14 +65,14 @@ proptest! {
         let separator = format!("{c},{a}");
         let body = format!("{b}{{{}}}{a}", parts.join(&separator));
 
-        let outline = Outline::read(body.as_bytes()).unwrap();
+        let intake = chat_intake(body.as_bytes()).unwrap();
         let target = Target { model: "served", facts: &ModelFacts::default(), quirks: &Quirks::default() };
-        let encoded = forward(&outline, target).unwrap();
+        let encoded = forward(&intake, target).unwrap();
         let sent = std::str::from_utf8(&encoded.body).unwrap();
         prop_assert!(encoded.losses.is_empty());
         prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(sent).is_ok(), "{}", sent);
-        let again = Outline::read(sent.as_bytes()).unwrap();
-        prop_assert_eq!(again.model.as_ref(), "served");
+        let again = chat_intake(sent.as_bytes()).unwrap();
+        prop_assert_eq!(again.model.as_str(), "served");
         prop_assert_eq!(again.field("model"), Some(&b"\"served\""[..]));
         for (index, value) in fields.iter().enumerate() {
             prop_assert_eq!(again.field(&format!("x_{index}")), Some(value.as_bytes()));
@@ -103,9 +104,9 @@ proptest! {
             "rename": renamed, "drop": dropped, "max_tokens_field": limits,
         })).unwrap();
         let facts = ModelFacts { rejects: rejected.into_iter().map(str::to_owned).collect(), ..ModelFacts::default() };
-        let outline = Outline::read(&text).unwrap();
-        let encoded = forward(&outline, Target { model: "n", facts: &facts, quirks: &quirks }).unwrap();
-        let sent = Outline::read(&encoded.body);
+        let intake = chat_intake(&text).unwrap();
+        let encoded = forward(&intake, Target { model: "n", facts: &facts, quirks: &quirks }).unwrap();
+        let sent = chat_intake(&encoded.body);
         prop_assert!(sent.is_ok(), "{:?}: {}", sent, String::from_utf8_lossy(&encoded.body));
         // What is gone was null, or is reported.
         let sent = sent.unwrap();
@@ -131,9 +132,8 @@ const NAMES: [&str; 7] = ["x_a", "x_b", "x_c", "y_a", "y_b", "max_tokens", "max_
 fn a_limit_by_its_new_name_is_not_taken_for_the_old_one() {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":7}"#;
     let facts = ModelFacts { rejects: vec!["max_tokens".to_owned()], ..ModelFacts::default() };
-    let outline = Outline::read(body).unwrap();
-    let encoded =
-        forward(&outline, Target { model: "n", facts: &facts, quirks: &Quirks::default() }).unwrap();
+    let intake = chat_intake(body).unwrap();
+    let encoded = forward(&intake, Target { model: "n", facts: &facts, quirks: &Quirks::default() }).unwrap();
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
     assert_eq!((&sent["max_completion_tokens"], encoded.losses.len()), (&Value::from(7), 0), "{sent}");
 }
@@ -153,9 +153,9 @@ fn what_a_model_refuses_only_while_it_thinks_depends_on_the_effort() {
         let mut body = json!({"model": "x", "messages": [{"role": "user", "content": "x"}]});
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let body = body.to_string();
-        let outline = wire::protocols::openai_chat::Outline::read(body.as_bytes()).unwrap();
+        let intake = crate::checks::chat_intake(body.as_bytes()).unwrap();
         let target = Target { model: "m", facts, quirks: &Quirks::default() };
-        let encoded = wire::protocols::openai_chat::forward(&outline, target).unwrap();
+        let encoded = wire::protocols::openai_chat::forward(&intake, target).unwrap();
         let mut body: Value = serde_json::from_slice(&encoded.body).unwrap();
         body.as_object_mut()
             .unwrap()
@@ -198,7 +198,7 @@ fn enforced(fields: &str) -> (String, Vec<String>) {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
     let facts = ModelFacts { strict_subset: true, ..ModelFacts::default() };
     let target = Target { model: "m", facts: &facts, quirks: &Quirks::default() };
-    let encoded = forward(&Outline::read(body.as_bytes()).unwrap(), target).unwrap();
+    let encoded = forward(&chat_intake(body.as_bytes()).unwrap(), target).unwrap();
     let losses =
         encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str())).collect();
     (String::from_utf8(encoded.body.to_vec()).unwrap(), losses)
@@ -271,5 +271,5 @@ fn what_comes_from_another_format_is_judged_by_the_same_rules() {
     let encoded = wire::adapter(wire::Protocol::OpenaiChat).encode_request(&request, target).unwrap();
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
     assert_eq!(sent["tools"][0]["function"]["strict"], false, "{sent}");
-    assert!(encoded.losses.iter().any(|loss| loss.field == "tools[0].function.strict"));
+    assert!(encoded.losses.iter().any(|loss| loss.field.name() == "tools[0].function.strict"));
 }

@@ -1,11 +1,13 @@
-//! A request has one reading: the outline, the decoder and what is forwarded agree, however the JSON is written.
+//! A request has one reading: the intake, the decoder and what is forwarded agree, however the JSON is written.
 
-use canon::{Feature, ModelFacts, PartKind, Quirks, Request, Role, Target};
+use crate::checks::chat_intake;
+use canon::{Feature, ModelFacts, PartKind, Quirks, Request, Target};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
+use wire::MediaSlots;
 use wire::Protocol;
-use wire::protocols::openai_chat::{MediaUrls, Outline, forward};
+use wire::protocols::openai_chat::{MediaUrls, forward};
 
 use super::super::generate::json_value;
 
@@ -136,8 +138,8 @@ fn decode(body: &str) -> Request {
     dialect.decode_request(body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {body}"))
 }
 
-/// What the outline says must be what the decoded request says.
-fn assert_agreement(outline: &Outline<'_>, request: &Request) {
+/// What the intake says must be what the decoded request says.
+fn assert_agreement(intake: &wire::Intake, request: &Request) {
     let is_media = |kind: canon::MediaKind| {
         request.messages.iter().flat_map(|message| &message.parts).any(|part| match &part.kind {
             PartKind::Media(media) => media.kind == kind,
@@ -155,19 +157,18 @@ fn assert_agreement(outline: &Outline<'_>, request: &Request) {
         (Feature::JsonSchema, matches!(request.output, canon::OutputFormat::JsonSchema { .. })),
     ];
     for (feature, is_needed) in needs {
-        assert_eq!(outline.needs.has(feature), is_needed, "{feature:?}");
+        assert_eq!(intake.needs.has(feature), is_needed, "{feature:?}");
     }
-    assert_eq!(outline.messages, request.messages.len());
-    assert_eq!(outline.has_developer, request.messages.iter().any(|message| message.role == Role::Developer));
-    assert_eq!((outline.stream, outline.include_usage), (request.stream, request.include_usage));
-    assert_eq!(outline.max_tokens, request.max_tokens);
-    assert_eq!(outline.exclude_reasoning, request.reasoning.exclude);
+    assert_eq!(intake.size.messages, request.messages.len());
+    assert_eq!((intake.form.stream, intake.form.include_usage), (request.stream, request.include_usage));
+    assert_eq!(intake.max_output_tokens, request.max_tokens);
+    assert_eq!(intake.form.exclude_reasoning, request.reasoning.exclude);
 }
 
 fn sent(body: &str, quirks: &Quirks) -> (Value, Vec<String>) {
-    let outline = Outline::read(body.as_bytes()).unwrap();
+    let intake = chat_intake(body.as_bytes()).unwrap();
     let facts = ModelFacts::default();
-    let encoded = forward(&outline, Target { model: "n", facts: &facts, quirks }).unwrap();
+    let encoded = forward(&intake, Target { model: "n", facts: &facts, quirks }).unwrap();
     let losses = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
     (serde_json::from_slice(&encoded.body).unwrap(), losses)
 }
@@ -188,18 +189,18 @@ proptest! {
     #[test]
     fn spelling_changes_nothing(body in request(), choices in prop::collection::vec(any::<u8>(), 1..40)) {
         let (plain, odd) = (body.to_string(), spelled(&body, &choices));
-        let (outline, oddly) = (Outline::read(plain.as_bytes()).unwrap(), Outline::read(odd.as_bytes()));
+        let (intake, oddly) = (chat_intake(plain.as_bytes()).unwrap(), chat_intake(odd.as_bytes()));
         let oddly = oddly.unwrap_or_else(|error| panic!("{error}: {odd}"));
         let (request, again) = (decode(&plain), decode(&odd));
-        assert_agreement(&outline, &request);
+        assert_agreement(&intake, &request);
         assert_agreement(&oddly, &again);
-        prop_assert_eq!(outline.needs, oddly.needs);
-        prop_assert_eq!(outline.media_parts, oddly.media_parts);
+        prop_assert_eq!(intake.needs, oddly.needs);
+        prop_assert_eq!(intake.size.media_parts, oddly.size.media_parts);
         prop_assert_eq!(&request.messages, &again.messages);
         prop_assert_eq!((request.n, request.sampling.seed, request.top_logprobs), (again.n, again.sampling.seed, again.top_logprobs));
         prop_assert_eq!(request.reasoning, again.reasoning);
-        let urls = |outline| MediaUrls::of(outline).map(|found| found.iter().cloned().collect::<Vec<_>>());
-        prop_assert_eq!(urls(&outline), urls(&oddly));
+        let urls = |intake| MediaUrls::of(intake).map(|found| found.urls());
+        prop_assert_eq!(urls(&intake), urls(&oddly));
         for quirks in ["{}", r#"{"no_developer_role":true,"drop_message_fields":["reasoning_content"],"short_tool_call_ids":true}"#, r#"{"reasoning_field":"reasoning","max_tokens_field":"max_completion_tokens"}"#] {
             let quirks: Quirks = serde_json::from_str(quirks).unwrap();
             let ((left, left_losses), (right, right_losses)) = (sent(&plain, &quirks), sent(&odd, &quirks));
@@ -222,7 +223,7 @@ proptest! {
         let name = text[at..end].trim();
         prop_assume!(name.len() > 2);
         let doubled = format!("{}{name}:null,{}", &text[..at], &text[at..]);
-        prop_assert!(Outline::read(doubled.as_bytes()).is_err(), "{}", doubled);
+        prop_assert!(chat_intake(doubled.as_bytes()).is_err(), "{}", doubled);
         prop_assert!(wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(doubled.as_bytes()).is_err());
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::checks::chat_intake;
 use bytes::Bytes;
 use canon::{ModelFacts, Quirks, ReasoningControl, Target};
 use serde_json::{Value, json};
 use wire::AnswerForm;
+use wire::proofs::Memory;
 use wire::proofs::{CallName, Proofs};
-use wire::protocols::openai_chat::{Memory, Outline, RelayParts, forward_with, relay};
+use wire::protocols::openai_chat::{RelayParts, forward_with, relay};
 
 use super::{Notes, form, stream};
 
@@ -50,8 +52,8 @@ fn sent(body: &str, quirks: &Quirks, facts: &ModelFacts, known: &Proofs) -> (Str
     let known = Arc::new(known.clone());
     let find = |name: &CallName| known.calls.iter().any(|(call, _)| call == name).then(|| known.clone());
     let memory = Memory { provider: "here", find: &find };
-    let outline = Outline::read(body.as_bytes()).unwrap();
-    let encoded = forward_with(&outline, Target { model: "m", facts, quirks }, Some(memory)).unwrap();
+    let intake = chat_intake(body.as_bytes()).unwrap();
+    let encoded = forward_with(&intake, Target { model: "m", facts, quirks }, Some(memory)).unwrap();
     let losses = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
     (String::from_utf8(encoded.body.to_vec()).unwrap(), losses)
 }

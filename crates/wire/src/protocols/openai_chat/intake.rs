@@ -1,249 +1,88 @@
-//! What the gateway has to know of a request before it knows who will serve it, read in one pass over the raw body
-//! without copying or unescaping the conversation.
+//! Reads a chat request as far as routing has to know it, in one pass over the raw body.
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use canon::{Error, Feature, Features, Result};
 
-use super::thoughts::mentions;
-use crate::json::{Edit, Index, Kind, Scanner, Syntax, Text, is_utf8, text_of};
+use crate::Intake;
+use crate::intake::whole;
+use crate::json::{Kind, Scanner, Syntax, Text, text_of};
 
-/// Most top-level fields that a request may have. OpenAI knows about forty.
-const MAX_FIELDS: usize = 256;
-/// Longest name of a model, in bytes. It is kept in health, log and records.
-const MODEL_LIMIT: usize = 512;
-
-/// The outline of a chat request: everything but the conversation itself.
-#[derive(Clone, Debug)]
-pub struct Outline<'a> {
-    body: &'a [u8],
-    fields: Index<'a>,
-    has_escaped_name: bool,
-    /// The model as the caller addressed it.
-    pub model: Cow<'a, str>,
-    /// The answer is to be streamed.
-    pub stream: bool,
-    /// The caller wants a usage chunk.
-    pub include_usage: bool,
-    /// The caller does not want thinking text (`reasoning: {"exclude": true}`).
-    pub exclude_reasoning: bool,
-    /// What a provider must be able to do.
-    pub needs: Features,
-    /// Bytes of text in messages and tools: the basis of a token estimate. Media do not count.
-    pub text_bytes: usize,
-    /// Pictures, sounds and files in the prompt.
-    pub media_parts: usize,
-    /// Number of messages.
-    pub messages: usize,
-    /// The caller's limit of produced tokens.
-    pub max_tokens: Option<u64>,
-    /// Some message has the `developer` role.
-    pub has_developer: bool,
-    /// A message has a field that is neither its role nor its content nor its calls.
-    pub(super) has_further_fields: bool,
-    /// Some tool is given.
-    pub has_tools: bool,
-    /// They ask for usage: nothing has to be added for that.
-    pub(super) stream_options_ask: bool,
-    /// Values in tools and in the response format: what a schema takes when it is translated.
-    schema_values: usize,
+/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+pub fn intake(body: &Bytes) -> Result<Intake> {
+    let mut intake = Intake::empty(body);
+    intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
+    Reader { intake: &mut intake }.check_required()?;
+    intake.conversation = text(&intake, "prompt_cache_key").or_else(|| text(&intake, "user"));
+    intake.service_tier = text(&intake, "service_tier");
+    Ok(intake)
 }
 
-/// Most values that schemas may have where they are translated: one takes about 150 bytes then, however short its text.
-/// Tools of large agents have some ten thousand.
-const MOST_SCHEMA_VALUES: usize = 100_000;
-
-impl From<Syntax> for Error {
-    fn from(syntax: Syntax) -> Self {
-        Error::caller(
-            canon::ErrorKind::InvalidRequest,
-            format!("The body is not valid JSON: expected {} at byte {}.", syntax.expected, syntax.at),
-        )
-    }
+fn text(intake: &Intake, name: &str) -> Option<String> {
+    intake.string(name).map(Cow::into_owned)
 }
 
-impl<'a> Outline<'a> {
-    /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
-    pub fn read(body: &'a [u8]) -> Result<Self> {
-        if !is_utf8(body)
-            && let Err(error) = std::str::from_utf8(body)
-        {
-            let at = error.valid_up_to();
-            return Err(Syntax { at, expected: "UTF-8 text" }.into());
-        }
-        let mut outline = Self::empty(body);
-        let mut scanner = Scanner::strict(body);
-        if scanner.kind()? != Kind::Object {
-            return Err(Error::invalid("", "The body must be a JSON object."));
-        }
-        scanner.object(|scanner, key| outline.take_field(scanner, &key))?;
-        scanner.end()?;
-        if let Some(at) = scanner.lone_surrogate() {
-            return Err(Syntax { at, expected: "both halves of a surrogate pair" }.into());
-        }
-        outline.has_escaped_name = scanner.has_escaped_name();
-        outline.check_required()?;
-        Ok(outline)
-    }
+struct Reader<'r> {
+    intake: &'r mut Intake,
+}
 
-    fn empty(body: &'a [u8]) -> Self {
-        Self {
-            body,
-            fields: Index::new(body, 12),
-            has_escaped_name: false,
-            model: Cow::Borrowed(""),
-            stream: false,
-            include_usage: false,
-            exclude_reasoning: false,
-            needs: Features::NONE,
-            text_bytes: 0,
-            media_parts: 0,
-            messages: 0,
-            max_tokens: None,
-            has_developer: false,
-            has_further_fields: false,
-            has_tools: false,
-            stream_options_ask: false,
-            schema_values: 0,
-        }
-    }
-
-    /// The raw value of a top-level field.
-    pub fn field(&self, name: &str) -> Option<&'a [u8]> {
-        self.fields.get(name)
-    }
-
-    /// The raw value of a top-level field that is there and not null.
-    pub fn given(&self, name: &str) -> Option<&'a [u8]> {
-        self.field(name).filter(|value| *value != b"null")
-    }
-
-    /// The value of a top-level string field.
-    pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
-        let raw = self.field(name)?;
-        let mut scanner = Scanner::new(raw);
-        let text = scanner.string().ok()?;
-        text_of(raw, &text)
-    }
-
-    /// The value of a top-level field, read as `T`; none if it is absent, null or of another shape.
-    pub fn read_as<T: serde::Deserialize<'a>>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(self.given(name)?).ok()
-    }
-
-    /// The names of the top-level fields with their raw values.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
-        self.fields.iter()
-    }
-
-    /// Whether a raw part of the body mentions a name: a cheap look before a close one.
-    pub(super) fn mentions(&self, raw: &[u8], name: &str) -> bool {
-        self.has_escaped_name || mentions(raw, name)
-    }
-
-    /// The value of a top-level field that is a whole number, however it is written.
-    pub(super) fn whole(&self, name: &str) -> Option<i64> {
-        whole(self.given(name)?)
-    }
-
-    /// An error where schemas are larger than what is translated.
-    pub(super) fn check_schema_size(&self) -> Result<()> {
-        if self.schema_values <= MOST_SCHEMA_VALUES {
-            return Ok(());
-        }
-        let message = format!(
-            "The schemas of tools and response_format have {} values; {MOST_SCHEMA_VALUES} can be translated for this provider.",
-            self.schema_values
-        );
-        Err(Error::invalid("tools", message))
-    }
-
-    /// An edit of the raw body.
-    pub(super) fn edit(&self) -> Edit<'a> {
-        self.fields.edit()
-    }
-
-    /// A rough count of the prompt's tokens: four bytes a token, and a thousand tokens for each picture or file.
-    pub fn estimated_prompt_tokens(&self) -> u64 {
-        (self.text_bytes as u64).div_ceil(4) + 4 * self.messages as u64 + 1000 * self.media_parts as u64
-    }
-
-    fn take_field(&mut self, scanner: &mut Scanner<'a>, key: &Text) -> Result<()> {
-        let name = self.fields.name(key)?;
-        if self.fields.len() == MAX_FIELDS {
-            return Err(Error::invalid(
-                "",
-                format!("The request has more than {MAX_FIELDS} top-level fields."),
-            ));
-        }
-        if self.fields.get(&name).is_some() {
-            let message = format!("The field {name:?} is given twice.");
-            return Err(Error::invalid(name.into_owned(), message));
-        }
-        let (start, values) = (scanner.position(), scanner.values());
-        match name.as_ref() {
+impl Reader<'_> {
+    fn take_field(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
+        let values = scanner.values();
+        match name {
             "messages" => self.take_messages(scanner)?,
             "tools" => self.take_tools(scanner)?,
-            _ => self.take_plain(scanner, &name)?,
+            _ => self.take_plain(scanner, name)?,
         }
-        if matches!(name.as_ref(), "tools" | "functions" | "response_format") {
-            self.schema_values += scanner.values() - values;
+        if matches!(name, "tools" | "functions" | "response_format") {
+            self.intake.seen.schema_values += scanner.values() - values;
         }
-        let value = start..scanner.position();
-        self.fields.push(name, key, value);
         Ok(())
     }
 
-    fn take_plain(&mut self, scanner: &mut Scanner<'a>, name: &str) -> Result<()> {
+    fn take_plain(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
         let kind = scanner.kind()?;
         let range = scanner.value()?;
         if kind == Kind::Null && name != "model" {
             return Ok(());
         }
-        let raw = &self.body[range];
+        let raw = &scanner.json()[range];
         check_field(name, kind, raw)?;
         match name {
-            "model" => {
-                let text = Scanner::new(raw).string()?;
-                self.model = text_of(raw, &text)
-                    .ok_or_else(|| Error::invalid("model", "The model name is not valid Unicode."))?;
-                if self.model.len() > MODEL_LIMIT {
-                    let message = format!("model has {} bytes; {MODEL_LIMIT} are allowed.", self.model.len());
-                    return Err(Error::invalid("model", message));
-                }
-            }
-            "stream" => self.stream = raw == b"true",
+            "model" => self.intake.take_model(raw)?,
+            "stream" => self.intake.form.stream = raw == b"true",
             "stream_options" => {
-                self.stream_options_ask = has_true(raw, "include_usage");
-                self.include_usage |= self.stream_options_ask;
+                self.intake.seen.stream_usage = has_true(raw, "include_usage");
+                self.intake.form.include_usage |= self.intake.seen.stream_usage;
             }
             // In the words of OpenRouter's clients.
-            "usage" => self.include_usage |= has_true(raw, "include"),
-            "reasoning" => self.exclude_reasoning = has_true(raw, "exclude"),
+            "usage" => self.intake.form.include_usage |= has_true(raw, "include"),
+            "reasoning" => self.intake.form.exclude_reasoning = has_true(raw, "exclude"),
             "max_tokens" | "max_completion_tokens" => {
-                self.max_tokens = whole(raw).and_then(|count| u64::try_from(count).ok());
+                self.intake.max_output_tokens = whole(raw).and_then(|count| u64::try_from(count).ok());
             }
             "n" if number(raw).is_some_and(|count| count > 1.0) => {
-                self.needs.insert(Feature::MultipleChoices)
+                self.intake.needs.insert(Feature::MultipleChoices)
             }
-            "logprobs" if raw != b"false" => self.needs.insert(Feature::Logprobs),
-            "response_format" => self.needs = self.needs.union(format_needs(raw)),
-            "modalities" => self.needs = self.needs.union(modality_needs(raw)),
-            "web_search_options" => self.needs.insert(Feature::WebSearch),
+            "logprobs" if raw != b"false" => self.intake.needs.insert(Feature::Logprobs),
+            "response_format" => self.intake.needs = self.intake.needs.union(format_needs(raw)),
+            "modalities" => self.intake.needs = self.intake.needs.union(modality_needs(raw)),
+            "web_search_options" => self.intake.needs.insert(Feature::WebSearch),
             _ => {}
         }
         Ok(())
     }
 
-    fn take_messages(&mut self, scanner: &mut Scanner<'a>) -> Result<()> {
+    fn take_messages(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         expect(scanner, Kind::Array, "messages")?;
         scanner.array(|scanner, index| {
-            self.messages = index + 1;
+            self.intake.size.messages = index + 1;
             self.take_message(scanner, index)
         })
     }
 
-    fn take_message(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<()> {
+    fn take_message(&mut self, scanner: &mut Scanner<'_>, index: usize) -> Result<()> {
         if scanner.kind()? != Kind::Object {
             return Err(Error::invalid(
                 format!("messages[{index}]"),
@@ -251,7 +90,7 @@ impl<'a> Outline<'a> {
             ));
         }
         let mut message = Message::default();
-        scanner.object(|scanner, key| match &*self.read_name(&key) {
+        scanner.object(|scanner, key| match &*self.read_name(scanner.json(), &key) {
             b"role" => {
                 message.role = Some(self.take_role(scanner, index)?);
                 Ok(())
@@ -259,7 +98,7 @@ impl<'a> Outline<'a> {
             b"content" => self.take_content(scanner, index),
             b"tool_calls" => self.take_calls(scanner, index),
             name => {
-                self.has_further_fields = true;
+                self.intake.seen.further_fields = true;
                 let is_text = scanner.kind()? == Kind::String;
                 message.names_call |= is_text && name == b"tool_call_id";
                 message.is_named |= is_text && name == b"name";
@@ -282,28 +121,28 @@ impl<'a> Outline<'a> {
     }
 
     /// What a name says, also one with escapes.
-    fn read_name(&self, name: &Text) -> Cow<'a, [u8]> {
-        match text_of(self.body, name) {
+    fn read_name<'a>(&self, json: &'a [u8], name: &Text) -> Cow<'a, [u8]> {
+        match text_of(json, name) {
             Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
-            _ => Cow::Borrowed(&self.body[name.range.clone()]),
+            _ => Cow::Borrowed(&json[name.range.clone()]),
         }
     }
 
     /// A value that counts as text.
-    fn take_value(&mut self, scanner: &mut Scanner<'a>) -> Result<()> {
-        self.text_bytes += scanner.value()?.len();
+    fn take_value(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        self.intake.size.text_bytes += scanner.value()?.len();
         Ok(())
     }
 
-    fn take_role(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<MessageRole> {
+    fn take_role(&mut self, scanner: &mut Scanner<'_>, index: usize) -> Result<MessageRole> {
         let path = || format!("messages[{index}].role");
         if scanner.kind()? != Kind::String {
             return Err(Error::invalid(path(), format!("messages[{index}].role must be a string.")));
         }
         let role = scanner.string()?;
-        match &*self.read_name(&role) {
+        match &*self.read_name(scanner.json(), &role) {
             b"developer" => {
-                self.has_developer = true;
+                self.intake.seen.developer = true;
                 Ok(MessageRole::Speaks)
             }
             b"system" | b"user" | b"assistant" => Ok(MessageRole::Speaks),
@@ -320,7 +159,7 @@ impl<'a> Outline<'a> {
     }
 
     /// The calls of an assistant: each names its tool.
-    fn take_calls(&mut self, scanner: &mut Scanner<'a>, message: usize) -> Result<()> {
+    fn take_calls(&mut self, scanner: &mut Scanner<'_>, message: usize) -> Result<()> {
         if scanner.kind()? != Kind::Array {
             return self.take_value(scanner);
         }
@@ -332,24 +171,26 @@ impl<'a> Outline<'a> {
                 let message = format!("{param} is missing; a call names its function and its arguments.");
                 return Err(Error::invalid(param, message));
             }
-            self.text_bytes += scanner.position() - start;
+            self.intake.size.text_bytes += scanner.position() - start;
             Ok(())
         })
     }
 
     /// Takes a tool or a call; true if it has a `function` or a `custom` object with a name, or is of another type.
-    fn names_tool(&self, scanner: &mut Scanner<'a>) -> Result<bool> {
+    fn names_tool(&self, scanner: &mut Scanner<'_>) -> Result<bool> {
         let (mut is_named, mut is_other) = (false, false);
         scanner.object(|scanner, key| {
             let kind = scanner.kind()?;
-            match (&*self.read_name(&key), kind) {
+            match (&*self.read_name(scanner.json(), &key), kind) {
                 (b"function" | b"custom", Kind::Object) => scanner.object(|scanner, key| {
-                    is_named |= &*self.read_name(&key) == b"name" && scanner.kind()? == Kind::String;
+                    is_named |=
+                        &*self.read_name(scanner.json(), &key) == b"name" && scanner.kind()? == Kind::String;
                     scanner.value().map(drop)
                 })?,
                 (b"type", Kind::String) => {
                     let kind = scanner.string()?;
-                    is_other = !matches!(&*self.read_name(&kind), b"function" | b"custom" | b"");
+                    is_other =
+                        !matches!(&*self.read_name(scanner.json(), &kind), b"function" | b"custom" | b"");
                 }
                 _ => {
                     scanner.value()?;
@@ -360,10 +201,10 @@ impl<'a> Outline<'a> {
         Ok(is_named || is_other)
     }
 
-    fn take_content(&mut self, scanner: &mut Scanner<'a>, index: usize) -> Result<()> {
+    fn take_content(&mut self, scanner: &mut Scanner<'_>, index: usize) -> Result<()> {
         match scanner.kind()? {
             Kind::String => {
-                self.text_bytes += scanner.string()?.range.len();
+                self.intake.size.text_bytes += scanner.string()?.range.len();
                 Ok(())
             }
             Kind::Null => Ok(scanner.value().map(drop)?),
@@ -378,13 +219,13 @@ impl<'a> Outline<'a> {
         }
     }
 
-    fn take_part(&mut self, scanner: &mut Scanner<'a>, message: usize, part: usize) -> Result<()> {
+    fn take_part(&mut self, scanner: &mut Scanner<'_>, message: usize, part: usize) -> Result<()> {
         let path = || format!("messages[{message}].content[{part}]");
         match scanner.kind()? {
             Kind::Object => {}
             // Some servers take bare strings as parts.
             Kind::String => {
-                self.text_bytes += scanner.string()?.range.len();
+                self.intake.size.text_bytes += scanner.string()?.range.len();
                 return Ok(());
             }
             kind => {
@@ -399,9 +240,9 @@ impl<'a> Outline<'a> {
         scanner.object(|scanner, key| {
             let found = scanner.kind()?;
             let start = scanner.position();
-            match (&*self.read_name(&key), found) {
+            match (&*self.read_name(scanner.json(), &key), found) {
                 (b"type", Kind::String) => {
-                    kind = self.read_name(&scanner.string()?);
+                    kind = self.read_name(scanner.json(), &scanner.string()?);
                     return Ok(());
                 }
                 (name, _) => {
@@ -433,16 +274,16 @@ impl<'a> Outline<'a> {
             b"file" | b"document_url" => Feature::Documents,
             b"video_url" => Feature::Video,
             _ => {
-                self.text_bytes += length;
+                self.intake.size.text_bytes += length;
                 return Ok(());
             }
         };
-        self.needs.insert(feature);
-        self.media_parts += 1;
+        self.intake.needs.insert(feature);
+        self.intake.size.media_parts += 1;
         Ok(())
     }
 
-    fn take_tools(&mut self, scanner: &mut Scanner<'a>) -> Result<()> {
+    fn take_tools(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         if scanner.kind()? == Kind::Null {
             scanner.value()?;
             return Ok(());
@@ -455,8 +296,8 @@ impl<'a> Outline<'a> {
                     format!("tools[{index}] must be an object."),
                 ));
             }
-            self.has_tools = true;
-            self.needs.insert(Feature::Tools);
+            self.intake.seen.tools = true;
+            self.intake.needs.insert(Feature::Tools);
             let start = scanner.position();
             if !self.names_tool(scanner)? {
                 let param = format!("tools[{index}].function");
@@ -465,28 +306,30 @@ impl<'a> Outline<'a> {
                 );
                 return Err(Error::invalid(param, message));
             }
-            self.text_bytes += scanner.position() - start;
+            self.intake.size.text_bytes += scanner.position() - start;
             Ok(())
         })
     }
 
     fn check_required(&self) -> Result<()> {
-        if self.model.is_empty() {
+        if self.intake.model.is_empty() {
             return Err(Error::invalid(
                 "model",
                 "The field model is missing; name a model such as \"provider/model\".",
             ));
         }
-        if self.field("messages").is_none() {
+        if self.intake.field("messages").is_none() {
             return Err(Error::invalid("messages", "The field messages is missing."));
         }
-        if self.messages == 0 {
+        if self.intake.size.messages == 0 {
             return Err(Error::invalid(
                 "messages",
                 "The field messages is empty; at least one message is needed.",
             ));
         }
-        if self.field("stream_options").is_some_and(|value| value != b"null") && !self.stream {
+        if self.intake.field("stream_options").is_some_and(|value| value != b"null")
+            && !self.intake.form.stream
+        {
             return Err(Error::invalid(
                 "stream_options",
                 "stream_options is only allowed with \"stream\": true.",
@@ -585,18 +428,6 @@ fn is_whole(name: &str) -> bool {
     WHOLE.contains(&name)
 }
 
-/// A whole number, also one written as `100.0` or `1e2`: JSON has one kind of number.
-pub(super) fn whole(raw: &[u8]) -> Option<i64> {
-    /// Up to 2^53 every whole number has a float of its own.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let text = std::str::from_utf8(raw).ok()?;
-    if let Ok(number) = text.parse::<i64>() {
-        return Some(number);
-    }
-    let number: f64 = text.parse().ok()?;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
-}
-
 fn check_field(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
     let Some((kinds, range)) = allowed(name) else { return Ok(()) };
     let path = || name.to_owned();
@@ -662,8 +493,12 @@ fn modality_needs(raw: &[u8]) -> Features {
 mod tests {
     use super::*;
 
+    fn read(body: &[u8]) -> Result<Intake> {
+        intake(&Bytes::copy_from_slice(body))
+    }
+
     fn refusal(body: &str) -> (String, String) {
-        let error = Outline::read(body.as_bytes()).expect_err(body);
+        let error = read(body.as_bytes()).expect_err(body);
         assert_eq!(error.status(), 400);
         (error.param_name().unwrap_or_default().into_owned(), error.message.into_owned())
     }
@@ -674,14 +509,14 @@ mod tests {
             {"role":"user","content":[{"type":"text","text":"hello"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}],
             "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"tools":[{"type":"function","function":{"name":"f"}}],
             "response_format":{"type":"json_schema","json_schema":{}},"x_new":{"deep":[1]} }"#;
-        let outline = Outline::read(body).unwrap();
-        assert_eq!(outline.model, "openai/gpt-4o");
-        assert!(outline.stream && outline.include_usage && outline.has_developer && outline.has_tools);
-        assert_eq!(outline.max_tokens, Some(7));
+        let taken = read(body).unwrap();
+        assert_eq!(taken.model, "openai/gpt-4o");
+        assert!(taken.form.stream && taken.form.include_usage && taken.seen.developer && taken.seen.tools);
+        assert_eq!(taken.max_output_tokens, Some(7));
         let needs = [Feature::Tools, Feature::Vision, Feature::JsonSchema, Feature::MultipleChoices];
-        assert_eq!(outline.needs, needs.into_iter().collect());
-        assert_eq!(outline.field("x_new"), Some(&br#"{"deep":[1]}"#[..]));
-        assert_eq!(outline.media_parts, 1);
+        assert_eq!(taken.needs, needs.into_iter().collect());
+        assert_eq!(taken.field("x_new"), Some(&br#"{"deep":[1]}"#[..]));
+        assert_eq!(taken.size.media_parts, 1);
     }
 
     #[test]
@@ -743,9 +578,9 @@ mod tests {
     fn every_truncation_is_an_error_and_no_panic() {
         let body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"\u00e9\"x"}]}],"n":1}"#;
         for end in 0..body.len() {
-            assert!(Outline::read(&body[..end]).is_err(), "{end}");
+            assert!(read(&body[..end]).is_err(), "{end}");
         }
-        assert!(Outline::read(body).is_ok());
-        assert!(Outline::read(b"{\"model\":\"\xff\"}").is_err());
+        assert!(read(body).is_ok());
+        assert!(read(b"{\"model\":\"\xff\"}").is_err());
     }
 }

@@ -3,7 +3,7 @@
 use canon::{Error, Feature, ModelFacts, Pico};
 use catalog::{Catalog, Rates};
 use routing::{Candidate, Needs, Preferences, Sort, UnitPrices};
-use wire::protocols::openai_chat::Outline;
+use wire::Intake;
 
 use super::resolve::{AUTO, Offer};
 use crate::calendar;
@@ -26,23 +26,16 @@ static UNKNOWN: ModelFacts = ModelFacts {
 };
 
 /// The candidates of these offers for this request.
-pub fn candidates<'a>(offers: &'a [Offer], outline: &Outline<'_>) -> Vec<Candidate<'a>> {
-    let prompt = outline.estimated_prompt_tokens();
-    let output = outline.max_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
-    let tier = outline.string("service_tier");
+pub fn candidates<'a>(offers: &'a [Offer], intake: &Intake) -> Vec<Candidate<'a>> {
+    let prompt = intake.size.estimated_tokens();
+    let output = intake.max_output_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
+    let tier = intake.service_tier.as_deref();
     let emulated = |offer: &Offer| {
-        outline
-            .needs
-            .iter()
-            .filter(|feature| is_emulated(*feature) && !offer.facts().allows(*feature))
-            .count()
+        intake.needs.iter().filter(|feature| is_emulated(*feature) && !offer.facts().allows(*feature)).count()
     };
     offers
         .iter()
-        .map(|offer| Candidate {
-            losses: emulated(offer) as u32,
-            ..candidate(offer, prompt, output, tier.as_deref())
-        })
+        .map(|offer| Candidate { losses: emulated(offer) as u32, ..candidate(offer, prompt, output, tier) })
         .collect()
 }
 
@@ -74,33 +67,33 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
 }
 
 /// What the request needs.
-pub fn needs<'a>(outline: &'a Outline<'_>) -> Needs<'a> {
+pub fn needs<'a>(intake: &'a Intake) -> Needs<'a> {
     Needs {
-        model: &outline.model,
-        features: outline.needs.iter().filter(|feature| !is_emulated(*feature)).collect(),
-        prompt_tokens: outline.estimated_prompt_tokens(),
-        max_output_tokens: outline.max_tokens,
-        stream: outline.stream,
+        model: &intake.model,
+        features: intake.needs.iter().filter(|feature| !is_emulated(*feature)).collect(),
+        prompt_tokens: intake.size.estimated_tokens(),
+        max_output_tokens: intake.max_output_tokens,
+        stream: intake.form.stream,
         warm: None,
     }
 }
 
 /// The models to try behind the first, in the caller's order (`models`, in the words of OpenRouter's clients).
-pub fn further_models(outline: &Outline<'_>) -> Result<Vec<String>, Error> {
-    let Some(raw) = outline.given("models") else { return Ok(Vec::new()) };
+pub fn further_models(intake: &Intake) -> Result<Vec<String>, Error> {
+    let Some(raw) = intake.given("models") else { return Ok(Vec::new()) };
     let models: Vec<String> = serde_json::from_slice(raw)
         .map_err(|_| Error::invalid("models", "models must be an array of model names."))?;
     match models.len() {
-        0..=10 => Ok(models.into_iter().filter(|model| *model != outline.model).collect()),
+        0..=10 => Ok(models.into_iter().filter(|model| *model != intake.model).collect()),
         _ => Err(Error::invalid("models", "models lists more than 10 models.")),
     }
 }
 
 /// The caller's wishes: the `provider` object in the words of OpenRouter's clients, or `routing` with one word. A
 /// provider that is a router itself gets them as they are.
-pub fn preferences(outline: &Outline<'_>, offers: &[Offer], catalog: &Catalog) -> Result<Preferences, Error> {
+pub fn preferences(intake: &Intake, offers: &[Offer], catalog: &Catalog) -> Result<Preferences, Error> {
     let mut preferences = Preferences::default();
-    if outline.model == AUTO {
+    if intake.model == AUTO {
         preferences.sort = Some(Sort::Price);
     }
     if let [only] = offers
@@ -108,7 +101,7 @@ pub fn preferences(outline: &Outline<'_>, offers: &[Offer], catalog: &Catalog) -
     {
         return Ok(preferences);
     }
-    if let Some(raw) = outline.given("provider") {
+    if let Some(raw) = intake.given("provider") {
         let sort = preferences.sort;
         preferences = serde_json::from_slice(raw).map_err(|error| {
             let cause = error.to_string();
@@ -118,7 +111,7 @@ pub fn preferences(outline: &Outline<'_>, offers: &[Offer], catalog: &Catalog) -
         preferences.sort = preferences.sort.or(sort);
         check_names(&preferences, catalog)?;
     }
-    if let Some(word) = outline.string("routing") {
+    if let Some(word) = intake.string("routing") {
         preferences.sort = Some(serde_json::from_value(word.as_ref().into()).map_err(|_| {
             Error::invalid(
                 "routing",

@@ -1,0 +1,291 @@
+//! The one place that chooses how a request and its answer pass between a caller and a provider: forwarded and relayed where
+//! both speak the same format, else read and written by way of the canonical request and events.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use canon::{
+    Annotator, Field, Losses, Media, MediaKind, Part, PartKind, Quirks, Request, Result, Source, Target,
+};
+
+use crate::proofs::{self, Memory, Refusal};
+use crate::{
+    Adapter, Addressed, AnswerForm, Dialect, Encoded, Intake, Passthrough, Protocol, Transcoder, Translator,
+    TranslatorParts, Undo, adapter, passthrough,
+};
+
+/// One request between one caller and one provider.
+#[derive(Clone, Copy)]
+pub struct Exchange<'a> {
+    /// The caller's format.
+    pub dialect: &'static dyn Dialect,
+    /// The request as it came.
+    pub intake: &'a Intake,
+    /// The provider's format.
+    pub upstream: Protocol,
+    /// The model there, and what is known of it.
+    pub target: Target<'a>,
+    /// What is known of the answers that the conversation quotes; none when nothing is.
+    pub memory: Option<Memory<'a>>,
+}
+
+/// How an answer goes from one provider to one caller.
+pub struct Passage<'a> {
+    /// The caller's format.
+    pub caller: &'static dyn Dialect,
+    /// The provider's format.
+    pub upstream: Protocol,
+    /// The provider's answer is a stream.
+    pub upstream_streams: bool,
+    /// How the caller wants the answer.
+    pub form: AnswerForm,
+    /// What the request's encoder did that has to be undone.
+    pub undo: &'a Undo,
+    /// How the provider differs from its format.
+    pub quirks: &'a Quirks,
+    /// What the gateway adds.
+    pub annotator: Arc<dyn Annotator + Sync>,
+}
+
+/// How a request is written anew when the provider refused the thinking of earlier turns.
+pub struct Retelling {
+    /// The quirks that the refusal taught.
+    pub quirks: Quirks,
+    /// Without all thinking and all signatures.
+    pub without_thinking: bool,
+}
+
+impl<'a> Exchange<'a> {
+    /// The request, ready to be written but for media that have to be fetched.
+    pub fn draft(&self, without_thinking: bool) -> Result<Draft<'a>> {
+        let way = match self.passthrough() {
+            Some(format) => {
+                Way::Forwarded { format, slots: format.media(self.intake, self.target), body: None }
+            }
+            None => {
+                let mut request = Box::new(self.dialect.decode(self.intake)?);
+                if let Some(memory) = self.memory {
+                    proofs::restore(&mut request, self.upstream, memory.provider, memory.find);
+                }
+                if without_thinking {
+                    proofs::strip(&mut request);
+                }
+                Way::Translated { adapter: adapter(self.upstream), request }
+            }
+        };
+        Ok(Draft { exchange: *self, without_thinking, way })
+    }
+
+    /// How the request can be repeated after the provider refused its thinking: signatures that only their issuer can judge,
+    /// and fields that a provider requires or does not know. None when nothing would change.
+    pub fn retelling(&self, refusal: Refusal) -> Option<Retelling> {
+        let usual = self.target.quirks;
+        match self.passthrough() {
+            Some(format) => format.retelling(refusal, usual),
+            None if refusal == Refusal::Invalid => {
+                Some(Retelling { quirks: usual.clone(), without_thinking: true })
+            }
+            None => None,
+        }
+    }
+
+    /// Whether the raw body goes to the provider.
+    fn passthrough(&self) -> Option<&'static dyn Passthrough> {
+        passthrough(self.dialect.protocol()).filter(|_| self.dialect.protocol() == self.upstream)
+    }
+}
+
+/// What turns a provider's answer into the caller's.
+pub fn transcoder(passage: Passage<'_>) -> Box<dyn Transcoder> {
+    let is_same = passage.caller.protocol() == passage.upstream;
+    match passthrough(passage.upstream).filter(|_| is_same && passage.upstream_streams == passage.form.stream)
+    {
+        Some(format) => format.relay(passage),
+        None => translator(passage),
+    }
+}
+
+/// The transcoder by way of canonical events.
+pub fn translator(passage: Passage<'_>) -> Box<dyn Transcoder> {
+    let ids = passage.annotator.clone();
+    Box::new(Translator::new(TranslatorParts {
+        decoder: adapter(passage.upstream).decoder(passage.upstream_streams, passage.undo),
+        encoder: passage.caller.encoder(&passage.form, Box::new(passage.annotator)),
+        ids: Box::new(move || ids.tool_call_id()),
+    }))
+}
+
+/// A request on its way to a provider. What has to be fetched for it comes between reading and writing.
+pub struct Draft<'a> {
+    exchange: Exchange<'a>,
+    without_thinking: bool,
+    way: Way,
+}
+
+enum Way {
+    Forwarded {
+        format: &'static dyn Passthrough,
+        slots: Option<Box<dyn MediaSlots>>,
+        /// The body with its media in place; none when it is the caller's own.
+        body: Option<Bytes>,
+    },
+    Translated {
+        adapter: &'static dyn Adapter,
+        request: Box<Request>,
+    },
+}
+
+/// Media that a request names by URL and that the provider takes only as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaUrl {
+    /// Its place in the request, for messages.
+    pub path: String,
+    /// Where it is.
+    pub url: String,
+    /// What it should be.
+    pub kind: MediaKind,
+}
+
+/// What is behind a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaFile {
+    /// MIME type.
+    pub mime: String,
+    /// Standard base64.
+    pub data: String,
+}
+
+/// The places of a raw body where media go in place of their URLs.
+pub trait MediaSlots: Send {
+    /// The URLs, in order.
+    fn urls(&self) -> Vec<MediaUrl>;
+    /// The body with the files, given in the order of the URLs.
+    fn fill(self: Box<Self>, intake: &Intake, files: Vec<MediaFile>) -> Vec<u8>;
+}
+
+impl Draft<'_> {
+    /// What has to be fetched.
+    pub fn media(&mut self) -> Vec<MediaUrl> {
+        let target = self.exchange.target;
+        match &mut self.way {
+            Way::Forwarded { slots, .. } => slots.as_ref().map(|slots| slots.urls()).unwrap_or_default(),
+            Way::Translated { adapter, request } => {
+                let mut urls = Vec::new();
+                for_each_url(request, |path, media| {
+                    if let Source::Url(url) = &media.source
+                        && adapter.wants_bytes(media, target)
+                    {
+                        urls.push(MediaUrl { path, url: url.clone(), kind: media.kind });
+                    }
+                });
+                urls
+            }
+        }
+    }
+
+    /// Puts the files in place that [`media`](Self::media) named, in its order.
+    pub fn fill(&mut self, files: Vec<MediaFile>) {
+        let Exchange { intake, target, .. } = self.exchange;
+        match &mut self.way {
+            Way::Forwarded { slots, body, .. } => {
+                *body = slots.take().map(|slots| slots.fill(intake, files).into())
+            }
+            Way::Translated { adapter, request } => {
+                let mut files = files.into_iter();
+                for_each_url(request, |_, media| {
+                    if adapter.wants_bytes(media, target)
+                        && let Some(MediaFile { mime, data }) = files.next()
+                    {
+                        media.source = Source::Base64 { mime, data };
+                    }
+                });
+            }
+        }
+    }
+
+    /// The request in the provider's format. Errors name the field in the caller's words.
+    pub fn write(self) -> Result<Written> {
+        let Exchange { dialect, intake, target, memory, .. } = self.exchange;
+        let options = Forwarding { target, memory, without_thinking: self.without_thinking };
+        match self.way {
+            Way::Translated { adapter, request } => {
+                let name = |field: &Field| dialect.name_of(field, Some(&request));
+                let encoded = adapter.encode_request(&request, target).map_err(|error| error.named(name))?;
+                let told = encoded.losses.clone().named(name);
+                Ok(Written::new(encoded, told))
+            }
+            Way::Forwarded { format, body: None, .. } => {
+                format.forward(intake, options).map(Written::forwarded)
+            }
+            Way::Forwarded { format, body: Some(body), .. } => {
+                let url = Addressed { rest: &intake.model, query: "" };
+                format.forward(&dialect.intake(url, &body)?, options).map(Written::forwarded)
+            }
+        }
+    }
+}
+
+/// A request as the provider gets it.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The JSON body, in the provider's format.
+    pub body: Bytes,
+    /// What the answer's way has to undo.
+    pub undo: Undo,
+    /// What could not be carried as asked, by the names that records and metrics know.
+    pub losses: Losses,
+    /// The same in the caller's words.
+    pub told: Losses,
+}
+
+impl Written {
+    fn new(encoded: Encoded, told: Losses) -> Self {
+        let Encoded { body, undo, losses } = encoded;
+        Self { body, undo, losses, told }
+    }
+
+    /// What is forwarded is in the caller's words already.
+    fn forwarded(encoded: Encoded) -> Self {
+        let told = encoded.losses.clone();
+        Self::new(encoded, told)
+    }
+}
+
+/// What a request is forwarded with.
+#[derive(Clone, Copy)]
+pub struct Forwarding<'a> {
+    /// The model, and what is known of it.
+    pub target: Target<'a>,
+    /// What is known of the answers that the conversation quotes.
+    pub memory: Option<Memory<'a>>,
+    /// Without all thinking and all signatures.
+    pub without_thinking: bool,
+}
+
+/// Calls back for every media of the request that has an address, with its place.
+fn for_each_url(request: &mut Request, mut on_media: impl FnMut(String, &mut Media)) {
+    for (index, message) in request.messages.iter_mut().enumerate() {
+        for (position, part) in message.parts.iter_mut().enumerate() {
+            let parts: &mut [Part] = match &mut part.kind {
+                PartKind::ToolResult(result) => &mut result.content,
+                _ => std::slice::from_mut(part),
+            };
+            let nested = parts.len();
+            for (inner, part) in parts.iter_mut().enumerate() {
+                let PartKind::Media(media) = &mut part.kind else { continue };
+                if matches!(media.source, Source::Url(_)) {
+                    // A result of a tool is the only part of its message: its content is the message's.
+                    let position = if nested == 1 && inner == 0 { position } else { inner };
+                    on_media(format!("messages[{index}].content[{position}]"), media);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Exchange<'a> {
+    /// The same request towards other quirks.
+    pub fn with_quirks(self, quirks: &'a Quirks) -> Self {
+        Self { target: Target { quirks, ..self.target }, ..self }
+    }
+}

@@ -1,0 +1,261 @@
+//! What routing, metering and limits need of a request, whatever format it came in: read once, before anyone is chosen.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Error, Features, Result};
+
+use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, text_of};
+use crate::protocols::mentions;
+
+/// Most top-level fields that a request may have. OpenAI, which has the most, knows about forty.
+const MAX_FIELDS: usize = 256;
+/// Longest name of a model, in bytes. It is kept in health, log and records.
+const MODEL_LIMIT: usize = 512;
+/// Most values that schemas may have where they are translated: one takes about 150 bytes then, however short its text.
+/// Tools of large agents have some ten thousand.
+const MOST_SCHEMA_VALUES: usize = 100_000;
+
+/// What the URL of a request says, for formats that name model and method there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Addressed<'a> {
+    /// What follows the route's fixed path, unescaped: `gemini-2.5-flash:streamGenerateContent`.
+    pub rest: &'a str,
+    /// The query, as it came.
+    pub query: &'a str,
+}
+
+/// How the caller wants the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerForm {
+    /// Streamed or whole.
+    pub stream: bool,
+    /// A usage chunk at the end of the stream.
+    pub include_usage: bool,
+    /// Leave out thinking text.
+    pub exclude_reasoning: bool,
+}
+
+/// How long a prompt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PromptSize {
+    /// Bytes of text in messages and tools: the basis of an estimate. Media do not count.
+    pub text_bytes: usize,
+    /// Pictures, sounds and files.
+    pub media_parts: usize,
+    /// Number of messages.
+    pub messages: usize,
+}
+
+impl PromptSize {
+    /// A rough count of tokens: four bytes a token, and a thousand tokens for each picture or file.
+    pub fn estimated_tokens(&self) -> u64 {
+        (self.text_bytes as u64).div_ceil(4) + 4 * self.messages as u64 + 1000 * self.media_parts as u64
+    }
+}
+
+/// A request, as far as it has to be known before it is decided who serves it. The conversation is neither copied nor
+/// unescaped.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// The model as the caller addressed it.
+    pub model: String,
+    /// How the answer is wanted.
+    pub form: AnswerForm,
+    /// What a provider must be able to do.
+    pub needs: Features,
+    /// How long the prompt is.
+    pub size: PromptSize,
+    /// The caller's limit of produced tokens.
+    pub max_output_tokens: Option<u64>,
+    /// What the caller calls the conversation or the end user: it keeps to a provider whose prompt cache is warm.
+    pub conversation: Option<String>,
+    /// The service tier that is asked for.
+    pub service_tier: Option<String>,
+    body: Bytes,
+    fields: Places,
+    /// Some name is written with escapes: a search in the text proves nothing.
+    pub(crate) has_escaped_name: bool,
+    pub(crate) seen: Seen,
+}
+
+/// What a format's own writer would have to look for again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Some message has the `developer` role.
+    pub developer: bool,
+    /// A message has a field that is neither its role nor its content nor its calls.
+    pub further_fields: bool,
+    /// Some tool is given.
+    pub tools: bool,
+    /// The stream's options ask for usage: nothing has to be added for that.
+    pub stream_usage: bool,
+    /// Values in tools and in the response format: what a schema takes when it is translated.
+    pub schema_values: usize,
+}
+
+/// What a request says to the gateway about who may serve it, in the words of OpenRouter's clients. The same in every
+/// format.
+pub const ROUTING_FIELDS: [&str; 4] = ["provider", "models", "routing", "usage"];
+
+impl From<Syntax> for Error {
+    fn from(syntax: Syntax) -> Self {
+        Error::caller(
+            canon::ErrorKind::InvalidRequest,
+            format!("The body is not valid JSON: expected {} at byte {}.", syntax.expected, syntax.at),
+        )
+    }
+}
+
+impl Intake {
+    /// Nothing known yet.
+    pub(crate) fn empty(body: &Bytes) -> Self {
+        Self {
+            model: String::new(),
+            form: AnswerForm::default(),
+            needs: Features::NONE,
+            size: PromptSize::default(),
+            max_output_tokens: None,
+            conversation: None,
+            service_tier: None,
+            body: body.clone(),
+            fields: Places::new(12),
+            has_escaped_name: false,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Reads the body's top-level object, strictly: names are given once, and what is no JSON is refused with its place.
+    /// `take` reads one value; its place in the body is noted here.
+    pub(crate) fn scan(
+        &mut self,
+        mut take: impl FnMut(&mut Self, &mut Scanner<'_>, &str) -> Result<()>,
+    ) -> Result<()> {
+        let body = self.body.clone();
+        if !is_utf8(&body)
+            && let Err(error) = std::str::from_utf8(&body)
+        {
+            let at = error.valid_up_to();
+            return Err(Syntax { at, expected: "UTF-8 text" }.into());
+        }
+        let mut scanner = Scanner::strict(&body);
+        if scanner.kind()? != Kind::Object {
+            return Err(Error::invalid("", "The body must be a JSON object."));
+        }
+        scanner.object(|scanner, key| {
+            let name = json::name(&body, &key)?;
+            self.check_new(&name)?;
+            let start = scanner.position();
+            take(self, scanner, &name)?;
+            self.fields.push(name, &key, start..scanner.position());
+            Ok::<(), Error>(())
+        })?;
+        scanner.end()?;
+        if let Some(at) = scanner.lone_surrogate() {
+            return Err(Syntax { at, expected: "both halves of a surrogate pair" }.into());
+        }
+        self.has_escaped_name = scanner.has_escaped_name();
+        Ok(())
+    }
+
+    fn check_new(&self, name: &str) -> Result<()> {
+        if self.fields.len() == MAX_FIELDS {
+            let message = format!("The request has more than {MAX_FIELDS} top-level fields.");
+            return Err(Error::invalid("", message));
+        }
+        if self.field(name).is_some() {
+            let message = format!("The field {name:?} is given twice.");
+            return Err(Error::invalid(name.to_owned(), message));
+        }
+        Ok(())
+    }
+
+    /// Takes the model's name from its raw JSON string.
+    pub(crate) fn take_model(&mut self, raw: &[u8]) -> Result<()> {
+        let text = Scanner::new(raw).string()?;
+        let name = text_of(raw, &text);
+        self.address(&name.ok_or_else(|| Error::invalid("model", "The model name is not valid Unicode."))?)
+    }
+
+    /// Notes the model that is asked for.
+    pub(crate) fn address(&mut self, model: &str) -> Result<()> {
+        if model.len() > MODEL_LIMIT {
+            let message = format!("model has {} bytes; {MODEL_LIMIT} are allowed.", model.len());
+            return Err(Error::invalid("model", message));
+        }
+        model.clone_into(&mut self.model);
+        Ok(())
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The raw value of a top-level field.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.get(&self.body, name)
+    }
+
+    /// The raw value of a top-level field that is there and not null.
+    pub fn given(&self, name: &str) -> Option<&[u8]> {
+        self.field(name).filter(|value| *value != b"null")
+    }
+
+    /// The value of a top-level string field.
+    pub fn string(&self, name: &str) -> Option<Cow<'_, str>> {
+        let raw = self.field(name)?;
+        let mut scanner = Scanner::new(raw);
+        let text = scanner.string().ok()?;
+        text_of(raw, &text)
+    }
+
+    /// The value of a top-level field, read as `T`; none if it is absent, null or of another shape.
+    pub fn read_as<'a, T: serde::Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
+        serde_json::from_slice(self.given(name)?).ok()
+    }
+
+    /// The names of the top-level fields with their raw values.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter(&self.body)
+    }
+
+    /// Whether a raw part of the body mentions a name: a cheap look before a close one.
+    pub(crate) fn mentions(&self, raw: &[u8], name: &str) -> bool {
+        self.has_escaped_name || mentions(raw, name)
+    }
+
+    /// The value of a top-level field that is a whole number, however it is written.
+    pub(crate) fn whole(&self, name: &str) -> Option<i64> {
+        whole(self.given(name)?)
+    }
+
+    /// An error where schemas are larger than what is translated.
+    pub(crate) fn check_schema_size(&self) -> Result<()> {
+        let values = self.seen.schema_values;
+        if values <= MOST_SCHEMA_VALUES {
+            return Ok(());
+        }
+        let message = format!(
+            "The schemas of tools and of the answer have {values} values; {MOST_SCHEMA_VALUES} can be translated for this provider."
+        );
+        Err(Error::invalid("tools", message))
+    }
+
+    /// An edit of the raw body.
+    pub(crate) fn edit(&self) -> Edit<'_> {
+        self.fields.edit(&self.body)
+    }
+}
+
+/// A whole number, also one written as `100.0` or `1e2`: JSON has one kind of number.
+pub(crate) fn whole(raw: &[u8]) -> Option<i64> {
+    /// Up to 2^53 every whole number has a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let text = std::str::from_utf8(raw).ok()?;
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(number);
+    }
+    let number: f64 = text.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}

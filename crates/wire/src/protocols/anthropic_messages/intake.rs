@@ -1,0 +1,212 @@
+//! Reads a Messages request as far as routing has to know it, in one pass over the raw body.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Error, Feature, Result};
+
+use crate::Intake;
+use crate::json::{Kind, Scanner, Text, text_of};
+
+/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+pub(super) fn intake(body: &Bytes) -> Result<Intake> {
+    let mut intake = Intake::empty(body);
+    intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
+    if intake.model.is_empty() {
+        return Err(Error::invalid("model", "Field required: name a model such as \"provider/model\"."));
+    }
+    if intake.size.messages == 0 {
+        return Err(Error::invalid("messages", "At least one message is required."));
+    }
+    intake.conversation = user_id(&intake);
+    intake.service_tier = intake.string("service_tier").map(Cow::into_owned);
+    Ok(intake)
+}
+
+/// `metadata.user_id`: coding agents put their session into it.
+fn user_id(intake: &Intake) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        user_id: Option<Cow<'a, str>>,
+    }
+    intake.read_as::<Metadata<'_>>("metadata")?.user_id.map(Cow::into_owned)
+}
+
+struct Reader<'r> {
+    intake: &'r mut Intake,
+}
+
+impl Reader<'_> {
+    fn take_field(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
+        let values = scanner.values();
+        match name {
+            "messages" => self.take_messages(scanner)?,
+            "system" => self.take_content(scanner, "system")?,
+            "tools" => self.take_tools(scanner)?,
+            _ => self.take_plain(scanner, name)?,
+        }
+        if matches!(name, "tools" | "output_config" | "output_format") {
+            self.intake.seen.schema_values += scanner.values() - values;
+        }
+        Ok(())
+    }
+
+    fn take_plain(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
+        let kind = scanner.kind()?;
+        let raw = &scanner.json()[scanner.value()?];
+        if kind == Kind::Null && name != "model" {
+            return Ok(());
+        }
+        check_field(name, kind)?;
+        match name {
+            "model" => self.intake.take_model(raw)?,
+            "stream" => self.intake.form.stream = raw == b"true",
+            "max_tokens" => {
+                let count = crate::intake::whole(raw).and_then(|count| u64::try_from(count).ok());
+                let wrong = || Error::invalid("max_tokens", "max_tokens must be a whole number of tokens.");
+                self.intake.max_output_tokens = Some(count.ok_or_else(wrong)?);
+            }
+            "output_format" => self.intake.needs.insert(Feature::JsonSchema),
+            "output_config" if crate::protocols::mentions(raw, "format") => {
+                self.intake.needs.insert(Feature::JsonSchema);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_messages(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        expect(scanner, Kind::Array, || "messages".to_owned())?;
+        scanner.array(|scanner, index| {
+            self.intake.size.messages = index + 1;
+            let path = || format!("messages[{index}]");
+            expect(scanner, Kind::Object, path)?;
+            let (mut has_role, mut has_content) = (false, false);
+            scanner.object(|scanner, key| match &*word(scanner.json(), &key) {
+                b"content" => {
+                    has_content = true;
+                    self.take_content(scanner, &format!("messages[{index}].content"))
+                }
+                b"role" => {
+                    has_role = true;
+                    expect(scanner, Kind::String, || format!("messages[{index}].role"))?;
+                    Ok(scanner.value().map(drop)?)
+                }
+                _ => Ok(scanner.value().map(drop)?),
+            })?;
+            for (name, given) in [("role", has_role), ("content", has_content)] {
+                if !given {
+                    let path = format!("messages[{index}].{name}");
+                    return Err(Error::invalid(path, "Field required."));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn take_content(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<()> {
+        match scanner.kind()? {
+            Kind::String => self.take_text(scanner),
+            Kind::Null => Ok(scanner.value().map(drop)?),
+            Kind::Array => scanner.array(|scanner, index| {
+                expect(scanner, Kind::Object, || format!("{path}[{index}]"))?;
+                self.take_block(scanner)
+            }),
+            kind => {
+                let message =
+                    format!("{path} must be a string or a list of content blocks, not {}.", kind.name());
+                Err(Error::invalid(path.to_owned(), message))
+            }
+        }
+    }
+
+    /// A block of content. Results of tools hold blocks themselves.
+    fn take_block(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        let mut feature = None;
+        let mut has_source = false;
+        scanner.object(|scanner, key| {
+            let found = scanner.kind()?;
+            match (&*word(scanner.json(), &key), found) {
+                (b"type", Kind::String) => {
+                    feature = match &*word(scanner.json(), &scanner.string()?) {
+                        b"image" => Some(Feature::Vision),
+                        b"document" => Some(Feature::Documents),
+                        _ => None,
+                    };
+                    Ok(())
+                }
+                (b"source", Kind::Object) => {
+                    has_source = true;
+                    Ok(scanner.value().map(drop)?)
+                }
+                (b"content", Kind::Array) => scanner.array(|scanner, _| match scanner.kind()? {
+                    Kind::Object => self.take_block(scanner),
+                    _ => self.take_text(scanner),
+                }),
+                _ => self.take_text(scanner),
+            }
+        })?;
+        if let Some(feature) = feature.filter(|_| has_source) {
+            self.intake.needs.insert(feature);
+            self.intake.size.media_parts += 1;
+        }
+        Ok(())
+    }
+
+    fn take_tools(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        if scanner.kind()? == Kind::Null {
+            scanner.value()?;
+            return Ok(());
+        }
+        expect(scanner, Kind::Array, || "tools".to_owned())?;
+        scanner.array(|scanner, index| {
+            expect(scanner, Kind::Object, || format!("tools[{index}]"))?;
+            self.intake.seen.tools = true;
+            self.intake.needs.insert(Feature::Tools);
+            self.take_text(scanner)
+        })
+    }
+
+    /// A value that counts as text.
+    fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        self.intake.size.text_bytes += scanner.value()?.len();
+        Ok(())
+    }
+}
+
+/// What a name or a word says, also one with escapes.
+fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
+    match text_of(json, text) {
+        Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
+        _ => Cow::Borrowed(&json[text.range.clone()]),
+    }
+}
+
+fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: impl Fn() -> String) -> Result<()> {
+    let found = scanner.kind()?;
+    match found == kind {
+        true => Ok(()),
+        false => {
+            Err(Error::invalid(path(), format!("{} must be {}, not {}.", path(), kind.name(), found.name())))
+        }
+    }
+}
+
+fn check_field(name: &str, kind: Kind) -> Result<()> {
+    let wanted = match name {
+        "model" | "service_tier" => Kind::String,
+        "stream" => Kind::Bool,
+        "max_tokens" | "temperature" | "top_p" | "top_k" => Kind::Number,
+        "stop_sequences" => Kind::Array,
+        "metadata" | "thinking" | "tool_choice" | "output_config" | "output_format" => Kind::Object,
+        _ => return Ok(()),
+    };
+    match kind == wanted {
+        true => Ok(()),
+        false => {
+            let message = format!("{name} must be {}, not {}.", wanted.name(), kind.name());
+            Err(Error::invalid(name.to_owned(), message))
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Reads a `generateContent` request as far as routing has to know it, in one pass over the raw body. Model and method stand
+//! in the URL.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Error, Feature, Result};
+use serde::Deserialize;
+
+use super::tools::camel_case;
+use crate::intake::whole;
+use crate::json::{Kind, Scanner, Text, text_of};
+use crate::{Addressed, Intake};
+
+/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+pub(super) fn intake(url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
+    let mut intake = Intake::empty(body);
+    let (model, method) = url.rest.rsplit_once(':').unwrap_or((url.rest, ""));
+    if !model.is_empty() {
+        intake.address(model.strip_prefix("models/").unwrap_or(model))?;
+    }
+    intake.form.stream = method == "streamGenerateContent";
+    intake.form.include_usage = true;
+    intake.form.exclude_reasoning = true;
+    intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
+    Ok(intake)
+}
+
+/// What of `generationConfig` decides who can serve.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Config<'a> {
+    #[serde(alias = "max_output_tokens")]
+    max_output_tokens: Option<serde_json::Number>,
+    #[serde(alias = "candidate_count")]
+    candidate_count: Option<serde_json::Number>,
+    #[serde(borrow, alias = "response_mime_type")]
+    response_mime_type: Option<Cow<'a, str>>,
+    #[serde(alias = "response_schema")]
+    response_schema: Option<serde::de::IgnoredAny>,
+    #[serde(alias = "response_json_schema", alias = "_responseJsonSchema")]
+    response_json_schema: Option<serde::de::IgnoredAny>,
+    #[serde(alias = "response_logprobs")]
+    response_logprobs: Option<bool>,
+    #[serde(borrow, alias = "response_modalities")]
+    response_modalities: Option<Vec<Cow<'a, str>>>,
+    #[serde(alias = "thinking_config")]
+    thinking_config: Option<Thinking>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Thinking {
+    #[serde(alias = "include_thoughts")]
+    include_thoughts: Option<bool>,
+}
+
+struct Reader<'r> {
+    intake: &'r mut Intake,
+}
+
+impl Reader<'_> {
+    fn take_field(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
+        let values = scanner.values();
+        let name = camel_case(name);
+        match name.as_str() {
+            "contents" => self.take_contents(scanner)?,
+            "systemInstruction" => self.take_content(scanner)?,
+            "tools" => self.take_tools(scanner)?,
+            "generationConfig" => self.take_config(scanner)?,
+            // In the URL it counts.
+            "model" if self.intake.model.is_empty() && scanner.kind()? == Kind::String => {
+                let text = scanner.string()?;
+                let model = text_of(scanner.json(), &text).unwrap_or_default();
+                self.intake.address(model.strip_prefix("models/").unwrap_or(&model))?;
+            }
+            "serviceTier" if scanner.kind()? == Kind::String => {
+                let text = scanner.string()?;
+                self.intake.service_tier = text_of(scanner.json(), &text).map(Cow::into_owned);
+            }
+            _ => {
+                scanner.value()?;
+            }
+        }
+        if matches!(name.as_str(), "tools" | "generationConfig") {
+            self.intake.seen.schema_values += scanner.values() - values;
+        }
+        Ok(())
+    }
+
+    /// Turns; the service takes one in place of a list of one, and a bare text.
+    fn take_contents(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        match scanner.kind()? {
+            Kind::Array => scanner.array(|scanner, index| {
+                self.intake.size.messages = index + 1;
+                self.take_content(scanner)
+            }),
+            _ => {
+                self.intake.size.messages = 1;
+                self.take_content(scanner)
+            }
+        }
+    }
+
+    fn take_content(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        if scanner.kind()? != Kind::Object {
+            return self.take_text(scanner);
+        }
+        scanner.object(|scanner, key| match (&*word(scanner.json(), &key), scanner.kind()?) {
+            (b"parts", Kind::Array) => scanner.array(|scanner, _| self.take_part(scanner)),
+            (b"parts", _) => self.take_part(scanner),
+            _ => Ok(scanner.value().map(drop)?),
+        })
+    }
+
+    /// A part. Results of functions may hold parts with media themselves.
+    fn take_part(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        if scanner.kind()? != Kind::Object {
+            return self.take_text(scanner);
+        }
+        scanner.object(|scanner, key| {
+            let kind = scanner.kind()?;
+            match (&*word(scanner.json(), &key), kind) {
+                (b"inlineData" | b"inline_data" | b"fileData" | b"file_data", Kind::Object) => {
+                    self.take_media(scanner)
+                }
+                (b"functionResponse" | b"function_response", Kind::Object) => self.take_content(scanner),
+                _ => self.take_text(scanner),
+            }
+        })
+    }
+
+    fn take_media(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        let mut feature = Feature::Documents;
+        scanner.object(|scanner, key| match (&*word(scanner.json(), &key), scanner.kind()?) {
+            (b"mimeType" | b"mime_type", Kind::String) => {
+                let mime = word(scanner.json(), &scanner.string()?).to_ascii_lowercase();
+                feature = match mime.split(|byte| *byte == b'/').next() {
+                    Some(b"image") => Feature::Vision,
+                    Some(b"audio") => Feature::AudioInput,
+                    Some(b"video") => Feature::Video,
+                    _ => Feature::Documents,
+                };
+                Ok::<(), Error>(())
+            }
+            _ => Ok(scanner.value().map(drop)?),
+        })?;
+        self.intake.needs.insert(feature);
+        self.intake.size.media_parts += 1;
+        Ok(())
+    }
+
+    fn take_tools(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        match scanner.kind()? {
+            Kind::Array => scanner.array(|scanner, _| self.take_tool(scanner)),
+            _ => self.take_tool(scanner),
+        }
+    }
+
+    fn take_tool(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        if scanner.kind()? != Kind::Object {
+            return self.take_text(scanner);
+        }
+        scanner.object(|scanner, key| {
+            match &*word(scanner.json(), &key) {
+                b"functionDeclarations" | b"function_declarations" => {
+                    self.intake.seen.tools = true;
+                    self.intake.needs.insert(Feature::Tools);
+                }
+                b"googleSearch" | b"google_search" | b"googleSearchRetrieval" => {
+                    self.intake.needs.insert(Feature::WebSearch);
+                }
+                _ => {}
+            }
+            self.take_text(scanner)
+        })
+    }
+
+    fn take_config(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        let raw = &scanner.json()[scanner.value()?];
+        // What is of a wrong type is told by whoever reads all of it.
+        let Ok(config) = serde_json::from_slice::<Config<'_>>(raw) else { return Ok(()) };
+        let count = |number: Option<serde_json::Number>| whole(number?.to_string().as_bytes());
+        self.intake.max_output_tokens =
+            count(config.max_output_tokens).and_then(|count| u64::try_from(count).ok());
+        let needs = [
+            (Feature::MultipleChoices, count(config.candidate_count).is_some_and(|count| count > 1)),
+            (Feature::Logprobs, config.response_logprobs == Some(true)),
+            (Feature::JsonSchema, config.response_schema.is_some() || config.response_json_schema.is_some()),
+            (Feature::JsonObject, config.response_mime_type.as_deref() == Some("application/json")),
+        ];
+        for (feature, _) in needs.into_iter().filter(|(_, is_needed)| *is_needed) {
+            self.intake.needs.insert(feature);
+        }
+        for modality in config.response_modalities.iter().flatten() {
+            match modality.to_ascii_uppercase().as_str() {
+                "IMAGE" => self.intake.needs.insert(Feature::ImageOutput),
+                "AUDIO" => self.intake.needs.insert(Feature::AudioOutput),
+                _ => {}
+            }
+        }
+        let includes_thoughts = config.thinking_config.and_then(|config| config.include_thoughts);
+        self.intake.form.exclude_reasoning = includes_thoughts != Some(true);
+        Ok(())
+    }
+
+    /// A value that counts as text.
+    fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        self.intake.size.text_bytes += scanner.value()?.len();
+        Ok(())
+    }
+}
+
+/// What a name or a word says, also one with escapes.
+fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
+    match text_of(json, text) {
+        Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
+        _ => Cow::Borrowed(&json[text.range.clone()]),
+    }
+}

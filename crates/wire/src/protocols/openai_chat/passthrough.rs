@@ -1,0 +1,34 @@
+//! Between callers and providers that both speak chat completions.
+
+use canon::{Quirks, Result, Target};
+
+use super::media::MediaUrls;
+use super::{OpenaiChat, RelayParts, forward_with, relay};
+use crate::proofs::Refusal;
+use crate::{Encoded, Forwarding, Intake, MediaSlots, Passage, Passthrough, Retelling, Transcoder};
+
+impl Passthrough for OpenaiChat {
+    fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
+        let urls = target.quirks.no_media_urls.then(|| MediaUrls::of(intake)).flatten()?;
+        Some(Box::new(urls))
+    }
+
+    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+        forward_with(intake, forwarding.target, forwarding.memory)
+    }
+
+    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder> {
+        relay(RelayParts {
+            form: passage.form,
+            annotator: Box::new(passage.annotator),
+            gathers: passage.quirks.reasoning_field.is_some(),
+            cached_outside_prompt: passage.undo.cached_outside_prompt,
+        })
+    }
+
+    /// By other quirks: which fields of thinking a provider wants or does not know is what providers of this format differ
+    /// in.
+    fn retelling(&self, refusal: Refusal, usual: &Quirks) -> Option<Retelling> {
+        Some(Retelling { quirks: refusal.quirks(usual)?, without_thinking: false })
+    }
+}
