@@ -18,10 +18,12 @@ static MODELS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../catalog/models"
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     providers: BTreeMap<String, Arc<ProviderRow>>,
-    models: BTreeMap<String, Arc<ModelRow>>,
+    pub(crate) models: BTreeMap<String, Arc<ModelRow>>,
     names: HashMap<String, Arc<ModelRow>>,
     servings: HashMap<String, HashMap<String, Arc<Serving>>>,
     stems: HashMap<Protocol, HashMap<String, Arc<Serving>>>,
+    /// Providers of which catalog files list models.
+    listed: HashSet<String>,
 }
 
 impl Catalog {
@@ -50,6 +52,7 @@ impl Catalog {
         }
         let origin = self.take_rows(rows, &mut mistakes);
         self.rebuild(&origin, &mut mistakes);
+        self.listed = self.servings.keys().cloned().collect();
         match mistakes.is_empty() {
             true => Ok(self),
             false => Err(CatalogErrors(mistakes)),
@@ -91,9 +94,9 @@ impl Catalog {
         self.servings.get(provider)?.get(model)
     }
 
-    /// Whether any model of this provider is known.
+    /// Whether catalog files list models of this provider. Those that the operator describes are not all that it has.
     pub fn has_servings(&self, provider: &str) -> bool {
-        self.servings.contains_key(provider)
+        self.listed.contains(provider)
     }
 
     /// The nearest known relative of an unknown id: the same id with another date, version, vendor prefix or `-latest`.
@@ -135,7 +138,7 @@ impl Catalog {
         origin
     }
 
-    fn rebuild(&mut self, origin: &HashMap<String, String>, mistakes: &mut Vec<Mistake>) {
+    pub(crate) fn rebuild(&mut self, origin: &HashMap<String, String>, mistakes: &mut Vec<Mistake>) {
         self.remove_what_providers_lack();
         let mut noted = |model: &ModelRow, message: String| {
             let file = origin.get(&model.id).map_or("catalog", String::as_str);

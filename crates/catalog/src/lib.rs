@@ -2,7 +2,8 @@
 //!
 //! The facts are TOML files that a person edits without Rust: `catalog/providers/*.toml` (one per provider) and
 //! `catalog/models/*.toml` (one per model family). They are compiled into the binary ([`Catalog::embedded`]) and an
-//! operator may lay files of their own over them ([`Catalog::overlay`]).
+//! operator may lay files of their own over them ([`Catalog::overlay`]), and describe single models of a provider
+//! ([`Catalog::describe`]).
 //!
 //! Reading is strict and complete: an unknown key or a wrong value is a [`Mistake`] with its file and path, and all
 //! mistakes are reported at once.
@@ -11,6 +12,7 @@ mod clients;
 mod index;
 mod load;
 mod names;
+mod own;
 mod price;
 mod read;
 mod rows;

@@ -197,31 +197,37 @@ fn first_of_each_provider(all: Vec<Arc<Serving>>) -> (Vec<Arc<Serving>>, Vec<Arc
 }
 
 fn serving(mut mapping: Fields<'_>, model: &str, defaults: &Defaults) -> Serving {
-    let provider = mapping.required_text("provider");
-    let mut facts = facts(&mut mapping, &defaults.facts);
-    if let (Some(lacks), Some(features)) = (features(&mut mapping, "lacks"), facts.features) {
-        facts.features = Some(features.minus(lacks));
-    }
-    let free = mapping.typed("free").unwrap_or(false);
-    let price = match free {
-        true => Some(PriceList::default()),
-        false => price(&mut mapping).or_else(|| defaults.price.clone()),
-    };
-    if !free && price.as_ref().is_some_and(PriceList::is_free) {
-        mapping.mistake("price", "is zero: write `free = true` where a model really costs nothing");
-    }
-    let serving = Serving {
-        provider,
+    let base = Serving {
+        provider: mapping.required_text("provider"),
         model: model.to_owned(),
         upstream_id: mapping.text("id").unwrap_or_else(|| model.to_owned()),
         also: mapping.texts("also"),
-        facts,
-        price,
-        deprecated: mapping.date("deprecated").or_else(|| defaults.deprecated.clone()),
-        free,
+        facts: defaults.facts.clone(),
+        price: defaults.price.clone(),
+        deprecated: defaults.deprecated.clone(),
+        free: false,
     };
-    mapping.finish();
-    serving
+    described(mapping, base)
+}
+
+/// The serving with what these fields say of it in place of what it had.
+pub fn described(mut fields: Fields<'_>, base: Serving) -> Serving {
+    let mut facts = facts(&mut fields, &base.facts);
+    if let (Some(lacks), Some(features)) = (features(&mut fields, "lacks"), facts.features) {
+        facts.features = Some(features.minus(lacks));
+    }
+    let (is_free, given) = (fields.typed("free"), price(&mut fields));
+    let free = is_free.unwrap_or(base.free && given.is_none());
+    let price = match free {
+        true => Some(PriceList::default()),
+        false => given.or(base.price),
+    };
+    if !free && price.as_ref().is_some_and(PriceList::is_free) {
+        fields.mistake("price", "is zero: write `free = true` where a model really costs nothing");
+    }
+    let deprecated = fields.date("deprecated").or(base.deprecated);
+    fields.finish();
+    Serving { facts, price, deprecated, free, ..base }
 }
 
 fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {

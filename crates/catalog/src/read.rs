@@ -64,6 +64,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A table from elsewhere, whose mistakes have this path.
+    pub fn of_table(path: String, table: Table, mistakes: &'a mut Vec<Mistake>) -> Self {
+        Self { file: "", path, table, known: Vec::new(), mistakes }
+    }
+
     /// Reports the keys that nobody took.
     pub fn finish(mut self) {
         for key in std::mem::take(&mut self.table).keys() {

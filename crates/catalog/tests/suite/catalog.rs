@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ::catalog::{Catalog, PriceList, PriceTier, Rates};
+use ::catalog::{Catalog, PriceList, PriceTier, ProviderRow, Rates};
 use canon::{Feature, Pico, Usage};
 use wire::Protocol;
 
@@ -363,4 +363,78 @@ fn an_overlay_replaces_and_adds() {
     assert_eq!(serving.price.as_ref().unwrap().rates.input, usd_per_million("0.1"));
     assert_eq!(catalog.serving("anthropic", "brand-new").unwrap().upstream_id, "claude-brand-new");
     assert!(catalog.model("gpt-4o").is_some());
+}
+
+#[test]
+fn an_operator_describes_models_of_a_provider() {
+    let mut catalog = embedded();
+    let own = ProviderRow::new("mine", Protocol::OpenaiChat);
+    catalog.add_provider(own);
+    let models: toml::Table = r#"
+        "qwen3:32b" = { context_tokens = 40960, features = ["tools"], price = { input = "0.1", output = "0.25" } }
+        "served-4o" = { model = "gpt-4o", free = true }
+        "gpt-4o-mini" = { context_tokens = 8192 }
+    "#
+    .parse()
+    .unwrap();
+    assert_eq!(catalog.describe("mine", &models, "providers.mine.models"), []);
+    let new = catalog.serving("mine", "qwen3:32b").unwrap();
+    assert_eq!((new.facts.context_tokens, new.upstream_id.as_str()), (Some(40960), "qwen3:32b"));
+    assert_eq!(new.price.as_ref().unwrap().rates.output, usd_per_million("0.25"));
+    assert_eq!(catalog.model("qwen3:32b").unwrap().servings[0].provider, "mine");
+    // It is one of those that serve the model, with the facts of the model and no price of others.
+    let served = |model: &str| catalog.model(model).unwrap().servings.iter().any(|it| it.provider == "mine");
+    assert!(served("gpt-4o") && served("gpt-4o-mini"));
+    let same = catalog.serving("mine", "served-4o").unwrap();
+    assert!(same.free && same.facts == catalog.serving("openai", "gpt-4o").unwrap().facts);
+    let unpriced = catalog.serving("mine", "gpt-4o-mini").unwrap();
+    assert_eq!((unpriced.price.as_ref(), unpriced.facts.context_tokens), (None, Some(8192)));
+    assert!(!catalog.has_servings("mine"), "the provider is still asked for the rest");
+}
+
+#[test]
+fn what_an_operator_says_of_a_known_model_is_laid_over_it() {
+    let mut catalog = embedded();
+    let before = catalog.serving("openai", "gpt-4o").unwrap().clone();
+    let models: toml::Table = r#"
+        "gpt-4o" = { price = { input = "1", output = "2" } }
+        "gpt-4o-2024-08-06" = { price = { input = "3", output = "4" } }
+        "ft:gpt-4o:acme" = { model = "gpt-4o", price = { input = "5", output = "6" } }
+    "#
+    .parse()
+    .unwrap();
+    assert_eq!(catalog.describe("openai", &models, "providers.openai.models"), []);
+    for (name, input) in [("gpt-4o", "1"), ("gpt-4o-2024-08-06", "3"), ("ft:gpt-4o:acme", "5")] {
+        let serving = catalog.serving("openai", name).unwrap();
+        assert_eq!(serving.price.as_ref().unwrap().rates.input, usd_per_million(input), "{name}");
+        assert_eq!((&serving.facts, serving.upstream_id.as_str()), (&before.facts, name));
+    }
+    assert_eq!(catalog.model("gpt-4o").unwrap().servings[0].provider, "openai", "the order stays");
+}
+
+#[test]
+fn mistakes_in_what_an_operator_says_have_their_places() {
+    let mut catalog = embedded();
+    let models: toml::Table = r#"
+        plain = 1
+        "a.b" = { context_token = 1, features = ["tool"], price = { input = 0.1, output = "1" } }
+        other = { model = "gpt-4oo", free = false, price = { input = "0", output = "0" } }
+        "gpt-4o" = { model = "gpt-4o" }
+    "#
+    .parse()
+    .unwrap();
+    let mistakes = catalog.describe("openai", &models, "p");
+    let text =
+        mistakes.iter().map(|it| format!("{}: {}", it.path, it.message)).collect::<Vec<_>>().join("\n");
+    for expected in [
+        "p.plain: must be a table",
+        "p.a.b.context_token: unknown key; did you mean `context_tokens`?",
+        "p.a.b.features: unknown feature \"tool\"; did you mean `tools`?",
+        "p.a.b.price.input: 0.1 is no price",
+        "p.other.model: the catalog has no model \"gpt-4oo\"; did you mean",
+        "p.other.price: is zero",
+        "p.gpt-4o.model: has no effect",
+    ] {
+        assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
+    }
 }

@@ -73,7 +73,9 @@ impl Listing<'_> {
     fn listed(&self) -> Vec<(&String, &wire::providers::ListedModel)> {
         let mut lists: Vec<_> = self.lists.iter().filter(|(id, _)| self.is_wanted(id)).collect();
         lists.sort_by_key(|(id, _)| id.as_str());
-        lists.into_iter().flat_map(|(id, list)| list.iter().map(move |model| (id, model))).collect()
+        let every = lists.into_iter().flat_map(|(id, list)| list.iter().map(move |model| (id, model)));
+        // What the configuration describes is shown with its price.
+        every.filter(|(id, model)| self.snapshot.catalog.serving(id, &model.id).is_none()).collect()
     }
 
     fn servings(&self) -> Vec<(&Arc<ModelRow>, &Arc<Serving>)> {
@@ -84,7 +86,10 @@ impl Listing<'_> {
         };
         let models = self.snapshot.catalog.models();
         let rows = models.flat_map(|model| model.servings.iter().map(move |serving| (model, serving)));
-        rows.filter(|(_, serving)| shown(serving)).collect()
+        let mut rows: Vec<_> = rows.filter(|(_, serving)| shown(serving)).collect();
+        let names_models = |id: &String| self.snapshot.providers.get(id).is_some_and(|it| it.names_models);
+        rows.sort_by_key(|(_, serving)| !names_models(&serving.provider));
+        rows
     }
 
     fn is_wanted(&self, provider: &str) -> bool {

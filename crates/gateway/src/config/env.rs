@@ -34,6 +34,11 @@ impl Environment {
         self
     }
 
+    /// Notes a file, or a folder, that the configuration was read from.
+    pub fn note_file(&self, path: &Path) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+    }
+
     /// The files that values came from by now.
     pub fn files_read(&self) -> BTreeSet<PathBuf> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -65,7 +70,7 @@ impl Environment {
                 .ok_or_else(|| format!("the environment variable {name} is not set"));
         }
         if let Some(path) = text.strip_prefix("file:") {
-            self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(PathBuf::from(path));
+            self.note_file(Path::new(path));
             let text = read_file(Path::new(path))?;
             return match text.trim() {
                 "" => Err(format!("the file {path} is empty")),

@@ -30,6 +30,8 @@ pub struct ConfigFile {
     pub timeouts: TimeoutSection,
     /// TLS to providers.
     pub tls: TlsSection,
+    /// Further files of providers and models.
+    pub catalog: CatalogSection,
     /// Providers by id: settings of a known one, or a whole new one.
     pub providers: BTreeMap<String, ProviderSection>,
     /// Aliases by name.
@@ -194,6 +196,14 @@ pub struct TlsSection {
     pub ca_file: Option<String>,
 }
 
+/// `[catalog]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CatalogSection {
+    /// A folder with `providers/*.toml` and `models/*.toml`, laid over the built-in catalog.
+    pub overlay: Option<String>,
+}
+
 /// `[providers.ID.tls]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -237,6 +247,8 @@ pub struct ProviderSection {
     pub tls: Option<ProviderTlsSection>,
     /// How long to wait for it, where `[timeouts]` does not fit.
     pub timeouts: TimeoutSection,
+    /// What is known of its models, by their names.
+    pub models: toml::Table,
     /// Everything else: `region`, `project`, `resource` …, as the provider's row in the catalog names them.
     #[serde(flatten)]
     pub settings: BTreeMap<String, toml::Value>,
@@ -299,6 +311,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "routing",
             "timeouts",
             "tls",
+            "catalog",
             "providers",
             "models",
         ],
@@ -325,6 +338,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "logging" => &["format", "access"],
         "timeouts" => &TIMEOUT_KEYS,
         "tls" => &["ca_file"],
+        "catalog" => &["overlay"],
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
         _ => &["targets", "pick", "weights", "timeouts"],
     }
@@ -366,6 +380,7 @@ impl ConfigFile {
                 "logging" => file.logging = section(&name, value, &mut mistakes),
                 "timeouts" => file.timeouts = section(&name, value, &mut mistakes),
                 "tls" => file.tls = section(&name, value, &mut mistakes),
+                "catalog" => file.catalog = section(&name, value, &mut mistakes),
                 "routing" => file.routing = section(&name, value, &mut mistakes),
                 "providers" => file.providers = sections(&name, value, &mut mistakes),
                 "models" => file.models = sections(&name, value, &mut mistakes),

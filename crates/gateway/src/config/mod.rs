@@ -7,6 +7,7 @@ pub mod env;
 pub mod file;
 pub mod lines;
 mod outbound;
+mod overlay;
 pub mod settings;
 pub mod source;
 #[cfg(test)]

@@ -249,6 +249,7 @@ impl Settings {
         let mut catalog = catalog;
         check.listen = check.address("server.listen", &server.listen);
         check.own_providers(file, &mut catalog);
+        check.described_models(file, &mut catalog);
         let timeouts = check.timeouts("timeouts", &file.timeouts, Timeouts::default());
         let providers = check.providers(file, &catalog, timeouts);
         let database_url = check.database_url(&file.database.url);
@@ -573,6 +574,17 @@ impl Check<'_> {
             row.auth = section.auth.clone().unwrap_or_else(|| wire::providers::usual_auth(protocol));
             row.headers = wire::providers::usual_headers(protocol);
             catalog.add_provider(row);
+        }
+    }
+
+    /// Prices and facts of models that the file gives.
+    fn described_models(&mut self, file: &ConfigFile, catalog: &mut Catalog) {
+        for (id, section) in file.providers.iter().filter(|(_, section)| !section.models.is_empty()) {
+            // An unknown provider is reported on its own.
+            if catalog.provider(id).is_some() {
+                let found = catalog.describe(id, &section.models, &format!("providers.{id}.models"));
+                found.into_iter().for_each(|mistake| self.mistake(mistake.path, mistake.message));
+            }
         }
     }
 
@@ -931,7 +943,7 @@ impl Check<'_> {
 }
 
 /// Keys of a provider's section that are no settings of its own.
-const PROVIDER_KEYS: [&str; 12] = [
+const PROVIDER_KEYS: [&str; 14] = [
     "enabled",
     "api_key",
     "api_keys",
@@ -944,6 +956,8 @@ const PROVIDER_KEYS: [&str; 12] = [
     "proxy",
     "tls",
     "forward_request_id",
+    "timeouts",
+    "models",
 ];
 
 /// What an alias's target is.

@@ -8,6 +8,7 @@ use catalog::Catalog;
 use super::env::Environment;
 use super::file::{ConfigFile, Mistake};
 use super::lines::Lines;
+use super::overlay::Overlay;
 use super::settings::Settings;
 
 /// The file that is read where nothing else is said, if there is one.
@@ -37,15 +38,22 @@ impl ConfigSource {
             Some(path) => Some((path.clone(), read(path)?)),
             None => None,
         };
-        let catalog = Catalog::embedded().map_err(|error| error.to_string())?;
         let reading = ConfigFile::read(file.as_ref().map_or("", |(_, text)| text));
+        let overlay = Overlay::read(&reading.file.catalog, &self.environment);
+        let built_in = || Catalog::embedded().map_err(|error| error.to_string());
+        let (catalog, elsewhere) = match overlay.laid_over(built_in()?) {
+            Ok(catalog) => (catalog, Vec::new()),
+            Err(mistakes) => (built_in()?, mistakes),
+        };
         let built = Settings::build(&reading.file, &self.environment, catalog);
         let mut mistakes = reading.mistakes;
+        mistakes.extend(overlay.unreadable);
         let (settings, doubts) = match built {
             Ok(mut settings) => {
                 let doubts = std::mem::take(&mut settings.doubts);
                 settings.source = Some(self.clone());
-                (mistakes.is_empty().then_some(settings), doubts)
+                let is_good = mistakes.is_empty() && elsewhere.is_empty();
+                (is_good.then_some(settings), doubts)
             }
             Err(further) => {
                 let further: Vec<Mistake> =
@@ -54,7 +62,7 @@ impl ConfigSource {
                 (None, Vec::new())
             }
         };
-        Ok(Checked { file, settings, mistakes, doubts })
+        Ok(Checked { file, settings, mistakes, elsewhere, doubts })
     }
 
     /// The state of every file that the configuration was read from. Another state means that one of them was written
@@ -81,6 +89,8 @@ pub struct Checked {
     /// None when there are mistakes.
     pub settings: Option<Settings>,
     mistakes: Vec<Mistake>,
+    /// Mistakes in files beside the configuration, each with its file and line.
+    elsewhere: Vec<String>,
     /// What is probably not meant, and does not keep the gateway from running.
     pub doubts: Vec<Mistake>,
 }
@@ -91,12 +101,15 @@ impl Checked {
         let of_environment = || "of the environment".to_owned();
         let name = self.file.as_ref().map_or_else(of_environment, |(path, _)| path.display().to_string());
         let found: Vec<&Mistake> = self.mistakes.iter().chain(&self.doubts).collect();
-        let plural = if found.len() == 1 { "" } else { "s" };
-        format!("The configuration {name} has {} mistake{plural}:\n{}", found.len(), self.lines(&found))
+        let count = found.len() + self.elsewhere.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let mut lines = self.lines(&found);
+        lines.extend(self.elsewhere.iter().map(|line| format!("  {line}")));
+        format!("The configuration {name} has {count} mistake{plural}:\n{}", lines.join("\n"))
     }
 
     /// One line for each, with its place.
-    fn lines(&self, found: &[&Mistake]) -> String {
+    fn lines(&self, found: &[&Mistake]) -> Vec<String> {
         let lines = self.file.as_ref().map(|(_, text)| Lines::of(text));
         let mut placed: Vec<(usize, String)> = found
             .iter()
@@ -107,7 +120,7 @@ impl Checked {
             })
             .collect();
         placed.sort();
-        placed.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n")
+        placed.into_iter().map(|(_, line)| line).collect()
     }
 }
 

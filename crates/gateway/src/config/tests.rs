@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::env::Environment;
 use super::file::{ConfigFile, known_keys};
+use super::settings::Settings;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 const FILE: &str = include_str!("file.rs");
@@ -15,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 10] = [
+const SECTIONS: [(&str, &str, &str); 11] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -44,6 +45,13 @@ const SECTIONS: [(&str, &str, &str); 10] = [
         an alias's (`[models.NAME.timeouts]`), its provider's (`[providers.ID.timeouts]`), and these.",
     ),
     ("tls", "TlsSection", "TLS to providers and to whatever else the gateway calls."),
+    (
+        "catalog",
+        "CatalogSection",
+        "Facts about providers and models beyond the built-in ones. The folder's files have the form of the built-in catalog's \
+         ([catalog/README.md](../catalog/README.md)); a provider or model of a known id replaces the built-in one as a whole. \
+         `llmgateway check` reports mistakes with file and line, and a file that was written, added or deleted is a reload.",
+    ),
     ("providers.ID", "ProviderSection", OWN_PROVIDERS),
     (
         "models.NAME",
@@ -68,6 +76,34 @@ const ROUTING_PARTS: [(&str, &str); 6] = [
     ("sessions", "SessionSettings"),
 ];
 
+const OWN_MODELS: &str = "
+### `[providers.ID.models.\"NAME\"]`
+
+What is known of a model: its price counts in answers, records and the choice of a provider, its limits and features decide what it is
+asked for, and `GET /v1/models` and `llmgateway models` show them. `NAME` is what the provider calls the model. It can be asked for as
+`ID/NAME` and as `NAME`; where the catalog has a model of this name, this provider is one more that serves it. For a
+provider of the catalog what is given here is laid over what the catalog says: another price, a model that it does not have.
+
+```toml
+[providers.my-vllm.models.\"qwen3-32b\"]
+context_tokens = 40960
+max_output_tokens = 8192
+features = [\"tools\", \"json_schema\", \"reasoning\"]
+price = { input = \"0.10\", output = \"0.25\" }
+```
+
+| key | type | meaning |
+|---|---|---|
+| `price` | table of strings | USD per million tokens as decimal strings: `input`, `output`, and where they differ `cache_read`, `cache_write`, `cache_write_1h`, `audio_input`, `audio_output`, `image_output`; USD each: `request`, `web_search`; `tiers` and `service_tiers` as in the catalog. Without a price the cost is unknown |
+| `free` | true or false | It costs nothing. |
+| `context_tokens` | whole number | Longest prompt and answer together. |
+| `max_output_tokens` | whole number | Longest answer. |
+| `features` | list of strings | What it can do; a request that needs another feature goes elsewhere or is refused. Without the list the provider decides. Known are FEATURES |
+| `lacks` | list of strings | Features that it has in the catalog and not at this provider. |
+| `model` | string | The catalog's model that it is, where its name is another: it is one more provider of that model, whose facts it has. |
+| `reasoning`, `rejects`, `rejects_thinking`, `thinks_by_default`, `functions_exclude_thinking`, `no_media_in_results`, `strict_subset`, `deprecated` | | As in the catalog ([catalog/README.md](../catalog/README.md)). |
+";
+
 const QUIRKS: &str = "
 ### `[providers.ID.quirks]`
 
@@ -88,8 +124,8 @@ mistakes. `llmgateway check` reports all mistakes at once, each with its line an
 an alias of which no target can be used.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
-at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, the keys in `[auth]`, and
-`api_key`, `api_keys`, `base_url` and the further settings of providers; not for `headers`.
+at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, `catalog.overlay`, the keys in
+`[auth]`, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
 
 ```toml
 [server]
@@ -117,6 +153,9 @@ const ENVIRONMENT: &str = "
 | variable | meaning |
 |---|---|
 | `LLMGATEWAY_API_KEY` | a key for callers, where `auth.api_keys` is empty |
+| `LLMGATEWAY_CONFIG` | the configuration file; `--config` goes before |
+| `LLMGATEWAY_LISTEN` | goes before `server.listen`; `--listen` goes before both |
+| `LLMGATEWAY_DATABASE_URL` | goes before `database.url` |
 | `LLMGATEWAY_LOG` | what is logged to standard error, such as `info` or `warn,access=off`; default `warn,access=info` |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies that lead out, as curl reads them, in capital or small letters: `http://user:password@host:port`, `https://…` or `socks5h://…`. Loopback and link-local addresses are never asked for through them. `proxy` of a provider goes before |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificate authorities in place of the system's; the built-in ones are trusted all the same |
@@ -198,6 +237,11 @@ fn quirks() -> String {
     text
 }
 
+fn own_models() -> String {
+    let features = canon::Feature::ALL.map(|feature| format!("`{}`", feature.as_str()));
+    OWN_MODELS.replace("FEATURES", &features.join(", "))
+}
+
 fn routing() -> String {
     let defaults = serde_json::to_value(routing::Settings::default()).unwrap();
     let mut text =
@@ -238,14 +282,15 @@ fn environment() -> String {
 
 fn page() -> String {
     let mut text = INTRODUCTION.to_owned();
-    for (name, of, about) in &SECTIONS[..8] {
+    for (name, of, about) in &SECTIONS[..9] {
         text += &section(name, of, about);
     }
     text += &routing();
-    for (name, of, about) in &SECTIONS[8..] {
+    for (name, of, about) in &SECTIONS[9..] {
         text += &section(name, of, about);
         if *of == "ProviderSection" {
             text += &quirks();
+            text += &own_models();
         }
     }
     text + &environment()
@@ -281,6 +326,25 @@ fn the_reference_has_every_section_and_suggestions_know_every_key() {
 fn the_example_is_valid() {
     let example = INTRODUCTION.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     ConfigFile::parse(example).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+}
+
+#[test]
+fn the_example_of_a_model_is_valid_and_every_key_is_known() {
+    let own = own_models();
+    let example = own.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let provider = "[providers.my-vllm]\nprotocol = \"openai-chat\"\nbase_url = \"http://h/v1\"\n";
+    let file = ConfigFile::parse(&format!("{provider}{example}")).unwrap();
+    let built = Settings::build(&file, &Environment::default(), Catalog::embedded().unwrap());
+    let catalog = built.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).catalog;
+    assert!(catalog.serving("my-vllm", "qwen3-32b").unwrap().price.is_some());
+    let wrong = format!("{provider}[providers.my-vllm.models.m]\nxyz = 1\n");
+    let file = ConfigFile::parse(&wrong).unwrap();
+    let mistakes = Settings::build(&file, &Environment::default(), Catalog::embedded().unwrap()).unwrap_err();
+    assert_eq!(mistakes[0].path, "providers.my-vllm.models.m.xyz");
+    let known = mistakes[0].message.strip_prefix("unknown key; known are ").unwrap();
+    for key in known.split(", ") {
+        assert!(own.contains(&format!("`{key}`")), "{key} is not in the reference");
+    }
 }
 
 /// Whoever copies an example wants an answer from it. Within two months of a model's end another takes its place.

@@ -60,10 +60,10 @@ impl<'a> Models<'a> {
             && self.is_enabled(provider)
         {
             let listed = self.lists.get(provider).and_then(|list| list.iter().find(|it| it.id == model));
-            let known = || self.snapshot.catalog.serving(provider, model).filter(|it| self.is_served(it));
-            return match listed {
-                Some(listed) => Some(listed_entry(provider, listed)),
-                None => known().map(|serving| self.mapped_entry(serving, model)),
+            let known = self.snapshot.catalog.serving(provider, model).filter(|it| self.is_served(it));
+            return match known {
+                Some(serving) => Some(self.mapped_entry(serving, model)),
+                None => listed.map(|listed| listed_entry(provider, listed)),
             };
         }
         self.model(self.snapshot.catalog.model(id)?).map(|(entry, _)| entry)
@@ -97,7 +97,12 @@ impl<'a> Models<'a> {
         let mut providers: Vec<_> = self.lists.iter().filter(|(id, _)| self.is_enabled(id)).collect();
         providers.sort_by_key(|(id, _)| id.as_str());
         let entries = |(id, list): (&String, &Arc<Vec<ListedModel>>)| -> Vec<Value> {
-            list.iter().map(|model| listed_entry(id, model)).collect()
+            let known = |model: &ListedModel| self.snapshot.catalog.serving(id, &model.id);
+            let entry = |model: &ListedModel| match known(model) {
+                Some(serving) => self.mapped_entry(serving, &model.id),
+                None => listed_entry(id, model),
+            };
+            list.iter().map(entry).collect()
         };
         providers.into_iter().flat_map(entries).collect()
     }

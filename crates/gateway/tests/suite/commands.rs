@@ -258,3 +258,51 @@ fn explain_says_who_would_serve_first_and_names_files() {
     let output = child.wait_with_output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().starts_with("demo would serve echo"));
 }
+
+/// A folder with this configuration and this file of models.
+fn folder_with_overlay(config: &str, models: &str) -> tempfile::TempDir {
+    let folder = folder_with(config);
+    std::fs::create_dir_all(folder.path().join("facts/models")).unwrap();
+    std::fs::write(folder.path().join("facts/models/own.toml"), models).unwrap();
+    folder
+}
+
+const OVERLAY: &str = "[catalog]\noverlay = \"facts\"\n";
+
+#[test]
+fn mistakes_of_an_overlay_are_reported_with_file_and_line() {
+    let models = "family = \"own\"\n[[models]]\nid = \"m\"\nname = \"M\"\ncontext_token = 1\n\
+                  [[models.providers]]\nprovider = \"opnai\"\nprice = { input = 1, output = \"1\" }\n";
+    let folder = folder_with_overlay(&format!("{OVERLAY}[server]\nlistn = \"x\"\n"), models);
+    let (code, _, told) = run(folder.path(), &["check"], &[]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("llmgateway.toml has 4 mistakes"), "{told}");
+    for line in [
+        "line 4: server.listn: unknown key; did you mean \"listen\"?",
+        "facts/models/own.toml: line 5: models[0].context_token: unknown key; did you mean `context_tokens`?",
+        "facts/models/own.toml: line 8: models[0].providers[0].price.input: 1 is no price",
+        "facts/models/own.toml: line 3: m: provider \"opnai\" is unknown; did you mean `openai`?",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    let folder = folder_with("[catalog]\noverlay = \"nowhere\"\n");
+    let (code, _, told) = run(folder.path(), &["check"], &[]);
+    assert!(code == 1 && told.contains("line 2: catalog.overlay: nowhere is no folder"), "{told}");
+}
+
+#[test]
+fn models_of_overlay_and_configuration_are_listed_with_their_prices() {
+    let models = "family = \"own\"\n[[models]]\nid = \"laid-over\"\nname = \"M\"\n[[models.providers]]\n\
+                  provider = \"openai\"\nprice = { input = \"1.25\", output = \"3\" }\n";
+    let own = "[providers.mine]\nprotocol = \"openai-chat\"\nbase_url = \"http://127.0.0.1:9/v1\"\n\
+               [providers.mine.models.described]\nfree = true\ncontext_tokens = 8192\n";
+    let folder = folder_with_overlay(&format!("{OVERLAY}{own}"), models);
+    let (code, said, told) = run(folder.path(), &["models"], &[("OPENAI_API_KEY", "k")]);
+    assert_eq!(code, 0, "{told}");
+    let line = |name: &str| {
+        said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {said}"))
+    };
+    assert!(line("openai/laid-over").contains("1.25"), "{said}");
+    assert!(line("mine/described").contains("8k") && line("mine/described").contains(" 0 "), "{said}");
+    assert!(said.lines().nth(1).unwrap().starts_with("mine/described"), "own providers come first: {said}");
+}

@@ -99,3 +99,53 @@ async fn own_models_count_under_their_names_and_metrics_say_what_they_are() {
     );
     assert!(open.text().ends_with("# EOF\n"));
 }
+
+#[tokio::test]
+async fn a_described_model_is_routed_priced_and_listed() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = format!(
+        "{}[providers.mine.models.\"org/qwen.3\"]\ncontext_tokens = 4096\nfeatures = [\"tools\"]\n\
+         price = {{ input = \"1\", output = \"2\", cache_read = \"0.5\" }}\n",
+        upstream.provider("mine", "openai-chat"),
+    );
+    let gateway = TestGateway::start(&config).await;
+    for name in ["org/qwen.3", "mine/org/qwen.3"] {
+        let reply = gateway.chat(&question(name)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        // 6 uncached and 4 cached tokens, 5 produced.
+        assert_eq!(reply.at("/usage/cost_usd_total"), 0.000018, "{}", reply.text());
+        assert_eq!(reply.at("/metadata/used_provider"), "mine");
+    }
+    let mut picture = question("mine/org/qwen.3");
+    let url = json!({"url": "data:image/png;base64,aGVsbG8="});
+    picture["messages"][0]["content"] = json!([{"type": "image_url", "image_url": url}]);
+    let refused = gateway.chat(&picture).await;
+    assert_eq!(refused.error(), (400, "invalid_request_error".into(), "unsupported_feature".into()));
+    let mut long = question("org/qwen.3");
+    long["messages"][0]["content"] = json!("word ".repeat(40_000));
+    assert_eq!(gateway.chat(&long).await.error().2, "context_length_exceeded");
+
+    let entry = gateway.get("/v1/models/mine/org/qwen.3").await.json();
+    let provider = &entry["providers"][0];
+    assert_eq!(provider["price_usd_per_million"], json!({"input": "1", "output": "2", "cache_read": "0.5"}));
+    assert_eq!((&provider["context_tokens"], &provider["features"]), (&json!(4096), &json!(["tools"])));
+    let list = gateway.get("/v1/models").await.json();
+    assert!(ids(&list).contains(&"org/qwen.3"), "{list}");
+    let counted = "llmgateway_cost_usd_total{provider=\"mine\",model=\"org/qwen.3\"}";
+    assert!(gateway.metric(counted).await.unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn a_described_model_of_the_catalog_competes_by_its_price() {
+    let mine = Upstream::playing(vec![answer("Mine.")]).await;
+    let known = Upstream::playing(vec![answer("Known.")]).await;
+    let providers = format!("{}{}", mine.provider("mine", "openai-chat"), known.known("openai"));
+    for (price, used) in [("0.01", "mine"), ("900", "openai")] {
+        let config = format!(
+            "{providers}[providers.mine.models.\"gpt-4o-mini\"]\nprice = {{ input = \"{price}\", output = \"{price}\" }}\n"
+        );
+        let gateway = TestGateway::start(&config).await;
+        let reply = gateway.chat(&question("gpt-4o-mini")).await;
+        assert_eq!(reply.at("/metadata/used_provider"), used, "{}", reply.text());
+    }
+}

@@ -131,3 +131,42 @@ fn variables_go_before_the_file_and_name_it() {
     let checked = ConfigSource::new(None, wrong).read().unwrap();
     assert!(checked.settings.is_none() && checked.report().contains("nowhere"), "{}", checked.report());
 }
+
+#[tokio::test]
+async fn files_of_an_overlay_are_reloaded_and_watched() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let provider = upstream.known("openai");
+    let gateway = TestGateway::start_from_file(&format!("{ADMIN}{provider}")).await;
+    let facts = gateway.path("facts");
+    std::fs::create_dir_all(facts.join("models")).unwrap();
+    let config = format!("{ADMIN}{provider}[catalog]\noverlay = \"{}\"\n", facts.display());
+    gateway.rewrite(&config);
+    assert_eq!(reload(&gateway, "boss").await.status, 200);
+    assert_eq!(gateway.chat(&question("laid-over")).await.status, 404);
+
+    let source = ConfigSource::new(Some(gateway.path("llmgateway.toml")), Environment::default());
+    source.read().unwrap();
+    let before = source.state();
+    let model = |price: &str| {
+        format!(
+            "family = \"own\"\n[[models]]\nid = \"laid-over\"\nname = \"M\"\n[[models.providers]]\n\
+             provider = \"openai\"\nprice = {{ input = \"{price}\", output = \"1\" }}\n"
+        )
+    };
+    let file = facts.join("models/own.toml");
+    std::fs::write(&file, model("1")).unwrap();
+    assert_ne!(source.state(), before, "a further file is a change");
+    source.read().unwrap();
+    let before = source.state();
+    std::fs::write(&file, model("1.5")).unwrap();
+    assert_ne!(source.state(), before, "a written file is a change");
+    assert_eq!(reload(&gateway, "boss").await.status, 200);
+    let reply = gateway.chat(&question("laid-over")).await;
+    // 10 tokens of the prompt, of which 4 are cached at the same price, and 5 produced.
+    assert_eq!(reply.at("/usage/cost_usd_total"), 0.00002, "{}", reply.text());
+
+    std::fs::write(&file, model("free")).unwrap();
+    let refused = reload(&gateway, "boss").await;
+    assert!(refused.status == 400 && refused.text().contains("own.toml: line 7"), "{}", refused.text());
+    assert_eq!(gateway.chat(&question("laid-over")).await.status, 200, "nothing has changed");
+}
