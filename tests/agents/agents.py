@@ -115,6 +115,11 @@ class Agent:
                 return {"OPENCODE_CONFIG_CONTENT": json.dumps(opencode_settings(url, self.model))}, []
 
 
+def codex_built_in(url):
+    """Variables and arguments that lead Codex's own provider elsewhere: it expects all that OpenAI has behind it."""
+    return {"OPENAI_API_KEY": "mock-key", "CODEX_API_KEY": "mock-key"}, ["-c", f'openai_base_url="{url}/v1"']
+
+
 def opencode_settings(url, model):
     """Each dialect by its own package, as opencode's own providers have it."""
     provider, path = {"claude": ("anthropic", "/v1"), "gpt": ("openai", "/v1"), "gemini": ("google", "/v1beta")}.get(

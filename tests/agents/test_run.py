@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from agents import ALL, CLAUDE, CODEX, Agent
+from agents import ALL, CLAUDE, CODEX, MESSAGES, RESPONSES, Agent
 from conftest import KEY, binary, free_address, keyed, needs, run_command
 
 
@@ -24,6 +24,8 @@ def test_starts_the_agent_and_leaves_its_files_alone(agent, mock, workshop):
     assert not changed, f"settings were changed: {changed}"
     asked_for = {entry["body"].get("model") for entry in mock.asked() if isinstance(entry["body"], dict)}
     assert asked_for <= {agent.model, None}, "small requests ask for the chosen model too"
+    if agent.endpoint in (MESSAGES, RESPONSES):
+        assert {entry["path"] for entry in mock.asked()} == {agent.endpoint}, "each family is asked in its own API"
 
 
 def files(folder):

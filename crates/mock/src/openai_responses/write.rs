@@ -189,9 +189,6 @@ fn input_events(item: &Value, event: &str, field: &str) -> Vec<Value> {
     let deltas = deltas.map(|part| json!({ "type": format!("response.{event}.delta"), "delta": part }));
     let mut done = json!({ "type": format!("response.{event}.done") });
     done[field] = whole.into();
-    if field == "arguments" {
-        done["name"] = item["name"].clone();
-    }
     deltas.chain([done]).collect()
 }
 

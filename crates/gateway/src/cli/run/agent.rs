@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::listing::{Listing, Window};
 use super::overlay::Overlay;
 
 /// A coding agent that can be started.
@@ -26,8 +27,8 @@ pub struct Choice {
     pub model: Option<String>,
     /// The model of titles and other small requests.
     pub small_model: Option<String>,
-    /// All models that the gateway lists, for agents that know only the models of their settings.
-    pub listed: Vec<String>,
+    /// What the gateway lists.
+    pub listing: Listing,
 }
 
 /// How an agent is started.
@@ -37,6 +38,8 @@ pub struct Launch {
     pub key_variable: &'static str,
     /// Other variables.
     pub set: Vec<(&'static str, String)>,
+    /// Variables that the user's own go before.
+    pub defaults: Vec<(&'static str, String)>,
     /// Variables that would lead the agent elsewhere.
     pub unset: &'static [&'static str],
     /// Arguments in front of the user's.
@@ -72,7 +75,7 @@ impl Agent {
         }
     }
 
-    /// Whether it has to be told which models there are.
+    /// Whether it cannot do without the list of models.
     pub fn needs_list(self, model: Option<&str>) -> bool {
         self == Self::Opencode && model.is_none()
     }
@@ -91,6 +94,7 @@ impl Agent {
 /// A token goes as `Authorization`; a key would have to be approved by the user once.
 fn claude(choice: &Choice) -> Launch {
     let mut set = vec![("ANTHROPIC_BASE_URL", choice.url.clone())];
+    let mut defaults = Vec::new();
     if let Some(model) = &choice.model {
         let small = choice.small_model.as_ref().unwrap_or(model);
         // Sub-agents and commands ask for a family by its name.
@@ -101,10 +105,15 @@ fn claude(choice: &Choice) -> Launch {
             ("ANTHROPIC_DEFAULT_SONNET_MODEL", model.clone()),
             ("ANTHROPIC_DEFAULT_HAIKU_MODEL", small.clone()),
         ]);
+        // The first is for names that it does not know, the second lowers the window of those that it knows.
+        if let Some(context) = choice.listing.window(model).context {
+            defaults.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", context.to_string()));
+            defaults.push(("CLAUDE_CODE_AUTO_COMPACT_WINDOW", context.to_string()));
+        }
     } else if let Some(small) = &choice.small_model {
         set.push(("ANTHROPIC_DEFAULT_HAIKU_MODEL", small.clone()));
     }
-    Launch { key_variable: "ANTHROPIC_AUTH_TOKEN", set, unset: OTHER_CLOUDS, ..Launch::default() }
+    Launch { key_variable: "ANTHROPIC_AUTH_TOKEN", set, defaults, unset: OTHER_CLOUDS, ..Launch::default() }
 }
 
 /// A key of the user's own account, and the switches that lead Claude Code to clouds without a base URL.
@@ -131,6 +140,11 @@ fn codex(choice: &Choice) -> Launch {
         vec!["-c".to_owned(), "model_provider=\"llmgateway\"".to_owned(), "-c".to_owned(), provider];
     if let Some(model) = &choice.model {
         arguments.extend(["-m".to_owned(), model.clone()]);
+        // Of its maker's models it knows more than the window, such as where a longer prompt costs more.
+        let own = ["gpt-", "codex-"].iter().any(|family| base_name(model).starts_with(family));
+        if let Some(context) = choice.listing.window(model).context.filter(|_| !own) {
+            arguments.extend(["-c".to_owned(), format!("model_context_window={context}")]);
+        }
     }
     Launch { key_variable: KEY_VARIABLE, arguments, ..Launch::default() }
 }
@@ -156,11 +170,11 @@ fn gemini(choice: &Choice) -> Launch {
 
 /// Its settings can come whole in a variable, which goes above all files.
 fn opencode(choice: &Choice) -> anyhow::Result<Launch> {
-    let named = [&choice.model, &choice.small_model].into_iter().flatten();
-    let models: serde_json::Map<String, Value> = named
-        .chain(choice.listed.iter())
-        .map(|model| (model.clone(), json!({ "name": model, "provider": { "npm": package_for(model) } })))
-        .collect();
+    let named = [&choice.model, &choice.small_model].into_iter().flatten().cloned();
+    let listed = if choice.model.is_none() { choice.listing.names() } else { Vec::new() };
+    let models: serde_json::Map<String, Value> =
+        named.chain(listed).map(|model| opencode_model(model, &choice.listing)).collect();
+    let count = models.len();
     let mut settings = json!({ "provider": { "llmgateway": {
         "npm": CHAT_PACKAGE, "name": "llmgateway",
         "options": { "baseURL": format!("{}/v1", choice.url), "apiKey": format!("{{env:{KEY_VARIABLE}}}") },
@@ -177,19 +191,31 @@ fn opencode(choice: &Choice) -> anyhow::Result<Launch> {
     if text.len() > VARIABLE_LIMIT {
         anyhow::bail!(
             "The gateway lists {} models, more than opencode can be told of. Choose one: --model MODEL.",
-            choice.listed.len()
+            count
         );
     }
     let set = vec![("OPENCODE_CONFIG_CONTENT", text)];
     Ok(Launch { key_variable: KEY_VARIABLE, set, ..Launch::default() })
 }
 
+/// Without limits it takes the window for 0, and never compacts.
+fn opencode_model(model: String, listing: &Listing) -> (String, Value) {
+    let mut settings = json!({ "name": model, "provider": { "npm": package_for(&model) } });
+    if let Window { context: Some(context), output } = listing.window(&model) {
+        settings["limit"] = json!({ "context": context, "output": output.unwrap_or(OUTPUT_TOKENS) });
+    }
+    (model, settings)
+}
+
+/// What most models can answer with, where nothing is known.
+const OUTPUT_TOKENS: u64 = 8192;
+
 const CHAT_PACKAGE: &str = "@ai-sdk/openai-compatible";
 
 /// A model is asked in the API of its family, where nothing has to be translated: marks for the cache stay, and thinking
 /// keeps its proofs.
 fn package_for(model: &str) -> &'static str {
-    let name = model.rsplit('/').next().unwrap_or(model);
+    let name = base_name(model);
     match name {
         _ if name.starts_with("claude") => "@ai-sdk/anthropic",
         _ if name.starts_with("gemini") => "@ai-sdk/google",
@@ -198,13 +224,29 @@ fn package_for(model: &str) -> &'static str {
     }
 }
 
+/// The name without its provider.
+fn base_name(model: &str) -> &str {
+    model.rsplit('/').next().unwrap_or(model)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn choice(model: Option<&str>) -> Choice {
         let model = model.map(str::to_owned);
-        Choice { url: "http://127.0.0.1:4000".into(), model, small_model: None, listed: Vec::new() }
+        Choice { url: "http://127.0.0.1:4000".into(), model, small_model: None, listing: Listing::default() }
+    }
+
+    fn listing(models: impl Iterator<Item = String>) -> Listing {
+        let data: Vec<Value> = models
+            .map(|id| json!({ "id": id, "providers": [{ "provider": "p", "context_tokens": 32_000 }] }))
+            .collect();
+        Listing::read(json!({ "data": data }).to_string().as_bytes()).unwrap()
+    }
+
+    fn listed(names: &[&str]) -> Listing {
+        listing(names.iter().map(|name| (*name).to_owned()))
     }
 
     fn launch(agent: Agent, model: Option<&str>) -> Launch {
@@ -242,7 +284,7 @@ mod tests {
 
     #[test]
     fn opencode_asks_each_family_in_its_own_api() {
-        let choice = Choice { listed: vec!["openai/gpt-5".into(), "groq/llama".into()], ..choice(None) };
+        let choice = Choice { listing: listed(&["openai/gpt-5", "groq/llama"]), ..choice(None) };
         let launch = Agent::Opencode.launch(&choice).unwrap();
         let settings: Value = serde_json::from_str(&launch.set[0].1).unwrap();
         let models = &settings["provider"]["llmgateway"]["models"];
@@ -253,9 +295,21 @@ mod tests {
     }
 
     #[test]
+    fn agents_are_told_the_window_of_models_that_they_do_not_know() {
+        let told = |agent: Agent, model: &str| {
+            let launch = agent.launch(&Choice { listing: listed(&[model]), ..choice(Some(model)) }).unwrap();
+            format!("{launch:?}").matches("32000").count()
+        };
+        assert_eq!(told(Agent::Claude, "llama"), 2);
+        assert_eq!(told(Agent::Codex, "llama"), 1);
+        assert_eq!(told(Agent::Codex, "openai/gpt-5.5"), 0);
+        assert_eq!(told(Agent::Opencode, "llama"), 1);
+    }
+
+    #[test]
     fn too_many_models_are_refused_by_name() {
-        let listed = (0..4000).map(|number| format!("provider/model-{number}")).collect();
-        let error = Agent::Opencode.launch(&Choice { listed, ..choice(None) }).unwrap_err();
+        let listing = listing((0..4000).map(|number| format!("provider/model-{number}")));
+        let error = Agent::Opencode.launch(&Choice { listing, ..choice(None) }).unwrap_err();
         assert!(error.to_string().contains("lists 4000 models"), "{error}");
     }
 }

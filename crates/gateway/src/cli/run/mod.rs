@@ -1,6 +1,7 @@
 //! `llmgateway run`: a coding agent against the gateway, for one process. The user's own files stay as they are.
 
 mod agent;
+mod listing;
 mod overlay;
 mod target;
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use tokio::process::{Child, Command};
 
 use self::agent::{Agent, Choice, Launch};
+use self::listing::Listing;
 use self::overlay::Overlay;
 use self::target::{Key, Target};
 use super::{ConfigArgument, runtime, say};
@@ -54,17 +56,17 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     };
     runtime()?.block_on(async {
         let agent = arguments.agent;
-        let needs_list = agent.needs_list(arguments.model.as_deref());
-        let listed = match arguments.print && !needs_list {
-            true => Vec::new(),
-            // Also where the list is not needed: it is the proof that a gateway answers and takes the key.
-            false => target.models(outbound.route()).await?,
+        let listing = match target.models(outbound.route()).await {
+            Ok(listing) => listing,
+            // What is printed may be for later.
+            Err(_) if arguments.print && !agent.needs_list(arguments.model.as_deref()) => Listing::default(),
+            Err(error) => return Err(error),
         };
         let choice = Choice {
             url: target.url.clone(),
             model: arguments.model.clone(),
             small_model: arguments.small_model.clone(),
-            listed: if needs_list { listed } else { Vec::new() },
+            listing,
         };
         let launch = agent.launch(&choice)?;
         if arguments.print {
@@ -72,6 +74,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         let mut command = command(agent, &launch, &target.key);
+        command.envs(launch.defaults.iter().filter(|(name, _)| environment.get(name).is_none()).cloned());
         // It is removed when the agent has ended.
         let home = launch.overlay.as_ref().map(|overlay| overlay.make(&environment)).transpose()?;
         if let (Some(overlay), Some(home)) = (&launch.overlay, &home) {
@@ -149,6 +152,8 @@ fn script(agent: Agent, launch: &Launch, key: &Key, arguments: &[OsString]) -> S
     }
     lines.extend(launch.unset.iter().map(|name| format!("unset {name}")));
     lines.extend(launch.set.iter().map(|(name, value)| format!("export {name}={}", quoted(value))));
+    let own_first = |(name, value): &(&str, String)| format!("export {name}=\"${{{name}:-{value}}}\"");
+    lines.extend(launch.defaults.iter().map(own_first));
     lines.push(format!("export {}=\"{}\"", launch.key_variable, key.in_shell));
     let given = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
     let words = launch.arguments.iter().cloned().chain(given).map(|word| quoted(&word));
@@ -180,7 +185,7 @@ mod tests {
             url: "http://h:1".into(),
             model: Some("m".into()),
             small_model: None,
-            listed: Vec::new(),
+            listing: Listing::default(),
         };
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         script(agent, &agent.launch(&choice).unwrap(), &key(), &arguments)

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use canon::Secret;
 use http::{Request, StatusCode, header};
-use serde_json::Value;
 
 use super::agent::KEY_VARIABLE;
+use super::listing::Listing;
 use crate::cli::{banner, caller_key};
 use crate::config::Settings;
 use crate::config::env::Environment;
@@ -69,7 +69,7 @@ impl Target {
     }
 
     /// The models that it lists. It fails, and says what to do, when no gateway answers or when it refuses the key.
-    pub async fn models(&self, route: Route) -> anyhow::Result<Vec<String>> {
+    pub async fn models(&self, route: Route) -> anyhow::Result<Listing> {
         let url = format!("{}/v1/models", self.url);
         let bearer = format!("Bearer {}", self.key.secret.expose());
         let request = Request::get(&url).header(header::AUTHORIZATION, bearer).body(Bytes::new())?;
@@ -87,11 +87,8 @@ impl Target {
             ),
             other => anyhow::bail!("{url} answered with status {}: is a gateway there?", other.as_u16()),
         }
-        let list: Value = serde_json::from_slice(answer.body()).map_err(|_| {
-            anyhow::anyhow!("{url} did not answer with a list of models: is a gateway there?")
-        })?;
-        let models = list.get("data").and_then(Value::as_array).into_iter().flatten();
-        Ok(models.filter_map(|model| model.get("id")?.as_str().map(str::to_owned)).collect())
+        Listing::read(answer.body())
+            .ok_or_else(|| anyhow::anyhow!("{url} did not answer with a list of models: is a gateway there?"))
     }
 
     fn silent(&self, reason: &str) -> String {
