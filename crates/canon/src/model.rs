@@ -206,7 +206,8 @@ pub struct ModelFacts {
     pub features: Option<Features>,
     /// How it is told to think; none when unknown.
     pub reasoning: Option<ReasoningControl>,
-    /// Request fields that this model refuses (`temperature`, `stop`): left out, each a loss.
+    /// Request fields that this model refuses (`temperature`, `stop`): left out, each a loss. `tool_choice` stands for a
+    /// forced call, which becomes a free choice.
     pub rejects: Vec<String>,
     /// Request fields that it refuses only while it thinks.
     pub rejects_thinking: Vec<String>,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ::catalog::{Catalog, PriceList, PriceTier, ProviderRow, Rates};
-use canon::{Feature, Pico, Usage};
+use canon::{Feature, Pico, ReasoningControl, Usage};
 use wire::Protocol;
 
 fn embedded() -> Catalog {
@@ -437,4 +437,23 @@ fn mistakes_in_what_an_operator_says_have_their_places() {
     ] {
         assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
     }
+}
+
+/// `rejects_thinking` is looked at only for models of which it is known whether they think.
+#[test]
+fn what_is_refused_while_thinking_is_said_of_models_that_think() {
+    let catalog = embedded();
+    let mut found = 0;
+    for serving in catalog.models().flat_map(|model| &model.servings) {
+        let facts = &serving.facts;
+        if facts.rejects_thinking.is_empty() {
+            continue;
+        }
+        found += 1;
+        let place = format!("{} at {}", serving.model, serving.provider);
+        assert!(!matches!(facts.reasoning, None | Some(ReasoningControl::None)), "{place}");
+        let twice = facts.rejects_thinking.iter().find(|field| facts.rejects(field));
+        assert_eq!(twice, None, "{place}: it is refused always");
+    }
+    assert!(found > 30, "{found}");
 }

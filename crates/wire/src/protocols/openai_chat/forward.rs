@@ -179,17 +179,17 @@ impl Forward<'_> {
     /// Translates `reasoning_effort` (or the effort of a `reasoning` object) to what the model takes.
     fn reasoning(&mut self) {
         let facts = self.target.facts;
-        self.thinks = facts.thinks_by_default;
-        let Some(control) = &facts.reasoning else { return };
+        let Some(control) = &facts.reasoning else {
+            self.thinks = facts.thinks_by_default;
+            return;
+        };
         let object: Option<Map<String, Value>> = self.intake.read_as("reasoning");
         let in_object = object.as_ref().and_then(|object| object.get("effort")?.as_str());
         let by_field = self.intake.string("reasoning_effort");
         let field = if by_field.is_some() { "reasoning_effort" } else { "reasoning" };
         let asked = by_field.as_deref().or(in_object).map(Effort::parse);
-        if let Some(asked) = asked {
-            self.thinks = asked != Some(Effort::None);
-        }
-        if self.thinks && facts.functions_exclude_thinking && self.has_functions() {
+        self.thinks = self.will_think(control, asked);
+        if self.thinks && self.excludes_thinking(asked.is_some()) && can_disable(control) {
             return self.stop_thinking(asked.map(|_| field), control);
         }
         let Some(Some(effort)) = asked else { return };
@@ -207,22 +207,62 @@ impl Forward<'_> {
         }
     }
 
+    /// Whether the model thinks about this request. `asked` is the effort that the caller names.
+    fn will_think(&self, control: &ReasoningControl, asked: Option<Option<Effort>>) -> bool {
+        let facts = self.target.facts;
+        let matters = !facts.rejects_thinking.is_empty() || facts.functions_exclude_thinking;
+        match (control, asked) {
+            (ReasoningControl::None, _) => false,
+            (ReasoningControl::Always, _) => true,
+            (_, Some(effort)) => effort != Some(Effort::None) || !can_disable(control),
+            (_, None) if matters => self.switched().unwrap_or(facts.thinks_by_default),
+            (_, None) => facts.thinks_by_default,
+        }
+    }
+
+    /// The caller switches thinking on or off by a field that only some providers have.
+    fn switched(&self) -> Option<bool> {
+        let object = |name: &str| self.intake.read_as::<Map<String, Value>>(name);
+        let by_type = || Some(object("thinking")?.get("type")?.as_str()? != "disabled");
+        let by_object = || object("reasoning")?.get("enabled")?.as_bool();
+        let by_template = || {
+            let fields = object("chat_template_kwargs")?;
+            fields.get("enable_thinking").or_else(|| fields.get("thinking"))?.as_bool()
+        };
+        by_type()
+            .or_else(by_object)
+            .or_else(|| self.intake.read_as::<bool>("enable_thinking"))
+            .or_else(by_template)
+    }
+
+    /// The request holds what the model refuses while it thinks, and what matters more to the caller: function tools for some
+    /// models, and a forced call where nobody asked for thinking.
+    fn excludes_thinking(&self, is_asked: bool) -> bool {
+        let facts = self.target.facts;
+        let by_functions = facts.functions_exclude_thinking && self.has_functions();
+        let is_asked = || is_asked || self.switched() == Some(true);
+        by_functions || (rejects_forced(&facts.rejects_thinking) && self.forces_a_call() && !is_asked())
+    }
+
     fn has_functions(&self) -> bool {
         self.intake.field("tools").is_some_and(|tools| self.intake.mentions(tools, "function"))
     }
 
-    /// Switches thinking off, where the model lets it be switched off.
+    fn forces_a_call(&self) -> bool {
+        let choice = self.intake.read_as::<Value>("tool_choice");
+        choice.is_some_and(|choice| choice == "required" || choice.is_object())
+    }
+
+    /// Switches thinking off.
     fn stop_thinking(&mut self, asked: Option<&'static str>, control: &ReasoningControl) {
-        let ReasoningControl::Effort { levels } = control else { return };
-        if !levels.contains(&Effort::None) {
-            return;
-        }
         self.thinks = false;
         if let Some(field) = asked {
             self.edit.remove(field);
             self.losses.dropped(field, "The model does not think while it is given functions.");
         }
-        self.edit.set("reasoning_effort", b"\"none\"");
+        for (name, value) in control_fields(control, Effort::None).into_iter().flatten() {
+            self.edit.set(name, &bytes_of(&value));
+        }
     }
 
     fn set_reasoning(&mut self, field: &'static str, asked: Effort, fields: Vec<(&'static str, Value)>) {
@@ -313,9 +353,14 @@ impl Forward<'_> {
         let Some(choice) = self.intake.read_as::<Value>("tool_choice") else { return };
         let quirks = self.target.quirks;
         let forced = choice == "required" || choice.is_object();
-        if forced && quirks.no_forced_tool_choice {
+        let facts = self.target.facts;
+        let is_refused = quirks.no_forced_tool_choice || rejects_forced(&facts.rejects);
+        if forced && is_refused {
             self.edit.set("tool_choice", b"\"auto\"");
             self.losses.approximated("tool_choice", "The model cannot be forced to call a tool.");
+        } else if forced && self.thinks && rejects_forced(&facts.rejects_thinking) {
+            self.edit.set("tool_choice", b"\"auto\"");
+            self.losses.approximated("tool_choice", "A model that thinks cannot be forced to call a tool.");
         } else if let (true, Some(word)) = (choice == "required", &quirks.required_tool_choice) {
             self.edit.set("tool_choice", &quoted(word));
         }
@@ -337,9 +382,9 @@ impl Forward<'_> {
             (&facts.rejects, MODEL_LACKS),
             (while_thinking, THINKING_LACKS),
         ] {
-            for name in list {
+            for name in list.iter().filter(|name| *name != TOOL_CHOICE) {
                 let says_nothing = self.intake.given(name).is_some_and(|value| is_default(name, value));
-                if !says_nothing && self.edit.remove(name) {
+                if self.edit.remove(name) && !says_nothing {
                     self.losses.dropped(name.clone(), reason);
                 }
             }
@@ -365,15 +410,11 @@ impl Forward<'_> {
     /// False when it is known that the model does not think about this request.
     fn thinks(&self) -> bool {
         let effort = self.intake.string("reasoning_effort");
-        let is_off = |name: &str, key: &str, off: Value| {
-            self.intake
-                .read_as::<Map<String, Value>>(name)
-                .is_some_and(|object| object.get(key) == Some(&off))
+        let in_object = || {
+            let object = self.intake.read_as::<Map<String, Value>>("reasoning");
+            object.is_some_and(|object| object.get("effort").is_some_and(|effort| effort == "none"))
         };
-        let switched_off = effort.as_deref() == Some("none")
-            || is_off("thinking", "type", "disabled".into())
-            || is_off("reasoning", "effort", "none".into())
-            || is_off("reasoning", "enabled", false.into());
+        let switched_off = effort.as_deref() == Some("none") || self.switched() == Some(false) || in_object();
         !switched_off && self.target.facts.reasoning != Some(ReasoningControl::None)
     }
 
@@ -503,7 +544,15 @@ fn each_item(raw: &[u8], field: &'static str, mut change: impl FnMut(usize, &mut
     Ok(out)
 }
 
-/// Values that models accept of fields that they otherwise refuse, because they change nothing.
+/// Among the fields that a model refuses: a forced choice. A free one is taken.
+const TOOL_CHOICE: &str = "tool_choice";
+
+fn rejects_forced(rejected: &[String]) -> bool {
+    rejected.iter().any(|name| name == TOOL_CHOICE)
+}
+
+/// Values of fields that a model refuses which ask for nothing: it is no loss that they are left out. Some models take them and
+/// some do not, whose only value is another one.
 fn is_default(name: &str, value: &[u8]) -> bool {
     let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<f64>().ok());
     match name {
@@ -538,6 +587,19 @@ fn lacking(feature: Feature, model: &str) -> Error {
             feature.as_str()
         ),
     )
+}
+
+/// Thinking can be switched off.
+fn can_disable(control: &ReasoningControl) -> bool {
+    match control {
+        ReasoningControl::None | ReasoningControl::Always => false,
+        ReasoningControl::Effort { levels } => levels.contains(&Effort::None),
+        ReasoningControl::Budget { can_disable, .. } | ReasoningControl::Toggle { can_disable, .. } => {
+            *can_disable
+        }
+        ReasoningControl::EnableThinking | ReasoningControl::ChatTemplate { .. } => true,
+        ReasoningControl::Object { levels } => levels.is_empty() || levels.contains(&Effort::None),
+    }
 }
 
 /// The fields that ask a model for an effort; none if it takes no control.

@@ -173,9 +173,9 @@ fn what_a_model_refuses_only_while_it_thinks_depends_on_the_effort() {
     assert_eq!(sent(&asleep, with("none")), (with("none"), vec![]));
     let lost = ["temperature", "logprobs", "top_logprobs"].map(str::to_owned).to_vec();
     assert_eq!(sent(&asleep, with("high")), (json!({"reasoning_effort": "high"}), lost.clone()));
-    // The default value changes nothing.
-    let usual = json!({"temperature": 1, "reasoning_effort": "low"});
-    assert_eq!(sent(&asleep, usual.clone()), (usual, vec![]));
+    // The default value asks for nothing.
+    let usual = json!({"temperature": 1, "logprobs": false, "reasoning_effort": "low"});
+    assert_eq!(sent(&asleep, usual), (json!({"reasoning_effort": "low"}), vec![]));
     let awake = facts(true, false);
     assert_eq!(sent(&awake, warm.clone()), (json!({}), lost));
     assert_eq!(sent(&awake, with("none")), (with("none"), vec![]));
@@ -272,4 +272,67 @@ fn what_comes_from_another_format_is_judged_by_the_same_rules() {
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
     assert_eq!(sent["tools"][0]["function"]["strict"], false, "{sent}");
     assert!(encoded.losses.iter().any(|loss| loss.field.name() == "tools[0].function.strict"));
+}
+
+#[test]
+fn a_forced_call_ends_thinking_that_nobody_asked_for() {
+    use canon::{Effort, ReasoningControl};
+    use serde_json::json;
+    let facts = |reasoning, thinks_by_default| ModelFacts {
+        reasoning: Some(reasoning),
+        rejects_thinking: vec!["temperature".to_owned(), "tool_choice".to_owned()],
+        thinks_by_default,
+        ..ModelFacts::default()
+    };
+    let toggle = || ReasoningControl::Toggle { can_disable: true, levels: vec![Effort::High] };
+    let tool = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
+    let sent = |facts: &ModelFacts, fields: &str| {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{tool},{fields}}}"#);
+        let target = Target { model: "m", facts, quirks: &Quirks::default() };
+        let encoded = forward(&Outline::read(body.as_bytes()).unwrap(), target).unwrap();
+        let mut body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        body.as_object_mut()
+            .unwrap()
+            .retain(|name, _| !matches!(name.as_str(), "model" | "messages" | "tools"));
+        let losses: Vec<String> =
+            encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str())).collect();
+        (body, losses.join(","))
+    };
+    let by_default = facts(toggle(), true);
+    let named = r#"{"type":"function","function":{"name":"f"}}"#;
+    for choice in ["\"required\"", named] {
+        let choice_value: Value = serde_json::from_str(choice).unwrap();
+        let forced = format!(r#""tool_choice":{choice},"temperature":0.5"#);
+        // Nobody asked for thinking: without it everything else is taken.
+        let off = json!({"tool_choice": choice_value, "temperature": 0.5, "thinking": {"type": "disabled"}});
+        assert_eq!(sent(&by_default, &forced), (off.clone(), String::new()));
+        // It is off already, by whatever field.
+        assert_eq!(
+            sent(&by_default, &format!(r#"{forced},"thinking":{{"type":"disabled"}}"#)),
+            (off, String::new())
+        );
+        let template = json!({"tool_choice": choice_value, "temperature": 0.5, "chat_template_kwargs": {"enable_thinking": false}});
+        let asked = format!(r#"{forced},"chat_template_kwargs":{{"enable_thinking":false}}"#);
+        assert_eq!(sent(&by_default, &asked), (template, String::new()));
+        // The caller wants it: the call cannot be forced.
+        let lost = "tool_choice approximated,temperature dropped".to_owned();
+        let on = json!({"tool_choice": "auto", "thinking": {"type": "enabled"}, "reasoning_effort": "high"});
+        let asked = format!(r#"{forced},"reasoning_effort":"high""#);
+        assert_eq!(sent(&by_default, &asked), (on, lost.clone()));
+        let on = json!({"tool_choice": "auto", "thinking": {"type": "enabled"}});
+        let asked = format!(r#"{forced},"thinking":{{"type":"enabled"}}"#);
+        assert_eq!(sent(&by_default, &asked), (on, lost.clone()));
+        // It cannot be switched off.
+        let always = facts(ReasoningControl::Always, false);
+        assert_eq!(sent(&always, &forced), (json!({"tool_choice": "auto"}), lost.clone()));
+        let levels = facts(ReasoningControl::Effort { levels: vec![Effort::Low, Effort::High] }, true);
+        assert_eq!(sent(&levels, &forced), (json!({"tool_choice": "auto"}), lost));
+        // A model that does not think by itself is not told to stop.
+        let asleep = facts(ReasoningControl::EnableThinking, false);
+        let same = json!({"tool_choice": choice_value, "temperature": 0.5});
+        assert_eq!(sent(&asleep, &forced), (same, String::new()));
+    }
+    // A free choice is taken while it thinks.
+    let free = json!({"tool_choice": "auto"});
+    assert_eq!(sent(&by_default, r#""tool_choice":"auto""#), (free, String::new()));
 }
