@@ -217,15 +217,17 @@ fn addressed(
     path: Option<&PathAndQuery>,
     connection: &Connection,
 ) -> Request<RequestBody> {
-    let headers = request.headers_mut();
     let forwarding = match connection {
         Connection::Http1(connection) => connection.forwarding.as_deref(),
+        // As requests are made. Only one that was on its way over HTTP/1 has another form.
+        Connection::Http2(_) if request.uri().authority().is_some() => return request,
         Connection::Http2(_) => {
-            headers.remove(HOST);
+            request.headers_mut().remove(HOST);
             *request.uri_mut() = origin.uri_with(path);
             return request;
         }
     };
+    let headers = request.headers_mut();
     if let Ok(host) = HeaderValue::try_from(origin.host()) {
         headers.insert(HOST, host);
     }
@@ -311,6 +313,9 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if self.decoder.is_none() {
+            return Pin::new(&mut self.body).poll_frame(context).map_err(AnswerError::from);
+        }
         loop {
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 None => return Poll::Ready(self.finish()),

@@ -4,9 +4,7 @@
 //! as many requests as the provider and we allow; then there is another one. Where a provider may speak HTTP/2, one
 //! request opens a connection and the others wait for it: a burst after a quiet time opens one and not a hundred.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -35,13 +33,7 @@ pub(super) struct Origin {
     pub(super) authority: Authority,
 }
 
-/// By the text as it stands: [`Authority`] itself hashes letter by letter, whatever their case.
-impl Hash for Origin {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.tls, self.authority.as_str()).hash(state);
-    }
-}
-
+/// By the text as it stands: [`Authority`] itself compares letter by letter, whatever their case.
 impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
         (self.tls, self.authority.as_str()) == (other.tls, other.authority.as_str())
@@ -59,7 +51,8 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Origins {
-    known: HashMap<Origin, Known>,
+    /// A list, as a client has few origins, mostly one: looking through it is cheaper than a hash.
+    known: Vec<(Origin, Known)>,
     /// A task closes what has been idle for too long; there is none while nothing is open.
     is_swept: bool,
 }
@@ -105,7 +98,7 @@ impl Pool {
     pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
         loop {
             let mut origins = self.lock();
-            let known = origins.known.get_mut(origin)?;
+            let known = origins.get(origin)?;
             if let Some(slot) = known.join() {
                 return Some(Connection::Http2(slot));
             }
@@ -146,7 +139,7 @@ impl Pool {
             return Turn::Alone;
         }
         let mut origins = self.lock();
-        let known = origins.known.entry(origin.clone()).or_default();
+        let known = origins.get_or_add(origin);
         if let Some(slot) = known.join() {
             return Turn::Ready(Connection::Http2(slot));
         }
@@ -180,7 +173,7 @@ impl Pool {
         };
         Ok(response.map(|body| {
             let mut body = PooledBody { body, lease: Some(lease) };
-            if body.is_end_stream() {
+            if body.is_at_end() {
                 body.give_back();
             }
             body
@@ -192,7 +185,7 @@ impl Pool {
             return;
         }
         let mut origins = self.lock();
-        let known = origins.known.entry(origin).or_default();
+        let known = origins.get_or_add(&origin);
         if known.http1.len() < MOST_IDLE {
             known.http1.push((connection, Instant::now()));
         }
@@ -209,7 +202,7 @@ impl Pool {
     #[cfg(test)]
     pub(super) fn open_connections(&self) -> usize {
         let origins = self.lock();
-        origins.known.values().flat_map(|known| &known.http2).filter(|shared| !shared.is_closed()).count()
+        origins.known.iter().flat_map(|(_, known)| &known.http2).filter(|shared| !shared.is_closed()).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Origins> {
@@ -242,7 +235,7 @@ impl Lead {
         self.has_landed = true;
         let pool = self.pool.clone();
         let mut origins = pool.lock();
-        let known = origins.known.entry(self.origin.clone()).or_default();
+        let known = origins.get_or_add(&self.origin);
         known.opening = None;
         let landed = match opened {
             Ok(Connection::Http1(_)) => {
@@ -265,7 +258,7 @@ impl Drop for Lead {
         if self.has_landed {
             return;
         }
-        if let Some(known) = self.pool.lock().known.get_mut(&self.origin) {
+        if let Some(known) = self.pool.lock().get(&self.origin) {
             known.opening = None;
         }
     }
@@ -284,6 +277,12 @@ enum Lease {
 }
 
 impl PooledBody {
+    /// The connection can be given back. A stream of HTTP/2 gives its place back when the body says that it has ended, or is
+    /// dropped: to ask after each piece takes the connection's lock.
+    fn is_at_end(&self) -> bool {
+        matches!(self.lease, Some(Lease::Http1 { .. })) && self.body.is_end_stream()
+    }
+
     fn give_back(&mut self) {
         if let Some(Lease::Http1 { mut connection, origin, pool }) = self.lease.take()
             && connection.is_usable()
@@ -308,7 +307,7 @@ impl Body for PooledBody {
             polled = Pin::new(&mut this.body).poll_frame(context);
         }
         // A body of known length ends with its last piece, one in chunks says that it has ended.
-        if matches!(polled, Poll::Ready(None)) || this.body.is_end_stream() {
+        if matches!(polled, Poll::Ready(None)) || this.is_at_end() {
             this.give_back();
         }
         polled
@@ -324,9 +323,22 @@ impl Body for PooledBody {
 }
 
 impl Origins {
+    fn get(&mut self, origin: &Origin) -> Option<&mut Known> {
+        self.known.iter_mut().find(|(other, _)| other == origin).map(|(_, known)| known)
+    }
+
+    fn get_or_add(&mut self, origin: &Origin) -> &mut Known {
+        let at = self.known.iter().position(|(other, _)| other == origin);
+        let at = at.unwrap_or_else(|| {
+            self.known.push((origin.clone(), Known::default()));
+            self.known.len() - 1
+        });
+        &mut self.known[at].1
+    }
+
     /// Closes what has been idle for too long.
     fn shrink(&mut self) {
-        self.known.retain(|_, known| {
+        self.known.retain_mut(|(_, known)| {
             known.http1.retain(|(_, used)| used.elapsed() < IDLE);
             known.http2.retain(|shared| !shared.is_closed() && !shared.is_idle_for(IDLE));
             !known.http1.is_empty() || !known.http2.is_empty() || known.opening.is_some()

@@ -414,3 +414,152 @@ async fn a_proxy_that_refuses_is_named_without_its_password() {
         )
     );
 }
+
+/// A provider with TLS and HTTP/2 on its own listener, and a client that trusts it.
+struct Provider {
+    authority: Authority,
+    listener: TcpListener,
+    url: String,
+}
+
+impl Provider {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
+        Self { authority: Authority::new(), listener, url }
+    }
+
+    async fn accept(&self) -> h2::server::Connection<tokio_rustls::server::TlsStream<TcpStream>, Bytes> {
+        raw_http2(self.authority.acceptor("h2", false), &self.listener).await
+    }
+
+    /// One request and its answer over a new connection, which is then left to the test.
+    async fn with_connection(
+        &self,
+    ) -> (Client, h2::server::Connection<tokio_rustls::server::TlsStream<TcpStream>, Bytes>) {
+        let client = Client::new(self.authority.route());
+        let asked = tokio::spawn({
+            let (client, url) = (client.clone(), self.url.clone());
+            async move { ask(&client, &url).await }
+        });
+        let mut connection = self.accept().await;
+        answer(connection.accept().await.unwrap().unwrap().1);
+        let served = tokio::select! {
+            asked = asked => asked.unwrap(),
+            more = connection.accept() => panic!("{more:?}"),
+        };
+        assert_eq!(served.unwrap(), "ok");
+        (client, connection)
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_asks_for_a_sign_of_life_gets_one() {
+    let provider = Provider::new().await;
+    let (client, mut connection) = provider.with_connection().await;
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::select! {
+        pong = pings.ping(h2::Ping::opaque()) => drop(pong.unwrap()),
+        more = connection.accept() => panic!("{more:?}"),
+    }
+    assert_eq!(client.open_connections(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_gives_no_sign_of_life_is_left() {
+    let provider = Provider::new().await;
+    // Nobody reads this connection any more, and nobody closes it.
+    let (client, dead) = provider.with_connection().await;
+    tokio::time::pause();
+    let started = Instant::now();
+    let waiting = client.send(|| Ok(request(&provider.url))).await.err().unwrap();
+    assert_eq!(waiting.kind, canon::ErrorKind::Timeout, "{}", waiting.message);
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_secs(15) && waited <= Duration::from_secs(60), "{waited:?}");
+    assert_eq!(client.open_connections(), 0);
+    // The next request gets another connection.
+    tokio::time::resume();
+    let next = tokio::spawn({
+        let (client, url) = (client.clone(), provider.url.clone());
+        async move { ask(&client, &url).await }
+    });
+    let mut second = provider.accept().await;
+    answer(second.accept().await.unwrap().unwrap().1);
+    tokio::select! {
+        answered = next => assert_eq!(answered.unwrap().unwrap(), "ok"),
+        more = second.accept() => panic!("{more:?}"),
+    }
+    drop(dead);
+}
+
+#[tokio::test]
+async fn a_provider_that_thinks_long_is_waited_for() {
+    let provider = Provider::new().await;
+    let (client, mut connection) = provider.with_connection().await;
+    tokio::time::pause();
+    let served = tokio::spawn(async move {
+        let (_, respond) = connection.accept().await.unwrap().unwrap();
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(300)) => {}
+            more = connection.accept() => panic!("{more:?}"),
+        }
+        answer(respond);
+        while let Some(Ok(_)) = connection.accept().await {}
+    });
+    assert_eq!(ask(&client, &provider.url).await.unwrap(), "ok");
+    drop(client);
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_closed_and_one_in_use_is_not() {
+    let provider = Provider::new().await;
+    let (client, mut connection) = provider.with_connection().await;
+    tokio::time::pause();
+    let asked = tokio::spawn({
+        let (client, url) = (client.clone(), provider.url.clone());
+        async move { ask(&client, &url).await }
+    });
+    let (_, respond) = connection.accept().await.unwrap().unwrap();
+    let served = tokio::spawn(async move { connection.accept().await.is_none() });
+    tokio::time::sleep(4 * IDLE).await;
+    assert_eq!(client.open_connections(), 1, "a request waits on it");
+    answer(respond);
+    assert_eq!(asked.await.unwrap().unwrap(), "ok");
+    tokio::time::sleep(2 * IDLE).await;
+    assert_eq!(client.open_connections(), 0);
+    assert!(served.await.unwrap(), "the provider sees its end");
+}
+
+#[tokio::test]
+async fn what_is_under_way_when_a_provider_wants_to_end_is_finished() {
+    let provider = Provider::new().await;
+    let (client, mut first) = provider.with_connection().await;
+    let ask_again = || {
+        let (client, url) = (client.clone(), provider.url.clone());
+        tokio::spawn(async move { ask(&client, &url).await })
+    };
+    let under_way = [ask_again(), ask_again()];
+    let one = first.accept().await.unwrap().unwrap().1;
+    let other = first.accept().await.unwrap().unwrap().1;
+    first.graceful_shutdown();
+    let rest = tokio::spawn(async move { while let Some(Ok(_)) = first.accept().await {} });
+    // Until everything has been sent and read.
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    // A new request finds another connection, while the first still has requests.
+    let later = ask_again();
+    let mut second = provider.accept().await;
+    answer(second.accept().await.unwrap().unwrap().1);
+    let second = tokio::spawn(async move { while let Some(Ok(_)) = second.accept().await {} });
+    assert_eq!(later.await.unwrap().unwrap(), "ok");
+    answer(other);
+    answer(one);
+    for request in under_way {
+        assert_eq!(request.await.unwrap().unwrap(), "ok");
+    }
+    rest.await.unwrap();
+    drop(client);
+    second.await.unwrap();
+}
