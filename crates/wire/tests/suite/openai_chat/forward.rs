@@ -289,7 +289,7 @@ fn a_forced_call_ends_thinking_that_nobody_asked_for() {
     let sent = |facts: &ModelFacts, fields: &str| {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{tool},{fields}}}"#);
         let target = Target { model: "m", facts, quirks: &Quirks::default() };
-        let encoded = forward(&Outline::read(body.as_bytes()).unwrap(), target).unwrap();
+        let encoded = forward(&chat_intake(body.as_bytes()).unwrap(), target).unwrap();
         let mut body: Value = serde_json::from_slice(&encoded.body).unwrap();
         body.as_object_mut()
             .unwrap()
