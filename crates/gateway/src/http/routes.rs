@@ -79,6 +79,9 @@ const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
 pub static ROUTES: [Route; 42] = [
     route(Method::POST, "/v1/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/chat/completions", Access::Key, CHAT),
+    route(Method::POST, "/v1/messages", Access::Key, Serve::Chat(Protocol::AnthropicMessages)),
+    route(Method::POST, "/v1beta/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
+    route(Method::POST, "/v1/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
     route(Method::GET, "/v1/models", Access::Key, Serve::Models),
     route(Method::GET, "/models", Access::Key, Serve::Models),
     route(Method::GET, "/v1/models/{id}", Access::Key, Serve::Model),
@@ -92,7 +95,6 @@ pub static ROUTES: [Route; 42] = [
     not_yet(Method::GET, "/v1/responses/{id}"),
     not_yet(Method::POST, "/v1/responses/{id}"),
     not_yet(Method::DELETE, "/v1/responses/{id}"),
-    not_yet(Method::POST, "/v1/messages"),
     not_yet(Method::POST, "/v1/messages/count_tokens"),
     not_yet(Method::POST, "/v1/completions"),
     not_yet(Method::POST, "/v1/embeddings"),
@@ -117,8 +119,6 @@ pub static ROUTES: [Route; 42] = [
     not_yet(Method::GET, "/v1/videos/{id}"),
     not_yet(Method::GET, "/v1beta/models"),
     not_yet(Method::GET, "/v1beta/models/{model}"),
-    not_yet(Method::POST, "/v1beta/models/{model}"),
-    not_yet(Method::POST, "/v1/models/{model}"),
 ];
 
 impl Serve {
