@@ -10,9 +10,9 @@ use canon::{
     Error, Event, Json, Losses, Message, Part, PartKind, Quirks, Reasoning, ReasoningDetail, Request, Role,
     ToolCall,
 };
-use serde_json::Value;
 
 use crate::Protocol;
+use crate::json::Meaning;
 use crate::protocols::gemini;
 
 /// Largest answer of which anything is kept, in bytes of thinking and arguments.
@@ -103,8 +103,8 @@ impl CallName {
         let mut hasher = DefaultHasher::new();
         tool.hash(&mut hasher);
         let text = arguments.trim();
-        match serde_json::from_str(if text.is_empty() { "{}" } else { text }) {
-            Ok(value) => hash_value(&value, &mut hasher),
+        match serde_json::from_str::<Meaning>(if text.is_empty() { "{}" } else { text }) {
+            Ok(meaning) => meaning.0.hash(&mut hasher),
             Err(_) => text.hash(&mut hasher),
         }
         Self { id: id.to_owned(), content: hasher.finish() }
@@ -121,30 +121,6 @@ impl CallName {
         let mut hasher = DefaultHasher::new();
         proof.hash(&mut hasher);
         Some(Self { id: String::new(), content: hasher.finish() })
-    }
-}
-
-/// The same for values that mean the same: members in any order, `1.0` and `1`.
-fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
-    std::mem::discriminant(value).hash(hasher);
-    match value {
-        Value::Null => {}
-        Value::Bool(flag) => flag.hash(hasher),
-        Value::Number(number) => number.as_f64().map(f64::to_bits).hash(hasher),
-        Value::String(text) => text.hash(hasher),
-        Value::Array(items) => {
-            items.len().hash(hasher);
-            items.iter().for_each(|item| hash_value(item, hasher));
-        }
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_unstable_by_key(|(name, _)| *name);
-            members.len().hash(hasher);
-            for (name, member) in members {
-                name.hash(hasher);
-                hash_value(member, hasher);
-            }
-        }
     }
 }
 

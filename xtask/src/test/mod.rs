@@ -34,6 +34,7 @@ const ALL: &[Step] = &[
     ("official SDKs and other clients against the gateway, the mock and our decoders", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
     ("coding agents: against the mock, and through the gateway", agents),
+    ("instructions by the size of the input", growth),
     ("instructions and allocations of one request", count),
 ];
 
@@ -134,6 +135,15 @@ fn cargo_test_without_recordings(place: &Place) -> Result<()> {
 pub fn build(place: &Place) -> Result<()> {
     let what = ["--tests", "--bins", "--example", "read_answers"];
     place.run("cargo", &[&["build", "--workspace", "--locked"], &what[..]].concat())
+}
+
+/// Work is bounded by a small multiple of the input: `crates/wire/tests/growth`.
+fn growth(place: &Place) -> Result<()> {
+    tools::valgrind(place)?;
+    let mut command = place.command("cargo");
+    command.args(["test", "--workspace", "--locked", "--test", "growth"]);
+    let status = command.env("LLMGATEWAY_TEST_INSTRUCTIONS", "1").status()?;
+    if status.success() { Ok(()) } else { bail!("work grows faster than its input") }
 }
 
 /// See `cargo xtask count`.
