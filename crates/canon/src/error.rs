@@ -247,9 +247,9 @@ impl Error {
         self
     }
 
-    /// The same error with its field by the name that `name` gives it.
-    pub fn named(mut self, name: impl FnOnce(&Field) -> Cow<'static, str>) -> Self {
-        self.param = self.param.map(|field| Field::Verbatim(name(&field)));
+    /// The same error with its field in the caller's words.
+    pub fn named(mut self, name_of: impl FnOnce(&Field) -> Cow<'static, str>) -> Self {
+        self.param = self.param.map(|field| Field::Verbatim(name_of(&field)));
         self
     }
 

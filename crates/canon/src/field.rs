@@ -199,6 +199,11 @@ impl Field {
         Self::Part { message, part, of: PartField::Whole }
     }
 
+    /// A part of a message as the model's thinking.
+    pub fn thinking(message: usize, part: usize) -> Self {
+        Self::Part { message, part, of: PartField::Thinking }
+    }
+
     /// A part of a tool's result.
     pub fn result_part(message: usize, part: usize) -> Self {
         Self::ResultPart { message, part, of: PartField::Whole }
@@ -311,7 +316,9 @@ impl PartField {
             Self::Source(MediaKind::Audio) => ".input_audio",
             Self::Source(MediaKind::Document) => ".file",
             Self::Detail(MediaKind::Video) => ".video_url.detail",
-            Self::Detail(_) => ".image_url.detail",
+            Self::Detail(MediaKind::Audio) => ".input_audio.detail",
+            Self::Detail(MediaKind::Document) => ".file.detail",
+            Self::Detail(MediaKind::Image) => ".image_url.detail",
             Self::Filename => ".file.filename",
             Self::Proof => ".thought_signature",
         }

@@ -127,9 +127,9 @@ impl Losses {
         self.list.iter()
     }
 
-    /// The same losses with every field by the name that `name` gives it. What goes by one name is listed once.
-    pub fn named(self, name: impl Fn(&Field) -> Cow<'static, str>) -> Self {
-        self.with_fields(|field| Field::Verbatim(name(&field)))
+    /// The same losses with every field by the name that `name_of` gives it. What goes by one name is listed once.
+    pub fn named(self, name_of: impl Fn(&Field) -> Cow<'static, str>) -> Self {
+        self.with_fields(|field| Field::Verbatim(name_of(&field)))
     }
 
     /// The same losses of other fields.

@@ -1,6 +1,6 @@
 //! Which candidates can serve a request at all, and what to tell the caller when none can.
 
-use canon::{Error, ErrorKind, Feature, Features};
+use canon::{Error, ErrorKind, Feature, Features, Field, OutputField};
 
 use crate::{Candidate, Filtered, Needs, Preferences, Settings};
 
@@ -68,7 +68,7 @@ impl NoCandidate {
         match self.filter {
             None => {
                 let message = format!("No provider serves the model `{model}`.");
-                Error::caller(ErrorKind::ModelNotFound, message).at("model")
+                Error::caller(ErrorKind::ModelNotFound, message).at(Field::Model)
             }
             Some(Filter::Unsupported) => self.unsupported(),
             Some(Filter::ContextTooSmall) => {
@@ -77,7 +77,7 @@ impl NoCandidate {
                     "The prompt has about {prompt} tokens, but the largest context of `{model}` is {context} tokens. \
                      Shorten the prompt or choose a model with a larger context."
                 );
-                Error::caller(ErrorKind::ContextLength, message).at("messages")
+                Error::caller(ErrorKind::ContextLength, message).at(Field::Messages)
             }
             Some(Filter::Excluded) => {
                 let message = format!(
@@ -100,7 +100,7 @@ impl NoCandidate {
     }
 
     fn unsupported(&self) -> Error {
-        let param = self.missing.iter().next().map_or("model", param_of);
+        let param = self.missing.iter().next().map_or(Field::Model, param_of);
         let model = &self.model;
         let names = names(self.missing);
         Error::unsupported(param, format!("No available provider of `{model}` supports {names}."))
@@ -179,16 +179,16 @@ fn names(features: Features) -> String {
 }
 
 /// The request field that asks for a feature.
-fn param_of(feature: Feature) -> &'static str {
+fn param_of(feature: Feature) -> Field {
     match feature {
-        Feature::Tools => "tools",
-        Feature::Vision | Feature::Documents | Feature::AudioInput | Feature::Video => "messages",
-        Feature::AudioOutput | Feature::ImageOutput => "modalities",
-        Feature::JsonSchema | Feature::JsonObject => "response_format",
-        Feature::MultipleChoices => "n",
-        Feature::Logprobs => "logprobs",
-        Feature::Streaming => "stream",
-        Feature::WebSearch => "web_search_options",
-        Feature::Reasoning | Feature::PromptCache => "model",
+        Feature::Tools => Field::Tools,
+        Feature::Vision | Feature::Documents | Feature::AudioInput | Feature::Video => Field::Messages,
+        Feature::AudioOutput | Feature::ImageOutput => Field::extra("modalities"),
+        Feature::JsonSchema | Feature::JsonObject => Field::Output(OutputField::Whole),
+        Feature::MultipleChoices => Field::N,
+        Feature::Logprobs => Field::Logprobs,
+        Feature::Streaming => Field::Stream,
+        Feature::WebSearch => Field::extra("web_search_options"),
+        Feature::Reasoning | Feature::PromptCache => Field::Model,
     }
 }

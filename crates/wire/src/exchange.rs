@@ -138,7 +138,7 @@ enum Way {
 /// Media that a request names by URL and that the provider takes only as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaUrl {
-    /// Its place in the request, for messages.
+    /// Its place in the request, in the caller's words.
     pub path: String,
     /// Where it is.
     pub url: String,
@@ -170,15 +170,20 @@ impl Draft<'_> {
         match &mut self.way {
             Way::Forwarded { slots, .. } => slots.as_ref().map(|slots| slots.urls()).unwrap_or_default(),
             Way::Translated { adapter, request } => {
-                let mut urls = Vec::new();
-                for_each_url(request, |path, media| {
+                let mut found = Vec::new();
+                for_each_url(request, |field, media| {
                     if let Source::Url(url) = &media.source
                         && adapter.wants_bytes(media, target)
                     {
-                        urls.push(MediaUrl { path, url: url.clone(), kind: media.kind });
+                        found.push((field, url.clone(), media.kind));
                     }
                 });
-                urls
+                let dialect = self.exchange.dialect;
+                let path = |field: &Field| dialect.name_of(field, Some(request)).into_owned();
+                found
+                    .into_iter()
+                    .map(|(field, url, kind)| MediaUrl { path: path(&field), url, kind })
+                    .collect()
             }
         }
     }
@@ -210,8 +215,11 @@ impl Draft<'_> {
         match self.way {
             Way::Translated { adapter, request } => {
                 let name = |field: &Field| dialect.name_of(field, Some(&request));
-                let encoded = adapter.encode_request(&request, target).map_err(|error| error.named(name))?;
+                let mut encoded =
+                    adapter.encode_request(&request, target).map_err(|error| error.named(name))?;
                 let told = encoded.losses.clone().named(name);
+                // Two fields may go by one name.
+                encoded.losses = encoded.losses.named(Field::name);
                 Ok(Written::new(encoded, told))
             }
             Way::Forwarded { format, body: None, .. } => {
@@ -263,20 +271,22 @@ pub struct Forwarding<'a> {
 }
 
 /// Calls back for every media of the request that has an address, with its place.
-fn for_each_url(request: &mut Request, mut on_media: impl FnMut(String, &mut Media)) {
+fn for_each_url(request: &mut Request, mut on_media: impl FnMut(Field, &mut Media)) {
     for (index, message) in request.messages.iter_mut().enumerate() {
         for (position, part) in message.parts.iter_mut().enumerate() {
+            let is_result = matches!(part.kind, PartKind::ToolResult(_));
             let parts: &mut [Part] = match &mut part.kind {
                 PartKind::ToolResult(result) => &mut result.content,
                 _ => std::slice::from_mut(part),
             };
-            let nested = parts.len();
             for (inner, part) in parts.iter_mut().enumerate() {
                 let PartKind::Media(media) = &mut part.kind else { continue };
                 if matches!(media.source, Source::Url(_)) {
-                    // A result of a tool is the only part of its message: its content is the message's.
-                    let position = if nested == 1 && inner == 0 { position } else { inner };
-                    on_media(format!("messages[{index}].content[{position}]"), media);
+                    let field = match is_result {
+                        true => Field::result_part(index, inner),
+                        false => Field::part(index, position),
+                    };
+                    on_media(field, media);
                 }
             }
         }

@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use canon::{
-    Error, Event, Json, Losses, Message, Part, PartKind, Quirks, Reasoning, ReasoningDetail, Request, Role,
-    ToolCall,
+    CallField, Error, Event, Field, Json, Losses, Message, MessageField, Part, PartKind, Quirks, Reasoning,
+    ReasoningDetail, Request, Role, ToolCall,
 };
 
 use crate::Protocol;
@@ -273,7 +273,7 @@ fn drop_foreign(
         issued.is_none_or(|proofs| proofs.issuer == provider)
     });
     if message.parts.len() < before {
-        losses.dropped(format!("messages[{index}].reasoning_details"), FOREIGN);
+        losses.dropped(Field::of_message(index, MessageField::Proofs), FOREIGN);
     }
 }
 
@@ -305,7 +305,7 @@ impl Restoring<'_> {
                 true if part.signature.is_none() => part.signature = known.cloned(),
                 true => {}
                 false if part.signature.take().is_some() => {
-                    let field = format!("messages[{}].tool_calls[{position}].extra_content", self.index);
+                    let field = Field::call(self.index, position, CallField::Proof);
                     losses.dropped(field, FOREIGN);
                 }
                 false => {}
@@ -404,7 +404,7 @@ pub fn strip(request: &mut Request) {
             found |= part.signature.take().is_some();
         }
         if found {
-            let field = format!("messages[{index}].reasoning_details");
+            let field = Field::of_message(index, MessageField::Proofs);
             request
                 .losses
                 .dropped(field, "The provider refused the thinking of earlier turns: sent without it.");

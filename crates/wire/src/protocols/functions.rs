@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use canon::{Error, Json, Losses, OutputFormat, Request, Result, ToolCall, ToolChoice, ToolKind};
+use canon::{
+    CallField, Error, Field, Json, Losses, OutputFormat, Request, Result, ToolCall, ToolChoice, ToolField,
+    ToolKind,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -41,16 +44,18 @@ pub(super) fn function_tools<'a>(
             ToolKind::Function { .. } => Cow::Owned(Json::of(&json!({"type": "object", "properties": {}}))),
             ToolKind::Custom { format } => {
                 if is_restricted(format.as_ref()) {
-                    losses.dropped(format!("tools[{index}].custom.format"), "the provider knows no grammars");
+                    losses.dropped(Field::tool(index, ToolField::Grammar), "the provider knows no grammars");
                 }
-                losses
-                    .emulated(format!("tools[{index}]"), "a tool that takes free text is sent as a function");
+                losses.emulated(
+                    Field::tool(index, ToolField::Whole),
+                    "a tool that takes free text is sent as a function",
+                );
                 undo.custom_tools.push(tool.name.clone());
                 Cow::Owned(free_text_schema())
             }
             ToolKind::Native(_) => {
                 return Err(Error::unsupported(
-                    format!("tools[{index}]"),
+                    Field::tool(index, ToolField::Whole),
                     "This provider has no tool of this type; send a function.",
                 ));
             }
@@ -115,7 +120,7 @@ pub(super) fn note_wrapped(request: &Request, losses: &mut Losses) {
         for (position, call) in message.tool_calls().enumerate() {
             let is_kept = call.custom || call.arguments.trim().is_empty();
             if !is_kept && as_object(&call.arguments).is_none() {
-                let field = format!("messages[{index}].tool_calls[{position}].function.arguments");
+                let field = Field::call(index, position, CallField::Arguments);
                 losses.approximated(field, "arguments that are no JSON object are sent inside of one");
             }
         }

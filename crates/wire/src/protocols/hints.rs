@@ -1,20 +1,23 @@
 //! Fields of OpenAI's API that the vendors' own formats lack: refused when they are features, reported when they are hints.
 
-use canon::{Error, Field, Losses, MediaKind, OutputFormat, Part, PartKind, Request, Result};
+use canon::{
+    CallField, Error, Field, Losses, MediaKind, MessageField, OutputField, OutputFormat, Part, PartField,
+    PartKind, Request, Result,
+};
 
 /// The caller's names for how much to think.
-pub(super) const EFFORT: &str = "reasoning_effort";
-pub(super) const BUDGET: &str = "reasoning.max_tokens";
+pub(super) const EFFORT: Field = Field::ReasoningEffort;
+pub(super) const BUDGET: Field = Field::ReasoningBudget;
 
 /// Refuses the features that no answer of this format can have. `has_logprobs` says whether it has log probabilities.
 pub(super) fn refuse_features(request: &Request, has_logprobs: bool) -> Result<()> {
     if request.n.is_some_and(|count| count > 1) {
-        return Err(Error::unsupported("n", "This provider gives one answer per request; send n = 1."));
+        return Err(Error::unsupported(Field::N, "This provider gives one answer per request; ask for one."));
     }
     let wants_logprobs =
         request.logprobs == Some(true) || request.top_logprobs.is_some_and(|count| count > 0);
     if wants_logprobs && !has_logprobs {
-        return Err(Error::unsupported("logprobs", "This provider returns no log probabilities."));
+        return Err(Error::unsupported(Field::Logprobs, "This provider returns no log probabilities."));
     }
     if request.extra("web_search_options").is_some_and(|value| !value.is_null()) {
         return Err(Error::unsupported(
@@ -25,7 +28,7 @@ pub(super) fn refuse_features(request: &Request, has_logprobs: bool) -> Result<(
     let modalities: Vec<String> =
         request.extra("modalities").and_then(|value| value.read().ok()).unwrap_or_default();
     if modalities.iter().any(|modality| modality != "text") {
-        return Err(Error::unsupported("modalities", "This provider answers with text only."));
+        return Err(Error::unsupported(Field::extra("modalities"), "This provider answers with text only."));
     }
     Ok(())
 }
@@ -35,21 +38,21 @@ pub(super) fn lose_hints(request: &Request, carried: &[&str], losses: &mut Losse
     const REASON: &str = "the provider has no such parameter";
     let sampling = &request.sampling;
     let typed = [
-        ("top_k", sampling.top_k.is_some()),
-        ("frequency_penalty", sampling.frequency_penalty.is_some_and(|value| value != 0.0)),
-        ("presence_penalty", sampling.presence_penalty.is_some_and(|value| value != 0.0)),
-        ("seed", sampling.seed.is_some()),
-        ("user", request.user.is_some()),
-        ("parallel_tool_calls", request.parallel_tool_calls == Some(false)),
+        (Field::TopK, sampling.top_k.is_some()),
+        (Field::FrequencyPenalty, sampling.frequency_penalty.is_some_and(|value| value != 0.0)),
+        (Field::PresencePenalty, sampling.presence_penalty.is_some_and(|value| value != 0.0)),
+        (Field::Seed, sampling.seed.is_some()),
+        (Field::User, request.user.is_some()),
+        (Field::ParallelToolCalls, request.parallel_tool_calls == Some(false)),
     ];
     for (field, present) in typed {
-        if present && !carried.contains(&field) {
+        if present && !carried.contains(&&*field.name()) {
             losses.dropped(field, REASON);
         }
     }
     for (name, value) in &request.extra {
         if !carried.contains(&name.as_str()) && !is_neutral(name, value.as_str()) {
-            losses.dropped(name.clone(), REASON);
+            losses.dropped(Field::extra(name.clone()), REASON);
         }
     }
 }
@@ -58,7 +61,10 @@ pub(super) fn lose_hints(request: &Request, carried: &[&str], losses: &mut Losse
 pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
     for (index, message) in request.messages.iter().enumerate() {
         if message.name.is_some() {
-            losses.dropped(format!("messages[{index}].name"), "the provider has no names of participants");
+            losses.dropped(
+                Field::of_message(index, MessageField::Name),
+                "the provider has no names of participants",
+            );
         }
         let is_marked = message.parts.iter().any(|part| match &part.kind {
             PartKind::ToolResult(result) => {
@@ -67,11 +73,11 @@ pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
             _ => part.cache.is_some(),
         });
         if is_marked {
-            losses.dropped("cache_control", "the provider decides itself what it caches");
+            losses.dropped(Field::CacheMark, "the provider decides itself what it caches");
         }
     }
     if request.tools.iter().any(|tool| tool.cache.is_some()) {
-        losses.dropped("cache_control", "the provider decides itself what it caches");
+        losses.dropped(Field::CacheMark, "the provider decides itself what it caches");
     }
 }
 
@@ -80,20 +86,20 @@ pub(super) fn lose_details(request: &Request, losses: &mut Losses) {
     for (index, message) in request.messages.iter().enumerate() {
         for part in &message.parts {
             if let PartKind::ToolResult(result) = &part.kind {
-                lose_details_of(index, &result.content, losses);
+                lose_details_of(|part| Field::result_part(index, part), &result.content, losses);
             }
         }
-        lose_details_of(index, &message.parts, losses);
+        lose_details_of(|part| Field::part(index, part), &message.parts, losses);
     }
 }
 
-fn lose_details_of(index: usize, parts: &[Part], losses: &mut Losses) {
+fn lose_details_of(field: impl Fn(usize) -> Field, parts: &[Part], losses: &mut Losses) {
     for (position, part) in parts.iter().enumerate() {
         let PartKind::Media(media) = &part.kind else { continue };
         if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
-            let field = if media.kind == MediaKind::Video { "video_url" } else { "image_url" };
-            let path = format!("messages[{index}].content[{position}].{field}.detail");
-            losses.dropped(path, "the provider chooses the resolution");
+            let kind = if media.kind == MediaKind::Video { MediaKind::Video } else { MediaKind::Image };
+            let detail = field(position).with(PartField::Detail(kind));
+            losses.dropped(detail, "the provider chooses the resolution");
         }
     }
 }
@@ -109,14 +115,12 @@ pub(super) fn lose_proofs(request: &Request, losses: &mut Losses) {
             match &part.kind {
                 PartKind::ToolCall(_) => {
                     if is_signed {
-                        losses
-                            .dropped(format!("messages[{index}].tool_calls[{calls}].extra_content"), REASON);
+                        losses.dropped(Field::call(index, calls, CallField::Proof), REASON);
                     }
                     calls += 1;
                 }
                 PartKind::Text(_) | PartKind::Refusal(_) if is_signed => {
-                    losses
-                        .dropped(format!("messages[{index}].content[{position}].thought_signature"), REASON);
+                    losses.dropped(Field::part(index, position).with(PartField::Proof), REASON);
                 }
                 _ => {}
             }
@@ -130,7 +134,7 @@ pub(super) fn lose_failures(request: &Request, losses: &mut Losses) {
         let is_failed = |part: &Part| matches!(&part.kind, PartKind::ToolResult(result) if result.is_error);
         if message.parts.iter().any(is_failed) {
             losses.dropped(
-                format!("messages[{index}].is_error"),
+                Field::of_message(index, MessageField::Failed),
                 "the provider cannot be told that a tool failed",
             );
         }
@@ -140,7 +144,7 @@ pub(super) fn lose_failures(request: &Request, losses: &mut Losses) {
 /// Reports the description of the answer's form, for formats that take only its schema.
 pub(super) fn lose_description(output: &OutputFormat, losses: &mut Losses) {
     if matches!(output, OutputFormat::JsonSchema { description: Some(_), .. }) {
-        losses.dropped("response_format.json_schema.description", "the provider takes only the schema");
+        losses.dropped(Field::Output(OutputField::Description), "the provider takes only the schema");
     }
 }
 
@@ -169,7 +173,7 @@ pub(super) fn lose_budget(request: &Request, losses: &mut Losses) {
 }
 
 /// The name of the wish about thinking as the caller uttered it.
-pub(super) fn wish_field(request: &Request) -> &'static str {
+pub(super) fn wish_field(request: &Request) -> Field {
     if request.reasoning.effort.is_some() { EFFORT } else { BUDGET }
 }
 

@@ -310,7 +310,9 @@ fn try_encode(request: &Request, model: &str, facts: &ModelFacts) -> Result<Enco
 
 fn encode_for(request: &Request, model: &str) -> (Value, Vec<String>, Undo) {
     let encoded = try_encode(request, model, &ModelFacts::default()).unwrap();
-    let losses = encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str()));
+    // Thoughts of one message go by one name.
+    let losses = encoded.losses.named(canon::Field::name);
+    let losses = losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str()));
     (serde_json::from_slice(&encoded.body).unwrap(), losses.collect(), encoded.undo)
 }
 

@@ -18,6 +18,7 @@ mod heard;
 mod losses_table;
 mod media;
 mod mutated;
+mod names;
 mod ollama;
 mod openai_chat;
 mod providers;

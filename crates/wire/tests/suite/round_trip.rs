@@ -14,16 +14,16 @@ use super::generate::{Extent, request};
 use super::readers;
 
 /// A model to translate for.
-struct Column {
+pub struct Column {
     protocol: Protocol,
-    model: &'static str,
+    pub model: &'static str,
     /// It can think.
     thinks: bool,
     facts: ModelFacts,
 }
 
 /// Models that differ in what they take.
-fn columns() -> Vec<Column> {
+pub fn columns() -> Vec<Column> {
     let budget = |min, max, can_disable| Some(ReasoningControl::Budget { min, max, can_disable });
     let effort = |levels: &[Effort]| Some(ReasoningControl::Effort { levels: levels.to_vec() });
     let control = |reasoning| ModelFacts { reasoning, ..ModelFacts::default() };
@@ -82,7 +82,7 @@ fn columns() -> Vec<Column> {
 }
 
 impl Column {
-    fn encode(&self, request: &Request) -> canon::Result<Encoded> {
+    pub fn encode(&self, request: &Request) -> canon::Result<Encoded> {
         let quirks = Quirks::default();
         let target = Target { model: self.model, facts: &self.facts, quirks: &quirks };
         wire::adapter(self.protocol).encode_request(request, target)
@@ -205,7 +205,7 @@ impl Column {
 }
 
 /// Gives up what was refused. An error if the refusal names nothing that is in the request.
-fn relent(request: &mut Request, error: &canon::Error) -> Result<(), String> {
+pub fn relent(request: &mut Request, error: &canon::Error) -> Result<(), String> {
     let is_refusal = matches!(error.kind, ErrorKind::UnsupportedFeature) && !error.message.is_empty();
     let param = error.param_name().unwrap_or_default();
     let numbers: Vec<usize> = param.split(['[', ']']).filter_map(|piece| piece.parse().ok()).collect();

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use canon::{
-    Error, Feature, Field, Json, Losses, OutputFormat, Request, Result, Target, ToolChoice as Choice,
+    Error, Feature, Field, Json, Losses, OutputField, OutputFormat, Request, Result, Target,
+    ToolChoice as Choice,
 };
 use serde_json::Number;
 
@@ -157,7 +158,7 @@ enum Form {
 
 fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses) -> Result<Form> {
     let told = |losses: &mut Losses, schema: Option<&Json>, reason: &'static str| {
-        losses.emulated("response_format", reason);
+        losses.emulated(Field::Output(OutputField::Whole), reason);
         let what = if schema.is_some() { "value" } else { "object" };
         let mut text =
             format!("Answer with one valid JSON {what} and nothing else: no explanation, no code fence.");
@@ -180,7 +181,7 @@ fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses)
         Some(Ok(fitted)) => (Some(fitted), NO_MODE),
         Some(Err(Unfit::NotAnObject)) => {
             return Err(Error::invalid(
-                "response_format.json_schema.schema",
+                Field::Output(OutputField::Schema),
                 "The schema must be a JSON object.",
             ));
         }
@@ -194,18 +195,18 @@ fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses)
         }
         let reason =
             if reason == NO_MODE { "The model has no JSON mode: a tool takes the answer." } else { reason };
-        losses.emulated("response_format", reason);
+        losses.emulated(Field::Output(OutputField::Whole), reason);
         let description = description.clone().or_else(|| Some(format!("The final answer: {name}.")));
         return Ok(Form::Tool { schema: schema.clone(), description });
     };
     if fitted.weakened {
         losses.approximated(
-            "response_format.json_schema.schema",
+            Field::Output(OutputField::Schema),
             "The provider enforces a part of JSON schema; the rest was moved into descriptions.",
         );
     }
     if description.is_some() {
-        losses.dropped("response_format.json_schema.description", "The provider takes only the schema.");
+        losses.dropped(Field::Output(OutputField::Description), "The provider takes only the schema.");
     }
     Ok(Form::Native(OutputSchema { kind: "json_schema", schema: fitted.schema }))
 }
@@ -276,12 +277,12 @@ fn sampling<'a>(
         if temperature == 1.0 && (gone("temperature") || plan.is_on()) {
             // One is what the model uses anyway.
         } else if gone("temperature") {
-            losses.dropped("temperature", "The model takes no sampling parameters.");
+            losses.dropped(Field::Temperature, "The model takes no sampling parameters.");
         } else if plan.is_on() {
-            losses.dropped("temperature", "A model that thinks takes no temperature.");
+            losses.dropped(Field::Temperature, "A model that thinks takes no temperature.");
         } else {
             if temperature > 1.0 {
-                losses.approximated("temperature", "The provider's scale ends at 1.");
+                losses.approximated(Field::Temperature, "The provider's scale ends at 1.");
             }
             body.temperature = number(temperature.clamp(0.0, 1.0));
         }
@@ -290,18 +291,18 @@ fn sampling<'a>(
         // Only hosts of this vendor's models refuse both; a generation is known for these alone.
         let both = body.temperature.is_some() && generation.is_some_and(Generation::refuses_both_samplings);
         if gone("top_p") {
-            losses.dropped("top_p", "The model takes no sampling parameters.");
+            losses.dropped(Field::TopP, "The model takes no sampling parameters.");
         } else if both {
-            losses.dropped("top_p", "The model takes either temperature or top_p.");
+            losses.dropped(Field::TopP, "The model takes either a temperature or top-p.");
         } else if plan.is_on() && top_p < 0.95 {
-            losses.dropped("top_p", "A model that thinks takes no top_p below 0.95.");
+            losses.dropped(Field::TopP, "A model that thinks takes no top-p below 0.95.");
         } else {
             body.top_p = number(top_p);
         }
     }
     if let Some(top_k) = wish.top_k {
         match gone("top_k") || plan.is_on() {
-            true => losses.dropped("top_k", "The model takes no top_k here."),
+            true => losses.dropped(Field::TopK, "The model takes no top-k here."),
             false => body.top_k = Some(top_k),
         }
     }
@@ -313,13 +314,13 @@ fn stops<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, loss
         return;
     }
     if target.facts.rejects("stop") {
-        losses.dropped("stop", "The model takes no stop texts.");
+        losses.dropped(Field::Stop, "The model takes no stop texts.");
         return;
     }
     body.stop_sequences =
         request.stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
     if body.stop_sequences.len() < request.stop.len() {
-        losses.dropped("stop", "The provider takes no stop texts of white space alone.");
+        losses.dropped(Field::Stop, "The provider takes no stop texts of white space alone.");
     }
 }
 
@@ -328,7 +329,7 @@ fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, los
     let mut user = request.user.as_deref().map(Cow::Borrowed);
     for (name, value) in request.extra.iter().filter(|(_, value)| !value.is_null()) {
         if target.facts.rejects(name) {
-            losses.dropped(name.clone(), "The model refuses this parameter.");
+            losses.dropped(Field::extra(name.clone()), "The model refuses this parameter.");
             continue;
         }
         match name.as_str() {
@@ -337,7 +338,7 @@ fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, los
             "metadata" => metadata(value, &mut user, losses),
             name if OWN_FIELDS.contains(&name) => body.own.push((name, value)),
             "safety_identifier" => {
-                losses.dropped("safety_identifier", "The provider takes one id of a user.")
+                losses.dropped(Field::extra("safety_identifier"), "The provider takes one id of a user.")
             }
             // Read elsewhere, or lost.
             _ => {}
@@ -347,7 +348,7 @@ fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, los
     let Some(user_id) = user else { return };
     // The API refuses what looks like an address: it wants no personal data.
     if user_id.contains('@') || user_id.len() > USER_LIMIT || target.facts.rejects("user") {
-        losses.dropped("user", "The provider takes a short opaque id only.");
+        losses.dropped(Field::User, "The provider takes a short opaque id only.");
     } else if !user_id.is_empty() {
         body.metadata = Some(Metadata { user_id });
     }
@@ -358,11 +359,11 @@ fn service_tier(value: &Json, losses: &mut Losses) -> Option<&'static str> {
         Ok("auto") => Some("auto"),
         Ok("default" | "standard_only") => Some("standard_only"),
         Ok("priority") => {
-            losses.approximated("service_tier", "Priority is used where the account has it.");
+            losses.approximated(Field::extra("service_tier"), "Priority is used where the account has it.");
             Some("auto")
         }
         _ => {
-            losses.dropped("service_tier", "The provider has no such tier.");
+            losses.dropped(Field::extra("service_tier"), "The provider has no such tier.");
             None
         }
     }
@@ -371,19 +372,19 @@ fn service_tier(value: &Json, losses: &mut Losses) -> Option<&'static str> {
 /// `metadata.user_id` is the user; the provider stores no other labels.
 fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) {
     let Ok(fields) = Fields::parse(value.as_raw(), "metadata".to_owned()) else {
-        losses.dropped("metadata", "It is no object.");
+        losses.dropped(Field::extra("metadata"), "It is no object.");
         return;
     };
     let id = fields.opt_text("user_id").ok().flatten();
     match (id, user.as_ref()) {
         (Some(id), None) => *user = Some(Cow::Owned(id)),
         (Some(id), Some(user)) if id != *user => {
-            losses.dropped("metadata", "The provider takes one id of a user.");
+            losses.dropped(Field::extra("metadata"), "The provider takes one id of a user.");
         }
         _ => {}
     }
     if !fields.into_members(&["user_id"]).is_empty() {
-        losses.dropped("metadata", "The provider stores no labels.");
+        losses.dropped(Field::extra("metadata"), "The provider stores no labels.");
     }
 }
 
@@ -420,7 +421,7 @@ fn limit_marks(body: &mut Body<'_>, losses: &mut Losses) {
         let surplus = group.len() - kept;
         for mark in group.into_iter().take(surplus) {
             *mark = None;
-            losses.dropped("cache_control", TOO_MANY_MARKS);
+            losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use canon::{CallField, Field, MessageField, OutputField, PartField, PartKind, Place, Request, ToolField};
+use canon::{
+    CallField, Field, MessageField, OutputField, Part, PartField, PartKind, Place, Request, ToolField,
+};
+
+use super::dialect::CONTAINER_UPLOAD;
 
 /// The path of a field in the caller's body.
 pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, str> {
@@ -11,10 +15,11 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
     }
     match field {
         Field::Message { message, of } => of_message(request, *message, *of),
-        Field::Part { message, part, of } => match part_path(request, *message, *part) {
-            Some(path) => (path + part_suffix(*of)).into(),
-            None => of_message(request, *message, MessageField::Content),
-        },
+        Field::Part { message, part, of } => {
+            let part = || request?.messages.get(*message)?.parts.get(*part);
+            let path = part().and_then(|part| Some(block_path(part.place)? + part_suffix(part, *of)));
+            path.map_or_else(|| of_message(request, *message, MessageField::Content), Cow::Owned)
+        }
         Field::ResultPart { message, part, of } => result_part(request, *message, *part, *of),
         Field::ToolCall { message, call, of } => match call_path(request, *message, *call) {
             Some(path) => (path + call_suffix(*of)).into(),
@@ -34,6 +39,13 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
         Field::ReasoningBudget => "thinking.budget_tokens".into(),
         Field::Stop => "stop_sequences".into(),
         Field::User => "metadata.user_id".into(),
+        // A search is a tool here.
+        Field::Extra(name)
+            if name == "web_search_options"
+                && request.is_none_or(|request| request.extra(name).is_none()) =>
+        {
+            "tools".into()
+        }
         field => field.name(),
     }
 }
@@ -81,10 +93,6 @@ fn of_message(request: Option<&Request>, message: usize, of: MessageField) -> Co
     .into()
 }
 
-fn part_path(request: Option<&Request>, message: usize, part: usize) -> Option<String> {
-    block_path(request?.messages.get(message)?.parts.get(part)?.place)
-}
-
 fn call_path(request: Option<&Request>, message: usize, call: usize) -> Option<String> {
     let parts = &request?.messages.get(message)?.parts;
     let mut calls = parts.iter().filter(|part| matches!(part.kind, PartKind::ToolCall(_)));
@@ -96,16 +104,20 @@ fn result_part(request: Option<&Request>, message: usize, part: usize, of: PartF
         let outer = request?.messages.get(message)?.parts.first()?;
         let PartKind::ToolResult(result) = &outer.kind else { return None };
         let path = block_path(outer.place)?;
-        Some(match result.content.get(part)?.place.piece_number() {
-            Some(block) => format!("{path}.content[{block}]{}", part_suffix(of)),
+        let part = result.content.get(part)?;
+        Some(match part.place.piece_number() {
+            Some(block) => format!("{path}.content[{block}]{}", part_suffix(part, of)),
             None => path + ".content",
         })
     };
     path().map_or_else(|| of_message(request, message, MessageField::Content), Cow::Owned)
 }
 
-fn part_suffix(of: PartField) -> &'static str {
+fn part_suffix(part: &Part, of: PartField) -> &'static str {
+    let is_upload =
+        matches!(&part.kind, PartKind::Media(media) if media.detail.as_deref() == Some(CONTAINER_UPLOAD));
     match of {
+        PartField::Source(_) if is_upload => ".file_id",
         PartField::Source(_) => ".source",
         PartField::Filename => ".title",
         PartField::Proof => ".signature",

@@ -3,7 +3,7 @@
 //! Up to 4.5 a model takes a budget in tokens (`thinking: enabled`); from 4.6 on it takes a word (`thinking: adaptive`
 //! and `output_config.effort`). The catalog says which; for models that it does not know, the name does.
 
-use canon::{Effort, Json, Losses, ReasoningControl, ReasoningRequest, Request, Target};
+use canon::{Effort, Field, Json, Losses, ReasoningControl, ReasoningRequest, Request, Target};
 use serde::Deserialize;
 
 use super::types::Thinking;
@@ -333,7 +333,8 @@ fn spend(request: &Request, budget: u64, limit: Option<u64>, plan: &mut Plan, lo
         return;
     }
     if request.max_tokens.is_some_and(|tokens| tokens != plan.max_tokens) {
-        losses.approximated("max_tokens", "Raised, because it has to stay above the tokens for thinking.");
+        losses
+            .approximated(Field::MaxTokens, "Raised, because it has to stay above the tokens for thinking.");
     }
     if budget != asked && request.reasoning.budget_tokens.is_some() {
         losses.approximated(BUDGET, "Lowered, because the answer needs a part of the output limit.");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use canon::{Error, Json, Losses, Request, Result, ToolChoice as Choice, ToolKind};
+use canon::{Error, Field, Json, Losses, Request, Result, ToolChoice as Choice, ToolField, ToolKind};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -106,26 +106,31 @@ pub(super) fn tools<'a>(
         if !is_allowed(request, &tool.name) {
             continue;
         }
-        let path = format!("tools[{index}]");
         let wire = match &tool.kind {
             ToolKind::Function { parameters, strict } => {
                 let enforced = enforced.as_deref_mut().filter(|_| *strict == Some(true));
-                let tool = function(tool, parameters.as_ref(), enforced, names, &path, losses);
+                let tool = function((index, tool), parameters.as_ref(), enforced, names, losses);
                 if strict.unwrap_or(false) && !tool.strict {
                     // The reason was told where it is known.
-                    losses.dropped(format!("{path}.function.strict"), Unfit::Changed.reason());
+                    losses.dropped(Field::tool(index, ToolField::Strict), Unfit::Changed.reason());
                 }
                 Tool::Client(tool)
             }
             ToolKind::Custom { format } => {
                 undo.custom_tools.push(tool.name.clone());
                 losses.emulated(
-                    path,
+                    Field::tool(index, ToolField::Whole),
                     "Free-text tools do not exist here: sent as a function with one text field.",
                 );
                 Tool::Client(custom(tool, format.as_ref(), names))
             }
-            ToolKind::Native(raw) => native(raw, tool.cache.as_ref().map(CacheControl::from), &path)?,
+            ToolKind::Native(raw) => {
+                let own = native(raw, tool.cache.as_ref().map(CacheControl::from));
+                own.ok_or_else(|| {
+                    let message = "The provider has no such tool; use function tools, or the provider's own tool types.";
+                    Error::unsupported(Field::tool(index, ToolField::Type), message)
+                })?
+            }
         };
         tools.push(wire);
     }
@@ -150,7 +155,10 @@ fn web_search<'a>(options: &Json, losses: &mut Losses) -> Result<Tool<'a>> {
         ("name".to_owned(), Json::of("web_search")),
     ];
     if options.raw("search_context_size").is_some() {
-        losses.dropped("web_search_options.search_context_size", "The provider decides how much it reads.");
+        losses.dropped(
+            Field::extra("web_search_options.search_context_size"),
+            "The provider decides how much it reads.",
+        );
     }
     if let Some(location) =
         options.opt_fields("user_location")?.map(|at| at.opt_fields("approximate")).transpose()?
@@ -173,11 +181,10 @@ fn is_allowed(request: &Request, name: &str) -> bool {
 
 /// A function tool. `enforced` is given for strict ones.
 fn function<'a>(
-    tool: &'a canon::Tool,
+    (index, tool): (usize, &'a canon::Tool),
     parameters: Option<&Json>,
     enforced: Option<&mut Enforced>,
     names: &Names,
-    path: &str,
     losses: &mut Losses,
 ) -> ClientTool<'a> {
     let (input_schema, gone) = schema::tool_input(parameters);
@@ -186,12 +193,12 @@ fn function<'a>(
     if let (Some(enforced), None) = (enforced, &gone) {
         match enforced.tool(&input_schema) {
             Ok(()) => strict = true,
-            Err(unfit) => losses.dropped(format!("{path}.function.strict"), unfit.reason()),
+            Err(unfit) => losses.dropped(Field::tool(index, ToolField::Strict), unfit.reason()),
         }
     }
     if let Some(gone) = gone {
         losses.approximated(
-            format!("{path}.function.parameters"),
+            Field::tool(index, ToolField::Parameters),
             "Alternatives at the top of a schema are not possible: moved into the description.",
         );
         let text =
@@ -226,33 +233,29 @@ fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> Cl
     }
 }
 
-/// A tool that the provider itself runs. They are versioned by date: `web_search_20250305`.
-fn native<'a>(raw: &Json, cache: Option<CacheControl>, path: &str) -> Result<Tool<'a>> {
-    let unsupported = || {
-        let message = "The provider has no such tool; use function tools, or the provider's own tool types.";
-        Error::unsupported(format!("{path}.type"), message)
-    };
-    let members = super::fields::Fields::parse(raw.as_raw(), path.to_owned())?;
-    let kind = members.opt_text("type")?.unwrap_or_default();
+/// A tool that the provider itself runs; none where it has no such tool. They are versioned by date: `web_search_20250305`.
+fn native<'a>(raw: &Json, cache: Option<CacheControl>) -> Option<Tool<'a>> {
+    let members = super::fields::Fields::parse(raw.as_raw(), String::new()).ok()?;
+    let kind = members.opt_text("type").ok()?.unwrap_or_default();
     let dated = kind.rsplit_once('_').is_some_and(|(name, date)| {
         !name.is_empty() && date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())
     });
     if !dated && kind != "mcp_toolset" {
-        return Err(unsupported());
+        return None;
     }
     let cache_control = match cache {
         Some(mark) => Some(mark),
-        None => members.cache_mark()?.as_ref().map(CacheControl::from),
+        None => members.cache_mark().ok()?.as_ref().map(CacheControl::from),
     };
     let members = members.into_members(&["cache_control"]);
-    Ok(Tool::Server { members, cache_control })
+    Some(Tool::Server { members, cache_control })
 }
 
 /// Some hosts refuse a history with tool calls when no tools are given: the names that were called are declared.
 fn history_tools<'a>(request: &'a Request, names: &Names, losses: &mut Losses) -> Vec<Tool<'a>> {
     let called = called_names(request);
     if !called.is_empty() {
-        losses.approximated("tools", "Declared those of the history, which the provider wants to see.");
+        losses.approximated(Field::Tools, "Declared those of the history, which the provider wants to see.");
     }
     let declare = |name: &'a str| ClientTool {
         name: names.wire(name),
@@ -289,7 +292,7 @@ pub(super) fn choice(
         }
         Some(Choice::None) => ToolChoice::None,
         Some(_) if !forced => {
-            losses.approximated("tool_choice", "The model takes no forced tool call here: sent as auto.");
+            losses.approximated(Field::ToolChoice, "The model takes no forced tool call here: sent as auto.");
             ToolChoice::Auto { disable_parallel_tool_use }
         }
         Some(Choice::Required | Choice::Allowed { required: true, .. }) => {
@@ -315,7 +318,7 @@ fn check_choice(request: &Request) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    Err(Error::invalid("tool_choice", message))
+    Err(Error::invalid(Field::ToolChoice, message))
 }
 
 /// A call's arguments as a raw JSON object. Numbers and order stay as written; what is no object is wrapped into one,

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use canon::{
-    Error, Losses, Media, MediaKind, Message, Part, PartKind, Reasoning, Request, Result, Role, ToolResult,
+    CallField, Error, Field, Losses, Media, MediaKind, Message, MessageField, Part, PartField, PartKind,
+    Reasoning, Request, Result, Role, ToolResult,
 };
 
 use super::thinking::Generation;
@@ -52,10 +53,10 @@ pub(super) fn conversation<'a>(
     drafts = merged(drafts);
     if drafts.is_empty() {
         if system.is_empty() {
-            return Err(Error::invalid("messages", "messages must hold some content."));
+            return Err(Error::invalid(Field::Messages, "There must be at least one message with content."));
         }
         losses.approximated(
-            "messages",
+            Field::Messages,
             "A request needs a turn of the user: the instructions were sent as one.",
         );
         drafts.push(Draft { user: true, rest: std::mem::take(&mut system), ..Draft::default() });
@@ -131,7 +132,8 @@ fn ends(drafts: &mut Vec<Draft<'_>>, model: &str, thinking: bool, losses: &mut L
         ..Draft::default()
     };
     if drafts.first().is_some_and(|draft| !draft.user) {
-        losses.approximated("messages", "A conversation begins with the user: a turn was added in front.");
+        losses
+            .approximated(Field::Messages, "A conversation begins with the user: a turn was added in front.");
         drafts.insert(0, note(BEGINNING));
     }
     let Some(last) = drafts.last_mut().filter(|draft| !draft.user && draft.calls.is_empty()) else { return };
@@ -149,7 +151,7 @@ fn ends(drafts: &mut Vec<Draft<'_>>, model: &str, thinking: bool, losses: &mut L
     }
     if thinking || Generation::of(model).is_some_and(Generation::refuses_prefill) {
         losses.approximated(
-            "messages",
+            Field::Messages,
             "The model does not continue its own words: a turn of the user was added.",
         );
         drafts.push(note(CONTINUE));
@@ -172,8 +174,8 @@ impl<'a> Builder<'a, '_> {
             match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) => self.text(text, part, system),
                 _ => {
-                    let path = format!("messages[{index}].content[{position}]");
-                    return Err(Error::unsupported(path, "The provider takes only text as instructions."));
+                    let part = Field::part(index, position);
+                    return Err(Error::unsupported(part, "The provider takes only text as instructions."));
                 }
             }
         }
@@ -184,13 +186,13 @@ impl<'a> Builder<'a, '_> {
         self.note_name(message, index);
         if message.role.is_instruction() {
             self.losses.approximated(
-                format!("messages[{index}].role"),
+                Field::of_message(index, MessageField::Role),
                 "Instructions stand only at the beginning: sent as words of the user, in their place.",
             );
         }
         let mut blocks = Vec::new();
         for (position, part) in message.parts.iter().enumerate() {
-            let path = format!("messages[{index}].content[{position}]");
+            let path = Field::part(index, position);
             self.said(part, &path, &mut blocks)?;
         }
         self.turn(true).rest.append(&mut blocks);
@@ -204,15 +206,16 @@ impl<'a> Builder<'a, '_> {
         let mut blocks = Vec::new();
         let mut calls = Vec::new();
         for (position, part) in message.parts.iter().enumerate() {
-            let path = format!("messages[{index}].content[{position}]");
+            let path = Field::part(index, position);
             match &part.kind {
-                PartKind::Reasoning(reasoning) => self.thought(reasoning, part, index, &mut blocks),
+                PartKind::Reasoning(reasoning) => {
+                    self.thought(reasoning, part, Field::thinking(index, position), &mut blocks)
+                }
                 PartKind::ToolCall(call) => {
                     let mut wrapped = false;
                     let input = input(call, &mut wrapped);
                     if wrapped {
-                        let field =
-                            format!("messages[{index}].tool_calls[{}].function.arguments", calls.len());
+                        let field = Field::call(index, calls.len(), CallField::Arguments);
                         self.losses
                             .approximated(field, "The arguments are no JSON object: wrapped into one.");
                     }
@@ -250,7 +253,7 @@ impl<'a> Builder<'a, '_> {
             else {
                 let message =
                     format!("No assistant message before this one has a tool call {:?}.", result.call_id);
-                return Err(Error::invalid(format!("messages[{index}].tool_call_id"), message));
+                return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
             };
             let block = self.result(result, part, index, number)?;
             if turn + 1 == self.turns.len() {
@@ -274,7 +277,7 @@ impl<'a> Builder<'a, '_> {
     ) -> Result<Block<'a>> {
         let mut content = Vec::new();
         for (position, inner) in result.content.iter().enumerate() {
-            self.said(inner, &format!("messages[{index}].content[{position}]"), &mut content)?;
+            self.said(inner, &Field::result_part(index, position), &mut content)?;
         }
         // The mark belongs on the result, not on what is inside of it.
         let mut cache_control = mark(part);
@@ -288,12 +291,12 @@ impl<'a> Builder<'a, '_> {
     }
 
     /// Text and media.
-    fn said(&mut self, part: &'a Part, path: &str, blocks: &mut Vec<Block<'a>>) -> Result<()> {
+    fn said(&mut self, part: &'a Part, path: &Field, blocks: &mut Vec<Block<'a>>) -> Result<()> {
         match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) => self.text(text, part, blocks),
             PartKind::Media(media) => blocks.push(self.media(media, mark(part), path)?),
             PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
-                return Err(Error::invalid(path.to_owned(), "This kind of content cannot stand here."));
+                return Err(Error::invalid(path.clone(), "This kind of content cannot stand here."));
             }
         }
         Ok(())
@@ -309,29 +312,28 @@ impl<'a> Builder<'a, '_> {
         // The wish was to cache up to here.
         match blocks.last_mut().and_then(Block::cache_mark) {
             Some(place) => *place = Some(mark),
-            None => self.losses.dropped("cache_control", "There is no content to mark."),
+            None => self.losses.dropped(Field::CacheMark, "There is no content to mark."),
         }
     }
 
-    fn thought(&mut self, thought: &'a Reasoning, part: &'a Part, index: usize, blocks: &mut Vec<Block<'a>>) {
-        let field = || format!("messages[{index}].reasoning");
+    fn thought(&mut self, thought: &'a Reasoning, part: &'a Part, field: Field, blocks: &mut Vec<Block<'a>>) {
         match (thought.format.as_deref(), &thought.extra, &thought.encrypted, &part.signature) {
             (Some(BLOCK_FORMAT), Some(raw), _, _) => blocks.push(Block::Raw(raw)),
             (Some(format), ..) if format != REASONING_FORMAT => {
-                self.losses.dropped(field(), "Thinking of another family of models is not accepted.");
+                self.losses.dropped(field, "Thinking of another family of models is not accepted.");
             }
             (_, _, Some(data), _) => blocks.push(Block::RedactedThinking { data }),
             (_, _, None, Some(signature)) => {
                 blocks.push(Block::Thinking { thinking: &thought.text, signature });
             }
-            _ => self.losses.dropped(field(), "Thinking without its signature is not accepted."),
+            _ => self.losses.dropped(field, "Thinking without its signature is not accepted."),
         }
         if part.cache.is_some() {
-            self.losses.dropped("cache_control", "Thinking cannot be marked.");
+            self.losses.dropped(Field::CacheMark, "Thinking cannot be marked.");
         }
     }
 
-    fn media(&mut self, media: &'a Media, cache: Option<CacheControl>, path: &str) -> Result<Block<'a>> {
+    fn media(&mut self, media: &'a Media, cache: Option<CacheControl>, path: &Field) -> Result<Block<'a>> {
         let kind = match (media.kind, &media.source) {
             (MediaKind::Document, canon::Source::Base64 { mime, .. }) if mime.starts_with("image/") => {
                 MediaKind::Image
@@ -341,8 +343,10 @@ impl<'a> Builder<'a, '_> {
         match kind {
             MediaKind::Image => {
                 if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
-                    self.losses
-                        .dropped(format!("{path}.image_url.detail"), "The provider chooses the resolution.");
+                    self.losses.dropped(
+                        path.clone().with(PartField::Detail(MediaKind::Image)),
+                        "The provider chooses the resolution.",
+                    );
                 }
                 Ok(Block::Image { source: picture(&media.source, path)?, cache_control: cache })
             }
@@ -356,8 +360,8 @@ impl<'a> Builder<'a, '_> {
                     cache_control: cache,
                 }),
             },
-            MediaKind::Audio => Err(Error::unsupported(path.to_owned(), "The provider takes no audio.")),
-            MediaKind::Video => Err(Error::unsupported(path.to_owned(), "The provider takes no video.")),
+            MediaKind::Audio => Err(Error::unsupported(path.clone(), "The provider takes no audio.")),
+            MediaKind::Video => Err(Error::unsupported(path.clone(), "The provider takes no video.")),
         }
     }
 
@@ -373,7 +377,7 @@ impl<'a> Builder<'a, '_> {
 
     fn note_name(&mut self, message: &Message, index: usize) {
         if message.name.is_some() {
-            self.losses.dropped(format!("messages[{index}].name"), "Messages have no names here.");
+            self.losses.dropped(Field::of_message(index, MessageField::Name), "Messages have no names here.");
         }
     }
 }
@@ -398,7 +402,7 @@ pub(super) fn text_block(text: Cow<'_, str>, cache_control: Option<CacheControl>
     Block::Text { text, cache_control }
 }
 
-fn picture<'a>(source: &'a canon::Source, path: &str) -> Result<Source<'a>> {
+fn picture<'a>(source: &'a canon::Source, path: &Field) -> Result<Source<'a>> {
     match source {
         canon::Source::Url(url) => Ok(Source::Url { url }),
         canon::Source::FileId(file_id) => Ok(Source::File { file_id }),
@@ -409,18 +413,16 @@ fn picture<'a>(source: &'a canon::Source, path: &str) -> Result<Source<'a>> {
                 _ => {
                     let message =
                         format!("The provider takes JPEG, PNG, GIF and WebP pictures, not {mime:?}.");
-                    return Err(Error::unsupported(path.to_owned(), message));
+                    return Err(Error::unsupported(path.clone(), message));
                 }
             };
             Ok(Source::Base64 { media_type, data })
         }
-        canon::Source::Text(_) => {
-            Err(Error::unsupported(path.to_owned(), "A picture cannot be given as text."))
-        }
+        canon::Source::Text(_) => Err(Error::unsupported(path.clone(), "A picture cannot be given as text.")),
     }
 }
 
-fn document<'a>(source: &'a canon::Source, path: &str) -> Result<Source<'a>> {
+fn document<'a>(source: &'a canon::Source, path: &Field) -> Result<Source<'a>> {
     let plain = |data| Source::Text { media_type: "text/plain", data };
     match source {
         canon::Source::Url(url) => Ok(Source::Url { url }),
@@ -432,13 +434,13 @@ fn document<'a>(source: &'a canon::Source, path: &str) -> Result<Source<'a>> {
         canon::Source::Base64 { mime, data } if mime.starts_with("text/") || mime == "application/json" => {
             let bytes = STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let text = bytes.ok_or_else(|| {
-                Error::invalid(path.to_owned(), "The file is not UTF-8 text in standard base64.")
+                Error::invalid(path.clone(), "The file is not UTF-8 text in standard base64.")
             })?;
             Ok(plain(Cow::Owned(text)))
         }
         canon::Source::Base64 { mime, .. } => {
             let message = format!("The provider takes PDF and text files, not {mime:?}.");
-            Err(Error::unsupported(path.to_owned(), message))
+            Err(Error::unsupported(path.clone(), message))
         }
     }
 }

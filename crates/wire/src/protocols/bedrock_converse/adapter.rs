@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Feature, Json, Losses, ModelFacts, PartKind, Request, Result, Role, Target};
+use canon::{
+    Error, ErrorKind, Feature, Field, Json, Losses, ModelFacts, PartKind, Request, Result, Role, Target,
+};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -159,25 +161,25 @@ fn inference_config(
         config.temperature = None;
         // One is what Claude uses anyway.
         if !(family.is_claude() && temperature == 1.0) {
-            losses.dropped("temperature", refusal(thinking));
+            losses.dropped(Field::Temperature, refusal(thinking));
         }
     }
     // While it thinks, Claude takes top_p from 0.95 to 1 only.
     let is_too_low = |top_p: f64| thinking.is_on && top_p < 0.95;
     if config.top_p.is_some_and(|top_p| refused("top_p") || is_too_low(top_p)) {
         config.top_p = None;
-        losses.dropped("top_p", refusal(thinking));
+        losses.dropped(Field::TopP, refusal(thinking));
     }
     if config.temperature.is_some_and(|temperature| temperature > 1.0) {
         config.temperature = Some(1.0);
-        losses.approximated("temperature", "the provider's range ends at 1");
+        losses.approximated(Field::Temperature, "the provider's range ends at 1");
     }
     if config.temperature.is_some() && config.top_p.is_some() && family.takes_one_of_temperature_and_top_p() {
         config.top_p = None;
-        losses.dropped("top_p", "the model takes either temperature or top_p");
+        losses.dropped(Field::TopP, "the model takes either a temperature or top-p");
     }
     if thinking.no_inference_config && config.max_tokens.take().is_some() && request.max_tokens.is_some() {
-        losses.dropped("max_tokens", "the model takes no limit at its highest level of thinking");
+        losses.dropped(Field::MaxTokens, "the model takes no limit at its highest level of thinking");
     }
     config
 }
@@ -197,13 +199,13 @@ fn usual_limit(facts: &ModelFacts) -> Option<u64> {
 
 fn stop_sequences(request: &Request, facts: &ModelFacts, losses: &mut Losses) -> Vec<String> {
     if facts.rejects("stop") && !request.stop.is_empty() {
-        losses.dropped("stop", "the model does not take it");
+        losses.dropped(Field::Stop, "the model does not take it");
         return Vec::new();
     }
     let (kept, blank): (Vec<_>, Vec<_>) =
         request.stop.iter().cloned().partition(|stop| !stop.trim().is_empty());
     if !blank.is_empty() {
-        losses.dropped("stop", "the provider refuses stop texts of white space");
+        losses.dropped(Field::Stop, "the provider refuses stop texts of white space");
     }
     kept
 }
@@ -220,11 +222,11 @@ fn top_k(
     let Some(top_k) = request.sampling.top_k else { return };
     let is_refused = facts.rejects("top_k") || family.refuses_sampling() || thinks;
     let (name, value) = match family {
-        _ if is_refused => return losses.dropped("top_k", "the model does not take it"),
+        _ if is_refused => return losses.dropped(Field::TopK, "the model does not take it"),
         Family::Claude(..) | Family::Mistral { .. } => ("top_k", json!(top_k)),
         Family::Cohere => ("k", json!(top_k)),
         Family::Nova { .. } => ("inferenceConfig", json!({"topK": top_k})),
-        _ => return losses.dropped("top_k", "the model has no such parameter"),
+        _ => return losses.dropped(Field::TopK, "the model has no such parameter"),
     };
     fields.insert(name.to_owned(), value);
 }
@@ -298,7 +300,7 @@ fn limit_cache_points(tools: Option<&mut ToolConfig<'_>>, talk: &mut Conversatio
     if kept == counts {
         return;
     }
-    losses.dropped("cache_control", TOO_MANY_MARKS);
+    losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
     let [mut entries, mut system, mut turns] = [0, 1, 2].map(|group| counts[group] - kept[group]);
     let keep = |is_point: bool, surplus: &mut usize| {
         let dropped = is_point && *surplus > 0;

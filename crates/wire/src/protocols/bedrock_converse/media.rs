@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use canon::{Error, Losses, Media, MediaKind, Result, Source};
+use canon::{Error, Field, Losses, Media, MediaKind, PartField, Result, Source};
 
 use super::types::*;
 
@@ -16,7 +16,7 @@ pub(super) struct Documents {
 
 impl Documents {
     /// The block of one piece of media; `path` is its place in the request.
-    pub fn media<'a>(&mut self, media: &'a Media, path: &str, losses: &mut Losses) -> Result<Block<'a>> {
+    pub fn media<'a>(&mut self, media: &'a Media, path: &Field, losses: &mut Losses) -> Result<Block<'a>> {
         let table = match media.kind {
             MediaKind::Image => IMAGE_FORMATS,
             MediaKind::Document => DOCUMENT_FORMATS,
@@ -37,21 +37,21 @@ impl Documents {
             }
             Source::Url(_) => {
                 return Err(Error::unsupported(
-                    path.to_owned(),
-                    "This provider does not fetch URLs; send the file as a data URL.",
+                    path.clone(),
+                    "This provider does not fetch URLs; send the file itself as base64 or in a data URL.",
                 ));
             }
             Source::FileId(_) => {
                 return Err(Error::unsupported(
-                    path.to_owned(),
-                    "This provider keeps no uploaded files; send the file as a data URL.",
+                    path.clone(),
+                    "This provider keeps no uploaded files; send the file itself as base64 or in a data URL.",
                 ));
             }
         };
         let format = format.ok_or_else(|| {
             let known: Vec<_> = table.iter().map(|(_, format)| *format).collect();
             Error::unsupported(
-                path.to_owned(),
+                path.clone(),
                 format!("This provider does not take media of this type; it takes {}.", known.join(", ")),
             )
         })?;
@@ -59,7 +59,7 @@ impl Documents {
             let name = self.name(filename);
             if filename.is_some_and(|given| !given.is_empty() && stem_of(given) != name) {
                 let reason = "the provider takes letters, digits and a few signs, and each name once";
-                losses.approximated(format!("{path}.file.filename"), reason);
+                losses.approximated(path.clone().with(PartField::Filename), reason);
             }
             name
         });

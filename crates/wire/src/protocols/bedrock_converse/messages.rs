@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use canon::{
-    CacheMark, Error, Losses, Message, ModelFacts, Part, PartKind, Reasoning, Request, Result, Role,
-    ToolCall, ToolResult,
+    CacheMark, Error, Field, Losses, Message, MessageField, ModelFacts, Part, PartKind, Reasoning, Request,
+    Result, Role, ToolCall, ToolResult,
 };
 
 use super::family::Family;
@@ -36,8 +36,10 @@ impl Conversation<'_> {
     /// Adds a turn of the user's after the model's own: not every model continues its words.
     pub fn close(&mut self, losses: &mut Losses) {
         if self.turns.last().is_some_and(|turn| turn.role == "assistant") {
-            losses
-                .approximated("messages", "the model does not continue its own words: a user turn was added");
+            losses.approximated(
+                Field::Messages,
+                "the model does not continue its own words: a user turn was added",
+            );
             self.turns.push(Turn { role: "user", content: vec![Block::Text(CONTINUE.into())] });
         }
     }
@@ -101,11 +103,13 @@ struct Writer<'a, 'w> {
 impl<'a> Writer<'a, '_> {
     fn message(&mut self, index: usize, message: &'a Message) -> Result<()> {
         if message.name.is_some() {
-            self.losses
-                .dropped(format!("messages[{index}].name"), "the provider has no names of participants");
+            self.losses.dropped(
+                Field::of_message(index, MessageField::Name),
+                "the provider has no names of participants",
+            );
         }
         for (position, part) in message.parts.iter().enumerate() {
-            let path = || format!("messages[{index}].content[{position}]");
+            let path = || Field::part(index, position);
             match message.role {
                 Role::System | Role::Developer if self.drafts.is_empty() => {
                     self.instruction(index, part, path)?
@@ -113,7 +117,7 @@ impl<'a> Writer<'a, '_> {
                 Role::System | Role::Developer => {
                     // Moved to the front, they would end what the provider has cached of the conversation.
                     self.losses.approximated(
-                        format!("messages[{index}].role"),
+                        Field::of_message(index, MessageField::Role),
                         "instructions stand only at the beginning: sent as words of the user, in their place",
                     );
                     self.user((index, position), part, path)?;
@@ -126,7 +130,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn instruction(&mut self, index: usize, part: &'a Part, path: impl Fn() -> String) -> Result<()> {
+    fn instruction(&mut self, index: usize, part: &'a Part, path: impl Fn() -> Field) -> Result<()> {
         let PartKind::Text(text) = &part.kind else {
             return Err(Error::unsupported(
                 path(),
@@ -136,7 +140,7 @@ impl<'a> Writer<'a, '_> {
         if !is_blank(text) {
             if !self.drafts.is_empty() {
                 let reason = "instructions stand in front of the conversation";
-                self.losses.approximated(format!("messages[{index}].role"), reason);
+                self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
             }
             self.system.push(Block::Text(text.into()));
         }
@@ -152,7 +156,7 @@ impl<'a> Writer<'a, '_> {
         &mut self,
         (index, position): (usize, usize),
         part: &'a Part,
-        path: impl Fn() -> String,
+        path: impl Fn() -> Field,
     ) -> Result<()> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
@@ -174,14 +178,14 @@ impl<'a> Writer<'a, '_> {
         &mut self,
         (index, position): (usize, usize),
         part: &'a Part,
-        path: impl Fn() -> String,
+        path: impl Fn() -> Field,
     ) -> Result<()> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
             PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
             PartKind::Reasoning(reasoning) => {
                 // A cache point must not follow thinking.
-                let block = self.reasoning(index, reasoning, part.signature.as_deref());
+                let block = self.reasoning((index, position), reasoning, part.signature.as_deref());
                 append(&mut self.draft("assistant").rest, block, None);
                 return Ok(());
             }
@@ -218,7 +222,7 @@ impl<'a> Writer<'a, '_> {
         &mut self,
         (index, position): (usize, usize),
         part: &'a Part,
-        path: impl Fn() -> String,
+        path: impl Fn() -> Field,
     ) -> Result<()> {
         match &part.kind {
             PartKind::ToolResult(result) => self.result((index, position), result, part.cache.as_ref()),
@@ -237,12 +241,12 @@ impl<'a> Writer<'a, '_> {
         let Some((number, turn)) = number.and_then(|number| Some((number, *self.calls.get(number)?))) else {
             let message =
                 format!("No assistant message before this one has a tool call {:?}.", result.call_id);
-            return Err(Error::invalid(format!("messages[{index}].tool_call_id"), message));
+            return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
         };
         let mut content = Vec::with_capacity(result.content.len());
         let mut beside = Vec::new();
         for (position, part) in result.content.iter().enumerate() {
-            let path = || format!("messages[{index}].content[{position}]");
+            let path = || Field::result_part(index, position);
             match &part.kind {
                 PartKind::Text(text) if is_blank(text) => {}
                 PartKind::Text(text) => content.push(Block::Text(text.into())),
@@ -291,7 +295,7 @@ impl<'a> Writer<'a, '_> {
     /// Thinking goes back only with its proof and only to the family that wrote it: anything else is refused.
     fn reasoning(
         &mut self,
-        index: usize,
+        (index, position): (usize, usize),
         reasoning: &'a Reasoning,
         signature: Option<&'a str>,
     ) -> Option<Block<'a>> {
@@ -303,7 +307,7 @@ impl<'a> Writer<'a, '_> {
             }
             _ => {
                 self.losses.dropped(
-                    format!("messages[{index}].reasoning"),
+                    Field::thinking(index, position),
                     "thinking can be sent back only with its signature and to the family of models that wrote it",
                 );
                 return None;
@@ -315,7 +319,7 @@ impl<'a> Writer<'a, '_> {
     fn cache_point(&mut self, mark: Option<&CacheMark>) -> Option<Block<'a>> {
         let mark = mark?;
         if !self.takes_cache_points {
-            self.losses.dropped("cache_control", "the model has no prompt cache");
+            self.losses.dropped(Field::CacheMark, "the model has no prompt cache");
             return None;
         }
         Some(Block::CachePoint(CachePoint::of(mark)))
@@ -355,15 +359,20 @@ impl<'a> Writer<'a, '_> {
         match turns.first() {
             Some(turn) if turn.role == "user" => {}
             Some(_) => {
-                self.losses.emulated("messages", "a user turn was put before the first assistant turn");
+                self.losses.emulated(Field::Messages, "a user turn was put before the first assistant turn");
                 turns.insert(0, Turn { role: "user", content: vec![Block::Text(OPENING.into())] });
             }
             None if self.system.is_empty() => {
-                return Err(Error::invalid("messages", "There must be at least one message with content."));
+                return Err(Error::invalid(
+                    Field::Messages,
+                    "There must be at least one message with content.",
+                ));
             }
             None => {
-                self.losses
-                    .approximated("messages", "instructions without a conversation were sent as a user turn");
+                self.losses.approximated(
+                    Field::Messages,
+                    "instructions without a conversation were sent as a user turn",
+                );
                 turns.push(Turn { role: "user", content: std::mem::take(&mut self.system) });
             }
         }

@@ -1,6 +1,6 @@
 //! How a wish for thinking reaches each family: by fields of the family's own API.
 
-use canon::{Effort, Losses, ModelFacts, ReasoningControl, Request};
+use canon::{Effort, Field, Losses, ModelFacts, ReasoningControl, Request};
 use serde_json::{Map, Value, json};
 
 use super::family::Family;
@@ -135,7 +135,7 @@ fn budget(
         return Thinking::default();
     }
     if request.max_tokens.is_some_and(|tokens| tokens != limit) {
-        losses.approximated("max_tokens", "raised by the thinking budget, which is part of the limit");
+        losses.approximated(Field::MaxTokens, "raised by the thinking budget, which is part of the limit");
     }
     if wish.budget_tokens.is_some_and(|tokens| tokens != budget) {
         losses.approximated(BUDGET, "moved into the range that the model takes");

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use canon::{
-    Error, Feature, Json, Losses, ModelFacts, OutputFormat, Request, Result, Tool, ToolChoice, ToolKind,
+    Error, Feature, Field, Json, Losses, ModelFacts, OutputField, OutputFormat, Request, Result, Tool,
+    ToolChoice, ToolField, ToolKind,
 };
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ pub(super) fn form(
     enforced: &mut Enforced,
     losses: &mut Losses,
 ) -> Result<Form> {
-    const FIELD: &str = "response_format";
+    const FIELD: Field = Field::Output(OutputField::Whole);
     let schema = match &request.output {
         OutputFormat::Text => return Ok(Form::default()),
         OutputFormat::JsonSchema { schema: Some(schema), .. } => schema,
@@ -184,7 +185,7 @@ impl<'a> ToolWriter<'a, '_> {
                 // Nova caches instructions and messages only ("Prompt caching" in the user guide).
                 match self.takes_cache_points && self.family.is_claude() {
                     true => entries.push(ToolEntry::CachePoint(CachePoint::of(mark))),
-                    false => self.losses.dropped("cache_control", "the model does not cache tools"),
+                    false => self.losses.dropped(Field::CacheMark, "the model does not cache tools"),
                 }
             }
         }
@@ -200,7 +201,7 @@ impl<'a> ToolWriter<'a, '_> {
                 is_whole = gone.is_none();
                 if let Some(gone) = gone {
                     self.losses.approximated(
-                        format!("tools[{index}].function.parameters"),
+                        Field::tool(index, ToolField::Parameters),
                         "the model takes no alternatives at the top of a schema; they are in the description",
                     );
                     let text = description.unwrap_or_default();
@@ -212,10 +213,12 @@ impl<'a> ToolWriter<'a, '_> {
             ToolKind::Custom { format } => {
                 if is_restricted(format.as_ref()) {
                     self.losses
-                        .dropped(format!("tools[{index}].custom.format"), "the provider knows no grammars");
+                        .dropped(Field::tool(index, ToolField::Grammar), "the provider knows no grammars");
                 }
-                self.losses
-                    .emulated(format!("tools[{index}]"), "a tool that takes free text is sent as a function");
+                self.losses.emulated(
+                    Field::tool(index, ToolField::Whole),
+                    "a tool that takes free text is sent as a function",
+                );
                 undo.custom_tools.push(tool.name.clone());
                 (free_text_schema(), None)
             }
@@ -224,7 +227,7 @@ impl<'a> ToolWriter<'a, '_> {
             }
             ToolKind::Native(_) => {
                 return Err(Error::unsupported(
-                    format!("tools[{index}]"),
+                    Field::tool(index, ToolField::Whole),
                     "This provider has no tool of this type; send a function.",
                 ));
             }
@@ -236,7 +239,7 @@ impl<'a> ToolWriter<'a, '_> {
             () => Ok(()),
         });
         if let Some(Err(reason)) = strict {
-            self.losses.dropped(format!("tools[{index}].function.strict"), reason);
+            self.losses.dropped(Field::tool(index, ToolField::Strict), reason);
         }
         Ok(ToolEntry::ToolSpec(ToolSpec {
             name: self.names.on_wire(&tool.name),
@@ -248,8 +251,10 @@ impl<'a> ToolWriter<'a, '_> {
 
     /// Calls in the history without any tool are refused: the tools that were called stand in.
     fn remembered(&mut self) -> Vec<ToolEntry<'a>> {
-        self.losses
-            .emulated("tools", "the called tools of the history were declared, as the provider requires");
+        self.losses.emulated(
+            Field::Tools,
+            "the called tools of the history were declared, as the provider requires",
+        );
         let calls = self.request.messages.iter().flat_map(|message| message.tool_calls());
         let called: BTreeSet<&str> = calls.map(|call| call.name.as_str()).collect();
         let declare = |name: &str| {
@@ -285,7 +290,7 @@ impl<'a> ToolWriter<'a, '_> {
     }
 
     fn choice(&mut self, choice: Option<ToolChoice>) -> Result<Option<Choice>> {
-        const FIELD: &str = "tool_choice";
+        const FIELD: Field = Field::ToolChoice;
         let wanted = match choice {
             None => return Ok(None),
             Some(ToolChoice::None) => {
@@ -297,7 +302,7 @@ impl<'a> ToolWriter<'a, '_> {
             Some(ToolChoice::Required) => Choice::Any {},
             Some(ToolChoice::Named(name)) => {
                 if !self.request.tools.iter().any(|tool| tool.name == name) {
-                    return Err(Error::invalid(FIELD, format!("There is no tool named {name:?} in tools.")));
+                    return Err(Error::invalid(FIELD, format!("There is no tool named {name:?}.")));
                 }
                 Choice::Tool { name: self.names.on_wire(&name) }
             }

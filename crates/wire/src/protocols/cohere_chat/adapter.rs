@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use canon::{
-    Effort, Error, ErrorKind, Feature, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
-    Reasoning, ReasoningControl, Request, Result, Retry, Role, Source, Target, ToolChoice, ToolKind,
-    ToolResult,
+    Effort, Error, ErrorKind, Feature, Field, Json, Losses, Media, MediaKind, Message, OutputField,
+    OutputFormat, Part, PartKind, Reasoning, ReasoningControl, Request, Result, Retry, Role, Source, Target,
+    ToolChoice, ToolField, ToolKind, ToolResult,
 };
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,8 @@ impl Adapter for CohereChat {
         refuse_features(request, target.facts.allows(Feature::Logprobs))?;
         if request.top_logprobs.is_some_and(|count| count > 0) {
             let message =
-                "This provider tells the probability of the chosen tokens only; leave out top_logprobs.";
-            return Err(Error::unsupported("top_logprobs", message));
+                "This provider tells the probability of the chosen tokens only; do not ask for alternatives.";
+            return Err(Error::unsupported(Field::TopLogprobs, message));
         }
         let mut losses = request.losses.clone();
         let mut undo = Undo::default();
@@ -183,7 +183,7 @@ fn body<'a>(
     let ids = CallIds::of(request, plain_id);
     let mut messages = turns(request, &ids, losses)?;
     let response_format = response_format(request, &mut messages, losses);
-    let within = |field, value: Option<f64>, low: f64, high: f64, losses: &mut Losses| {
+    let within = |field: Field, value: Option<f64>, low: f64, high: f64, losses: &mut Losses| {
         let value = value?;
         if !(low..=high).contains(&value) {
             losses.approximated(field, format!("the provider's range is {low} to {high}"));
@@ -201,11 +201,11 @@ fn body<'a>(
         thinking: thinking(request, target, losses),
         max_tokens: request.max_tokens,
         stop_sequences: &request.stop,
-        temperature: within("temperature", sampling.temperature, 0.0, 1.0, losses),
-        p: within("top_p", sampling.top_p, 0.01, 0.99, losses),
+        temperature: within(Field::Temperature, sampling.temperature, 0.0, 1.0, losses),
+        p: within(Field::TopP, sampling.top_p, 0.01, 0.99, losses),
         k: top_k(request, losses),
-        frequency_penalty: within("frequency_penalty", sampling.frequency_penalty, 0.0, 1.0, losses),
-        presence_penalty: within("presence_penalty", sampling.presence_penalty, 0.0, 1.0, losses),
+        frequency_penalty: within(Field::FrequencyPenalty, sampling.frequency_penalty, 0.0, 1.0, losses),
+        presence_penalty: within(Field::PresencePenalty, sampling.presence_penalty, 0.0, 1.0, losses),
         seed: sampling.seed.filter(|seed| *seed >= 0),
         logprobs: request.logprobs.filter(|wanted| *wanted),
         native: native_fields(request),
@@ -222,7 +222,7 @@ fn body<'a>(
 fn top_k(request: &Request, losses: &mut Losses) -> Option<u64> {
     let top_k = request.sampling.top_k?;
     if top_k > MOST_CANDIDATES {
-        losses.approximated("top_k", format!("the provider's range ends at {MOST_CANDIDATES}"));
+        losses.approximated(Field::TopK, format!("the provider's range ends at {MOST_CANDIDATES}"));
     }
     Some(top_k.min(MOST_CANDIDATES))
 }
@@ -258,7 +258,7 @@ fn turns<'a>(request: &'a Request, ids: &CallIds, losses: &mut Losses) -> Result
 fn spoken<'a>(role: &'static str, index: usize, message: &'a Message) -> Result<Turn<'a>> {
     let mut parts = Vec::with_capacity(message.parts.len());
     for (position, part) in message.parts.iter().enumerate() {
-        let path = || format!("messages[{index}].content[{position}]");
+        let path = || Field::part(index, position);
         match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) => parts.push(ContentPart::Text { text }),
             PartKind::Media(media) if role == "user" => parts.push(image(media, path)?),
@@ -275,7 +275,7 @@ fn spoken<'a>(role: &'static str, index: usize, message: &'a Message) -> Result<
     Ok(Turn { role, content: Some(content), ..Turn::default() })
 }
 
-fn image<'a>(media: &'a Media, path: impl Fn() -> String) -> Result<ContentPart<'a>> {
+fn image<'a>(media: &'a Media, path: impl Fn() -> Field) -> Result<ContentPart<'a>> {
     if media.kind != MediaKind::Image {
         return Err(Error::unsupported(path(), "This provider takes text and images only."));
     }
@@ -301,7 +301,7 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds, losses: &mut 
                 thoughts.push_str(&reasoning.text);
             }
             PartKind::Reasoning(_) => losses.dropped(
-                format!("messages[{index}].reasoning"),
+                Field::thinking(index, position),
                 "thinking can be sent back only to the family of models that wrote it",
             ),
             PartKind::ToolCall(call) => calls.push(Call {
@@ -309,27 +309,21 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds, losses: &mut 
                 kind: "function",
                 function: CallFunction { name: &call.name, arguments: call_input(call).get().to_owned() },
             }),
-            PartKind::Media(_) | PartKind::ToolResult(_) => losses.dropped(
-                format!("messages[{index}].content"),
-                "the provider takes no media in assistant messages",
-            ),
+            PartKind::Media(_) | PartKind::ToolResult(_) => losses
+                .dropped(Field::part(index, position), "the provider takes no media in assistant messages"),
         }
     }
+    let is_thought = |part: &Part| matches!(part.kind, PartKind::Reasoning(_));
+    let thinking = || Field::thinking(index, message.parts.iter().position(is_thought).unwrap_or(0));
     let mut turn = Turn { role: "assistant", ..Turn::default() };
     if calls.is_empty() {
         if !thoughts.is_empty() {
-            losses.dropped(
-                format!("messages[{index}].reasoning"),
-                "the provider takes thinking back only with calls",
-            );
+            losses.dropped(thinking(), "the provider takes thinking back only with calls");
         }
         turn.content = Some(Content::Text(Cow::Owned(text)));
     } else {
         if !text.is_empty() && !thoughts.is_empty() {
-            losses.dropped(
-                format!("messages[{index}].reasoning"),
-                "the provider takes one plan before calls: what was said goes there",
-            );
+            losses.dropped(thinking(), "the provider takes one plan before calls: what was said goes there");
         }
         let plan = if text.is_empty() { thoughts } else { text };
         turn.tool_plan = Some(plan).filter(|plan| !plan.is_empty());
@@ -351,7 +345,7 @@ fn result_turn(index: usize, id: String, result: &ToolResult) -> Result<Turn<'_>
             PartKind::Text(piece) => text.push_str(piece),
             _ => {
                 return Err(Error::unsupported(
-                    format!("messages[{index}].content[{position}]"),
+                    Field::result_part(index, position),
                     "This provider takes only text as the result of a tool.",
                 ));
             }
@@ -384,7 +378,7 @@ fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
     }
     for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| strict(&tool.kind)) {
         losses.dropped(
-            format!("tools[{index}].function.strict"),
+            Field::tool(index, ToolField::Strict),
             "the provider's tools are strict all together or not at all",
         );
     }
@@ -429,14 +423,17 @@ fn response_format<'a>(
         let fitted = json_schema.and_then(|schema| fit_for(schema, SCHEMA_RULES));
         if fitted.as_ref().is_some_and(|fitted| fitted.weakened) {
             losses.approximated(
-                "response_format.json_schema.schema",
+                Field::Output(OutputField::Schema),
                 "the provider enforces a part of JSON schema; the rest was moved into descriptions",
             );
         }
         let json_schema = fitted.map(|fitted| Cow::Owned(fitted.schema)).or(json_schema.map(Cow::Borrowed));
         return Some(ResponseFormat { kind: "json_object", json_schema });
     }
-    losses.emulated("response_format", "beside tools the model is instructed to answer in this form");
+    losses.emulated(
+        Field::Output(OutputField::Whole),
+        "beside tools the model is instructed to answer in this form",
+    );
     let instruction = json_instruction(&request.output)?;
     let content = Some(Content::Text(Cow::Owned(instruction)));
     messages.insert(0, Turn { role: "system", content, ..Turn::default() });

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use canon::{
-    Annotator, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
-    Place, Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+    Annotator, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputField, OutputFormat,
+    Part, PartKind, Place, Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolField,
+    ToolKind, ToolResult,
 };
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -80,7 +81,7 @@ fn decode(body: &[u8]) -> Result<Request> {
     history.read(fields.take_list("contents")?, &mut request.messages)?;
     request.losses = history.losses;
     for (index, entry) in fields.take_list("tools")?.into_iter().enumerate() {
-        tool_entry(index, entry, &mut request.tools, &mut request.losses)?;
+        tool_entry(index, entry, &mut request)?;
     }
     if let Some(config) = fields.take("toolConfig") {
         request.tool_choice = tool_choice(object(config, "toolConfig")?, &mut request.losses)?;
@@ -121,6 +122,10 @@ impl Fields {
         serde_json::from_value(value)
             .map(Some)
             .map_err(|error| Error::invalid(path.clone(), format!("`{path}` has a wrong type: {error}.")))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// A list. The service takes one object in place of a list of one, and its documentation makes use of it.
@@ -389,7 +394,8 @@ fn standard_base64(data: String) -> String {
 }
 
 /// An entry may hold functions and, beside them, tools that the provider runs.
-fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>, losses: &mut Losses) -> Result<()> {
+fn tool_entry(index: usize, entry: Value, request: &mut Request) -> Result<()> {
+    let Request { tools, losses, spellings, .. } = request;
     let mut fields = object(entry, &format!("tools[{index}]"))?;
     let functions = fields.take_list("functionDeclarations")?;
     for (position, function) in functions.into_iter().enumerate() {
@@ -397,6 +403,10 @@ fn tool_entry(index: usize, entry: Value, tools: &mut Vec<Tool>, losses: &mut Lo
         let mut function = object(function, &path)?;
         let name = required(function.take_as::<String>("name")?, &path, "name")?;
         let description = function.take_as::<String>("description")?;
+        if function.has("parametersJsonSchema") {
+            let field = Field::tool(tools.len(), ToolField::Parameters);
+            spellings.note(field, format!("{path}.parametersJsonSchema"));
+        }
         let parameters = function.take("parametersJsonSchema").or_else(|| {
             let mut schema = function.take("parameters")?;
             json_schema(&mut schema);
@@ -478,13 +488,21 @@ fn generation_config(mut config: Fields, request: &mut Request) -> Result<()> {
     request.logprobs = config.take_as("responseLogprobs")?;
     request.top_logprobs = config.take_as("logprobs")?;
     thinking(&mut config, request)?;
+    if config.has("responseJsonSchema") {
+        for of in [OutputField::Whole, OutputField::Schema] {
+            request.spellings.note(Field::Output(of), "generationConfig.responseJsonSchema");
+        }
+    }
     request.output = output_format(&mut config, &mut request.losses)?;
     let modalities = config.take_as::<Vec<String>>("responseModalities")?.unwrap_or_default();
     if modalities.iter().any(|modality| !modality.eq_ignore_ascii_case("text")) {
         let names: Vec<_> = modalities.iter().map(|modality| modality.to_ascii_lowercase()).collect();
         request.extra.push(("modalities".to_owned(), Json::of(&names)));
     }
-    request.extra.extend(config.rest());
+    for (name, value) in config.rest() {
+        request.spellings.note(Field::extra(name.clone()), format!("generationConfig.{name}"));
+        request.extra.push((name, value));
+    }
     Ok(())
 }
 
@@ -509,7 +527,10 @@ fn thinking(config: &mut Fields, request: &mut Request) -> Result<()> {
     }
     // -1 leaves it to the model.
     match thinking.take_as::<i64>("thinkingBudget")? {
-        Some(0) => request.reasoning.effort = Some(Effort::None),
+        Some(0) => {
+            request.reasoning.effort = Some(Effort::None);
+            request.spellings.note(Field::ReasoningEffort, format!("{PATH}.thinkingBudget"));
+        }
         Some(budget) => request.reasoning.budget_tokens = u64::try_from(budget).ok(),
         None => {}
     }

@@ -1,6 +1,6 @@
 //! `generationConfig`: sampling, limits, the form of the answer.
 
-use canon::{Error, Feature, Json, Losses, OutputFormat, Request, Result, Target};
+use canon::{Error, Feature, Field, Json, Losses, OutputField, OutputFormat, Request, Result, Target};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -95,9 +95,9 @@ fn refuses(target: Target<'_>, field: &str) -> bool {
 }
 
 /// The value, unless the model refuses the field.
-fn accepted<T>(value: Option<T>, field: &'static str, target: Target<'_>, losses: &mut Losses) -> Option<T> {
+fn accepted<T>(value: Option<T>, field: Field, target: Target<'_>, losses: &mut Losses) -> Option<T> {
     let value = value?;
-    if refuses(target, field) {
+    if refuses(target, &field.name()) {
         losses.dropped(field, "The model refuses this field.");
         return None;
     }
@@ -111,25 +111,25 @@ fn sampling<'a>(
     losses: &mut Losses,
 ) {
     let given = &request.sampling;
-    config.temperature = accepted(given.temperature, "temperature", target, losses);
-    config.top_p = accepted(given.top_p, "top_p", target, losses);
-    config.top_k = accepted(given.top_k, "top_k", target, losses);
+    config.temperature = accepted(given.temperature, Field::Temperature, target, losses);
+    config.top_p = accepted(given.top_p, Field::TopP, target, losses);
+    config.top_k = accepted(given.top_k, Field::TopK, target, losses);
     config.max_output_tokens = request.max_tokens;
-    let presence = accepted(given.presence_penalty, "presence_penalty", target, losses);
-    config.presence_penalty = penalty(presence, "presence_penalty", losses);
-    let frequency = accepted(given.frequency_penalty, "frequency_penalty", target, losses);
-    config.frequency_penalty = penalty(frequency, "frequency_penalty", losses);
-    config.seed = accepted(given.seed, "seed", target, losses).filter(|seed| {
+    let presence = accepted(given.presence_penalty, Field::PresencePenalty, target, losses);
+    config.presence_penalty = penalty(presence, Field::PresencePenalty, losses);
+    let frequency = accepted(given.frequency_penalty, Field::FrequencyPenalty, target, losses);
+    config.frequency_penalty = penalty(frequency, Field::FrequencyPenalty, losses);
+    config.seed = accepted(given.seed, Field::Seed, target, losses).filter(|seed| {
         let fits = i32::try_from(*seed).is_ok();
         if !fits {
-            losses.dropped("seed", "The provider takes seeds of 32 bits only.");
+            losses.dropped(Field::Seed, "The provider takes seeds of 32 bits only.");
         }
         fits
     });
 }
 
 /// The range excludes 2.
-fn penalty(value: Option<f64>, field: &'static str, losses: &mut Losses) -> Option<f64> {
+fn penalty(value: Option<f64>, field: Field, losses: &mut Losses) -> Option<f64> {
     let value = value?;
     if value >= 2.0 {
         losses.approximated(field, "The provider takes penalties below 2 only.");
@@ -143,14 +143,14 @@ fn choices(request: &Request, target: Target<'_>, config: &mut GenerationConfig<
         if !target.facts.allows(Feature::MultipleChoices) || n > CHOICE_LIMIT {
             let message =
                 format!("This model does not give {n} answers at once: ask for one, or ask several times.");
-            return Err(Error::unsupported("n", message));
+            return Err(Error::unsupported(Field::N, message));
         }
         config.candidate_count = Some(n);
     }
     let top = request.top_logprobs.filter(|count| *count > 0);
     if request.logprobs == Some(true) || top.is_some() {
         if !target.facts.allows(Feature::Logprobs) {
-            return Err(Error::unsupported("logprobs", "This model gives no log probabilities."));
+            return Err(Error::unsupported(Field::Logprobs, "This model gives no log probabilities."));
         }
         config.response_logprobs = Some(true);
         config.logprobs = top;
@@ -164,11 +164,11 @@ fn stops<'a>(request: &'a Request, target: Target<'_>, losses: &mut Losses) -> V
         return stops;
     }
     if refuses(target, "stop") {
-        losses.dropped("stop", "The model refuses this field.");
+        losses.dropped(Field::Stop, "The model refuses this field.");
         return Vec::new();
     }
     if stops.len() > STOP_LIMIT {
-        losses.approximated("stop", "The provider takes 5 stop texts: the others are not sent.");
+        losses.approximated(Field::Stop, "The provider takes 5 stop texts: the others are not sent.");
         stops.truncate(STOP_LIMIT);
     }
     stops
@@ -178,7 +178,7 @@ fn modalities(request: &Request, target: Target<'_>) -> Result<Option<Vec<&'stat
     const FIELD: &str = "modalities";
     let Some(asked) = request.extra(FIELD).filter(|value| !value.is_null()) else { return Ok(None) };
     let asked: Vec<String> = asked.read().map_err(|_| {
-        Error::invalid(FIELD, "`modalities` must be a list of \"text\", \"image\" and \"audio\".")
+        Error::invalid(Field::extra(FIELD), "This must be a list of \"text\", \"image\" and \"audio\".")
     })?;
     let mut found = Vec::new();
     for modality in &asked {
@@ -187,7 +187,7 @@ fn modalities(request: &Request, target: Target<'_>) -> Result<Option<Vec<&'stat
             "image" if target.facts.allows(Feature::ImageOutput) => found.push("IMAGE"),
             other => {
                 let message = format!("This model does not answer with \"{other}\" here.");
-                return Err(Error::unsupported(FIELD, message));
+                return Err(Error::unsupported(Field::extra(FIELD), message));
             }
         }
     }
@@ -210,13 +210,13 @@ fn output_format(
     // "Function calling with a response mime type: 'application/json' is unsupported" before Gemini 3.
     if has_functions && !Generation::of(target.model).at_least(3, 0) {
         let reason = "This model cannot have tools and a response format: the format is asked for in words.";
-        losses.emulated("response_format", reason);
+        losses.emulated(Field::Output(OutputField::Whole), reason);
         return Some(instruction(schema));
     }
     config.response_mime_type = Some(JSON_MIME);
     let sanitised = schema.and_then(sanitise)?;
     if let Some(reason) = sanitised.reason() {
-        losses.approximated("response_format.json_schema.schema", reason);
+        losses.approximated(Field::Output(OutputField::Schema), reason);
     }
     config.response_json_schema = Some(sanitised.schema);
     None

@@ -6,13 +6,16 @@
 
 use std::borrow::Cow;
 
-use canon::{Error, Losses, Message, Reasoning, Request, Result, Role, Target};
+use canon::{
+    CallField, Error, Field, Losses, Message, MessageField, PartField, Reasoning, Request, Result, Role,
+    Target,
+};
 use canon::{Part as Given, PartKind, ToolCall, ToolResult};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::contents::{Call, Content, Instruction, MODEL, Part, Response, USER};
-use super::media::{field_of, media_part};
+use super::media::media_part;
 use super::model::{Generation, is_gemma};
 use super::names::Names;
 use super::{REASONING_FORMAT, SKIP_SIGNATURE};
@@ -104,13 +107,13 @@ impl<'a> Writer<'a, '_> {
     fn message(&mut self, index: usize, message: &'a Message, leading: bool) -> Result<()> {
         if message.name.is_some() {
             let reason = "The provider has no names of participants.";
-            self.losses.dropped(format!("messages[{index}].name"), reason);
+            self.losses.dropped(Field::of_message(index, MessageField::Name), reason);
         }
         match message.role {
             Role::System | Role::Developer if leading => self.lead(index, message),
             Role::System | Role::Developer => self.instruct_later(index, message),
             Role::User => {
-                let parts = self.content(index, &message.parts)?;
+                let parts = self.content(|part| Field::part(index, part), &message.parts)?;
                 self.user(parts, true);
                 Ok(())
             }
@@ -120,33 +123,32 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn lead(&mut self, index: usize, message: &'a Message) -> Result<()> {
-        let parts = self.content(index, &message.parts)?;
+        let parts = self.content(|part| Field::part(index, part), &message.parts)?;
         self.instruction.parts.extend(parts);
         Ok(())
     }
 
     fn instruct_later(&mut self, index: usize, message: &'a Message) -> Result<()> {
-        let parts = self.content(index, &message.parts)?;
+        let parts = self.content(|part| Field::part(index, part), &message.parts)?;
         if !parts.is_empty() {
             let reason = "Instructions inside of the conversation are told as the user's text.";
-            self.losses.approximated(format!("messages[{index}].role"), reason);
+            self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
         }
         self.user(parts, false);
         Ok(())
     }
 
     /// Text and media of a message that is not the model's.
-    fn content(&mut self, index: usize, given: &'a [Given]) -> Result<Vec<Part<'a>>> {
+    fn content(&mut self, field: impl Fn(usize) -> Field, given: &'a [Given]) -> Result<Vec<Part<'a>>> {
         let mut parts = Vec::with_capacity(given.len());
         for (position, part) in given.iter().enumerate() {
-            let path = || format!("messages[{index}].content[{position}]");
             self.note_marks(part);
             match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty() => {}
                 PartKind::Text(text) | PartKind::Refusal(text) => parts.push(Part::text(text.as_str())),
                 PartKind::Media(media) => {
-                    self.note_media(media, &path);
-                    parts.push(media_part(media, &path)?);
+                    self.note_media(media, field(position));
+                    parts.push(media_part(media, field(position))?);
                 }
                 PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {}
             }
@@ -156,17 +158,17 @@ impl<'a> Writer<'a, '_> {
 
     fn note_marks(&mut self, part: &Given) {
         if part.cache.is_some() {
-            self.losses.dropped("cache_control", "The provider decides itself what it caches.");
+            self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
         }
     }
 
-    fn note_media(&mut self, media: &canon::Media, path: &dyn Fn() -> String) {
+    fn note_media(&mut self, media: &canon::Media, field: Field) {
         if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
-            let field = format!("{}.{}.detail", path(), field_of(media.kind));
-            self.losses.dropped(field, "The provider has no detail of single pictures.");
+            let detail = field.clone().with(PartField::Detail(media.kind));
+            self.losses.dropped(detail, "The provider has no detail of single pictures.");
         }
         if media.filename.is_some() {
-            self.losses.dropped(format!("{}.file.filename", path()), "The provider takes no file names.");
+            self.losses.dropped(field.with(PartField::Filename), "The provider takes no file names.");
         }
     }
 
@@ -193,14 +195,15 @@ impl<'a> Writer<'a, '_> {
         }
         let mut turn = ModelTurn::default();
         for (position, part) in message.parts.iter().enumerate() {
-            let path = || format!("messages[{index}].content[{position}]");
             self.note_marks(part);
             let signature = part.signature.as_deref();
             match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) => turn.text(text, signature),
-                PartKind::Media(media) => turn.parts.push(media_part(media, &path)?),
+                PartKind::Media(media) => turn.parts.push(media_part(media, Field::part(index, position))?),
                 PartKind::ToolCall(call) => self.call(index, call, signature, &mut turn),
-                PartKind::Reasoning(reasoning) => self.reasoning(index, reasoning, signature, &mut turn),
+                PartKind::Reasoning(reasoning) => {
+                    self.reasoning(Field::thinking(index, position), reasoning, signature, &mut turn)
+                }
                 PartKind::ToolResult(_) => {}
             }
         }
@@ -228,7 +231,7 @@ impl<'a> Writer<'a, '_> {
         let name = self.names.wire(&call.name);
         let (args, wrapped) = arguments(call);
         if wrapped {
-            let field = format!("messages[{index}].tool_calls[{}].function.arguments", origin.1);
+            let field = Field::call(index, origin.1, CallField::Arguments);
             self.losses.approximated(field, "Arguments that are no JSON object are sent inside of one.");
         }
         turn.parts.push(Part {
@@ -243,12 +246,11 @@ impl<'a> Writer<'a, '_> {
 
     fn reasoning(
         &mut self,
-        index: usize,
+        field: Field,
         reasoning: &'a Reasoning,
         signature: Option<&'a str>,
         turn: &mut ModelTurn<'a>,
     ) {
-        let field = || format!("messages[{index}].reasoning");
         match (reasoning.format.as_deref(), signature) {
             (Some(REASONING_FORMAT), Some(signature)) if reasoning.text.is_empty() => {
                 turn.flush_signature();
@@ -264,11 +266,11 @@ impl<'a> Writer<'a, '_> {
                 });
             }
             (Some(REASONING_FORMAT) | None, _) => {
-                self.losses.dropped(field(), "Thinking without its signature is of no use to the model.");
+                self.losses.dropped(field, "Thinking without its signature is of no use to the model.");
             }
             (Some(_), _) => {
                 self.losses
-                    .dropped(field(), "The thinking of another family of models is of no use to this one.");
+                    .dropped(field, "The thinking of another family of models is of no use to this one.");
             }
         }
     }
@@ -295,9 +297,9 @@ impl<'a> Writer<'a, '_> {
                 "The result does not answer a tool call of the assistant message before it: no call there has the id \"{}\".",
                 result.call_id
             );
-            return Err(Error::invalid(format!("messages[{index}].tool_call_id"), message));
+            return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
         };
-        let parts = self.content(index, &result.content)?;
+        let parts = self.content(|part| Field::result_part(index, part), &result.content)?;
         let Some(open) = &mut self.open else { return Ok(()) };
         let answer = open.calls[waiting].answer.get_or_insert_default();
         answer.parts.extend(parts);
@@ -339,7 +341,7 @@ impl<'a> Writer<'a, '_> {
 
     /// Every call needs a result: one that the caller did not give.
     fn missing(&mut self, name: Cow<'a, str>, (message, call): (usize, usize)) -> Part<'a> {
-        let field = format!("messages[{message}].tool_calls[{call}]");
+        let field = Field::call(message, call, CallField::Whole);
         self.losses.approximated(field, "The call has no result: it is told as failed.");
         let response = raw(&json!({"error": "The tool gave no result."}));
         let response = Response { name, response, parts: Vec::new() };
@@ -366,16 +368,19 @@ impl<'a> Writer<'a, '_> {
             let parts = std::mem::take(&mut self.instruction.parts);
             if parts.is_empty() {
                 return Err(Error::invalid(
-                    "messages",
+                    Field::Messages,
                     "There is nothing to answer: all messages are empty.",
                 ));
             }
-            self.losses.approximated("messages[0].role", "Instructions alone are told as the user's text.");
+            self.losses.approximated(
+                Field::of_message(0, MessageField::Role),
+                "Instructions alone are told as the user's text.",
+            );
             self.turn(USER, parts, true);
         }
         if self.contents[0].role == MODEL {
             self.losses
-                .approximated("messages[0]", "A conversation begins with the user: \".\" was put first.");
+                .approximated(Field::message(0), "A conversation begins with the user: \".\" was put first.");
             self.contents.insert(0, Content { role: USER, parts: vec![Part::text(".")], is_from_user: true });
         }
         if wants_signatures {
@@ -400,7 +405,7 @@ impl<'a> Writer<'a, '_> {
                     continue;
                 }
                 self.losses.approximated(
-                    format!("messages[{message}].tool_calls[{call}]"),
+                    Field::call(message, call, CallField::Whole),
                     "The call has no thought signature of the model: the documented stand-in is sent.",
                 );
             }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use canon::{Error, Media, MediaKind, Result, Source};
+use canon::{Error, Field, Media, MediaKind, PartField, Result, Source};
 
 use super::contents::{Blob, File, Part};
 use crate::protocols::media_types::document_type;
@@ -12,9 +12,9 @@ use crate::protocols::media_types::document_type;
 /// The Files API of the Gemini API: uploaded files are named by their URI there.
 const FILES_API: &str = "https://generativelanguage.googleapis.com/";
 
-/// The part that holds the media. `path` is that of the caller's content part.
-pub(super) fn media_part<'a>(media: &'a Media, path: &dyn Fn() -> String) -> Result<Part<'a>> {
-    let field = || format!("{}.{}", path(), field_of(media.kind));
+/// The part that holds the media. `part` names the caller's content part.
+pub(super) fn media_part<'a>(media: &'a Media, part: Field) -> Result<Part<'a>> {
+    let field = || part.with(PartField::Source(media.kind));
     match &media.source {
         Source::Base64 { mime, data } => Ok(inline(mime.as_str(), data.as_str())),
         Source::Text(text) => {
@@ -24,7 +24,7 @@ pub(super) fn media_part<'a>(media: &'a Media, path: &dyn Fn() -> String) -> Res
         Source::Url(url) => from_url(media.kind, url).ok_or_else(|| {
             Error::unsupported(
                 field(),
-                "The provider does not fetch media from the web: send it as a data URL (base64).",
+                "The provider does not fetch media from the web: send the file itself as base64 or in a data URL.",
             )
         }),
         Source::FileId(id) => from_file_id(media.kind, id).ok_or_else(|| {
@@ -39,16 +39,6 @@ pub(super) fn media_part<'a>(media: &'a Media, path: &dyn Fn() -> String) -> Res
 /// True for media whose URL the provider cannot read itself.
 pub(super) fn wants_bytes(media: &Media) -> bool {
     matches!(&media.source, Source::Url(url) if from_url(media.kind, url).is_none())
-}
-
-/// The caller's name of the field that holds this kind of media.
-pub(super) fn field_of(kind: MediaKind) -> &'static str {
-    match kind {
-        MediaKind::Image => "image_url",
-        MediaKind::Audio => "input_audio",
-        MediaKind::Document => "file",
-        MediaKind::Video => "video_url",
-    }
 }
 
 /// What kind of media a MIME type names.

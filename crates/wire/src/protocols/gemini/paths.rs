@@ -42,8 +42,20 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
         Field::Seed => "generationConfig.seed".into(),
         Field::Stop => "generationConfig.stopSequences".into(),
         Field::N => "generationConfig.candidateCount".into(),
+        // A number of alternatives alone asks for them too.
+        Field::Logprobs if request.is_some_and(|request| request.logprobs != Some(true)) => {
+            "generationConfig.logprobs".into()
+        }
         Field::Logprobs => "generationConfig.responseLogprobs".into(),
         Field::TopLogprobs => "generationConfig.logprobs".into(),
+        Field::Extra(name) if name == "modalities" => "generationConfig.responseModalities".into(),
+        // A search is a tool here.
+        Field::Extra(name)
+            if name == "web_search_options"
+                && request.is_none_or(|request| request.extra(name).is_none()) =>
+        {
+            "tools".into()
+        }
         field => field.name(),
     }
 }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use canon::{
-    Error, Feature, Json, Losses, OutputFormat, Request, Result, Target, Tool, ToolChoice, ToolKind,
+    Error, Feature, Field, Json, Losses, OutputFormat, Request, Result, Target, Tool, ToolChoice, ToolField,
+    ToolKind,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -103,7 +104,7 @@ pub(super) fn tools<'a>(
     let is_silenced = silenced(request, target);
     for (index, tool) in request.tools.iter().enumerate() {
         if tool.cache.is_some() {
-            losses.dropped("cache_control", "The provider decides itself what it caches.");
+            losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
         }
         match &tool.kind {
             ToolKind::Native(entry) => {
@@ -119,7 +120,7 @@ pub(super) fn tools<'a>(
     let has_builtins = !found.entries.is_empty();
     if has_builtins && !declarations.is_empty() && !generation.at_least(3, 0) {
         return Err(Error::unsupported(
-            "tools",
+            Field::Tools,
             "This model cannot use the provider's own tools together with functions: send one kind only.",
         ));
     }
@@ -140,7 +141,7 @@ pub(super) fn tools<'a>(
         found.config = (!is_empty).then_some(config);
         found.entries.insert(0, ToolEntry::Functions { function_declarations: declarations });
         if request.parallel_tool_calls == Some(false) {
-            losses.dropped("parallel_tool_calls", "The provider cannot be kept to one call per turn.");
+            losses.dropped(Field::ParallelToolCalls, "The provider cannot be kept to one call per turn.");
         }
     }
     Ok(found)
@@ -159,7 +160,7 @@ fn lose_strictness(request: &Request, losses: &mut Losses) {
     for (index, tool) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
         // What must not be called need not be strict.
         if request.tool_choice != Some(ToolChoice::None) && is_declared(request, &tool.name) {
-            let field = format!("tools[{index}].function.strict");
+            let field = Field::tool(index, ToolField::Strict);
             losses.dropped(field, "The model's arguments are not checked against the schema.");
         }
     }
@@ -196,10 +197,13 @@ fn declaration<'a>(
         }
         ToolKind::Custom { format } => {
             custom.push(tool.name.clone());
-            losses.emulated(format!("tools[{index}]"), "A tool that takes free text is sent as a function.");
+            losses.emulated(
+                Field::tool(index, ToolField::Whole),
+                "A tool that takes free text is sent as a function.",
+            );
             if is_restricted(format.as_ref()) {
                 let reason = "The provider does not restrict free text by a grammar.";
-                losses.dropped(format!("tools[{index}].custom.format"), reason);
+                losses.dropped(Field::tool(index, ToolField::Grammar), reason);
             }
             Some(
                 json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}),
@@ -211,7 +215,7 @@ fn declaration<'a>(
 }
 
 fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Value> {
-    let field = || format!("tools[{index}].function.parameters");
+    let field = || Field::tool(index, ToolField::Parameters);
     if schema.is_null() {
         return None;
     }
@@ -239,7 +243,7 @@ fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Val
 fn builtin(index: usize, entry: &Json, losses: &mut Losses) -> Result<Value> {
     let unsupported = |kind: &str| {
         Error::unsupported(
-            format!("tools[{index}]"),
+            Field::tool(index, ToolField::Whole),
             format!("The provider has no tool of the type \"{kind}\"."),
         )
     };
@@ -261,7 +265,7 @@ fn builtin(index: usize, entry: &Json, losses: &mut Losses) -> Result<Value> {
         .any(|(key, value)| !matches!(key.as_str(), "type" | "name" | "cache_control") && !value.is_null())
     {
         let reason = "The provider's tool of this kind has no such settings.";
-        losses.approximated(format!("tools[{index}]"), reason);
+        losses.approximated(Field::tool(index, ToolField::Whole), reason);
     }
     Ok(json!({name: {}}))
 }
@@ -293,15 +297,15 @@ fn web_search<'a>(
     const FIELD: &str = "web_search_options";
     let Some(options) = request.extra(FIELD).filter(|options| !options.is_null()) else { return Ok(()) };
     if !target.facts.allows(Feature::WebSearch) {
-        return Err(Error::unsupported(FIELD, "This model cannot search the web."));
+        return Err(Error::unsupported(Field::extra(FIELD), "This model cannot search the web."));
     }
     if with_functions && !Generation::of(target.model).at_least(3, 0) {
         let message = "This model cannot search the web when functions are given as well.";
-        return Err(Error::unsupported(FIELD, message));
+        return Err(Error::unsupported(Field::extra(FIELD), message));
     }
     if options.to_value().is_ok_and(|options| options.as_object().is_some_and(|options| !options.is_empty()))
     {
-        losses.approximated(FIELD, "The provider searches without these settings.");
+        losses.approximated(Field::extra(FIELD), "The provider searches without these settings.");
     }
     let present = entries
         .iter()

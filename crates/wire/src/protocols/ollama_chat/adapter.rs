@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use canon::{
-    Effort, Error, ErrorKind, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
-    ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolKind,
+    Effort, Error, ErrorKind, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
+    ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
 };
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -173,7 +173,7 @@ fn turn<'a>(
 ) -> Result<Turn<'a>> {
     let mut turn = Turn { role, ..Turn::default() };
     for (position, part) in message.parts.iter().enumerate() {
-        let path = || format!("messages[{index}].content[{position}]");
+        let path = || Field::part(index, position);
         match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) => add_text(&mut turn.content, text),
             PartKind::Media(media) => turn.images.push(image(media, path)?),
@@ -188,7 +188,7 @@ fn turn<'a>(
                 turn.tool_call_id = Some(id);
                 turn.tool_name = number.and_then(|number| calls.names.get(number).copied());
                 for (position, part) in result.content.iter().enumerate() {
-                    let path = || format!("messages[{index}].content[{position}]");
+                    let path = || Field::part(index, position);
                     match &part.kind {
                         PartKind::Text(text) => add_text(&mut turn.content, text),
                         PartKind::Media(media) => turn.images.push(image(media, path)?),
@@ -203,7 +203,7 @@ fn turn<'a>(
                     turn.thinking.push_str(&reasoning.text);
                 }
                 _ => losses.dropped(
-                    format!("messages[{index}].reasoning"),
+                    Field::thinking(index, position),
                     "thinking can be sent back only to the family of models that wrote it",
                 ),
             },
@@ -220,12 +220,12 @@ fn add_text(content: &mut String, text: &str) {
     content.push_str(text);
 }
 
-fn image(media: &Media, path: impl Fn() -> String) -> Result<&str> {
+fn image(media: &Media, path: impl Fn() -> Field) -> Result<&str> {
     match (&media.kind, &media.source) {
         (MediaKind::Image, Source::Base64 { data, .. }) => Ok(data),
         (MediaKind::Image, _) => Err(Error::unsupported(
             path(),
-            "This provider does not fetch images; send the image as a data URL.",
+            "This provider does not fetch images; send the image itself as base64 or in a data URL.",
         )),
         _ => Err(Error::unsupported(path(), "This provider takes text and images only.")),
     }
@@ -241,11 +241,11 @@ fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Resu
         Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. })
     );
     if is_forced && !request.tools.is_empty() {
-        losses.approximated("tool_choice", "the provider cannot force the model to call a tool");
+        losses.approximated(Field::ToolChoice, "the provider cannot force the model to call a tool");
     }
     let is_strict = |tool: &Tool| matches!(tool.kind, ToolKind::Function { strict: Some(true), .. });
     for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
-        losses.dropped(format!("tools[{index}].function.strict"), "the provider has no strict tools");
+        losses.dropped(Field::tool(index, ToolField::Strict), "the provider has no strict tools");
     }
     function_tools(request, undo, losses)
 }

@@ -1,8 +1,9 @@
 //! A canonical request as OpenAI takes it.
 
 use canon::{
-    CacheMark, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning,
-    Request, Result, Role, Source, Tool, ToolChoice, ToolKind,
+    CacheMark, Error, Field, Json, Losses, Media, MediaKind, Message, MessageField, OutputField,
+    OutputFormat, Part, PartField, PartKind, Reasoning, Request, Result, Role, Source, Tool, ToolChoice,
+    ToolField, ToolKind,
 };
 use serde_json::{Map, Value, json};
 
@@ -22,15 +23,14 @@ pub(super) fn body(request: &Request) -> Result<(Vec<u8>, Losses)> {
     writer.tools(request)?;
     writer.output(&request.output)?;
     for (name, value) in &request.extra {
-        writer.put(name, read(value, name)?);
+        writer.put(name, read(value, Field::extra(name.clone()))?);
     }
     Ok((serde_json::to_vec(&writer.body).unwrap_or_default(), writer.losses))
 }
 
 /// Raw JSON that was never parsed: a number out of range, or half of a surrogate pair, shows only here.
-fn read(json: &Json, path: &str) -> Result<Value> {
-    json.to_value()
-        .map_err(|fault| Error::invalid(path.to_owned(), format!("{path} cannot be read: {fault}.")))
+fn read(json: &Json, field: Field) -> Result<Value> {
+    json.to_value().map_err(|fault| Error::invalid(field, format!("The value cannot be read: {fault}.")))
 }
 
 struct Writer {
@@ -82,7 +82,7 @@ impl Writer {
         let reasoning = &request.reasoning;
         self.put("reasoning_effort", reasoning.effort);
         if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
-            self.losses.dropped("reasoning.max_tokens", "The format takes an effort or a budget, not both.");
+            self.losses.dropped(Field::ReasoningBudget, "The format takes an effort or a budget, not both.");
         }
         let budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
         if budget.is_some() || reasoning.exclude {
@@ -139,7 +139,7 @@ impl Writer {
                 insert(&mut inner, "name", name);
                 insert(&mut inner, "description", description);
                 if let Some(schema) = schema {
-                    insert(&mut inner, "schema", read(schema, "response_format.json_schema.schema")?);
+                    insert(&mut inner, "schema", read(schema, Field::Output(OutputField::Schema))?);
                 }
                 insert(&mut inner, "strict", strict);
                 self.put("response_format", json!({"type": "json_schema", "json_schema": inner}));
@@ -158,18 +158,24 @@ impl Writer {
             let number = self.ids.answered((index, 0));
             let id = number.map_or_else(|| call_id(&result.call_id), |number| self.ids.id(number).to_owned());
             insert(&mut object, "tool_call_id", id);
-            let content = self.content(index, &result.content, message.parts[0].cache.as_ref())?;
+            let content = self.content(
+                |part| Field::result_part(index, part),
+                &result.content,
+                message.parts[0].cache.as_ref(),
+            )?;
             if let (None, Some(mark)) = (&content, &message.parts[0].cache) {
                 object.insert("cache_control".to_owned(), cache_control(mark));
             }
             object.insert("content".to_owned(), content.unwrap_or_else(|| "".into()));
             if result.is_error {
-                self.losses
-                    .dropped(format!("messages[{index}].is_error"), "The format cannot mark a failed tool.");
+                self.losses.dropped(
+                    Field::of_message(index, MessageField::Failed),
+                    "The format cannot mark a failed tool.",
+                );
             }
             return Ok(Value::Object(object));
         }
-        let content = self.content(index, &message.parts, None)?;
+        let content = self.content(|part| Field::part(index, part), &message.parts, None)?;
         object.insert("content".to_owned(), content.unwrap_or(Value::Null));
         let calls = message.parts.iter().enumerate();
         let calls = calls.filter_map(|(position, part)| call(part, self.ids.id_at((index, position))));
@@ -186,10 +192,15 @@ impl Writer {
     }
 
     /// A string for a single plain text, else a list of parts; none when there is nothing to say.
-    fn content(&mut self, index: usize, parts: &[Part], cache: Option<&CacheMark>) -> Result<Option<Value>> {
+    fn content(
+        &mut self,
+        field: impl Fn(usize) -> Field,
+        parts: &[Part],
+        cache: Option<&CacheMark>,
+    ) -> Result<Option<Value>> {
         let mut written = Vec::with_capacity(parts.len());
         for (position, part) in parts.iter().enumerate() {
-            written.extend(self.part(&format!("messages[{index}].content[{position}]"), part)?);
+            written.extend(self.part(field(position), part)?);
         }
         if let (Some(mark), Some(last)) = (cache, written.last_mut()) {
             last["cache_control"] = cache_control(mark);
@@ -206,10 +217,10 @@ impl Writer {
     /// Thinking as text, and as blocks where text alone does not say it: with proofs, or more than one.
     fn reasoning_fields(&mut self, index: usize, message: &Message, object: &mut Map<String, Value>) {
         let mut blocks: Vec<(&Reasoning, &Part)> = Vec::new();
-        for part in &message.parts {
+        for (position, part) in message.parts.iter().enumerate() {
             match &part.kind {
                 PartKind::Reasoning(Reasoning { extra: Some(_), .. }) => self.losses.dropped(
-                    format!("messages[{index}].reasoning"),
+                    Field::thinking(index, position),
                     "A block that only the provider's own format knows.",
                 ),
                 PartKind::Reasoning(reasoning) => blocks.push((reasoning, part)),
@@ -230,24 +241,24 @@ impl Writer {
     }
 
     /// A content part; none for what has a place of its own in the message.
-    fn part(&mut self, path: &str, part: &Part) -> Result<Option<Value>> {
+    fn part(&mut self, field: Field, part: &Part) -> Result<Option<Value>> {
         if part.signature.is_some() && matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
-            let field = format!("{path}.thought_signature");
-            self.losses.dropped(field, "The format takes proofs with thinking and with calls only.");
+            let proof = field.clone().with(PartField::Proof);
+            self.losses.dropped(proof, "The format takes proofs with thinking and with calls only.");
         }
         if matches!(&part.kind, PartKind::Media(Media { source: Source::Text(_), .. })) {
-            self.losses.approximated(path.to_owned(), "The format takes no text files: sent as plain text.");
+            self.losses.approximated(field.clone(), "The format takes no text files: sent as plain text.");
         }
         let mut value = match &part.kind {
             PartKind::Text(text) => json!({"type": "text", "text": text}),
             PartKind::Refusal(text) => json!({"type": "refusal", "refusal": text}),
             PartKind::Media(found) => media(found).ok_or_else(|| {
-                let message = "OpenAI's format takes sound as base64 only, not by its address.";
-                Error::unsupported(path.to_owned(), message)
+                let message = "The provider takes sound as base64 only, not by its address.";
+                Error::unsupported(field, message)
             })?,
             PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
                 if part.cache.is_some() {
-                    self.losses.dropped("cache_control", "The format takes cache marks on content only.");
+                    self.losses.dropped(Field::CacheMark, "The format takes cache marks on content only.");
                 }
                 return Ok(None);
             }
@@ -373,22 +384,18 @@ fn tool((index, tool): (usize, &Tool)) -> Result<Value> {
     let mut value = match &tool.kind {
         ToolKind::Function { parameters, strict } => {
             if let Some(schema) = parameters {
-                insert(
-                    &mut inner,
-                    "parameters",
-                    read(schema, &format!("tools[{index}].function.parameters"))?,
-                );
+                insert(&mut inner, "parameters", read(schema, Field::tool(index, ToolField::Parameters))?);
             }
             insert(&mut inner, "strict", strict);
             json!({"type": "function", "function": inner})
         }
         ToolKind::Custom { format } => {
             if let Some(format) = format {
-                insert(&mut inner, "format", read(format, &format!("tools[{index}].custom.format"))?);
+                insert(&mut inner, "format", read(format, Field::tool(index, ToolField::Grammar))?);
             }
             json!({"type": "custom", "custom": inner})
         }
-        ToolKind::Native(raw) => return read(raw, &format!("tools[{index}]")),
+        ToolKind::Native(raw) => return read(raw, Field::tool(index, ToolField::Whole)),
     };
     if let Some(mark) = &tool.cache {
         value["cache_control"] = cache_control(mark);

@@ -64,7 +64,9 @@ fn losses(encoded: &Encoded) -> Vec<(String, LossAction)> {
 }
 
 fn lost(encoded: &Encoded) -> Vec<String> {
-    encoded.losses.iter().map(|loss| format!("{} {}", loss.action.as_str(), loss.field)).collect()
+    // Thoughts of one message go by one name.
+    let losses = encoded.losses.clone().named(canon::Field::name);
+    losses.iter().map(|loss| format!("{} {}", loss.action.as_str(), loss.field)).collect()
 }
 
 fn turns(messages: Vec<Message>) -> (Value, Value, Vec<String>) {
