@@ -44,8 +44,8 @@ pub fn summary(providers: &[ProviderSettings], style: Style) -> String {
 }
 
 /// The greeting: URL, key, a curl that works.
-pub fn banner(address: SocketAddr, key: &CallerKey, example: &Example, style: Style) -> String {
-    let url = format!("http://{}/v1", reachable(address));
+pub fn banner(at: Listening, key: &CallerKey, example: &Example, style: Style) -> String {
+    let url = at.url();
     let Example { model, hint } = example;
     let hint = hint.as_ref().map_or_else(String::new, |hint| format!("  {hint}\n"));
     format!(
@@ -60,6 +60,21 @@ pub fn banner(address: SocketAddr, key: &CallerKey, example: &Example, style: St
         key.sentence(style),
         key.in_shell(),
     )
+}
+
+/// Where the gateway listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// The address.
+    pub address: SocketAddr,
+    /// It has a certificate.
+    pub tls: bool,
+}
+
+impl Listening {
+    fn url(self) -> String {
+        format!("{}://{}/v1", if self.tls { "https" } else { "http" }, reachable(self.address))
+    }
 }
 
 /// An address that a client on this machine can use: nobody can connect to 0.0.0.0 everywhere.
@@ -159,12 +174,15 @@ mod tests {
     fn url_key_and_curl_come_first() {
         let key = CallerKey::Fresh { secret: Secret::new("llmg-abc"), file: None };
         let example = Example { model: "demo/echo".to_owned(), hint: None };
-        let text = banner(SocketAddr::from(([0, 0, 0, 0], 4000)), &key, &example, Style::PLAIN);
+        let at = Listening { address: SocketAddr::from(([0, 0, 0, 0], 4000)), tls: false };
+        let text = banner(at, &key, &example, Style::PLAIN);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("http://127.0.0.1:4000/v1"), "{text}");
         assert!(lines[1].starts_with("API key  llmg-abc"), "{text}");
         assert!(text.contains("  curl http://127.0.0.1:4000/v1/chat/completions \\\n"), "{text}");
         assert!(text.contains("Bearer llmg-abc\""), "{text}");
+        let text = banner(Listening { tls: true, ..at }, &key, &example, Style::PLAIN);
+        assert!(text.contains("  curl https://127.0.0.1:4000/v1/"), "{text}");
     }
 
     #[test]
@@ -172,7 +190,8 @@ mod tests {
         let key = CallerKey::InVariable("KEY".to_owned());
         let text = |provider| {
             let example = Example::without_model(provider);
-            banner(SocketAddr::from(([127, 0, 0, 1], 4000)), &key, &example, Style::PLAIN)
+            let at = Listening { address: SocketAddr::from(([127, 0, 0, 1], 4000)), tls: false };
+            banner(at, &key, &example, Style::PLAIN)
         };
         let own = text(Some("mine"));
         assert!(own.contains("\"mine/MODEL\"") && own.contains("In place of MODEL put"), "{own}");

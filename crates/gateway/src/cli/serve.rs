@@ -46,6 +46,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         let style = Style::of_stdout();
         let configured = Configured::of(&settings);
         let database_url = settings.database_url.clone();
+        let tls = settings.tls.is_some();
         let providers = banner::summary(&settings.providers, style);
         let stop = stop_signal();
         let app = App::start(settings).await?;
@@ -54,11 +55,11 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             // It has to work at once, and the keys were read before it was made.
             app.site().auth.reload().await?;
         }
-        let (site, address) = (app.site().clone(), app.address());
+        let (site, at) = (app.site().clone(), banner::Listening { address: app.address(), tls });
         // A task, because a provider may be slow to list its models, and callers do not wait for a greeting.
         let greeting = tokio::spawn(async move {
             let example = banner::Example::find(&site).await;
-            say(&format!("{}\n{providers}", banner::banner(address, &key, &example, style)));
+            say(&format!("{}\n{providers}", banner::banner(at, &key, &example, style)));
             if !checked.doubts.is_empty() {
                 say_error(&checked.report());
             }

@@ -194,3 +194,57 @@ fn provider(serving: &Serving) -> Value {
 pub fn per_million(price: Pico) -> String {
     (price * 1_000_000).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use catalog::Catalog;
+
+    use super::*;
+    use crate::config::env::Environment;
+    use crate::config::{ConfigFile, Settings};
+    use crate::snapshot::Tools;
+
+    /// A gateway on which every provider of the catalog is enabled that takes a key.
+    fn all_enabled() -> Snapshot {
+        let catalog = Catalog::embedded().unwrap();
+        let mut file = String::new();
+        for row in catalog.providers() {
+            file += &format!("[providers.{}]\nbase_url = \"http://127.0.0.1:9\"\n", row.id);
+            if !row.api_key_env.is_empty() {
+                file += "api_key = \"k\"\n";
+            }
+            for name in row.settings.keys().filter(|name| row.needs_setting(name, true)) {
+                file += &format!("{name} = \"x\"\n");
+            }
+        }
+        let file = ConfigFile::parse(&file).unwrap();
+        let settings = Settings::build(&file, &Environment::default(), catalog).unwrap();
+        Snapshot::first(settings, &Tools::for_commands().unwrap())
+    }
+
+    #[test]
+    fn every_listed_model_of_the_catalog_lives_and_has_a_date() {
+        let snapshot = all_enabled();
+        let (lists, today) = (Lists::new(), calendar::today());
+        let models = Models::new(&snapshot, &lists);
+        let list = models.list(true);
+        let list = list["data"].as_array().unwrap();
+        assert!(list.len() > 400, "{}", list.len());
+        for entry in list {
+            assert!(entry["created"].as_i64().unwrap() > 1_500_000_000, "{entry}");
+            for provider in entry["providers"].as_array().into_iter().flatten() {
+                let end = provider["deprecated"].as_str();
+                assert!(end.is_none_or(|end| end > today.as_str()), "{entry}");
+            }
+            let id = entry["id"].as_str().unwrap();
+            assert!(models.find(id).is_some(), "{id}");
+        }
+        let retired = snapshot.catalog.models().flat_map(|model| &model.servings);
+        let retired: Vec<_> = retired.filter(|serving| serving.is_gone(&today)).collect();
+        assert!(!retired.is_empty());
+        for serving in retired {
+            let id = format!("{}/{}", serving.provider, serving.upstream_id);
+            assert!(list.iter().all(|entry| entry["id"] != id.as_str()), "{id}");
+        }
+    }
+}
