@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, TestGateway, at};
+use crate::support::{Reply, TestGateway, Upstream, answer, at, question};
 
 /// One model for each format, the first one forwarded and all others translated.
 const MODELS: [&str; 4] = [
@@ -232,4 +232,36 @@ fn mutations_of_a_good_request_are_refused_or_forwarded() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// What the gateway does for each entry of a list or for each header is bounded by how many there may be.
+#[tokio::test]
+async fn lists_and_headers_have_a_bound() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    let asking = |field: &str, value: Value| {
+        let mut body = question("openai/gpt-4o");
+        body[field] = value;
+        body
+    };
+    let names = |count: usize| vec!["openai/gpt-4o"; count];
+    for (body, status) in [
+        (asking("models", json!(names(10))), 200),
+        (asking("models", json!(names(11))), 400),
+        (asking("models", json!(names(100_000))), 400),
+        (asking("models", json!(["x".repeat(400_000)])), 400),
+        (asking("provider", json!({"order": vec!["openai"; 200]})), 200),
+        (asking("provider", json!({"order": vec!["openai"; 201]})), 400),
+        (asking("provider", json!({"only": vec!["openai"; 100_000]})), 400),
+        (asking("provider", json!({"order": ["y".repeat(400_000)]})), 400),
+    ] {
+        let reply = gateway.chat(&body).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+        assert!(reply.text().len() < 4000, "what is wrong is not repeated at length");
+    }
+    let lines: Vec<String> = (0..5000).map(|at| format!("x-header-{at}: value\r\n")).collect();
+    for headers in [lines.concat(), format!("x-long: {}\r\n", "v".repeat(200_000))] {
+        let text = format!("GET /v1/models HTTP/1.1\r\nhost: g\r\nconnection: close\r\n{headers}\r\n");
+        assert_eq!(gateway.send(text.as_bytes()).await.status, 431);
+    }
 }
