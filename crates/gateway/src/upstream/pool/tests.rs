@@ -472,7 +472,7 @@ async fn a_provider_that_gives_no_sign_of_life_is_left() {
     let (client, dead) = provider.with_connection().await;
     tokio::time::pause();
     let started = Instant::now();
-    let waiting = client.send(|| Ok(request(&provider.url))).await.err().unwrap();
+    let waiting = client.send(None, || Ok(request(&provider.url))).await.err().unwrap();
     assert_eq!(waiting.kind, canon::ErrorKind::Timeout, "{}", waiting.message);
     let waited = started.elapsed();
     assert!(waited >= Duration::from_secs(15) && waited <= Duration::from_secs(60), "{waited:?}");
