@@ -2,7 +2,7 @@
 //! allocator counts the most memory that anything does with it, and callgrind the instructions. The counts repeat exactly,
 //! whatever else the machine does.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a test program")]
 
 mod answers;
 mod instructions;
