@@ -12,6 +12,7 @@ RECORDED = pathlib.Path(os.environ.get("LLMGATEWAY_CORPUS", HERE / "../../shared
 ANSWERS = {
     "chat": ["answer_openai", "relay", "sse"],
     "messages": ["answer_anthropic", "sse"],
+    "responses": ["answer_responses", "sse"],
     "generateContent": ["answer_gemini"],
     "streamGenerateContent": ["answer_gemini", "sse"],
     "converse": ["answer_bedrock"],
@@ -21,6 +22,7 @@ NATIVE = {"cohere": ["answer_cohere", "sse"], "ollama": ["answer_ollama", "json_
 REQUESTS = {
     "chat": ["request_openai", "json"],
     "messages": ["request_anthropic"],
+    "responses": ["request_responses"],
     "generateContent": ["request_gemini"],
     "streamGenerateContent": ["request_gemini"],
 }

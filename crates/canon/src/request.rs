@@ -209,6 +209,9 @@ pub struct ReasoningRequest {
     pub budget_tokens: Option<u64>,
     /// Do not return the thinking text (`reasoning.exclude`).
     pub exclude: bool,
+    /// How thinking is to be told (`reasoning.summary`: `auto`, `concise`, `detailed`), where a provider tells it only
+    /// when asked.
+    pub summary: Option<String>,
 }
 
 impl ReasoningRequest {

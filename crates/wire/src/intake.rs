@@ -26,7 +26,7 @@ pub struct Addressed<'a> {
 }
 
 /// How the caller wants the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerForm {
     /// Streamed or whole.
     pub stream: bool,
@@ -34,6 +34,8 @@ pub struct AnswerForm {
     pub include_usage: bool,
     /// Leave out thinking text.
     pub exclude_reasoning: bool,
+    /// The request, for formats whose answers repeat parts of it.
+    pub request: Option<Bytes>,
 }
 
 /// How long a prompt is.

@@ -13,7 +13,7 @@ use canon::{
 
 use crate::Protocol;
 use crate::json::Meaning;
-use crate::protocols::gemini;
+use crate::protocols::{gemini, openai_responses};
 
 /// Largest answer of which anything is kept, in bytes of thinking and arguments.
 const LIMIT: usize = 1 << 20;
@@ -289,6 +289,7 @@ fn family(protocol: Protocol) -> Option<&'static str> {
     match protocol {
         Protocol::AnthropicMessages | Protocol::BedrockConverse => Some(PORTABLE_FORMAT),
         Protocol::Gemini => Some(gemini::REASONING_FORMAT),
+        Protocol::OpenaiResponses => Some(openai_responses::REASONING_FORMAT),
         Protocol::OpenaiChat | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
 }

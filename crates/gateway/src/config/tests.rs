@@ -202,7 +202,7 @@ fn kind(rust: &str) -> &str {
         "BTreeMap<String, String>" => "table of strings",
         "BTreeMap<String, toml::Value>" => "any",
         "Protocol" => {
-            "`openai-chat`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat` or `ollama-chat`"
+            "`openai-chat`, `openai-responses`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat` or `ollama-chat`"
         }
         "Auth" => "`bearer`, `optional` or `{ header = \"NAME\" }`",
         "toml::Table" => "table, see below",

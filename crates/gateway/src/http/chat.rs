@@ -87,7 +87,7 @@ pub async fn chat(
         Ok(read) => read,
         Err(error) => return respond::error(dialect, &error),
     };
-    let form = read.intake.form;
+    let form = read.intake.form.clone();
     let mut outcome: Pending = Box::pin(run(site.pipeline.clone(), read));
     if !form.stream {
         return answer(dialect, form, outcome.await);

@@ -284,7 +284,7 @@ impl ChatAttempt<'_> {
             caller: self.cx.asking.dialect,
             upstream: offer.protocol,
             upstream_streams,
-            form: self.form(),
+            form: self.form().clone(),
             undo: &prepared.undo,
             quirks: &offer.provider.row.quirks,
             annotator: Arc::new(self.envelope(prepared, record)),
@@ -322,8 +322,8 @@ impl ChatAttempt<'_> {
         Pricing { serving: self.attempt.offer.serving.clone(), asked_tier: asked.filter(was_sent) }
     }
 
-    fn form(&self) -> AnswerForm {
-        self.cx.intake.form
+    fn form(&self) -> &AnswerForm {
+        &self.cx.intake.form
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::hosted::is_left_out;
 use crate::Undo;
 
 /// One tool in OpenAI's shape.
@@ -36,7 +37,7 @@ pub(super) fn function_tools<'a>(
 ) -> Result<Vec<FunctionTool<'a>>> {
     let mut tools = Vec::with_capacity(request.tools.len());
     for (index, tool) in request.tools.iter().enumerate() {
-        if !is_offered(request, &tool.name) {
+        if !is_offered(request, &tool.name) || is_left_out(request, index, losses) {
             continue;
         }
         let parameters = match &tool.kind {

@@ -9,10 +9,12 @@ pub mod errors;
 mod functions;
 pub mod gemini;
 mod hints;
+mod hosted;
 mod marks;
 mod media_types;
 pub mod ollama_chat;
 pub mod openai_chat;
+pub mod openai_responses;
 mod repair;
 mod strict_schema;
 
@@ -27,6 +29,8 @@ use crate::{Adapter, Dialect, Passthrough};
 pub enum Protocol {
     /// OpenAI chat completions.
     OpenaiChat,
+    /// OpenAI Responses.
+    OpenaiResponses,
     /// Anthropic messages.
     AnthropicMessages,
     /// Google `generateContent`.
@@ -41,8 +45,9 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every wire format.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OpenaiChat,
+        Self::OpenaiResponses,
         Self::AnthropicMessages,
         Self::Gemini,
         Self::BedrockConverse,
@@ -54,6 +59,7 @@ impl Protocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OpenaiChat => "openai-chat",
+            Self::OpenaiResponses => "openai-responses",
             Self::AnthropicMessages => "anthropic-messages",
             Self::Gemini => "gemini",
             Self::BedrockConverse => "bedrock-converse",
@@ -67,6 +73,7 @@ impl Protocol {
 pub fn adapter(protocol: Protocol) -> &'static dyn Adapter {
     match protocol {
         Protocol::OpenaiChat => &openai_chat::OpenaiChat,
+        Protocol::OpenaiResponses => &openai_responses::OpenaiResponses,
         Protocol::AnthropicMessages => &anthropic_messages::AnthropicMessages,
         Protocol::Gemini => &gemini::Gemini,
         Protocol::BedrockConverse => &bedrock_converse::BedrockConverse,
@@ -81,6 +88,7 @@ pub fn dialect(protocol: Protocol) -> Option<&'static dyn Dialect> {
         Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
         Protocol::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
         Protocol::Gemini => Some(&gemini::Gemini),
+        Protocol::OpenaiResponses => Some(&openai_responses::OpenaiResponses),
         Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
 }
@@ -92,7 +100,8 @@ pub static OWN: &dyn Dialect = &openai_chat::OpenaiChat;
 pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
     match protocol {
         Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
-        Protocol::AnthropicMessages
+        Protocol::OpenaiResponses
+        | Protocol::AnthropicMessages
         | Protocol::Gemini
         | Protocol::BedrockConverse
         | Protocol::CohereChat

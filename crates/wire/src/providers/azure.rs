@@ -59,6 +59,14 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
         return Ok(format!("{}/v1/chat/completions", base.strip_suffix("/v1").unwrap_or(base)));
     }
     let version = call.setting("api_version").unwrap_or("v1");
+    if call.protocol == Protocol::OpenaiResponses {
+        // The classic paths serve this format at the resource, not at a deployment.
+        return Ok(match version {
+            "v1" | "latest" => format!("{base}/openai/v1/responses"),
+            "preview" => format!("{base}/openai/v1/responses?api-version=preview"),
+            dated => format!("{base}/openai/responses?api-version={}", escape_segment(dated)),
+        });
+    }
     Ok(match version {
         "v1" | "latest" => format!("{base}/openai/v1/chat/completions"),
         "preview" => format!("{base}/openai/v1/chat/completions?api-version=preview"),

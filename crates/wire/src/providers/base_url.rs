@@ -36,6 +36,9 @@ impl Place<'_> {
             Calling::Compatible => {
                 let further: &[&str] = match self.protocol {
                     Protocol::AnthropicMessages => &["/v1"],
+                    // One base URL serves both of OpenAI's formats.
+                    Protocol::OpenaiChat => &["/responses"],
+                    Protocol::OpenaiResponses => &["/chat/completions"],
                     Protocol::CohereChat => &["/v2", "/v1/chat", "/v1"],
                     Protocol::OllamaChat => &["/v1/chat/completions", "/api", "/v1"],
                     _ => &[],
@@ -47,6 +50,7 @@ impl Place<'_> {
             Calling::AwsBedrock => vec!["/model"],
             Calling::Azure => vec![
                 "/openai/v1/chat/completions",
+                "/openai/v1/responses",
                 "/openai/v1",
                 "/openai/deployments",
                 "/openai",
@@ -61,8 +65,8 @@ impl Place<'_> {
     /// What follows the host in OpenAI's format: as at the provider's usual address, else `/v1`.
     fn version(&self) -> &str {
         match (self.protocol, self.usual) {
-            (Protocol::OpenaiChat, Some(usual)) => path_of(usual),
-            (Protocol::OpenaiChat, None) => "/v1",
+            (Protocol::OpenaiChat | Protocol::OpenaiResponses, Some(usual)) => path_of(usual),
+            (Protocol::OpenaiChat | Protocol::OpenaiResponses, None) => "/v1",
             _ => "",
         }
     }

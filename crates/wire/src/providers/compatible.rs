@@ -22,6 +22,7 @@ impl Provider for Compatible {
 pub(super) fn usual_path(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::OpenaiChat => "/chat/completions",
+        Protocol::OpenaiResponses => "/responses",
         Protocol::AnthropicMessages => "/v1/messages",
         Protocol::CohereChat => "/v2/chat",
         Protocol::OllamaChat => "/api/chat",

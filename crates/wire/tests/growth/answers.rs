@@ -240,7 +240,7 @@ fn transcode(mut transcoder: Box<dyn wire::Transcoder>, body: &[u8]) {
 
 fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
     let most_memory = if name == "numbers" { NUMBERS } else { MOST };
-    let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
+    let form = move || AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
     let translated = Work {
         name: "translating".to_owned(),
         most_memory,
@@ -250,7 +250,7 @@ fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
                 caller: wire::dialect(Protocol::OpenaiChat).unwrap(),
                 upstream: protocol,
                 upstream_streams: stream,
-                form,
+                form: form(),
                 undo: &undo,
                 quirks: &canon::Quirks::default(),
                 annotator: std::sync::Arc::new(Words),
@@ -266,7 +266,7 @@ fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
             run: Box::new(move |body| {
                 transcode(
                     relay(RelayParts {
-                        form,
+                        form: form(),
                         annotator: Box::new(Words),
                         cached_outside_prompt: false,
                         gathers: true,

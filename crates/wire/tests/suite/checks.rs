@@ -173,7 +173,9 @@ pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
         let result = result.and_then(|()| decoder.finish(&mut events));
         (events, result)
     });
-    for caller in [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini] {
+    for caller in
+        [Protocol::OpenaiChat, Protocol::OpenaiResponses, Protocol::AnthropicMessages, Protocol::Gemini]
+    {
         for stream in [false, true] {
             encode(caller, stream, &events);
         }
@@ -194,7 +196,9 @@ pub fn errors(body: &[u8]) {
         let told = error.status();
         assert!(told.is_client_error() || told.is_server_error(), "{protocol:?}: {told}");
         assert!(!error.message.trim().is_empty(), "{protocol:?}");
-        for caller in [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini] {
+        for caller in
+            [Protocol::OpenaiChat, Protocol::OpenaiResponses, Protocol::AnthropicMessages, Protocol::Gemini]
+        {
             let (_, told) = wire::dialect(caller).expect("a dialect").error(&error, None);
             assert_json(&told);
         }
@@ -221,10 +225,10 @@ fn assert_events(stream: &[u8]) {
 }
 
 /// What is relayed is the same however it came, and well formed.
-pub fn relayed(form: AnswerForm, body: &[u8]) {
+pub fn relayed(form: &AnswerForm, body: &[u8]) {
     let (out, result) = same(body, |pieces| -> (Vec<u8>, Result<(), Error>) {
         let mut relay = relay(RelayParts {
-            form,
+            form: form.clone(),
             annotator: Box::new(Words),
             gathers: true,
             cached_outside_prompt: false,

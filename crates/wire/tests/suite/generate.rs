@@ -356,6 +356,7 @@ fn thinking(extent: Extent) -> impl Strategy<Value = ReasoningRequest> {
         effort,
         budget_tokens,
         exclude,
+        summary: None,
     })
 }
 

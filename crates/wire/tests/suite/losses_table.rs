@@ -81,6 +81,7 @@ fn columns() -> Vec<Column> {
     };
     vec![
         column("openai-chat", Protocol::OpenaiChat, "gpt-5", effort()),
+        column("openai-responses", Protocol::OpenaiResponses, "gpt-5", effort()),
         column(
             "anthropic-messages",
             Protocol::AnthropicMessages,

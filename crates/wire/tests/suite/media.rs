@@ -17,7 +17,7 @@ fn bytes(mark: &[u8]) -> Vec<u8> {
 /// A model of each format that takes what can be sent.
 fn model(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::OpenaiChat => "gpt-5.1",
+        Protocol::OpenaiChat | Protocol::OpenaiResponses => "gpt-5.1",
         Protocol::AnthropicMessages => "claude-sonnet-4-5",
         Protocol::Gemini => "gemini-3-pro-preview",
         Protocol::BedrockConverse => "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
@@ -84,9 +84,12 @@ fn conversations(part: &Value) -> [Value; 2] {
 
 #[test]
 fn bytes_stay_as_they_are_or_are_refused_by_name() {
-    use Protocol::{AnthropicMessages, BedrockConverse, CohereChat, Gemini, OllamaChat, OpenaiChat};
-    let everyone = [OpenaiChat, AnthropicMessages, Gemini, BedrockConverse, CohereChat, OllamaChat];
-    let readers = [OpenaiChat, AnthropicMessages, Gemini, BedrockConverse];
+    use Protocol::{
+        AnthropicMessages, BedrockConverse, CohereChat, Gemini, OllamaChat, OpenaiChat, OpenaiResponses,
+    };
+    let everyone =
+        [OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini, BedrockConverse, CohereChat, OllamaChat];
+    let readers = [OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini, BedrockConverse];
     let hearers = [OpenaiChat, Gemini, BedrockConverse];
     let cases: [(&str, Vec<u8>, &[Protocol]); 5] = [
         ("image", bytes(b"\x89PNG"), &everyone),

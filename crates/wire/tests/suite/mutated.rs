@@ -23,6 +23,23 @@ const REQUEST: &str = r#"{"model":"m","messages":[{"role":"user","content":[{"ty
 const GEMINI: &str = r#"{"contents":[{"role":"user","parts":[{"text":"a"}]}],"model":"m","candidates":[{"content":{"parts":[{"text":"b"},{"functionCall":{"name":"f","args":{}}}]},"finishReason":"STOP"}]}"#;
 const ANTHROPIC: &str = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}],"type":"message","content":[{"type":"text","text":"b"},{"type":"tool_use","id":"t","name":"f","input":{"x":1}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":2}}"#;
 
+/// A request and an answer at once.
+const RESPONSES: &str = r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_text","text":"a"}]},{"type":"reasoning","summary":[],"content":null,"encrypted_content":"llmgateway.1.e30"},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"b"}],"tools":[{"type":"namespace","name":"n","tools":[{"type":"function","name":"f"}]},{"type":"local_shell"}],"object":"response","status":"completed","output":[{"type":"reasoning","summary":[{"type":"summary_text","text":"t"}],"encrypted_content":"e"},{"type":"message","content":[{"type":"output_text","text":"é"}]},{"type":"function_call","call_id":"c","name":"parallel","arguments":"{\"tool_uses\":[]}"}],"usage":{"input_tokens":1,"output_tokens":2}}"#;
+const RESPONSES_STREAM: &str = r#"event: response.created
+data: {"type":"response.created","response":{"id":"resp_1","model":"m","created_at":1.0}}
+
+data: {"type":"response.output_item.added","output_index":0,"item":{"type":"message","content":[]}}
+
+data: {"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"é","logprobs":[]}
+
+data: {"type":"response.output_item.added","output_index":1,"item":{"type":"custom_tool_call","call_id":"c","name":"f","input":""}}
+
+data: {"type":"response.custom_tool_call_input.delta","output_index":1,"delta":"x"}
+
+data: {"type":"response.completed","response":{"status":"completed","output":[],"usage":{"input_tokens":1,"output_tokens":2}}}
+
+"#;
+
 /// One change: at a place (a fraction of the length), of a kind, with a byte.
 type Damage = (u16, u8, u8);
 
@@ -85,6 +102,7 @@ fn damaged_requests() {
     run(own(REQUEST), 300, |bytes| checks::request(Protocol::OpenaiChat, bytes));
     run(own(ANTHROPIC), 300, |bytes| checks::request(Protocol::AnthropicMessages, bytes));
     run(own(GEMINI), 300, |bytes| checks::request(Protocol::Gemini, bytes));
+    run(own(RESPONSES), 600, |bytes| checks::request(Protocol::OpenaiResponses, bytes));
 }
 
 #[test]
@@ -100,6 +118,8 @@ fn damaged_answers() {
         (Protocol::BedrockConverse, false, "bedrock-converse", WHOLE),
         (Protocol::CohereChat, true, "cohere", STREAM),
         (Protocol::OllamaChat, true, "ollama", WHOLE),
+        (Protocol::OpenaiResponses, true, "openai-responses", RESPONSES_STREAM),
+        (Protocol::OpenaiResponses, false, "openai-responses", RESPONSES),
     ];
     for (protocol, streaming, provider, own) in cases {
         run(seeds(&[own], provider, streaming), 80, |bytes| checks::answer(protocol, streaming, bytes));
@@ -129,7 +149,7 @@ fn damaged_relays() {
     for (stream, include_usage) in [(true, true), (true, false), (false, false)] {
         let form = AnswerForm { stream, include_usage, ..AnswerForm::default() };
         let own = if stream { STREAM } else { WHOLE };
-        run(seeds(&[own], "openai", stream), 250, |bytes| checks::relayed(form, bytes));
-        run(seeds(&[own], "groq", stream), 100, |bytes| checks::relayed(form, bytes));
+        run(seeds(&[own], "openai", stream), 250, |bytes| checks::relayed(&form, bytes));
+        run(seeds(&[own], "groq", stream), 100, |bytes| checks::relayed(&form, bytes));
     }
 }

@@ -36,7 +36,8 @@ pub fn columns() -> Vec<Column> {
         features: Some([Feature::Tools, Feature::Vision, Feature::Documents].into_iter().collect()),
         ..control(Some(ReasoningControl::None))
     };
-    let thoughtless = ["claude-3-5", "gemini-2.0", "gemma", "claude-3-haiku", "nova-pro", "command-a-03"];
+    let thoughtless =
+        ["claude-3-5", "gemini-2.0", "gemma", "claude-3-haiku", "nova-pro", "command-a-03", "gpt-4o"];
     let column = |protocol, model: &'static str, facts| {
         let thinks = !thoughtless.iter().any(|name| model.contains(name));
         Column { protocol, model, thinks, facts }
@@ -46,6 +47,9 @@ pub fn columns() -> Vec<Column> {
     let words = [Effort::Low, Effort::Medium, Effort::High];
     vec![
         column(Protocol::OpenaiChat, "gpt-5", unknown()),
+        column(Protocol::OpenaiResponses, "gpt-5", unknown()),
+        column(Protocol::OpenaiResponses, "o3", full(effort(&words), 100_000)),
+        column(Protocol::OpenaiResponses, "gpt-4o-2024", control(Some(ReasoningControl::None))),
         column(anthropic, "m", unknown()),
         column(anthropic, "claude-3-5-haiku-20241022", unknown()),
         column(anthropic, "claude-3-7-sonnet-20250219", unknown()),
@@ -92,6 +96,9 @@ impl Column {
         let usual = Manner::default();
         match self.protocol {
             Protocol::OpenaiChat => Manner { efforts: true, custom_calls: true, ..usual },
+            Protocol::OpenaiResponses => {
+                Manner { efforts: true, custom_calls: true, media_apart: true, ..usual }
+            }
             Protocol::CohereChat => Manner { joins_answers: Some(""), ..usual },
             Protocol::OllamaChat => Manner {
                 joins: Some("\n"),
@@ -128,6 +135,10 @@ impl Column {
         if self.protocol == Protocol::Gemini {
             readers::gemini_strictness(&body, asked, &mut got);
         }
+        if self.protocol == Protocol::OpenaiResponses && body["store"] == true {
+            // The gateway itself keeps answers for callers of this format.
+            got.extra.push(("store".into(), Json::of(&true)));
+        }
         self.without_defaults(asked, &mut got);
         as_asked(asked, got)
     }
@@ -137,6 +148,9 @@ impl Column {
         let is_limited = matches!(self.protocol, Protocol::AnthropicMessages | Protocol::BedrockConverse);
         if is_limited && asked.max_tokens.is_none() {
             got.max_tokens = None;
+        }
+        if self.protocol == Protocol::OpenaiResponses {
+            got.messages.iter_mut().for_each(|message| forget_names(&mut message.parts));
         }
     }
 
@@ -201,6 +215,19 @@ impl Column {
         let got = self.read(&asked, &encoded);
         let (meant, manner) = (self.meant(&asked, &got), self.manner());
         compare(&facts(&meant, manner), &facts(&got, manner), &encoded.losses, manner)
+    }
+}
+
+/// Files without a name get a usual one where the format wants one.
+fn forget_names(parts: &mut [Part]) {
+    for part in parts {
+        match &mut part.kind {
+            PartKind::Media(media) => {
+                media.filename.take_if(|name| name.starts_with("document."));
+            }
+            PartKind::ToolResult(result) => forget_names(&mut result.content),
+            _ => {}
+        }
     }
 }
 

@@ -78,6 +78,7 @@ fn native_schema(protocol: Protocol, body: &Value) -> Value {
         Protocol::BedrockConverse => "/outputConfig/textFormat/structure/jsonSchema/schema",
         Protocol::CohereChat => "/response_format/json_schema",
         Protocol::OllamaChat => "/format",
+        Protocol::OpenaiResponses => "/text/format/schema",
     };
     match body.pointer(place) {
         Some(Value::String(text)) => serde_json::from_str(text).unwrap(),
@@ -103,8 +104,9 @@ fn visit(schema: &Value, seen: &mut impl FnMut(&Map<String, Value>)) {
     }
 }
 
-const NATIVE: [(Protocol, &str); 6] = [
+const NATIVE: [(Protocol, &str); 7] = [
     (Protocol::OpenaiChat, "gpt-5.1"),
+    (Protocol::OpenaiResponses, "gpt-5.1"),
     (Protocol::AnthropicMessages, "claude-sonnet-4-5"),
     (Protocol::Gemini, "gemini-3-pro-preview"),
     (Protocol::BedrockConverse, "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
@@ -176,7 +178,7 @@ fn known(protocol: Protocol) -> Option<&'static [&'static str]> {
             "format",
             "pattern",
         ]),
-        Protocol::OpenaiChat | Protocol::OllamaChat => None,
+        Protocol::OpenaiChat | Protocol::OpenaiResponses | Protocol::OllamaChat => None,
     }
 }
 
@@ -263,6 +265,7 @@ fn json_objects_are_to_be_had_everywhere() {
             Protocol::OpenaiChat | Protocol::CohereChat => body["response_format"]["type"] == "json_object",
             Protocol::Gemini => body["generationConfig"]["responseMimeType"] == "application/json",
             Protocol::OllamaChat => body["format"] == "json",
+            Protocol::OpenaiResponses => body["text"]["format"]["type"] == "json_object",
             Protocol::AnthropicMessages | Protocol::BedrockConverse => false,
         };
         let emulated = encoded.losses.iter().any(|loss| loss.action == LossAction::Emulated);

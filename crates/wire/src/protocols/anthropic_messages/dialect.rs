@@ -464,7 +464,7 @@ fn reasoning(fields: &Fields<'_>, effort: Option<Effort>) -> Result<ReasoningReq
         return Ok(ReasoningRequest { effort, ..ReasoningRequest::default() });
     };
     let exclude = thinking.opt_text("display")?.as_deref() == Some("omitted");
-    let wish = |effort, budget_tokens| ReasoningRequest { effort, budget_tokens, exclude };
+    let wish = |effort, budget_tokens| ReasoningRequest { effort, budget_tokens, exclude, summary: None };
     Ok(match thinking.text("type")?.as_str() {
         "enabled" => {
             let budget = thinking.opt_count("budget_tokens")?;

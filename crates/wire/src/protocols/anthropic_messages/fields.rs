@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 /// The members of an object, in their order and not parsed yet, and the object's path. Null counts as absent.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     members: Vec<(String, &'a RawValue)>,
     path: String,
 }
@@ -40,7 +40,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 impl<'a> Fields<'a> {
     /// Reads an object at a path; the empty path is the body.
-    pub(super) fn parse(raw: &'a RawValue, path: String) -> Result<Self> {
+    pub(crate) fn parse(raw: &'a RawValue, path: String) -> Result<Self> {
         match serde_json::from_str::<Members<'a>>(raw.get()) {
             Ok(Members(members)) => Ok(Self { members, path }),
             Err(_) => Err(Error::invalid(path.clone(), format!("{} must be an object.", named(&path)))),
@@ -48,7 +48,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The path of a member.
-    pub(super) fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         match self.path.is_empty() {
             true => name.to_owned(),
             false => format!("{}.{name}", self.path),
@@ -56,7 +56,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The raw value of a member. Of several with one name the last counts.
-    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         let found = self.members.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value);
         found.filter(|value| value.get() != "null")
     }
@@ -71,54 +71,54 @@ impl<'a> Fields<'a> {
     }
 
     /// An error about a member.
-    pub(super) fn wrong(&self, name: &str, what: &str) -> Error {
+    pub(crate) fn wrong(&self, name: &str, what: &str) -> Error {
         let path = self.path(name);
         let message = format!("{path} {what}");
         Error::invalid(path, message)
     }
 
-    pub(super) fn opt_text(&self, name: &str) -> Result<Option<String>> {
+    pub(crate) fn opt_text(&self, name: &str) -> Result<Option<String>> {
         self.read(name, "a string")
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<String> {
+    pub(crate) fn text(&self, name: &str) -> Result<String> {
         self.opt_text(name)?.ok_or_else(|| self.wrong(name, "is required and must be a string."))
     }
 
-    pub(super) fn opt_count(&self, name: &str) -> Result<Option<u64>> {
+    pub(crate) fn opt_count(&self, name: &str) -> Result<Option<u64>> {
         self.read(name, "a non-negative whole number")
     }
 
-    pub(super) fn opt_number(&self, name: &str) -> Result<Option<f64>> {
+    pub(crate) fn opt_number(&self, name: &str) -> Result<Option<f64>> {
         self.read(name, "a number")
     }
 
-    pub(super) fn opt_flag(&self, name: &str) -> Result<Option<bool>> {
+    pub(crate) fn opt_flag(&self, name: &str) -> Result<Option<bool>> {
         self.read(name, "true or false")
     }
 
-    pub(super) fn opt_list(&self, name: &str) -> Result<Option<Vec<&'a RawValue>>> {
+    pub(crate) fn opt_list(&self, name: &str) -> Result<Option<Vec<&'a RawValue>>> {
         self.read(name, "a list")
     }
 
-    pub(super) fn opt_texts(&self, name: &str) -> Result<Option<Vec<String>>> {
+    pub(crate) fn opt_texts(&self, name: &str) -> Result<Option<Vec<String>>> {
         self.read(name, "a list of strings")
     }
 
-    pub(super) fn opt_fields(&self, name: &str) -> Result<Option<Fields<'a>>> {
+    pub(crate) fn opt_fields(&self, name: &str) -> Result<Option<Fields<'a>>> {
         self.raw(name).map(|raw| Fields::parse(raw, self.path(name))).transpose()
     }
 
-    pub(super) fn fields(&self, name: &str) -> Result<Fields<'a>> {
+    pub(crate) fn fields(&self, name: &str) -> Result<Fields<'a>> {
         self.opt_fields(name)?.ok_or_else(|| self.wrong(name, "is required and must be an object."))
     }
 
-    pub(super) fn opt_json(&self, name: &str) -> Option<Json> {
+    pub(crate) fn opt_json(&self, name: &str) -> Option<Json> {
         self.raw(name).map(Json::from)
     }
 
     /// The member `cache_control`.
-    pub(super) fn cache_mark(&self) -> Result<Option<CacheMark>> {
+    pub(crate) fn cache_mark(&self) -> Result<Option<CacheMark>> {
         let Some(mark) = self.opt_fields("cache_control")? else { return Ok(None) };
         let ttl_seconds = match mark.opt_text("ttl")?.as_deref() {
             None => None,
@@ -129,8 +129,13 @@ impl<'a> Fields<'a> {
         Ok(Some(CacheMark { ttl_seconds }))
     }
 
+    /// The names of the members.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The members that are not among `known`, as they were written.
-    pub(super) fn into_members(self, known: &[&str]) -> Vec<(String, Json)> {
+    pub(crate) fn into_members(self, known: &[&str]) -> Vec<(String, Json)> {
         let unknown = self.members.into_iter().filter(|(name, _)| !known.contains(&name.as_str()));
         unknown.map(|(name, value)| (name, Json::from(value))).collect()
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::schema::{self, Enforced, Unfit};
 use super::types::{CacheControl, ClientTool, Tool, ToolChoice};
 use crate::Undo;
-use crate::protocols::call_ids;
+use crate::protocols::{call_ids, hosted};
 
 /// Longest name that every host of this protocol takes.
 const NAME_LIMIT: usize = 64;
@@ -19,14 +19,14 @@ const ID_LIMIT: usize = 64;
 
 /// The names on the wire of all tools in a request.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// The caller's → the provider's, for names that had to change.
     changed: BTreeMap<String, String>,
 }
 
 impl Names {
     /// Collects the names of tools and of calls in the history.
-    pub(super) fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         let mut all: BTreeSet<&str> = BTreeSet::new();
         all.extend(request.tools.iter().map(|tool| tool.name.as_str()));
         all.extend(called_names(request));
@@ -42,12 +42,12 @@ impl Names {
     }
 
     /// The provider's name of a tool.
-    pub(super) fn wire<'a>(&self, name: &'a str) -> Cow<'a, str> {
+    pub(crate) fn wire<'a>(&self, name: &'a str) -> Cow<'a, str> {
         self.changed.get(name).map_or(Cow::Borrowed(name), |new| Cow::Owned(new.clone()))
     }
 
     /// What the decoder has to undo.
-    pub(super) fn undo(&self) -> BTreeMap<String, String> {
+    pub(crate) fn undo(&self) -> BTreeMap<String, String> {
         self.changed.iter().map(|(old, new)| (new.clone(), old.clone())).collect()
     }
 }
@@ -124,6 +124,10 @@ pub(super) fn tools<'a>(
                 );
                 Tool::Client(custom(tool, format.as_ref(), names))
             }
+            ToolKind::Native(raw) if hosted::is_search(raw) => Tool::Server {
+                members: hosted::search_for_anthropic(raw, index, losses),
+                cache_control: None,
+            },
             ToolKind::Native(raw) => {
                 let own = native(raw, tool.cache.as_ref().map(CacheControl::from));
                 own.ok_or_else(|| {

@@ -15,6 +15,7 @@ use crate::Undo;
 use crate::protocols::anthropic_messages::schema::{self, Enforced, Unfit};
 use crate::protocols::call_ids::mark_of;
 use crate::protocols::functions::{free_text_schema, is_restricted, json_instruction};
+use crate::protocols::hosted::is_left_out;
 
 /// The name of the tool whose arguments are a JSON answer.
 const JSON_TOOL: &str = "json_response";
@@ -178,6 +179,9 @@ impl<'a> ToolWriter<'a, '_> {
         let mut entries = Vec::with_capacity(self.request.tools.len());
         for (index, tool) in self.request.tools.iter().enumerate() {
             if allowed.is_some_and(|names| !names.contains(&tool.name)) {
+                continue;
+            }
+            if is_left_out(self.request, index, self.losses) {
                 continue;
             }
             entries.push(self.entry(index, tool, undo)?);

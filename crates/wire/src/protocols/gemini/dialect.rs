@@ -42,7 +42,7 @@ impl Dialect for Gemini {
     }
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        Box::new(GeminiEncoder::new(*form, annotator))
+        Box::new(GeminiEncoder::new(form.clone(), annotator))
     }
 
     fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {

@@ -13,6 +13,7 @@ use super::model::Generation;
 use super::names::Names;
 use super::schema::{is_empty_object, sanitise};
 use crate::protocols::functions::is_restricted;
+use crate::protocols::hosted::is_left_out;
 
 /// One entry of `tools`.
 #[derive(Debug, Serialize)]
@@ -107,6 +108,9 @@ pub(super) fn tools<'a>(
             losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
         }
         match &tool.kind {
+            // Older models use functions or their provider's own tools, not both.
+            ToolKind::Native(_)
+                if !Generation::of(target.model).at_least(3, 0) && is_left_out(request, index, losses) => {}
             ToolKind::Native(entry) => {
                 found.entries.push(ToolEntry::Builtin(builtin(index, entry, losses)?));
             }

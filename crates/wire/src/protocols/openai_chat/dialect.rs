@@ -254,6 +254,7 @@ fn reasoning(intake: &Intake) -> Result<ReasoningRequest> {
         effort: effort.transpose()?.or(switched),
         budget_tokens: object.max_tokens,
         exclude: object.exclude.unwrap_or(false),
+        summary: None,
     })
 }
 

@@ -8,6 +8,7 @@ use canon::{
 use serde_json::{Map, Value, json};
 
 use crate::protocols::call_ids::{CallIds, clean};
+use crate::protocols::hosted::is_left_out;
 
 /// The body, and what OpenAI's format cannot say.
 pub(super) fn body(request: &Request) -> Result<(Vec<u8>, Losses)> {
@@ -99,8 +100,13 @@ impl Writer {
 
     fn tools(&mut self, request: &Request) -> Result<()> {
         if !request.tools.is_empty() {
-            let tools: Result<Vec<_>> = request.tools.iter().enumerate().map(tool).collect();
-            self.put("tools", tools?);
+            let mut tools = Vec::with_capacity(request.tools.len());
+            for (index, given) in request.tools.iter().enumerate() {
+                if !is_left_out(request, index, &mut self.losses) {
+                    tools.push(tool((index, given))?);
+                }
+            }
+            self.put("tools", tools);
         }
         self.put("parallel_tool_calls", request.parallel_tool_calls);
         let is_custom = |name: &str| {

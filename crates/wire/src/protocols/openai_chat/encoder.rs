@@ -11,7 +11,7 @@ use crate::{AnswerForm, Encoder};
 /// The encoder for one answer.
 pub(super) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let core = Core {
-        form: *form,
+        form: form.clone(),
         annotator,
         id: String::new(),
         created: 0,
@@ -582,7 +582,7 @@ pub(super) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut
 }
 
 /// The error's own JSON, with the gateway's object as a further member.
-pub(super) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
+pub(crate) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
     let (type_name, code) = names(error);
     // A provider's own words for its refusal would send the caller looking for a mistake in the caller's key.
     let own = (!error.refuses_gateway()).then_some(error);

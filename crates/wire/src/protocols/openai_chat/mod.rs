@@ -23,6 +23,7 @@ mod types;
 mod unread;
 mod usage;
 
+pub(crate) use encoder::write_error;
 pub use forward::{forward, forward_with};
 pub use intake::intake;
 pub use media::MediaUrls;

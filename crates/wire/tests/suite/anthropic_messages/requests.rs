@@ -311,7 +311,7 @@ fn tools_are_carried() {
     assert_eq!(encoded.undo.custom_tools, ["free"]);
     assert_eq!(lost(&encoded), ["emulated tools[2]"]);
     let foreign = Tool {
-        kind: ToolKind::Native(Json::of(&json!({"type": "web_search_preview_2025_03_11"}))),
+        kind: ToolKind::Native(Json::of(&json!({"type": "file_search"}))),
         ..tool("web_search", None)
     };
     let error = refusal(&Request { tools: vec![foreign], ..of(vec![user("a")]) }, SONNET);

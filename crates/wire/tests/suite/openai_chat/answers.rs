@@ -207,7 +207,8 @@ fn what_is_told_late_is_not_lost() {
 
 #[test]
 fn excluded_thinking_leaves_no_trace() {
-    let form = AnswerForm { exclude_reasoning: true, include_usage: true, stream: true };
+    let form =
+        AnswerForm { exclude_reasoning: true, include_usage: true, stream: true, ..AnswerForm::default() };
     let body = stream(&[
         delta(json!({"role": "assistant", "reasoning": "hm"})),
         delta(json!({"reasoning_content": "hm"})),
@@ -216,7 +217,7 @@ fn excluded_thinking_leaves_no_trace() {
         delta(json!({"content": "a"})),
         finish("stop"),
     ]);
-    let (text, _) = relayed(form, [body.as_bytes()]).unwrap();
+    let (text, _) = relayed(form.clone(), [body.as_bytes()]).unwrap();
     assert_stream_rules(&text, true);
     assert!(
         !text.contains("reasoning\"")

@@ -134,6 +134,6 @@ fn a_provider_that_is_a_gateway_itself_does_not_write_our_metadata() {
         [chunk(text, ""), chunk(text, theirs), chunk(end, theirs), "data: [DONE]".to_owned()].join("\n\n");
     for include_usage in [true, false] {
         let form = AnswerForm { stream: true, include_usage, ..AnswerForm::default() };
-        crate::checks::relayed(form, format!("{body}\n\n").as_bytes());
+        crate::checks::relayed(&form, format!("{body}\n\n").as_bytes());
     }
 }

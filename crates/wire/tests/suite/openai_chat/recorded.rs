@@ -160,7 +160,7 @@ fn every_split_is_the_same() {
     let mut in_two = 0;
     for (number, record) in answers().enumerate() {
         let (id, body, form) = (&record.id, &record.body[..], form(record.streaming));
-        let relay = |pieces: Vec<&[u8]>| relayed(form, pieces).map_err(|(error, _)| error);
+        let relay = |pieces: Vec<&[u8]>| relayed(form.clone(), pieces).map_err(|(error, _)| error);
         let decode = |pieces: Vec<&[u8]>| decoded(record.streaming, &Undo::default(), pieces);
         let (text, events) = (relay(vec![body]), decode(vec![body]));
         let same = |cut: Vec<&[u8]>, how: &str| {

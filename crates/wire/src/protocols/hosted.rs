@@ -1,0 +1,108 @@
+//! Tools that providers run themselves, where several formats have one of the same kind.
+
+use canon::{Field, Json, Losses, Request, ToolChoice, ToolField, ToolKind};
+use serde_json::{Map, Value, json};
+
+/// The name of a dated tool type of Anthropic's (`web_search_20250305`); none for types of other forms.
+pub(super) fn dated(kind: &str) -> Option<&str> {
+    let (name, date) = kind.rsplit_once('_')?;
+    (date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
+/// A web search of Anthropic's as the Responses API takes it.
+pub(super) fn web_search_of_anthropic(entry: &Value, tool: usize, losses: &mut Losses) -> Value {
+    let mut search = Map::from_iter([("type".to_owned(), json!("web_search"))]);
+    if let Some(domains) = entry.get("allowed_domains").filter(|domains| domains.is_array()) {
+        search.insert("filters".to_owned(), json!({ "allowed_domains": domains }));
+    }
+    if let Some(place) = entry.get("user_location").filter(|place| place.is_object()) {
+        search.insert("user_location".to_owned(), place.clone());
+    }
+    for name in ["max_uses", "blocked_domains"] {
+        if entry.get(name).is_some_and(|value| !value.is_null()) {
+            losses.dropped(
+                Field::tool(tool, ToolField::Other(name)),
+                "The provider's web search has no such limit.",
+            );
+        }
+    }
+    Value::Object(search)
+}
+
+/// True for a web search of the Responses API. Some vendors' tools have the same type and keep their settings in a member of
+/// that name (Z.ai).
+pub(super) fn is_search(raw: &Json) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Tool<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: std::borrow::Cow<'a, str>,
+        #[serde(default)]
+        web_search: Option<serde::de::IgnoredAny>,
+    }
+    let tool = raw.read::<Tool<'_>>();
+    tool.is_ok_and(|tool| {
+        tool.kind.starts_with("web_search") && dated(&tool.kind).is_none() && tool.web_search.is_none()
+    })
+}
+
+/// Whether a tool of this type is left out where the provider has none: a web search that is offered beside functions, as
+/// coding agents offer it to every model. The model can do without, and the caller hears of it. A search that is asked for
+/// by itself is refused instead.
+pub(super) fn is_left_out(request: &Request, tool: usize, losses: &mut Losses) -> bool {
+    let Some(ToolKind::Native(raw)) = request.tools.get(tool).map(|tool| &tool.kind) else { return false };
+    let has_functions = request.tools.iter().any(|tool| !matches!(tool.kind, ToolKind::Native(_)));
+    let is_chosen =
+        matches!(&request.tool_choice, Some(ToolChoice::Named(name)) if *name == request.tools[tool].name);
+    if !has_functions || is_chosen || !is_search(raw) {
+        return false;
+    }
+    losses.dropped(Field::tool(tool, ToolField::Whole), "The provider has no web search beside functions.");
+    true
+}
+
+/// A web search of the Responses API as Anthropic's tool, of the version that the most models know.
+pub(super) fn search_for_anthropic(raw: &Json, tool: usize, losses: &mut Losses) -> Vec<(String, Json)> {
+    let given = raw.to_value().unwrap_or_default();
+    let mut members = vec![
+        ("type".to_owned(), Json::of("web_search_20250305")),
+        ("name".to_owned(), Json::of("web_search")),
+    ];
+    if let Some(domains) = given["filters"].get("allowed_domains").filter(|domains| domains.is_array()) {
+        members.push(("allowed_domains".to_owned(), Json::of(domains)));
+    }
+    if let Some(Value::Object(place)) = given.get("user_location") {
+        let place: Map<String, Value> = place
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        members.push(("user_location".to_owned(), Json::of(&place)));
+    }
+    for name in ["search_context_size", "external_web_access", "search_content_types"] {
+        if given.get(name).is_some_and(|value| !value.is_null() && *value != true) {
+            losses.dropped(
+                Field::tool(tool, ToolField::Other(name)),
+                "The provider's web search has no such setting.",
+            );
+        }
+    }
+    members
+}
+
+/// A web search of the Responses API as `web_search_options` of chat completions, which has the place one level deeper.
+pub(super) fn search_options(raw: &Json, losses: &mut Losses) -> Json {
+    let given = raw.to_value().unwrap_or_default();
+    let mut options = Map::new();
+    if let Some(size) = given.get("search_context_size").filter(|size| !size.is_null()) {
+        options.insert("search_context_size".to_owned(), size.clone());
+    }
+    if let Some(Value::Object(place)) = given.get("user_location") {
+        let mut place = place.clone();
+        place.shift_remove("type");
+        options.insert("user_location".to_owned(), json!({"type": "approximate", "approximate": place}));
+    }
+    if given.get("filters").is_some_and(|filters| !filters.is_null()) {
+        losses.dropped("tools[0].filters", "Only providers of the Responses API have such a field.");
+    }
+    Json::of(&options)
+}

@@ -1,0 +1,29 @@
+//! Towards providers.
+
+use canon::{Error, Request, Result, Source, Target};
+use http::{HeaderMap, StatusCode};
+
+use super::{OpenaiResponses, answer, errors, request};
+use crate::{Adapter, Decoder, Encoded, Undo};
+
+impl Adapter for OpenaiResponses {
+    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
+        request::write::request(request, target)
+    }
+
+    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+        match streaming {
+            true => Box::new(answer::read::StreamDecoder::new(undo)),
+            false => Box::new(answer::read::WholeDecoder::new(undo)),
+        }
+    }
+
+    /// The API fetches web addresses itself.
+    fn wants_bytes(&self, media: &canon::Media, target: Target<'_>) -> bool {
+        matches!(media.source, Source::Url(_)) && target.quirks.no_media_urls
+    }
+
+    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        errors::read(status, headers, body)
+    }
+}

@@ -1,0 +1,667 @@
+//! Reads a provider's answer, whole or streamed.
+//!
+//! The state of a stream is kept by `output_index`: some servers change an item's id between its first and its last event
+//! (recorded: GitHub Copilot). What an item said in pieces is not said again by its last event; where pieces are missing,
+//! the last event, or the response object at the end, says it.
+
+use std::collections::BTreeMap;
+
+use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::super::types::{ContentPart, Item, ReportedUsage, Response, StreamEvent};
+use super::super::{REASONING_FORMAT, errors};
+use crate::framing::sse::{SseEvent, SseParser};
+use crate::protocols::functions::unwrap_free_text;
+use crate::protocols::repair;
+use crate::{Decoder, Undo};
+
+/// Largest whole answer that is held in memory.
+const ANSWER_LIMIT: usize = 64 << 20;
+/// Largest arguments of a call that is looked at as a whole.
+const WRAPPER_LIMIT: usize = 1 << 20;
+/// A function that models call although nobody declared it: its arguments are calls of several functions (recorded: gpt-5.4).
+const WRAPPERS: [&str; 2] = ["parallel", "multi_tool_use.parallel"];
+
+/// Reads a stream.
+pub(in super::super) struct StreamDecoder {
+    sse: SseParser,
+    answer: Answer,
+}
+
+impl StreamDecoder {
+    pub(in super::super) fn new(undo: &Undo) -> Self {
+        Self { sse: SseParser::default(), answer: Answer::new(undo) }
+    }
+}
+
+impl Decoder for StreamDecoder {
+    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+        let answer = &mut self.answer;
+        self.sse.push(bytes, |event| answer.event(event, events))
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let answer = &mut self.answer;
+        self.sse.finish(|event| answer.event(event, events))?;
+        match self.answer.ended {
+            true => Ok(()),
+            false => Err(broken("The provider's stream ended before the answer was complete.")),
+        }
+    }
+}
+
+/// Reads a whole answer.
+pub(in super::super) struct WholeDecoder {
+    body: Vec<u8>,
+    answer: Answer,
+}
+
+impl WholeDecoder {
+    pub(in super::super) fn new(undo: &Undo) -> Self {
+        Self { body: Vec::new(), answer: Answer::new(undo) }
+    }
+}
+
+impl Decoder for WholeDecoder {
+    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+        if self.body.len() + bytes.len() > ANSWER_LIMIT {
+            return Err(broken("The provider's answer is too large."));
+        }
+        self.body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let body = repair::sound(&self.body);
+        let response: Response<'_> = parse(&body)?;
+        if response.output.is_none() && response.status.is_none() {
+            return Err(broken("The provider's answer is no response object."));
+        }
+        self.answer.whole(response, events)
+    }
+}
+
+/// What is known of an answer.
+#[derive(Default)]
+struct Answer {
+    undo: Undo,
+    started: bool,
+    ended: bool,
+    items: BTreeMap<u64, Seen>,
+    /// The calls so far.
+    calls: u32,
+    /// The blocks of thinking so far.
+    blocks: u32,
+    /// Characters of text so far: annotations count from the beginning of their part.
+    characters: u64,
+    searches: u64,
+    tier: Option<String>,
+}
+
+/// What an item has said.
+#[derive(Default)]
+struct Seen {
+    /// It has been said completely.
+    done: bool,
+    call: Option<Call>,
+    /// Parts of a message by `content_index`.
+    parts: BTreeMap<u64, SeenPart>,
+    thought: Option<Thought>,
+}
+
+#[derive(Default)]
+struct SeenPart {
+    spoke: bool,
+    /// Characters of the answer before this part.
+    start: u64,
+    annotations: usize,
+    logprobs: bool,
+}
+
+struct Thought {
+    block: u32,
+    /// The last summary or content that spoke.
+    part: Option<(Telling, u64)>,
+}
+
+/// Where thinking is told. Servers that give both tell the same twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    Summary,
+    Content,
+}
+
+/// A call in progress.
+enum Call {
+    /// Passed on as it comes.
+    Open { index: u32, spoke: bool },
+    /// Kept until it is whole.
+    Held { id: String, name: String, kind: Held, arguments: String },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Perhaps several calls in one.
+    Wrapper,
+    /// A free-text tool that was sent as a function.
+    FreeText,
+}
+
+impl Answer {
+    fn new(undo: &Undo) -> Self {
+        Self { undo: undo.clone(), ..Self::default() }
+    }
+
+    fn event(&mut self, event: SseEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
+        if self.ended || matches!(event.data.trim_ascii(), b"" | b"[DONE]") {
+            return Ok(());
+        }
+        let data = repair::sound(event.data);
+        let parsed = match serde_json::from_slice::<StreamEvent<'_>>(&data) {
+            Ok(parsed) => parsed,
+            // A field of an event that means nothing here may have any type.
+            Err(_) if kind_of(&data).is_some_and(|kind| !is_known(&kind)) => return Ok(()),
+            Err(_) => return Err(broken("The provider sent an event that is not what its format says.")),
+        };
+        let kind = match parsed.kind.as_deref() {
+            Some(kind) => kind.to_owned(),
+            None if event.event.is_empty() => String::new(),
+            None => String::from_utf8_lossy(event.event).into_owned(),
+        };
+        self.take(&kind, parsed, &data, events)
+    }
+
+    fn take(
+        &mut self,
+        kind: &str,
+        event: StreamEvent<'_>,
+        data: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let index = event.output_index.unwrap_or(0);
+        match kind {
+            "response.created" | "response.in_progress" | "response.queued" => {
+                let Some(raw) = event.response else { return Ok(()) };
+                let response = parse(raw.get().as_bytes())?;
+                self.start(&response, events);
+            }
+            "response.output_item.added" => {
+                if let Some(raw) = event.item {
+                    self.item_begins(index, &parse(raw.get().as_bytes())?, events);
+                }
+            }
+            "response.output_item.done" => {
+                if let Some(raw) = event.item {
+                    self.item_ends(index, parse(raw.get().as_bytes())?, events);
+                }
+            }
+            "response.output_text.delta" => {
+                let part = event.content_index.unwrap_or(0);
+                self.text(index, part, text_of(event.delta), false, events);
+                self.logprobs(index, part, event.logprobs, events);
+            }
+            "response.refusal.delta" => {
+                self.text(index, event.content_index.unwrap_or(0), text_of(event.delta), true, events);
+            }
+            "response.output_text.annotation.added" => {
+                if let Some(raw) = event.annotation {
+                    self.annotation(index, event.content_index.unwrap_or(0), raw, events);
+                }
+            }
+            "response.reasoning_summary_text.delta" => {
+                let part = (Telling::Summary, event.summary_index.unwrap_or(0));
+                self.thinking(index, part, text_of(event.delta), events);
+            }
+            "response.reasoning_text.delta" => {
+                let part = (Telling::Content, event.content_index.unwrap_or(0));
+                self.thinking(index, part, text_of(event.delta), events);
+            }
+            "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
+                self.arguments(index, text_of(event.delta), events);
+            }
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
+                let Some(raw) = event.response else { return Err(no_response()) };
+                let mut response: Response<'_> = parse(raw.get().as_bytes())?;
+                // The event's name says how it ended; some servers leave the status as it was.
+                response.status = kind.strip_prefix("response.").map(str::to_owned);
+                return self.whole(response, events);
+            }
+            "error" => return Err(in_stream_error(data)),
+            _ => {
+                // A bare error, as proxies put it into any stream.
+                if kind.is_empty()
+                    && serde_json::from_slice::<Value>(data).is_ok_and(|value| value["error"].is_object())
+                {
+                    return Err(in_stream_error(data));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, response: &Response<'_>, events: &mut Vec<Event>) {
+        if self.started {
+            return;
+        }
+        self.started = true;
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let created = response.created_at.map(|time| time as i64).filter(|time| *time > 0);
+        events.push(Event::Start { id: filled(&response.id), model: filled(&response.model), created });
+    }
+
+    fn ensure_started(&mut self, events: &mut Vec<Event>) {
+        if !self.started {
+            self.started = true;
+            events.push(Event::Start { id: None, model: None, created: None });
+        }
+    }
+
+    /// A whole response, or the one at the end of a stream: says what has not been said yet, and how it ended.
+    fn whole(&mut self, response: Response<'_>, events: &mut Vec<Event>) -> Result<()> {
+        self.start(&response, events);
+        let status = response.status.as_deref().unwrap_or("completed");
+        if matches!(status, "failed" | "cancelled") || response.error.as_ref().is_some_and(Value::is_object) {
+            let failure = response.error.unwrap_or_default();
+            return Err(match status {
+                "cancelled" if failure.is_null() => broken("The provider cancelled the answer."),
+                _ => errors::read_failure(&failure),
+            });
+        }
+        if matches!(status, "queued" | "in_progress") {
+            return Err(broken(
+                "The provider answers in the background, which the gateway does not wait for.",
+            ));
+        }
+        // Where items came as events, their positions here may be others: servers leave out kinds of events.
+        if !self.items.values().any(|seen| seen.done) {
+            for (index, raw) in response.output.unwrap_or_default().into_iter().enumerate() {
+                self.item_ends(index as u64, parse(raw.get().as_bytes())?, events);
+            }
+        }
+        self.close_calls(events);
+        if let Some(tier) = response.service_tier.filter(|tier| !tier.is_empty() && tier != "auto") {
+            if self.tier.as_ref() != Some(&tier) {
+                events.push(Event::Field { name: "service_tier", value: Json::of(&tier) });
+            }
+            self.tier = Some(tier);
+        }
+        let usage = response.usage.filter(|raw| raw.get() != "null");
+        let usage: Option<ReportedUsage> = usage.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        if let Some(usage) = usage.and_then(|usage| usage.canonical(self.searches)) {
+            events.push(Event::Usage(usage));
+        }
+        let (reason, native) =
+            self.finish_reason(status, response.incomplete_details.and_then(|why| why.reason));
+        events.push(Event::Finish { choice: 0, reason, native: Some(native) });
+        self.ended = true;
+        Ok(())
+    }
+
+    fn finish_reason(&self, status: &str, reason: Option<String>) -> (FinishReason, String) {
+        let usual = if self.calls > 0 { FinishReason::ToolCalls } else { FinishReason::Stop };
+        if status != "incomplete" {
+            return (usual, status.to_owned());
+        }
+        let found = match reason.as_deref() {
+            Some("content_filter") => FinishReason::ContentFilter,
+            Some("max_messages" | "steered") => usual,
+            _ => FinishReason::Length,
+        };
+        (found, reason.unwrap_or_else(|| status.to_owned()))
+    }
+
+    // ------------------------------------------------------------------------------------------ items
+
+    fn item_begins(&mut self, index: u64, item: &Item<'_>, events: &mut Vec<Event>) {
+        self.ensure_started(events);
+        let custom = match item.kind.as_deref() {
+            Some("function_call") => false,
+            Some("custom_tool_call") => true,
+            _ => return,
+        };
+        if self.items.get(&index).is_none_or(|seen| seen.call.is_none() && !seen.done) {
+            self.call_begins(index, item, custom, events);
+        }
+    }
+
+    /// The last event of an item. Also the only one at some servers, and in a whole answer.
+    fn item_ends(&mut self, index: u64, item: Item<'_>, events: &mut Vec<Event>) {
+        self.ensure_started(events);
+        if std::mem::replace(&mut self.items.entry(index).or_default().done, true) {
+            return;
+        }
+        match item.kind.as_deref().unwrap_or_default() {
+            "message" => self.message_ends(index, item.content.unwrap_or_default(), events),
+            "reasoning" => self.reasoning_ends(index, item, events),
+            "function_call" => self.call_ends(index, item, false, events),
+            "custom_tool_call" => self.call_ends(index, item, true, events),
+            "image_generation_call" => picture(item, events),
+            "web_search_call" => self.searches += 1,
+            // What else the provider does by itself: no calls for the caller.
+            _ => {}
+        }
+    }
+
+    fn message_ends(&mut self, index: u64, parts: Vec<ContentPart<'_>>, events: &mut Vec<Event>) {
+        for (position, part) in parts.into_iter().enumerate() {
+            let position = position as u64;
+            let seen = self.part(index, position);
+            let (spoke, told, has_logprobs) = (seen.spoke, seen.annotations, seen.logprobs);
+            if !spoke {
+                let is_refusal = part.kind.as_deref() == Some("refusal");
+                let text = if is_refusal { part.refusal } else { part.text };
+                self.text(index, position, text.unwrap_or_default(), is_refusal, events);
+            }
+            if !has_logprobs {
+                self.logprobs(index, position, part.logprobs, events);
+            }
+            for raw in part.annotations.unwrap_or_default().into_iter().skip(told) {
+                self.annotation(index, position, raw, events);
+            }
+        }
+    }
+
+    fn part(&mut self, index: u64, position: u64) -> &mut SeenPart {
+        let start = self.characters;
+        let seen = self.items.entry(index).or_default();
+        seen.parts.entry(position).or_insert_with(|| SeenPart { start, ..SeenPart::default() })
+    }
+
+    fn text(&mut self, index: u64, position: u64, text: String, is_refusal: bool, events: &mut Vec<Event>) {
+        self.ensure_started(events);
+        let part = self.part(index, position);
+        if text.is_empty() {
+            return;
+        }
+        part.spoke = true;
+        if is_refusal {
+            return events.push(Event::Refusal { choice: 0, text });
+        }
+        self.characters += text.chars().count() as u64;
+        events.push(Event::Text { choice: 0, text });
+    }
+
+    fn logprobs(&mut self, index: u64, position: u64, raw: Option<&RawValue>, events: &mut Vec<Event>) {
+        let Some(raw) = raw.filter(|raw| !matches!(raw.get(), "null" | "[]")) else { return };
+        let Ok(tokens) = serde_json::from_str::<Vec<Value>>(raw.get()) else { return };
+        if tokens.is_empty() {
+            return;
+        }
+        self.part(index, position).logprobs = true;
+        events.push(Event::Logprobs { choice: 0, logprobs: Json::of(&json!({ "content": tokens })) });
+    }
+
+    fn annotation(&mut self, index: u64, position: u64, raw: &RawValue, events: &mut Vec<Event>) {
+        let part = self.part(index, position);
+        part.annotations += 1;
+        let start = part.start;
+        if let Some(annotation) = annotation(raw, start) {
+            events.push(Event::Annotation { choice: 0, annotation });
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------ thinking
+
+    fn reasoning_ends(&mut self, index: u64, item: Item<'_>, events: &mut Vec<Event>) {
+        let has_spoken = self.items.get(&index).is_some_and(|seen| seen.thought.is_some());
+        if !has_spoken {
+            let summary = item.summary.unwrap_or_default();
+            let (telling, parts) = match summary.is_empty() {
+                true => (Telling::Content, item.content.unwrap_or_default()),
+                false => (Telling::Summary, summary),
+            };
+            for (position, part) in parts.into_iter().enumerate() {
+                self.thinking(index, (telling, position as u64), part.text.unwrap_or_default(), events);
+            }
+        }
+        if let Some(data) = item.encrypted_content.filter(|data| !data.is_empty()) {
+            let block = self.thought(index).block;
+            thought(block, ReasoningDetail::Encrypted(data), events);
+        }
+    }
+
+    fn thought(&mut self, index: u64) -> &mut Thought {
+        let blocks = &mut self.blocks;
+        self.items.entry(index).or_default().thought.get_or_insert_with(|| {
+            *blocks += 1;
+            Thought { block: *blocks - 1, part: None }
+        })
+    }
+
+    /// Parts are told one below the other.
+    fn thinking(&mut self, index: u64, part: (Telling, u64), text: String, events: &mut Vec<Event>) {
+        self.ensure_started(events);
+        if text.is_empty() {
+            return;
+        }
+        let thinking = self.thought(index);
+        let text = match thinking.part {
+            Some((telling, _)) if telling != part.0 => return,
+            Some((_, position)) if position != part.1 => format!("\n\n{text}"),
+            _ => text,
+        };
+        thinking.part = Some(part);
+        let block = thinking.block;
+        thought(block, ReasoningDetail::Text(text), events);
+    }
+
+    // ------------------------------------------------------------------------------------------ calls
+
+    fn call_begins(&mut self, index: u64, item: &Item<'_>, custom: bool, events: &mut Vec<Event>) {
+        let name = item.name.clone().unwrap_or_default();
+        // Some servers give only an item id.
+        let id = item.call_id.clone().or_else(|| item.id.clone()).unwrap_or_default();
+        let name = self.undo.tool_name(&name).to_owned();
+        let held = match custom {
+            true => None,
+            false if self.undo.custom_tools.contains(&name) => Some(Held::FreeText),
+            false => WRAPPERS.contains(&name.as_str()).then_some(Held::Wrapper),
+        };
+        let call = match held {
+            Some(kind) => Call::Held { id, name, kind, arguments: String::new() },
+            None => {
+                let number = self.calls;
+                self.calls += 1;
+                events.push(Event::ToolCallStart {
+                    choice: 0,
+                    index: number,
+                    id,
+                    name,
+                    signature: None,
+                    custom,
+                });
+                Call::Open { index: number, spoke: false }
+            }
+        };
+        self.items.entry(index).or_default().call = Some(call);
+    }
+
+    fn arguments(&mut self, index: u64, fragment: String, events: &mut Vec<Event>) {
+        if fragment.is_empty() {
+            return;
+        }
+        match self.items.get_mut(&index).and_then(|seen| seen.call.as_mut()) {
+            Some(Call::Open { index, spoke }) => {
+                *spoke = true;
+                events.push(Event::ToolCallArguments { choice: 0, index: *index, fragment });
+            }
+            Some(Call::Held { arguments, .. }) if arguments.len() < ANSWER_LIMIT => {
+                arguments.push_str(&fragment)
+            }
+            _ => {}
+        }
+    }
+
+    fn call_ends(&mut self, index: u64, item: Item<'_>, custom: bool, events: &mut Vec<Event>) {
+        if self.items.get(&index).is_none_or(|seen| seen.call.is_none()) {
+            self.call_begins(index, &item, custom, events);
+        }
+        let whole = match custom {
+            true => item.input.unwrap_or_default(),
+            false => repair::fragment(item.arguments.map(Json::from)),
+        };
+        let Some(call) = self.items.get_mut(&index).and_then(|seen| seen.call.take()) else { return };
+        match call {
+            Call::Open { spoke: true, .. } => {}
+            Call::Open { index, .. } => {
+                let fragment = if whole.is_empty() && !custom { "{}".to_owned() } else { whole };
+                events.push(Event::ToolCallArguments { choice: 0, index, fragment });
+            }
+            Call::Held { id, name, kind, arguments } => {
+                let arguments = if whole.is_empty() { arguments } else { whole };
+                self.release(id, name, kind, arguments, events);
+            }
+        }
+    }
+
+    /// Says the calls that have no last event.
+    fn close_calls(&mut self, events: &mut Vec<Event>) {
+        let open = self.items.values_mut().filter_map(|seen| seen.call.take());
+        for call in open.collect::<Vec<_>>() {
+            match call {
+                Call::Open { spoke: true, .. } => {}
+                Call::Open { index, .. } => {
+                    events.push(Event::ToolCallArguments { choice: 0, index, fragment: "{}".to_owned() });
+                }
+                Call::Held { id, name, kind, arguments } => self.release(id, name, kind, arguments, events),
+            }
+        }
+    }
+
+    fn release(&mut self, id: String, name: String, kind: Held, arguments: String, events: &mut Vec<Event>) {
+        match kind {
+            Held::FreeText => self.call(id, name, unwrap_free_text(arguments), true, events),
+            Held::Wrapper => match wrapped_calls(&arguments) {
+                Some(calls) => {
+                    for (number, (name, arguments)) in calls.into_iter().enumerate() {
+                        let id = if number == 0 { id.clone() } else { format!("{id}_{}", number + 1) };
+                        let name = self.undo.tool_name(&name).to_owned();
+                        self.call(id, name, arguments, false, events);
+                    }
+                }
+                None => self.call(id, name, arguments, false, events),
+            },
+        }
+    }
+
+    fn call(&mut self, id: String, name: String, arguments: String, custom: bool, events: &mut Vec<Event>) {
+        let index = self.calls;
+        self.calls += 1;
+        events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
+        events.push(Event::ToolCallArguments { choice: 0, index, fragment: arguments });
+    }
+}
+
+/// `{"tool_uses":[{"recipient_name":"functions.NAME","parameters":{…}}]}`; none for anything else.
+fn wrapped_calls(arguments: &str) -> Option<Vec<(String, String)>> {
+    #[derive(Deserialize)]
+    struct Wrapper<'a> {
+        #[serde(borrow)]
+        tool_uses: Vec<Use<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Use<'a> {
+        recipient_name: String,
+        #[serde(borrow)]
+        parameters: &'a RawValue,
+    }
+    if arguments.len() > WRAPPER_LIMIT {
+        return None;
+    }
+    let wrapper: Wrapper<'_> = serde_json::from_str(arguments).ok()?;
+    let calls = wrapper.tool_uses.into_iter().map(|one| {
+        let name = one.recipient_name.strip_prefix("functions.")?.to_owned();
+        Some((name, one.parameters.get().to_owned()))
+    });
+    calls.collect::<Option<Vec<_>>>().filter(|calls| !calls.is_empty())
+}
+
+fn picture(item: Item<'_>, events: &mut Vec<Event>) {
+    let Some(data) = item.result.filter(|data| !data.is_empty()) else { return };
+    let mime = format!("image/{}", item.output_format.as_deref().unwrap_or("png"));
+    events.push(Event::Image { choice: 0, mime, data });
+}
+
+fn thought(block: u32, detail: ReasoningDetail, events: &mut Vec<Event>) {
+    events.push(Event::Reasoning { choice: 0, block, detail, format: REASONING_FORMAT });
+}
+
+/// A citation of something on the web, nested as in chat completions. `start` characters stand before its part.
+fn annotation(raw: &RawValue, start: u64) -> Option<Json> {
+    #[derive(Deserialize)]
+    struct Flat {
+        #[serde(rename = "type")]
+        kind: String,
+        url: String,
+        #[serde(default)]
+        title: Option<String>,
+        #[serde(default)]
+        start_index: Option<u64>,
+        #[serde(default)]
+        end_index: Option<u64>,
+    }
+    let flat: Flat = serde_json::from_str(raw.get()).ok()?;
+    if flat.kind != "url_citation" {
+        return None;
+    }
+    Some(Json::of(&json!({
+        "type": "url_citation",
+        "url_citation": {
+            "url": flat.url,
+            "title": flat.title.unwrap_or_default(),
+            "start_index": start.saturating_add(flat.start_index.unwrap_or(0)),
+            "end_index": start.saturating_add(flat.end_index.unwrap_or(0)),
+        }
+    })))
+}
+
+/// Live traffic nests what the specification has flat.
+fn in_stream_error(data: &[u8]) -> Error {
+    let event: Value = serde_json::from_slice(data).unwrap_or_default();
+    match event.get("error") {
+        Some(failure @ Value::Object(_)) => errors::read_failure(failure),
+        _ => errors::read_failure(&event),
+    }
+}
+
+fn text_of(raw: Option<&RawValue>) -> String {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}
+
+fn kind_of(data: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    serde_json::from_slice::<Kind>(data).ok().map(|found| found.kind)
+}
+
+fn is_known(kind: &str) -> bool {
+    const KNOWN: [&str; 8] = [
+        "response.created",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.output_text.delta",
+        "response.function_call_arguments.delta",
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+    ];
+    KNOWN.contains(&kind)
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|_| broken("The provider's answer is not what its format says."))
+}
+
+fn no_response() -> Error {
+    broken("The provider ended its answer without a response object.")
+}
+
+fn broken(message: &'static str) -> Error {
+    Error::upstream(ErrorKind::Upstream, Retry::Again, message)
+}

@@ -1,0 +1,489 @@
+//! Writes an answer for a caller: the events of a stream, or one response object.
+//!
+//! Both forms come from one state machine that opens, fills and closes the items of the output. A whole answer is what the
+//! last event of its stream would hold.
+
+mod echo;
+mod item;
+
+use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
+
+pub(in super::super) use echo::Echo;
+use item::{CallItem, MessageItem, Open, PictureItem, ReasoningItem};
+
+use super::super::envelope::{self, Proof};
+use super::super::errors;
+use super::super::request::read::CallForm;
+use crate::json::{push_key, push_string, push_u64};
+use crate::{AnswerForm, Encoder};
+
+/// The encoder for one answer. `echo` is what the answer repeats of its request.
+pub(in super::super) fn encoder(
+    form: &AnswerForm,
+    echo: Echo,
+    annotator: Box<dyn Annotator>,
+) -> Box<dyn Encoder> {
+    Box::new(ResponseEncoder {
+        stream: form.stream.then(Numbered::default),
+        hides_thinking: form.exclude_reasoning,
+        echo,
+        annotator,
+        facts: Facts::default(),
+        open: Vec::new(),
+        done: Vec::new(),
+    })
+}
+
+/// The name of the gateway's object: `metadata` is the caller's own here.
+const MEMBER: &str = "llmgateway";
+
+struct ResponseEncoder {
+    /// None for a whole answer.
+    stream: Option<Numbered>,
+    hides_thinking: bool,
+    echo: Echo,
+    annotator: Box<dyn Annotator>,
+    facts: Facts,
+    /// Items in progress, in the order of their indexes.
+    open: Vec<Open>,
+    /// Finished items as JSON, by their indexes.
+    done: Vec<(u64, Vec<u8>)>,
+}
+
+/// What is known of the answer.
+#[derive(Default)]
+struct Facts {
+    begun: bool,
+    /// Unique part of every id.
+    base: String,
+    id: String,
+    model: String,
+    underlying_model: Option<String>,
+    created: i64,
+    usage: Option<Usage>,
+    finish: Option<(FinishReason, Option<String>)>,
+    tier: Option<String>,
+    /// The index of the next item.
+    next: u64,
+}
+
+/// How the answer stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    InProgress,
+    Completed,
+    Incomplete(&'static str),
+    Failed,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Incomplete(_) => "incomplete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Encoder for ResponseEncoder {
+    fn push(&mut self, event: Event, out: &mut Vec<u8>) {
+        match event {
+            Event::Start { id, model, created } => self.start(id, model, created),
+            Event::Usage(usage) => self.facts.usage = Some(usage),
+            Event::Finish { choice: 0, reason, native } => self.facts.finish = Some((reason, native)),
+            Event::Field { name: "service_tier", value } => self.facts.tier = value.read().ok(),
+            Event::Text { choice: 0, text } => self.text(&text, false, out),
+            Event::Refusal { choice: 0, text } => self.text(&text, true, out),
+            Event::Reasoning { choice: 0, block, detail, format } => {
+                self.thinking(block, detail, format, out)
+            }
+            Event::ToolCallStart { choice: 0, index, id, name, signature, custom } => {
+                self.sign_call(&id, signature, out);
+                self.call(index, id, &name, custom, out);
+            }
+            Event::ToolCallArguments { choice: 0, index, fragment } => self.arguments(index, &fragment, out),
+            Event::Image { choice: 0, mime, data } => self.picture(&mime, data, out),
+            Event::Annotation { choice: 0, annotation } => self.annotation(&annotation, out),
+            Event::Logprobs { choice: 0, logprobs } => self.logprobs(&logprobs, out),
+            // The format has one answer, and no other fields beside it.
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.begin(out);
+        self.close_all(out);
+        let status = self.status();
+        let name = if matches!(status, Status::Incomplete(_)) {
+            "response.incomplete"
+        } else {
+            "response.completed"
+        };
+        if self.stream.is_none() {
+            return self.write_response(status, None, out);
+        }
+        self.response_event(name, status, None, out);
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        if self.stream.is_none() {
+            return;
+        }
+        if !self.facts.begun {
+            return self.event("error", out, |out| errors::write_members(error, out));
+        }
+        self.response_event("response.failed", Status::Failed, Some(error), out);
+    }
+}
+
+/// Numbers the events of a stream.
+#[derive(Default)]
+struct Numbered {
+    next: u64,
+}
+
+// ---------------------------------------------------------------------------------------------- the response object
+
+impl ResponseEncoder {
+    fn start(&mut self, id: Option<String>, model: Option<String>, created: Option<i64>) {
+        let facts = &mut self.facts;
+        let own = self.annotator.answer_id();
+        facts.base = own.rsplit(['-', '_']).next().unwrap_or(own).to_owned();
+        facts.id = match id {
+            Some(id) if id.starts_with("resp_") => id,
+            _ => format!("resp_{}", facts.base),
+        };
+        facts.model = model
+            .clone()
+            .filter(|model| !model.is_empty())
+            .unwrap_or_else(|| self.annotator.model().to_owned());
+        facts.created = created.filter(|created| *created > 0).unwrap_or_else(|| self.annotator.created());
+        facts.underlying_model = model;
+    }
+
+    /// The answer begins with its first content.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.facts.begun, true) {
+            return;
+        }
+        if self.facts.id.is_empty() {
+            self.start(None, None, None);
+        }
+        if self.stream.is_some() {
+            self.response_event("response.created", Status::InProgress, None, out);
+            self.response_event("response.in_progress", Status::InProgress, None, out);
+        }
+    }
+
+    fn status(&self) -> Status {
+        match &self.facts.finish {
+            Some((FinishReason::Length, _)) => Status::Incomplete("max_output_tokens"),
+            Some((FinishReason::ContentFilter, _)) => Status::Incomplete("content_filter"),
+            _ => Status::Completed,
+        }
+    }
+
+    fn response_event(&mut self, name: &str, status: Status, error: Option<&Error>, out: &mut Vec<u8>) {
+        let mut response = Vec::new();
+        self.write_response(status, error, &mut response);
+        self.event(name, out, |out| {
+            push_key(out, "response");
+            out.extend_from_slice(&response);
+        });
+    }
+
+    fn write_response(&self, status: Status, error: Option<&Error>, out: &mut Vec<u8>) {
+        let facts = &self.facts;
+        out.extend_from_slice(b"{\"id\":");
+        push_string(out, &facts.id);
+        out.extend_from_slice(b",\"object\":\"response\",\"created_at\":");
+        push_u64(out, facts.created.max(0) as u64);
+        push_key(out, "status");
+        push_string(out, status.as_str());
+        push_key(out, "error");
+        match error {
+            Some(error) => errors::write_failure(error, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        push_key(out, "incomplete_details");
+        match status {
+            Status::Incomplete(reason) => {
+                out.extend_from_slice(b"{\"reason\":");
+                push_string(out, reason);
+                out.push(b'}');
+            }
+            _ => out.extend_from_slice(b"null"),
+        }
+        push_key(out, "model");
+        push_string(out, &facts.model);
+        push_key(out, "output");
+        self.write_output(out);
+        let is_over = status != Status::InProgress;
+        self.echo.write(is_over, facts.tier.as_deref(), out);
+        push_key(out, "usage");
+        match facts.usage.filter(|_| is_over) {
+            Some(usage) => write_usage(&usage, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        if is_over && self.annotator.metadata_name().is_some() {
+            push_key(out, MEMBER);
+            let known = AnswerFacts {
+                underlying_model: facts.underlying_model.as_deref(),
+                usage: facts.usage.as_ref(),
+            };
+            self.annotator.write_metadata(known, out);
+        }
+        out.push(b'}');
+    }
+
+    fn write_output(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (position, (_, item)) in self.done.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(item);
+        }
+        out.push(b']');
+    }
+
+    /// An event with its number; `members` writes what else it holds.
+    fn event(&mut self, name: &str, out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
+        let Some(stream) = &mut self.stream else { return };
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\ndata: {\"type\":\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\",\"sequence_number\":");
+        push_u64(out, stream.next);
+        stream.next += 1;
+        members(out);
+        out.extend_from_slice(b"}\n\n");
+    }
+
+    fn events(&mut self, events: item::Events, out: &mut Vec<u8>) {
+        for (name, members) in events {
+            self.event(name, out, |out| out.extend_from_slice(&members));
+        }
+    }
+}
+
+/// Counts in this format's convention: the prompt includes what was cached, the output includes thinking.
+fn write_usage(usage: &Usage, out: &mut Vec<u8>) {
+    let count = |out: &mut Vec<u8>, name: &str, count: u64| {
+        push_key(out, name);
+        push_u64(out, count);
+    };
+    out.push(b'{');
+    count(out, "input_tokens", usage.prompt_tokens());
+    out.extend_from_slice(b",\"input_tokens_details\":{");
+    count(out, "cached_tokens", usage.cache_read);
+    count(out, "cache_write_tokens", usage.cache_writes());
+    out.push(b'}');
+    count(out, "output_tokens", usage.completion_tokens());
+    out.extend_from_slice(b",\"output_tokens_details\":{");
+    count(out, "reasoning_tokens", usage.reasoning);
+    out.push(b'}');
+    count(out, "total_tokens", usage.total_tokens());
+    out.push(b'}');
+}
+
+// ---------------------------------------------------------------------------------------------- items
+
+impl ResponseEncoder {
+    fn next_index(&mut self) -> u64 {
+        let index = self.facts.next;
+        self.facts.next += 1;
+        index
+    }
+
+    fn item_id(&self, prefix: &str, index: u64) -> String {
+        format!("{prefix}_{}{index:02}", self.facts.base)
+    }
+
+    fn added(&mut self, index: u64, item: &[u8], out: &mut Vec<u8>) {
+        self.event("response.output_item.added", out, |out| {
+            push_key(out, "output_index");
+            push_u64(out, index);
+            push_key(out, "item");
+            out.extend_from_slice(item);
+        });
+    }
+
+    /// An item is complete.
+    fn close(&mut self, open: Open, out: &mut Vec<u8>) {
+        let index = open.index();
+        self.events(open.last_events(), out);
+        let mut item = Vec::new();
+        open.write(&mut item);
+        self.event("response.output_item.done", out, |out| {
+            push_key(out, "output_index");
+            push_u64(out, index);
+            push_key(out, "item");
+            out.extend_from_slice(&item);
+        });
+        let place = self.done.partition_point(|(known, _)| *known < index);
+        self.done.insert(place, (index, item));
+    }
+
+    fn close_where(&mut self, is_over: impl Fn(&Open) -> bool, out: &mut Vec<u8>) {
+        let (over, open) = std::mem::take(&mut self.open).into_iter().partition(is_over);
+        self.open = open;
+        let over: Vec<Open> = over;
+        over.into_iter().for_each(|item| self.close(item, out));
+    }
+
+    fn close_all(&mut self, out: &mut Vec<u8>) {
+        self.close_where(|_| true, out);
+    }
+
+    /// What the model says and thinks ends where something else begins. Calls may go on beside it.
+    fn close_words(&mut self, out: &mut Vec<u8>) {
+        self.close_where(|open| !matches!(open, Open::Call(_)), out);
+    }
+
+    // ------------------------------------------------------------------------------------------ texts
+
+    fn text(&mut self, text: &str, is_refusal: bool, out: &mut Vec<u8>) {
+        if text.is_empty() {
+            return;
+        }
+        self.begin(out);
+        self.close_where(|open| matches!(open, Open::Reasoning(_)), out);
+        let position = self.open_message(out);
+        let Some(Open::Message(message)) = self.open.get_mut(position) else { return };
+        let mut events = Vec::new();
+        message.say(text, is_refusal, &mut events);
+        self.events(events, out);
+    }
+
+    /// The place of the message in progress.
+    fn open_message(&mut self, out: &mut Vec<u8>) -> usize {
+        if let Some(position) = self.open.iter().position(|open| matches!(open, Open::Message(_))) {
+            return position;
+        }
+        let index = self.next_index();
+        let message = MessageItem::new(index, self.item_id("msg", index));
+        let mut item = Vec::new();
+        message.write_start(&mut item);
+        self.added(index, &item, out);
+        self.open.push(Open::Message(message));
+        self.open.len() - 1
+    }
+
+    fn annotation(&mut self, annotation: &Json, out: &mut Vec<u8>) {
+        let Some(annotation) = item::flat_annotation(annotation) else { return };
+        self.begin(out);
+        let position = self.open_message(out);
+        let Some(Open::Message(message)) = self.open.get_mut(position) else { return };
+        let mut events = Vec::new();
+        message.annotate(annotation, &mut events);
+        self.events(events, out);
+    }
+
+    fn logprobs(&mut self, logprobs: &Json, out: &mut Vec<u8>) {
+        let Some(tokens) = item::tokens(logprobs) else { return };
+        self.begin(out);
+        let position = self.open_message(out);
+        if let Some(Open::Message(message)) = self.open.get_mut(position) {
+            message.logprobs.extend(tokens);
+        }
+    }
+
+    fn picture(&mut self, mime: &str, data: String, out: &mut Vec<u8>) {
+        self.begin(out);
+        self.close_words(out);
+        let index = self.next_index();
+        let picture = PictureItem::new(index, self.item_id("ig", index), mime, data);
+        let mut item = Vec::new();
+        picture.write_start(&mut item);
+        self.added(index, &item, out);
+        self.close(Open::Picture(picture), out);
+    }
+
+    // ------------------------------------------------------------------------------------------ thinking
+
+    fn thinking(&mut self, block: u32, detail: ReasoningDetail, format: &'static str, out: &mut Vec<u8>) {
+        self.begin(out);
+        let is_other = |open: &Open| match open {
+            Open::Reasoning(item) => item.block != Some(block),
+            Open::Message(_) | Open::Picture(_) => true,
+            Open::Call(_) => false,
+        };
+        self.close_where(is_other, out);
+        let position = match self.open.iter().position(|open| matches!(open, Open::Reasoning(_))) {
+            Some(position) => position,
+            None => self.open_reasoning(Some(block), out),
+        };
+        let Some(Open::Reasoning(item)) = self.open.get_mut(position) else { return };
+        let mut events = Vec::new();
+        match detail {
+            ReasoningDetail::Text(_) if self.hides_thinking => {}
+            ReasoningDetail::Text(text) => item.think(&text, &mut events),
+            ReasoningDetail::Signature(proof) => item.sign(&proof, format),
+            ReasoningDetail::Encrypted(data) => item.encrypt(&data, format),
+        }
+        self.events(events, out);
+    }
+
+    fn open_reasoning(&mut self, block: Option<u32>, out: &mut Vec<u8>) -> usize {
+        let index = self.next_index();
+        let reasoning = ReasoningItem::new(index, self.item_id("rs", index), block);
+        let mut item = Vec::new();
+        reasoning.write_start(&mut item);
+        self.added(index, &item, out);
+        self.open.push(Open::Reasoning(reasoning));
+        self.open.len() - 1
+    }
+
+    // ------------------------------------------------------------------------------------------ calls
+
+    /// A call has no place for its proof: it goes before it.
+    fn sign_call(&mut self, id: &str, signature: Option<String>, out: &mut Vec<u8>) {
+        let Some(signature) = signature else { return };
+        self.begin(out);
+        self.close_words(out);
+        let position = self.open_reasoning(None, out);
+        if let Open::Reasoning(mut item) = self.open.remove(position) {
+            item.sealed = Some(envelope::seal(&Proof::Call { id: id.to_owned(), signature }));
+            self.close(Open::Reasoning(item), out);
+        }
+    }
+
+    fn call(&mut self, number: u32, id: String, name: &str, custom: bool, out: &mut Vec<u8>) {
+        self.begin(out);
+        self.close_words(out);
+        let index = self.next_index();
+        let mut caller = self.echo.caller_name(name);
+        if custom {
+            caller.form = CallForm::Custom;
+        }
+        let item_id = self.item_id(CallItem::prefix(caller.form), index);
+        let call = CallItem::new(number, index, item_id, id, caller);
+        if call.is_streamed() {
+            let mut item = Vec::new();
+            call.write_start(&mut item);
+            self.added(index, &item, out);
+        }
+        self.open.push(Open::Call(call));
+    }
+
+    fn arguments(&mut self, number: u32, fragment: &str, out: &mut Vec<u8>) {
+        if fragment.is_empty() {
+            return;
+        }
+        let is_this = |open: &Open| matches!(open, Open::Call(call) if call.number == number);
+        let Some(position) = self.open.iter().position(is_this) else { return };
+        let Some(Open::Call(call)) = self.open.get_mut(position) else { return };
+        let mut events = Vec::new();
+        call.push(fragment, &mut events);
+        let is_complete = call.is_complete();
+        self.events(events, out);
+        if is_complete {
+            let item = self.open.remove(position);
+            self.close(item, out);
+        }
+    }
+}

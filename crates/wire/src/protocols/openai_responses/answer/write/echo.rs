@@ -1,0 +1,81 @@
+//! What an answer repeats of its request.
+
+use serde_json::value::RawValue;
+
+use super::super::super::request::read::{CallForm, CallerTools};
+use super::item::Caller;
+use crate::json::{push_key, push_string};
+use crate::protocols::anthropic_messages::fields::Fields;
+
+/// Fields of the response object that are the request's own, with what stands for an absent one.
+const REPEATED: [(&str, &str); 16] = [
+    ("instructions", "null"),
+    ("max_output_tokens", "null"),
+    ("max_tool_calls", "null"),
+    ("metadata", "{}"),
+    ("parallel_tool_calls", "true"),
+    ("previous_response_id", "null"),
+    ("prompt_cache_key", "null"),
+    ("reasoning", "null"),
+    ("safety_identifier", "null"),
+    ("temperature", "null"),
+    ("text", "{\"format\":{\"type\":\"text\"}}"),
+    ("tool_choice", "\"auto\""),
+    ("tools", "[]"),
+    ("top_p", "null"),
+    ("truncation", "\"disabled\""),
+    ("user", "null"),
+];
+
+/// The request's fields and tools. Empty where the request is not known: the answer is valid without.
+#[derive(Default)]
+pub(in super::super::super) struct Echo {
+    fields: Vec<(&'static str, String)>,
+    tools: CallerTools,
+    /// The answer is kept by the gateway.
+    stored: bool,
+}
+
+impl Echo {
+    /// Reads a request that was understood before.
+    pub(in super::super::super) fn of(body: &[u8]) -> Self {
+        let Ok(raw) = serde_json::from_slice::<&RawValue>(body) else { return Self::default() };
+        let Ok(fields) = Fields::parse(raw, String::new()) else { return Self::default() };
+        let repeated = REPEATED.iter().filter_map(|(name, _)| {
+            let value = fields.raw(name)?;
+            Some((*name, value.get().to_owned()))
+        });
+        Self {
+            fields: repeated.collect(),
+            tools: CallerTools::read(&fields).unwrap_or_default(),
+            stored: false,
+        }
+    }
+
+    /// How the caller calls a tool.
+    pub(super) fn caller_name(&self, flat: &str) -> Caller {
+        match self.tools.caller_name(flat) {
+            Some(known) => {
+                Caller { namespace: known.namespace.clone(), name: known.name.clone(), form: known.form }
+            }
+            None => Caller { namespace: None, name: flat.to_owned(), form: CallForm::Function },
+        }
+    }
+
+    /// Appends the members. Instructions and tools may be large: they are in the last event only.
+    pub(super) fn write(&self, is_over: bool, tier: Option<&str>, out: &mut Vec<u8>) {
+        for (name, absent) in REPEATED {
+            let is_large = matches!(name, "instructions" | "tools");
+            let given = self.fields.iter().find(|(known, _)| *known == name).filter(|_| is_over || !is_large);
+            push_key(out, name);
+            out.extend_from_slice(given.map_or(absent, |(_, value)| value).as_bytes());
+        }
+        push_key(out, "store");
+        out.extend_from_slice(if self.stored { b"true" } else { b"false" });
+        out.extend_from_slice(b",\"background\":false");
+        if let Some(tier) = tier {
+            push_key(out, "service_tier");
+            push_string(out, tier);
+        }
+    }
+}

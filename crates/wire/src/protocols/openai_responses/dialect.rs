@@ -1,0 +1,43 @@
+//! Towards callers.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Annotator, Error, Field, Request, Result};
+use http::StatusCode;
+
+use super::answer::write::{Echo, encoder};
+use super::{OpenaiResponses, errors, intake, paths, request};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
+
+impl Dialect for OpenaiResponses {
+    fn protocol(&self) -> Protocol {
+        Protocol::OpenaiResponses
+    }
+
+    fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
+        intake::intake(body)
+    }
+
+    fn decode(&self, intake: &Intake) -> Result<Request> {
+        intake.check_schema_size()?;
+        request::read::request(intake.body())
+    }
+
+    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
+        let echo = form.request.as_ref().map(|body| Echo::of(body)).unwrap_or_default();
+        encoder(form, echo, annotator)
+    }
+
+    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
+        errors::write(error, member)
+    }
+
+    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+        errors::write_event(error, member)
+    }
+
+    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
+        paths::name_of(field, request)
+    }
+}

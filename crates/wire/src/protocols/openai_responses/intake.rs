@@ -1,0 +1,237 @@
+//! Reads a Responses request as far as routing has to know it, in one pass over the raw body.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Error, Feature, Result};
+
+use crate::Intake;
+use crate::json::{Kind, Scanner, Text, text_of};
+
+/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+pub(super) fn intake(body: &Bytes) -> Result<Intake> {
+    let mut intake = Intake::empty(body);
+    intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
+    if intake.model.is_empty() {
+        return Err(Error::invalid(
+            "model",
+            "The field model is missing; name a model such as \"provider/model\".",
+        ));
+    }
+    if intake.size.messages == 0 && intake.given("prompt").is_none() {
+        return Err(Error::invalid(
+            "input",
+            "input is required: a string, or a list with at least one item.",
+        ));
+    }
+    // Usage is in the last event of every stream.
+    intake.form.include_usage = true;
+    // An answer repeats parts of its request.
+    intake.form.request = Some(body.clone());
+    let names = ["prompt_cache_key", "safety_identifier", "user"];
+    intake.conversation = names.into_iter().find_map(|name| text(&intake, name));
+    intake.service_tier = text(&intake, "service_tier");
+    Ok(intake)
+}
+
+fn text(intake: &Intake, name: &str) -> Option<String> {
+    intake.string(name).map(Cow::into_owned)
+}
+
+struct Reader<'r> {
+    intake: &'r mut Intake,
+}
+
+impl Reader<'_> {
+    fn take_field(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
+        let values = scanner.values();
+        match name {
+            "input" => self.take_input(scanner)?,
+            "tools" => self.take_tools(scanner, "tools")?,
+            "instructions" => self.take_text(scanner)?,
+            _ => self.take_plain(scanner, name)?,
+        }
+        if matches!(name, "tools" | "text") {
+            self.intake.seen.schema_values += scanner.values() - values;
+        }
+        Ok(())
+    }
+
+    fn take_plain(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
+        let kind = scanner.kind()?;
+        let raw = &scanner.json()[scanner.value()?];
+        if kind == Kind::Null && name != "model" {
+            return Ok(());
+        }
+        check_field(name, kind)?;
+        match name {
+            "model" => self.intake.take_model(raw)?,
+            "stream" => self.intake.form.stream = raw == b"true",
+            "max_output_tokens" => {
+                let count = crate::intake::whole(raw).and_then(|count| u64::try_from(count).ok());
+                let message = "max_output_tokens must be a whole number of tokens.";
+                self.intake.max_output_tokens =
+                    Some(count.ok_or_else(|| Error::invalid(name.to_owned(), message))?);
+            }
+            "top_logprobs" if raw != b"0" => self.intake.needs.insert(Feature::Logprobs),
+            "include" if crate::protocols::mentions(raw, "message.output_text.logprobs") => {
+                self.intake.needs.insert(Feature::Logprobs);
+            }
+            "text" if crate::protocols::mentions(raw, "json_schema") => {
+                self.intake.needs.insert(Feature::JsonSchema)
+            }
+            "text" if crate::protocols::mentions(raw, "json_object") => {
+                self.intake.needs.insert(Feature::JsonObject)
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_input(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        match scanner.kind()? {
+            Kind::String => {
+                self.intake.size.messages = 1;
+                self.take_text(scanner)
+            }
+            Kind::Array => scanner.array(|scanner, index| {
+                self.intake.size.messages = index + 1;
+                expect(scanner, Kind::Object, || format!("input[{index}]"))?;
+                self.take_item(scanner, index)
+            }),
+            Kind::Null => Ok(scanner.value().map(drop)?),
+            kind => {
+                let message = format!("input must be a string or a list of items, not {}.", kind.name());
+                Err(Error::invalid("input", message))
+            }
+        }
+    }
+
+    fn take_item(&mut self, scanner: &mut Scanner<'_>, index: usize) -> Result<()> {
+        scanner.object(|scanner, key| {
+            let found = scanner.kind()?;
+            match (&*word(scanner.json(), &key), found) {
+                (b"role", Kind::String) => {
+                    let role = word(scanner.json(), &scanner.string()?).into_owned();
+                    self.intake.seen.developer |= role == b"developer";
+                    Ok(())
+                }
+                (b"content" | b"output", Kind::Array) => self.take_parts(scanner),
+                // Of a search for tools, and of tools that are added in the middle.
+                (b"tools", Kind::Array) => self.take_tools(scanner, &format!("input[{index}].tools")),
+                // Encrypted thinking is not read as text, and counts little.
+                (b"encrypted_content", _) => Ok(scanner.value().map(drop)?),
+                _ => self.take_text(scanner),
+            }
+        })
+    }
+
+    fn take_parts(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        scanner.array(|scanner, _| match scanner.kind()? {
+            Kind::Object => self.take_part(scanner),
+            _ => self.take_text(scanner),
+        })
+    }
+
+    fn take_part(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        let (mut feature, mut length) = (None, 0);
+        scanner.object(|scanner, key| {
+            let is_type = &*word(scanner.json(), &key) == b"type" && scanner.kind()? == Kind::String;
+            if !is_type {
+                length += scanner.value()?.len();
+                return Ok(());
+            }
+            feature = match &*word(scanner.json(), &scanner.string()?) {
+                b"input_image" | b"computer_screenshot" => Some(Feature::Vision),
+                b"input_file" => Some(Feature::Documents),
+                b"input_audio" => Some(Feature::AudioInput),
+                _ => None,
+            };
+            Ok::<(), Error>(())
+        })?;
+        match feature {
+            Some(feature) => {
+                self.intake.needs.insert(feature);
+                self.intake.size.media_parts += 1;
+            }
+            None => self.intake.size.text_bytes += length,
+        }
+        Ok(())
+    }
+
+    /// A search that is asked for by itself is a feature; beside functions it is an offer.
+    fn take_tools(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<()> {
+        if scanner.kind()? == Kind::Null {
+            scanner.value()?;
+            return Ok(());
+        }
+        expect(scanner, Kind::Array, || path.to_owned())?;
+        let (mut searches, mut others) = (false, false);
+        scanner.array(|scanner, index| {
+            expect(scanner, Kind::Object, || format!("{path}[{index}]"))?;
+            let start = scanner.position();
+            let mut is_search = false;
+            scanner.object(|scanner, key| {
+                let is_type = &*word(scanner.json(), &key) == b"type" && scanner.kind()? == Kind::String;
+                if !is_type {
+                    return Ok(scanner.value().map(drop)?);
+                }
+                is_search = word(scanner.json(), &scanner.string()?).starts_with(b"web_search");
+                Ok::<(), Error>(())
+            })?;
+            searches |= is_search;
+            others |= !is_search;
+            self.intake.size.text_bytes += scanner.position() - start;
+            Ok::<(), Error>(())
+        })?;
+        if others {
+            self.intake.seen.tools = true;
+            self.intake.needs.insert(Feature::Tools);
+        } else if searches {
+            self.intake.needs.insert(Feature::WebSearch);
+        }
+        Ok(())
+    }
+
+    /// A value that counts as text.
+    fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        self.intake.size.text_bytes += scanner.value()?.len();
+        Ok(())
+    }
+}
+
+/// What a name or a word says, also one with escapes.
+fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
+    match text_of(json, text) {
+        Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
+        _ => Cow::Borrowed(&json[text.range.clone()]),
+    }
+}
+
+fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: impl Fn() -> String) -> Result<()> {
+    let found = scanner.kind()?;
+    match found == kind {
+        true => Ok(()),
+        false => {
+            Err(Error::invalid(path(), format!("{} must be {}, not {}.", path(), kind.name(), found.name())))
+        }
+    }
+}
+
+fn check_field(name: &str, kind: Kind) -> Result<()> {
+    let wanted = match name {
+        "model" | "service_tier" | "prompt_cache_key" | "user" | "safety_identifier" => Kind::String,
+        "stream" | "store" | "parallel_tool_calls" | "background" => Kind::Bool,
+        "max_output_tokens" | "max_tool_calls" | "temperature" | "top_p" | "top_logprobs" => Kind::Number,
+        "include" => Kind::Array,
+        "metadata" | "reasoning" | "text" => Kind::Object,
+        _ => return Ok(()),
+    };
+    match kind == wanted {
+        true => Ok(()),
+        false => {
+            let message = format!("{name} must be {}, not {}.", wanted.name(), kind.name());
+            Err(Error::invalid(name.to_owned(), message))
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Writes a request for a provider.
+
+mod input;
+mod tools;
+
+use canon::{
+    Effort, Error, ErrorKind, Field, Json, Losses, OutputFormat, ReasoningControl, Request, Result, Target,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::super::REASONING_FORMAT;
+use crate::protocols::hints;
+use crate::{Encoded, Undo};
+
+/// The API takes no smaller limit (400 `integer_below_min_value`).
+const LEAST_OUTPUT: u64 = 16;
+
+/// Top-level fields of other names that mean the same here.
+const SAME: [&str; 9] = [
+    "metadata",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+    "moderation",
+    "truncation",
+    "max_tool_calls",
+];
+/// Fields that are carried elsewhere, or whose loss is reported where they are dealt with.
+const CARRIED: [&str; 6] =
+    ["user", "parallel_tool_calls", "verbosity", "store", "modalities", "web_search_options"];
+
+/// The body. What is not set is left out: the provider has its own defaults.
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    input: Vec<input::Item<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<tools::Tool<'a>>,
+    #[serde(flatten)]
+    settings: Map<String, Value>,
+    #[serde(flatten)]
+    raw: RawFields<'a>,
+}
+
+/// Fields that pass as they were written.
+struct RawFields<'a>(Vec<(&'a str, &'a Json)>);
+
+impl Serialize for RawFields<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+/// Translates a request.
+pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    refuse(request)?;
+    let mut losses = request.losses.clone();
+    hints::lose_proofs(request, &mut losses);
+    hints::lose_marks(request, &mut losses);
+    hints::lose_failures(request, &mut losses);
+    let names = tools::Names::of(request);
+    let undo = Undo { tool_names: names.undo(), ..Undo::default() };
+    let input = input::input(request, target, &names, &mut losses)?;
+    let tools = tools::tools(request, &names, &mut losses)?;
+    let mut writer = Writer { request, target, settings: Map::new(), losses };
+    writer.sampling();
+    writer.answer_form();
+    writer.reasoning();
+    writer.limits();
+    if let Some(choice) = tools::choice(request, &names) {
+        writer.put("tool_choice", choice);
+    }
+    writer.put("parallel_tool_calls", request.parallel_tool_calls);
+    let raw = writer.fields();
+    writer.refused_fields();
+    let Writer { settings, losses, .. } = writer;
+    let body = Body { model: target.model, input, tools, settings, raw: RawFields(raw) };
+    let body = serde_json::to_vec(&body)
+        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request cannot be written as JSON."))?;
+    Ok(Encoded { body: body.into(), losses, undo })
+}
+
+/// Features that this format does not have. Log probabilities and a web search it has.
+fn refuse(request: &Request) -> Result<()> {
+    match hints::refuse_features(request, true) {
+        Err(error) if error.param == Some(Field::extra("web_search_options")) => {
+            // The check ends at the first feature: the other fields are looked at without this one.
+            let others =
+                request.extra.iter().filter(|(name, _)| name != "web_search_options").cloned().collect();
+            hints::refuse_features(&Request { extra: others, ..Request::default() }, true)
+        }
+        refused => refused,
+    }
+}
+
+struct Writer<'a> {
+    request: &'a Request,
+    target: Target<'a>,
+    settings: Map<String, Value>,
+    losses: Losses,
+}
+
+impl<'a> Writer<'a> {
+    fn put(&mut self, name: &str, value: impl Serialize) {
+        if let Ok(value) = serde_json::to_value(value)
+            && !value.is_null()
+        {
+            self.settings.insert(name.to_owned(), value);
+        }
+    }
+
+    fn sampling(&mut self) {
+        let request = self.request;
+        self.put("temperature", request.sampling.temperature);
+        self.put("top_p", request.sampling.top_p);
+        if !request.stop.is_empty() {
+            self.losses.dropped(Field::Stop, "The Responses API has no stop texts.");
+        }
+        if request.logprobs == Some(true) || request.top_logprobs.is_some_and(|count| count > 0) {
+            self.put("top_logprobs", request.top_logprobs);
+            self.include("message.output_text.logprobs");
+        }
+    }
+
+    fn include(&mut self, what: &str) {
+        let list = self.settings.entry("include").or_insert_with(|| json!([]));
+        if let Value::Array(list) = list {
+            list.push(what.into());
+        }
+    }
+
+    /// `text` holds the format and the verbosity.
+    fn answer_form(&mut self) {
+        let request = self.request;
+        let mut text = Map::new();
+        match &request.output {
+            OutputFormat::Text => {}
+            OutputFormat::JsonObject | OutputFormat::JsonSchema { schema: None, .. } => {
+                hints::lose_description(&request.output, &mut self.losses);
+                text.insert("format".to_owned(), json!({"type": "json_object"}));
+            }
+            OutputFormat::JsonSchema { name, description, schema: Some(schema), strict } => {
+                let schema = schema.to_value().unwrap_or_default();
+                let mut format = json!({"type": "json_schema", "name": name, "schema": schema});
+                if let Some(description) = description {
+                    format["description"] = json!(description);
+                }
+                if let Some(strict) = strict {
+                    format["strict"] = json!(strict);
+                }
+                text.insert("format".to_owned(), format);
+            }
+        }
+        if let Some(verbosity) = request.extra("verbosity").and_then(|verbosity| verbosity.to_value().ok()) {
+            text.insert("verbosity".to_owned(), verbosity);
+        }
+        if !text.is_empty() {
+            self.put("text", text);
+        }
+        if request.stream {
+            self.put("stream", true);
+        }
+        // Without a word the API keeps each answer for 30 days.
+        let stores = request.extra("store").is_some_and(|store| store.as_str() == "true");
+        self.put("store", stores);
+        self.put("user", &request.user);
+    }
+
+    fn reasoning(&mut self) {
+        let wish = &self.request.reasoning;
+        let mut reasoning = Map::new();
+        if let Some(effort) = self.effort() {
+            reasoning.insert("effort".to_owned(), effort.as_str().into());
+        }
+        if let Some(summary) = &wish.summary {
+            reasoning.insert("summary".to_owned(), json!(summary));
+        }
+        if !reasoning.is_empty() {
+            self.put("reasoning", reasoning);
+        }
+        if self.thinks() {
+            self.include("reasoning.encrypted_content");
+        }
+    }
+
+    /// Models that do not think refuse to encrypt their thinking ("Encrypted content is not supported with this model").
+    fn thinks(&self) -> bool {
+        match &self.target.facts.reasoning {
+            Some(control) => *control != ReasoningControl::None,
+            None => self.request.reasoning.is_on() || has_proofs(self.request),
+        }
+    }
+
+    fn effort(&mut self) -> Option<Effort> {
+        let wish = &self.request.reasoning;
+        let asked = wish.effort.or(wish.budget_tokens.map(effort_of))?;
+        let reason = match &self.target.facts.reasoning {
+            Some(ReasoningControl::None) if asked == Effort::None => return None,
+            Some(ReasoningControl::None) => "The model does not think.",
+            Some(ReasoningControl::Always) => "The model takes no control of its thinking.",
+            control => {
+                let given = match control {
+                    Some(ReasoningControl::Effort { levels } | ReasoningControl::Object { levels })
+                        if !levels.is_empty() =>
+                    {
+                        asked.nearest(levels)?
+                    }
+                    _ => asked,
+                };
+                hints::lose_budget(self.request, &mut self.losses);
+                if given != asked && wish.effort.is_some() {
+                    self.losses.approximated(
+                        Field::ReasoningEffort,
+                        "The model knows other levels of effort; the nearest was sent.",
+                    );
+                } else if wish.effort.is_none() && wish.budget_tokens == Some(0) && given != Effort::None {
+                    self.losses
+                        .approximated(Field::ReasoningBudget, "The model cannot be kept from thinking.");
+                }
+                return Some(given);
+            }
+        };
+        hints::lose_thinking(self.request, reason, &mut self.losses);
+        None
+    }
+
+    fn limits(&mut self) {
+        let Some(limit) = self.request.max_tokens else { return };
+        if limit < LEAST_OUTPUT {
+            self.losses.approximated(Field::MaxTokens, "The Responses API takes no limit below 16 tokens.");
+        }
+        self.put("max_output_tokens", limit.max(LEAST_OUTPUT));
+    }
+
+    /// Fields that pass as they are; all others are reported.
+    fn fields(&mut self) -> Vec<(&'a str, &'a Json)> {
+        let known = [&SAME[..], &CARRIED].concat();
+        hints::lose_hints(self.request, &known, &mut self.losses);
+        let dropped = |name: &str| self.target.quirks.drop.iter().any(|dropped| dropped == name);
+        let same =
+            self.request.extra.iter().filter(|(name, _)| SAME.contains(&name.as_str()) && !dropped(name));
+        same.map(|(name, value)| (name.as_str(), value)).collect()
+    }
+
+    /// What this provider or model refuses. The lists have the names of chat completions.
+    fn refused_fields(&mut self) {
+        let (facts, quirks) = (self.target.facts, self.target.quirks);
+        let effort = self.settings.get("reasoning").and_then(|reasoning| reasoning["effort"].as_str());
+        let thinks = effort.map_or(facts.thinks_by_default, |effort| effort != "none");
+        let while_thinking: &[String] = if thinks { &facts.rejects_thinking } else { &[] };
+        for name in quirks.drop.iter().chain(&facts.rejects).chain(while_thinking) {
+            let here = match name.as_str() {
+                "max_tokens" | "max_completion_tokens" => "max_output_tokens",
+                "reasoning_effort" => "reasoning",
+                name => name,
+            };
+            let is_extra = SAME.contains(&name.as_str())
+                && self.request.extra(name).is_some_and(|value| !value.is_null());
+            if self.settings.shift_remove(here).is_some() || is_extra {
+                self.losses.dropped(field_of(name), "The provider or the model does not take it.");
+            }
+        }
+    }
+}
+
+/// The field that a quirk or a fact of the model names as chat completions do.
+fn field_of(name: &str) -> Field {
+    match name {
+        "temperature" => Field::Temperature,
+        "top_p" => Field::TopP,
+        "top_logprobs" => Field::TopLogprobs,
+        "max_tokens" | "max_completion_tokens" => Field::MaxTokens,
+        "reasoning_effort" => Field::ReasoningEffort,
+        "parallel_tool_calls" => Field::ParallelToolCalls,
+        "tool_choice" => Field::ToolChoice,
+        "user" => Field::User,
+        name => Field::extra(name.to_owned()),
+    }
+}
+
+fn has_proofs(request: &Request) -> bool {
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    parts.into_iter().any(|part| match &part.kind {
+        canon::PartKind::Reasoning(thought) => {
+            thought.encrypted.is_some()
+                && thought.format.as_deref().is_none_or(|format| format == REASONING_FORMAT)
+        }
+        _ => false,
+    })
+}
+
+/// The level that a number of tokens stands for.
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0 => Effort::None,
+        1..=1024 => Effort::Minimal,
+        1025..=4096 => Effort::Low,
+        4097..=12_288 => Effort::Medium,
+        12_289..=24_576 => Effort::High,
+        _ => Effort::Xhigh,
+    }
+}

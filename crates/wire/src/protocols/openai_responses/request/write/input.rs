@@ -1,0 +1,432 @@
+//! The conversation as items. Texts are borrowed: they are the largest part of a request.
+
+use std::borrow::Cow;
+
+use canon::{
+    Error, Field, Json, Losses, Media, MediaKind, Message, MessageField, Part, PartKind, Reasoning, Request,
+    Result, Role, Source, Target, ToolCall, ToolResult,
+};
+use serde::Serialize;
+
+use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
+use super::tools::Names;
+use crate::protocols::call_ids::{CallIds, mark_of, plain_id};
+
+/// An item of the input.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Item<'a> {
+    Message(MessageItem<'a>),
+    Call(CallItem<'a>),
+    Output(OutputItem<'a>),
+    Reasoning(ReasoningItem<'a>),
+    Raw(&'a Json),
+}
+
+#[derive(Serialize)]
+pub(super) struct MessageItem<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    content: Content<'a>,
+}
+
+/// A call of a function or of a free-text tool.
+#[derive(Serialize)]
+pub(super) struct CallItem<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    call_id: String,
+    name: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct OutputItem<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    call_id: String,
+    output: Content<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ReasoningItem<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    summary: Vec<ContentPart<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    content: Vec<ContentPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encrypted_content: Option<&'a str>,
+}
+
+/// A text, or parts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(&'a str),
+    Parts(Vec<ContentPart<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ContentPart<'a> {
+    InputText {
+        text: &'a str,
+    },
+    InputImage {
+        detail: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        image_url: Option<Cow<'a, str>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_id: Option<&'a str>,
+    },
+    InputFile {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        filename: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_data: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_url: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_id: Option<&'a str>,
+    },
+    OutputText {
+        text: &'a str,
+        annotations: [(); 0],
+    },
+    Refusal {
+        refusal: &'a str,
+    },
+    SummaryText {
+        text: &'a str,
+    },
+    ReasoningText {
+        text: &'a str,
+    },
+}
+
+/// The items of a conversation.
+pub(super) fn input<'a>(
+    request: &'a Request,
+    target: Target<'_>,
+    names: &'a Names,
+    losses: &mut Losses,
+) -> Result<Vec<Item<'a>>> {
+    let mut writer = Writer {
+        items: Vec::with_capacity(request.messages.len()),
+        ids: CallIds::of(request, plain_id),
+        custom: request.messages.iter().flat_map(Message::tool_calls).map(|call| call.custom).collect(),
+        names,
+        no_developer: target.quirks.no_developer_role,
+        // Hosts of open models read the text of thinking itself.
+        takes_text: target.quirks.reasoning_field.is_some(),
+        text_only_results: target.facts.no_media_in_results,
+        losses,
+    };
+    for (index, message) in request.messages.iter().enumerate() {
+        match message.role {
+            Role::Assistant => writer.assistant(index, message)?,
+            Role::Tool => writer.results(index, message)?,
+            Role::System | Role::Developer | Role::User => writer.said(index, message)?,
+        }
+    }
+    Ok(writer.items)
+}
+
+struct Writer<'a, 'b> {
+    items: Vec<Item<'a>>,
+    ids: CallIds,
+    /// For each call in order: it is one of a free-text tool.
+    custom: Vec<bool>,
+    names: &'a Names,
+    no_developer: bool,
+    takes_text: bool,
+    text_only_results: bool,
+    losses: &'b mut Losses,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn said(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        let role = match message.role {
+            Role::User => "user",
+            Role::Developer if !self.no_developer => "developer",
+            _ => "system",
+        };
+        let content = self.content(&message.parts, |position| Field::part(index, position))?;
+        self.items.push(Item::Message(MessageItem {
+            kind: "message",
+            id: None,
+            role,
+            status: None,
+            content,
+        }));
+        Ok(())
+    }
+
+    /// A string for one text, else parts.
+    fn content(&mut self, parts: &'a [Part], path: impl Fn(usize) -> Field) -> Result<Content<'a>> {
+        if let [Part { kind: PartKind::Text(text) | PartKind::Refusal(text), .. }] = parts {
+            return Ok(Content::Text(text));
+        }
+        let parts = parts.iter().enumerate().map(|(position, part)| self.part(part, || path(position)));
+        parts.collect::<Result<Vec<_>>>().map(Content::Parts)
+    }
+
+    fn part(&mut self, part: &'a Part, path: impl FnOnce() -> Field) -> Result<ContentPart<'a>> {
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => Ok(ContentPart::InputText { text }),
+            PartKind::Media(media) => self.media(media, path()),
+            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
+                Err(Error::invalid(path(), "This kind of content cannot stand here."))
+            }
+        }
+    }
+
+    fn media(&mut self, media: &'a Media, path: Field) -> Result<ContentPart<'a>> {
+        if let Source::Text(text) = &media.source {
+            self.losses.approximated(path, "Text files are sent as plain text.");
+            return Ok(ContentPart::InputText { text });
+        }
+        let is_picture = matches!(&media.source, Source::Base64 { mime, .. } if mime.starts_with("image/"));
+        match media.kind {
+            MediaKind::Document if !is_picture => Ok(document(media)),
+            MediaKind::Image | MediaKind::Document => Ok(picture(media)),
+            MediaKind::Audio => Err(Error::unsupported(path, "The Responses API takes no sound.")),
+            MediaKind::Video => Err(Error::unsupported(path, "The Responses API takes no video.")),
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------ the model's turns
+
+    fn assistant(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        let mut texts: Vec<ContentPart<'a>> = Vec::new();
+        let mut thinking: Option<&'a str> = None;
+        for (position, part) in message.parts.iter().enumerate() {
+            if !matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
+                self.spoken(&mut texts, (index, position));
+            }
+            match &part.kind {
+                PartKind::Text(text) if text.is_empty() => {}
+                PartKind::Text(text) => texts.push(ContentPart::OutputText { text, annotations: [] }),
+                PartKind::Refusal(refusal) => texts.push(ContentPart::Refusal { refusal }),
+                PartKind::Reasoning(thought) => {
+                    let text = thinking.take();
+                    // Formats that prove thinking apart from its text say the text first.
+                    let next = message.parts.get(position + 1).map(|part| &part.kind);
+                    let proof_follows = matches!(next, Some(PartKind::Reasoning(next)) if next.text.is_empty() && is_own_proof(next));
+                    match is_plain(thought, part) && proof_follows {
+                        true => thinking = Some(&thought.text),
+                        false => self.thought(index, thought, part, text),
+                    }
+                }
+                PartKind::ToolCall(call) => {
+                    let id = self.ids.id_at((index, position)).to_owned();
+                    self.items.push(Item::Call(call_item(call, id, self.names)));
+                }
+                PartKind::Media(media) => {
+                    let path = Field::part(index, position);
+                    let part = self.media(media, path.clone())?;
+                    self.losses.approximated(path, "Pictures of the model are shown by the user.");
+                    let content = Content::Parts(vec![part]);
+                    self.items.push(Item::Message(MessageItem {
+                        kind: "message",
+                        id: None,
+                        role: "user",
+                        status: None,
+                        content,
+                    }));
+                }
+                PartKind::ToolResult(result) => self.result((index, position), result)?,
+            }
+        }
+        self.spoken(&mut texts, (index, message.parts.len()));
+        Ok(())
+    }
+
+    /// What the model said so far, as one message. More than one text needs the complete form, which has an id; ids of
+    /// messages are not looked up (recorded: Codex makes its own).
+    fn spoken(&mut self, texts: &mut Vec<ContentPart<'a>>, (index, position): (usize, usize)) {
+        let texts = std::mem::take(texts);
+        let (id, status, content) = match &texts[..] {
+            [] => return,
+            [ContentPart::OutputText { text, .. }] => (None, None, Content::Text(text)),
+            _ => {
+                let id = format!("msg_{}", mark_of(&format!("{index}.{position}")));
+                (Some(id), Some("completed"), Content::Parts(texts))
+            }
+        };
+        self.items.push(Item::Message(MessageItem {
+            kind: "message",
+            id,
+            role: "assistant",
+            status,
+            content,
+        }));
+    }
+
+    fn thought(&mut self, index: usize, thought: &'a Reasoning, part: &'a Part, before: Option<&'a str>) {
+        let field = || Field::of_message(index, MessageField::Thinking);
+        let id = thought.id.as_deref().filter(|id| id.starts_with("rs_"));
+        let text = before.or(Some(thought.text.as_str())).filter(|text| !text.is_empty());
+        let item = |summary, content, encrypted_content| {
+            Item::Reasoning(ReasoningItem { kind: "reasoning", id, summary, content, encrypted_content })
+        };
+        match (thought.format.as_deref(), &thought.extra, &thought.encrypted) {
+            (Some(ITEM_FORMAT), Some(raw), _) => self.items.push(Item::Raw(raw)),
+            (None | Some(REASONING_FORMAT), _, Some(data)) => {
+                let summary = text.map(|text| ContentPart::SummaryText { text }).into_iter().collect();
+                self.items.push(item(summary, Vec::new(), Some(data)));
+            }
+            (None, _, None) if self.takes_text && part.signature.is_none() => {
+                let content = text.map(|text| ContentPart::ReasoningText { text }).into_iter().collect();
+                self.items.push(item(Vec::new(), content, None));
+            }
+            (Some(format), ..) if format != REASONING_FORMAT => {
+                self.losses.dropped(field(), "Thinking of another family of models is not accepted.");
+            }
+            _ => self.losses.dropped(field(), "Thinking without its encrypted form is not accepted."),
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------ results of tools
+
+    fn results(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        for (position, part) in message.parts.iter().enumerate() {
+            let PartKind::ToolResult(result) = &part.kind else { continue };
+            self.result((index, position), result)?;
+        }
+        Ok(())
+    }
+
+    fn result(&mut self, place: (usize, usize), result: &'a ToolResult) -> Result<()> {
+        let number = self.ids.answered(place);
+        let call_id =
+            number.map_or_else(|| plain_id(&result.call_id), |number| self.ids.id(number).to_owned());
+        let is_custom = number.and_then(|number| self.custom.get(number)).copied().unwrap_or(false);
+        let kind = if is_custom { "custom_tool_call_output" } else { "function_call_output" };
+        let path = |position| Field::result_part(place.0, position);
+        let (output, apart) = match self.text_only_results {
+            true => self.result_apart(result, path)?,
+            false => (self.content(&result.content, path)?, Vec::new()),
+        };
+        self.items.push(Item::Output(OutputItem { kind, call_id, output: filled(output) }));
+        if !apart.is_empty() {
+            let content = Content::Parts(apart);
+            self.items.push(Item::Message(MessageItem {
+                kind: "message",
+                id: None,
+                role: "user",
+                status: None,
+                content,
+            }));
+        }
+        Ok(())
+    }
+
+    /// The texts of a result, and what has to be shown beside it.
+    fn result_apart(
+        &mut self,
+        result: &'a ToolResult,
+        path: impl Fn(usize) -> Field,
+    ) -> Result<(Content<'a>, Vec<ContentPart<'a>>)> {
+        let (mut texts, mut apart) = (Vec::new(), Vec::new());
+        for (position, part) in result.content.iter().enumerate() {
+            let is_media = matches!(part.kind, PartKind::Media(_));
+            let written = self.part(part, || path(position))?;
+            if is_media { apart.push(written) } else { texts.push(written) }
+        }
+        let texts = match &texts[..] {
+            [ContentPart::InputText { text }] => Content::Text(text),
+            _ => Content::Parts(texts),
+        };
+        Ok((texts, apart))
+    }
+}
+
+/// An empty list is refused as an output.
+fn filled(content: Content<'_>) -> Content<'_> {
+    match content {
+        Content::Parts(parts) if parts.is_empty() => Content::Text(""),
+        content => content,
+    }
+}
+
+fn call_item<'a>(call: &'a ToolCall, call_id: String, names: &'a Names) -> CallItem<'a> {
+    let name = names.wire(&call.name);
+    match call.custom {
+        true => CallItem {
+            kind: "custom_tool_call",
+            call_id,
+            name,
+            arguments: None,
+            input: Some(&call.arguments),
+        },
+        false => {
+            let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
+            CallItem { kind: "function_call", call_id, name, arguments: Some(arguments), input: None }
+        }
+    }
+}
+
+fn is_plain(thought: &Reasoning, part: &Part) -> bool {
+    thought.format.is_none()
+        && thought.encrypted.is_none()
+        && part.signature.is_none()
+        && !thought.text.is_empty()
+}
+
+fn is_own_proof(thought: &Reasoning) -> bool {
+    thought.encrypted.is_some() && thought.format.as_deref().is_none_or(|format| format == REASONING_FORMAT)
+}
+
+fn picture(media: &Media) -> ContentPart<'_> {
+    let detail = media.detail.as_deref().unwrap_or("auto");
+    let (image_url, file_id) = match &media.source {
+        Source::Url(url) => (Some(Cow::Borrowed(url.as_str())), None),
+        Source::Base64 { mime, data } => (Some(Cow::Owned(format!("data:{mime};base64,{data}"))), None),
+        Source::FileId(id) => (None, Some(id.as_str())),
+        Source::Text(_) => (None, None),
+    };
+    ContentPart::InputImage { detail, image_url, file_id }
+}
+
+fn document(media: &Media) -> ContentPart<'_> {
+    let filename = media.filename.as_deref();
+    let file = |filename, file_data, file_url, file_id| ContentPart::InputFile {
+        filename,
+        file_data,
+        file_url,
+        file_id,
+    };
+    match &media.source {
+        Source::Url(url) => file(filename, None, Some(url), None),
+        Source::FileId(id) => file(filename, None, None, Some(id)),
+        Source::Base64 { mime, data } => {
+            // The API wants a name beside the bytes, and tells the kind of file by it.
+            let filename = filename.or(Some(usual_name(mime)));
+            file(filename, Some(format!("data:{mime};base64,{data}")), None, None)
+        }
+        Source::Text(_) => file(filename, None, None, None),
+    }
+}
+
+fn usual_name(mime: &str) -> &'static str {
+    match mime {
+        "application/pdf" => "document.pdf",
+        "text/html" => "document.html",
+        "text/csv" => "document.csv",
+        "text/markdown" => "document.md",
+        "application/json" => "document.json",
+        _ => "document.txt",
+    }
+}

@@ -1,0 +1,151 @@
+//! Tools, the choice among them, and their names.
+
+use std::borrow::Cow;
+
+use canon::{Error, Field, Json, Losses, Request, Result, ToolChoice, ToolField, ToolKind};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+pub(super) use crate::protocols::anthropic_messages::tools::Names;
+use crate::protocols::hosted;
+
+/// A tool on the wire.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Tool<'a> {
+    Function {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        name: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        parameters: Cow<'a, Json>,
+        /// The API takes an absent value for true where it can.
+        strict: bool,
+    },
+    Custom {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        name: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        format: Option<Value>,
+    },
+    Raw(&'a Json),
+    Hosted(Value),
+}
+
+/// The tools of a request.
+pub(super) fn tools<'a>(
+    request: &'a Request,
+    names: &'a Names,
+    losses: &mut Losses,
+) -> Result<Vec<Tool<'a>>> {
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for (index, tool) in request.tools.iter().enumerate() {
+        let description = tool.description.as_deref();
+        tools.push(match &tool.kind {
+            ToolKind::Function { parameters, strict } => Tool::Function {
+                kind: "function",
+                name: names.wire(&tool.name),
+                description,
+                parameters: schema(parameters.as_ref()),
+                strict: strict.unwrap_or(false),
+            },
+            ToolKind::Custom { format } => Tool::Custom {
+                kind: "custom",
+                name: names.wire(&tool.name),
+                description,
+                format: format.as_ref().and_then(flat_format),
+            },
+            ToolKind::Native(raw) => native(raw, index, losses)?,
+        });
+    }
+    if let Some(options) = request.extra("web_search_options").filter(|options| !options.is_null()) {
+        tools.push(Tool::Hosted(web_search(options)));
+    }
+    Ok(tools)
+}
+
+fn schema(parameters: Option<&Json>) -> Cow<'_, Json> {
+    match parameters {
+        Some(schema) if !schema.is_null() => Cow::Borrowed(schema),
+        _ => Cow::Owned(Json::of(&json!({"type": "object", "properties": {}}))),
+    }
+}
+
+/// A grammar as this API takes it, out of that of chat completions, which has it one level deeper.
+fn flat_format(format: &Json) -> Option<Value> {
+    let mut format = format.to_value().ok().filter(|format| !format.is_null())?;
+    if let Some(Value::Object(grammar)) =
+        format.as_object_mut().and_then(|format| format.shift_remove("grammar"))
+    {
+        format.as_object_mut()?.extend(grammar);
+    }
+    Some(format)
+}
+
+/// A tool of another type. This API's own pass as they are; those of other formats that mean the same are translated.
+fn native<'a>(raw: &'a Json, index: usize, losses: &mut Losses) -> Result<Tool<'a>> {
+    let unsupported = |what: &str| {
+        let message = format!("The Responses API has no tool {what:?}; send a function.");
+        Error::unsupported(Field::tool(index, ToolField::Type), message)
+    };
+    let Ok(entry) = raw.to_value() else { return Err(unsupported("")) };
+    let Some(kind) = entry["type"].as_str() else {
+        return match entry.as_object().and_then(|entry| entry.keys().next()).map(String::as_str) {
+            Some("googleSearch" | "google_search") => Ok(Tool::Hosted(json!({"type": "web_search"}))),
+            Some("codeExecution" | "code_execution") => Ok(Tool::Hosted(code_interpreter())),
+            other => Err(unsupported(other.unwrap_or_default())),
+        };
+    };
+    match hosted::dated(kind) {
+        Some("web_search") => Ok(Tool::Hosted(hosted::web_search_of_anthropic(&entry, index, losses))),
+        Some("code_execution") => Ok(Tool::Hosted(code_interpreter())),
+        Some(_) => Err(unsupported(kind)),
+        None => Ok(Tool::Raw(raw)),
+    }
+}
+
+fn code_interpreter() -> Value {
+    json!({"type": "code_interpreter", "container": {"type": "auto"}})
+}
+
+/// Chat's `web_search_options` as a tool. The place is one level deeper there.
+fn web_search(options: &Json) -> Value {
+    let mut tool = Map::from_iter([("type".to_owned(), json!("web_search"))]);
+    let options = options.to_value().unwrap_or_default();
+    if let Some(size) = options.get("search_context_size").filter(|size| !size.is_null()) {
+        tool.insert("search_context_size".to_owned(), size.clone());
+    }
+    if let Some(Value::Object(place)) = options["user_location"].get("approximate") {
+        let mut location = Map::from_iter([("type".to_owned(), json!("approximate"))]);
+        location.extend(place.clone());
+        tool.insert("user_location".to_owned(), Value::Object(location));
+    }
+    Value::Object(tool)
+}
+
+/// The choice on the wire; none for the default.
+pub(super) fn choice(request: &Request, names: &Names) -> Option<Value> {
+    let named = |name: &str| {
+        let tool = request.tools.iter().find(|tool| tool.name == name);
+        match tool.map(|tool| &tool.kind) {
+            Some(ToolKind::Custom { .. }) => json!({"type": "custom", "name": names.wire(name)}),
+            Some(ToolKind::Native(raw)) => json!({"type": raw.to_value().unwrap_or_default()["type"]}),
+            _ => json!({"type": "function", "name": names.wire(name)}),
+        }
+    };
+    Some(match request.tool_choice.as_ref()? {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Named(name) => named(name),
+        ToolChoice::Allowed { names: allowed, required } => json!({
+            "type": "allowed_tools",
+            "mode": if *required { "required" } else { "auto" },
+            "tools": allowed.iter().map(|name| named(name)).collect::<Vec<_>>(),
+        }),
+    })
+}

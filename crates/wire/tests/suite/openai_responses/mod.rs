@@ -1,0 +1,100 @@
+//! OpenAI's Responses API.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod answers;
+mod recorded;
+mod requests;
+
+use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Request, Target, Usage};
+use serde_json::Value;
+use wire::{AnswerForm, Encoded, Protocol, Undo};
+
+fn adapter() -> &'static dyn wire::Adapter {
+    wire::adapter(Protocol::OpenaiResponses)
+}
+
+fn dialect() -> &'static dyn wire::Dialect {
+    wire::dialect(Protocol::OpenaiResponses).unwrap()
+}
+
+fn encode(request: &Request) -> Result<Encoded, Error> {
+    encode_with(request, &ModelFacts::default(), &Quirks::default())
+}
+
+fn encode_with(request: &Request, facts: &ModelFacts, quirks: &Quirks) -> Result<Encoded, Error> {
+    adapter().encode_request(request, Target { model: "m", facts, quirks })
+}
+
+fn body(encoded: &Encoded) -> Value {
+    serde_json::from_slice(&encoded.body).unwrap()
+}
+
+fn read(request: &Value) -> Request {
+    dialect().decode_request(request.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// Decodes an answer that arrives in these pieces.
+fn decode<'a>(
+    streaming: bool,
+    undo: &Undo,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Event>, Result<(), Error>) {
+    let mut decoder = adapter().decoder(streaming, undo);
+    let mut events = Vec::new();
+    for piece in pieces {
+        if let Err(error) = decoder.push(piece, &mut events) {
+            return (events, Err(error));
+        }
+    }
+    let end = decoder.finish(&mut events);
+    (events, end)
+}
+
+struct Notes;
+
+impl Annotator for Notes {
+    fn answer_id(&self) -> &str {
+        "chatcmpl-0123abcd"
+    }
+    fn created(&self) -> i64 {
+        1_700_000_000
+    }
+    fn model(&self) -> &str {
+        "ours"
+    }
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
+        None
+    }
+    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"request_id":"r1"}"#);
+    }
+    fn tool_call_id(&self) -> String {
+        "call_ours".to_owned()
+    }
+}
+
+/// Writes events as an answer.
+fn write(stream: bool, events: &[Event]) -> String {
+    let form = AnswerForm { stream, ..AnswerForm::default() };
+    let mut encoder = dialect().encoder(&form, Box::new(Notes));
+    let mut out = Vec::new();
+    for event in events {
+        encoder.push(event.clone(), &mut out);
+    }
+    encoder.finish(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// The data of every event of a stream; each says the same name twice.
+fn documents(stream: &str) -> Vec<Value> {
+    let mut documents: Vec<Value> = Vec::new();
+    for event in stream.split("\n\n").filter(|event| !event.is_empty()) {
+        let (name, data) = event.split_once('\n').unwrap();
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(data["type"], name.strip_prefix("event: ").unwrap());
+        assert_eq!(data["sequence_number"], documents.len(), "numbers have no gaps");
+        documents.push(data);
+    }
+    documents
+}
