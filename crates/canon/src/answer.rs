@@ -52,6 +52,38 @@ pub trait Annotator: Send {
             self.write_metadata(facts, out);
         }
     }
+    /// The same with what the answer cost, as `cost`: for formats whose usage has no room for it.
+    fn write_member_with_cost(&self, facts: AnswerFacts<'_>, service_tier: Option<&str>, out: &mut Vec<u8>) {
+        if self.metadata_name().is_none() {
+            return;
+        }
+        let cost = facts.usage.and_then(|usage| self.cost(usage, service_tier));
+        self.write_member(facts, out);
+        if out.pop() != Some(b'}') {
+            return;
+        }
+        push_key(out, "cost");
+        let amounts = cost.map(|cost| {
+            [
+                ("usd_total", cost.total),
+                ("usd_input", cost.input),
+                ("usd_output", cost.output),
+                ("usd_cached_input", cost.cached_input),
+            ]
+        });
+        match amounts {
+            None => out.extend_from_slice(b"null"),
+            Some(amounts) => {
+                out.push(b'{');
+                for (name, amount) in amounts {
+                    push_key(out, name);
+                    amount.push(out);
+                }
+                out.push(b'}');
+            }
+        }
+        out.push(b'}');
+    }
     /// Appends the `metadata` object, as JSON.
     fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>);
     /// The `metadata` object as a value.

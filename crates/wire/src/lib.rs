@@ -58,6 +58,14 @@ pub trait Dialect: Sync {
     fn stream_type(&self, _form: &AnswerForm) -> &'static str {
         "text/event-stream; charset=utf-8"
     }
+    /// How ids begin that the gateway makes where the provider gives none.
+    fn ids(&self) -> IdPrefixes {
+        IdPrefixes { answer: "chatcmpl-", tool_call: "call_" }
+    }
+    /// The header by which this format's own servers tell the request's id, beside `x-request-id`.
+    fn request_id_header(&self) -> Option<&'static str> {
+        None
+    }
     /// Whether the gateway's object may be the answer's `metadata`: elsewhere that name is taken.
     fn leaves_metadata_free(&self) -> bool {
         false
@@ -65,6 +73,15 @@ pub trait Dialect: Sync {
     /// The name of a field in this format's words: the path that leads the caller to its place in the body that became
     /// `request`. Without the request it names no more than what holds messages, parts and tools.
     fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str>;
+}
+
+/// How ids of a format begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdPrefixes {
+    /// Of answers.
+    pub answer: &'static str,
+    /// Of tool calls.
+    pub tool_call: &'static str,
 }
 
 /// What a format does when both sides speak it: the request is forwarded with few edits, and of the answer only as much is

@@ -97,6 +97,11 @@ pub async fn handle(
         }
         found => found,
     };
+    let request_id_header = match &found {
+        Ok(route) => route.serve.dialect(),
+        Err(_) => routes::dialect_of(&routes::spelling(head.uri.path())),
+    }
+    .request_id_header();
     let (mut response, unread) = match found {
         Ok(Route { serve: serve @ Serve::Chat(_), .. }) => match admit(&site, &snapshot, &head).await {
             Ok(caller) => {
@@ -143,6 +148,9 @@ pub async fn handle(
         leave_body(&mut response);
     }
     if let Some(header) = header {
+        if let Some(name) = request_id_header {
+            response.headers_mut().insert(name, header.clone());
+        }
         response.headers_mut().insert(respond::REQUEST_ID, header);
     }
     if let Some(origin) = origin {

@@ -7,6 +7,7 @@ use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Pico, Usage};
 use routing::Reason;
 use store::AttemptRecord;
 use tokio::time::Instant;
+use wire::IdPrefixes;
 
 use super::MetadataPlace;
 
@@ -20,6 +21,8 @@ pub struct Envelope {
     pub place: MetadataPlace,
     /// The answer's id where the provider gives none; made when it is asked for.
     pub answer_id: OnceLock<String>,
+    /// How ids begin.
+    pub ids: IdPrefixes,
     /// Unix seconds.
     pub created: i64,
     /// The model as the caller wrote it.
@@ -68,7 +71,7 @@ impl EarlierCost {
 
 impl Annotator for Envelope {
     fn answer_id(&self) -> &str {
-        self.answer_id.get_or_init(|| format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()))
+        self.answer_id.get_or_init(|| format!("{}{}", self.ids.answer, uuid::Uuid::now_v7().simple()))
     }
 
     fn created(&self) -> i64 {
@@ -115,7 +118,7 @@ impl Annotator for Envelope {
     }
 
     fn tool_call_id(&self) -> String {
-        format!("call_{}", uuid::Uuid::now_v7().simple())
+        format!("{}{}", self.ids.tool_call, uuid::Uuid::now_v7().simple())
     }
 }
 

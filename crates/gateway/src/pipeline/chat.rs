@@ -299,6 +299,7 @@ impl ChatAttempt<'_> {
             request_id: self.cx.asking.request_id.clone(),
             place: self.cx.asking.wishes.metadata,
             answer_id: OnceLock::new(),
+            ids: self.cx.asking.dialect.ids(),
             created: crate::metering::now_ms() / 1000,
             requested_model: self.cx.intake.model.clone(),
             requested_provider: self.cx.pinned.map(str::to_owned),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, TestGateway, Upstream, answer, at, question};
+use crate::support::{KEY, Reply, TestGateway, Upstream, answer, at, question};
 
 /// One model for each format, the first one forwarded and all others translated.
 const MODELS: [&str; 4] = [
@@ -232,6 +232,156 @@ fn mutations_of_a_good_request_are_refused_or_forwarded() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A Messages request with everything in it.
+fn full_message(model: &str) -> Value {
+    json!({
+        "model": model, "max_tokens": 50, "stream": false, "system": [{"type": "text", "text": "Be short."}],
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "text", "text": "The weather in Paris?", "cache_control": {"type": "ephemeral"}},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+            ]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Paris"}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "clear"}], "is_error": false},
+                {"type": "text", "text": "Thanks. And in Rome?"}
+            ]}
+        ],
+        "tools": [{
+            "name": "get_weather", "description": "d",
+            "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+        }],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": false}, "temperature": 0.5,
+        "stop_sequences": ["END"], "metadata": {"user_id": "u"}
+    })
+}
+
+/// The answer makes sense: a success, or an error of the caller in Anthropic's shape that does not speak OpenAI's words.
+fn assert_clear_message(reply: &Reply, sent: &str) {
+    let sent: String = sent.chars().take(700).collect();
+    assert!(reply.complete, "{sent}");
+    if reply.status == 200 {
+        return;
+    }
+    assert!((400..500).contains(&reply.status), "{sent}\n{}: {}", reply.status, reply.text());
+    let body = reply.json();
+    assert_eq!(body["type"], "error", "{sent}\n{body}");
+    assert!(body["error"]["type"].is_string(), "{sent}\n{body}");
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.len() > 5, "{sent}\n{body}");
+    if at(&body, "/llmgateway/routing/0/status_code") == 0 {
+        assert!(!message.contains("tool_calls") && !message.contains("response_format"), "{sent}\n{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_messages_body_cut_anywhere_is_malformed() {
+    let (_mock, gateway) = gateway().await;
+    let text = full_message(MODELS[0]).to_string();
+    assert_eq!(gateway.post("/v1/messages", text.as_bytes()).await.status, 200);
+    for end in (0..text.len()).step_by(7) {
+        let reply = gateway.post("/v1/messages", &text.as_bytes()[..end]).await;
+        assert_eq!((reply.status, reply.at("/error/type")), (400, json!("invalid_request_error")));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_type_anywhere_in_a_messages_request_is_refused_or_forwarded() {
+    let (_mock, gateway) = gateway().await;
+    let wrong = [json!(null), json!(7), json!(true), json!("text"), json!([]), json!({}), json!([[1]])];
+    for model in MODELS {
+        let good = full_message(model);
+        assert_eq!(gateway.post("/v1/messages", good.to_string().as_bytes()).await.status, 200, "{model}");
+        let mut all = Vec::new();
+        places(&good, "", &mut all);
+        for place in all.iter().filter(|place| !place.is_empty() && *place != "/model") {
+            for value in &wrong {
+                let mut body = good.clone();
+                *body.pointer_mut(place).unwrap() = value.clone();
+                let reply = gateway.post("/v1/messages", body.to_string().as_bytes()).await;
+                assert_clear_message(&reply, &format!("{model} {place} = {value}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn odd_messages_requests_are_refused_or_forwarded() {
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    let user = r#"[{"role": "user", "content": "hi"}]"#;
+    let refused: Vec<(&str, String)> = vec![
+        ("messages", "[]".into()),
+        ("messages", "[{}]".into()),
+        ("messages", "null".into()),
+        ("messages", r#"[{"role": "user"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": "lone \ud800 surrogate"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": {"type": "text", "text": "x"}}]"#.into()),
+        ("messages", r#"[{"role": "user", "role": "user", "content": "x"#.into()),
+        ("messages", format!(r#"[{{"role": "user", "content": {deep}}}]"#)),
+        ("max_tokens", "10000000000000000000000000000000000000000".into()),
+        ("max_tokens", "-1".into()),
+        ("max_tokens", "1.5".into()),
+        ("max_tokens", "\"many\"".into()),
+        ("model", "7".into()),
+        ("stream", "\"yes\"".into()),
+        ("system", "{}".into()),
+        ("tools", "[7]".into()),
+        ("tool_choice", "\"auto\"".into()),
+    ];
+    let odd: Vec<(&str, String)> = vec![
+        ("messages", r#"[{"role": "wizard", "content": "hi"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": []}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": "nul \u0000 here"}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "nothing", "content": "x"}]}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "no address"}}]}]"#.into()),
+        ("messages", r#"[{"role": "user", "content": [{"type": "hologram", "hologram": 1}]}]"#.into()),
+        ("temperature", "1e400".into()),
+        ("tools", r#"[{"name": ""}]"#.into()),
+        ("tools", format!(r#"[{{"name": "f", "input_schema": {deep}}}]"#)),
+        ("tool_choice", r#"{"type": "tool", "name": "missing"}"#.into()),
+        ("output_config", r#"{"format": {"type": "nonsense"}}"#.into()),
+        ("thinking", r#"{"type": "loud"}"#.into()),
+        ("unknown_field", deep.clone()),
+        ("\\u006d", "1".into()),
+    ];
+    let (_mock, gateway) = gateway().await;
+    for model in MODELS {
+        let body = |name: &str, value: &str| {
+            let mut fields = vec![
+                ("model", format!("{model:?}")),
+                ("messages", user.to_owned()),
+                ("max_tokens", "9".to_owned()),
+            ];
+            fields.retain(|(other, _)| *other != name);
+            fields.push((name, value.to_owned()));
+            let fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+            format!("{{{}}}", fields.join(", "))
+        };
+        for (name, value) in &refused {
+            let body = body(name, value);
+            let reply = gateway.post("/v1/messages", body.as_bytes()).await;
+            assert_clear_message(&reply, &body);
+            assert_eq!(reply.status, 400, "{body}: {}", reply.text());
+        }
+        for (name, value) in &odd {
+            let body = body(name, value);
+            assert_clear_message(&gateway.post("/v1/messages", body.as_bytes()).await, &body);
+        }
+        for twice in ["model", "mod\\u0065l"] {
+            let twice =
+                format!(r#"{{"model": "x/y", "max_tokens": 9, "messages": {user}, "{twice}": "{model}"}}"#);
+            assert_eq!(gateway.post("/v1/messages", twice.as_bytes()).await.status, 400, "{twice}");
+        }
+    }
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n",
+        65 << 20
+    );
+    let large = gateway.send(head.as_bytes()).await;
+    assert_eq!((large.status, large.at("/error/type")), (413, json!("request_too_large")));
 }
 
 /// What the gateway does for each entry of a list or for each header is bounded by how many there may be.

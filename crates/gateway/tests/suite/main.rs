@@ -11,6 +11,7 @@ mod credentials;
 mod errors;
 mod fallback;
 mod health;
+mod messages;
 mod models;
 mod money;
 mod records;

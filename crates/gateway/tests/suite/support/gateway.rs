@@ -117,6 +117,20 @@ impl TestGateway {
         get(self.address, path).await
     }
 
+    /// `POST` with the test's key.
+    pub async fn post(&self, path: &str, body: &[u8]) -> Reply {
+        self.post_with(path, "", body).await
+    }
+
+    /// The same with further lines in the head.
+    pub async fn post_with(&self, path: &str, headers: &str, body: &[u8]) -> Reply {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n{headers}\r\n",
+            body.len()
+        );
+        self.send(&[head.as_bytes(), body].concat()).await
+    }
+
     /// Sends these bytes and returns what comes.
     pub async fn send(&self, bytes: &[u8]) -> Reply {
         send(self.address, bytes).await

@@ -28,7 +28,8 @@ struct Facts {
     id: Option<String>,
     model: Option<String>,
     usage: Option<Usage>,
-    tier: Option<&'static str>,
+    /// The service tier, in canonical words.
+    tier: Option<String>,
     finish: Option<(FinishReason, Option<String>)>,
     tool_called: bool,
 }
@@ -57,11 +58,7 @@ impl Facts {
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Finish { choice: 0, reason, native } => self.finish = Some((reason, native)),
             Event::Field { name: "service_tier", value } => {
-                self.tier = match value.read::<String>().as_deref() {
-                    Ok("default") => Some("standard"),
-                    Ok("priority") => Some("priority"),
-                    _ => None,
-                };
+                self.tier = value.read::<String>().ok();
             }
             Event::Reasoning { detail: ReasoningDetail::Text(_), .. } if self.exclude_reasoning => {}
             Event::ToolCallStart { choice: 0, .. } => {
@@ -112,8 +109,10 @@ impl Facts {
             value["server_tool_use"] =
                 json!({ "web_search_requests": usage.web_searches, "web_fetch_requests": 0 });
         }
-        if let Some(tier) = self.tier {
-            value["service_tier"] = json!(tier);
+        match self.tier.as_deref() {
+            Some("default") => value["service_tier"] = json!("standard"),
+            Some("priority") => value["service_tier"] = json!("priority"),
+            _ => {}
         }
         value
     }
@@ -147,9 +146,13 @@ impl Facts {
         }
     }
 
-    fn metadata(&self) -> Json {
-        let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
-        self.annotator.metadata(facts)
+    /// Appends what the gateway says to an object that is complete otherwise.
+    fn add_member(&self, out: &mut Vec<u8>) {
+        if out.pop() == Some(b'}') {
+            let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
+            self.annotator.write_member_with_cost(facts, self.tier.as_deref(), out);
+            out.push(b'}');
+        }
     }
 }
 
@@ -215,10 +218,11 @@ impl Encoder for StreamEncoder {
             "type": "message_delta",
             "delta": { "stop_reason": self.facts.stop_reason(), "stop_sequence": null },
             "usage": self.facts.usage(),
-            "metadata": self.facts.metadata(),
         });
         write(out, "message_delta", &delta);
-        write(out, "message_stop", &json!({ "type": "message_stop" }));
+        out.extend_from_slice(b"event: message_stop\ndata: {\"type\":\"message_stop\"}");
+        self.facts.add_member(out);
+        out.extend_from_slice(b"\n\n");
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
@@ -438,11 +442,8 @@ impl Encoder for WholeEncoder {
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         let blocks = std::mem::take(&mut self.blocks).into_iter().map(Block::json).collect();
-        let mut message = self.facts.message(blocks, Some(self.facts.stop_reason()));
-        if let (Value::Object(members), Ok(metadata)) = (&mut message, self.facts.metadata().to_value()) {
-            members.insert("metadata".to_owned(), metadata);
-        }
-        append_json(out, &message);
+        append_json(out, &self.facts.message(blocks, Some(self.facts.stop_reason())));
+        self.facts.add_member(out);
     }
 
     fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}

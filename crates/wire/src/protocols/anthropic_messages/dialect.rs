@@ -17,7 +17,7 @@ use super::intake::intake;
 use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, paths, unread};
 use crate::json::with_member;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
-use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Protocol};
 
 /// Marks a file that goes to the provider's code sandbox rather than to the model.
 pub(super) const CONTAINER_UPLOAD: &str = "container_upload";
@@ -64,7 +64,7 @@ impl Dialect for AnthropicMessages {
     }
 
     fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
-        (error.status(), with_member(error_body(error).to_string(), member).into())
+        (status_of(error), with_member(error_body(error).to_string(), member).into())
     }
 
     fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
@@ -72,23 +72,66 @@ impl Dialect for AnthropicMessages {
         format!("event: error\ndata: {body}\n\n").into()
     }
 
+    fn ids(&self) -> IdPrefixes {
+        IdPrefixes { answer: "msg_", tool_call: "toolu_" }
+    }
+
+    fn request_id_header(&self) -> Option<&'static str> {
+        Some("request-id")
+    }
+
     fn ping(&self) -> &'static [u8] {
         b"event: ping\ndata: {\"type\": \"ping\"}\n\n"
+    }
+}
+
+/// The API says 529 where others say 503.
+fn status_of(error: &Error) -> StatusCode {
+    match (error.kind, error.status()) {
+        (ErrorKind::Overloaded, StatusCode::SERVICE_UNAVAILABLE) => {
+            StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        (_, status) => status,
+    }
+}
+
+/// Clients know a prompt that is too long by the API's own sentence, and read the numbers in it: then they make room, where
+/// they would repeat the request otherwise.
+fn too_long(message: &str) -> String {
+    const SENTENCE: &str = "prompt is too long";
+    if message.starts_with(SENTENCE) {
+        return message.to_owned();
+    }
+    /// Smaller numbers are parts of names and versions.
+    const LEAST: u64 = 256;
+    let numbers = message.split(|letter: char| !letter.is_ascii_digit());
+    let mut counts: Vec<u64> =
+        numbers.filter_map(|number| number.parse().ok()).filter(|count| *count >= LEAST).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    match (counts.first(), counts.last()) {
+        (Some(limit), Some(length)) if limit < length => {
+            format!("{SENTENCE}: {length} tokens > {limit} maximum ({message})")
+        }
+        _ => format!("{SENTENCE}: {message}"),
     }
 }
 
 /// An error in this protocol's words.
 pub(super) fn error_body(error: &Error) -> Value {
     let kind = match error.kind {
+        // To an SDK the others would say that the caller's own key or account is at fault.
+        _ if error.refuses_gateway() => "api_error",
         ErrorKind::InvalidRequest
         | ErrorKind::UnsupportedFeature
         | ErrorKind::ContextLength
         | ErrorKind::ContentFilter
         | ErrorKind::UnsupportedMedia
+        | ErrorKind::MethodNotAllowed
         | ErrorKind::RequestTimeout => "invalid_request_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
-        ErrorKind::ModelNotFound | ErrorKind::NotFound | ErrorKind::MethodNotAllowed => "not_found_error",
+        ErrorKind::ModelNotFound | ErrorKind::NotFound => "not_found_error",
         ErrorKind::TooLarge => "request_too_large",
         ErrorKind::RateLimit => "rate_limit_error",
         ErrorKind::Quota => "billing_error",
@@ -104,6 +147,7 @@ pub(super) fn error_body(error: &Error) -> Value {
     let param = error.param.as_ref().map(|field| paths::name_of(field, None));
     let message = match param.filter(|param| !param.is_empty() && !error.message.contains(&**param)) {
         Some(param) => format!("{param}: {}", error.message),
+        None if error.kind == ErrorKind::ContextLength => too_long(&error.message),
         None => error.message.to_string(),
     };
     let request_id = error.upstream.as_ref().and_then(|reply| reply.request_id.as_deref());

@@ -367,7 +367,7 @@ fn written_streams_open_and_close_every_block() {
     let last = &documents[documents.len() - 2];
     assert_eq!(last["delta"], json!({"stop_reason": "tool_use", "stop_sequence": null}));
     assert_eq!(last["usage"]["output_tokens"], 20);
-    assert_eq!(last["metadata"], json!({"request_id": "r1"}));
+    assert_eq!(documents[documents.len() - 1]["metadata"], json!({"request_id": "r1", "cost": null}));
 }
 
 #[test]
