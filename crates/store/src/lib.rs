@@ -1,8 +1,9 @@
-//! The only crate with SQL: usage records, API keys and settings in SQLite or PostgreSQL, and the local spool that
+//! The only crate with SQL: usage records, API keys, stored answers and settings in SQLite or PostgreSQL, and the local spool that
 //! keeps records safe until the database has them.
 //!
 //! A request appends its record to the [`Spool`] (one write, no waiting); the [`Writer`] task moves records from
-//! there into the [`Store`]. Nothing here is called on the request path but [`Spool::append`] and [`KeyHasher::hash`].
+//! there into the [`Store`]. Nothing here is called on the request path but [`Spool::append`] and [`KeyHasher::hash`], and for
+//! requests that use stored answers what reads and writes those.
 
 mod error;
 mod keys;
@@ -10,6 +11,7 @@ mod line;
 mod loan;
 mod postgres;
 mod record;
+mod responses;
 mod spool;
 mod sqlite;
 mod store;
@@ -18,6 +20,7 @@ mod writer;
 pub use error::StoreError;
 pub use keys::{KeyHash, KeyHasher, KeyRow};
 pub use record::{AttemptRecord, LossRecord, UsageRecord};
+pub use responses::{Chain, StoredResponse};
 pub use spool::{AppendError, Commit, CommitError, Spool, SpoolLimits, SpoolReader};
 pub use store::{Store, UsageFilter};
 pub use writer::{Writer, WriterEvent};

@@ -18,8 +18,11 @@ const INSERT_USAGE: &str = "INSERT INTO usage_records
     FROM jsonb_array_elements($1::text::jsonb) AS line
     ON CONFLICT DO NOTHING";
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/postgres/0001.sql"), include_str!("migrations/postgres/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/postgres/0001.sql"),
+    include_str!("migrations/postgres/0002.sql"),
+    include_str!("migrations/postgres/0003.sql"),
+];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;
 const CONNECTIONS: u32 = 4;

@@ -36,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite/0001.sql"),
     include_str!("migrations/sqlite/0002.sql"),
     include_str!("migrations/sqlite/0003.sql"),
+    include_str!("migrations/sqlite/0004.sql"),
 ];
 /// The lock comes first: one that is taken in the middle of a transaction is refused without waiting for other writers.
 const BEGIN: &str = "BEGIN IMMEDIATE";

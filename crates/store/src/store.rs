@@ -9,6 +9,7 @@ use sqlx::{Connection, PgPool};
 
 use crate::keys::{KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::loan::Loan;
+use crate::responses::{self, Chain, StoredResponse};
 use crate::sqlite::Sqlite;
 use crate::{StoreError, UsageRecord, postgres, sqlite};
 
@@ -235,6 +236,93 @@ impl Store {
             Ok(KeyHash { id, name, hash })
         };
         rows.into_iter().map(to_key).collect()
+    }
+
+    // Stored responses
+
+    /// Stores an answer.
+    pub async fn put_response(&self, response: &StoredResponse) -> Result<(), StoreError> {
+        let bytes = response.bytes() as i64;
+        on_either!(self, QUICK, connection => sqlx::query(responses::INSERT)
+            .bind(&response.id)
+            .bind(&response.key_id)
+            .bind(&response.previous_id)
+            .bind(&response.model)
+            .bind(response.created_at_ms)
+            .bind(response.expires_at_ms)
+            .bind(bytes)
+            .bind(&response.input)
+            .bind(&response.response)
+            .execute(connection)
+            .await
+            .map(drop))
+    }
+
+    /// The answer of this id, if it is this key's and its time is not over.
+    pub async fn response(
+        &self,
+        key_id: &str,
+        id: &str,
+        now_ms: i64,
+    ) -> Result<Option<StoredResponse>, StoreError> {
+        let row: Option<responses::Row> = on_either!(self, QUICK, connection => sqlx::query_as(responses::SELECT)
+            .bind(id)
+            .bind(key_id)
+            .bind(now_ms)
+            .fetch_optional(connection)
+            .await)?;
+        Ok(row.map(responses::from_row))
+    }
+
+    /// The conversation up to the answer of this id, if it is this key's and its time is not over. More than `most_bytes`
+    /// are not loaded.
+    pub async fn response_chain(
+        &self,
+        key_id: &str,
+        id: &str,
+        now_ms: i64,
+        most_bytes: u64,
+    ) -> Result<Chain, StoreError> {
+        let links: Vec<responses::Link> = on_either!(self, QUICK, connection => sqlx::query_as(responses::LINKS)
+            .bind(id)
+            .bind(key_id)
+            .bind(now_ms)
+            .bind(responses::most_links())
+            .fetch_all(connection)
+            .await)?;
+        if let Some(trouble) = responses::check(id, &links, most_bytes) {
+            return Ok(trouble);
+        }
+        let rows: Vec<responses::Row> = on_either!(self, QUICK, connection => sqlx::query_as(responses::CHAIN)
+            .bind(id)
+            .bind(key_id)
+            .bind(now_ms)
+            .bind(responses::most_links())
+            .fetch_all(connection)
+            .await)?;
+        Ok(responses::chain(id, rows.into_iter().map(responses::from_row).collect()))
+    }
+
+    /// Deletes an answer. False when this key has none of this id.
+    pub async fn delete_response(&self, key_id: &str, id: &str, now_ms: i64) -> Result<bool, StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(responses::DELETE)
+            .bind(id)
+            .bind(key_id)
+            .bind(now_ms)
+            .execute(connection)
+            .await
+            .map(|result| result.rows_affected() > 0))
+    }
+
+    /// Deletes answers whose time is over, so many at most; returns how many. Fewer than `most` do not mean that it is
+    /// through: an answer goes once no later one goes on from it. None means it.
+    pub async fn delete_expired_responses(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
+        on_either!(self, SLOW, connection => sqlx::query(responses::DELETE_EXPIRED)
+            .bind(now_ms)
+            .bind(i64::from(most))
+            .execute(connection)
+            .await
+            .map(|result| result.rows_affected()))
     }
 
     // Settings

@@ -4,6 +4,7 @@
 mod keys;
 mod open;
 mod postgres;
+mod responses;
 mod spool;
 mod trouble;
 mod usage;

@@ -3,14 +3,16 @@
 use sqlx::Connection;
 use store::{Store, StoreError, WriterEvent};
 
-use crate::{drain, keys, record, request_ids, spool, usage};
+use crate::{drain, keys, record, request_ids, responses, spool, usage};
 
 async fn empty(url: &str) -> Store {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-    sqlx::raw_sql("DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records CASCADE")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records, stored_responses CASCADE",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
     Store::open(url).await.unwrap()
 }
 
@@ -30,6 +32,9 @@ async fn on_postgres() {
     usage::filters_pick_the_newest(&empty(&url).await).await;
     keys::keys_are_created_listed_and_revoked(&empty(&url).await).await;
     keys::the_marker_tells_of_every_change(&empty(&url).await).await;
+    responses::answers_belong_to_their_key(&empty(&url).await).await;
+    responses::a_chain_is_the_conversation(&empty(&url).await).await;
+    responses::what_is_over_goes_in_batches(&empty(&url).await).await;
     opening_again_keeps_everything(&url).await;
     the_report_is_there_for_people_with_sql(&url).await;
     a_record_that_is_refused_holds_up_no_other(&url).await;
