@@ -62,6 +62,8 @@ pub struct Quirks {
     pub required_tool_choice: Option<String>,
     /// Only `tool_choice` `auto` and `none` are served: a forced choice is approximated by `auto`.
     pub no_forced_tool_choice: bool,
+    /// Fields that the model or the provider refuses are refused also where they ask for nothing: OpenAI's defaults.
+    pub refuses_defaults: bool,
     /// `json_schema` is refused: sent as `json_object` with the schema in an instruction.
     pub no_json_schema: bool,
     /// Tools and a response format together are refused: the format goes into an instruction.

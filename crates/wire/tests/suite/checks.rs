@@ -30,7 +30,7 @@ impl Annotator for Words {
         None
     }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"\"metadata\"");
+        out.extend_from_slice(b"{\"of\":\"ours\"}");
     }
     fn tool_call_id(&self) -> String {
         "call_ours".to_owned()

@@ -25,6 +25,7 @@ fn examples() -> Value {
         "reasoning_stand_in": [" ", messages(json!({"role": "assistant", "content": null, "tool_calls": [call]}))],
         "string_content": [true, messages(json!({"role": "user", "content": [{"type": "text", "text": "x"}]}))],
         "required_tool_choice": ["any", {"tools": tools, "tool_choice": "required"}],
+        "refuses_defaults": [true, {"temperature": 1}],
         "no_forced_tool_choice": [true, {"tools": tools, "tool_choice": "required"}],
         "no_json_schema": [true, {"response_format": format}],
         "no_tools_with_response_format": [true, {"tools": tools, "response_format": format}],
@@ -61,6 +62,9 @@ fn no_quirk_is_without_effect() {
         let mut base = Map::new();
         if name == "reasoning_stand_in" {
             base.insert("reasoning_field".to_owned(), "reasoning_content".into());
+        }
+        if name == "refuses_defaults" {
+            base.insert("drop".to_owned(), json!(["temperature"]));
         }
         let mut with = base.clone();
         if name == "no_media_urls" {

@@ -384,6 +384,9 @@ impl Forward<'_> {
         ] {
             for name in list.iter().filter(|name| *name != TOOL_CHOICE) {
                 let says_nothing = self.intake.given(name).is_some_and(|value| is_default(name, value));
+                if says_nothing && !quirks.refuses_defaults {
+                    continue;
+                }
                 if self.edit.remove(name) && !says_nothing {
                     self.losses.dropped(name.clone(), reason);
                 }
