@@ -4,12 +4,14 @@ mod edit;
 mod index;
 mod meaning;
 mod scan;
+mod value;
 
 pub use canon::write::{push_count, push_escaped, push_key, push_list, push_string, push_u64};
 pub use edit::Edit;
 pub use index::{Index, Places, name};
 pub use meaning::Meaning;
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of};
+pub use value::{Object, Value};
 
 /// An object with the gateway's own as a further member: `,"llmgateway":{…}`.
 pub fn with_member(mut object: String, member: Option<&[u8]>) -> String {

@@ -1,15 +1,13 @@
 //! An OpenAI-like answer as canonical events. Mended first, so that only one shape has to be read.
 
 use canon::{Event, FinishReason, Json, ReasoningDetail, Result};
-use serde_json::{Map, Value};
 
 use super::normalise::{self, Chunks, broken};
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
+use crate::json::{Object, Value};
 use crate::protocols::media_types::data_url;
 use crate::{Decoder, Undo};
-
-type Object = Map<String, Value>;
 
 /// Largest whole answer that is held in memory.
 const ANSWER_LIMIT: usize = 256 << 20;
@@ -114,7 +112,7 @@ impl Decoder for WholeDecoder {
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let mut body = normalise::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
+        let mut body = Object::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
         self.pieces.take_choices(&body, "message", events);
@@ -214,24 +212,24 @@ impl Pieces {
         if let Some(text) = text("refusal") {
             events.push(Event::Refusal { choice, text });
         }
-        for (position, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
+        for (position, call) in message["tool_calls"].items().enumerate() {
             let index = call["index"].as_u64().map_or(position as u32, |index| index as u32);
-            self.take_call(choice, index, call, events);
+            self.take_call(choice, index, &call, events);
         }
         if message["function_call"].is_object() {
             self.take_legacy_call(choice, &message["function_call"], events);
         }
-        for annotation in message["annotations"].as_array().into_iter().flatten() {
-            events.push(Event::Annotation { choice, annotation: Json::from(annotation) });
+        for annotation in message["annotations"].texts().filter_map(|text| Json::parse(text).ok()) {
+            events.push(Event::Annotation { choice, annotation });
         }
-        for image in message["images"].as_array().into_iter().flatten() {
-            take_image(choice, image, events);
+        for image in message["images"].items() {
+            take_image(choice, &image, events);
         }
     }
 
     /// Signatures and encrypted thinking of servers that pass them on.
     fn take_proofs(&self, choice: u32, details: &Value, events: &mut Vec<Event>) {
-        for (position, item) in details.as_array().into_iter().flatten().enumerate() {
+        for (position, item) in details.items().enumerate() {
             let block = item["index"].as_u64().map_or(position as u32, |index| index as u32);
             let format = known_format(item["format"].as_str().unwrap_or(""));
             let proofs = [

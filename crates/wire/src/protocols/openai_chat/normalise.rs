@@ -1,38 +1,29 @@
 //! Mends what OpenAI-like servers write differently, without losing what else they say.
 //!
 //! Works on JSON values, so that fields which nobody here knows survive. Used for every piece of an answer that does
-//! not already keep the contract.
+//! not already keep the contract. Lists are mended item by item and kept as text.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use canon::{Annotator, Error, ErrorKind, FinishReason, Result, Retry};
 use http::{HeaderMap, StatusCode};
-use serde_json::{Map, Value, json};
 
 use super::usage;
 use crate::framing::sse::SseEvent;
-use crate::json::repaired;
+use crate::json::{Object, Value, push_key, push_string};
 use crate::protocols::errors;
-
-type Object = Map<String, Value>;
 
 /// OpenAI allows `n` up to 128.
 const MOST_CHOICES: u64 = 1024;
-
-/// Reads an object. What stands for no character (half of a surrogate pair, a cut in a multi-byte character) becomes
-/// replacement characters.
-pub(super) fn parse(json: &[u8]) -> Option<Object> {
-    let read = |json: &[u8]| serde_json::from_slice::<Object>(json);
-    match read(json) {
-        Ok(object) => Some(object),
-        Err(fault) if fault.is_syntax() => read(&repaired(json)?).ok(),
-        Err(_) => None,
-    }
-}
+/// Most fields of chunks without choices that are kept for the last chunk.
+const MOST_TRAILING: usize = 1000;
+/// Most citations that become annotations, each of which is several times as long.
+const MOST_CITATIONS: usize = 1000;
 
 /// The object of a stream's event, unless it is an error.
 pub(super) fn event(event: SseEvent<'_>) -> Result<Object> {
-    let object = parse(event.data).ok_or_else(|| broken("a stream event is no JSON object"))?;
+    let object = Object::parse(event.data).ok_or_else(|| broken("a stream event is no JSON object"))?;
     match error_in(&object) {
         Some(error) => Err(error),
         None if event.event == b"error" => Err(bare_error(&object)),
@@ -43,8 +34,9 @@ pub(super) fn event(event: SseEvent<'_>) -> Result<Object> {
 /// The error inside of an answer that came with a good status, if there is one: `{"error": …}` beside or in place of
 /// choices, an error object in place of an answer (vLLM's `{"object": "error", "message": …}`), or MiniMax's `base_resp`.
 pub(super) fn error_in(body: &Object) -> Option<Error> {
-    let base = body.get("base_resp").unwrap_or(&Value::Null);
-    if let Some(status) = base["status_code"].as_i64().filter(|code| *code != 0) {
+    let base = body.get("base_resp");
+    let status = base.and_then(|base| base["status_code"].as_i64());
+    if let (Some(base), Some(status)) = (base, status.filter(|code| *code != 0)) {
         let message = base["status_msg"].as_str().unwrap_or("unknown error");
         return Some(from_code(Some(status.to_string()), None, message));
     }
@@ -66,20 +58,32 @@ fn says_error(error: &Value) -> bool {
     match error {
         Value::Null => false,
         Value::Bool(failed) => *failed,
-        Value::Number(code) => code.as_f64() != Some(0.0),
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => items.iter().any(says_error),
         Value::Object(fields) => fields.values().any(says_error),
+        Value::Raw(text) if text.starts_with(['{', '[']) => {
+            // What is too much to be looked at says something.
+            Value::parse_whole(text).is_none_or(|value| match value {
+                Value::Raw(numbers) => numbers.contains(|letter: char| ('1'..='9').contains(&letter)),
+                value => says_error(&value),
+            })
+        }
+        code => code.as_f64() != Some(0.0),
     }
 }
 
 fn is_bare_error(body: &Object) -> bool {
     let is_text = |name: &str| body.get(name).is_some_and(Value::is_string);
-    body.get("object").is_some_and(|object| object == "error")
+    body.get("object").is_some_and(|object| *object == *"error")
         || !body.contains_key("choices") && (is_text("message") || is_text("detail"))
 }
 
 fn error_of(error: &Value, body: &Object) -> Error {
+    let opened = match error {
+        Value::Raw(text) => Value::parse_whole(text),
+        _ => None,
+    };
+    let error = opened.as_ref().unwrap_or(error);
     let beside = |name: &str| body.get(name).unwrap_or(&Value::Null);
     let code = string_of(&error["code"]).or_else(|| string_of(beside("code")));
     let type_name = error["type"].as_str().map(str::to_owned);
@@ -125,7 +129,7 @@ fn status_of(code: &str, type_name: &str) -> u16 {
 fn string_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Raw(number) if value.as_f64().is_some() => Some(number.to_string()),
         _ => None,
     }
 }
@@ -165,7 +169,11 @@ pub(super) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -
     if let Some(error) = error_in(body) {
         return Err(error);
     }
-    if body.get("choices").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+    let count = body.get("choices").and_then(Value::as_array).map_or(0, <[_]>::len);
+    if count as u64 > MOST_CHOICES {
+        return Err(broken("it has too many choices"));
+    }
+    if count == 0 {
         return Err(broken("it has no choices"));
     }
     identity(body, "chat.completion", annotator);
@@ -176,8 +184,8 @@ pub(super) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -
     for (position, choice) in choices.iter_mut().enumerate() {
         let Some(choice) = choice.as_object_mut() else { return Err(broken("a choice is no object")) };
         whole_choice(choice, position, annotator)?;
-        if let (Some(Value::Object(message)), false) = (choice.get_mut("message"), citations.is_empty()) {
-            message.entry("annotations").or_insert_with(|| Value::Array(citations.clone()));
+        if let (Some(Value::Object(message)), Some(citations)) = (choice.get_mut("message"), &citations) {
+            message.or_insert("annotations", || citations.clone());
         }
     }
     Ok(())
@@ -194,42 +202,42 @@ pub(super) fn broken(what: &str) -> Error {
 
 /// Sets `object`, and fills `id`, `created` and `model` where they are missing or empty.
 fn identity(body: &mut Object, object: &str, annotator: Option<&dyn Annotator>) {
-    body.insert("object".to_owned(), object.into());
+    body.insert("object", object);
     let Some(annotator) = annotator else { return };
     if body.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
-        body.insert("id".to_owned(), annotator.answer_id().into());
+        body.insert("id", annotator.answer_id());
     }
     match body.get("created").and_then(Value::as_f64) {
-        Some(created) if created > 0.0 => drop(body.insert("created".to_owned(), (created as i64).into())),
-        _ => drop(body.insert("created".to_owned(), annotator.created().into())),
+        Some(created) if created > 0.0 => body.insert("created", created as i64),
+        _ => body.insert("created", annotator.created()),
     }
     if body.get("model").and_then(Value::as_str).is_none_or(str::is_empty) {
-        body.insert("model".to_owned(), annotator.model().into());
+        body.insert("model", annotator.model());
     }
 }
 
 fn whole_choice(choice: &mut Object, position: usize, annotator: Option<&dyn Annotator>) -> Result<()> {
     match choice.get("index").and_then(Value::as_u64) {
         Some(index) => check_index(index)?,
-        None => drop(choice.insert("index".to_owned(), position.into())),
+        None => choice.insert("index", position as u64),
     }
-    let mut message = match choice.shift_remove("message").or_else(|| choice.shift_remove("delta")) {
+    let mut message = match choice.remove("message").or_else(|| choice.remove("delta")) {
         Some(Value::Object(message)) => message,
         _ => Object::new(),
     };
-    message.insert("role".to_owned(), "assistant".into());
+    message.insert("role", "assistant");
     without_empty_objects(&mut message);
     content_parts(&mut message);
     mirror_reasoning(&mut message);
-    message.entry("content").or_insert(Value::Null);
+    message.or_insert("content", || Value::Null);
     let has_calls = whole_calls(&mut message, annotator)?;
     let native = choice.get("finish_reason").and_then(Value::as_str).unwrap_or("").to_owned();
     let legacy = native == "function_call" && message.get("function_call").is_some_and(Value::is_object);
     if !legacy {
         let reason = finish_reason(&native).ok_or_else(|| failed_finish(&native, choice))?;
-        choice.insert("finish_reason".to_owned(), with_calls(reason, has_calls).as_str().into());
+        choice.insert("finish_reason", with_calls(reason, has_calls).as_str());
     }
-    choice.insert("message".to_owned(), Value::Object(message));
+    choice.insert("message", Value::Object(message));
     Ok(())
 }
 
@@ -255,9 +263,9 @@ pub(super) fn content_parts(message: &mut Object) {
     if !message.get("content").is_some_and(Value::is_array) {
         return;
     }
-    let Some(Value::Array(parts)) = message.shift_remove("content") else { return };
+    let Some(parts) = message.remove("content") else { return };
     let (mut text, mut thinking) = (String::new(), String::new());
-    for part in &parts {
+    for part in parts.items() {
         match part["type"].as_str() {
             Some("thinking") => thinking.push_str(&text_in(&part["thinking"])),
             Some("reasoning") => thinking.push_str(&text_in(&part["summary"])),
@@ -265,17 +273,16 @@ pub(super) fn content_parts(message: &mut Object) {
         }
     }
     if !thinking.is_empty() {
-        message.insert("reasoning".to_owned(), thinking.into());
+        message.insert("reasoning", thinking);
     }
-    message.insert("content".to_owned(), text.into());
+    message.insert("content", text);
 }
 
 /// A string, or the texts of a list of parts.
 fn text_in(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
-        _ => String::new(),
+        list => list.items().filter_map(|part| part["text"].as_str().map(str::to_owned)).collect(),
     }
 }
 
@@ -285,60 +292,65 @@ pub(super) fn mirror_reasoning(message: &mut Object) {
     let found = text("reasoning_content").or_else(|| text("reasoning")).map(str::to_owned);
     let found = found.or_else(|| details_text(message.get("reasoning_details")?));
     if let Some(text) = found {
-        message.insert("reasoning".to_owned(), text.as_str().into());
-        message.insert("reasoning_content".to_owned(), text.into());
+        message.insert("reasoning", text.as_str());
+        message.insert("reasoning_content", text);
     }
 }
 
 fn details_text(details: &Value) -> Option<String> {
-    let piece = |detail: &Value| {
+    let piece = |detail: Cow<'_, Value>| {
         detail["text"]
             .as_str()
             .or(detail["summary"].as_str())
             .or(detail["thinking"].as_str())
             .map(str::to_owned)
     };
-    let text: String = details.as_array()?.iter().filter_map(piece).collect();
+    let text: String = details.items().filter_map(piece).collect();
     (!text.is_empty()).then_some(text)
 }
 
 fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>) -> Result<bool> {
-    if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
-        calls.retain(|call| !is_hosted(call));
-    }
-    match message.get_mut("tool_calls") {
-        Some(Value::Array(calls)) if !calls.is_empty() => {
-            let mut taken = BTreeSet::new();
-            for call in calls.iter_mut() {
-                let is_named = called(call)["name"].as_str().is_some_and(|name| !name.is_empty());
-                match call.as_object_mut() {
-                    Some(call) if is_named => whole_call(call, annotator, &mut taken),
-                    _ => return Err(nameless_call()),
+    let Some(calls) = message.remove("tool_calls") else { return Ok(false) };
+    let (mut mended, mut taken) = (vec![b'['], BTreeSet::new());
+    for call in calls.items().filter(|call| !is_hosted(call)) {
+        let is_named = called(&call)["name"].as_str().is_some_and(|name| !name.is_empty());
+        match call.into_owned() {
+            Value::Object(mut call) if is_named => {
+                whole_call(&mut call, annotator, &mut taken);
+                if mended.len() > 1 {
+                    mended.push(b',');
                 }
+                call.write(&mut mended);
             }
-            Ok(true)
+            _ => return Err(nameless_call()),
         }
-        Some(_) => {
-            message.shift_remove("tool_calls");
-            Ok(false)
-        }
-        None => Ok(false),
     }
+    let has_calls = mended.len() > 1;
+    if has_calls {
+        mended.push(b']');
+        message.insert("tool_calls", Value::raw(mended));
+    }
+    Ok(has_calls)
 }
 
 /// Some servers (Snowflake) send an empty object for each thing that is not there.
 fn without_empty_objects(message: &mut Object) {
     for (name, key) in [("function_call", "name"), ("audio", "id")] {
-        if message.get(name).is_some_and(|value| value[key] == "") {
-            message.shift_remove(name);
+        if message.get(name).is_some_and(|value| value[key] == *"") {
+            message.remove(name);
         }
     }
 }
 
 /// True for a call of a custom tool, whose input is free text.
 pub(super) fn is_custom(call: &Value) -> bool {
-    let is_named = |kind: &str| call[kind]["name"].as_str().is_some_and(|name| !name.is_empty());
-    call["custom"].is_object() && (is_named("custom") || !call["function"].is_object())
+    call.as_object().is_some_and(is_custom_call)
+}
+
+fn is_custom_call(call: &Object) -> bool {
+    let is_object = |kind: &str| call.get(kind).is_some_and(Value::is_object);
+    let is_named = call.get("custom").is_some_and(|custom| !custom["name"].as_str().unwrap_or("").is_empty());
+    is_object("custom") && (is_named || !is_object("function"))
 }
 
 /// What is called: the function, or the custom tool.
@@ -363,17 +375,17 @@ fn nameless_call() -> Error {
 fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>, taken: &mut BTreeSet<String>) {
     let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
     if id.is_empty() || !taken.insert(id.to_owned()) {
-        call.insert("id".to_owned(), annotator.map(Annotator::tool_call_id).unwrap_or_default().into());
+        call.insert("id", annotator.map(Annotator::tool_call_id).unwrap_or_default());
     }
-    if is_custom(&Value::Object(call.clone())) {
+    if is_custom_call(call) {
         return;
     }
-    call.shift_remove("custom");
-    call.insert("type".to_owned(), "function".into());
+    call.remove("custom");
+    call.insert("type", "function");
     if let Some(Value::Object(function)) = call.get_mut("function") {
         let arguments = arguments_text(function.get("arguments"));
         let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
-        function.insert("arguments".to_owned(), arguments.into());
+        function.insert("arguments", arguments);
     }
 }
 
@@ -386,26 +398,38 @@ pub(super) fn arguments_text(arguments: Option<&Value>) -> String {
     }
 }
 
-/// Citations at the top level (`citations`, `search_results`) as annotations of the message.
-fn citations_of(body: &Object) -> Vec<Value> {
-    let results = body.get("search_results").and_then(Value::as_array);
-    let titled = results.into_iter().flatten().filter_map(|result| {
-        let url = result["url"].as_str()?;
-        Some(annotation(url, result["title"].as_str().unwrap_or(url)))
-    });
-    let found: Vec<_> = titled.collect();
-    if !found.is_empty() {
-        return found;
+/// Citations at the top level (`citations`, `search_results`) as annotations of the message; none without.
+fn citations_of(body: &Object) -> Option<Value> {
+    let items = |name: &str| body.get(name).into_iter().flat_map(Value::items).take(MOST_CITATIONS);
+    let mut found = vec![b'['];
+    for result in items("search_results") {
+        if let Some(url) = result["url"].as_str() {
+            push_annotation(&mut found, url, result["title"].as_str().unwrap_or(url));
+        }
     }
-    let urls = body.get("citations").and_then(Value::as_array);
-    urls.into_iter().flatten().filter_map(Value::as_str).map(|url| annotation(url, url)).collect()
+    if found.len() == 1 {
+        for url in items("citations") {
+            if let Some(url) = url.as_str() {
+                push_annotation(&mut found, url, url);
+            }
+        }
+    }
+    let is_empty = found.len() == 1;
+    found.push(b']');
+    (!is_empty).then(|| Value::raw(found))
 }
 
-fn annotation(url: &str, title: &str) -> Value {
-    json!({
-        "type": "url_citation",
-        "url_citation": {"start_index": 0, "end_index": 0, "title": title, "url": url},
-    })
+fn push_annotation(out: &mut Vec<u8>, url: &str, title: &str) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
+    out.extend_from_slice(
+        br#"{"type":"url_citation","url_citation":{"start_index":0,"end_index":0,"title":"#,
+    );
+    push_string(out, title);
+    push_key(out, "url");
+    push_string(out, url);
+    out.extend_from_slice(b"}}");
 }
 
 /// Mends the chunks of a stream. Finish reasons are held back until the end, so that each choice has exactly one and
@@ -485,25 +509,33 @@ impl Call {
     fn open(&mut self, index: usize) -> Value {
         self.position = Some(index);
         let text = std::mem::take(&mut self.early);
-        let (id, name) = (&self.id, &self.name);
-        let mut opened = match self.custom {
-            true => {
-                json!({"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": text}})
-            }
-            false => {
-                json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": text}})
-            }
-        };
+        let (kind, inner) = self.kind();
+        let inner = Object::of([("name", self.name.as_str().into()), (inner, text.into())]);
+        let mut opened = Object::of([
+            ("index", (index as u64).into()),
+            ("id", self.id.as_str().into()),
+            ("type", kind.into()),
+            (kind, inner.into()),
+        ]);
         if let Some(extra) = self.extra.take() {
-            opened["extra_content"] = extra;
+            opened.insert("extra_content", extra);
         }
-        opened
+        opened.into()
+    }
+
+    /// The type, which is also the name of what is called, and the name of what it is given.
+    fn kind(&self) -> (&'static str, &'static str) {
+        if self.custom { ("custom", "input") } else { ("function", "arguments") }
     }
 
     /// A further piece.
     fn more(&self, index: usize, text: &str) -> Option<Value> {
-        let kind = if self.custom { ("custom", "input") } else { ("function", "arguments") };
-        (!text.is_empty()).then(|| json!({"index": index, (kind.0): {(kind.1): text}}))
+        let (kind, inner) = self.kind();
+        let piece = || {
+            let inner = Object::of([(inner, text.into())]);
+            Object::of([("index", (index as u64).into()), (kind, inner.into())]).into()
+        };
+        (!text.is_empty()).then(piece)
     }
 }
 
@@ -538,7 +570,7 @@ impl Chunks {
         out: &mut Vec<Object>,
     ) -> Result<()> {
         self.take_usage(&mut chunk);
-        let choices = match chunk.shift_remove("choices") {
+        let choices = match chunk.remove("choices") {
             Some(Value::Array(choices)) => choices,
             _ => Vec::new(),
         };
@@ -547,12 +579,12 @@ impl Chunks {
             return Ok(());
         }
         self.identify(&mut chunk, annotator);
-        let citations = if self.annotated { Vec::new() } else { citations_of(&chunk) };
-        self.annotated |= !citations.is_empty();
+        let citations = if self.annotated { None } else { citations_of(&chunk) };
+        self.annotated |= citations.is_some();
         let mut says_something = false;
         for choice in choices {
             let Value::Object(choice) = choice else { return Err(broken("a choice is no object")) };
-            says_something |= self.take_choice(&chunk, choice, &citations, annotator, out)?;
+            says_something |= self.take_choice(&chunk, choice, citations.as_ref(), annotator, out)?;
         }
         if !says_something {
             self.keep(chunk);
@@ -563,9 +595,11 @@ impl Chunks {
     /// Holds what a chunk says beside its choices, where the chunk itself does not go to the caller.
     fn keep(&mut self, chunk: Object) {
         const OWN: [&str; 5] = ["id", "object", "created", "model", "error"];
-        self.trailing.extend(
-            chunk.into_iter().filter(|(name, value)| !OWN.contains(&name.as_str()) && !value.is_null()),
-        );
+        for (name, value) in chunk {
+            if !OWN.contains(&&*name) && !value.is_null() && self.trailing.len() < MOST_TRAILING {
+                self.trailing.insert(&name, value);
+            }
+        }
     }
 
     /// The last chunks: a finish reason for each choice.
@@ -587,23 +621,23 @@ impl Chunks {
                 _ => reason.as_str(),
             };
             let mut last = choice.last.take().unwrap_or_else(|| base.clone());
-            let mut extras = match last.shift_remove("choices") {
+            let mut extras = match last.remove("choices") {
                 Some(Value::Object(extras)) => extras,
                 _ => Object::new(),
             };
-            extras.insert("index".to_owned(), choice.index.into());
-            extras.insert("delta".to_owned(), json!({}));
-            extras.insert("finish_reason".to_owned(), word.into());
-            last.insert("choices".to_owned(), json!([extras]));
+            extras.insert("index", choice.index);
+            extras.insert("delta", Object::new());
+            extras.insert("finish_reason", word);
+            last.insert("choices", Value::Array(vec![extras.into()]));
             out.push(last);
         }
         Ok(out)
     }
 
     fn take_usage(&mut self, chunk: &mut Object) {
-        let in_choice = chunk.get("choices").and_then(|choices| choices.get(0)?.get("usage")).cloned();
+        let in_choice = chunk.get("choices").and_then(|choices| choices[0].get("usage")).cloned();
         let candidates = [
-            chunk.shift_remove("usage"),
+            chunk.remove("usage"),
             in_choice,
             chunk.get("x_groq").and_then(|groq| groq.get("usage")).cloned(),
         ];
@@ -623,9 +657,9 @@ impl Chunks {
             created: chunk.get("created").and_then(Value::as_i64).unwrap_or(0),
             model: chunk.get("model").and_then(Value::as_str).unwrap_or("").to_owned(),
         });
-        chunk.insert("id".to_owned(), first.id.as_str().into());
-        chunk.insert("created".to_owned(), first.created.into());
-        chunk.insert("model".to_owned(), first.model.as_str().into());
+        chunk.insert("id", first.id.as_str());
+        chunk.insert("created", first.created);
+        chunk.insert("model", first.model.as_str());
     }
 
     /// False when the caller gets nothing of it.
@@ -633,7 +667,7 @@ impl Chunks {
         &mut self,
         base: &Object,
         mut native: Object,
-        citations: &[Value],
+        citations: Option<&Value>,
         annotator: Option<&dyn Annotator>,
         out: &mut Vec<Object>,
     ) -> Result<bool> {
@@ -647,40 +681,40 @@ impl Chunks {
             }
         };
         let choice = &mut self.choices[position];
-        let mut delta = match native.shift_remove("delta") {
+        let mut delta = match native.remove("delta") {
             Some(Value::Object(delta)) => delta,
             // A whole message in place of a delta: some servers end with one that repeats everything.
-            _ if is_new => match native.shift_remove("message") {
+            _ if is_new => match native.remove("message") {
                 Some(Value::Object(message)) => message,
                 _ => Object::new(),
             },
             _ => Object::new(),
         };
-        native.shift_remove("message");
-        native.shift_remove("usage");
+        native.remove("message");
+        native.remove("usage");
         choice.mend_delta(&mut delta, is_new, annotator);
-        if !citations.is_empty() {
-            delta.entry("annotations").or_insert_with(|| Value::Array(citations.to_vec()));
+        if let Some(citations) = citations {
+            delta.or_insert("annotations", || citations.clone());
         }
-        let finish = native.shift_remove("finish_reason");
+        let finish = native.remove("finish_reason");
         let native_finish = finish.as_ref().and_then(Value::as_str).filter(|reason| !reason.is_empty());
         let has_logprobs = native.get("logprobs").is_some_and(|value| !value.is_null());
         let says_more = has_logprobs || says_something(&delta);
         let goes_on = is_new || says_more || (choice.finish.is_none() && !delta.is_empty());
         if goes_on {
             let mut piece = native.clone();
-            piece.insert("index".to_owned(), index.into());
-            piece.insert("delta".to_owned(), Value::Object(delta));
-            piece.insert("finish_reason".to_owned(), Value::Null);
+            piece.insert("index", index);
+            piece.insert("delta", Value::Object(delta));
+            piece.insert("finish_reason", Value::Null);
             let mut chunk = base.clone();
-            chunk.insert("choices".to_owned(), json!([piece]));
+            chunk.insert("choices", Value::Array(vec![piece.into()]));
             out.push(chunk);
         }
         if let (Some(reason), None) = (native_finish, choice.finish) {
             choice.finish = Some(finish_reason(reason).ok_or_else(|| failed_finish(reason, &native))?);
-            native.shift_remove("logprobs");
+            native.remove("logprobs");
             let mut last = base.clone();
-            last.insert("choices".to_owned(), Value::Object(native));
+            last.insert("choices", Value::Object(native));
             choice.last = Some(last);
             return Ok(true);
         }
@@ -694,13 +728,14 @@ pub(super) fn says_something(delta: &Object) -> bool {
         Value::Null => false,
         Value::String(text) => name != "role" && !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
+        list if list.is_array() => list.texts().next().is_some(),
         _ => true,
     })
 }
 
 impl Choice {
     fn mend_delta(&mut self, delta: &mut Object, is_new: bool, annotator: Option<&dyn Annotator>) {
-        delta.shift_remove("role");
+        delta.remove("role");
         without_empty_objects(delta);
         content_parts(delta);
         let is_plain =
@@ -712,27 +747,24 @@ impl Choice {
         }
         self.thought |= thinks;
         for name in ["reasoning", "reasoning_content"] {
-            if delta.get(name).is_some_and(|value| value.is_null() || *value == "") {
-                delta.shift_remove(name);
+            if delta.get(name).is_some_and(|value| value.is_null() || *value == *"") {
+                delta.remove(name);
             }
         }
-        if let Some(Value::Array(calls)) = delta.shift_remove("tool_calls") {
-            let mut mended = Vec::with_capacity(calls.len());
-            let own = calls.iter().filter(|call| !is_hosted(call));
-            own.for_each(|call| self.mend_call(call, annotator, &mut mended));
+        if let Some(calls) = delta.remove("tool_calls") {
+            let mut mended = Vec::new();
+            let own = calls.items().filter(|call| !is_hosted(call));
+            own.for_each(|call| self.mend_call(&call, annotator, &mut mended));
             if !mended.is_empty() {
-                delta.insert("tool_calls".to_owned(), Value::Array(mended));
+                delta.insert("tool_calls", Value::Array(mended));
             }
         }
         self.legacy |= delta.get("function_call").is_some_and(Value::is_object);
-        let is_empty = |value: &Value| value.is_null() || *value == "";
+        let is_empty = |value: &Value| value.is_null() || *value == *"";
         if !is_new {
             delta.retain(|_, value| !is_empty(value));
         } else {
-            let mut opened = Object::new();
-            opened.insert("role".to_owned(), "assistant".into());
-            opened.append(delta);
-            *delta = opened;
+            delta.insert_first("role", "assistant".into());
         }
     }
 
@@ -830,11 +862,13 @@ impl Choice {
         }
         for piece in pieces {
             let mut chunk = base.clone();
-            let delta = json!({"tool_calls": [piece]});
-            chunk.insert(
-                "choices".to_owned(),
-                json!([{"index": self.index, "delta": delta, "finish_reason": null}]),
-            );
+            let delta = Object::of([("tool_calls", Value::Array(vec![piece]))]);
+            let choice = Object::of([
+                ("index", self.index.into()),
+                ("delta", delta.into()),
+                ("finish_reason", Value::Null),
+            ]);
+            chunk.insert("choices", Value::Array(vec![choice.into()]));
             out.push(chunk);
         }
         Ok(())

@@ -4,14 +4,13 @@
 use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::encoder::write_stream_error;
 use super::normalise::{self, Chunks, broken};
 use super::thoughts::Gatherer;
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::{Kind, Scanner, Syntax, Text, is_utf8, push_count, push_key};
+use crate::json::{Kind, Object, Scanner, Syntax, Text, Value, is_utf8, push_count, push_key};
 use crate::proofs::Proofs;
 use crate::{AnswerForm, Transcoder};
 
@@ -143,12 +142,10 @@ impl WholeRelay {
     }
 
     fn mend(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let mut body =
-            normalise::parse(self.body.bytes()).ok_or_else(|| broken("it is not a JSON object"))?;
+        let mut body = Object::parse(self.body.bytes()).ok_or_else(|| broken("it is not a JSON object"))?;
         let annotator = self.parts.annotator.as_ref();
         normalise::completion(&mut body, Some(annotator))?;
-        let reported =
-            body.shift_remove("usage").filter(|usage| !usage.is_null()).map(|usage| usage.to_string());
+        let reported = body.remove("usage").filter(|usage| !usage.is_null()).map(|usage| usage.to_string());
         let counts = reported.as_ref().and_then(|usage| self.parts.usage(usage));
         self.progress = progress_of(&body);
         self.progress.usage = counts;
@@ -159,9 +156,10 @@ impl WholeRelay {
             without_reasoning(&mut body);
         }
         let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
-        body.shift_remove("metadata");
-        let text = serde_json::to_vec(&body).unwrap_or_default();
-        out.extend_from_slice(&text[..text.len().saturating_sub(1)]);
+        body.remove("metadata");
+        out.reserve(self.body.bytes().len() + 1024);
+        body.write(out);
+        out.pop();
         if let Some(counts) = &counts {
             push_key(out, "usage");
             let raw = reported.and_then(|text| RawValue::from_string(text).ok());
@@ -174,14 +172,12 @@ impl WholeRelay {
     }
 }
 
-fn progress_of(body: &Map<String, Value>) -> Progress {
-    let choices = body.get("choices").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+fn progress_of(body: &Object) -> Progress {
+    let choices = body.get("choices").and_then(Value::as_array).unwrap_or_default();
     let length = |choice: &Value| {
         let message = &choice["message"];
         let text = |name: &str| message[name].as_str().map_or(0, str::len);
-        (text("content")
-            + text("reasoning")
-            + message["tool_calls"].as_array().map_or(0, |calls| 40 * calls.len())) as u64
+        (text("content") + text("reasoning") + 40 * message["tool_calls"].texts().count()) as u64
     };
     Progress {
         content_started: true,
@@ -197,15 +193,15 @@ fn progress_of(body: &Map<String, Value>) -> Progress {
 }
 
 /// Takes the thinking out; true if there was some.
-fn without_reasoning(body: &mut Map<String, Value>) -> bool {
+fn without_reasoning(body: &mut Object) -> bool {
     let mut found = false;
-    let choices = body.get_mut("choices").and_then(Value::as_array_mut);
-    for choice in choices.into_iter().flatten() {
+    let Some(Value::Array(choices)) = body.get_mut("choices") else { return false };
+    for choice in choices.iter_mut().filter_map(Value::as_object_mut) {
         for part in ["message", "delta"] {
             if let Some(message) = choice.get_mut(part).and_then(Value::as_object_mut) {
                 let before = message.len();
                 message.retain(|name, _| {
-                    !matches!(name.as_str(), "reasoning" | "reasoning_content" | "reasoning_details")
+                    !matches!(name, "reasoning" | "reasoning_content" | "reasoning_details")
                 });
                 found |= message.len() < before;
             }
@@ -215,9 +211,9 @@ fn without_reasoning(body: &mut Map<String, Value>) -> bool {
 }
 
 /// False for a chunk whose only choice says nothing.
-fn is_worth_sending(chunk: &Map<String, Value>) -> bool {
+fn is_worth_sending(chunk: &Object) -> bool {
     let choice = chunk.get("choices").map_or(&Value::Null, |choices| &choices[0]);
-    let is_empty = choice["delta"].as_object().is_some_and(Map::is_empty);
+    let is_empty = choice["delta"].as_object().is_some_and(Object::is_empty);
     !is_empty || !choice["finish_reason"].is_null() || !choice["logprobs"].is_null()
 }
 
@@ -431,7 +427,7 @@ struct StreamRelay {
 struct StreamState {
     parts: RelayParts,
     chunks: Chunks,
-    mended: Vec<Map<String, Value>>,
+    mended: Vec<Object>,
     progress: Progress,
     gatherer: Option<Gatherer>,
     done: bool,
@@ -575,7 +571,7 @@ impl StreamState {
     fn mend(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
         let mut chunk = normalise::event(event)?;
         // There is one in an answer, and it is the gateway's.
-        chunk.shift_remove("metadata");
+        chunk.remove("metadata");
         let annotator = self.parts.annotator.as_ref();
         let mut mended = std::mem::take(&mut self.mended);
         if let Some(tier) = chunk.get("service_tier").and_then(Value::as_str)
@@ -601,18 +597,17 @@ impl StreamState {
         result
     }
 
-    fn note(&mut self, chunk: &Map<String, Value>) {
+    fn note(&mut self, chunk: &Object) {
         let delta = chunk.get("choices").map_or(&Value::Null, |choices| &choices[0]["delta"]);
         let text = |name: &str| delta[name].as_str().map_or(0, str::len);
-        let calls = delta["tool_calls"].as_array();
-        let length = |call: &Value| {
+        let length = |call: std::borrow::Cow<'_, Value>| {
             let function = &call["function"];
             function["arguments"].as_str().map_or(0, str::len) + function["name"].as_str().map_or(0, str::len)
         };
         let produced = text("content")
             + text("reasoning")
             + text("refusal")
-            + calls.into_iter().flatten().map(length).sum::<usize>();
+            + delta["tool_calls"].items().map(length).sum::<usize>();
         self.progress.output_chars += produced as u64;
         self.progress.content_started |= delta.as_object().is_some_and(normalise::says_something);
     }
@@ -640,7 +635,7 @@ impl StreamState {
         if let (false, Some(position)) = (include_usage, position) {
             // What came without choices (content filter results of the prompt) has no other place.
             for (name, value) in std::mem::take(&mut self.chunks.trailing) {
-                last[position].entry(name).or_insert(value);
+                last[position].or_insert(&name, || value);
             }
         }
         for (index, chunk) in last.into_iter().enumerate() {
@@ -656,13 +651,12 @@ impl StreamState {
         Ok(())
     }
 
-    fn write(&self, mut chunk: Map<String, Value>, metadata: Option<&[u8]>, out: &mut Vec<u8>) {
+    fn write(&self, mut chunk: Object, metadata: Option<&[u8]>, out: &mut Vec<u8>) {
         if self.parts.form.exclude_reasoning && without_reasoning(&mut chunk) && !is_worth_sending(&chunk) {
             return;
         }
         out.extend_from_slice(b"data: ");
-        let written = serde_json::to_writer(&mut *out, &chunk);
-        debug_assert!(written.is_ok(), "writing to memory");
+        chunk.write(out);
         if let Some(metadata) = metadata {
             out.pop();
             out.extend_from_slice(metadata);
@@ -680,15 +674,15 @@ impl StreamState {
     ) {
         let Some(identity) = self.chunks.identity().cloned() else { return };
         let mut chunk = std::mem::take(&mut self.chunks.trailing);
-        chunk.retain(|name, _| !matches!(name.as_str(), "choices" | "usage" | "metadata"));
-        chunk.insert("id".to_owned(), identity.id.as_str().into());
-        chunk.insert("object".to_owned(), "chat.completion.chunk".into());
-        chunk.insert("created".to_owned(), identity.created.into());
-        chunk.insert("model".to_owned(), identity.model.as_str().into());
-        chunk.insert("choices".to_owned(), Value::Array(Vec::new()));
-        let text = serde_json::to_vec(&chunk).unwrap_or_default();
+        chunk.retain(|name, _| !matches!(name, "choices" | "usage" | "metadata"));
+        chunk.insert("id", identity.id.as_str());
+        chunk.insert("object", "chat.completion.chunk");
+        chunk.insert("created", identity.created);
+        chunk.insert("model", identity.model.as_str());
+        chunk.insert("choices", Value::Array(Vec::new()));
         out.extend_from_slice(b"data: ");
-        out.extend_from_slice(&text[..text.len().saturating_sub(1)]);
+        chunk.write(out);
+        out.pop();
         push_key(out, "usage");
         let raw = reported.and_then(|text| RawValue::from_string(text).ok());
         match counts {
@@ -703,7 +697,7 @@ impl StreamState {
     }
 }
 
-fn is_finish_chunk(chunk: &Map<String, Value>) -> bool {
+fn is_finish_chunk(chunk: &Object) -> bool {
     chunk.get("choices").is_some_and(|choices| choices[0]["finish_reason"].is_string())
 }
 

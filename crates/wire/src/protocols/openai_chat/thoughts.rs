@@ -5,13 +5,12 @@ use std::collections::HashMap;
 
 use canon::{Event, Json, Losses, Part};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::dialect::detail_part;
 use super::encode::detail;
 use super::normalise::{called, is_custom};
 use super::types::{ReasoningDetail, ToolCall};
-use crate::json::{Index, Scanner, Syntax, push_string, text_of};
+use crate::json::{Index, Object, Scanner, Syntax, Value, push_string, text_of};
 use crate::proofs::{CallName, Collector, Memory, Proofs};
 use crate::protocols::mentions;
 
@@ -26,14 +25,14 @@ const DETAILS: &str = "reasoning_details";
 pub(super) struct Gatherer {
     collector: Collector,
     text: String,
-    details: Vec<Map<String, Value>>,
+    details: Vec<Object>,
     /// Where the pieces of an entry go, by its index and type.
     places: HashMap<String, usize>,
 }
 
 impl Gatherer {
     /// Looks at a mended chunk (`delta`) or completion (`message`).
-    pub(super) fn note(&mut self, body: &Map<String, Value>, part: &str) {
+    pub(super) fn note(&mut self, body: &Object, part: &str) {
         for choice in body.get("choices").and_then(Value::as_array).into_iter().flatten() {
             if choice["index"].as_u64().unwrap_or(0) == 0 {
                 self.message(&choice[part], part == "delta");
@@ -49,7 +48,7 @@ impl Gatherer {
         }
         let details = std::mem::take(&mut self.details);
         let blocks = details.iter().filter_map(|detail| {
-            serde_json::from_value::<ReasoningDetail>(Value::Object(detail.clone())).ok()
+            serde_json::from_str::<ReasoningDetail>(&Value::Object(detail.clone()).to_string()).ok()
         });
         proofs.thinking = blocks.map(|detail| detail_part(&detail)).collect();
         if proofs.text().is_empty() && !self.text.is_empty() {
@@ -60,7 +59,8 @@ impl Gatherer {
             proofs.thinking.clear();
             return (!proofs.signatures.is_empty()).then_some(proofs);
         }
-        proofs.details = (!details.is_empty()).then(|| Json::of(&details));
+        let details = Value::Array(details.into_iter().map(Value::Object).collect());
+        proofs.details = (!details[0].is_null()).then(|| Json::from(&details));
         Some(proofs)
     }
 
@@ -70,16 +70,18 @@ impl Gatherer {
         {
             self.text.push_str(text);
         }
-        for detail in message[DETAILS].as_array().into_iter().flatten().filter_map(Value::as_object) {
-            self.detail(detail, is_delta);
+        for detail in message[DETAILS].items() {
+            if let Some(detail) = detail.as_object() {
+                self.detail(detail, is_delta);
+            }
         }
-        for (position, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
-            self.call(call["index"].as_u64().unwrap_or(position as u64) as u32, call);
+        for (position, call) in message["tool_calls"].items().enumerate() {
+            self.call(call["index"].as_u64().unwrap_or(position as u64) as u32, &call);
         }
     }
 
     /// Pieces of one entry have the same index and type; their texts are joined.
-    fn detail(&mut self, piece: &Map<String, Value>, is_delta: bool) {
+    fn detail(&mut self, piece: &Object, is_delta: bool) {
         let length = piece.values().filter_map(Value::as_str).map(str::len).sum();
         if !self.collector.has_room(length) {
             return;
@@ -90,12 +92,12 @@ impl Gatherer {
             false => self.details.len(),
         };
         let Some(known) = self.details.get_mut(place) else { return self.details.push(piece.clone()) };
-        for (name, value) in piece {
-            let is_text = matches!(name.as_str(), "text" | "summary" | "data" | "signature");
+        for (name, value) in piece.iter() {
+            let is_text = matches!(name, "text" | "summary" | "data" | "signature");
             match (known.get_mut(name), value) {
                 (Some(Value::String(text)), Value::String(more)) if is_text => text.push_str(more),
                 (_, Value::Null) => {}
-                _ => drop(known.insert(name.clone(), value.clone())),
+                _ => known.insert(name, value.clone()),
             }
         }
     }
@@ -247,7 +249,7 @@ fn details_of(proofs: &Proofs, is_own: bool) -> Option<Vec<u8>> {
     if let Some(details) = proofs.details.as_ref().filter(|_| is_own) {
         return Some(details.as_str().as_bytes().to_vec());
     }
-    let portable: Vec<Value> =
+    let portable: Vec<serde_json::Value> =
         proofs.portable().enumerate().map(|(index, part)| detail(index, part)).collect();
     (!portable.is_empty()).then(|| serde_json::to_vec(&portable).unwrap_or_default())
 }
