@@ -91,13 +91,13 @@ impl<'a> Exchange<'a> {
 
     /// Whether the raw body goes to the provider.
     fn passthrough(&self) -> Option<&'static dyn Passthrough> {
-        passthrough(self.dialect.protocol()).filter(|_| self.dialect.protocol() == self.upstream)
+        passthrough(self.upstream).filter(|_| self.dialect.protocol() == Some(self.upstream))
     }
 }
 
 /// What turns a provider's answer into the caller's.
 pub fn transcoder(passage: Passage<'_>) -> Box<dyn Transcoder> {
-    let is_same = passage.caller.protocol() == passage.upstream;
+    let is_same = passage.caller.protocol() == Some(passage.upstream);
     match passthrough(passage.upstream).filter(|_| is_same && passage.upstream_streams == passage.form.stream)
     {
         Some(format) => format.relay(passage),

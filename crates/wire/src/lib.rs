@@ -33,8 +33,8 @@ use http::{HeaderMap, StatusCode};
 
 /// The caller-facing face of a wire format.
 pub trait Dialect: Sync {
-    /// Which format it is.
-    fn protocol(&self) -> Protocol;
+    /// The format of the providers that are called in it too; none where no provider is.
+    fn protocol(&self) -> Option<Protocol>;
     /// Reads what has to be known before it is decided who serves the request. Errors name the field by its path.
     fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake>;
     /// Reads all of a request.

@@ -94,3 +94,17 @@ for (const model of ['openai/gpt-4o', 'anthropic/claude-3-5-sonnet-20241022', 'g
     assert.match(answer.choices[0].message.content, /1 image .*70 bytes/);
   });
 }
+
+for (const model of ['openai/gpt-4o', 'anthropic/claude-3-5-sonnet-20241022']) {
+  test(`legacy completion: ${model}`, async () => {
+    const prompt = 'What is the capital of France?';
+    const answer = await client.completions.create({ model, prompt, max_tokens: 50 });
+    assert.equal(answer.object, 'text_completion');
+    assert.match(answer.choices[0].text, /Paris/);
+    assert.equal(answer.llmgateway.used_provider, model.split('/')[0]);
+    const stream = await client.completions.create({ model, prompt, max_tokens: 50, stream: true });
+    let text = '';
+    for await (const chunk of stream) text += chunk.choices[0].text;
+    assert.match(text, /Paris/);
+  });
+}

@@ -181,5 +181,18 @@ def test_several_choices(client):
     assert [choice.index for choice in answer.choices] == [0, 1]
 
 
+@each(["openai/gpt-4o", "anthropic/claude-3-5-sonnet-20241022", "google-ai-studio/gemini-2.0-flash-001"])
+def test_legacy_completion(client, model):
+    prompt = "What is the capital of France?"
+    answer = client.completions.create(model=model, prompt=prompt, max_tokens=50, echo=True)
+    assert answer.object == "text_completion"
+    assert answer.choices[0].text.startswith(prompt) and "Paris" in answer.choices[0].text
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert answer.llmgateway["used_provider"] == provider_of(model)
+    chunks = list(client.completions.create(model=model, prompt=[prompt], max_tokens=50, stream=True))
+    assert "Paris" in "".join(chunk.choices[0].text for chunk in chunks)
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == ["stop"]
+
+
 def test_models(client):
     assert len(list(client.models.list())) > 0

@@ -103,7 +103,8 @@ pub async fn handle(
     }
     .request_id_header();
     let (mut response, unread) = match found {
-        Ok(Route { serve: serve @ Serve::Chat(_), .. }) => match admit(&site, &snapshot, &head).await {
+        Ok(Route { serve, .. }) if serve.is_answered_by_model() => match admit(&site, &snapshot, &head).await
+        {
             Ok(caller) => {
                 let dialect = serve.dialect();
                 let accepted = chat::accept(dialect, &head.headers, &snapshot, &site.pipeline.hops);
@@ -301,7 +302,7 @@ async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Part
         Serve::Reload => reload(site, head).await,
         Serve::Metrics => metrics(site, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
-        Serve::Chat(_) | Serve::NotYet => refuse(site, head, &not_yet(head, route.path)),
+        Serve::Chat(_) | Serve::Completions | Serve::NotYet => refuse(site, head, &not_yet(head, route.path)),
     }
 }
 
@@ -414,19 +415,17 @@ async fn ready(site: &Site) -> Response<ResponseBody> {
 }
 
 fn unknown_route(head: &Parts, path: &str) -> Error {
-    let message = format!(
-        "There is no route {} {}; chat completions are at POST /v1/chat/completions.",
-        head.method,
-        shown(path)
-    );
+    let message =
+        format!("There is no route {} {}; models are asked by {}.", head.method, shown(path), routes::apis());
     Error::caller(ErrorKind::NotFound, message)
 }
 
 fn not_yet(head: &Parts, path: &str) -> Error {
     let message = format!(
-        "{} {} is not served by this version of llmgateway; it serves POST /v1/chat/completions and GET /v1/models.",
+        "{} {} is not served by this version of llmgateway; models are asked by {}.",
         head.method,
-        shown(path)
+        shown(path),
+        routes::apis()
     );
     Error::caller(ErrorKind::NotFound, message)
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
+use wire::protocols::openai_completions::OpenaiCompletions;
 use wire::{Dialect, OWN, Protocol};
 
 /// One route.
@@ -45,6 +46,8 @@ impl Access {
 pub enum Serve {
     /// A conversation with a model, in this format.
     Chat(Protocol),
+    /// A text that a model goes on from, in the format of OpenAI's legacy completions.
+    Completions,
     /// The list of models.
     Models,
     /// One model.
@@ -76,10 +79,11 @@ const fn not_yet(method: Method, path: &'static str) -> Route {
 const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
 
 /// All routes. The first of them is looked for first.
-pub static ROUTES: [Route; 42] = [
+pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/v1/messages", Access::Key, Serve::Chat(Protocol::AnthropicMessages)),
+    route(Method::POST, "/v1/completions", Access::Key, Serve::Completions),
     route(Method::POST, "/v1beta/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
     route(Method::POST, "/v1/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
     route(Method::GET, "/v1/models", Access::Key, Serve::Models),
@@ -96,7 +100,6 @@ pub static ROUTES: [Route; 42] = [
     not_yet(Method::POST, "/v1/responses/{id}"),
     not_yet(Method::DELETE, "/v1/responses/{id}"),
     not_yet(Method::POST, "/v1/messages/count_tokens"),
-    not_yet(Method::POST, "/v1/completions"),
     not_yet(Method::POST, "/v1/embeddings"),
     not_yet(Method::POST, "/v1/rerank"),
     not_yet(Method::POST, "/v1/moderations"),
@@ -122,10 +125,16 @@ pub static ROUTES: [Route; 42] = [
 ];
 
 impl Serve {
+    /// Whether a model answers.
+    pub fn is_answered_by_model(self) -> bool {
+        matches!(self, Self::Chat(_) | Self::Completions)
+    }
+
     /// The format that its callers speak.
     pub fn dialect(self) -> &'static dyn Dialect {
         match self {
             Self::Chat(protocol) => wire::dialect(protocol).unwrap_or(OWN),
+            Self::Completions => &OpenaiCompletions,
             _ => OWN,
         }
     }
@@ -133,8 +142,23 @@ impl Serve {
 
 /// The format in which a request of this path is refused.
 pub fn dialect_of(path: &str) -> &'static dyn Dialect {
-    let speaks = |route: &&Route| matches!(route.serve, Serve::Chat(_)) && route.rest(path).is_some();
+    let speaks = |route: &&Route| route.serve.is_answered_by_model() && route.rest(path).is_some();
     ROUTES.iter().find(speaks).map_or(OWN, |route| route.serve.dialect())
+}
+
+/// Where models are asked, for callers who are lost: `POST /v1/chat/completions, POST /v1/messages, …`. Of several paths for
+/// one thing, the first.
+pub fn apis() -> String {
+    let mut told: Vec<&Route> = Vec::new();
+    for route in
+        ROUTES.iter().filter(|route| route.serve.is_answered_by_model() || route.serve == Serve::Models)
+    {
+        if !told.iter().any(|other| other.serve == route.serve) {
+            told.push(route);
+        }
+    }
+    let names: Vec<String> = told.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    names.join(", ")
 }
 
 /// What a request's path and method lead to.
@@ -196,7 +220,7 @@ pub fn spelling(path: &str) -> Cow<'_, str> {
 /// Finds the route of a path in the table's spelling.
 pub fn find<'a>(path: &'a str, method: &Method) -> Found<'a> {
     let mut others = None;
-    for route in &ROUTES {
+    for route in ROUTES {
         let Some(rest) = route.rest(path) else { continue };
         if route.takes(method) {
             return Found::Route(route, rest);
@@ -240,6 +264,99 @@ mod tests {
             Found::Route(route, rest) => Some((route.serve, rest.to_owned())),
             _ => None,
         }
+    }
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/routes.md");
+
+    fn about(serve: Serve) -> String {
+        let text = match serve {
+            Serve::Chat(Protocol::OpenaiChat) => "a conversation, in the format of OpenAI's chat completions",
+            Serve::Chat(Protocol::AnthropicMessages) => {
+                "a conversation, in the format of Anthropic's Messages"
+            }
+            Serve::Chat(Protocol::Gemini) => {
+                "a conversation, in the format of Google's Gemini API; the method follows the model: `MODEL:generateContent`, `MODEL:streamGenerateContent`"
+            }
+            Serve::Chat(Protocol::OpenaiResponses) => "a conversation, in the format of OpenAI's Responses",
+            Serve::Chat(protocol) => panic!("callers cannot speak {}", protocol.as_str()),
+            Serve::Completions => {
+                "a text that the model goes on from, in the format of OpenAI's legacy completions"
+            }
+            Serve::Models => "the list of models",
+            Serve::Model => "one model; its id may hold slashes, plain or as `%2F`",
+            Serve::Routing => "the state of routing: health of providers and models",
+            Serve::Health => "whether the process lives",
+            Serve::Ready => "whether it can serve",
+            Serve::Reload => "reads the configuration again",
+            Serve::Metrics => "Prometheus metrics",
+            Serve::Root => "what this server is",
+            Serve::NotYet => "",
+        };
+        text.to_owned()
+    }
+
+    fn page() -> String {
+        let mut page = String::from(INTRODUCTION);
+        let (known, served): (Vec<&Route>, Vec<&Route>) =
+            ROUTES.iter().partition(|route| route.serve == Serve::NotYet);
+        for Route { path, method, access, serve } in served {
+            let access = match access {
+                Access::Anyone => "nothing",
+                Access::Operator => "nothing; only at the operator's listener where there is one",
+                Access::Key => "a key",
+                Access::Admin => "an admin key",
+            };
+            page += &format!("| `{path}` | {method} | {access} | {} |\n", about(*serve));
+        }
+        page +=
+            "\n## Known and not served\n\nThe answer is 404 and says so.\n\n| path | method |\n|---|---|\n";
+        for Route { path, method, .. } in known {
+            page += &format!("| `{path}` | {method} |\n");
+        }
+        page
+    }
+
+    const INTRODUCTION: &str = "# Routes
+
+<!-- Written by `UPDATE_DOCS=1 cargo test -p gateway routes_page` from the table of routes; a test compares it. -->
+
+A part in braces stands for the rest of the path. `HEAD` goes wherever `GET` does, and `OPTIONS` everywhere. Another method gets
+405 with `Allow`, another path 404; both in the format that callers of the path speak. Below `/v1` doubled slashes and one at
+the end are understood.
+
+A key comes as `Authorization: Bearer KEY`, `x-api-key`, `api-key`, `x-goog-api-key` or `?key=`.
+
+Every format of conversations reaches every provider and every model. What a provider cannot take is reported in the words of
+the caller's format ([losses.md](losses.md)). The gateway's own object (`used_provider`, `routing`, `losses` …) is `metadata` in
+answers of chat completions and `llmgateway` in all others; in a stream it is in the last event.
+
+Legacy completions are a prompt as the user's message: a list of several prompts, prompts of token numbers, `suffix`, and `echo`
+together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens` has no default.
+
+| path | method | needs | serves |
+|---|---|---|---|
+";
+
+    #[test]
+    fn routes_page_is_the_table() {
+        let page = page();
+        if crate::config::env::Environment::of_process().get("UPDATE_DOCS").is_some() {
+            std::fs::write(PAGE, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(PAGE).unwrap_or_default();
+        assert!(
+            written == page,
+            "docs/routes.md is out of date; UPDATE_DOCS=1 cargo test -p gateway routes_page rewrites it"
+        );
+    }
+
+    #[test]
+    fn the_lost_learn_where_models_are_asked() {
+        let told = apis();
+        for path in ["/v1/chat/completions", "/v1/messages", "/v1/completions", "GET /v1/models"] {
+            assert!(told.contains(path), "{path}: {told}");
+        }
+        assert_eq!(told.matches("chat/completions").count(), 1, "{told}");
     }
 
     #[test]
@@ -300,7 +417,7 @@ mod tests {
         };
         assert_eq!(allow("/v1/chat/completions", Method::PUT), "POST, OPTIONS");
         assert_eq!(allow("/v1/models", Method::POST), "GET, HEAD, OPTIONS");
-        assert_eq!(allow("/v1/models/x", Method::PUT), "GET, HEAD, OPTIONS");
+        assert_eq!(allow("/v1/models/x", Method::PUT), "POST, GET, HEAD, OPTIONS");
         assert_eq!(allow("/", Method::POST), "GET, HEAD, OPTIONS");
         assert!(matches!(serve("/v1/embeddings", &Method::GET), Some((Serve::NotYet, _))));
     }

@@ -77,8 +77,8 @@ const MAX_NAME_BYTES: usize = 512;
 pub struct Resolver<'a> {
     /// The configuration that the request sees.
     pub snapshot: &'a Snapshot,
-    /// The caller's format: what is not translated needs no facts.
-    pub caller: Protocol,
+    /// The caller's format, where providers speak it too: what is not translated needs no facts.
+    pub caller: Option<Protocol>,
     /// Decides weighted aliases.
     pub random: u64,
 }
@@ -218,7 +218,7 @@ impl<'a> Resolver<'a> {
         }
         let protocol = handle.calling.protocol(handle.row.protocol, model);
         // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
-        let relative = snapshot.catalog.relative(protocol, model).filter(|_| protocol != self.caller);
+        let relative = snapshot.catalog.relative(protocol, model).filter(|_| self.caller != Some(protocol));
         let facts = match relative {
             Some(relative) => FactsSource::Serving(relative.clone()),
             None => FactsSource::Unknown(snapshot.unknown_facts.clone()),

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bodies;
 mod commands;
+mod completions;
 mod conformance;
 mod contract;
 mod conversations;

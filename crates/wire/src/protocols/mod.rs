@@ -14,6 +14,7 @@ mod marks;
 mod media_types;
 pub mod ollama_chat;
 pub mod openai_chat;
+pub mod openai_completions;
 pub mod openai_responses;
 mod repair;
 mod strict_schema;

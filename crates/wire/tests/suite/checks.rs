@@ -6,7 +6,8 @@ use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
 use wire::protocols::openai_chat::{RelayParts, forward, relay};
-use wire::{AnswerForm, Intake, Protocol, ROUTING_FIELDS, Undo};
+use wire::protocols::openai_completions::OpenaiCompletions;
+use wire::{AnswerForm, Dialect, Intake, Protocol, ROUTING_FIELDS, Undo};
 
 /// A chat request as routing sees it.
 pub fn chat_intake(body: &[u8]) -> canon::Result<Intake> {
@@ -14,7 +15,7 @@ pub fn chat_intake(body: &[u8]) -> canon::Result<Intake> {
 }
 
 /// Always the same words.
-struct Words;
+pub struct Words;
 
 impl Annotator for Words {
     fn answer_id(&self) -> &str {
@@ -131,7 +132,12 @@ pub fn json_lines(bytes: &[u8]) {
 
 /// A request that is understood can be written for every provider, or is refused in words.
 pub fn request(dialect: Protocol, body: &[u8]) {
-    let Ok(request) = wire::dialect(dialect).expect("a dialect").decode_request(body) else { return };
+    request_of(wire::dialect(dialect).expect("a dialect"), body);
+}
+
+/// The same of a format that no provider is called in.
+pub fn request_of(dialect: &dyn Dialect, body: &[u8]) {
+    let Ok(request) = dialect.decode_request(body) else { return };
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
     for protocol in Protocol::ALL {
         let target = Target { model: "m", facts: &facts, quirks: &quirks };
@@ -177,8 +183,11 @@ pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
         [Protocol::OpenaiChat, Protocol::OpenaiResponses, Protocol::AnthropicMessages, Protocol::Gemini]
     {
         for stream in [false, true] {
-            encode(caller, stream, &events);
+            encode(wire::dialect(caller).expect("a dialect"), stream, &events);
         }
+    }
+    for stream in [false, true] {
+        encode(&OpenaiCompletions, stream, &events);
     }
     let error = wire::adapter(protocol).decode_error(StatusCode::BAD_GATEWAY, &HeaderMap::new(), body);
     assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
@@ -205,9 +214,9 @@ pub fn errors(body: &[u8]) {
     }
 }
 
-fn encode(caller: Protocol, stream: bool, events: &[Event]) {
+fn encode(caller: &dyn Dialect, stream: bool, events: &[Event]) {
     let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
-    let mut encoder = wire::dialect(caller).expect("a dialect").encoder(&form, Box::new(Words));
+    let mut encoder = caller.encoder(&form, Box::new(Words));
     let mut out = Vec::new();
     events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
     encoder.finish(&mut out);

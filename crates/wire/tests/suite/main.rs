@@ -21,6 +21,7 @@ mod mutated;
 mod names;
 mod ollama;
 mod openai_chat;
+mod openai_completions;
 mod openai_responses;
 mod providers;
 mod quirks;

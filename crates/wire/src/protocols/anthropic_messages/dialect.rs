@@ -42,8 +42,8 @@ const KNOWN: [&str; 15] = [
 ];
 
 impl Dialect for AnthropicMessages {
-    fn protocol(&self) -> Protocol {
-        Protocol::AnthropicMessages
+    fn protocol(&self) -> Option<Protocol> {
+        Some(Protocol::AnthropicMessages)
     }
 
     fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {

@@ -25,8 +25,8 @@ use crate::protocols::media_types::media_type;
 use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
 
 impl Dialect for Gemini {
-    fn protocol(&self) -> Protocol {
-        Protocol::Gemini
+    fn protocol(&self) -> Option<Protocol> {
+        Some(Protocol::Gemini)
     }
 
     fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake> {

@@ -20,8 +20,8 @@ use crate::protocols::media_types::{after_scheme, data_url, document_type, with_
 use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol, ROUTING_FIELDS};
 
 impl Dialect for OpenaiChat {
-    fn protocol(&self) -> Protocol {
-        Protocol::OpenaiChat
+    fn protocol(&self) -> Option<Protocol> {
+        Some(Protocol::OpenaiChat)
     }
 
     fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
@@ -116,7 +116,7 @@ pub(super) fn decode(intake: &Intake) -> Result<Request> {
         stream: intake.form.stream,
         include_usage: intake.form.include_usage,
         user: optional(intake, "user")?,
-        extra: extra(intake)?,
+        extra: extra(intake, &KNOWN)?,
         losses: losses(intake, &turns, &declared),
         spellings: Spellings::default(),
     })
@@ -165,7 +165,7 @@ fn read<T: DeserializeOwned>(json: &str, path: &str) -> Result<T> {
     })
 }
 
-fn optional<T: DeserializeOwned>(intake: &Intake, name: &str) -> Result<Option<T>> {
+pub(crate) fn optional<T: DeserializeOwned>(intake: &Intake, name: &str) -> Result<Option<T>> {
     match intake.given(name).map(std::str::from_utf8) {
         Some(Ok(json)) => read(json, name).map(Some),
         _ => Ok(None),
@@ -179,10 +179,11 @@ fn items<'a>(intake: &'a Intake, name: &str) -> Result<Vec<&'a RawValue>> {
         .map_err(|_| Error::invalid(name.to_owned(), format!("{name} must be an array.")))
 }
 
-fn extra(intake: &Intake) -> Result<Vec<(String, Json)>> {
+/// Every field that is not among the known ones, as it is.
+pub(crate) fn extra(intake: &Intake, known: &[&str]) -> Result<Vec<(String, Json)>> {
     let mut extra = Vec::new();
     for (name, value) in intake.fields() {
-        if KNOWN.contains(&name) || ROUTING_FIELDS.contains(&name) || name == "user" || value == b"null" {
+        if known.contains(&name) || ROUTING_FIELDS.contains(&name) || name == "user" || value == b"null" {
             continue;
         }
         let text = String::from_utf8_lossy(value).into_owned();
@@ -221,7 +222,7 @@ fn losses(intake: &Intake, turns: &[&RawValue], declared: &[&RawValue]) -> Losse
     losses
 }
 
-fn stop(intake: &Intake) -> Result<Vec<String>> {
+pub(crate) fn stop(intake: &Intake) -> Result<Vec<String>> {
     match intake.given("stop") {
         Some([b'"', ..]) => Ok(optional::<String>(intake, "stop")?.into_iter().collect()),
         _ => Ok(optional::<Vec<String>>(intake, "stop")?.unwrap_or_default()),

@@ -10,36 +10,40 @@ use crate::{AnswerForm, Encoder};
 
 /// The encoder for one answer.
 pub(super) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-    let core = Core {
-        form: form.clone(),
-        annotator,
-        id: String::new(),
-        created: 0,
-        model: String::new(),
-        underlying_model: None,
-        usage: None,
-        fields: Vec::new(),
-    };
+    let core = Core::new(form, annotator);
     match form.stream {
         true => Box::new(StreamEncoder { core, choices: Vec::new(), prefix: Vec::new() }),
         false => Box::new(WholeEncoder { core, choices: Vec::new() }),
     }
 }
 
-/// What both forms know of the answer.
-struct Core {
-    form: AnswerForm,
+/// What both forms know of the answer, and what every answer of OpenAI's older formats begins and ends with.
+pub(crate) struct Core {
+    pub(crate) form: AnswerForm,
     annotator: Box<dyn Annotator>,
-    id: String,
+    pub(crate) id: String,
     created: i64,
     model: String,
     underlying_model: Option<String>,
-    usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
     fields: Vec<(&'static str, Json)>,
 }
 
 impl Core {
-    fn start(&mut self, id: Option<String>, model: Option<String>, created: Option<i64>) {
+    pub(crate) fn new(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Self {
+        Self {
+            form: form.clone(),
+            annotator,
+            id: String::new(),
+            created: 0,
+            model: String::new(),
+            underlying_model: None,
+            usage: None,
+            fields: Vec::new(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, id: Option<String>, model: Option<String>, created: Option<i64>) {
         self.id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| self.annotator.answer_id().to_owned());
         self.model = model
             .clone()
@@ -49,7 +53,7 @@ impl Core {
         self.underlying_model = model;
     }
 
-    fn write_identity(&self, object: &str, out: &mut Vec<u8>) {
+    pub(crate) fn write_identity(&self, object: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":");
         push_string(out, &self.id);
         push_key(out, "object");
@@ -64,7 +68,7 @@ impl Core {
         }
     }
 
-    fn write_usage(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_usage(&self, out: &mut Vec<u8>) {
         push_key(out, "usage");
         match &self.usage {
             Some(usage) => {
@@ -74,7 +78,7 @@ impl Core {
         }
     }
 
-    fn write_metadata(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_metadata(&self, out: &mut Vec<u8>) {
         let facts =
             AnswerFacts { underlying_model: self.underlying_model.as_deref(), usage: self.usage.as_ref() };
         self.annotator.write_member(facts, out);
@@ -85,7 +89,7 @@ impl Core {
         value.read().ok()
     }
 
-    fn set_field(&mut self, name: &'static str, value: Json) {
+    pub(crate) fn set_field(&mut self, name: &'static str, value: Json) {
         self.fields.retain(|(known, _)| *known != name);
         self.fields.push((name, value));
     }
@@ -575,7 +579,7 @@ fn write_text(name: &str, text: Option<&str>, out: &mut Vec<u8>) {
 // ---------------------------------------------------------------------------------------------- errors
 
 /// The event that ends a stream which failed: no `[DONE]` follows.
-pub(super) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
+pub(crate) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: ");
     write_error(error, member, out);
     out.extend_from_slice(b"\n\n");

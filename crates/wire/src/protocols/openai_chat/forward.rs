@@ -66,7 +66,7 @@ struct Forward<'a> {
 }
 
 /// A wish about the provider that the gateway cannot keep, because nothing is known of what providers do with data.
-pub(super) fn note_routing_losses(intake: &Intake, losses: &mut Losses) {
+pub(crate) fn note_routing_losses(intake: &Intake, losses: &mut Losses) {
     let Some(provider) = intake.read_as::<Map<String, Value>>("provider") else { return };
     if provider.get("data_collection").is_some_and(|word| word == "deny") {
         losses.dropped(

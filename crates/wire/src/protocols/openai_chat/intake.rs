@@ -428,7 +428,7 @@ fn is_whole(name: &str) -> bool {
     WHOLE.contains(&name)
 }
 
-fn check_field(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
+pub(crate) fn check_field(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
     let Some((kinds, range)) = allowed(name) else { return Ok(()) };
     let path = || name.to_owned();
     if !kinds.contains(&kind) {
@@ -454,7 +454,7 @@ fn number(raw: &[u8]) -> Option<f64> {
 }
 
 /// True when the object's field `name` is `true`.
-fn has_true(object: &[u8], name: &str) -> bool {
+pub(crate) fn has_true(object: &[u8], name: &str) -> bool {
     let mut found = false;
     let walked: Result<(), Syntax> = Scanner::new(object).object(|scanner, key| {
         let value = scanner.value()?;

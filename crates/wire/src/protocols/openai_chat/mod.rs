@@ -23,9 +23,12 @@ mod types;
 mod unread;
 mod usage;
 
-pub(crate) use encoder::write_error;
+pub(crate) use dialect::{extra, optional, stop};
+pub(crate) use encoder::{Core, write_error, write_stream_error};
+pub(crate) use forward::note_routing_losses;
 pub use forward::{forward, forward_with};
 pub use intake::intake;
+pub(crate) use intake::{check_field, has_true};
 pub use media::MediaUrls;
 pub use relay::{RelayParts, relay};
 

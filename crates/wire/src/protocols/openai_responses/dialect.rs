@@ -11,8 +11,8 @@ use super::{OpenaiResponses, errors, intake, paths, request};
 use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
 
 impl Dialect for OpenaiResponses {
-    fn protocol(&self) -> Protocol {
-        Protocol::OpenaiResponses
+    fn protocol(&self) -> Option<Protocol> {
+        Some(Protocol::OpenaiResponses)
     }
 
     fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {

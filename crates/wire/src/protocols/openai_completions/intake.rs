@@ -1,0 +1,238 @@
+//! Reads a completions request as far as routing has to know it, and refuses by name what no conversation can say.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Error, Feature, Result};
+use serde_json::value::RawValue;
+
+use crate::Intake;
+use crate::intake::whole;
+use crate::json::{Kind, Scanner};
+use crate::protocols::openai_chat::{check_field, has_true};
+
+/// Most alternatives per token that anybody gives: OpenAI takes 5 here, others 20 as in chat.
+const MOST_LOGPROBS: i64 = 20;
+/// Most candidates that OpenAI chooses from.
+const MOST_CANDIDATES: i64 = 20;
+
+/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+pub(super) fn intake(body: &Bytes) -> Result<Intake> {
+    let mut intake = Intake::empty(body);
+    intake.scan(take_field)?;
+    check_whole(&intake)?;
+    // An answer repeats its prompt.
+    if intake.given("echo") == Some(b"true") {
+        intake.form.request = Some(body.clone());
+    }
+    let text = |name| intake.string(name).map(Cow::into_owned);
+    let (conversation, tier) = (text("prompt_cache_key").or_else(|| text("user")), text("service_tier"));
+    intake.conversation = conversation;
+    intake.service_tier = tier;
+    Ok(intake)
+}
+
+fn take_field(intake: &mut Intake, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
+    let kind = scanner.kind()?;
+    let raw = &scanner.json()[scanner.value()?];
+    if kind == Kind::Null && name != "model" {
+        return Ok(());
+    }
+    check(name, kind, raw)?;
+    match name {
+        "model" => intake.take_model(raw)?,
+        "prompt" => {
+            intake.size.text_bytes = raw.len();
+            intake.size.messages = 1;
+        }
+        "stream" => intake.form.stream = raw == b"true",
+        "stream_options" => intake.form.include_usage |= has_true(raw, "include_usage"),
+        "usage" => intake.form.include_usage |= has_true(raw, "include"),
+        "max_tokens" => intake.max_output_tokens = whole(raw).and_then(|count| u64::try_from(count).ok()),
+        "n" if whole(raw).is_some_and(|count| count > 1) => intake.needs.insert(Feature::MultipleChoices),
+        "logprobs" => intake.needs.insert(Feature::Logprobs),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn check(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
+    match name {
+        "prompt" => check_prompt(kind, raw),
+        "suffix" => check_suffix(kind, raw),
+        "echo" => expect(name, kind, Kind::Bool),
+        "logprobs" => check_count(name, kind, raw, 0..=MOST_LOGPROBS),
+        "best_of" => check_count(name, kind, raw, 1..=MOST_CANDIDATES),
+        _ => check_field(name, kind, raw),
+    }
+}
+
+fn expect(name: &str, found: Kind, wanted: Kind) -> Result<()> {
+    match found == wanted {
+        true => Ok(()),
+        false => {
+            let message = format!("{name} must be {}, not {}.", wanted.name(), found.name());
+            Err(Error::invalid(name.to_owned(), message))
+        }
+    }
+}
+
+fn check_count(name: &str, kind: Kind, raw: &[u8], range: std::ops::RangeInclusive<i64>) -> Result<()> {
+    expect(name, kind, Kind::Number)?;
+    match whole(raw).is_some_and(|count| range.contains(&count)) {
+        true => Ok(()),
+        false => {
+            let message = format!("{name} must be a whole number from {} to {}.", range.start(), range.end());
+            Err(Error::invalid(name.to_owned(), message))
+        }
+    }
+}
+
+/// One text, alone or as the only entry of a list.
+fn check_prompt(kind: Kind, raw: &[u8]) -> Result<()> {
+    let items: Vec<&RawValue> = match kind {
+        Kind::String if raw == b"\"\"" => return Err(empty()),
+        Kind::String => return Ok(()),
+        Kind::Array => serde_json::from_slice(raw).unwrap_or_default(),
+        kind => {
+            let message = format!("prompt must be a string or a list of one string, not {}.", kind.name());
+            return Err(Error::invalid("prompt", message));
+        }
+    };
+    let is_text = |item: &&RawValue| item.get().starts_with('"');
+    let is_token = |item: &&RawValue| item.get().starts_with(|first: char| "[-0123456789".contains(first));
+    match items.as_slice() {
+        [] => Err(empty()),
+        [one] if one.get() == "\"\"" => Err(empty()),
+        [one] if is_text(one) => Ok(()),
+        items if items.iter().any(|item| is_token(item)) => Err(Error::unsupported(
+            "prompt",
+            "prompt is a list of token numbers, which mean something else to every model; send it as text.",
+        )),
+        items => match items.iter().position(|item| !is_text(item)) {
+            Some(index) => {
+                let path = format!("prompt[{index}]");
+                let message = format!("{path} must be a string.");
+                Err(Error::invalid(path, message))
+            }
+            None => {
+                let message = format!(
+                    "prompt is a list of {} texts; one request can complete one of them, so send as many requests.",
+                    items.len()
+                );
+                Err(Error::unsupported("prompt", message))
+            }
+        },
+    }
+}
+
+fn empty() -> Error {
+    Error::invalid("prompt", "prompt is empty; it needs a text that the model goes on from.")
+}
+
+fn check_suffix(kind: Kind, raw: &[u8]) -> Result<()> {
+    expect("suffix", kind, Kind::String)?;
+    match raw {
+        b"\"\"" => Ok(()),
+        _ => Err(Error::unsupported(
+            "suffix",
+            "suffix is not served: models are called by their chat APIs, which put nothing in front of a text.",
+        )),
+    }
+}
+
+/// What can be judged only when all fields are known.
+fn check_whole(intake: &Intake) -> Result<()> {
+    if intake.model.is_empty() {
+        let message = "The field model is missing; name a model such as \"provider/model\".";
+        return Err(Error::invalid("model", message));
+    }
+    if intake.given("prompt").is_none() {
+        let message = match intake.given("messages") {
+            Some(_) => "prompt is missing; a conversation in messages goes to POST /v1/chat/completions.",
+            None => "prompt is missing; it needs a text that the model goes on from.",
+        };
+        return Err(Error::invalid("prompt", message));
+    }
+    if intake.given("stream_options").is_some() && !intake.form.stream {
+        let message = "stream_options is only allowed with \"stream\": true.";
+        return Err(Error::invalid("stream_options", message));
+    }
+    if intake.given("echo") == Some(b"true") && intake.given("logprobs").is_some() {
+        let message =
+            "echo together with logprobs is not served: no chat API gives the log probabilities of a prompt.";
+        return Err(Error::unsupported("echo", message));
+    }
+    let (candidates, answers) = (intake.whole("best_of"), intake.whole("n").unwrap_or(1));
+    if candidates.is_some_and(|candidates| candidates < answers) {
+        let message = "best_of must be at least n: that many are chosen from that many.";
+        return Err(Error::invalid("best_of", message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(fields: &str) -> Result<Intake> {
+        let body = format!("{{\"model\":\"m\"{fields}}}");
+        intake(&Bytes::from(body))
+    }
+
+    #[test]
+    fn reads_what_routing_needs() {
+        let taken = read(
+            r#","prompt":["Once \"upon"],"n":2,"logprobs":0,"max_tokens":1e2,"stream":true,"user":"ann",
+            "stream_options":{"include_usage":true},"echo":false,"suffix":"","best_of":null"#,
+        )
+        .unwrap();
+        assert!(taken.form.stream && taken.form.include_usage && taken.form.request.is_none());
+        let needs = [Feature::MultipleChoices, Feature::Logprobs];
+        assert_eq!(taken.needs, needs.into_iter().collect());
+        assert_eq!((taken.max_output_tokens, taken.size.messages), (Some(100), 1));
+        assert_eq!(taken.conversation.as_deref(), Some("ann"));
+        assert!(read(r#","prompt":"a","echo":true"#).unwrap().form.request.is_some());
+    }
+
+    #[test]
+    fn refuses_by_name() {
+        let cases = [
+            ("", "prompt", "missing"),
+            (r#","messages":[]"#, "prompt", "/v1/chat/completions"),
+            (r#","prompt":null"#, "prompt", "missing"),
+            (r#","prompt":"""#, "prompt", "empty"),
+            (r#","prompt":[]"#, "prompt", "empty"),
+            (r#","prompt":[""]"#, "prompt", "empty"),
+            (r#","prompt":7"#, "prompt", "must be a string"),
+            (r#","prompt":[true]"#, "prompt[0]", "must be a string"),
+            (r#","prompt":["a",null]"#, "prompt[1]", "must be a string"),
+            (r#","prompt":["a","b"]"#, "prompt", "list of 2 texts"),
+            (r#","prompt":[1,2]"#, "prompt", "token numbers"),
+            (r#","prompt":[[1,2]]"#, "prompt", "token numbers"),
+            (r#","prompt":"a","suffix":"b""#, "suffix", "not served"),
+            (r#","prompt":"a","suffix":1"#, "suffix", "must be a string"),
+            (r#","prompt":"a","echo":1"#, "echo", "must be a boolean"),
+            (r#","prompt":"a","echo":true,"logprobs":1"#, "echo", "log probabilities"),
+            (r#","prompt":"a","logprobs":true"#, "logprobs", "must be a number"),
+            (r#","prompt":"a","logprobs":21"#, "logprobs", "from 0 to 20"),
+            (r#","prompt":"a","best_of":1.5"#, "best_of", "whole number"),
+            (r#","prompt":"a","best_of":2,"n":3"#, "best_of", "at least n"),
+            (r#","prompt":"a","max_tokens":0"#, "max_tokens", "between"),
+            (r#","prompt":"a","temperature":"hot""#, "temperature", "must be"),
+            (r#","prompt":"a","stream_options":{}"#, "stream_options", "stream"),
+            (r#","prompt":"a","prompt":"b""#, "prompt", "twice"),
+            (r#","prompt":"\ud83d""#, "", "surrogate"),
+        ];
+        for (fields, param, words) in cases {
+            let error = read(fields).expect_err(fields);
+            assert_eq!(
+                (error.status().as_u16(), &*error.param_name().unwrap_or_default()),
+                (400, param),
+                "{fields}"
+            );
+            assert!(error.message.contains(words), "{fields}: {}", error.message);
+        }
+        assert!(intake(&Bytes::from_static(br#"{"prompt":"a"}"#)).is_err());
+    }
+}
