@@ -59,9 +59,10 @@ pub trait Annotator: Send {
         }
         let cost = facts.usage.and_then(|usage| self.cost(usage, service_tier));
         self.write_member(facts, out);
-        if out.pop() != Some(b'}') {
+        if out.last() != Some(&b'}') {
             return;
         }
+        out.pop();
         push_key(out, "cost");
         let amounts = cost.map(|cost| {
             [

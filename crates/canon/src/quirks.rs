@@ -77,14 +77,27 @@ pub struct Quirks {
     pub takes_routing_fields: bool,
     /// More than one answer (`n`) is refused.
     pub single_choice: bool,
+    /// Values of `anthropic-beta` that the provider refuses: each is left out as a loss. A `*` at the end of a name stands for
+    /// any rest.
+    pub refused_betas: Vec<String>,
 }
 
 impl Quirks {
+    /// True when the provider refuses this value of `anthropic-beta`.
+    pub fn refuses_beta(&self, beta: &str) -> bool {
+        is_named(&self.refused_betas, beta)
+    }
+
     /// True when this model's prompt tokens do not include those read from the cache.
     pub fn counts_cached_outside(&self, model: &str) -> bool {
-        self.cached_outside_prompt.iter().any(|name| match name.strip_suffix('*') {
-            Some(beginning) => model.starts_with(beginning),
-            None => model == name,
-        })
+        is_named(&self.cached_outside_prompt, model)
     }
+}
+
+/// Whether a list holds a name, or its beginning with a `*` behind it.
+fn is_named(list: &[String], wanted: &str) -> bool {
+    list.iter().any(|name| match name.strip_suffix('*') {
+        Some(beginning) => wanted.starts_with(beginning),
+        None => wanted == name,
+    })
 }

@@ -109,6 +109,7 @@ async fn fetch(provider: &ProviderHandle) -> Result<Vec<ListedModel>, String> {
         credential: &credential,
         auth: &provider.row.auth,
         headers: &provider.row.headers,
+        passed: &[],
         path: None,
         settings: &provider.settings.settings,
         now: SystemTime::now(),

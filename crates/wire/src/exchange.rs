@@ -10,8 +10,8 @@ use canon::{
 
 use crate::proofs::{self, Memory, Refusal};
 use crate::{
-    Adapter, Addressed, AnswerForm, Dialect, Encoded, Intake, Passthrough, Protocol, Transcoder, Translator,
-    TranslatorParts, Undo, adapter, passthrough,
+    Adapter, Addressed, AnswerForm, Dialect, Encoded, Headers, Intake, Passthrough, Protocol, Transcoder,
+    Translator, TranslatorParts, Undo, adapter, passthrough,
 };
 
 /// One request between one caller and one provider.
@@ -91,13 +91,16 @@ impl<'a> Exchange<'a> {
 
     /// Whether the raw body goes to the provider.
     fn passthrough(&self) -> Option<&'static dyn Passthrough> {
-        passthrough(self.upstream).filter(|_| self.dialect.protocol() == Some(self.upstream))
+        passthrough(self.upstream)
+            .filter(|_| self.dialect.protocol() == Some(self.upstream))
+            .filter(|format| format.fits(self.intake, self.target))
     }
 }
 
 /// What turns a provider's answer into the caller's.
 pub fn transcoder(passage: Passage<'_>) -> Box<dyn Transcoder> {
-    let is_same = passage.caller.protocol() == Some(passage.upstream);
+    // What was renamed or stands in for something else has to be undone, which is the translator's work.
+    let is_same = passage.caller.protocol() == Some(passage.upstream) && passage.undo.is_plain();
     match passthrough(passage.upstream).filter(|_| is_same && passage.upstream_streams == passage.form.stream)
     {
         Some(format) => format.relay(passage),
@@ -210,6 +213,18 @@ impl Draft<'_> {
 
     /// The request in the provider's format. Errors name the field in the caller's words.
     pub fn write(self) -> Result<Written> {
+        let Exchange { dialect, intake, upstream, target, .. } = self.exchange;
+        let mut written = self.write_body()?;
+        if dialect.protocol() == Some(upstream) && !intake.headers.is_empty() {
+            let mut losses = Losses::new();
+            written.headers = dialect.passed_headers(&intake.headers, target.quirks, &mut losses);
+            written.losses.extend(losses.clone());
+            written.told.extend(losses);
+        }
+        Ok(written)
+    }
+
+    fn write_body(self) -> Result<Written> {
         let Exchange { dialect, intake, target, memory, .. } = self.exchange;
         let options = Forwarding { target, memory, without_thinking: self.without_thinking };
         match self.way {
@@ -244,12 +259,14 @@ pub struct Written {
     pub losses: Losses,
     /// The same in the caller's words.
     pub told: Losses,
+    /// Headers of the caller's that go along.
+    pub headers: Headers,
 }
 
 impl Written {
     fn new(encoded: Encoded, told: Losses) -> Self {
         let Encoded { body, undo, losses } = encoded;
-        Self { body, undo, losses, told }
+        Self { body, undo, losses, told, headers: Headers::new() }
     }
 
     /// What is forwarded is in the caller's words already.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use canon::{Error, Features, Result};
 
+use crate::Headers;
 use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, text_of};
 use crate::protocols::mentions;
 
@@ -74,6 +75,8 @@ pub struct Intake {
     pub conversation: Option<String>,
     /// The service tier that is asked for.
     pub service_tier: Option<String>,
+    /// Headers that go along to a provider of the same format.
+    pub headers: Headers,
     body: Bytes,
     fields: Places,
     /// Some name is written with escapes: a search in the text proves nothing.
@@ -120,6 +123,7 @@ impl Intake {
             max_output_tokens: None,
             conversation: None,
             service_tier: None,
+            headers: Headers::new(),
             body: body.clone(),
             fields: Places::new(12),
             has_escaped_name: false,

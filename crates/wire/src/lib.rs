@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use canon::{Annotator, Error, Event, Field, Losses, Progress, Quirks, Request, Result, Target};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// The caller-facing face of a wire format.
 pub trait Dialect: Sync {
@@ -66,6 +66,14 @@ pub trait Dialect: Sync {
     fn request_id_header(&self) -> Option<&'static str> {
         None
     }
+    /// Headers of the caller's that go along where the provider speaks this format.
+    fn travelling_headers(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// These headers, as far as the provider takes what they say.
+    fn passed_headers(&self, given: &Headers, _quirks: &Quirks, _losses: &mut Losses) -> Headers {
+        given.clone()
+    }
     /// Whether the gateway's object may be the answer's `metadata`: elsewhere that name is taken.
     fn leaves_metadata_free(&self) -> bool {
         false
@@ -74,6 +82,9 @@ pub trait Dialect: Sync {
     /// `request`. Without the request it names no more than what holds messages, parts and tools.
     fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str>;
 }
+
+/// Some headers of a request.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// How ids of a format begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +98,10 @@ pub struct IdPrefixes {
 /// What a format does when both sides speak it: the request is forwarded with few edits, and of the answer only as much is
 /// read as metering and the contract need.
 pub trait Passthrough: Sync {
+    /// Whether the model takes the request as it is. Otherwise it is translated, as between other formats.
+    fn fits(&self, _intake: &Intake, _target: Target<'_>) -> bool {
+        true
+    }
     /// Media by URL that the provider takes only as bytes.
     fn media(&self, _intake: &Intake, _target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
         None
@@ -143,6 +158,11 @@ pub struct Undo {
 }
 
 impl Undo {
+    /// Names, tools and content of the answer are the caller's own.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.json_tool.is_none() && self.tool_names.is_empty() && self.custom_tools.is_empty()
+    }
+
     /// The caller's name of a tool that the provider named.
     pub fn tool_name<'a>(&'a self, name: &'a str) -> &'a str {
         self.tool_names.get(name).map_or(name, String::as_str)

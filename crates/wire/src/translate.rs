@@ -92,7 +92,7 @@ impl Transcoder for Translator {
 }
 
 /// Keeps the books of an answer.
-fn note(progress: &mut Progress, event: &Event) {
+pub(crate) fn note(progress: &mut Progress, event: &Event) {
     let produced = match event {
         Event::Start { model, .. } => {
             progress.model.clone_from(model);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use canon::{Error, ErrorKind};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use hyper::body::Incoming;
-use wire::{Addressed, AnswerForm, Dialect, Intake};
+use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
 use super::body::Pending;
 use super::request_body::{self, Announced, Received};
@@ -22,6 +22,7 @@ use crate::snapshot::Snapshot;
 pub struct Accepted {
     wishes: Wishes,
     announced: Announced,
+    passed: Headers,
 }
 
 /// Who asks, in which format, and how the request is called.
@@ -54,7 +55,11 @@ pub fn accept(
     if wishes.metadata == MetadataPlace::Metadata && !dialect.leaves_metadata_free() {
         wishes.metadata = MetadataPlace::Llmgateway;
     }
-    Ok(Accepted { wishes, announced: Announced::read(headers, snapshot.limits.body)? })
+    let of_name = |name: &'static str| {
+        headers.get_all(name).iter().map(move |value| (HeaderName::from_static(name), value.clone()))
+    };
+    let passed = dialect.travelling_headers().iter().flat_map(|name| of_name(name)).collect();
+    Ok(Accepted { wishes, announced: Announced::read(headers, snapshot.limits.body)?, passed })
 }
 
 /// Refuses a request by its head. It leaves a record all the same.
@@ -84,7 +89,10 @@ pub async fn chat(
     let (asking, address) = caller.asking(accepted.wishes);
     let dialect = asking.dialect;
     let read = match Box::pin(read(site, asking, address, accepted.announced, body)).await {
-        Ok(read) => read,
+        Ok(mut read) => {
+            read.intake.headers = accepted.passed;
+            read
+        }
         Err(error) => return respond::error(dialect, &error),
     };
     let form = read.intake.form.clone();

@@ -122,7 +122,7 @@ impl ChatAttempt<'_> {
         let mut deadlines = self.deadlines();
         let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
         let mut watch = Watch::new(&mut deadlines, timer);
-        let call = || self.call(credential, prepared.body.clone());
+        let call = || self.call(credential, prepared);
         let client = &self.attempt.offer.provider.client;
         let sent = watch.until(client.send(Some(&self.cx.asking.request_id), call)).await;
         if sent.is_err() {
@@ -194,7 +194,7 @@ impl ChatAttempt<'_> {
         }
     }
 
-    fn call(&self, credential: &Credential, body: Bytes) -> Result<http::Request<Bytes>, Error> {
+    fn call(&self, credential: &Credential, prepared: &Written) -> Result<http::Request<Bytes>, Error> {
         let offer = self.attempt.offer;
         let provider = &offer.provider;
         let mut request = provider.calling.request(&Call {
@@ -202,10 +202,11 @@ impl ChatAttempt<'_> {
             protocol: offer.protocol,
             model: &offer.model,
             streaming: self.form().stream,
-            body,
+            body: prepared.body.clone(),
             credential,
             auth: &provider.row.auth,
             headers: &provider.row.headers,
+            passed: &prepared.headers,
             path: provider.row.path.as_deref(),
             settings: &provider.settings.settings,
             now: SystemTime::now(),

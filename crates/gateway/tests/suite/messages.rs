@@ -154,3 +154,217 @@ async fn a_stream_that_breaks_ends_with_an_error_event() {
     assert!(events.iter().all(|event| event["type"] != "message_stop"));
     assert!(reply.text().contains("event: error\n"));
 }
+
+// ------------------------------------------------------------------------------- the same format on both sides
+
+const CLAUDE: &str = "anthropic/claude-sonnet-4-5";
+
+fn event(kind: &str, rest: Value) -> String {
+    let mut data = json!({"type": kind});
+    data.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    format!("event: {kind}\ndata: {data}\n\n")
+}
+
+fn message(content: Value) -> Value {
+    json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929", "content": content,
+        "stop_reason": "end_turn", "stop_sequence": null, "x_new": {"a": 1.50},
+        "usage": {"input_tokens": 10, "cache_read_input_tokens": 4, "output_tokens": 5}
+    })
+}
+
+fn stream_events() -> Vec<String> {
+    let start = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929",
+        "content": [], "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 10, "output_tokens": 1}});
+    vec![
+        event("message_start", json!({"message": start})),
+        event("ping", json!({})),
+        event("content_block_start", json!({"index": 0, "content_block": {"type": "brand_new", "x": [1]}})),
+        event("content_block_delta", json!({"index": 0, "delta": {"type": "newer_delta", "y": "z"}})),
+        event("content_block_stop", json!({"index": 0})),
+        event("content_block_start", json!({"index": 1, "content_block": {"type": "text", "text": ""}})),
+        event("content_block_delta", json!({"index": 1, "delta": {"type": "text_delta", "text": "Hello."}})),
+        event("content_block_stop", json!({"index": 1})),
+        event(
+            "message_delta",
+            json!({"delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": {"output_tokens": 5}}),
+        ),
+        event("message_stop", json!({})),
+    ]
+}
+
+async fn claude(replies: Vec<Vec<u8>>) -> (Upstream, TestGateway) {
+    let upstream = Upstream::playing(replies).await;
+    let config = format!(
+        "[providers.anthropic]\nbase_url = \"http://{}\"\napi_key = \"k\"\n[routing]\nmax_retries = 0\n",
+        upstream.address
+    );
+    let gateway = TestGateway::start(&config).await;
+    (upstream, gateway)
+}
+
+#[tokio::test]
+async fn a_raw_request_keeps_what_the_gateway_does_not_know() {
+    let (upstream, gateway) = claude(vec![whole(
+        "200 OK",
+        &message(json!([{"type": "text", "text": "Hello.", "caller": 1}, {"type": "brand_new", "x": [1]}])),
+    )])
+    .await;
+    let body = format!(
+        r#"{{"model":"{CLAUDE}", "max_tokens" : 9, "provider": {{"order": ["anthropic"]}}, "messages":[{{"role":"user","content":[{{"type":"brand_new","n": 1.50}}],"output_config":{{"effort":"low"}}}}],"mcp_servers":[{{"type":"url","url":"https://x"}}],"tools":[{{"type":"web_search_20260318","name":"web_search"}}],"container":"c","x_big":12345678901234567890123}}"#
+    );
+    let headers = "anthropic-beta: one-2026-01-01, two-2026-01-01\r\nanthropic-beta: three\r\nanthropic-version: 2026-10-21\r\n";
+    let reply = gateway.post_with(PATH, headers, body.as_bytes()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let heard = upstream.heard().remove(0);
+    let expected = body
+        .replace(CLAUDE, "claude-sonnet-4-5-20250929")
+        .replace(r#" "provider": {"order": ["anthropic"]},"#, "");
+    let sent = String::from_utf8(heard.body.clone()).unwrap();
+    assert_eq!(sent.replace(' ', ""), expected.replace(' ', ""));
+    assert!(sent.contains("\"n\": 1.50") && sent.contains("12345678901234567890123"));
+    assert_eq!(heard.header("anthropic-beta"), Some("one-2026-01-01,two-2026-01-01,three"));
+    assert_eq!(heard.header("anthropic-version"), Some("2026-10-21"));
+    assert!(
+        !heard
+            .head
+            .to_lowercase()
+            .contains("anthropic-beta: one-2026-01-01,two-2026-01-01,three\r\nanthropic-beta")
+    );
+    let text = reply.text();
+    assert!(
+        text.contains(r#""x_new":{"a":1.5}"#) && text.contains(r#"{"type":"brand_new","x":[1]}"#),
+        "{text}"
+    );
+    let body = reply.json();
+    assert_eq!((&body["usage"]["input_tokens"], &body["content"][0]["caller"]), (&json!(10), &json!(1)));
+    assert_eq!(body["llmgateway"]["used_provider"], "anthropic");
+    assert!(body["llmgateway"]["cost"]["usd_total"].as_f64().unwrap() > 0.0);
+    let record = gateway.record().await;
+    let usage = record.usage.unwrap();
+    assert_eq!((usage.prompt_tokens(), usage.completion_tokens()), (14, 5));
+}
+
+#[tokio::test]
+async fn a_raw_stream_passes_event_by_event() {
+    let (_upstream, gateway) = claude(vec![events(&stream_events())]).await;
+    let reply = gateway.post(PATH, question(CLAUDE, true).to_string().as_bytes()).await;
+    let text = reply.text();
+    let sent = stream_events();
+    for event in &sent[..sent.len() - 1] {
+        assert!(text.contains(event.as_str()), "{event}\n{text}");
+    }
+    let last = reply.events().pop().unwrap();
+    assert_eq!(
+        (&last["type"], &last["llmgateway"]["used_provider"]),
+        (&json!("message_stop"), &json!("anthropic"))
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_raw_stream_is_an_error_or_is_mended() {
+    let all = stream_events();
+    // Without its end, and without the reason of its end.
+    let (_upstream, gateway) = claude(vec![events(&all[..8])]).await;
+    let events_of = |reply: &Reply| reply.events();
+    let reply = gateway.post(PATH, question(CLAUDE, true).to_string().as_bytes()).await;
+    assert_eq!(events_of(&reply).pop().unwrap()["type"], "error");
+    // Without the end of a block, and a count.
+    let mut some = all.clone();
+    some[0] = event(
+        "message_start",
+        json!({"message": {"type": "message", "role": "assistant", "content": [], "usage": {}}}),
+    );
+    some[8] = event("message_delta", json!({"delta": {"stop_reason": "end_turn"}}));
+    some.remove(7);
+    some.push(event(
+        "content_block_delta",
+        json!({"index": 9, "delta": {"type": "text_delta", "text": "late"}}),
+    ));
+    let (_upstream, gateway) = claude(vec![events(&some)]).await;
+    let reply = gateway.post(PATH, question(CLAUDE, true).to_string().as_bytes()).await;
+    let events = events_of(&reply);
+    let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds[kinds.len() - 3..],
+        ["content_block_stop", "message_delta", "message_stop"],
+        "{kinds:?}"
+    );
+    assert!(events[0]["message"]["id"].as_str().unwrap().starts_with("msg_"));
+    assert_eq!(events[0]["message"]["usage"]["input_tokens"], 0);
+    assert!(events[events.len() - 2]["usage"]["output_tokens"].is_u64());
+}
+
+fn thinking(signature: &str) -> Value {
+    json!({"type": "thinking", "thinking": "hm", "signature": signature})
+}
+
+fn call() -> Value {
+    json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}})
+}
+
+/// The second turn of a tool loop whose first answer had this content.
+fn second_turn(content: Value) -> Value {
+    json!({
+        "model": CLAUDE, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "messages": [
+            {"role": "user", "content": "Say hello."}, {"role": "assistant", "content": content},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}]}
+        ]
+    })
+}
+
+#[tokio::test]
+async fn thinking_is_remembered_restored_and_left_out() {
+    let mut first = message(json!([thinking("c2ln"), call()]));
+    first["stop_reason"] = json!("tool_use");
+    let refused = raw(
+        "400 Bad Request",
+        "",
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.1.content.0: Invalid `signature` in `thinking` block"}}"#,
+    );
+    let good = whole("200 OK", &message(json!([{"type": "text", "text": "Done."}])));
+    let (upstream, gateway) =
+        claude(vec![whole("200 OK", &first), good.clone(), good.clone(), refused, good]).await;
+    assert_eq!(ask(&gateway, &question(CLAUDE, false)).await.status, 200);
+    let content = |at: usize| upstream.bodies()[at]["messages"][1]["content"].clone();
+    // Dropped by the caller.
+    assert_eq!(ask(&gateway, &second_turn(json!([call()]))).await.status, 200);
+    assert_eq!(content(1), json!([thinking("c2ln"), call()]));
+    // Of another family, with an id that the API does not take.
+    let mut foreign = second_turn(
+        json!([thinking("google-gemini-v1:c2ln"), {"type": "tool_use", "id": "call_x|y.0", "name": "g", "input": {}}]),
+    );
+    foreign["messages"][2]["content"][0]["tool_use_id"] = json!("call_x|y.0");
+    let reply = ask(&gateway, &foreign).await;
+    let sent = &upstream.bodies()[2]["messages"];
+    assert_eq!(sent[1]["content"].as_array().unwrap().len(), 1);
+    assert_eq!(sent[1]["content"][0]["id"], sent[2]["content"][0]["tool_use_id"]);
+    assert!(
+        sent[1]["content"][0]["id"]
+            .as_str()
+            .unwrap()
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    );
+    assert_eq!(reply.at("/llmgateway/losses/0/field"), "messages[1].content[0]");
+    // Refused by the provider: once more without.
+    let mut other = call();
+    other["name"] = json!("h");
+    let reply = ask(&gateway, &second_turn(json!([thinking("b3RoZXI="), other.clone()]))).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let last = upstream.bodies().pop().unwrap();
+    assert_eq!((&last["messages"][1]["content"], last.get("thinking")), (&json!([other]), None));
+    assert_eq!(reply.at("/llmgateway/losses/0/action"), "dropped");
+}
+
+#[tokio::test]
+async fn a_request_for_another_generation_is_translated() {
+    let (upstream, gateway) =
+        claude(vec![whole("200 OK", &message(json!([{"type": "text", "text": "Done."}])))]).await;
+    let mut body = question(CLAUDE, false);
+    body["thinking"] = json!({"type": "adaptive"});
+    body["max_tokens"] = json!(40000);
+    assert_eq!(ask(&gateway, &body).await.status, 200);
+    assert_eq!(upstream.bodies()[0]["thinking"]["type"], "enabled");
+}

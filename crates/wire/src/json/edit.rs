@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::{Scanner, Syntax, text_of};
+
 /// Replaces, removes and adds fields of a JSON object; everything else is copied as it stands.
 #[derive(Debug)]
 pub struct Edit<'a> {
@@ -33,6 +35,19 @@ impl<'a> Edit<'a> {
             json,
             fields: fields.map(|(name, range)| Field { name, change: Change::Keep, range }).collect(),
         }
+    }
+
+    /// An edit of the object that `json` is.
+    pub fn of(json: &'a [u8]) -> Result<Self, Syntax> {
+        let mut scanner = Scanner::new(json);
+        let mut fields = Vec::new();
+        scanner.object(|scanner, key| {
+            let whole = key.range.start - 1..scanner.value()?.end;
+            fields.extend(text_of(json, &key).map(|name| (name, whole)));
+            Ok::<(), Syntax>(())
+        })?;
+        scanner.end()?;
+        Ok(Self::new(json, fields.into_iter()))
     }
 
     /// Leaves the field out. False if there is none.

@@ -101,8 +101,8 @@ pub static OWN: &dyn Dialect = &openai_chat::OpenaiChat;
 pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
     match protocol {
         Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Protocol::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
         Protocol::OpenaiResponses
-        | Protocol::AnthropicMessages
         | Protocol::Gemini
         | Protocol::BedrockConverse
         | Protocol::CohereChat

@@ -45,6 +45,9 @@ pub(super) fn post(call: &Call<'_>, url: &str) -> Result<http::Request<Bytes>> {
         };
         headers.insert(name, value);
     }
+    for (name, value) in call.passed {
+        headers.insert(name, value.clone());
+    }
     authorize(call, headers)?;
     Ok(request)
 }

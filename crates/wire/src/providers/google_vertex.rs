@@ -42,7 +42,10 @@ impl Provider for GoogleVertex {
             body = edit(&body, &["model"], set)?;
         }
         let headers = headers(call);
-        post(&Call { body, auth: &Auth::Bearer, headers: &headers, ..call.clone() }, &url)
+        // The version goes by the body here.
+        let passed: Vec<_> =
+            call.passed.iter().filter(|(name, _)| name != "anthropic-version").cloned().collect();
+        post(&Call { body, auth: &Auth::Bearer, headers: &headers, passed: &passed, ..call.clone() }, &url)
     }
 }
 

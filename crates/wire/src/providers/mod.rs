@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use canon::{Result, Secret};
+use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
@@ -96,6 +97,8 @@ pub struct Call<'a> {
     pub auth: &'a Auth,
     /// Further headers of the catalog row.
     pub headers: &'a BTreeMap<String, String>,
+    /// Headers of the caller's that go along.
+    pub passed: &'a [(HeaderName, HeaderValue)],
     /// The path below the base URL, where it is not the protocol's usual one.
     pub path: Option<&'a str>,
     /// Provider settings of the configuration: `region`, `project`, `api_version` … A setting that is a table is

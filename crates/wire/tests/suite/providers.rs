@@ -54,6 +54,7 @@ impl Case {
             credential: &self.credential,
             auth: &Auth::Bearer,
             headers: &BTreeMap::new(),
+            passed: &[],
             path: None,
             settings: &self.settings,
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(self.unix_time),

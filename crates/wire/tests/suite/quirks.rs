@@ -53,6 +53,16 @@ fn fetches(quirks: &Quirks) -> bool {
     adapter(Protocol::AnthropicMessages).wants_bytes(&media, target)
 }
 
+/// What of a list of betas goes along, with what does not as losses.
+fn passed_betas(list: &str, quirks: &Quirks) -> String {
+    let given = vec![("anthropic-beta".parse().unwrap(), list.parse().unwrap())];
+    let mut losses = canon::Losses::new();
+    let dialect = wire::dialect(Protocol::AnthropicMessages).unwrap();
+    let passed = dialect.passed_headers(&given, quirks, &mut losses);
+    assert_eq!(losses.iter().next().unwrap().field.name(), "anthropic-beta: one-2026-01-01");
+    passed[0].1.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn no_quirk_is_without_effect() {
     let Value::Object(all) = serde_json::to_value(Quirks::default()).unwrap() else { panic!() };
@@ -73,6 +83,12 @@ fn no_quirk_is_without_effect() {
             assert_ne!(fetches(&quirks), fetches(&Quirks::default()), "{name}");
             continue;
         }
+        if name == "refused_betas" {
+            with.insert(name.clone(), json!(["one-*"]));
+            let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
+            assert_eq!(passed_betas("one-2026-01-01, two", &quirks), "two");
+            continue;
+        }
         let example =
             examples.get(name).unwrap_or_else(|| panic!("{name} has no example: is it read anywhere?"));
         with.insert(name.clone(), example[0].clone());
@@ -80,5 +96,5 @@ fn no_quirk_is_without_effect() {
         let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
         assert_ne!(plain, changed, "{name} has no effect");
     }
-    assert_eq!(examples.as_object().unwrap().len() + 1, all.len(), "an example of a quirk that is gone");
+    assert_eq!(examples.as_object().unwrap().len() + 2, all.len(), "an example of a quirk that is gone");
 }

@@ -91,24 +91,7 @@ impl Facts {
     }
 
     fn usage(&self) -> Value {
-        let usage = self.usage.unwrap_or_default();
-        let mut value = json!({
-            "input_tokens": usage.input + usage.audio_input,
-            "cache_creation_input_tokens": usage.cache_writes(),
-            "cache_read_input_tokens": usage.cache_read,
-            "cache_creation": {
-                "ephemeral_5m_input_tokens": usage.cache_write,
-                "ephemeral_1h_input_tokens": usage.cache_write_1h,
-            },
-            "output_tokens": usage.completion_tokens(),
-        });
-        if usage.reasoning > 0 {
-            value["output_tokens_details"] = json!({ "thinking_tokens": usage.reasoning });
-        }
-        if usage.web_searches > 0 {
-            value["server_tool_use"] =
-                json!({ "web_search_requests": usage.web_searches, "web_fetch_requests": 0 });
-        }
+        let mut value = counts(&self.usage.unwrap_or_default());
         match self.tier.as_deref() {
             Some("default") => value["service_tier"] = json!("standard"),
             Some("priority") => value["service_tier"] = json!("priority"),
@@ -154,6 +137,28 @@ impl Facts {
             out.push(b'}');
         }
     }
+}
+
+/// Counts in this protocol's words: `input_tokens` is without what the cache gave or took.
+pub(super) fn counts(usage: &Usage) -> Value {
+    let mut value = json!({
+        "input_tokens": usage.input + usage.audio_input,
+        "cache_creation_input_tokens": usage.cache_writes(),
+        "cache_read_input_tokens": usage.cache_read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write,
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        },
+        "output_tokens": usage.completion_tokens(),
+    });
+    if usage.reasoning > 0 {
+        value["output_tokens_details"] = json!({ "thinking_tokens": usage.reasoning });
+    }
+    if usage.web_searches > 0 {
+        value["server_tool_use"] =
+            json!({ "web_search_requests": usage.web_searches, "web_fetch_requests": 0 });
+    }
+    value
 }
 
 /// A proof of thinking. Those of other families say whose they are, so that they find back there.
@@ -363,7 +368,7 @@ struct TextDelta<'a> {
     text: &'a str,
 }
 
-fn write<T: Serialize>(out: &mut Vec<u8>, event: &str, data: &T) {
+pub(super) fn write<T: Serialize>(out: &mut Vec<u8>, event: &str, data: &T) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(event.as_bytes());
     out.extend_from_slice(b"\ndata: ");

@@ -17,7 +17,7 @@ use crate::protocols::repair::{self, sound};
 use crate::{Decoder, Undo};
 
 /// Largest whole answer that is held in memory.
-const WHOLE_LIMIT: usize = 256 << 20;
+pub(super) const WHOLE_LIMIT: usize = 256 << 20;
 
 /// Reads a stream.
 pub(super) struct StreamDecoder {
@@ -40,12 +40,7 @@ impl Decoder for StreamDecoder {
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let answer = &mut self.answer;
         self.parser.finish(|event| answer.event(&sound(event.data), events))?;
-        if !answer.finished && answer.stop_reason.is_none() {
-            return Err(broken("The provider's stream ended before its answer was complete."));
-        }
-        // Why it ended was said; only the end marker is missing.
-        answer.end(events);
-        Ok(())
+        answer.end_of_stream(events)
     }
 }
 
@@ -72,13 +67,7 @@ impl Decoder for WholeDecoder {
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let body = std::mem::take(&mut self.body);
-        let body = sound(&body);
-        let message: Message<'_> = read(&body)?;
-        match message.kind.as_deref() {
-            Some("message") => self.answer.whole(message, events),
-            Some("error") => Err(in_answer_error(&read(&body)?)),
-            _ => Err(broken("The provider's answer is not a message.")),
-        }
+        self.answer.document(&sound(&body), events)
     }
 }
 
@@ -114,7 +103,7 @@ enum Open {
 }
 
 /// What is known of the answer so far.
-struct Answer {
+pub(super) struct Answer {
     undo: Undo,
     started: bool,
     finished: bool,
@@ -132,7 +121,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(undo: &Undo) -> Self {
+    pub(super) fn new(undo: &Undo) -> Self {
         Self {
             undo: undo.clone(),
             started: false,
@@ -154,7 +143,11 @@ impl Answer {
         if self.finished || matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
-        let mut event: StreamEvent<'_> = read(data)?;
+        self.take(read(data)?, events)
+    }
+
+    /// Takes an event that was read.
+    pub(super) fn take(&mut self, mut event: StreamEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
         let Some(kind) = event.kind.take() else {
             return Err(broken("The provider sent an event without a type."));
         };
@@ -178,6 +171,25 @@ impl Answer {
             }
             "error" => Err(in_answer_error(&event)),
             _ => Ok(()),
+        }
+    }
+
+    /// The end of a stream. Without its last event it is complete where why it ended was said.
+    pub(super) fn end_of_stream(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        if !self.finished && self.stop_reason.is_none() {
+            return Err(broken("The provider's stream ended before its answer was complete."));
+        }
+        self.end(events);
+        Ok(())
+    }
+
+    /// Reads a whole answer.
+    pub(super) fn document(&mut self, body: &[u8], events: &mut Vec<Event>) -> Result<()> {
+        let message: Message<'_> = read(body)?;
+        match message.kind.as_deref() {
+            Some("message") => self.whole(message, events),
+            Some("error") => Err(in_answer_error(&read(body)?)),
+            _ => Err(broken("The provider's answer is not a message.")),
         }
     }
 
@@ -518,7 +530,7 @@ fn in_answer_error(event: &StreamEvent<'_>) -> Error {
         .unwrap_or_else(|| broken("The provider reported an error without saying which."))
 }
 
-fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
+pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
     serde_json::from_slice(json).map_err(|_| broken("The provider's answer is not what its format says."))
 }
 
@@ -526,6 +538,6 @@ fn stray() -> Error {
     broken("The provider changed a block that had not begun.")
 }
 
-fn broken(message: &'static str) -> Error {
+pub(super) fn broken(message: &'static str) -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Again, message)
 }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use canon::{
-    Annotator, Effort, Error, ErrorKind, Field, Json, Media, MediaKind, Message, OutputField, OutputFormat,
-    Part, PartKind, Place, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool,
-    ToolCall, ToolChoice, ToolKind, ToolResult,
+    Annotator, Effort, Error, ErrorKind, Field, Json, Losses, Media, MediaKind, Message, OutputField,
+    OutputFormat, Part, PartKind, Place, Quirks, Reasoning, ReasoningRequest, Request, Result, Role,
+    Sampling, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -17,7 +17,10 @@ use super::intake::intake;
 use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, paths, unread};
 use crate::json::with_member;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
-use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Protocol};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, Headers, IdPrefixes, Intake, Protocol};
+
+/// The header by which callers ask for what is not settled yet.
+const BETA: &str = "anthropic-beta";
 
 /// Marks a file that goes to the provider's code sandbox rather than to the model.
 pub(super) const CONTAINER_UPLOAD: &str = "container_upload";
@@ -70,6 +73,30 @@ impl Dialect for AnthropicMessages {
     fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
         let body = with_member(error_body(error).to_string(), member);
         format!("event: error\ndata: {body}\n\n").into()
+    }
+
+    fn travelling_headers(&self) -> &'static [&'static str] {
+        &[BETA, "anthropic-version"]
+    }
+
+    /// Betas as one list, without those that the provider refuses.
+    fn passed_headers(&self, given: &Headers, quirks: &Quirks, losses: &mut Losses) -> Headers {
+        let (lists, mut passed): (Headers, Headers) =
+            given.iter().cloned().partition(|(name, _)| name == BETA);
+        let lists = lists.iter().filter_map(|(_, list)| list.to_str().ok());
+        let mut betas: Vec<&str> = Vec::new();
+        for beta in
+            lists.clone().flat_map(|list| list.split(',')).map(str::trim).filter(|beta| !beta.is_empty())
+        {
+            match quirks.refuses_beta(beta) {
+                true => losses.dropped(format!("{BETA}: {beta}"), "The provider has no such beta."),
+                false => betas.push(beta),
+            }
+        }
+        if let (false, Ok(list)) = (betas.is_empty(), HeaderValue::try_from(betas.join(","))) {
+            passed.push((HeaderName::from_static(BETA), list));
+        }
+        passed
     }
 
     fn ids(&self) -> IdPrefixes {
@@ -533,7 +560,7 @@ fn metadata(fields: &Fields<'_>, request: &mut Request) -> Result<Option<(String
 }
 
 /// An object of these members, whose texts stay as they are.
-fn object(members: Vec<(String, Json)>) -> Json {
+pub(super) fn object(members: Vec<(String, Json)>) -> Json {
     let mut text = String::from("{");
     for (name, value) in members {
         if text.len() > 1 {

@@ -129,7 +129,7 @@ fn refuse(request: &Request) -> Result<()> {
     }
 }
 
-fn takes_schemas(target: Target<'_>) -> bool {
+pub(super) fn takes_schemas(target: Target<'_>) -> bool {
     let by_name = || Generation::of(target.model).is_none_or(Generation::has_output_schema);
     let known = target.facts.features.map(|features| features.has(Feature::JsonSchema));
     !target.quirks.no_json_schema && known.unwrap_or_else(by_name)

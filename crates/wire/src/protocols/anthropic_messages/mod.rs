@@ -8,6 +8,7 @@
 //! | `decode` | reads answers |
 //! | `dialect` | towards callers: requests in, errors out |
 //! | `intake` | what routing has to know of a request |
+//! | `passthrough`, `history`, `media`, `relay` | between callers and providers that both speak it: requests and answers with few edits |
 //! | `fields`, `answer` | reads JSON with paths; writes answers |
 //!
 //! Thinking blocks carry signatures that only the model family that issued them accepts. A caller of this format may
@@ -20,8 +21,12 @@ mod decode;
 mod dialect;
 mod encode;
 pub(crate) mod fields;
+mod history;
 mod intake;
+mod media;
+mod passthrough;
 mod paths;
+mod relay;
 pub(crate) mod schema;
 pub(crate) mod thinking;
 pub(crate) mod tools;

@@ -130,6 +130,11 @@ impl Generation {
         }
     }
 
+    /// It thinks unless it is told not to.
+    pub(crate) fn thinks_by_default(self) -> bool {
+        self.version >= (5, 0)
+    }
+
     /// The largest `max_tokens` that it takes.
     fn most_tokens(self) -> u64 {
         match (self.family, self.version) {
@@ -207,6 +212,57 @@ pub(super) fn plan(request: &Request, target: Target<'_>, losses: &mut Losses) -
         }
     }
     plan
+}
+
+/// The ways to say in a request whether to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ThinkingKind {
+    Enabled,
+    Adaptive,
+    Disabled,
+    BetweenTools,
+}
+
+impl ThinkingKind {
+    /// By its name in the format.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "enabled" => Self::Enabled,
+            "adaptive" => Self::Adaptive,
+            "disabled" => Self::Disabled,
+            "between_tools" => Self::BetweenTools,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether a model takes this kind of thinking, as far as that is known.
+pub(super) fn takes_kind(kind: ThinkingKind, target: Target<'_>) -> bool {
+    if target.facts.reasoning.is_none() && Generation::of(target.model).is_none() {
+        return true;
+    }
+    // 4.6 takes both.
+    let takes_both = Generation::of(target.model).is_some_and(|generation| generation.version == (4, 6));
+    match (control(target), kind) {
+        (None, kind) => kind == ThinkingKind::Disabled,
+        (Some(Control::Budget { .. }), ThinkingKind::Enabled) => true,
+        (Some(Control::Budget { .. }), ThinkingKind::Adaptive) => takes_both,
+        (Some(Control::Adaptive { .. }), ThinkingKind::Enabled) => takes_both,
+        (Some(Control::Adaptive { .. }), ThinkingKind::Adaptive) => true,
+        (Some(Control::Budget { off, .. } | Control::Adaptive { off, .. }), ThinkingKind::Disabled) => {
+            off == Off::Disabled
+        }
+        (Some(Control::Budget { off, .. } | Control::Adaptive { off, .. }), ThinkingKind::BetweenTools) => {
+            off == Off::BetweenTools
+        }
+    }
+}
+
+/// Whether a model takes `output_config.effort`, as far as that is known.
+pub(super) fn takes_effort(target: Target<'_>) -> bool {
+    Generation::of(target.model).is_none_or(|generation| {
+        generation.version >= (4, 6) || (generation.family == Family::Opus && generation.version == (4, 5))
+    })
 }
 
 /// What the caller says about thinking: canonical fields, else this protocol's own object from another protocol's

@@ -1,0 +1,163 @@
+//! Between callers and providers that both speak Messages: the raw request with as few edits as routing and the model's
+//! facts ask for. Every edit that takes something away is a loss.
+
+use bytes::Bytes;
+use canon::{Feature, Losses, Result, Target};
+use serde::Deserialize;
+
+use super::history::History;
+use super::media::MediaUrls;
+use super::thinking::{Generation, ThinkingKind, takes_effort, takes_kind};
+use super::{AnthropicMessages, encode, relay};
+use crate::json::{Edit, push_string};
+use crate::protocols::openai_chat::note_routing_losses;
+use crate::{
+    Encoded, Forwarding, Intake, MediaSlots, Passage, Passthrough, ROUTING_FIELDS, Transcoder, Undo,
+};
+
+/// Room for what is added: a longer model name.
+const SPARE: usize = 64;
+/// Blocks that must be looked at in the history.
+const CLOSE_LOOKS: [&str; 3] = ["thinking", "redacted_thinking", "tool_use"];
+
+impl Passthrough for AnthropicMessages {
+    /// A request that was written for another generation of models is translated: an alias or a fallback leads there.
+    fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
+        let wishes = Wishes::of(intake);
+        let generation = Generation::of(target.model);
+        (!intake.needs.has(Feature::JsonSchema) || encode::takes_schemas(target))
+            && wishes.thinking.is_none_or(|kind| takes_kind(kind, target))
+            && (!wishes.effort || takes_effort(target))
+            && !(wishes.forces_a_call && generation.is_some_and(Generation::refuses_forced_tools))
+    }
+
+    fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
+        let wants = intake.needs.has(Feature::Vision) || intake.needs.has(Feature::Documents);
+        Some(Box::new(wants.then(|| MediaUrls::of(intake, target)).flatten()?))
+    }
+
+    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+        let mut forward = Forward { intake, forwarding, edit: intake.edit(), losses: Losses::new() };
+        forward.model();
+        forward.refused_fields();
+        forward.history();
+        let (edit, losses) = (forward.edit, forward.losses);
+        Ok(Encoded { body: Bytes::from(edit.write(SPARE)), losses, undo: Undo::default() })
+    }
+
+    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder> {
+        relay::relay(passage)
+    }
+}
+
+/// What generations of models differ in.
+#[derive(Default)]
+struct Wishes {
+    thinking: Option<ThinkingKind>,
+    effort: bool,
+    forces_a_call: bool,
+}
+
+impl Wishes {
+    fn of(intake: &Intake) -> Self {
+        #[derive(Deserialize)]
+        struct Typed {
+            #[serde(rename = "type")]
+            kind: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Config {
+            effort: Option<serde::de::IgnoredAny>,
+        }
+        let kind = |name: &str| intake.read_as::<Typed>(name).and_then(|typed| typed.kind);
+        Self {
+            thinking: kind("thinking").as_deref().and_then(ThinkingKind::parse),
+            effort: intake.read_as::<Config>("output_config").is_some_and(|config| config.effort.is_some()),
+            forces_a_call: matches!(kind("tool_choice").as_deref(), Some("any" | "tool")),
+        }
+    }
+}
+
+struct Forward<'a> {
+    intake: &'a Intake,
+    forwarding: Forwarding<'a>,
+    edit: Edit<'a>,
+    losses: Losses,
+}
+
+impl Forward<'_> {
+    fn model(&mut self) {
+        let target = self.forwarding.target;
+        let mut model = Vec::with_capacity(target.model.len() + 2);
+        push_string(&mut model, target.model);
+        self.edit.set("model", &model);
+        if !target.quirks.takes_routing_fields {
+            // The gateway itself has read them.
+            for name in ROUTING_FIELDS {
+                self.edit.remove(name);
+            }
+            note_routing_losses(self.intake, &mut self.losses);
+        }
+    }
+
+    /// What this model or this provider is known to refuse.
+    fn refused_fields(&mut self) {
+        const MODEL_LACKS: &str = "The model does not take it.";
+        const PROVIDER_LACKS: &str = "The provider does not take it.";
+        let target = self.forwarding.target;
+        let by_name: &[&str] = match Generation::of(target.model) {
+            Some(generation) if generation.refuses_sampling() => &["temperature", "top_p", "top_k"],
+            _ => &[],
+        };
+        for name in target.facts.rejects.iter().map(String::as_str).chain(by_name.iter().copied()) {
+            let name = match name {
+                "stop" => "stop_sequences",
+                "user" => "metadata",
+                // Looked at where it is decided whether the request fits.
+                "tool_choice" => continue,
+                name => name,
+            };
+            // One is what the model uses anyway.
+            let says_nothing = name == "temperature" && self.intake.whole(name) == Some(1);
+            if self.edit.remove(name) && !says_nothing {
+                self.losses.dropped(name.to_owned(), MODEL_LACKS);
+            }
+        }
+        for name in &target.quirks.drop {
+            if self.edit.remove(name) {
+                self.losses.dropped(name.clone(), PROVIDER_LACKS);
+            }
+        }
+    }
+
+    /// Thinking that callers dropped or that is of no use here, and ids that the API does not take.
+    fn history(&mut self) {
+        let Some(raw) = self.intake.given("messages") else { return };
+        if !CLOSE_LOOKS.iter().any(|name| self.intake.mentions(raw, name)) {
+            return;
+        }
+        let Forwarding { target, memory, without_thinking } = self.forwarding;
+        let generation = Generation::of(target.model);
+        let thinks = match Wishes::of(self.intake).thinking {
+            Some(kind) => kind != ThinkingKind::Disabled,
+            None => generation.is_some_and(Generation::thinks_by_default),
+        };
+        let history = History {
+            signs: generation.is_some() || target.model.contains("claude"),
+            without_thinking,
+            memory: memory.filter(|_| thinks && !without_thinking),
+        };
+        if let Some(messages) = history.messages(raw, &mut self.losses) {
+            self.edit.set("messages", &messages);
+        }
+        // A budget of thinking wants the thinking in front of the last calls, which is what was refused.
+        if without_thinking && Wishes::of(self.intake).thinking == Some(ThinkingKind::Enabled) {
+            const REASON: &str = "The provider refused the thinking in front of the last tool calls.";
+            for name in ["thinking", "context_management"] {
+                if self.edit.remove(name) {
+                    self.losses.dropped(name, REASON);
+                }
+            }
+        }
+    }
+}
