@@ -20,6 +20,7 @@ mod media;
 mod mutated;
 mod names;
 mod ollama;
+mod one_answer;
 mod openai_chat;
 mod openai_completions;
 mod openai_responses;

@@ -328,16 +328,18 @@ fn finish_word(reason: FinishReason, native: Option<&str>) -> &'static str {
 }
 
 fn usage_metadata(usage: &Usage) -> Value {
+    // Some servers count more thinking than all that they count as produced.
+    let thoughts = usage.reasoning.min(usage.completion_tokens());
     let mut counts = json!({
         "promptTokenCount": usage.prompt_tokens(),
-        "candidatesTokenCount": usage.completion_tokens().saturating_sub(usage.reasoning),
+        "candidatesTokenCount": usage.completion_tokens() - thoughts,
         "totalTokenCount": usage.total_tokens(),
     });
     if usage.cache_read > 0 {
         counts["cachedContentTokenCount"] = json!(usage.cache_read);
     }
-    if usage.reasoning > 0 {
-        counts["thoughtsTokenCount"] = json!(usage.reasoning);
+    if thoughts > 0 {
+        counts["thoughtsTokenCount"] = json!(thoughts);
     }
     if usage.audio_input > 0 {
         let text = usage.prompt_tokens() - usage.audio_input;

@@ -260,8 +260,14 @@ pub(super) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, report
         ("cache_write_tokens", usage.cache_writes()),
     ];
     write_details(out, "prompt_tokens_details", &prompt, raw.get("prompt_tokens_details"));
-    let completion = [("reasoning_tokens", usage.reasoning), ("audio_tokens", usage.audio_output)];
-    write_details(out, "completion_tokens_details", &completion, raw.get("completion_tokens_details"));
+    let completion = [
+        ("reasoning_tokens", usage.reasoning),
+        ("audio_tokens", usage.audio_output),
+        ("image_tokens", usage.image_output),
+    ];
+    // Pictures are rare, and have a price of their own.
+    let completion = &completion[..if usage.image_output > 0 { 3 } else { 2 }];
+    write_details(out, "completion_tokens_details", completion, raw.get("completion_tokens_details"));
     write_cost(out, cost);
     for (name, value) in &raw {
         if !OWN.contains(&name.as_str()) {
