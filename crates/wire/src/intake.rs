@@ -35,6 +35,10 @@ pub struct AnswerForm {
     pub include_usage: bool,
     /// Leave out thinking text.
     pub exclude_reasoning: bool,
+    /// A stream is one JSON list that grows, and no events.
+    pub is_list: bool,
+    /// No answer is wanted, but how many tokens the prompt has.
+    pub counts: bool,
     /// The request, for formats whose answers repeat parts of it.
     pub request: Option<Bytes>,
 }

@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use canon::{Annotator, Error, Event, Field, Losses, Progress, Quirks, Request, Result, Target};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::{Value, json};
 
 /// The caller-facing face of a wire format.
 pub trait Dialect: Sync {
@@ -48,11 +49,24 @@ pub trait Dialect: Sync {
     /// Writes an error as this format's own JSON. `member` is the gateway's object as a further member of the body:
     /// `,"llmgateway":{…}`.
     fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes);
-    /// Writes an error as the event that ends a stream before it had any content.
-    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes;
-    /// What keeps a silent stream alive.
-    fn ping(&self) -> &'static [u8] {
+    /// Writes an error as the event that ends a stream of this form before it had any content.
+    fn error_event(&self, form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes;
+    /// What keeps a silent stream of this form alive.
+    fn ping(&self, _form: &AnswerForm) -> &'static [u8] {
         b": ping\n\n"
+    }
+    /// Writes how many tokens a prompt has. `counted` is what a provider of the same format answered. `member` is the
+    /// gateway's object, as for errors. None where the format has no such answer.
+    fn token_count(&self, _tokens: u64, _counted: Option<&[u8]>, _member: Option<&[u8]>) -> Option<Bytes> {
+        None
+    }
+    /// The list of models, from its entries in OpenAI's shape.
+    fn model_list(&self, entries: Vec<Value>, _query: &str) -> Result<Value> {
+        Ok(json!({"object": "list", "data": entries}))
+    }
+    /// One model, from its entry in OpenAI's shape.
+    fn model_entry(&self, entry: Value) -> Value {
+        entry
     }
     /// The content type of a stream.
     fn stream_type(&self, _form: &AnswerForm) -> &'static str {
@@ -126,6 +140,10 @@ pub trait Adapter: Sync {
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder>;
     /// Reads an error answer: what it means, whether another try helps, and the provider's own words.
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
+    /// The number of tokens in a good answer to a request to count them.
+    fn read_token_count(&self, _body: &[u8]) -> Option<u64> {
+        None
+    }
     /// True when the format takes this media only as bytes: the gateway then fetches what is behind its URL.
     fn wants_bytes(&self, _media: &canon::Media, _target: Target<'_>) -> bool {
         false

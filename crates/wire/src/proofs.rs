@@ -21,7 +21,7 @@ const LIMIT: usize = 1 << 20;
 /// The family whose proofs every provider of it takes.
 const PORTABLE_FORMAT: &str = "anthropic-claude-v1";
 
-const FOREIGN: &str = "It is a signature of another provider, which is of no use to this one.";
+pub(crate) const FOREIGN: &str = "It is a signature of another provider, which is of no use to this one.";
 
 /// The proofs of one answer, to be put back beside its tool calls.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -118,9 +118,14 @@ impl CallName {
     pub(crate) fn of_proof(part: &Part) -> Option<Self> {
         let PartKind::Reasoning(thought) = &part.kind else { return None };
         let proof = part.signature.as_ref().or(thought.encrypted.as_ref()).filter(|_| !is_portable(part))?;
+        Some(Self::of_signature(proof))
+    }
+
+    /// The name of a signature that holds only at the issuer.
+    pub(crate) fn of_signature(proof: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         proof.hash(&mut hasher);
-        Some(Self { id: String::new(), content: hasher.finish() })
+        Self { id: String::new(), content: hasher.finish() }
     }
 }
 

@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Interval, MissedTickBehavior};
-use wire::Dialect;
+use wire::{AnswerForm, Dialect};
 
 use super::lifecycle::cut_off;
-use super::respond;
 use crate::pipeline::pump::{PING_AFTER, Pump};
 use crate::pipeline::{Answer, Failure};
 
@@ -32,6 +31,7 @@ pub struct Waiting {
     outcome: Pending,
     pings: Interval,
     dialect: &'static dyn Dialect,
+    form: AnswerForm,
 }
 
 impl ResponseBody {
@@ -41,10 +41,15 @@ impl ResponseBody {
     }
 
     /// A body that pings until the outcome is there. An error then becomes the stream's last event.
-    pub fn waiting(outcome: Pending, dialect: &'static dyn Dialect) -> Self {
+    pub fn waiting(outcome: Pending, dialect: &'static dyn Dialect, form: AnswerForm) -> Self {
         let mut pings = tokio::time::interval(PING_AFTER);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self::Waiting(Box::new(Waiting { outcome, pings, dialect }))
+        Self::Waiting(Box::new(Waiting {
+            outcome,
+            pings,
+            dialect,
+            form: AnswerForm { request: None, ..form },
+        }))
     }
 
     /// Whether it takes time.
@@ -57,10 +62,15 @@ impl ResponseBody {
         match self {
             Self::Whole(_) => {}
             Self::Stream(pump) => pump.stop(cut_off()),
-            Self::Waiting(waiting) => {
-                *self = Self::whole(respond::failure_event(waiting.dialect, &cut_off().into()))
-            }
+            Self::Waiting(waiting) => *self = Self::whole(waiting.failure_event(&cut_off().into())),
         }
+    }
+}
+
+impl Waiting {
+    /// The event that ends a stream whose first content never came.
+    fn failure_event(&self, failure: &Failure) -> Bytes {
+        self.dialect.error_event(&self.form, &failure.error, failure.metadata.as_deref())
     }
 }
 
@@ -79,13 +89,11 @@ impl Body for ResponseBody {
                     let next = match waiting.outcome.as_mut().poll(cx) {
                         Poll::Ready(Ok(Answer::Stream(pump, _))) => Self::Stream(pump),
                         Poll::Ready(Ok(Answer::Whole(body, _))) => Self::whole(body),
-                        Poll::Ready(Err(failure)) => {
-                            Self::whole(respond::failure_event(waiting.dialect, &failure))
-                        }
+                        Poll::Ready(Err(failure)) => Self::whole(waiting.failure_event(&failure)),
                         Poll::Pending => {
                             std::task::ready!(waiting.pings.poll_tick(cx));
                             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
-                                waiting.dialect.ping(),
+                                waiting.dialect.ping(&waiting.form),
                             )))));
                         }
                     };

@@ -96,6 +96,9 @@ pub async fn chat(
         Err(error) => return respond::error(dialect, &error),
     };
     let form = read.intake.form.clone();
+    if form.counts {
+        return Box::pin(count(site.pipeline.clone(), read)).await;
+    }
     let mut outcome: Pending = Box::pin(run(site.pipeline.clone(), read));
     if !form.stream {
         return answer(dialect, form, outcome.await);
@@ -103,7 +106,7 @@ pub async fn chat(
     // A stream's first content may take long: from some point on the caller is better off with a stream of pings.
     match Box::pin(tokio::time::timeout(PING_AFTER, &mut outcome)).await {
         Ok(result) => answer(dialect, form, result),
-        Err(_) => respond::stream(dialect.stream_type(&form), ResponseBody::waiting(outcome, dialect)),
+        Err(_) => respond::stream(dialect.stream_type(&form), ResponseBody::waiting(outcome, dialect, form)),
     }
 }
 
@@ -135,6 +138,21 @@ async fn read(
             site.pipeline.refuse(&asking, &error);
             Err(error)
         }
+    }
+}
+
+/// Serves a request for nothing but the number of tokens.
+async fn count(pipeline: Arc<Pipeline>, read: Box<Read>) -> Response<ResponseBody> {
+    let Read { asking, intake, .. } = *read;
+    let dialect = asking.dialect;
+    let counted = pipeline.count(&asking, &intake).await;
+    let written = counted.and_then(|count| match count.written(&asking) {
+        Some(body) => Ok((body, count.source)),
+        None => Err(Error::gateway(ErrorKind::Internal, "This format has no counts of tokens.")),
+    });
+    match written {
+        Ok((body, source)) => respond::counted(respond::json(http::StatusCode::OK, body), source),
+        Err(error) => respond::error(dialect, &error),
     }
 }
 

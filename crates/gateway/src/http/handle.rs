@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use wire::OWN;
+use wire::{Dialect, OWN};
 
 use super::chat::Address;
 use super::connections::InFlight;
@@ -99,7 +99,7 @@ pub async fn handle(
     };
     let request_id_header = match &found {
         Ok(route) => route.serve.dialect(),
-        Err(_) => routes::dialect_of(&routes::spelling(head.uri.path())),
+        Err(_) => routes::dialect_of(&routes::spelling(head.uri.path()), &head.method),
     }
     .request_id_header();
     let (mut response, unread) = match found {
@@ -294,8 +294,8 @@ async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Part
         return refuse(site, head, &error);
     }
     match route.serve {
-        Serve::Models => models(site, snapshot, head).await,
-        Serve::Model => model(site, snapshot, head).await,
+        Serve::Models(_) => models(site, snapshot, head, route.serve.dialect_for(&head.headers)).await,
+        Serve::Model(_) => model(site, snapshot, head, route.serve.dialect_for(&head.headers)).await,
         Serve::Routing => routing(site, snapshot),
         Serve::Health => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
         Serve::Ready => ready(site).await,
@@ -323,7 +323,7 @@ async fn admin(site: &Site, snapshot: &Snapshot, head: &Parts) -> Result<Caller,
 /// An error in the format that callers of the path speak.
 fn refuse(site: &Site, head: &Parts, error: &Error) -> Response<ResponseBody> {
     site.metrics.refused(error.kind.as_str());
-    respond::error(routes::dialect_of(&routes::spelling(head.uri.path())), error)
+    respond::error(routes::dialect_of(&routes::spelling(head.uri.path()), &head.method), error)
 }
 
 /// What the URL says beside the route.
@@ -338,14 +338,28 @@ fn address(head: &Parts) -> Address {
     }
 }
 
-async fn models(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
-    let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
-    let mapped = query.into_iter().any(|(name, value)| name == "mapped" && matches!(&*value, "true" | "1"));
+async fn models(
+    site: &Site,
+    snapshot: &Snapshot,
+    head: &Parts,
+    dialect: &dyn Dialect,
+) -> Response<ResponseBody> {
+    let query = head.uri.query().unwrap_or_default();
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let mapped = fields.any(|(name, value)| name == "mapped" && matches!(&*value, "true" | "1"));
     let lists = site.discovery.lists(snapshot).await;
-    respond::json(StatusCode::OK, Models::new(snapshot, &lists).list(mapped).to_string())
+    match dialect.model_list(Models::new(snapshot, &lists).list(mapped), query) {
+        Ok(list) => respond::json(StatusCode::OK, list.to_string()),
+        Err(error) => refuse(site, head, &error),
+    }
 }
 
-async fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
+async fn model(
+    site: &Site,
+    snapshot: &Snapshot,
+    head: &Parts,
+    dialect: &dyn Dialect,
+) -> Response<ResponseBody> {
     let path = routes::spelling(head.uri.path());
     let part = match routes::find(&path, &Method::GET) {
         Found::Route(_, rest) => rest,
@@ -360,7 +374,7 @@ async fn model(site: &Site, snapshot: &Snapshot, head: &Parts) -> Response<Respo
     };
     let lists = site.discovery.lists(snapshot).await;
     match Models::new(snapshot, &lists).find(&id) {
-        Some(entry) => respond::json(StatusCode::OK, entry.to_string()),
+        Some(entry) => respond::json(StatusCode::OK, dialect.model_entry(entry).to_string()),
         None => {
             let message =
                 format!("The model {:?} is unknown; GET /v1/models lists what there is.", shown(&id));

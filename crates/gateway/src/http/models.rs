@@ -1,4 +1,4 @@
-//! `GET /v1/models`: every name that a chat request may give as its model, in OpenAI's shape, with who serves it, for
+//! `GET /v1/models`: every name that a chat request may give as its model, in OpenAI's shape (which other formats take apart), with who serves it, for
 //! how much, and what it can do.
 
 use std::collections::HashSet;
@@ -33,7 +33,7 @@ impl<'a> Models<'a> {
 
     /// The list: aliases, `auto`, models of the operator's own providers, models of the catalog. With `mapped` also each
     /// of these models as `provider/model`.
-    pub fn list(&self, mapped: bool) -> Value {
+    pub fn list(&self, mapped: bool) -> Vec<Value> {
         let mut data = self.aliases();
         data.extend(self.auto());
         data.extend(self.listed());
@@ -45,7 +45,7 @@ impl<'a> Models<'a> {
         }
         let mut seen = HashSet::new();
         data.retain(|entry| seen.insert(entry["id"].as_str().unwrap_or_default().to_owned()));
-        json!({"object": "list", "data": data})
+        data
     }
 
     /// One model by any name that a chat request may give it.
@@ -228,9 +228,8 @@ mod tests {
         let (lists, today) = (Lists::new(), calendar::today());
         let models = Models::new(&snapshot, &lists);
         let list = models.list(true);
-        let list = list["data"].as_array().unwrap();
         assert!(list.len() > 400, "{}", list.len());
-        for entry in list {
+        for entry in &list {
             assert!(entry["created"].as_i64().unwrap() > 1_500_000_000, "{entry}");
             for provider in entry["providers"].as_array().into_iter().flatten() {
                 let end = provider["deprecated"].as_str();

@@ -8,6 +8,7 @@ use wire::Dialect;
 
 use super::ResponseBody;
 use super::request_body::ACCEPTED;
+use crate::pipeline::count::CountSource;
 use crate::pipeline::{Failure, Served};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,6 +43,7 @@ pub fn stream(content_type: &'static str, body: ResponseBody) -> Response<Respon
 const PROVIDER: HeaderName = HeaderName::from_static("x-llmgateway-provider");
 const MODEL: HeaderName = HeaderName::from_static("x-llmgateway-model");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-llmgateway-attempts");
+const COUNT: HeaderName = HeaderName::from_static("x-llmgateway-count");
 const COST: HeaderName = HeaderName::from_static("x-llmgateway-cost-usd");
 
 /// Says in headers who served a request: for clients that cannot see the body.
@@ -58,6 +60,12 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
         }
     }
     headers.insert(ATTEMPTS, HeaderValue::from(served.attempts));
+    response
+}
+
+/// Says where a count of tokens comes from.
+pub fn counted(mut response: Response<ResponseBody>, source: CountSource) -> Response<ResponseBody> {
+    response.headers_mut().insert(COUNT, HeaderValue::from_static(source.as_str()));
     response
 }
 
@@ -79,11 +87,6 @@ pub fn failure(dialect: &dyn Dialect, failure: &Failure) -> Response<ResponseBod
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-/// The event that ends a stream whose first content never came.
-pub fn failure_event(dialect: &dyn Dialect, failure: &Failure) -> Bytes {
-    dialect.error_event(&failure.error, failure.metadata.as_deref())
 }
 
 fn with_type(status: StatusCode, content_type: HeaderValue, body: ResponseBody) -> Response<ResponseBody> {

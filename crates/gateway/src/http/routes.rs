@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use wire::protocols::openai_completions::OpenaiCompletions;
 use wire::{Dialect, OWN, Protocol};
@@ -48,10 +48,10 @@ pub enum Serve {
     Chat(Protocol),
     /// A text that a model goes on from, in the format of OpenAI's legacy completions.
     Completions,
-    /// The list of models.
-    Models,
-    /// One model.
-    Model,
+    /// The list of models, in this format.
+    Models(Protocol),
+    /// One model, in this format.
+    Model(Protocol),
     /// The state of routing.
     Routing,
     /// Liveness.
@@ -77,6 +77,7 @@ const fn not_yet(method: Method, path: &'static str) -> Route {
 }
 
 const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
+const MODELS: Serve = Serve::Models(Protocol::OpenaiChat);
 
 /// All routes. The first of them is looked for first.
 pub static ROUTES: &[Route] = &[
@@ -86,9 +87,11 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/completions", Access::Key, Serve::Completions),
     route(Method::POST, "/v1beta/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
     route(Method::POST, "/v1/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
-    route(Method::GET, "/v1/models", Access::Key, Serve::Models),
-    route(Method::GET, "/models", Access::Key, Serve::Models),
-    route(Method::GET, "/v1/models/{id}", Access::Key, Serve::Model),
+    route(Method::GET, "/v1/models", Access::Key, MODELS),
+    route(Method::GET, "/models", Access::Key, MODELS),
+    route(Method::GET, "/v1/models/{id}", Access::Key, Serve::Model(Protocol::OpenaiChat)),
+    route(Method::GET, "/v1beta/models", Access::Key, Serve::Models(Protocol::Gemini)),
+    route(Method::GET, "/v1beta/models/{model}", Access::Key, Serve::Model(Protocol::Gemini)),
     route(Method::GET, "/v1/routing", Access::Admin, Serve::Routing),
     route(Method::POST, "/admin/v1/reload", Access::Admin, Serve::Reload),
     route(Method::GET, "/health", Access::Anyone, Serve::Health),
@@ -120,8 +123,6 @@ pub static ROUTES: &[Route] = &[
     not_yet(Method::GET, "/v1/realtime"),
     not_yet(Method::POST, "/v1/videos"),
     not_yet(Method::GET, "/v1/videos/{id}"),
-    not_yet(Method::GET, "/v1beta/models"),
-    not_yet(Method::GET, "/v1beta/models/{model}"),
 ];
 
 impl Serve {
@@ -130,29 +131,54 @@ impl Serve {
         matches!(self, Self::Chat(_) | Self::Completions)
     }
 
+    fn has_dialect(self) -> bool {
+        matches!(self, Self::Chat(_) | Self::Completions | Self::Models(_) | Self::Model(_))
+    }
+
     /// The format that its callers speak.
     pub fn dialect(self) -> &'static dyn Dialect {
         match self {
-            Self::Chat(protocol) => wire::dialect(protocol).unwrap_or(OWN),
+            Self::Chat(protocol) | Self::Models(protocol) | Self::Model(protocol) => {
+                wire::dialect(protocol).unwrap_or(OWN)
+            }
             Self::Completions => &OpenaiCompletions,
             _ => OWN,
         }
     }
 }
 
+impl Serve {
+    /// The format that the caller of a list of models speaks: several APIs have theirs at `/v1/models`, and their clients give
+    /// themselves away by a header.
+    pub fn dialect_for(self, headers: &HeaderMap) -> &'static dyn Dialect {
+        let is_googles =
+            ["x-goog-api-client", "x-goog-api-key"].iter().any(|name| headers.contains_key(*name));
+        match self {
+            Self::Models(Protocol::OpenaiChat) | Self::Model(Protocol::OpenaiChat) if is_googles => {
+                wire::dialect(Protocol::Gemini).unwrap_or(OWN)
+            }
+            _ => self.dialect(),
+        }
+    }
+}
+
 /// The format in which a request of this path is refused.
-pub fn dialect_of(path: &str) -> &'static dyn Dialect {
-    let speaks = |route: &&Route| route.serve.is_answered_by_model() && route.rest(path).is_some();
-    ROUTES.iter().find(speaks).map_or(OWN, |route| route.serve.dialect())
+pub fn dialect_of(path: &str, method: &Method) -> &'static dyn Dialect {
+    let speaks = |route: &&Route| route.serve.has_dialect() && route.rest(path).is_some();
+    let asked = ROUTES.iter().filter(speaks).find(|route| route.takes(method));
+    match asked.or_else(|| ROUTES.iter().find(speaks)) {
+        Some(route) => route.serve.dialect(),
+        // Only Google's API has this version.
+        None if path.starts_with("/v1beta/") => wire::dialect(Protocol::Gemini).unwrap_or(OWN),
+        None => OWN,
+    }
 }
 
 /// Where models are asked, for callers who are lost: `POST /v1/chat/completions, POST /v1/messages, …`. Of several paths for
 /// one thing, the first.
 pub fn apis() -> String {
     let mut told: Vec<&Route> = Vec::new();
-    for route in
-        ROUTES.iter().filter(|route| route.serve.is_answered_by_model() || route.serve == Serve::Models)
-    {
+    for route in ROUTES.iter().filter(|route| route.serve.is_answered_by_model() || route.serve == MODELS) {
         if !told.iter().any(|other| other.serve == route.serve) {
             told.push(route);
         }
@@ -204,7 +230,7 @@ impl Route {
 }
 
 /// The path in the spelling of the table. Clients join a base URL and a path, which gives doubled slashes and a slash
-/// at the end: below `/v1` such paths are understood. Every other path has one spelling, because proxies in front of
+/// at the end: below `/v1` and `/v1beta` such paths are understood. Every other path has one spelling, because proxies in front of
 /// the gateway have rules for the plain one.
 pub fn spelling(path: &str) -> Cow<'_, str> {
     if !path.contains("//") && (path.len() == 1 || !path.ends_with('/')) {
@@ -212,7 +238,7 @@ pub fn spelling(path: &str) -> Cow<'_, str> {
     }
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts.first() {
-        Some(&"v1") => Cow::Owned(format!("/{}", parts.join("/"))),
+        Some(&("v1" | "v1beta")) => Cow::Owned(format!("/{}", parts.join("/"))),
         _ => Cow::Borrowed(path),
     }
 }
@@ -275,15 +301,17 @@ mod tests {
                 "a conversation, in the format of Anthropic's Messages"
             }
             Serve::Chat(Protocol::Gemini) => {
-                "a conversation, in the format of Google's Gemini API; the method follows the model: `MODEL:generateContent`, `MODEL:streamGenerateContent`"
+                "a conversation, in the format of Google's Gemini API; the method follows the model: `MODEL:generateContent`, `MODEL:streamGenerateContent`, `MODEL:countTokens`"
             }
             Serve::Chat(Protocol::OpenaiResponses) => "a conversation, in the format of OpenAI's Responses",
             Serve::Chat(protocol) => panic!("callers cannot speak {}", protocol.as_str()),
             Serve::Completions => {
                 "a text that the model goes on from, in the format of OpenAI's legacy completions"
             }
-            Serve::Models => "the list of models",
-            Serve::Model => "one model; its id may hold slashes, plain or as `%2F`",
+            Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
+            Serve::Models(_) => "the list of models",
+            Serve::Model(Protocol::Gemini) => "one model, in Google's shape",
+            Serve::Model(_) => "one model; its id may hold slashes, plain or as `%2F`",
             Serve::Routing => "the state of routing: health of providers and models",
             Serve::Health => "whether the process lives",
             Serve::Ready => "whether it can serve",
@@ -397,10 +425,10 @@ together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens
     #[test]
     fn an_id_may_hold_slashes() {
         let rest = |path| serve(path, &Method::GET);
-        assert_eq!(rest("/v1/models/a/b"), Some((Serve::Model, "a/b".into())));
-        assert_eq!(rest("/v1//models//a/b/"), Some((Serve::Model, "a/b".into())));
-        assert_eq!(rest("/v1/models/a%2Fb"), Some((Serve::Model, "a%2Fb".into())));
-        assert_eq!(rest("/v1/models/"), Some((Serve::Models, String::new())));
+        assert_eq!(rest("/v1/models/a/b"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
+        assert_eq!(rest("/v1//models//a/b/"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
+        assert_eq!(rest("/v1/models/a%2Fb"), Some((Serve::Model(Protocol::OpenaiChat), "a%2Fb".into())));
+        assert_eq!(rest("/v1/models/"), Some((MODELS, String::new())));
         assert_eq!(unescape("a%2Fb%3a%C3%A9").as_deref(), Some("a/b:é"));
         assert_eq!(unescape("%ff"), None);
     }

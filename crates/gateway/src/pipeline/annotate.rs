@@ -183,13 +183,13 @@ pub fn failure_member(name: &str, record: &Record) -> Vec<u8> {
     out
 }
 
-/// Adds the gateway's object to the event that ends a broken stream, if `out` ends with one.
+/// Adds the gateway's object to the error that ends a broken stream, if `out` ends with one: an event, or the last entry of
+/// a list.
 pub fn add_to_event(out: &mut Vec<u8>, member: &[u8]) {
-    const END: &[u8] = b"}\n\n";
-    if out.ends_with(END) {
-        out.truncate(out.len() - END.len());
-        out.extend_from_slice(member);
-        out.extend_from_slice(END);
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n' | b']');
+    let length = out.iter().rposition(|byte| !is_end(byte)).map_or(0, |last| last + 1);
+    if length > 0 && out[length - 1] == b'}' {
+        out.splice(length - 1..length - 1, member.iter().copied());
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Begun {
     pub held: Held,
     /// How long the rest may take.
     pub deadlines: Deadlines,
+    /// What keeps the stream alive.
+    pub ping: &'static [u8],
 }
 
 /// What has been read of a good answer.
@@ -135,7 +137,8 @@ impl ChatAttempt<'_> {
         deadlines.content();
         record.first_token();
         record.progress(transcoder.progress());
-        Ok(Begun { body: rest, transcoder, out, held, deadlines })
+        let ping = self.cx.asking.dialect.ping(&self.cx.intake.form);
+        Ok(Begun { body: rest, transcoder, out, held, deadlines, ping })
     }
 
     fn deadlines(&self) -> Deadlines {

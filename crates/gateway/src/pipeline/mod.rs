@@ -4,6 +4,7 @@ pub mod annotate;
 pub mod attempts;
 pub mod candidates;
 pub mod chat;
+pub mod count;
 pub mod deadlines;
 pub mod explain;
 pub mod permit;

@@ -70,7 +70,7 @@ impl Pump {
         Self {
             body: begun.body,
             transcoder: begun.transcoder,
-            ping: asking.dialect.ping(),
+            ping: begun.ping,
             out: begun.out,
             _held: begun.held,
             record,

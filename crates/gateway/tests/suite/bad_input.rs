@@ -415,3 +415,137 @@ async fn lists_and_headers_have_a_bound() {
         assert_eq!(gateway.send(text.as_bytes()).await.status, 431);
     }
 }
+
+/// A Gemini request with everything in it.
+fn full_generation() -> Value {
+    json!({
+        "systemInstruction": {"parts": [{"text": "Be short."}]},
+        "contents": [
+            {"role": "user", "parts": [
+                {"text": "The weather in Paris?"}, {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+            ]},
+            {"role": "model", "parts": [{"functionCall": {"name": "get_weather", "args": {"city": "Paris"}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "get_weather", "response": {"output": "clear"}}}]},
+            {"role": "model", "parts": [{"text": "It is clear."}]},
+            {"role": "user", "parts": [{"text": "Thanks. And in Rome?"}]}
+        ],
+        "tools": [{"functionDeclarations": [{
+            "name": "get_weather", "description": "d",
+            "parameters": {"type": "OBJECT", "properties": {"city": {"type": "STRING"}}, "required": ["city"]}
+        }]}],
+        "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}},
+        "generationConfig": {"temperature": 0.5, "topP": 0.9, "maxOutputTokens": 50, "stopSequences": ["END"]}
+    })
+}
+
+async fn generate(gateway: &TestGateway, model: &str, body: &[u8]) -> Reply {
+    gateway.post(&format!("/v1beta/models/{model}:generateContent"), body).await
+}
+
+/// The answer makes sense: a success, or an error of the caller in Google's shape.
+fn assert_clear_generation(reply: &Reply, sent: &str) {
+    let sent: String = sent.chars().take(700).collect();
+    assert!(reply.complete, "{sent}");
+    if reply.status == 200 {
+        return;
+    }
+    assert!((400..500).contains(&reply.status), "{sent}\n{}: {}", reply.status, reply.text());
+    let error = reply.at("/error");
+    assert_eq!(error["code"], reply.status, "{sent}\n{error}");
+    assert!(error["status"].is_string(), "{sent}\n{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.len() > 5, "{sent}\n{error}");
+    if at(&reply.json(), "/llmgateway/routing/0/status_code") == 0 {
+        assert!(!message.contains("tool_calls") && !message.contains("response_format"), "{sent}\n{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_gemini_body_cut_anywhere_is_malformed() {
+    let (_mock, gateway) = gateway().await;
+    let text = full_generation().to_string();
+    for model in [MODELS[0], MODELS[2]] {
+        let good = generate(&gateway, model, text.as_bytes()).await;
+        assert_eq!(good.status, 200, "{}", good.text());
+        for end in (0..text.len()).step_by(11) {
+            let reply = generate(&gateway, model, &text.as_bytes()[..end]).await;
+            assert_eq!((reply.status, reply.at("/error/status")), (400, json!("INVALID_ARGUMENT")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_type_anywhere_in_a_gemini_request_is_refused_or_forwarded() {
+    let (_mock, gateway) = gateway().await;
+    let wrong = [json!(null), json!(7), json!(true), json!("text"), json!([]), json!({}), json!([[1]])];
+    for model in MODELS {
+        let good = full_generation();
+        let mut all = Vec::new();
+        places(&good, "", &mut all);
+        for place in all.iter().filter(|place| !place.is_empty()) {
+            for value in &wrong {
+                let mut body = good.clone();
+                *body.pointer_mut(place).unwrap() = value.clone();
+                let reply = generate(&gateway, model, body.to_string().as_bytes()).await;
+                assert_clear_generation(&reply, &format!("{model} {place} = {value}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn odd_gemini_requests_are_refused_or_forwarded() {
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    let user = r#"{"role":"user","parts":[{"text":"hi"}]}"#;
+    let refused = [
+        r#"{"contents":[{"parts":[{"text":"lone \ud800 surrogate"}]}]}"#.to_owned(),
+        format!(r#"{{"contents":[{user}],"contents":[{user}]}}"#),
+        format!(r#"{{"contents":[{user}],"cont\u0065nts":[{user}]}}"#),
+        format!(r#"{{"contents":[{user}],"system_instruction":{{}},"systemInstruction":{{}}}}"#),
+        format!(r#"{{"contents":[{user}],"x":{deep}}}"#),
+        format!("[{user}]"),
+        "7".to_owned(),
+        String::new(),
+    ];
+    let odd = [
+        r#"{}"#.to_owned(),
+        r#"{"contents":[]}"#.to_owned(),
+        r#"{"contents":"hi"}"#.to_owned(),
+        r#"{"contents":[{"role":"wizard","parts":[{"text":"hi"}]}]}"#.to_owned(),
+        r#"{"contents":[{"role":"user","parts":[]}]}"#.to_owned(),
+        r#"{"contents":[{"role":"user","parts":[{"text":"nul \u0000 here"}]}]}"#.to_owned(),
+        r#"{"contents":[{"role":"user","parts":[{"hologram":1}]}]}"#.to_owned(),
+        r#"{"contents":[{"role":"user","parts":[{"inlineData":{"mimeType":"image/png","data":"???"}}]}]}"#
+            .to_owned(),
+        r#"{"contents":[{"role":"user","parts":[{"functionResponse":{"name":"f","response":{}}}]}]}"#
+            .to_owned(),
+        r#"{"contents":[{"role":"user","parts":[{"fileData":{"fileUri":"no address"}}]}]}"#.to_owned(),
+        format!(r#"{{"contents":[{user}],"generationConfig":{{"temperature":1e400}}}}"#),
+        format!(
+            r#"{{"contents":[{user}],"generationConfig":{{"maxOutputTokens":10000000000000000000000000000000}}}}"#
+        ),
+        format!(r#"{{"contents":[{user}],"generationConfig":{{"maxOutputTokens":-1}}}}"#),
+        format!(r#"{{"contents":[{user}],"generationConfig":{{"topK":1,"top_k":2}}}}"#),
+        format!(r#"{{"contents":[{user}],"generationConfig":{{"responseSchema":{{"type":7}}}}}}"#),
+        format!(r#"{{"contents":[{user}],"tools":[{{"functionDeclarations":[{{"name":""}}]}}]}}"#),
+        format!(r#"{{"contents":[{user}],"tools":[{{"hologram":{{}}}}]}}"#),
+        format!(r#"{{"contents":[{user}],"toolConfig":{{"functionCallingConfig":{{"mode":"MAYBE"}}}}}}"#),
+    ];
+    let (_mock, gateway) = gateway().await;
+    for model in MODELS {
+        for body in &refused {
+            let reply = generate(&gateway, model, body.as_bytes()).await;
+            assert_clear_generation(&reply, body);
+            assert_eq!(reply.status, 400, "{body:.300}: {}", reply.text());
+        }
+        for body in &odd {
+            assert_clear_generation(&generate(&gateway, model, body.as_bytes()).await, body);
+        }
+    }
+    let path = format!("/v1beta/models/{}:generateContent", MODELS[2]);
+    let head = |more: &str| format!("POST {path} HTTP/1.1\r\nhost: g\r\nx-goog-api-key: {KEY}\r\n{more}\r\n");
+    let large = gateway.send(head(&format!("content-length: {}\r\n", 65 << 20)).as_bytes()).await;
+    assert_eq!((large.status, large.at("/error/code")), (413, json!(413)));
+    let typed = gateway.send(head("content-type: text/html\r\ncontent-length: 0\r\n").as_bytes()).await;
+    assert_eq!((typed.status, typed.at("/error/code")), (415, json!(415)));
+}

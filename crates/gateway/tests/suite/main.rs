@@ -11,6 +11,7 @@ mod conversations;
 mod credentials;
 mod errors;
 mod fallback;
+mod gemini_dialect;
 mod health;
 mod messages;
 mod models;

@@ -102,8 +102,8 @@ pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
     match protocol {
         Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
         Protocol::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
+        Protocol::Gemini => Some(&gemini::Gemini),
         Protocol::OpenaiResponses
-        | Protocol::Gemini
         | Protocol::BedrockConverse
         | Protocol::CohereChat
         | Protocol::OllamaChat => None,

@@ -1,12 +1,15 @@
 //! Edits of a body's top-level fields that leave everything else as it was written.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Result};
 
 use crate::json::{Edit, Scanner, Syntax, push_string, text_of};
+use crate::protocols::gemini::camel_case;
 
 /// Removes fields, and sets fields to strings. A field that is set keeps its place, or comes last.
-pub(super) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Result<Bytes> {
+pub(crate) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Result<Bytes> {
     let mut edit = fields(body)
         .map_err(|_| Error::gateway(ErrorKind::Internal, "The request's body is not a JSON object."))?;
     for name in removed {
@@ -18,6 +21,32 @@ pub(super) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Resul
         edit.set(*name, &value);
     }
     Ok(Bytes::from(edit.write(64)))
+}
+
+/// The body with these fields alone, in either of the two spellings that Google's API takes.
+pub(super) fn only(body: &[u8], kept: &[&str]) -> Result<Bytes> {
+    let names = names(body);
+    let removed: Vec<&str> = names
+        .iter()
+        .filter(|name| !kept.contains(&camel_case(name).as_str()))
+        .map(|name| name.as_ref())
+        .collect();
+    edit(body, &removed, &[])
+}
+
+/// The names of the top-level fields.
+pub(crate) fn names(body: &[u8]) -> Vec<Cow<'_, str>> {
+    let mut scanner = Scanner::new(body);
+    let mut names = Vec::new();
+    let read = scanner.object(|scanner, key| {
+        scanner.value()?;
+        names.extend(text_of(body, &key));
+        Ok::<(), Syntax>(())
+    });
+    if read.is_err() {
+        names.clear();
+    }
+    names
 }
 
 /// True when the body has this top-level field.

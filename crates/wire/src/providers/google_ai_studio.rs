@@ -4,24 +4,41 @@ use bytes::Bytes;
 use canon::Result;
 
 use super::compatible::post;
+use super::edit::edit;
 use super::segment::model_segment;
 use super::{Call, Provider};
+use crate::Protocol;
 
 /// See the module.
 pub struct GoogleAiStudio;
 
 impl Provider for GoogleAiStudio {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
-        let base = call.base_url;
-        let version = match base.rsplit('/').next() {
-            Some("v1" | "v1beta" | "v1alpha") => "",
-            _ => "/v1beta",
-        };
         let method = match call.streaming {
             true => "streamGenerateContent?alt=sse",
             false => "generateContent",
         };
-        let model = call.model.strip_prefix("models/").unwrap_or(call.model);
-        post(call, &format!("{base}{version}/models/{}:{method}", model_segment(model)?))
+        post(call, &url(call, method)?)
     }
+
+    /// The request to count stands whole inside: without that the call knows nothing but `contents`.
+    fn count_request(&self, call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
+        let counted = || {
+            let model = format!("models/{}", call.model.strip_prefix("models/").unwrap_or(call.model));
+            let request = edit(&call.body, &[], &[("model", &model)])?;
+            let body = [b"{\"generateContentRequest\":", &request[..], b"}"].concat().into();
+            post(&Call { body, ..call.clone() }, &url(call, "countTokens")?)
+        };
+        (call.protocol == Protocol::Gemini).then(counted)
+    }
+}
+
+fn url(call: &Call<'_>, method: &str) -> Result<String> {
+    let base = call.base_url;
+    let version = match base.rsplit('/').next() {
+        Some("v1" | "v1beta" | "v1alpha") => "",
+        _ => "/v1beta",
+    };
+    let model = call.model.strip_prefix("models/").unwrap_or(call.model);
+    Ok(format!("{base}{version}/models/{}:{method}", model_segment(model)?))
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use canon::Result;
 
 use super::compatible::{misconfigured, post};
-use super::edit::{edit, has};
+use super::edit::{edit, has, only};
 use super::segment::{escape_segment, model_segment};
 use super::{Auth, Call, Provider, is_host_label};
 use crate::Protocol;
@@ -46,6 +46,19 @@ impl Provider for GoogleVertex {
         let passed: Vec<_> =
             call.passed.iter().filter(|(name, _)| name != "anthropic-version").cloned().collect();
         post(&Call { body, auth: &Auth::Bearer, headers: &headers, passed: &passed, ..call.clone() }, &url)
+    }
+
+    /// "CountTokens" takes these fields of a request, and refuses others.
+    fn count_request(&self, call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
+        const COUNTED: [&str; 4] = ["contents", "systemInstruction", "tools", "generationConfig"];
+        let counted = || {
+            let path = path(&Call { streaming: false, ..call.clone() })?;
+            let url = format!("{}/{}", base_url(call)?, path.replace(":generateContent", ":countTokens"));
+            let body = only(&call.body, &COUNTED)?;
+            let headers = headers(call);
+            post(&Call { body, auth: &Auth::Bearer, headers: &headers, ..call.clone() }, &url)
+        };
+        (call.protocol == Protocol::Gemini).then(counted)
     }
 }
 

@@ -7,7 +7,7 @@ mod azure;
 mod base_url;
 mod bedrock;
 mod compatible;
-mod edit;
+pub(crate) mod edit;
 mod google_ai_studio;
 mod google_vertex;
 mod listing;
@@ -123,6 +123,10 @@ pub trait Provider: Sync {
     }
     /// The HTTP request. Errors are ours (a base URL that is no URL), or the caller's where a model cannot stand in a path.
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>>;
+    /// The HTTP request that has the tokens of a prompt counted; none where the provider has no such call.
+    fn count_request(&self, _call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
+        None
+    }
 }
 
 /// The provider of a way of calling.

@@ -978,6 +978,9 @@ impl Annotator for Plain {
     fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
         Some(Cost { total: Pico(26_000_000), ..Cost::default() })
     }
+    fn metadata_name(&self) -> Option<&'static str> {
+        Some("llmgateway")
+    }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"request_id":"r"}"#);
     }
@@ -1073,8 +1076,8 @@ fn streams_are_written_as_google_writes_them() {
     assert!(pieces.iter().all(|piece| piece["responseId"] == "r1" && piece["modelVersion"] == "gemini-3"));
     let end = pieces.last().unwrap();
     assert_eq!(end["candidates"][0]["finishReason"], "STOP");
-    assert_eq!(end["metadata"]["request_id"], "r");
-    assert!(body.contains(r#""cost_usd_total":0.000026,"cost_usd_input":0"#));
+    assert_eq!(end["llmgateway"]["request_id"], "r");
+    assert!(body.contains(r#""cost":{"usd_total":0.000026,"usd_input":0"#));
     assert_eq!(
         end["usageMetadata"],
         json!({"promptTokenCount": 10, "candidatesTokenCount": 10, "totalTokenCount": 25, "cachedContentTokenCount": 4,
@@ -1091,6 +1094,74 @@ fn streams_are_written_as_google_writes_them() {
         (&failure["error"]["status"], &failure["error"]["code"]),
         (&json!("DEADLINE_EXCEEDED"), &json!(504))
     );
+}
+
+#[test]
+fn a_stream_without_events_is_one_list() {
+    let form = AnswerForm { stream: true, is_list: true, ..AnswerForm::default() };
+    let gemini = dialect(Protocol::Gemini).unwrap();
+    let mut encoder = gemini.encoder(&form, Box::new(Plain));
+    let mut out = gemini.ping(&form).to_vec();
+    answer().into_iter().for_each(|event| encoder.push(event, &mut out));
+    encoder.finish(&mut out);
+    let list: Vec<Value> = serde_json::from_slice(&out).unwrap();
+    assert!(list.len() > 3);
+    assert_eq!(list.last().unwrap()["candidates"][0]["finishReason"], "STOP");
+    // As any client reads it, who reads pieces of it.
+    assert_eq!(events(&[&out]).unwrap(), events(&[&written(&answer(), true)]).unwrap());
+    let late = Error::upstream(ErrorKind::Timeout, Retry::Again, "Too late.");
+    for has_begun in [true, false] {
+        let mut encoder = gemini.encoder(&form, Box::new(Plain));
+        let mut out = Vec::new();
+        if has_begun {
+            encoder.push(Event::Text { choice: 0, text: "a".into() }, &mut out);
+        }
+        encoder.fail(&late, &mut out);
+        let list: Vec<Value> = serde_json::from_slice(&out).unwrap();
+        assert_eq!(list.last().unwrap()["error"]["code"], 504);
+        assert_eq!(list.len(), 1 + usize::from(has_begun));
+    }
+    let list: Vec<Value> = serde_json::from_slice(&gemini.error_event(&form, &late, None)).unwrap();
+    assert_eq!(list[0]["error"]["status"], "DEADLINE_EXCEEDED");
+}
+
+#[test]
+fn methods_are_told_by_the_url() {
+    let read = |rest: &str, query: &str| {
+        let body = bytes::Bytes::from_static(br#"{"contents":[{"parts":[{"text":"hi"}]}]}"#);
+        dialect(Protocol::Gemini).unwrap().intake(wire::Addressed { rest, query }, &body)
+    };
+    let form = |rest, query| read(rest, query).unwrap().form;
+    assert!(!form("a/b:generateContent", "").stream);
+    assert!(form("m:streamGenerateContent", "key=x&alt=sse").stream);
+    assert!(!form("m:streamGenerateContent", "key=x&alt=sse").is_list);
+    assert!(form("m:streamGenerateContent", "alt=json").is_list);
+    assert!(form("m:countTokens", "").counts);
+    assert_eq!(read("models/a/b:c:generateContent", "").unwrap().model, "a/b:c");
+    for (rest, words) in [
+        ("m:embedContent", "does not serve embedContent"),
+        ("m:batchGenerateContent", "does not serve batchGenerateContent"),
+        ("m:foo", "no method \"foo\""),
+        ("m", "names no method"),
+    ] {
+        let error = read(rest, "").unwrap_err();
+        assert_eq!(error.status(), StatusCode::NOT_FOUND);
+        assert!(error.message.contains(words), "{}", error.message);
+    }
+}
+
+#[test]
+fn two_spellings_of_one_field_are_given_twice() {
+    let twice = [
+        r#"{"contents":[],"system_instruction":{},"systemInstruction":{}}"#,
+        r#"{"contents":[{"parts":[{"text":"a"}]}],"generationConfig":{"topK":1,"top_k":2}}"#,
+        r#"{"contents":[{"parts":[{"function_call":{"name":"f"},"functionCall":{"name":"g"}}]}]}"#,
+    ];
+    for body in twice {
+        let error = dialect(Protocol::Gemini).unwrap().decode_request(body.as_bytes()).unwrap_err();
+        assert_eq!(error.status(), StatusCode::BAD_REQUEST, "{body}");
+        assert!(error.message.contains("twice"), "{}", error.message);
+    }
 }
 
 #[test]

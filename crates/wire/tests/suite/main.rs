@@ -13,6 +13,7 @@ mod damage;
 mod dialects;
 mod facts;
 mod gemini;
+mod gemini_passthrough;
 mod generate;
 mod heard;
 mod losses_table;

@@ -70,7 +70,7 @@ impl Dialect for AnthropicMessages {
         (status_of(error), with_member(error_body(error).to_string(), member).into())
     }
 
-    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+    fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
         let body = with_member(error_body(error).to_string(), member);
         format!("event: error\ndata: {body}\n\n").into()
     }
@@ -107,7 +107,7 @@ impl Dialect for AnthropicMessages {
         Some("request-id")
     }
 
-    fn ping(&self) -> &'static [u8] {
+    fn ping(&self, _form: &AnswerForm) -> &'static [u8] {
         b"event: ping\ndata: {\"type\": \"ping\"}\n\n"
     }
 }

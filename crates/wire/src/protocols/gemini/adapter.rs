@@ -9,7 +9,7 @@ use super::generation::{extra, generation_config};
 use super::history::history;
 use super::names::Names;
 use super::tools::tools;
-use super::{Gemini, errors};
+use super::{Gemini, errors, listing};
 use crate::protocols::hints::lose_hints;
 use crate::{Adapter, Decoder, Encoded, Undo};
 
@@ -40,6 +40,10 @@ impl Adapter for Gemini {
         })?;
         let undo = Undo { tool_names: names.into_undo(), custom_tools: tools.custom, ..Undo::default() };
         Ok(Encoded { body: body.into(), losses, undo })
+    }
+
+    fn read_token_count(&self, body: &[u8]) -> Option<u64> {
+        listing::token_count(body)
     }
 
     fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {

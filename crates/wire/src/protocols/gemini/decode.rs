@@ -32,16 +32,7 @@ enum Form {
 impl GeminiDecoder {
     /// A decoder that undoes what the request's encoder did.
     pub fn new(undo: Undo) -> Self {
-        let state = AnswerState {
-            undo,
-            started: false,
-            generation: Generation::of(""),
-            candidates: Vec::new(),
-            blocked: None,
-            usage: None,
-            tier: None,
-        };
-        Self { form: Form::Unknown, state }
+        Self { form: Form::Unknown, state: AnswerState::new(undo) }
     }
 }
 
@@ -79,7 +70,8 @@ impl Decoder for GeminiDecoder {
     }
 }
 
-struct AnswerState {
+/// What has been read of an answer.
+pub(super) struct AnswerState {
     undo: Undo,
     started: bool,
     generation: Generation,
@@ -92,8 +84,21 @@ struct AnswerState {
 }
 
 impl AnswerState {
+    /// Nothing has come yet.
+    pub fn new(undo: Undo) -> Self {
+        Self {
+            undo,
+            started: false,
+            generation: Generation::of(""),
+            candidates: Vec::new(),
+            blocked: None,
+            usage: None,
+            tier: None,
+        }
+    }
+
     /// One piece of the answer, or a list of pieces.
-    fn document(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    pub fn document(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
         let data = &*sound(data.trim_ascii());
         // Not documented for this API, but it would mean the same as for others.
         if data.is_empty() || data == b"[DONE]" {
@@ -151,7 +156,8 @@ impl AnswerState {
         Ok(())
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    /// The end of the answer.
+    pub fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
         if let (true, Some(reason)) = (self.candidates.is_empty(), self.blocked.take()) {
             let reason = Some(reason);
             events.push(Event::Finish {
@@ -225,6 +231,6 @@ pub(super) fn malformed() -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Again, message)
 }
 
-fn too_large() -> Error {
+pub(super) fn too_large() -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, "The provider sent an answer that is too large.")
 }

@@ -15,14 +15,14 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::encode::GeminiEncoder;
+use super::encode::{Frames, GeminiEncoder};
 use super::intake::intake;
 use super::media::{guessed_mime, kind_of};
 use super::tools::camel_case;
-use super::{Gemini, REASONING_FORMAT, errors, paths};
+use super::{Gemini, REASONING_FORMAT, errors, listing, paths};
 use crate::json::with_member;
 use crate::protocols::media_types::media_type;
-use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Protocol};
 
 impl Dialect for Gemini {
     fn protocol(&self) -> Option<Protocol> {
@@ -54,9 +54,42 @@ impl Dialect for Gemini {
         (status, with_member(errors::to_json(error, status).to_string(), member).into())
     }
 
-    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+    fn error_event(&self, form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
+        let mut out = Vec::new();
         let body = with_member(errors::to_json(error, error.status()).to_string(), member);
-        format!("data: {body}\n\n").into()
+        let mut frames = Frames::new(form.is_list);
+        frames.write(body.as_bytes(), &mut out);
+        frames.end(&mut out);
+        out.into()
+    }
+
+    fn token_count(&self, tokens: u64, counted: Option<&[u8]>, member: Option<&[u8]>) -> Option<Bytes> {
+        let counted =
+            counted.and_then(|body| std::str::from_utf8(body).ok()).map(|text| text.trim().to_owned());
+        let answer = counted.unwrap_or_else(|| serde_json::json!({"totalTokens": tokens}).to_string());
+        Some(with_member(answer, member).into())
+    }
+
+    fn model_list(&self, entries: Vec<Value>, query: &str) -> Result<Value> {
+        listing::page(entries, query)
+    }
+
+    fn model_entry(&self, entry: Value) -> Value {
+        listing::model(&entry)
+    }
+
+    /// Google's ids have no beginning of their own.
+    fn ids(&self) -> IdPrefixes {
+        IdPrefixes { answer: "", tool_call: "call_" }
+    }
+
+    /// White space, in a list.
+    fn ping(&self, form: &AnswerForm) -> &'static [u8] {
+        if form.is_list { b"\n" } else { b": ping\n\n" }
+    }
+
+    fn stream_type(&self, form: &AnswerForm) -> &'static str {
+        if form.is_list { "application/json" } else { "text/event-stream; charset=utf-8" }
     }
 }
 
@@ -103,10 +136,17 @@ struct Fields {
 
 fn object(value: Value, path: &str) -> Result<Fields> {
     match value {
-        Value::Object(map) => Ok(Fields {
-            path: if path == "body" { String::new() } else { format!("{path}.") },
-            map: map.into_iter().map(|(name, value)| (camel_case(&name), value)).collect(),
-        }),
+        Value::Object(given) => {
+            let path = if path == "body" { String::new() } else { format!("{path}.") };
+            let mut map = Map::with_capacity(given.len());
+            for (name, value) in given {
+                if map.insert(camel_case(&name), value).is_some() {
+                    let message = format!("`{name}` is given twice, in two spellings.");
+                    return Err(Error::invalid(format!("{path}{name}"), message));
+                }
+            }
+            Ok(Fields { path, map })
+        }
         _ => Err(Error::invalid(path.to_owned(), format!("`{path}` must be a JSON object."))),
     }
 }

@@ -1,4 +1,5 @@
-//! Answers to callers that speak `generateContent`: pieces as server-sent events without an end marker, or one object.
+//! Answers to callers that speak `generateContent`: pieces as server-sent events without an end marker or as one list, or one
+//! object.
 
 use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
 use serde_json::{Map, Value, json};
@@ -9,6 +10,7 @@ use crate::{AnswerForm, Encoder};
 /// Writes an answer, streamed or whole.
 pub(super) struct GeminiEncoder {
     form: AnswerForm,
+    frames: Frames,
     annotator: Box<dyn Annotator>,
     id: Option<String>,
     model: Option<String>,
@@ -38,7 +40,16 @@ struct Choice {
 impl GeminiEncoder {
     /// An encoder for this form of an answer.
     pub fn new(form: AnswerForm, annotator: Box<dyn Annotator>) -> Self {
-        Self { form, annotator, id: None, model: None, usage: None, tier: None, choices: Vec::new() }
+        Self {
+            frames: Frames::new(form.is_list),
+            form,
+            annotator,
+            id: None,
+            model: None,
+            usage: None,
+            tier: None,
+            choices: Vec::new(),
+        }
     }
 
     fn choice(&mut self, choice: u32) -> &mut Choice {
@@ -57,7 +68,7 @@ impl GeminiEncoder {
         }
         let candidate = json!({"content": {"parts": [part], "role": "model"}, "index": choice});
         let answer = self.answer(vec![candidate]);
-        write_event(&Value::Object(answer).to_string(), out);
+        self.frames.write(Value::Object(answer).to_string().as_bytes(), out);
     }
 
     fn text(&mut self, choice: u32, text: String, out: &mut Vec<u8>) {
@@ -191,31 +202,6 @@ impl GeminiEncoder {
     }
 }
 
-impl GeminiEncoder {
-    /// Adds what the gateway says, with the cost: Google's SDKs pass over fields that they do not know at the top, but not
-    /// inside of `usageMetadata`. Amounts are written as the exact decimals that they are.
-    fn with_metadata(&self, mut answer: String) -> String {
-        let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
-        let metadata = self.annotator.metadata(facts);
-        let Some(fields) = metadata.as_str().trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'))
-        else {
-            return answer;
-        };
-        let mut fields = fields.trim().to_owned();
-        if let Some(usage) = &self.usage {
-            let cost = self.annotator.cost(usage, self.tier.as_deref());
-            let amounts = cost.map(|cost| [cost.total, cost.input, cost.output, cost.cached_input]);
-            for (index, name) in ["total", "input", "output", "cached_input"].iter().enumerate() {
-                let comma = if fields.is_empty() { "" } else { "," };
-                let amount = amounts.map_or_else(|| "null".to_owned(), |amounts| amounts[index].to_string());
-                fields.push_str(&format!("{comma}\"cost_usd_{name}\":{amount}"));
-            }
-        }
-        answer.truncate(answer.len() - 1);
-        answer + ",\"metadata\":{" + &fields + "}}"
-    }
-}
-
 /// The beginning of a call.
 struct CallStart {
     choice: u32,
@@ -265,16 +251,24 @@ impl Encoder for GeminiEncoder {
         if let Some(usage) = &self.usage {
             answer.insert("usageMetadata".to_owned(), usage_metadata(usage));
         }
-        let answer = self.with_metadata(Value::Object(answer).to_string());
+        let mut text = Value::Object(answer).to_string().into_bytes();
+        text.pop();
+        let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
+        self.annotator.write_member_with_cost(facts, self.tier.as_deref(), &mut text);
+        text.push(b'}');
         match self.form.stream {
-            true => write_event(&answer, out),
-            false => out.extend_from_slice(answer.as_bytes()),
+            true => {
+                self.frames.write(&text, out);
+                self.frames.end(out);
+            }
+            false => out.extend_from_slice(&text),
         }
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
         if self.form.stream {
-            write_event(&errors::to_json(error, error.status()).to_string(), out);
+            self.frames.write(errors::to_json(error, error.status()).to_string().as_bytes(), out);
+            self.frames.end(out);
         }
     }
 }
@@ -300,10 +294,38 @@ impl Choice {
     }
 }
 
-fn write_event(json: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"data: ");
-    out.extend_from_slice(json.as_bytes());
-    out.extend_from_slice(b"\r\n\r\n");
+/// How the pieces of a stream are told apart: as events, or as the entries of a list (`alt=json`, the default of Google's
+/// own API).
+pub(super) struct Frames {
+    is_list: bool,
+    is_first: bool,
+}
+
+impl Frames {
+    /// Nothing is written yet.
+    pub fn new(is_list: bool) -> Self {
+        Self { is_list, is_first: true }
+    }
+
+    /// Writes one piece.
+    pub fn write(&mut self, json: &[u8], out: &mut Vec<u8>) {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let (before, after): (&[u8], &[u8]) = match (self.is_list, is_first) {
+            (false, _) => (b"data: ", b"\r\n\r\n"),
+            (true, true) => (b"[", b"\n"),
+            (true, false) => (b",\r\n", b"\n"),
+        };
+        out.extend_from_slice(before);
+        out.extend_from_slice(json);
+        out.extend_from_slice(after);
+    }
+
+    /// Ends the stream.
+    pub fn end(&self, out: &mut Vec<u8>) {
+        if self.is_list {
+            out.extend_from_slice(if self.is_first { b"[]" } else { b"]" });
+        }
+    }
 }
 
 /// Google's word; its own more exact one is kept.

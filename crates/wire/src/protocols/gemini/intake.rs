@@ -4,26 +4,85 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use canon::{Error, Feature, Result};
+use canon::{Error, ErrorKind, Feature, Result};
 use serde::Deserialize;
 
 use super::tools::camel_case;
 use crate::intake::whole;
 use crate::json::{Kind, Scanner, Text, text_of};
-use crate::{Addressed, Intake};
+use crate::{Addressed, AnswerForm, Intake};
 
 /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
 pub(super) fn intake(url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
+    let intake = read(url, body)?;
+    if !intake.form.counts {
+        return Ok(intake);
+    }
+    // A request to count may hold the request whole.
+    let whole = WHOLE_REQUEST.iter().find_map(|name| intake.given(name));
+    match whole {
+        Some(whole) => read(url, &body.slice_ref(whole)),
+        None => Ok(intake),
+    }
+}
+
+const WHOLE_REQUEST: [&str; 2] = ["generateContentRequest", "generate_content_request"];
+
+fn read(url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
     let mut intake = Intake::empty(body);
-    let (model, method) = url.rest.rsplit_once(':').unwrap_or((url.rest, ""));
-    if !model.is_empty() {
+    if !url.rest.is_empty() {
+        let (model, method) = url.rest.rsplit_once(':').unwrap_or((url.rest, ""));
+        address(url, method, &mut intake.form)?;
         intake.address(model.strip_prefix("models/").unwrap_or(model))?;
     }
-    intake.form.stream = method == "streamGenerateContent";
     intake.form.include_usage = true;
     intake.form.exclude_reasoning = true;
     intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
     Ok(intake)
+}
+
+/// Methods of Google's API that are no conversation.
+const NOT_SERVED: [&str; 9] = [
+    "embedContent",
+    "batchEmbedContents",
+    "asyncBatchEmbedContent",
+    "batchGenerateContent",
+    "bidiGenerateContent",
+    "generateAnswer",
+    "computeTokens",
+    "predict",
+    "predictLongRunning",
+];
+
+/// What the URL's method asks for.
+fn address(url: Addressed<'_>, method: &str, form: &mut AnswerForm) -> Result<()> {
+    match method {
+        "generateContent" => {}
+        "countTokens" => form.counts = true,
+        "streamGenerateContent" => {
+            form.stream = true;
+            form.is_list = !asks_for_events(url.query);
+        }
+        _ => return Err(Error::caller(ErrorKind::NotFound, no_method(method))),
+    }
+    Ok(())
+}
+
+/// `alt=sse`; without it Google streams a list.
+fn asks_for_events(query: &str) -> bool {
+    query.split('&').any(|pair| matches!(pair.split_once('='), Some(("alt" | "%24alt" | "$alt", "sse"))))
+}
+
+fn no_method(method: &str) -> String {
+    const SERVED: &str = "generateContent, streamGenerateContent and countTokens";
+    let shown = &method[..method.floor_char_boundary(60)];
+    match method {
+        "" => format!("The path names no method after the model; the gateway serves {SERVED}."),
+        method if NOT_SERVED.contains(&method) => {
+            format!("The gateway does not serve {shown}; of Google's methods it serves {SERVED}.")
+        }
+        _ => format!("There is no method {shown:?}; of Google's methods the gateway serves {SERVED}."),
+    }
 }
 
 /// What of `generationConfig` decides who can serve.
@@ -62,7 +121,14 @@ struct Reader<'r> {
 impl Reader<'_> {
     fn take_field(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<()> {
         let values = scanner.values();
+        let given = name;
         let name = camel_case(name);
+        let twin = |field: &str| field != given && camel_case(field) == name;
+        if let Some((field, _)) = self.intake.fields().find(|(field, _)| twin(field)) {
+            let message =
+                format!("{given:?} and {field:?} are two spellings of one field, which is given twice.");
+            return Err(Error::invalid(name, message));
+        }
         match name.as_str() {
             "contents" => self.take_contents(scanner)?,
             "systemInstruction" => self.take_content(scanner)?,

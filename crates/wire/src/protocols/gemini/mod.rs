@@ -5,6 +5,8 @@
 
 pub mod types;
 
+pub(crate) use tools::camel_case;
+
 mod adapter;
 mod candidate;
 mod citations;
@@ -17,11 +19,14 @@ mod generation;
 mod history;
 mod intake;
 mod limits;
+mod listing;
 mod media;
 mod model;
 mod names;
 mod partial_args;
+mod passthrough;
 mod paths;
+mod relay;
 mod schema;
 mod thinking;
 mod tools;

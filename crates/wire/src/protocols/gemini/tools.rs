@@ -280,7 +280,7 @@ fn same_name(camel: &str, given: &str) -> bool {
 }
 
 /// `google_search` → `googleSearch`.
-pub(super) fn camel_case(name: &str) -> String {
+pub(crate) fn camel_case(name: &str) -> String {
     let mut words = name.split('_').filter(|word| !word.is_empty());
     let mut camel = words.next().unwrap_or_default().to_owned();
     for word in words {

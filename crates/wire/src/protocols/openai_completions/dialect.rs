@@ -33,7 +33,7 @@ impl Dialect for OpenaiCompletions {
         (error.status(), Bytes::from(out))
     }
 
-    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+    fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
         let mut out = Vec::with_capacity(256);
         openai_chat::write_stream_error(error, member, &mut out);
         Bytes::from(out)

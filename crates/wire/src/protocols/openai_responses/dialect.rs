@@ -33,7 +33,7 @@ impl Dialect for OpenaiResponses {
         errors::write(error, member)
     }
 
-    fn error_event(&self, error: &Error, member: Option<&[u8]>) -> Bytes {
+    fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
         errors::write_event(error, member)
     }
 
