@@ -21,7 +21,7 @@ from agents import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 # An agent takes a few seconds; one that waits or repeats itself for ever is stopped.
-MOST_SECONDS = 90
+MOST_SECONDS = 60
 
 
 def binary():
@@ -279,11 +279,14 @@ def check_served(mock, upstream):
 
 def shown(mock):
     """The requests in short: enough to see where a session went wrong."""
-    return "\n".join(line(entry) for entry in mock.journal())
+    entries = mock.journal()
+    left_out = [f"… {len(entries) - 10} more …"] if len(entries) > 10 else []
+    return "\n".join([*map(line, entries[:2]), *left_out, *map(line, entries[-8:][max(0, 10 - len(entries)):])])
 
 
 def line(entry):
-    return f"{entry['method']} {entry['path']} -> {entry['status']} {str(entry['body'])[-300:]}"
+    told = entry["refusal"] or str(entry["body"])[-160:]
+    return f"{entry['method']} {entry['path']} -> {entry['status']} {told}"
 
 
 def needs(agent):

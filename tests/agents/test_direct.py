@@ -9,7 +9,6 @@ PAIRS = [
     *ALL,
     # Its newest models get their tools inside the conversation, and call them by a program.
     Agent("codex", "gpt-6.2-sol"),
-    Agent("opencode", "gpt-5.5"),
     Agent("opencode", "gemini-3.5-pro"),
     Agent("opencode", "mock-model"),
 ]

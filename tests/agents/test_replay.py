@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from agents import CHAT, GENERATE, MESSAGES, RESPONSES
-from conftest import KEY, UPSTREAMS, needs_endpoint, start_gateway
+from conftest import KEY, UPSTREAMS, line, needs_endpoint, start_gateway
 from recordings import CORPUS, by_hand, callable_names, recorded
 
 
@@ -42,18 +42,19 @@ def test_recorded(dialect, upstream, trusting_gateway, mock):
     needs_endpoint(trusting_gateway, ENDPOINTS[dialect])
     requests = [request for request in recorded() if request.dialect == dialect]
     assert len(requests) >= 10
-    mistakes = [f"{request.name}: {told}" for request in requests if (told := replay(request, upstream, trusting_gateway, mock))]
-    assert not mistakes, f"{len(mistakes)} of {len(requests)}:\n" + "\n".join(mistakes)
+    mistakes = {request.name: told for request in requests if (told := replay(request, upstream, trusting_gateway, mock))}
+    told = "\n".join(f"{name}: {mistake}" for name, mistake in list(mistakes.items())[:5])
+    assert not mistakes, f"{len(mistakes)} of {len(requests)} ({', '.join(mistakes)}), among them:\n{told}"
 
 
 def replay(request, upstream, server, mock):
     """What went wrong; empty if nothing did."""
     mock.forget()
     status, answer = post(request.for_model(f"coder-{upstream}"), server)
-    if status != 200:
-        return f"{status} {answer[:600]}"
     entries = mock.asked()
-    refused = [f"the provider said {entry['status']}" for entry in entries if entry["status"] != 200]
+    if status != 200:
+        return "; ".join([f"{status} {answer[:600]}", *map(line, entries)])
+    refused = [f"the provider said {line(entry)}" for entry in entries if entry["status"] != 200]
     if refused or not entries:
         return "; ".join(refused) or "the provider was not asked"
     got = sorted(set(names_at(entries[-1])))

@@ -20,6 +20,8 @@ pub struct Received {
     pub body: Value,
     /// The status of the answer; 0 until there is one.
     pub status: u16,
+    /// Why it was refused, as the provider would say it; empty when it was not.
+    pub refusal: String,
 }
 
 impl Received {
@@ -28,6 +30,7 @@ impl Received {
         json!({
             "method": self.method, "path": self.path, "query": self.query,
             "headers": self.headers, "body": self.body, "status": self.status,
+            "refusal": self.refusal,
         })
     }
 }
@@ -65,6 +68,7 @@ impl Journal {
                 .collect(),
             body: readable(body),
             status: 0,
+            refusal: String::new(),
         };
         let mut kept = self.lock();
         if kept.entries.len() == self.limit {
@@ -76,11 +80,14 @@ impl Journal {
     }
 
     /// Notes how a request was answered, if it is still remembered.
-    pub fn answered(&self, number: u64, status: u16) {
+    pub fn answered(&self, number: u64, status: u16, body: &[u8]) {
         let mut kept = self.lock();
         let index = number.checked_sub(kept.first).and_then(|index| usize::try_from(index).ok());
         if let Some(received) = index.and_then(|index| kept.entries.get_mut(index)) {
             received.status = status;
+            if status >= 400 {
+                received.refusal = String::from_utf8_lossy(body).into_owned();
+            }
         }
     }
 

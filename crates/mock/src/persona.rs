@@ -53,7 +53,8 @@ impl Persona {
     pub fn check(self, call: &Call) -> Result<(), Refusal> {
         let body = &call.body;
         match self {
-            Persona::Plain | Persona::Azure => check_reasoning_model(call),
+            Persona::Plain => check_reasoning_model(call).and_then(|()| check_tools_while_thinking(call)),
+            Persona::Azure => check_reasoning_model(call),
             Persona::DeepSeek => check_deepseek(body),
             Persona::Groq => check_groq(body),
             Persona::Mistral => check_mistral(body),
@@ -136,6 +137,27 @@ fn check_reasoning_model(call: &Call) -> Result<(), Refusal> {
         return Err(Refusal::bad(message).at("temperature").code("unsupported_value"));
     }
     Ok(())
+}
+
+/// From GPT-5.4 on, functions and thinking go together only in the Responses API. GPT-5.4 does not think unless it is
+/// asked to, later models do.
+fn check_tools_while_thinking(call: &Call) -> Result<(), Refusal> {
+    let is_of = |families: &[&str]| families.iter().any(|family| call.model.starts_with(family));
+    let effort = call.body.get("reasoning_effort").and_then(Value::as_str);
+    let thinks = match effort {
+        Some(effort) => effort != "none" && is_of(&["gpt-5.4", "gpt-5.5", "gpt-5.6", "gpt-6"]),
+        None => is_of(&["gpt-5.5", "gpt-5.6", "gpt-6"]),
+    };
+    let functions = items(&call.body, "tools").iter().any(|tool| text(tool, "type") == "function");
+    if !thinks || !functions {
+        return Ok(());
+    }
+    let message = format!(
+        "Function tools with reasoning_effort are not supported for {} in /v1/chat/completions. To use function tools, \
+         use /v1/responses or set reasoning_effort to 'none'.",
+        call.model
+    );
+    Err(Refusal::bad(message).at("reasoning_effort"))
 }
 
 fn check_deepseek(body: &Value) -> Result<(), Refusal> {

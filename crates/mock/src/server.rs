@@ -162,7 +162,8 @@ async fn respond(state: &State, request: Request<Incoming>) -> Response<PacedBod
     let route = routes::find(&head.method, &path);
     let call = call(state, path, query, head.headers, &body, &route);
     let reply = answer(state, &route, call, &body).await;
-    state.journal.answered(number, reply.status.as_u16());
+    let first = reply.frames.first().map_or(&[][..], |frame| frame.as_ref());
+    state.journal.answered(number, reply.status.as_u16(), first);
     send(reply, state.options.chunk_delay)
 }
 

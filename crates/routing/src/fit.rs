@@ -17,7 +17,7 @@ pub enum Filter {
     Excluded,
     /// It is dearer than the caller allows, or its price is unknown.
     TooExpensive,
-    /// Prompt and longest answer together do not fit, and another candidate has the room.
+    /// Prompt and longest answer together do not fit, and another candidate has the room: it is tried after that one.
     Tight,
     /// It failed too often.
     BreakerOpen,

@@ -127,6 +127,7 @@ pub fn plan(
     }
     entries.sort_by(compare);
     let reason = if last_resort { Reason::LastResort } else { planner.reconsider(&mut entries) };
+    entries.extend(planner.tight(candidates, &filters));
     Ok(planner.finish(candidates, &filters, &entries, &reserve, reason))
 }
 
@@ -192,6 +193,21 @@ impl Planner<'_> {
         let turn = self.dice.next() as usize;
         let fitting = (0..candidates.len()).filter(|index| filters[*index].is_none());
         fitting.map(|index| self.entry(index, &candidates[index], turn)).collect()
+    }
+
+    /// Those that have room only for a shorter answer. They come after all others: agents ask for the longest answer that
+    /// any model gives, and seldom need it.
+    fn tight<'c>(&mut self, candidates: &'c [Candidate<'c>], filters: &[Option<Filter>]) -> Vec<Entry<'c>> {
+        if !filters.contains(&Some(Filter::Tight)) {
+            return Vec::new();
+        }
+        let turn = self.dice.next() as usize;
+        let tight = (0..candidates.len()).filter(|index| filters[*index] == Some(Filter::Tight));
+        let mut entries: Vec<_> = tight.map(|index| self.entry(index, &candidates[index], turn)).collect();
+        entries.retain(Entry::is_usable);
+        self.score(&mut entries);
+        entries.sort_by(compare);
+        entries
     }
 
     fn entry<'c>(&self, index: usize, candidate: &'c Candidate<'c>, turn: usize) -> Entry<'c> {

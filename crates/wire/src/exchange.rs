@@ -1,6 +1,7 @@
 //! The one place that chooses how a request and its answer pass between a caller and a provider: forwarded and relayed where
 //! both speak the same format, else read and written by way of the canonical request and events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -111,10 +112,12 @@ pub fn transcoder(passage: Passage<'_>) -> Box<dyn Transcoder> {
 /// The transcoder by way of canonical events.
 pub fn translator(passage: Passage<'_>) -> Box<dyn Transcoder> {
     let ids = passage.annotator.clone();
+    let taken = passage.undo.taken_ids.clone();
     Box::new(Translator::new(TranslatorParts {
         decoder: adapter(passage.upstream).decoder(passage.upstream_streams, passage.undo),
         encoder: passage.caller.encoder(&passage.form, Box::new(passage.annotator)),
         ids: Box::new(move || ids.tool_call_id()),
+        taken,
     }))
 }
 
@@ -235,6 +238,7 @@ impl Draft<'_> {
                 let told = encoded.losses.clone().named(name);
                 // Two fields may go by one name.
                 encoded.losses = encoded.losses.named(Field::name);
+                encoded.undo.taken_ids = called(&request);
                 Ok(Written::new(encoded, told))
             }
             Way::Forwarded { format, body: None, .. } => {
@@ -285,6 +289,12 @@ pub struct Forwarding<'a> {
     pub memory: Option<Memory<'a>>,
     /// Without all thinking and all signatures.
     pub without_thinking: bool,
+}
+
+/// The ids of all tool calls of a conversation.
+fn called(request: &Request) -> BTreeSet<String> {
+    let calls = request.messages.iter().flat_map(|message| message.tool_calls());
+    calls.map(|call| call.id.clone()).collect()
 }
 
 /// Calls back for every media of the request that has an address, with its place.

@@ -25,7 +25,7 @@ pub use protocols::{OWN, Protocol, adapter, dialect, is_stream, passthrough};
 pub use translate::{Translator, TranslatorParts};
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use canon::{Annotator, Error, Event, Field, Losses, Progress, Quirks, Request, Result, Target};
@@ -173,6 +173,9 @@ pub struct Undo {
     pub custom_tools: Vec<String>,
     /// Quirk: prompt tokens do not include those read from the cache, which have to be added.
     pub cached_outside_prompt: bool,
+    /// The ids of the conversation's tool calls. A call of the answer gets another one: some providers number the calls of
+    /// each answer anew, and agents take a call with a known id for the old one.
+    pub taken_ids: BTreeSet<String>,
 }
 
 impl Undo {

@@ -13,6 +13,8 @@ pub struct Translator {
     decoder: Box<dyn Decoder>,
     encoder: Box<dyn Encoder>,
     ids: Box<dyn Fn() -> String + Send>,
+    /// The ids of the conversation's calls, which calls of the answer must not have.
+    taken: BTreeSet<String>,
     /// The ids of the calls so far, by choice.
     called: BTreeSet<(u32, String)>,
     events: Vec<Event>,
@@ -28,6 +30,8 @@ pub struct TranslatorParts {
     pub encoder: Box<dyn Encoder>,
     /// Makes a new tool-call id, unique across users, for providers that give none.
     pub ids: Box<dyn Fn() -> String + Send>,
+    /// The ids of the conversation's calls, which calls of the answer must not have.
+    pub taken: BTreeSet<String>,
 }
 
 impl Translator {
@@ -37,6 +41,7 @@ impl Translator {
             decoder: parts.decoder,
             encoder: parts.encoder,
             ids: parts.ids,
+            taken: parts.taken,
             called: BTreeSet::new(),
             events: Vec::with_capacity(16),
             progress: Progress::default(),
@@ -51,8 +56,11 @@ impl Translator {
             }
             note(&mut self.progress, &event);
             if let Event::ToolCallStart { choice, id, .. } = &mut event {
-                // Some providers give the calls of one answer no ids, or the same.
-                if id.is_empty() || !self.called.insert((*choice, id.clone())) {
+                // Some providers give the calls of one answer no ids, or the same, or the same in each answer.
+                if id.is_empty()
+                    || self.taken.contains(id.as_str())
+                    || !self.called.insert((*choice, id.clone()))
+                {
                     *id = (self.ids)();
                 }
             }

@@ -150,3 +150,20 @@ async fn media_on_private_addresses_is_refused_by_the_field() {
     }
     assert!(mock.journal().is_empty(), "nothing went to the provider");
 }
+
+/// Agents take a call with the id of an earlier one for that one, and ask for it again and again.
+#[tokio::test]
+async fn a_provider_that_numbers_the_calls_of_each_answer_anew_repeats_no_id() {
+    let mock = native().await;
+    let config =
+        format!("[providers.anthropic]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());
+    let gateway = TestGateway::start(&config).await;
+    let mut request = tool_request("anthropic/claude-fault-same-ids", None);
+    request["tool_choice"] = "required".into();
+    let id = "/choices/0/message/tool_calls/0/id";
+    let first = gateway.chat(&request).await;
+    assert_eq!(first.at(id), "toolu_0", "{}", first.text());
+    let second = gateway.chat(&second_turn(request, &first.json())).await;
+    assert_eq!(second.at("/choices/0/finish_reason"), "tool_calls", "{}", second.text());
+    assert_ne!(second.at(id), "toolu_0");
+}

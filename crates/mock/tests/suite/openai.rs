@@ -284,3 +284,22 @@ async fn the_relatives_refuse_in_their_own_ways() {
     let (status, body) = refuse("/openrouter/api/v1", json!({ "model": "x/fault-402" })).await;
     assert_eq!((status, &body["error"]["code"]), (402, &json!(402)));
 }
+
+#[tokio::test]
+async fn functions_and_thinking_go_together_only_in_responses() {
+    let mock = plain().await;
+    let status = async |model: &str, effort: Option<&str>, tools: Value| {
+        let mut body = json!({ "model": model, "messages": user("weather in Rome"), "tools": tools });
+        if let Some(effort) = effort {
+            body["reasoning_effort"] = effort.into();
+        }
+        post(&mock, "/v1/chat/completions", &body).await.status
+    };
+    let custom = json!([{ "type": "custom", "custom": { "name": "get_weather" } }]);
+    assert_eq!(status("gpt-5.5", None, weather_tool()).await, 400);
+    assert_eq!(status("gpt-5.5", Some("none"), weather_tool()).await, 200);
+    assert_eq!(status("gpt-5.5", None, custom).await, 200);
+    assert_eq!(status("gpt-5.4", None, weather_tool()).await, 200);
+    assert_eq!(status("gpt-5.4", Some("low"), weather_tool()).await, 400);
+    assert_eq!(status("gpt-5", Some("low"), weather_tool()).await, 200);
+}

@@ -105,7 +105,7 @@ fn check_prompt(kind: Kind, raw: &[u8]) -> Result<()> {
         [] => Err(empty()),
         [one] if one.get() == "\"\"" => Err(empty()),
         [one] if is_text(one) => Ok(()),
-        items if items.iter().any(|item| is_token(item)) => Err(Error::unsupported(
+        items if items.iter().any(is_token) => Err(Error::unsupported(
             "prompt",
             "prompt is a list of token numbers, which mean something else to every model; send it as text.",
         )),
