@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use crate::checks::chat_intake;
 use canon::{
-    Effort, Error, Feature, Features, LossAction, ModelFacts, PartKind, Quirks, ReasoningControl, Source,
-    Target,
+    CallField, Effort, Error, Feature, Features, Field, LossAction, MediaKind, MessageField, ModelFacts,
+    OutputField, PartField, PartKind, Quirks, ReasoningControl, Source, Target, ToolField,
 };
 use serde_json::{Value, json};
 use wire::protocols::openai_chat::{OpenaiChat, forward};
@@ -389,6 +389,89 @@ fn fate(column: &Column, row: &Row) -> Fate {
     }
 }
 
+// ---------------------------------------------------------------------------------------------- callers' words
+
+/// Formats of callers beside chat, by the column of the same format.
+const CALLERS: [(&str, &str); 3] =
+    [("Messages", "anthropic-messages"), ("Gemini", "gemini"), ("Responses", "openai-responses")];
+
+/// What a row is about, in its request.
+fn field(row: &Row) -> Option<Field> {
+    let part = |of| Field::Part { message: 0, part: 1, of };
+    Some(match row.name {
+        "role system" | "role developer" => Field::message(0),
+        "messages[].name" => Field::of_message(0, MessageField::Name),
+        "image, inline" | "image by URL" => part(PartField::Source(MediaKind::Image)),
+        "image_url.detail" => part(PartField::Detail(MediaKind::Image)),
+        "input_audio" => part(PartField::Source(MediaKind::Audio)),
+        "file, inline PDF" | "file by file_id" => part(PartField::Source(MediaKind::Document)),
+        "file.filename" => part(PartField::Filename),
+        "cache_control" => Field::CacheMark,
+        "assistant refusal" => Field::part(1, 0),
+        "assistant tool_calls and their results" => Field::call(1, 0, CallField::Whole),
+        "tools, function" | "tools, custom" => Field::tool(0, ToolField::Whole),
+        "function.strict" => Field::tool(0, ToolField::Strict),
+        "parallel_tool_calls false" => Field::ParallelToolCalls,
+        "response_format json_object" => Field::Output(OutputField::Whole),
+        "response_format json_schema" => Field::Output(OutputField::Schema),
+        "stream" => Field::Stream,
+        "n above 1" => Field::N,
+        "logprobs" => Field::Logprobs,
+        "top_logprobs" => Field::TopLogprobs,
+        "max_tokens" | "max_completion_tokens" => Field::MaxTokens,
+        "stop" => Field::Stop,
+        "reasoning_effort" => Field::ReasoningEffort,
+        "reasoning.max_tokens" => Field::ReasoningBudget,
+        "temperature" => Field::Temperature,
+        "top_p" => Field::TopP,
+        "top_k" => Field::TopK,
+        "frequency_penalty" => Field::FrequencyPenalty,
+        "presence_penalty" => Field::PresencePenalty,
+        "seed" => Field::Seed,
+        "user" => Field::User,
+        name if name.starts_with("tool_choice") => Field::ToolChoice,
+        name if row.with.get(name).is_some() => Field::extra(name),
+        _ => return None,
+    })
+}
+
+/// The name of a row's field in another format of callers: that of the same thing in the request that the format's own
+/// adapter writes. None where the format cannot say it.
+fn name_there(column: &Column, row: &Row) -> Option<String> {
+    let field = field(row)?;
+    if !matches!(fate(column, row), Fate::Exact | Fate::Gateway) {
+        return None;
+    }
+    let (encoded, _) = encode(column, &row.with).ok()?;
+    let caller = wire::dialect(column.protocol)?;
+    let request = caller.decode_request(&encoded.body).ok()?;
+    let name = caller.name_of(&field, Some(&request)).into_owned();
+    let body: Value = serde_json::from_slice(&encoded.body).ok()?;
+    let head = name.split(['.', '[']).next()?;
+    // Marks have one name wherever they stand.
+    (field == Field::CacheMark || body.get(head).is_some()).then_some(name)
+}
+
+/// What chat calls so, in the words of the other formats.
+fn names(columns: &[Column], rows: &[(Row, Vec<Fate>)]) -> String {
+    let column = |title: &str| columns.iter().find(|column| column.title == title).unwrap();
+    let mut text = String::from("| chat |");
+    CALLERS.iter().for_each(|(caller, _)| write!(text, " {caller} |").unwrap());
+    writeln!(text, "\n|---|{}", "---|".repeat(CALLERS.len())).unwrap();
+    for (row, _) in rows {
+        let names = CALLERS.map(|(_, title)| name_there(column(title), row));
+        if names.iter().all(Option::is_none) {
+            continue;
+        }
+        write!(text, "| {} |", row.name).unwrap();
+        for name in names {
+            write!(text, " {} |", name.map_or_else(|| "–".to_owned(), |name| format!("`{name}`"))).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
 fn table(columns: &[Column], rows: &[(Row, Vec<Fate>)], group: &str) -> String {
     let mut text = format!("| {group} |");
     columns.iter().for_each(|column| write!(text, " {} |", column.title).unwrap());
@@ -441,6 +524,7 @@ fn page() -> String {
     for group in ["Messages", "Tools", "Answer", "Hints"] {
         write!(text, "\n{}", table(&columns, &rows, group)).unwrap();
     }
+    write!(text, "{NAMES}{}", names(&columns, &rows)).unwrap();
     write!(
         text,
         "\n## Why\n\n| field | what | reason | where |\n|---|---|---|---|\n{}",
@@ -462,7 +546,7 @@ the test.
 |---|---|
 | exact | it reaches the provider and means the same there |
 | gateway | the gateway serves it itself (what is behind a URL is fetched and sent inline), or it is in the URL |
-| emulated | reached by other means; reported in `metadata.losses` |
+| emulated | reached by other means; reported in `metadata.losses`, or `llmgateway.losses` to callers of other formats |
 | approximated | sent as the nearest thing that there is; reported |
 | dropped | not sent; reported |
 | refused | an error, 400 `unsupported_feature`: the request would not be served as asked |
@@ -474,6 +558,15 @@ format can carry (Nova: what the catalog says of it) and no quirks; what a provi
 
 | column | translated for |
 |---|---|
+";
+
+const NAMES: &str = "
+## In the words of other callers
+
+Callers of Messages, Gemini and Responses read losses and errors in their own words: the path in the body that they sent. The
+table has the path of the same thing in a small request, as written for a provider of the format; – where the format cannot say
+it. Callers of legacy completions read chat's names, `prompt` for the conversation and `logprobs` for both fields of that.
+
 ";
 
 #[test]
