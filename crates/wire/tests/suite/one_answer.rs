@@ -166,7 +166,7 @@ fn read_back(caller: Protocol, stream: bool, bytes: &[u8]) -> Result<Heard, Stri
 fn told_price(stream: bool, bytes: &[u8]) -> Option<Value> {
     let text = String::from_utf8_lossy(bytes);
     let place = |document: Value| {
-        ["/llmgateway/price", "/response/llmgateway/price", "/metadata/price"]
+        ["/llmgateway/price", "/response/llmgateway/price"]
             .iter()
             .find_map(|at| document.pointer(at).cloned())
     };
