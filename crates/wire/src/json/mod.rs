@@ -3,6 +3,7 @@
 mod edit;
 mod index;
 mod meaning;
+mod members;
 mod scan;
 mod value;
 
@@ -10,6 +11,7 @@ pub use canon::write::{push_count, push_escaped, push_key, push_list, push_strin
 pub use edit::Edit;
 pub use index::{Index, Places, name};
 pub use meaning::Meaning;
+pub use members::{Items, Members, push_compact, string};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of};
 pub use value::{Object, Value};
 

@@ -8,7 +8,7 @@ use std::ops::Index;
 
 use canon::Json;
 
-use super::{Kind, Scanner, Syntax, push_string, repaired, text_of};
+use super::{Items, Kind, Scanner, Syntax, push_string, repaired, text_of};
 
 /// Objects by these names, and the items of `choices`, are taken apart with the object that holds them.
 const OPENED: [&str; 12] = [
@@ -268,12 +268,11 @@ impl Value {
     }
 
     /// The items of a list that is text.
-    pub fn texts(&self) -> Texts<'_> {
-        let json = match self {
-            Self::Raw(text) if text.starts_with('[') => &text[1..],
+    pub fn texts(&self) -> Items<'_> {
+        Items::of(match self {
+            Self::Raw(text) => text,
             _ => "",
-        };
-        Texts { json }
+        })
     }
 
     /// Appends the value as text.
@@ -287,25 +286,6 @@ impl Value {
             Self::Object(object) => object.write(out),
             Self::Raw(text) => out.extend_from_slice(text.as_bytes()),
         }
-    }
-}
-
-/// The items of a list, as texts.
-pub struct Texts<'a> {
-    /// What stands behind the items so far.
-    json: &'a str,
-}
-
-impl<'a> Iterator for Texts<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        let mut scanner = Scanner::new(self.json.as_bytes());
-        let range = scanner.value().ok()?;
-        let item = &self.json[range.clone()];
-        let behind = self.json[range.end..].trim_start();
-        self.json = behind.strip_prefix(',').unwrap_or_default();
-        Some(item)
     }
 }
 

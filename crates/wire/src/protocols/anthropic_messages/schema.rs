@@ -2,11 +2,16 @@
 //!
 //! It knows a part of JSON schema and refuses the rest, and it wants every object closed. What it does not know is
 //! moved into the description, where the model can still read it.
+//!
+//! Schemas are rewritten from text to text: a tree of values would take many times their size.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use canon::Json;
 use serde_json::{Map, Value, json};
+
+use crate::json::{Items, Members, push_compact, push_key, push_string, string};
 
 /// What a compiler of schemas takes.
 #[derive(Clone, Copy)]
@@ -121,21 +126,14 @@ impl Enforced {
     }
 
     fn take(&mut self, fitted: &Fitted) -> Result<(), Unfit> {
-        let value = fitted.schema.to_value().map_err(|_| Unfit::NotAnObject)?;
-        if is_recursive(&value) {
-            return Err(Unfit::Recursive);
-        }
-        let (mut optional, mut unions) = (0, 0);
-        for schema in schemas_in(&value) {
-            if schema.get("allOf").and_then(Value::as_array).is_some_and(|all| all.iter().any(is_reference)) {
-                return Err(Unfit::ReferenceInAllOf);
+        let text = fitted.schema.as_str();
+        if mentions_references(text) {
+            let value = fitted.schema.to_value().map_err(|_| Unfit::NotAnObject)?;
+            if is_recursive(&value) {
+                return Err(Unfit::Recursive);
             }
-            let names = schema.get("properties").and_then(Value::as_object).map_or(0, Map::len);
-            let required = schema.get("required").and_then(Value::as_array).map_or(0, Vec::len);
-            optional += names.saturating_sub(required);
-            unions +=
-                usize::from(schema.contains_key("anyOf") || schema.get("type").is_some_and(Value::is_array));
         }
+        let Parameters { optional, unions } = parameters(text)?;
         if self.optional + optional > OPTIONAL_PARAMETERS {
             return Err(Unfit::TooManyOptional);
         }
@@ -148,8 +146,66 @@ impl Enforced {
     }
 }
 
-fn is_reference(schema: &Value) -> bool {
-    schema.get("$ref").is_some()
+/// False when no schema in the text can have a reference: names may be written with escapes.
+fn mentions_references(text: &str) -> bool {
+    text.contains("$ref") || text.contains('\\')
+}
+
+/// How many parameters count against the limits.
+#[derive(Default)]
+struct Parameters {
+    optional: usize,
+    unions: usize,
+}
+
+/// Counts what a schema has, and all schemas in it.
+fn parameters(text: &str) -> Result<Parameters, Unfit> {
+    let mut found = Parameters::default();
+    found.add(text)?;
+    Ok(found)
+}
+
+impl Parameters {
+    fn add(&mut self, text: &str) -> Result<(), Unfit> {
+        let Some(members) = Members::of(text) else { return Ok(()) };
+        let has_reference = |schema| Members::of(schema).is_some_and(|schema| schema.has("$ref"));
+        if members.get("allOf").is_some_and(|all| Items::of(all).any(has_reference)) {
+            return Err(Unfit::ReferenceInAllOf);
+        }
+        let names = members.get("properties").and_then(Members::of).map_or(0, |named| named.len());
+        let required = members.get("required").map_or(0, |names| Items::of(names).count());
+        self.optional += names.saturating_sub(required);
+        let has_kinds = members.get("type").is_some_and(|kind| kind.starts_with('['));
+        self.unions += usize::from(has_kinds || members.has("anyOf"));
+        for (keyword, value) in members.iter() {
+            match Inside::of(&keyword, value) {
+                Inside::Named(named) => named.iter().try_for_each(|(_, schema)| self.add(schema))?,
+                Inside::Listed(mut branches) => branches.try_for_each(|schema| self.add(schema))?,
+                Inside::One => self.add(value)?,
+                Inside::None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The schemas below one keyword. The names below `properties` and `$defs` are never keywords.
+enum Inside<'a> {
+    Named(Members<'a>),
+    Listed(Items<'a>),
+    One,
+    None,
+}
+
+impl<'a> Inside<'a> {
+    fn of(keyword: &str, value: &'a str) -> Self {
+        match keyword {
+            "properties" | "$defs" | "definitions" => Members::of(value).map_or(Self::None, Self::Named),
+            "anyOf" | "allOf" if value.starts_with('[') => Self::Listed(Items::of(value)),
+            "items" | "additionalProperties" if value.starts_with('{') => Self::One,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Every schema in a schema, itself included.
@@ -204,21 +260,25 @@ fn is_recursive(root: &Value) -> bool {
 
 /// Fits a schema. None when it is not a JSON object.
 pub(crate) fn fit_for(schema: &Json, rules: Rules) -> Option<Fitted> {
-    let mut value = schema.to_value().ok().filter(Value::is_object)?;
-    let before = value.clone();
-    let mut weakened = false;
-    fit_schema(&mut value, rules, &mut weakened);
-    let unchanged = value == before;
-    let schema = if unchanged { schema.clone() } else { Json::of(&value) };
-    Some(Fitted { schema, weakened, unchanged })
+    let text = schema.as_str();
+    let members = Members::of(text)?;
+    let mut fitter =
+        Fitter { rules, weakened: false, changed: false, out: Vec::with_capacity(text.len() + 256) };
+    fitter.object(&members);
+    let Fitter { weakened, changed, out, .. } = fitter;
+    let schema = match changed {
+        true => Json::parse(String::from_utf8(out).ok()?).ok()?,
+        false => schema.clone(),
+    };
+    Some(Fitted { schema, weakened, unchanged: !changed })
 }
 
 /// True when the schema is one of JSON objects, which alone can be a tool's input.
 pub(crate) fn is_object(schema: &Json) -> bool {
-    let Ok(Value::Object(schema)) = schema.to_value() else { return false };
+    let Some(schema) = Members::of(schema.as_str()) else { return false };
     match schema.get("type") {
-        Some(kind) => kind == "object",
-        None => schema.contains_key("properties"),
+        Some(kind) => is_word(kind, "object"),
+        None => schema.has("properties"),
     }
 }
 
@@ -227,162 +287,260 @@ pub(crate) fn is_object(schema: &Json) -> bool {
 pub(crate) fn tool_input(schema: Option<&Json>) -> (Json, Option<String>) {
     let empty = || (Json::of(&json!({"type": "object", "properties": {}})), None);
     let Some(schema) = schema.filter(|schema| !schema.is_null()) else { return empty() };
-    let Ok(Value::Object(mut members)) = schema.to_value() else { return (schema.clone(), None) };
-    let mut gone = Map::new();
-    for name in ["anyOf", "oneOf", "allOf"] {
-        if let Some(value) = members.shift_remove(name) {
-            gone.insert(name.to_owned(), value);
-        }
+    let Some(members) = Members::of(schema.as_str()) else { return (schema.clone(), None) };
+    let is_alternative = |name: &str| matches!(name, "anyOf" | "oneOf" | "allOf");
+    let has_type = members.has("type");
+    if !["anyOf", "oneOf", "allOf"].into_iter().any(|name| members.has(name)) {
+        return match has_type {
+            true => (schema.clone(), None),
+            false if members.is_empty() => empty(),
+            false => (with_type(schema), None),
+        };
     }
-    if gone.is_empty() && members.contains_key("type") {
-        return (schema.clone(), None);
+    let (mut kept, mut gone) = (vec![b'{'], vec![b'{']);
+    if !has_type {
+        kept.extend_from_slice(br#""type":"object""#);
     }
-    if gone.is_empty() {
-        return (with_type(schema, members), None);
+    for (name, value) in members.iter() {
+        let out = if is_alternative(&name) { &mut gone } else { &mut kept };
+        push_member(out, &name);
+        push_compact(out, value);
     }
-    if !members.contains_key("type") {
-        members.shift_insert(0, "type".to_owned(), json!("object"));
-    }
-    (Json::of(&members), Some(Value::Object(gone).to_string()))
+    kept.push(b'}');
+    gone.push(b'}');
+    let kept = String::from_utf8(kept).ok().and_then(|text| Json::parse(text).ok());
+    (kept.unwrap_or_else(|| schema.clone()), String::from_utf8(gone).ok())
 }
 
 /// Puts the missing type in front of the other members, whose text stays as it was.
-fn with_type(schema: &Json, mut members: Map<String, Value>) -> Json {
-    if members.is_empty() {
-        return tool_input(None).0;
-    }
+fn with_type(schema: &Json) -> Json {
     let inside = schema.as_str().trim_start().trim_start_matches('{');
-    Json::parse(format!("{{\"type\":\"object\",{inside}")).unwrap_or_else(|_| {
-        members.shift_insert(0, "type".to_owned(), json!("object"));
-        Json::of(&members)
-    })
+    Json::parse(format!("{{\"type\":\"object\",{inside}")).unwrap_or_else(|_| schema.clone())
 }
 
-/// Every schema inside of a schema is visited once; the depth is limited by the JSON parser.
-fn fit_schema(schema: &mut Value, rules: Rules, weakened: &mut bool) {
-    let Value::Object(members) = schema else { return };
-    let mut removed = Map::new();
-    rename_one_of(members, weakened);
-    admit_single_all_of(members);
-    admit_null(members);
-    members.retain(|name, value| {
-        let kept = rules.kept.contains(&name.as_str()) && is_known(name, value);
-        if !kept && !SILENT.contains(&name.as_str()) {
-            removed.insert(name.clone(), std::mem::take(value));
+fn push_member(out: &mut Vec<u8>, name: &str) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    push_string(out, name);
+    out.push(b':');
+}
+
+fn is_word(json: &str, word: &str) -> bool {
+    string(json).is_some_and(|text| text == word)
+}
+
+/// Writes fitted schemas.
+struct Fitter {
+    rules: Rules,
+    weakened: bool,
+    changed: bool,
+    out: Vec<u8>,
+}
+
+/// What becomes of one schema's members.
+#[derive(Default)]
+struct Plan {
+    /// This keyword becomes `anyOf`.
+    renamed: Option<&'static str>,
+    /// OpenAPI's `nullable`: one more type.
+    is_nullable: bool,
+    /// It is one of objects, and every object has to be closed.
+    closes: bool,
+    /// What the grammar cannot enforce, as an object: the model is told it in words.
+    removed: Vec<u8>,
+}
+
+impl Fitter {
+    /// A value where a schema stands. The depth is limited by the scanner.
+    fn schema(&mut self, text: &str) {
+        match Members::of(text) {
+            Some(members) => self.object(&members),
+            None => self.out.extend_from_slice(text.as_bytes()),
         }
-        kept
-    });
-    if rules.closes && is_object_schema(members) {
-        close(members, &mut removed);
     }
-    if !removed.is_empty() {
-        *weakened = true;
-        describe(members, &removed);
-    }
-    for (name, value) in members.iter_mut() {
-        fit_inside(name, value, rules, weakened);
-    }
-}
 
-/// OpenAPI's `nullable` is one more type.
-fn admit_null(members: &mut Map<String, Value>) {
-    if members.shift_remove("nullable") != Some(Value::Bool(true)) {
-        return;
-    }
-    if let Some(kind) = members.get_mut("type")
-        && kind.as_str().is_some_and(|kind| kind != "null")
-    {
-        *kind = json!([kind.take(), "null"]);
-    }
-    if let Some(Value::Array(values)) = members.get_mut("enum")
-        && !values.contains(&Value::Null)
-    {
-        values.push(Value::Null);
-    }
-}
-
-/// The schemas below one keyword. The keys below `properties` and `$defs` are names and never keywords.
-fn fit_inside(keyword: &str, value: &mut Value, rules: Rules, weakened: &mut bool) {
-    match (keyword, value) {
-        ("properties" | "$defs" | "definitions", Value::Object(named)) => {
-            named.values_mut().for_each(|schema| fit_schema(schema, rules, weakened));
+    fn object(&mut self, members: &Members<'_>) {
+        let plan = self.plan(members);
+        self.weakened |= !plan.removed.is_empty();
+        self.out.push(b'{');
+        let (mut is_closed, mut is_described) = (false, plan.removed.is_empty());
+        for (name, value) in members.iter() {
+            let name = plan.name_of(name);
+            if name == "nullable" || !self.keeps(&name, value) {
+                self.changed = true;
+                continue;
+            }
+            push_member(&mut self.out, &name);
+            match &*name {
+                "additionalProperties" if plan.closes => {
+                    is_closed = true;
+                    self.changed |= value != "false";
+                    self.out.extend_from_slice(b"false");
+                }
+                "description" if !is_described => {
+                    is_described = true;
+                    self.describe(string(value).as_deref().unwrap_or_default(), &plan.removed);
+                }
+                "type" if plan.is_nullable => self.nullable_kind(value),
+                "enum" if plan.is_nullable => self.nullable_enum(value),
+                _ => self.inside(&name, value),
+            }
         }
-        ("anyOf" | "allOf", Value::Array(branches)) => {
-            branches.iter_mut().for_each(|schema| fit_schema(schema, rules, weakened));
+        if plan.closes && !is_closed {
+            self.changed = true;
+            push_key(&mut self.out, "additionalProperties");
+            self.out.extend_from_slice(b"false");
         }
-        ("items" | "additionalProperties", schema) => fit_schema(schema, rules, weakened),
-        _ => {}
+        if !is_described {
+            push_key(&mut self.out, "description");
+            self.describe("", &plan.removed);
+        }
+        self.out.push(b'}');
+    }
+
+    fn plan(&mut self, members: &Members<'_>) -> Plan {
+        let mut plan = Plan {
+            renamed: renamed(members),
+            is_nullable: members.get("nullable") == Some("true"),
+            ..Plan::default()
+        };
+        // What fits several branches of a `oneOf` now fits.
+        self.weakened |= plan.renamed == Some("oneOf");
+        self.changed |= plan.renamed.is_some();
+        let mut further = None;
+        for (name, value) in members.iter() {
+            let name = plan.name_of(name);
+            let is_kept = self.keeps(&name, value);
+            match &*name {
+                "nullable" => {}
+                name if !is_kept && !SILENT.contains(&name) => plan.remove(name, value),
+                "type" if is_kept => plan.closes |= says_object(value),
+                "properties" if is_kept => plan.closes = true,
+                "additionalProperties" if is_kept && !matches!(value, "true" | "false") => {
+                    further = Some(value)
+                }
+                _ => {}
+            }
+        }
+        plan.closes &= self.rules.closes;
+        // A schema for further members is lost.
+        if let Some(schema) = further.filter(|_| plan.closes) {
+            plan.remove("additionalProperties", schema);
+        }
+        if !plan.removed.is_empty() {
+            plan.removed.push(b'}');
+        }
+        plan
+    }
+
+    fn keeps(&self, name: &str, value: &str) -> bool {
+        self.rules.kept.contains(&name) && is_known(name, value)
+    }
+
+    /// The schemas below one keyword.
+    fn inside(&mut self, keyword: &str, value: &str) {
+        match Inside::of(keyword, value) {
+            Inside::Named(named) => {
+                self.out.push(b'{');
+                for (name, schema) in named.iter() {
+                    push_member(&mut self.out, &name);
+                    self.schema(schema);
+                }
+                self.out.push(b'}');
+            }
+            Inside::Listed(branches) => {
+                self.out.push(b'[');
+                for (position, schema) in branches.enumerate() {
+                    if position > 0 {
+                        self.out.push(b',');
+                    }
+                    self.schema(schema);
+                }
+                self.out.push(b']');
+            }
+            Inside::One => self.schema(value),
+            Inside::None => self.out.extend_from_slice(value.as_bytes()),
+        }
+    }
+
+    fn nullable_kind(&mut self, kind: &str) {
+        let is_word = kind.starts_with('"') && !is_word(kind, "null");
+        if is_word {
+            self.out.push(b'[');
+        }
+        self.out.extend_from_slice(kind.as_bytes());
+        if is_word {
+            self.out.extend_from_slice(br#","null"]"#);
+        }
+    }
+
+    fn nullable_enum(&mut self, values: &str) {
+        let is_open = values.starts_with('[') && !Items::of(values).any(|value| value == "null");
+        let Some(inside) = values.strip_suffix(']').filter(|_| is_open) else {
+            return self.out.extend_from_slice(values.as_bytes());
+        };
+        self.out.extend_from_slice(inside.as_bytes());
+        if Items::of(values).next().is_some() {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(b"null]");
+    }
+
+    /// Tells the model in words what the grammar cannot enforce.
+    fn describe(&mut self, description: &str, removed: &[u8]) {
+        self.changed = true;
+        let constraints = String::from_utf8_lossy(removed);
+        let space = if description.is_empty() { "" } else { " " };
+        push_string(&mut self.out, &[description, space, &constraints].concat());
     }
 }
 
-/// `oneOf` is unknown; `anyOf` lets through what fits several branches.
-fn rename_one_of(members: &mut Map<String, Value>, weakened: &mut bool) {
-    if members.contains_key("oneOf") && !members.contains_key("anyOf") {
-        *weakened = true;
-        let renamed = std::mem::take(members);
-        *members = renamed
-            .into_iter()
-            .map(|(name, value)| if name == "oneOf" { ("anyOf".to_owned(), value) } else { (name, value) })
-            .collect();
+impl Plan {
+    fn name_of<'n>(&self, name: Cow<'n, str>) -> Cow<'n, str> {
+        if self.renamed == Some(&*name) { Cow::Borrowed("anyOf") } else { name }
+    }
+
+    fn remove(&mut self, name: &str, value: &str) {
+        if self.removed.is_empty() {
+            self.removed.push(b'{');
+        }
+        push_member(&mut self.removed, name);
+        push_compact(&mut self.removed, value);
     }
 }
 
-/// `allOf` with `$ref` is refused. Generators write it to give a reference a description: with one branch alone, `anyOf`
-/// means the same.
-fn admit_single_all_of(members: &mut Map<String, Value>) {
-    let is_single =
-        |branches: &Value| branches.as_array().is_some_and(|all| all.len() == 1 && is_reference(&all[0]));
-    if members.get("allOf").is_some_and(is_single) && !members.contains_key("anyOf") {
-        let renamed = std::mem::take(members);
-        *members = renamed
-            .into_iter()
-            .map(|(name, value)| if name == "allOf" { ("anyOf".to_owned(), value) } else { (name, value) })
-            .collect();
+/// The keyword that is written as `anyOf`. `oneOf` is unknown; `anyOf` lets through what fits several branches. `allOf` with
+/// `$ref` is refused, and generators write it to give a reference a description: with one branch alone, `anyOf` means the
+/// same.
+fn renamed(members: &Members<'_>) -> Option<&'static str> {
+    if members.has("anyOf") {
+        return None;
     }
+    if members.has("oneOf") {
+        return Some("oneOf");
+    }
+    let mut branches = Items::of(members.get("allOf")?);
+    let is_reference = Members::of(branches.next()?).is_some_and(|branch| branch.has("$ref"));
+    (is_reference && branches.next().is_none()).then_some("allOf")
 }
 
 /// Keywords that are taken with some values only.
-fn is_known(name: &str, value: &Value) -> bool {
+fn is_known(name: &str, value: &str) -> bool {
     match name {
-        "format" => value.as_str().is_some_and(|format| FORMATS.contains(&format)),
-        "minItems" => value.as_u64().is_some_and(|least| least <= 1),
-        "$ref" => value.as_str().is_some_and(|target| target.starts_with('#')),
-        "items" => value.is_object(),
-        "pattern" => value.as_str().is_some_and(|pattern| {
+        "format" => string(value).is_some_and(|format| FORMATS.contains(&&*format)),
+        "minItems" => value.parse::<u64>().is_ok_and(|least| least <= 1),
+        "$ref" => string(value).is_some_and(|target| target.starts_with('#')),
+        "items" => value.starts_with('{'),
+        "pattern" => string(value).is_some_and(|pattern| {
             !["(?=", "(?!", "(?<=", "(?<!", "\\b", "\\B"].iter().any(|part| pattern.contains(part))
         }),
         _ => true,
     }
 }
 
-fn is_object_schema(members: &Map<String, Value>) -> bool {
-    let is_object = match members.get("type") {
-        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
-        Some(kind) => kind == "object",
-        None => false,
-    };
-    is_object || members.contains_key("properties")
-}
-
-/// Every object has to be closed. A schema for further members is lost.
-fn close(members: &mut Map<String, Value>, removed: &mut Map<String, Value>) {
-    match members.insert("additionalProperties".to_owned(), Value::Bool(false)) {
-        None | Some(Value::Bool(_)) => {}
-        Some(schema) => {
-            removed.insert("additionalProperties".to_owned(), schema);
-        }
-    }
-}
-
-/// Tells the model in words what the grammar cannot enforce.
-fn describe(members: &mut Map<String, Value>, removed: &Map<String, Value>) {
-    let mut text = members.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if !text.is_empty() {
-        text.push(' ');
-    }
-    let constraints = Value::Object(removed.clone()).to_string();
-    text.push_str(&constraints);
-    members.insert("description".to_owned(), Value::String(text));
+fn says_object(kind: &str) -> bool {
+    is_word(kind, "object") || Items::of(kind).any(|kind| is_word(kind, "object"))
 }
 
 #[cfg(test)]

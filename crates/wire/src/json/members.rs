@@ -1,0 +1,169 @@
+//! Objects and lists read where they stand, one level at a time.
+
+use std::borrow::Cow;
+
+use super::{Kind, Scanner, Syntax, text_of};
+
+/// The members of one object, by where they stand in its text: 16 bytes for each.
+pub struct Members<'a> {
+    json: &'a str,
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    /// Between the quotes.
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+impl<'a> Members<'a> {
+    /// None when the text is no object, or has half of a surrogate pair.
+    pub fn of(json: &'a str) -> Option<Self> {
+        let mut scanner = Scanner::new(json.as_bytes());
+        let mut places = Vec::new();
+        let number =
+            |at: usize| u32::try_from(at).map_err(|_| Syntax { at, expected: "less than 4 GiB of text" });
+        let walked = scanner.object(|scanner, key| {
+            let value = scanner.value()?;
+            places.push(Place {
+                name: (number(key.range.start)?, number(key.range.end)?),
+                value: (number(value.start)?, number(value.end)?),
+            });
+            Ok::<(), Syntax>(())
+        });
+        walked.ok()?;
+        scanner.end().ok()?;
+        scanner.lone_surrogate().is_none().then_some(Self { json, places })
+    }
+
+    /// The names with the texts of the values.
+    pub fn iter(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        self.places.iter().map(|place| (self.name(place), self.value(place)))
+    }
+
+    /// The text of a member's value.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        let found = self.places.iter().find(|place| self.name(place) == name)?;
+        Some(self.value(found))
+    }
+
+    /// True when there is such a member.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// How many members there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// True without members.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn name(&self, place: &Place) -> Cow<'a, str> {
+        let (start, end) = place.name;
+        let raw = &self.json[start as usize..end as usize];
+        if !raw.contains('\\') {
+            return Cow::Borrowed(raw);
+        }
+        let quoted = &self.json[start as usize - 1..end as usize + 1];
+        string(quoted).unwrap_or(Cow::Borrowed(raw))
+    }
+
+    fn value(&self, place: &Place) -> &'a str {
+        &self.json[place.value.0 as usize..place.value.1 as usize]
+    }
+}
+
+/// The items of a list, as texts; none of what is no list.
+pub struct Items<'a> {
+    /// What stands behind the items so far.
+    json: &'a str,
+}
+
+impl<'a> Items<'a> {
+    /// Of a text without white space around it.
+    pub fn of(json: &'a str) -> Self {
+        Self { json: json.strip_prefix('[').unwrap_or_default() }
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let mut scanner = Scanner::new(self.json.as_bytes());
+        let range = scanner.value().ok()?;
+        let item = &self.json[range.clone()];
+        let behind = self.json[range.end..].trim_start();
+        self.json = behind.strip_prefix(',').unwrap_or_default();
+        Some(item)
+    }
+}
+
+/// The value of a text that is a string.
+pub fn string(json: &str) -> Option<Cow<'_, str>> {
+    let mut scanner = Scanner::new(json.as_bytes());
+    if scanner.kind().ok()? != Kind::String {
+        return None;
+    }
+    let text = scanner.string().ok()?;
+    match text.escaped {
+        false => Some(Cow::Borrowed(&json[text.range])),
+        true => text_of(json.as_bytes(), &text),
+    }
+}
+
+/// Appends a value without white space between its parts.
+pub fn push_compact(out: &mut Vec<u8>, json: &str) {
+    let mut rest = json;
+    while let Some(at) = rest.find(['"', ' ', '\n', '\r', '\t']) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain.as_bytes());
+        let length = match special.starts_with('"') {
+            true => Scanner::new(special.as_bytes()).value().map_or(special.len(), |range| range.end),
+            false => 1,
+        };
+        if special.starts_with('"') {
+            out.extend_from_slice(&special.as_bytes()[..length]);
+        }
+        rest = &special[length..];
+    }
+    out.extend_from_slice(rest.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_by_what_their_names_mean() {
+        let members = Members::of(r#" { "a" : 1 , "b\u0063":{"x":[]}, "é":"\n" } "#).unwrap();
+        let found: Vec<_> = members.iter().map(|(name, value)| (name.into_owned(), value)).collect();
+        let expected = [("a", "1"), ("bc", r#"{"x":[]}"#), ("é", r#""\n""#)];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!((members.get("bc"), members.has("b"), members.len()), (Some(r#"{"x":[]}"#), false, 3));
+        assert!(Members::of("{}").unwrap().is_empty());
+        for other in ["[]", "1", "{\"a\":}", "{} {}", "{\"a\":\"\\ud83d\"}"] {
+            assert!(Members::of(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn items_and_strings_are_read() {
+        assert_eq!(Items::of("[ 1 ,[2] , \"a,]\" ]").collect::<Vec<_>>(), ["1", "[2]", "\"a,]\""]);
+        assert_eq!(Items::of("[ ]").count() + Items::of("{}").count(), 0);
+        assert_eq!(string(r#""a\u00e9""#).as_deref(), Some("aé"));
+        assert_eq!(string("1"), None);
+    }
+
+    #[test]
+    fn white_space_goes_but_in_strings() {
+        let mut out = Vec::new();
+        push_compact(&mut out, "{ \"a b\" :\n[ 1 , \"\\\" x\" ] }");
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a b\":[1,\"\\\" x\"]}");
+    }
+}
