@@ -48,6 +48,11 @@ impl<'a> Members<'a> {
         Some(self.value(found))
     }
 
+    /// The name and the text of the value of the member at this place.
+    pub fn at(&self, place: usize) -> (Cow<'a, str>, &'a str) {
+        (self.name(&self.places[place]), self.value(&self.places[place]))
+    }
+
     /// True when there is such a member.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()

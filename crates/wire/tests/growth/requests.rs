@@ -12,8 +12,11 @@ const FORWARDED: f64 = 2.0;
 const EDITED: f64 = 6.0;
 /// Of what is translated: many small things take more as values than as text. The goal is 6.
 const TRANSLATED: f64 = 19.0;
-/// Of schemas that are translated: a value takes 72 bytes however short its text, which `MOST_SCHEMA_VALUES` bounds.
-const SCHEMAS: f64 = 45.0;
+/// Of the form of an answer at the Responses API, which is a value: 72 bytes however short its text, which
+/// `MOST_SCHEMA_VALUES` bounds.
+const SCHEMAS: f64 = 32.5;
+/// Of schemas that are translated: the text is the body's, the request's, the provider's and the written one's.
+const FITTED: f64 = 6.0;
 /// Of one message whose content or calls are taken apart at once.
 const TAKEN_APART: f64 = 15.0;
 
@@ -321,8 +324,8 @@ fn forwarded_with(name: &str, most_memory: f64, quirks: &str, facts: ModelFacts)
     }
 }
 
-/// What one dimension may take where it is edited, and where it is translated.
-fn most_memory(dimension: &str) -> (f64, f64) {
+/// What one dimension may take where it is edited.
+fn most_edited(dimension: &str) -> f64 {
     match dimension {
         "parts"
         | "pictures"
@@ -331,18 +334,36 @@ fn most_memory(dimension: &str) -> (f64, f64) {
         | "length of arguments"
         | "tool calls and results"
         | "tool calls with one id"
-        | "rounds of tools" => (TAKEN_APART, TRANSLATED),
-        "alternatives"
+        | "rounds of tools" => TAKEN_APART,
+        _ => EDITED,
+    }
+}
+
+/// What one dimension may take where it is translated.
+fn most_translated(dimension: &str, protocol: Protocol) -> f64 {
+    match dimension {
+        "properties of an output" | "properties of a sound output"
+            if protocol == Protocol::OpenaiResponses =>
+        {
+            SCHEMAS
+        }
+        "properties"
+        | "required names"
+        | "words of an enum"
+        | "numbers of an enum"
+        | "alternatives"
         | "definitions"
         | "references"
+        | "nested arrays of a schema"
         | "properties of an output"
-        | "properties of a sound output" => (EDITED, SCHEMAS),
-        _ => (EDITED, TRANSLATED),
+        | "properties of a sound output"
+        | "numbers of an output's enum" => FITTED,
+        _ => TRANSLATED,
     }
 }
 
 fn works(dimension: &str) -> Vec<Work> {
-    let (edited, translated) = most_memory(dimension);
+    let edited = most_edited(dimension);
     let every = r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true,"reasoning_field":"reasoning_content","drop_tool_fields":["strict"]}"#;
     let mut works = vec![
         forwarded("forwarding", FORWARDED, "{}"),
@@ -367,7 +388,7 @@ fn works(dimension: &str) -> Vec<Work> {
     for protocol in Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::OpenaiChat) {
         works.push(Work {
             name: format!("translating to {}", protocol.as_str()),
-            most_memory: translated,
+            most_memory: most_translated(dimension, protocol),
             run: Box::new(move |body| {
                 let (facts, quirks) = (ModelFacts::default(), Quirks::default());
                 let dialect = wire::dialect(Protocol::OpenaiChat).unwrap();

@@ -2,7 +2,6 @@
 
 use canon::{Error, Feature, Field, Json, Losses, OutputField, OutputFormat, Request, Result, Target};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::model::Generation;
 use super::schema::sanitise;
@@ -44,7 +43,7 @@ pub(super) struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_mime_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_json_schema: Option<Value>,
+    response_json_schema: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_modalities: Option<Vec<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +80,8 @@ pub(super) fn generation_config<'a>(
     config.image_config = extra(request, "imageConfig", "image_config");
     config.media_resolution = extra(request, "mediaResolution", "media_resolution");
     let instruction = output_format(request, target, has_functions, &mut config, losses);
-    config.is_set = serde_json::to_string(&config).is_ok_and(|written| written != "{}");
+    config.is_set = config.response_json_schema.is_some()
+        || serde_json::to_string(&config).is_ok_and(|written| written != "{}");
     Ok((config, instruction))
 }
 

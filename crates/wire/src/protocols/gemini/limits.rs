@@ -3,16 +3,97 @@
 //! How deep a schema may be ("exceeds the maximum allowed nesting depth") and how complex ("too many states for serving") is
 //! published nowhere and differs between models: that is left to the API.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
+
+use crate::json::{Items, Members, string};
 
 /// Highest sum of all `maxItems` of a schema. More is a bare "Request contains an invalid argument": measured by
 /// googleapis/python-genai#2170 (March 2026, tools) and met by vercel/ai#21192 (September 2026, the form of an answer).
 const ARRAY_LIMITS: u64 = 960;
 
-/// Weakens a schema until it is taken, and says which keywords no longer say what they did.
-pub(super) fn fit(schema: &mut Map<String, Value>, weakened: &mut BTreeSet<String>) {
+/// Weakens a schema until it is taken, and says which keywords no longer say what they did. Only a schema that has to be
+/// changed becomes values, which take many times its size.
+pub(super) fn fit(text: String, weakened: &mut BTreeSet<String>) -> String {
+    let is_recursive = || !closing_edges(&text_targets(&text)).is_empty();
+    let has_limits = || text.contains("maxItems") && array_limits(&text) > ARRAY_LIMITS;
+    let has_to_change = has_limits() || text.contains("\"$ref\"") && is_recursive();
+    if !has_to_change {
+        return text;
+    }
+    let Ok(mut schema) = serde_json::from_str(&text) else { return text };
+    fit_values(&mut schema, weakened);
+    serde_json::to_string(&schema).unwrap_or(text)
+}
+
+/// The sum of all `maxItems` of a schema.
+fn array_limits(schema: &str) -> u64 {
+    let Some(members) = Members::of(schema) else { return 0 };
+    let inside = |keyword: &str, value| match keyword {
+        "maxItems" => str::parse(value).unwrap_or(0),
+        "properties" | "$defs" => {
+            let named = Members::of(value);
+            named
+                .iter()
+                .flat_map(Members::iter)
+                .map(|(_, schema)| array_limits(schema))
+                .fold(0, u64::saturating_add)
+        }
+        "anyOf" | "prefixItems" => Items::of(value).map(array_limits).fold(0, u64::saturating_add),
+        "items" | "additionalProperties" => array_limits(value),
+        _ => 0,
+    };
+    members.iter().map(|(keyword, value)| inside(&keyword, value)).fold(0, u64::saturating_add)
+}
+
+/// The same as [`targets`], of text.
+fn text_targets(schema: &str) -> Vec<Vec<Option<usize>>> {
+    let definitions = Members::of(schema).and_then(|schema| Members::of(schema.get("$defs")?));
+    let Some(definitions) = definitions else { return Vec::new() };
+    let numbers: Numbers<'_> =
+        definitions.iter().enumerate().map(|(number, (name, _))| (name, number)).collect();
+    let found = definitions.iter().map(|(_, schema)| {
+        let mut found = Vec::new();
+        text_references(schema, &numbers, &mut found);
+        found
+    });
+    found.collect()
+}
+
+/// The places of the definitions, by their names.
+type Numbers<'a> = HashMap<Cow<'a, str>, usize>;
+
+/// The same as [`required_references`], of text.
+fn text_references(schema: &str, numbers: &Numbers<'_>, found: &mut Vec<Option<usize>>) {
+    let Some(members) = Members::of(schema) else { return };
+    if let Some(reference) = members.get("$ref").and_then(string)
+        && let Some(name) = reference.strip_prefix("#/$defs/")
+    {
+        found.push(numbers.get(name).copied());
+    }
+    for (keyword, value) in members.iter() {
+        match &*keyword {
+            "properties" => {
+                let required: HashSet<Cow<'_, str>> =
+                    members.get("required").into_iter().flat_map(Items::of).filter_map(string).collect();
+                let properties = Members::of(value);
+                let properties = properties.iter().flat_map(Members::iter);
+                properties
+                    .filter(|(name, _)| required.contains(name))
+                    .for_each(|(_, property)| text_references(property, numbers, found));
+            }
+            "anyOf" | "prefixItems" => {
+                Items::of(value).for_each(|schema| text_references(schema, numbers, found));
+            }
+            "items" => text_references(value, numbers, found),
+            _ => {}
+        }
+    }
+}
+
+fn fit_values(schema: &mut Map<String, Value>, weakened: &mut BTreeSet<String>) {
     if open_cycles(schema) {
         weakened.insert("required (within a recursion)".to_owned());
     }
@@ -70,7 +151,7 @@ type Edge = (usize, usize);
 /// it becomes optional. True when something was changed.
 fn open_cycles(schema: &mut Map<String, Value>) -> bool {
     let Some(Value::Object(definitions)) = schema.get_mut("$defs") else { return false };
-    let closing = closing_edges(definitions);
+    let closing = closing_edges(&targets(definitions));
     if closing.is_empty() {
         return false;
     }
@@ -80,19 +161,23 @@ fn open_cycles(schema: &mut Map<String, Value>) -> bool {
     true
 }
 
-/// The references that close a recursion, found by following all of them without recursion of our own: there may be as many
-/// definitions as a request has room for.
-fn closing_edges(definitions: &Map<String, Value>) -> HashSet<Edge> {
+/// The definitions that each definition always needs, as their places.
+fn targets(definitions: &Map<String, Value>) -> Vec<Vec<Option<usize>>> {
     let numbers: HashMap<&str, usize> =
         definitions.keys().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
-    let targets: Vec<Vec<Option<usize>>> = definitions
+    definitions
         .values()
         .map(|schema| {
             let mut names = Vec::new();
             required_references(schema, &mut names);
             names.into_iter().map(|name| numbers.get(name).copied()).collect()
         })
-        .collect();
+        .collect()
+}
+
+/// The references that close a recursion, found by following all of them without recursion of our own: there may be as many
+/// definitions as a request has room for.
+fn closing_edges(targets: &[Vec<Option<usize>>]) -> HashSet<Edge> {
     let mut closing = HashSet::new();
     let mut is_done = vec![false; targets.len()];
     let mut is_open = vec![false; targets.len()];
@@ -207,10 +292,10 @@ mod tests {
 
     use super::*;
 
-    fn fitted(mut schema: Value) -> (Value, Vec<String>) {
+    fn fitted(schema: Value) -> (Value, Vec<String>) {
         let mut weakened = BTreeSet::new();
-        fit(schema.as_object_mut().unwrap(), &mut weakened);
-        (schema, weakened.into_iter().collect())
+        let schema = fit(schema.to_string(), &mut weakened);
+        (serde_json::from_str(&schema).unwrap(), weakened.into_iter().collect())
     }
 
     fn with(definitions: Value) -> Value {

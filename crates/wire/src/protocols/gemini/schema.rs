@@ -2,18 +2,27 @@
 //!
 //! What the API does not know is an error there, so everything outside its list is removed or rewritten. Names of
 //! properties are data, not keywords: they are never touched. What a removal weakens is reported by name.
+//!
+//! Schemas are rewritten from text to text: a tree of values would take many times their size.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use canon::Json;
-use serde_json::{Map, Value};
 
 use super::limits;
+use crate::json::{Items, Meaning, Members, push_string, string};
 
 /// Deepest nesting that is translated; below, anything is allowed.
 const DEPTH_LIMIT: usize = 64;
 /// Most nested schemas of the result: references put in place can multiply.
 const SIZE_LIMIT: usize = 20_000;
+/// Most bytes of values that are written, as a multiple of the schema: references put in place repeat them.
+const GROWTH_LIMIT: usize = 4;
+/// The same of a small schema.
+const SPENT_LIMIT: usize = 256 << 10;
+/// Most steps of a reference.
+const STEP_LIMIT: usize = 127;
 
 /// Keywords that pass. The API reference's list, with those of the published SDK's schema type, all of which recorded
 /// requests show as accepted.
@@ -64,7 +73,7 @@ const ANNOTATIONS: [&str; 11] = [
 #[derive(Debug, PartialEq)]
 pub(super) struct Sanitised {
     /// The schema as the API takes it.
-    pub schema: Value,
+    pub schema: Json,
     /// Keywords that were removed although they restrict values.
     pub weakened: BTreeSet<String>,
 }
@@ -82,118 +91,193 @@ impl Sanitised {
 
 /// Rewrites a schema. None if it is not a JSON object.
 pub(super) fn sanitise(schema: &Json) -> Option<Sanitised> {
-    let Ok(Value::Object(root)) = schema.to_value() else { return None };
-    let mut sanitiser = Sanitiser { root: &root, weakened: BTreeSet::new(), open: Vec::new(), size: 0 };
-    let mut schema = sanitiser.object(&root, 0);
-    sanitiser.definitions(&root, &mut schema);
-    limits::fit(&mut schema, &mut sanitiser.weakened);
-    Some(Sanitised { schema: Value::Object(schema), weakened: sanitiser.weakened })
+    let text = schema.as_str();
+    let root = Members::of(text)?;
+    let mut sanitiser = Sanitiser {
+        root: text,
+        lookups: HashMap::new(),
+        weakened: BTreeSet::new(),
+        open: Vec::new(),
+        size: 0,
+        room: SPENT_LIMIT.max(GROWTH_LIMIT * text.len()),
+        out: Vec::with_capacity(text.len() + 256),
+    };
+    sanitiser.object(&root, 0);
+    sanitiser.definitions(&root);
+    let Sanitiser { out, mut weakened, .. } = sanitiser;
+    let schema = limits::fit(String::from_utf8(out).ok()?, &mut weakened);
+    Some(Sanitised { schema: Json::parse(schema).ok()?, weakened })
 }
 
 /// True for the schema of a tool without parameters: the field is then left out, as older models refuse it.
-pub(super) fn is_empty_object(schema: &Value) -> bool {
-    let Some(schema) = schema.as_object() else { return false };
-    let no_properties =
-        schema.get("properties").is_none_or(|value| value.as_object().is_some_and(Map::is_empty));
-    let closed = schema.get("additionalProperties").is_none_or(|value| *value == Value::Bool(false));
-    let plain = schema.keys().all(|key| {
-        matches!(
-            key.as_str(),
-            "type" | "properties" | "additionalProperties" | "required" | "title" | "description"
-        )
+pub(super) fn is_empty_object(schema: &Json) -> bool {
+    let Some(schema) = Members::of(schema.as_str()) else { return false };
+    let no_properties = schema
+        .get("properties")
+        .is_none_or(|value| Members::of(value).is_some_and(|properties| properties.is_empty()));
+    let closed = schema.get("additionalProperties").is_none_or(|value| value == "false");
+    let plain = schema.iter().all(|(key, _)| {
+        matches!(&*key, "type" | "properties" | "additionalProperties" | "required" | "title" | "description")
     });
-    no_properties && closed && plain && schema.get("type").is_none_or(|kind| kind == "object")
+    let kind = schema.get("type").is_none_or(|kind| string(kind).is_some_and(|kind| kind == "object"));
+    no_properties && closed && plain && kind
+}
+
+/// The schema with the type `object` where it says neither a type nor alternatives.
+pub(super) fn typed(schema: Json) -> Json {
+    let Some(members) = Members::of(schema.as_str()) else { return schema };
+    if members.has("type") || members.has("anyOf") {
+        return schema;
+    }
+    let inside = schema.as_str().trim_end().trim_end_matches('}');
+    let comma = if members.is_empty() { "" } else { "," };
+    Json::parse(format!("{inside}{comma}\"type\":\"object\"}}")).unwrap_or(schema)
 }
 
 struct Sanitiser<'a> {
-    root: &'a Map<String, Value>,
+    root: &'a str,
+    /// What references were looked up in, by its own path.
+    lookups: HashMap<String, Lookup<'a>>,
     weakened: BTreeSet<String>,
     /// References that are being put in place, to notice cycles.
     open: Vec<String>,
     size: usize,
+    /// How many bytes of values more are written.
+    room: usize,
+    out: Vec<u8>,
 }
 
-impl Sanitiser<'_> {
-    /// Definitions keep their names; those of older drafts move to `$defs`.
-    fn definitions(&mut self, root: &Map<String, Value>, out: &mut Map<String, Value>) {
-        let mut found = Map::new();
-        for key in ["definitions", "$defs"] {
-            let Some(Value::Object(definitions)) = root.get(key) else { continue };
-            for (name, schema) in definitions {
-                let schema = self.any(schema, 1);
-                found.insert(name.clone(), schema);
+/// What the schema being written says so far.
+#[derive(Default)]
+struct Said {
+    is_typed: bool,
+    has_properties: bool,
+    /// The type that all values of its enumeration share.
+    kind: Option<&'static str>,
+}
+
+impl<'a> Sanitiser<'a> {
+    /// Definitions keep their names; those of older drafts move to `$defs`. They are added to the object written last.
+    fn definitions(&mut self, root: &Members<'_>) {
+        let named = |key: &str| root.get(key).and_then(Members::of);
+        let (old, new) = (named("definitions"), named("$defs"));
+        let names: HashSet<Cow<'_, str>> = match (&old, &new) {
+            (Some(_), Some(new)) => new.iter().map(|(name, _)| name).collect(),
+            _ => HashSet::new(),
+        };
+        let mut is_first = true;
+        let old = old.iter().flat_map(Members::iter).filter(|(name, _)| !names.contains(name));
+        for (name, schema) in old.chain(new.iter().flat_map(Members::iter)) {
+            if is_first {
+                self.out.pop();
+                self.name("$defs");
+                self.out.push(b'{');
+                is_first = false;
             }
+            self.name(&name);
+            self.any(schema, 1);
         }
-        if !found.is_empty() {
-            out.insert("$defs".to_owned(), Value::Object(found));
+        if !is_first {
+            self.out.extend_from_slice(b"}}");
         }
     }
 
-    fn any(&mut self, schema: &Value, depth: usize) -> Value {
-        match schema {
-            Value::Object(schema) if depth < DEPTH_LIMIT && self.size < SIZE_LIMIT => {
-                self.size += 1;
-                Value::Object(self.object(schema, depth))
-            }
-            Value::Bool(true) => Value::Object(Map::new()),
-            Value::Object(_) => {
-                self.weakened.insert("(depth or size)".to_owned());
-                Value::Object(Map::new())
-            }
-            _ => {
-                self.weakened.insert("false".to_owned());
-                Value::Object(Map::new())
-            }
+    fn name(&mut self, name: &str) {
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
         }
+        push_string(&mut self.out, name);
+        self.out.push(b':');
     }
 
-    fn object(&mut self, schema: &Map<String, Value>, depth: usize) -> Map<String, Value> {
-        if let Some(Value::String(reference)) = schema.get("$ref") {
-            return self.reference(reference, schema, depth);
-        }
-        let mut out = Map::new();
-        for (key, value) in schema {
-            self.keyword(key, value, depth, &mut out);
-        }
-        self.all_of(schema, depth, &mut out);
-        self.exact(schema, &mut out);
-        self.complete(&mut out);
-        out
+    fn member(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.out.extend_from_slice(value.as_bytes());
+        self.room = self.room.saturating_sub(value.len());
     }
 
-    fn keyword(&mut self, key: &str, value: &Value, depth: usize, out: &mut Map<String, Value>) {
+    fn any(&mut self, schema: &str, depth: usize) {
+        if schema == "true" {
+            return self.out.extend_from_slice(b"{}");
+        }
+        let members = Members::of(schema);
+        let Some(members) =
+            members.filter(|_| depth < DEPTH_LIMIT && self.size < SIZE_LIMIT && self.room > 0)
+        else {
+            let what = if schema.starts_with('{') { "(depth or size)" } else { "false" };
+            self.weakened.insert(what.to_owned());
+            return self.out.extend_from_slice(b"{}");
+        };
+        self.size += 1;
+        self.object(&members, depth);
+    }
+
+    /// What [`any`](Self::any) writes, apart from the rest.
+    fn apart(&mut self, schema: &str, depth: usize) -> String {
+        let start = self.out.len();
+        self.any(schema, depth);
+        text(self.out.split_off(start))
+    }
+
+    fn object(&mut self, schema: &Members<'_>, depth: usize) {
+        if let Some(reference) = schema.get("$ref").and_then(string) {
+            return self.reference(&reference, schema, depth);
+        }
+        let start = self.out.len();
+        let mut said = Said::default();
+        self.out.push(b'{');
+        for (key, value) in schema.iter() {
+            self.keyword((&key, value), schema, depth, &mut said);
+        }
+        let is_nullable = schema.get("nullable") == Some("true");
+        if is_nullable || schema.has("const") || schema.has("allOf") {
+            self.out.push(b'}');
+            let mut whole = Whole::of(&text(self.out.split_off(start)));
+            self.all_of(schema, depth, &mut whole);
+            whole.exact(schema.get("const"), is_nullable);
+            whole.complete();
+            return whole.write(&mut self.out);
+        }
+        if let Some(kind) = said.missing_type() {
+            self.member("type", &format!("\"{kind}\""));
+        }
+        self.out.push(b'}');
+    }
+
+    fn keyword(&mut self, (key, value): (&str, &str), schema: &Members<'_>, depth: usize, said: &mut Said) {
+        said.is_typed |= matches!(key, "type" | "anyOf" | "oneOf");
         match key {
             "properties" => {
-                if let Value::Object(properties) = value {
-                    let properties =
-                        properties.iter().map(|(name, schema)| (name.clone(), self.any(schema, depth + 1)));
-                    out.insert(key.to_owned(), Value::Object(properties.collect()));
+                if let Some(properties) = Members::of(value) {
+                    said.has_properties = true;
+                    self.name(key);
+                    self.out.push(b'{');
+                    for (name, schema) in properties.iter() {
+                        self.name(&name);
+                        self.any(schema, depth + 1);
+                    }
+                    self.out.push(b'}');
                 }
             }
-            "items" if value.is_array() => {
-                let items = self.list(value, depth);
-                out.insert("prefixItems".to_owned(), items);
+            "items" if value.starts_with('[') => {
+                if !schema.has("prefixItems") {
+                    self.list("prefixItems", value, depth);
+                }
             }
-            "items" => {
-                let items = self.any(value, depth + 1);
-                out.insert(key.to_owned(), items);
+            "additionalProperties" if matches!(value, "true" | "false") => self.member(key, value),
+            "items" | "additionalProperties" => {
+                self.name(key);
+                self.any(value, depth + 1);
             }
-            "additionalProperties" => {
-                let rest = if value.is_boolean() { value.clone() } else { self.any(value, depth + 1) };
-                out.insert(key.to_owned(), rest);
-            }
-            "prefixItems" | "anyOf" => {
-                let list = self.list(value, depth);
-                out.insert(key.to_owned(), list);
-            }
+            "prefixItems" | "anyOf" => self.list(key, value, depth),
             // The API reads `oneOf` as `anyOf`: said plainly.
-            "oneOf" if !out.contains_key("anyOf") => {
-                let list = self.list(value, depth);
-                out.insert("anyOf".to_owned(), list);
-            }
+            "oneOf" if !schema.has("anyOf") => self.list("anyOf", value, depth),
             "allOf" | "const" | "$defs" | "definitions" | "nullable" => {}
             _ if KEPT.contains(&key) => {
-                out.insert(key.to_owned(), value.clone());
+                if key == "enum" {
+                    said.kind = kind_of_all(value);
+                }
+                self.member(key, value);
             }
             _ if ANNOTATIONS.contains(&key) || key.starts_with("x-") => {}
             _ => {
@@ -202,38 +286,24 @@ impl Sanitiser<'_> {
         }
     }
 
-    fn list(&mut self, value: &Value, depth: usize) -> Value {
-        let schemas = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        Value::Array(schemas.iter().map(|schema| self.any(schema, depth + 1)).collect())
+    fn list(&mut self, key: &str, value: &str, depth: usize) {
+        self.name(key);
+        self.out.push(b'[');
+        for (position, schema) in Items::of(value).enumerate() {
+            if position > 0 {
+                self.out.push(b',');
+            }
+            self.any(schema, depth + 1);
+        }
+        self.out.push(b']');
     }
 
     /// `allOf` is merged into the schema around it: what both say is kept once.
-    fn all_of(&mut self, schema: &Map<String, Value>, depth: usize, out: &mut Map<String, Value>) {
-        let Some(Value::Array(parts)) = schema.get("allOf") else { return };
-        for part in parts {
-            let Value::Object(part) = self.inlined(part, depth) else { continue };
-            for (key, value) in part {
-                self.merge(&key, value, out);
-            }
-        }
-    }
-
-    fn merge(&mut self, key: &str, value: Value, out: &mut Map<String, Value>) {
-        match (out.get_mut(key), value) {
-            (None, value) => {
-                out.insert(key.to_owned(), value);
-            }
-            (Some(Value::Object(mine)), Value::Object(theirs)) if key == "properties" => {
-                for (name, schema) in theirs {
-                    mine.entry(name).or_insert(schema);
-                }
-            }
-            (Some(Value::Array(mine)), Value::Array(theirs)) if key == "required" => {
-                let missing: Vec<_> = theirs.into_iter().filter(|name| !mine.contains(name)).collect();
-                mine.extend(missing);
-            }
-            (Some(mine), theirs) => {
-                if *mine != theirs && !matches!(key, "title" | "description" | "default") {
+    fn all_of(&mut self, schema: &Members<'_>, depth: usize, whole: &mut Whole) {
+        for part in schema.get("allOf").into_iter().flat_map(Items::of) {
+            let part = self.inlined(part, depth);
+            for (key, value) in Members::of(&part).iter().flat_map(Members::iter) {
+                if !whole.merge(&key, value) {
                     self.weakened.insert("allOf".to_owned());
                 }
             }
@@ -241,112 +311,287 @@ impl Sanitiser<'_> {
     }
 
     /// The schema behind a reference, in place of it. A cycle leaves the reference.
-    fn inlined(&mut self, schema: &Value, depth: usize) -> Value {
-        let reference = schema.get("$ref").and_then(Value::as_str).map(str::to_owned);
-        let Some(reference) = reference else { return self.any(schema, depth + 1) };
-        let Some(target) = self.resolve(&reference) else { return self.any(schema, depth + 1) };
-        if self.open.contains(&reference) || depth >= DEPTH_LIMIT {
+    fn inlined(&mut self, schema: &str, depth: usize) -> String {
+        let reference = Members::of(schema).and_then(|schema| string(schema.get("$ref")?));
+        let Some(reference) = reference else { return self.apart(schema, depth + 1) };
+        let Some(target) = self.find(&reference) else { return self.apart(schema, depth + 1) };
+        if self.open.iter().any(|open| *open == reference) || depth >= DEPTH_LIMIT {
             self.weakened.insert("allOf".to_owned());
-            return Value::Object(Map::new());
+            return "{}".to_owned();
         }
-        self.open.push(reference);
-        let found = self.inlined(&target, depth + 1);
+        self.open.push(reference.into_owned());
+        let found = self.inlined(target, depth + 1);
         self.open.pop();
         found
     }
 
     /// A reference may have no siblings: with only texts beside it they are dropped, with more it is put in place.
-    fn reference(
-        &mut self,
-        reference: &str,
-        schema: &Map<String, Value>,
-        depth: usize,
-    ) -> Map<String, Value> {
-        let is_text = |key: &String| {
-            matches!(key.as_str(), "$ref" | "title" | "description" | "default" | "$defs" | "definitions")
-                || ANNOTATIONS.contains(&key.as_str())
+    fn reference(&mut self, reference: &str, schema: &Members<'_>, depth: usize) {
+        let is_text = |key: &str| {
+            matches!(key, "$ref" | "title" | "description" | "default" | "$defs" | "definitions")
+                || ANNOTATIONS.contains(&key)
         };
         let to_definition = ["#/$defs/", "#/definitions/"]
             .iter()
             .find_map(|start| reference.strip_prefix(start).filter(|name| !name.contains('/')));
-        let known = self.resolve(reference).is_some();
-        if let Some(name) = to_definition
-            && known
+        let target = self.find(reference);
+        if let (Some(name), Some(_)) = (to_definition, target)
             && depth > 0
-            && schema.keys().all(is_text)
+            && schema.iter().all(|(key, _)| is_text(&key))
         {
-            let reference = Value::String(format!("#/$defs/{name}"));
-            return Map::from_iter([("$ref".to_owned(), reference)]);
+            self.out.push(b'{');
+            self.name("$ref");
+            push_string(&mut self.out, &format!("#/$defs/{name}"));
+            return self.out.push(b'}');
         }
-        let target = self.resolve(reference);
         let (Some(target), false) = (target, self.open.iter().any(|open| open == reference)) else {
             self.weakened.insert("$ref".to_owned());
-            return Map::new();
+            return self.out.extend_from_slice(b"{}");
         };
-        self.open.push(reference.to_owned());
-        let mut merged = target.as_object().cloned().unwrap_or_default();
-        for (key, value) in schema.iter().filter(|(key, _)| *key != "$ref") {
-            merged.insert(key.clone(), value.clone());
+        if depth >= DEPTH_LIMIT || self.room == 0 {
+            return self.out.extend_from_slice(b"{}");
         }
-        let merged = if depth < DEPTH_LIMIT { self.object(&merged, depth + 1) } else { Map::new() };
+        self.open.push(reference.to_owned());
+        let merged = beside(target, schema);
+        self.room = self.room.saturating_sub(merged.len());
+        if let Some(merged) = Members::of(&merged) {
+            self.object(&merged, depth + 1);
+        }
         self.open.pop();
-        merged
     }
 
-    fn resolve(&self, reference: &str) -> Option<Value> {
+    /// What a reference within the schema refers to.
+    fn find(&mut self, reference: &str) -> Option<&'a str> {
         let path = reference.strip_prefix('#')?;
+        let is_short = path.bytes().filter(|byte| *byte == b'/').take(STEP_LIMIT + 1).count() <= STEP_LIMIT;
+        if is_short { self.at(path) } else { None }
+    }
+
+    fn at(&mut self, path: &str) -> Option<&'a str> {
         if path.is_empty() {
-            return Some(Value::Object(self.root.clone()));
+            return Some(self.root);
         }
-        let mut steps =
-            path.strip_prefix('/')?.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
-        let mut node = self.root.get(&steps.next()?)?;
-        for step in steps {
-            node = match node {
-                Value::Array(items) => items.get(step.parse::<usize>().ok()?)?,
-                node => node.get(&step)?,
-            };
+        let (parent, step) = path.rsplit_once('/')?;
+        if !self.lookups.contains_key(parent) {
+            let lookup = Lookup::of(self.at(parent)?);
+            self.lookups.insert(parent.to_owned(), lookup);
         }
-        Some(node.clone())
+        self.lookups[parent].get(&step.replace("~1", "/").replace("~0", "~"))
+    }
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    // All that is written is text.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The schema behind a reference, with what stands beside the reference in place of its own.
+fn beside(target: &str, schema: &Members<'_>) -> String {
+    let mut own: HashMap<Cow<'_, str>, &str> = schema.iter().filter(|(name, _)| name != "$ref").collect();
+    let mut out = vec![b'{'];
+    let mut push = |name: &str, value: &str| {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        push_string(&mut out, name);
+        out.push(b':');
+        out.extend_from_slice(value.as_bytes());
+    };
+    for (name, value) in Members::of(target).iter().flat_map(Members::iter) {
+        push(&name, own.remove(&name).unwrap_or(value));
+    }
+    for (name, value) in schema.iter().filter(|(name, _)| own.contains_key(name)) {
+        push(&name, value);
+    }
+    out.push(b'}');
+    text(out)
+}
+
+/// The members or items of what references point into, to be found quickly.
+struct Lookup<'a> {
+    members: Option<Members<'a>>,
+    /// The members by their names.
+    order: Vec<u32>,
+    items: Vec<&'a str>,
+}
+
+impl<'a> Lookup<'a> {
+    fn of(json: &'a str) -> Self {
+        let members = Members::of(json);
+        let count = members.as_ref().map_or(0, Members::len);
+        let mut order: Vec<u32> = (0..count as u32).collect();
+        if let Some(members) = &members {
+            order.sort_by_cached_key(|place| members.at(*place as usize).0);
+        }
+        Self { members, order, items: Items::of(json).collect() }
+    }
+
+    fn get(&self, step: &str) -> Option<&'a str> {
+        let Some(members) = &self.members else {
+            return self.items.get(step.parse::<usize>().ok()?).copied();
+        };
+        let found = self.order.binary_search_by(|place| (*members.at(*place as usize).0).cmp(step)).ok()?;
+        Some(members.at(self.order[found] as usize).1)
+    }
+}
+
+impl Said {
+    /// What the API wants to be said: the type beside properties and enums.
+    fn missing_type(&self) -> Option<&'static str> {
+        match self {
+            Self { is_typed: true, .. } => None,
+            Self { has_properties: true, .. } => Some("object"),
+            Self { kind, .. } => *kind,
+        }
+    }
+}
+
+/// A written schema whose members are still changed: there are no more of them than keywords.
+struct Whole(Vec<(String, Part)>);
+
+/// A member of it.
+enum Part {
+    Text(String),
+    /// Properties or required names, to which more are added: without the last bracket.
+    Growing {
+        known: HashSet<String>,
+        text: String,
+        end: char,
+    },
+}
+
+impl Whole {
+    fn of(written: &str) -> Self {
+        let members = Members::of(written);
+        let members = members.iter().flat_map(Members::iter);
+        Self(members.map(|(name, value)| (name.into_owned(), Part::Text(value.to_owned()))).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        match self.0.iter().find(|(own, _)| own == name)? {
+            (_, Part::Text(text) | Part::Growing { text, .. }) => Some(text),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        match self.0.iter_mut().find(|(own, _)| own == name) {
+            Some((_, part)) => *part = Part::Text(value),
+            None => self.0.push((name.to_owned(), Part::Text(value))),
+        }
+    }
+
+    /// False when the two disagree and something is lost.
+    fn merge(&mut self, key: &str, value: &str) -> bool {
+        let Some((_, mine)) = self.0.iter_mut().find(|(own, _)| own == key) else {
+            self.set(key, value.to_owned());
+            return true;
+        };
+        match key {
+            "properties" => {
+                let theirs = Members::of(value);
+                for (name, schema) in theirs.iter().flat_map(Members::iter) {
+                    mine.add(&name, |text| {
+                        let mut bytes = Vec::new();
+                        push_string(&mut bytes, &name);
+                        text.push_str(&String::from_utf8_lossy(&bytes));
+                        text.push(':');
+                        text.push_str(schema);
+                    });
+                }
+                true
+            }
+            "required" => {
+                for name in Items::of(value) {
+                    mine.add(&string(name).unwrap_or(Cow::Borrowed(name)), |text| text.push_str(name));
+                }
+                true
+            }
+            "title" | "description" | "default" => true,
+            _ => {
+                let mean = |text: &str| serde_json::from_str::<Meaning>(text).ok();
+                matches!(mine, Part::Text(own) if own == value || mean(own) == mean(value))
+            }
+        }
     }
 
     /// `const` is an `enum` of one; OpenAPI's `nullable` is one more type.
-    fn exact(&mut self, schema: &Map<String, Value>, out: &mut Map<String, Value>) {
-        if let Some(value) = schema.get("const") {
-            out.insert("enum".to_owned(), Value::Array(vec![value.clone()]));
+    fn exact(&mut self, constant: Option<&str>, is_nullable: bool) {
+        if let Some(value) = constant {
+            self.set("enum", format!("[{value}]"));
         }
-        if schema.get("nullable") == Some(&Value::Bool(true))
-            && let Some(Value::String(kind)) = out.get("type")
-            && kind != "null"
+        if is_nullable
+            && let Some(kind) = self.get("type").filter(|kind| kind.starts_with('"') && *kind != "\"null\"")
         {
-            let kinds = vec![Value::String(kind.clone()), Value::String("null".to_owned())];
-            out.insert("type".to_owned(), Value::Array(kinds));
+            let kinds = format!("[{kind},\"null\"]");
+            self.set("type", kinds);
         }
     }
 
-    /// What the API wants to be said: the type beside properties and enums.
-    fn complete(&mut self, out: &mut Map<String, Value>) {
-        if out.contains_key("type") || out.contains_key("anyOf") {
-            return;
+    fn complete(&mut self) {
+        let said = Said {
+            is_typed: self.get("type").or(self.get("anyOf")).is_some(),
+            has_properties: self.get("properties").is_some(),
+            kind: self.get("enum").and_then(kind_of_all),
+        };
+        if let Some(kind) = said.missing_type() {
+            self.set("type", format!("\"{kind}\""));
         }
-        if out.contains_key("properties") {
-            out.insert("type".to_owned(), Value::String("object".to_owned()));
-        } else if let Some(kind) = out.get("enum").and_then(kind_of_all) {
-            out.insert("type".to_owned(), Value::String(kind.to_owned()));
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (position, (name, part)) in self.0.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            push_string(out, name);
+            out.push(b':');
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Growing { text, end, .. } => {
+                    out.extend_from_slice(text.as_bytes());
+                    out.push(*end as u8);
+                }
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+impl Part {
+    /// Adds what goes by a new name.
+    fn add(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        if let Self::Text(text) = self {
+            let known = match Members::of(text) {
+                Some(members) => members.iter().map(|(name, _)| name.into_owned()).collect(),
+                None => Items::of(text)
+                    .map(|item| string(item).map_or_else(|| item.to_owned(), Cow::into_owned))
+                    .collect(),
+            };
+            let Some(end) = text.pop() else { return };
+            *self = Self::Growing { known, text: std::mem::take(text), end };
+        }
+        if let Self::Growing { known, text, .. } = self
+            && known.insert(name.to_owned())
+        {
+            if !text.ends_with(['{', '[']) {
+                text.push(',');
+            }
+            write(text);
         }
     }
 }
 
 /// The type that all values share.
-fn kind_of_all(values: &Value) -> Option<&'static str> {
-    let mut kinds = values.as_array()?.iter().map(|value| match value {
-        Value::String(_) => "string",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-        Value::Null => "null",
+fn kind_of_all(values: &str) -> Option<&'static str> {
+    let mut kinds = Items::of(values).map(|value| match value.as_bytes().first() {
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "boolean",
+        Some(b'[') => "array",
+        Some(b'{') => "object",
+        Some(b'n') => "null",
+        _ if value.parse::<i64>().is_ok() || value.parse::<u64>().is_ok() => "integer",
+        _ => "number",
     });
     let first = kinds.next()?;
     kinds.all(|kind| kind == first).then_some(first)
@@ -354,13 +599,13 @@ fn kind_of_all(values: &Value) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn check(schema: Value, expected: Value, weakened: &[&str]) {
         let found = sanitise(&Json::of(&schema)).unwrap();
-        assert_eq!(found.schema, expected, "{schema}");
+        assert_eq!(found.schema.to_value().unwrap(), expected, "{schema}");
         let names: Vec<_> = found.weakened.iter().map(String::as_str).collect();
         assert_eq!(names, weakened, "{schema}");
     }
@@ -447,14 +692,14 @@ mod tests {
     fn tools_without_parameters() {
         for schema in [json!({}), json!({"type": "object", "properties": {}, "additionalProperties": false})]
         {
-            assert!(is_empty_object(&schema), "{schema}");
+            assert!(is_empty_object(&Json::of(&schema)), "{schema}");
         }
         for schema in [
             json!({"type": "object", "additionalProperties": true}),
             json!({"type": "object", "properties": {"a": {}}}),
             json!({"anyOf": []}),
         ] {
-            assert!(!is_empty_object(&schema), "{schema}");
+            assert!(!is_empty_object(&Json::of(&schema)), "{schema}");
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::model::Generation;
 use super::names::Names;
-use super::schema::{is_empty_object, sanitise};
+use super::schema::{is_empty_object, sanitise, typed};
 use crate::protocols::functions::is_restricted;
 use crate::protocols::hosted::is_left_out;
 
@@ -37,7 +37,7 @@ pub(super) struct Declaration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters_json_schema: Option<Value>,
+    parameters_json_schema: Option<Json>,
 }
 
 /// `toolConfig`.
@@ -209,16 +209,16 @@ fn declaration<'a>(
                 let reason = "The provider does not restrict free text by a grammar.";
                 losses.dropped(Field::tool(index, ToolField::Grammar), reason);
             }
-            Some(
-                json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}),
-            )
+            Some(Json::of(
+                &json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}),
+            ))
         }
         ToolKind::Native(_) => None,
     };
     Declaration { name, description: tool.description.as_deref(), parameters_json_schema }
 }
 
-fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Value> {
+fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Json> {
     let field = || Field::tool(index, ToolField::Parameters);
     if schema.is_null() {
         return None;
@@ -230,17 +230,7 @@ fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Val
     if let Some(reason) = sanitised.reason() {
         losses.approximated(field(), reason);
     }
-    let mut schema = sanitised.schema;
-    if is_empty_object(&schema) {
-        return None;
-    }
-    if let Value::Object(schema) = &mut schema
-        && !schema.contains_key("type")
-        && !schema.contains_key("anyOf")
-    {
-        schema.insert("type".to_owned(), json!("object"));
-    }
-    Some(schema)
+    (!is_empty_object(&sanitised.schema)).then(|| typed(sanitised.schema))
 }
 
 /// A tool of the provider: by Google's name, or by the names that other APIs have for the same.
