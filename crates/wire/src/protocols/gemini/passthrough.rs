@@ -186,7 +186,9 @@ fn turn<'a>(scanner: &mut Scanner<'a>) -> Result<Turn<'a>, Syntax> {
             }
             ("parts", Kind::Array) => scanner.array(|scanner, _| part(scanner, &mut turn.parts))?,
             ("parts", Kind::Object) => part(scanner, &mut turn.parts)?,
-            _ => drop(scanner.value()?),
+            _ => {
+                scanner.value()?;
+            }
         }
         Ok::<(), Syntax>(())
     })?;
