@@ -20,6 +20,7 @@ use crate::http::{Door, Site, Times};
 use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
+use crate::responses::Responses;
 use crate::snapshot::{Current, Snapshot, Tools};
 use crate::telemetry::Metrics;
 use crate::upstream::media::MediaFetcher;
@@ -64,7 +65,7 @@ impl App {
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher() };
         let buffer_limit = settings.buffer_limit;
         let snapshot = Snapshot::first(settings, &tools);
-        let pipeline = Arc::new(pipeline(&snapshot, spool, &metrics));
+        let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics));
         let current = Current::new(snapshot);
         let site = Arc::new(Site {
             pipeline,
@@ -108,10 +109,11 @@ impl App {
         let writer = self.writer.start(async move {
             let _ = writer_stopped.await;
         });
-        let reloader = self.site.reloader.clone();
+        let (reloader, pipeline) = (self.site.reloader.clone(), self.site.pipeline.clone());
         let cut = tokio::select! {
             cut = server::serve(self.listeners, self.site, self.limits, stop, at_once) => cut,
             never = reloader.watch() => match never {},
+            never = pipeline.responses.expire() => match never {},
         };
         if cut > 0 {
             tracing::warn!(
@@ -184,10 +186,11 @@ impl Demo {
     }
 }
 
-fn pipeline(snapshot: &Snapshot, spool: Spool, metrics: &Metrics) -> Pipeline {
+fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics) -> Pipeline {
     Pipeline {
         media: MediaFetcher::guarded(snapshot.outbound.route()),
         metering: Metering::new(spool, metrics.clone()),
+        responses: Responses::new(store.clone(), metrics.clone()),
         vault: crate::pipeline::vault::Vault::default(),
         seeds: crate::pipeline::Seeds::default(),
         hops: crate::hops::Hops::default(),

@@ -39,6 +39,9 @@ const UNKNOWN_KEYS: usize = 10_000;
 pub struct Caller {
     /// `static:LABEL`, or the id of the key in the database.
     pub key_id: Arc<str>,
+    /// Whose the answers are that the gateway keeps: the key itself, whatever it is called. The names of static keys follow
+    /// their order in the configuration, and a key that takes the place of another one takes nothing else of it.
+    pub owner: Arc<str>,
     /// May use the admin routes.
     pub admin: bool,
 }
@@ -53,8 +56,9 @@ impl Keys {
         let mut fixed = HashMap::new();
         for (keys, admin) in [(api_keys, false), (admin_keys, true)] {
             for key in keys {
-                let caller = Caller { key_id: format!("static:{}", key.label).into(), admin };
-                fixed.insert(hasher.hash(key.secret.expose()), caller);
+                let hash = hasher.hash(key.secret.expose());
+                let key_id = format!("static:{}", key.label).into();
+                fixed.insert(hash, Caller { key_id, owner: owner(&hash), admin });
             }
         }
         Self(fixed)
@@ -63,6 +67,20 @@ impl Keys {
     fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
         self.0.get(hash).cloned()
     }
+
+    /// Whose the kept answers are that were asked for with these keys.
+    pub fn owners(&self) -> impl Iterator<Item = Arc<str>> {
+        self.0.values().map(|caller| caller.owner.clone())
+    }
+}
+
+/// A name for a key that says nothing about it.
+fn owner(hash: &[u8; 32]) -> Arc<str> {
+    let mut name = "static:".to_owned();
+    for byte in &hash[..16] {
+        name.push_str(&format!("{byte:02x}"));
+    }
+    name.into()
 }
 
 /// Checks keys.
@@ -254,7 +272,10 @@ impl Auth {
         match answer.unwrap_or(Err(StoreError::Away)) {
             Ok(KeyList { marker, keys }) => {
                 if let Some(keys) = keys {
-                    let caller = |id: &str| Caller { key_id: id.into(), admin: false };
+                    let caller = |id: &str| {
+                        let key_id: Arc<str> = id.into();
+                        Caller { owner: key_id.clone(), key_id, admin: false }
+                    };
                     let keys = Keys(keys.iter().map(|key| (key.hash, caller(&key.id))).collect());
                     self.stored.store(Arc::new(Stored { keys, marker: Some(marker) }));
                 }

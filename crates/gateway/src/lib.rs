@@ -18,6 +18,7 @@ pub mod memory;
 pub mod metering;
 pub mod pipeline;
 pub mod reload;
+pub mod responses;
 pub mod snapshot;
 pub mod telemetry;
 pub mod upstream;

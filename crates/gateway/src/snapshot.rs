@@ -22,6 +22,7 @@ use crate::config::settings::{DEMO, Timeouts};
 use crate::config::{ProviderSettings, Settings};
 use crate::http::cors::Cors;
 use crate::pipeline::MetadataPlace;
+use crate::responses::KeepSettings;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// Where answers have the gateway's object.
     pub metadata: MetadataPlace,
+    /// How answers are kept.
+    pub keep: KeepSettings,
     /// Which pages may call from a browser.
     pub cors: Cors,
     /// The keys of the configuration.
@@ -150,6 +153,7 @@ impl Snapshot {
                 whole: settings.body_timeout,
             },
             metadata: settings.metadata,
+            keep: settings.keep,
             cors: settings.cors,
             keys: Keys::fixed(&tools.hasher, &settings.api_keys, &settings.admin_keys),
         }

@@ -41,6 +41,31 @@ pub struct AnswerForm {
     pub counts: bool,
     /// The request, for formats whose answers repeat parts of it.
     pub request: Option<Bytes>,
+    /// The answer is kept by the gateway, and says so.
+    pub kept: bool,
+}
+
+/// What a request has to do with answers that the gateway keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// The answer is to be kept.
+    pub store: bool,
+    /// The kept answer that the conversation goes on from.
+    pub previous: Option<String>,
+    /// Kept items that stand in the input by their ids.
+    pub references: Vec<String>,
+}
+
+impl Keeping {
+    /// Whether it has anything to do with them.
+    pub fn is_used(&self) -> bool {
+        self.store || self.needs_kept()
+    }
+
+    /// Whether the request is complete only with what was kept before.
+    pub fn needs_kept(&self) -> bool {
+        self.previous.is_some() || !self.references.is_empty()
+    }
 }
 
 /// How long a prompt is.
@@ -81,6 +106,8 @@ pub struct Intake {
     pub service_tier: Option<String>,
     /// Headers that go along to a provider of the same format.
     pub headers: Headers,
+    /// What it has to do with answers that the gateway keeps; none where the format has no such thing.
+    pub keeping: Option<Box<Keeping>>,
     body: Bytes,
     fields: Places,
     /// Some name is written with escapes: a search in the text proves nothing.
@@ -128,6 +155,7 @@ impl Intake {
             conversation: None,
             service_tier: None,
             headers: Headers::new(),
+            keeping: None,
             body: body.clone(),
             fields: Places::new(12),
             has_escaped_name: false,

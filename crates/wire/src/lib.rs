@@ -20,7 +20,8 @@ mod translate;
 pub use exchange::{
     Draft, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, Passage, Retelling, Written,
 };
-pub use intake::{Addressed, AnswerForm, Intake, PromptSize, ROUTING_FIELDS};
+pub use intake::{Addressed, AnswerForm, Intake, Keeping, PromptSize, ROUTING_FIELDS};
+pub use protocols::openai_responses::kept;
 pub use protocols::{OWN, Protocol, adapter, dialect, is_stream, passthrough};
 pub use translate::{Translator, TranslatorParts};
 
@@ -208,6 +209,31 @@ pub trait Encoder: Send {
     /// Ends a stream with an error event, and without the end marker. For a whole answer nothing is written: the
     /// error takes the answer's place.
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
+    /// The finished answer, where the gateway is to keep it.
+    fn kept(&mut self) -> Option<Kept> {
+        None
+    }
+}
+
+/// A finished answer that the gateway is to keep, as its caller gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its id.
+    pub id: String,
+    /// The whole answer as JSON, also where it was streamed.
+    pub answer: Vec<u8>,
+    /// Where what was written last says that it is kept: so many bytes before its end stands `true`.
+    pub said: Option<usize>,
+}
+
+impl Kept {
+    /// Says in what was written that the answer is not kept after all.
+    pub fn retract(&self, out: &mut Vec<u8>) {
+        let Some(start) = self.said.and_then(|said| out.len().checked_sub(said)) else { return };
+        if out[start..].starts_with(b"true") {
+            out.splice(start..start + 4, *b"false");
+        }
+    }
 }
 
 /// An answer on its way through the gateway: provider bytes in, caller bytes out. Either a [`Translator`] (decoder
@@ -221,6 +247,10 @@ pub trait Transcoder: Send {
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
     /// What is known by now.
     fn progress(&self) -> &Progress;
+    /// The finished answer, where the gateway is to keep it.
+    fn kept(&mut self) -> Option<Kept> {
+        None
+    }
     /// What the provider will want back in the next turn, once the answer is complete.
     fn proofs(&mut self) -> Option<proofs::Proofs> {
         None

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use canon::{Error, Event, Progress, Result};
 
 use crate::proofs::{Collector, Proofs};
-use crate::{Decoder, Encoder, Transcoder};
+use crate::{Decoder, Encoder, Kept, Transcoder};
 
 /// Translates an answer between two formats by way of canonical events.
 pub struct Translator {
@@ -92,6 +92,10 @@ impl Transcoder for Translator {
 
     fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.encoder.kept()
     }
 
     fn proofs(&mut self) -> Option<Proofs> {

@@ -20,6 +20,8 @@ pub struct ConfigFile {
     pub auth: AuthSection,
     /// What answers look like.
     pub answers: AnswersSection,
+    /// Which answers are kept for later requests.
+    pub responses: ResponsesSection,
     /// Where usage and keys are kept.
     pub database: DatabaseSection,
     /// What the log looks like.
@@ -131,6 +133,25 @@ pub struct AnswersSection {
     /// OpenAI's type, a map of strings), or nowhere. Default `metadata`; clients that are known to refuse it get
     /// `llmgateway` then (`catalog/clients.toml`). The header `x-llmgateway-metadata` goes before the setting.
     pub metadata: MetadataPlace,
+}
+
+/// `[responses]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct ResponsesSection {
+    /// Whether answers of the Responses API are kept where the request does not say `store: false`, so that a later request
+    /// can name one as `previous_response_id`. Without, an answer says `store: false`. Default true.
+    pub store: bool,
+    /// How many days an answer is kept: at least one. Default 30.
+    pub keep_days: u32,
+    /// Largest answer that is kept, with what its request added. Default `32MiB`.
+    pub size_limit: String,
+}
+
+impl Default for ResponsesSection {
+    fn default() -> Self {
+        Self { store: true, keep_days: 30, size_limit: "32MiB".to_owned() }
+    }
 }
 
 /// `[database]`
@@ -306,6 +327,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "server",
             "auth",
             "answers",
+            "responses",
             "database",
             "logging",
             "routing",
@@ -334,6 +356,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "server.tls" => &["cert", "key"],
         "auth" => &["api_keys", "admin_keys"],
         "answers" => &["metadata"],
+        "responses" => &["store", "keep_days", "size_limit"],
         "database" => &["url", "spool", "spool_limit"],
         "logging" => &["format", "access"],
         "timeouts" => &TIMEOUT_KEYS,
@@ -375,6 +398,7 @@ impl ConfigFile {
             match name.as_str() {
                 "server" => file.server = section(&name, value, &mut mistakes),
                 "answers" => file.answers = section(&name, value, &mut mistakes),
+                "responses" => file.responses = section(&name, value, &mut mistakes),
                 "auth" => file.auth = section(&name, value, &mut mistakes),
                 "database" => file.database = section(&name, value, &mut mistakes),
                 "logging" => file.logging = section(&name, value, &mut mistakes),

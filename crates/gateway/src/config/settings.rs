@@ -15,13 +15,14 @@ use wire::providers::{Auth, Calling, Place};
 use super::base_url;
 use super::env::Environment;
 use super::file::{
-    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, ServerTlsSection,
-    TimeoutSection, nearest,
+    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, ResponsesSection,
+    ServerTlsSection, TimeoutSection, nearest,
 };
 use super::source::ConfigSource;
 use crate::http::cors::Cors;
 use crate::http::tls;
 use crate::pipeline::MetadataPlace;
+use crate::responses::KeepSettings;
 use crate::upstream::credentials::{self, Absent, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub h2c: bool,
     /// Where answers have the gateway's object.
     pub metadata: MetadataPlace,
+    /// How answers are kept.
+    pub keep: KeepSettings,
     /// Which pages may call from a browser.
     pub cors: Cors,
     /// Keys that may call.
@@ -272,6 +275,7 @@ impl Settings {
             tls: check.tls(server.tls.as_ref()),
             h2c: server.h2c,
             metadata: file.answers.metadata,
+            keep: check.keep(&file.responses),
             cors: check.cors(&server.cors_origins),
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
@@ -398,6 +402,17 @@ impl Check<'_> {
             self.mistake(path, format!("{text:?} is no size, such as 64MiB"));
             1 << 20
         })
+    }
+
+    fn keep(&mut self, section: &ResponsesSection) -> KeepSettings {
+        if section.keep_days == 0 {
+            self.mistake("responses.keep_days", "must be at least 1; store = false keeps nothing".to_owned());
+        }
+        KeepSettings {
+            store: section.store,
+            keep: Duration::from_hours(24) * section.keep_days,
+            size_limit: self.bytes("responses.size_limit", &section.size_limit) as usize,
+        }
     }
 
     /// Others can reach it, and nobody has a key yet. The database may still hold one.

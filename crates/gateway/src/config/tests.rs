@@ -16,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 11] = [
+const SECTIONS: [(&str, &str, &str); 12] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -31,6 +31,11 @@ const SECTIONS: [(&str, &str, &str); 11] = [
          owner reads: `llmgateway.key` beside `llmgateway.db` (not with PostgreSQL).",
     ),
     ("answers", "AnswersSection", "What answers look like."),
+    (
+        "responses",
+        "ResponsesSection",
+        "Which answers the gateway keeps for later requests, in its database and for the key alone that asked.",
+    ),
     ("database", "DatabaseSection", "Where usage and keys are kept."),
     (
         "logging",
@@ -282,11 +287,11 @@ fn environment() -> String {
 
 fn page() -> String {
     let mut text = INTRODUCTION.to_owned();
-    for (name, of, about) in &SECTIONS[..9] {
+    for (name, of, about) in &SECTIONS[..10] {
         text += &section(name, of, about);
     }
     text += &routing();
-    for (name, of, about) in &SECTIONS[9..] {
+    for (name, of, about) in &SECTIONS[10..] {
         text += &section(name, of, about);
         if *of == "ProviderSection" {
             text += &quirks();

@@ -72,7 +72,7 @@ pub fn refuse(site: &Site, caller: Caller, error: Error) -> Response<ResponseBod
 impl Caller {
     fn asking(self, wishes: Wishes) -> (Asking, Address) {
         let Self { snapshot, caller, request_id, dialect, address } = self;
-        (Asking { request_id, snapshot, caller, dialect, wishes }, address)
+        (Asking { request_id, snapshot, caller, dialect, wishes, keep: None }, address)
     }
 }
 
@@ -121,7 +121,7 @@ struct Read {
 /// Reads the body, and of the request what has to be known before anybody is chosen.
 async fn read(
     site: &Site,
-    asking: Asking,
+    mut asking: Asking,
     address: Address,
     announced: Announced,
     body: Incoming,
@@ -130,10 +130,19 @@ async fn read(
         let Received { bytes, held } =
             request_body::read(body, announced, asking.snapshot.limits, &site.buffers).await?;
         let url = Addressed { rest: &address.rest, query: &address.query };
-        Ok((asking.dialect.intake(url, &bytes)?, held))
+        let intake = asking.dialect.intake(url, &bytes)?;
+        if !intake.keeping.as_ref().is_some_and(|keeping| keeping.is_used()) {
+            return Ok((intake, None, held));
+        }
+        let mut held = held;
+        let (intake, keep) = Box::pin(site.pipeline.responses.prepare(&asking, intake, &mut held)).await?;
+        Ok((intake, keep, held))
     };
     match read.await {
-        Ok((intake, held)) => Ok(Box::new(Read { asking, intake, held })),
+        Ok((intake, keep, held)) => {
+            asking.keep = keep;
+            Ok(Box::new(Read { asking, intake, held }))
+        }
         Err(error) => {
             site.pipeline.refuse(&asking, &error);
             Err(error)

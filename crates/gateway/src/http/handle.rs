@@ -23,7 +23,7 @@ use super::cors::Cors;
 use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
 use super::routes::{self, Access, Found, Route, Serve};
-use super::{ResponseBody, chat, host, request_body, respond};
+use super::{ResponseBody, chat, host, request_body, respond, stored};
 use crate::auth::{Auth, Caller};
 use crate::buffers::Buffers;
 use crate::discovery::Discovery;
@@ -286,14 +286,22 @@ async fn served(
 /// Serves every route but chat.
 async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Parts) -> Response<ResponseBody> {
     let admitted = match route.access {
-        Access::Anyone | Access::Operator => Ok(()),
-        Access::Key => admit(site, snapshot, head).await.map(drop),
-        Access::Admin => admin(site, snapshot, head).await.map(drop),
+        Access::Anyone | Access::Operator => Ok(None),
+        Access::Key => admit(site, snapshot, head).await.map(Some),
+        Access::Admin => admin(site, snapshot, head).await.map(Some),
     };
-    if let Err(error) = admitted {
-        return refuse(site, head, &error);
-    }
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(error) => return refuse(site, head, &error),
+    };
     match route.serve {
+        Serve::Stored => {
+            let owner = caller.map_or_else(|| "".into(), |caller| caller.owner);
+            match stored::serve(site, snapshot, &owner, head).await {
+                Ok(response) => response,
+                Err(error) => refuse(site, head, &error),
+            }
+        }
         Serve::Models(_) => models(site, snapshot, head, route.serve.dialect_for(&head.headers)).await,
         Serve::Model(_) => model(site, snapshot, head, route.serve.dialect_for(&head.headers)).await,
         Serve::Routing => routing(site, snapshot),

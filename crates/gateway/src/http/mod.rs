@@ -14,6 +14,7 @@ pub mod routes;
 pub mod server;
 mod serving;
 mod socket;
+mod stored;
 pub mod tls;
 mod wishes;
 

@@ -48,6 +48,8 @@ pub enum Serve {
     Chat(Protocol),
     /// A text that a model goes on from, in the format of OpenAI's legacy completions.
     Completions,
+    /// An answer that the gateway keeps.
+    Stored,
     /// The list of models, in this format.
     Models(Protocol),
     /// One model, in this format.
@@ -98,10 +100,10 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/ready", Access::Operator, Serve::Ready),
     route(Method::GET, "/metrics", Access::Operator, Serve::Metrics),
     route(Method::GET, "/", Access::Anyone, Serve::Root),
-    not_yet(Method::POST, "/v1/responses"),
-    not_yet(Method::GET, "/v1/responses/{id}"),
-    not_yet(Method::POST, "/v1/responses/{id}"),
-    not_yet(Method::DELETE, "/v1/responses/{id}"),
+    route(Method::POST, "/v1/responses", Access::Key, Serve::Chat(Protocol::OpenaiResponses)),
+    route(Method::GET, "/v1/responses/{id}", Access::Key, Serve::Stored),
+    route(Method::POST, "/v1/responses/{id}", Access::Key, Serve::Stored),
+    route(Method::DELETE, "/v1/responses/{id}", Access::Key, Serve::Stored),
     not_yet(Method::POST, "/v1/messages/count_tokens"),
     not_yet(Method::POST, "/v1/embeddings"),
     not_yet(Method::POST, "/v1/rerank"),
@@ -132,7 +134,7 @@ impl Serve {
     }
 
     fn has_dialect(self) -> bool {
-        matches!(self, Self::Chat(_) | Self::Completions | Self::Models(_) | Self::Model(_))
+        matches!(self, Self::Chat(_) | Self::Completions | Self::Stored | Self::Models(_) | Self::Model(_))
     }
 
     /// The format that its callers speak.
@@ -142,6 +144,7 @@ impl Serve {
                 wire::dialect(protocol).unwrap_or(OWN)
             }
             Self::Completions => &OpenaiCompletions,
+            Self::Stored => Self::Chat(Protocol::OpenaiResponses).dialect(),
             _ => OWN,
         }
     }
@@ -307,6 +310,9 @@ mod tests {
             Serve::Chat(protocol) => panic!("callers cannot speak {}", protocol.as_str()),
             Serve::Completions => {
                 "a text that the model goes on from, in the format of OpenAI's legacy completions"
+            }
+            Serve::Stored => {
+                "a stored answer: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"
             }
             Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
             Serve::Models(_) => "the list of models",

@@ -26,6 +26,7 @@ use crate::auth::Caller;
 use crate::buffers::Held;
 use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record};
+use crate::responses::{Keep, Responses};
 use crate::snapshot::Snapshot;
 use crate::upstream::media::MediaFetcher;
 use attempts::{RequestContext, in_order};
@@ -40,6 +41,8 @@ pub struct Pipeline {
     pub media: MediaFetcher,
     /// Keeps usage records.
     pub metering: Metering,
+    /// Answers that are kept for callers.
+    pub responses: Responses,
     /// Proofs that callers drop and providers want back.
     pub vault: vault::Vault,
     /// Decide where chance does.
@@ -62,6 +65,8 @@ pub struct Asking {
     pub dialect: &'static dyn Dialect,
     /// What the headers ask for.
     pub wishes: Wishes,
+    /// How the answer is kept; none where it is not.
+    pub keep: Option<Arc<Keep>>,
 }
 
 /// What headers ask for.
@@ -207,6 +212,12 @@ impl Pipeline {
             let served = record.served();
             let pump = Pump::new(begun, record, permit, self.clone(), asking);
             return Answer::Stream(Box::new(pump), served);
+        }
+        if let Some(keep) = &asking.keep
+            && let Some(kept) = begun.transcoder.kept()
+            && !Box::pin(self.responses.save(keep, &kept)).await
+        {
+            kept.retract(&mut begun.out);
         }
         permit.succeeded(None);
         match self.metering.is_busy() {

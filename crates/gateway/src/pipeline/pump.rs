@@ -11,7 +11,7 @@ use bytes::Bytes;
 use canon::Error;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
-use wire::Transcoder;
+use wire::{Kept, Transcoder};
 
 use super::annotate::{add_to_event, failure_member};
 use super::chat::Begun;
@@ -20,6 +20,7 @@ use super::permit::HeldPermit;
 use super::{Asking, MetadataPlace, Pipeline};
 use crate::buffers::Held;
 use crate::metering::Record;
+use crate::responses::Keep;
 use crate::telemetry::log::excerpt;
 use crate::upstream::client::{AnswerBody, cut};
 
@@ -46,6 +47,9 @@ pub struct Pump {
     record: Record,
     permit: HeldPermit,
     pipeline: Arc<Pipeline>,
+    /// How the answer is kept, until it is being stored.
+    keep: Option<Arc<Keep>>,
+    saving: Option<Saving>,
     /// Where the gateway's object goes.
     place: MetadataPlace,
     deadlines: Deadlines,
@@ -54,6 +58,12 @@ pub struct Pump {
     /// How often it has run since something new arrived.
     turns: u8,
     closed: bool,
+}
+
+/// A finished answer that is being stored.
+struct Saving {
+    kept: Arc<Kept>,
+    stored: Pin<Box<dyn Future<Output = bool> + Send>>,
 }
 
 impl Pump {
@@ -76,6 +86,8 @@ impl Pump {
             record,
             permit,
             pipeline,
+            keep: asking.keep.clone(),
+            saving: None,
             place: asking.wishes.metadata,
             deadlines: begun.deadlines,
             timer: Box::pin(tokio::time::sleep_until(begun.deadlines.next().min(now + PING_AFTER))),
@@ -130,6 +142,25 @@ impl Pump {
             }
             Err(error) => self.fail(error),
         }
+    }
+
+    /// The answer is stored before the caller has the last byte, if it is one to keep and came to its end.
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(keep) = self.keep.take()
+            && let Some(kept) = self.transcoder.kept()
+        {
+            let (pipeline, kept) = (self.pipeline.clone(), Arc::new(kept));
+            let answer = kept.clone();
+            let stored = Box::pin(async move { pipeline.responses.save(&keep, &answer).await });
+            self.saving = Some(Saving { kept, stored });
+        }
+        if let Some(saving) = &mut self.saving {
+            if !std::task::ready!(saving.stored.as_mut().poll(cx)) {
+                saving.kept.retract(&mut self.out);
+            }
+            self.saving = None;
+        }
+        Poll::Ready(())
     }
 
     /// Ends the stream for a reason of the gateway's own, if it has not ended.
@@ -204,6 +235,7 @@ impl Body for Pump {
             }
         }
         if this.ended() {
+            std::task::ready!(this.poll_kept(cx));
             this.record.progress(this.transcoder.progress());
             this.permit.succeeded(this.record.tokens_per_second());
             // The record is safe before the caller has the last byte.

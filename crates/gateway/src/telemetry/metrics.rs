@@ -63,6 +63,7 @@ struct Inner {
     upstream: Histograms,
     overhead: Histograms,
     refused: Family<Kind, Counter>,
+    stored_responses: Family<Kind, Counter>,
     /// Requests in flight.
     active: Gauge,
     connections: Gauge,
@@ -152,6 +153,12 @@ impl Metrics {
             "Requests that no provider was asked for, by kind of error",
             refused.clone(),
         );
+        let stored_responses = Family::default();
+        registry.register(
+            "stored_responses",
+            "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
+            stored_responses.clone(),
+        );
         let active = Gauge::default();
         registry.register("active_requests", "Requests for models that are not answered yet", active.clone());
         let connections = Gauge::default();
@@ -173,6 +180,7 @@ impl Metrics {
                 upstream,
                 overhead,
                 refused,
+                stored_responses,
                 active,
                 connections,
             }),
@@ -201,6 +209,11 @@ impl Metrics {
     /// A request that no provider saw.
     pub fn refused(&self, kind: &'static str) {
         self.inner.refused.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// An answer was to be kept.
+    pub fn stored_response(&self, kind: &'static str) {
+        self.inner.stored_responses.get_or_create(&Kind { kind }).inc();
     }
 
     /// Open client connections.

@@ -23,6 +23,7 @@ fn sampled() -> String {
     model.error("timeout");
     model.loss("dropped");
     metrics.refused("timeout");
+    metrics.stored_response("stored");
     metrics.prometheus_text()
 }
 

@@ -22,6 +22,7 @@ mod routes;
 mod secrets;
 mod server;
 mod snapshot;
+mod stored_responses;
 mod streams;
 mod support;
 mod thinking;

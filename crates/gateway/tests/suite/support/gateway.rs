@@ -152,7 +152,7 @@ impl TestGateway {
     pub async fn stop(self) -> Stopped {
         let _ = self.stop.send(());
         let cut = self.running.await.unwrap();
-        Stopped { cut, database: self.database, _folder: self.folder }
+        Stopped { cut, database: self.database, folder: self.folder }
     }
 
     /// Asks it twice, as a second signal does.
@@ -160,7 +160,7 @@ impl TestGateway {
         let _ = self.stop.send(());
         let _ = self.stop_at_once.send(());
         let cut = self.running.await.unwrap();
-        Stopped { cut, database: self.database, _folder: self.folder }
+        Stopped { cut, database: self.database, folder: self.folder }
     }
 
     /// Stops it and returns the usage records, oldest first.
@@ -181,10 +181,16 @@ pub struct Stopped {
     /// Answers that were cut.
     pub cut: usize,
     database: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stopped {
+    /// Starts it again, with its database.
+    pub async fn start(self, config: &str) -> TestGateway {
+        let settings = settings(config, &self.database);
+        TestGateway::run(self.folder, self.database, settings).await
+    }
+
     /// The usage records, oldest first.
     pub async fn records(&self) -> Vec<UsageRecord> {
         let store = Store::open(&self.database).await.unwrap();

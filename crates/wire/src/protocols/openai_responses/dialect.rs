@@ -25,7 +25,8 @@ impl Dialect for OpenaiResponses {
     }
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        let echo = form.request.as_ref().map(|body| Echo::of(body)).unwrap_or_default();
+        let mut echo = form.request.as_ref().map(|body| Echo::of(body)).unwrap_or_default();
+        echo.stored = form.kept;
         encoder(form, echo, annotator)
     }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use canon::{Error, Feature, Result};
 
-use crate::Intake;
 use crate::json::{Kind, Scanner, Text, text_of};
+use crate::{Intake, Keeping};
 
 /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
 pub(super) fn intake(body: &Bytes) -> Result<Intake> {
@@ -24,6 +24,14 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
             "input is required: a string, or a list with at least one item.",
         ));
     }
+    if intake.given("background") == Some(b"true") {
+        let message = "Answers in the background are not served; leave out background and stream the answer.";
+        return Err(Error::unsupported("background", message));
+    }
+    if intake.given("conversation").is_some() {
+        let message = "Conversations are not kept under ids of their own; go on by previous_response_id.";
+        return Err(Error::unsupported("conversation", message));
+    }
     // Usage is in the last event of every stream.
     intake.form.include_usage = true;
     // An answer repeats parts of its request.
@@ -31,6 +39,13 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     let names = ["prompt_cache_key", "safety_identifier", "user"];
     intake.conversation = names.into_iter().find_map(|name| text(&intake, name));
     intake.service_tier = text(&intake, "service_tier");
+    let references = intake.keeping.take().map(|keeping| keeping.references).unwrap_or_default();
+    intake.keeping = Some(Box::new(Keeping {
+        // As at OpenAI, answers are kept unless the request says no.
+        store: intake.given("store") != Some(b"false"),
+        previous: text(&intake, "previous_response_id"),
+        references,
+    }));
     Ok(intake)
 }
 
@@ -108,9 +123,34 @@ impl Reader<'_> {
     }
 
     fn take_item(&mut self, scanner: &mut Scanner<'_>, index: usize) -> Result<()> {
+        let (mut is_reference, mut id) = (false, None);
+        self.take_item_fields(scanner, index, |scanner, name, text| match name {
+            b"type" => is_reference = &*word(scanner.json(), text) == b"item_reference",
+            _ => id = Some(text.clone()),
+        })?;
+        if let Some(id) = id.filter(|_| is_reference) {
+            let id = String::from_utf8_lossy(&word(scanner.json(), &id)).into_owned();
+            self.intake.keeping.get_or_insert_default().references.push(id);
+        }
+        Ok(())
+    }
+
+    fn take_item_fields(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        index: usize,
+        mut note: impl FnMut(&Scanner<'_>, &[u8], &Text),
+    ) -> Result<()> {
         scanner.object(|scanner, key| {
             let found = scanner.kind()?;
             match (&*word(scanner.json(), &key), found) {
+                (name @ (b"type" | b"id"), Kind::String) => {
+                    let start = scanner.position();
+                    let text = scanner.string()?;
+                    self.intake.size.text_bytes += scanner.position() - start;
+                    note(scanner, name, &text);
+                    Ok(())
+                }
                 (b"role", Kind::String) => {
                     let role = word(scanner.json(), &scanner.string()?).into_owned();
                     self.intake.seen.developer |= role == b"developer";
@@ -220,7 +260,12 @@ fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: impl Fn() -> String) -> R
 
 fn check_field(name: &str, kind: Kind) -> Result<()> {
     let wanted = match name {
-        "model" | "service_tier" | "prompt_cache_key" | "user" | "safety_identifier" => Kind::String,
+        "model"
+        | "service_tier"
+        | "prompt_cache_key"
+        | "user"
+        | "safety_identifier"
+        | "previous_response_id" => Kind::String,
         "stream" | "store" | "parallel_tool_calls" | "background" => Kind::Bool,
         "max_output_tokens" | "max_tool_calls" | "temperature" | "top_p" | "top_logprobs" => Kind::Number,
         "include" => Kind::Array,

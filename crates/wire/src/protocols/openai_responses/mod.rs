@@ -9,6 +9,7 @@
 //! | `request/read`, `request/write` | a request as a canonical one, and back |
 //! | `answer/read`, `answer/write` | an answer, whole or streamed, as events, and back |
 //! | `envelope` | proofs of other families of models in `encrypted_content` |
+//! | `kept` | answers that the gateway keeps, put in front of the requests that go on from them |
 //! | `errors`, `paths` | errors in both directions; the names of fields |
 //!
 //! Nothing is stored at the provider: requests say `store: false`, and thinking travels encrypted in the conversation
@@ -21,6 +22,7 @@ mod dialect;
 mod envelope;
 mod errors;
 mod intake;
+pub mod kept;
 mod paths;
 mod request;
 mod types;

@@ -8,6 +8,8 @@ mod item;
 
 use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
 
+use memchr::memmem;
+
 pub(in super::super) use echo::Echo;
 use item::{CallItem, MessageItem, Open, PictureItem, ReasoningItem};
 
@@ -15,7 +17,7 @@ use super::super::envelope::{self, Proof};
 use super::super::errors;
 use super::super::request::read::CallForm;
 use crate::json::{push_key, push_string, push_u64};
-use crate::{AnswerForm, Encoder};
+use crate::{AnswerForm, Encoder, Kept};
 
 /// The encoder for one answer. `echo` is what the answer repeats of its request.
 pub(in super::super) fn encoder(
@@ -31,9 +33,15 @@ pub(in super::super) fn encoder(
         facts: Facts::default(),
         open: Vec::new(),
         done: Vec::new(),
+        kept: None,
     })
 }
 
+/// What ends an event.
+const EVENT_END: &[u8] = b"}\n\n";
+/// How an answer says that it is kept, and where in that the value begins.
+const STORED: &[u8] = b",\"store\":true,\"background\":false";
+const STORE_KEY: usize = b",\"store\":".len();
 /// The name of the gateway's object: `metadata` is the caller's own here.
 const MEMBER: &str = "llmgateway";
 
@@ -48,6 +56,8 @@ struct ResponseEncoder {
     open: Vec<Open>,
     /// Finished items as JSON, by their indexes.
     done: Vec<(u64, Vec<u8>)>,
+    /// The finished answer, where the gateway is to keep it.
+    kept: Option<Kept>,
 }
 
 /// What is known of the answer.
@@ -121,10 +131,20 @@ impl Encoder for ResponseEncoder {
         } else {
             "response.completed"
         };
+        let start = out.len();
         if self.stream.is_none() {
-            return self.write_response(status, None, out);
+            self.write_response(status, None, out);
+            self.keep(&out[start..], 0);
+            return;
         }
-        self.response_event(name, status, None, out);
+        let mut response = Vec::new();
+        self.write_response(status, None, &mut response);
+        self.whole_event(name, &response, out);
+        self.keep(&response, EVENT_END.len());
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.kept.take()
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
@@ -152,7 +172,8 @@ impl ResponseEncoder {
         let own = self.annotator.answer_id();
         facts.base = own.rsplit(['-', '_']).next().unwrap_or(own).to_owned();
         facts.id = match id {
-            Some(id) if id.starts_with("resp_") => id,
+            // Answers that are kept have ids of our own: nobody else can give them, and they lead from items to answers.
+            Some(id) if id.starts_with("resp_") && !self.echo.stored => id,
             _ => format!("resp_{}", facts.base),
         };
         facts.model = model
@@ -188,10 +209,23 @@ impl ResponseEncoder {
     fn response_event(&mut self, name: &str, status: Status, error: Option<&Error>, out: &mut Vec<u8>) {
         let mut response = Vec::new();
         self.write_response(status, error, &mut response);
+        self.whole_event(name, &response, out);
+    }
+
+    fn whole_event(&mut self, name: &str, response: &[u8], out: &mut Vec<u8>) {
         self.event(name, out, |out| {
             push_key(out, "response");
-            out.extend_from_slice(&response);
+            out.extend_from_slice(response);
         });
+    }
+
+    /// Remembers the finished answer, which ends so many bytes before what was written does.
+    fn keep(&mut self, response: &[u8], behind: usize) {
+        if !self.echo.stored {
+            return;
+        }
+        let said = memmem::rfind(response, STORED).map(|at| response.len() - at - STORE_KEY + behind);
+        self.kept = Some(Kept { id: self.facts.id.clone(), answer: response.to_vec(), said });
     }
 
     fn write_response(&self, status: Status, error: Option<&Error>, out: &mut Vec<u8>) {
@@ -260,7 +294,7 @@ impl ResponseEncoder {
         push_u64(out, stream.next);
         stream.next += 1;
         members(out);
-        out.extend_from_slice(b"}\n\n");
+        out.extend_from_slice(EVENT_END);
     }
 
     fn events(&mut self, events: item::Events, out: &mut Vec<u8>) {

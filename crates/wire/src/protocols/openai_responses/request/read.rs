@@ -47,7 +47,7 @@ const OURS: [&str; 3] = ["store", "previous_response_id", "conversation"];
 /// What an answer holds anyway, or what its reader does not miss.
 const SERVED: [&str; 2] = ["reasoning.encrypted_content", "message.output_text.logprobs"];
 
-/// Reads a whole request. References to stored responses have been resolved before.
+/// Reads a whole request. What refers to kept answers has been resolved before.
 pub(in super::super) fn request(body: &[u8]) -> Result<Request> {
     let malformed = |_| Error::caller(ErrorKind::InvalidRequest, "The body is not valid JSON.");
     let raw: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
@@ -82,22 +82,16 @@ pub(in super::super) fn request(body: &[u8]) -> Result<Request> {
 
 /// What no provider of another format, and not the gateway either, can do.
 fn refuse(fields: &Fields<'_>) -> Result<()> {
-    if fields.opt_flag("background")? == Some(true) {
-        let message = "Answers in the background are not served; leave out background and stream the answer.";
-        return Err(Error::unsupported("background", message));
-    }
     for name in ["prompt", "background_options"] {
         if fields.raw(name).is_some() {
             let message = format!("{name} is served by OpenAI only, and by providers of its Responses API.");
             return Err(Error::unsupported(name, message));
         }
     }
-    for name in ["previous_response_id", "conversation"] {
-        if fields.raw(name).is_some() {
-            let message =
-                format!("{name} names nothing that is stored here; send the whole conversation as input.");
-            return Err(Error::invalid(name, message));
-        }
+    // What is kept was put in its place before.
+    if fields.raw("previous_response_id").is_some() {
+        let message = "Nothing is stored here; send the whole conversation as input.";
+        return Err(Error::invalid("previous_response_id", message));
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(in super::super::super) struct Echo {
     fields: Vec<(&'static str, String)>,
     tools: CallerTools,
     /// The answer is kept by the gateway.
-    stored: bool,
+    pub(in super::super::super) stored: bool,
 }
 
 impl Echo {

@@ -1,0 +1,258 @@
+//! Answers that the gateway keeps for its callers, so that a later request can go on from one by its id.
+//!
+//! An answer is written to the database before its caller has the last byte, and not by way of the spool: the next request
+//! may come at once and to another node, and has to find it. One insert of one row, within [`SAVE_LIMIT`], for requests
+//! alone that ask for it; nothing is written of an answer that breaks off. Where the database does not take it the caller
+//! gets the answer all the same, and it says `store: false`.
+//!
+//! The provider keeps nothing: it gets the whole conversation with each request.
+
+use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use canon::{Error, ErrorKind};
+use store::{Chain, Store, StoreError, StoredResponse};
+use wire::kept::{self, Turn};
+use wire::{Intake, Keeping, Kept};
+
+use crate::buffers::Held;
+use crate::metering::now_ms;
+use crate::pipeline::Asking;
+use crate::telemetry::Metrics;
+
+/// How long an answer waits to be stored.
+const SAVE_LIMIT: Duration = Duration::from_secs(5);
+/// Most items that one request may refer to.
+const MOST_REFERENCES: usize = 1000;
+/// How many answers one statement deletes: each holds the database for some milliseconds.
+const BATCH: u32 = 200;
+/// How often answers are deleted whose time is over, and how long it rests between two batches.
+const EXPIRE_EVERY: Duration = Duration::from_hours(1);
+const REST: Duration = Duration::from_millis(100);
+
+/// What the configuration says of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepSettings {
+    /// Whether answers are kept at all.
+    pub store: bool,
+    /// For how long.
+    pub keep: Duration,
+    /// Most bytes of one answer with what its request added.
+    pub size_limit: usize,
+}
+
+/// The answers that are kept.
+pub struct Responses {
+    store: Store,
+    metrics: Metrics,
+}
+
+/// How the answer to a request is kept.
+pub struct Keep {
+    owner: Arc<str>,
+    /// The request as it came.
+    intake: Intake,
+    settings: KeepSettings,
+}
+
+impl Responses {
+    /// Those in this database.
+    pub fn new(store: Store, metrics: Metrics) -> Self {
+        Self { store, metrics }
+    }
+
+    /// Completes a request with what was kept before, and says how its answer is kept, if it is.
+    pub async fn prepare(
+        &self,
+        asking: &Asking,
+        intake: Intake,
+        held: &mut Held,
+    ) -> Result<(Intake, Option<Arc<Keep>>), Error> {
+        let Some(keeping) = intake.keeping.clone() else { return Ok((intake, None)) };
+        let settings = asking.snapshot.keep;
+        let mut complete = match keeping.needs_kept() {
+            true => self.complete(asking, &intake, &keeping, held).await?,
+            false => intake.clone(),
+        };
+        let keeps = keeping.store && settings.store && self.has_room(&intake, settings);
+        complete.form.kept = keeps;
+        let owner = asking.caller.owner.clone();
+        Ok((complete, keeps.then(|| Arc::new(Keep { owner, intake, settings }))))
+    }
+
+    fn has_room(&self, intake: &Intake, settings: KeepSettings) -> bool {
+        let has_room = intake.body().len() <= settings.size_limit;
+        if !has_room {
+            self.metrics.stored_response("too_large");
+        }
+        has_room
+    }
+
+    /// The request with the conversation in front of it.
+    async fn complete(
+        &self,
+        asking: &Asking,
+        intake: &Intake,
+        keeping: &Keeping,
+        held: &mut Held,
+    ) -> Result<Intake, Error> {
+        let limit = asking.snapshot.limits.body;
+        let owner = &asking.caller.owner;
+        let room = limit.saturating_sub(intake.body().len());
+        let earlier = match &keeping.previous {
+            Some(id) => self.conversation(owner, id, room).await?.ok_or_else(|| no_previous(id))?,
+            None => Vec::new(),
+        };
+        let found = self.referred(owner, &keeping.references, room).await?;
+        let turns: Vec<Turn<'_>> = earlier.iter().map(turn).collect();
+        let body = kept::expanded(intake, &kept::items(&turns)?, |id| found.get(id).cloned())?;
+        if body.len() > limit {
+            return Err(too_large());
+        }
+        held.grow(body.len()).await?;
+        kept::reread(intake, &body)
+    }
+
+    /// The conversation up to this answer, the first turn first. None where there is none, or a part of it was deleted.
+    pub async fn conversation(
+        &self,
+        owner: &str,
+        id: &str,
+        most_bytes: usize,
+    ) -> Result<Option<Vec<StoredResponse>>, Error> {
+        if !is_plain(id) {
+            return Ok(None);
+        }
+        let chain = self.store.response_chain(owner, id, now_ms(), most_bytes as u64).await;
+        match chain.map_err(|error| away(&error))? {
+            Chain::Whole(turns) => Ok(Some(turns)),
+            Chain::Missing(_) => Ok(None),
+            Chain::TooLarge { .. } => Err(too_large()),
+        }
+    }
+
+    /// The kept items of these ids.
+    async fn referred(
+        &self,
+        owner: &str,
+        references: &[String],
+        mut room: usize,
+    ) -> Result<HashMap<String, String>, Error> {
+        if references.len() > MOST_REFERENCES {
+            let message =
+                format!("input refers to {} items; {MOST_REFERENCES} are allowed.", references.len());
+            return Err(Error::invalid("input", message));
+        }
+        let answers: BTreeSet<String> = references.iter().filter_map(|id| kept::answer_of(id)).collect();
+        let mut found = HashMap::new();
+        for id in answers {
+            let Some(answer) = self.get(owner, &id).await? else { continue };
+            for item in kept::items(&[turn(&answer)])? {
+                let Some(id) = kept::id_of(item).filter(|id| references.contains(id)) else { continue };
+                room = room.checked_sub(item.get().len()).ok_or_else(too_large)?;
+                found.insert(id, item.get().to_owned());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The answer of this id, if it is this caller's.
+    pub async fn get(&self, owner: &str, id: &str) -> Result<Option<StoredResponse>, Error> {
+        if !is_plain(id) {
+            return Ok(None);
+        }
+        self.store.response(owner, id, now_ms()).await.map_err(|error| away(&error))
+    }
+
+    /// Deletes an answer; false when this caller has none of this id.
+    pub async fn delete(&self, owner: &str, id: &str) -> Result<bool, Error> {
+        if !is_plain(id) {
+            return Ok(false);
+        }
+        self.store.delete_response(owner, id, now_ms()).await.map_err(|error| away(&error))
+    }
+
+    /// Stores a finished answer. False when it is not stored.
+    pub async fn save(&self, keep: &Keep, kept: &Kept) -> bool {
+        let outcome = match keep.row(kept) {
+            None => "failed",
+            Some(row) if row.bytes() > keep.settings.size_limit => "too_large",
+            Some(row) => match tokio::time::timeout(SAVE_LIMIT, self.store.put_response(&row)).await {
+                Ok(Ok(())) => "stored",
+                Ok(Err(error)) => failed(&error),
+                Err(_) => failed(&StoreError::Away),
+            },
+        };
+        self.metrics.stored_response(outcome);
+        outcome == "stored"
+    }
+
+    /// Deletes answers whose time is over, for as long as this is polled.
+    pub async fn expire(&self) -> Infallible {
+        loop {
+            match self.store.delete_expired_responses(now_ms(), BATCH).await {
+                Ok(0) => tokio::time::sleep(EXPIRE_EVERY).await,
+                Ok(_) => tokio::time::sleep(REST).await,
+                Err(error) => {
+                    tracing::warn!("stored answers whose time is over cannot be deleted yet: {error}");
+                    tokio::time::sleep(EXPIRE_EVERY).await;
+                }
+            }
+        }
+    }
+}
+
+impl Keep {
+    fn row(&self, kept: &Kept) -> Option<StoredResponse> {
+        let now = now_ms();
+        let keep = i64::try_from(self.settings.keep.as_millis()).unwrap_or(i64::MAX);
+        Some(StoredResponse {
+            id: kept.id.clone(),
+            key_id: self.owner.to_string(),
+            previous_id: self.intake.keeping.as_ref().and_then(|keeping| keeping.previous.clone()),
+            model: self.intake.model.clone(),
+            created_at_ms: now,
+            expires_at_ms: now.saturating_add(keep),
+            input: kept::input(&self.intake, &kept.id).ok()?,
+            response: String::from_utf8(kept.answer.clone()).ok()?,
+        })
+    }
+}
+
+fn turn(answer: &StoredResponse) -> Turn<'_> {
+    Turn { input: &answer.input, answer: &answer.response }
+}
+
+/// Whether it can be an id of ours: what it is not, no database has to be asked for.
+fn is_plain(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn no_previous(id: &str) -> Error {
+    let shown = &id[..id.floor_char_boundary(100)];
+    let message = format!("Previous response with id '{shown}' not found.");
+    let mut error = Error::invalid("previous_response_id", message);
+    error.code = Some("previous_response_not_found".to_owned());
+    error
+}
+
+fn too_large() -> Error {
+    let message = "The conversation that was stored is larger than a request may be (server.body_limit); \
+        send a shorter one as input.";
+    Error::caller(ErrorKind::TooLarge, message)
+}
+
+fn failed(error: &StoreError) -> &'static str {
+    tracing::warn!("an answer could not be stored, and said so to its caller: {error}");
+    "failed"
+}
+
+fn away(error: &StoreError) -> Error {
+    tracing::warn!("stored answers cannot be read: {error}");
+    Error::gateway(
+        ErrorKind::StoreUnavailable,
+        "The database with the stored answers does not answer; try again.",
+    )
+}

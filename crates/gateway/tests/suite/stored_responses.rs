@@ -1,0 +1,291 @@
+//! Answers that the gateway keeps for later requests.
+
+use serde_json::{Value, json};
+use store::{Store, StoredResponse};
+
+use crate::support::{KEY, Reply, TestGateway, Upstream, answer, answer_of, chunk, raw, stream_of, whole};
+
+async fn ask(gateway: &TestGateway, body: Value) -> Reply {
+    gateway.post("/v1/responses", body.to_string().as_bytes()).await
+}
+
+async fn request(gateway: &TestGateway, line: &str, key: &str) -> Reply {
+    let bytes = format!(
+        "{line} HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: {key}\r\ncontent-length: 0\r\n\r\n"
+    );
+    gateway.send(bytes.as_bytes()).await
+}
+
+fn id_of(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.at("/id").as_str().unwrap().to_owned()
+}
+
+fn hello() -> Value {
+    json!({"model": "one/m", "input": "Say hello."})
+}
+
+/// The last event of a stream.
+fn last(reply: &Reply) -> Value {
+    reply.events().pop().unwrap_or_else(|| panic!("{}", reply.text()))
+}
+
+/// A provider of Anthropic's, by its own format: nothing of the Responses API is there.
+fn message(text: &str) -> Vec<u8> {
+    let body = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": text}], "usage": {"input_tokens": 3, "output_tokens": 2}});
+    whole("200 OK", &body)
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_by_id_over_any_provider() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let claude = Upstream::playing(vec![message("Hi again.")]).await;
+    let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
+    let gateway = TestGateway::start(&config).await;
+    let first =
+        ask(&gateway, json!({"model": "one/m", "input": "Say hello.", "instructions": "Be brief."})).await;
+    let id = id_of(&first);
+    assert!(id.starts_with("resp_"));
+    assert_eq!((first.at("/store"), first.at("/previous_response_id")), (json!(true), Value::Null));
+
+    let next = json!({"model": "two/claude", "input": [{"role": "user", "content": "And again."}], "previous_response_id": id});
+    let second = ask(&gateway, next).await;
+    let second_id = id_of(&second);
+    assert_eq!((second.at("/store"), second.at("/previous_response_id")), (json!(true), json!(id)));
+    let sent = &claude.bodies()[0];
+    assert_eq!(sent["messages"][0]["content"], "Say hello.", "{sent}");
+    assert_eq!(sent["messages"][1]["content"], "Hello.", "{sent}");
+    assert_eq!(sent["messages"][2]["content"], "And again.", "{sent}");
+    assert_eq!(sent.get("system"), None, "instructions are of one request");
+
+    // Streams are kept as what their last event says; both go on from the same answer.
+    let stopped = gateway.stop().await;
+    drop(upstream);
+    let upstream = Upstream::playing(vec![stream_of(&["Bon", "jour."])]).await;
+    let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
+    let gateway = stopped.start(&config).await;
+    let next =
+        json!({"model": "one/m", "input": "In French.", "previous_response_id": second_id, "stream": true});
+    let third = ask(&gateway, next).await;
+    let event = last(&third);
+    assert_eq!(event["type"], "response.completed", "{}", third.text());
+    let kept = gateway.get(&format!("/v1/responses/{}", event["response"]["id"].as_str().unwrap())).await;
+    assert_eq!(kept.json(), event["response"]);
+    assert_eq!(upstream.bodies()[0]["messages"].as_array().unwrap().len(), 5);
+    assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.json(), first.json());
+    assert_eq!(gateway.metric("llmgateway_stored_responses_total{kind=\"stored\"}").await, Some(1.0));
+}
+
+#[tokio::test]
+async fn input_items_come_in_pages() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    let first = id_of(&ask(&gateway, hello()).await);
+    let input = json!([{"role": "user", "content": "One."}, {"type": "message", "id": "msg_mine", "role": "user",
+        "content": [{"type": "input_text", "text": "Two."}]}]);
+    let second =
+        ask(&gateway, json!({"model": "one/m", "input": input, "previous_response_id": first})).await;
+    let path = format!("/v1/responses/{}/input_items", id_of(&second));
+    let texts = |reply: &Reply| -> Vec<String> {
+        let items = reply.at("/data").as_array().unwrap().clone();
+        items.iter().map(|item| item["content"][0]["text"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = gateway.get(&path).await;
+    assert_eq!(texts(&all), ["Two.", "One.", "Hello.", "Say hello."], "{}", all.text());
+    assert_eq!((all.at("/object"), all.at("/has_more")), (json!("list"), json!(false)));
+    assert_eq!(all.at("/data/0/id"), "msg_mine");
+    assert_eq!(all.at("/data/1/type"), "message");
+    assert_eq!(all.at("/data/1/content/0/type"), "input_text");
+    let page = gateway.get(&format!("{path}?order=asc&limit=3")).await;
+    assert_eq!(texts(&page), ["Say hello.", "Hello.", "One."]);
+    assert_eq!((page.at("/has_more"), page.at("/first_id")), (json!(true), page.at("/data/0/id")));
+    let after = page.at("/last_id").as_str().unwrap().to_owned();
+    let rest = gateway.get(&format!("{path}?order=asc&after={after}")).await;
+    assert_eq!((texts(&rest), rest.at("/has_more")), (vec!["Two.".to_owned()], json!(false)));
+    for (query, param) in
+        [("limit=0", "limit"), ("limit=101", "limit"), ("order=up", "order"), ("after=x", "after")]
+    {
+        let reply = gateway.get(&format!("{path}?{query}")).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_known_words() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let other = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
+        + &upstream.provider("one", "openai-chat");
+    let gateway = TestGateway::start(&other).await;
+    let id = id_of(&ask(&gateway, hello()).await);
+    let unknown = "resp_00000000000000000000000000000000";
+    // Another key's answers are not there.
+    let foreign = json!({"model": "one/m", "input": "x", "previous_response_id": id}).to_string();
+    let head = format!(
+        "POST /v1/responses HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: other-key\r\ncontent-length: {}\r\n\r\n",
+        foreign.len()
+    );
+    let stolen = gateway.send([head.as_bytes(), foreign.as_bytes()].concat().as_slice()).await;
+    let missing =
+        ask(&gateway, json!({"model": "one/m", "input": "x", "previous_response_id": unknown})).await;
+    for (reply, id) in [(stolen, id.as_str()), (missing, unknown)] {
+        let expected = (400, "invalid_request_error".to_owned(), "previous_response_not_found".to_owned());
+        assert_eq!(reply.error(), expected, "{}", reply.text());
+        assert_eq!(reply.at("/error/param"), "previous_response_id");
+        assert_eq!(reply.message(), format!("Previous response with id '{id}' not found."));
+    }
+    for (line, key) in [
+        (format!("GET /v1/responses/{id}"), "other-key"),
+        (format!("DELETE /v1/responses/{id}"), "other-key"),
+        (format!("GET /v1/responses/{id}/input_items"), "other-key"),
+        (format!("POST /v1/responses/{id}/cancel"), "other-key"),
+        (format!("GET /v1/responses/{unknown}"), KEY),
+        ("GET /v1/responses/%00".to_owned(), KEY),
+        (format!("POST /v1/responses/{id}"), KEY),
+        ("POST /v1/responses/compact".to_owned(), KEY),
+    ] {
+        let reply = request(&gateway, &line, key).await;
+        assert_eq!(reply.status, 404, "{line}: {}", reply.text());
+    }
+    assert_eq!(request(&gateway, &format!("GET /v1/responses/{id}"), "wrong").await.status, 401);
+    let cancel = request(&gateway, &format!("POST /v1/responses/{id}/cancel"), KEY).await;
+    assert_eq!(cancel.status, 400, "{}", cancel.text());
+    assert!(cancel.message().starts_with("Cannot cancel a synchronous response"), "{}", cancel.text());
+    let again = request(&gateway, &format!("GET /v1/responses/{id}?stream=true"), KEY).await;
+    assert_eq!((again.status, again.at("/error/param")), (400, json!("stream")));
+
+    let deleted = request(&gateway, &format!("DELETE /v1/responses/{id}"), KEY).await;
+    assert_eq!(deleted.json(), json!({"id": id, "object": "response", "deleted": true}));
+    assert_eq!(request(&gateway, &format!("DELETE /v1/responses/{id}"), KEY).await.status, 404);
+    let gone = ask(&gateway, json!({"model": "one/m", "input": "x", "previous_response_id": id})).await;
+    assert_eq!(gone.error().2, "previous_response_not_found");
+    assert_eq!(upstream.heard().len(), 1, "nobody was asked for any of this");
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_refused_by_name() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    for (field, value) in
+        [("background", json!(true)), ("conversation", json!("conv_1")), ("conversation", json!({"id": "c"}))]
+    {
+        let mut body = hello();
+        body[field] = value;
+        let reply = ask(&gateway, body).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!(field)), "{}", reply.text());
+    }
+    let mut body = hello();
+    body["previous_response_id"] = json!(5);
+    assert_eq!(ask(&gateway, body).await.at("/error/param"), "previous_response_id");
+    assert!(upstream.heard().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_kept_that_was_not_asked_for_or_did_not_end() {
+    let cut = raw("200 OK", "content-type: text/event-stream\r\n", chunk(json!({"content": "Hel"}), None));
+    let upstream = Upstream::playing(vec![answer("Hello."), cut]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    let mut body = hello();
+    body["store"] = json!(false);
+    let reply = ask(&gateway, body).await;
+    assert_eq!(reply.at("/store"), false);
+    assert_eq!(gateway.get(&format!("/v1/responses/{}", id_of(&reply))).await.status, 404);
+
+    let mut body = hello();
+    body["stream"] = json!(true);
+    let reply = ask(&gateway, body).await;
+    let event = last(&reply);
+    assert_eq!(event["type"], "response.failed", "{}", reply.text());
+    let id = event["response"]["id"].as_str().unwrap();
+    assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.status, 404);
+    assert_eq!(gateway.metric("llmgateway_stored_responses_total{kind=\"stored\"}").await, None);
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_stored_says_so() {
+    let upstream = Upstream::playing(vec![answer("Hello."), stream_of(&["Hello."])]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    std::fs::remove_file(gateway.database.strip_prefix("sqlite:").unwrap()).unwrap();
+    let reply = ask(&gateway, hello()).await;
+    assert_eq!((reply.status, reply.at("/store")), (200, json!(false)), "{}", reply.text());
+    let mut body = hello();
+    body["stream"] = json!(true);
+    let reply = ask(&gateway, body).await;
+    let event = last(&reply);
+    assert_eq!((&event["type"], &event["response"]["store"]), (&json!("response.completed"), &json!(false)));
+    assert_eq!(gateway.metric("llmgateway_stored_responses_total{kind=\"failed\"}").await, Some(2.0));
+    let reply =
+        ask(&gateway, json!({"model": "one/m", "input": "x", "previous_response_id": "resp_1"})).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn settings_bound_what_is_kept() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let provider = upstream.provider("one", "openai-chat");
+    let gateway = TestGateway::start(&format!("[responses]\nstore = false\n{provider}")).await;
+    assert_eq!(ask(&gateway, hello()).await.at("/store"), false);
+    let gateway = TestGateway::start(&format!("[responses]\nsize_limit = \"2KiB\"\n{provider}")).await;
+    assert_eq!(ask(&gateway, hello()).await.at("/store"), true);
+    let long = json!({"model": "one/m", "input": "x".repeat(3000)});
+    assert_eq!(ask(&gateway, long).await.at("/store"), false);
+    assert_eq!(gateway.metric("llmgateway_stored_responses_total{kind=\"too_large\"}").await, Some(1.0));
+
+    // A conversation that has become longer than a request may be.
+    let gateway = TestGateway::start(&format!("[server]\nbody_limit = \"4KiB\"\n{provider}")).await;
+    let mut id = id_of(&ask(&gateway, json!({"model": "one/m", "input": "x".repeat(3000)})).await);
+    let next = json!({"model": "one/m", "input": "y".repeat(3000), "previous_response_id": id});
+    let reply = ask(&gateway, next).await;
+    assert_eq!(reply.error().0, 413, "{}", reply.text());
+    id.push('x');
+    assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn items_stand_in_the_input_by_their_ids() {
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "call_1", "type": "function",
+        "function": {"name": "look", "arguments": "{\"at\":1}"}}]});
+    let upstream =
+        Upstream::playing(vec![whole("200 OK", &answer_of(call, "tool_calls")), answer("Seen.")]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    let tools = json!([{"type": "function", "name": "look", "parameters": {"type": "object"}}]);
+    let first = ask(&gateway, json!({"model": "one/m", "input": "Look.", "tools": tools})).await;
+    let item = first.at("/output/0/id");
+    assert_eq!(first.at("/output/0/type"), "function_call", "{}", first.text());
+    let input = json!([{"role": "user", "content": "Look."}, {"type": "item_reference", "id": item},
+        {"type": "function_call_output", "call_id": "call_1", "output": "a bird"}]);
+    let second = ask(&gateway, json!({"model": "one/m", "input": input, "tools": tools})).await;
+    assert_eq!(second.status, 200, "{}", second.text());
+    let sent = &upstream.bodies()[1]["messages"];
+    assert_eq!(sent[1]["tool_calls"][0]["function"]["arguments"], "{\"at\":1}", "{sent}");
+    let unknown = json!([{"type": "item_reference", "id": "msg_nothing"}]);
+    let reply = ask(&gateway, json!({"model": "one/m", "input": unknown})).await;
+    assert_eq!((reply.status, reply.at("/error/param")), (400, json!("input[0].id")), "{}", reply.text());
+    assert_eq!(reply.message(), "Item with id 'msg_nothing' not found.");
+}
+
+#[tokio::test]
+async fn an_answer_whose_time_is_over_is_gone() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    let id = id_of(&ask(&gateway, hello()).await);
+    let database = gateway.database.clone();
+    let store = Store::open(&database).await.unwrap();
+    let owner = gateway.snapshot().keys.owners().next().unwrap();
+    let row = store.response(&owner, &id, 0).await.unwrap().unwrap();
+    let days = (row.expires_at_ms - row.created_at_ms) / 86_400_000;
+    assert_eq!(days, 30);
+    let over = StoredResponse { id: "resp_over".to_owned(), expires_at_ms: 1, ..row };
+    store.put_response(&over).await.unwrap();
+    assert_eq!(gateway.get("/v1/responses/resp_over").await.status, 404);
+    let next = json!({"model": "one/m", "input": "x", "previous_response_id": "resp_over"});
+    assert_eq!(ask(&gateway, next).await.error().2, "previous_response_not_found");
+    // It is deleted at the next start at the latest.
+    let stopped = gateway.stop().await;
+    let gateway = stopped.start(&upstream.provider("one", "openai-chat")).await;
+    while store.response(&owner, "resp_over", 0).await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.status, 200);
+    store.close().await;
+}

@@ -1,0 +1,210 @@
+//! Answers that the gateway keeps. A request that goes on from one says only what is new: the conversation before it is put
+//! in front of its input, so that whoever serves it sees a request like any other.
+//!
+//! Items are kept as they came, each with an id. The ids of an answer's items, and those that are given to items of its
+//! request, hold the unique part of the answer's id, so that an item leads to its answer.
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::intake;
+use crate::Intake;
+use crate::json::{Index, Scanner, Syntax, push_string};
+
+/// How many characters of an id make it unique: a UUID in hexadecimal.
+const UNIQUE: usize = 32;
+
+/// One turn of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// The items that the request added, as a JSON list.
+    pub input: &'a str,
+    /// The answer.
+    pub answer: &'a str,
+}
+
+/// What is read of an item.
+#[derive(Deserialize)]
+struct Known<'a> {
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Output<'a> {
+    #[serde(borrow)]
+    output: Vec<&'a RawValue>,
+}
+
+/// The items of a conversation, the first one first.
+pub fn items<'a>(turns: &[Turn<'a>]) -> Result<Vec<&'a RawValue>> {
+    let mut items: Vec<&RawValue> = Vec::new();
+    for turn in turns {
+        items.extend(list(turn.input)?);
+        items.extend(output(turn.answer)?);
+    }
+    Ok(items)
+}
+
+/// The items of a kept input.
+pub fn list(input: &str) -> Result<Vec<&RawValue>> {
+    serde_json::from_str(input).map_err(unreadable)
+}
+
+fn output(answer: &str) -> Result<Vec<&RawValue>> {
+    serde_json::from_str(answer).map(|Output { output }| output).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::gateway(ErrorKind::Internal, format!("A stored answer cannot be read: {error}."))
+}
+
+/// The id of an item.
+pub fn id_of(item: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Id {
+        #[serde(default)]
+        id: Option<String>,
+    }
+    serde_json::from_str(item.get()).ok().and_then(|Id { id }| id)
+}
+
+/// The answer that an item belongs to, by the item's id.
+pub fn answer_of(item_id: &str) -> Option<String> {
+    let (_, unique) = item_id.split_once('_')?;
+    let unique = unique.get(..UNIQUE)?;
+    unique.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| format!("resp_{unique}"))
+}
+
+/// The items that a request itself adds, as they are kept: each with its type and an id, and messages with a list of parts.
+pub fn input(intake: &Intake, answer_id: &str) -> Result<String> {
+    let unique = answer_id.strip_prefix("resp_").unwrap_or(answer_id);
+    let mut out = b"[".to_vec();
+    for (number, item) in own_items(intake)?.into_iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&completed(item.get(), unique, number)?);
+    }
+    out.push(b']');
+    String::from_utf8(out).map_err(|_| Error::gateway(ErrorKind::Internal, "An input is no UTF-8."))
+}
+
+/// The request with the conversation in front of its input. `find` has the items that stand there by their ids.
+pub fn expanded(
+    intake: &Intake,
+    earlier: &[&RawValue],
+    find: impl Fn(&str) -> Option<String>,
+) -> Result<Bytes> {
+    let mut items = b"[".to_vec();
+    let mut push = |item: &str| {
+        if items.len() > 1 {
+            items.push(b',');
+        }
+        items.extend_from_slice(item.as_bytes());
+    };
+    earlier.iter().for_each(|item| push(item.get()));
+    for (number, item) in own_items(intake)?.into_iter().enumerate() {
+        match reference(item.get()) {
+            None => push(item.get()),
+            Some(id) => push(&find(&id).ok_or_else(|| no_item(number, &id))?),
+        }
+    }
+    items.push(b']');
+    let mut edit = intake.edit();
+    edit.set("input", &items);
+    edit.remove("previous_response_id");
+    // The conversation is kept here.
+    edit.set("store", b"false");
+    Ok(edit.write(0).into())
+}
+
+/// The expanded request, read again. Its answer repeats the request as the caller sent it.
+pub fn reread(intake: &Intake, body: &Bytes) -> Result<Intake> {
+    let mut expanded = intake::intake(body)?;
+    expanded.form.request = intake.form.request.clone();
+    expanded.keeping = None;
+    Ok(expanded)
+}
+
+fn no_item(number: usize, id: &str) -> Error {
+    let message = format!("Item with id '{}' not found.", shown(id));
+    Error::invalid(format!("input[{number}].id"), message)
+}
+
+/// An id as an error shows it.
+fn shown(id: &str) -> &str {
+    &id[..id.floor_char_boundary(100)]
+}
+
+/// The items of the request's own input.
+fn own_items(intake: &Intake) -> Result<Vec<Box<RawValue>>> {
+    let wrong = |_| Error::invalid("input", "input must be a string or a list of items.");
+    let raw = intake.given("input").unwrap_or(b"[]");
+    if !raw.starts_with(b"\"") {
+        return serde_json::from_slice(raw).map_err(wrong);
+    }
+    let item = [br#"{"role":"user","content":"#, raw, b"}"].concat();
+    Ok(vec![serde_json::from_slice(&item).map_err(wrong)?])
+}
+
+/// The id of an item that only refers to another one.
+fn reference(item: &str) -> Option<String> {
+    let known: Known<'_> = serde_json::from_str(item).ok()?;
+    known.id.filter(|_| known.kind.as_deref() == Some("item_reference"))
+}
+
+/// An item with type, id and parts.
+fn completed(item: &str, unique: &str, number: usize) -> Result<Vec<u8>> {
+    let wrong = |_| Error::invalid(format!("input[{number}]"), format!("input[{number}] is not understood."));
+    let known: Known<'_> = serde_json::from_str(item).map_err(wrong)?;
+    let mut index = Index::new(item.as_bytes(), 8);
+    let mut scanner = Scanner::new(item.as_bytes());
+    scanner.object(|scanner, key| {
+        let name = index.name(&key)?;
+        let start = scanner.position();
+        scanner.value()?;
+        index.push(name, &key, start..scanner.position());
+        Ok::<(), Syntax>(())
+    })?;
+    let mut edit = index.edit();
+    let kind = known.kind.as_deref().unwrap_or("message");
+    if known.kind.is_none() {
+        edit.set("type", b"\"message\"");
+    }
+    if known.id.is_none() {
+        let mut id = Vec::new();
+        push_string(&mut id, &format!("{}_{unique}i{number:02}", prefix(kind)));
+        edit.set("id", &id);
+    }
+    if let Some(text) = known.content.map(RawValue::get).filter(|raw| raw.starts_with('"')) {
+        let is_answer = known.role.as_deref() == Some("assistant");
+        let (start, end) = match is_answer {
+            true => (r#"[{"type":"output_text","text":"#, r#","annotations":[]}]"#),
+            false => (r#"[{"type":"input_text","text":"#, "}]"),
+        };
+        edit.set("content", [start, text, end].concat().as_bytes());
+    }
+    Ok(edit.write(0))
+}
+
+/// How the ids of such items begin.
+fn prefix(kind: &str) -> &'static str {
+    match kind {
+        "message" => "msg",
+        "reasoning" => "rs",
+        "function_call" => "fc",
+        "function_call_output" => "fco",
+        "custom_tool_call" => "ctc",
+        "custom_tool_call_output" => "ctco",
+        _ => "item",
+    }
+}

@@ -1,0 +1,135 @@
+//! Answers that the gateway keeps.
+
+use bytes::Bytes;
+use canon::{Event, FinishReason};
+use serde_json::{Value, json};
+use wire::kept::{self, Turn};
+use wire::{Addressed, AnswerForm, Intake, Keeping, Kept};
+
+use super::{Notes, dialect, documents};
+
+fn intake(body: &Value) -> Intake {
+    dialect().intake(Addressed::default(), &Bytes::from(body.to_string())).unwrap()
+}
+
+fn keeping(body: &Value) -> Keeping {
+    *intake(body).keeping.unwrap()
+}
+
+fn written(stream: bool, keep: bool) -> (Vec<u8>, Option<Kept>) {
+    let request =
+        json!({"model": "m", "input": "hi", "metadata": {"a": ",\"store\":true,\"background\":false"}});
+    let form =
+        AnswerForm { stream, kept: keep, request: Some(request.to_string().into()), ..AnswerForm::default() };
+    let mut encoder = dialect().encoder(&form, Box::new(Notes));
+    let mut out = Vec::new();
+    encoder.push(Event::Start { id: Some("resp_theirs".into()), model: None, created: None }, &mut out);
+    encoder.push(Event::Text { choice: 0, text: "Hello.".into() }, &mut out);
+    encoder.push(Event::Finish { choice: 0, reason: FinishReason::Stop, native: None }, &mut out);
+    assert_eq!(encoder.kept(), None, "it has not ended");
+    encoder.finish(&mut out);
+    (out, encoder.kept())
+}
+
+#[test]
+fn a_kept_answer_is_what_its_caller_gets() {
+    for stream in [false, true] {
+        let (mut out, kept) = written(stream, true);
+        let kept = kept.unwrap();
+        let last = |out: &[u8]| match stream {
+            false => serde_json::from_slice(out).unwrap(),
+            true => documents(std::str::from_utf8(out).unwrap()).pop().unwrap()["response"].take(),
+        };
+        let answer: Value = serde_json::from_slice(&kept.answer).unwrap();
+        assert_eq!(last(&out), answer);
+        assert_eq!(
+            (&answer["id"], &answer["store"]),
+            (&json!("resp_0123abcd"), &json!(true)),
+            "an id of ours"
+        );
+        assert_eq!(kept.id, "resp_0123abcd");
+        kept.retract(&mut out);
+        let mut expected = answer;
+        expected["store"] = json!(false);
+        assert_eq!(last(&out), expected);
+    }
+    let (out, kept) = written(false, false);
+    let answer: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!((kept, &answer["id"], &answer["store"]), (None, &json!("resp_theirs"), &json!(false)));
+}
+
+#[test]
+fn a_request_says_what_it_needs_of_kept_answers() {
+    let plain = json!({"model": "m", "input": "hi"});
+    assert_eq!(keeping(&plain), Keeping { store: true, ..Keeping::default() });
+    let input = json!([{"id": "msg_1", "type": "item_reference"}, {"type": "item_reference", "id": "fc_\u{e9}"},
+        {"type": "function_call_output", "id": "fco_1", "call_id": "c", "output": "x"}]);
+    let all = json!({"model": "m", "input": input, "store": false, "previous_response_id": "resp_1"});
+    let references = vec!["msg_1".to_owned(), "fc_é".to_owned()];
+    let expected = Keeping { store: false, previous: Some("resp_1".to_owned()), references };
+    assert_eq!(keeping(&all), expected);
+    let null = json!({"model": "m", "input": "hi", "store": null, "previous_response_id": null});
+    assert_eq!(keeping(&null), Keeping { store: true, ..Keeping::default() });
+}
+
+#[test]
+fn an_input_is_kept_as_items_with_ids() {
+    let unique = "0123456789abcdef0123456789abcdef";
+    let kept = |input: Value| -> Value {
+        let text = kept::input(&intake(&json!({"model": "m", "input": input})), &format!("resp_{unique}"));
+        serde_json::from_str(&text.unwrap()).unwrap()
+    };
+    let id = |prefix: &str, number: usize| format!("{prefix}_{unique}i{number:02}");
+    let said = json!([{"type": "input_text", "text": "a \"b\" \u{e9}"}]);
+    let user = json!({"role": "user", "content": said, "type": "message", "id": id("msg", 0)});
+    assert_eq!(kept(json!("a \"b\" \u{e9}")), json!([user]));
+    let items = json!([
+        {"role": "assistant", "content": "b", "id": null},
+        {"type": "message", "id": "msg_mine", "role": "user", "content": [{"type": "input_text", "text": "c"}]},
+        {"type": "function_call_output", "call_id": "c", "output": "d"},
+        {"type": "something_new", "x": [1.50, {"y": null}]},
+    ]);
+    let expected = json!([
+        {"role": "assistant", "content": [{"type": "output_text", "text": "b", "annotations": []}], "id": id("msg", 0), "type": "message"},
+        {"type": "message", "id": "msg_mine", "role": "user", "content": [{"type": "input_text", "text": "c"}]},
+        {"type": "function_call_output", "call_id": "c", "output": "d", "id": id("fco", 2)},
+        {"type": "something_new", "x": [1.50, {"y": null}], "id": id("item", 3)},
+    ]);
+    assert_eq!(kept(items), expected);
+    assert_eq!(kept::answer_of(&id("fco", 2)), Some(format!("resp_{unique}")));
+    for other in [
+        "",
+        "msg",
+        "msg_",
+        "msg_mine",
+        "msg_0123456789abcdef0123456789abcdeé",
+        "msg_0123456789abcdef0123456789abcdeg",
+    ] {
+        assert_eq!(kept::answer_of(other), None, "{other}");
+    }
+}
+
+#[test]
+fn the_conversation_stands_in_front_of_the_input() {
+    let turns = [Turn {
+        input: r#"[{"type":"message","id":"msg_1","role":"user","content":"one"}]"#,
+        answer: r#"{"id":"resp_1","output":[{"type":"message","id":"msg_2","role":"assistant","content":[{"type":"output_text","text":"two"}]}]}"#,
+    }];
+    let input = json!([{"type": "item_reference", "id": "rs_9"}, {"role": "user", "content": "three"}]);
+    let body = json!({"model": "m", "input": input, "previous_response_id": "resp_1", "temperature": 0.5});
+    let asked = intake(&body);
+    let found =
+        |id: &str| (id == "rs_9").then(|| r#"{"type":"reasoning","id":"rs_9","summary":[]}"#.to_owned());
+    let expanded = kept::expanded(&asked, &kept::items(&turns).unwrap(), found).unwrap();
+    let sent: Value = serde_json::from_slice(&expanded).unwrap();
+    let ids: Vec<&Value> = sent["input"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    assert_eq!(ids, [&json!("msg_1"), &json!("msg_2"), &json!("rs_9"), &Value::Null]);
+    assert_eq!((sent.get("previous_response_id"), &sent["store"]), (None, &json!(false)));
+    assert_eq!(sent["temperature"], 0.5);
+    let again = kept::reread(&asked, &expanded).unwrap();
+    assert_eq!(again.form.request.as_ref(), Some(asked.body()), "an answer repeats what its caller sent");
+    assert_eq!((again.size.messages, again.keeping.is_none()), (4, true));
+    assert_eq!(dialect().decode(&again).unwrap().messages.len(), 3);
+    let error = kept::expanded(&asked, &[], |_| None).unwrap_err();
+    assert_eq!(error.param_name().as_deref(), Some("input[0].id"));
+}
