@@ -81,9 +81,10 @@ def test_forty_turns(agent, gateway, mock, workshop):
     mock.forget()
     check_done(run(agent, gateway, workshop, workshop.task(40)), workshop, mock)
     asked = [entry for entry in mock.asked() if f"/{agent.model.rsplit('-', 1)[1]}/" in entry["path"]]
-    # After thirty turns Gemini CLI asks a model of its own whether the session goes in circles.
+    # After thirty turns Gemini CLI also asks a model of its own whether the session goes in circles. It cuts the history for
+    # that in front of a call, which Gemini refuses, and goes on.
     assert len(asked) >= 41, shown(mock)
-    assert {entry["status"] for entry in mock.asked()} == {200}, shown(mock)
+    assert {entry["status"] for entry in asked} == {200}, shown(mock)
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
