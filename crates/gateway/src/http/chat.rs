@@ -84,6 +84,7 @@ pub async fn chat(
     site: &Arc<Site>,
     caller: Caller,
     accepted: Accepted,
+    is_count: bool,
     body: Incoming,
 ) -> Response<ResponseBody> {
     let (asking, address) = caller.asking(accepted.wishes);
@@ -91,6 +92,7 @@ pub async fn chat(
     let read = match Box::pin(read(site, asking, address, accepted.announced, body)).await {
         Ok(mut read) => {
             read.intake.headers = accepted.passed;
+            read.intake.form.counts |= is_count;
             read
         }
         Err(error) => return respond::error(dialect, &error),

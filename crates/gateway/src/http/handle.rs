@@ -109,11 +109,12 @@ pub async fn handle(
                 let dialect = serve.dialect();
                 let accepted = chat::accept(dialect, &head.headers, &snapshot, &site.pipeline.hops);
                 let address = address(&head);
+                let is_count = *serve == Serve::CountTokens;
                 drop(head);
                 let caller = chat::Caller { snapshot, caller, request_id, dialect, address };
                 match accepted {
                     Ok(accepted) => {
-                        let mut answer = pin!(chat::chat(&site, caller, accepted, body));
+                        let mut answer = pin!(chat::chat(&site, caller, accepted, is_count, body));
                         let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
                             Poll::Pending if cut.is_due(context) => {
                                 Poll::Ready(respond::error(dialect, &cut_off()))
@@ -310,7 +311,9 @@ async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Part
         Serve::Reload => reload(site, head).await,
         Serve::Metrics => metrics(site, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
-        Serve::Chat(_) | Serve::Completions | Serve::NotYet => refuse(site, head, &not_yet(head, route.path)),
+        Serve::Chat(_) | Serve::Completions | Serve::CountTokens | Serve::NotYet => {
+            refuse(site, head, &not_yet(head, route.path))
+        }
     }
 }
 

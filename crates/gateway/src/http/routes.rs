@@ -50,6 +50,8 @@ pub enum Serve {
     Completions,
     /// An answer that the gateway keeps.
     Stored,
+    /// How many tokens a prompt has, in the format of Anthropic's Messages.
+    CountTokens,
     /// The list of models, in this format.
     Models(Protocol),
     /// One model, in this format.
@@ -86,6 +88,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/v1/messages", Access::Key, Serve::Chat(Protocol::AnthropicMessages)),
+    route(Method::POST, "/v1/messages/count_tokens", Access::Key, Serve::CountTokens),
     route(Method::POST, "/v1/completions", Access::Key, Serve::Completions),
     route(Method::POST, "/v1beta/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
     route(Method::POST, "/v1/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
@@ -104,7 +107,6 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::POST, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::DELETE, "/v1/responses/{id}", Access::Key, Serve::Stored),
-    not_yet(Method::POST, "/v1/messages/count_tokens"),
     not_yet(Method::POST, "/v1/embeddings"),
     not_yet(Method::POST, "/v1/rerank"),
     not_yet(Method::POST, "/v1/moderations"),
@@ -130,11 +132,11 @@ pub static ROUTES: &[Route] = &[
 impl Serve {
     /// Whether a model answers.
     pub fn is_answered_by_model(self) -> bool {
-        matches!(self, Self::Chat(_) | Self::Completions)
+        matches!(self, Self::Chat(_) | Self::Completions | Self::CountTokens)
     }
 
     fn has_dialect(self) -> bool {
-        matches!(self, Self::Chat(_) | Self::Completions | Self::Stored | Self::Models(_) | Self::Model(_))
+        self.is_answered_by_model() || matches!(self, Self::Stored | Self::Models(_) | Self::Model(_))
     }
 
     /// The format that its callers speak.
@@ -143,6 +145,7 @@ impl Serve {
             Self::Chat(protocol) | Self::Models(protocol) | Self::Model(protocol) => {
                 wire::dialect(protocol).unwrap_or(OWN)
             }
+            Self::CountTokens => wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN),
             Self::Completions => &OpenaiCompletions,
             Self::Stored => Self::Chat(Protocol::OpenaiResponses).dialect(),
             _ => OWN,
@@ -157,6 +160,11 @@ impl Serve {
         let is_googles =
             ["x-goog-api-client", "x-goog-api-key"].iter().any(|name| headers.contains_key(*name));
         match self {
+            Self::Models(Protocol::OpenaiChat) | Self::Model(Protocol::OpenaiChat)
+                if headers.contains_key("anthropic-version") =>
+            {
+                wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN)
+            }
             Self::Models(Protocol::OpenaiChat) | Self::Model(Protocol::OpenaiChat) if is_googles => {
                 wire::dialect(Protocol::Gemini).unwrap_or(OWN)
             }
@@ -313,6 +321,9 @@ mod tests {
             }
             Serve::Stored => {
                 "a stored answer: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"
+            }
+            Serve::CountTokens => {
+                "how many tokens a Messages request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
             }
             Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
             Serve::Models(_) => "the list of models",

@@ -81,18 +81,18 @@ impl Pipeline {
         let target = Target { model: &offer.model, facts: offer.facts(), quirks: &provider.row.quirks };
         let exchange =
             Exchange { dialect: asking.dialect, intake, upstream: offer.protocol, target, memory: None };
-        let body = exchange.draft(false).ok()?.write().ok()?.body;
+        let written = exchange.draft(false).ok()?.write().ok()?;
         let credential = provider.credentials.credential(0, Some(&asking.request_id)).await.ok()?;
         let request = provider.calling.count_request(&Call {
             base_url: &provider.settings.base_url,
             protocol: offer.protocol,
             model: &offer.model,
             streaming: false,
-            body,
+            body: written.body,
             credential: &credential,
             auth: &provider.row.auth,
             headers: &provider.row.headers,
-            passed: &[],
+            passed: &written.headers,
             path: provider.row.path.as_deref(),
             settings: &provider.settings.settings,
             now: SystemTime::now(),

@@ -5,6 +5,7 @@ use canon::{Error, ErrorKind, Result, Retry};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::edit::edit;
 use super::{Auth, Call, Credential, Provider};
 use crate::Protocol;
 
@@ -16,7 +17,20 @@ impl Provider for Compatible {
         let path = call.path.unwrap_or(usual_path(call.protocol));
         post(call, &format!("{}{path}", call.base_url))
     }
+
+    fn count_request(&self, call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
+        if call.protocol != Protocol::AnthropicMessages || call.path.is_some() {
+            return None;
+        }
+        let url = format!("{}{}/count_tokens", call.base_url, usual_path(call.protocol));
+        let body = edit(&call.body, &OF_ANSWERS, &[]);
+        Some(body.and_then(|body| post(&Call { body, ..call.clone() }, &url)))
+    }
 }
+
+/// Fields that only an answer has a use for: the count refuses them.
+const OF_ANSWERS: [&str; 8] =
+    ["max_tokens", "stream", "metadata", "temperature", "top_p", "top_k", "stop_sequences", "service_tier"];
 
 /// The path below the base URL, by the convention of each format's own SDK: Anthropic's base URL has no version.
 pub(super) fn usual_path(protocol: Protocol) -> &'static str {

@@ -4,7 +4,7 @@ use canon::{Error, ErrorKind, Request, Result, Retry, Target};
 use http::{HeaderMap, StatusCode};
 
 use super::types::{ErrorObject, StreamEvent};
-use super::{AnthropicMessages, decode, encode};
+use super::{AnthropicMessages, decode, encode, listing};
 use crate::protocols::errors::{excerpt, upstream_error};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
@@ -18,6 +18,10 @@ impl Adapter for AnthropicMessages {
             true => Box::new(decode::StreamDecoder::new(undo)),
             false => Box::new(decode::WholeDecoder::new(undo)),
         }
+    }
+
+    fn read_token_count(&self, body: &[u8]) -> Option<u64> {
+        listing::token_count(body)
     }
 
     /// The API fetches `https` itself; Claude elsewhere takes bytes.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::intake::intake;
-use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, paths, unread};
+use super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, listing, paths, unread};
 use crate::json::with_member;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
 use crate::{Addressed, AnswerForm, Dialect, Encoder, Headers, IdPrefixes, Intake, Protocol};
@@ -75,6 +75,20 @@ impl Dialect for AnthropicMessages {
         format!("event: error\ndata: {body}\n\n").into()
     }
 
+    fn token_count(&self, tokens: u64, counted: Option<&[u8]>, member: Option<&[u8]>) -> Option<Bytes> {
+        let counted = counted.and_then(|body| String::from_utf8(body.trim_ascii().to_vec()).ok());
+        let answer = counted.unwrap_or_else(|| json!({ "input_tokens": tokens }).to_string());
+        Some(with_member(answer, member).into())
+    }
+
+    fn model_list(&self, entries: Vec<Value>, query: &str) -> Result<Value> {
+        listing::page(&entries, query)
+    }
+
+    fn model_entry(&self, entry: Value) -> Value {
+        listing::model(&entry)
+    }
+
     fn travelling_headers(&self) -> &'static [&'static str] {
         &[BETA, "anthropic-version"]
     }
@@ -112,13 +126,14 @@ impl Dialect for AnthropicMessages {
     }
 }
 
-/// The API says 529 where others say 503.
+/// For an overload the API has a status of its own. That of a provider is kept.
 fn status_of(error: &Error) -> StatusCode {
-    match (error.kind, error.status()) {
-        (ErrorKind::Overloaded, StatusCode::SERVICE_UNAVAILABLE) => {
+    let is_told = error.upstream.as_ref().is_some_and(|reply| reply.status.is_some());
+    match error.kind {
+        ErrorKind::Overloaded if !is_told => {
             StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
         }
-        (_, status) => status,
+        _ => error.status(),
     }
 }
 

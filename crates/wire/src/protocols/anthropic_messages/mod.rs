@@ -9,6 +9,7 @@
 //! | `dialect` | towards callers: requests in, errors out |
 //! | `intake` | what routing has to know of a request |
 //! | `passthrough`, `history`, `media`, `relay` | between callers and providers that both speak it: requests and answers with few edits |
+//! | `listing` | lists of models, counts of tokens |
 //! | `fields`, `answer` | reads JSON with paths; writes answers |
 //!
 //! Thinking blocks carry signatures that only the model family that issued them accepts. A caller of this format may
@@ -23,6 +24,7 @@ mod encode;
 pub(crate) mod fields;
 mod history;
 mod intake;
+mod listing;
 mod media;
 mod passthrough;
 mod paths;
