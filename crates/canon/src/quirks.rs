@@ -64,6 +64,9 @@ pub struct Quirks {
     pub no_forced_tool_choice: bool,
     /// Fields that the model or the provider refuses are refused also where they ask for nothing: OpenAI's defaults.
     pub refuses_defaults: bool,
+    /// Cache marks of Anthropic's format (`cache_control`) are read on content and tools; elsewhere they are left out of what is
+    /// translated.
+    pub takes_cache_marks: bool,
     /// `json_schema` is refused: sent as `json_object` with the schema in an instruction.
     pub no_json_schema: bool,
     /// Tools and a response format together are refused: the format goes into an instruction.

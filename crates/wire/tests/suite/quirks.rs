@@ -63,6 +63,19 @@ fn passed_betas(list: &str, quirks: &Quirks) -> String {
     passed[0].1.to_str().unwrap().to_owned()
 }
 
+/// Whether a cache mark reaches the provider in what is translated. Where it does not, that is a loss.
+fn translated_marks(quirks: &Quirks) -> bool {
+    let part = json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}});
+    let body = json!({"model": "x", "max_tokens": 9, "messages": [{"role": "user", "content": [part]}]});
+    let dialect = wire::dialect(Protocol::AnthropicMessages).unwrap();
+    let request = dialect.decode_request(body.to_string().as_bytes()).unwrap();
+    let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
+    let encoded = adapter(Protocol::OpenaiChat).encode_request(&request, target).unwrap();
+    let is_sent = String::from_utf8_lossy(&encoded.body).contains("cache_control");
+    assert_eq!(is_sent, encoded.losses.is_empty());
+    is_sent
+}
+
 #[test]
 fn no_quirk_is_without_effect() {
     let Value::Object(all) = serde_json::to_value(Quirks::default()).unwrap() else { panic!() };
@@ -89,6 +102,12 @@ fn no_quirk_is_without_effect() {
             assert_eq!(passed_betas("one-2026-01-01, two", &quirks), "two");
             continue;
         }
+        if name == "takes_cache_marks" {
+            with.insert(name.clone(), true.into());
+            let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
+            assert!(translated_marks(&quirks) && !translated_marks(&Quirks::default()));
+            continue;
+        }
         let example =
             examples.get(name).unwrap_or_else(|| panic!("{name} has no example: is it read anywhere?"));
         with.insert(name.clone(), example[0].clone());
@@ -96,5 +115,5 @@ fn no_quirk_is_without_effect() {
         let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
         assert_ne!(plain, changed, "{name} has no effect");
     }
-    assert_eq!(examples.as_object().unwrap().len() + 2, all.len(), "an example of a quirk that is gone");
+    assert_eq!(examples.as_object().unwrap().len() + 3, all.len(), "an example of a quirk that is gone");
 }

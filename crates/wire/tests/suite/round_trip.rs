@@ -275,10 +275,11 @@ fn describe_media(message: &mut Message, position: Option<&usize>) -> bool {
     found
 }
 
+/// As a router takes it, which reads everything that callers of the format write.
 fn again(request: &Request) -> canon::Result<(Request, Encoded)> {
-    let column =
-        Column { protocol: Protocol::OpenaiChat, model: "m", thinks: true, facts: ModelFacts::default() };
-    let encoded = column.encode(request)?;
+    let quirks = Quirks { takes_cache_marks: true, takes_routing_fields: true, ..Quirks::default() };
+    let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &quirks };
+    let encoded = wire::adapter(Protocol::OpenaiChat).encode_request(request, target)?;
     let decoded = wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(&encoded.body);
     Ok((decoded.unwrap_or_else(|error| panic!("{error}")), encoded))
 }

@@ -2,8 +2,8 @@
 
 use canon::{
     CacheMark, Error, Field, Json, Losses, Media, MediaKind, Message, MessageField, OutputField,
-    OutputFormat, Part, PartField, PartKind, Reasoning, Request, Result, Role, Source, Tool, ToolChoice,
-    ToolField, ToolKind,
+    OutputFormat, Part, PartField, PartKind, Quirks, Reasoning, Request, Result, Role, Source, Tool,
+    ToolChoice, ToolField, ToolKind,
 };
 use serde_json::{Map, Value, json};
 
@@ -11,9 +11,15 @@ use crate::protocols::call_ids::{CallIds, clean};
 use crate::protocols::hosted::is_left_out;
 
 /// The body, and what OpenAI's format cannot say.
-pub(super) fn body(request: &Request) -> Result<(Vec<u8>, Losses)> {
+pub(super) fn body(request: &Request, quirks: &Quirks) -> Result<(Vec<u8>, Losses)> {
     let ids = CallIds::of(request, call_id);
-    let mut writer = Writer { body: Map::new(), losses: request.losses.clone(), ids };
+    let mut writer = Writer {
+        body: Map::new(),
+        losses: request.losses.clone(),
+        ids,
+        takes_marks: quirks.takes_cache_marks,
+        excludes_thinking: quirks.takes_routing_fields,
+    };
     writer.put("model", &request.model);
     let mut messages = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {
@@ -38,6 +44,9 @@ struct Writer {
     body: Map<String, Value>,
     losses: Losses,
     ids: CallIds,
+    takes_marks: bool,
+    /// A router leaves thinking out by itself; elsewhere it is left out of the answer here.
+    excludes_thinking: bool,
 }
 
 /// The API takes ids of at most 40 characters ("string too long. Expected a string with maximum length 40").
@@ -86,12 +95,13 @@ impl Writer {
             self.losses.dropped(Field::ReasoningBudget, "The format takes an effort or a budget, not both.");
         }
         let budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
-        if budget.is_some() || reasoning.exclude {
+        let excludes = reasoning.exclude && self.excludes_thinking;
+        if budget.is_some() || excludes {
             let mut object = Map::new();
             if let Some(budget) = budget {
                 object.insert("max_tokens".to_owned(), budget.into());
             }
-            if reasoning.exclude {
+            if excludes {
                 object.insert("exclude".to_owned(), true.into());
             }
             self.put("reasoning", object);
@@ -103,7 +113,12 @@ impl Writer {
             let mut tools = Vec::with_capacity(request.tools.len());
             for (index, given) in request.tools.iter().enumerate() {
                 if !is_left_out(request, index, &mut self.losses) {
-                    tools.push(tool((index, given))?);
+                    let mut value = tool((index, given))?;
+                    // A tool of the provider's own passes whole.
+                    if let Some(mark) = given.cache.as_ref().filter(|_| !is_native(given)) {
+                        self.mark(&mut value, mark);
+                    }
+                    tools.push(value);
                 }
             }
             self.put("tools", tools);
@@ -170,7 +185,7 @@ impl Writer {
                 message.parts[0].cache.as_ref(),
             )?;
             if let (None, Some(mark)) = (&content, &message.parts[0].cache) {
-                object.insert("cache_control".to_owned(), cache_control(mark));
+                self.mark_object(&mut object, mark);
             }
             object.insert("content".to_owned(), content.unwrap_or_else(|| "".into()));
             if result.is_error {
@@ -209,7 +224,7 @@ impl Writer {
             written.extend(self.part(field(position), part)?);
         }
         if let (Some(mark), Some(last)) = (cache, written.last_mut()) {
-            last["cache_control"] = cache_control(mark);
+            self.mark(last, mark);
         }
         Ok(match &mut written[..] {
             [] => None,
@@ -270,10 +285,28 @@ impl Writer {
             }
         };
         if let Some(mark) = &part.cache {
-            value["cache_control"] = cache_control(mark);
+            self.mark(&mut value, mark);
         }
         Ok(Some(value))
     }
+
+    fn mark(&mut self, value: &mut Value, mark: &CacheMark) {
+        if let Value::Object(object) = value {
+            self.mark_object(object, mark);
+        }
+    }
+
+    /// OpenAI itself refuses a field that it does not know.
+    fn mark_object(&mut self, object: &mut Map<String, Value>, mark: &CacheMark) {
+        match self.takes_marks {
+            true => drop(object.insert("cache_control".to_owned(), cache_control(mark))),
+            false => self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches."),
+        }
+    }
+}
+
+fn is_native(tool: &Tool) -> bool {
+    matches!(tool.kind, ToolKind::Native(_))
 }
 
 fn insert(object: &mut Map<String, Value>, name: &str, value: impl serde::Serialize) {
@@ -387,7 +420,7 @@ fn tool((index, tool): (usize, &Tool)) -> Result<Value> {
     let mut inner = Map::new();
     insert(&mut inner, "name", &tool.name);
     insert(&mut inner, "description", &tool.description);
-    let mut value = match &tool.kind {
+    let value = match &tool.kind {
         ToolKind::Function { parameters, strict } => {
             if let Some(schema) = parameters {
                 insert(&mut inner, "parameters", read(schema, Field::tool(index, ToolField::Parameters))?);
@@ -403,8 +436,5 @@ fn tool((index, tool): (usize, &Tool)) -> Result<Value> {
         }
         ToolKind::Native(raw) => return read(raw, Field::tool(index, ToolField::Whole)),
     };
-    if let Some(mark) = &tool.cache {
-        value["cache_control"] = cache_control(mark);
-    }
     Ok(value)
 }
