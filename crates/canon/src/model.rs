@@ -215,6 +215,8 @@ pub struct ModelFacts {
     pub thinks_by_default: bool,
     /// It refuses function tools while it thinks: given some, it is told not to think.
     pub functions_exclude_thinking: bool,
+    /// It is served by its provider's Responses API only.
+    pub responses_only: bool,
     /// Results of tools may hold text only, whatever the provider's API allows.
     pub no_media_in_results: bool,
     /// It enforces a part of JSON schema, and refuses a strict schema outside of that as a whole.

@@ -51,6 +51,7 @@ fn provider(mut file: Fields<'_>) -> ProviderRow {
         settings: settings(&mut file),
         regions: file.typed("regions").unwrap_or_default(),
         quirks: Arc::new(quirks(&mut file)),
+        also: file.typed("also").unwrap_or_default(),
         lacks: features(&mut file, "lacks").unwrap_or_default(),
         docs: file.text("docs"),
         needs_key,
@@ -253,6 +254,7 @@ fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
         functions_exclude_thinking: fields
             .typed("functions_exclude_thinking")
             .unwrap_or(defaults.functions_exclude_thinking),
+        responses_only: fields.typed("responses_only").unwrap_or(defaults.responses_only),
         no_media_in_results: fields.typed("no_media_in_results").unwrap_or(defaults.no_media_in_results),
         strict_subset: fields.typed("strict_subset").unwrap_or(defaults.strict_subset),
     }

@@ -39,6 +39,8 @@ pub struct ProviderRow {
     pub regions: BTreeMap<String, String>,
     /// How it differs from its protocol.
     pub quirks: Arc<Quirks>,
+    /// Further wire formats that it serves below the same base URL.
+    pub also: Vec<Protocol>,
     /// What none of its models can do, whoever made them.
     pub lacks: Features,
     /// A page with the API's documentation.
@@ -122,6 +124,7 @@ impl ProviderRow {
             settings: BTreeMap::new(),
             regions: BTreeMap::new(),
             quirks: Arc::default(),
+            also: Vec::new(),
             lacks: Features::NONE,
             docs: None,
             needs_key: false,

@@ -258,6 +258,19 @@ impl Intake {
         self.fields.iter(&self.body)
     }
 
+    /// Whether the request says that the model is to think, in whichever format it came.
+    pub fn asks_for_thinking(&self) -> bool {
+        let says = |name: &str, off: &[&str]| {
+            self.given(name).is_some_and(|value| !off.iter().any(|word| mentions(value, word)))
+        };
+        says("reasoning_effort", &["none"])
+            || says("reasoning", &["none"])
+            || says("thinking", &["disabled"])
+            || says("output_config", &["none"])
+                && self.field("output_config").is_some_and(|value| mentions(value, "effort"))
+            || self.field("generationConfig").is_some_and(|value| mentions(value, "thinkingConfig"))
+    }
+
     /// Whether a raw part of the body mentions a name: a cheap look before a close one.
     pub(crate) fn mentions(&self, raw: &[u8], name: &str) -> bool {
         self.has_escaped_name || mentions(raw, name)

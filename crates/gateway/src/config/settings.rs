@@ -740,13 +740,17 @@ impl Check<'_> {
             || !section.quirks.is_empty()
             || !section.headers.is_empty()
             || section.auth.is_some()
-            || other_protocol.is_some();
+            || section.protocol.is_some();
         if !changes {
             return row.clone();
         }
         let mut row = ProviderRow::clone(row);
         if let Some(protocol) = other_protocol {
             self.speak(&mut row, protocol, section);
+        }
+        if section.protocol.is_some() {
+            // What is said is meant: no model is called in another format.
+            row.also.clear();
         }
         row.priority = section.priority.unwrap_or(row.priority);
         let path = format!("providers.{}", row.id);
@@ -764,6 +768,10 @@ impl Check<'_> {
     /// The provider speaks another format than the catalog says, as servers do that know several.
     fn speak(&mut self, row: &mut ProviderRow, protocol: Protocol, section: &ProviderSection) {
         let is_plain = |calling| calling == Calling::Compatible;
+        if row.also.contains(&protocol) {
+            row.protocol = protocol;
+            return;
+        }
         if !is_plain(row.calling) || !is_plain(wire::providers::usual_calling(protocol)) {
             let message = format!(
                 "{} is not called in this format; for another API add a provider under a name of your own",

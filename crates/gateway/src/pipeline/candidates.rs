@@ -21,6 +21,7 @@ static UNKNOWN: ModelFacts = ModelFacts {
     rejects_thinking: Vec::new(),
     thinks_by_default: false,
     functions_exclude_thinking: false,
+    responses_only: false,
     no_media_in_results: false,
     strict_subset: false,
 };

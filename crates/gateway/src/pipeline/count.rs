@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use canon::write::push_text;
 use canon::{Error, Target};
-use wire::providers::Call;
+use wire::providers::{Asked, Call};
 use wire::{Exchange, Intake, adapter};
 
 use super::resolve::{Offer, Resolver};
@@ -62,7 +62,11 @@ impl Count {
 impl Pipeline {
     /// Counts the tokens of a prompt. What a provider refuses to count is estimated; what it would refuse to answer is told.
     pub async fn count(self: Arc<Self>, asking: &Asking, intake: &Intake) -> Result<Count, Error> {
-        let resolver = Resolver { snapshot: &asking.snapshot, caller: asking.dialect.protocol(), random: 0 };
+        let resolver = Resolver {
+            snapshot: &asking.snapshot,
+            asked: Asked::of(asking.dialect.protocol(), intake),
+            random: 0,
+        };
         let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
         if let [offer] = &resolved.offers[..]
             && let Some((tokens, answer)) = self.asked(asking, intake, offer).await

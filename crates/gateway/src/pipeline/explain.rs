@@ -7,7 +7,7 @@ use bytes::Bytes;
 use canon::{Error, Pico, Target};
 use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
-use wire::providers::Call;
+use wire::providers::{Asked, Call};
 use wire::{Addressed, Dialect, Exchange, Intake, OWN, Written};
 
 use super::candidates;
@@ -37,7 +37,7 @@ struct Upstream {
 pub fn explain(snapshot: &Snapshot, body: &Bytes) -> Result<Explanation, Error> {
     let dialect = OWN;
     let intake = dialect.intake(Addressed::default(), body)?;
-    let resolver = Resolver { snapshot, caller: dialect.protocol(), random: 0 };
+    let resolver = Resolver { snapshot, asked: Asked::of(dialect.protocol(), &intake), random: 0 };
     let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(&intake)?)?;
     let candidates = candidates::candidates(&resolved.offers, &intake);
     let settings = &snapshot.routing;

@@ -20,6 +20,7 @@ use canon::{Cost, Error};
 use http::{HeaderName, HeaderValue};
 use routing::Timestamp;
 use tokio::time::Instant;
+use wire::providers::Asked;
 use wire::{Dialect, Intake};
 
 use crate::auth::Caller;
@@ -184,8 +185,11 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<(Begun, HeldPermit), Error> {
         let seed = self.seeds.next();
-        let resolver =
-            Resolver { snapshot: &asking.snapshot, caller: asking.dialect.protocol(), random: seed };
+        let resolver = Resolver {
+            snapshot: &asking.snapshot,
+            asked: Asked::of(asking.dialect.protocol(), intake),
+            random: seed,
+        };
         let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use canon::{Error, ErrorKind, ModelFacts};
+use canon::{Error, ErrorKind, Features, ModelFacts};
 use catalog::Serving;
+use wire::providers::Asked;
 use wire::{OWN, Protocol};
 
 use crate::config::file::{ModelSection, Pick, TimeoutSection};
@@ -77,8 +78,8 @@ const MAX_NAME_BYTES: usize = 512;
 pub struct Resolver<'a> {
     /// The configuration that the request sees.
     pub snapshot: &'a Snapshot,
-    /// The caller's format, where providers speak it too: what is not translated needs no facts.
-    pub caller: Option<Protocol>,
+    /// What the caller asks for: it decides which of a provider's formats is spoken.
+    pub asked: Asked,
     /// Decides weighted aliases.
     pub random: u64,
 }
@@ -86,7 +87,8 @@ pub struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     /// For callers of the gateway's own language, without chance.
     pub fn of(snapshot: &'a Snapshot) -> Self {
-        Self { snapshot, caller: OWN.protocol(), random: 0 }
+        let asked = Asked { caller: OWN.protocol(), needs: Features::NONE, thinking: false };
+        Self { snapshot, asked, random: 0 }
     }
     /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
     pub fn resolve_all(&self, name: &str, further: &[String]) -> Result<Resolved, Error> {
@@ -145,7 +147,7 @@ impl<'a> Resolver<'a> {
         let offers: Vec<Offer> = usable
             .filter_map(|serving| {
                 let handle = snapshot.providers.get(&serving.provider)?;
-                handle.disabled().is_none().then(|| known_offer(handle, serving))
+                handle.disabled().is_none().then(|| self.known_offer(handle, serving))
             })
             .collect();
         match offers.is_empty() {
@@ -165,7 +167,7 @@ impl<'a> Resolver<'a> {
         for serving in &model.servings {
             let Some(handle) = snapshot.providers.get(&serving.provider) else { continue };
             match handle.disabled() {
-                None => offers.push(known_offer(handle, serving)),
+                None => offers.push(self.known_offer(handle, serving)),
                 Some(reason) => lacking.push(format!("{}: {reason}", serving.provider)),
             }
         }
@@ -211,14 +213,32 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    fn known_offer(&self, handle: &Arc<ProviderHandle>, serving: &Arc<Serving>) -> Offer {
+        let usual = handle.calling.protocol(handle.row.protocol, &serving.upstream_id);
+        // Further formats go with the usual one: a family of models that is called otherwise has only that.
+        let also: &[Protocol] = if usual == handle.row.protocol { &handle.row.also } else { &[] };
+        Offer {
+            provider: handle.clone(),
+            protocol: self.asked.format(usual, also, &serving.facts),
+            serving: Some(serving.clone()),
+            model: serving.upstream_id.clone(),
+            facts: FactsSource::Serving(serving.clone()),
+            tier: 0,
+            timeouts: None,
+        }
+    }
+
     fn offer(&self, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
         let snapshot = self.snapshot;
         if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
-            return known_offer(handle, serving);
+            return self.known_offer(handle, serving);
         }
-        let protocol = handle.calling.protocol(handle.row.protocol, model);
+        let usual = handle.calling.protocol(handle.row.protocol, model);
+        let also: &[Protocol] = if usual == handle.row.protocol { &handle.row.also } else { &[] };
+        let protocol = self.asked.format(usual, also, &snapshot.unknown_facts);
         // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
-        let relative = snapshot.catalog.relative(protocol, model).filter(|_| self.caller != Some(protocol));
+        let relative =
+            snapshot.catalog.relative(protocol, model).filter(|_| self.asked.caller != Some(protocol));
         let facts = match relative {
             Some(relative) => FactsSource::Serving(relative.clone()),
             None => FactsSource::Unknown(snapshot.unknown_facts.clone()),
@@ -232,18 +252,6 @@ impl<'a> Resolver<'a> {
             tier: 0,
             timeouts: None,
         }
-    }
-}
-
-fn known_offer(handle: &Arc<ProviderHandle>, serving: &Arc<Serving>) -> Offer {
-    Offer {
-        provider: handle.clone(),
-        protocol: handle.calling.protocol(handle.row.protocol, &serving.upstream_id),
-        serving: Some(serving.clone()),
-        model: serving.upstream_id.clone(),
-        facts: FactsSource::Serving(serving.clone()),
-        tier: 0,
-        timeouts: None,
     }
 }
 

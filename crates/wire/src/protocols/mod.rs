@@ -101,12 +101,10 @@ pub static OWN: &dyn Dialect = &openai_chat::OpenaiChat;
 pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
     match protocol {
         Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Protocol::OpenaiResponses => Some(&openai_responses::OpenaiResponses),
         Protocol::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
         Protocol::Gemini => Some(&gemini::Gemini),
-        Protocol::OpenaiResponses
-        | Protocol::BedrockConverse
-        | Protocol::CohereChat
-        | Protocol::OllamaChat => None,
+        Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
 }
 

@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Result, Secret};
+use canon::{Feature, Features, ModelFacts, Result, Secret};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use crate::Protocol;
+use crate::{Intake, Protocol};
 
 pub use base_url::Place;
 pub use bedrock::{inference_profile, sign_for_aws};
@@ -126,6 +126,43 @@ pub trait Provider: Sync {
     /// The HTTP request that has the tokens of a prompt counted; none where the provider has no such call.
     fn count_request(&self, _call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
         None
+    }
+}
+
+/// What of a request decides in which of its formats a provider is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The caller's format, where providers speak it too.
+    pub caller: Option<Protocol>,
+    /// What the request needs.
+    pub needs: Features,
+    /// The request says that the model is to think.
+    pub thinking: bool,
+}
+
+impl Asked {
+    /// Of a request.
+    pub fn of(caller: Option<Protocol>, intake: &Intake) -> Self {
+        Self { caller, needs: intake.needs, thinking: intake.asks_for_thinking() }
+    }
+
+    /// The format for a model whose provider usually speaks one and has further ones below the same base URL. The caller's
+    /// own carries most; else the Responses API is called where a model is served only there, and where chat completions
+    /// refuse functions while it thinks (recorded: gpt-5.4 and later).
+    pub fn format(&self, usual: Protocol, also: &[Protocol], facts: &ModelFacts) -> Protocol {
+        let responses = Protocol::OpenaiResponses;
+        if let Some(own) = self.caller.filter(|own| also.contains(own)) {
+            return own;
+        }
+        if !also.contains(&responses) {
+            return usual;
+        }
+        // Several answers and sound are to be had in chat completions only.
+        let beyond = [Feature::MultipleChoices, Feature::AudioInput, Feature::AudioOutput];
+        let fits = !beyond.into_iter().any(|feature| self.needs.has(feature));
+        let thinks = facts.thinks_by_default || self.thinking;
+        let excluded = facts.functions_exclude_thinking && thinks && self.needs.has(Feature::Tools) && fits;
+        if facts.responses_only || excluded { responses } else { usual }
     }
 }
 

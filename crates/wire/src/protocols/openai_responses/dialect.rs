@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::answer::write::{Echo, encoder};
 use super::{OpenaiResponses, errors, intake, paths, request};
-use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Protocol};
 
 impl Dialect for OpenaiResponses {
     fn protocol(&self) -> Option<Protocol> {
@@ -36,6 +36,10 @@ impl Dialect for OpenaiResponses {
 
     fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
         errors::write_event(error, member)
+    }
+
+    fn ids(&self) -> IdPrefixes {
+        IdPrefixes { answer: "resp_", tool_call: "call_" }
     }
 
     fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {

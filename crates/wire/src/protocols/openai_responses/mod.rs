@@ -10,6 +10,7 @@
 //! | `answer/read`, `answer/write` | an answer, whole or streamed, as events, and back |
 //! | `envelope` | proofs of other families of models in `encrypted_content` |
 //! | `kept` | answers that the gateway keeps, put in front of the requests that go on from them |
+//! | `passthrough` | where both sides speak this format |
 //! | `errors`, `paths` | errors in both directions; the names of fields |
 //!
 //! Nothing is stored at the provider: requests say `store: false`, and thinking travels encrypted in the conversation
@@ -23,6 +24,7 @@ mod envelope;
 mod errors;
 mod intake;
 pub mod kept;
+mod passthrough;
 mod paths;
 mod request;
 mod types;

@@ -238,7 +238,7 @@ fn items_open_are_filled_and_close_in_order() {
     ];
     assert_eq!(names, expected);
     let last = &stream.last().unwrap()["response"];
-    assert_eq!(last["llmgateway"], json!({"request_id": "r1"}));
+    assert_eq!(last["llmgateway"], json!({"request_id": "r1", "cost": null}));
     assert_eq!(last["usage"]["input_tokens"], 9);
     assert_eq!(last["usage"]["input_tokens_details"]["cached_tokens"], 4);
     assert_eq!(

@@ -4,6 +4,7 @@
 
 mod answers;
 mod kept;
+mod passthrough;
 mod recorded;
 mod requests;
 
@@ -66,6 +67,9 @@ impl Annotator for Notes {
     }
     fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
         None
+    }
+    fn metadata_name(&self) -> Option<&'static str> {
+        Some("llmgateway")
     }
     fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"request_id":"r1"}"#);

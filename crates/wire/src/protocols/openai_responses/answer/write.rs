@@ -25,16 +25,35 @@ pub(in super::super) fn encoder(
     echo: Echo,
     annotator: Box<dyn Annotator>,
 ) -> Box<dyn Encoder> {
-    Box::new(ResponseEncoder {
-        stream: form.stream.then(Numbered::default),
-        hides_thinking: form.exclude_reasoning,
+    Box::new(ResponseEncoder { hides_thinking: form.exclude_reasoning, ..new(form.stream, echo, annotator) })
+}
+
+fn new(stream: bool, echo: Echo, annotator: Box<dyn Annotator>) -> ResponseEncoder {
+    ResponseEncoder {
+        stream: stream.then(Numbered::default),
+        hides_thinking: false,
         echo,
         annotator,
         facts: Facts::default(),
         open: Vec::new(),
         done: Vec::new(),
         kept: None,
-    })
+    }
+}
+
+/// Ends a stream of which so many events were passed on from a provider.
+pub(in super::super) fn fail_relayed(
+    error: &Error,
+    events: u64,
+    model: Option<String>,
+    annotator: Box<dyn Annotator>,
+    out: &mut Vec<u8>,
+) {
+    let mut encoder = new(true, Echo::default(), annotator);
+    encoder.stream = Some(Numbered { next: events });
+    encoder.facts.begun = events > 0;
+    encoder.start(None, model, None);
+    encoder.fail(error, out);
 }
 
 /// What ends an event.
@@ -42,8 +61,6 @@ const EVENT_END: &[u8] = b"}\n\n";
 /// How an answer says that it is kept, and where in that the value begins.
 const STORED: &[u8] = b",\"store\":true,\"background\":false";
 const STORE_KEY: usize = b",\"store\":".len();
-/// The name of the gateway's object: `metadata` is the caller's own here.
-const MEMBER: &str = "llmgateway";
 
 struct ResponseEncoder {
     /// None for a whole answer.
@@ -261,13 +278,12 @@ impl ResponseEncoder {
             Some(usage) => write_usage(&usage, out),
             None => out.extend_from_slice(b"null"),
         }
-        if is_over && self.annotator.metadata_name().is_some() {
-            push_key(out, MEMBER);
+        if is_over {
             let known = AnswerFacts {
                 underlying_model: facts.underlying_model.as_deref(),
                 usage: facts.usage.as_ref(),
             };
-            self.annotator.write_metadata(known, out);
+            self.annotator.write_member_with_cost(known, facts.tier.as_deref(), out);
         }
         out.push(b'}');
     }
