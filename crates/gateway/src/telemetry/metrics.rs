@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use store::Spool;
 
 use super::log;
@@ -83,6 +83,13 @@ impl Default for Metrics {
     }
 }
 
+/// A new metric of this name.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Metrics {
     /// Fresh metrics, all at zero, of a gateway that keeps no usage records.
     pub fn new() -> Self {
@@ -147,17 +154,12 @@ impl Metrics {
             Unit::Seconds,
             overhead.clone(),
         );
-        let refused = Family::default();
-        registry.register(
-            "refused",
-            "Requests that no provider was asked for, by kind of error",
-            refused.clone(),
-        );
-        let stored_responses = Family::default();
-        registry.register(
+        let refused =
+            registered(&mut registry, "refused", "Requests that no provider was asked for, by kind of error");
+        let stored_responses = registered(
+            &mut registry,
             "stored_responses",
             "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
-            stored_responses.clone(),
         );
         let active = Gauge::default();
         registry.register("active_requests", "Requests for models that are not answered yet", active.clone());

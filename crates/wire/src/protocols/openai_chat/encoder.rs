@@ -600,7 +600,9 @@ pub(crate) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8
         None => out.extend_from_slice(b"null"),
     }
     push_key(out, "code");
-    match own.and_then(|error| error.code.as_deref()).or(code) {
+    // By this word clients cut the conversation instead of trying again, whatever a provider calls it.
+    let theirs = own.filter(|error| error.kind != ErrorKind::ContextLength);
+    match theirs.and_then(|error| error.code.as_deref()).or(code) {
         Some(code) => push_string(out, code),
         None => out.extend_from_slice(b"null"),
     }
