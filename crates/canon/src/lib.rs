@@ -4,6 +4,7 @@
 //! knows a vendor and nothing here does I/O.
 
 mod answer;
+pub mod date;
 mod error;
 mod event;
 mod field;

@@ -248,6 +248,17 @@ impl Intake {
         text_of(raw, &text)
     }
 
+    /// The same as a text of its own.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.string(name).map(Cow::into_owned)
+    }
+
+    /// Takes a value that counts as text of the prompt.
+    pub(crate) fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
+        self.size.text_bytes += scanner.value()?.len();
+        Ok(())
+    }
+
     /// The value of a top-level field, read as `T`; none if it is absent, null or of another shape.
     pub fn read_as<'a, T: serde::Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
         serde_json::from_slice(self.given(name)?).ok()
@@ -309,4 +320,24 @@ pub(crate) fn whole(raw: &[u8]) -> Option<i64> {
     }
     let number: f64 = text.parse().ok()?;
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
+/// An error where a field is of another kind than it has to be.
+pub(crate) fn check_kind(name: &str, found: Kind, wanted: Kind) -> Result<()> {
+    match found == wanted {
+        true => Ok(()),
+        false => {
+            let message = format!("{name} must be {}, not {}.", wanted.name(), found.name());
+            Err(Error::invalid(name.to_owned(), message))
+        }
+    }
+}
+
+/// An error where the next value is of another kind than it has to be; `path` is asked for only then.
+pub(crate) fn expect(scanner: &mut Scanner<'_>, wanted: Kind, path: impl Fn() -> String) -> Result<()> {
+    let found = scanner.kind()?;
+    match found == wanted {
+        true => Ok(()),
+        false => check_kind(&path(), found, wanted),
+    }
 }

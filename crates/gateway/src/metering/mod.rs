@@ -306,9 +306,14 @@ impl Record {
         self.row.upstream_cost = sum(self.failed_cost, cost);
     }
 
-    /// What prices the answer of this attempt.
+    /// Says what prices the answer of this attempt.
     pub fn priced_by(&mut self, pricing: Pricing) {
         self.pricing = pricing;
+    }
+
+    /// What prices the answer of this attempt.
+    pub fn pricing(&self) -> &Pricing {
+        &self.pricing
     }
 
     /// What the translation lost.

@@ -4,13 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Losses, Retry, Target};
+use canon::{Error, ErrorKind, Losses, Retry};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
 use wire::exchange::{self, Draft, Exchange, Passage, Retelling};
 use wire::proofs::{CallName, Memory, Proofs, Refusal};
-use wire::providers::{Call, Credential};
+use wire::providers::Credential;
 use wire::{AnswerForm, Protocol, Transcoder, Written, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
@@ -163,7 +163,7 @@ impl ChatAttempt<'_> {
             dialect: self.cx.asking.dialect,
             intake: self.cx.intake,
             upstream: offer.protocol,
-            target: Target { model: &offer.model, facts: offer.facts(), quirks: &provider.row.quirks },
+            target: offer.target(),
             memory: (!self.cx.pipeline.vault.is_empty()).then_some(memory),
         }
     }
@@ -200,20 +200,12 @@ impl ChatAttempt<'_> {
     fn call(&self, credential: &Credential, prepared: &Written) -> Result<http::Request<Bytes>, Error> {
         let offer = self.attempt.offer;
         let provider = &offer.provider;
-        let mut request = provider.calling.request(&Call {
-            base_url: &provider.settings.base_url,
-            protocol: offer.protocol,
-            model: &offer.model,
-            streaming: self.form().stream,
-            body: prepared.body.clone(),
+        let mut request = provider.calling.request(&offer.call(
+            prepared,
+            self.form().stream,
             credential,
-            auth: &provider.row.auth,
-            headers: &provider.row.headers,
-            passed: &prepared.headers,
-            path: provider.row.path.as_deref(),
-            settings: &provider.settings.settings,
-            now: SystemTime::now(),
-        })?;
+            SystemTime::now(),
+        ))?;
         let headers = request.headers_mut();
         for (name, value) in &self.cx.asking.wishes.trace {
             headers.append(name, value.clone());
@@ -315,7 +307,7 @@ impl ChatAttempt<'_> {
             attempt_started: self.attempt.started,
             selection: self.attempt.selection.clone(),
             losses: prepared.told.clone(),
-            pricing: self.pricing(prepared),
+            pricing: record.pricing().clone(),
             earlier_cost: EarlierCost::new(record.failed_cost()),
         }
     }

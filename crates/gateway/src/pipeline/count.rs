@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use canon::Error;
 use canon::write::push_text;
-use canon::{Error, Target};
-use wire::providers::{Asked, Call};
+use wire::providers::Asked;
 use wire::{Exchange, Intake, adapter};
 
 use super::resolve::{Offer, Resolver};
@@ -82,25 +82,13 @@ impl Pipeline {
     /// The provider's own count.
     async fn asked(&self, asking: &Asking, intake: &Intake, offer: &Offer) -> Option<(u64, Bytes)> {
         let provider = &offer.provider;
-        let target = Target { model: &offer.model, facts: offer.facts(), quirks: &provider.row.quirks };
+        let target = offer.target();
         let exchange =
             Exchange { dialect: asking.dialect, intake, upstream: offer.protocol, target, memory: None };
         let written = exchange.draft(false).ok()?.write().ok()?;
         let credential = provider.credentials.credential(0, Some(&asking.request_id)).await.ok()?;
-        let request = provider.calling.count_request(&Call {
-            base_url: &provider.settings.base_url,
-            protocol: offer.protocol,
-            model: &offer.model,
-            streaming: false,
-            body: written.body,
-            credential: &credential,
-            auth: &provider.row.auth,
-            headers: &provider.row.headers,
-            passed: &written.headers,
-            path: provider.row.path.as_deref(),
-            settings: &provider.settings.settings,
-            now: SystemTime::now(),
-        })?;
+        let request =
+            provider.calling.count_request(&offer.call(&written, false, &credential, SystemTime::now()))?;
         let limit = provider.settings.timeouts.first_byte;
         let asked = provider.client.exchange(request.ok()?, ANSWER_LIMIT);
         let answer = tokio::time::timeout(limit, asked).await.ok()?.ok()?;

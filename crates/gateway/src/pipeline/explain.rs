@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Error, Pico, Target};
+use canon::{Error, Pico};
 use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
-use wire::providers::{Asked, Call};
+use wire::providers::Asked;
 use wire::{Addressed, Dialect, Exchange, Intake, OWN, Written};
 
 use super::candidates;
@@ -158,26 +158,18 @@ fn because(reason: Reason) -> &'static str {
 
 /// The request as the first provider would get it; media that would be fetched stay URLs.
 fn encode(offer: &Offer, dialect: &'static dyn Dialect, intake: &Intake) -> Result<Written, Error> {
-    let target = Target { model: &offer.model, facts: offer.facts(), quirks: &offer.provider.row.quirks };
+    let target = offer.target();
     Exchange { dialect, intake, upstream: offer.protocol, target, memory: None }.draft(false)?.write()
 }
 
 fn request(offer: &Offer, intake: &Intake, encoded: Written) -> Result<Upstream, Error> {
     let provider = &offer.provider;
-    let request = provider.calling.request(&Call {
-        base_url: &provider.settings.base_url,
-        protocol: offer.protocol,
-        model: &offer.model,
-        streaming: intake.form.stream,
-        body: encoded.body,
-        credential: &provider.credentials.example(),
-        auth: &provider.row.auth,
-        headers: &provider.row.headers,
-        passed: &encoded.headers,
-        path: provider.row.path.as_deref(),
-        settings: &provider.settings.settings,
-        now: SystemTime::UNIX_EPOCH,
-    })?;
+    let request = provider.calling.request(&offer.call(
+        &encoded,
+        intake.form.stream,
+        &provider.credentials.example(),
+        SystemTime::UNIX_EPOCH,
+    ))?;
     let request = with_our_headers(request);
     let shown = |value: &http::HeaderValue| match value.is_sensitive() {
         true => "***".to_owned(),

@@ -1,11 +1,12 @@
 //! From the name of a model to those who could serve it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use canon::{Error, ErrorKind, Features, ModelFacts};
+use canon::{Error, ErrorKind, Features, ModelFacts, Target};
 use catalog::Serving;
-use wire::providers::Asked;
-use wire::{OWN, Protocol};
+use wire::providers::{Asked, Call, Credential};
+use wire::{OWN, Protocol, Written};
 
 use crate::config::file::{ModelSection, Pick, TimeoutSection};
 use crate::snapshot::{ProviderHandle, Snapshot};
@@ -45,6 +46,36 @@ impl Offer {
         match &self.facts {
             FactsSource::Serving(serving) => &serving.facts,
             FactsSource::Unknown(facts) => facts,
+        }
+    }
+
+    /// Whom a request is written for.
+    pub fn target(&self) -> Target<'_> {
+        Target { model: &self.model, facts: self.facts(), quirks: &self.provider.row.quirks }
+    }
+
+    /// How the provider is called with a request.
+    pub fn call<'a>(
+        &'a self,
+        written: &'a Written,
+        streaming: bool,
+        credential: &'a Credential,
+        now: SystemTime,
+    ) -> Call<'a> {
+        let provider = &self.provider;
+        Call {
+            base_url: &provider.settings.base_url,
+            protocol: self.protocol,
+            model: &self.model,
+            streaming,
+            body: written.body.clone(),
+            credential,
+            auth: &provider.row.auth,
+            headers: &provider.row.headers,
+            passed: &written.headers,
+            path: provider.row.path.as_deref(),
+            settings: &provider.settings.settings,
+            now,
         }
     }
 

@@ -1,18 +1,20 @@
 //! JSON read in place: what passes unchanged is never copied, unescaped or escaped again.
 
 mod edit;
+mod extent;
 mod index;
 mod meaning;
 mod members;
 mod scan;
 mod value;
 
-pub use canon::write::{push_count, push_escaped, push_key, push_list, push_string, push_u64};
+pub use canon::write::{push_array, push_count, push_escaped, push_key, push_list, push_string, push_u64};
 pub use edit::Edit;
+pub use extent::Extent;
 pub use index::{Index, Places, name};
 pub use meaning::Meaning;
 pub use members::{Items, Members, push_compact, string};
-pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of};
+pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
 pub use value::{Object, Value};
 
 /// An object with the gateway's own as a further member: `,"llmgateway":{…}`.

@@ -90,6 +90,14 @@ pub fn text_of<'a>(json: &'a [u8], text: &Text) -> Option<Cow<'a, str>> {
     serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
 }
 
+/// What a name or a word says, also one with escapes; as it stands where it is no Unicode.
+pub fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
+    match text_of(json, text) {
+        Some(Cow::Owned(word)) => Cow::Owned(word.into_bytes()),
+        _ => Cow::Borrowed(&json[text.range.clone()]),
+    }
+}
+
 /// True for UTF-8. Most texts are ASCII alone, which is seen soonest; the rest is checked in vector registers.
 pub fn is_utf8(bytes: &[u8]) -> bool {
     let rest = &bytes[ascii_length(bytes)..];

@@ -10,6 +10,7 @@ mod calls;
 mod checks;
 mod cohere;
 mod damage;
+mod decoding;
 mod dialects;
 mod facts;
 mod gemini;

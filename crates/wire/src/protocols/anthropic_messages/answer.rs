@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::REASONING_FORMAT;
 use super::decode::finish_reason;
 use super::dialect::error_body;
+use crate::json::Extent;
 use crate::{AnswerForm, Encoder};
 
 /// An encoder for the asked form.
@@ -382,37 +383,6 @@ fn append_json<T: Serialize>(out: &mut Vec<u8>, data: &T) {
     if serde_json::to_writer(&mut *out, data).is_err() {
         out.truncate(start);
         out.extend_from_slice(b"{}");
-    }
-}
-
-/// How far a JSON value that arrives in pieces has come. Each byte is looked at once.
-#[derive(Default)]
-struct Extent {
-    depth: usize,
-    begun: bool,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Extent {
-    fn push(&mut self, piece: &str) {
-        for byte in piece.bytes() {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_string => self.escaped = true,
-                b'"' => self.in_string = !self.in_string,
-                b'{' | b'[' if !self.in_string => {
-                    self.depth += 1;
-                    self.begun = true;
-                }
-                b'}' | b']' if !self.in_string => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.begun && self.depth == 0
     }
 }
 

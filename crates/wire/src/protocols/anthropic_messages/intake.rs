@@ -6,7 +6,8 @@ use bytes::Bytes;
 use canon::{Error, Feature, Result};
 
 use crate::Intake;
-use crate::json::{Kind, Scanner, Text, text_of};
+use crate::intake::{check_kind, expect, whole};
+use crate::json::{Kind, Scanner, word};
 
 /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
 pub(super) fn intake(body: &Bytes) -> Result<Intake> {
@@ -19,7 +20,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
         return Err(Error::invalid("messages", "At least one message is required."));
     }
     intake.conversation = user_id(&intake);
-    intake.service_tier = intake.string("service_tier").map(Cow::into_owned);
+    intake.service_tier = intake.text("service_tier");
     Ok(intake)
 }
 
@@ -63,7 +64,7 @@ impl Reader<'_> {
             "model" => self.intake.take_model(raw)?,
             "stream" => self.intake.form.stream = raw == b"true",
             "max_tokens" => {
-                let count = crate::intake::whole(raw).and_then(|count| u64::try_from(count).ok());
+                let count = whole(raw).and_then(|count| u64::try_from(count).ok());
                 let wrong = || Error::invalid("max_tokens", "max_tokens must be a whole number of tokens.");
                 self.intake.max_output_tokens = Some(count.ok_or_else(wrong)?);
             }
@@ -107,7 +108,7 @@ impl Reader<'_> {
 
     fn take_content(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<()> {
         match scanner.kind()? {
-            Kind::String => self.take_text(scanner),
+            Kind::String => self.intake.take_text(scanner),
             Kind::Null => Ok(scanner.value().map(drop)?),
             Kind::Array => scanner.array(|scanner, index| {
                 expect(scanner, Kind::Object, || format!("{path}[{index}]"))?;
@@ -142,9 +143,9 @@ impl Reader<'_> {
                 }
                 (b"content", Kind::Array) => scanner.array(|scanner, _| match scanner.kind()? {
                     Kind::Object => self.take_block(scanner),
-                    _ => self.take_text(scanner),
+                    _ => self.intake.take_text(scanner),
                 }),
-                _ => self.take_text(scanner),
+                _ => self.intake.take_text(scanner),
             }
         })?;
         if let Some(feature) = feature.filter(|_| has_source) {
@@ -164,32 +165,8 @@ impl Reader<'_> {
             expect(scanner, Kind::Object, || format!("tools[{index}]"))?;
             self.intake.seen.tools = true;
             self.intake.needs.insert(Feature::Tools);
-            self.take_text(scanner)
+            self.intake.take_text(scanner)
         })
-    }
-
-    /// A value that counts as text.
-    fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
-        self.intake.size.text_bytes += scanner.value()?.len();
-        Ok(())
-    }
-}
-
-/// What a name or a word says, also one with escapes.
-fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
-    match text_of(json, text) {
-        Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
-        _ => Cow::Borrowed(&json[text.range.clone()]),
-    }
-}
-
-fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: impl Fn() -> String) -> Result<()> {
-    let found = scanner.kind()?;
-    match found == kind {
-        true => Ok(()),
-        false => {
-            Err(Error::invalid(path(), format!("{} must be {}, not {}.", path(), kind.name(), found.name())))
-        }
     }
 }
 
@@ -202,11 +179,5 @@ fn check_field(name: &str, kind: Kind) -> Result<()> {
         "metadata" | "thinking" | "tool_choice" | "output_config" | "output_format" => Kind::Object,
         _ => return Ok(()),
     };
-    match kind == wanted {
-        true => Ok(()),
-        false => {
-            let message = format!("{name} must be {}, not {}.", wanted.name(), kind.name());
-            Err(Error::invalid(name.to_owned(), message))
-        }
-    }
+    check_kind(name, kind, wanted)
 }

@@ -65,18 +65,9 @@ pub(super) fn token_count(body: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Count>(body).ok().map(|count| count.input_tokens)
 }
 
-/// Unix seconds as `2025-11-26T18:20:01Z`, by the civil calendar with years counted from March.
+/// Unix seconds as `2025-11-26T18:20:01Z`.
 fn time_of(seconds: i64) -> String {
-    /// Days from the first of March of the year 0 to the first of January 1970.
-    const EPOCH_DAYS: i64 = 719_468;
-    let (days, rest) = (seconds / 86_400 + EPOCH_DAYS, seconds % 86_400);
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (date, rest) = (canon::date::date_of(seconds / 86_400), seconds % 86_400);
     let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+    format!("{date}T{hours:02}:{minutes:02}:{seconds:02}Z")
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::tools::camel_case;
 use crate::intake::whole;
-use crate::json::{Kind, Scanner, Text, text_of};
+use crate::json::{Kind, Scanner, text_of, word};
 use crate::{Addressed, AnswerForm, Intake};
 
 /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
@@ -170,7 +170,7 @@ impl Reader<'_> {
 
     fn take_content(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         if scanner.kind()? != Kind::Object {
-            return self.take_text(scanner);
+            return self.intake.take_text(scanner);
         }
         scanner.object(|scanner, key| match (&*word(scanner.json(), &key), scanner.kind()?) {
             (b"parts", Kind::Array) => scanner.array(|scanner, _| self.take_part(scanner)),
@@ -182,7 +182,7 @@ impl Reader<'_> {
     /// A part. Results of functions may hold parts with media themselves.
     fn take_part(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         if scanner.kind()? != Kind::Object {
-            return self.take_text(scanner);
+            return self.intake.take_text(scanner);
         }
         scanner.object(|scanner, key| {
             let kind = scanner.kind()?;
@@ -191,7 +191,7 @@ impl Reader<'_> {
                     self.take_media(scanner)
                 }
                 (b"functionResponse" | b"function_response", Kind::Object) => self.take_content(scanner),
-                _ => self.take_text(scanner),
+                _ => self.intake.take_text(scanner),
             }
         })
     }
@@ -225,7 +225,7 @@ impl Reader<'_> {
 
     fn take_tool(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         if scanner.kind()? != Kind::Object {
-            return self.take_text(scanner);
+            return self.intake.take_text(scanner);
         }
         scanner.object(|scanner, key| {
             match &*word(scanner.json(), &key) {
@@ -238,7 +238,7 @@ impl Reader<'_> {
                 }
                 _ => {}
             }
-            self.take_text(scanner)
+            self.intake.take_text(scanner)
         })
     }
 
@@ -268,19 +268,5 @@ impl Reader<'_> {
         let includes_thoughts = config.thinking_config.and_then(|config| config.include_thoughts);
         self.intake.form.exclude_reasoning = includes_thoughts != Some(true);
         Ok(())
-    }
-
-    /// A value that counts as text.
-    fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
-        self.intake.size.text_bytes += scanner.value()?.len();
-        Ok(())
-    }
-}
-
-/// What a name or a word says, also one with escapes.
-fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
-    match text_of(json, text) {
-        Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
-        _ => Cow::Borrowed(&json[text.range.clone()]),
     }
 }

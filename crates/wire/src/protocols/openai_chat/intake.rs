@@ -6,21 +6,17 @@ use bytes::Bytes;
 use canon::{Error, Feature, Features, Result};
 
 use crate::Intake;
-use crate::intake::whole;
-use crate::json::{Kind, Scanner, Syntax, Text, text_of};
+use crate::intake::{expect, whole};
+use crate::json::{Kind, Scanner, Syntax, text_of, word};
 
 /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
 pub fn intake(body: &Bytes) -> Result<Intake> {
     let mut intake = Intake::empty(body);
     intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
     Reader { intake: &mut intake }.check_required()?;
-    intake.conversation = text(&intake, "prompt_cache_key").or_else(|| text(&intake, "user"));
-    intake.service_tier = text(&intake, "service_tier");
+    intake.conversation = intake.text("prompt_cache_key").or_else(|| intake.text("user"));
+    intake.service_tier = intake.text("service_tier");
     Ok(intake)
-}
-
-fn text(intake: &Intake, name: &str) -> Option<String> {
-    intake.string(name).map(Cow::into_owned)
 }
 
 struct Reader<'r> {
@@ -75,7 +71,7 @@ impl Reader<'_> {
     }
 
     fn take_messages(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
-        expect(scanner, Kind::Array, "messages")?;
+        expect(scanner, Kind::Array, || "messages".to_owned())?;
         scanner.array(|scanner, index| {
             self.intake.size.messages = index + 1;
             self.take_message(scanner, index)
@@ -90,7 +86,7 @@ impl Reader<'_> {
             ));
         }
         let mut message = Message::default();
-        scanner.object(|scanner, key| match &*self.read_name(scanner.json(), &key) {
+        scanner.object(|scanner, key| match &*word(scanner.json(), &key) {
             b"role" => {
                 message.role = Some(self.take_role(scanner, index)?);
                 Ok(())
@@ -102,7 +98,7 @@ impl Reader<'_> {
                 let is_text = scanner.kind()? == Kind::String;
                 message.names_call |= is_text && name == b"tool_call_id";
                 message.is_named |= is_text && name == b"name";
-                self.take_value(scanner)
+                self.intake.take_text(scanner)
             }
         })?;
         let path = |field: &str| format!("messages[{index}].{field}");
@@ -120,27 +116,13 @@ impl Reader<'_> {
         }
     }
 
-    /// What a name says, also one with escapes.
-    fn read_name<'a>(&self, json: &'a [u8], name: &Text) -> Cow<'a, [u8]> {
-        match text_of(json, name) {
-            Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
-            _ => Cow::Borrowed(&json[name.range.clone()]),
-        }
-    }
-
-    /// A value that counts as text.
-    fn take_value(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
-        self.intake.size.text_bytes += scanner.value()?.len();
-        Ok(())
-    }
-
     fn take_role(&mut self, scanner: &mut Scanner<'_>, index: usize) -> Result<MessageRole> {
         let path = || format!("messages[{index}].role");
         if scanner.kind()? != Kind::String {
             return Err(Error::invalid(path(), format!("messages[{index}].role must be a string.")));
         }
         let role = scanner.string()?;
-        match &*self.read_name(scanner.json(), &role) {
+        match &*word(scanner.json(), &role) {
             b"developer" => {
                 self.intake.seen.developer = true;
                 Ok(MessageRole::Speaks)
@@ -161,7 +143,7 @@ impl Reader<'_> {
     /// The calls of an assistant: each names its tool.
     fn take_calls(&mut self, scanner: &mut Scanner<'_>, message: usize) -> Result<()> {
         if scanner.kind()? != Kind::Array {
-            return self.take_value(scanner);
+            return self.intake.take_text(scanner);
         }
         scanner.array(|scanner, index| {
             let start = scanner.position();
@@ -181,16 +163,14 @@ impl Reader<'_> {
         let (mut is_named, mut is_other) = (false, false);
         scanner.object(|scanner, key| {
             let kind = scanner.kind()?;
-            match (&*self.read_name(scanner.json(), &key), kind) {
+            match (&*word(scanner.json(), &key), kind) {
                 (b"function" | b"custom", Kind::Object) => scanner.object(|scanner, key| {
-                    is_named |=
-                        &*self.read_name(scanner.json(), &key) == b"name" && scanner.kind()? == Kind::String;
+                    is_named |= &*word(scanner.json(), &key) == b"name" && scanner.kind()? == Kind::String;
                     scanner.value().map(drop)
                 })?,
                 (b"type", Kind::String) => {
                     let kind = scanner.string()?;
-                    is_other =
-                        !matches!(&*self.read_name(scanner.json(), &kind), b"function" | b"custom" | b"");
+                    is_other = !matches!(&*word(scanner.json(), &kind), b"function" | b"custom" | b"");
                 }
                 _ => {
                     scanner.value()?;
@@ -240,9 +220,9 @@ impl Reader<'_> {
         scanner.object(|scanner, key| {
             let found = scanner.kind()?;
             let start = scanner.position();
-            match (&*self.read_name(scanner.json(), &key), found) {
+            match (&*word(scanner.json(), &key), found) {
                 (b"type", Kind::String) => {
-                    kind = self.read_name(scanner.json(), &scanner.string()?);
+                    kind = word(scanner.json(), &scanner.string()?);
                     return Ok(());
                 }
                 (name, _) => {
@@ -288,7 +268,7 @@ impl Reader<'_> {
             scanner.value()?;
             return Ok(());
         }
-        expect(scanner, Kind::Array, "tools")?;
+        expect(scanner, Kind::Array, || "tools".to_owned())?;
         scanner.array(|scanner, index| {
             if scanner.kind()? != Kind::Object {
                 return Err(Error::invalid(
@@ -382,14 +362,6 @@ impl Given {
 
     fn has(&self, name: &str) -> bool {
         Self::NAMES.iter().zip(self.0).any(|(known, given)| *known == name && given)
-    }
-}
-
-fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: &'static str) -> Result<()> {
-    let found = scanner.kind()?;
-    match found == kind {
-        true => Ok(()),
-        false => Err(Error::invalid(path, format!("{path} must be {}, not {}.", kind.name(), found.name()))),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::request::Prompt;
-use crate::json::{push_key, push_string, push_u64};
+use crate::json::{push_array, push_key, push_string, push_u64};
 use crate::protocols::openai_chat::{Core, write_stream_error};
 use crate::{AnswerForm, Encoder};
 
@@ -162,18 +162,18 @@ impl Tokens {
             return;
         }
         out.extend_from_slice(b"{\"tokens\":");
-        write_list(&self.list, out, |token, out| push_string(out, &token.token));
+        push_array(out, &self.list, |token, out| push_string(out, &token.token));
         push_key(out, "token_logprobs");
-        write_list(&self.list, out, |token, out| out.extend_from_slice(token.logprob.get().as_bytes()));
+        push_array(out, &self.list, |token, out| out.extend_from_slice(token.logprob.get().as_bytes()));
         push_key(out, "top_logprobs");
         match self.list.iter().any(|token| token.top_logprobs.as_ref().is_some_and(|top| !top.is_empty())) {
-            true => write_list(&self.list, out, |token, out| {
+            true => push_array(out, &self.list, |token, out| {
                 write_alternatives(token.top_logprobs.as_deref().unwrap_or_default(), out)
             }),
             false => out.extend_from_slice(b"null"),
         }
         push_key(out, "text_offset");
-        write_list(&self.offsets, out, |offset, out| push_u64(out, *offset));
+        push_array(out, &self.offsets, |offset, out| push_u64(out, *offset));
         out.push(b'}');
     }
 }
@@ -192,17 +192,6 @@ fn write_alternatives(alternatives: &[Token], out: &mut Vec<u8>) {
         out.extend_from_slice(token.logprob.get().as_bytes());
     }
     out.push(b'}');
-}
-
-fn write_list<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(item, out);
-    }
-    out.push(b']');
 }
 
 // ---------------------------------------------------------------------------------------------- streams

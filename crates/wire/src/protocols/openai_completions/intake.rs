@@ -7,7 +7,7 @@ use canon::{Error, Feature, Result};
 use serde_json::value::RawValue;
 
 use crate::Intake;
-use crate::intake::whole;
+use crate::intake::{check_kind, whole};
 use crate::json::{Kind, Scanner};
 use crate::protocols::openai_chat::{check_field, has_true};
 
@@ -60,25 +60,15 @@ fn check(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
     match name {
         "prompt" => check_prompt(kind, raw),
         "suffix" => check_suffix(kind, raw),
-        "echo" => expect(name, kind, Kind::Bool),
+        "echo" => check_kind(name, kind, Kind::Bool),
         "logprobs" => check_count(name, kind, raw, 0..=MOST_LOGPROBS),
         "best_of" => check_count(name, kind, raw, 1..=MOST_CANDIDATES),
         _ => check_field(name, kind, raw),
     }
 }
 
-fn expect(name: &str, found: Kind, wanted: Kind) -> Result<()> {
-    match found == wanted {
-        true => Ok(()),
-        false => {
-            let message = format!("{name} must be {}, not {}.", wanted.name(), found.name());
-            Err(Error::invalid(name.to_owned(), message))
-        }
-    }
-}
-
 fn check_count(name: &str, kind: Kind, raw: &[u8], range: std::ops::RangeInclusive<i64>) -> Result<()> {
-    expect(name, kind, Kind::Number)?;
+    check_kind(name, kind, Kind::Number)?;
     match whole(raw).is_some_and(|count| range.contains(&count)) {
         true => Ok(()),
         false => {
@@ -131,7 +121,7 @@ fn empty() -> Error {
 }
 
 fn check_suffix(kind: Kind, raw: &[u8]) -> Result<()> {
-    expect("suffix", kind, Kind::String)?;
+    check_kind("suffix", kind, Kind::String)?;
     match raw {
         b"\"\"" => Ok(()),
         _ => Err(Error::unsupported(

@@ -1,11 +1,10 @@
 //! Reads a Responses request as far as routing has to know it, in one pass over the raw body.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use canon::{Error, Feature, Result};
 
-use crate::json::{Kind, Scanner, Text, text_of};
+use crate::intake::{check_kind, expect, whole};
+use crate::json::{Kind, Scanner, Text, word};
 use crate::{Intake, Keeping};
 
 /// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
@@ -37,20 +36,16 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     // An answer repeats parts of its request.
     intake.form.request = Some(body.clone());
     let names = ["prompt_cache_key", "safety_identifier", "user"];
-    intake.conversation = names.into_iter().find_map(|name| text(&intake, name));
-    intake.service_tier = text(&intake, "service_tier");
+    intake.conversation = names.into_iter().find_map(|name| intake.text(name));
+    intake.service_tier = intake.text("service_tier");
     let references = intake.keeping.take().map(|keeping| keeping.references).unwrap_or_default();
     intake.keeping = Some(Box::new(Keeping {
         // As at OpenAI, answers are kept unless the request says no.
         store: intake.given("store") != Some(b"false"),
-        previous: text(&intake, "previous_response_id"),
+        previous: intake.text("previous_response_id"),
         references,
     }));
     Ok(intake)
-}
-
-fn text(intake: &Intake, name: &str) -> Option<String> {
-    intake.string(name).map(Cow::into_owned)
 }
 
 struct Reader<'r> {
@@ -63,7 +58,7 @@ impl Reader<'_> {
         match name {
             "input" => self.take_input(scanner)?,
             "tools" => self.take_tools(scanner, "tools")?,
-            "instructions" => self.take_text(scanner)?,
+            "instructions" => self.intake.take_text(scanner)?,
             _ => self.take_plain(scanner, name)?,
         }
         if matches!(name, "tools" | "text") {
@@ -83,7 +78,7 @@ impl Reader<'_> {
             "model" => self.intake.take_model(raw)?,
             "stream" => self.intake.form.stream = raw == b"true",
             "max_output_tokens" => {
-                let count = crate::intake::whole(raw).and_then(|count| u64::try_from(count).ok());
+                let count = whole(raw).and_then(|count| u64::try_from(count).ok());
                 let message = "max_output_tokens must be a whole number of tokens.";
                 self.intake.max_output_tokens =
                     Some(count.ok_or_else(|| Error::invalid(name.to_owned(), message))?);
@@ -107,7 +102,7 @@ impl Reader<'_> {
         match scanner.kind()? {
             Kind::String => {
                 self.intake.size.messages = 1;
-                self.take_text(scanner)
+                self.intake.take_text(scanner)
             }
             Kind::Array => scanner.array(|scanner, index| {
                 self.intake.size.messages = index + 1;
@@ -161,7 +156,7 @@ impl Reader<'_> {
                 (b"tools", Kind::Array) => self.take_tools(scanner, &format!("input[{index}].tools")),
                 // Encrypted thinking is not read as text, and counts little.
                 (b"encrypted_content", _) => Ok(scanner.value().map(drop)?),
-                _ => self.take_text(scanner),
+                _ => self.intake.take_text(scanner),
             }
         })
     }
@@ -169,7 +164,7 @@ impl Reader<'_> {
     fn take_parts(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         scanner.array(|scanner, _| match scanner.kind()? {
             Kind::Object => self.take_part(scanner),
-            _ => self.take_text(scanner),
+            _ => self.intake.take_text(scanner),
         })
     }
 
@@ -232,30 +227,6 @@ impl Reader<'_> {
         }
         Ok(())
     }
-
-    /// A value that counts as text.
-    fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
-        self.intake.size.text_bytes += scanner.value()?.len();
-        Ok(())
-    }
-}
-
-/// What a name or a word says, also one with escapes.
-fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
-    match text_of(json, text) {
-        Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
-        _ => Cow::Borrowed(&json[text.range.clone()]),
-    }
-}
-
-fn expect(scanner: &mut Scanner<'_>, kind: Kind, path: impl Fn() -> String) -> Result<()> {
-    let found = scanner.kind()?;
-    match found == kind {
-        true => Ok(()),
-        false => {
-            Err(Error::invalid(path(), format!("{} must be {}, not {}.", path(), kind.name(), found.name())))
-        }
-    }
 }
 
 fn check_field(name: &str, kind: Kind) -> Result<()> {
@@ -272,11 +243,5 @@ fn check_field(name: &str, kind: Kind) -> Result<()> {
         "metadata" | "reasoning" | "text" => Kind::Object,
         _ => return Ok(()),
     };
-    match kind == wanted {
-        true => Ok(()),
-        false => {
-            let message = format!("{name} must be {}, not {}.", wanted.name(), kind.name());
-            Err(Error::invalid(name.to_owned(), message))
-        }
-    }
+    check_kind(name, kind, wanted)
 }

@@ -42,15 +42,7 @@ fn decode<'a>(
     undo: &Undo,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<Event>, Result<(), Error>) {
-    let mut decoder = adapter().decoder(streaming, undo);
-    let mut events = Vec::new();
-    for piece in pieces {
-        if let Err(error) = decoder.push(piece, &mut events) {
-            return (events, Err(error));
-        }
-    }
-    let end = decoder.finish(&mut events);
-    (events, end)
+    crate::decoding::decode(adapter(), streaming, undo, pieces)
 }
 
 struct Notes;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::super::REASONING_FORMAT;
 use super::super::super::envelope::{self, Proof};
 use super::super::super::request::read::CallForm;
-use crate::json::{push_key, push_string, push_u64};
+use crate::json::{Extent, push_key, push_string, push_u64};
 
 /// Events to be sent: their names, and their members behind type and number.
 pub(super) type Events = Vec<(&'static str, Vec<u8>)>;
@@ -530,37 +530,6 @@ fn operation(given: Map<String, Value>) -> Value {
     match kind.as_str() {
         "delete_file" => json!({"type": kind, "path": text("path")}),
         _ => json!({"type": kind, "path": text("path"), "diff": text("diff")}),
-    }
-}
-
-/// How far a JSON value that arrives in pieces has come. Each byte is looked at once.
-#[derive(Default)]
-struct Extent {
-    depth: usize,
-    begun: bool,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Extent {
-    fn push(&mut self, piece: &str) {
-        for byte in piece.bytes() {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_string => self.escaped = true,
-                b'"' => self.in_string = !self.in_string,
-                b'{' | b'[' if !self.in_string => {
-                    self.depth += 1;
-                    self.begun = true;
-                }
-                b'}' | b']' if !self.in_string => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.begun && self.depth == 0
     }
 }
 
