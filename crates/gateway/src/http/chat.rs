@@ -30,6 +30,7 @@ pub struct Caller {
     pub snapshot: Arc<Snapshot>,
     pub caller: auth::Caller,
     pub request_id: String,
+    pub path: &'static str,
     pub dialect: &'static dyn Dialect,
     pub address: Address,
 }
@@ -71,8 +72,8 @@ pub fn refuse(site: &Site, caller: Caller, error: Error) -> Response<ResponseBod
 
 impl Caller {
     fn asking(self, wishes: Wishes) -> (Asking, Address) {
-        let Self { snapshot, caller, request_id, dialect, address } = self;
-        (Asking { request_id, snapshot, caller, dialect, wishes, keep: None }, address)
+        let Self { snapshot, caller, request_id, path, dialect, address } = self;
+        (Asking { request_id, path, snapshot, caller, dialect, wishes, keep: None }, address)
     }
 }
 

@@ -103,7 +103,8 @@ pub async fn handle(
     }
     .request_id_header();
     let (mut response, unread) = match found {
-        Ok(Route { serve, .. }) if serve.is_answered_by_model() => match admit(&site, &snapshot, &head).await
+        Ok(Route { serve, path, .. }) if serve.is_answered_by_model() => match admit(&site, &snapshot, &head)
+            .await
         {
             Ok(caller) => {
                 let dialect = serve.dialect();
@@ -111,7 +112,7 @@ pub async fn handle(
                 let address = address(&head);
                 let is_count = *serve == Serve::CountTokens;
                 drop(head);
-                let caller = chat::Caller { snapshot, caller, request_id, dialect, address };
+                let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address };
                 match accepted {
                     Ok(accepted) => {
                         let mut answer = pin!(chat::chat(&site, caller, accepted, is_count, body));

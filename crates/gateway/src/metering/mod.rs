@@ -46,6 +46,8 @@ pub struct Metering {
 pub struct Begin<'a> {
     /// The id that the answer carries.
     pub request_id: &'a str,
+    /// The path of the route.
+    pub path: &'static str,
     /// Who.
     pub caller: &'a Caller,
     /// The model as the caller wrote it.
@@ -71,6 +73,7 @@ impl Metering {
         Record {
             metering: self.clone(),
             started: Instant::now(),
+            path: begin.path,
             prompt_tokens: begin.prompt_tokens,
             counters: None,
             pricing: Pricing::default(),
@@ -165,6 +168,7 @@ pub(crate) fn empty_row() -> UsageRecord {
 pub struct Record {
     metering: Metering,
     started: Instant,
+    path: &'static str,
     prompt_tokens: u64,
     counters: Option<Arc<RouteCounters>>,
     pricing: Pricing,
@@ -454,7 +458,7 @@ impl Record {
     fn end(&mut self) {
         self.closed = true;
         self.row.duration_ms = self.started.elapsed().as_millis() as u64;
-        access::model_request(&self.row);
+        access::model_request(self.path, &self.row);
         self.metering.metrics.active().dec();
         self.metering.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -58,6 +58,8 @@ pub struct Pipeline {
 pub struct Asking {
     /// The id that the answer carries.
     pub request_id: String,
+    /// The path of the route, as the table of routes has it.
+    pub path: &'static str,
     /// The configuration that the request sees from beginning to end.
     pub snapshot: Arc<Snapshot>,
     /// Who calls.
@@ -245,6 +247,7 @@ impl Pipeline {
     fn record(&self, asking: &Asking, intake: Option<&Intake>) -> Record {
         self.metering.begin(Begin {
             request_id: &asking.request_id,
+            path: asking.path,
             caller: &asking.caller,
             model: intake.map_or("", |intake| &intake.model),
             stream: intake.is_some_and(|intake| intake.form.stream),

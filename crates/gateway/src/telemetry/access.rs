@@ -51,16 +51,16 @@ pub fn other(method: &str, path: &str, status: u16, request_id: &str, duration_m
 }
 
 /// A request to a model, as its usage record tells.
-pub fn model_request(row: &UsageRecord) {
+pub fn model_request(path: &str, row: &UsageRecord) {
     if let Some((format, sink)) = LOG.get() {
-        sink(&of_record(*format, row));
+        sink(&of_record(*format, path, row));
     }
 }
 
-fn of_record(format: Format, row: &UsageRecord) -> Vec<u8> {
+fn of_record(format: Format, path: &str, row: &UsageRecord) -> Vec<u8> {
     let mut line = Line::begin(format, row.started_at_ms);
     line.text("method", "POST");
-    line.text("path", "/v1/chat/completions");
+    line.text("path", path);
     line.number("status", u64::from(row.status));
     line.number("duration_ms", row.duration_ms);
     line.text("request_id", &row.request_id);
@@ -187,14 +187,16 @@ mod tests {
     fn what_providers_bill_is_shown_where_it_differs() {
         let mut row = record("gpt-4o-mini");
         row.upstream_cost = row.cost.map(|cost| cost.total);
-        let line = |row: &UsageRecord| String::from_utf8(of_record(Format::Text, row)).unwrap();
+        let line = |row: &UsageRecord| {
+            String::from_utf8(of_record(Format::Text, "/v1/chat/completions", row)).unwrap()
+        };
         assert!(!line(&row).contains("upstream_cost"), "{}", line(&row));
         row.cost = Some(Cost::default());
         assert!(line(&row).ends_with(" cost_usd=0 upstream_cost_usd=0.0000045\n"), "{}", line(&row));
     }
 
     fn line(format: Format, model: &str) -> String {
-        String::from_utf8(of_record(format, &record(model))).unwrap()
+        String::from_utf8(of_record(format, "/v1/chat/completions", &record(model))).unwrap()
     }
 
     #[test]

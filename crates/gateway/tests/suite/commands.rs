@@ -170,6 +170,8 @@ fn each_request_is_a_line_of_the_log() {
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: g\r\nconnection: close\r\n\r\n");
     assert_eq!(serving.send(&get("/v1/models?key=my-key")), 200);
     assert_eq!(serving.send(&get("/nothing")), 404);
+    let other_format = ask_the_demo("my-key").replace("/v1/chat/completions", "/v1/messages");
+    assert_eq!(serving.send(&other_format), 200);
     let log = serving.log();
     assert!(!log.contains("my-key") && !log.contains("wrong-key"), "{log}");
     let lines: Vec<Value> = log
@@ -180,7 +182,11 @@ fn each_request_is_a_line_of_the_log() {
     let seen: Vec<(u64, &str)> =
         lines.iter().map(|line| (line["status"].as_u64().unwrap(), line["path"].as_str().unwrap())).collect();
     let chat = "/v1/chat/completions";
-    assert_eq!(seen, [(200, chat), (401, chat), (200, "/v1/models"), (404, "/nothing")], "{log}");
+    assert_eq!(
+        seen,
+        [(200, chat), (401, chat), (200, "/v1/models"), (404, "/nothing"), (200, "/v1/messages")],
+        "{log}"
+    );
     assert_eq!((&lines[0]["request_id"], &lines[0]["provider"]), (&"my-id".into(), &"demo".into()));
     assert!(lines.iter().all(|line| line["request_id"].as_str().is_some_and(|id| !id.is_empty())));
 }
