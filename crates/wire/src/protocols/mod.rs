@@ -2,15 +2,15 @@
 
 pub mod anthropic_messages;
 pub mod bedrock_converse;
+mod cache_marks;
 mod call_ids;
 pub mod cohere_chat;
 mod counts;
 pub mod errors;
-mod functions;
+mod fields;
+mod function_tools;
 pub mod gemini;
-mod hints;
 mod hosted;
-mod marks;
 mod media_types;
 pub mod ollama_chat;
 pub mod openai_chat;
@@ -18,6 +18,7 @@ pub mod openai_completions;
 pub mod openai_responses;
 mod repair;
 mod strict_schema;
+mod unsupported;
 
 use memchr::memmem;
 use serde::{Deserialize, Serialize};

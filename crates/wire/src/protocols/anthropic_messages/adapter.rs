@@ -4,19 +4,19 @@ use canon::{Error, ErrorKind, Request, Result, Retry, Target};
 use http::{HeaderMap, StatusCode};
 
 use super::types::{ErrorObject, StreamEvent};
-use super::{AnthropicMessages, decode, encode, listing};
+use super::{AnthropicMessages, answer, listing, request};
 use crate::protocols::errors::{excerpt, upstream_error};
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 impl Adapter for AnthropicMessages {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        encode::request(request, target)
+        request::write::request(request, target)
     }
 
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
         match streaming {
-            true => Box::new(decode::StreamDecoder::new(undo)),
-            false => Box::new(decode::WholeDecoder::new(undo)),
+            true => Box::new(answer::read::StreamDecoder::new(undo)),
+            false => Box::new(answer::read::WholeDecoder::new(undo)),
         }
     }
 

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | `types` | the wire structures |
 //! | `adapter` | towards providers: requests out, answers and errors in |
-//! | `encode`, `turns`, `tools`, `thinking`, `schema` | parts of the request |
-//! | `decode` | reads answers |
-//! | `dialect` | towards callers: requests in, errors out |
+//! | `dialect` | towards callers: requests in, answers and errors out |
 //! | `intake` | what routing has to know of a request |
-//! | `passthrough`, `history`, `media`, `relay` | between callers and providers that both speak it: requests and answers with few edits |
+//! | `request/read`, `request/write` | a request as a canonical one, and back |
+//! | `answer/read`, `answer/write` | an answer, whole or streamed, as events, and back |
+//! | `passthrough` | between callers and providers that both speak it: requests and answers with few edits |
 //! | `listing` | lists of models, counts of tokens |
-//! | `fields`, `answer` | reads JSON with paths; writes answers |
+//! | `errors`, `paths` | errors in both directions; the names of fields |
 //!
 //! Thinking blocks carry signatures that only the model family that issued them accepts. A caller of this format may
 //! talk to other families through the gateway, so a foreign signature is written as `format:signature` and read
@@ -18,23 +18,14 @@
 
 mod adapter;
 mod answer;
-mod decode;
-mod dialect;
-mod encode;
-pub(crate) mod fields;
-mod history;
 mod intake;
 mod listing;
-mod media;
 mod passthrough;
 mod paths;
-mod relay;
-pub(crate) mod schema;
-pub(crate) mod thinking;
-pub(crate) mod tools;
-mod turns;
+mod request;
 mod types;
-mod unread;
+
+pub(crate) use request::write::{schema, thinking, tools};
 
 /// The family whose signatures this protocol's own models accept.
 pub(crate) const REASONING_FORMAT: &str = "anthropic-claude-v1";

@@ -1,19 +1,23 @@
 //! Between callers and providers that both speak Messages: the raw request with as few edits as routing and the model's
 //! facts ask for. Every edit that takes something away is a loss.
 
+mod history;
+mod media;
+mod relay;
+
 use bytes::Bytes;
 use canon::{Feature, Losses, Result, Target};
 use serde::Deserialize;
 
-use super::history::History;
-use super::media::MediaUrls;
-use super::thinking::{Generation, ThinkingKind, takes_effort, takes_kind};
-use super::{AnthropicMessages, encode, relay};
+use super::request::write::thinking::{Generation, ThinkingKind, takes_effort, takes_kind};
+use super::{AnthropicMessages, request};
 use crate::json::{Edit, push_string};
 use crate::protocols::openai_chat::note_routing_losses;
 use crate::{
     Encoded, Forwarding, Intake, MediaSlots, Passage, Passthrough, ROUTING_FIELDS, Transcoder, Undo,
 };
+use history::History;
+use media::MediaUrls;
 
 /// Room for what is added: a longer model name.
 const SPARE: usize = 64;
@@ -25,7 +29,7 @@ impl Passthrough for AnthropicMessages {
     fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
         let wishes = Wishes::of(intake);
         let generation = Generation::of(target.model);
-        (!intake.needs.has(Feature::JsonSchema) || encode::takes_schemas(target))
+        (!intake.needs.has(Feature::JsonSchema) || request::write::takes_schemas(target))
             && wishes.thinking.is_none_or(|kind| takes_kind(kind, target))
             && (!wishes.effort || takes_effort(target))
             && !(wishes.forces_a_call && generation.is_some_and(Generation::refuses_forced_tools))

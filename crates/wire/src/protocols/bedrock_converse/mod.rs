@@ -1,16 +1,9 @@
 //! Amazon Bedrock's Converse API, towards the provider only. Facts: the `bedrock-runtime` service model of botocore
 //! and "Carry out a conversation with the Converse API operations" in the Amazon Bedrock user guide.
 
-mod adapter;
-mod answers;
-mod decoder;
+mod answer;
 mod errors;
-mod family;
-mod media;
-mod messages;
-mod thinking;
-mod tools;
-mod types;
+mod request;
 
 /// Amazon Bedrock Converse.
 pub struct BedrockConverse;

@@ -1,8 +1,8 @@
 //! Cohere's own chat API, version 2, towards the provider only. Facts: docs.cohere.com/reference/chat and recorded
 //! traffic.
 
-mod adapter;
-mod decoder;
+mod answer;
+mod request;
 
 /// Cohere v2 chat.
 pub struct CohereChat;

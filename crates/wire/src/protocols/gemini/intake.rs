@@ -7,7 +7,7 @@ use bytes::Bytes;
 use canon::{Error, ErrorKind, Feature, Result};
 use serde::Deserialize;
 
-use super::tools::camel_case;
+use super::request::write::tools::camel_case;
 use crate::intake::whole;
 use crate::json::{Kind, Scanner, text_of, word};
 use crate::{Addressed, AnswerForm, Intake};

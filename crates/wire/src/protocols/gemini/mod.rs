@@ -3,33 +3,16 @@
 //! Model and method (streamed or not) stand in the URL: the body knows neither. Facts are from the published API
 //! reference and from recorded traffic.
 
-pub mod types;
+pub(crate) use request::write::tools::camel_case;
 
-pub(crate) use tools::camel_case;
-
-mod adapter;
-mod candidate;
-mod citations;
-mod contents;
-mod decode;
-mod dialect;
-mod encode;
+mod answer;
 mod errors;
-mod generation;
-mod history;
 mod intake;
-mod limits;
 mod listing;
-mod media;
 mod model;
-mod names;
-mod partial_args;
 mod passthrough;
 mod paths;
-mod relay;
-mod schema;
-mod thinking;
-mod tools;
+mod request;
 
 /// The wire format of Google's `generateContent`.
 pub struct Gemini;

@@ -2,6 +2,8 @@
 //! itself has read, what the model is known to refuse, and thought signatures: dropped ones are put back, foreign ones taken
 //! out.
 
+mod relay;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -9,14 +11,14 @@ use bytes::Bytes;
 use canon::{Losses, Result};
 
 use super::model::Generation;
-use super::relay::Relay;
-use super::tools::camel_case;
+use super::request::write::tools::camel_case;
 use super::{Gemini, SKIP_SIGNATURE};
 use crate::json::{Kind, Scanner, Syntax, push_string, text_of};
 use crate::proofs::{CallName, FOREIGN, Memory};
 use crate::protocols::openai_chat::note_routing_losses;
 use crate::providers::edit;
 use crate::{Encoded, Forwarding, Intake, Passage, Passthrough, ROUTING_FIELDS, Transcoder, Undo};
+use relay::Relay;
 
 /// Room for what is added.
 const SPARE: usize = 64;

@@ -1,8 +1,8 @@
 //! Ollama's own chat API (`/api/chat`), towards the provider only. Facts: `docs/api.md` of ollama/ollama and recorded
 //! traffic.
 
-mod adapter;
-mod decoder;
+mod answer;
+mod request;
 
 /// Ollama's own chat API.
 pub struct OllamaChat;

@@ -4,14 +4,15 @@ use canon::{Error, Field, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::{OpenaiChat, decode, encode, forward, intake, paths};
+use super::passthrough::forward::forward;
+use super::{OpenaiChat, answer, intake, paths, request};
 use crate::protocols::errors;
 use crate::{Adapter, Decoder, Encoded, Undo};
 
 impl Adapter for OpenaiChat {
     /// Writes the request as OpenAI itself would take it, and then forwards that like a caller's own.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        let (body, losses) = encode::body(request, target.quirks)?;
+        let (body, losses) = request::write::body(request, target.quirks)?;
         let forwarded = intake(&body.into()).and_then(|intake| forward(&intake, target));
         let mut encoded = forwarded.map_err(|error| of_request(error, request))?;
         encoded.losses = encoded.losses.with_fields(|field| paths::field_of(&field.name(), request));
@@ -20,7 +21,7 @@ impl Adapter for OpenaiChat {
     }
 
     fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-        decode::decoder(streaming, undo)
+        answer::read::decoder(streaming, undo)
     }
 
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {

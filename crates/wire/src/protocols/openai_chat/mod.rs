@@ -1,36 +1,26 @@
 //! OpenAI chat completions, the gateway's own language and that of most providers.
 //!
 //! Between a caller and a provider that both speak it, a request is forwarded by editing its raw text ([`Intake`](crate::Intake),
-//! `forward`), and an answer by looking at each piece just long enough to know that it keeps the contract (`relay`);
-//! only what does not is taken apart and mended (`normalise`). Towards other formats it is decoded and encoded like any
+//! `passthrough/forward`), and an answer by looking at each piece just long enough to know that it keeps the contract (`passthrough/relay`);
+//! only what does not is taken apart and mended (`answer/normalise`). Towards other formats it is decoded and encoded like any
 //! other.
 
 mod adapter;
-mod decode;
-mod dialect;
-mod encode;
-mod encoder;
-mod forward;
+mod answer;
 mod intake;
-mod media;
-mod normalise;
 mod passthrough;
 mod paths;
-mod relay;
-mod strictness;
-mod thoughts;
+mod request;
 mod types;
-mod unread;
-mod usage;
 
-pub(crate) use dialect::{extra, optional, stop};
-pub(crate) use encoder::{Core, write_error, write_stream_error};
-pub(crate) use forward::note_routing_losses;
-pub use forward::{forward, forward_with};
+pub(crate) use answer::write::{Core, write_error, write_stream_error};
 pub use intake::intake;
 pub(crate) use intake::{check_field, has_true};
-pub use media::MediaUrls;
-pub use relay::{RelayParts, relay};
+pub(crate) use passthrough::forward::note_routing_losses;
+pub use passthrough::forward::{forward, forward_with};
+pub use passthrough::media::MediaUrls;
+pub use passthrough::relay::{RelayParts, relay};
+pub(crate) use request::read::{extra, optional, stop};
 
 /// OpenAI chat completions.
 pub struct OpenaiChat;

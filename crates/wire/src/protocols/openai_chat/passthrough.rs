@@ -1,11 +1,19 @@
 //! Between callers and providers that both speak chat completions.
 
+pub(crate) mod forward;
+pub(crate) mod media;
+pub(crate) mod relay;
+mod strictness;
+mod thoughts;
+
 use canon::{Quirks, Result, Target};
 
-use super::media::MediaUrls;
-use super::{OpenaiChat, RelayParts, forward_with, relay};
+use super::OpenaiChat;
 use crate::proofs::Refusal;
 use crate::{Encoded, Forwarding, Intake, MediaSlots, Passage, Passthrough, Retelling, Transcoder};
+use forward::forward_with;
+use media::MediaUrls;
+use relay::{RelayParts, relay};
 
 impl Passthrough for OpenaiChat {
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {

@@ -20,11 +20,11 @@ impl Dialect for OpenaiCompletions {
     }
 
     fn decode(&self, intake: &Intake) -> Result<Request> {
-        request::read(intake)
+        request::read::read(intake)
     }
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        answer::encoder(form, annotator)
+        answer::write::encoder(form, annotator)
     }
 
     fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::super::types::{ContentPart, Item, ReportedUsage, Response, StreamEvent};
 use super::super::{REASONING_FORMAT, errors};
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::protocols::functions::unwrap_free_text;
+use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair;
 use crate::{Decoder, Undo};
 

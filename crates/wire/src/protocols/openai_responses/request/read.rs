@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 pub(in super::super) use tools::{CallForm, CallerTools};
 
-use crate::protocols::anthropic_messages::fields::Fields;
+use crate::protocols::fields::Fields;
 
 /// Fields that have a place of their own in a canonical request.
 const KNOWN: [&str; 17] = [

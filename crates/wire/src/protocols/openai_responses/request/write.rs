@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::REASONING_FORMAT;
-use crate::protocols::hints;
+use crate::protocols::unsupported;
 use crate::{Encoded, Undo};
 
 /// The API takes no smaller limit (400 `integer_below_min_value`).
@@ -58,9 +58,9 @@ impl Serialize for RawFields<'_> {
 pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse(request)?;
     let mut losses = request.losses.clone();
-    hints::lose_proofs(request, &mut losses);
-    hints::lose_marks(request, &mut losses);
-    hints::lose_failures(request, &mut losses);
+    unsupported::lose_proofs(request, &mut losses);
+    unsupported::lose_marks(request, &mut losses);
+    unsupported::lose_failures(request, &mut losses);
     let names = tools::Names::of(request);
     let undo = Undo { tool_names: names.undo(), ..Undo::default() };
     let input = input::input(request, target, &names, &mut losses)?;
@@ -85,12 +85,12 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
 
 /// Features that this format does not have. Log probabilities and a web search it has.
 fn refuse(request: &Request) -> Result<()> {
-    match hints::refuse_features(request, true) {
+    match unsupported::refuse_features(request, true) {
         Err(error) if error.param == Some(Field::extra("web_search_options")) => {
             // The check ends at the first feature: the other fields are looked at without this one.
             let others =
                 request.extra.iter().filter(|(name, _)| name != "web_search_options").cloned().collect();
-            hints::refuse_features(&Request { extra: others, ..Request::default() }, true)
+            unsupported::refuse_features(&Request { extra: others, ..Request::default() }, true)
         }
         refused => refused,
     }
@@ -139,7 +139,7 @@ impl<'a> Writer<'a> {
         match &request.output {
             OutputFormat::Text => {}
             OutputFormat::JsonObject | OutputFormat::JsonSchema { schema: None, .. } => {
-                hints::lose_description(&request.output, &mut self.losses);
+                unsupported::lose_description(&request.output, &mut self.losses);
                 text.insert("format".to_owned(), json!({"type": "json_object"}));
             }
             OutputFormat::JsonSchema { name, description, schema: Some(schema), strict } => {
@@ -210,7 +210,7 @@ impl<'a> Writer<'a> {
                     }
                     _ => asked,
                 };
-                hints::lose_budget(self.request, &mut self.losses);
+                unsupported::lose_budget(self.request, &mut self.losses);
                 if given != asked && wish.effort.is_some() {
                     self.losses.approximated(
                         Field::ReasoningEffort,
@@ -223,7 +223,7 @@ impl<'a> Writer<'a> {
                 return Some(given);
             }
         };
-        hints::lose_thinking(self.request, reason, &mut self.losses);
+        unsupported::lose_thinking(self.request, reason, &mut self.losses);
         None
     }
 
@@ -238,7 +238,7 @@ impl<'a> Writer<'a> {
     /// Fields that pass as they are; all others are reported.
     fn fields(&mut self) -> Vec<(&'a str, &'a Json)> {
         let known = [&SAME[..], &CARRIED].concat();
-        hints::lose_hints(self.request, &known, &mut self.losses);
+        unsupported::lose_hints(self.request, &known, &mut self.losses);
         let dropped = |name: &str| self.target.quirks.drop.iter().any(|dropped| dropped == name);
         let same =
             self.request.extra.iter().filter(|(name, _)| SAME.contains(&name.as_str()) && !dropped(name));

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::super::super::request::read::{CallForm, CallerTools};
 use super::item::Caller;
 use crate::json::{push_key, push_string};
-use crate::protocols::anthropic_messages::fields::Fields;
+use crate::protocols::fields::Fields;
 
 /// Fields of the response object that are the request's own, with what stands for an absent one.
 const REPEATED: [(&str, &str); 16] = [

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::super::super::envelope::{self, Proof};
 use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
 use super::tools::CallerTools;
-use crate::protocols::anthropic_messages::fields::Fields;
+use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{data_url, document_type, with_plain_scheme};
 
 /// Reads `input`.

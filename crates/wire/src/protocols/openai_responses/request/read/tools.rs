@@ -11,7 +11,7 @@ use canon::{Error, Json, Losses, Place, Request, Result, Tool, ToolChoice, ToolK
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::protocols::anthropic_messages::fields::Fields;
+use crate::protocols::fields::Fields;
 use crate::protocols::hosted;
 
 /// As what a call goes back to the caller.

@@ -1,0 +1,375 @@
+//! An answer between equal formats. Each event is read for the books, and goes on as it came; what does not keep the format
+//! (ids and counts that are missing, blocks that do not end) is mended.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
+use memchr::memmem;
+use serde_json::{Value, json};
+
+use super::super::answer::read::{Answer, WHOLE_LIMIT, broken, read};
+use super::super::answer::write::{counts, write};
+use super::super::request::read::error_body;
+use super::super::types::{AnswerBlock, StreamEvent};
+use crate::framing::sse::{SseEvent, SseParser};
+use crate::json::Edit;
+use crate::proofs::{Collector, Proofs};
+use crate::protocols::mentions;
+use crate::protocols::repair::sound;
+use crate::translate::note;
+use crate::{Passage, Transcoder};
+
+/// The gateway's own object: one that another gateway has put there gives way.
+const OWN: &str = "llmgateway";
+
+/// A relay for one answer.
+pub(super) fn relay(passage: Passage<'_>) -> Box<dyn Transcoder> {
+    let books = Books {
+        answer: Answer::new(passage.undo),
+        annotator: passage.annotator,
+        events: Vec::with_capacity(8),
+        progress: Progress::default(),
+        proofs: Collector::default(),
+    };
+    match passage.form.stream {
+        true => Box::new(StreamRelay {
+            parser: SseParser::default(),
+            state: StreamState {
+                books,
+                begun: false,
+                told_reason: false,
+                stopped: false,
+                open: BTreeSet::new(),
+                called: BTreeSet::new(),
+            },
+        }),
+        false => Box::new(WholeRelay { books, body: Vec::new() }),
+    }
+}
+
+/// What is known of an answer that passes.
+struct Books {
+    annotator: Arc<dyn Annotator + Sync>,
+    answer: Answer,
+    events: Vec<Event>,
+    progress: Progress,
+    proofs: Collector,
+}
+
+impl Books {
+    /// Enters what was read.
+    fn enter(&mut self) {
+        for event in self.events.drain(..) {
+            if !matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
+                note(&mut self.progress, &event);
+                self.proofs.note(&event);
+            }
+        }
+    }
+
+    /// Appends what the gateway says to an object that is complete otherwise.
+    fn add_member(&self, out: &mut Vec<u8>) {
+        if out.pop() == Some(b'}') {
+            let progress = &self.progress;
+            let facts =
+                AnswerFacts { underlying_model: progress.model.as_deref(), usage: progress.usage.as_ref() };
+            self.annotator.write_member_with_cost(facts, progress.service_tier.as_deref(), out);
+            out.push(b'}');
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- whole answers
+
+struct WholeRelay {
+    books: Books,
+    body: Vec<u8>,
+}
+
+impl Transcoder for WholeRelay {
+    fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
+        if self.body.len() + bytes.len() > WHOLE_LIMIT {
+            return Err(broken("The provider's answer is too large."));
+        }
+        self.body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let body = std::mem::take(&mut self.body);
+        let body = sound(&body);
+        let books = &mut self.books;
+        books.answer.document(&body, &mut books.events)?;
+        books.enter();
+        let mut edit =
+            Edit::of(&body).map_err(|_| broken("The provider's answer is not what its format says."))?;
+        edit.remove(OWN);
+        for (name, value) in missing(&body, books) {
+            edit.set(name, value.to_string().as_bytes());
+        }
+        out.append(&mut edit.write(1024));
+        books.add_member(out);
+        books.progress.finished = true;
+        Ok(())
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+
+    fn progress(&self) -> &Progress {
+        &self.books.progress
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.books.proofs.take()
+    }
+}
+
+/// What a message must have and this one has not.
+fn missing(message: &[u8], books: &Books) -> Vec<(&'static str, Value)> {
+    #[derive(serde::Deserialize)]
+    struct Needed {
+        id: Option<String>,
+        model: Option<String>,
+        usage: Option<Counted>,
+    }
+    let Ok(found) = serde_json::from_slice::<Needed>(message) else { return Vec::new() };
+    let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let mut missing = Vec::new();
+    if !is_given(&found.id) {
+        missing.push(("id", json!(books.annotator.answer_id())));
+    }
+    if !is_given(&found.model) {
+        missing.push(("model", json!(books.annotator.model())));
+    }
+    if !found.usage.is_some_and(|usage| usage.is_whole()) {
+        missing.push(("usage", counts(&books.progress.usage.unwrap_or_default())));
+    }
+    missing
+}
+
+#[derive(serde::Deserialize)]
+struct Counted {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+}
+
+impl Counted {
+    fn is_whole(&self) -> bool {
+        self.input_tokens.is_some() && self.output_tokens.is_some()
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- streams
+
+struct StreamRelay {
+    parser: SseParser,
+    state: StreamState,
+}
+
+struct StreamState {
+    books: Books,
+    /// The message has begun.
+    begun: bool,
+    /// Why it ended was said.
+    told_reason: bool,
+    stopped: bool,
+    /// Blocks that have not ended.
+    open: BTreeSet<u64>,
+    /// The ids of the calls so far.
+    called: BTreeSet<String>,
+}
+
+impl Transcoder for StreamRelay {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        let state = &mut self.state;
+        self.parser.push(bytes, |event| state.take(event, out))
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let state = &mut self.state;
+        self.parser.finish(|event| state.take(event, out))?;
+        state.end(out)
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        write(out, "error", &error_body(error));
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.state.books.progress
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.state.books.proofs.take()
+    }
+}
+
+impl StreamState {
+    fn take(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
+        let data = event.data.trim_ascii();
+        // Nothing counts after the end; some compatible hosts add OpenAI's end marker, or send pings without data.
+        if self.stopped || matches!(data, b"" | b"[DONE]") {
+            return Ok(());
+        }
+        let mut data = sound(data);
+        if let Some(mended) = self.with_id(&data)? {
+            data = Cow::Owned(mended);
+        }
+        let event: StreamEvent<'_> = read(&data)?;
+        let (kind, index) = (event.kind.clone().unwrap_or_default(), event.index);
+        let books = &mut self.books;
+        let taken = books.answer.take(event, &mut books.events);
+        books.enter();
+        taken?;
+        match kind.as_str() {
+            "message_start" if self.begun => {}
+            "message_start" => {
+                self.begun = true;
+                append(out, &kind, &self.mended_start(&data));
+            }
+            "content_block_start" => {
+                self.begin(out);
+                self.close(Some(index), out);
+                self.open.insert(index);
+                // Also what the provider does by itself is worth waiting for no longer.
+                self.books.progress.content_started = true;
+                append(out, &kind, &data);
+            }
+            "content_block_stop" if !self.open.remove(&index) => {}
+            "message_delta" => {
+                self.begin(out);
+                self.close(None, out);
+                self.told_reason = true;
+                append(out, &kind, &self.mended_delta(&data));
+            }
+            "message_stop" => self.stop(&data, out),
+            // It is part of a line of its own there.
+            kind if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) => {}
+            kind => append(out, kind, &data),
+        }
+        Ok(())
+    }
+
+    /// The end of the provider's stream.
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let books = &mut self.books;
+        let ended = books.answer.end_of_stream(&mut books.events);
+        books.enter();
+        ended?;
+        if !self.stopped {
+            self.stop(br#"{"type":"message_stop"}"#, out);
+        }
+        self.books.progress.finished = true;
+        Ok(())
+    }
+
+    fn stop(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        self.begin(out);
+        self.close(None, out);
+        if !self.told_reason {
+            let reason = if self.called.is_empty() { "end_turn" } else { "tool_use" };
+            let delta = json!({
+                "type": "message_delta",
+                "delta": { "stop_reason": reason, "stop_sequence": null },
+                "usage": counts(&self.books.progress.usage.unwrap_or_default()),
+            });
+            write(out, "message_delta", &delta);
+        }
+        self.stopped = true;
+        let mut text = match mentions(data, OWN).then(|| Edit::of(data)) {
+            Some(Ok(mut edit)) => {
+                edit.remove(OWN);
+                edit.write(1024)
+            }
+            _ => data.to_vec(),
+        };
+        self.books.add_member(&mut text);
+        append(out, "message_stop", &text);
+    }
+
+    /// Begins the message where the provider forgot to.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let start = br#"{"type":"message_start","message":{"type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null}}"#;
+            append(out, "message_start", &self.mended_start(start));
+        }
+    }
+
+    /// Ends blocks that the provider did not end: this one, or all.
+    fn close(&mut self, only: Option<u64>, out: &mut Vec<u8>) {
+        let ended: Vec<u64> =
+            self.open.iter().copied().filter(|index| only.is_none_or(|only| only == *index)).collect();
+        for index in ended {
+            self.open.remove(&index);
+            write(out, "content_block_stop", &json!({ "type": "content_block_stop", "index": index }));
+        }
+    }
+
+    /// The beginning of a call with an id of ours, where it has none or that of another call.
+    fn with_id(&mut self, data: &[u8]) -> Result<Option<Vec<u8>>> {
+        if memmem::find(data, b"\"content_block_start\"").is_none() {
+            return Ok(None);
+        }
+        let event: StreamEvent<'_> = read(data)?;
+        let Some(raw) = event.content_block.filter(|_| event.kind.as_deref() == Some("content_block_start"))
+        else {
+            return Ok(None);
+        };
+        let block: AnswerBlock<'_> = read(raw.get().as_bytes())?;
+        let id = block.id.unwrap_or_default();
+        if block.kind != "tool_use" || (!id.is_empty() && self.called.insert(id)) {
+            return Ok(None);
+        }
+        let id = self.books.annotator.tool_call_id();
+        let mut event: Value = read(data)?;
+        event["content_block"]["id"] = json!(id);
+        self.called.insert(id);
+        Ok(Some(event.to_string().into_bytes()))
+    }
+
+    /// The beginning of a message with what clients read there.
+    fn mended_start<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
+        let Ok(event) = read::<StreamEvent<'_>>(data) else { return Cow::Borrowed(data) };
+        let Some(message) = event.message else { return Cow::Borrowed(data) };
+        let missing = missing(message.get().as_bytes(), &self.books);
+        let Ok(mut event) = read::<Value>(data) else { return Cow::Borrowed(data) };
+        if missing.is_empty() {
+            return Cow::Borrowed(data);
+        }
+        for (name, value) in missing {
+            event["message"][name] = value;
+        }
+        Cow::Owned(event.to_string().into_bytes())
+    }
+
+    /// The end of a message with its counts.
+    fn mended_delta<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
+        #[derive(serde::Deserialize)]
+        struct Delta {
+            usage: Option<Counted>,
+        }
+        let is_counted = read::<Delta>(data)
+            .is_ok_and(|delta| delta.usage.is_some_and(|usage| usage.output_tokens.is_some()));
+        match read::<Value>(data) {
+            Ok(mut event) if !is_counted && event.is_object() => {
+                event["usage"] = counts(&self.books.progress.usage.unwrap_or_default());
+                Cow::Owned(event.to_string().into_bytes())
+            }
+            _ => Cow::Borrowed(data),
+        }
+    }
+}
+
+/// Appends an event as it came. Between the lines of its data was white space.
+fn append(out: &mut Vec<u8>, kind: &str, data: &[u8]) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    out.extend(data.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    out.extend_from_slice(b"\n\n");
+}

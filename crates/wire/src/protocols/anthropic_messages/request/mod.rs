@@ -1,0 +1,4 @@
+//! Requests of this format.
+
+pub(crate) mod read;
+pub(crate) mod write;

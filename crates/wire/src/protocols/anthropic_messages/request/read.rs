@@ -1,0 +1,592 @@
+//! Towards callers.
+
+mod ignored_fields;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{
+    Annotator, Effort, Error, ErrorKind, Field, Json, Losses, Media, MediaKind, Message, OutputField,
+    OutputFormat, Part, PartKind, Place, Quirks, Reasoning, ReasoningRequest, Request, Result, Role,
+    Sampling, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::super::intake::intake;
+use super::super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, listing, paths};
+use crate::json::with_member;
+use crate::protocols::fields::Fields;
+use crate::protocols::media_types::{media_type, with_plain_scheme};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, Headers, IdPrefixes, Intake, Protocol};
+
+/// The header by which callers ask for what is not settled yet.
+const BETA: &str = "anthropic-beta";
+
+/// Marks a file that goes to the provider's code sandbox rather than to the model.
+pub(crate) const CONTAINER_UPLOAD: &str = "container_upload";
+
+/// Top-level fields that have a place of their own in a canonical request.
+const KNOWN: [&str; 15] = [
+    "model",
+    "max_tokens",
+    "messages",
+    "system",
+    "stop_sequences",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "output_format",
+    "metadata",
+];
+
+impl Dialect for AnthropicMessages {
+    fn protocol(&self) -> Option<Protocol> {
+        Some(Protocol::AnthropicMessages)
+    }
+
+    fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
+        intake(body)
+    }
+
+    fn decode(&self, intake: &Intake) -> Result<Request> {
+        intake.check_schema_size()?;
+        decode(intake.body())
+    }
+
+    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
+        answer::write::encoder(form, annotator)
+    }
+
+    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
+        paths::name_of(field, request)
+    }
+
+    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
+        (status_of(error), with_member(error_body(error).to_string(), member).into())
+    }
+
+    fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
+        let body = with_member(error_body(error).to_string(), member);
+        format!("event: error\ndata: {body}\n\n").into()
+    }
+
+    fn token_count(&self, tokens: u64, counted: Option<&[u8]>, member: Option<&[u8]>) -> Option<Bytes> {
+        let counted = counted.and_then(|body| String::from_utf8(body.trim_ascii().to_vec()).ok());
+        let answer = counted.unwrap_or_else(|| json!({ "input_tokens": tokens }).to_string());
+        Some(with_member(answer, member).into())
+    }
+
+    fn model_list(&self, entries: Vec<Value>, query: &str) -> Result<Value> {
+        listing::page(&entries, query)
+    }
+
+    fn model_entry(&self, entry: Value) -> Value {
+        listing::model(&entry)
+    }
+
+    fn travelling_headers(&self) -> &'static [&'static str] {
+        &[BETA, "anthropic-version"]
+    }
+
+    /// Betas as one list, without those that the provider refuses.
+    fn passed_headers(&self, given: &Headers, quirks: &Quirks, losses: &mut Losses) -> Headers {
+        let (lists, mut passed): (Headers, Headers) =
+            given.iter().cloned().partition(|(name, _)| name == BETA);
+        let lists = lists.iter().filter_map(|(_, list)| list.to_str().ok());
+        let mut betas: Vec<&str> = Vec::new();
+        for beta in
+            lists.clone().flat_map(|list| list.split(',')).map(str::trim).filter(|beta| !beta.is_empty())
+        {
+            match quirks.refuses_beta(beta) {
+                true => losses.dropped(format!("{BETA}: {beta}"), "The provider has no such beta."),
+                false => betas.push(beta),
+            }
+        }
+        if let (false, Ok(list)) = (betas.is_empty(), HeaderValue::try_from(betas.join(","))) {
+            passed.push((HeaderName::from_static(BETA), list));
+        }
+        passed
+    }
+
+    fn ids(&self) -> IdPrefixes {
+        IdPrefixes { answer: "msg_", tool_call: "toolu_" }
+    }
+
+    fn request_id_header(&self) -> Option<&'static str> {
+        Some("request-id")
+    }
+
+    fn ping(&self, _form: &AnswerForm) -> &'static [u8] {
+        b"event: ping\ndata: {\"type\": \"ping\"}\n\n"
+    }
+}
+
+/// For an overload the API has a status of its own. That of a provider is kept.
+fn status_of(error: &Error) -> StatusCode {
+    let is_told = error.upstream.as_ref().is_some_and(|reply| reply.status.is_some());
+    match error.kind {
+        ErrorKind::Overloaded if !is_told => {
+            StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        _ => error.status(),
+    }
+}
+
+/// Clients know a prompt that is too long by the API's own sentence, and read the numbers in it: then they make room, where
+/// they would repeat the request otherwise.
+fn too_long(message: &str) -> String {
+    const SENTENCE: &str = "prompt is too long";
+    if message.starts_with(SENTENCE) {
+        return message.to_owned();
+    }
+    /// Smaller numbers are parts of names and versions.
+    const LEAST: u64 = 256;
+    let numbers = message.split(|letter: char| !letter.is_ascii_digit());
+    let mut counts: Vec<u64> =
+        numbers.filter_map(|number| number.parse().ok()).filter(|count| *count >= LEAST).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    match (counts.first(), counts.last()) {
+        (Some(limit), Some(length)) if limit < length => {
+            format!("{SENTENCE}: {length} tokens > {limit} maximum ({message})")
+        }
+        _ => format!("{SENTENCE}: {message}"),
+    }
+}
+
+/// An error in this protocol's words.
+pub(crate) fn error_body(error: &Error) -> Value {
+    let kind = match error.kind {
+        // To an SDK the others would say that the caller's own key or account is at fault.
+        _ if error.refuses_gateway() => "api_error",
+        ErrorKind::InvalidRequest
+        | ErrorKind::UnsupportedFeature
+        | ErrorKind::ContextLength
+        | ErrorKind::ContentFilter
+        | ErrorKind::UnsupportedMedia
+        | ErrorKind::MethodNotAllowed
+        | ErrorKind::RequestTimeout => "invalid_request_error",
+        ErrorKind::Authentication => "authentication_error",
+        ErrorKind::Permission => "permission_error",
+        ErrorKind::ModelNotFound | ErrorKind::NotFound => "not_found_error",
+        ErrorKind::TooLarge => "request_too_large",
+        ErrorKind::RateLimit => "rate_limit_error",
+        ErrorKind::Quota => "billing_error",
+        ErrorKind::Timeout => "timeout_error",
+        ErrorKind::Overloaded | ErrorKind::StoreUnavailable | ErrorKind::Unavailable => "overloaded_error",
+        ErrorKind::UpstreamCredential
+        | ErrorKind::Upstream
+        | ErrorKind::LoopDetected
+        | ErrorKind::Internal
+        | ErrorKind::Cancelled => "api_error",
+    };
+    // There is no field for the path: it stands in front of the message, as the API itself does it.
+    let param = error.param.as_ref().map(|field| paths::name_of(field, None));
+    let message = match param.filter(|param| !param.is_empty() && !error.message.contains(&**param)) {
+        Some(param) => format!("{param}: {}", error.message),
+        None if error.kind == ErrorKind::ContextLength => too_long(&error.message),
+        None => error.message.to_string(),
+    };
+    let request_id = error.upstream.as_ref().and_then(|reply| reply.request_id.as_deref());
+    let mut body = json!({ "type": "error", "error": { "type": kind, "message": message } });
+    if let Some(id) = request_id {
+        body["request_id"] = json!(id);
+    }
+    body
+}
+
+fn decode(body: &[u8]) -> Result<Request> {
+    let malformed = |_| Error::caller(ErrorKind::InvalidRequest, "The body is not valid JSON.");
+    let raw: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
+    let fields = Fields::parse(raw, String::new())?;
+    let mut request = Request {
+        model: fields.text("model")?,
+        max_tokens: fields.opt_count("max_tokens")?,
+        stream: fields.opt_flag("stream")?.unwrap_or(false),
+        stop: fields.opt_texts("stop_sequences")?.unwrap_or_default(),
+        sampling: Sampling {
+            temperature: fields.opt_number("temperature")?,
+            top_p: fields.opt_number("top_p")?,
+            top_k: fields.opt_count("top_k")?,
+            ..Sampling::default()
+        },
+        ..Request::default()
+    };
+    if let Some(system) = fields.raw("system") {
+        let parts = system_parts(system)?;
+        request.messages.push(Message::new(Role::System, parts).at(Place::INSTRUCTIONS));
+    }
+    let Some(messages) = fields.opt_list("messages")? else {
+        return Err(fields.wrong("messages", "is required and must be a list."));
+    };
+    if messages.is_empty() {
+        return Err(fields.wrong("messages", "must hold at least one message."));
+    }
+    for (index, raw) in messages.into_iter().enumerate() {
+        let fields = Fields::parse(raw, format!("messages[{index}]"))?;
+        message(&fields, Place::entry(index), &mut request)?;
+    }
+    tools(&fields, &mut request)?;
+    choice(&fields, &mut request)?;
+    let mut extra = reasoning_and_format(&fields, &mut request)?;
+    extra.extend(metadata(&fields, &mut request)?);
+    request.extra = fields.into_members(&KNOWN);
+    request.extra.extend(extra);
+    request.losses = ignored_fields::losses(body);
+    Ok(request)
+}
+
+fn system_parts(raw: &RawValue) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for (index, block) in content(raw, "system")?.into_iter().enumerate() {
+        match block {
+            Content::Text(text) => parts.push(Part::text(text).at(Place::INSTRUCTIONS)),
+            Content::Block(block) => match block.text("type")?.as_str() {
+                "text" => parts.push(text(&block)?.at(Place::INSTRUCTIONS.piece(index))),
+                _ => return Err(block.wrong("type", "must be \"text\".")),
+            },
+        }
+    }
+    Ok(parts)
+}
+
+/// A content string, or one of a list of blocks.
+enum Content<'a> {
+    Text(String),
+    Block(Fields<'a>),
+}
+
+fn content<'a>(raw: &'a RawValue, path: &str) -> Result<Vec<Content<'a>>> {
+    let wrong =
+        || Error::invalid(path.to_owned(), format!("{path} must be a string or a list of content blocks."));
+    if raw.get().starts_with('"') {
+        let text: String = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+        return Ok(vec![Content::Text(text)]);
+    }
+    let blocks: Vec<&'a RawValue> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+    let numbered = blocks.into_iter().enumerate();
+    numbered
+        .map(|(index, block)| Fields::parse(block, format!("{path}[{index}]")).map(Content::Block))
+        .collect()
+}
+
+fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<()> {
+    let role = match fields.text("role")?.as_str() {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => Role::System,
+        _ => return Err(fields.wrong("role", "must be \"user\" or \"assistant\".")),
+    };
+    let Some(raw) = fields.raw("content") else {
+        return Err(fields.wrong("content", "is required."));
+    };
+    let mut parts = Vec::new();
+    let before = request.messages.len();
+    for (index, block) in content(raw, &fields.path("content"))?.into_iter().enumerate() {
+        let block = match block {
+            Content::Text(text) => {
+                parts.push(Part::text(text).at(place));
+                continue;
+            }
+            Content::Block(block) => block,
+        };
+        let place = place.piece(index);
+        let kind = block.text("type")?;
+        if role == Role::User && kind == "tool_result" {
+            // A result is a message of its own; what stood before it as well.
+            if !parts.is_empty() {
+                request.messages.push(Message::new(role, std::mem::take(&mut parts)).at(place));
+            }
+            let result = tool_result(&block)?.at(place);
+            request.messages.push(Message::new(Role::Tool, vec![result]).at(place));
+        } else if role == Role::Assistant {
+            parts.push(assistant_part(&kind, block)?.at(place));
+        } else {
+            said(&kind, &block, place, &mut parts)?;
+        }
+    }
+    if !parts.is_empty() || request.messages.len() == before {
+        request.messages.push(Message::new(role, parts).at(place));
+    }
+    Ok(())
+}
+
+fn text(block: &Fields<'_>) -> Result<Part> {
+    Ok(Part { cache: block.cache_mark()?, ..Part::text(block.text("text")?) })
+}
+
+fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
+    match kind {
+        "text" => text(&block),
+        "thinking" => {
+            let (signature, format) = proof(block.opt_text("signature")?);
+            let text = block.opt_text("thinking")?.unwrap_or_default();
+            let thought = Reasoning { text, format, ..Reasoning::default() };
+            Ok(Part { signature, ..Part::new(PartKind::Reasoning(thought)) })
+        }
+        "redacted_thinking" => {
+            let (encrypted, format) = proof(Some(block.text("data")?));
+            let thought = Reasoning { encrypted, format, ..Reasoning::default() };
+            Ok(Part::new(PartKind::Reasoning(thought)))
+        }
+        "tool_use" => {
+            let arguments = block.raw("input").map_or("{}", RawValue::get).to_owned();
+            let call =
+                ToolCall { id: block.text("id")?, name: block.text("name")?, arguments, custom: false };
+            Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::ToolCall(call)) })
+        }
+        "image" | "document" => {
+            let mut parts = Vec::new();
+            said(kind, &block, Place::NOWHERE, &mut parts)?;
+            parts.pop().ok_or_else(|| block.wrong("type", "has no content."))
+        }
+        // A server tool's call or result, and whatever comes to be: only this protocol can take it back.
+        _ => {
+            let raw = object(block.into_members(&[]));
+            let thought =
+                Reasoning { format: Some(BLOCK_FORMAT.to_owned()), extra: Some(raw), ..Reasoning::default() };
+            Ok(Part::new(PartKind::Reasoning(thought)))
+        }
+    }
+}
+
+/// A proof of thinking and the family that gave it; see the module above.
+fn proof(proof: Option<String>) -> (Option<String>, Option<String>) {
+    let Some(proof) = proof.filter(|proof| !proof.is_empty()) else { return (None, None) };
+    match proof.split_once(':') {
+        Some((format, proof)) => (Some(proof.to_owned()), Some(format.to_owned())),
+        None => (Some(proof), Some(REASONING_FORMAT.to_owned())),
+    }
+}
+
+fn tool_result(block: &Fields<'_>) -> Result<Part> {
+    let mut parts = Vec::new();
+    if let Some(raw) = block.raw("content") {
+        for (index, inner) in content(raw, &block.path("content"))?.into_iter().enumerate() {
+            let place = Place::NOWHERE.piece(index);
+            match inner {
+                Content::Text(text) => parts.push(Part::text(text)),
+                Content::Block(inner) => said(&inner.text("type")?, &inner, place, &mut parts)?,
+            }
+        }
+    }
+    let result = ToolResult {
+        call_id: block.text("tool_use_id")?,
+        content: parts,
+        is_error: block.opt_flag("is_error")?.unwrap_or(false),
+    };
+    Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::ToolResult(result)) })
+}
+
+/// What a user or a tool says: text, pictures, documents.
+fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> Result<()> {
+    let before = parts.len();
+    let cache = block.cache_mark()?;
+    let media = |kind, source, filename, detail| {
+        let media = Media { kind, source, filename, detail };
+        Part { cache: cache.clone(), ..Part::new(PartKind::Media(media)) }
+    };
+    match kind {
+        "text" => parts.push(text(block)?),
+        "image" => parts.push(media(MediaKind::Image, source(&block.fields("source")?)?, None, None)),
+        "document" => {
+            // What the document is about is something that the model reads.
+            if let Some(context) = block.opt_text("context")? {
+                parts.push(Part::text(context));
+            }
+            let source = source(&block.fields("source")?)?;
+            parts.push(media(MediaKind::Document, source, block.opt_text("title")?, None));
+        }
+        "container_upload" => {
+            let source = Source::FileId(block.text("file_id")?);
+            parts.push(media(MediaKind::Document, source, None, Some(CONTAINER_UPLOAD.to_owned())));
+        }
+        "search_result" => parts.push(Part { cache, ..search_result(block)? }),
+        // References to tools: the model has read them as what they are called.
+        "tool_reference" => parts.push(Part::text(block.text("tool_name")?)),
+        "tool_addition" => {
+            let tool = block.fields("tool")?;
+            parts.push(Part::text(format!("The tool {} is available now.", tool.text("name")?)));
+        }
+        _ => return Err(block.wrong("type", "names no content block that can stand here.")),
+    }
+    parts[before..].iter_mut().for_each(|part| part.place = place);
+    Ok(())
+}
+
+fn source(fields: &Fields<'_>) -> Result<Source> {
+    Ok(match fields.text("type")?.as_str() {
+        "base64" => {
+            Source::Base64 { mime: media_type(&fields.text("media_type")?), data: fields.text("data")? }
+        }
+        "url" => Source::Url(with_plain_scheme(&fields.text("url")?)),
+        "file" => Source::FileId(fields.text("file_id")?),
+        "text" => Source::Text(fields.text("data")?),
+        "content" => {
+            let Some(raw) = fields.raw("content") else {
+                return Err(fields.wrong("content", "is required."));
+            };
+            Source::Text(joined(raw, &fields.path("content"))?)
+        }
+        _ => {
+            return Err(
+                fields.wrong("type", "must be \"base64\", \"url\", \"file\", \"text\" or \"content\".")
+            );
+        }
+    })
+}
+
+/// The texts of a content, one below the other.
+fn joined(raw: &RawValue, path: &str) -> Result<String> {
+    let mut texts = Vec::new();
+    for block in content(raw, path)? {
+        match block {
+            Content::Text(text) => texts.push(text),
+            Content::Block(block) if block.text("type")? == "text" => texts.push(block.text("text")?),
+            Content::Block(block) => return Err(block.wrong("type", "must be \"text\" here.")),
+        }
+    }
+    Ok(texts.join("\n"))
+}
+
+fn search_result(block: &Fields<'_>) -> Result<Part> {
+    let mut lines = Vec::new();
+    lines.extend(block.opt_text("title")?);
+    lines.extend(block.opt_text("source")?);
+    if let Some(raw) = block.raw("content") {
+        lines.push(joined(raw, &block.path("content"))?);
+    }
+    Ok(Part::text(lines.join("\n")))
+}
+
+fn tools(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
+    for (index, raw) in fields.opt_list("tools")?.unwrap_or_default().into_iter().enumerate() {
+        let tool = Fields::parse(raw, format!("tools[{index}]"))?;
+        let kind = tool.opt_text("type")?.filter(|kind| kind != "custom");
+        let decoded = match kind {
+            None => Tool {
+                name: tool.text("name")?,
+                description: tool.opt_text("description")?,
+                kind: ToolKind::Function {
+                    parameters: tool.opt_json("input_schema"),
+                    strict: tool.opt_flag("strict")?,
+                },
+                cache: tool.cache_mark()?,
+                place: Place::entry(index),
+            },
+            Some(kind) => Tool {
+                name: tool.opt_text("name")?.unwrap_or(kind),
+                description: None,
+                kind: ToolKind::Native(Json::from(raw)),
+                cache: tool.cache_mark()?,
+                place: Place::entry(index),
+            },
+        };
+        request.tools.push(decoded);
+    }
+    Ok(())
+}
+
+fn choice(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
+    let Some(choice) = fields.opt_fields("tool_choice")? else { return Ok(()) };
+    request.tool_choice = Some(match choice.text("type")?.as_str() {
+        "auto" => ToolChoice::Auto,
+        "any" => ToolChoice::Required,
+        "tool" => ToolChoice::Named(choice.text("name")?),
+        "none" => ToolChoice::None,
+        _ => return Err(choice.wrong("type", "must be \"auto\", \"any\", \"tool\" or \"none\".")),
+    });
+    request.parallel_tool_calls = choice.opt_flag("disable_parallel_tool_use")?.map(|disabled| !disabled);
+    Ok(())
+}
+
+/// `thinking` and `output_config`. What else the latter holds is given back, to travel as it is.
+fn reasoning_and_format(fields: &Fields<'_>, request: &mut Request) -> Result<Vec<(String, Json)>> {
+    let mut extra = Vec::new();
+    let mut format = fields.opt_fields("output_format")?;
+    let mut is_older = format.is_some();
+    let mut effort = None;
+    if let Some(config) = fields.opt_fields("output_config")? {
+        if let Some(name) = config.opt_text("effort")? {
+            let level = Effort::parse(&name);
+            effort = Some(level.ok_or_else(|| {
+                config.wrong("effort", "must be \"low\", \"medium\", \"high\", \"xhigh\" or \"max\".")
+            })?);
+        }
+        let newer = config.opt_fields("format")?;
+        is_older &= newer.is_none();
+        format = newer.or(format);
+        let own = config.into_members(&["effort", "format"]);
+        if !own.is_empty() {
+            extra.push(("output_config".to_owned(), object(own)));
+        }
+    }
+    if let Some(format) = format {
+        if format.text("type")? != "json_schema" {
+            return Err(format.wrong("type", "must be \"json_schema\"."));
+        }
+        let schema = format.opt_json("schema");
+        if is_older {
+            request.spellings.note(Field::Output(OutputField::Whole), "output_format");
+            request.spellings.note(Field::Output(OutputField::Schema), "output_format.schema");
+        }
+        request.output =
+            OutputFormat::JsonSchema { name: "response".to_owned(), description: None, schema, strict: None };
+    }
+    request.reasoning = reasoning(fields, effort)?;
+    if effort.is_none_or(|effort| request.reasoning.effort != Some(effort)) {
+        request.spellings.note(Field::ReasoningEffort, "thinking");
+    }
+    Ok(extra)
+}
+
+fn reasoning(fields: &Fields<'_>, effort: Option<Effort>) -> Result<ReasoningRequest> {
+    let Some(thinking) = fields.opt_fields("thinking")? else {
+        return Ok(ReasoningRequest { effort, ..ReasoningRequest::default() });
+    };
+    let exclude = thinking.opt_text("display")?.as_deref() == Some("omitted");
+    let wish = |effort, budget_tokens| ReasoningRequest { effort, budget_tokens, exclude, summary: None };
+    Ok(match thinking.text("type")?.as_str() {
+        "enabled" => {
+            let budget = thinking.opt_count("budget_tokens")?;
+            wish(effort.or(budget.is_none().then_some(Effort::Medium)), budget)
+        }
+        // Without a word for it the model thinks as much as it does by default, which is a lot.
+        "adaptive" => wish(effort.or(Some(Effort::High)), None),
+        "disabled" | "between_tools" => wish(Some(Effort::None), None),
+        _ => {
+            return Err(thinking
+                .wrong("type", "must be \"enabled\", \"adaptive\", \"between_tools\" or \"disabled\"."));
+        }
+    })
+}
+
+/// `metadata.user_id` is the user; other labels travel as they are.
+fn metadata(fields: &Fields<'_>, request: &mut Request) -> Result<Option<(String, Json)>> {
+    let Some(metadata) = fields.opt_fields("metadata")? else { return Ok(None) };
+    request.user = metadata.opt_text("user_id")?;
+    let own = metadata.into_members(&["user_id"]);
+    Ok((!own.is_empty()).then(|| ("metadata".to_owned(), object(own))))
+}
+
+/// An object of these members, whose texts stay as they are.
+pub(crate) fn object(members: Vec<(String, Json)>) -> Json {
+    let mut text = String::from("{");
+    for (name, value) in members {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&Value::from(name).to_string());
+        text.push(':');
+        text.push_str(value.as_str());
+    }
+    text.push('}');
+    Json::parse(text).unwrap_or_else(|_| Json::of(&json!({})))
+}

@@ -1,0 +1,432 @@
+//! Writes a request for a provider.
+
+pub(crate) mod schema;
+pub(crate) mod thinking;
+pub(crate) mod tools;
+mod turns;
+
+use std::borrow::Cow;
+
+use canon::{
+    Error, Feature, Field, Json, Losses, OutputField, OutputFormat, Request, Result, Target,
+    ToolChoice as Choice,
+};
+use serde_json::Number;
+
+use super::super::types::{
+    Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
+};
+use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
+use crate::protocols::fields::Fields;
+use crate::protocols::unsupported;
+use crate::{Encoded, Undo};
+use schema::{Enforced, Unfit};
+use thinking::{Generation, Plan};
+use tools::Names;
+use turns::{Conversation, text_block};
+
+/// Top-level fields of this protocol's own, which pass as they are.
+const OWN_FIELDS: [&str; 9] = [
+    "cache_control",
+    "container",
+    "context_management",
+    "mcp_servers",
+    "inference_geo",
+    "speed",
+    "fallbacks",
+    "diagnostics",
+    "user_profile_id",
+];
+/// Fields of other names that are carried, or whose loss is told where they are dealt with.
+const CARRIED: [&str; 10] = [
+    "top_k",
+    "user",
+    "parallel_tool_calls",
+    "thinking",
+    "output_config",
+    "modalities",
+    "service_tier",
+    "safety_identifier",
+    "metadata",
+    "web_search_options",
+];
+/// The API takes no longer `user_id`.
+const USER_LIMIT: usize = 512;
+
+/// Translates a request. See the module of each part for its rules.
+pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    refuse(request)?;
+    let mut losses = request.losses.clone();
+    unsupported::lose_proofs(request, &mut losses);
+    let mut undo = Undo::default();
+    let names = Names::of(request);
+    let mut thinking_losses = Losses::new();
+    let mut plan = thinking::plan(request, target, &mut thinking_losses);
+    let schemas = takes_schemas(target);
+    let mut enforced = schemas.then(Enforced::default);
+    let form = form(request, enforced.as_mut(), &mut losses)?;
+    let Conversation { mut system, turns, thoughtless } =
+        turns::conversation(request, target.model, plan.is_on(), &names, &mut losses)?;
+    if thoughtless && plan.has_budget() {
+        thinking_losses = plan.give_up(request);
+    }
+    losses.extend(thinking_losses);
+    let mut tools = tools::tools(request, &names, enforced.as_mut(), &mut undo, &mut losses)?;
+    let forced = takes_forced_tools(target, &plan);
+    let mut choice = tools::choice(request, &names, !tools.is_empty(), forced, &mut losses)?;
+    let mut format = None;
+    match form {
+        Form::Text => {}
+        Form::Native(output) => format = Some(output),
+        Form::Told(instruction) => system.push(text_block(Cow::Owned(instruction), None)),
+        Form::Tool { schema, description } => {
+            let tool = json_tool(request, &names, schema, description);
+            // What must not be called is not offered beside the tool that takes the answer.
+            if choice == Some(ToolChoice::None) && !request.tools.is_empty() {
+                tools.clear();
+            }
+            choice = Some(json_choice(choice, &tool, tools.is_empty() || request.tools.is_empty(), forced));
+            if !forced {
+                let hint = format!("Give the final answer by calling the tool `{}`.", tool.name);
+                system.push(text_block(Cow::Owned(hint), None));
+            }
+            undo.json_tool = Some(tool.name.clone().into_owned());
+            tools.push(Tool::Client(tool));
+        }
+    }
+    undo.tool_names = names.undo();
+    let mut body = Body {
+        model: target.model,
+        max_tokens: plan.max_tokens,
+        stream: request.stream,
+        tools,
+        tool_choice: choice,
+        messages: turns,
+        thinking: plan.thinking,
+        ..Body::default()
+    };
+    if !system.is_empty() {
+        body.system = Some(turns::plain(system));
+    }
+    sampling(request, target, &plan, &mut body, &mut losses);
+    extras(request, target, &mut body, &mut losses);
+    output_config(request, &plan, format, &mut body);
+    limit_marks(&mut body, &mut losses);
+    Ok(Encoded { body: write(&body)?, losses, undo })
+}
+
+fn write(body: &Body<'_>) -> Result<bytes::Bytes> {
+    let text = serde_json::to_vec(body);
+    text.map(Into::into)
+        .map_err(|_| Error::gateway(canon::ErrorKind::Internal, "The request cannot be written as JSON."))
+}
+
+/// Features that this protocol does not have. A web search it has, as a tool.
+fn refuse(request: &Request) -> Result<()> {
+    match unsupported::refuse_features(request, false) {
+        Err(error) if error.param == Some(Field::extra("web_search_options")) => {
+            // The check ends at the first feature: the other fields are looked at without this one.
+            let others =
+                request.extra.iter().filter(|(name, _)| name != "web_search_options").cloned().collect();
+            unsupported::refuse_features(&Request { extra: others, ..Request::default() }, false)
+        }
+        refused => refused,
+    }
+}
+
+pub(crate) fn takes_schemas(target: Target<'_>) -> bool {
+    let by_name = || Generation::of(target.model).is_none_or(Generation::has_output_schema);
+    let known = target.facts.features.map(|features| features.has(Feature::JsonSchema));
+    !target.quirks.no_json_schema && known.unwrap_or_else(by_name)
+}
+
+/// A forced call and a thinking budget exclude each other; with adaptive thinking it works (recorded: opus 4.6).
+fn takes_forced_tools(target: Target<'_>, plan: &Plan) -> bool {
+    !plan.has_budget()
+        && !target.quirks.no_forced_tool_choice
+        && !target.facts.rejects("tool_choice")
+        && !Generation::of(target.model).is_some_and(Generation::refuses_forced_tools)
+}
+
+/// How the form of the answer is reached.
+enum Form {
+    Text,
+    Native(OutputSchema),
+    /// By an instruction.
+    Told(String),
+    /// By a tool whose input is the answer.
+    Tool {
+        schema: Json,
+        description: Option<String>,
+    },
+}
+
+fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses) -> Result<Form> {
+    let told = |losses: &mut Losses, schema: Option<&Json>, reason: &'static str| {
+        losses.emulated(Field::Output(OutputField::Whole), reason);
+        let what = if schema.is_some() { "value" } else { "object" };
+        let mut text =
+            format!("Answer with one valid JSON {what} and nothing else: no explanation, no code fence.");
+        if let Some(schema) = schema {
+            text.push_str("\nIt has to fit this JSON schema: ");
+            text.push_str(schema.as_str());
+        }
+        Ok(Form::Told(text))
+    };
+    const NO_MODE: &str = "The provider has no such mode: the model is told to answer in JSON.";
+    let (name, description, schema) = match &request.output {
+        OutputFormat::Text => return Ok(Form::Text),
+        OutputFormat::JsonObject => return told(losses, None, NO_MODE),
+        OutputFormat::JsonSchema { schema: None, .. } => return told(losses, None, NO_MODE),
+        OutputFormat::JsonSchema { name, description, schema: Some(schema), .. } => {
+            (name, description, schema)
+        }
+    };
+    let (fitted, reason) = match enforced.map(|enforced| enforced.answer(schema)) {
+        Some(Ok(fitted)) => (Some(fitted), NO_MODE),
+        Some(Err(Unfit::NotAnObject)) => {
+            return Err(Error::invalid(
+                Field::Output(OutputField::Schema),
+                "The schema must be a JSON object.",
+            ));
+        }
+        Some(Err(unfit)) => (None, unfit.reason()),
+        None => (None, NO_MODE),
+    };
+    let Some(fitted) = fitted else {
+        // A tool that stands in for the answer would compete with a call that is required.
+        if !schema::is_object(schema) || is_call_required(request) {
+            return told(losses, Some(schema), reason);
+        }
+        let reason =
+            if reason == NO_MODE { "The model has no JSON mode: a tool takes the answer." } else { reason };
+        losses.emulated(Field::Output(OutputField::Whole), reason);
+        let description = description.clone().or_else(|| Some(format!("The final answer: {name}.")));
+        return Ok(Form::Tool { schema: schema.clone(), description });
+    };
+    if fitted.weakened {
+        losses.approximated(
+            Field::Output(OutputField::Schema),
+            "The provider enforces a part of JSON schema; the rest was moved into descriptions.",
+        );
+    }
+    if description.is_some() {
+        losses.dropped(Field::Output(OutputField::Description), "The provider takes only the schema.");
+    }
+    Ok(Form::Native(OutputSchema { kind: "json_schema", schema: fitted.schema }))
+}
+
+fn is_call_required(request: &Request) -> bool {
+    match &request.tool_choice {
+        Some(Choice::Required | Choice::Named(_)) => true,
+        Some(Choice::Allowed { required, .. }) => *required,
+        _ => false,
+    }
+}
+
+/// The tool that takes the answer, under a name that no other tool has.
+fn json_tool<'a>(
+    request: &Request,
+    names: &Names,
+    schema: Json,
+    description: Option<String>,
+) -> ClientTool<'a> {
+    let mut name = "json_response".to_owned();
+    let taken: Vec<_> = request.tools.iter().map(|tool| names.wire(&tool.name)).collect();
+    while taken.contains(&Cow::Borrowed(name.as_str())) {
+        name.push('_');
+    }
+    ClientTool {
+        name: Cow::Owned(name),
+        description: description.map(Cow::Owned),
+        input_schema: schema::tool_input(Some(&schema)).0,
+        strict: false,
+        cache_control: None,
+    }
+}
+
+/// The answer has to be a tool call now: this tool's, or one of the caller's tools.
+fn json_choice(choice: Option<ToolChoice>, tool: &ClientTool<'_>, alone: bool, forced: bool) -> ToolChoice {
+    let disable_parallel_tool_use =
+        matches!(choice, Some(ToolChoice::Auto { disable_parallel_tool_use: true }));
+    match (forced, alone) {
+        (false, _) => ToolChoice::Auto { disable_parallel_tool_use },
+        (true, false) => ToolChoice::Any { disable_parallel_tool_use },
+        (true, true) => {
+            let name = tool.name.clone().into_owned();
+            ToolChoice::Tool { name, disable_parallel_tool_use: false }
+        }
+    }
+}
+
+/// A number as JSON has it.
+fn number(value: f64) -> Option<Number> {
+    match value.fract() == 0.0 && value.abs() < 1e9 {
+        true => Some(Number::from(value as i64)),
+        false => Number::from_f64(value),
+    }
+}
+
+fn sampling<'a>(
+    request: &'a Request,
+    target: Target<'_>,
+    plan: &Plan,
+    body: &mut Body<'a>,
+    losses: &mut Losses,
+) {
+    let generation = Generation::of(target.model);
+    let refused = generation.is_some_and(Generation::refuses_sampling);
+    let gone = |field| refused || target.facts.rejects(field);
+    let wish = &request.sampling;
+    if let Some(temperature) = wish.temperature {
+        if temperature == 1.0 && (gone("temperature") || plan.is_on()) {
+            // One is what the model uses anyway.
+        } else if gone("temperature") {
+            losses.dropped(Field::Temperature, "The model takes no sampling parameters.");
+        } else if plan.is_on() {
+            losses.dropped(Field::Temperature, "A model that thinks takes no temperature.");
+        } else {
+            if temperature > 1.0 {
+                losses.approximated(Field::Temperature, "The provider's scale ends at 1.");
+            }
+            body.temperature = number(temperature.clamp(0.0, 1.0));
+        }
+    }
+    if let Some(top_p) = wish.top_p {
+        // Only hosts of this vendor's models refuse both; a generation is known for these alone.
+        let both = body.temperature.is_some() && generation.is_some_and(Generation::refuses_both_samplings);
+        if gone("top_p") {
+            losses.dropped(Field::TopP, "The model takes no sampling parameters.");
+        } else if both {
+            losses.dropped(Field::TopP, "The model takes either a temperature or top-p.");
+        } else if plan.is_on() && top_p < 0.95 {
+            losses.dropped(Field::TopP, "A model that thinks takes no top-p below 0.95.");
+        } else {
+            body.top_p = number(top_p);
+        }
+    }
+    if let Some(top_k) = wish.top_k {
+        match gone("top_k") || plan.is_on() {
+            true => losses.dropped(Field::TopK, "The model takes no top-k here."),
+            false => body.top_k = Some(top_k),
+        }
+    }
+    stops(request, target, body, losses);
+}
+
+fn stops<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, losses: &mut Losses) {
+    if request.stop.is_empty() {
+        return;
+    }
+    if target.facts.rejects("stop") {
+        losses.dropped(Field::Stop, "The model takes no stop texts.");
+        return;
+    }
+    body.stop_sequences =
+        request.stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
+    if body.stop_sequences.len() < request.stop.len() {
+        losses.dropped(Field::Stop, "The provider takes no stop texts of white space alone.");
+    }
+}
+
+/// The user and every further field: carried where there is a counterpart, else lost.
+fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, losses: &mut Losses) {
+    let mut user = request.user.as_deref().map(Cow::Borrowed);
+    for (name, value) in request.extra.iter().filter(|(_, value)| !value.is_null()) {
+        if target.facts.rejects(name) {
+            losses.dropped(Field::extra(name.clone()), "The model refuses this parameter.");
+            continue;
+        }
+        match name.as_str() {
+            "service_tier" => body.service_tier = service_tier(value, losses),
+            "safety_identifier" if user.is_none() => user = value.read::<String>().ok().map(Cow::Owned),
+            "metadata" => metadata(value, &mut user, losses),
+            name if OWN_FIELDS.contains(&name) => body.own.push((name, value)),
+            "safety_identifier" => {
+                losses.dropped(Field::extra("safety_identifier"), "The provider takes one id of a user.")
+            }
+            // Read elsewhere, or lost.
+            _ => {}
+        }
+    }
+    unsupported::lose_hints(request, &[&CARRIED[..], &OWN_FIELDS[..]].concat(), losses);
+    let Some(user_id) = user else { return };
+    // The API refuses what looks like an address: it wants no personal data.
+    if user_id.contains('@') || user_id.len() > USER_LIMIT || target.facts.rejects("user") {
+        losses.dropped(Field::User, "The provider takes a short opaque id only.");
+    } else if !user_id.is_empty() {
+        body.metadata = Some(Metadata { user_id });
+    }
+}
+
+fn service_tier(value: &Json, losses: &mut Losses) -> Option<&'static str> {
+    match value.read::<String>().as_deref() {
+        Ok("auto") => Some("auto"),
+        Ok("default" | "standard_only") => Some("standard_only"),
+        Ok("priority") => {
+            losses.approximated(Field::extra("service_tier"), "Priority is used where the account has it.");
+            Some("auto")
+        }
+        _ => {
+            losses.dropped(Field::extra("service_tier"), "The provider has no such tier.");
+            None
+        }
+    }
+}
+
+/// `metadata.user_id` is the user; the provider stores no other labels.
+fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) {
+    let Ok(fields) = Fields::parse(value.as_raw(), "metadata".to_owned()) else {
+        losses.dropped(Field::extra("metadata"), "It is no object.");
+        return;
+    };
+    let id = fields.opt_text("user_id").ok().flatten();
+    match (id, user.as_ref()) {
+        (Some(id), None) => *user = Some(Cow::Owned(id)),
+        (Some(id), Some(user)) if id != *user => {
+            losses.dropped(Field::extra("metadata"), "The provider takes one id of a user.");
+        }
+        _ => {}
+    }
+    if !fields.into_members(&["user_id"]).is_empty() {
+        losses.dropped(Field::extra("metadata"), "The provider stores no labels.");
+    }
+}
+
+/// The format of the answer, the effort, and what else a caller of this protocol put beside them.
+fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, body: &mut Body<'_>) {
+    let own = request
+        .extra("output_config")
+        .and_then(|config| Fields::parse(config.as_raw(), String::new()).ok())
+        .map(|fields| fields.into_members(&["effort", "format"]))
+        .unwrap_or_default();
+    let config = OutputConfig { effort: plan.effort, format, own };
+    if config.effort.is_some() || config.format.is_some() || !config.own.is_empty() {
+        body.output_config = Some(config);
+    }
+}
+
+/// Keeps as many cache marks as the API takes.
+fn limit_marks(body: &mut Body<'_>, losses: &mut Losses) {
+    let automatic = body.own.iter().any(|(name, _)| *name == "cache_control");
+    let mut groups: [Vec<&mut Option<CacheControl>>; 3] = Default::default();
+    groups[0].extend(body.tools.iter_mut().map(Tool::cache_mark));
+    if let Some(Content::Blocks(blocks)) = &mut body.system {
+        groups[1].extend(blocks.iter_mut().filter_map(Block::cache_mark));
+    }
+    let blocks = body.messages.iter_mut().filter_map(|turn| match &mut turn.content {
+        Content::Blocks(blocks) => Some(blocks),
+        Content::Text(_) => None,
+    });
+    groups[2].extend(blocks.flatten().filter_map(Block::cache_mark));
+    groups.iter_mut().for_each(|group| group.retain(|mark| mark.is_some()));
+    let counts = [groups[0].len(), groups[1].len(), groups[2].len()];
+    let kept = kept(counts, if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT });
+    for (group, kept) in groups.into_iter().zip(kept) {
+        let surplus = group.len() - kept;
+        for mark in group.into_iter().take(surplus) {
+            *mark = None;
+            losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! How much to think: from the caller's wish to what a model generation takes.
+//!
+//! Up to 4.5 a model takes a budget in tokens (`thinking: enabled`); from 4.6 on it takes a word (`thinking: adaptive`
+//! and `output_config.effort`). The catalog says which; for models that it does not know, the name does.
+
+use canon::{Effort, Field, Json, Losses, ReasoningControl, ReasoningRequest, Request, Target};
+use serde::Deserialize;
+
+use crate::protocols::anthropic_messages::types::Thinking;
+use crate::protocols::unsupported::{BUDGET, EFFORT, lose_budget, lose_thinking, wish_field};
+
+/// The smallest budget that the API takes.
+const LEAST_BUDGET: u64 = 1024;
+/// Where the model's own limit is unknown.
+const USUAL_MAX_TOKENS: u64 = 4096;
+/// The largest budget where nothing else limits it.
+const LARGEST_BUDGET: u64 = 32_000;
+
+/// What goes on the wire.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub thinking: Option<Thinking>,
+    pub effort: Option<&'static str>,
+    pub max_tokens: u64,
+}
+
+impl Plan {
+    /// Thinking was asked for.
+    pub(super) fn is_on(&self) -> bool {
+        matches!(self.thinking, Some(Thinking::Enabled { .. } | Thinking::Adaptive { .. }))
+    }
+
+    /// A budget of thinking wants the thinking of earlier calls back; callers that do not keep it go without for the
+    /// rest of the tool calls.
+    pub(super) fn give_up(&mut self, request: &Request) -> Losses {
+        let mut losses = Losses::new();
+        lose_thinking(request, "The thinking in front of the last tool calls is missing.", &mut losses);
+        self.thinking = None;
+        self.max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
+        losses
+    }
+
+    /// Thinking with a budget, which allows no forced tool.
+    pub(super) fn has_budget(&self) -> bool {
+        matches!(self.thinking, Some(Thinking::Enabled { .. }))
+    }
+}
+
+/// Families of Claude models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Large.
+    Opus,
+    /// Middle.
+    Sonnet,
+    /// Small.
+    Haiku,
+    /// Fable and Mythos: always thinking.
+    Story,
+    /// Not named.
+    Other,
+}
+
+/// A generation of Claude models, as the name tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    /// The family.
+    pub family: Family,
+    /// Major and minor version.
+    pub version: (u32, u32),
+}
+
+impl Generation {
+    /// Reads `claude-3-5-haiku-20241022`, `us.anthropic.claude-opus-4-6-v1:0`, `claude-sonnet-4@20250514` and the like.
+    /// None for models that are not Claude or whose name has no version.
+    pub(crate) fn of(model: &str) -> Option<Self> {
+        let lower = model.to_ascii_lowercase();
+        let name = &lower[lower.find("claude")?..];
+        let mut family = Family::Other;
+        let mut numbers = Vec::new();
+        for word in name.split(['-', '.', '@', ':', '_', '/']) {
+            match word {
+                "opus" => family = Family::Opus,
+                "sonnet" => family = Family::Sonnet,
+                "haiku" => family = Family::Haiku,
+                "fable" | "mythos" => family = Family::Story,
+                _ if word.len() <= 2 && numbers.len() < 2 => match word.parse::<u32>() {
+                    Ok(number) => numbers.push(number),
+                    Err(_) if numbers.is_empty() => {}
+                    Err(_) => break,
+                },
+                _ if numbers.is_empty() => {}
+                _ => break,
+            }
+        }
+        let major = *numbers.first()?;
+        // `claude-3-5-sonnet` has its version first, `claude-sonnet-4-5` last; both leave the numbers in order.
+        Some(Self { family, version: (major, numbers.get(1).copied().unwrap_or(0)) })
+    }
+
+    /// `temperature`, `top_p` and `top_k` are refused.
+    pub(crate) fn refuses_sampling(self) -> bool {
+        self.version >= (4, 7)
+    }
+
+    /// `temperature` and `top_p` together are refused.
+    pub(crate) fn refuses_both_samplings(self) -> bool {
+        self.version >= (4, 1)
+    }
+
+    /// `tool_choice` `any` and `tool` are refused.
+    pub(crate) fn refuses_forced_tools(self) -> bool {
+        match self.family {
+            Family::Opus | Family::Sonnet => self.version >= (5, 5),
+            Family::Story => self.version >= (5, 1),
+            Family::Haiku | Family::Other => false,
+        }
+    }
+
+    /// A conversation must not end with the model's own words.
+    pub(crate) fn refuses_prefill(self) -> bool {
+        self.version >= (4, 6)
+    }
+
+    /// `output_config.format` is known.
+    pub(crate) fn has_output_schema(self) -> bool {
+        match self.family {
+            Family::Opus => self.version >= (4, 1),
+            _ => self.version >= (4, 5),
+        }
+    }
+
+    /// It thinks unless it is told not to.
+    pub(crate) fn thinks_by_default(self) -> bool {
+        self.version >= (5, 0)
+    }
+
+    /// The largest `max_tokens` that it takes.
+    fn most_tokens(self) -> u64 {
+        match (self.family, self.version) {
+            (_, version) if version >= (4, 6) => 128_000,
+            (_, version) if version >= (4, 5) => 64_000,
+            (Family::Opus, version) if version >= (4, 0) => 32_000,
+            (_, version) if version >= (3, 7) => 64_000,
+            (_, version) if version >= (3, 5) => 8192,
+            _ => 4096,
+        }
+    }
+
+    fn control(self) -> Option<Control> {
+        use Effort::{High, Low, Max, Medium, Xhigh};
+        let adaptive = |levels: &[Effort], off| Control::Adaptive { levels: levels.to_vec(), off };
+        let every = [Low, Medium, High, Xhigh, Max];
+        let control = match (self.family, self.version) {
+            (Family::Story, _) => adaptive(&every, Off::Never),
+            (Family::Opus, version) if version >= (5, 5) => adaptive(&every, Off::Never),
+            (Family::Sonnet, version) if version >= (5, 5) => adaptive(&every, Off::BetweenTools),
+            (_, version) if version >= (4, 7) => adaptive(&every, Off::Disabled),
+            (_, (4, 6)) => adaptive(&[Low, Medium, High, Max], Off::Disabled),
+            (_, version) if version >= (3, 7) => {
+                Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: Off::Disabled }
+            }
+            _ => return None,
+        };
+        Some(control)
+    }
+}
+
+/// How a model is told.
+#[derive(Clone, Debug)]
+enum Control {
+    Budget { min: u64, max: u64, off: Off },
+    Adaptive { levels: Vec<Effort>, off: Off },
+}
+
+/// How thinking is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Off {
+    Disabled,
+    BetweenTools,
+    Never,
+}
+
+/// Decides how much to think and how many tokens to allow.
+pub(super) fn plan(request: &Request, target: Target<'_>, losses: &mut Losses) -> Plan {
+    let limit = most_tokens(target);
+    let usual = target.facts.max_output_tokens.unwrap_or(USUAL_MAX_TOKENS);
+    let max_tokens = request.max_tokens.unwrap_or(usual);
+    let mut plan = Plan { thinking: None, effort: None, max_tokens };
+    let wish = wish(request);
+    if wish.is_unset() {
+        return plan;
+    }
+    match control(target) {
+        None if wish.is_on() || always_thinks(target) => {
+            lose_thinking(request, "The model takes no control of its thinking.", losses);
+        }
+        None => {}
+        Some(control) if !wish.is_on() => switch_off(request, &control, &mut plan, losses),
+        Some(Control::Adaptive { levels, .. }) => {
+            lose_budget(request, losses);
+            adapt(&wish, &levels, &mut plan, losses);
+        }
+        Some(Control::Budget { min, max, .. }) => {
+            let asked = wish.budget_tokens;
+            let wanted = asked.unwrap_or_else(|| budget_of(wish.effort.unwrap_or(Effort::Medium), max));
+            let budget = wanted.clamp(min, max.max(min));
+            if asked.is_some_and(|asked| asked != budget) {
+                losses.approximated(BUDGET, format!("The model thinks with {min} to {max} tokens."));
+            }
+            spend(request, budget, limit, &mut plan, losses);
+        }
+    }
+    plan
+}
+
+/// The ways to say in a request whether to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ThinkingKind {
+    Enabled,
+    Adaptive,
+    Disabled,
+    BetweenTools,
+}
+
+impl ThinkingKind {
+    /// By its name in the format.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "enabled" => Self::Enabled,
+            "adaptive" => Self::Adaptive,
+            "disabled" => Self::Disabled,
+            "between_tools" => Self::BetweenTools,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether a model takes this kind of thinking, as far as that is known.
+pub(crate) fn takes_kind(kind: ThinkingKind, target: Target<'_>) -> bool {
+    if target.facts.reasoning.is_none() && Generation::of(target.model).is_none() {
+        return true;
+    }
+    // 4.6 takes both.
+    let takes_both = Generation::of(target.model).is_some_and(|generation| generation.version == (4, 6));
+    match (control(target), kind) {
+        (None, kind) => kind == ThinkingKind::Disabled,
+        (Some(Control::Budget { .. }), ThinkingKind::Enabled) => true,
+        (Some(Control::Budget { .. }), ThinkingKind::Adaptive) => takes_both,
+        (Some(Control::Adaptive { .. }), ThinkingKind::Enabled) => takes_both,
+        (Some(Control::Adaptive { .. }), ThinkingKind::Adaptive) => true,
+        (Some(Control::Budget { off, .. } | Control::Adaptive { off, .. }), ThinkingKind::Disabled) => {
+            off == Off::Disabled
+        }
+        (Some(Control::Budget { off, .. } | Control::Adaptive { off, .. }), ThinkingKind::BetweenTools) => {
+            off == Off::BetweenTools
+        }
+    }
+}
+
+/// Whether a model takes `output_config.effort`, as far as that is known.
+pub(crate) fn takes_effort(target: Target<'_>) -> bool {
+    Generation::of(target.model).is_none_or(|generation| {
+        generation.version >= (4, 6) || (generation.family == Family::Opus && generation.version == (4, 5))
+    })
+}
+
+/// What the caller says about thinking: canonical fields, else this protocol's own object from another protocol's
+/// request.
+fn wish(request: &Request) -> ReasoningRequest {
+    #[derive(Deserialize)]
+    struct Own {
+        #[serde(rename = "type")]
+        kind: String,
+        budget_tokens: Option<u64>,
+    }
+    if !request.reasoning.is_unset() {
+        return request.reasoning.clone();
+    }
+    let own = request.extra("thinking").and_then(|json: &Json| json.read::<Own>().ok());
+    let effort = match own.as_ref().map(|own| own.kind.as_str()) {
+        Some("disabled" | "between_tools") => Some(Effort::None),
+        Some("adaptive") => Some(Effort::High),
+        Some("enabled") if own.as_ref().is_some_and(|own| own.budget_tokens.is_none()) => {
+            Some(Effort::Medium)
+        }
+        _ => None,
+    };
+    ReasoningRequest { effort, budget_tokens: own.and_then(|own| own.budget_tokens), ..Default::default() }
+}
+
+fn always_thinks(target: Target<'_>) -> bool {
+    matches!(target.facts.reasoning, Some(ReasoningControl::Always))
+}
+
+/// By the catalog, else by the name.
+fn control(target: Target<'_>) -> Option<Control> {
+    let generation = Generation::of(target.model);
+    match &target.facts.reasoning {
+        Some(ReasoningControl::None | ReasoningControl::Always) => None,
+        Some(ReasoningControl::Effort { levels }) => {
+            let off = match levels.contains(&Effort::None) {
+                true => Off::Disabled,
+                false
+                    if matches!(
+                        generation,
+                        Some(Generation { family: Family::Sonnet, version: (5, 5..) })
+                    ) =>
+                {
+                    Off::BetweenTools
+                }
+                false => Off::Never,
+            };
+            let levels = levels.iter().copied().filter(|level| *level != Effort::None).collect();
+            Some(Control::Adaptive { levels, off })
+        }
+        Some(ReasoningControl::Budget { min, max, can_disable }) => {
+            let off = if *can_disable { Off::Disabled } else { Off::Never };
+            Some(Control::Budget { min: (*min).max(LEAST_BUDGET), max: *max, off })
+        }
+        Some(_) => Some(Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: Off::Disabled }),
+        None => by_name(target.model, generation),
+    }
+}
+
+/// An unknown Claude is a new one; what is not Claude and speaks this protocol takes budgets.
+fn by_name(model: &str, generation: Option<Generation>) -> Option<Control> {
+    if let Some(generation) = generation {
+        return generation.control();
+    }
+    if model.to_ascii_lowercase().contains("claude") {
+        let levels = vec![Effort::Low, Effort::Medium, Effort::High, Effort::Max];
+        return Some(Control::Adaptive { levels, off: Off::Disabled });
+    }
+    Some(Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: Off::Disabled })
+}
+
+/// The model's own limit, as far as it is known.
+fn most_tokens(target: Target<'_>) -> Option<u64> {
+    let by_name = || Generation::of(target.model).map(Generation::most_tokens);
+    target.facts.max_output_tokens.or_else(by_name)
+}
+
+fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mut Losses) {
+    let (Control::Budget { off, .. } | Control::Adaptive { off, .. }) = control;
+    match off {
+        Off::Disabled => plan.thinking = Some(Thinking::Disabled),
+        Off::BetweenTools => plan.thinking = Some(Thinking::BetweenTools),
+        Off::Never => {
+            losses.approximated(
+                wish_field(request),
+                "The model always thinks; it is asked to think as little as it can.",
+            );
+            if let Control::Adaptive { levels, .. } = control {
+                plan.effort = levels.iter().min().copied().map(Effort::as_str);
+            }
+        }
+    }
+}
+
+fn adapt(wish: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losses: &mut Losses) {
+    let effort = wish.effort.filter(|effort| *effort != Effort::None);
+    let wanted = effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or(0)));
+    // The text of the thinking is left out by default on newer models; the caller's encoder leaves it out if told to.
+    plan.thinking = Some(Thinking::Adaptive { display: "summarized" });
+    let nearest = wanted.nearest(levels);
+    if nearest != Some(wanted) && wish.effort.is_some() {
+        losses.approximated(EFFORT, "The model has no such level; the nearest one is used.");
+    }
+    plan.effort = nearest.map(Effort::as_str);
+}
+
+/// Thinking counts against `max_tokens`, which has to stay above the budget: it is raised as far as the model allows,
+/// then the budget is cut.
+fn spend(request: &Request, budget: u64, limit: Option<u64>, plan: &mut Plan, losses: &mut Losses) {
+    let asked = budget;
+    let mut budget = budget;
+    if plan.max_tokens <= budget {
+        let raised = plan.max_tokens.saturating_add(budget);
+        plan.max_tokens = limit.map_or(raised, |limit| raised.min(limit.max(plan.max_tokens)));
+    }
+    if budget >= plan.max_tokens {
+        // Half is left for the answer.
+        budget = (plan.max_tokens / 2).max(LEAST_BUDGET);
+    }
+    if budget >= plan.max_tokens {
+        lose_thinking(request, "max_tokens is too small for any thinking.", losses);
+        plan.max_tokens = request.max_tokens.unwrap_or(plan.max_tokens);
+        return;
+    }
+    if request.max_tokens.is_some_and(|tokens| tokens != plan.max_tokens) {
+        losses
+            .approximated(Field::MaxTokens, "Raised, because it has to stay above the tokens for thinking.");
+    }
+    if budget != asked && request.reasoning.budget_tokens.is_some() {
+        losses.approximated(BUDGET, "Lowered, because the answer needs a part of the output limit.");
+    }
+    plan.thinking = Some(Thinking::Enabled { budget_tokens: budget });
+}
+
+fn budget_of(effort: Effort, max: u64) -> u64 {
+    match effort {
+        Effort::None | Effort::Minimal => 1024,
+        Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High => 16_384,
+        Effort::Xhigh => 32_768,
+        Effort::Max => max,
+    }
+}
+
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0..=2048 => Effort::Low,
+        2049..=8192 => Effort::Medium,
+        8193..=16_384 => Effort::High,
+        16_385..=32_768 => Effort::Xhigh,
+        _ => Effort::Max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_generation() {
+        let cases = [
+            ("claude-3-5-haiku-20241022", Family::Haiku, (3, 5)),
+            ("claude-3-opus-20240229", Family::Opus, (3, 0)),
+            ("claude-3-7-sonnet-latest", Family::Sonnet, (3, 7)),
+            ("claude-sonnet-4-20250514", Family::Sonnet, (4, 0)),
+            ("claude-sonnet-4-0", Family::Sonnet, (4, 0)),
+            ("claude-opus-4-1@20250805", Family::Opus, (4, 1)),
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", Family::Sonnet, (4, 5)),
+            ("anthropic/claude-opus-4.7", Family::Opus, (4, 7)),
+            ("claude-opus-4-6-v1", Family::Opus, (4, 6)),
+            ("claude-fable-5", Family::Story, (5, 0)),
+            ("claude-haiku-5-5", Family::Haiku, (5, 5)),
+            ("claude-2.1", Family::Other, (2, 1)),
+        ];
+        for (name, family, version) in cases {
+            assert_eq!(Generation::of(name), Some(Generation { family, version }), "{name}");
+        }
+        assert_eq!(Generation::of("glm-4.6"), None);
+        assert_eq!(Generation::of("claude-next"), None);
+    }
+}

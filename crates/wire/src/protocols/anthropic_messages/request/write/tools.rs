@@ -1,0 +1,386 @@
+//! Tools, the choice among them, and their names.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use canon::{Error, Field, Json, Losses, Request, Result, ToolChoice as Choice, ToolField, ToolKind};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::schema::{self, Enforced, Unfit};
+use crate::Undo;
+use crate::protocols::anthropic_messages::types::{CacheControl, ClientTool, Tool, ToolChoice};
+use crate::protocols::{call_ids, hosted};
+
+/// Longest name that every host of this protocol takes.
+const NAME_LIMIT: usize = 64;
+/// Longest id of a call that every host of this protocol takes.
+const ID_LIMIT: usize = 64;
+
+/// The names on the wire of all tools in a request.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// The caller's → the provider's, for names that had to change.
+    changed: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// Collects the names of tools and of calls in the history.
+    pub(crate) fn of(request: &Request) -> Self {
+        let mut all: BTreeSet<&str> = BTreeSet::new();
+        all.extend(request.tools.iter().map(|tool| tool.name.as_str()));
+        all.extend(called_names(request));
+        let mut taken: BTreeSet<String> =
+            all.iter().filter(|name| is_valid_name(name)).map(|name| (*name).to_owned()).collect();
+        let (mut changed, mut numbers) = (BTreeMap::new(), BTreeMap::new());
+        for name in all.into_iter().filter(|name| !is_valid_name(name)) {
+            let new = free_name(name, &taken, &mut numbers);
+            taken.insert(new.clone());
+            changed.insert(name.to_owned(), new);
+        }
+        Self { changed }
+    }
+
+    /// The provider's name of a tool.
+    pub(crate) fn wire<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        self.changed.get(name).map_or(Cow::Borrowed(name), |new| Cow::Owned(new.clone()))
+    }
+
+    /// What the decoder has to undo.
+    pub(crate) fn undo(&self) -> BTreeMap<String, String> {
+        self.changed.iter().map(|(old, new)| (new.clone(), old.clone())).collect()
+    }
+}
+
+/// The names of the tools that were called in the history, each once.
+fn called_names(request: &Request) -> BTreeSet<&str> {
+    request.messages.iter().flat_map(|message| message.tool_calls()).map(|call| call.name.as_str()).collect()
+}
+
+fn is_valid_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_LIMIT && name.bytes().all(is_id_byte)
+}
+
+pub(crate) fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// A name that is not taken. `numbers` has the number that comes next for each plain name, so that many names which become
+/// the same one are not all tried again for each.
+fn free_name(name: &str, taken: &BTreeSet<String>, numbers: &mut BTreeMap<String, usize>) -> String {
+    let plain: String = name
+        .bytes()
+        .take(NAME_LIMIT - 4)
+        .map(|byte| if is_id_byte(byte) { byte as char } else { '_' })
+        .collect();
+    let plain = if plain.is_empty() { "tool".to_owned() } else { plain };
+    if !taken.contains(&plain) {
+        return plain;
+    }
+    let number = numbers.entry(plain.clone()).or_insert(2);
+    loop {
+        let suffix = format!("_{number}");
+        let candidate = format!("{}{suffix}", &plain[..plain.len().min(NAME_LIMIT - suffix.len())]);
+        *number += 1;
+        if !taken.contains(&candidate) {
+            return candidate;
+        }
+    }
+}
+
+/// A tool-call id in the alphabet that the API takes: `^[a-zA-Z0-9_-]+$`, within the 64 characters of its hosts.
+pub(crate) fn wire_id(id: &str) -> String {
+    call_ids::clean(id, ID_LIMIT, is_id_byte)
+}
+
+/// The tools of a request, as far as the choice allows them.
+pub(super) fn tools<'a>(
+    request: &'a Request,
+    names: &Names,
+    mut enforced: Option<&mut Enforced>,
+    undo: &mut Undo,
+    losses: &mut Losses,
+) -> Result<Vec<Tool<'a>>> {
+    let mut tools = Vec::new();
+    for (index, tool) in request.tools.iter().enumerate() {
+        if !is_allowed(request, &tool.name) {
+            continue;
+        }
+        let wire = match &tool.kind {
+            ToolKind::Function { parameters, strict } => {
+                let enforced = enforced.as_deref_mut().filter(|_| *strict == Some(true));
+                let tool = function((index, tool), parameters.as_ref(), enforced, names, losses);
+                if strict.unwrap_or(false) && !tool.strict {
+                    // The reason was told where it is known.
+                    losses.dropped(Field::tool(index, ToolField::Strict), Unfit::Changed.reason());
+                }
+                Tool::Client(tool)
+            }
+            ToolKind::Custom { format } => {
+                undo.custom_tools.push(tool.name.clone());
+                losses.emulated(
+                    Field::tool(index, ToolField::Whole),
+                    "Free-text tools do not exist here: sent as a function with one text field.",
+                );
+                Tool::Client(custom(tool, format.as_ref(), names))
+            }
+            ToolKind::Native(raw) if hosted::is_search(raw) => Tool::Server {
+                members: hosted::search_for_anthropic(raw, index, losses),
+                cache_control: None,
+            },
+            ToolKind::Native(raw) => {
+                let own = native(raw, tool.cache.as_ref().map(CacheControl::from));
+                own.ok_or_else(|| {
+                    let message = "The provider has no such tool; use function tools, or the provider's own tool types.";
+                    Error::unsupported(Field::tool(index, ToolField::Type), message)
+                })?
+            }
+        };
+        tools.push(wire);
+    }
+    if let Some(options) = search_options(request) {
+        tools.push(web_search(options, losses)?);
+    }
+    if tools.is_empty() {
+        tools = history_tools(request, names, losses);
+    }
+    Ok(tools)
+}
+
+fn search_options(request: &Request) -> Option<&Json> {
+    request.extra("web_search_options").filter(|options| !options.is_null())
+}
+
+/// OpenAI's option becomes the provider's own tool, of the version that the most models know.
+fn web_search<'a>(options: &Json, losses: &mut Losses) -> Result<Tool<'a>> {
+    let options = crate::protocols::fields::Fields::parse(options.as_raw(), "web_search_options".to_owned())?;
+    let mut members = vec![
+        ("type".to_owned(), Json::of("web_search_20250305")),
+        ("name".to_owned(), Json::of("web_search")),
+    ];
+    if options.raw("search_context_size").is_some() {
+        losses.dropped(
+            Field::extra("web_search_options.search_context_size"),
+            "The provider decides how much it reads.",
+        );
+    }
+    if let Some(location) =
+        options.opt_fields("user_location")?.map(|at| at.opt_fields("approximate")).transpose()?
+    {
+        let place = location.map(|place| place.into_members(&["type"])).unwrap_or_default();
+        let mut all: serde_json::Map<String, serde_json::Value> =
+            [("type".to_owned(), json!("approximate"))].into_iter().collect();
+        all.extend(place.into_iter().filter_map(|(name, value)| Some((name, value.to_value().ok()?))));
+        members.push(("user_location".to_owned(), Json::of(&all)));
+    }
+    Ok(Tool::Server { members, cache_control: None })
+}
+
+fn is_allowed(request: &Request, name: &str) -> bool {
+    match &request.tool_choice {
+        Some(Choice::Allowed { names, .. }) => names.iter().any(|allowed| allowed == name),
+        _ => true,
+    }
+}
+
+/// A function tool. `enforced` is given for strict ones.
+fn function<'a>(
+    (index, tool): (usize, &'a canon::Tool),
+    parameters: Option<&Json>,
+    enforced: Option<&mut Enforced>,
+    names: &Names,
+    losses: &mut Losses,
+) -> ClientTool<'a> {
+    let (input_schema, gone) = schema::tool_input(parameters);
+    let mut description = tool.description.as_deref().map(Cow::Borrowed);
+    let mut strict = false;
+    if let (Some(enforced), None) = (enforced, &gone) {
+        match enforced.tool(&input_schema) {
+            Ok(()) => strict = true,
+            Err(unfit) => losses.dropped(Field::tool(index, ToolField::Strict), unfit.reason()),
+        }
+    }
+    if let Some(gone) = gone {
+        losses.approximated(
+            Field::tool(index, ToolField::Parameters),
+            "Alternatives at the top of a schema are not possible: moved into the description.",
+        );
+        let text =
+            format!("{}\nThe input also has to fit: {gone}", tool.description.as_deref().unwrap_or_default());
+        description = Some(Cow::Owned(text.trim_start().to_owned()));
+    }
+    let cache_control = tool.cache.as_ref().map(CacheControl::from);
+    let description = description.filter(|text| !text.is_empty());
+    ClientTool { name: names.wire(&tool.name), description, input_schema, strict, cache_control }
+}
+
+fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> ClientTool<'a> {
+    let description = match format {
+        None => tool.description.as_deref().map(Cow::Borrowed),
+        Some(format) => {
+            let text = tool.description.as_deref().unwrap_or_default();
+            Some(Cow::Owned(format!("{text}\nThe text in `input` has this format: {}", format.as_str())))
+        }
+    };
+    let input = json!({
+        "type": "object",
+        "properties": {"input": {"type": "string"}},
+        "required": ["input"],
+        "additionalProperties": false
+    });
+    ClientTool {
+        name: names.wire(&tool.name),
+        description,
+        input_schema: Json::of(&input),
+        strict: false,
+        cache_control: tool.cache.as_ref().map(CacheControl::from),
+    }
+}
+
+/// A tool that the provider itself runs; none where it has no such tool. They are versioned by date: `web_search_20250305`.
+fn native<'a>(raw: &Json, cache: Option<CacheControl>) -> Option<Tool<'a>> {
+    let members = crate::protocols::fields::Fields::parse(raw.as_raw(), String::new()).ok()?;
+    let kind = members.opt_text("type").ok()?.unwrap_or_default();
+    let dated = kind.rsplit_once('_').is_some_and(|(name, date)| {
+        !name.is_empty() && date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if !dated && kind != "mcp_toolset" {
+        return None;
+    }
+    let cache_control = match cache {
+        Some(mark) => Some(mark),
+        None => members.cache_mark().ok()?.as_ref().map(CacheControl::from),
+    };
+    let members = members.into_members(&["cache_control"]);
+    Some(Tool::Server { members, cache_control })
+}
+
+/// Some hosts refuse a history with tool calls when no tools are given: the names that were called are declared.
+fn history_tools<'a>(request: &'a Request, names: &Names, losses: &mut Losses) -> Vec<Tool<'a>> {
+    let called = called_names(request);
+    if !called.is_empty() {
+        losses.approximated(Field::Tools, "Declared those of the history, which the provider wants to see.");
+    }
+    let declare = |name: &'a str| ClientTool {
+        name: names.wire(name),
+        description: None,
+        input_schema: schema::tool_input(None).0,
+        strict: false,
+        cache_control: None,
+    };
+    called.into_iter().map(|name| Tool::Client(declare(name))).collect()
+}
+
+/// Which tool to call. `forced` tells whether the model takes a forced choice here.
+pub(super) fn choice(
+    request: &Request,
+    names: &Names,
+    has_tools: bool,
+    forced: bool,
+    losses: &mut Losses,
+) -> Result<Option<ToolChoice>> {
+    let disable_parallel_tool_use = request.parallel_tool_calls == Some(false);
+    check_choice(request)?;
+    if !has_tools {
+        return Ok(None);
+    }
+    if request.tools.is_empty() && search_options(request).is_none() {
+        // Declared for the history only: the caller expects no call.
+        return Ok(Some(ToolChoice::None));
+    }
+    let choice = match request.tool_choice.as_ref() {
+        None if disable_parallel_tool_use => ToolChoice::Auto { disable_parallel_tool_use },
+        None => return Ok(None),
+        Some(Choice::Auto | Choice::Allowed { required: false, .. }) => {
+            ToolChoice::Auto { disable_parallel_tool_use }
+        }
+        Some(Choice::None) => ToolChoice::None,
+        Some(_) if !forced => {
+            losses.approximated(Field::ToolChoice, "The model takes no forced tool call here: sent as auto.");
+            ToolChoice::Auto { disable_parallel_tool_use }
+        }
+        Some(Choice::Required | Choice::Allowed { required: true, .. }) => {
+            ToolChoice::Any { disable_parallel_tool_use }
+        }
+        Some(Choice::Named(name)) => {
+            ToolChoice::Tool { name: names.wire(name).into_owned(), disable_parallel_tool_use }
+        }
+    };
+    Ok(Some(choice))
+}
+
+/// A choice has to be among the tools.
+fn check_choice(request: &Request) -> Result<()> {
+    let given = |name: &String| request.tools.iter().any(|tool| tool.name == *name);
+    let message = match request.tool_choice.as_ref() {
+        Some(Choice::Required) if request.tools.is_empty() => {
+            "A tool call is required, but there are no tools."
+        }
+        Some(Choice::Named(name)) if !given(name) => "The chosen tool is not among the tools.",
+        Some(Choice::Allowed { names, .. }) if !names.iter().any(given) => {
+            "None of the allowed tools is among the tools."
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(Field::ToolChoice, message))
+}
+
+/// A call's arguments as a raw JSON object. Numbers and order stay as written; what is no object is wrapped into one,
+/// and `wrapped` says so.
+pub(crate) fn input<'a>(call: &'a canon::ToolCall, wrapped: &mut bool) -> Cow<'a, RawValue> {
+    let owned = |json: Json| {
+        let raw: &RawValue = json.as_raw();
+        Cow::Owned(raw.to_owned())
+    };
+    if call.custom {
+        return owned(Json::of(&json!({ "input": call.arguments })));
+    }
+    let text = call.arguments.trim();
+    if text.is_empty() {
+        return owned(Json::of(&json!({})));
+    }
+    if text.starts_with('{')
+        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
+    {
+        return Cow::Borrowed(raw);
+    }
+    *wrapped = true;
+    owned(Json::of(&json!({ "arguments": call.arguments })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stay_different() {
+        assert_eq!(wire_id("toolu_01-A"), "toolu_01-A");
+        assert!(wire_id("call:1").starts_with("call1_"));
+        assert!(wire_id(&"é/ü|".repeat(99)).len() <= ID_LIMIT);
+        assert_ne!(wire_id("call:1"), wire_id("call.1"));
+        assert!(wire_id("é/ü|").bytes().all(is_id_byte));
+    }
+
+    #[test]
+    fn long_and_odd_names_are_mapped_and_undone() {
+        let tool = |name: &str| canon::Tool {
+            name: name.to_owned(),
+            description: None,
+            kind: ToolKind::Function { parameters: None, strict: None },
+            cache: None,
+            place: canon::Place::NOWHERE,
+        };
+        let long = "n".repeat(80);
+        let request = Request {
+            tools: vec![tool("a.b"), tool("a_b"), tool("a/b"), tool("fine"), tool(&long)],
+            ..Request::default()
+        };
+        let names = Names::of(&request);
+        assert_eq!(names.wire("fine"), "fine");
+        let mapped = ["a.b", "a_b", "a/b", &long].map(|name| names.wire(name).into_owned());
+        assert!(mapped.iter().all(|name| is_valid_name(name)));
+        assert_eq!(mapped.iter().collect::<BTreeSet<_>>().len(), mapped.len());
+        assert_eq!(names.undo()[&mapped[2]], "a/b");
+        assert_eq!(names.undo().len(), 3);
+    }
+}

@@ -1,0 +1,447 @@
+//! The conversation: from canonical messages to turns that alternate and answer every tool call at once.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use canon::{
+    CallField, Error, Field, Losses, Media, MediaKind, Message, MessageField, Part, PartField, PartKind,
+    Reasoning, Request, Result, Role, ToolResult,
+};
+
+use super::thinking::Generation;
+use super::tools::{Names, input, wire_id};
+use crate::protocols::anthropic_messages::types::{Block, CacheControl, Content, Source, Turn};
+use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
+use crate::protocols::call_ids::CallIds;
+
+/// Stands where the API wants a turn of the user and the conversation has none.
+const BEGINNING: &str = "(The conversation begins with the assistant.)";
+const CONTINUE: &str = "Continue.";
+
+const WORDS_FIRST: &str = "Calls come last in a turn: words behind them were moved in front.";
+
+/// The system prompt and the turns of a request.
+pub(super) struct Conversation<'a> {
+    pub system: Vec<Block<'a>>,
+    pub turns: Vec<Turn<'a>>,
+    /// The model waits for results of calls that came without its thinking.
+    pub thoughtless: bool,
+}
+
+/// Builds the conversation. `thinking` tells that the model will think, which rules out an unfinished answer at the end.
+pub(super) fn conversation<'a>(
+    request: &'a Request,
+    model: &str,
+    thinking: bool,
+    names: &Names,
+    losses: &mut Losses,
+) -> Result<Conversation<'a>> {
+    let ids = CallIds::of(request, wire_id);
+    let mut builder = Builder { names, losses, ids, turns: Vec::new(), calls: Vec::new() };
+    let leading = request.messages.iter().take_while(|message| message.role.is_instruction()).count();
+    let mut system = Vec::new();
+    for (index, message) in request.messages.iter().enumerate() {
+        match message.role {
+            _ if index < leading => builder.system(message, index, &mut system)?,
+            Role::Assistant => builder.assistant(message, index)?,
+            Role::Tool => builder.tool(message, index)?,
+            Role::User | Role::System | Role::Developer => builder.user(message, index)?,
+        }
+    }
+    let mut drafts = std::mem::take(&mut builder.turns);
+    drafts = merged(drafts);
+    if drafts.is_empty() {
+        if system.is_empty() {
+            return Err(Error::invalid(Field::Messages, "There must be at least one message with content."));
+        }
+        losses.approximated(
+            Field::Messages,
+            "A request needs a turn of the user: the instructions were sent as one.",
+        );
+        drafts.push(Draft { user: true, rest: std::mem::take(&mut system), ..Draft::default() });
+    }
+    let thoughtless = is_thoughtless(&drafts);
+    ends(&mut drafts, model, thinking, losses);
+    Ok(Conversation { system, turns: drafts.into_iter().map(Draft::finish).collect(), thoughtless })
+}
+
+/// True when the conversation ends with results of calls, and the turn of those calls does not begin with thinking.
+fn is_thoughtless(drafts: &[Draft<'_>]) -> bool {
+    let [.., calls, results] = drafts else { return false };
+    let thought = matches!(calls.rest.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }));
+    !results.results.is_empty() && !thought
+}
+
+/// A turn in the making.
+#[derive(Default)]
+struct Draft<'a> {
+    user: bool,
+    /// Answers to the calls of the turn before, with each call's position there.
+    results: Vec<(usize, Block<'a>)>,
+    rest: Vec<Block<'a>>,
+    /// The calls of an assistant's turn; they come last.
+    calls: Vec<Block<'a>>,
+}
+
+impl<'a> Draft<'a> {
+    fn is_empty(&self) -> bool {
+        self.results.is_empty() && self.rest.is_empty() && self.calls.is_empty()
+    }
+
+    fn finish(mut self) -> Turn<'a> {
+        let role = if self.user { "user" } else { "assistant" };
+        self.results.sort_by_key(|(position, _)| *position);
+        let mut blocks: Vec<_> = self.results.into_iter().map(|(_, block)| block).collect();
+        blocks.append(&mut self.rest);
+        blocks.append(&mut self.calls);
+        Turn { role, content: plain(blocks) }
+    }
+}
+
+/// Leaves out empty turns, and joins those of one speaker that meet then.
+fn merged(drafts: Vec<Draft<'_>>) -> Vec<Draft<'_>> {
+    let mut merged: Vec<Draft<'_>> = Vec::with_capacity(drafts.len());
+    for mut draft in drafts.into_iter().filter(|draft| !draft.is_empty()) {
+        match merged.last_mut().filter(|last| last.user == draft.user) {
+            Some(last) => {
+                last.results.append(&mut draft.results);
+                last.rest.append(&mut draft.rest);
+                last.calls.append(&mut draft.calls);
+            }
+            None => merged.push(draft),
+        }
+    }
+    merged
+}
+
+/// A single text without a mark is a string.
+pub(super) fn plain(blocks: Vec<Block<'_>>) -> Content<'_> {
+    match <[Block<'_>; 1]>::try_from(blocks) {
+        Ok([Block::Text { text, cache_control: None }]) => Content::Text(text),
+        Ok(one) => Content::Blocks(one.into()),
+        Err(blocks) => Content::Blocks(blocks),
+    }
+}
+
+/// Mends what the API refuses at either end of a conversation.
+fn ends(drafts: &mut Vec<Draft<'_>>, model: &str, thinking: bool, losses: &mut Losses) {
+    let note = |text: &'static str| Draft {
+        user: true,
+        rest: vec![text_block(text.into(), None)],
+        ..Draft::default()
+    };
+    if drafts.first().is_some_and(|draft| !draft.user) {
+        losses
+            .approximated(Field::Messages, "A conversation begins with the user: a turn was added in front.");
+        drafts.insert(0, note(BEGINNING));
+    }
+    let Some(last) = drafts.last_mut().filter(|draft| !draft.user && draft.calls.is_empty()) else { return };
+    while let Some(Block::Text { text, .. }) = last.rest.last_mut() {
+        // A final text must not end in white space; elsewhere it may.
+        let kept = text.trim_end().len();
+        match text {
+            Cow::Borrowed(text) => *text = &text[..kept],
+            Cow::Owned(text) => text.truncate(kept),
+        }
+        if kept > 0 {
+            break;
+        }
+        last.rest.pop();
+    }
+    if thinking || Generation::of(model).is_some_and(Generation::refuses_prefill) {
+        losses.approximated(
+            Field::Messages,
+            "The model does not continue its own words: a turn of the user was added.",
+        );
+        drafts.push(note(CONTINUE));
+    }
+}
+
+struct Builder<'a, 'r> {
+    names: &'r Names,
+    losses: &'r mut Losses,
+    ids: CallIds,
+    turns: Vec<Draft<'a>>,
+    /// Where each call was made: the turn and the position in it.
+    calls: Vec<(usize, usize)>,
+}
+
+impl<'a> Builder<'a, '_> {
+    fn system(&mut self, message: &'a Message, index: usize, system: &mut Vec<Block<'a>>) -> Result<()> {
+        self.note_name(message, index);
+        for (position, part) in message.parts.iter().enumerate() {
+            match &part.kind {
+                PartKind::Text(text) | PartKind::Refusal(text) => self.text(text, part, system),
+                _ => {
+                    let part = Field::part(index, position);
+                    return Err(Error::unsupported(part, "The provider takes only text as instructions."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, message: &'a Message, index: usize) -> Result<()> {
+        self.note_name(message, index);
+        if message.role.is_instruction() {
+            self.losses.approximated(
+                Field::of_message(index, MessageField::Role),
+                "Instructions stand only at the beginning: sent as words of the user, in their place.",
+            );
+        }
+        let mut blocks = Vec::new();
+        for (position, part) in message.parts.iter().enumerate() {
+            let path = Field::part(index, position);
+            self.said(part, &path, &mut blocks)?;
+        }
+        self.turn(true).rest.append(&mut blocks);
+        Ok(())
+    }
+
+    fn assistant(&mut self, message: &'a Message, index: usize) -> Result<()> {
+        self.note_name(message, index);
+        self.turn(false);
+        let turn = self.turns.len() - 1;
+        let mut blocks = Vec::new();
+        let mut calls = Vec::new();
+        for (position, part) in message.parts.iter().enumerate() {
+            let path = Field::part(index, position);
+            match &part.kind {
+                PartKind::Reasoning(reasoning) => {
+                    self.thought(reasoning, part, Field::thinking(index, position), &mut blocks)
+                }
+                PartKind::ToolCall(call) => {
+                    let mut wrapped = false;
+                    let input = input(call, &mut wrapped);
+                    if wrapped {
+                        let field = Field::call(index, calls.len(), CallField::Arguments);
+                        self.losses
+                            .approximated(field, "The arguments are no JSON object: wrapped into one.");
+                    }
+                    let id = self.ids.id(self.calls.len()).to_owned();
+                    self.calls.push((turn, self.turns[turn].calls.len() + calls.len()));
+                    let name = self.names.wire(&call.name);
+                    calls.push(Block::ToolUse { id, name, input, cache_control: mark(part) });
+                }
+                PartKind::Media(Media { kind: MediaKind::Image, .. }) => {
+                    return Err(Error::unsupported(
+                        path,
+                        "The provider takes no pictures in the assistant's turns.",
+                    ));
+                }
+                kind => {
+                    if !calls.is_empty() && is_words(kind) {
+                        self.losses.approximated(path.clone(), WORDS_FIRST);
+                    }
+                    self.said(part, &path, &mut blocks)?;
+                }
+            }
+        }
+        self.turns[turn].rest.append(&mut blocks);
+        self.turns[turn].calls.append(&mut calls);
+        Ok(())
+    }
+
+    /// A result goes to the turn after its call, wherever it stands in the request.
+    fn tool(&mut self, message: &'a Message, index: usize) -> Result<()> {
+        for (place, part) in message.parts.iter().enumerate() {
+            let PartKind::ToolResult(result) = &part.kind else { continue };
+            let number = self.ids.answered((index, place));
+            let Some((number, &(turn, position))) =
+                number.and_then(|number| Some((number, self.calls.get(number)?)))
+            else {
+                let message =
+                    format!("No assistant message before this one has a tool call {:?}.", result.call_id);
+                return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
+            };
+            let block = self.result(result, part, index, number)?;
+            if turn + 1 == self.turns.len() {
+                self.turns.push(Draft { user: true, ..Draft::default() });
+            }
+            let answers = &mut self.turns[turn + 1].results;
+            match answers.iter_mut().find(|(taken, _)| *taken == position) {
+                Some((_, first)) => append_result(first, block),
+                None => answers.push((position, block)),
+            }
+        }
+        Ok(())
+    }
+
+    fn result(
+        &mut self,
+        result: &'a ToolResult,
+        part: &'a Part,
+        index: usize,
+        number: usize,
+    ) -> Result<Block<'a>> {
+        let mut content = Vec::new();
+        for (position, inner) in result.content.iter().enumerate() {
+            self.said(inner, &Field::result_part(index, position), &mut content)?;
+        }
+        // The mark belongs on the result, not on what is inside of it.
+        let mut cache_control = mark(part);
+        for block in &mut content {
+            if let Some(inner) = block.cache_mark().and_then(Option::take) {
+                cache_control = cache_control.or(Some(inner));
+            }
+        }
+        let tool_use_id = self.ids.id(number).to_owned();
+        Ok(Block::ToolResult { tool_use_id, content, is_error: result.is_error, cache_control })
+    }
+
+    /// Text and media.
+    fn said(&mut self, part: &'a Part, path: &Field, blocks: &mut Vec<Block<'a>>) -> Result<()> {
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => self.text(text, part, blocks),
+            PartKind::Media(media) => blocks.push(self.media(media, mark(part), path)?),
+            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
+                return Err(Error::invalid(path.clone(), "This kind of content cannot stand here."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Blank texts are refused, so they are left out.
+    fn text(&mut self, text: &'a str, part: &'a Part, blocks: &mut Vec<Block<'a>>) {
+        if !text.trim().is_empty() {
+            blocks.push(text_block(Cow::Borrowed(text), mark(part)));
+            return;
+        }
+        let Some(mark) = mark(part) else { return };
+        // The wish was to cache up to here.
+        match blocks.last_mut().and_then(Block::cache_mark) {
+            Some(place) => *place = Some(mark),
+            None => self.losses.dropped(Field::CacheMark, "There is no content to mark."),
+        }
+    }
+
+    fn thought(&mut self, thought: &'a Reasoning, part: &'a Part, field: Field, blocks: &mut Vec<Block<'a>>) {
+        match (thought.format.as_deref(), &thought.extra, &thought.encrypted, &part.signature) {
+            (Some(BLOCK_FORMAT), Some(raw), _, _) => blocks.push(Block::Raw(raw)),
+            (Some(format), ..) if format != REASONING_FORMAT => {
+                self.losses.dropped(field, "Thinking of another family of models is not accepted.");
+            }
+            (_, _, Some(data), _) => blocks.push(Block::RedactedThinking { data }),
+            (_, _, None, Some(signature)) => {
+                blocks.push(Block::Thinking { thinking: &thought.text, signature });
+            }
+            _ => self.losses.dropped(field, "Thinking without its signature is not accepted."),
+        }
+        if part.cache.is_some() {
+            self.losses.dropped(Field::CacheMark, "Thinking cannot be marked.");
+        }
+    }
+
+    fn media(&mut self, media: &'a Media, cache: Option<CacheControl>, path: &Field) -> Result<Block<'a>> {
+        let kind = match (media.kind, &media.source) {
+            (MediaKind::Document, canon::Source::Base64 { mime, .. }) if mime.starts_with("image/") => {
+                MediaKind::Image
+            }
+            (kind, _) => kind,
+        };
+        match kind {
+            MediaKind::Image => {
+                if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
+                    self.losses.dropped(
+                        path.clone().with(PartField::Detail(MediaKind::Image)),
+                        "The provider chooses the resolution.",
+                    );
+                }
+                Ok(Block::Image { source: picture(&media.source, path)?, cache_control: cache })
+            }
+            MediaKind::Document => match (&media.source, media.detail.as_deref()) {
+                (
+                    canon::Source::FileId(file_id),
+                    Some(crate::protocols::anthropic_messages::request::read::CONTAINER_UPLOAD),
+                ) => Ok(Block::ContainerUpload { file_id, cache_control: cache }),
+                (source, _) => Ok(Block::Document {
+                    source: document(source, path)?,
+                    title: media.filename.as_deref(),
+                    cache_control: cache,
+                }),
+            },
+            MediaKind::Audio => Err(Error::unsupported(path.clone(), "The provider takes no audio.")),
+            MediaKind::Video => Err(Error::unsupported(path.clone(), "The provider takes no video.")),
+        }
+    }
+
+    /// The current turn if it is of this role, else a new one.
+    fn turn(&mut self, user: bool) -> &mut Draft<'a> {
+        let same = self.turns.last().is_some_and(|draft| draft.user == user);
+        if !same {
+            self.turns.push(Draft { user, ..Draft::default() });
+        }
+        let last = self.turns.len() - 1;
+        &mut self.turns[last]
+    }
+
+    fn note_name(&mut self, message: &Message, index: usize) {
+        if message.name.is_some() {
+            self.losses.dropped(Field::of_message(index, MessageField::Name), "Messages have no names here.");
+        }
+    }
+}
+
+/// Two answers to one call become one: the API takes one.
+fn append_result<'a>(first: &mut Block<'a>, second: Block<'a>) {
+    let Block::ToolResult { content, is_error, .. } = first else { return };
+    let Block::ToolResult { content: mut more, is_error: failed, .. } = second else { return };
+    content.append(&mut more);
+    *is_error |= failed;
+}
+
+fn is_words(kind: &PartKind) -> bool {
+    matches!(kind, PartKind::Text(text) | PartKind::Refusal(text) if !text.trim().is_empty())
+}
+
+fn mark(part: &Part) -> Option<CacheControl> {
+    part.cache.as_ref().map(CacheControl::from)
+}
+
+pub(super) fn text_block(text: Cow<'_, str>, cache_control: Option<CacheControl>) -> Block<'_> {
+    Block::Text { text, cache_control }
+}
+
+fn picture<'a>(source: &'a canon::Source, path: &Field) -> Result<Source<'a>> {
+    match source {
+        canon::Source::Url(url) => Ok(Source::Url { url }),
+        canon::Source::FileId(file_id) => Ok(Source::File { file_id }),
+        canon::Source::Base64 { mime, data } => {
+            let media_type = match mime.as_str() {
+                "image/jpg" => "image/jpeg",
+                "image/jpeg" | "image/png" | "image/gif" | "image/webp" => mime,
+                _ => {
+                    let message =
+                        format!("The provider takes JPEG, PNG, GIF and WebP pictures, not {mime:?}.");
+                    return Err(Error::unsupported(path.clone(), message));
+                }
+            };
+            Ok(Source::Base64 { media_type, data })
+        }
+        canon::Source::Text(_) => Err(Error::unsupported(path.clone(), "A picture cannot be given as text.")),
+    }
+}
+
+fn document<'a>(source: &'a canon::Source, path: &Field) -> Result<Source<'a>> {
+    let plain = |data| Source::Text { media_type: "text/plain", data };
+    match source {
+        canon::Source::Url(url) => Ok(Source::Url { url }),
+        canon::Source::FileId(file_id) => Ok(Source::File { file_id }),
+        canon::Source::Text(text) => Ok(plain(Cow::Borrowed(text.as_str()))),
+        canon::Source::Base64 { mime, data } if mime == "application/pdf" => {
+            Ok(Source::Base64 { media_type: "application/pdf", data })
+        }
+        canon::Source::Base64 { mime, data } if mime.starts_with("text/") || mime == "application/json" => {
+            let bytes = STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = bytes.ok_or_else(|| {
+                Error::invalid(path.clone(), "The file is not UTF-8 text in standard base64.")
+            })?;
+            Ok(plain(Cow::Owned(text)))
+        }
+        canon::Source::Base64 { mime, .. } => {
+            let message = format!("The provider takes PDF and text files, not {mime:?}.");
+            Err(Error::unsupported(path.clone(), message))
+        }
+    }
+}

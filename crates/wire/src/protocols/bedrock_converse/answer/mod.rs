@@ -1,0 +1,4 @@
+//! Answers of this format.
+
+pub(crate) mod read;
+pub(crate) mod types;

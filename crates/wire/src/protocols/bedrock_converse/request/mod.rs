@@ -1,0 +1,4 @@
+//! Requests of this format.
+
+pub(crate) mod types;
+pub(crate) mod write;

@@ -1,0 +1,323 @@
+//! Writes Converse requests.
+
+mod family;
+mod media;
+pub(crate) mod messages;
+mod thinking;
+mod tools;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use canon::{
+    Error, ErrorKind, Feature, Field, Json, Losses, ModelFacts, PartKind, Request, Result, Role, Target,
+};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::super::answer::read::{StreamDecoder, WholeDecoder};
+use super::super::{BedrockConverse, errors};
+use super::types::*;
+use crate::protocols::anthropic_messages::schema::Enforced;
+use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
+use crate::protocols::function_tools::note_wrapped;
+use crate::protocols::unsupported::{lose_details, lose_hints, lose_proofs, refuse_features};
+use crate::{Adapter, Decoder, Encoded, Undo};
+use family::Family;
+use messages::{Conversation, conversation};
+use thinking::Thinking;
+use tools::{ToolNames, ToolWriter};
+
+/// Fields of this API that callers may send by their own names.
+const NATIVE_FIELDS: [&str; 6] = [
+    "guardrailConfig",
+    "performanceConfig",
+    "additionalModelResponseFieldPaths",
+    "promptVariables",
+    "requestMetadata",
+    "serviceTier",
+];
+
+/// Fields of Claude's own API that callers may send.
+const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
+
+impl Adapter for BedrockConverse {
+    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
+        refuse_features(request, false)?;
+        let mut losses = request.losses.clone();
+        let mut undo = Undo::default();
+        let body = body(request, target, &mut undo, &mut losses)?;
+        let body = serde_json::to_vec(&body)
+            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
+        Ok(Encoded { body: Bytes::from(body), losses, undo })
+    }
+
+    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
+        matches!(&media.source, canon::Source::Url(url) if !url.starts_with("s3://"))
+    }
+
+    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+        match streaming {
+            true => Box::new(StreamDecoder::new(undo)),
+            false => Box::new(WholeDecoder::new(undo)),
+        }
+    }
+
+    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        errors::decode(status, headers, body)
+    }
+}
+
+fn body<'a>(
+    request: &'a Request,
+    target: Target<'_>,
+    undo: &mut Undo,
+    losses: &mut Losses,
+) -> Result<Body<'a>> {
+    let (family, facts) = (Family::of(target.model), target.facts);
+    let takes_cache_points = family.takes_cache_points() && facts.allows(Feature::PromptCache);
+    let thinking = thinking::decide(request, family, facts, obstacle(request, family, facts), losses);
+    let mut enforced = Enforced::default();
+    let form = tools::form(request, family, facts, &mut enforced, losses)?;
+    let mut names = ToolNames::default();
+    let mut writer = ToolWriter {
+        request,
+        family,
+        facts,
+        has_budget: thinking.has_budget,
+        takes_cache_points,
+        enforced: &mut enforced,
+        names: &mut names,
+        losses,
+    };
+    let mut tool_config = writer.write(form.json_tool, undo)?;
+    let no_prefill = thinking.is_on || family.refuses_prefill();
+    lose_details(request, losses);
+    lose_proofs(request, losses);
+    note_wrapped(request, losses);
+    let mut talk = conversation(request, family, facts, takes_cache_points, &mut names, losses)?;
+    if no_prefill {
+        talk.close(losses);
+    }
+    talk.system.extend(form.instruction.map(|text| Block::Text(text.into())));
+    limit_cache_points(tool_config.as_mut(), &mut talk, losses);
+    let mut fields = thinking.fields.clone();
+    let inference_config = inference_config(request, family, facts, &thinking, losses);
+    top_k(request, family, facts, thinking.is_on, &mut fields, losses);
+    let native = native_fields(request, family, &mut fields, losses);
+    undo.tool_names = names.changed();
+    Ok(Body {
+        system: talk.system,
+        messages: talk.turns,
+        inference_config,
+        tool_config,
+        output_config: form.output_config,
+        additional_model_request_fields: fields,
+        native,
+    })
+}
+
+/// Why a model that thinks with a budget cannot think along with the rest of this request.
+fn obstacle(request: &Request, family: Family, facts: &ModelFacts) -> Option<&'static str> {
+    if !family.is_claude() || !thinking::takes_budget(family, facts) {
+        return None;
+    }
+    if tools::is_call_forced(request) {
+        return Some("the model cannot think when it is forced to call a tool");
+    }
+    is_last_call_unproven(request).then_some("the last tool calls came without the thinking that led to them")
+}
+
+/// With a thinking budget, Claude wants the turn whose calls are being answered to begin with its signed thinking.
+fn is_last_call_unproven(request: &Request) -> bool {
+    let is_answered = request.messages.last().is_some_and(|message| message.role == Role::Tool);
+    let last = request.messages.iter().rev().find(|message| message.role == Role::Assistant);
+    let is_proof = |part: &canon::Part| match &part.kind {
+        PartKind::Reasoning(reasoning) => {
+            let is_ours = reasoning.format.as_deref() == Some(messages::CLAUDE_FORMAT);
+            is_ours && (part.signature.is_some() || reasoning.encrypted.is_some())
+        }
+        _ => false,
+    };
+    is_answered
+        && last.is_some_and(|message| {
+            message.tool_calls().next().is_some() && !message.parts.iter().any(is_proof)
+        })
+}
+
+fn inference_config(
+    request: &Request,
+    family: Family,
+    facts: &ModelFacts,
+    thinking: &Thinking,
+    losses: &mut Losses,
+) -> InferenceConfig {
+    let sampling = &request.sampling;
+    let mut config = InferenceConfig {
+        max_tokens: thinking.max_tokens.or(request.max_tokens).or_else(|| usual_limit(facts)),
+        temperature: sampling.temperature,
+        top_p: sampling.top_p,
+        stop_sequences: stop_sequences(request, facts, losses),
+    };
+    let refused =
+        |field: &str| facts.rejects(field) || family.refuses_sampling() || thinking.no_inference_config;
+    if let Some(temperature) = config.temperature
+        && (refused("temperature") || thinking.is_on)
+    {
+        config.temperature = None;
+        // One is what Claude uses anyway.
+        if !(family.is_claude() && temperature == 1.0) {
+            losses.dropped(Field::Temperature, refusal(thinking));
+        }
+    }
+    // While it thinks, Claude takes top_p from 0.95 to 1 only.
+    let is_too_low = |top_p: f64| thinking.is_on && top_p < 0.95;
+    if config.top_p.is_some_and(|top_p| refused("top_p") || is_too_low(top_p)) {
+        config.top_p = None;
+        losses.dropped(Field::TopP, refusal(thinking));
+    }
+    if config.temperature.is_some_and(|temperature| temperature > 1.0) {
+        config.temperature = Some(1.0);
+        losses.approximated(Field::Temperature, "the provider's range ends at 1");
+    }
+    if config.temperature.is_some() && config.top_p.is_some() && family.takes_one_of_temperature_and_top_p() {
+        config.top_p = None;
+        losses.dropped(Field::TopP, "the model takes either a temperature or top-p");
+    }
+    if thinking.no_inference_config && config.max_tokens.take().is_some() && request.max_tokens.is_some() {
+        losses.dropped(Field::MaxTokens, "the model takes no limit at its highest level of thinking");
+    }
+    config
+}
+
+fn refusal(thinking: &Thinking) -> &'static str {
+    match thinking.is_on || thinking.no_inference_config {
+        true => "the model does not take it while it thinks",
+        false => "the model does not take it",
+    }
+}
+
+/// Without a limit, some families stop after 512 tokens. Half of the context is left to the prompt.
+fn usual_limit(facts: &ModelFacts) -> Option<u64> {
+    let most = facts.max_output_tokens?;
+    Some(facts.context_tokens.map_or(most, |context| most.min(context / 2)).max(1))
+}
+
+fn stop_sequences(request: &Request, facts: &ModelFacts, losses: &mut Losses) -> Vec<String> {
+    if facts.rejects("stop") && !request.stop.is_empty() {
+        losses.dropped(Field::Stop, "the model does not take it");
+        return Vec::new();
+    }
+    let (kept, blank): (Vec<_>, Vec<_>) =
+        request.stop.iter().cloned().partition(|stop| !stop.trim().is_empty());
+    if !blank.is_empty() {
+        losses.dropped(Field::Stop, "the provider refuses stop texts of white space");
+    }
+    kept
+}
+
+/// Converse has no such field; some families' own APIs have.
+fn top_k(
+    request: &Request,
+    family: Family,
+    facts: &ModelFacts,
+    thinks: bool,
+    fields: &mut Map<String, Value>,
+    losses: &mut Losses,
+) {
+    let Some(top_k) = request.sampling.top_k else { return };
+    let is_refused = facts.rejects("top_k") || family.refuses_sampling() || thinks;
+    let (name, value) = match family {
+        _ if is_refused => return losses.dropped(Field::TopK, "the model does not take it"),
+        Family::Claude(..) | Family::Mistral { .. } => ("top_k", json!(top_k)),
+        Family::Cohere => ("k", json!(top_k)),
+        Family::Nova { .. } => ("inferenceConfig", json!({"topK": top_k})),
+        _ => return losses.dropped(Field::TopK, "the model has no such parameter"),
+    };
+    fields.insert(name.to_owned(), value);
+}
+
+/// What the caller wrote by this API's names passes; OpenAI's further fields pass where there is a counterpart.
+fn native_fields<'a>(
+    request: &'a Request,
+    family: Family,
+    fields: &mut Map<String, Value>,
+    losses: &mut Losses,
+) -> BTreeMap<&'a str, Json> {
+    let mut carried = vec!["top_k", "additionalModelRequestFields"];
+    carried.extend(NATIVE_FIELDS);
+    let mut native = BTreeMap::new();
+    for (name, value) in &request.extra {
+        if NATIVE_FIELDS.contains(&name.as_str()) && !value.is_null() {
+            native.insert(name.as_str(), value.clone());
+        }
+    }
+    if family.is_claude() {
+        for name in CLAUDE_FIELDS {
+            if let Some(Ok(value)) = request.extra(name).filter(|value| !value.is_null()).map(Json::to_value)
+            {
+                carried.push(name);
+                fields.entry(name).or_insert(value);
+            }
+        }
+    }
+    if let Some(Ok(Value::Object(more))) = request.extra("additionalModelRequestFields").map(Json::to_value) {
+        fields.extend(more);
+    }
+    if let Some(tier) = request.extra("service_tier").and_then(service_tier) {
+        carried.push("service_tier");
+        native.entry("serviceTier").or_insert(tier);
+    }
+    if let Some(metadata) = request.extra("metadata").filter(|metadata| is_loggable(metadata)) {
+        carried.push("metadata");
+        native.entry("requestMetadata").or_insert_with(|| metadata.clone());
+    }
+    lose_hints(request, &carried, losses);
+    native
+}
+
+fn service_tier(tier: &Json) -> Option<Json> {
+    let name: String = tier.read().ok()?;
+    matches!(name.as_str(), "priority" | "flex").then(|| Json::of(&json!({"type": name})))
+}
+
+/// `requestMetadata`: at most 16 pairs of at most 256 plain characters each.
+fn is_loggable(metadata: &Json) -> bool {
+    let is_plain = |text: &str| {
+        text.len() <= 256
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" :_@$#=/+,-.".contains(&byte))
+    };
+    metadata.read::<BTreeMap<String, String>>().is_ok_and(|pairs| {
+        (1..=16).contains(&pairs.len())
+            && pairs.iter().all(|(name, value)| !name.is_empty() && is_plain(name) && is_plain(value))
+    })
+}
+
+/// Keeps as many cache points as the API takes.
+fn limit_cache_points(tools: Option<&mut ToolConfig<'_>>, talk: &mut Conversation<'_>, losses: &mut Losses) {
+    let is_point = |block: &Block<'_>| matches!(block, Block::CachePoint(_));
+    let is_tool_point = |entry: &ToolEntry<'_>| matches!(entry, ToolEntry::CachePoint(_));
+    let in_turns = talk.turns.iter().flat_map(|turn| &turn.content).filter(|block| is_point(block)).count();
+    let in_system = talk.system.iter().filter(|block| is_point(block)).count();
+    let in_tools =
+        tools.as_ref().map_or(0, |config| config.tools.iter().filter(|entry| is_tool_point(entry)).count());
+    let counts = [in_tools, in_system, in_turns];
+    let kept = kept(counts, MARK_LIMIT);
+    if kept == counts {
+        return;
+    }
+    losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
+    let [mut entries, mut system, mut turns] = [0, 1, 2].map(|group| counts[group] - kept[group]);
+    let keep = |is_point: bool, surplus: &mut usize| {
+        let dropped = is_point && *surplus > 0;
+        *surplus -= usize::from(dropped);
+        !dropped
+    };
+    for turn in &mut talk.turns {
+        turn.content.retain(|block| keep(is_point(block), &mut turns));
+    }
+    talk.system.retain(|block| keep(is_point(block), &mut system));
+    if let Some(config) = tools {
+        config.tools.retain(|entry| keep(is_tool_point(entry), &mut entries));
+    }
+}

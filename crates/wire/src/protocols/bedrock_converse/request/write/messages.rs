@@ -1,0 +1,436 @@
+//! The conversation: strictly alternating turns that begin with the user's, results of tools before anything else.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use canon::{
+    CacheMark, Error, Field, Losses, Message, MessageField, ModelFacts, Part, PartKind, Reasoning, Request,
+    Result, Role, ToolCall, ToolResult,
+};
+
+use super::family::Family;
+use super::media::Documents;
+use super::tools::ToolNames;
+use crate::protocols::bedrock_converse::request::types::*;
+use crate::protocols::call_ids::{CallIds, clean, mark_of};
+use crate::protocols::function_tools::call_input;
+
+/// The family of models whose proofs of thinking this API gives and takes.
+pub(crate) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
+
+/// Stands where the API wants words and the caller has none.
+const NO_OUTPUT: &str = "(no output)";
+const OPENING: &str = "(The conversation continues.)";
+const CONTINUE: &str = "Continue.";
+const SEE_BESIDE: &str = "(See the attached media.)";
+const SEE_DOCUMENT: &str = "(See the attached document.)";
+
+/// The parts of the body that the messages make up.
+#[derive(Debug, Default)]
+pub(super) struct Conversation<'a> {
+    pub system: Vec<Block<'a>>,
+    pub turns: Vec<Turn<'a>>,
+}
+
+impl Conversation<'_> {
+    /// Adds a turn of the user's after the model's own: not every model continues its words.
+    pub fn close(&mut self, losses: &mut Losses) {
+        if self.turns.last().is_some_and(|turn| turn.role == "assistant") {
+            losses.approximated(
+                Field::Messages,
+                "the model does not continue its own words: a user turn was added",
+            );
+            self.turns.push(Turn { role: "user", content: vec![Block::Text(CONTINUE.into())] });
+        }
+    }
+}
+
+/// Writes the conversation of a request.
+pub(super) fn conversation<'a>(
+    request: &'a Request,
+    family: Family,
+    facts: &ModelFacts,
+    takes_cache_points: bool,
+    names: &mut ToolNames,
+    losses: &mut Losses,
+) -> Result<Conversation<'a>> {
+    let form = if family.has_short_call_ids() { short_call_id } else { call_id };
+    let mut writer = Writer {
+        family,
+        ids: CallIds::of(request, form),
+        calls: Vec::new(),
+        last_call: None,
+        takes_cache_points,
+        text_results: facts.no_media_in_results,
+        names,
+        losses,
+        system: Vec::new(),
+        drafts: Vec::new(),
+        documents: Documents::default(),
+    };
+    for (index, message) in request.messages.iter().enumerate() {
+        writer.message(index, message)?;
+    }
+    writer.finish()
+}
+
+/// A turn in the making. The API wants results first in the user's turn and calls last in the model's.
+struct Draft<'a> {
+    role: &'static str,
+    /// By the numbers of the calls that they answer.
+    results: BTreeMap<usize, Vec<Block<'a>>>,
+    rest: Vec<Block<'a>>,
+    calls: Vec<Block<'a>>,
+}
+
+struct Writer<'a, 'w> {
+    family: Family,
+    takes_cache_points: bool,
+    /// Results of tools hold text only.
+    text_results: bool,
+    names: &'w mut ToolNames,
+    losses: &'w mut Losses,
+    ids: CallIds,
+    /// The turn of each call.
+    calls: Vec<usize>,
+    /// Where the last call stands in the request.
+    last_call: Option<(usize, usize)>,
+    system: Vec<Block<'a>>,
+    drafts: Vec<Draft<'a>>,
+    documents: Documents,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn message(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        if message.name.is_some() {
+            self.losses.dropped(
+                Field::of_message(index, MessageField::Name),
+                "the provider has no names of participants",
+            );
+        }
+        for (position, part) in message.parts.iter().enumerate() {
+            let path = || Field::part(index, position);
+            match message.role {
+                Role::System | Role::Developer if self.drafts.is_empty() => {
+                    self.instruction(index, part, path)?
+                }
+                Role::System | Role::Developer => {
+                    // Moved to the front, they would end what the provider has cached of the conversation.
+                    self.losses.approximated(
+                        Field::of_message(index, MessageField::Role),
+                        "instructions stand only at the beginning: sent as words of the user, in their place",
+                    );
+                    self.user((index, position), part, path)?;
+                }
+                Role::User => self.user((index, position), part, path)?,
+                Role::Assistant => self.assistant((index, position), part, path)?,
+                Role::Tool => self.tool((index, position), part, path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn instruction(&mut self, index: usize, part: &'a Part, path: impl Fn() -> Field) -> Result<()> {
+        let PartKind::Text(text) = &part.kind else {
+            return Err(Error::unsupported(
+                path(),
+                "Instructions can only be text; put media into a user message.",
+            ));
+        };
+        if !is_blank(text) {
+            if !self.drafts.is_empty() {
+                let reason = "instructions stand in front of the conversation";
+                self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
+            }
+            self.system.push(Block::Text(text.into()));
+        }
+        if let Some(point) = self.cache_point(part.cache.as_ref())
+            && !self.system.is_empty()
+        {
+            self.system.push(point);
+        }
+        Ok(())
+    }
+
+    fn user(
+        &mut self,
+        (index, position): (usize, usize),
+        part: &'a Part,
+        path: impl Fn() -> Field,
+    ) -> Result<()> {
+        let block = match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
+            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
+            PartKind::Media(media) => Some(self.documents.media(media, &path(), self.losses)?),
+            PartKind::ToolResult(result) => {
+                return self.result((index, position), result, part.cache.as_ref());
+            }
+            PartKind::ToolCall(_) | PartKind::Reasoning(_) => {
+                return Err(Error::invalid(path(), "Only assistant messages hold tool calls and reasoning."));
+            }
+        };
+        let point = self.cache_point(part.cache.as_ref());
+        append(&mut self.draft("user").rest, block, point);
+        Ok(())
+    }
+
+    fn assistant(
+        &mut self,
+        (index, position): (usize, usize),
+        part: &'a Part,
+        path: impl Fn() -> Field,
+    ) -> Result<()> {
+        let block = match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
+            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
+            PartKind::Reasoning(reasoning) => {
+                // A cache point must not follow thinking.
+                let block = self.reasoning((index, position), reasoning, part.signature.as_deref());
+                append(&mut self.draft("assistant").rest, block, None);
+                return Ok(());
+            }
+            PartKind::ToolCall(call) => {
+                let block = Block::ToolUse(self.call(call));
+                let point = self.cache_point(part.cache.as_ref());
+                append(&mut self.draft("assistant").calls, Some(block), point);
+                self.calls.push(self.drafts.len() - 1);
+                self.last_call = Some((index, position));
+                return Ok(());
+            }
+            PartKind::Media(_) | PartKind::ToolResult(_) => {
+                return Err(Error::unsupported(
+                    path(),
+                    "This provider takes no media in assistant messages.",
+                ));
+            }
+        };
+        if block.is_some() && self.has_call_before((index, position)) {
+            self.losses
+                .approximated(path(), "calls come last in a turn: words behind them were moved in front");
+        }
+        let point = self.cache_point(part.cache.as_ref());
+        append(&mut self.draft("assistant").rest, block, point);
+        Ok(())
+    }
+
+    /// True when the message has called something before this part.
+    fn has_call_before(&self, (index, position): (usize, usize)) -> bool {
+        self.last_call.is_some_and(|(message, part)| message == index && part < position)
+    }
+
+    fn tool(
+        &mut self,
+        (index, position): (usize, usize),
+        part: &'a Part,
+        path: impl Fn() -> Field,
+    ) -> Result<()> {
+        match &part.kind {
+            PartKind::ToolResult(result) => self.result((index, position), result, part.cache.as_ref()),
+            _ => Err(Error::invalid(path(), "A tool message holds the result of one call.")),
+        }
+    }
+
+    /// A result goes to the turn after its call, wherever it stands in the request.
+    fn result(
+        &mut self,
+        (index, position): (usize, usize),
+        result: &'a ToolResult,
+        cache: Option<&CacheMark>,
+    ) -> Result<()> {
+        let number = self.ids.answered((index, position));
+        let Some((number, turn)) = number.and_then(|number| Some((number, *self.calls.get(number)?))) else {
+            let message =
+                format!("No assistant message before this one has a tool call {:?}.", result.call_id);
+            return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
+        };
+        let mut content = Vec::with_capacity(result.content.len());
+        let mut beside = Vec::new();
+        for (position, part) in result.content.iter().enumerate() {
+            let path = || Field::result_part(index, position);
+            match &part.kind {
+                PartKind::Text(text) if is_blank(text) => {}
+                PartKind::Text(text) => content.push(Block::Text(text.into())),
+                PartKind::Media(media) if self.text_results => {
+                    let reason = "the model takes only text as the result of a tool: sent beside it";
+                    self.losses.approximated(path(), reason);
+                    beside.push(self.documents.media(media, &path(), self.losses)?);
+                }
+                PartKind::Media(media) => content.push(self.documents.media(media, &path(), self.losses)?),
+                _ => {
+                    return Err(Error::invalid(path(), "Results of tools hold text and media only."));
+                }
+            }
+        }
+        if content.is_empty() {
+            content.push(Block::Text(if beside.is_empty() { NO_OUTPUT } else { SEE_BESIDE }.into()));
+        }
+        let block = ToolResultBlock {
+            tool_use_id: self.ids.id(number).to_owned(),
+            content,
+            status: result.is_error.then_some("error"),
+        };
+        let mark = cache.or_else(|| result.content.iter().find_map(|part| part.cache.as_ref()));
+        let point = self.cache_point(mark);
+        if turn + 1 == self.drafts.len() {
+            self.draft("user");
+        }
+        self.drafts[turn + 1].rest.append(&mut beside);
+        let answers = self.drafts[turn + 1].results.entry(number).or_default();
+        match answers.iter_mut().find_map(Block::tool_result) {
+            // Two results of one call become one: the API takes one.
+            Some(first) => first.extend(block),
+            None => append(answers, Some(Block::ToolResult(block)), point),
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, call: &'a ToolCall) -> ToolUse<'a> {
+        ToolUse {
+            tool_use_id: self.ids.id(self.calls.len()).to_owned(),
+            name: self.names.on_wire(&call.name),
+            input: call_input(call),
+        }
+    }
+
+    /// Thinking goes back only with its proof and only to the family that wrote it: anything else is refused.
+    fn reasoning(
+        &mut self,
+        (index, position): (usize, usize),
+        reasoning: &'a Reasoning,
+        signature: Option<&'a str>,
+    ) -> Option<Block<'a>> {
+        let is_ours = self.family.is_claude() && reasoning.format.as_deref() == Some(CLAUDE_FORMAT);
+        let content = match (&reasoning.encrypted, signature) {
+            (Some(data), _) if is_ours => ReasoningContent::RedactedContent(data),
+            (None, Some(signature)) if is_ours && !signature.is_empty() => {
+                ReasoningContent::ReasoningText { text: &reasoning.text, signature }
+            }
+            _ => {
+                self.losses.dropped(
+                    Field::thinking(index, position),
+                    "thinking can be sent back only with its signature and to the family of models that wrote it",
+                );
+                return None;
+            }
+        };
+        Some(Block::ReasoningContent(content))
+    }
+
+    fn cache_point(&mut self, mark: Option<&CacheMark>) -> Option<Block<'a>> {
+        let mark = mark?;
+        if !self.takes_cache_points {
+            self.losses.dropped(Field::CacheMark, "the model has no prompt cache");
+            return None;
+        }
+        Some(Block::CachePoint(CachePoint::of(mark)))
+    }
+
+    fn draft(&mut self, role: &'static str) -> &mut Draft<'a> {
+        if self.drafts.last().is_none_or(|draft| draft.role != role) {
+            self.drafts.push(Draft { role, results: BTreeMap::new(), rest: Vec::new(), calls: Vec::new() });
+        }
+        let last = self.drafts.len() - 1;
+        &mut self.drafts[last]
+    }
+
+    fn finish(mut self) -> Result<Conversation<'a>> {
+        let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.drafts.len());
+        for draft in std::mem::take(&mut self.drafts) {
+            let mut content: Vec<_> = draft.results.into_values().flatten().collect();
+            content.extend(draft.rest);
+            content.extend(draft.calls);
+            // A turn without content may have stood between two of the other role.
+            match turns.last_mut() {
+                _ if content.is_empty() => {}
+                Some(last) if last.role == draft.role => last.content.extend(content),
+                _ => turns.push(Turn { role: draft.role, content }),
+            }
+        }
+        self.open(&mut turns)?;
+        turns.iter_mut().for_each(accompany_documents);
+        if let Some(Turn { role: "assistant", content }) = turns.last_mut() {
+            trim_end(content);
+        }
+        Ok(Conversation { system: self.system, turns })
+    }
+
+    /// The first turn must be the user's, and there must be one.
+    fn open(&mut self, turns: &mut Vec<Turn<'a>>) -> Result<()> {
+        match turns.first() {
+            Some(turn) if turn.role == "user" => {}
+            Some(_) => {
+                self.losses.emulated(Field::Messages, "a user turn was put before the first assistant turn");
+                turns.insert(0, Turn { role: "user", content: vec![Block::Text(OPENING.into())] });
+            }
+            None if self.system.is_empty() => {
+                return Err(Error::invalid(
+                    Field::Messages,
+                    "There must be at least one message with content.",
+                ));
+            }
+            None => {
+                self.losses.approximated(
+                    Field::Messages,
+                    "instructions without a conversation were sent as a user turn",
+                );
+                turns.push(Turn { role: "user", content: std::mem::take(&mut self.system) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A document must be accompanied by a text (API reference of `DocumentBlock`).
+fn accompany_documents(turn: &mut Turn<'_>) {
+    let has = |is: fn(&Block<'_>) -> bool| turn.content.iter().any(is);
+    if has(|block| matches!(block, Block::Document(_))) && !has(|block| matches!(block, Block::Text(_))) {
+        turn.content.push(Block::Text(SEE_DOCUMENT.into()));
+    }
+}
+
+/// The beginning of an answer that the model is to continue must not end in white space.
+fn trim_end(content: &mut Vec<Block<'_>>) {
+    if let Some(Block::Text(text)) = content.last_mut()
+        && text.trim_end().len() < text.len()
+    {
+        *text = Cow::Owned(text.trim_end().to_owned());
+    }
+}
+
+fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Option<Block<'a>>) {
+    blocks.extend(block);
+    let may_follow =
+        blocks.last().is_some_and(|last| !matches!(last, Block::CachePoint(_) | Block::ReasoningContent(_)));
+    if may_follow {
+        blocks.extend(point);
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+/// An id of at most 64 letters, digits and `_.:-` (API reference of `ToolUseBlock`).
+fn call_id(id: &str) -> String {
+    clean(id, 64, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+}
+
+/// Exactly nine letters or digits, as Mistral's models want.
+fn short_call_id(id: &str) -> String {
+    let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if fits { id.to_owned() } else { mark_of(id)[..9].to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_ids_fit_and_stay_different() {
+        assert_eq!(call_id("toolu_01.a:b-c"), "toolu_01.a:b-c");
+        assert_ne!(call_id("call/1|x"), call_id("call/1?x"));
+        assert!(call_id(&"é/".repeat(100)).len() <= 64);
+        assert_eq!(short_call_id("abc123XYZ"), "abc123XYZ");
+        assert_eq!(short_call_id("call_1").len(), 9);
+    }
+}

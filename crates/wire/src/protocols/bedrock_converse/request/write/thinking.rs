@@ -1,0 +1,225 @@
+//! How a wish for thinking reaches each family: by fields of the family's own API.
+
+use canon::{Effort, Field, Losses, ModelFacts, ReasoningControl, Request};
+use serde_json::{Map, Value, json};
+
+use super::family::Family;
+use crate::protocols::anthropic_messages::thinking::Family as Claude;
+use crate::protocols::unsupported::{BUDGET, lose_budget, lose_thinking, wish_field};
+
+/// Anthropic's smallest budget.
+const SMALLEST_BUDGET: u64 = 1024;
+/// Room for the answer beside the thinking, where neither the caller nor the catalog gives a limit.
+const USUAL_ANSWER: u64 = 8192;
+
+/// What was decided about thinking, and what follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Thinking {
+    /// For `additionalModelRequestFields`.
+    pub fields: Map<String, Value>,
+    /// The model thinks and therefore refuses sampling parameters.
+    pub is_on: bool,
+    /// It thinks with a budget and may not be forced to call a tool.
+    pub has_budget: bool,
+    /// The output limit that the budget asks for, in place of the caller's.
+    pub max_tokens: Option<u64>,
+    /// No limit and no sampling parameter may be sent at all.
+    pub no_inference_config: bool,
+}
+
+/// Decides about thinking. `blocked` says why it cannot be had along with the rest of the request.
+pub(super) fn decide(
+    request: &Request,
+    family: Family,
+    facts: &ModelFacts,
+    blocked: Option<&'static str>,
+    losses: &mut Losses,
+) -> Thinking {
+    let wish = &request.reasoning;
+    if wish.is_unset() {
+        return Thinking::default();
+    }
+    if let (Some(reason), true) = (blocked, wish.is_on()) {
+        lose_thinking(request, reason, losses);
+        return Thinking::default();
+    }
+    let control = facts.reasoning.clone().filter(is_known).unwrap_or_else(|| usual_control(family));
+    match control {
+        ReasoningControl::None if !wish.is_on() => Thinking::default(),
+        ReasoningControl::None => {
+            lose_thinking(request, "the model does not think", losses);
+            Thinking::default()
+        }
+        ReasoningControl::Budget { min, max, can_disable } => {
+            budget(request, facts, (min.max(SMALLEST_BUDGET), max), can_disable, losses)
+        }
+        ReasoningControl::Effort { levels } => effort(request, family, &levels, losses),
+        _ => {
+            lose_thinking(request, "the model always thinks and takes no control", losses);
+            Thinking::default()
+        }
+    }
+}
+
+/// Controls that this API has a field for; others in the catalog belong to other APIs.
+fn is_known(control: &ReasoningControl) -> bool {
+    matches!(
+        control,
+        ReasoningControl::None
+            | ReasoningControl::Always
+            | ReasoningControl::Budget { .. }
+            | ReasoningControl::Effort { .. }
+    )
+}
+
+/// True when the model is told by a budget, if at all.
+pub(super) fn takes_budget(family: Family, facts: &ModelFacts) -> bool {
+    let control = facts.reasoning.clone().filter(is_known).unwrap_or_else(|| usual_control(family));
+    matches!(control, ReasoningControl::Budget { .. })
+}
+
+/// The control of a family where the catalog gives none.
+fn usual_control(family: Family) -> ReasoningControl {
+    use Effort::*;
+    let levels = |levels: &[Effort]| ReasoningControl::Effort { levels: levels.to_vec() };
+    match family {
+        Family::Claude(Some(generation)) => match (generation.family, generation.version) {
+            (_, version) if version < (3, 7) => ReasoningControl::None,
+            (_, version) if version < (4, 6) => {
+                ReasoningControl::Budget { min: SMALLEST_BUDGET, max: 65_536, can_disable: true }
+            }
+            (_, (4, 6)) => levels(&[None, Low, Medium, High, Max]),
+            (Claude::Story, _) => levels(&[Low, Medium, High, Xhigh, Max]),
+            (Claude::Opus | Claude::Sonnet, version) if version >= (5, 5) => {
+                levels(&[Low, Medium, High, Xhigh, Max])
+            }
+            _ => levels(&[None, Low, Medium, High, Xhigh, Max]),
+        },
+        Family::Nova { second: true } => levels(&[None, Low, Medium, High]),
+        Family::GptOss | Family::DeepSeek { r1: false } => levels(&[Low, Medium, High]),
+        Family::Gpt => levels(&[None, Low, Medium, High, Xhigh]),
+        Family::Qwen => levels(&[Low, High]),
+        Family::DeepSeek { r1: true } => ReasoningControl::Always,
+        _ => ReasoningControl::None,
+    }
+}
+
+/// Claude before 4.6: a budget in tokens, smaller than the output limit.
+fn budget(
+    request: &Request,
+    facts: &ModelFacts,
+    (min, max): (u64, u64),
+    can_disable: bool,
+    losses: &mut Losses,
+) -> Thinking {
+    let wish = &request.reasoning;
+    if !wish.is_on() {
+        if !can_disable {
+            lose_thinking(request, "the model's thinking cannot be switched off", losses);
+        }
+        return Thinking::default();
+    }
+    let effort = wish.effort.unwrap_or(Effort::Medium);
+    let mut budget = wish.budget_tokens.unwrap_or_else(|| budget_of(effort)).clamp(min, max.max(min));
+    let asked = request.max_tokens.or(facts.max_output_tokens);
+    let mut limit = asked.unwrap_or(budget + USUAL_ANSWER);
+    if limit <= budget {
+        limit += budget;
+    }
+    if let Some(most) = facts.max_output_tokens.filter(|most| *most < limit) {
+        limit = most;
+        budget = budget.min(most.saturating_sub(most / 4));
+    }
+    if budget < SMALLEST_BUDGET || budget >= limit {
+        lose_thinking(request, "the model's output limit leaves no room for thinking", losses);
+        return Thinking::default();
+    }
+    if request.max_tokens.is_some_and(|tokens| tokens != limit) {
+        losses.approximated(Field::MaxTokens, "raised by the thinking budget, which is part of the limit");
+    }
+    if wish.budget_tokens.is_some_and(|tokens| tokens != budget) {
+        losses.approximated(BUDGET, "moved into the range that the model takes");
+    }
+    let thinking = json!({"type": "enabled", "budget_tokens": budget});
+    Thinking {
+        fields: Map::from_iter([("thinking".to_owned(), thinking)]),
+        is_on: true,
+        has_budget: true,
+        max_tokens: Some(limit),
+        no_inference_config: false,
+    }
+}
+
+/// Families that take a word.
+fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Losses) -> Thinking {
+    let wish = &request.reasoning;
+    let wanted = wish.effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or_default()));
+    let Some(level) = wanted.nearest(levels) else {
+        lose_thinking(request, "the model takes no level of thinking", losses);
+        return Thinking::default();
+    };
+    if wanted == Effort::None && level != Effort::None && family == Family::Qwen {
+        lose_thinking(request, "the model has no word for no thinking", losses);
+        return Thinking::default();
+    }
+    lose_budget(request, losses);
+    if level != wanted {
+        losses.approximated(wish_field(request), "sent as the nearest level that the model takes");
+    }
+    let word = level.as_str();
+    let mut fields = Map::new();
+    let mut thinking = Thinking::default();
+    match family {
+        Family::Claude(..) if level == Effort::None => {
+            fields.insert("thinking".to_owned(), json!({"type": "disabled"}));
+        }
+        Family::Claude(..) => {
+            if wanted != Effort::None {
+                thinking.is_on = true;
+                fields.insert("thinking".to_owned(), json!({"type": "adaptive", "display": "summarized"}));
+            }
+            fields.insert("output_config".to_owned(), json!({"effort": word}));
+        }
+        Family::Nova { .. } if level == Effort::None => {
+            fields.insert("reasoningConfig".to_owned(), json!({"type": "disabled"}));
+        }
+        Family::Nova { .. } => {
+            // "When maxReasoningEffort is high, temperature, topP and maxTokens must be unset" (Nova 2 user guide).
+            thinking.no_inference_config = level == Effort::High;
+            fields
+                .insert("reasoningConfig".to_owned(), json!({"type": "enabled", "maxReasoningEffort": word}));
+        }
+        Family::Gpt => {
+            fields.insert("reasoning".to_owned(), json!({"effort": word}));
+        }
+        Family::Qwen => {
+            fields.insert("reasoning_config".to_owned(), json!(word));
+        }
+        _ => {
+            fields.insert("reasoning_effort".to_owned(), json!(word));
+        }
+    }
+    thinking.fields = fields;
+    thinking
+}
+
+fn budget_of(effort: Effort) -> u64 {
+    match effort {
+        Effort::None | Effort::Minimal => SMALLEST_BUDGET,
+        Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High => 16_384,
+        Effort::Xhigh => 32_768,
+        Effort::Max => 65_536,
+    }
+}
+
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0 => Effort::None,
+        1..=2048 => Effort::Low,
+        2049..=8192 => Effort::Medium,
+        8193..=16_384 => Effort::High,
+        _ => Effort::Xhigh,
+    }
+}

@@ -1,0 +1,3 @@
+//! Answers of this format.
+
+pub(crate) mod read;

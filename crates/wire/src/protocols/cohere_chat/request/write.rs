@@ -1,0 +1,482 @@
+//! Writes Cohere requests and reads its errors.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use canon::{
+    Effort, Error, ErrorKind, Feature, Field, Json, Losses, Media, MediaKind, Message, OutputField,
+    OutputFormat, Part, PartKind, Reasoning, ReasoningControl, Request, Result, Retry, Role, Source, Target,
+    ToolChoice, ToolField, ToolKind, ToolResult,
+};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::CohereChat;
+use super::super::answer::read::{StreamDecoder, WholeDecoder};
+use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
+use crate::protocols::call_ids::{CallIds, plain_id};
+use crate::protocols::errors::{excerpt, upstream_error};
+use crate::protocols::function_tools::{
+    FunctionTool, call_input, function_tools, json_instruction, note_wrapped,
+};
+use crate::protocols::unsupported::{
+    BUDGET, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs, lose_thinking,
+    refuse_features,
+};
+use crate::{Adapter, Decoder, Encoded, Undo};
+
+/// Fields of this API that callers may send by their own names.
+const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode", "strict_tools", "priority"];
+
+/// Largest `k`.
+const MOST_CANDIDATES: u64 = 500;
+
+impl Adapter for CohereChat {
+    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
+        refuse_features(request, target.facts.allows(Feature::Logprobs))?;
+        if request.top_logprobs.is_some_and(|count| count > 0) {
+            let message =
+                "This provider tells the probability of the chosen tokens only; do not ask for alternatives.";
+            return Err(Error::unsupported(Field::TopLogprobs, message));
+        }
+        let mut losses = request.losses.clone();
+        let mut undo = Undo::default();
+        let body = body(request, target, &mut undo, &mut losses)?;
+        let body = serde_json::to_vec(&body)
+            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
+        Ok(Encoded { body: Bytes::from(body), losses, undo })
+    }
+
+    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+        match streaming {
+            true => Box::new(StreamDecoder::new(undo)),
+            false => Box::new(WholeDecoder::new(undo)),
+        }
+    }
+
+    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        #[derive(Default, Deserialize)]
+        struct Told {
+            message: Option<String>,
+        }
+        let told: Told = serde_json::from_slice(body).unwrap_or_default();
+        let message = told.message.unwrap_or_else(|| excerpt(body));
+        let mut error = upstream_error(status, headers, None, None, message);
+        // "Invalid token": the content is blocked. Elsewhere this status means other things.
+        if status.as_u16() == 498 {
+            (error.kind, error.retry) = (ErrorKind::ContentFilter, Retry::Elsewhere);
+            if let Some(reply) = &mut error.upstream {
+                reply.status = Some(400);
+            }
+        }
+        error
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Vec<Turn<'a>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<FunctionTool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict_tools: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop_sequences: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    k: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
+    /// Fields of this API that the caller wrote by their own names.
+    #[serde(flatten)]
+    native: BTreeMap<&'a str, &'a Json>,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json_schema: Option<Cow<'a, Json>>,
+}
+
+#[derive(Default, Serialize)]
+struct Turn<'a> {
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Content<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_plan: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<ContentPart<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ContentPart<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl<'a> },
+}
+
+#[derive(Serialize)]
+struct ImageUrl<'a> {
+    url: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: CallFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct CallFunction<'a> {
+    name: &'a str,
+    /// JSON text, as in OpenAI's API.
+    arguments: String,
+}
+
+fn body<'a>(
+    request: &'a Request,
+    target: Target<'a>,
+    undo: &mut Undo,
+    losses: &mut Losses,
+) -> Result<Body<'a>> {
+    lose_marks(request, losses);
+    lose_proofs(request, losses);
+    lose_failures(request, losses);
+    note_wrapped(request, losses);
+    let sampling = &request.sampling;
+    let tools = function_tools(request, undo, losses)?;
+    let ids = CallIds::of(request, plain_id);
+    let mut messages = turns(request, &ids, losses)?;
+    let response_format = response_format(request, &mut messages, losses);
+    let within = |field: Field, value: Option<f64>, low: f64, high: f64, losses: &mut Losses| {
+        let value = value?;
+        if !(low..=high).contains(&value) {
+            losses.approximated(field, format!("the provider's range is {low} to {high}"));
+        }
+        Some(value.clamp(low, high))
+    };
+    let body = Body {
+        model: target.model,
+        messages,
+        stream: request.stream,
+        tool_choice: tool_choice(request, !tools.is_empty()),
+        strict_tools: strict_tools(request, losses),
+        tools,
+        response_format,
+        thinking: thinking(request, target, losses),
+        max_tokens: request.max_tokens,
+        stop_sequences: &request.stop,
+        temperature: within(Field::Temperature, sampling.temperature, 0.0, 1.0, losses),
+        p: within(Field::TopP, sampling.top_p, 0.01, 0.99, losses),
+        k: top_k(request, losses),
+        frequency_penalty: within(Field::FrequencyPenalty, sampling.frequency_penalty, 0.0, 1.0, losses),
+        presence_penalty: within(Field::PresencePenalty, sampling.presence_penalty, 0.0, 1.0, losses),
+        seed: sampling.seed.filter(|seed| *seed >= 0),
+        logprobs: request.logprobs.filter(|wanted| *wanted),
+        native: native_fields(request),
+    };
+    let mut carried = vec!["top_k", "frequency_penalty", "presence_penalty"];
+    carried.extend(NATIVE_FIELDS);
+    if body.seed.is_some() {
+        carried.push("seed");
+    }
+    lose_hints(request, &carried, losses);
+    Ok(body)
+}
+
+fn top_k(request: &Request, losses: &mut Losses) -> Option<u64> {
+    let top_k = request.sampling.top_k?;
+    if top_k > MOST_CANDIDATES {
+        losses.approximated(Field::TopK, format!("the provider's range ends at {MOST_CANDIDATES}"));
+    }
+    Some(top_k.min(MOST_CANDIDATES))
+}
+
+fn native_fields(request: &Request) -> BTreeMap<&str, &Json> {
+    let is_native = |name: &str| NATIVE_FIELDS.contains(&name) && name != "strict_tools";
+    let extra = request.extra.iter().map(|(name, value)| (name.as_str(), value));
+    extra.filter(|(name, value)| is_native(name) && !value.is_null()).collect()
+}
+
+fn turns<'a>(request: &'a Request, ids: &CallIds, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
+    let mut turns = Vec::with_capacity(request.messages.len());
+    for (index, message) in request.messages.iter().enumerate() {
+        match message.role {
+            Role::System | Role::Developer => turns.push(spoken("system", index, message)?),
+            Role::User => turns.push(spoken("user", index, message)?),
+            Role::Assistant => turns.push(answered(index, message, ids, losses)),
+            Role::Tool => {
+                for (position, part) in message.parts.iter().enumerate() {
+                    if let PartKind::ToolResult(result) = &part.kind {
+                        let number = ids.answered((index, position));
+                        let id = number
+                            .map_or_else(|| plain_id(&result.call_id), |number| ids.id(number).to_owned());
+                        turns.push(result_turn(index, id, result)?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(turns)
+}
+
+fn spoken<'a>(role: &'static str, index: usize, message: &'a Message) -> Result<Turn<'a>> {
+    let mut parts = Vec::with_capacity(message.parts.len());
+    for (position, part) in message.parts.iter().enumerate() {
+        let path = || Field::part(index, position);
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => parts.push(ContentPart::Text { text }),
+            PartKind::Media(media) if role == "user" => parts.push(image(media, path)?),
+            _ => {
+                return Err(Error::unsupported(path(), "This provider takes only text in this place."));
+            }
+        }
+    }
+    let content = match &parts[..] {
+        [] => Content::Text(Cow::Borrowed("")),
+        [ContentPart::Text { text }] => Content::Text(Cow::Borrowed(*text)),
+        _ => Content::Parts(parts),
+    };
+    Ok(Turn { role, content: Some(content), ..Turn::default() })
+}
+
+fn image<'a>(media: &'a Media, path: impl Fn() -> Field) -> Result<ContentPart<'a>> {
+    if media.kind != MediaKind::Image {
+        return Err(Error::unsupported(path(), "This provider takes text and images only."));
+    }
+    let url = match &media.source {
+        Source::Url(url) => Cow::Borrowed(url.as_str()),
+        Source::Base64 { mime, data } => Cow::Owned(format!("data:{mime};base64,{data}")),
+        Source::FileId(_) | Source::Text(_) => {
+            return Err(Error::unsupported(path(), "This provider takes images as URLs only."));
+        }
+    };
+    Ok(ContentPart::ImageUrl { image_url: ImageUrl { url, detail: media.detail.as_deref() } })
+}
+
+/// A turn of the model: beside calls, its text goes as the plan that led to them.
+fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds, losses: &mut Losses) -> Turn<'a> {
+    let mut text = String::new();
+    let mut thoughts = String::new();
+    let mut calls = Vec::new();
+    for (position, part) in message.parts.iter().enumerate() {
+        match &part.kind {
+            PartKind::Text(piece) | PartKind::Refusal(piece) => text.push_str(piece),
+            PartKind::Reasoning(reasoning) if is_own(reasoning, part) => {
+                thoughts.push_str(&reasoning.text);
+            }
+            PartKind::Reasoning(_) => losses.dropped(
+                Field::thinking(index, position),
+                "thinking can be sent back only to the family of models that wrote it",
+            ),
+            PartKind::ToolCall(call) => calls.push(Call {
+                id: ids.id_at((index, position)).to_owned(),
+                kind: "function",
+                function: CallFunction { name: &call.name, arguments: call_input(call).get().to_owned() },
+            }),
+            PartKind::Media(_) | PartKind::ToolResult(_) => losses
+                .dropped(Field::part(index, position), "the provider takes no media in assistant messages"),
+        }
+    }
+    let is_thought = |part: &Part| matches!(part.kind, PartKind::Reasoning(_));
+    let thinking = || Field::thinking(index, message.parts.iter().position(is_thought).unwrap_or(0));
+    let mut turn = Turn { role: "assistant", ..Turn::default() };
+    if calls.is_empty() {
+        if !thoughts.is_empty() {
+            losses.dropped(thinking(), "the provider takes thinking back only with calls");
+        }
+        turn.content = Some(Content::Text(Cow::Owned(text)));
+    } else {
+        if !text.is_empty() && !thoughts.is_empty() {
+            losses.dropped(thinking(), "the provider takes one plan before calls: what was said goes there");
+        }
+        let plan = if text.is_empty() { thoughts } else { text };
+        turn.tool_plan = Some(plan).filter(|plan| !plan.is_empty());
+    }
+    turn.tool_calls = calls;
+    turn
+}
+
+/// What our decoder says of this provider's plans, whose format carries no proof.
+fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
+    let is_unproven = reasoning.encrypted.is_none() && part.signature.is_none();
+    is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
+}
+
+fn result_turn(index: usize, id: String, result: &ToolResult) -> Result<Turn<'_>> {
+    let mut text = String::new();
+    for (position, part) in result.content.iter().enumerate() {
+        match &part.kind {
+            PartKind::Text(piece) => text.push_str(piece),
+            _ => {
+                return Err(Error::unsupported(
+                    Field::result_part(index, position),
+                    "This provider takes only text as the result of a tool.",
+                ));
+            }
+        }
+    }
+    let content = Some(Content::Text(Cow::Owned(text)));
+    Ok(Turn { role: "tool", content, tool_call_id: Some(id), ..Turn::default() })
+}
+
+fn tool_choice(request: &Request, has_tools: bool) -> Option<&'static str> {
+    let word = match request.tool_choice.as_ref()? {
+        ToolChoice::Auto | ToolChoice::Allowed { required: false, .. } => return None,
+        ToolChoice::None => "NONE",
+        ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. } => {
+            "REQUIRED"
+        }
+    };
+    has_tools.then_some(word)
+}
+
+/// One switch for all tools.
+fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
+    if let Some(asked) = request.extra("strict_tools").and_then(|value| value.read().ok()) {
+        return Some(asked);
+    }
+    let strict = |kind: &ToolKind| matches!(kind, ToolKind::Function { strict: Some(true), .. });
+    let count = request.tools.iter().filter(|tool| strict(&tool.kind)).count();
+    if count == 0 || count == request.tools.len() {
+        return (count > 0).then_some(true);
+    }
+    for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| strict(&tool.kind)) {
+        losses.dropped(
+            Field::tool(index, ToolField::Strict),
+            "the provider's tools are strict all together or not at all",
+        );
+    }
+    None
+}
+
+/// What its grammar knows ("Structured Outputs": no composition but `anyOf`, no ranges, no lengths).
+const SCHEMA_RULES: Rules = Rules {
+    kept: &[
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "$ref",
+        "$defs",
+        "description",
+        "title",
+        "default",
+        "format",
+        "pattern",
+    ],
+    closes: false,
+};
+
+/// The JSON mode excludes tools and documents: beside them the form goes into an instruction.
+fn response_format<'a>(
+    request: &'a Request,
+    messages: &mut Vec<Turn<'a>>,
+    losses: &mut Losses,
+) -> Option<ResponseFormat<'a>> {
+    let json_schema = match &request.output {
+        OutputFormat::Text => return None,
+        OutputFormat::JsonObject => None,
+        OutputFormat::JsonSchema { schema, .. } => schema.as_ref(),
+    };
+    lose_description(&request.output, losses);
+    if request.tools.is_empty() && request.extra("documents").is_none_or(Json::is_null) {
+        let fitted = json_schema.and_then(|schema| fit_for(schema, SCHEMA_RULES));
+        if fitted.as_ref().is_some_and(|fitted| fitted.weakened) {
+            losses.approximated(
+                Field::Output(OutputField::Schema),
+                "the provider enforces a part of JSON schema; the rest was moved into descriptions",
+            );
+        }
+        let json_schema = fitted.map(|fitted| Cow::Owned(fitted.schema)).or(json_schema.map(Cow::Borrowed));
+        return Some(ResponseFormat { kind: "json_object", json_schema });
+    }
+    losses.emulated(
+        Field::Output(OutputField::Whole),
+        "beside tools the model is instructed to answer in this form",
+    );
+    let instruction = json_instruction(&request.output)?;
+    let content = Some(Content::Text(Cow::Owned(instruction)));
+    messages.insert(0, Turn { role: "system", content, ..Turn::default() });
+    None
+}
+
+fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<Value> {
+    let wish = &request.reasoning;
+    if wish.is_unset() {
+        return None;
+    }
+    let thinks = match &target.facts.reasoning {
+        Some(control) => !matches!(control, ReasoningControl::None | ReasoningControl::Always),
+        None => target.model.contains("reasoning"),
+    };
+    if !thinks {
+        let always = matches!(target.facts.reasoning, Some(ReasoningControl::Always));
+        if wish.is_on() || always {
+            lose_thinking(request, "the model takes no control of its thinking", losses);
+        }
+        return None;
+    }
+    if !wish.is_on() {
+        return Some(json!({"type": "disabled"}));
+    }
+    let effort = wish.effort.unwrap_or(Effort::Medium);
+    let asked = wish.budget_tokens.unwrap_or_else(|| budget_of(effort));
+    // Thinking counts towards the limit: a quarter is left to the answer.
+    let budget = request.max_tokens.map_or(asked, |limit| asked.min(limit - limit / 4)).max(1);
+    if wish.budget_tokens.is_some_and(|asked| asked != budget) {
+        losses.approximated(BUDGET, "lowered, because the answer needs a part of the output limit");
+    }
+    Some(json!({"type": "enabled", "token_budget": budget}))
+}
+
+fn budget_of(effort: Effort) -> u64 {
+    match effort {
+        Effort::None | Effort::Minimal => 1024,
+        Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High => 16_384,
+        Effort::Xhigh | Effort::Max => 31_000,
+    }
+}

@@ -1,0 +1,344 @@
+//! One choice of an answer, from its parts to events.
+
+use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry};
+use serde_json::{Value, json};
+
+use super::citations::Citations;
+use super::partial_args::PartialArgs;
+use crate::Undo;
+use crate::protocols::gemini::REASONING_FORMAT;
+use crate::protocols::gemini::answer::types::{
+    Blob, Candidate, FunctionCall, LogprobsResult, Part, TokenLogprob,
+};
+use crate::protocols::repair;
+
+/// What is known of a choice so far.
+pub(super) struct CandidateState {
+    choice: u32,
+    calls: u32,
+    /// Thinking blocks begun so far.
+    blocks: u32,
+    /// The last part was thinking: more of it belongs to the same block.
+    is_thinking: bool,
+    has_content: bool,
+    /// A call whose arguments arrive in pieces.
+    open_call: Option<OpenCall>,
+    /// A call stands for a JSON answer.
+    finish: Option<(String, Option<String>)>,
+    citations: Citations,
+}
+
+struct OpenCall {
+    name: String,
+    id: String,
+    signature: Option<String>,
+    args: PartialArgs,
+}
+
+impl CandidateState {
+    /// A choice of which nothing is known.
+    pub fn new(choice: u32) -> Self {
+        Self {
+            choice,
+            calls: 0,
+            blocks: 0,
+            is_thinking: false,
+            has_content: false,
+            open_call: None,
+            finish: None,
+            citations: Citations::default(),
+        }
+    }
+
+    /// How many searches the provider ran for it.
+    pub fn searches(&self) -> u64 {
+        self.citations.searches()
+    }
+
+    /// Takes the next piece. The finish reason is only noted: recorded streams go on after it.
+    pub fn push(&mut self, candidate: Candidate<'_>, undo: &Undo, events: &mut Vec<Event>) -> Result<()> {
+        for part in candidate.content.unwrap_or_default().parts {
+            self.part(part, undo, events)?;
+        }
+        if let Some(logprobs) = candidate.logprobs_result {
+            let logprobs = Json::of(&openai_logprobs(&logprobs));
+            events.push(Event::Logprobs { choice: self.choice, logprobs });
+        }
+        self.citations.note(candidate.grounding_metadata, candidate.citation_metadata);
+        if let Some(reason) = candidate.finish_reason {
+            self.finish = Some((reason, candidate.finish_message));
+        }
+        Ok(())
+    }
+
+    /// The answer is at its end.
+    pub fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let Some((native, message)) = self.finish.take() else {
+            let message = "The provider's answer broke off before its end.";
+            return Err(Error::upstream(ErrorKind::Upstream, Retry::Again, message));
+        };
+        if self.open_call.is_some() {
+            let message = "The provider's answer broke off inside of a tool call.";
+            return Err(Error::upstream(ErrorKind::Upstream, Retry::Again, message));
+        }
+        if is_failure(&native) && !self.has_content && self.calls == 0 {
+            let words = message.unwrap_or_default();
+            let message = format!("The model failed to answer ({native}). {words}");
+            let error = Error::upstream(ErrorKind::Upstream, Retry::Again, message.trim_end().to_owned());
+            return Err(error);
+        }
+        self.citations.events(self.choice, events);
+        let reason = finish_reason(&native, self.calls > 0);
+        events.push(Event::Finish { choice: self.choice, reason, native: Some(native) });
+        Ok(())
+    }
+
+    fn part(&mut self, part: Part<'_>, undo: &Undo, events: &mut Vec<Event>) -> Result<()> {
+        if let Some(call) = part.function_call {
+            self.is_thinking = false;
+            return self.call(call, part.thought_signature, undo, events);
+        }
+        if let Some(text) = part.text {
+            match part.thought {
+                true => self.thought(text, part.thought_signature, events),
+                false => self.text(text, part.thought_signature, events),
+            }
+        } else if let Some(blob) = part.inline_data {
+            // Pictures in thoughts are drafts of the one that follows.
+            if !part.thought {
+                self.blob(blob, events)?;
+            }
+        } else if let Some(code) = part.executable_code {
+            let language = code.language.unwrap_or_default().to_ascii_lowercase();
+            let code = code.code.unwrap_or_default();
+            self.text(fenced(&language, &code), None, events);
+        } else if let Some(result) = part.code_execution_result {
+            let output = result.output.unwrap_or_default();
+            self.text(fenced("", &output), None, events);
+        } else if let (true, Some(signature)) = (part.thought, part.thought_signature) {
+            self.thought(String::new(), Some(signature), events);
+        }
+        // Whatever else there is are tools that the provider runs itself, with their results.
+        Ok(())
+    }
+
+    fn text(&mut self, text: String, signature: Option<String>, events: &mut Vec<Event>) {
+        if !text.is_empty() {
+            self.is_thinking = false;
+            self.has_content |= !text.trim().is_empty();
+            self.citations.text(&text);
+            events.push(Event::Text { choice: self.choice, text });
+        }
+        // The proof of a text is a block of its own: it belongs to no thinking.
+        if let Some(signature) = signature {
+            self.is_thinking = false;
+            self.begin_block();
+            self.reasoning(ReasoningDetail::Signature(signature), events);
+            self.is_thinking = false;
+        }
+    }
+
+    fn thought(&mut self, text: String, signature: Option<String>, events: &mut Vec<Event>) {
+        self.begin_block();
+        if !text.is_empty() {
+            self.reasoning(ReasoningDetail::Text(text), events);
+        }
+        if let Some(signature) = signature {
+            self.reasoning(ReasoningDetail::Signature(signature), events);
+            self.is_thinking = false;
+        }
+    }
+
+    fn begin_block(&mut self) {
+        if !self.is_thinking {
+            self.blocks += 1;
+            self.is_thinking = true;
+        }
+    }
+
+    fn reasoning(&self, detail: ReasoningDetail, events: &mut Vec<Event>) {
+        let block = self.blocks.saturating_sub(1);
+        events.push(Event::Reasoning { choice: self.choice, block, detail, format: REASONING_FORMAT });
+    }
+
+    fn blob(&mut self, blob: Blob, events: &mut Vec<Event>) -> Result<()> {
+        self.is_thinking = false;
+        self.has_content = true;
+        if !blob.mime_type.starts_with("image/") {
+            let message = format!("The provider answered with {}, which cannot be carried.", blob.mime_type);
+            return Err(Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message));
+        }
+        events.push(Event::Image { choice: self.choice, mime: blob.mime_type, data: blob.data });
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        call: FunctionCall<'_>,
+        signature: Option<String>,
+        undo: &Undo,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let is_piece = call.will_continue || !call.partial_args.is_empty();
+        if is_piece || (self.open_call.is_some() && call.name.is_none()) {
+            return self.piece(call, signature, undo, events);
+        }
+        let Some(name) = call.name else { return Err(super::malformed()) };
+        let args = match call.args {
+            Some(args) => minified(&repair::arguments(args.get())),
+            None => String::new(),
+        };
+        let args = if args.is_empty() { "{}".to_owned() } else { args };
+        self.emit(&name, call.id.unwrap_or_default(), signature, args, undo, events);
+        Ok(())
+    }
+
+    /// A piece of a call: `name`, then arguments by path, then an empty piece.
+    fn piece(
+        &mut self,
+        call: FunctionCall<'_>,
+        signature: Option<String>,
+        undo: &Undo,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        if let Some(name) = call.name.filter(|name| !name.is_empty()) {
+            if self.open_call.is_some() {
+                return Err(super::malformed());
+            }
+            let id = call.id.unwrap_or_default();
+            self.open_call = Some(OpenCall { name, id, signature: None, args: PartialArgs::default() });
+        }
+        let Some(open) = &mut self.open_call else { return Err(super::malformed()) };
+        if signature.is_some() {
+            open.signature = signature;
+        }
+        for piece in call.partial_args {
+            open.args.set(piece).ok_or_else(super::malformed)?;
+        }
+        if !call.will_continue
+            && let Some(open) = self.open_call.take()
+        {
+            self.emit(&open.name, open.id, open.signature, open.args.into_json(), undo, events);
+        }
+        Ok(())
+    }
+
+    fn emit(
+        &mut self,
+        name: &str,
+        id: String,
+        signature: Option<String>,
+        args: String,
+        undo: &Undo,
+        events: &mut Vec<Event>,
+    ) {
+        if undo.json_tool.as_deref() == Some(name) {
+            self.text(args, None, events);
+            return;
+        }
+        let name = undo.tool_name(name).to_owned();
+        let custom = undo.custom_tools.contains(&name);
+        let (choice, index) = (self.choice, self.calls);
+        self.calls += 1;
+        events.push(Event::ToolCallStart { choice, index, id, name, signature, custom });
+        let fragment = if custom { free_text(args) } else { args };
+        events.push(Event::ToolCallArguments { choice, index, fragment });
+    }
+}
+
+/// The free text of a tool that was wrapped as a function.
+fn free_text(args: String) -> String {
+    match serde_json::from_str::<Value>(&args) {
+        Ok(Value::Object(mut args)) => match args.remove("input") {
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+            None => String::new(),
+        },
+        _ => args,
+    }
+}
+
+fn fenced(language: &str, code: &str) -> String {
+    let end = if code.ends_with('\n') { "" } else { "\n" };
+    format!("\n```{language}\n{code}{end}```\n")
+}
+
+/// Whole answers are pretty-printed by the provider: arguments lose the white space between their tokens.
+fn minified(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for letter in text.chars() {
+        if in_string {
+            in_string = escaped || letter != '"';
+            escaped = !escaped && letter == '\\';
+        } else if letter.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = letter == '"';
+        }
+        out.push(letter);
+    }
+    out
+}
+
+/// The API reference's finish reasons.
+fn finish_reason(native: &str, has_calls: bool) -> FinishReason {
+    match native {
+        "MAX_TOKENS" | "CONTINUATION" => FinishReason::Length,
+        "SAFETY"
+        | "RECITATION"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION"
+        | "MODEL_ARMOR"
+        | "LANGUAGE"
+        | "ESCALATION"
+        | "PUP_LIMITED_DISABLED" => FinishReason::ContentFilter,
+        _ if has_calls => FinishReason::ToolCalls,
+        _ => FinishReason::Stop,
+    }
+}
+
+/// The model went wrong; another try may help.
+fn is_failure(native: &str) -> bool {
+    matches!(
+        native,
+        "MALFORMED_FUNCTION_CALL"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+            | "MALFORMED_RESPONSE"
+            | "MISSING_THOUGHT_SIGNATURE"
+    )
+}
+
+fn openai_logprobs(result: &LogprobsResult) -> Value {
+    let entry = |token: &TokenLogprob| json!({"token": token.token, "logprob": token.log_probability, "bytes": token.token.as_bytes()});
+    let content = result.chosen_candidates.iter().enumerate().map(|(position, chosen)| {
+        let mut token = entry(chosen);
+        let top = result.top_candidates.get(position);
+        let top = top.map_or_else(Vec::new, |top| top.candidates.iter().map(entry).collect());
+        token["top_logprobs"] = Value::Array(top);
+        token
+    });
+    json!({"content": content.collect::<Vec<_>>(), "refusal": null})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_between_tokens_goes() {
+        assert_eq!(minified("{\n  \"a b\": [1, \"x \\\" y\\\\\" ]\n}"), r#"{"a b":[1,"x \" y\\"]}"#);
+    }
+
+    #[test]
+    fn free_text_is_unwrapped() {
+        assert_eq!(free_text(r#"{"input":"a \"b\""}"#.into()), "a \"b\"");
+        assert_eq!(free_text(r#"{"input":5}"#.into()), "5");
+        assert_eq!(free_text("{}".into()), "");
+    }
+}

@@ -1,0 +1,5 @@
+//! Requests of this format.
+
+pub(crate) mod read;
+pub(crate) mod types;
+pub(crate) mod write;

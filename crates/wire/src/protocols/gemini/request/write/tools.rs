@@ -1,0 +1,334 @@
+//! Tools and which of them to call.
+
+use std::borrow::Cow;
+
+use canon::{
+    Error, Feature, Field, Json, Losses, OutputFormat, Request, Result, Target, Tool, ToolChoice, ToolField,
+    ToolKind,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::names::Names;
+use super::schema::{is_empty_object, sanitise, typed};
+use crate::protocols::function_tools::is_restricted;
+use crate::protocols::gemini::model::Generation;
+use crate::protocols::hosted::is_left_out;
+
+/// One entry of `tools`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ToolEntry<'a> {
+    /// The caller's functions.
+    #[serde(rename_all = "camelCase")]
+    Functions {
+        /// All of them.
+        function_declarations: Vec<Declaration<'a>>,
+    },
+    /// A tool that the provider runs, as it is written.
+    Builtin(Value),
+}
+
+/// One function.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Declaration<'a> {
+    name: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters_json_schema: Option<Json>,
+}
+
+/// `toolConfig`.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ToolConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_calling_config: Option<CallingConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    include_server_side_tool_invocations: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CallingConfig {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed_function_names: Vec<String>,
+}
+
+impl CallingConfig {
+    /// The arguments fit the schema.
+    fn checks_arguments(&self) -> bool {
+        matches!(self.mode, "VALIDATED" | "ANY")
+    }
+}
+
+/// What becomes of the tools.
+#[derive(Debug, Default)]
+pub(crate) struct Tools<'a> {
+    pub entries: Vec<ToolEntry<'a>>,
+    pub config: Option<ToolConfig>,
+    pub has_functions: bool,
+    /// The names, on the wire, of tools that take free text.
+    pub custom: Vec<String>,
+}
+
+/// Fields of a `tools` entry that name tools which the provider runs.
+const BUILTINS: [&str; 11] = [
+    "googleSearch",
+    "googleSearchRetrieval",
+    "enterpriseWebSearch",
+    "googleMaps",
+    "urlContext",
+    "codeExecution",
+    "computerUse",
+    "fileSearch",
+    "retrieval",
+    "parallelAiSearch",
+    "exaAiSearch",
+];
+
+/// Which surface takes this field differs: named in a provider's `drop` list it is left out.
+const SERVER_SIDE: &str = "includeServerSideToolInvocations";
+
+/// Translates the tools and the choice among them.
+pub(super) fn tools<'a>(
+    request: &'a Request,
+    target: Target<'_>,
+    names: &mut Names,
+    losses: &mut Losses,
+) -> Result<Tools<'a>> {
+    let mut found = Tools::default();
+    let mut declarations = Vec::new();
+    let is_silenced = silenced(request, target);
+    for (index, tool) in request.tools.iter().enumerate() {
+        if tool.cache.is_some() {
+            losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
+        }
+        match &tool.kind {
+            // Older models use functions or their provider's own tools, not both.
+            ToolKind::Native(_)
+                if !Generation::of(target.model).at_least(3, 0) && is_left_out(request, index, losses) => {}
+            ToolKind::Native(entry) => {
+                found.entries.push(ToolEntry::Builtin(builtin(index, entry, losses)?));
+            }
+            _ if is_silenced => {}
+            _ if !is_declared(request, &tool.name) => {}
+            _ => declarations.push(declaration(index, tool, names, losses, &mut found.custom)),
+        }
+    }
+    web_search(request, target, !declarations.is_empty(), &mut found.entries, losses)?;
+    let generation = Generation::of(target.model);
+    let has_builtins = !found.entries.is_empty();
+    if has_builtins && !declarations.is_empty() && !generation.at_least(3, 0) {
+        return Err(Error::unsupported(
+            Field::Tools,
+            "This model cannot use the provider's own tools together with functions: send one kind only.",
+        ));
+    }
+    found.has_functions = !declarations.is_empty();
+    if found.has_functions {
+        let calling = calling_config(request, generation, names);
+        if !calling.as_ref().is_some_and(CallingConfig::checks_arguments) {
+            lose_strictness(request, losses);
+        }
+        let config = ToolConfig {
+            function_calling_config: calling,
+            include_server_side_tool_invocations: (has_builtins
+                && !target.quirks.drop.iter().any(|name| name == SERVER_SIDE))
+            .then_some(true),
+        };
+        let is_empty =
+            config.function_calling_config.is_none() && config.include_server_side_tool_invocations.is_none();
+        found.config = (!is_empty).then_some(config);
+        found.entries.insert(0, ToolEntry::Functions { function_declarations: declarations });
+        if request.parallel_tool_calls == Some(false) {
+            losses.dropped(Field::ParallelToolCalls, "The provider cannot be kept to one call per turn.");
+        }
+    }
+    Ok(found)
+}
+
+/// Functions that must not be called may be left out: that leaves room for the response format, which older models
+/// cannot have together with functions.
+fn silenced(request: &Request, target: Target<'_>) -> bool {
+    request.tool_choice == Some(ToolChoice::None)
+        && request.output != OutputFormat::Text
+        && !Generation::of(target.model).at_least(3, 0)
+}
+
+/// Without a mode that checks arguments, `strict` is not to be had.
+fn lose_strictness(request: &Request, losses: &mut Losses) {
+    for (index, tool) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
+        // What must not be called need not be strict.
+        if request.tool_choice != Some(ToolChoice::None) && is_declared(request, &tool.name) {
+            let field = Field::tool(index, ToolField::Strict);
+            losses.dropped(field, "The model's arguments are not checked against the schema.");
+        }
+    }
+}
+
+fn is_strict(tool: &Tool) -> bool {
+    matches!(tool.kind, ToolKind::Function { strict: Some(true), .. })
+}
+
+fn is_declared(request: &Request, name: &String) -> bool {
+    only_these(request).is_none_or(|allowed| allowed.contains(name))
+}
+
+/// With a free choice among some of the tools only those are declared: the API restricts by name only where a call is
+/// required.
+fn only_these(request: &Request) -> Option<&[String]> {
+    match &request.tool_choice {
+        Some(ToolChoice::Allowed { names, required: false }) => Some(names),
+        _ => None,
+    }
+}
+
+fn declaration<'a>(
+    index: usize,
+    tool: &'a Tool,
+    names: &mut Names,
+    losses: &mut Losses,
+    custom: &mut Vec<String>,
+) -> Declaration<'a> {
+    let name = names.wire(&tool.name);
+    let parameters_json_schema = match &tool.kind {
+        ToolKind::Function { parameters, .. } => {
+            parameters.as_ref().and_then(|schema| parameters_of(index, schema, losses))
+        }
+        ToolKind::Custom { format } => {
+            custom.push(tool.name.clone());
+            losses.emulated(
+                Field::tool(index, ToolField::Whole),
+                "A tool that takes free text is sent as a function.",
+            );
+            if is_restricted(format.as_ref()) {
+                let reason = "The provider does not restrict free text by a grammar.";
+                losses.dropped(Field::tool(index, ToolField::Grammar), reason);
+            }
+            Some(Json::of(
+                &json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}),
+            ))
+        }
+        ToolKind::Native(_) => None,
+    };
+    Declaration { name, description: tool.description.as_deref(), parameters_json_schema }
+}
+
+fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Json> {
+    let field = || Field::tool(index, ToolField::Parameters);
+    if schema.is_null() {
+        return None;
+    }
+    let Some(sanitised) = sanitise(schema) else {
+        losses.dropped(field(), "The schema is no JSON object.");
+        return None;
+    };
+    if let Some(reason) = sanitised.reason() {
+        losses.approximated(field(), reason);
+    }
+    (!is_empty_object(&sanitised.schema)).then(|| typed(sanitised.schema))
+}
+
+/// A tool of the provider: by Google's name, or by the names that other APIs have for the same.
+fn builtin(index: usize, entry: &Json, losses: &mut Losses) -> Result<Value> {
+    let unsupported = |kind: &str| {
+        Error::unsupported(
+            Field::tool(index, ToolField::Whole),
+            format!("The provider has no tool of the type \"{kind}\"."),
+        )
+    };
+    let Ok(Value::Object(entry)) = entry.to_value() else { return Err(unsupported("unknown")) };
+    for (key, value) in &entry {
+        if let Some(name) = BUILTINS.iter().find(|name| same_name(name, key)) {
+            return Ok(json!({*name: value}));
+        }
+    }
+    let kind = entry.get("type").and_then(Value::as_str).unwrap_or("unknown");
+    let name = match kind {
+        _ if kind.starts_with("web_search") || kind == "google_search" => "googleSearch",
+        _ if kind.starts_with("code_execution") || kind == "code_interpreter" => "codeExecution",
+        _ if kind == "url_context" || kind.starts_with("web_fetch") => "urlContext",
+        kind => return Err(unsupported(kind)),
+    };
+    if entry
+        .iter()
+        .any(|(key, value)| !matches!(key.as_str(), "type" | "name" | "cache_control") && !value.is_null())
+    {
+        let reason = "The provider's tool of this kind has no such settings.";
+        losses.approximated(Field::tool(index, ToolField::Whole), reason);
+    }
+    Ok(json!({name: {}}))
+}
+
+/// Names may be written in camel case or with underscores.
+fn same_name(camel: &str, given: &str) -> bool {
+    camel == given || camel == camel_case(given)
+}
+
+/// `google_search` → `googleSearch`.
+pub(crate) fn camel_case(name: &str) -> String {
+    let mut words = name.split('_').filter(|word| !word.is_empty());
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}
+
+fn web_search<'a>(
+    request: &Request,
+    target: Target<'_>,
+    with_functions: bool,
+    entries: &mut Vec<ToolEntry<'a>>,
+    losses: &mut Losses,
+) -> Result<()> {
+    const FIELD: &str = "web_search_options";
+    let Some(options) = request.extra(FIELD).filter(|options| !options.is_null()) else { return Ok(()) };
+    if !target.facts.allows(Feature::WebSearch) {
+        return Err(Error::unsupported(Field::extra(FIELD), "This model cannot search the web."));
+    }
+    if with_functions && !Generation::of(target.model).at_least(3, 0) {
+        let message = "This model cannot search the web when functions are given as well.";
+        return Err(Error::unsupported(Field::extra(FIELD), message));
+    }
+    if options.to_value().is_ok_and(|options| options.as_object().is_some_and(|options| !options.is_empty()))
+    {
+        losses.approximated(Field::extra(FIELD), "The provider searches without these settings.");
+    }
+    let present = entries
+        .iter()
+        .any(|entry| matches!(entry, ToolEntry::Builtin(value) if value.get("googleSearch").is_some()));
+    if !present {
+        entries.push(ToolEntry::Builtin(json!({"googleSearch": {}})));
+    }
+    Ok(())
+}
+
+fn calling_config(request: &Request, generation: Generation, names: &mut Names) -> Option<CallingConfig> {
+    // Checked arguments are what `strict` asks for; 2.5 and later have it.
+    let free = match request.tools.iter().any(is_strict) && generation.at_least(2, 5) {
+        true => "VALIDATED",
+        false => "AUTO",
+    };
+    let choice = match &request.tool_choice {
+        None if free == "AUTO" => return None,
+        None => &ToolChoice::Auto,
+        Some(choice) => choice,
+    };
+    let (mode, allowed) = match choice {
+        ToolChoice::Auto => (free, &[][..]),
+        ToolChoice::None => ("NONE", &[][..]),
+        ToolChoice::Required => ("ANY", &[][..]),
+        ToolChoice::Named(name) => ("ANY", std::slice::from_ref(name)),
+        ToolChoice::Allowed { names, required: true } => ("ANY", names.as_slice()),
+        ToolChoice::Allowed { required: false, .. } => (free, &[][..]),
+    };
+    let allowed_function_names = allowed.iter().map(|name| names.wire(name).into_owned()).collect();
+    Some(CallingConfig { mode, allowed_function_names })
+}

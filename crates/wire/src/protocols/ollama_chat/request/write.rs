@@ -1,0 +1,312 @@
+//! Writes Ollama requests and reads its errors.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{
+    Effort, Error, ErrorKind, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
+    ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
+};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::super::OllamaChat;
+use super::super::answer::read::{StreamDecoder, WholeDecoder};
+use crate::protocols::call_ids::{CallIds, plain_id};
+use crate::protocols::errors::{excerpt, upstream_error};
+use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
+use crate::protocols::unsupported::{
+    lose_budget, lose_description, lose_details, lose_failures, lose_hints, lose_marks, lose_proofs,
+    lose_thinking, refuse_features, wish_field,
+};
+use crate::{Adapter, Decoder, Encoded, Undo};
+
+/// Model options that callers may send at the top level by their own names.
+const NATIVE_OPTIONS: [&str; 7] =
+    ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
+
+impl Adapter for OllamaChat {
+    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
+        refuse_features(request, false)?;
+        let mut losses = request.losses.clone();
+        let mut undo = Undo::default();
+        let body = body(request, target, &mut undo, &mut losses)?;
+        let body = serde_json::to_vec(&body)
+            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
+        Ok(Encoded { body: Bytes::from(body), losses, undo })
+    }
+
+    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
+        matches!(media.source, canon::Source::Url(_))
+    }
+
+    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+        match streaming {
+            true => Box::new(StreamDecoder::new(undo)),
+            false => Box::new(WholeDecoder::new(undo)),
+        }
+    }
+
+    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        #[derive(Deserialize)]
+        struct Told {
+            error: Value,
+        }
+        let told = serde_json::from_slice::<Told>(body).ok().and_then(|told| {
+            let words = told.error.as_str().or_else(|| told.error["message"].as_str());
+            words.map(str::to_owned)
+        });
+        upstream_error(status, headers, None, None, told.unwrap_or_else(|| excerpt(body)))
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Vec<Turn<'a>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<FunctionTool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Cow<'a, Json>>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    options: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    think: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_alive: Option<&'a Json>,
+}
+
+#[derive(Default, Serialize)]
+struct Turn<'a> {
+    role: &'static str,
+    content: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    thinking: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: String,
+    function: CallFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct CallFunction<'a> {
+    name: &'a str,
+    /// An object, unlike OpenAI's JSON text.
+    arguments: Cow<'a, RawValue>,
+}
+
+fn body<'a>(
+    request: &'a Request,
+    target: Target<'a>,
+    undo: &mut Undo,
+    losses: &mut Losses,
+) -> Result<Body<'a>> {
+    lose_marks(request, losses);
+    lose_details(request, losses);
+    lose_proofs(request, losses);
+    lose_failures(request, losses);
+    lose_description(&request.output, losses);
+    note_wrapped(request, losses);
+    let body = Body {
+        model: target.model,
+        messages: turns(request, losses)?,
+        stream: request.stream,
+        tools: tools(request, undo, losses)?,
+        format: match &request.output {
+            OutputFormat::Text => None,
+            OutputFormat::JsonSchema { schema: Some(schema), .. } => Some(Cow::Borrowed(schema)),
+            OutputFormat::JsonObject | OutputFormat::JsonSchema { .. } => Some(Cow::Owned(Json::of("json"))),
+        },
+        options: options(request),
+        think: think(request, target, losses),
+        keep_alive: request.extra("keep_alive"),
+    };
+    let mut carried = vec!["top_k", "frequency_penalty", "presence_penalty", "seed", "options", "keep_alive"];
+    carried.extend(NATIVE_OPTIONS);
+    lose_hints(request, &carried, losses);
+    Ok(body)
+}
+
+fn turns<'a>(request: &'a Request, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
+    let ids = CallIds::of(request, plain_id);
+    // Results name their tool, which only the call tells.
+    let calls = request.messages.iter().flat_map(Message::tool_calls);
+    let calls = Calls { ids, names: calls.map(|call| call.name.as_str()).collect() };
+    let mut turns = Vec::with_capacity(request.messages.len());
+    for (index, message) in request.messages.iter().enumerate() {
+        let role = match message.role {
+            Role::System | Role::Developer => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        };
+        turns.push(turn(role, index, message, &calls, losses)?);
+    }
+    Ok(turns)
+}
+
+/// The calls of the conversation, by number.
+struct Calls<'a> {
+    ids: CallIds,
+    names: Vec<&'a str>,
+}
+
+fn turn<'a>(
+    role: &'static str,
+    index: usize,
+    message: &'a Message,
+    calls: &Calls<'a>,
+    losses: &mut Losses,
+) -> Result<Turn<'a>> {
+    let mut turn = Turn { role, ..Turn::default() };
+    for (position, part) in message.parts.iter().enumerate() {
+        let path = || Field::part(index, position);
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => add_text(&mut turn.content, text),
+            PartKind::Media(media) => turn.images.push(image(media, path)?),
+            PartKind::ToolCall(call) => turn.tool_calls.push(Call {
+                id: calls.ids.id_at((index, position)).to_owned(),
+                function: CallFunction { name: &call.name, arguments: call_input(call) },
+            }),
+            PartKind::ToolResult(result) => {
+                let number = calls.ids.answered((index, position));
+                let id = number
+                    .map_or_else(|| plain_id(&result.call_id), |number| calls.ids.id(number).to_owned());
+                turn.tool_call_id = Some(id);
+                turn.tool_name = number.and_then(|number| calls.names.get(number).copied());
+                for (position, part) in result.content.iter().enumerate() {
+                    let path = || Field::part(index, position);
+                    match &part.kind {
+                        PartKind::Text(text) => add_text(&mut turn.content, text),
+                        PartKind::Media(media) => turn.images.push(image(media, path)?),
+                        _ => {
+                            return Err(Error::invalid(path(), "Results of tools hold text and media only."));
+                        }
+                    }
+                }
+            }
+            PartKind::Reasoning(reasoning) => match reasoning.format.as_deref() {
+                None | Some("unknown") if reasoning.encrypted.is_none() && part.signature.is_none() => {
+                    turn.thinking.push_str(&reasoning.text);
+                }
+                _ => losses.dropped(
+                    Field::thinking(index, position),
+                    "thinking can be sent back only to the family of models that wrote it",
+                ),
+            },
+        }
+    }
+    Ok(turn)
+}
+
+/// Content is one string: parts become paragraphs.
+fn add_text(content: &mut String, text: &str) {
+    if !content.is_empty() && !text.is_empty() {
+        content.push('\n');
+    }
+    content.push_str(text);
+}
+
+fn image(media: &Media, path: impl Fn() -> Field) -> Result<&str> {
+    match (&media.kind, &media.source) {
+        (MediaKind::Image, Source::Base64 { data, .. }) => Ok(data),
+        (MediaKind::Image, _) => Err(Error::unsupported(
+            path(),
+            "This provider does not fetch images; send the image itself as base64 or in a data URL.",
+        )),
+        _ => Err(Error::unsupported(path(), "This provider takes text and images only.")),
+    }
+}
+
+/// The API has no choice of tools: none means to offer none, and one that is forced can only be the only one offered.
+fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Result<Vec<FunctionTool<'a>>> {
+    if request.tool_choice == Some(ToolChoice::None) {
+        return Ok(Vec::new());
+    }
+    let is_forced = matches!(
+        request.tool_choice,
+        Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. })
+    );
+    if is_forced && !request.tools.is_empty() {
+        losses.approximated(Field::ToolChoice, "the provider cannot force the model to call a tool");
+    }
+    let is_strict = |tool: &Tool| matches!(tool.kind, ToolKind::Function { strict: Some(true), .. });
+    for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
+        losses.dropped(Field::tool(index, ToolField::Strict), "the provider has no strict tools");
+    }
+    function_tools(request, undo, losses)
+}
+
+fn options(request: &Request) -> Map<String, Value> {
+    let sampling = &request.sampling;
+    let mut options = match request.extra("options").map(Json::to_value) {
+        Some(Ok(Value::Object(options))) => options,
+        _ => Map::new(),
+    };
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            options.insert(name.to_owned(), value);
+        }
+    };
+    set("num_predict", request.max_tokens.map(|tokens| json!(tokens)));
+    set("temperature", sampling.temperature.map(|value| json!(value)));
+    set("top_p", sampling.top_p.map(|value| json!(value)));
+    set("top_k", sampling.top_k.map(|value| json!(value)));
+    set("frequency_penalty", sampling.frequency_penalty.map(|value| json!(value)));
+    set("presence_penalty", sampling.presence_penalty.map(|value| json!(value)));
+    set("seed", sampling.seed.map(|value| json!(value)));
+    set("stop", (!request.stop.is_empty()).then(|| json!(request.stop)));
+    for name in NATIVE_OPTIONS {
+        let value = request.extra(name).and_then(|value| value.to_value().ok());
+        set(name, value.filter(|value| !value.is_null()));
+    }
+    options
+}
+
+/// `think` is a word for models with levels (gpt-oss) and true or false for the others.
+fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<Value> {
+    let wish = &request.reasoning;
+    if wish.is_unset() {
+        return None;
+    }
+    let levels: &[Effort] = match &target.facts.reasoning {
+        Some(ReasoningControl::None | ReasoningControl::Always) => {
+            if wish.is_on() || target.facts.reasoning == Some(ReasoningControl::Always) {
+                lose_thinking(request, "the model takes no control of its thinking", losses);
+            }
+            return None;
+        }
+        Some(ReasoningControl::Effort { levels }) => levels,
+        _ if target.model.contains("gpt-oss") => &[Effort::Low, Effort::Medium, Effort::High],
+        _ => &[],
+    };
+    lose_budget(request, losses);
+    let wanted = match wish.effort {
+        Some(effort) => effort,
+        None if wish.is_on() => Effort::Medium,
+        None => Effort::None,
+    };
+    match wanted.nearest(levels) {
+        Some(Effort::None) => Some(json!(false)),
+        Some(level) => {
+            if level != wanted {
+                losses.approximated(wish_field(request), "sent as the nearest level that the model takes");
+            }
+            Some(json!(level.as_str()))
+        }
+        None => Some(json!(wanted != Effort::None)),
+    }
+}

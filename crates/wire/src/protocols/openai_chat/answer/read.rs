@@ -1,0 +1,291 @@
+//! An OpenAI-like answer as canonical events. Mended first, so that only one shape has to be read.
+
+use canon::{Event, FinishReason, Json, ReasoningDetail, Result};
+
+use super::normalise::{self, Chunks, broken};
+use super::usage;
+use crate::framing::sse::{SseEvent, SseParser};
+use crate::json::{Object, Value};
+use crate::protocols::media_types::data_url;
+use crate::{Decoder, Undo};
+
+/// Largest whole answer that is held in memory.
+const ANSWER_LIMIT: usize = 256 << 20;
+/// Nobody says which family wrote thinking text that comes without a proof.
+const UNKNOWN_FORMAT: &str = "unknown";
+
+/// The decoder for one answer.
+pub(crate) fn decoder(streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+    let pieces = Pieces { undo: undo.clone(), ..Pieces::default() };
+    match streaming {
+        true => Box::new(StreamDecoder {
+            sse: SseParser::default(),
+            state: StreamState { chunks: Chunks::default(), mended: Vec::new(), pieces, done: false },
+        }),
+        false => Box::new(WholeDecoder { body: Vec::new(), pieces }),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- streams
+
+struct StreamDecoder {
+    sse: SseParser,
+    state: StreamState,
+}
+
+struct StreamState {
+    chunks: Chunks,
+    mended: Vec<Object>,
+    pieces: Pieces,
+    done: bool,
+}
+
+impl Decoder for StreamDecoder {
+    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+        let state = &mut self.state;
+        self.sse.push(bytes, |event| state.take(event, events))
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let state = &mut self.state;
+        self.sse.finish(|event| state.take(event, events))?;
+        state.end(events)
+    }
+}
+
+impl StreamState {
+    fn take(&mut self, event: SseEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
+        let data = event.data.trim_ascii();
+        if self.done || data.is_empty() {
+            return Ok(());
+        }
+        if data == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let chunk = normalise::event(event)?;
+        let told = Pieces::fields_of(&chunk);
+        let result = self.chunks.push(chunk, None, &mut self.mended);
+        for chunk in self.mended.drain(..) {
+            self.pieces.start(&chunk, events);
+            self.pieces.take_choices(&chunk, "delta", events);
+        }
+        // Some say how they served only beside the usage, behind the finish; some before the answer begins.
+        match self.pieces.started {
+            true => self.pieces.take_fields(told, events),
+            false => self.pieces.early.extend(told),
+        }
+        result
+    }
+
+    fn end(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        if !self.done && !self.chunks.is_finished() {
+            return Err(broken("the stream ended before the answer was complete"));
+        }
+        if !self.pieces.started {
+            return Err(broken("the stream is empty"));
+        }
+        for chunk in self.chunks.finish_chunks(None)? {
+            self.pieces.take_choices(&chunk, "delta", events);
+        }
+        if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| self.pieces.usage(usage)) {
+            events.push(Event::Usage(usage));
+        }
+        Ok(())
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- whole answers
+
+struct WholeDecoder {
+    body: Vec<u8>,
+    pieces: Pieces,
+}
+
+impl Decoder for WholeDecoder {
+    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+        if self.body.len() + bytes.len() > ANSWER_LIMIT {
+            return Err(broken("it is too large"));
+        }
+        self.body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let mut body = Object::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
+        normalise::completion(&mut body, None)?;
+        self.pieces.start(&body, events);
+        self.pieces.take_choices(&body, "message", events);
+        if let Some(usage) = body.get("usage").and_then(|usage| self.pieces.usage(usage)) {
+            events.push(Event::Usage(usage));
+        }
+        Ok(())
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- pieces
+
+/// Turns mended messages and deltas into events.
+#[derive(Default)]
+struct Pieces {
+    undo: Undo,
+    started: bool,
+    /// Top-level fields that were told before the answer began.
+    early: Vec<(&'static str, Json)>,
+    /// Top-level fields as last told.
+    fields: Vec<(&'static str, Json)>,
+    /// Choices that call a function in the way that came before tool calls.
+    legacy: Vec<u32>,
+}
+
+impl Pieces {
+    /// The beginning, and the fields beside the choices, whichever chunk has them.
+    fn start(&mut self, body: &Object, events: &mut Vec<Event>) {
+        if !self.started {
+            self.started = true;
+            events.push(Self::beginning(body));
+            let early = std::mem::take(&mut self.early);
+            self.take_fields(early, events);
+        }
+        self.take_fields(Self::fields_of(body), events);
+    }
+
+    fn usage(&self, reported: &Value) -> Option<canon::Usage> {
+        usage::read(reported.to_string().as_bytes(), self.undo.cached_outside_prompt)
+    }
+
+    fn fields_of(body: &Object) -> Vec<(&'static str, Json)> {
+        let value = |name: &str| body.get(name).filter(|value| !value.is_null()).map(Json::from);
+        ["service_tier", "system_fingerprint"]
+            .into_iter()
+            .filter_map(|name| Some((name, value(name)?)))
+            .collect()
+    }
+
+    fn take_fields(&mut self, told: Vec<(&'static str, Json)>, events: &mut Vec<Event>) {
+        for (name, value) in told {
+            if !self.fields.iter().any(|(known, old)| *known == name && *old == value) {
+                self.fields.retain(|(known, _)| *known != name);
+                self.fields.push((name, value.clone()));
+                events.push(Event::Field { name, value });
+            }
+        }
+    }
+
+    fn beginning(body: &Object) -> Event {
+        let text = |name: &str| {
+            body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let created = body.get("created").and_then(Value::as_f64).map(|time| time as i64);
+        Event::Start { id: text("id"), model: text("model"), created: created.filter(|time| *time > 0) }
+    }
+
+    fn take_choices(&mut self, body: &Object, part: &str, events: &mut Vec<Event>) {
+        let choices = body.get("choices").and_then(Value::as_array);
+        for choice in choices.into_iter().flatten() {
+            let index = choice["index"].as_u64().unwrap_or(0) as u32;
+            self.take_message(index, &choice[part], events);
+            if let Some(logprobs) = choice.get("logprobs").filter(|value| !value.is_null()) {
+                events.push(Event::Logprobs { choice: index, logprobs: Json::from(logprobs) });
+            }
+            if let Some(native) = choice["finish_reason"].as_str() {
+                let reason = normalise::finish_reason(native).unwrap_or(FinishReason::Stop);
+                let reason = normalise::with_calls(
+                    reason,
+                    reason == FinishReason::ToolCalls || self.legacy.contains(&index),
+                );
+                events.push(Event::Finish { choice: index, reason, native: Some(native.to_owned()) });
+            }
+        }
+    }
+
+    fn take_message(&mut self, choice: u32, message: &Value, events: &mut Vec<Event>) {
+        let text = |name: &str| message[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        if let Some(text) = text("reasoning") {
+            let detail = ReasoningDetail::Text(text);
+            events.push(Event::Reasoning { choice, block: 0, detail, format: UNKNOWN_FORMAT });
+        }
+        self.take_proofs(choice, &message["reasoning_details"], events);
+        if let Some(text) = text("content") {
+            events.push(Event::Text { choice, text });
+        }
+        if let Some(text) = text("refusal") {
+            events.push(Event::Refusal { choice, text });
+        }
+        for (position, call) in message["tool_calls"].items().enumerate() {
+            let index = call["index"].as_u64().map_or(position as u32, |index| index as u32);
+            self.take_call(choice, index, &call, events);
+        }
+        if message["function_call"].is_object() {
+            self.take_legacy_call(choice, &message["function_call"], events);
+        }
+        for annotation in message["annotations"].texts().filter_map(|text| Json::parse(text).ok()) {
+            events.push(Event::Annotation { choice, annotation });
+        }
+        for image in message["images"].items() {
+            take_image(choice, &image, events);
+        }
+    }
+
+    /// Signatures and encrypted thinking of servers that pass them on.
+    fn take_proofs(&self, choice: u32, details: &Value, events: &mut Vec<Event>) {
+        for (position, item) in details.items().enumerate() {
+            let block = item["index"].as_u64().map_or(position as u32, |index| index as u32);
+            let format = known_format(item["format"].as_str().unwrap_or(""));
+            let proofs = [
+                item["signature"].as_str().map(|text| ReasoningDetail::Signature(text.to_owned())),
+                item["data"].as_str().map(|data| ReasoningDetail::Encrypted(data.to_owned())),
+            ];
+            for detail in proofs.into_iter().flatten() {
+                events.push(Event::Reasoning { choice, block, detail, format });
+            }
+        }
+    }
+
+    /// The name and then pieces of arguments, without index and id.
+    fn take_legacy_call(&mut self, choice: u32, function: &Value, events: &mut Vec<Event>) {
+        if !self.legacy.contains(&choice) {
+            self.legacy.push(choice);
+            let name = self.undo.tool_name(function["name"].as_str().unwrap_or("")).to_owned();
+            let (index, id) = (0, String::new());
+            events.push(Event::ToolCallStart { choice, index, id, name, signature: None, custom: false });
+        }
+        let fragment = normalise::arguments_text(function.get("arguments"));
+        if !fragment.is_empty() {
+            events.push(Event::ToolCallArguments { choice, index: 0, fragment });
+        }
+    }
+
+    fn take_call(&self, choice: u32, index: u32, call: &Value, events: &mut Vec<Event>) {
+        let custom = normalise::is_custom(call);
+        let inner = normalise::called(call);
+        if let Some(name) = inner["name"].as_str() {
+            events.push(Event::ToolCallStart {
+                choice,
+                index,
+                id: call["id"].as_str().unwrap_or("").to_owned(),
+                name: self.undo.tool_name(name).to_owned(),
+                signature: call["extra_content"]["google"]["thought_signature"].as_str().map(str::to_owned),
+                custom,
+            });
+        }
+        let fragment = inner[if custom { "input" } else { "arguments" }].as_str().unwrap_or("");
+        if !fragment.is_empty() {
+            events.push(Event::ToolCallArguments { choice, index, fragment: fragment.to_owned() });
+        }
+    }
+}
+
+/// The formats that a proof can have; it is only ever sent back to the family that wrote it.
+fn known_format(format: &str) -> &'static str {
+    const KNOWN: [&str; 4] =
+        ["anthropic-claude-v1", "google-gemini-v1", "openai-responses-v1", "xai-responses-v1"];
+    KNOWN.into_iter().find(|known| *known == format).unwrap_or(UNKNOWN_FORMAT)
+}
+
+fn take_image(choice: u32, image: &Value, events: &mut Vec<Event>) {
+    let url = image["image_url"]["url"].as_str().unwrap_or("");
+    if let Some(Some(found)) = data_url(url).filter(|found| found.as_ref().is_some_and(|url| url.is_base64)) {
+        events.push(Event::Image { choice, mime: found.mime, data: found.data.to_owned() });
+    }
+}

@@ -1,0 +1,643 @@
+//! Canonical events as an OpenAI answer: chunks, or one completion.
+
+use canon::{
+    Annotator, AnswerFacts, Error, ErrorKind, Event, FinishReason, Json, Origin, ReasoningDetail, Usage,
+};
+
+use super::usage;
+use crate::json::{push_escaped, push_key, push_list, push_string, push_u64};
+use crate::{AnswerForm, Encoder};
+
+/// The encoder for one answer.
+pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
+    let core = Core::new(form, annotator);
+    match form.stream {
+        true => Box::new(StreamEncoder { core, choices: Vec::new(), prefix: Vec::new() }),
+        false => Box::new(WholeEncoder { core, choices: Vec::new() }),
+    }
+}
+
+/// What both forms know of the answer, and what every answer of OpenAI's older formats begins and ends with.
+pub(crate) struct Core {
+    pub(crate) form: AnswerForm,
+    annotator: Box<dyn Annotator>,
+    pub(crate) id: String,
+    created: i64,
+    model: String,
+    underlying_model: Option<String>,
+    pub(crate) usage: Option<Usage>,
+    fields: Vec<(&'static str, Json)>,
+}
+
+impl Core {
+    pub(crate) fn new(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Self {
+        Self {
+            form: form.clone(),
+            annotator,
+            id: String::new(),
+            created: 0,
+            model: String::new(),
+            underlying_model: None,
+            usage: None,
+            fields: Vec::new(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, id: Option<String>, model: Option<String>, created: Option<i64>) {
+        self.id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| self.annotator.answer_id().to_owned());
+        self.model = model
+            .clone()
+            .filter(|model| !model.is_empty())
+            .unwrap_or_else(|| self.annotator.model().to_owned());
+        self.created = created.filter(|created| *created > 0).unwrap_or_else(|| self.annotator.created());
+        self.underlying_model = model;
+    }
+
+    pub(crate) fn write_identity(&self, object: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"id\":");
+        push_string(out, &self.id);
+        push_key(out, "object");
+        push_string(out, object);
+        push_key(out, "created");
+        push_u64(out, self.created.max(0) as u64);
+        push_key(out, "model");
+        push_string(out, &self.model);
+        for (name, value) in &self.fields {
+            push_key(out, name);
+            out.extend_from_slice(value.as_str().as_bytes());
+        }
+    }
+
+    pub(crate) fn write_usage(&self, out: &mut Vec<u8>) {
+        push_key(out, "usage");
+        match &self.usage {
+            Some(usage) => {
+                usage::write(out, usage, self.annotator.cost(usage, self.service_tier().as_deref()), None)
+            }
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+
+    pub(crate) fn write_metadata(&self, out: &mut Vec<u8>) {
+        let facts =
+            AnswerFacts { underlying_model: self.underlying_model.as_deref(), usage: self.usage.as_ref() };
+        self.annotator.write_member(facts, out);
+    }
+
+    fn service_tier(&self) -> Option<String> {
+        let (_, value) = self.fields.iter().find(|(name, _)| *name == "service_tier")?;
+        value.read().ok()
+    }
+
+    pub(crate) fn set_field(&mut self, name: &'static str, value: Json) {
+        self.fields.retain(|(known, _)| *known != name);
+        self.fields.push((name, value));
+    }
+}
+
+/// A block of thinking, kept until it is whole: `reasoning_details` holds whole blocks, to be sent back unchanged.
+#[derive(Debug, Default)]
+struct Block {
+    number: u32,
+    text: String,
+    signature: Option<String>,
+    encrypted: Option<String>,
+    format: &'static str,
+}
+
+impl Block {
+    /// The entry of `reasoning_details`; none for readable text that needs no proof.
+    fn write(&self, out: &mut Vec<u8>) {
+        match &self.encrypted {
+            Some(data) => {
+                out.extend_from_slice(b"{\"type\":\"reasoning.encrypted\",\"data\":");
+                push_string(out, data);
+            }
+            None => {
+                out.extend_from_slice(b"{\"type\":\"reasoning.text\",\"text\":");
+                push_string(out, &self.text);
+            }
+        }
+        if let Some(signature) = &self.signature {
+            push_key(out, "signature");
+            push_string(out, signature);
+        }
+        push_key(out, "format");
+        push_string(out, self.format);
+        push_key(out, "index");
+        push_u64(out, u64::from(self.number));
+        out.push(b'}');
+    }
+
+    fn is_proof(&self) -> bool {
+        self.signature.is_some() || self.encrypted.is_some()
+    }
+
+    fn take(&mut self, detail: ReasoningDetail) {
+        match detail {
+            ReasoningDetail::Text(text) => self.text.push_str(&text),
+            ReasoningDetail::Signature(signature) => {
+                self.signature.get_or_insert_default().push_str(&signature)
+            }
+            ReasoningDetail::Encrypted(data) => self.encrypted.get_or_insert_default().push_str(&data),
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- streams
+
+struct StreamEncoder {
+    core: Core,
+    choices: Vec<StreamChoice>,
+    /// Every chunk begins the same way.
+    prefix: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct StreamChoice {
+    opened: bool,
+    finish: Option<FinishReason>,
+    block: Option<Block>,
+    /// Calls whose arguments are free text.
+    custom_calls: Vec<u32>,
+}
+
+impl Encoder for StreamEncoder {
+    fn push(&mut self, event: Event, out: &mut Vec<u8>) {
+        match event {
+            Event::Start { id, model, created } => self.core.start(id, model, created),
+            Event::Text { choice, text } => self.text(choice, "content", &text, out),
+            Event::Refusal { choice, text } => self.text(choice, "refusal", &text, out),
+            Event::Reasoning { choice, block, detail, format } => {
+                self.reasoning(choice, block, detail, format, out)
+            }
+            Event::ToolCallStart { choice, index, id, name, signature, custom } => {
+                self.tool_call(choice, index, &Call { id, name, signature, custom, ..Call::default() }, out);
+            }
+            Event::ToolCallArguments { choice, index, fragment } => {
+                self.arguments(choice, index, &fragment, out)
+            }
+            Event::Image { choice, mime, data } => self.image(choice, &mime, &data, out),
+            Event::Annotation { choice, annotation } => self.annotation(choice, &annotation, out),
+            Event::Logprobs { choice, logprobs } => self.logprobs(choice, &logprobs, out),
+            Event::Usage(usage) => self.core.usage = Some(usage),
+            Event::Finish { choice, reason, .. } => self.choice(choice).finish = Some(reason),
+            Event::Field { name, value } => {
+                self.core.set_field(name, value);
+                self.prefix.clear();
+            }
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.choices.is_empty() {
+            self.choice(0);
+        }
+        for index in 0..self.choices.len() {
+            self.close_block(index as u32, out);
+            let reason = self.choices[index].finish.unwrap_or(FinishReason::Stop);
+            self.open(index as u32, out);
+            out.push(b'}');
+            self.close(Some(reason), index == 0 && !self.core.form.include_usage, out);
+        }
+        if self.core.form.include_usage {
+            out.extend_from_slice(b"data: ");
+            self.core.write_identity("chat.completion.chunk", out);
+            out.extend_from_slice(b",\"choices\":[]");
+            self.core.write_usage(out);
+            self.core.write_metadata(out);
+            out.extend_from_slice(b"}\n\n");
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        write_stream_error(error, None, out);
+    }
+}
+
+impl StreamEncoder {
+    fn choice(&mut self, index: u32) -> &mut StreamChoice {
+        let index = index as usize;
+        if self.choices.len() <= index {
+            self.choices.resize_with(index + 1, StreamChoice::default);
+        }
+        &mut self.choices[index]
+    }
+
+    /// Writes a chunk up to the inside of its delta; the role goes into the first delta of each choice.
+    fn open(&mut self, choice: u32, out: &mut Vec<u8>) {
+        if self.prefix.is_empty() {
+            if self.core.id.is_empty() {
+                self.core.start(None, None, None);
+            }
+            self.prefix.extend_from_slice(b"data: ");
+            self.core.write_identity("chat.completion.chunk", &mut self.prefix);
+            self.prefix.extend_from_slice(b",\"choices\":[{\"index\":");
+        }
+        let first = !std::mem::replace(&mut self.choice(choice).opened, true);
+        out.extend_from_slice(&self.prefix);
+        push_u64(out, u64::from(choice));
+        out.extend_from_slice(b",\"delta\":{");
+        if first {
+            out.extend_from_slice(b"\"role\":\"assistant\"");
+        }
+    }
+
+    /// Writes the rest of a chunk behind its delta.
+    fn close(&self, finish: Option<FinishReason>, with_metadata: bool, out: &mut Vec<u8>) {
+        match finish {
+            Some(reason) => {
+                out.extend_from_slice(b",\"finish_reason\":\"");
+                out.extend_from_slice(reason.as_str().as_bytes());
+                out.extend_from_slice(b"\"}]");
+            }
+            None => out.extend_from_slice(b",\"finish_reason\":null}]"),
+        }
+        if with_metadata {
+            self.core.write_metadata(out);
+        }
+        out.extend_from_slice(b"}\n\n");
+    }
+
+    fn text(&mut self, choice: u32, field: &str, text: &str, out: &mut Vec<u8>) {
+        self.close_block(choice, out);
+        if text.is_empty() {
+            return;
+        }
+        self.open(choice, out);
+        push_key(out, field);
+        push_string(out, text);
+        out.push(b'}');
+        self.close(None, false, out);
+    }
+
+    fn reasoning(
+        &mut self,
+        choice: u32,
+        number: u32,
+        detail: ReasoningDetail,
+        format: &'static str,
+        out: &mut Vec<u8>,
+    ) {
+        if self.core.form.exclude_reasoning {
+            return;
+        }
+        if self.choice(choice).block.as_ref().is_some_and(|block| block.number != number) {
+            self.close_block(choice, out);
+        }
+        if let ReasoningDetail::Text(text) = &detail
+            && !text.is_empty()
+        {
+            self.open(choice, out);
+            push_key(out, "reasoning");
+            push_string(out, text);
+            push_key(out, "reasoning_content");
+            push_string(out, text);
+            out.push(b'}');
+            self.close(None, false, out);
+        }
+        let block =
+            self.choice(choice).block.get_or_insert_with(|| Block { number, format, ..Block::default() });
+        block.take(detail);
+    }
+
+    /// A finished block of thinking that has a proof goes out whole.
+    fn close_block(&mut self, choice: u32, out: &mut Vec<u8>) {
+        let Some(block) = self.choice(choice).block.take() else { return };
+        if !block.is_proof() {
+            return;
+        }
+        self.open(choice, out);
+        push_key(out, "reasoning_details");
+        out.push(b'[');
+        block.write(out);
+        out.extend_from_slice(b"]}");
+        self.close(None, false, out);
+    }
+
+    fn tool_call(&mut self, choice: u32, index: u32, call: &Call, out: &mut Vec<u8>) {
+        self.close_block(choice, out);
+        self.open(choice, out);
+        if call.custom {
+            self.choice(choice).custom_calls.push(index);
+        }
+        push_key(out, "tool_calls");
+        out.extend_from_slice(b"[{\"index\":");
+        push_u64(out, u64::from(index));
+        call.write(out);
+        out.extend_from_slice(b"]}");
+        self.close(None, false, out);
+    }
+
+    fn arguments(&mut self, choice: u32, index: u32, fragment: &str, out: &mut Vec<u8>) {
+        if fragment.is_empty() {
+            return;
+        }
+        self.open(choice, out);
+        push_key(out, "tool_calls");
+        out.extend_from_slice(b"[{\"index\":");
+        push_u64(out, u64::from(index));
+        out.extend_from_slice(match self.choice(choice).custom_calls.contains(&index) {
+            true => b",\"custom\":{\"input\":\"",
+            false => b",\"function\":{\"arguments\":\"",
+        });
+        push_escaped(out, fragment);
+        out.extend_from_slice(b"\"}}]}");
+        self.close(None, false, out);
+    }
+
+    fn image(&mut self, choice: u32, mime: &str, data: &str, out: &mut Vec<u8>) {
+        self.close_block(choice, out);
+        self.open(choice, out);
+        push_key(out, "images");
+        out.push(b'[');
+        write_image(mime, data, out);
+        out.extend_from_slice(b"]}");
+        self.close(None, false, out);
+    }
+
+    fn annotation(&mut self, choice: u32, annotation: &Json, out: &mut Vec<u8>) {
+        self.open(choice, out);
+        push_key(out, "annotations");
+        out.push(b'[');
+        out.extend_from_slice(annotation.as_str().as_bytes());
+        out.extend_from_slice(b"]}");
+        self.close(None, false, out);
+    }
+
+    fn logprobs(&mut self, choice: u32, logprobs: &Json, out: &mut Vec<u8>) {
+        self.open(choice, out);
+        out.extend_from_slice(b"},\"logprobs\":");
+        out.extend_from_slice(logprobs.as_str().as_bytes());
+        self.close(None, false, out);
+    }
+}
+
+/// A tool call, as far as it is known.
+#[derive(Debug, Default)]
+struct Call {
+    id: String,
+    name: String,
+    arguments: String,
+    signature: Option<String>,
+    custom: bool,
+}
+
+impl Call {
+    /// Writes the call object's fields behind its opening brace or its index, and its closing brace.
+    fn write(&self, out: &mut Vec<u8>) {
+        let (kind, text) = if self.custom { ("custom", "input") } else { ("function", "arguments") };
+        push_key(out, "id");
+        push_string(out, &self.id);
+        push_key(out, "type");
+        push_string(out, kind);
+        push_key(out, kind);
+        out.extend_from_slice(b"{\"name\":");
+        push_string(out, &self.name);
+        push_key(out, text);
+        push_string(out, &self.arguments);
+        out.push(b'}');
+        if let Some(signature) = &self.signature {
+            // Where OpenAI-compatible clients of Gemini look for it, and send it back.
+            out.extend_from_slice(b",\"extra_content\":{\"google\":{\"thought_signature\":");
+            push_string(out, signature);
+            out.extend_from_slice(b"}}");
+        }
+        out.push(b'}');
+    }
+}
+
+fn write_image(mime: &str, data: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:");
+    push_escaped(out, mime);
+    out.extend_from_slice(b";base64,");
+    push_escaped(out, data);
+    out.extend_from_slice(b"\"}}");
+}
+
+// ---------------------------------------------------------------------------------------------- whole answers
+
+struct WholeEncoder {
+    core: Core,
+    choices: Vec<WholeChoice>,
+}
+
+#[derive(Debug, Default)]
+struct WholeChoice {
+    content: Option<String>,
+    refusal: Option<String>,
+    reasoning: String,
+    blocks: Vec<Block>,
+    calls: Vec<Call>,
+    images: Vec<(String, String)>,
+    annotations: Vec<Json>,
+    logprobs: Option<Json>,
+    finish: Option<FinishReason>,
+}
+
+impl Encoder for WholeEncoder {
+    fn push(&mut self, event: Event, _out: &mut Vec<u8>) {
+        match event {
+            Event::Start { id, model, created } => self.core.start(id, model, created),
+            Event::Text { choice, text } => {
+                self.choice(choice).content.get_or_insert_default().push_str(&text)
+            }
+            Event::Refusal { choice, text } => {
+                self.choice(choice).refusal.get_or_insert_default().push_str(&text)
+            }
+            Event::Reasoning { choice, block, detail, format } => {
+                self.reasoning(choice, block, detail, format)
+            }
+            Event::ToolCallStart { choice, id, name, signature, custom, .. } => {
+                let call = Call { id, name, signature, custom, ..Call::default() };
+                self.choice(choice).calls.push(call);
+            }
+            Event::ToolCallArguments { choice, index, fragment } => {
+                if let Some(call) = self.choice(choice).calls.get_mut(index as usize) {
+                    call.arguments.push_str(&fragment);
+                }
+            }
+            Event::Image { choice, mime, data } => self.choice(choice).images.push((mime, data)),
+            Event::Annotation { choice, annotation } => self.choice(choice).annotations.push(annotation),
+            Event::Logprobs { choice, logprobs } => self.choice(choice).take_logprobs(logprobs),
+            Event::Usage(usage) => self.core.usage = Some(usage),
+            Event::Finish { choice, reason, .. } => self.choice(choice).finish = Some(reason),
+            Event::Field { name, value } => self.core.set_field(name, value),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.core.id.is_empty() {
+            self.core.start(None, None, None);
+        }
+        if self.choices.is_empty() {
+            self.choice(0);
+        }
+        for call in self.choices.iter_mut().flat_map(|choice| &mut choice.calls) {
+            if !call.custom && call.arguments.is_empty() {
+                call.arguments.push_str("{}");
+            }
+        }
+        self.core.write_identity("chat.completion", out);
+        out.extend_from_slice(b",\"choices\":[");
+        for (index, choice) in self.choices.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            choice.write(index, self.core.form.exclude_reasoning, out);
+        }
+        out.push(b']');
+        if self.core.usage.is_some() {
+            self.core.write_usage(out);
+        }
+        self.core.write_metadata(out);
+        out.push(b'}');
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+}
+
+impl WholeEncoder {
+    fn choice(&mut self, index: u32) -> &mut WholeChoice {
+        let index = index as usize;
+        if self.choices.len() <= index {
+            self.choices.resize_with(index + 1, WholeChoice::default);
+        }
+        &mut self.choices[index]
+    }
+
+    fn reasoning(&mut self, choice: u32, number: u32, detail: ReasoningDetail, format: &'static str) {
+        let choice = self.choice(choice);
+        if let ReasoningDetail::Text(text) = &detail {
+            choice.reasoning.push_str(text);
+        }
+        if choice.blocks.last().is_none_or(|block| block.number != number) {
+            choice.blocks.push(Block { number, format, ..Block::default() });
+        }
+        if let Some(block) = choice.blocks.last_mut() {
+            block.take(detail);
+        }
+    }
+}
+
+impl WholeChoice {
+    /// Several pieces of a choice's log probabilities become one list.
+    fn take_logprobs(&mut self, piece: Json) {
+        let merged = self.logprobs.take().and_then(|known| {
+            let mut known = known.to_value().ok()?;
+            let more = piece.to_value().ok()?;
+            known["content"].as_array_mut()?.extend(more["content"].as_array()?.iter().cloned());
+            Some(Json::from(&known))
+        });
+        self.logprobs = Some(merged.unwrap_or(piece));
+    }
+
+    fn write(&self, index: usize, exclude_reasoning: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"index\":");
+        push_u64(out, index as u64);
+        out.extend_from_slice(b",\"message\":{\"role\":\"assistant\"");
+        write_text("content", self.content.as_deref(), out);
+        write_text("refusal", self.refusal.as_deref(), out);
+        if !exclude_reasoning {
+            self.write_reasoning(out);
+        }
+        push_list(out, "tool_calls", &self.calls, |call, out| {
+            out.push(b'{');
+            call.write(out);
+        });
+        push_list(out, "images", &self.images, |(mime, data), out| write_image(mime, data, out));
+        push_list(out, "annotations", &self.annotations, |annotation, out| {
+            out.extend_from_slice(annotation.as_str().as_bytes());
+        });
+        out.extend_from_slice(b"},\"logprobs\":");
+        out.extend_from_slice(self.logprobs.as_ref().map_or("null", Json::as_str).as_bytes());
+        out.extend_from_slice(b",\"finish_reason\":\"");
+        out.extend_from_slice(self.finish.unwrap_or(FinishReason::Stop).as_str().as_bytes());
+        out.extend_from_slice(b"\"}");
+    }
+
+    fn write_reasoning(&self, out: &mut Vec<u8>) {
+        if !self.reasoning.is_empty() {
+            write_text("reasoning", Some(&self.reasoning), out);
+            write_text("reasoning_content", Some(&self.reasoning), out);
+        }
+        if self.blocks.iter().any(Block::is_proof) {
+            push_list(out, "reasoning_details", &self.blocks, |block, out| block.write(out));
+        }
+    }
+}
+
+fn write_text(name: &str, text: Option<&str>, out: &mut Vec<u8>) {
+    push_key(out, name);
+    match text {
+        Some(text) => push_string(out, text),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- errors
+
+/// The event that ends a stream which failed: no `[DONE]` follows.
+pub(crate) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    write_error(error, member, out);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// The error's own JSON, with the gateway's object as a further member.
+pub(crate) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
+    let (type_name, code) = names(error);
+    // A provider's own words for its refusal would send the caller looking for a mistake in the caller's key.
+    let own = (!error.refuses_gateway()).then_some(error);
+    out.extend_from_slice(b"{\"error\":{\"message\":");
+    push_string(out, &error.message);
+    push_key(out, "type");
+    push_string(out, own.and_then(|error| error.type_name.as_deref()).unwrap_or(type_name));
+    push_key(out, "param");
+    match error.param_name().filter(|param| !param.is_empty()) {
+        Some(param) => push_string(out, &param),
+        None => out.extend_from_slice(b"null"),
+    }
+    push_key(out, "code");
+    // By this word clients cut the conversation instead of trying again, whatever a provider calls it.
+    let theirs = own.filter(|error| error.kind != ErrorKind::ContextLength);
+    match theirs.and_then(|error| error.code.as_deref()).or(code) {
+        Some(code) => push_string(out, code),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+    out.extend_from_slice(member.unwrap_or_default());
+    out.push(b'}');
+}
+
+/// OpenAI's `type` and `code` of an error.
+fn names(error: &Error) -> (&'static str, Option<&'static str>) {
+    let kind = if error.refuses_gateway() { ErrorKind::UpstreamCredential } else { error.kind };
+    match kind {
+        ErrorKind::InvalidRequest if error.origin == Origin::Upstream => ("invalid_request_error", None),
+        ErrorKind::InvalidRequest => ("invalid_request_error", Some("invalid_parameters")),
+        ErrorKind::UnsupportedFeature => ("invalid_request_error", Some("unsupported_feature")),
+        ErrorKind::ContextLength => ("invalid_request_error", Some("context_length_exceeded")),
+        ErrorKind::ContentFilter => ("invalid_request_error", Some("content_filter")),
+        ErrorKind::Authentication => ("authentication_error", Some("invalid_api_key")),
+        ErrorKind::Permission => ("permission_error", None),
+        ErrorKind::ModelNotFound => ("invalid_request_error", Some("model_not_found")),
+        ErrorKind::NotFound => ("invalid_request_error", Some("not_found")),
+        ErrorKind::RequestTimeout => ("invalid_request_error", Some("request_timeout")),
+        ErrorKind::UnsupportedMedia => ("invalid_request_error", Some("unsupported_media_type")),
+        ErrorKind::MethodNotAllowed => ("invalid_request_error", Some("method_not_allowed")),
+        ErrorKind::TooLarge => ("invalid_request_error", Some("request_too_large")),
+        ErrorKind::RateLimit => ("rate_limit_error", Some("rate_limit_exceeded")),
+        ErrorKind::Quota => ("insufficient_quota", Some("insufficient_quota")),
+        ErrorKind::UpstreamCredential => ("upstream_error", Some("upstream_credential")),
+        ErrorKind::Upstream => ("upstream_error", Some("upstream_error")),
+        ErrorKind::Overloaded => ("upstream_error", Some("overloaded")),
+        ErrorKind::Timeout => ("upstream_error", Some("timeout")),
+        ErrorKind::StoreUnavailable => ("server_error", Some("store_unavailable")),
+        ErrorKind::Unavailable => ("server_error", Some("unavailable")),
+        ErrorKind::LoopDetected => ("server_error", Some("loop_detected")),
+        ErrorKind::Internal => ("server_error", Some("internal_error")),
+        ErrorKind::Cancelled => ("server_error", Some("cancelled")),
+    }
+}

@@ -1,0 +1,913 @@
+//! A request between equal formats: the raw text with as few edits as the provider's quirks and the model's facts ask
+//! for. Every edit that takes something away is a loss.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Result, StreamUsage, Target};
+use serde_json::{Map, Value, json};
+
+use super::super::intake::WHOLE;
+use super::strictness;
+use super::thoughts::Recall;
+use crate::json::{Edit, Scanner};
+use crate::proofs::Memory;
+use crate::protocols::call_ids::{Pairing, UniqueIds};
+use crate::protocols::strict_schema::Unfit;
+use crate::{Encoded, Intake, ROUTING_FIELDS, Undo};
+
+/// Room for what is added: a longer model name, stream options.
+const SPARE: usize = 160;
+
+/// The request as the provider takes it.
+pub fn forward(intake: &Intake, target: Target<'_>) -> Result<Encoded> {
+    forward_with(intake, target, None)
+}
+
+/// The same, with what is remembered of the answers that the conversation quotes.
+pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'_>>) -> Result<Encoded> {
+    let mut forward =
+        Forward { intake, target, edit: intake.edit(), messages: None, losses: Losses::new(), thinks: false };
+    forward.refuse_what_is_lacking()?;
+    forward.edit.set("model", &quoted(target.model));
+    forward.leave_out_what_says_nothing();
+    forward.stream_options();
+    forward.whole_numbers();
+    forward.output_limit();
+    forward.reasoning();
+    forward.thoughts(memory);
+    forward.messages()?;
+    forward.response_format()?;
+    forward.tool_choice();
+    forward.refused_fields();
+    forward.tools();
+    if let Some(messages) = &forward.messages {
+        forward.edit.set("messages", messages);
+    }
+    Ok(Encoded {
+        body: Bytes::from(forward.edit.write(SPARE)),
+        losses: forward.losses,
+        undo: Undo {
+            cached_outside_prompt: target.quirks.counts_cached_outside(target.model),
+            ..Undo::default()
+        },
+    })
+}
+
+struct Forward<'a> {
+    intake: &'a Intake,
+    target: Target<'a>,
+    edit: Edit<'a>,
+    /// The messages, once they differ from the caller's.
+    messages: Option<Vec<u8>>,
+    losses: Losses,
+    /// The model will think about this request, as far as the catalog knows.
+    thinks: bool,
+}
+
+/// A wish about the provider that the gateway cannot keep, because nothing is known of what providers do with data.
+pub(crate) fn note_routing_losses(intake: &Intake, losses: &mut Losses) {
+    let Some(provider) = intake.read_as::<Map<String, Value>>("provider") else { return };
+    if provider.get("data_collection").is_some_and(|word| word == "deny") {
+        losses.dropped(
+            "provider.data_collection",
+            "The gateway does not know which providers keep what they are sent.",
+        );
+    }
+}
+
+const MODEL_LACKS: &str = "The model does not take it.";
+const THINKING_LACKS: &str = "The model does not take it while it thinks.";
+const PROVIDER_LACKS: &str = "The provider does not take it.";
+
+impl Forward<'_> {
+    fn refuse_what_is_lacking(&self) -> Result<()> {
+        let Some(features) = self.target.facts.features else { return self.refuse_many() };
+        match self.intake.needs.minus(features).iter().find(|feature| is_binding(*feature)) {
+            Some(feature) => Err(lacking(feature, self.target.model)),
+            None => self.refuse_many(),
+        }
+    }
+
+    fn refuse_many(&self) -> Result<()> {
+        match self.target.quirks.single_choice && self.intake.needs.has(Feature::MultipleChoices) {
+            true => Err(lacking(Feature::MultipleChoices, self.target.model)),
+            false => Ok(()),
+        }
+    }
+
+    /// Nulls, empty tool lists and tool settings without tools: OpenAI and others refuse them.
+    fn leave_out_what_says_nothing(&mut self) {
+        if !self.target.quirks.takes_routing_fields {
+            // The gateway itself has read them.
+            for name in ROUTING_FIELDS {
+                self.edit.remove(name);
+            }
+            note_routing_losses(self.intake, &mut self.losses);
+        }
+        for (name, value) in self.intake.fields() {
+            if value == b"null" {
+                self.edit.remove(name);
+            }
+        }
+        if !self.intake.seen.tools && self.intake.field("tools").is_some() {
+            for name in ["tools", "tool_choice", "parallel_tool_calls"] {
+                self.edit.remove(name);
+            }
+        }
+    }
+
+    /// Usage is always asked for: the gateway meters what the caller does not want to see.
+    fn stream_options(&mut self) {
+        if !self.intake.form.stream {
+            return;
+        }
+        match self.target.quirks.stream_usage {
+            StreamUsage::Always => {}
+            StreamUsage::Refused => {
+                let given: Map<String, Value> = self.intake.read_as("stream_options").unwrap_or_default();
+                self.edit.remove("stream_options");
+                if given.iter().any(|(name, value)| name != "include_usage" && !value.is_null()) {
+                    self.losses.dropped("stream_options", PROVIDER_LACKS);
+                }
+            }
+            StreamUsage::OnRequest if self.intake.seen.stream_usage => {}
+            StreamUsage::OnRequest => {
+                let mut options: Map<String, Value> =
+                    self.intake.read_as("stream_options").unwrap_or_default();
+                options.insert("include_usage".to_owned(), Value::Bool(true));
+                self.edit.set("stream_options", &bytes_of(&options));
+            }
+        }
+    }
+
+    fn output_limit(&mut self) {
+        let (old, new) = ("max_tokens", "max_completion_tokens");
+        let (from, to) = match self.target.quirks.max_tokens_field {
+            MaxTokensField::MaxTokens => (new, old),
+            MaxTokensField::MaxCompletionTokens => (old, new),
+            MaxTokensField::AsSent if self.target.facts.rejects(old) => (old, new),
+            MaxTokensField::AsSent => return,
+        };
+        if let Some(limit) = self.intake.given(from) {
+            match self.edit.has(to) {
+                true => drop(self.edit.remove(from)),
+                false => match self.plain_whole(from) {
+                    Some(plain) => self.edit.rename(from, to, plain.as_bytes()),
+                    None => self.edit.rename(from, to, limit),
+                },
+            }
+        }
+    }
+
+    /// `100.0` and `1e2` are written as 100: what a provider makes of them depends on its parser.
+    fn whole_numbers(&mut self) {
+        for name in WHOLE {
+            if let Some(plain) = self.plain_whole(name) {
+                self.edit.set(name, plain.as_bytes());
+            }
+        }
+    }
+
+    /// A whole number in digits, if it is there and written otherwise.
+    fn plain_whole(&self, name: &str) -> Option<String> {
+        let raw = self.intake.given(name)?;
+        let is_plain = raw.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
+        if is_plain { None } else { self.intake.whole(name).map(|number| number.to_string()) }
+    }
+
+    /// Translates `reasoning_effort` (or the effort of a `reasoning` object) to what the model takes.
+    fn reasoning(&mut self) {
+        let facts = self.target.facts;
+        let Some(control) = &facts.reasoning else {
+            self.thinks = facts.thinks_by_default;
+            return;
+        };
+        let object: Option<Map<String, Value>> = self.intake.read_as("reasoning");
+        let in_object = object.as_ref().and_then(|object| object.get("effort")?.as_str());
+        let by_field = self.intake.string("reasoning_effort");
+        let field = if by_field.is_some() { "reasoning_effort" } else { "reasoning" };
+        let asked = by_field.as_deref().or(in_object).map(Effort::parse);
+        self.thinks = self.will_think(control, asked);
+        if self.thinks && self.excludes_thinking(asked.is_some()) && can_disable(control) {
+            return self.stop_thinking(asked.map(|_| field), control);
+        }
+        let Some(Some(effort)) = asked else { return };
+        if let ReasoningControl::Object { .. } = control
+            && by_field.is_none()
+        {
+            return;
+        }
+        match control_fields(control, effort) {
+            Some(fields) => self.set_reasoning(field, effort, fields),
+            None => {
+                self.edit.remove(field);
+                self.losses.dropped(field, "The model takes no control of its thinking.");
+            }
+        }
+    }
+
+    /// Whether the model thinks about this request. `asked` is the effort that the caller names.
+    fn will_think(&self, control: &ReasoningControl, asked: Option<Option<Effort>>) -> bool {
+        let facts = self.target.facts;
+        let matters = !facts.rejects_thinking.is_empty() || facts.functions_exclude_thinking;
+        match (control, asked) {
+            (ReasoningControl::None, _) => false,
+            (ReasoningControl::Always, _) => true,
+            (_, Some(effort)) => effort != Some(Effort::None) || !can_disable(control),
+            (_, None) if matters => self.switched().unwrap_or(facts.thinks_by_default),
+            (_, None) => facts.thinks_by_default,
+        }
+    }
+
+    /// The caller switches thinking on or off by a field that only some providers have.
+    fn switched(&self) -> Option<bool> {
+        let object = |name: &str| self.intake.read_as::<Map<String, Value>>(name);
+        let by_type = || Some(object("thinking")?.get("type")?.as_str()? != "disabled");
+        let by_object = || object("reasoning")?.get("enabled")?.as_bool();
+        let by_template = || {
+            let fields = object("chat_template_kwargs")?;
+            fields.get("enable_thinking").or_else(|| fields.get("thinking"))?.as_bool()
+        };
+        by_type()
+            .or_else(by_object)
+            .or_else(|| self.intake.read_as::<bool>("enable_thinking"))
+            .or_else(by_template)
+    }
+
+    /// The request holds what the model refuses while it thinks, and what matters more to the caller: function tools for some
+    /// models, and a forced call where nobody asked for thinking.
+    fn excludes_thinking(&self, is_asked: bool) -> bool {
+        let facts = self.target.facts;
+        let by_functions = facts.functions_exclude_thinking && self.has_functions();
+        let is_asked = || is_asked || self.switched() == Some(true);
+        by_functions || (rejects_forced(&facts.rejects_thinking) && self.forces_a_call() && !is_asked())
+    }
+
+    fn has_functions(&self) -> bool {
+        self.intake.field("tools").is_some_and(|tools| self.intake.mentions(tools, "function"))
+    }
+
+    fn forces_a_call(&self) -> bool {
+        let choice = self.intake.read_as::<Value>("tool_choice");
+        choice.is_some_and(|choice| choice == "required" || choice.is_object())
+    }
+
+    /// Switches thinking off.
+    fn stop_thinking(&mut self, asked: Option<&'static str>, control: &ReasoningControl) {
+        self.thinks = false;
+        if let Some(field) = asked {
+            self.edit.remove(field);
+            self.losses.dropped(field, "The model does not think while it is given functions.");
+        }
+        for (name, value) in control_fields(control, Effort::None).into_iter().flatten() {
+            self.edit.set(name, &bytes_of(&value));
+        }
+    }
+
+    fn set_reasoning(&mut self, field: &'static str, asked: Effort, fields: Vec<(&'static str, Value)>) {
+        let kept = fields.iter().any(|(name, value)| {
+            (*name == "reasoning_effort" && value == asked.as_str()) || matches!(value, Value::Object(_))
+        });
+        if !kept {
+            self.losses.approximated(field, "The model knows other levels of effort; the nearest was sent.");
+        }
+        if !fields.iter().any(|(name, _)| *name == field) {
+            self.edit.remove(field);
+        }
+        for (name, value) in fields {
+            if self.intake.string(name).as_deref() != value.as_str() || value.as_str().is_none() {
+                self.edit.set(name, &bytes_of(&value));
+            }
+        }
+    }
+
+    fn response_format(&mut self) -> Result<()> {
+        let quirks = self.target.quirks;
+        // Only the type: a schema is as large as callers make it.
+        let Some(format) = self.intake.read_as::<FormatType<'_>>("response_format") else { return Ok(()) };
+        let wanted = format.kind.as_deref().unwrap_or("text");
+        if wanted == "text" {
+            return Ok(());
+        }
+        if quirks.no_tools_with_response_format && self.intake.seen.tools {
+            self.edit.remove("response_format");
+            self.losses.emulated("response_format", "Not taken together with tools; sent as an instruction.");
+            self.instruct();
+            return Ok(());
+        }
+        let facts = self.target.facts;
+        let lacks_schema = quirks.no_json_schema || !facts.allows(Feature::JsonSchema);
+        let lacks = if wanted == "json_schema" { lacks_schema } else { !facts.allows(Feature::JsonObject) };
+        if lacks {
+            match facts.allows(Feature::JsonObject) {
+                true => self.edit.set("response_format", br#"{"type":"json_object"}"#),
+                false => drop(self.edit.remove("response_format")),
+            }
+            self.losses
+                .emulated("response_format", "The model has no such output format; sent as an instruction.");
+            self.instruct();
+            return Ok(());
+        }
+        if facts.strict_subset {
+            self.strict_format();
+        }
+        Ok(())
+    }
+
+    /// A schema that the model would refuse to enforce is sent all the same: then the model is told it and not held to it.
+    fn strict_format(&mut self) {
+        const FIELD: &str = "response_format";
+        let Some(raw) = self.intake.given(FIELD).filter(|raw| self.intake.mentions(raw, "strict")) else {
+            return;
+        };
+        match strictness::format(raw) {
+            None => {}
+            // That a schema is not enforced does not make it one of objects, which alone are taken.
+            Some((_, Unfit::Root)) => {
+                self.edit.remove(FIELD);
+                self.losses.emulated(FIELD, Unfit::Root.reason());
+                self.instruct();
+            }
+            Some((text, unfit)) => {
+                self.edit.set(FIELD, &text);
+                self.losses.dropped("response_format.json_schema.strict", unfit.reason());
+            }
+        }
+    }
+
+    /// Adds a system message that asks for the JSON which the provider cannot be told to give.
+    fn instruct(&mut self) {
+        let format: Value = self.intake.read_as("response_format").unwrap_or_default();
+        let content = json_instruction(&format["json_schema"]["schema"]);
+        let raw = self.raw_messages().trim_ascii_start();
+        let mut messages = Vec::with_capacity(raw.len() + content.len() + 64);
+        messages.push(b'[');
+        messages.extend_from_slice(&bytes_of(&json!({"role": "system", "content": content})));
+        messages.push(b',');
+        messages.extend_from_slice(raw.get(1..).unwrap_or_default());
+        self.messages = Some(messages);
+    }
+
+    fn tool_choice(&mut self) {
+        let Some(choice) = self.intake.read_as::<Value>("tool_choice") else { return };
+        let quirks = self.target.quirks;
+        let forced = choice == "required" || choice.is_object();
+        let facts = self.target.facts;
+        let is_refused = quirks.no_forced_tool_choice || rejects_forced(&facts.rejects);
+        if forced && is_refused {
+            self.edit.set("tool_choice", b"\"auto\"");
+            self.losses.approximated("tool_choice", "The model cannot be forced to call a tool.");
+        } else if forced && self.thinks && rejects_forced(&facts.rejects_thinking) {
+            self.edit.set("tool_choice", b"\"auto\"");
+            self.losses.approximated("tool_choice", "A model that thinks cannot be forced to call a tool.");
+        } else if let (true, Some(word)) = (choice == "required", &quirks.required_tool_choice) {
+            self.edit.set("tool_choice", &quoted(word));
+        }
+    }
+
+    fn refused_fields(&mut self) {
+        let (facts, quirks) = (self.target.facts, self.target.quirks);
+        for (name, new_name) in &quirks.rename {
+            if let Some(value) = self.intake.given(name) {
+                if self.edit.has(new_name) {
+                    self.losses.dropped(new_name.clone(), "It was given by its other name too.");
+                }
+                self.edit.rename(name, new_name, value);
+            }
+        }
+        let while_thinking: &[String] = if self.thinks { &facts.rejects_thinking } else { &[] };
+        for (list, reason) in [
+            (&quirks.drop[..], PROVIDER_LACKS),
+            (&facts.rejects, MODEL_LACKS),
+            (while_thinking, THINKING_LACKS),
+        ] {
+            for name in list.iter().filter(|name| *name != TOOL_CHOICE) {
+                let says_nothing = self.intake.given(name).is_some_and(|value| is_default(name, value));
+                if says_nothing && !quirks.refuses_defaults {
+                    continue;
+                }
+                if self.edit.remove(name) && !says_nothing {
+                    self.losses.dropped(name.clone(), reason);
+                }
+            }
+        }
+    }
+
+    /// Thinking in the assistant's messages, by the field that the provider reads.
+    fn thoughts(&mut self, memory: Option<Memory<'_>>) {
+        let quirks = self.target.quirks;
+        let Some(field) = &quirks.reasoning_field else { return };
+        let thinks = self.thinks();
+        let recall = Recall {
+            field,
+            stand_in: quirks.reasoning_stand_in.as_deref().filter(|_| thinks),
+            memory: memory.filter(|_| thinks),
+            looks_closely: self.intake.mentions(b"", ""),
+        };
+        let mut losses = std::mem::take(&mut self.losses);
+        self.messages = recall.messages(self.raw_messages(), &mut losses);
+        self.losses = losses;
+    }
+
+    /// False when it is known that the model does not think about this request.
+    fn thinks(&self) -> bool {
+        let effort = self.intake.string("reasoning_effort");
+        let in_object = || {
+            let object = self.intake.read_as::<Map<String, Value>>("reasoning");
+            object.is_some_and(|object| object.get("effort").is_some_and(|effort| effort == "none"))
+        };
+        let switched_off = effort.as_deref() == Some("none") || self.switched() == Some(false) || in_object();
+        !switched_off && self.target.facts.reasoning != Some(ReasoningControl::None)
+    }
+
+    fn messages(&mut self) -> Result<()> {
+        let quirks = self.target.quirks;
+        let rename_developer = quirks.no_developer_role && self.intake.seen.developer;
+        let taken = self.messages.take();
+        let raw = taken.as_deref().or(self.intake.field("messages")).unwrap_or(b"[]");
+        let untouched = !rename_developer
+            && !quirks.drop_message_fields.iter().any(|name| self.mentions(raw, name, taken.is_some()))
+            && !quirks.string_content
+            && !quirks.short_tool_call_ids;
+        if untouched {
+            self.messages = taken;
+            return Ok(());
+        }
+        let mut ids = quirks.short_tool_call_ids.then(ShortIds::default);
+        self.messages = Some(each_item(raw, "messages", |index, message| {
+            let Some(message) = message.as_object_mut() else { return };
+            self.mend_message(index, message);
+            if let Some(ids) = &mut ids {
+                ids.shorten(message);
+            }
+        })?);
+        Ok(())
+    }
+
+    /// Whether messages may have a field: most have none beside those that all have, which the intake knows.
+    fn mentions(&self, messages: &[u8], name: &str, were_edited: bool) -> bool {
+        let is_common = matches!(name, "role" | "content" | "tool_calls");
+        let may_be = is_common || were_edited || self.intake.seen.further_fields;
+        may_be && self.intake.mentions(messages, name)
+    }
+
+    fn mend_message(&mut self, index: usize, message: &mut Map<String, Value>) {
+        let quirks = self.target.quirks;
+        if quirks.no_developer_role && message.get("role").is_some_and(|role| role == "developer") {
+            message.insert("role".to_owned(), Value::from("system"));
+        }
+        for name in &quirks.drop_message_fields {
+            if message.shift_remove(name).is_some_and(|value| !value.is_null()) {
+                self.losses.dropped(format!("messages[{index}].{name}"), PROVIDER_LACKS);
+            }
+        }
+        if quirks.string_content {
+            join_texts(message);
+        }
+    }
+
+    fn tools(&mut self) {
+        if !self.intake.seen.tools {
+            return;
+        }
+        let Some(raw) = self.intake.given("tools") else { return };
+        let relaxed = self.relaxed_tools(raw);
+        if let Some(text) = &relaxed {
+            self.edit.set("tools", text);
+        }
+        self.drop_tool_fields(relaxed.as_deref().unwrap_or(raw));
+    }
+
+    /// The tools without `strict` where the model would refuse to enforce their parameters. None if all stay as they are.
+    fn relaxed_tools(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
+        if !self.target.facts.strict_subset || !self.intake.mentions(raw, "strict") {
+            return None;
+        }
+        let relaxed = strictness::tools(raw)?;
+        for (index, unfit) in relaxed.reasons {
+            self.losses.dropped(format!("tools[{index}].function.strict"), unfit.reason());
+        }
+        Some(relaxed.text)
+    }
+
+    fn drop_tool_fields(&mut self, raw: &[u8]) {
+        let fields = &self.target.quirks.drop_tool_fields;
+        let mentioned: Vec<_> = fields.iter().filter(|name| self.intake.mentions(raw, name)).collect();
+        if mentioned.is_empty() {
+            return;
+        }
+        let mut changed = false;
+        let tools = each_item(raw, "tools", |index, tool| {
+            let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) else { return };
+            for name in &mentioned {
+                if function.shift_remove(name.as_str()).is_some_and(|value| !value.is_null()) {
+                    changed = true;
+                    self.losses.dropped(format!("tools[{index}].function.{name}"), PROVIDER_LACKS);
+                }
+            }
+        });
+        if let (true, Ok(tools)) = (changed, tools) {
+            self.edit.set("tools", &tools);
+        }
+    }
+
+    fn raw_messages(&self) -> &[u8] {
+        match &self.messages {
+            Some(messages) => messages,
+            None => self.intake.field("messages").unwrap_or(b"[]"),
+        }
+    }
+}
+
+/// The type of a response format.
+#[derive(serde::Deserialize)]
+struct FormatType<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+/// The items of an array after a change. One is taken apart at a time: as values they take many times their text.
+fn each_item(raw: &[u8], field: &'static str, mut change: impl FnMut(usize, &mut Value)) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(raw.len());
+    out.push(b'[');
+    Scanner::new(raw).array(|scanner, index| {
+        let range = scanner.value()?;
+        let mut item: Value = serde_json::from_slice(&raw[range])
+            .map_err(|_| Error::invalid(field, format!("{field}[{index}] cannot be read.")))?;
+        change(index, &mut item);
+        if index > 0 {
+            out.push(b',');
+        }
+        let written = serde_json::to_writer(&mut out, &item);
+        debug_assert!(written.is_ok(), "writing to memory");
+        Ok::<(), Error>(())
+    })?;
+    out.push(b']');
+    Ok(out)
+}
+
+/// Among the fields that a model refuses: a forced choice. A free one is taken.
+const TOOL_CHOICE: &str = "tool_choice";
+
+fn rejects_forced(rejected: &[String]) -> bool {
+    rejected.iter().any(|name| name == TOOL_CHOICE)
+}
+
+/// Values of fields that a model refuses which ask for nothing: it is no loss that they are left out. Some models take them and
+/// some do not, whose only value is another one.
+fn is_default(name: &str, value: &[u8]) -> bool {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<f64>().ok());
+    match name {
+        "temperature" | "top_p" | "n" => number == Some(1.0),
+        "presence_penalty" | "frequency_penalty" => number == Some(0.0),
+        "logprobs" => value == b"false",
+        "stop" => value == b"[]",
+        _ => false,
+    }
+}
+
+/// Features whose lack makes the request impossible. Thinking and caching are hints.
+fn is_binding(feature: Feature) -> bool {
+    !matches!(feature, Feature::Reasoning | Feature::PromptCache | Feature::JsonSchema | Feature::JsonObject)
+}
+
+fn lacking(feature: Feature, model: &str) -> Error {
+    let param = match feature {
+        Feature::Tools => "tools",
+        Feature::MultipleChoices => "n",
+        Feature::Logprobs => "logprobs",
+        Feature::Streaming => "stream",
+        Feature::WebSearch => "web_search_options",
+        Feature::AudioOutput | Feature::ImageOutput => "modalities",
+        Feature::JsonSchema | Feature::JsonObject => "response_format",
+        _ => "messages",
+    };
+    Error::unsupported(
+        param,
+        format!(
+            "The model {model} does not support {}; choose another model or leave it out.",
+            feature.as_str()
+        ),
+    )
+}
+
+/// Thinking can be switched off.
+fn can_disable(control: &ReasoningControl) -> bool {
+    match control {
+        ReasoningControl::None | ReasoningControl::Always => false,
+        ReasoningControl::Effort { levels } => levels.contains(&Effort::None),
+        ReasoningControl::Budget { can_disable, .. } | ReasoningControl::Toggle { can_disable, .. } => {
+            *can_disable
+        }
+        ReasoningControl::EnableThinking | ReasoningControl::ChatTemplate { .. } => true,
+        ReasoningControl::Object { levels } => levels.is_empty() || levels.contains(&Effort::None),
+    }
+}
+
+/// The fields that ask a model for an effort; none if it takes no control.
+fn control_fields(control: &ReasoningControl, effort: Effort) -> Option<Vec<(&'static str, Value)>> {
+    let on = effort != Effort::None;
+    let word =
+        |levels: &[Effort]| effort.nearest(levels).map(|level| ("reasoning_effort", level.as_str().into()));
+    Some(match control {
+        ReasoningControl::None | ReasoningControl::Always => return None,
+        ReasoningControl::Effort { levels } => vec![word(levels)?],
+        ReasoningControl::Budget { min, max, can_disable } => match on {
+            false if *can_disable => vec![("thinking", json!({"type": "disabled"}))],
+            _ => vec![(
+                "thinking",
+                json!({"type": "enabled", "budget_tokens": budget(effort).clamp(*min, *max)}),
+            )],
+        },
+        ReasoningControl::Toggle { can_disable, levels } => {
+            let kind = if on || !can_disable { "enabled" } else { "disabled" };
+            let mut fields = vec![("thinking", json!({ "type": kind }))];
+            if kind == "enabled" {
+                fields.extend(word(levels));
+            }
+            fields
+        }
+        ReasoningControl::EnableThinking => vec![("enable_thinking", on.into())],
+        ReasoningControl::ChatTemplate { key } => {
+            vec![("chat_template_kwargs", json!({ key.as_str(): on }))]
+        }
+        ReasoningControl::Object { levels } => match effort.nearest(levels) {
+            Some(level) => vec![("reasoning", json!({"effort": level.as_str()}))],
+            None => vec![("reasoning", json!({ "enabled": on }))],
+        },
+    })
+}
+
+/// Tokens of thinking for an effort where a model wants a number.
+pub(crate) fn budget(effort: Effort) -> u64 {
+    match effort {
+        Effort::None => 0,
+        Effort::Minimal => 1024,
+        Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High => 16384,
+        Effort::Xhigh | Effort::Max => 32768,
+    }
+}
+
+/// The instruction that stands in for a response format.
+pub(crate) fn json_instruction(schema: &Value) -> String {
+    match schema {
+        Value::Null => "Answer with a JSON object and nothing else.".to_owned(),
+        schema => format!("Answer with JSON and nothing else. It must fit this JSON schema: {schema}"),
+    }
+}
+
+fn join_texts(message: &mut Map<String, Value>) {
+    let Some(Value::Array(parts)) = message.get("content") else { return };
+    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
+    if let Some(texts) = texts {
+        let joined = texts.join("\n");
+        message.insert("content".to_owned(), joined.into());
+    }
+}
+
+/// Nine letters or digits for every id of a call, different ones for different calls.
+struct ShortIds {
+    pairing: Pairing,
+    unique: UniqueIds,
+    ids: Vec<String>,
+}
+
+impl Default for ShortIds {
+    fn default() -> Self {
+        Self { pairing: Pairing::default(), unique: UniqueIds::new(short_id), ids: Vec::new() }
+    }
+}
+
+impl ShortIds {
+    /// Takes the next message.
+    fn shorten(&mut self, message: &mut Map<String, Value>) {
+        let Self { pairing, unique, ids } = self;
+        if message.get("role").is_some_and(|role| role == "user" || role == "tool") {
+            pairing.turn_ends();
+        }
+        if let Some(Value::String(id)) = message.get_mut("tool_call_id") {
+            *id = match pairing.result(id) {
+                Some(number) => ids[number].clone(),
+                None => short_id(id),
+            };
+        }
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let given = call.get("id").and_then(Value::as_str).unwrap_or_default();
+            pairing.call(given);
+            ids.push(unique.next(given));
+            call.insert("id".to_owned(), ids[ids.len() - 1].as_str().into());
+        }
+    }
+}
+
+/// Nine letters or digits that stand for an id, the same on both sides of a call. An id that already has this form is
+/// kept.
+pub(crate) fn short_id(id: &str) -> String {
+    if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return id.to_owned();
+    }
+    // FNV-1a, spelled in 36 letters: 36^9 is more than 2^46, ample for the calls of one conversation.
+    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut short = String::with_capacity(9);
+    for _ in 0..9 {
+        short.push(char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[(hash % 36) as usize]));
+        hash /= 36;
+    }
+    short
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    crate::json::push_string(&mut out, text);
+    out
+}
+
+fn bytes_of<T: serde::Serialize + ?Sized>(value: &T) -> Cow<'static, [u8]> {
+    Cow::Owned(serde_json::to_vec(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use canon::{Features, ModelFacts, Quirks};
+
+    use super::super::intake;
+    use super::*;
+
+    fn sent(body: &str, facts: &ModelFacts, quirks: &Quirks) -> (Value, Vec<String>) {
+        let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let encoded = forward(&intake, Target { model: "up/stream", facts, quirks }).unwrap();
+        let losses =
+            encoded.losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str())).collect();
+        (serde_json::from_slice(&encoded.body).unwrap(), losses)
+    }
+
+    fn quirks(toml: &str) -> Quirks {
+        serde_json::from_str(toml).unwrap()
+    }
+
+    #[test]
+    fn changes_nothing_but_the_model_without_a_reason() {
+        let body = r#"{"messages" : [ {"role":"user","content":"h\u00e9\ni"} ],"model":"x","new":1.50e3, "temperature":0.7}"#;
+        let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &Quirks::default() };
+        let encoded = forward(&intake, target).unwrap();
+        assert_eq!(
+            encoded.body,
+            body.replace("\"x\"", "\"m\"").replace("\"model\":\"x\"", "\"model\":\"m\"")
+        );
+        assert!(encoded.losses.is_empty());
+    }
+
+    #[test]
+    fn quirks_are_honoured_and_reported() {
+        let base = r#""model":"x","messages":[{"role":"developer","name":"n","content":[{"type":"text","text":"a"}]}]"#;
+        let cases = [
+            (r#""seed":7"#, r#"{"rename":{"seed":"random_seed"}}"#, r#"{"random_seed":7}"#, ""),
+            (r#""store":true,"seed":null"#, r#"{"drop":["store","seed"]}"#, "{}", "store dropped"),
+            (
+                r#""max_tokens":5"#,
+                r#"{"max_tokens_field":"max_completion_tokens"}"#,
+                r#"{"max_completion_tokens":5}"#,
+                "",
+            ),
+            (
+                r#""max_tokens":5,"max_completion_tokens":6"#,
+                r#"{"max_tokens_field":"max_tokens"}"#,
+                r#"{"max_tokens":5}"#,
+                "",
+            ),
+            (r#""stream":true"#, "{}", r#"{"stream":true,"stream_options":{"include_usage":true}}"#, ""),
+            (
+                r#""stream":true,"stream_options":{"include_usage":true}"#,
+                r#"{"stream_usage":"refused"}"#,
+                r#"{"stream":true}"#,
+                "",
+            ),
+            (
+                r#""stream":true,"stream_options":{"include_obfuscation":false}"#,
+                r#"{"stream_usage":"refused"}"#,
+                r#"{"stream":true}"#,
+                "stream_options dropped",
+            ),
+            // A provider that refuses nothing gets what the caller sent, and no more.
+            (
+                r#""stream":true,"stream_options":{"include_usage":true}"#,
+                r#"{"stream_usage":"always"}"#,
+                r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+                "",
+            ),
+            (r#""stream":true"#, r#"{"stream_usage":"always"}"#, r#"{"stream":true}"#, ""),
+            (r#""tools":[],"tool_choice":"auto""#, "{}", "{}", ""),
+            (
+                r#""tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"required""#,
+                r#"{"required_tool_choice":"any"}"#,
+                r#"{"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"any"}"#,
+                "",
+            ),
+            (
+                r#""tools":[{"type":"function","function":{"name":"f","strict":true}}],"tool_choice":{"type":"function"}"#,
+                r#"{"no_forced_tool_choice":true,"drop_tool_fields":["strict"]}"#,
+                r#"{"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"auto"}"#,
+                "tool_choice approximated,tools[0].function.strict dropped",
+            ),
+        ];
+        for (fields, quirk, expected, losses) in cases {
+            let (mut body, found) =
+                sent(&format!("{{{base},{fields}}}"), &ModelFacts::default(), &quirks(quirk));
+            let body = body.as_object_mut().unwrap();
+            assert_eq!(body.shift_remove("model").unwrap(), "up/stream");
+            body.shift_remove("messages");
+            assert_eq!(
+                Value::Object(body.clone()),
+                serde_json::from_str::<Value>(expected).unwrap(),
+                "{fields}"
+            );
+            assert_eq!(found.join(","), losses, "{fields}");
+        }
+    }
+
+    #[test]
+    fn messages_are_mended_only_where_asked() {
+        let body = r#"{"model":"x","messages":[{"role":"developer","name":"n","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+            {"role":"assistant","content":null,"tool_calls":[{"id":"call_0123456789","type":"function","function":{"name":"f","arguments":"{}"}}]},
+            {"role":"tool","tool_call_id":"call_0123456789","content":"r"}]}"#;
+        let all = quirks(
+            r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true}"#,
+        );
+        let (body, losses) = sent(body, &ModelFacts::default(), &all);
+        assert_eq!(body["messages"][0], json!({"role":"system","content":"a\nb"}));
+        assert_eq!(body["messages"][1]["tool_calls"][0]["id"], body["messages"][2]["tool_call_id"]);
+        assert_eq!(body["messages"][2]["tool_call_id"].as_str().unwrap().len(), 9);
+        assert_eq!(losses, ["messages[0].name dropped"]);
+    }
+
+    #[test]
+    fn effort_follows_the_model() {
+        use Effort::{High, Low, Medium};
+        let control = |control| ModelFacts { reasoning: Some(control), ..ModelFacts::default() };
+        let levels = vec![Low, Medium, High];
+        let cases = [
+            (
+                ReasoningControl::Effort { levels: levels.clone() },
+                "high",
+                json!({"reasoning_effort":"high"}),
+                "",
+            ),
+            (
+                ReasoningControl::Effort { levels: levels.clone() },
+                "max",
+                json!({"reasoning_effort":"high"}),
+                "approximated",
+            ),
+            (ReasoningControl::None, "low", json!({}), "dropped"),
+            (
+                ReasoningControl::Toggle { can_disable: true, levels: vec![] },
+                "none",
+                json!({"thinking":{"type":"disabled"}}),
+                "",
+            ),
+            (
+                ReasoningControl::ChatTemplate { key: "thinking".into() },
+                "low",
+                json!({"chat_template_kwargs":{"thinking":true}}),
+                "",
+            ),
+            (ReasoningControl::Object { levels: vec![] }, "low", json!({"reasoning":{"enabled":true}}), ""),
+        ];
+        for (kind, effort, expected, loss) in cases {
+            let body = format!(
+                r#"{{"model":"x","messages":[{{"role":"user","content":"a"}}],"reasoning_effort":"{effort}"}}"#
+            );
+            let (mut body, losses) = sent(&body, &control(kind.clone()), &Quirks::default());
+            let body = body.as_object_mut().unwrap();
+            body.retain(|name, _| name != "model" && name != "messages");
+            assert_eq!(Value::Object(body.clone()), expected, "{kind:?} {effort}");
+            assert_eq!(losses.join(",").replace("reasoning_effort ", ""), loss, "{kind:?} {effort}");
+        }
+    }
+
+    #[test]
+    fn a_lacking_feature_is_refused_and_a_schema_is_emulated() {
+        let body = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"n":2}"#;
+        let facts = ModelFacts { features: Some(Features::NONE), ..ModelFacts::default() };
+        let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let error =
+            forward(&intake, Target { model: "m", facts: &facts, quirks: &Quirks::default() }).unwrap_err();
+        assert_eq!(
+            (error.kind, error.param_name().as_deref()),
+            (canon::ErrorKind::UnsupportedFeature, Some("n"))
+        );
+
+        let body = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}}"#;
+        let (body, losses) = sent(body, &ModelFacts::default(), &quirks(r#"{"no_json_schema":true}"#));
+        assert_eq!(body["response_format"], json!({"type":"json_object"}));
+        assert!(body["messages"][0]["content"].as_str().unwrap().contains(r#"{"type":"object"}"#));
+        assert_eq!(losses, ["response_format emulated"]);
+    }
+}

@@ -1,0 +1,281 @@
+//! Canonical events as a text completion: chunks, or one document. Both have the same shape.
+
+use canon::{Annotator, Error, Event, FinishReason, Json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::request::read::Prompt;
+use crate::json::{push_array, push_key, push_string, push_u64};
+use crate::protocols::openai_chat::{Core, write_stream_error};
+use crate::{AnswerForm, Encoder};
+
+const OBJECT: &str = "text_completion";
+
+/// The encoder for one answer.
+pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
+    let answer = Answer { core: Core::new(form, annotator), echo: echo(form), choices: Vec::new() };
+    match form.stream {
+        true => Box::new(StreamEncoder { answer }),
+        false => Box::new(WholeEncoder { answer }),
+    }
+}
+
+/// The prompt, where the answer repeats it.
+fn echo(form: &AnswerForm) -> String {
+    #[derive(Deserialize)]
+    struct Asked {
+        prompt: Prompt,
+    }
+    let asked = form.request.as_ref().and_then(|body| serde_json::from_slice::<Asked>(body).ok());
+    asked.map(|asked| asked.prompt.into_text()).unwrap_or_default()
+}
+
+/// What both forms know of the answer.
+struct Answer {
+    core: Core,
+    echo: String,
+    choices: Vec<Choice>,
+}
+
+#[derive(Default)]
+struct Choice {
+    /// What is not yet written: everything of a whole answer.
+    text: String,
+    logprobs: Tokens,
+    /// Characters of all tokens so far, with the echoed prompt: where the next token begins.
+    offset: u64,
+    finish: Option<FinishReason>,
+}
+
+impl Answer {
+    fn choice(&mut self, index: u32) -> &mut Choice {
+        let index = index as usize;
+        while self.choices.len() <= index {
+            let offset = self.echo.chars().count() as u64;
+            self.choices.push(Choice { text: self.echo.clone(), offset, ..Choice::default() });
+        }
+        &mut self.choices[index]
+    }
+
+    /// Takes an event; the choice that it added something to. Thinking, calls and pictures have no place in a text.
+    fn take(&mut self, event: Event) -> Option<u32> {
+        match event {
+            Event::Start { id, model, created } => {
+                let id = id.map(own_id);
+                self.core.start(id, model, created);
+            }
+            Event::Text { choice, text } | Event::Refusal { choice, text } => {
+                self.choice(choice).text.push_str(&text);
+                return (!text.is_empty()).then_some(choice);
+            }
+            Event::Logprobs { choice, logprobs } => {
+                self.choice(choice).take_logprobs(&logprobs);
+                return Some(choice);
+            }
+            Event::Usage(usage) => self.core.usage = Some(usage),
+            Event::Finish { choice, reason, .. } => self.choice(choice).finish = Some(reason),
+            Event::Field { name, value } => self.core.set_field(name, value),
+            Event::Reasoning { .. }
+            | Event::ToolCallStart { .. }
+            | Event::ToolCallArguments { .. }
+            | Event::Image { .. }
+            | Event::Annotation { .. } => {}
+        }
+        None
+    }
+
+    /// Before the first byte: an answer has a name, and at least one choice.
+    fn settle(&mut self) {
+        if self.core.id.is_empty() {
+            self.core.start(None, None, None);
+        }
+        self.core.id = own_id(std::mem::take(&mut self.core.id));
+        if self.choices.is_empty() {
+            self.choice(0);
+        }
+    }
+}
+
+/// The id by which completions go: a chat's has another prefix.
+fn own_id(id: String) -> String {
+    match id.strip_prefix("chatcmpl-") {
+        Some(rest) => format!("cmpl-{rest}"),
+        None => id,
+    }
+}
+
+impl Choice {
+    fn take_logprobs(&mut self, logprobs: &Json) {
+        let Ok(list) = logprobs.read::<ChatLogprobs>() else { return };
+        for token in list.content.into_iter().flatten() {
+            self.logprobs.offsets.push(self.offset);
+            self.offset += token.token.chars().count() as u64;
+            self.logprobs.list.push(token);
+        }
+    }
+
+    /// Writes what has come since the last time, and forgets it.
+    fn write(&mut self, index: usize, finish: Option<FinishReason>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"text\":");
+        push_string(out, &std::mem::take(&mut self.text));
+        push_key(out, "index");
+        push_u64(out, index as u64);
+        push_key(out, "logprobs");
+        std::mem::take(&mut self.logprobs).write(out);
+        push_key(out, "finish_reason");
+        match finish {
+            // Nothing is called in a text.
+            Some(FinishReason::ToolCalls) => push_string(out, FinishReason::Stop.as_str()),
+            Some(reason) => push_string(out, reason.as_str()),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b'}');
+    }
+}
+
+/// Log probabilities as chat has them.
+#[derive(Deserialize)]
+struct ChatLogprobs {
+    content: Option<Vec<Token>>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: String,
+    /// As it came: every digit counts.
+    logprob: Box<RawValue>,
+    #[serde(default)]
+    top_logprobs: Option<Vec<Token>>,
+}
+
+/// Log probabilities as completions have them.
+#[derive(Default)]
+struct Tokens {
+    list: Vec<Token>,
+    offsets: Vec<u64>,
+}
+
+impl Tokens {
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.list.is_empty() {
+            out.extend_from_slice(b"null");
+            return;
+        }
+        out.extend_from_slice(b"{\"tokens\":");
+        push_array(out, &self.list, |token, out| push_string(out, &token.token));
+        push_key(out, "token_logprobs");
+        push_array(out, &self.list, |token, out| out.extend_from_slice(token.logprob.get().as_bytes()));
+        push_key(out, "top_logprobs");
+        match self.list.iter().any(|token| token.top_logprobs.as_ref().is_some_and(|top| !top.is_empty())) {
+            true => push_array(out, &self.list, |token, out| {
+                write_alternatives(token.top_logprobs.as_deref().unwrap_or_default(), out)
+            }),
+            false => out.extend_from_slice(b"null"),
+        }
+        push_key(out, "text_offset");
+        push_array(out, &self.offsets, |offset, out| push_u64(out, *offset));
+        out.push(b'}');
+    }
+}
+
+/// The alternatives by name. Two tokens that are no text by themselves may have the same one: the likelier comes first.
+fn write_alternatives(alternatives: &[Token], out: &mut Vec<u8>) {
+    out.push(b'{');
+    let is_first =
+        |index: usize| alternatives[..index].iter().all(|token| token.token != alternatives[index].token);
+    for (index, token) in alternatives.iter().enumerate().filter(|(index, _)| is_first(*index)) {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_string(out, &token.token);
+        out.push(b':');
+        out.extend_from_slice(token.logprob.get().as_bytes());
+    }
+    out.push(b'}');
+}
+
+// ---------------------------------------------------------------------------------------------- streams
+
+struct StreamEncoder {
+    answer: Answer,
+}
+
+impl Encoder for StreamEncoder {
+    fn push(&mut self, event: Event, out: &mut Vec<u8>) {
+        if let Some(choice) = self.answer.take(event) {
+            self.chunk(choice as usize, None, false, out);
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.answer.settle();
+        let include_usage = self.answer.core.form.include_usage;
+        let last = self.answer.choices.len() - 1;
+        for index in 0..=last {
+            let reason = self.answer.choices[index].finish.unwrap_or(FinishReason::Stop);
+            self.chunk(index, Some(reason), index == last && !include_usage, out);
+        }
+        if include_usage {
+            out.extend_from_slice(b"data: ");
+            self.answer.core.write_identity(OBJECT, out);
+            out.extend_from_slice(b",\"choices\":[]");
+            self.answer.core.write_usage(out);
+            self.answer.core.write_metadata(out);
+            out.extend_from_slice(b"}\n\n");
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        write_stream_error(error, None, out);
+    }
+}
+
+impl StreamEncoder {
+    fn chunk(&mut self, index: usize, finish: Option<FinishReason>, with_metadata: bool, out: &mut Vec<u8>) {
+        self.answer.settle();
+        out.extend_from_slice(b"data: ");
+        self.answer.core.write_identity(OBJECT, out);
+        out.extend_from_slice(b",\"choices\":[");
+        self.answer.choices[index].write(index, finish, out);
+        out.push(b']');
+        if with_metadata {
+            self.answer.core.write_metadata(out);
+        }
+        out.extend_from_slice(b"}\n\n");
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- whole answers
+
+struct WholeEncoder {
+    answer: Answer,
+}
+
+impl Encoder for WholeEncoder {
+    fn push(&mut self, event: Event, _out: &mut Vec<u8>) {
+        self.answer.take(event);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.answer.settle();
+        let Answer { core, choices, .. } = &mut self.answer;
+        core.write_identity(OBJECT, out);
+        out.extend_from_slice(b",\"choices\":[");
+        for (index, choice) in choices.iter_mut().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            let reason = choice.finish.unwrap_or(FinishReason::Stop);
+            choice.write(index, Some(reason), out);
+        }
+        out.push(b']');
+        if core.usage.is_some() {
+            core.write_usage(out);
+        }
+        core.write_metadata(out);
+        out.push(b'}');
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+}

@@ -1,0 +1,3 @@
+//! Requests of this format.
+
+pub(crate) mod read;

@@ -1,0 +1,85 @@
+//! A completions request as a canonical one.
+
+use canon::{Losses, Message, Part, Place, Request, Result, Role, Sampling};
+use serde::Deserialize;
+
+use crate::Intake;
+use crate::protocols::openai_chat::{extra, note_routing_losses, optional, stop};
+
+/// Fields that have a place of their own in a canonical request, or that the gateway serves; all others are kept as they are.
+const KNOWN: [&str; 17] = [
+    "model",
+    "prompt",
+    "suffix",
+    "echo",
+    "best_of",
+    "logprobs",
+    "n",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "stream",
+    "stream_options",
+    "user",
+];
+
+/// The prompt: one text, alone or in a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Prompt {
+    Text(String),
+    List([String; 1]),
+}
+
+impl Prompt {
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) | Self::List([text]) => text,
+        }
+    }
+}
+
+/// Reads all of a request; ranges were checked when its intake was read.
+pub(crate) fn read(intake: &Intake) -> Result<Request> {
+    let prompt = optional::<Prompt>(intake, "prompt")?.map(Prompt::into_text).unwrap_or_default();
+    let place = Place::entry(0);
+    let message = Message::new(Role::User, vec![Part::text(prompt).at(place)]).at(place);
+    let count = |name: &str| intake.whole(name).and_then(|count| u32::try_from(count).ok());
+    let alternatives = count("logprobs");
+    Ok(Request {
+        model: intake.model.clone(),
+        messages: vec![message],
+        max_tokens: intake.max_output_tokens,
+        sampling: Sampling {
+            temperature: optional(intake, "temperature")?,
+            top_p: optional(intake, "top_p")?,
+            top_k: None,
+            frequency_penalty: optional(intake, "frequency_penalty")?,
+            presence_penalty: optional(intake, "presence_penalty")?,
+            seed: intake.whole("seed"),
+        },
+        stop: stop(intake)?,
+        n: count("n"),
+        logprobs: alternatives.map(|_| true),
+        top_logprobs: alternatives.filter(|count| *count > 0),
+        stream: intake.form.stream,
+        include_usage: intake.form.include_usage,
+        user: optional(intake, "user")?,
+        extra: extra(intake, &KNOWN)?,
+        losses: losses(intake),
+        ..Request::default()
+    })
+}
+
+fn losses(intake: &Intake) -> Losses {
+    let mut losses = Losses::new();
+    note_routing_losses(intake, &mut losses);
+    if intake.whole("best_of") > Some(intake.whole("n").unwrap_or(1)) {
+        losses.dropped("best_of", "No chat API chooses the best of several answers; the first are given.");
+    }
+    losses
+}
