@@ -18,6 +18,8 @@
 
 mod adapter;
 mod answer;
+mod dialect;
+mod errors;
 mod intake;
 mod listing;
 mod passthrough;

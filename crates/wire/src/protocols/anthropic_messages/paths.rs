@@ -6,7 +6,7 @@ use canon::{
     CallField, Field, MessageField, OutputField, Part, PartField, PartKind, Place, Request, ToolField,
 };
 
-use super::request::read::CONTAINER_UPLOAD;
+use super::types::CONTAINER_UPLOAD;
 
 /// The path of a field in the caller's body.
 pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, str> {

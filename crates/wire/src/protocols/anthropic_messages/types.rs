@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+/// Marks a file that goes to the provider's code sandbox rather than to the model.
+pub(super) const CONTAINER_UPLOAD: &str = "container_upload";
+
 use canon::{CacheMark, Json, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

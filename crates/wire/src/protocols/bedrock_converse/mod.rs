@@ -1,6 +1,7 @@
 //! Amazon Bedrock's Converse API, towards the provider only. Facts: the `bedrock-runtime` service model of botocore
 //! and "Carry out a conversation with the Converse API operations" in the Amazon Bedrock user guide.
 
+mod adapter;
 mod answer;
 mod errors;
 mod request;

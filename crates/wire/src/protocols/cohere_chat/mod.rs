@@ -1,7 +1,9 @@
 //! Cohere's own chat API, version 2, towards the provider only. Facts: docs.cohere.com/reference/chat and recorded
 //! traffic.
 
+mod adapter;
 mod answer;
+mod errors;
 mod request;
 
 /// Cohere v2 chat.

@@ -5,7 +5,9 @@
 
 pub(crate) use request::write::tools::camel_case;
 
+mod adapter;
 mod answer;
+mod dialect;
 mod errors;
 mod intake;
 mod listing;

@@ -1,7 +1,9 @@
 //! Ollama's own chat API (`/api/chat`), towards the provider only. Facts: `docs/api.md` of ollama/ollama and recorded
 //! traffic.
 
+mod adapter;
 mod answer;
+mod errors;
 mod request;
 
 /// Ollama's own chat API.

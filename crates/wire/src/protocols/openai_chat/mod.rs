@@ -7,13 +7,16 @@
 
 mod adapter;
 mod answer;
+mod dialect;
+mod errors;
 mod intake;
 mod passthrough;
 mod paths;
 mod request;
 mod types;
 
-pub(crate) use answer::write::{Core, write_error, write_stream_error};
+pub(crate) use answer::write::Core;
+pub(crate) use errors::{write_error, write_stream_error};
 pub use intake::intake;
 pub(crate) use intake::{check_field, has_true};
 pub(crate) use passthrough::forward::note_routing_losses;

@@ -10,7 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::REASONING_FORMAT;
-use super::super::adapter::{read_error, status_of};
+use super::super::errors::{read_error, status_of_type};
 use super::super::types::{AnswerBlock, Citation, Delta, ErrorObject, Message, StreamEvent, WireUsage};
 use crate::framing::sse::SseParser;
 use crate::protocols::repair::{self, sound};
@@ -525,7 +525,7 @@ fn annotation(citation: &Citation, start: usize, end: usize) -> Json {
 fn in_answer_error(event: &StreamEvent<'_>) -> Error {
     let object: ErrorObject =
         event.error.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    let status = status_of(object.kind.as_deref().unwrap_or_default());
+    let status = status_of_type(object.kind.as_deref().unwrap_or_default());
     read_error(status, &HeaderMap::new(), event)
         .unwrap_or_else(|| broken("The provider reported an error without saying which."))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::REASONING_FORMAT;
-use super::super::request::read::error_body;
+use super::super::errors;
 use super::read::finish_reason;
 use crate::json::Extent;
 use crate::{AnswerForm, Encoder};
@@ -232,7 +232,7 @@ impl Encoder for StreamEncoder {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        write(out, "error", &error_body(error));
+        write(out, "error", &errors::to_json(error));
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::answer::read::{Answer, WHOLE_LIMIT, broken, read};
 use super::super::answer::write::{counts, write};
-use super::super::request::read::error_body;
+use super::super::errors;
 use super::super::types::{AnswerBlock, StreamEvent};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::Edit;
@@ -197,7 +197,7 @@ impl Transcoder for StreamRelay {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        write(out, "error", &error_body(error));
+        write(out, "error", &errors::to_json(error));
     }
 
     fn progress(&self) -> &Progress {

@@ -2,30 +2,18 @@
 
 mod ignored_fields;
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
 use canon::{
-    Annotator, Effort, Error, ErrorKind, Field, Json, Losses, Media, MediaKind, Message, OutputField,
-    OutputFormat, Part, PartKind, Place, Quirks, Reasoning, ReasoningRequest, Request, Result, Role,
-    Sampling, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+    Effort, Error, ErrorKind, Field, Json, Media, MediaKind, Message, OutputField, OutputFormat, Part,
+    PartKind, Place, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall,
+    ToolChoice, ToolKind, ToolResult,
 };
-use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::intake::intake;
-use super::super::{AnthropicMessages, BLOCK_FORMAT, REASONING_FORMAT, answer, listing, paths};
-use crate::json::with_member;
+use super::super::types::CONTAINER_UPLOAD;
+use super::super::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
-use crate::{Addressed, AnswerForm, Dialect, Encoder, Headers, IdPrefixes, Intake, Protocol};
-
-/// The header by which callers ask for what is not settled yet.
-const BETA: &str = "anthropic-beta";
-
-/// Marks a file that goes to the provider's code sandbox rather than to the model.
-pub(crate) const CONTAINER_UPLOAD: &str = "container_upload";
 
 /// Top-level fields that have a place of their own in a canonical request.
 const KNOWN: [&str; 15] = [
@@ -46,163 +34,8 @@ const KNOWN: [&str; 15] = [
     "metadata",
 ];
 
-impl Dialect for AnthropicMessages {
-    fn protocol(&self) -> Option<Protocol> {
-        Some(Protocol::AnthropicMessages)
-    }
-
-    fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
-        intake(body)
-    }
-
-    fn decode(&self, intake: &Intake) -> Result<Request> {
-        intake.check_schema_size()?;
-        decode(intake.body())
-    }
-
-    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        answer::write::encoder(form, annotator)
-    }
-
-    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
-        paths::name_of(field, request)
-    }
-
-    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
-        (status_of(error), with_member(error_body(error).to_string(), member).into())
-    }
-
-    fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
-        let body = with_member(error_body(error).to_string(), member);
-        format!("event: error\ndata: {body}\n\n").into()
-    }
-
-    fn token_count(&self, tokens: u64, counted: Option<&[u8]>, member: Option<&[u8]>) -> Option<Bytes> {
-        let counted = counted.and_then(|body| String::from_utf8(body.trim_ascii().to_vec()).ok());
-        let answer = counted.unwrap_or_else(|| json!({ "input_tokens": tokens }).to_string());
-        Some(with_member(answer, member).into())
-    }
-
-    fn model_list(&self, entries: Vec<Value>, query: &str) -> Result<Value> {
-        listing::page(&entries, query)
-    }
-
-    fn model_entry(&self, entry: Value) -> Value {
-        listing::model(&entry)
-    }
-
-    fn travelling_headers(&self) -> &'static [&'static str] {
-        &[BETA, "anthropic-version"]
-    }
-
-    /// Betas as one list, without those that the provider refuses.
-    fn passed_headers(&self, given: &Headers, quirks: &Quirks, losses: &mut Losses) -> Headers {
-        let (lists, mut passed): (Headers, Headers) =
-            given.iter().cloned().partition(|(name, _)| name == BETA);
-        let lists = lists.iter().filter_map(|(_, list)| list.to_str().ok());
-        let mut betas: Vec<&str> = Vec::new();
-        for beta in
-            lists.clone().flat_map(|list| list.split(',')).map(str::trim).filter(|beta| !beta.is_empty())
-        {
-            match quirks.refuses_beta(beta) {
-                true => losses.dropped(format!("{BETA}: {beta}"), "The provider has no such beta."),
-                false => betas.push(beta),
-            }
-        }
-        if let (false, Ok(list)) = (betas.is_empty(), HeaderValue::try_from(betas.join(","))) {
-            passed.push((HeaderName::from_static(BETA), list));
-        }
-        passed
-    }
-
-    fn ids(&self) -> IdPrefixes {
-        IdPrefixes { answer: "msg_", tool_call: "toolu_" }
-    }
-
-    fn request_id_header(&self) -> Option<&'static str> {
-        Some("request-id")
-    }
-
-    fn ping(&self, _form: &AnswerForm) -> &'static [u8] {
-        b"event: ping\ndata: {\"type\": \"ping\"}\n\n"
-    }
-}
-
-/// For an overload the API has a status of its own. That of a provider is kept.
-fn status_of(error: &Error) -> StatusCode {
-    let is_told = error.upstream.as_ref().is_some_and(|reply| reply.status.is_some());
-    match error.kind {
-        ErrorKind::Overloaded if !is_told => {
-            StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
-        }
-        _ => error.status(),
-    }
-}
-
-/// Clients know a prompt that is too long by the API's own sentence, and read the numbers in it: then they make room, where
-/// they would repeat the request otherwise.
-fn too_long(message: &str) -> String {
-    const SENTENCE: &str = "prompt is too long";
-    if message.starts_with(SENTENCE) {
-        return message.to_owned();
-    }
-    /// Smaller numbers are parts of names and versions.
-    const LEAST: u64 = 256;
-    let numbers = message.split(|letter: char| !letter.is_ascii_digit());
-    let mut counts: Vec<u64> =
-        numbers.filter_map(|number| number.parse().ok()).filter(|count| *count >= LEAST).collect();
-    counts.sort_unstable();
-    counts.dedup();
-    match (counts.first(), counts.last()) {
-        (Some(limit), Some(length)) if limit < length => {
-            format!("{SENTENCE}: {length} tokens > {limit} maximum ({message})")
-        }
-        _ => format!("{SENTENCE}: {message}"),
-    }
-}
-
-/// An error in this protocol's words.
-pub(crate) fn error_body(error: &Error) -> Value {
-    let kind = match error.kind {
-        // To an SDK the others would say that the caller's own key or account is at fault.
-        _ if error.refuses_gateway() => "api_error",
-        ErrorKind::InvalidRequest
-        | ErrorKind::UnsupportedFeature
-        | ErrorKind::ContextLength
-        | ErrorKind::ContentFilter
-        | ErrorKind::UnsupportedMedia
-        | ErrorKind::MethodNotAllowed
-        | ErrorKind::RequestTimeout => "invalid_request_error",
-        ErrorKind::Authentication => "authentication_error",
-        ErrorKind::Permission => "permission_error",
-        ErrorKind::ModelNotFound | ErrorKind::NotFound => "not_found_error",
-        ErrorKind::TooLarge => "request_too_large",
-        ErrorKind::RateLimit => "rate_limit_error",
-        ErrorKind::Quota => "billing_error",
-        ErrorKind::Timeout => "timeout_error",
-        ErrorKind::Overloaded | ErrorKind::StoreUnavailable | ErrorKind::Unavailable => "overloaded_error",
-        ErrorKind::UpstreamCredential
-        | ErrorKind::Upstream
-        | ErrorKind::LoopDetected
-        | ErrorKind::Internal
-        | ErrorKind::Cancelled => "api_error",
-    };
-    // There is no field for the path: it stands in front of the message, as the API itself does it.
-    let param = error.param.as_ref().map(|field| paths::name_of(field, None));
-    let message = match param.filter(|param| !param.is_empty() && !error.message.contains(&**param)) {
-        Some(param) => format!("{param}: {}", error.message),
-        None if error.kind == ErrorKind::ContextLength => too_long(&error.message),
-        None => error.message.to_string(),
-    };
-    let request_id = error.upstream.as_ref().and_then(|reply| reply.request_id.as_deref());
-    let mut body = json!({ "type": "error", "error": { "type": kind, "message": message } });
-    if let Some(id) = request_id {
-        body["request_id"] = json!(id);
-    }
-    body
-}
-
-fn decode(body: &[u8]) -> Result<Request> {
+/// Reads a whole request.
+pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let malformed = |_| Error::caller(ErrorKind::InvalidRequest, "The body is not valid JSON.");
     let raw: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
     let fields = Fields::parse(raw, String::new())?;

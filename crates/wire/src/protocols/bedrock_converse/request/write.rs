@@ -12,17 +12,14 @@ use bytes::Bytes;
 use canon::{
     Error, ErrorKind, Feature, Field, Json, Losses, ModelFacts, PartKind, Request, Result, Role, Target,
 };
-use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::super::answer::read::{StreamDecoder, WholeDecoder};
-use super::super::{BedrockConverse, errors};
 use super::types::*;
 use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::function_tools::note_wrapped;
 use crate::protocols::unsupported::{lose_details, lose_hints, lose_proofs, refuse_features};
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Encoded, Undo};
 use family::Family;
 use messages::{Conversation, conversation};
 use thinking::Thinking;
@@ -41,31 +38,14 @@ const NATIVE_FIELDS: [&str; 6] = [
 /// Fields of Claude's own API that callers may send.
 const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
 
-impl Adapter for BedrockConverse {
-    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        refuse_features(request, false)?;
-        let mut losses = request.losses.clone();
-        let mut undo = Undo::default();
-        let body = body(request, target, &mut undo, &mut losses)?;
-        let body = serde_json::to_vec(&body)
-            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-        Ok(Encoded { body: Bytes::from(body), losses, undo })
-    }
-
-    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
-        matches!(&media.source, canon::Source::Url(url) if !url.starts_with("s3://"))
-    }
-
-    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-        match streaming {
-            true => Box::new(StreamDecoder::new(undo)),
-            false => Box::new(WholeDecoder::new(undo)),
-        }
-    }
-
-    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-        errors::decode(status, headers, body)
-    }
+pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    refuse_features(request, false)?;
+    let mut losses = request.losses.clone();
+    let mut undo = Undo::default();
+    let body = body(request, target, &mut undo, &mut losses)?;
+    let body = serde_json::to_vec(&body)
+        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
+    Ok(Encoded { body: Bytes::from(body), losses, undo })
 }
 
 fn body<'a>(

@@ -1,4 +1,4 @@
-//! Writes Cohere requests and reads its errors.
+//! Writes Cohere requests.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,18 +6,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use canon::{
     Effort, Error, ErrorKind, Feature, Field, Json, Losses, Media, MediaKind, Message, OutputField,
-    OutputFormat, Part, PartKind, Reasoning, ReasoningControl, Request, Result, Retry, Role, Source, Target,
+    OutputFormat, Part, PartKind, Reasoning, ReasoningControl, Request, Result, Role, Source, Target,
     ToolChoice, ToolField, ToolKind, ToolResult,
 };
-use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::CohereChat;
-use super::super::answer::read::{StreamDecoder, WholeDecoder};
 use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
 use crate::protocols::call_ids::{CallIds, plain_id};
-use crate::protocols::errors::{excerpt, upstream_error};
 use crate::protocols::function_tools::{
     FunctionTool, call_input, function_tools, json_instruction, note_wrapped,
 };
@@ -25,7 +21,7 @@ use crate::protocols::unsupported::{
     BUDGET, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs, lose_thinking,
     refuse_features,
 };
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Encoded, Undo};
 
 /// Fields of this API that callers may send by their own names.
 const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode", "strict_tools", "priority"];
@@ -33,46 +29,19 @@ const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode"
 /// Largest `k`.
 const MOST_CANDIDATES: u64 = 500;
 
-impl Adapter for CohereChat {
-    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        refuse_features(request, target.facts.allows(Feature::Logprobs))?;
-        if request.top_logprobs.is_some_and(|count| count > 0) {
-            let message =
-                "This provider tells the probability of the chosen tokens only; do not ask for alternatives.";
-            return Err(Error::unsupported(Field::TopLogprobs, message));
-        }
-        let mut losses = request.losses.clone();
-        let mut undo = Undo::default();
-        let body = body(request, target, &mut undo, &mut losses)?;
-        let body = serde_json::to_vec(&body)
-            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-        Ok(Encoded { body: Bytes::from(body), losses, undo })
+pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    refuse_features(request, target.facts.allows(Feature::Logprobs))?;
+    if request.top_logprobs.is_some_and(|count| count > 0) {
+        let message =
+            "This provider tells the probability of the chosen tokens only; do not ask for alternatives.";
+        return Err(Error::unsupported(Field::TopLogprobs, message));
     }
-
-    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-        match streaming {
-            true => Box::new(StreamDecoder::new(undo)),
-            false => Box::new(WholeDecoder::new(undo)),
-        }
-    }
-
-    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-        #[derive(Default, Deserialize)]
-        struct Told {
-            message: Option<String>,
-        }
-        let told: Told = serde_json::from_slice(body).unwrap_or_default();
-        let message = told.message.unwrap_or_else(|| excerpt(body));
-        let mut error = upstream_error(status, headers, None, None, message);
-        // "Invalid token": the content is blocked. Elsewhere this status means other things.
-        if status.as_u16() == 498 {
-            (error.kind, error.retry) = (ErrorKind::ContentFilter, Retry::Elsewhere);
-            if let Some(reply) = &mut error.upstream {
-                reply.status = Some(400);
-            }
-        }
-        error
-    }
+    let mut losses = request.losses.clone();
+    let mut undo = Undo::default();
+    let body = body(request, target, &mut undo, &mut losses)?;
+    let body = serde_json::to_vec(&body)
+        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
+    Ok(Encoded { body: Bytes::from(body), losses, undo })
 }
 
 #[derive(Serialize)]

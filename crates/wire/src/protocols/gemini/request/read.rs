@@ -2,98 +2,23 @@
 //!
 //! Model and method stand in the URL. A body may name a model as well (`models/…`), as batches do.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use canon::{
-    Annotator, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputField, OutputFormat,
-    Part, PartKind, Place, Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolField,
-    ToolKind, ToolResult,
+    Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputField, OutputFormat, Part, PartKind,
+    Place, Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolField, ToolKind,
+    ToolResult,
 };
-use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::super::answer::write::{Frames, GeminiEncoder};
-use super::super::intake::intake;
-use super::super::{Gemini, REASONING_FORMAT, errors, listing, paths};
+use super::super::REASONING_FORMAT;
 use super::write::media::{guessed_mime, kind_of};
 use super::write::tools::camel_case;
-use crate::json::with_member;
 use crate::protocols::media_types::media_type;
-use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Protocol};
 
-impl Dialect for Gemini {
-    fn protocol(&self) -> Option<Protocol> {
-        Some(Protocol::Gemini)
-    }
-
-    fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
-        intake(url, body)
-    }
-
-    fn decode(&self, intake: &Intake) -> Result<Request> {
-        intake.check_schema_size()?;
-        let mut request = decode(intake.body())?;
-        intake.model.clone_into(&mut request.model);
-        request.stream = intake.form.stream;
-        Ok(request)
-    }
-
-    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        Box::new(GeminiEncoder::new(form.clone(), annotator))
-    }
-
-    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
-        paths::name_of(field, request)
-    }
-
-    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
-        let status = error.status();
-        (status, with_member(errors::to_json(error, status).to_string(), member).into())
-    }
-
-    fn error_event(&self, form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
-        let mut out = Vec::new();
-        let body = with_member(errors::to_json(error, error.status()).to_string(), member);
-        let mut frames = Frames::new(form.is_list);
-        frames.write(body.as_bytes(), &mut out);
-        frames.end(&mut out);
-        out.into()
-    }
-
-    fn token_count(&self, tokens: u64, counted: Option<&[u8]>, member: Option<&[u8]>) -> Option<Bytes> {
-        let counted =
-            counted.and_then(|body| std::str::from_utf8(body).ok()).map(|text| text.trim().to_owned());
-        let answer = counted.unwrap_or_else(|| serde_json::json!({"totalTokens": tokens}).to_string());
-        Some(with_member(answer, member).into())
-    }
-
-    fn model_list(&self, entries: Vec<Value>, query: &str) -> Result<Value> {
-        listing::page(entries, query)
-    }
-
-    fn model_entry(&self, entry: Value) -> Value {
-        listing::model(&entry)
-    }
-
-    /// Google's ids have no beginning of their own.
-    fn ids(&self) -> IdPrefixes {
-        IdPrefixes { answer: "", tool_call: "call_" }
-    }
-
-    /// White space, in a list.
-    fn ping(&self, form: &AnswerForm) -> &'static [u8] {
-        if form.is_list { b"\n" } else { b": ping\n\n" }
-    }
-
-    fn stream_type(&self, form: &AnswerForm) -> &'static str {
-        if form.is_list { "application/json" } else { "text/event-stream; charset=utf-8" }
-    }
-}
-
-fn decode(body: &[u8]) -> Result<Request> {
+/// Reads a body. Model and form are told by the URL.
+pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| Error::invalid("body", format!("The body is not valid JSON: {error}.")))?;
     let mut fields = object(value, "body")?;

@@ -1,4 +1,4 @@
-//! Towards Google: a canonical request as a `generateContent` body.
+//! Writes a request for Google: a canonical one as a `generateContent` body.
 
 pub(crate) mod generation;
 mod history;
@@ -10,62 +10,41 @@ mod thinking;
 pub(crate) mod tools;
 
 use canon::{Error, ErrorKind, Request, Result, Target, ToolKind};
-use http::{HeaderMap, StatusCode};
 
-use super::super::answer::read::GeminiDecoder;
-use super::super::{Gemini, errors, listing};
 use super::types::{Body, Instruction, Part};
 use crate::protocols::unsupported::lose_hints;
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Encoded, Undo};
 use generation::{extra, generation_config};
 use history::history;
 use names::Names;
 use tools::tools;
 
-impl Adapter for Gemini {
-    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        let mut losses = request.losses.clone();
-        let mut names = Names::new(all_names(request));
-        let tools = tools(request, target, &mut names, &mut losses)?;
-        let mut history = history(request, target, &mut names, &mut losses)?;
-        let (generation_config, instruction) =
-            generation_config(request, target, tools.has_functions, &mut losses)?;
-        if let Some(text) = instruction {
-            history.instruction.get_or_insert_with(Instruction::default).parts.push(Part::text(text));
-        }
-        lose_hints(request, &CARRIED, &mut losses);
-        let body = Body {
-            contents: history.contents,
-            system_instruction: history.instruction,
-            tools: tools.entries,
-            tool_config: tools.config,
-            generation_config,
-            safety_settings: extra(request, "safetySettings", "safety_settings"),
-            cached_content: extra(request, "cachedContent", "cached_content"),
-            labels: extra(request, "labels", "labels"),
-        };
-        let body = serde_json::to_vec(&body).map_err(|error| {
-            Error::gateway(ErrorKind::Internal, format!("The request could not be written: {error}."))
-        })?;
-        let undo = Undo { tool_names: names.into_undo(), custom_tools: tools.custom, ..Undo::default() };
-        Ok(Encoded { body: body.into(), losses, undo })
+pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    let mut losses = request.losses.clone();
+    let mut names = Names::new(all_names(request));
+    let tools = tools(request, target, &mut names, &mut losses)?;
+    let mut history = history(request, target, &mut names, &mut losses)?;
+    let (generation_config, instruction) =
+        generation_config(request, target, tools.has_functions, &mut losses)?;
+    if let Some(text) = instruction {
+        history.instruction.get_or_insert_with(Instruction::default).parts.push(Part::text(text));
     }
-
-    fn read_token_count(&self, body: &[u8]) -> Option<u64> {
-        listing::token_count(body)
-    }
-
-    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
-        media::wants_bytes(media)
-    }
-
-    fn decoder(&self, _streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-        Box::new(GeminiDecoder::new(undo.clone()))
-    }
-
-    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-        errors::decode(status, headers, body)
-    }
+    lose_hints(request, &CARRIED, &mut losses);
+    let body = Body {
+        contents: history.contents,
+        system_instruction: history.instruction,
+        tools: tools.entries,
+        tool_config: tools.config,
+        generation_config,
+        safety_settings: extra(request, "safetySettings", "safety_settings"),
+        cached_content: extra(request, "cachedContent", "cached_content"),
+        labels: extra(request, "labels", "labels"),
+    };
+    let body = serde_json::to_vec(&body).map_err(|error| {
+        Error::gateway(ErrorKind::Internal, format!("The request could not be written: {error}."))
+    })?;
+    let undo = Undo { tool_names: names.into_undo(), custom_tools: tools.custom, ..Undo::default() };
+    Ok(Encoded { body: body.into(), losses, undo })
 }
 
 /// Every name that a tool goes by in the request.

@@ -1,4 +1,4 @@
-//! Writes Ollama requests and reads its errors.
+//! Writes Ollama requests.
 
 use std::borrow::Cow;
 
@@ -7,59 +7,30 @@ use canon::{
     Effort, Error, ErrorKind, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
     ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
 };
-use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::OllamaChat;
-use super::super::answer::read::{StreamDecoder, WholeDecoder};
 use crate::protocols::call_ids::{CallIds, plain_id};
-use crate::protocols::errors::{excerpt, upstream_error};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
     lose_budget, lose_description, lose_details, lose_failures, lose_hints, lose_marks, lose_proofs,
     lose_thinking, refuse_features, wish_field,
 };
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Encoded, Undo};
 
 /// Model options that callers may send at the top level by their own names.
 const NATIVE_OPTIONS: [&str; 7] =
     ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
 
-impl Adapter for OllamaChat {
-    fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        refuse_features(request, false)?;
-        let mut losses = request.losses.clone();
-        let mut undo = Undo::default();
-        let body = body(request, target, &mut undo, &mut losses)?;
-        let body = serde_json::to_vec(&body)
-            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-        Ok(Encoded { body: Bytes::from(body), losses, undo })
-    }
-
-    fn wants_bytes(&self, media: &canon::Media, _target: Target<'_>) -> bool {
-        matches!(media.source, canon::Source::Url(_))
-    }
-
-    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-        match streaming {
-            true => Box::new(StreamDecoder::new(undo)),
-            false => Box::new(WholeDecoder::new(undo)),
-        }
-    }
-
-    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-        #[derive(Deserialize)]
-        struct Told {
-            error: Value,
-        }
-        let told = serde_json::from_slice::<Told>(body).ok().and_then(|told| {
-            let words = told.error.as_str().or_else(|| told.error["message"].as_str());
-            words.map(str::to_owned)
-        });
-        upstream_error(status, headers, None, None, told.unwrap_or_else(|| excerpt(body)))
-    }
+pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    refuse_features(request, false)?;
+    let mut losses = request.losses.clone();
+    let mut undo = Undo::default();
+    let body = body(request, target, &mut undo, &mut losses)?;
+    let body = serde_json::to_vec(&body)
+        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
+    Ok(Encoded { body: Bytes::from(body), losses, undo })
 }
 
 #[derive(Serialize)]

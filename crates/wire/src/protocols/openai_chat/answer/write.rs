@@ -1,9 +1,8 @@
 //! Canonical events as an OpenAI answer: chunks, or one completion.
 
-use canon::{
-    Annotator, AnswerFacts, Error, ErrorKind, Event, FinishReason, Json, Origin, ReasoningDetail, Usage,
-};
+use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
 
+use super::super::errors::write_stream_error;
 use super::usage;
 use crate::json::{push_escaped, push_key, push_list, push_string, push_u64};
 use crate::{AnswerForm, Encoder};
@@ -577,67 +576,3 @@ fn write_text(name: &str, text: Option<&str>, out: &mut Vec<u8>) {
 }
 
 // ---------------------------------------------------------------------------------------------- errors
-
-/// The event that ends a stream which failed: no `[DONE]` follows.
-pub(crate) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"data: ");
-    write_error(error, member, out);
-    out.extend_from_slice(b"\n\n");
-}
-
-/// The error's own JSON, with the gateway's object as a further member.
-pub(crate) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
-    let (type_name, code) = names(error);
-    // A provider's own words for its refusal would send the caller looking for a mistake in the caller's key.
-    let own = (!error.refuses_gateway()).then_some(error);
-    out.extend_from_slice(b"{\"error\":{\"message\":");
-    push_string(out, &error.message);
-    push_key(out, "type");
-    push_string(out, own.and_then(|error| error.type_name.as_deref()).unwrap_or(type_name));
-    push_key(out, "param");
-    match error.param_name().filter(|param| !param.is_empty()) {
-        Some(param) => push_string(out, &param),
-        None => out.extend_from_slice(b"null"),
-    }
-    push_key(out, "code");
-    // By this word clients cut the conversation instead of trying again, whatever a provider calls it.
-    let theirs = own.filter(|error| error.kind != ErrorKind::ContextLength);
-    match theirs.and_then(|error| error.code.as_deref()).or(code) {
-        Some(code) => push_string(out, code),
-        None => out.extend_from_slice(b"null"),
-    }
-    out.push(b'}');
-    out.extend_from_slice(member.unwrap_or_default());
-    out.push(b'}');
-}
-
-/// OpenAI's `type` and `code` of an error.
-fn names(error: &Error) -> (&'static str, Option<&'static str>) {
-    let kind = if error.refuses_gateway() { ErrorKind::UpstreamCredential } else { error.kind };
-    match kind {
-        ErrorKind::InvalidRequest if error.origin == Origin::Upstream => ("invalid_request_error", None),
-        ErrorKind::InvalidRequest => ("invalid_request_error", Some("invalid_parameters")),
-        ErrorKind::UnsupportedFeature => ("invalid_request_error", Some("unsupported_feature")),
-        ErrorKind::ContextLength => ("invalid_request_error", Some("context_length_exceeded")),
-        ErrorKind::ContentFilter => ("invalid_request_error", Some("content_filter")),
-        ErrorKind::Authentication => ("authentication_error", Some("invalid_api_key")),
-        ErrorKind::Permission => ("permission_error", None),
-        ErrorKind::ModelNotFound => ("invalid_request_error", Some("model_not_found")),
-        ErrorKind::NotFound => ("invalid_request_error", Some("not_found")),
-        ErrorKind::RequestTimeout => ("invalid_request_error", Some("request_timeout")),
-        ErrorKind::UnsupportedMedia => ("invalid_request_error", Some("unsupported_media_type")),
-        ErrorKind::MethodNotAllowed => ("invalid_request_error", Some("method_not_allowed")),
-        ErrorKind::TooLarge => ("invalid_request_error", Some("request_too_large")),
-        ErrorKind::RateLimit => ("rate_limit_error", Some("rate_limit_exceeded")),
-        ErrorKind::Quota => ("insufficient_quota", Some("insufficient_quota")),
-        ErrorKind::UpstreamCredential => ("upstream_error", Some("upstream_credential")),
-        ErrorKind::Upstream => ("upstream_error", Some("upstream_error")),
-        ErrorKind::Overloaded => ("upstream_error", Some("overloaded")),
-        ErrorKind::Timeout => ("upstream_error", Some("timeout")),
-        ErrorKind::StoreUnavailable => ("server_error", Some("store_unavailable")),
-        ErrorKind::Unavailable => ("server_error", Some("unavailable")),
-        ErrorKind::LoopDetected => ("server_error", Some("loop_detected")),
-        ErrorKind::Internal => ("server_error", Some("internal_error")),
-        ErrorKind::Cancelled => ("server_error", Some("cancelled")),
-    }
-}

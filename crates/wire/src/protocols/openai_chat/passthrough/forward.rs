@@ -736,7 +736,7 @@ fn bytes_of<T: serde::Serialize + ?Sized>(value: &T) -> Cow<'static, [u8]> {
 mod tests {
     use canon::{Features, ModelFacts, Quirks};
 
-    use super::super::intake;
+    use super::super::super::intake;
     use super::*;
 
     fn sent(body: &str, facts: &ModelFacts, quirks: &Quirks) -> (Value, Vec<String>) {

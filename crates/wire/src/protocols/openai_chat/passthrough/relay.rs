@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::super::answer::normalise::{self, Chunks, broken};
 use super::super::answer::usage;
-use super::super::answer::write::write_stream_error;
+use super::super::errors::write_stream_error;
 use super::thoughts::Gatherer;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Kind, Object, Scanner, Syntax, Text, Value, is_utf8, push_count, push_key};

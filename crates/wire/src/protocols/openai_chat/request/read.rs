@@ -2,62 +2,19 @@
 
 mod ignored_fields;
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
 use canon::{
-    Annotator, CacheMark, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, Part,
-    PartKind, Place, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Spellings, Tool,
-    ToolCall, ToolChoice, ToolKind, ToolResult,
+    CacheMark, Effort, Error, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind, Place,
+    Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Spellings, Tool, ToolCall,
+    ToolChoice, ToolKind, ToolResult,
 };
-use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::super::passthrough::forward::note_routing_losses;
 use super::super::types::{self, Content};
-use super::super::{OpenaiChat, answer, intake, paths};
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
-use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol, ROUTING_FIELDS};
+use crate::{Intake, ROUTING_FIELDS};
 use ignored_fields::Shape;
-
-impl Dialect for OpenaiChat {
-    fn protocol(&self) -> Option<Protocol> {
-        Some(Protocol::OpenaiChat)
-    }
-
-    fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
-        intake(body)
-    }
-
-    fn decode(&self, intake: &Intake) -> Result<Request> {
-        decode(intake)
-    }
-
-    fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
-        answer::write::encoder(form, annotator)
-    }
-
-    fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
-        let mut out = Vec::with_capacity(256);
-        answer::write::write_error(error, member, &mut out);
-        (error.status(), Bytes::from(out))
-    }
-
-    fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
-        let mut out = Vec::with_capacity(256);
-        answer::write::write_stream_error(error, member, &mut out);
-        Bytes::from(out)
-    }
-
-    fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str> {
-        paths::name_of(field, request)
-    }
-
-    fn leaves_metadata_free(&self) -> bool {
-        true
-    }
-}
 
 /// Fields that have a place of their own in a canonical request; all others are kept as they are.
 const KNOWN: [&str; 24] = [

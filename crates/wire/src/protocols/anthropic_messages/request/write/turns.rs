@@ -11,7 +11,9 @@ use canon::{
 
 use super::thinking::Generation;
 use super::tools::{Names, input, wire_id};
-use crate::protocols::anthropic_messages::types::{Block, CacheControl, Content, Source, Turn};
+use crate::protocols::anthropic_messages::types::{
+    Block, CONTAINER_UPLOAD, CacheControl, Content, Source, Turn,
+};
 use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::call_ids::CallIds;
 
@@ -351,10 +353,9 @@ impl<'a> Builder<'a, '_> {
                 Ok(Block::Image { source: picture(&media.source, path)?, cache_control: cache })
             }
             MediaKind::Document => match (&media.source, media.detail.as_deref()) {
-                (
-                    canon::Source::FileId(file_id),
-                    Some(crate::protocols::anthropic_messages::request::read::CONTAINER_UPLOAD),
-                ) => Ok(Block::ContainerUpload { file_id, cache_control: cache }),
+                (canon::Source::FileId(file_id), Some(CONTAINER_UPLOAD)) => {
+                    Ok(Block::ContainerUpload { file_id, cache_control: cache })
+                }
                 (source, _) => Ok(Block::Document {
                     source: document(source, path)?,
                     title: media.filename.as_deref(),
