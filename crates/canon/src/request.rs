@@ -5,6 +5,9 @@ use crate::{CacheMark, Json, Losses, Message, Place, Spellings};
 /// A chat request, independent of any provider's format.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
+    /// The wire format that the caller wrote, by its name (`anthropic-messages`); empty where it is none of the gateway's.
+    /// Native tools and further fields may mean nothing in another format.
+    pub format: &'static str,
     /// The model as the caller addressed it (`provider/model`, a bare id, an alias).
     pub model: String,
     /// The conversation.

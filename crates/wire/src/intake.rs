@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use canon::{Error, Features, Result};
+use canon::{Error, Feature, Features, Result};
 
 use crate::Headers;
-use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, text_of};
+use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, text_of, word};
 use crate::protocols::mentions;
 
 /// Most top-level fields that a request may have. OpenAI, which has the most, knows about forty.
@@ -256,6 +256,40 @@ impl Intake {
     /// Takes a value that counts as text of the prompt.
     pub(crate) fn take_text(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         self.size.text_bytes += scanner.value()?.len();
+        Ok(())
+    }
+
+    /// Takes a list of tools, each an object with a `type` where it is no function. A web search by itself is a feature; beside
+    /// other tools it is an offer.
+    pub(crate) fn take_tools(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<()> {
+        if scanner.kind()? == Kind::Null {
+            return Ok(scanner.value().map(drop)?);
+        }
+        expect(scanner, Kind::Array, || path.to_owned())?;
+        let (mut searches, mut others) = (false, false);
+        scanner.array(|scanner, index| {
+            expect(scanner, Kind::Object, || format!("{path}[{index}]"))?;
+            let start = scanner.position();
+            let mut is_search = false;
+            scanner.object(|scanner, key| {
+                let is_type = &*word(scanner.json(), &key) == b"type" && scanner.kind()? == Kind::String;
+                if !is_type {
+                    return Ok(scanner.value().map(drop)?);
+                }
+                is_search = word(scanner.json(), &scanner.string()?).starts_with(b"web_search");
+                Ok::<(), Error>(())
+            })?;
+            searches |= is_search;
+            others |= !is_search;
+            self.size.text_bytes += scanner.position() - start;
+            Ok::<(), Error>(())
+        })?;
+        if others {
+            self.seen.tools = true;
+            self.needs.insert(Feature::Tools);
+        } else if searches {
+            self.needs.insert(Feature::WebSearch);
+        }
         Ok(())
     }
 

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 
 use canon::{
-    CallField, Error, Field, Json, Losses, OutputFormat, Request, Result, ToolCall, ToolChoice, ToolField,
-    ToolKind,
+    CallField, Field, Json, Losses, OutputFormat, Request, Result, ToolCall, ToolChoice, ToolField, ToolKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::hosted::is_left_out;
+use super::hosted::{self, is_left_out};
 use crate::Undo;
 
 /// One tool in OpenAI's shape.
@@ -54,12 +53,7 @@ pub(super) fn function_tools<'a>(
                 undo.custom_tools.push(tool.name.clone());
                 Cow::Owned(free_text_schema())
             }
-            ToolKind::Native(_) => {
-                return Err(Error::unsupported(
-                    Field::tool(index, ToolField::Whole),
-                    "This provider has no tool of this type; send a function.",
-                ));
-            }
+            ToolKind::Native(raw) => return Err(hosted::unsupported(raw, index)),
         };
         let description = tool.description.as_deref().filter(|text| !text.is_empty());
         let function = Function { name: &tool.name, description, parameters };

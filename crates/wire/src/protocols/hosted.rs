@@ -1,6 +1,6 @@
 //! Tools that providers run themselves, where several formats have one of the same kind.
 
-use canon::{Field, Json, Losses, Request, ToolChoice, ToolField, ToolKind};
+use canon::{Error, Field, Json, Losses, Request, ToolChoice, ToolField, ToolKind};
 use serde_json::{Map, Value, json};
 
 /// The name of a dated tool type of Anthropic's (`web_search_20250305`); none for types of other forms.
@@ -45,6 +45,48 @@ pub(super) fn is_search(raw: &Json) -> bool {
     })
 }
 
+/// What a tool that a provider runs does, where several formats have one that does the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    WebSearch,
+    CodeExecution,
+    WebFetch,
+}
+
+/// What the tool does; none for what one format alone has.
+pub(super) fn task(raw: &Json) -> Option<Task> {
+    if is_search(raw) {
+        return Some(Task::WebSearch);
+    }
+    let name = name(raw);
+    Some(match dated(&name).unwrap_or(&name) {
+        // Without a date it is a vendor's own of that name.
+        "web_search" if dated(&name).is_some() => Task::WebSearch,
+        "googleSearch" | "google_search" | "googleSearchRetrieval" => Task::WebSearch,
+        "codeExecution" | "code_execution" | "code_interpreter" => Task::CodeExecution,
+        "urlContext" | "url_context" | "web_fetch" => Task::WebFetch,
+        _ => return None,
+    })
+}
+
+/// The name by which its callers know the kind of tool: its type, or at Google the only member.
+pub(super) fn name(raw: &Json) -> String {
+    let entry = raw.to_value().unwrap_or_default();
+    let kind = entry["type"].as_str().map(str::to_owned);
+    kind.or_else(|| entry.as_object()?.keys().next().cloned()).unwrap_or_default()
+}
+
+/// Whether the tool has a type as OpenAI writes them.
+pub(super) fn is_typed(raw: &Json) -> bool {
+    raw.to_value().is_ok_and(|entry| entry["type"].as_str().is_some_and(|kind| dated(kind).is_none()))
+}
+
+/// The error for a tool that exists in another format only.
+pub(super) fn unsupported(raw: &Json, tool: usize) -> Error {
+    let message = format!("The provider has no tool of the type {:?}; send a function.", name(raw));
+    Error::unsupported(Field::tool(tool, ToolField::Type), message)
+}
+
 /// Whether a tool of this type is left out where the provider has none: a web search that is offered beside functions, as
 /// coding agents offer it to every model. The model can do without, and the caller hears of it. A search that is asked for
 /// by itself is refused instead.
@@ -53,14 +95,14 @@ pub(super) fn is_left_out(request: &Request, tool: usize, losses: &mut Losses) -
     let has_functions = request.tools.iter().any(|tool| !matches!(tool.kind, ToolKind::Native(_)));
     let is_chosen =
         matches!(&request.tool_choice, Some(ToolChoice::Named(name)) if *name == request.tools[tool].name);
-    if !has_functions || is_chosen || !is_search(raw) {
+    if !has_functions || is_chosen || task(raw) != Some(Task::WebSearch) {
         return false;
     }
     losses.dropped(Field::tool(tool, ToolField::Whole), "The provider has no web search beside functions.");
     true
 }
 
-/// A web search of the Responses API as Anthropic's tool, of the version that the most models know.
+/// A web search of another format as Anthropic's tool, of the version that the most models know.
 pub(super) fn search_for_anthropic(raw: &Json, tool: usize, losses: &mut Losses) -> Vec<(String, Json)> {
     let given = raw.to_value().unwrap_or_default();
     let mut members = vec![
@@ -89,8 +131,8 @@ pub(super) fn search_for_anthropic(raw: &Json, tool: usize, losses: &mut Losses)
     members
 }
 
-/// A web search of the Responses API as `web_search_options` of chat completions, which has the place one level deeper.
-pub(super) fn search_options(raw: &Json, losses: &mut Losses) -> Json {
+/// A web search of any format as `web_search_options` of chat completions, which has the place one level deeper.
+pub(super) fn search_options(raw: &Json, tool: usize, losses: &mut Losses) -> Json {
     let given = raw.to_value().unwrap_or_default();
     let mut options = Map::new();
     if let Some(size) = given.get("search_context_size").filter(|size| !size.is_null()) {
@@ -101,8 +143,13 @@ pub(super) fn search_options(raw: &Json, losses: &mut Losses) -> Json {
         place.shift_remove("type");
         options.insert("user_location".to_owned(), json!({"type": "approximate", "approximate": place}));
     }
-    if given.get("filters").is_some_and(|filters| !filters.is_null()) {
-        losses.dropped("tools[0].filters", "Only providers of the Responses API have such a field.");
+    for name in ["filters", "allowed_domains", "blocked_domains", "max_uses"] {
+        if given.get(name).is_some_and(|value| !value.is_null()) {
+            losses.dropped(
+                Field::tool(tool, ToolField::Other(name)),
+                "The provider's web search has no such setting.",
+            );
+        }
     }
     Json::of(&options)
 }

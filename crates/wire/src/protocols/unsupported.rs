@@ -1,25 +1,55 @@
 //! Fields of OpenAI's API that the vendors' own formats lack: refused when they are features, reported when they are hints.
 
 use canon::{
-    CallField, Error, Field, Losses, MediaKind, MessageField, OutputField, OutputFormat, Part, PartField,
-    PartKind, Request, Result,
+    CallField, Error, Field, Json, Losses, MediaKind, MessageField, OutputField, OutputFormat, Part,
+    PartField, PartKind, Request, Result,
 };
 
 /// The caller's names for how much to think.
 pub(super) const EFFORT: Field = Field::ReasoningEffort;
 pub(super) const BUDGET: Field = Field::ReasoningBudget;
 
-/// Refuses the features that no answer of this format can have. `has_logprobs` says whether it has log probabilities.
-pub(super) fn refuse_features(request: &Request, has_logprobs: bool) -> Result<()> {
+/// Which of the features that only some formats have a format has.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Offers<'a> {
+    pub logprobs: bool,
+    pub web_search: bool,
+    /// Those of [`FEATURES`] that are fields of this format.
+    pub fields: &'a [&'a str],
+}
+
+/// Fields of one format that are more than hints: without them another request is answered than was asked.
+const FEATURES: [(&str, &str); 4] = [
+    ("mcp_servers", "This provider calls no MCP servers."),
+    ("container", "This provider has no containers."),
+    ("cachedContent", "This provider does not know the cached content, which is a part of the prompt."),
+    ("cached_content", "This provider does not know the cached content, which is a part of the prompt."),
+];
+
+/// Refuses the features of other formats that the format which offers these lacks.
+pub(super) fn refuse_fields(request: &Request, offered: &[&str]) -> Result<()> {
+    let is_empty = |value: &Json| matches!(value.as_str(), "null" | "[]" | "{}" | "\"\"");
+    for (name, reason) in FEATURES {
+        let asked = request.extra(name).is_some_and(|value| !is_empty(value));
+        if asked && !offered.contains(&name) {
+            return Err(Error::unsupported(Field::extra(name), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses the features that no answer of this format can have.
+pub(super) fn refuse_features(request: &Request, offers: Offers<'_>) -> Result<()> {
+    refuse_fields(request, offers.fields)?;
     if request.n.is_some_and(|count| count > 1) {
         return Err(Error::unsupported(Field::N, "This provider gives one answer per request; ask for one."));
     }
     let wants_logprobs =
         request.logprobs == Some(true) || request.top_logprobs.is_some_and(|count| count > 0);
-    if wants_logprobs && !has_logprobs {
+    if wants_logprobs && !offers.logprobs {
         return Err(Error::unsupported(Field::Logprobs, "This provider returns no log probabilities."));
     }
-    if request.extra("web_search_options").is_some_and(|value| !value.is_null()) {
+    if !offers.web_search && request.extra("web_search_options").is_some_and(|value| !value.is_null()) {
         return Err(Error::unsupported(
             Field::extra("web_search_options"),
             "This provider offers no web search through its API.",
@@ -178,7 +208,7 @@ pub(super) fn wish_field(request: &Request) -> Field {
 }
 
 /// True when leaving the field out means the same.
-fn is_neutral(name: &str, value: &str) -> bool {
+pub(super) fn is_neutral(name: &str, value: &str) -> bool {
     matches!(value.trim(), "null" | "{}" | "[]")
         || matches!(
             (name, value.trim()),

@@ -17,6 +17,7 @@ mod gemini;
 mod gemini_passthrough;
 mod generate;
 mod heard;
+mod hosted;
 mod losses_table;
 mod media;
 mod mutated;

@@ -281,7 +281,8 @@ fn again(request: &Request) -> canon::Result<(Request, Encoded)> {
     let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &quirks };
     let encoded = wire::adapter(Protocol::OpenaiChat).encode_request(request, target)?;
     let decoded = wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(&encoded.body);
-    Ok((decoded.unwrap_or_else(|error| panic!("{error}")), encoded))
+    let decoded = decoded.unwrap_or_else(|error| panic!("{error}"));
+    Ok((Request { format: request.format, ..decoded }, encoded))
 }
 
 proptest! {

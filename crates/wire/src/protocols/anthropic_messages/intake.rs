@@ -44,7 +44,7 @@ impl Reader<'_> {
         match name {
             "messages" => self.take_messages(scanner)?,
             "system" => self.take_content(scanner, "system")?,
-            "tools" => self.take_tools(scanner)?,
+            "tools" => self.intake.take_tools(scanner, "tools")?,
             _ => self.take_plain(scanner, name)?,
         }
         if matches!(name, "tools" | "output_config" | "output_format") {
@@ -153,20 +153,6 @@ impl Reader<'_> {
             self.intake.size.media_parts += 1;
         }
         Ok(())
-    }
-
-    fn take_tools(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
-        if scanner.kind()? == Kind::Null {
-            scanner.value()?;
-            return Ok(());
-        }
-        expect(scanner, Kind::Array, || "tools".to_owned())?;
-        scanner.array(|scanner, index| {
-            expect(scanner, Kind::Object, || format!("tools[{index}]"))?;
-            self.intake.seen.tools = true;
-            self.intake.needs.insert(Feature::Tools);
-            self.intake.take_text(scanner)
-        })
     }
 }
 

@@ -28,7 +28,10 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
         Field::Tool { tool, of } => {
             let place = request.and_then(|request| request.tools.get(*tool)).map(|tool| tool.place);
             match place.and_then(Place::entry_number) {
-                Some(entry) => format!("tools[{entry}]{}", tool_suffix(*of)).into(),
+                Some(entry) => match of {
+                    ToolField::Other(name) => format!("tools[{entry}].{name}").into(),
+                    of => format!("tools[{entry}]{}", tool_suffix(*of)).into(),
+                },
                 None => "tools".into(),
             }
         }

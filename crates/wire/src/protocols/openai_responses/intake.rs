@@ -57,7 +57,7 @@ impl Reader<'_> {
         let values = scanner.values();
         match name {
             "input" => self.take_input(scanner)?,
-            "tools" => self.take_tools(scanner, "tools")?,
+            "tools" => self.intake.take_tools(scanner, "tools")?,
             "instructions" => self.intake.take_text(scanner)?,
             _ => self.take_plain(scanner, name)?,
         }
@@ -153,7 +153,7 @@ impl Reader<'_> {
                 }
                 (b"content" | b"output", Kind::Array) => self.take_parts(scanner),
                 // Of a search for tools, and of tools that are added in the middle.
-                (b"tools", Kind::Array) => self.take_tools(scanner, &format!("input[{index}].tools")),
+                (b"tools", Kind::Array) => self.intake.take_tools(scanner, &format!("input[{index}].tools")),
                 // Encrypted thinking is not read as text, and counts little.
                 (b"encrypted_content", _) => Ok(scanner.value().map(drop)?),
                 _ => self.intake.take_text(scanner),
@@ -190,40 +190,6 @@ impl Reader<'_> {
                 self.intake.size.media_parts += 1;
             }
             None => self.intake.size.text_bytes += length,
-        }
-        Ok(())
-    }
-
-    /// A search that is asked for by itself is a feature; beside functions it is an offer.
-    fn take_tools(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<()> {
-        if scanner.kind()? == Kind::Null {
-            scanner.value()?;
-            return Ok(());
-        }
-        expect(scanner, Kind::Array, || path.to_owned())?;
-        let (mut searches, mut others) = (false, false);
-        scanner.array(|scanner, index| {
-            expect(scanner, Kind::Object, || format!("{path}[{index}]"))?;
-            let start = scanner.position();
-            let mut is_search = false;
-            scanner.object(|scanner, key| {
-                let is_type = &*word(scanner.json(), &key) == b"type" && scanner.kind()? == Kind::String;
-                if !is_type {
-                    return Ok(scanner.value().map(drop)?);
-                }
-                is_search = word(scanner.json(), &scanner.string()?).starts_with(b"web_search");
-                Ok::<(), Error>(())
-            })?;
-            searches |= is_search;
-            others |= !is_search;
-            self.intake.size.text_bytes += scanner.position() - start;
-            Ok::<(), Error>(())
-        })?;
-        if others {
-            self.intake.seen.tools = true;
-            self.intake.needs.insert(Feature::Tools);
-        } else if searches {
-            self.intake.needs.insert(Feature::WebSearch);
         }
         Ok(())
     }

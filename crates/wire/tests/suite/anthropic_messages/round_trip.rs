@@ -11,7 +11,7 @@ use super::{dialect, encode};
 
 fn again(request: &Request) -> Request {
     let encoded = encode(request, &request.model).unwrap();
-    dialect().decode_request(&encoded.body).unwrap()
+    Request { format: request.format, ..dialect().decode_request(&encoded.body).unwrap() }
 }
 
 fn part(kind: PartKind, cache: Option<u32>, signature: Option<&str>) -> Part {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::types::CONTAINER_UPLOAD;
 use super::super::{BLOCK_FORMAT, REASONING_FORMAT};
+use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
 
@@ -40,6 +41,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let raw: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
     let fields = Fields::parse(raw, String::new())?;
     let mut request = Request {
+        format: Protocol::AnthropicMessages.as_str(),
         model: fields.text("model")?,
         max_tokens: fields.opt_count("max_tokens")?,
         stream: fields.opt_flag("stream")?.unwrap_or(false),
@@ -71,6 +73,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let mut extra = reasoning_and_format(&fields, &mut request)?;
     extra.extend(metadata(&fields, &mut request)?);
     request.extra = fields.into_members(&KNOWN);
+    for (name, tier) in &mut request.extra {
+        // What other formats call it.
+        if name == "service_tier" && tier.as_str() == "\"standard_only\"" {
+            *tier = Json::of("default");
+        }
+    }
     request.extra.extend(extra);
     request.losses = ignored_fields::losses(body);
     Ok(request)

@@ -18,7 +18,7 @@ use super::super::types::{
 };
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::fields::Fields;
-use crate::protocols::unsupported;
+use crate::protocols::unsupported::{self, Offers};
 use crate::{Encoded, Undo};
 use schema::{Enforced, Unfit};
 use thinking::{Generation, Plan};
@@ -123,15 +123,8 @@ fn write(body: &Body<'_>) -> Result<bytes::Bytes> {
 
 /// Features that this protocol does not have. A web search it has, as a tool.
 fn refuse(request: &Request) -> Result<()> {
-    match unsupported::refuse_features(request, false) {
-        Err(error) if error.param == Some(Field::extra("web_search_options")) => {
-            // The check ends at the first feature: the other fields are looked at without this one.
-            let others =
-                request.extra.iter().filter(|(name, _)| name != "web_search_options").cloned().collect();
-            unsupported::refuse_features(&Request { extra: others, ..Request::default() }, false)
-        }
-        refused => refused,
-    }
+    let offers = Offers { web_search: true, fields: &["mcp_servers", "container"], ..Offers::default() };
+    unsupported::refuse_features(request, offers)
 }
 
 pub(crate) fn takes_schemas(target: Target<'_>) -> bool {

@@ -18,7 +18,7 @@ use super::types::*;
 use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::function_tools::note_wrapped;
-use crate::protocols::unsupported::{lose_details, lose_hints, lose_proofs, refuse_features};
+use crate::protocols::unsupported::{Offers, lose_details, lose_hints, lose_proofs, refuse_features};
 use crate::{Encoded, Undo};
 use family::Family;
 use messages::{Conversation, conversation};
@@ -39,7 +39,7 @@ const NATIVE_FIELDS: [&str; 6] = [
 const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
-    refuse_features(request, false)?;
+    refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
     let mut undo = Undo::default();
     let body = body(request, target, &mut undo, &mut losses)?;

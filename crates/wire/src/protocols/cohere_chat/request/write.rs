@@ -18,7 +18,7 @@ use crate::protocols::function_tools::{
     FunctionTool, call_input, function_tools, json_instruction, note_wrapped,
 };
 use crate::protocols::unsupported::{
-    BUDGET, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs, lose_thinking,
+    BUDGET, Offers, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs, lose_thinking,
     refuse_features,
 };
 use crate::{Encoded, Undo};
@@ -30,7 +30,8 @@ const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode"
 const MOST_CANDIDATES: u64 = 500;
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
-    refuse_features(request, target.facts.allows(Feature::Logprobs))?;
+    let logprobs = target.facts.allows(Feature::Logprobs);
+    refuse_features(request, Offers { logprobs, ..Offers::default() })?;
     if request.top_logprobs.is_some_and(|count| count > 0) {
         let message =
             "This provider tells the probability of the chosen tokens only; do not ask for alternatives.";

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::super::REASONING_FORMAT;
 use super::write::media::{guessed_mime, kind_of};
 use super::write::tools::camel_case;
+use crate::protocols::Protocol;
 use crate::protocols::media_types::media_type;
 
 /// Reads a body. Model and form are told by the URL.
@@ -22,7 +23,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| Error::invalid("body", format!("The body is not valid JSON: {error}.")))?;
     let mut fields = object(value, "body")?;
-    let mut request = Request::default();
+    let mut request = Request { format: Protocol::Gemini.as_str(), ..Request::default() };
     if let Some(model) = fields.take_as::<String>("model")? {
         request.model = model.strip_prefix("models/").unwrap_or(&model).to_owned();
     }

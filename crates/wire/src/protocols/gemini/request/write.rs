@@ -12,7 +12,7 @@ pub(crate) mod tools;
 use canon::{Error, ErrorKind, Request, Result, Target, ToolKind};
 
 use super::types::{Body, Instruction, Part};
-use crate::protocols::unsupported::lose_hints;
+use crate::protocols::unsupported::{lose_hints, refuse_fields};
 use crate::{Encoded, Undo};
 use generation::{extra, generation_config};
 use history::history;
@@ -20,6 +20,7 @@ use names::Names;
 use tools::tools;
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
+    refuse_fields(request, &["cachedContent", "cached_content"])?;
     let mut losses = request.losses.clone();
     let mut names = Names::new(all_names(request));
     let tools = tools(request, target, &mut names, &mut losses)?;

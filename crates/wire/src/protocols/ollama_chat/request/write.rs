@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
-    lose_budget, lose_description, lose_details, lose_failures, lose_hints, lose_marks, lose_proofs,
+    Offers, lose_budget, lose_description, lose_details, lose_failures, lose_hints, lose_marks, lose_proofs,
     lose_thinking, refuse_features, wish_field,
 };
 use crate::{Encoded, Undo};
@@ -24,7 +24,7 @@ const NATIVE_OPTIONS: [&str; 7] =
     ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
-    refuse_features(request, false)?;
+    refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
     let mut undo = Undo::default();
     let body = body(request, target, &mut undo, &mut losses)?;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::super::passthrough::forward::note_routing_losses;
 use super::super::types::{self, Content};
+use crate::protocols::Protocol;
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
 use crate::{Intake, ROUTING_FIELDS};
 use ignored_fields::Shape;
@@ -52,6 +53,7 @@ pub(crate) fn decode(intake: &Intake) -> Result<Request> {
     let (logprobs, top_logprobs) = logprobs(intake)?;
     let (turns, declared) = (items(intake, "messages")?, items(intake, "tools")?);
     Ok(Request {
+        format: Protocol::OpenaiChat.as_str(),
         model: intake.model.clone(),
         messages: messages(&turns)?,
         tools: tools(intake, &declared)?,

@@ -7,8 +7,28 @@ use canon::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
-use crate::protocols::hosted::is_left_out;
+use crate::protocols::hosted::{self, Task, is_left_out};
+use crate::protocols::unsupported::{is_neutral, refuse_fields};
+
+/// Fields of this format that have no place in a canonical request.
+const FIELDS: [&str; 14] = [
+    "audio",
+    "logit_bias",
+    "metadata",
+    "modalities",
+    "moderation",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "verbosity",
+    "web_search_options",
+];
 
 /// The body, and what OpenAI's format cannot say.
 pub(crate) fn body(request: &Request, quirks: &Quirks) -> Result<(Vec<u8>, Losses)> {
@@ -29,9 +49,7 @@ pub(crate) fn body(request: &Request, quirks: &Quirks) -> Result<(Vec<u8>, Losse
     writer.settings(request);
     writer.tools(request)?;
     writer.output(&request.output)?;
-    for (name, value) in &request.extra {
-        writer.put(name, read(value, Field::extra(name.clone()))?);
-    }
+    writer.extra(request)?;
     Ok((serde_json::to_vec(&writer.body).unwrap_or_default(), writer.losses))
 }
 
@@ -108,12 +126,47 @@ impl Writer {
         }
     }
 
+    /// Fields without a place in a canonical request. A caller of this format may send any: the provider judges them. Of other
+    /// formats' fields only those pass that this one has by the same name.
+    fn extra(&mut self, request: &Request) -> Result<()> {
+        let is_foreign = is_foreign(request);
+        if is_foreign {
+            refuse_fields(request, &[])?;
+        }
+        for (name, value) in &request.extra {
+            if !is_foreign || FIELDS.contains(&name.as_str()) {
+                self.put(name, read(value, Field::extra(name.clone()))?);
+            } else if !is_neutral(name, value.as_str()) {
+                self.losses.dropped(Field::extra(name.clone()), "The provider's format has no such field.");
+            }
+        }
+        Ok(())
+    }
+
+    /// A tool as this format has it. Of those that providers run, callers of this format name their provider's own; of other
+    /// formats' this one has a web search, which is a field of its own.
+    fn tool(&mut self, index: usize, request: &Request) -> Result<Option<Value>> {
+        let given = &request.tools[index];
+        let raw = match &given.kind {
+            ToolKind::Native(raw) if is_foreign(request) => raw,
+            _ => return tool((index, given)).map(Some),
+        };
+        if is_left_out(request, index, &mut self.losses) {
+            return Ok(None);
+        }
+        if hosted::task(raw) != Some(Task::WebSearch) {
+            return Err(hosted::unsupported(raw, index));
+        }
+        let options = hosted::search_options(raw, index, &mut self.losses);
+        self.put("web_search_options", options.to_value().unwrap_or_default());
+        Ok(None)
+    }
+
     fn tools(&mut self, request: &Request) -> Result<()> {
         if !request.tools.is_empty() {
             let mut tools = Vec::with_capacity(request.tools.len());
             for (index, given) in request.tools.iter().enumerate() {
-                if !is_left_out(request, index, &mut self.losses) {
-                    let mut value = tool((index, given))?;
+                if let Some(mut value) = self.tool(index, request)? {
                     // A tool of the provider's own passes whole.
                     if let Some(mark) = given.cache.as_ref().filter(|_| !is_native(given)) {
                         self.mark(&mut value, mark);
@@ -121,7 +174,9 @@ impl Writer {
                     tools.push(value);
                 }
             }
-            self.put("tools", tools);
+            if !tools.is_empty() {
+                self.put("tools", tools);
+            }
         }
         self.put("parallel_tool_calls", request.parallel_tool_calls);
         let is_custom = |name: &str| {
@@ -303,6 +358,11 @@ impl Writer {
             false => self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches."),
         }
     }
+}
+
+/// Whether the caller speaks another format.
+fn is_foreign(request: &Request) -> bool {
+    !request.format.is_empty() && request.format != Protocol::OpenaiChat.as_str()
 }
 
 fn is_native(tool: &Tool) -> bool {

@@ -4,6 +4,7 @@ use canon::{Losses, Message, Part, Place, Request, Result, Role, Sampling};
 use serde::Deserialize;
 
 use crate::Intake;
+use crate::protocols::Protocol;
 use crate::protocols::openai_chat::{extra, note_routing_losses, optional, stop};
 
 /// Fields that have a place of their own in a canonical request, or that the gateway serves; all others are kept as they are.
@@ -51,6 +52,7 @@ pub(crate) fn read(intake: &Intake) -> Result<Request> {
     let count = |name: &str| intake.whole(name).and_then(|count| u32::try_from(count).ok());
     let alternatives = count("logprobs");
     Ok(Request {
+        format: Protocol::OpenaiChat.as_str(),
         model: intake.model.clone(),
         messages: vec![message],
         max_tokens: intake.max_output_tokens,

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 pub(in super::super) use tools::{CallForm, CallerTools};
 
+use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 
 /// Fields that have a place of their own in a canonical request.
@@ -54,6 +55,7 @@ pub(in super::super) fn request(body: &[u8]) -> Result<Request> {
     let fields = Fields::parse(raw, String::new())?;
     refuse(&fields)?;
     let mut request = Request {
+        format: Protocol::OpenaiResponses.as_str(),
         model: fields.text("model")?,
         max_tokens: fields.opt_count("max_output_tokens")?,
         stream: fields.opt_flag("stream")?.unwrap_or(false),

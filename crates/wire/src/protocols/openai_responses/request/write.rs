@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::REASONING_FORMAT;
-use crate::protocols::unsupported;
+use crate::protocols::unsupported::{self, Offers};
 use crate::{Encoded, Undo};
 
 /// The API takes no smaller limit (400 `integer_below_min_value`).
@@ -85,15 +85,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
 
 /// Features that this format does not have. Log probabilities and a web search it has.
 fn refuse(request: &Request) -> Result<()> {
-    match unsupported::refuse_features(request, true) {
-        Err(error) if error.param == Some(Field::extra("web_search_options")) => {
-            // The check ends at the first feature: the other fields are looked at without this one.
-            let others =
-                request.extra.iter().filter(|(name, _)| name != "web_search_options").cloned().collect();
-            unsupported::refuse_features(&Request { extra: others, ..Request::default() }, true)
-        }
-        refused => refused,
-    }
+    unsupported::refuse_features(request, Offers { logprobs: true, web_search: true, fields: &[] })
 }
 
 struct Writer<'a> {

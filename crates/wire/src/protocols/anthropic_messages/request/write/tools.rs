@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::schema::{self, Enforced, Unfit};
 use crate::Undo;
 use crate::protocols::anthropic_messages::types::{CacheControl, ClientTool, Tool, ToolChoice};
+use crate::protocols::hosted::Task;
 use crate::protocols::{call_ids, hosted};
 
 /// Longest name that every host of this protocol takes.
@@ -124,17 +125,14 @@ pub(super) fn tools<'a>(
                 );
                 Tool::Client(custom(tool, format.as_ref(), names))
             }
-            ToolKind::Native(raw) if hosted::is_search(raw) => Tool::Server {
-                members: hosted::search_for_anthropic(raw, index, losses),
-                cache_control: None,
+            ToolKind::Native(raw) => match native(raw, tool.cache.as_ref().map(CacheControl::from)) {
+                Some(own) => own,
+                None if hosted::task(raw) == Some(Task::WebSearch) => Tool::Server {
+                    members: hosted::search_for_anthropic(raw, index, losses),
+                    cache_control: None,
+                },
+                None => return Err(hosted::unsupported(raw, index)),
             },
-            ToolKind::Native(raw) => {
-                let own = native(raw, tool.cache.as_ref().map(CacheControl::from));
-                own.ok_or_else(|| {
-                    let message = "The provider has no such tool; use function tools, or the provider's own tool types.";
-                    Error::unsupported(Field::tool(index, ToolField::Type), message)
-                })?
-            }
         };
         tools.push(wire);
     }

@@ -15,7 +15,7 @@ use crate::protocols::anthropic_messages::schema::{self, Enforced, Unfit};
 use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::call_ids::mark_of;
 use crate::protocols::function_tools::{free_text_schema, is_restricted, json_instruction};
-use crate::protocols::hosted::is_left_out;
+use crate::protocols::hosted::{self, is_left_out};
 
 /// The name of the tool whose arguments are a JSON answer.
 const JSON_TOOL: &str = "json_response";
@@ -229,12 +229,7 @@ impl<'a> ToolWriter<'a, '_> {
             ToolKind::Native(entry) if entry.as_str().contains("\"systemTool\"") => {
                 return Ok(ToolEntry::Native(entry));
             }
-            ToolKind::Native(_) => {
-                return Err(Error::unsupported(
-                    Field::tool(index, ToolField::Whole),
-                    "This provider has no tool of this type; send a function.",
-                ));
-            }
+            ToolKind::Native(raw) => return Err(hosted::unsupported(raw, index)),
         };
         let strict = (strict == Some(true)).then(|| match () {
             () if !takes_schemas(self.facts) => Err("the model has no strict tools"),

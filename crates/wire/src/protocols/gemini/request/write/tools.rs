@@ -13,7 +13,7 @@ use super::names::Names;
 use super::schema::{is_empty_object, sanitise, typed};
 use crate::protocols::function_tools::is_restricted;
 use crate::protocols::gemini::model::Generation;
-use crate::protocols::hosted::is_left_out;
+use crate::protocols::hosted::{self, Task, is_left_out};
 
 /// One entry of `tools`.
 #[derive(Debug, Serialize)]
@@ -234,25 +234,18 @@ fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Jso
 }
 
 /// A tool of the provider: by Google's name, or by the names that other APIs have for the same.
-fn builtin(index: usize, entry: &Json, losses: &mut Losses) -> Result<Value> {
-    let unsupported = |kind: &str| {
-        Error::unsupported(
-            Field::tool(index, ToolField::Whole),
-            format!("The provider has no tool of the type \"{kind}\"."),
-        )
-    };
-    let Ok(Value::Object(entry)) = entry.to_value() else { return Err(unsupported("unknown")) };
+fn builtin(index: usize, raw: &Json, losses: &mut Losses) -> Result<Value> {
+    let Ok(Value::Object(entry)) = raw.to_value() else { return Err(hosted::unsupported(raw, index)) };
     for (key, value) in &entry {
         if let Some(name) = BUILTINS.iter().find(|name| same_name(name, key)) {
             return Ok(json!({*name: value}));
         }
     }
-    let kind = entry.get("type").and_then(Value::as_str).unwrap_or("unknown");
-    let name = match kind {
-        _ if kind.starts_with("web_search") || kind == "google_search" => "googleSearch",
-        _ if kind.starts_with("code_execution") || kind == "code_interpreter" => "codeExecution",
-        _ if kind == "url_context" || kind.starts_with("web_fetch") => "urlContext",
-        kind => return Err(unsupported(kind)),
+    let name = match hosted::task(raw) {
+        Some(Task::WebSearch) => "googleSearch",
+        Some(Task::CodeExecution) => "codeExecution",
+        Some(Task::WebFetch) => "urlContext",
+        None => return Err(hosted::unsupported(raw, index)),
     };
     if entry
         .iter()

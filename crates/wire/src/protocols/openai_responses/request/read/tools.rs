@@ -218,7 +218,7 @@ impl CallerTools {
         {
             request
                 .extra
-                .push(("web_search_options".to_owned(), hosted::search_options(raw, &mut request.losses)));
+                .push(("web_search_options".to_owned(), hosted::search_options(raw, 0, &mut request.losses)));
             request.tools.clear();
         }
     }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use canon::{Error, Field, Json, Losses, Request, Result, ToolChoice, ToolField, ToolKind};
+use canon::{Json, Losses, Request, Result, ToolChoice, ToolKind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::protocols::Protocol;
 pub(super) use crate::protocols::anthropic_messages::tools::Names;
-use crate::protocols::hosted;
+use crate::protocols::hosted::{self, Task};
 
 /// A tool on the wire.
 #[derive(Serialize)]
@@ -59,7 +60,7 @@ pub(super) fn tools<'a>(
                 description,
                 format: format.as_ref().and_then(flat_format),
             },
-            ToolKind::Native(raw) => native(raw, index, losses)?,
+            ToolKind::Native(raw) => native(raw, index, request, losses)?,
         });
     }
     if let Some(options) = request.extra("web_search_options").filter(|options| !options.is_null()) {
@@ -87,25 +88,25 @@ fn flat_format(format: &Json) -> Option<Value> {
 }
 
 /// A tool of another type. This API's own pass as they are; those of other formats that mean the same are translated.
-fn native<'a>(raw: &'a Json, index: usize, losses: &mut Losses) -> Result<Tool<'a>> {
-    let unsupported = |what: &str| {
-        let message = format!("The Responses API has no tool {what:?}; send a function.");
-        Error::unsupported(Field::tool(index, ToolField::Type), message)
-    };
-    let Ok(entry) = raw.to_value() else { return Err(unsupported("")) };
-    let Some(kind) = entry["type"].as_str() else {
-        return match entry.as_object().and_then(|entry| entry.keys().next()).map(String::as_str) {
-            Some("googleSearch" | "google_search") => Ok(Tool::Hosted(json!({"type": "web_search"}))),
-            Some("codeExecution" | "code_execution") => Ok(Tool::Hosted(code_interpreter())),
-            other => Err(unsupported(other.unwrap_or_default())),
-        };
-    };
-    match hosted::dated(kind) {
-        Some("web_search") => Ok(Tool::Hosted(hosted::web_search_of_anthropic(&entry, index, losses))),
-        Some("code_execution") => Ok(Tool::Hosted(code_interpreter())),
-        Some(_) => Err(unsupported(kind)),
-        None => Ok(Tool::Raw(raw)),
+fn native<'a>(raw: &'a Json, index: usize, request: &Request, losses: &mut Losses) -> Result<Tool<'a>> {
+    let is_own = takes_types_of(request.format) && hosted::is_typed(raw);
+    match hosted::task(raw) {
+        _ if is_own => Ok(Tool::Raw(raw)),
+        Some(Task::WebSearch) => {
+            let entry = raw.to_value().unwrap_or_default();
+            Ok(Tool::Hosted(hosted::web_search_of_anthropic(&entry, index, losses)))
+        }
+        Some(Task::CodeExecution) => Ok(Tool::Hosted(code_interpreter())),
+        Some(Task::WebFetch) | None => Err(hosted::unsupported(raw, index)),
     }
+}
+
+/// Whether tools of that format's callers have the types of this API. Those of chat completions name OpenAI's.
+fn takes_types_of(format: &str) -> bool {
+    format.is_empty()
+        || [Protocol::OpenaiResponses, Protocol::OpenaiChat]
+            .iter()
+            .any(|protocol| protocol.as_str() == format)
 }
 
 fn code_interpreter() -> Value {

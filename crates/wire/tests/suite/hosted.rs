@@ -1,0 +1,197 @@
+//! Tools that a provider runs, and other features of one format, at providers of every format: served there by the provider's
+//! own tool of the kind, or refused by name. Never left out in silence, and never sent in another format's words.
+
+use canon::{ErrorKind, Field, ModelFacts, Quirks, Request, Target};
+use serde_json::{Value, json};
+use wire::{Encoded, Protocol};
+
+const CALLERS: [Protocol; 3] = [Protocol::AnthropicMessages, Protocol::OpenaiResponses, Protocol::Gemini];
+
+/// A request with these tools and further fields in the caller's format.
+fn body(caller: Protocol, tools: &[Value], further: &Value) -> Value {
+    let mut body = match caller {
+        Protocol::AnthropicMessages => {
+            json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "a"}]})
+        }
+        Protocol::OpenaiResponses => json!({"model": "m", "input": "a"}),
+        _ => json!({"model": "m", "contents": [{"role": "user", "parts": [{"text": "a"}]}]}),
+    };
+    if !tools.is_empty() {
+        body["tools"] = json!(tools);
+    }
+    body.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+    body
+}
+
+fn read(caller: Protocol, body: &Value) -> Request {
+    wire::dialect(caller).unwrap().decode_request(body.to_string().as_bytes()).unwrap()
+}
+
+/// A field as the caller knows it.
+fn name_of(caller: Protocol, body: &Value, field: &Field) -> String {
+    wire::dialect(caller).unwrap().name_of(field, Some(&read(caller, body))).into_owned()
+}
+
+fn sent(caller: Protocol, provider: Protocol, body: &Value) -> canon::Result<Encoded> {
+    let request = read(caller, body);
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let target = Target { model: "m", facts: &facts, quirks: &quirks };
+    wire::adapter(provider).encode_request(&request, target)
+}
+
+fn function(caller: Protocol) -> Value {
+    match caller {
+        Protocol::AnthropicMessages => json!({"name": "f", "input_schema": {"type": "object"}}),
+        Protocol::OpenaiResponses => {
+            json!({"type": "function", "name": "f", "parameters": {"type": "object"}})
+        }
+        _ => json!({"functionDeclarations": [{"name": "f"}]}),
+    }
+}
+
+/// Tools that only one format has, with the name by which the error calls them.
+fn lonely() -> Vec<(Protocol, Value, &'static str)> {
+    let dated = |kind: &'static str, name: &str| {
+        (Protocol::AnthropicMessages, json!({"type": kind, "name": name}), kind)
+    };
+    let typed = |kind: &'static str| (Protocol::OpenaiResponses, json!({"type": kind}), kind);
+    let google = |name: &'static str| (Protocol::Gemini, json!({name: {}}), name);
+    vec![
+        dated("computer_20250124", "computer"),
+        dated("bash_20250124", "bash"),
+        dated("text_editor_20250728", "str_replace_based_edit_tool"),
+        dated("memory_20250818", "memory"),
+        (Protocol::AnthropicMessages, json!({"type": "mcp_toolset", "mcp_server_name": "x"}), "mcp_toolset"),
+        (Protocol::AnthropicMessages, json!({"type": "x_new_29990101", "name": "x"}), "x_new_29990101"),
+        (
+            Protocol::OpenaiResponses,
+            json!({"type": "mcp", "server_label": "x", "server_url": "https://x.test"}),
+            "mcp",
+        ),
+        (Protocol::OpenaiResponses, json!({"type": "file_search", "vector_store_ids": ["v"]}), "file_search"),
+        typed("image_generation"),
+        typed("computer_use_preview"),
+        typed("x_new"),
+        google("googleMaps"),
+        google("fileSearch"),
+        google("computerUse"),
+        google("xNew"),
+    ]
+}
+
+#[test]
+fn a_tool_of_one_format_is_refused_by_name_elsewhere() {
+    for (caller, tool, name) in lonely() {
+        for provider in Protocol::ALL.into_iter().filter(|provider| *provider != caller) {
+            for tools in [vec![tool.clone()], vec![function(caller), tool.clone()]] {
+                let body = body(caller, &tools, &json!({}));
+                let error = match sent(caller, provider, &body) {
+                    Err(error) => error,
+                    Ok(encoded) => {
+                        panic!("{name} at {provider:?}: {}", String::from_utf8_lossy(&encoded.body))
+                    }
+                };
+                assert_eq!(error.kind, ErrorKind::UnsupportedFeature, "{name} at {provider:?}: {error}");
+                assert!(error.to_string().contains(name), "{name} at {provider:?}: {error}");
+                let param = name_of(caller, &body, &error.param.unwrap());
+                assert!(param.starts_with("tools["), "{name} at {provider:?}: {param}");
+            }
+        }
+    }
+}
+
+fn search(caller: Protocol) -> Value {
+    match caller {
+        Protocol::AnthropicMessages => json!({"type": "web_search_20250305", "name": "web_search"}),
+        Protocol::OpenaiResponses => json!({"type": "web_search"}),
+        _ => json!({"googleSearch": {}}),
+    }
+}
+
+#[test]
+fn a_web_search_is_served_by_the_tool_of_the_provider() {
+    let own = |provider, body: &Value| match provider {
+        Protocol::OpenaiChat => body["web_search_options"] == json!({}) && body.get("tools").is_none(),
+        Protocol::OpenaiResponses => body["tools"] == json!([{"type": "web_search"}]),
+        Protocol::AnthropicMessages => body["tools"][0]["type"] == "web_search_20250305",
+        _ => body["tools"] == json!([{"googleSearch": {}}]),
+    };
+    for caller in CALLERS {
+        for provider in Protocol::ALL {
+            let result = sent(caller, provider, &body(caller, &[search(caller)], &json!({})));
+            match provider {
+                Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => {
+                    let error = result.err().unwrap_or_else(|| panic!("{caller:?} at {provider:?}"));
+                    assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
+                }
+                _ => {
+                    let sent: Value = serde_json::from_slice(&result.unwrap().body).unwrap();
+                    assert!(own(provider, &sent), "{caller:?} at {provider:?}: {sent}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_web_search_beside_functions_is_an_offer() {
+    for caller in CALLERS {
+        let tools = [function(caller), search(caller)];
+        let encoded = sent(caller, Protocol::OpenaiChat, &body(caller, &tools, &json!({}))).unwrap();
+        let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(sent["tools"].as_array().map(Vec::len), Some(1), "{caller:?}: {sent}");
+        let told: Vec<_> = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
+        assert_eq!(told, ["tools[1]"], "{caller:?}");
+    }
+}
+
+#[test]
+fn settings_of_a_search_that_the_provider_lacks_are_reported() {
+    let search = json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 3, "blocked_domains": ["x.test"],
+        "user_location": {"type": "approximate", "city": "Paris"}});
+    let caller = Protocol::AnthropicMessages;
+    let body = body(caller, &[search], &json!({}));
+    let encoded = sent(caller, Protocol::OpenaiChat, &body).unwrap();
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    let place = json!({"user_location": {"type": "approximate", "approximate": {"city": "Paris"}}});
+    assert_eq!(sent["web_search_options"], place);
+    let told: Vec<_> = encoded.losses.iter().map(|loss| name_of(caller, &body, &loss.field)).collect();
+    assert_eq!(told, ["tools[0].blocked_domains", "tools[0].max_uses"]);
+}
+
+#[test]
+fn a_feature_that_is_a_field_is_refused_by_name_elsewhere() {
+    let features = [
+        (
+            Protocol::AnthropicMessages,
+            json!({"mcp_servers": [{"type": "url", "url": "https://x.test", "name": "x"}]}),
+        ),
+        (Protocol::AnthropicMessages, json!({"container": "c"})),
+        (Protocol::Gemini, json!({"cachedContent": "cachedContents/x"})),
+    ];
+    for (caller, further) in features {
+        let name = further.as_object().unwrap().keys().next().unwrap().clone();
+        for provider in Protocol::ALL {
+            let result = sent(caller, provider, &body(caller, &[], &further));
+            if provider == caller {
+                assert!(result.is_ok(), "{name}");
+                continue;
+            }
+            let error = result.err().unwrap_or_else(|| panic!("{name} at {provider:?}"));
+            assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
+            assert_eq!(error.param.unwrap().name(), name);
+        }
+    }
+}
+
+#[test]
+fn fields_of_other_formats_do_not_reach_chat_completions() {
+    let further = json!({"context_management": {"edits": [{"type": "x"}]}, "x_new": 1, "service_tier": "standard_only"});
+    let caller = Protocol::AnthropicMessages;
+    let encoded = sent(caller, Protocol::OpenaiChat, &body(caller, &[], &further)).unwrap();
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!(sent["service_tier"], "default");
+    assert!(sent.get("context_management").is_none() && sent.get("x_new").is_none(), "{sent}");
+    let told: Vec<_> = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
+    assert_eq!(told, ["context_management", "x_new"]);
+}
