@@ -6,7 +6,7 @@ use std::sync::Arc;
 use canon::{Feature, Features, ModelFacts, Quirks, ReasoningControl};
 use toml::{Table, Value};
 use wire::Protocol;
-use wire::providers::{Auth, Calling};
+use wire::providers::{Auth, CallStyle};
 
 use crate::names::nearest;
 use crate::read::{Fields, Mistake};
@@ -41,7 +41,7 @@ fn provider(mut file: Fields<'_>) -> ProviderRow {
         id: file.required_text("id"),
         name: file.required_text("name"),
         protocol: file.typed("protocol").unwrap_or(Protocol::OpenaiChat),
-        calling: file.typed("calling").unwrap_or(Calling::Compatible),
+        calling: file.typed("calling").unwrap_or(CallStyle::Compatible),
         auth,
         base_url: base_url(&mut file),
         path: file.text("path"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use canon::{Features, ModelFacts, Quirks};
 use wire::Protocol;
-use wire::providers::{Auth, Calling};
+use wire::providers::{Auth, CallStyle};
 
 use crate::PriceList;
 
@@ -19,7 +19,7 @@ pub struct ProviderRow {
     /// The wire format of its API.
     pub protocol: Protocol,
     /// How a call is made.
-    pub calling: Calling,
+    pub calling: CallStyle,
     /// How the key is sent.
     pub auth: Auth,
     /// Base URL by the convention of the provider's own SDK. May hold `{variables}` that come from the settings.
@@ -114,7 +114,7 @@ impl ProviderRow {
             name: id.clone(),
             id,
             protocol,
-            calling: Calling::Compatible,
+            calling: CallStyle::Compatible,
             auth: Auth::Optional,
             base_url: None,
             path: None,

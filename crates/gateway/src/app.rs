@@ -16,7 +16,7 @@ use crate::config::settings::DEMO;
 use crate::discovery::Discovery;
 use crate::http::server::{self, Limits, Listener};
 use crate::http::tls::Tls;
-use crate::http::{Door, Site, Times};
+use crate::http::{Api, Door, Times};
 use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
@@ -29,7 +29,7 @@ use crate::upstream::media::MediaFetcher;
 pub struct App {
     /// The callers' listener first.
     listeners: Vec<Listener>,
-    site: Arc<Site>,
+    api: Arc<Api>,
     limits: Limits,
     writer: Writer,
     store: Store,
@@ -67,7 +67,7 @@ impl App {
         let snapshot = Snapshot::first(settings, &tools);
         let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics));
         let current = Current::new(snapshot);
-        let site = Arc::new(Site {
+        let api = Arc::new(Api {
             pipeline,
             auth,
             metrics,
@@ -78,7 +78,7 @@ impl App {
             reloader: Reloader::new(current.clone(), tools, &started_with, demo),
             current,
         });
-        Ok(Self { listeners, site, limits, writer, store })
+        Ok(Self { listeners, api, limits, writer, store })
     }
 
     /// Where it listens.
@@ -93,8 +93,8 @@ impl App {
     }
 
     /// The routes' state.
-    pub fn site(&self) -> &Arc<Site> {
-        &self.site
+    pub fn api(&self) -> &Arc<Api> {
+        &self.api
     }
 
     /// The database.
@@ -109,9 +109,9 @@ impl App {
         let writer = self.writer.start(async move {
             let _ = writer_stopped.await;
         });
-        let (reloader, pipeline) = (self.site.reloader.clone(), self.site.pipeline.clone());
+        let (reloader, pipeline) = (self.api.reloader.clone(), self.api.pipeline.clone());
         let cut = tokio::select! {
-            cut = server::serve(self.listeners, self.site, self.limits, stop, at_once) => cut,
+            cut = server::serve(self.listeners, self.api, self.limits, stop, at_once) => cut,
             never = reloader.watch() => match never {},
             never = pipeline.responses.expire() => match never {},
         };
@@ -191,7 +191,7 @@ fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics)
         media: MediaFetcher::guarded(snapshot.outbound.route()),
         metering: Metering::new(spool, metrics.clone()),
         responses: Responses::new(store.clone(), metrics.clone()),
-        vault: crate::pipeline::vault::Vault::default(),
+        proof_memory: crate::pipeline::proof_memory::ProofMemory::default(),
         seeds: crate::pipeline::Seeds::default(),
         hops: crate::hops::Hops::default(),
         epoch: Instant::now(),

@@ -19,7 +19,7 @@ use wire::{Intake, Keeping, Kept};
 
 use crate::buffers::Held;
 use crate::metering::now_ms;
-use crate::pipeline::Asking;
+use crate::pipeline::Inbound;
 use crate::telemetry::Metrics;
 
 /// How long an answer waits to be stored.
@@ -66,19 +66,19 @@ impl Responses {
     /// Completes a request with what was kept before, and says how its answer is kept, if it is.
     pub async fn prepare(
         &self,
-        asking: &Asking,
+        inbound: &Inbound,
         intake: Intake,
         held: &mut Held,
     ) -> Result<(Intake, Option<Arc<Keep>>), Error> {
         let Some(keeping) = intake.keeping.clone() else { return Ok((intake, None)) };
-        let settings = asking.snapshot.keep;
+        let settings = inbound.snapshot.keep;
         let mut complete = match keeping.needs_kept() {
-            true => self.complete(asking, &intake, &keeping, held).await?,
+            true => self.complete(inbound, &intake, &keeping, held).await?,
             false => intake.clone(),
         };
         let keeps = keeping.store && settings.store && self.has_room(&intake, settings);
         complete.form.kept = keeps;
-        let owner = asking.caller.owner.clone();
+        let owner = inbound.caller.owner.clone();
         Ok((complete, keeps.then(|| Arc::new(Keep { owner, intake, settings }))))
     }
 
@@ -93,13 +93,13 @@ impl Responses {
     /// The request with the conversation in front of it.
     async fn complete(
         &self,
-        asking: &Asking,
+        inbound: &Inbound,
         intake: &Intake,
         keeping: &Keeping,
         held: &mut Held,
     ) -> Result<Intake, Error> {
-        let limit = asking.snapshot.limits.body;
-        let owner = &asking.caller.owner;
+        let limit = inbound.snapshot.limits.body;
+        let owner = &inbound.caller.owner;
         let room = limit.saturating_sub(intake.body().len());
         let earlier = match &keeping.previous {
             Some(id) => self.conversation(owner, id, room).await?.ok_or_else(|| no_previous(id))?,

@@ -14,7 +14,7 @@ use canon::ModelFacts;
 use catalog::{Catalog, ProviderRow};
 use routing::{Health, RetryBudget, Sessions};
 use store::KeyHasher;
-use wire::providers::Provider;
+use wire::providers::Endpoint;
 
 use crate::auth::Keys;
 use crate::config::file::ModelSection;
@@ -185,7 +185,7 @@ pub struct ProviderHandle {
     /// Where it is, and its settings.
     pub settings: ProviderSettings,
     /// How it is called.
-    pub calling: &'static dyn Provider,
+    pub endpoint: &'static dyn Endpoint,
     /// Its connections.
     pub client: Client,
     /// One credential for each key; at least one.
@@ -234,7 +234,7 @@ impl ProviderHandle {
             .filter(|before| before.settings.is_same_access(&settings) && before.client.is_same(&client));
         Arc::new(Self {
             row: settings.row.clone(),
-            calling: wire::providers::provider(settings.row.calling),
+            endpoint: wire::providers::endpoint(settings.row.calling),
             credentials: match same_access {
                 Some(before) => before.credentials.clone(),
                 None => Arc::new(Credentials::new(&settings, &client)),

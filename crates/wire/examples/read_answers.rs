@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wire::framing::aws_eventstream::{self, EventStreamParser};
 use wire::framing::sse::SseParser;
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -63,7 +63,7 @@ fn answer(asked: &Asked) -> AnyResult<Value> {
 
 /// What an answer says. What came before an error is part of it.
 fn content<'a>(protocol: Protocol, stream: bool, pieces: impl Iterator<Item = &'a [u8]>) -> Value {
-    let mut decoder = adapter(protocol).decoder(stream, &Undo::default());
+    let mut decoder = adapter(protocol).decoder(stream, &DecoderContext::default());
     let mut events = Vec::new();
     let mut result = Ok(());
     for piece in pieces {

@@ -11,8 +11,8 @@ use canon::{
 
 use crate::proofs::{self, Memory, Refusal};
 use crate::{
-    Adapter, Addressed, AnswerForm, Dialect, Encoded, Headers, Intake, Passthrough, Protocol, Transcoder,
-    Translator, TranslatorParts, Undo, adapter, passthrough,
+    Adapter, Addressed, AnswerForm, DecoderContext, Dialect, Encoded, Headers, Intake, Passthrough, Protocol,
+    Transcoder, Translator, TranslatorParts, adapter, passthrough,
 };
 
 /// One request between one caller and one provider.
@@ -31,7 +31,7 @@ pub struct Exchange<'a> {
 }
 
 /// How an answer goes from one provider to one caller.
-pub struct Passage<'a> {
+pub struct TranscoderParts<'a> {
     /// The caller's format.
     pub caller: &'static dyn Dialect,
     /// The provider's format.
@@ -41,7 +41,7 @@ pub struct Passage<'a> {
     /// How the caller wants the answer.
     pub form: AnswerForm,
     /// What the request's encoder did that has to be undone.
-    pub undo: &'a Undo,
+    pub decoding: &'a DecoderContext,
     /// How the provider differs from its format.
     pub quirks: &'a Quirks,
     /// What the gateway adds.
@@ -49,7 +49,7 @@ pub struct Passage<'a> {
 }
 
 /// How a request is written anew when the provider refused the thinking of earlier turns.
-pub struct Retelling {
+pub struct ThinkingRepair {
     /// The quirks that the refusal taught.
     pub quirks: Quirks,
     /// Without all thinking and all signatures.
@@ -79,12 +79,12 @@ impl<'a> Exchange<'a> {
 
     /// How the request can be repeated after the provider refused its thinking: signatures that only their issuer can judge,
     /// and fields that a provider requires or does not know. None when nothing would change.
-    pub fn retelling(&self, refusal: Refusal) -> Option<Retelling> {
+    pub fn thinking_repair(&self, refusal: Refusal) -> Option<ThinkingRepair> {
         let usual = self.target.quirks;
         match self.passthrough() {
-            Some(format) => format.retelling(refusal, usual),
+            Some(format) => format.thinking_repair(refusal, usual),
             None if refusal == Refusal::Invalid => {
-                Some(Retelling { quirks: usual.clone(), without_thinking: true })
+                Some(ThinkingRepair { quirks: usual.clone(), without_thinking: true })
             }
             None => None,
         }
@@ -99,23 +99,22 @@ impl<'a> Exchange<'a> {
 }
 
 /// What turns a provider's answer into the caller's.
-pub fn transcoder(passage: Passage<'_>) -> Box<dyn Transcoder> {
+pub fn transcoder(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     // What was renamed or stands in for something else has to be undone, which is the translator's work.
-    let is_same = passage.caller.protocol() == Some(passage.upstream) && passage.undo.is_plain();
-    match passthrough(passage.upstream).filter(|_| is_same && passage.upstream_streams == passage.form.stream)
-    {
-        Some(format) => format.relay(passage),
-        None => translator(passage),
+    let is_same = parts.caller.protocol() == Some(parts.upstream) && parts.decoding.is_plain();
+    match passthrough(parts.upstream).filter(|_| is_same && parts.upstream_streams == parts.form.stream) {
+        Some(format) => format.relay(parts),
+        None => translator(parts),
     }
 }
 
 /// The transcoder by way of canonical events.
-pub fn translator(passage: Passage<'_>) -> Box<dyn Transcoder> {
-    let ids = passage.annotator.clone();
-    let taken = passage.undo.taken_ids.clone();
+pub fn translator(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
+    let ids = parts.annotator.clone();
+    let taken = parts.decoding.taken_ids.clone();
     Box::new(Translator::new(TranslatorParts {
-        decoder: adapter(passage.upstream).decoder(passage.upstream_streams, passage.undo),
-        encoder: passage.caller.encoder(&passage.form, Box::new(passage.annotator)),
+        decoder: adapter(parts.upstream).decoder(parts.upstream_streams, parts.decoding),
+        encoder: parts.caller.encoder(&parts.form, Box::new(parts.annotator)),
         ids: Box::new(move || ids.tool_call_id()),
         taken,
     }))
@@ -238,7 +237,7 @@ impl Draft<'_> {
                 let told = encoded.losses.clone().named(name);
                 // Two fields may go by one name.
                 encoded.losses = encoded.losses.named(Field::name);
-                encoded.undo.taken_ids = called(&request);
+                encoded.decoding.taken_ids = called(&request);
                 Ok(Written::new(encoded, told))
             }
             Way::Forwarded { format, body: None, .. } => {
@@ -258,7 +257,7 @@ pub struct Written {
     /// The JSON body, in the provider's format.
     pub body: Bytes,
     /// What the answer's way has to undo.
-    pub undo: Undo,
+    pub decoding: DecoderContext,
     /// What could not be carried as asked, by the names that records and metrics know.
     pub losses: Losses,
     /// The same in the caller's words.
@@ -269,8 +268,8 @@ pub struct Written {
 
 impl Written {
     fn new(encoded: Encoded, told: Losses) -> Self {
-        let Encoded { body, undo, losses } = encoded;
-        Self { body, undo, losses, told, headers: Headers::new() }
+        let Encoded { body, decoding, losses } = encoded;
+        Self { body, decoding, losses, told, headers: Headers::new() }
     }
 
     /// What is forwarded is in the caller's words already.

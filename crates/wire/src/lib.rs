@@ -18,7 +18,7 @@ pub mod providers;
 mod translate;
 
 pub use exchange::{
-    Draft, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, Passage, Retelling, Written,
+    Draft, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, ThinkingRepair, TranscoderParts, Written,
 };
 pub use intake::{Addressed, AnswerForm, Intake, Keeping, PromptSize, ROUTING_FIELDS};
 pub use protocols::openai_responses::kept;
@@ -124,11 +124,11 @@ pub trait Passthrough: Sync {
     /// The request as the provider takes it.
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded>;
     /// The way of an answer that comes in the form in which the caller wants it.
-    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder>;
+    fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder>;
     /// How a request is written anew after the provider refused its thinking; none when nothing would change.
-    fn retelling(&self, refusal: proofs::Refusal, usual: &Quirks) -> Option<Retelling> {
+    fn thinking_repair(&self, refusal: proofs::Refusal, usual: &Quirks) -> Option<ThinkingRepair> {
         let invalid = refusal == proofs::Refusal::Invalid;
-        invalid.then(|| Retelling { quirks: usual.clone(), without_thinking: true })
+        invalid.then(|| ThinkingRepair { quirks: usual.clone(), without_thinking: true })
     }
 }
 
@@ -138,7 +138,7 @@ pub trait Adapter: Sync {
     /// cannot be carried is a loss.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded>;
     /// Reads a good answer, streamed or whole.
-    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder>;
+    fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder>;
     /// Reads an error answer: what it means, whether another try helps, and the provider's own words.
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
     /// The number of tokens in a good answer to a request to count them.
@@ -158,13 +158,13 @@ pub struct Encoded {
     pub body: Bytes,
     /// What could not be carried as asked.
     pub losses: Losses,
-    /// What the decoder has to undo.
-    pub undo: Undo,
+    /// What the answer's decoder has to know.
+    pub decoding: DecoderContext,
 }
 
-/// What a request's encoder did that its answer's decoder has to undo.
+/// What an answer's decoder has to know of the request: what its encoder replaced, and the conversation's ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Undo {
+pub struct DecoderContext {
     /// The tool that stands in for a JSON answer: its arguments are the answer's text, and the finish reason
     /// `tool_calls` becomes `stop`.
     pub json_tool: Option<String>,
@@ -179,7 +179,7 @@ pub struct Undo {
     pub taken_ids: BTreeSet<String>,
 }
 
-impl Undo {
+impl DecoderContext {
     /// Names, tools and content of the answer are the caller's own.
     pub(crate) fn is_plain(&self) -> bool {
         self.json_tool.is_none() && self.tool_names.is_empty() && self.custom_tools.is_empty()

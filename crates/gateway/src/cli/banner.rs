@@ -9,7 +9,7 @@ use super::caller_key::CallerKey;
 use crate::config::ProviderSettings;
 use crate::config::settings::DEMO;
 use crate::discovery::Lists;
-use crate::http::Site;
+use crate::http::Api;
 use crate::pipeline::resolve::Resolver;
 use crate::snapshot::Snapshot;
 
@@ -96,13 +96,13 @@ pub struct Example {
 impl Example {
     /// The cheapest model of the catalog that an enabled provider serves; else an alias; else a model that a provider
     /// lists; else a place to put one.
-    pub async fn find(site: &Site) -> Self {
-        let snapshot = site.current.get();
+    pub async fn find(api: &Api) -> Self {
+        let snapshot = api.current.get();
         let known = cheapest_model(&snapshot).or_else(|| usable_alias(&snapshot));
         if let Some(model) = known {
             return Self { model, hint: None };
         }
-        let lists = site.discovery.lists(&snapshot).await;
+        let lists = api.discovery.lists(&snapshot).await;
         if let Some(model) = listed_model(&lists) {
             return Self { model, hint: None };
         }

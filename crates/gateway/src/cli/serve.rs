@@ -53,18 +53,18 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         let key = CallerKey::find(configured, app.store(), &database_url).await?;
         if matches!(key, CallerKey::Fresh { .. }) {
             // It has to work at once, and the keys were read before it was made.
-            app.site().auth.reload().await?;
+            app.api().auth.reload().await?;
         }
-        let (site, at) = (app.site().clone(), banner::Listening { address: app.address(), tls });
+        let (api, at) = (app.api().clone(), banner::Listening { address: app.address(), tls });
         // A task, because a provider may be slow to list its models, and callers do not wait for a greeting.
         let greeting = tokio::spawn(async move {
-            let example = banner::Example::find(&site).await;
+            let example = banner::Example::find(&api).await;
             say(&format!("{}\n{providers}", banner::banner(at, &key, &example, style)));
             if !checked.doubts.is_empty() {
                 say_error(&checked.report());
             }
         });
-        let reloading = tokio::spawn(reload_on_signal(app.site().reloader.clone()));
+        let reloading = tokio::spawn(reload_on_signal(app.api().reloader.clone()));
         // The second one is heard from when the first has come.
         let at_once = async { stop_signal().await };
         let cut = app.run(stop, at_once).await;

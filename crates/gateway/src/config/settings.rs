@@ -10,7 +10,7 @@ use std::time::Duration;
 use canon::{Quirks, Secret};
 use catalog::{Catalog, ProviderRow};
 use wire::Protocol;
-use wire::providers::{Auth, Calling, Place};
+use wire::providers::{Auth, CallStyle, Place};
 
 use super::base_url;
 use super::env::Environment;
@@ -585,7 +585,7 @@ impl Check<'_> {
                 continue;
             };
             let mut row = ProviderRow::new(id.clone(), protocol);
-            row.calling = wire::providers::usual_calling(protocol);
+            row.calling = wire::providers::usual_call_style(protocol);
             row.auth = section.auth.clone().unwrap_or_else(|| wire::providers::usual_auth(protocol));
             row.headers = wire::providers::usual_headers(protocol);
             catalog.add_provider(row);
@@ -767,12 +767,12 @@ impl Check<'_> {
 
     /// The provider speaks another format than the catalog says, as servers do that know several.
     fn speak(&mut self, row: &mut ProviderRow, protocol: Protocol, section: &ProviderSection) {
-        let is_plain = |calling| calling == Calling::Compatible;
+        let is_plain = |calling| calling == CallStyle::Compatible;
         if row.also.contains(&protocol) {
             row.protocol = protocol;
             return;
         }
-        if !is_plain(row.calling) || !is_plain(wire::providers::usual_calling(protocol)) {
+        if !is_plain(row.calling) || !is_plain(wire::providers::usual_call_style(protocol)) {
             let message = format!(
                 "{} is not called in this format; for another API add a provider under a name of your own",
                 row.name

@@ -10,17 +10,17 @@ use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
 use super::body::Pending;
 use super::request_body::{self, Announced, Received};
-use super::{ResponseBody, Site, respond, wishes};
+use super::{Api, ResponseBody, options, respond};
 use crate::auth;
 use crate::buffers::Held;
 use crate::hops::Hops;
 use crate::pipeline::pump::PING_AFTER;
-use crate::pipeline::{Answer, Asking, Failure, MetadataPlace, Pipeline, Wishes};
+use crate::pipeline::{Answer, Failure, Inbound, MetadataPlace, Pipeline, RequestOptions};
 use crate::snapshot::Snapshot;
 
 /// What the head of a request says, once it is understood.
 pub struct Accepted {
-    wishes: Wishes,
+    options: RequestOptions,
     announced: Announced,
     passed: Headers,
 }
@@ -52,28 +52,28 @@ pub fn accept(
     hops: &Hops,
 ) -> Result<Accepted, Error> {
     check_content_type(headers)?;
-    let mut wishes = wishes::wishes(headers, hops, snapshot.metadata)?;
-    if wishes.metadata == MetadataPlace::Metadata && !dialect.leaves_metadata_free() {
-        wishes.metadata = MetadataPlace::Llmgateway;
+    let mut options = options::options(headers, hops, snapshot.metadata)?;
+    if options.metadata == MetadataPlace::Metadata && !dialect.leaves_metadata_free() {
+        options.metadata = MetadataPlace::Llmgateway;
     }
     let of_name = |name: &'static str| {
         headers.get_all(name).iter().map(move |value| (HeaderName::from_static(name), value.clone()))
     };
     let passed = dialect.travelling_headers().iter().flat_map(|name| of_name(name)).collect();
-    Ok(Accepted { wishes, announced: Announced::read(headers, snapshot.limits.body)?, passed })
+    Ok(Accepted { options, announced: Announced::read(headers, snapshot.limits.body)?, passed })
 }
 
 /// Refuses a request by its head. It leaves a record all the same.
-pub fn refuse(site: &Site, caller: Caller, error: Error) -> Response<ResponseBody> {
-    let (asking, _) = caller.asking(Wishes::default());
-    site.pipeline.refuse(&asking, &error);
-    respond::error(asking.dialect, &error)
+pub fn refuse(api: &Api, caller: Caller, error: Error) -> Response<ResponseBody> {
+    let (inbound, _) = caller.inbound(RequestOptions::default());
+    api.pipeline.refuse(&inbound, &error);
+    respond::error(inbound.dialect, &error)
 }
 
 impl Caller {
-    fn asking(self, wishes: Wishes) -> (Asking, Address) {
+    fn inbound(self, options: RequestOptions) -> (Inbound, Address) {
         let Self { snapshot, caller, request_id, path, dialect, address } = self;
-        (Asking { request_id, path, snapshot, caller, dialect, wishes, keep: None }, address)
+        (Inbound { request_id, path, snapshot, caller, dialect, options, keep: None }, address)
     }
 }
 
@@ -82,15 +82,15 @@ impl Caller {
 /// What a request needs until it is answered is in one box at a time, which goes before a stream does. What is left outside
 /// is small, for the connection keeps room for it as long as it is open.
 pub async fn chat(
-    site: &Arc<Site>,
+    api: &Arc<Api>,
     caller: Caller,
     accepted: Accepted,
     is_count: bool,
     body: Incoming,
 ) -> Response<ResponseBody> {
-    let (asking, address) = caller.asking(accepted.wishes);
-    let dialect = asking.dialect;
-    let read = match Box::pin(read(site, asking, address, accepted.announced, body)).await {
+    let (inbound, address) = caller.inbound(accepted.options);
+    let dialect = inbound.dialect;
+    let read = match Box::pin(read(api, inbound, address, accepted.announced, body)).await {
         Ok(mut read) => {
             read.intake.headers = accepted.passed;
             read.intake.form.counts |= is_count;
@@ -100,9 +100,9 @@ pub async fn chat(
     };
     let form = read.intake.form.clone();
     if form.counts {
-        return Box::pin(count(site.pipeline.clone(), read)).await;
+        return Box::pin(count(api.pipeline.clone(), read)).await;
     }
-    let mut outcome: Pending = Box::pin(run(site.pipeline.clone(), read));
+    let mut outcome: Pending = Box::pin(run(api.pipeline.clone(), read));
     if !form.stream {
         return answer(dialect, form, outcome.await);
     }
@@ -115,7 +115,7 @@ pub async fn chat(
 
 /// A request whose body is there.
 struct Read {
-    asking: Asking,
+    inbound: Inbound,
     intake: Intake,
     /// The body's share of memory: held until the request is answered or its stream has begun.
     held: Held,
@@ -123,31 +123,31 @@ struct Read {
 
 /// Reads the body, and of the request what has to be known before anybody is chosen.
 async fn read(
-    site: &Site,
-    mut asking: Asking,
+    api: &Api,
+    mut inbound: Inbound,
     address: Address,
     announced: Announced,
     body: Incoming,
 ) -> Result<Box<Read>, Error> {
     let read = async {
         let Received { bytes, held } =
-            request_body::read(body, announced, asking.snapshot.limits, &site.buffers).await?;
+            request_body::read(body, announced, inbound.snapshot.limits, &api.buffers).await?;
         let url = Addressed { rest: &address.rest, query: &address.query };
-        let intake = asking.dialect.intake(url, &bytes)?;
+        let intake = inbound.dialect.intake(url, &bytes)?;
         if !intake.keeping.as_ref().is_some_and(|keeping| keeping.is_used()) {
             return Ok((intake, None, held));
         }
         let mut held = held;
-        let (intake, keep) = Box::pin(site.pipeline.responses.prepare(&asking, intake, &mut held)).await?;
+        let (intake, keep) = Box::pin(api.pipeline.responses.prepare(&inbound, intake, &mut held)).await?;
         Ok((intake, keep, held))
     };
     match read.await {
         Ok((intake, keep, held)) => {
-            asking.keep = keep;
-            Ok(Box::new(Read { asking, intake, held }))
+            inbound.keep = keep;
+            Ok(Box::new(Read { inbound, intake, held }))
         }
         Err(error) => {
-            site.pipeline.refuse(&asking, &error);
+            api.pipeline.refuse(&inbound, &error);
             Err(error)
         }
     }
@@ -155,10 +155,10 @@ async fn read(
 
 /// Serves a request for nothing but the number of tokens.
 async fn count(pipeline: Arc<Pipeline>, read: Box<Read>) -> Response<ResponseBody> {
-    let Read { asking, intake, .. } = *read;
-    let dialect = asking.dialect;
-    let counted = pipeline.count(&asking, &intake).await;
-    let written = counted.and_then(|count| match count.written(&asking) {
+    let Read { inbound, intake, .. } = *read;
+    let dialect = inbound.dialect;
+    let counted = pipeline.count(&inbound, &intake).await;
+    let written = counted.and_then(|count| match count.written(&inbound) {
         Some(body) => Ok((body, count.source)),
         None => Err(Error::gateway(ErrorKind::Internal, "This format has no counts of tokens.")),
     });
@@ -169,8 +169,8 @@ async fn count(pipeline: Arc<Pipeline>, read: Box<Read>) -> Response<ResponseBod
 }
 
 async fn run(pipeline: Arc<Pipeline>, read: Box<Read>) -> Result<Answer, Failure> {
-    let Read { asking, intake, held } = *read;
-    pipeline.run(asking, intake, held).await
+    let Read { inbound, intake, held } = *read;
+    pipeline.run(inbound, intake, held).await
 }
 
 fn answer(

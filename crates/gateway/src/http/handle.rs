@@ -33,7 +33,7 @@ use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::{Metrics, access};
 
 /// What the routes need.
-pub struct Site {
+pub struct Api {
     /// Serves chat requests.
     pub pipeline: Arc<Pipeline>,
     /// Checks keys.
@@ -75,7 +75,7 @@ pub struct Tracked {
 /// Serves one request. All in one function: hyper keeps this future in every open connection, and each nested async
 /// function would hold the request once more.
 pub async fn handle(
-    site: Arc<Site>,
+    api: Arc<Api>,
     door: Door,
     in_flight: InFlight,
     request: Request<Incoming>,
@@ -85,15 +85,15 @@ pub async fn handle(
     let waits_for_continue = !is_h2 && head.headers.contains_key(EXPECT);
     let request_id = request_id(&head.headers);
     let header = HeaderValue::try_from(request_id.as_str()).ok();
-    let snapshot = site.current.get();
+    let snapshot = api.current.get();
     let origin = snapshot.cors.origin(&head.headers);
     let is_head = head.method == Method::HEAD;
-    let mut cut = CutNotice::new(site.lifecycle.clone());
-    let is_finishing = site.lifecycle.phase() >= Phase::Finishing;
-    let found = match route(&site, door, &head, origin.is_some()) {
-        Ok(route) if is_finishing && route.access.needs_key() => Err(refuse(&site, &head, &stopping())),
+    let mut cut = CutNotice::new(api.lifecycle.clone());
+    let is_finishing = api.lifecycle.phase() >= Phase::Finishing;
+    let found = match route(&api, door, &head, origin.is_some()) {
+        Ok(route) if is_finishing && route.access.needs_key() => Err(refuse(&api, &head, &stopping())),
         Ok(route) if in_flight.needs_room(route.access) && !in_flight.has_room().await => {
-            Err(full(&site, &head, is_h2))
+            Err(full(&api, &head, is_h2))
         }
         found => found,
     };
@@ -103,19 +103,19 @@ pub async fn handle(
     }
     .request_id_header();
     let (mut response, unread) = match found {
-        Ok(Route { serve, path, .. }) if serve.is_answered_by_model() => match admit(&site, &snapshot, &head)
+        Ok(Route { serve, path, .. }) if serve.is_answered_by_model() => match admit(&api, &snapshot, &head)
             .await
         {
             Ok(caller) => {
                 let dialect = serve.dialect();
-                let accepted = chat::accept(dialect, &head.headers, &snapshot, &site.pipeline.hops);
+                let accepted = chat::accept(dialect, &head.headers, &snapshot, &api.pipeline.hops);
                 let address = address(&head);
                 let is_count = *serve == Serve::CountTokens;
                 drop(head);
                 let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address };
                 match accepted {
                     Ok(accepted) => {
-                        let mut answer = pin!(chat::chat(&site, caller, accepted, is_count, body));
+                        let mut answer = pin!(chat::chat(&api, caller, accepted, is_count, body));
                         let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
                             Poll::Pending if cut.is_due(context) => {
                                 Poll::Ready(respond::error(dialect, &cut_off()))
@@ -124,12 +124,12 @@ pub async fn handle(
                         });
                         (response.await, None)
                     }
-                    Err(error) => (chat::refuse(&site, caller, error), Some(body)),
+                    Err(error) => (chat::refuse(&api, caller, error), Some(body)),
                 }
             }
-            Err(error) => (noted(&head, &request_id, None, refuse(&site, &head, &error)), Some(body)),
+            Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
         },
-        Ok(route) => (Box::pin(served(&site, &snapshot, route, &head, &request_id)).await, Some(body)),
+        Ok(route) => (Box::pin(served(&api, &snapshot, route, &head, &request_id)).await, Some(body)),
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
     };
     match unread {
@@ -208,13 +208,13 @@ impl Door {
     }
 }
 
-fn full(site: &Site, head: &Parts, is_h2: bool) -> Response<ResponseBody> {
+fn full(api: &Api, head: &Parts, is_h2: bool) -> Response<ResponseBody> {
     let mut error = Error::gateway(
         ErrorKind::Unavailable,
         "The gateway has as many connections as it may (server.max_connections), and none of them is idle; try again.",
     );
     error.retry = Retry::After(Duration::from_secs(1));
-    let mut response = refuse(site, head, &error);
+    let mut response = refuse(api, head, &error);
     if !is_h2 {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
@@ -225,20 +225,20 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The route of a request, or the answer where there is none.
 fn route(
-    site: &Site,
+    api: &Api,
     door: Door,
     head: &Parts,
     is_origin_allowed: bool,
 ) -> Result<&'static Route, Response<ResponseBody>> {
-    host::check(head.version, &head.headers).map_err(|error| refuse(site, head, &error))?;
+    host::check(head.version, &head.headers).map_err(|error| refuse(api, head, &error))?;
     let path = routes::spelling(head.uri.path());
     let is_options = head.method == Method::OPTIONS;
     match routes::find(&path, &head.method) {
         Found::Route(route, _) if route.serve == Serve::NotYet => {
-            Err(refuse(site, head, &not_yet(head, &path)))
+            Err(refuse(api, head, &not_yet(head, &path)))
         }
         Found::Route(route, _) if !door.leads_to(route.access) => {
-            Err(refuse(site, head, &unknown_route(head, &path)))
+            Err(refuse(api, head, &unknown_route(head, &path)))
         }
         Found::Route(route, _) => Ok(route),
         Found::OtherMethods(allowed) if is_options => {
@@ -252,11 +252,11 @@ fn route(
         }
         Found::OtherMethods(allowed) => {
             let message = format!("{path} does not take {}; it takes {}.", head.method, allowed.as_str());
-            let mut response = refuse(site, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
+            let mut response = refuse(api, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
             response.headers_mut().insert(ALLOW, allowed.header());
             Err(response)
         }
-        Found::Nothing => Err(refuse(site, head, &unknown_route(head, &path))),
+        Found::Nothing => Err(refuse(api, head, &unknown_route(head, &path))),
     }
 }
 
@@ -274,56 +274,56 @@ fn noted(
 }
 
 async fn served(
-    site: &Arc<Site>,
+    api: &Arc<Api>,
     snapshot: &Snapshot,
     route: &Route,
     head: &Parts,
     request_id: &str,
 ) -> Response<ResponseBody> {
     let started = Instant::now();
-    let response = serve(site, snapshot, route, head).await;
+    let response = serve(api, snapshot, route, head).await;
     noted(head, request_id, Some(started), response)
 }
 
 /// Serves every route but chat.
-async fn serve(site: &Arc<Site>, snapshot: &Snapshot, route: &Route, head: &Parts) -> Response<ResponseBody> {
+async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts) -> Response<ResponseBody> {
     let admitted = match route.access {
         Access::Anyone | Access::Operator => Ok(None),
-        Access::Key => admit(site, snapshot, head).await.map(Some),
-        Access::Admin => admin(site, snapshot, head).await.map(Some),
+        Access::Key => admit(api, snapshot, head).await.map(Some),
+        Access::Admin => admin(api, snapshot, head).await.map(Some),
     };
     let caller = match admitted {
         Ok(caller) => caller,
-        Err(error) => return refuse(site, head, &error),
+        Err(error) => return refuse(api, head, &error),
     };
     match route.serve {
         Serve::Stored => {
             let owner = caller.map_or_else(|| "".into(), |caller| caller.owner);
-            match stored::serve(site, snapshot, &owner, head).await {
+            match stored::serve(api, snapshot, &owner, head).await {
                 Ok(response) => response,
-                Err(error) => refuse(site, head, &error),
+                Err(error) => refuse(api, head, &error),
             }
         }
-        Serve::Models(_) => models(site, snapshot, head, route.serve.dialect_for(&head.headers)).await,
-        Serve::Model(_) => model(site, snapshot, head, route.serve.dialect_for(&head.headers)).await,
-        Serve::Routing => routing(site, snapshot),
+        Serve::Models(_) => models(api, snapshot, head, route.serve.dialect_for(&head.headers)).await,
+        Serve::Model(_) => model(api, snapshot, head, route.serve.dialect_for(&head.headers)).await,
+        Serve::Routing => routing(api, snapshot),
         Serve::Health => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
-        Serve::Ready => ready(site).await,
-        Serve::Reload => reload(site, head).await,
-        Serve::Metrics => metrics(site, head),
+        Serve::Ready => ready(api).await,
+        Serve::Reload => reload(api, head).await,
+        Serve::Metrics => metrics(api, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
         Serve::Chat(_) | Serve::Completions | Serve::CountTokens | Serve::NotYet => {
-            refuse(site, head, &not_yet(head, route.path))
+            refuse(api, head, &not_yet(head, route.path))
         }
     }
 }
 
-async fn admit(site: &Site, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
-    site.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await
+async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+    api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await
 }
 
-async fn admin(site: &Site, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
-    let caller = admit(site, snapshot, head).await?;
+async fn admin(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+    let caller = admit(api, snapshot, head).await?;
     match caller.admin {
         true => Ok(caller),
         false => {
@@ -333,8 +333,8 @@ async fn admin(site: &Site, snapshot: &Snapshot, head: &Parts) -> Result<Caller,
 }
 
 /// An error in the format that callers of the path speak.
-fn refuse(site: &Site, head: &Parts, error: &Error) -> Response<ResponseBody> {
-    site.metrics.refused(error.kind.as_str());
+fn refuse(api: &Api, head: &Parts, error: &Error) -> Response<ResponseBody> {
+    api.metrics.refused(error.kind.as_str());
     respond::error(routes::dialect_of(&routes::spelling(head.uri.path()), &head.method), error)
 }
 
@@ -351,7 +351,7 @@ fn address(head: &Parts) -> Address {
 }
 
 async fn models(
-    site: &Site,
+    api: &Api,
     snapshot: &Snapshot,
     head: &Parts,
     dialect: &dyn Dialect,
@@ -359,15 +359,15 @@ async fn models(
     let query = head.uri.query().unwrap_or_default();
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let mapped = fields.any(|(name, value)| name == "mapped" && matches!(&*value, "true" | "1"));
-    let lists = site.discovery.lists(snapshot).await;
+    let lists = api.discovery.lists(snapshot).await;
     match dialect.model_list(Models::new(snapshot, &lists).list(mapped), query) {
         Ok(list) => respond::json(StatusCode::OK, list.to_string()),
-        Err(error) => refuse(site, head, &error),
+        Err(error) => refuse(api, head, &error),
     }
 }
 
 async fn model(
-    site: &Site,
+    api: &Api,
     snapshot: &Snapshot,
     head: &Parts,
     dialect: &dyn Dialect,
@@ -379,60 +379,60 @@ async fn model(
     };
     let Some(id) = routes::unescape(part) else {
         return refuse(
-            site,
+            api,
             head,
             &Error::invalid("model", "The model's id in the path is no UTF-8 once unescaped."),
         );
     };
-    let lists = site.discovery.lists(snapshot).await;
+    let lists = api.discovery.lists(snapshot).await;
     match Models::new(snapshot, &lists).find(&id) {
         Some(entry) => respond::json(StatusCode::OK, dialect.model_entry(entry).to_string()),
         None => {
             let message =
                 format!("The model {:?} is unknown; GET /v1/models lists what there is.", shown(&id));
-            refuse(site, head, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
+            refuse(api, head, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
         }
     }
 }
 
 /// In the format that the scraper asks for: Prometheus asks for OpenMetrics first, and others take the older text.
-fn metrics(site: &Site, head: &Parts) -> Response<ResponseBody> {
+fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
     let mut accepted = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     match accepted.any(|value| value.to_ascii_lowercase().contains("application/openmetrics-text")) {
         true => respond::text(
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            site.metrics.open_metrics(),
+            api.metrics.open_metrics(),
         ),
-        false => respond::text("text/plain; version=0.0.4; charset=utf-8", site.metrics.prometheus_text()),
+        false => respond::text("text/plain; version=0.0.4; charset=utf-8", api.metrics.prometheus_text()),
     }
 }
 
-fn routing(site: &Site, snapshot: &Snapshot) -> Response<ResponseBody> {
-    let health = snapshot.health.snapshot(site.pipeline.now());
+fn routing(api: &Api, snapshot: &Snapshot) -> Response<ResponseBody> {
+    let health = snapshot.health.snapshot(api.pipeline.now());
     respond::json(StatusCode::OK, serde_json::to_vec(&health).unwrap_or_default())
 }
 
 /// Reads the configuration again. One with mistakes changes nothing, and the answer says why.
-async fn reload(site: &Site, head: &Parts) -> Response<ResponseBody> {
-    match site.reloader.reload().await {
+async fn reload(api: &Api, head: &Parts) -> Response<ResponseBody> {
+    match api.reloader.reload().await {
         Ok(done) => {
             let answer = serde_json::json!({"reloaded": true, "needs_restart": done.needs_restart});
             respond::json(StatusCode::OK, answer.to_string())
         }
-        Err(reason) => refuse(site, head, &Error::caller(ErrorKind::InvalidRequest, reason)),
+        Err(reason) => refuse(api, head, &Error::caller(ErrorKind::InvalidRequest, reason)),
     }
 }
 
-async fn ready(site: &Site) -> Response<ResponseBody> {
-    if site.lifecycle.phase() != Phase::Serving {
+async fn ready(api: &Api) -> Response<ResponseBody> {
+    if api.lifecycle.phase() != Phase::Serving {
         return respond::error(OWN, &stopping());
     }
-    if site.pipeline.metering.check().is_err() {
+    if api.pipeline.metering.check().is_err() {
         // Why is in the log: whoever asks here need not have a key.
         let message = "Usage records cannot be kept; the log says why.";
         return respond::error(OWN, &Error::gateway(ErrorKind::StoreUnavailable, message));
     }
-    match site.store.is_ready().await {
+    match api.store.is_ready().await {
         Ok(()) => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
         Err(_) => {
             respond::error(OWN, &Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer."))

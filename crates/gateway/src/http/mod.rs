@@ -8,6 +8,7 @@ mod handle;
 mod host;
 pub mod lifecycle;
 pub(crate) mod models;
+mod options;
 mod request_body;
 mod respond;
 pub mod routes;
@@ -16,8 +17,7 @@ mod serving;
 mod socket;
 mod stored;
 pub mod tls;
-mod wishes;
 
 pub use body::ResponseBody;
-pub use handle::{Door, Site, handle};
+pub use handle::{Api, Door, handle};
 pub use serving::Times;

@@ -22,7 +22,7 @@ use super::lifecycle::Phase;
 use super::serving::{Protocol, Serving, Times};
 use super::socket::Socket;
 use super::tls::Tls;
-use super::{Site, handle};
+use super::{Api, handle};
 
 /// Where connections come in.
 pub struct Listener {
@@ -64,19 +64,19 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 /// too long, or when `at_once` is ready, which is asked for only then. Returns how many were cut.
 pub async fn serve(
     listeners: Vec<Listener>,
-    site: Arc<Site>,
+    api: Arc<Api>,
     limits: Limits,
     stop: impl Future<Output = ()>,
     at_once: impl Future<Output = ()>,
 ) -> usize {
-    let lifecycle = site.lifecycle.clone();
+    let lifecycle = api.lifecycle.clone();
     let mut entrances = Vec::new();
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
         let most = if listener.door == Door::Operators { OPERATORS } else { limits.max_connections };
         let connections = Connections::new(most);
         entrances.push(connections.clone());
-        let entrance = Entrance { listener, site: site.clone(), limits, connections };
+        let entrance = Entrance { listener, api: api.clone(), limits, connections };
         accepting.spawn(async move { entrance.accept().await });
     }
     stop.await;
@@ -113,7 +113,7 @@ async fn all_served(entrances: &[Arc<Connections>]) {
 /// A listener and what its connections need.
 struct Entrance {
     listener: Listener,
-    site: Arc<Site>,
+    api: Arc<Api>,
     limits: Limits,
     connections: Arc<Connections>,
 }
@@ -134,9 +134,9 @@ impl Entrance {
     }
 
     fn connection(&self, stream: TcpStream, place: Place) {
-        let desk = Desk { site: self.site.clone(), slot: place.slot().clone(), door: self.listener.door };
+        let desk = Desk { api: self.api.clone(), slot: place.slot().clone(), door: self.listener.door };
         let socket = Socket::new(stream, place.slot().clone());
-        let (limits, metrics) = (self.limits, self.site.metrics.clone());
+        let (limits, metrics) = (self.limits, self.api.metrics.clone());
         match &self.listener.tls {
             Some(tls) => {
                 let acceptor = tls.acceptor();
@@ -179,7 +179,7 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
 
 /// What takes the requests of one connection.
 struct Desk {
-    site: Arc<Site>,
+    api: Arc<Api>,
     slot: Arc<Slot>,
     door: Door,
 }
@@ -190,7 +190,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        handle(desk.site.clone(), desk.door, desk.slot.begin(), request)
+        handle(desk.api.clone(), desk.door, desk.slot.begin(), request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -206,7 +206,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        handle(desk.site.clone(), desk.door, desk.slot.begin(), request)
+        handle(desk.api.clone(), desk.door, desk.slot.begin(), request)
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -234,7 +234,7 @@ where
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(limits.header_limit.try_into().unwrap_or(u32::MAX));
     let service = service_fn(move |request: Request<Incoming>| {
-        handle(desk.site.clone(), desk.door, desk.slot.begin(), request)
+        handle(desk.api.clone(), desk.door, desk.slot.begin(), request)
     });
     Boxed(Box::pin(builder.serve_connection(TokioIo::new(io), service).into_owned()))
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use wire::kept::{self, Turn};
 
-use super::{ResponseBody, Site, respond, routes};
+use super::{Api, ResponseBody, respond, routes};
 use crate::snapshot::Snapshot;
 
 /// How many items a page has, and how many at most.
@@ -24,7 +24,7 @@ struct Page {
 
 /// Serves what is asked of one answer.
 pub async fn serve(
-    site: &Site,
+    api: &Api,
     snapshot: &Snapshot,
     owner: &str,
     head: &Parts,
@@ -35,7 +35,7 @@ pub async fn serve(
     let id = routes::unescape(id).unwrap_or_default();
     let query = head.uri.query().unwrap_or_default();
     let is_get = matches!(head.method, Method::GET | Method::HEAD);
-    let responses = &site.pipeline.responses;
+    let responses = &api.pipeline.responses;
     match (&head.method, part) {
         (_, "") if is_get => {
             if parameter(query, "stream").is_some_and(|value| value == "true") {

@@ -12,7 +12,7 @@ use wire::{Intake, Written};
 use super::annotate::Selection;
 use super::permit::HeldPermit;
 use super::resolve::Offer;
-use super::{Asking, Pipeline, candidates};
+use super::{Inbound, Pipeline, candidates};
 use crate::buffers::Held;
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
@@ -22,7 +22,7 @@ pub struct RequestContext<'a> {
     /// Client, health and the like.
     pub pipeline: &'a Arc<Pipeline>,
     /// Who asks, and how.
-    pub asking: &'a Asking,
+    pub inbound: &'a Inbound,
     /// What is asked.
     pub intake: &'a Intake,
     /// Its share of memory.
@@ -76,9 +76,9 @@ pub struct Repair {
     pub body: Written,
 }
 
-/// How an endpoint asks one provider once. A trait and not a closure: the compiler cannot yet prove that the future of an
-/// `AsyncFnMut` over borrowed arguments is `Send`.
-pub trait Endpoint: Sync {
+/// Calls one provider once: for a conversation, or for what another endpoint serves. A trait and not a closure: the
+/// compiler cannot yet prove that the future of an `AsyncFnMut` over borrowed arguments is `Send`.
+pub trait ProviderCall: Sync {
     /// A good answer.
     type Answer;
     /// Makes one attempt.
@@ -98,7 +98,7 @@ impl From<Error> for Failed {
 impl RequestContext<'_> {
     /// What keeps a conversation at its provider: the header, or what the request itself calls the conversation.
     fn session(&self) -> Option<&str> {
-        self.asking.wishes.session.as_deref().or(self.intake.conversation.as_deref())
+        self.inbound.options.session.as_deref().or(self.intake.conversation.as_deref())
     }
 
     fn plan(
@@ -108,14 +108,14 @@ impl RequestContext<'_> {
         session: Option<&str>,
     ) -> Result<Plan, Error> {
         let pipeline = self.pipeline;
-        let mut preferences = candidates::preferences(self.intake, offers, &self.asking.snapshot.catalog)?;
-        preferences.allow_fallbacks &= !self.asking.wishes.no_fallback;
+        let mut preferences = candidates::preferences(self.intake, offers, &self.inbound.snapshot.catalog)?;
+        preferences.allow_fallbacks &= !self.inbound.options.no_fallback;
         let mut needs = candidates::needs(self.intake);
         let now = pipeline.now();
         if let Some(session) = session {
-            needs.warm = self.asking.snapshot.sessions.get(&self.asking.caller.key_id, session, now);
+            needs.warm = self.inbound.snapshot.sessions.get(&self.inbound.caller.key_id, session, now);
         }
-        let snapshot = &self.asking.snapshot;
+        let snapshot = &self.inbound.snapshot;
         let (health, settings) = (&snapshot.health, &snapshot.routing);
         routing::plan(&needs, candidates, &preferences, health, settings, now, self.seed)
             .map_err(|none| none.to_error())
@@ -127,7 +127,7 @@ impl RequestContext<'_> {
     }
 
     fn selection(&self, plan: &Plan, candidates: &[Candidate<'_>]) -> Selection {
-        match self.asking.wishes.explain {
+        match self.inbound.options.explain {
             true => Selection::Explained(Json::of(&plan.selection(candidates))),
             false => Selection::Reason(plan.reason()),
         }
@@ -136,23 +136,23 @@ impl RequestContext<'_> {
 
 /// Tries the candidates in the plan's order until one answers. The permit comes with the answer: who hands the answer
 /// over reports how it ended.
-pub async fn in_order<E: Endpoint>(
+pub async fn in_order<E: ProviderCall>(
     cx: &RequestContext<'_>,
     offers: &[Offer],
     record: &mut Record,
-    endpoint: &E,
+    call: &E,
 ) -> Result<(E::Answer, HeldPermit), Error> {
     let pipeline = cx.pipeline;
-    let snapshot = &*cx.asking.snapshot;
+    let snapshot = &*cx.inbound.snapshot;
     let health = &snapshot.health;
-    let budget = &snapshot.retries.of(&cx.asking.caller.key_id);
+    let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
     let session = cx.session();
     let candidates = candidates::candidates(offers, cx.intake);
     let plan = cx.plan(offers, &candidates, session)?;
     let selection = cx.selection(&plan, &candidates);
     budget.deposit(pipeline.now());
     let mut attempts =
-        Attempts::new(&plan, &candidates, &snapshot.routing).no_fallback(cx.asking.wishes.no_fallback);
+        Attempts::new(&plan, &candidates, &snapshot.routing).no_fallback(cx.inbound.options.no_fallback);
     let mut turn = Turn::new(cx, offers, attempts.first(health, pipeline.now()));
     loop {
         if let Some(wait) = turn.after.take() {
@@ -163,11 +163,11 @@ pub async fn in_order<E: Endpoint>(
         record.attempt(route, offer.provider.metrics.model(offer.metric_label()));
         let started = Instant::now();
         turn.permit.starts(started);
-        let failed = match endpoint.attempt(turn.attempt(&selection, started), record).await {
+        let failed = match call.attempt(turn.attempt(&selection, started), record).await {
             Ok(answer) => {
                 record.attempt_ended(200, None, started);
                 if let (Some(session), false) = (session, plan.is_trial()) {
-                    snapshot.sessions.put(&cx.asking.caller.key_id, session, route, pipeline.now());
+                    snapshot.sessions.put(&cx.inbound.caller.key_id, session, route, pipeline.now());
                 }
                 return Ok((answer, turn.permit));
             }
@@ -178,7 +178,7 @@ pub async fn in_order<E: Endpoint>(
         offer.provider.credentials.clean(&mut error);
         let status = error.upstream.as_ref().and_then(|reply| reply.status).unwrap_or(0);
         record.attempt_ended(status, Some(&error), started);
-        log_failure(offer, &error, cx.asking);
+        log_failure(offer, &error, cx.inbound);
         let now = pipeline.now();
         if let Some(repair) = failed.repair
             && attempts.repair(budget, now)
@@ -234,9 +234,9 @@ impl<'a> Turn<'a> {
     }
 }
 
-fn log_failure(offer: &Offer, error: &Error, asking: &Asking) {
+fn log_failure(offer: &Offer, error: &Error, inbound: &Inbound) {
     tracing::warn!(
-        request_id = asking.request_id,
+        request_id = inbound.request_id,
         provider = offer.provider.id(),
         model = offer.model,
         kind = error.kind.as_str(),

@@ -8,13 +8,13 @@ use canon::{Error, ErrorKind, Losses, Retry};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
-use wire::exchange::{self, Draft, Exchange, Passage, Retelling};
+use wire::exchange::{self, Draft, Exchange, ThinkingRepair, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs, Refusal};
 use wire::providers::Credential;
 use wire::{AnswerForm, Protocol, Transcoder, Written, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
-use super::attempts::{Attempt, Endpoint, Failed, Repair, Repaired, RequestContext};
+use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, RequestContext};
 use super::deadlines::{Deadlines, Watch};
 use crate::buffers::Held;
 use crate::hops::HOPS;
@@ -55,7 +55,7 @@ struct Received {
 /// Chat completions.
 pub struct Chat<'a>(pub &'a RequestContext<'a>);
 
-impl Endpoint for Chat<'_> {
+impl ProviderCall for Chat<'_> {
     type Answer = Begun;
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Begun, Failed> {
@@ -80,7 +80,7 @@ impl ChatAttempt<'_> {
         record.priced_by(self.pricing(&prepared));
         self.check_strict(&prepared.told)?;
         let credentials = &self.attempt.offer.provider.credentials;
-        let credential = credentials.credential(self.attempt.key, Some(&self.cx.asking.request_id)).await?;
+        let credential = credentials.credential(self.attempt.key, Some(&self.cx.inbound.request_id)).await?;
         match self.exchange(&credential, &prepared, record).await {
             Ok(begun) => Ok(begun),
             Err(error) => {
@@ -111,7 +111,7 @@ impl ChatAttempt<'_> {
         let refusal = Refusal::of(error)?;
         let find = |call: &CallName| self.remembered(call);
         let exchange = self.exchange_with(&find);
-        let Retelling { quirks, without_thinking } = exchange.retelling(refusal)?;
+        let ThinkingRepair { quirks, without_thinking } = exchange.thinking_repair(refusal)?;
         self.written(exchange.with_quirks(&quirks).draft(without_thinking).ok()?).await.ok()
     }
 
@@ -126,7 +126,7 @@ impl ChatAttempt<'_> {
         let mut watch = Watch::new(&mut deadlines, timer);
         let call = || self.call(credential, prepared);
         let client = &self.attempt.offer.provider.client;
-        let sent = watch.until(client.send(Some(&self.cx.asking.request_id), call)).await;
+        let sent = watch.until(client.send(Some(&self.cx.inbound.request_id), call)).await;
         if sent.is_err() {
             record.is_at_work();
         }
@@ -137,7 +137,7 @@ impl ChatAttempt<'_> {
         deadlines.content();
         record.first_token();
         record.progress(transcoder.progress());
-        let ping = self.cx.asking.dialect.ping(&self.cx.intake.form);
+        let ping = self.cx.inbound.dialect.ping(&self.cx.intake.form);
         Ok(Begun { body: rest, transcoder, out, held, deadlines, ping })
     }
 
@@ -160,11 +160,11 @@ impl ChatAttempt<'_> {
         let provider = &offer.provider;
         let memory = Memory { provider: provider.id(), find };
         Exchange {
-            dialect: self.cx.asking.dialect,
+            dialect: self.cx.inbound.dialect,
             intake: self.cx.intake,
             upstream: offer.protocol,
             target: offer.target(),
-            memory: (!self.cx.pipeline.vault.is_empty()).then_some(memory),
+            memory: (!self.cx.pipeline.proof_memory.is_empty()).then_some(memory),
         }
     }
 
@@ -179,12 +179,12 @@ impl ChatAttempt<'_> {
 
     /// What is known of the answer that made a call.
     fn remembered(&self, call: &CallName) -> Option<Arc<Proofs>> {
-        self.cx.pipeline.vault.find(&self.cx.asking.caller.key_id, call, self.cx.pipeline.now())
+        self.cx.pipeline.proof_memory.find(&self.cx.inbound.caller.key_id, call, self.cx.pipeline.now())
     }
 
     fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
         match losses.iter().next() {
-            Some(loss) if self.cx.asking.wishes.strict => Err(Error::unsupported(
+            Some(loss) if self.cx.inbound.options.strict => Err(Error::unsupported(
                 loss.field.clone(),
                 format!(
                     "{} would be {}: {} (x-llmgateway-strict is set).",
@@ -200,25 +200,25 @@ impl ChatAttempt<'_> {
     fn call(&self, credential: &Credential, prepared: &Written) -> Result<http::Request<Bytes>, Error> {
         let offer = self.attempt.offer;
         let provider = &offer.provider;
-        let mut request = provider.calling.request(&offer.call(
+        let mut request = provider.endpoint.request(&offer.call(
             prepared,
             self.form().stream,
             credential,
             SystemTime::now(),
         ))?;
         let headers = request.headers_mut();
-        for (name, value) in &self.cx.asking.wishes.trace {
+        for (name, value) in &self.cx.inbound.options.trace {
             headers.append(name, value.clone());
         }
         // An address from the catalog is a provider's own, which does not lead back here.
-        let wishes = &self.cx.asking.wishes;
+        let options = &self.cx.inbound.options;
         if provider.settings.base_url_source.is_some()
-            && let Some(hops) = self.cx.pipeline.hops.onward(wishes.hops.as_deref())
+            && let Some(hops) = self.cx.pipeline.hops.onward(options.hops.as_deref())
         {
             headers.insert(HOPS, hops);
         }
         if provider.settings.forward_request_id
-            && let Ok(id) = HeaderValue::from_str(&self.cx.asking.request_id)
+            && let Ok(id) = HeaderValue::from_str(&self.cx.inbound.request_id)
         {
             headers.insert(REQUEST_ID, id);
         }
@@ -276,12 +276,12 @@ impl ChatAttempt<'_> {
 
     fn transcoder(&self, prepared: &Written, upstream_streams: bool, record: &Record) -> Box<dyn Transcoder> {
         let offer = self.attempt.offer;
-        exchange::transcoder(Passage {
-            caller: self.cx.asking.dialect,
+        exchange::transcoder(TranscoderParts {
+            caller: self.cx.inbound.dialect,
             upstream: offer.protocol,
             upstream_streams,
             form: self.form().clone(),
-            undo: &prepared.undo,
+            decoding: &prepared.decoding,
             quirks: &offer.provider.row.quirks,
             annotator: Arc::new(self.envelope(prepared, record)),
         })
@@ -292,10 +292,10 @@ impl ChatAttempt<'_> {
         let offer = self.attempt.offer;
         let attempts = record.attempts();
         Envelope {
-            request_id: self.cx.asking.request_id.clone(),
-            place: self.cx.asking.wishes.metadata,
+            request_id: self.cx.inbound.request_id.clone(),
+            place: self.cx.inbound.options.metadata,
             answer_id: OnceLock::new(),
-            ids: self.cx.asking.dialect.ids(),
+            ids: self.cx.inbound.dialect.ids(),
             created: crate::metering::now_ms() / 1000,
             requested_model: self.cx.intake.model.clone(),
             requested_provider: self.cx.pinned.map(str::to_owned),

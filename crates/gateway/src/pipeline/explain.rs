@@ -7,7 +7,7 @@ use bytes::Bytes;
 use canon::{Error, Pico};
 use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
-use wire::providers::Asked;
+use wire::providers::FormatChoice;
 use wire::{Addressed, Dialect, Exchange, Intake, OWN, Written};
 
 use super::candidates;
@@ -37,7 +37,7 @@ struct Upstream {
 pub fn explain(snapshot: &Snapshot, body: &Bytes) -> Result<Explanation, Error> {
     let dialect = OWN;
     let intake = dialect.intake(Addressed::default(), body)?;
-    let resolver = Resolver { snapshot, asked: Asked::of(dialect.protocol(), &intake), random: 0 };
+    let resolver = Resolver { snapshot, asked: FormatChoice::of(dialect.protocol(), &intake), random: 0 };
     let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(&intake)?)?;
     let candidates = candidates::candidates(&resolved.offers, &intake);
     let settings = &snapshot.routing;
@@ -164,7 +164,7 @@ fn encode(offer: &Offer, dialect: &'static dyn Dialect, intake: &Intake) -> Resu
 
 fn request(offer: &Offer, intake: &Intake, encoded: Written) -> Result<Upstream, Error> {
     let provider = &offer.provider;
-    let request = provider.calling.request(&offer.call(
+    let request = provider.endpoint.request(&offer.call(
         &encoded,
         intake.form.stream,
         &provider.credentials.example(),

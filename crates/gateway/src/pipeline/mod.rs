@@ -8,9 +8,9 @@ pub mod count;
 pub mod deadlines;
 pub mod explain;
 pub mod permit;
+pub mod proof_memory;
 pub mod pump;
 pub mod resolve;
-pub mod vault;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use canon::{Cost, Error};
 use http::{HeaderName, HeaderValue};
 use routing::Timestamp;
 use tokio::time::Instant;
-use wire::providers::Asked;
+use wire::providers::FormatChoice;
 use wire::{Dialect, Intake};
 
 use crate::auth::Caller;
@@ -45,7 +45,7 @@ pub struct Pipeline {
     /// Answers that are kept for callers.
     pub responses: Responses,
     /// Proofs that callers drop and providers want back.
-    pub vault: vault::Vault,
+    pub proof_memory: proof_memory::ProofMemory,
     /// Decide where chance does.
     pub seeds: Seeds,
     /// Stops loops of gateways.
@@ -55,7 +55,7 @@ pub struct Pipeline {
 }
 
 /// Who asks, and how: all of a request but what is asked.
-pub struct Asking {
+pub struct Inbound {
     /// The id that the answer carries.
     pub request_id: String,
     /// The path of the route, as the table of routes has it.
@@ -67,14 +67,14 @@ pub struct Asking {
     /// The format that the caller speaks.
     pub dialect: &'static dyn Dialect,
     /// What the headers ask for.
-    pub wishes: Wishes,
+    pub options: RequestOptions,
     /// How the answer is kept; none where it is not.
     pub keep: Option<Arc<Keep>>,
 }
 
 /// What headers ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct RequestOptions {
     /// `x-no-fallback: true`
     pub no_fallback: bool,
     /// `x-llmgateway-strict: true`: a loss is an error.
@@ -162,34 +162,39 @@ impl Pipeline {
     /// Serves one request: resolve, plan, try in order, and hand the answer over.
     ///
     /// `held` is the body's share of memory, until the request is answered or its stream has begun.
-    pub async fn run(self: Arc<Self>, asking: Asking, intake: Intake, held: Held) -> Result<Answer, Failure> {
-        let mut record = self.record(&asking, Some(&intake));
-        match self.serve(&asking, &intake, &held, &mut record).await {
-            Ok((begun, permit)) => Ok(self.answer(&asking, &intake, (begun, permit), record).await),
+    pub async fn run(
+        self: Arc<Self>,
+        inbound: Inbound,
+        intake: Intake,
+        held: Held,
+    ) -> Result<Answer, Failure> {
+        let mut record = self.record(&inbound, Some(&intake));
+        match self.serve(&inbound, &intake, &held, &mut record).await {
+            Ok((begun, permit)) => Ok(self.answer(&inbound, &intake, (begun, permit), record).await),
             Err(error) => {
                 record.fail(&error);
-                let metadata = failure_metadata(&asking, &record);
+                let metadata = failure_metadata(&inbound, &record);
                 Err(Failure { error, metadata, served: record.served() })
             }
         }
     }
 
     /// Records a request that is refused before anybody could serve it.
-    pub fn refuse(&self, asking: &Asking, error: &Error) {
-        self.record(asking, None).fail(error);
+    pub fn refuse(&self, inbound: &Inbound, error: &Error) {
+        self.record(inbound, None).fail(error);
     }
 
     async fn serve(
         self: &Arc<Self>,
-        asking: &Asking,
+        inbound: &Inbound,
         intake: &Intake,
         held: &Held,
         record: &mut Record,
     ) -> Result<(Begun, HeldPermit), Error> {
         let seed = self.seeds.next();
         let resolver = Resolver {
-            snapshot: &asking.snapshot,
-            asked: Asked::of(asking.dialect.protocol(), intake),
+            snapshot: &inbound.snapshot,
+            asked: FormatChoice::of(inbound.dialect.protocol(), intake),
             random: seed,
         };
         let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
@@ -197,16 +202,16 @@ impl Pipeline {
             record.pinned(provider);
         }
         let pinned = resolved.pinned.as_deref();
-        let timeouts = asking.snapshot.timeouts_of(&intake.model);
+        let timeouts = inbound.snapshot.timeouts_of(&intake.model);
         let deadline = record.started() + timeouts.request;
-        let cx = RequestContext { pipeline: self, asking, intake, held, pinned, deadline, seed };
+        let cx = RequestContext { pipeline: self, inbound, intake, held, pinned, deadline, seed };
         in_order(&cx, &resolved.offers, record, &Chat(&cx)).await
     }
 
     /// Hands a good answer over: closes the record of a whole one; a stream takes record and permit along.
     async fn answer(
         self: &Arc<Self>,
-        asking: &Asking,
+        inbound: &Inbound,
         intake: &Intake,
         (mut begun, mut permit): (Begun, HeldPermit),
         mut record: Record,
@@ -216,10 +221,10 @@ impl Pipeline {
         }
         if intake.form.stream {
             let served = record.served();
-            let pump = Pump::new(begun, record, permit, self.clone(), asking);
+            let pump = Pump::new(begun, record, permit, self.clone(), inbound);
             return Answer::Stream(Box::new(pump), served);
         }
-        if let Some(keep) = &asking.keep
+        if let Some(keep) = &inbound.keep
             && let Some(kept) = begun.transcoder.kept()
             && !Box::pin(self.responses.save(keep, &kept)).await
         {
@@ -240,18 +245,18 @@ impl Pipeline {
     fn keep_proofs(&self, record: &Record, transcoder: &mut dyn wire::Transcoder) {
         if let (Some(mut proofs), Some((provider, _))) = (transcoder.proofs(), record.used()) {
             provider.clone_into(&mut proofs.issuer);
-            self.vault.put(record.caller(), proofs, self.now());
+            self.proof_memory.put(record.caller(), proofs, self.now());
         }
     }
 
-    fn record(&self, asking: &Asking, intake: Option<&Intake>) -> Record {
+    fn record(&self, inbound: &Inbound, intake: Option<&Intake>) -> Record {
         self.metering.begin(Begin {
-            request_id: &asking.request_id,
-            path: asking.path,
-            caller: &asking.caller,
+            request_id: &inbound.request_id,
+            path: inbound.path,
+            caller: &inbound.caller,
             model: intake.map_or("", |intake| &intake.model),
             stream: intake.is_some_and(|intake| intake.form.stream),
-            session: asking.wishes.session.clone(),
+            session: inbound.options.session.clone(),
             prompt_tokens: intake.map_or(0, |intake| intake.size.estimated_tokens()),
         })
     }
@@ -276,9 +281,9 @@ impl Seeds {
 }
 
 /// What an error body says about the attempts.
-fn failure_metadata(asking: &Asking, record: &Record) -> Option<Vec<u8>> {
+fn failure_metadata(inbound: &Inbound, record: &Record) -> Option<Vec<u8>> {
     if record.attempts().is_empty() {
         return None;
     }
-    Some(annotate::failure_member(asking.wishes.metadata.name()?, record))
+    Some(annotate::failure_member(inbound.options.metadata.name()?, record))
 }

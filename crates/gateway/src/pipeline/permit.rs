@@ -31,7 +31,7 @@ impl HeldPermit {
     /// Takes charge of a permit.
     pub fn new(cx: &RequestContext<'_>, offer: &Offer, key: usize, permit: Permit) -> Self {
         Self {
-            snapshot: cx.asking.snapshot.clone(),
+            snapshot: cx.inbound.snapshot.clone(),
             epoch: cx.pipeline.epoch,
             provider: offer.provider.clone(),
             model: offer.model.clone(),

@@ -17,7 +17,7 @@ use super::annotate::{add_to_event, failure_member};
 use super::chat::Begun;
 use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
-use super::{Asking, MetadataPlace, Pipeline};
+use super::{Inbound, MetadataPlace, Pipeline};
 use crate::buffers::Held;
 use crate::metering::Record;
 use crate::responses::Keep;
@@ -73,7 +73,7 @@ impl Pump {
         record: Record,
         mut permit: HeldPermit,
         pipeline: Arc<Pipeline>,
-        asking: &Asking,
+        inbound: &Inbound,
     ) -> Self {
         let now = Instant::now();
         permit.begun();
@@ -86,9 +86,9 @@ impl Pump {
             record,
             permit,
             pipeline,
-            keep: asking.keep.clone(),
+            keep: inbound.keep.clone(),
             saving: None,
-            place: asking.wishes.metadata,
+            place: inbound.options.metadata,
             deadlines: begun.deadlines,
             timer: Box::pin(tokio::time::sleep_until(begun.deadlines.next().min(now + PING_AFTER))),
             last_output: now,

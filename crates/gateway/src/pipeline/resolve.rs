@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use canon::{Error, ErrorKind, Features, ModelFacts, Target};
 use catalog::Serving;
-use wire::providers::{Asked, Call, Credential};
+use wire::providers::{Call, Credential, FormatChoice};
 use wire::{OWN, Protocol, Written};
 
 use crate::config::file::{ModelSection, Pick, TimeoutSection};
@@ -110,7 +110,7 @@ pub struct Resolver<'a> {
     /// The configuration that the request sees.
     pub snapshot: &'a Snapshot,
     /// What the caller asks for: it decides which of a provider's formats is spoken.
-    pub asked: Asked,
+    pub asked: FormatChoice,
     /// Decides weighted aliases.
     pub random: u64,
 }
@@ -118,7 +118,7 @@ pub struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     /// For callers of the gateway's own language, without chance.
     pub fn of(snapshot: &'a Snapshot) -> Self {
-        let asked = Asked { caller: OWN.protocol(), needs: Features::NONE, thinking: false };
+        let asked = FormatChoice { caller: OWN.protocol(), needs: Features::NONE, thinking: false };
         Self { snapshot, asked, random: 0 }
     }
     /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
@@ -245,7 +245,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn known_offer(&self, handle: &Arc<ProviderHandle>, serving: &Arc<Serving>) -> Offer {
-        let usual = handle.calling.protocol(handle.row.protocol, &serving.upstream_id);
+        let usual = handle.endpoint.protocol(handle.row.protocol, &serving.upstream_id);
         // Further formats go with the usual one: a family of models that is called otherwise has only that.
         let also: &[Protocol] = if usual == handle.row.protocol { &handle.row.also } else { &[] };
         Offer {
@@ -264,7 +264,7 @@ impl<'a> Resolver<'a> {
         if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
             return self.known_offer(handle, serving);
         }
-        let usual = handle.calling.protocol(handle.row.protocol, model);
+        let usual = handle.endpoint.protocol(handle.row.protocol, model);
         let also: &[Protocol] = if usual == handle.row.protocol { &handle.row.also } else { &[] };
         let protocol = self.asked.format(usual, also, &snapshot.unknown_facts);
         // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.

@@ -196,7 +196,7 @@ async fn answers_count_among_the_bytes_that_are_held() {
             let body = body.to_string();
             let start = head("/v1/chat/completions", KEY, &format!("content-length: {}\r\n", body.len()));
             socket.write_all((start + &body).as_bytes()).await.unwrap();
-            while gateway.site.buffers.used() < 128 << 10 {
+            while gateway.api.buffers.used() < 128 << 10 {
                 settle().await;
             }
             settle().await;
@@ -208,7 +208,7 @@ async fn answers_count_among_the_bytes_that_are_held() {
         }
         assert_eq!(gateway.chat(&question("openai/gpt-4o")).await.status, 200);
         settle().await;
-        assert_eq!(gateway.site.buffers.used(), 0);
+        assert_eq!(gateway.api.buffers.used(), 0);
     })
     .await;
 }
@@ -222,7 +222,7 @@ async fn the_bytes_that_are_held_have_a_bound() {
         let start = head("/v1/chat/completions", KEY, &format!("content-length: {}\r\n", body.len()));
         holder.write_all(start.as_bytes()).await.unwrap();
         holder.write_all(&body[..body.len() - 1]).await.unwrap();
-        while gateway.site.buffers.used() < body.len() - 1 {
+        while gateway.api.buffers.used() < body.len() - 1 {
             settle().await;
         }
         let mut second = connect(gateway.address).await;
@@ -239,7 +239,7 @@ async fn the_bytes_that_are_held_have_a_bound() {
         assert_eq!(read_head(holder).await.rest().await.status, 200);
         assert_eq!(upstream.heard().len(), 2);
         settle().await;
-        assert_eq!(gateway.site.buffers.used(), 0);
+        assert_eq!(gateway.api.buffers.used(), 0);
     })
     .await;
 }

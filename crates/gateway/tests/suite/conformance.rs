@@ -9,7 +9,7 @@ use catalog::{Catalog, ProviderRow, Serving};
 use mock::{Mock, Options};
 use serde_json::{Value, json};
 use wire::Protocol;
-use wire::providers::Calling;
+use wire::providers::CallStyle;
 
 use crate::contract::assert_sound;
 use crate::support::{Reply, TestGateway, at, question, streamed};
@@ -48,7 +48,7 @@ impl Subject {
     /// Its section of the configuration: settings that it needs get a plausible value.
     fn section(&self, mock: SocketAddr) -> String {
         let row = &self.row;
-        let version = if row.calling == Calling::Compatible && row.protocol == Protocol::OpenaiChat {
+        let version = if row.calling == CallStyle::Compatible && row.protocol == Protocol::OpenaiChat {
             "/v1"
         } else {
             ""

@@ -15,8 +15,8 @@ fn breaking(upstream: &Upstream) -> String {
 }
 
 fn seen(gateway: &TestGateway) -> RouteSnapshot {
-    let pipeline = &gateway.site.pipeline;
-    let mut routes = gateway.site.current.get().health.snapshot(pipeline.now()).routes;
+    let pipeline = &gateway.api.pipeline;
+    let mut routes = gateway.api.current.get().health.snapshot(pipeline.now()).routes;
     assert_eq!(routes.len(), 1, "{routes:#?}");
     routes.remove(0)
 }
@@ -97,8 +97,8 @@ async fn a_stream_whose_caller_hangs_up_says_nothing_about_the_provider() {
     drop(reply);
     line.hung_up().await;
     settle().await;
-    let pipeline = &gateway.site.pipeline;
-    assert!(gateway.site.current.get().health.snapshot(pipeline.now()).routes.is_empty());
+    let pipeline = &gateway.api.pipeline;
+    assert!(gateway.api.current.get().health.snapshot(pipeline.now()).routes.is_empty());
 }
 
 #[tokio::test]

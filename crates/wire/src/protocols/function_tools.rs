@@ -10,7 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::hosted::{self, is_left_out};
-use crate::Undo;
+use crate::DecoderContext;
 
 /// One tool in OpenAI's shape.
 #[derive(Debug, Serialize)]
@@ -31,7 +31,7 @@ struct Function<'a> {
 /// The tools that the choice leaves, as functions; tools of other types are refused.
 pub(super) fn function_tools<'a>(
     request: &'a Request,
-    undo: &mut Undo,
+    decoding: &mut DecoderContext,
     losses: &mut Losses,
 ) -> Result<Vec<FunctionTool<'a>>> {
     let mut tools = Vec::with_capacity(request.tools.len());
@@ -50,7 +50,7 @@ pub(super) fn function_tools<'a>(
                     Field::tool(index, ToolField::Whole),
                     "a tool that takes free text is sent as a function",
                 );
-                undo.custom_tools.push(tool.name.clone());
+                decoding.custom_tools.push(tool.name.clone());
                 Cow::Owned(free_text_schema())
             }
             ToolKind::Native(raw) => return Err(hosted::unsupported(raw, index)),

@@ -13,7 +13,7 @@ use canon::Result;
 use super::compatible::{misconfigured, post};
 use super::edit::edit;
 use super::segment::{escape_segment, model_segment};
-use super::{Auth, Call, Provider, is_host_label};
+use super::{Auth, Call, Endpoint, is_host_label};
 use crate::Protocol;
 
 const USUAL_BASE: &str = "https://{resource}.openai.azure.com";
@@ -21,7 +21,7 @@ const USUAL_BASE: &str = "https://{resource}.openai.azure.com";
 /// See the module.
 pub struct Azure;
 
-impl Provider for Azure {
+impl Endpoint for Azure {
     fn protocol(&self, usual: Protocol, model: &str) -> Protocol {
         match model.starts_with("claude") {
             true => Protocol::AnthropicMessages,

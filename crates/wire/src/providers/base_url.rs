@@ -1,7 +1,7 @@
 //! Base URLs as people write them. Each format's own SDK has a convention of its own (OpenAI's base URL ends with a
 //! version, Anthropic's does not), and base URLs are copied from one tool to another.
 
-use super::Calling;
+use super::CallStyle;
 use super::compatible::usual_path;
 use crate::Protocol;
 
@@ -9,7 +9,7 @@ use crate::Protocol;
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// How the provider is called.
-    pub calling: Calling,
+    pub calling: CallStyle,
     /// The wire format of its API.
     pub protocol: Protocol,
     /// The path below the base URL, where it is not the protocol's usual one.
@@ -24,7 +24,7 @@ impl Place<'_> {
     pub fn base_url(&self, given: &str) -> String {
         let given = given.trim_end_matches('/');
         let base = self.endings().into_iter().find_map(|ending| without(given, ending)).unwrap_or(given);
-        if self.calling == Calling::Compatible && self.path.is_none() && path_of(base).is_empty() {
+        if self.calling == CallStyle::Compatible && self.path.is_none() && path_of(base).is_empty() {
             return format!("{base}{}", self.version());
         }
         base.to_owned()
@@ -33,7 +33,7 @@ impl Place<'_> {
     /// What is taken off: the longest first.
     fn endings(&self) -> Vec<&str> {
         match self.calling {
-            Calling::Compatible => {
+            CallStyle::Compatible => {
                 let further: &[&str] = match self.protocol {
                     Protocol::AnthropicMessages => &["/v1"],
                     // One base URL serves both of OpenAI's formats.
@@ -45,10 +45,10 @@ impl Place<'_> {
                 };
                 [&[self.path.unwrap_or(usual_path(self.protocol))], further].concat()
             }
-            Calling::GoogleAiStudio => vec!["/openai/chat/completions", "/openai", "/models"],
-            Calling::GoogleVertex => Vec::new(),
-            Calling::AwsBedrock => vec!["/model"],
-            Calling::Azure => vec![
+            CallStyle::GoogleAiStudio => vec!["/openai/chat/completions", "/openai", "/models"],
+            CallStyle::GoogleVertex => Vec::new(),
+            CallStyle::AwsBedrock => vec!["/model"],
+            CallStyle::Azure => vec![
                 "/openai/v1/chat/completions",
                 "/openai/v1/responses",
                 "/openai/v1",

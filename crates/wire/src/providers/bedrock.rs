@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::compatible::{misconfigured, post, secret_value};
 use super::segment::model_segment;
-use super::{Auth, Call, Credential, Provider, is_host_label};
+use super::{Auth, Call, Credential, Endpoint, is_host_label};
 
 /// The service's name in signatures; its host says `bedrock-runtime`.
 const SERVICE: &str = "bedrock";
@@ -27,7 +27,7 @@ const USUAL_BASE: &str = "https://bedrock-runtime.{region}.amazonaws.com";
 /// See the module.
 pub struct Bedrock;
 
-impl Provider for Bedrock {
+impl Endpoint for Bedrock {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         let region = region(call)?;
         let model = match call.setting("inference_profile") {

@@ -6,13 +6,13 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::edit::edit;
-use super::{Auth, Call, Credential, Provider};
+use super::{Auth, Call, Credential, Endpoint};
 use crate::Protocol;
 
 /// See the module.
 pub struct Compatible;
 
-impl Provider for Compatible {
+impl Endpoint for Compatible {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         let path = call.path.unwrap_or(usual_path(call.protocol));
         post(call, &format!("{}{path}", call.base_url))

@@ -6,13 +6,13 @@ use canon::Result;
 use super::compatible::post;
 use super::edit::edit;
 use super::segment::model_segment;
-use super::{Call, Provider};
+use super::{Call, Endpoint};
 use crate::Protocol;
 
 /// See the module.
 pub struct GoogleAiStudio;
 
-impl Provider for GoogleAiStudio {
+impl Endpoint for GoogleAiStudio {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         let method = match call.streaming {
             true => "streamGenerateContent?alt=sse",

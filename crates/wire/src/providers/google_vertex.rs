@@ -12,7 +12,7 @@ use canon::Result;
 use super::compatible::{misconfigured, post};
 use super::edit::{edit, has, only};
 use super::segment::{escape_segment, model_segment};
-use super::{Auth, Call, Provider, is_host_label};
+use super::{Auth, Call, Endpoint, is_host_label};
 use crate::Protocol;
 
 /// The version of Anthropic's API, which goes into the body here.
@@ -24,10 +24,10 @@ const USUAL_BASE: &str = "https://{region}-aiplatform.googleapis.com";
 /// See the module.
 pub struct GoogleVertex;
 
-impl Provider for GoogleVertex {
+impl Endpoint for GoogleVertex {
     fn protocol(&self, usual: Protocol, model: &str) -> Protocol {
         match Publisher::of(model) {
-            Publisher::Google | Publisher::Endpoint => usual,
+            Publisher::Google | Publisher::Tuned => usual,
             Publisher::Anthropic => Protocol::AnthropicMessages,
             Publisher::Mistral | Publisher::OpenApi => Protocol::OpenaiChat,
         }
@@ -69,7 +69,7 @@ enum Publisher {
     Anthropic,
     Mistral,
     /// A tuned model by the number of its endpoint.
-    Endpoint,
+    Tuned,
     /// `publisher/model`: everything else, behind one OpenAI-compatible path.
     OpenApi,
 }
@@ -83,7 +83,7 @@ impl Publisher {
         } else if ["mistral", "codestral", "ministral"].iter().any(|name| model.starts_with(name)) {
             Self::Mistral
         } else if !model.is_empty() && model.bytes().all(|byte| byte.is_ascii_digit()) {
-            Self::Endpoint
+            Self::Tuned
         } else {
             Self::Google
         }
@@ -106,7 +106,7 @@ fn path(call: &Call<'_>) -> Result<String> {
         Publisher::Google | Publisher::OpenApi => {
             format!("{place}/publishers/google/models/{model}:{generate}")
         }
-        Publisher::Endpoint => format!("{place}/endpoints/{model}:{generate}"),
+        Publisher::Tuned => format!("{place}/endpoints/{model}:{generate}"),
         Publisher::Anthropic => format!("{place}/publishers/anthropic/models/{model}:{predict}"),
         Publisher::Mistral => format!("{place}/publishers/mistralai/models/{model}:{predict}"),
     })

@@ -1,7 +1,7 @@
 //! How to call whom: URL, headers and signature of a request, as values.
 //!
 //! Most providers are rows of the catalog and are served by [`compatible`]. What needs more (a signature, a model in
-//! the path, a host by region) has a file of its own and one line in [`provider`].
+//! the path, a host by region) has a file of its own and one line in [`endpoint`].
 
 mod azure;
 mod base_url;
@@ -30,7 +30,7 @@ pub use listing::{ListedModel, MOST_MODELS, list_request, read_list};
 /// Which way a provider is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Calling {
+pub enum CallStyle {
     /// Base URL plus a fixed path, a key in a header.
     #[default]
     Compatible,
@@ -115,8 +115,8 @@ impl Call<'_> {
     }
 }
 
-/// A way to call a provider.
-pub trait Provider: Sync {
+/// How requests to a provider are addressed and authorised.
+pub trait Endpoint: Sync {
     /// The wire format for this model, where it depends on the model.
     fn protocol(&self, usual: Protocol, _model: &str) -> Protocol {
         usual
@@ -131,7 +131,7 @@ pub trait Provider: Sync {
 
 /// What of a request decides in which of its formats a provider is called.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct FormatChoice {
     /// The caller's format, where providers speak it too.
     pub caller: Option<Protocol>,
     /// What the request needs.
@@ -140,7 +140,7 @@ pub struct Asked {
     pub thinking: bool,
 }
 
-impl Asked {
+impl FormatChoice {
     /// Of a request.
     pub fn of(caller: Option<Protocol>, intake: &Intake) -> Self {
         Self { caller, needs: intake.needs, thinking: intake.asks_for_thinking() }
@@ -166,14 +166,14 @@ impl Asked {
     }
 }
 
-/// The provider of a way of calling.
-pub fn provider(calling: Calling) -> &'static dyn Provider {
-    match calling {
-        Calling::Compatible => &compatible::Compatible,
-        Calling::GoogleAiStudio => &google_ai_studio::GoogleAiStudio,
-        Calling::GoogleVertex => &google_vertex::GoogleVertex,
-        Calling::AwsBedrock => &bedrock::Bedrock,
-        Calling::Azure => &azure::Azure,
+/// How a provider is called whose call style this is.
+pub fn endpoint(style: CallStyle) -> &'static dyn Endpoint {
+    match style {
+        CallStyle::Compatible => &compatible::Compatible,
+        CallStyle::GoogleAiStudio => &google_ai_studio::GoogleAiStudio,
+        CallStyle::GoogleVertex => &google_vertex::GoogleVertex,
+        CallStyle::AwsBedrock => &bedrock::Bedrock,
+        CallStyle::Azure => &azure::Azure,
     }
 }
 
@@ -185,11 +185,11 @@ fn is_host_label(text: &str) -> bool {
 }
 
 /// How a provider of one's own is called that speaks this format.
-pub fn usual_calling(protocol: Protocol) -> Calling {
+pub fn usual_call_style(protocol: Protocol) -> CallStyle {
     match protocol {
-        Protocol::Gemini => Calling::GoogleAiStudio,
-        Protocol::BedrockConverse => Calling::AwsBedrock,
-        _ => Calling::Compatible,
+        Protocol::Gemini => CallStyle::GoogleAiStudio,
+        Protocol::BedrockConverse => CallStyle::AwsBedrock,
+        _ => CallStyle::Compatible,
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Cost, Usage};
 use wire::protocols::openai_chat::{RelayParts, relay};
-use wire::{AnswerForm, Passage, Protocol, Undo};
+use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts};
 
 use super::{Case, Dimension, Work};
 
@@ -252,17 +252,17 @@ fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
         name: "translating".to_owned(),
         most_memory,
         run: Box::new(move |body| {
-            let undo = Undo::default();
-            let passage = Passage {
+            let decoding = DecoderContext::default();
+            let parts = TranscoderParts {
                 caller: wire::dialect(Protocol::OpenaiChat).unwrap(),
                 upstream: protocol,
                 upstream_streams: stream,
                 form: form(),
-                undo: &undo,
+                decoding: &decoding,
                 quirks: &canon::Quirks::default(),
                 annotator: std::sync::Arc::new(Words),
             };
-            transcode(wire::exchange::translator(passage), body);
+            transcode(wire::exchange::translator(parts), body);
         }),
     };
     let mut works = vec![translated];

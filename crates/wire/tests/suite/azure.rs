@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use canon::FinishReason;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 use super::heard::hear_every_way;
 
@@ -35,7 +35,8 @@ fn recorded_answers_are_understood() {
             continue; // Several answers at once.
         }
         count += 1;
-        let heard = hear_every_way(Protocol::OpenaiChat, record.streaming, &Undo::default(), &record.body);
+        let heard =
+            hear_every_way(Protocol::OpenaiChat, record.streaming, &DecoderContext::default(), &record.body);
         if let Some(message) = parts[0]["error"]["message"].as_str() {
             assert_eq!(heard.unwrap_err().message, message, "{id}: an error with a good status");
             continue;

@@ -4,7 +4,7 @@ use canon::*;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use wire::framing::aws_eventstream::{encode_event, encode_exception};
-use wire::{Encoded, Protocol, Undo, adapter};
+use wire::{DecoderContext, Encoded, Protocol, adapter};
 
 use super::heard::{Heard, hear, hear_every_way};
 
@@ -153,9 +153,13 @@ fn recorded_answers_are_understood() {
     for record in records.iter().filter(|record| record.api.starts_with("converse") && record.status == 200) {
         count += 1;
         let id = &record.id;
-        let heard =
-            hear_every_way(Protocol::BedrockConverse, record.streaming, &Undo::default(), &record.body)
-                .unwrap_or_else(|error| panic!("{id}: {error}"));
+        let heard = hear_every_way(
+            Protocol::BedrockConverse,
+            record.streaming,
+            &DecoderContext::default(),
+            &record.body,
+        )
+        .unwrap_or_else(|error| panic!("{id}: {error}"));
         let native = match record.streaming {
             true => assembled(&record.body),
             false => serde_json::from_slice(&record.body).unwrap(),
@@ -234,8 +238,11 @@ pub(super) fn call_stream() -> Vec<u8> {
 
 #[test]
 fn a_stream_of_calls_is_understood() {
-    let undo = Undo { tool_names: [("look_at".to_owned(), "look.at".to_owned())].into(), ..Undo::default() };
-    let heard = hear_every_way(Protocol::BedrockConverse, true, &undo, &call_stream()).unwrap();
+    let decoding = DecoderContext {
+        tool_names: [("look_at".to_owned(), "look.at".to_owned())].into(),
+        ..DecoderContext::default()
+    };
+    let heard = hear_every_way(Protocol::BedrockConverse, true, &decoding, &call_stream()).unwrap();
     assert_eq!(heard.thoughts[&0], ("Hm".to_owned(), "sig".to_owned(), String::new()));
     assert_eq!(heard.text, "I look.");
     let calls = heard.parsed_calls();
@@ -253,7 +260,7 @@ fn a_stream_without_its_end_is_an_error() {
         ("messageStart", json!({"role": "assistant"})),
         ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "Hel"}})),
     ]);
-    let hear = |body: &[u8]| hear(Protocol::BedrockConverse, true, &Undo::default(), [body]);
+    let hear = |body: &[u8]| hear(Protocol::BedrockConverse, true, &DecoderContext::default(), [body]);
     assert_eq!(hear(&body).unwrap_err().kind, ErrorKind::Upstream);
     assert_eq!(hear(b"").unwrap_err().kind, ErrorKind::Upstream);
     let whole = call_stream();
@@ -266,7 +273,7 @@ fn a_stream_without_its_end_is_an_error() {
 fn an_exception_in_a_stream_is_its_error() {
     let mut body = stream(&[("messageStart", json!({"role": "assistant"}))]);
     encode_exception("throttlingException", br#"{"message":"Slow down."}"#, &mut body);
-    let error = hear(Protocol::BedrockConverse, true, &Undo::default(), [&body[..]]).unwrap_err();
+    let error = hear(Protocol::BedrockConverse, true, &DecoderContext::default(), [&body[..]]).unwrap_err();
     assert_eq!((error.kind, error.status().as_u16()), (ErrorKind::RateLimit, 429));
     assert_eq!(error.message, "Slow down.");
 }
@@ -274,14 +281,15 @@ fn an_exception_in_a_stream_is_its_error() {
 #[test]
 fn nonsense_is_an_error_and_no_panic() {
     for body in ["", "{}", "null", "[]", "{\"output\":{}}", "{\"output\":{\"message\":{\"content\":[{}]}}}"] {
-        let result = hear(Protocol::BedrockConverse, false, &Undo::default(), [body.as_bytes()]);
+        let result = hear(Protocol::BedrockConverse, false, &DecoderContext::default(), [body.as_bytes()]);
         assert_eq!(result.unwrap_err().kind, ErrorKind::Upstream, "{body}");
     }
 }
 
 #[test]
 fn the_json_tool_becomes_the_text() {
-    let undo = Undo { json_tool: Some("json_response".to_owned()), ..Undo::default() };
+    let decoding =
+        DecoderContext { json_tool: Some("json_response".to_owned()), ..DecoderContext::default() };
     let start =
         json!({"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "a", "name": "json_response"}}});
     let body = stream(&[
@@ -291,14 +299,14 @@ fn the_json_tool_becomes_the_text() {
         ("contentBlockDelta", json!({"contentBlockIndex": 1, "delta": {"toolUse": {"input": ":1}"}}})),
         ("messageStop", json!({"stopReason": "tool_use"})),
     ]);
-    let heard = hear_every_way(Protocol::BedrockConverse, true, &undo, &body).unwrap();
+    let heard = hear_every_way(Protocol::BedrockConverse, true, &decoding, &body).unwrap();
     assert_eq!((heard.text.as_str(), heard.calls.len()), ("{\"a\":1}", 0));
     assert_eq!(heard.finish.unwrap().0, FinishReason::Stop);
     let plain = stream(&[
         ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "No."}})),
         ("messageStop", json!({"stopReason": "end_turn"})),
     ]);
-    assert_eq!(hear(Protocol::BedrockConverse, true, &undo, [&plain[..]]).unwrap().text, "No.");
+    assert_eq!(hear(Protocol::BedrockConverse, true, &decoding, [&plain[..]]).unwrap().text, "No.");
 }
 
 // Requests.
@@ -308,15 +316,15 @@ fn try_encode(request: &Request, model: &str, facts: &ModelFacts) -> Result<Enco
     adapter(Protocol::BedrockConverse).encode_request(request, Target { model, facts, quirks: &quirks })
 }
 
-fn encode_for(request: &Request, model: &str) -> (Value, Vec<String>, Undo) {
+fn encode_for(request: &Request, model: &str) -> (Value, Vec<String>, DecoderContext) {
     let encoded = try_encode(request, model, &ModelFacts::default()).unwrap();
     // Thoughts of one message go by one name.
     let losses = encoded.losses.named(canon::Field::name);
     let losses = losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str()));
-    (serde_json::from_slice(&encoded.body).unwrap(), losses.collect(), encoded.undo)
+    (serde_json::from_slice(&encoded.body).unwrap(), losses.collect(), encoded.decoding)
 }
 
-fn encode(request: &Request) -> (Value, Vec<String>, Undo) {
+fn encode(request: &Request) -> (Value, Vec<String>, DecoderContext) {
     encode_for(request, CLAUDE)
 }
 
@@ -399,7 +407,7 @@ fn a_loop_of_tools() {
     let raw = std::str::from_utf8(&encoded.body).unwrap();
     assert!(raw.contains("{\"z\":1,\"a\":1.0}"), "arguments keep their order and numbers: {raw}");
     assert!(raw.contains(r#"{"type":"object","properties":{"b":{},"a":{}}}"#), "schemas stay raw: {raw}");
-    let (body, losses, undo) = encode(&request);
+    let (body, losses, decoding) = encode(&request);
     assert_eq!(losses, ["messages[1].content[1] approximated", "messages[2].role approximated"]);
     let turns = body["messages"].as_array().unwrap();
     let roles: Vec<_> = turns.iter().map(|turn| turn["role"].as_str().unwrap()).collect();
@@ -417,8 +425,8 @@ fn a_loop_of_tools() {
     let names: Vec<_> = body["toolConfig"]["tools"].as_array().unwrap().iter().collect();
     let wire_name = names[1]["toolSpec"]["name"].as_str().unwrap();
     assert!(wire_name.len() <= 64);
-    assert_eq!(undo.tool_name(wire_name), long);
-    assert_eq!(undo.tool_name("look_at"), "look.at");
+    assert_eq!(decoding.tool_name(wire_name), long);
+    assert_eq!(decoding.tool_name("look_at"), "look.at");
     assert_eq!(body["toolConfig"]["toolChoice"], json!({"tool": {"name": "look_at"}}));
     assert_eq!(body.get("system"), None);
 }
@@ -723,9 +731,9 @@ fn structured_answers() {
         strict: Some(true),
     };
     let request = Request { output, ..ask(vec![user("Hi")]) };
-    let (body, losses, undo) = encode(&request);
+    let (body, losses, decoding) = encode(&request);
     assert_eq!(body["toolConfig"]["toolChoice"], json!({"tool": {"name": "json_response"}}));
-    assert_eq!(undo.json_tool.as_deref(), Some("json_response"));
+    assert_eq!(decoding.json_tool.as_deref(), Some("json_response"));
     assert_eq!(losses, ["response_format emulated"]);
     let with_tools = Request { tools: vec![function("f")], ..request.clone() };
     assert_eq!(encode(&with_tools).0["toolConfig"]["toolChoice"], json!({"any": {}}));
@@ -737,8 +745,8 @@ fn structured_answers() {
     let want = json!({"textFormat": {"type": "json_schema", "structure":
         {"jsonSchema": {"schema": schema, "name": "thing"}}}});
     assert_eq!((&body["outputConfig"], native.losses.is_empty()), (&want, true));
-    let (body, _, undo) = encode_for(&request, LLAMA);
-    assert_eq!(undo.json_tool, None);
+    let (body, _, decoding) = encode_for(&request, LLAMA);
+    assert_eq!(decoding.json_tool, None);
     assert!(body["system"][0]["text"].as_str().unwrap().contains("JSON schema"));
     let any = Request { output: OutputFormat::JsonObject, ..ask(vec![user("Hi")]) };
     assert!(encode(&any).0["system"][0]["text"].as_str().unwrap().contains("JSON"));

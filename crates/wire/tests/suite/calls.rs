@@ -229,12 +229,12 @@ fn answered(protocol: Protocol, body: &Value) -> Value {
 }
 
 fn answered_raw(protocol: Protocol, body: &[u8]) -> Value {
-    let mut translator = wire::exchange::translator(wire::Passage {
+    let mut translator = wire::exchange::translator(wire::TranscoderParts {
         caller: wire::dialect(Protocol::OpenaiChat).unwrap(),
         upstream: protocol,
         upstream_streams: false,
         form: wire::AnswerForm::default(),
-        undo: &wire::Undo::default(),
+        decoding: &wire::DecoderContext::default(),
         quirks: &canon::Quirks::default(),
         annotator: std::sync::Arc::new(super::openai_chat::Notes::default()),
     });

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
 use wire::protocols::openai_chat::{RelayParts, forward, relay};
 use wire::protocols::openai_completions::OpenaiCompletions;
-use wire::{AnswerForm, Dialect, Intake, Protocol, ROUTING_FIELDS, Undo};
+use wire::{AnswerForm, DecoderContext, Dialect, Intake, Protocol, ROUTING_FIELDS};
 
 /// A chat request as routing sees it.
 pub fn chat_intake(body: &[u8]) -> canon::Result<Intake> {
@@ -170,7 +170,7 @@ pub fn json(body: &[u8]) {
 /// An answer decodes alike however it is cut, and what was decoded can be written in every format.
 pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
     let (events, _) = same(body, |pieces| {
-        let mut decoder = wire::adapter(protocol).decoder(streaming, &Undo::default());
+        let mut decoder = wire::adapter(protocol).decoder(streaming, &DecoderContext::default());
         let mut events = Vec::new();
         let mut result = Ok(());
         for piece in pieces {

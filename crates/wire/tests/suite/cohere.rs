@@ -3,7 +3,7 @@
 use canon::*;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 use super::heard::{Heard, hear, hear_every_way};
 
@@ -112,8 +112,9 @@ fn recorded_answers_are_understood() {
             continue; // Version 1 of the API.
         }
         count += 1;
-        let heard = hear_every_way(Protocol::CohereChat, record.streaming, &Undo::default(), &record.body)
-            .unwrap_or_else(|error| panic!("{}: {error}", record.id));
+        let heard =
+            hear_every_way(Protocol::CohereChat, record.streaming, &DecoderContext::default(), &record.body)
+                .unwrap_or_else(|error| panic!("{}: {error}", record.id));
         check(&heard, &native, &record.id);
     }
     eprintln!("{count} recorded Cohere answers");
@@ -174,7 +175,7 @@ pub(super) fn call_stream() -> Vec<Value> {
 #[test]
 fn a_stream_of_calls_is_understood() {
     let body = sse(&call_stream());
-    let heard = hear_every_way(Protocol::CohereChat, true, &Undo::default(), &body).unwrap();
+    let heard = hear_every_way(Protocol::CohereChat, true, &DecoderContext::default(), &body).unwrap();
     let calls = heard.parsed_calls();
     assert_eq!(calls, [("now".to_owned(), json!({})), ("look".to_owned(), json!({"é": 1}))]);
     assert_eq!((heard.reasoning().as_str(), heard.id.as_deref()), ("I look.", Some("m")));
@@ -187,7 +188,8 @@ fn a_stream_of_calls_is_understood() {
 #[test]
 fn broken_answers_are_errors() {
     let stream = call_stream();
-    let hear = |events: &[Value]| hear(Protocol::CohereChat, true, &Undo::default(), [&sse(events)[..]]);
+    let hear =
+        |events: &[Value]| hear(Protocol::CohereChat, true, &DecoderContext::default(), [&sse(events)[..]]);
     assert_eq!(hear(&stream[..stream.len() - 1]).unwrap_err().kind, ErrorKind::Upstream);
     assert_eq!(hear(&[]).unwrap_err().kind, ErrorKind::Upstream);
     let end =
@@ -196,7 +198,8 @@ fn broken_answers_are_errors() {
     assert_eq!((error.kind, error.message.as_ref()), (ErrorKind::Upstream, "It broke."));
     assert_eq!(hear(&[end("TIMEOUT")]).unwrap_err().kind, ErrorKind::Timeout);
     for body in ["", "null", "{}", "{\"message\":{}}", "{\"message\":{\"content\":3}}"] {
-        let whole = super::heard::hear(Protocol::CohereChat, false, &Undo::default(), [body.as_bytes()]);
+        let whole =
+            super::heard::hear(Protocol::CohereChat, false, &DecoderContext::default(), [body.as_bytes()]);
         assert_eq!(whole.unwrap_err().kind, ErrorKind::Upstream, "{body}");
     }
 }
@@ -308,9 +311,9 @@ fn log_probabilities_are_asked_for_and_read() {
     let piece = |item: &Value| json!({"type": "content-delta", "index": 0, "logprobs": item, "delta": {"message": {"content": {"text": item["text"]}}}});
     let end = json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE"}});
     let stream = sse(&[json!({"type": "message-start", "id": "m"}), piece(&items[0]), piece(&items[1]), end]);
-    let undo = Undo::default();
-    let told = hear(Protocol::CohereChat, false, &undo, [whole.to_string().as_bytes()]).unwrap();
-    assert_eq!(told, hear_every_way(Protocol::CohereChat, true, &undo, &stream).unwrap());
+    let decoding = DecoderContext::default();
+    let told = hear(Protocol::CohereChat, false, &decoding, [whole.to_string().as_bytes()]).unwrap();
+    assert_eq!(told, hear_every_way(Protocol::CohereChat, true, &decoding, &stream).unwrap());
     let entry = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []});
     assert_eq!(told.logprobs, [entry("Hé", -0.75), entry("!", -1.0)]);
 }

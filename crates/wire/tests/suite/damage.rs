@@ -1,7 +1,7 @@
 //! Damaged answers: whatever a provider sends, decoders end in an answer or an error, and never panic.
 
 use wire::framing::aws_eventstream::encode_event;
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 const CONVERSE: &str = r#"{"output":{"message":{"role":"assistant","content":[{"reasoningContent":{"reasoningText":
     {"text":"Hm","signature":"s"}}},{"text":"é"},{"toolUse":{"toolUseId":"a","name":"f","input":{"x":[1,null]}}},
@@ -29,7 +29,7 @@ const OLLAMA: &str = r#"{"model":"m","message":{"content":"é","thinking":"t","t
 const REPLACEMENTS: &[u8] = b"\"{}[],:0x\\-\n\0\xff";
 
 fn decode(protocol: Protocol, streaming: bool, body: &[u8]) {
-    let mut decoder = adapter(protocol).decoder(streaming, &Undo::default());
+    let mut decoder = adapter(protocol).decoder(streaming, &DecoderContext::default());
     let mut events = Vec::new();
     if decoder.push(body, &mut events).is_ok() {
         let _ = decoder.finish(&mut events);

@@ -5,7 +5,7 @@ use canon::*;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use testkit::corpus::{Record, records};
-use wire::{AnswerForm, Encoded, Protocol, Undo, adapter, dialect};
+use wire::{AnswerForm, DecoderContext, Encoded, Protocol, adapter, dialect};
 
 use super::heard::{Heard, hear_every_way};
 
@@ -122,7 +122,8 @@ fn recorded_answers() {
     let mut count = 0;
     for record in recorded().filter(|record| record.status == 200) {
         let documents = documents(&record.body);
-        let heard = hear_every_way(Protocol::Gemini, record.streaming, &Undo::default(), &record.body);
+        let heard =
+            hear_every_way(Protocol::Gemini, record.streaming, &DecoderContext::default(), &record.body);
         if documents.iter().any(|document| document.get("error").is_some()) {
             assert!(heard.is_err(), "{}", record.id);
             continue;
@@ -182,11 +183,11 @@ fn recorded_errors() {
 }
 
 fn events(pieces: &[&[u8]]) -> Result<Vec<Event>> {
-    events_with(pieces, &Undo::default())
+    events_with(pieces, &DecoderContext::default())
 }
 
-fn events_with(pieces: &[&[u8]], undo: &Undo) -> Result<Vec<Event>> {
-    let mut decoder = adapter(Protocol::Gemini).decoder(true, undo);
+fn events_with(pieces: &[&[u8]], decoding: &DecoderContext) -> Result<Vec<Event>> {
+    let mut decoder = adapter(Protocol::Gemini).decoder(true, decoding);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(piece, &mut events)?;
@@ -211,9 +212,13 @@ fn last(parts: Value, reason: &str) -> Value {
 }
 
 fn heard(documents: &[Value]) -> Result<Heard> {
-    let stream = hear_every_way(Protocol::Gemini, true, &Undo::default(), &sse(documents));
+    let stream = hear_every_way(Protocol::Gemini, true, &DecoderContext::default(), &sse(documents));
     let list = serde_json::to_vec_pretty(documents).unwrap();
-    assert_eq!(hear_every_way(Protocol::Gemini, true, &Undo::default(), &list), stream, "as a list");
+    assert_eq!(
+        hear_every_way(Protocol::Gemini, true, &DecoderContext::default(), &list),
+        stream,
+        "as a list"
+    );
     stream
 }
 
@@ -348,18 +353,18 @@ fn sources_count_characters() {
 
 #[test]
 fn names_custom_tools_and_json_tools_are_undone() {
-    let undo = Undo {
+    let decoding = DecoderContext {
         json_tool: Some("answer".into()),
         tool_names: [("_1st".to_owned(), "1st".to_owned())].into(),
         custom_tools: vec!["1st".into()],
-        ..Undo::default()
+        ..DecoderContext::default()
     };
     let parts = json!([
         {"functionCall": {"name": "_1st", "args": {"input": "free \"text\""}}},
         {"functionCall": {"name": "answer", "args": {"a": 1}}},
     ]);
     let body = sse(&[last(parts, "STOP")]);
-    let found = hear_every_way(Protocol::Gemini, true, &undo, &body).unwrap();
+    let found = hear_every_way(Protocol::Gemini, true, &decoding, &body).unwrap();
     assert_eq!((found.calls[0].name.as_str(), found.calls[0].arguments.as_str()), ("1st", "free \"text\""));
     assert_eq!(found.text, r#"{"a":1}"#);
 }
@@ -750,9 +755,9 @@ fn tools_and_choices() {
         losses,
         ["approximated tools[0].function.parameters", "emulated tools[2]", "dropped parallel_tool_calls"]
     );
-    let undo = encode_for(FLASH, &ModelFacts::default(), &request).unwrap().undo;
-    assert_eq!(undo.tool_names["_1_g"], "1 g");
-    assert_eq!(undo.custom_tools, ["free"]);
+    let decoding = encode_for(FLASH, &ModelFacts::default(), &request).unwrap().decoding;
+    assert_eq!(decoding.tool_names["_1_g"], "1 g");
+    assert_eq!(decoding.custom_tools, ["free"]);
     let choose = |choice| {
         let request = Request { tool_choice: Some(choice), ..request.clone() };
         encode(FLASH, &request).unwrap().0

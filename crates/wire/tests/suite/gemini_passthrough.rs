@@ -7,9 +7,9 @@ use bytes::Bytes;
 use canon::*;
 use serde_json::{Value, json};
 use testkit::corpus::{Record, records};
-use wire::exchange::{self, Exchange, Passage};
+use wire::exchange::{self, Exchange, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs};
-use wire::{Addressed, AnswerForm, Intake, Protocol, Transcoder, Undo, Written, dialect};
+use wire::{Addressed, AnswerForm, DecoderContext, Intake, Protocol, Transcoder, Written, dialect};
 
 const FLASH: &str = "gemini-2.5-flash";
 const THREE: &str = "gemini-3-flash-preview";
@@ -171,18 +171,20 @@ fn exchange_retells() -> bool {
     let target = Target { model: THREE, facts: &facts, quirks: &quirks };
     let dialect = dialect(Protocol::Gemini).unwrap();
     let exchange = Exchange { dialect, intake: &intake, upstream: Protocol::Gemini, target, memory: None };
-    exchange.retelling(wire::proofs::Refusal::Invalid).is_some_and(|retelling| retelling.without_thinking)
+    exchange
+        .thinking_repair(wire::proofs::Refusal::Invalid)
+        .is_some_and(|thinking_repair| thinking_repair.without_thinking)
 }
 
 // Answers.
 
 fn relay(stream: bool, is_list: bool) -> Box<dyn Transcoder> {
-    exchange::transcoder(Passage {
+    exchange::transcoder(TranscoderParts {
         caller: dialect(Protocol::Gemini).unwrap(),
         upstream: Protocol::Gemini,
         upstream_streams: stream,
         form: AnswerForm { stream, is_list, ..AnswerForm::default() },
-        undo: &Undo::default(),
+        decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
         annotator: Arc::new(Notes),
     })
@@ -221,7 +223,8 @@ fn recorded() -> impl Iterator<Item = Record> {
 fn recorded_answers_go_on_as_they_came() {
     let mut count = 0;
     for record in recorded() {
-        let mut translator = wire::adapter(Protocol::Gemini).decoder(record.streaming, &Undo::default());
+        let mut translator =
+            wire::adapter(Protocol::Gemini).decoder(record.streaming, &DecoderContext::default());
         let mut events = Vec::new();
         let read = translator.push(&record.body, &mut events).and_then(|()| translator.finish(&mut events));
         let mut relay = relay(record.streaming, false);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use canon::{Event, FinishReason, ReasoningDetail, Result, Usage};
 use serde_json::Value;
 use testkit::split::pieces;
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 /// One tool call.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,10 +93,10 @@ impl Heard {
 pub fn hear<'a>(
     protocol: Protocol,
     streaming: bool,
-    undo: &Undo,
+    decoding: &DecoderContext,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Heard> {
-    let mut decoder = adapter(protocol).decoder(streaming, undo);
+    let mut decoder = adapter(protocol).decoder(streaming, decoding);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(piece, &mut events)?;
@@ -109,12 +109,17 @@ pub fn hear<'a>(
 }
 
 /// Decodes an answer whole, byte by byte and in several random cuts, which must all say the same.
-pub fn hear_every_way(protocol: Protocol, streaming: bool, undo: &Undo, body: &[u8]) -> Result<Heard> {
-    let whole = hear(protocol, streaming, undo, [body]);
-    assert_eq!(hear(protocol, streaming, undo, body.chunks(1)), whole, "byte by byte");
+pub fn hear_every_way(
+    protocol: Protocol,
+    streaming: bool,
+    decoding: &DecoderContext,
+    body: &[u8],
+) -> Result<Heard> {
+    let whole = hear(protocol, streaming, decoding, [body]);
+    assert_eq!(hear(protocol, streaming, decoding, body.chunks(1)), whole, "byte by byte");
     for seed in 0..8 {
         let cut = pieces(body, 1 << (seed % 4 * 3 + 1), seed);
-        assert_eq!(hear(protocol, streaming, undo, cut), whole, "pieces of seed {seed}");
+        assert_eq!(hear(protocol, streaming, decoding, cut), whole, "pieces of seed {seed}");
     }
     whole
 }

@@ -375,8 +375,8 @@ fn fate(column: &Column, row: &Row) -> Fate {
     if let Some(worst) = new.max_by_key(|loss| severity(loss.action)) {
         return Fate::Lost(worst.action, worst.reason.trim_end_matches('.').to_owned());
     }
-    let is_wrapped = !with.undo.custom_tools.is_empty() || with.undo.json_tool.is_some();
-    let was_wrapped = without.as_ref().is_some_and(|without| without.undo.json_tool.is_some());
+    let is_wrapped = !with.decoding.custom_tools.is_empty() || with.decoding.json_tool.is_some();
+    let was_wrapped = without.as_ref().is_some_and(|without| without.decoding.json_tool.is_some());
     if is_wrapped && !was_wrapped {
         return Fate::Silent;
     }

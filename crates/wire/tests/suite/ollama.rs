@@ -3,7 +3,7 @@
 use canon::*;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 use super::heard::{hear, hear_every_way};
 
@@ -14,8 +14,9 @@ fn recorded_answers_are_understood() {
     for record in records.iter().filter(|record| record.api == "chat-native" && record.status == 200) {
         count += 1;
         let id = &record.id;
-        let heard = hear_every_way(Protocol::OllamaChat, record.streaming, &Undo::default(), &record.body)
-            .unwrap_or_else(|error| panic!("{id}: {error}"));
+        let heard =
+            hear_every_way(Protocol::OllamaChat, record.streaming, &DecoderContext::default(), &record.body)
+                .unwrap_or_else(|error| panic!("{id}: {error}"));
         let documents = serde_json::Deserializer::from_slice(&record.body).into_iter::<Value>();
         let documents: Vec<Value> = documents.map(Result::unwrap).collect();
         let joined = |name: &str| -> String {
@@ -64,7 +65,7 @@ fn errors_are_understood() {
 #[test]
 fn broken_answers_are_errors() {
     let hear = |streaming, body: &str| {
-        hear(Protocol::OllamaChat, streaming, &Undo::default(), [body.as_bytes()]).unwrap_err()
+        hear(Protocol::OllamaChat, streaming, &DecoderContext::default(), [body.as_bytes()]).unwrap_err()
     };
     let line = "{\"model\":\"m\",\"message\":{\"content\":\"Hel\"},\"done\":false}\n";
     assert_eq!(hear(true, line).kind, ErrorKind::Upstream);
@@ -80,7 +81,8 @@ fn broken_answers_are_errors() {
 fn a_last_line_without_its_end_counts() {
     let body = "{\"model\":\"m\",\"message\":{\"thinking\":\"Hm\",\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]}}\r\n\
                 {\"done\":true,\"done_reason\":\"stop\",\"eval_count\":2}";
-    let heard = hear_every_way(Protocol::OllamaChat, true, &Undo::default(), body.as_bytes()).unwrap();
+    let heard =
+        hear_every_way(Protocol::OllamaChat, true, &DecoderContext::default(), body.as_bytes()).unwrap();
     assert_eq!(heard.parsed_calls(), [("f".to_owned(), json!({}))]);
     assert_eq!(heard.finish.unwrap().0, FinishReason::ToolCalls);
     assert_eq!(heard.usage.unwrap().output, 2);

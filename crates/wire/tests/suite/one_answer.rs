@@ -12,7 +12,7 @@ use canon::{Annotator, AnswerFacts, Cost, Event, FinishReason, Pico, Progress, Q
 use serde_json::{Value, json};
 use testkit::corpus::{Record, listed, records};
 use wire::exchange::translator;
-use wire::{AnswerForm, Passage, Protocol, Undo, adapter, dialect};
+use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, adapter, dialect};
 
 use super::heard::Heard;
 
@@ -76,12 +76,12 @@ struct Told {
 
 fn tell(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> Option<Told> {
     let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
-    let mut transcoder = translator(Passage {
+    let mut transcoder = translator(TranscoderParts {
         caller: dialect(caller).unwrap(),
         upstream,
         upstream_streams: record.streaming,
         form,
-        undo: &Undo::default(),
+        decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
         annotator: Arc::new(Gateway::default()),
     });
@@ -155,7 +155,7 @@ fn same_calls(is: &[(String, String, Value)], wanted: &[(String, String, Value)]
 }
 
 fn read_back(caller: Protocol, stream: bool, bytes: &[u8]) -> Result<Heard, String> {
-    let mut decoder = adapter(caller).decoder(stream, &Undo::default());
+    let mut decoder = adapter(caller).decoder(stream, &DecoderContext::default());
     let mut events: Vec<Event> = Vec::new();
     let read = decoder.push(bytes, &mut events).and_then(|()| decoder.finish(&mut events));
     read.map_err(|error| error.message.into_owned())?;
@@ -182,7 +182,7 @@ fn told_price(stream: bool, bytes: &[u8]) -> Option<Value> {
 
 /// What differs, by dialect and form. Nothing for an answer that no gateway can tell, or of several choices.
 fn differences(upstream: Protocol, record: &Record) -> Option<Vec<(String, String)>> {
-    let mut decoder = adapter(upstream).decoder(record.streaming, &Undo::default());
+    let mut decoder = adapter(upstream).decoder(record.streaming, &DecoderContext::default());
     let mut events = Vec::new();
     decoder.push(&record.body, &mut events).ok()?;
     decoder.finish(&mut events).ok()?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use canon::Secret;
 use serde_json::Value;
 use wire::Protocol;
-use wire::providers::{Auth, Call, Calling, Credential, Place, inference_profile, provider};
+use wire::providers::{Auth, Call, CallStyle, Credential, Place, endpoint, inference_profile};
 
 struct Case {
     base_url: String,
@@ -44,8 +44,8 @@ impl Case {
         self
     }
 
-    fn send(&self, calling: Calling) -> canon::Result<http::Request<Bytes>> {
-        provider(calling).request(&Call {
+    fn send(&self, calling: CallStyle) -> canon::Result<http::Request<Bytes>> {
+        endpoint(calling).request(&Call {
             base_url: &self.base_url,
             protocol: self.protocol,
             model: &self.model,
@@ -61,7 +61,7 @@ impl Case {
         })
     }
 
-    fn url(&self, calling: Calling) -> String {
+    fn url(&self, calling: CallStyle) -> String {
         self.send(calling).unwrap().uri().to_string()
     }
 }
@@ -90,7 +90,7 @@ fn signatures_equal_those_of_botocore() {
         case.body = text("body").to_owned();
         case.credential = aws(vector["session_token"].as_str());
         case.unix_time = vector["unix_time"].as_u64().unwrap();
-        let request = case.send(Calling::AwsBedrock).unwrap();
+        let request = case.send(CallStyle::AwsBedrock).unwrap();
         assert_eq!(request.uri().to_string(), text("url"));
         assert_eq!(header(&request, "authorization"), text("authorization"), "{vector}");
         assert_eq!(header(&request, "x-amz-security-token"), text("session_token"));
@@ -108,7 +108,7 @@ fn the_documented_signature() {
     case.body = r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#.to_owned();
     case.credential = aws(Some("SESSIONTOKEN"));
     case.unix_time = 1_767_323_045;
-    let request = case.send(Calling::AwsBedrock).unwrap();
+    let request = case.send(CallStyle::AwsBedrock).unwrap();
     assert_eq!(header(&request, "x-amz-date"), "20260102T030405Z");
     let authorization = header(&request, "authorization");
     assert!(authorization.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-security-token"));
@@ -121,16 +121,16 @@ fn the_documented_signature() {
 fn bedrock_is_called_by_region() {
     let case =
         |region: &str| Case::new(Protocol::BedrockConverse, "amazon.nova-pro-v1:0", &[("region", region)]);
-    let request = case("eu-west-1").streamed().send(Calling::AwsBedrock).unwrap();
+    let request = case("eu-west-1").streamed().send(CallStyle::AwsBedrock).unwrap();
     let url = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/amazon.nova-pro-v1%3A0/converse-stream";
     assert_eq!(request.uri().to_string(), url);
     assert_eq!(header(&request, "authorization"), "Bearer KEY");
-    let chinese = case("cn-north-1").url(Calling::AwsBedrock);
+    let chinese = case("cn-north-1").url(CallStyle::AwsBedrock);
     assert!(chinese.starts_with("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/model/"));
-    let own = case("eu-west-1").at("http://[::1]:9/x").url(Calling::AwsBedrock);
+    let own = case("eu-west-1").at("http://[::1]:9/x").url(CallStyle::AwsBedrock);
     assert_eq!(own, "http://[::1]:9/x/model/amazon.nova-pro-v1%3A0/converse");
     for bad in ["evil.example/", "a b", "-x", ""] {
-        assert!(case(bad).send(Calling::AwsBedrock).is_err(), "{bad:?}");
+        assert!(case(bad).send(CallStyle::AwsBedrock).is_err(), "{bad:?}");
     }
 }
 
@@ -156,7 +156,7 @@ fn inference_profiles_are_of_the_regions_part_of_the_world() {
     }
     let case = |profile: &str| {
         let settings = [("region", "us-east-1"), ("inference_profile", profile)];
-        Case::new(Protocol::BedrockConverse, "deepseek.r1-v1:0", &settings).url(Calling::AwsBedrock)
+        Case::new(Protocol::BedrockConverse, "deepseek.r1-v1:0", &settings).url(CallStyle::AwsBedrock)
     };
     assert!(case("auto").contains("/model/us.deepseek.r1-v1%3A0/"));
     assert!(case("global").contains("/model/global.deepseek.r1-v1%3A0/"));
@@ -165,7 +165,7 @@ fn inference_profiles_are_of_the_regions_part_of_the_world() {
 
 #[test]
 fn vertex_is_called_by_location_and_publisher() {
-    let vertex = Calling::GoogleVertex;
+    let vertex = CallStyle::GoogleVertex;
     let case = |model: &str, region: &str| {
         Case::new(Protocol::Gemini, model, &[("project", "p"), ("region", region)])
     };
@@ -216,7 +216,7 @@ fn vertex_is_called_by_location_and_publisher() {
         let want = format!("{host}/{}/{path}", place(&case.settings["region"]));
         assert_eq!(case.url(vertex), want);
     }
-    let protocol = |model: &str| provider(vertex).protocol(Protocol::Gemini, model);
+    let protocol = |model: &str| endpoint(vertex).protocol(Protocol::Gemini, model);
     assert_eq!(protocol("gemini-2.5-pro"), Protocol::Gemini);
     assert_eq!(protocol("claude-opus-4-6"), Protocol::AnthropicMessages);
     assert_eq!(protocol("openai/gpt-oss-120b-maas"), Protocol::OpenaiChat);
@@ -229,17 +229,17 @@ fn claude_on_vertex_has_its_version_in_the_body() {
     let settings = [("project", "p"), ("region", "us-east5"), ("quota_project", "q")];
     let mut case = Case::new(Protocol::AnthropicMessages, "claude-opus-4-6", &settings);
     case.credential = Credential::Token(Secret::new("TOKEN"));
-    let request = case.send(Calling::GoogleVertex).unwrap();
+    let request = case.send(CallStyle::GoogleVertex).unwrap();
     assert_eq!(request.body(), r#"{"n":1,"anthropic_version":"vertex-2023-10-16"}"#);
     assert_eq!(header(&request, "authorization"), "Bearer TOKEN");
     assert_eq!(header(&request, "x-goog-user-project"), "q");
     case.body = r#"{"anthropic_version":"x"}"#.to_owned();
-    assert_eq!(case.send(Calling::GoogleVertex).unwrap().body(), r#"{"anthropic_version":"x"}"#);
+    assert_eq!(case.send(CallStyle::GoogleVertex).unwrap().body(), r#"{"anthropic_version":"x"}"#);
 }
 
 #[test]
 fn azure_is_called_by_resource_and_deployment() {
-    let azure = Calling::Azure;
+    let azure = CallStyle::Azure;
     let case = |settings: &[(&str, &str)]| Case::new(Protocol::OpenaiChat, "gpt-4.1", settings);
     let v1 = "https://r.openai.azure.com/openai/v1/chat/completions";
     assert_eq!(case(&[("resource", "r")]).url(azure), v1);
@@ -278,7 +278,7 @@ fn azure_is_called_by_resource_and_deployment() {
 fn templates_of_base_urls_are_filled() {
     let bedrock = |region: &str, base: &str| {
         let settings = [("region", region)];
-        Case::new(Protocol::BedrockConverse, "m", &settings).at(base).url(Calling::AwsBedrock)
+        Case::new(Protocol::BedrockConverse, "m", &settings).at(base).url(CallStyle::AwsBedrock)
     };
     let usual = "https://bedrock-runtime.{region}.amazonaws.com";
     assert!(bedrock("eu-west-1", usual).starts_with("https://bedrock-runtime.eu-west-1.amazonaws.com/"));
@@ -286,7 +286,7 @@ fn templates_of_base_urls_are_filled() {
     assert!(bedrock("us-east-1", "https://b-{region}.x.test").starts_with("https://b-us-east-1.x.test/"));
     let vertex = |region: &str, base: &str| {
         let settings = [("project", "p"), ("region", region)];
-        Case::new(Protocol::Gemini, "gemini-3-pro", &settings).at(base).url(Calling::GoogleVertex)
+        Case::new(Protocol::Gemini, "gemini-3-pro", &settings).at(base).url(CallStyle::GoogleVertex)
     };
     let usual = "https://{region}-aiplatform.googleapis.com";
     assert!(vertex("us-east5", usual).starts_with("https://us-east5-aiplatform.googleapis.com/v1/"));
@@ -294,7 +294,7 @@ fn templates_of_base_urls_are_filled() {
     assert!(vertex("us-east5", "https://x.test/v1beta1").starts_with("https://x.test/v1beta1/projects/"));
     let azure = |protocol| {
         let settings = [("resource", "r")];
-        Case::new(protocol, "m", &settings).at("https://{resource}.openai.azure.com").url(Calling::Azure)
+        Case::new(protocol, "m", &settings).at("https://{resource}.openai.azure.com").url(CallStyle::Azure)
     };
     assert!(azure(Protocol::OpenaiChat).starts_with("https://r.openai.azure.com/openai/v1/"));
     assert!(azure(Protocol::AnthropicMessages).starts_with("https://r.services.ai.azure.com/anthropic/v1/"));
@@ -304,11 +304,11 @@ fn templates_of_base_urls_are_filled() {
 fn keys_of_aws_are_no_api_key() {
     let mut case = Case::new(Protocol::OpenaiChat, "m", &[]).at("https://x.test/v1");
     case.credential = aws(None);
-    assert!(case.send(Calling::Compatible).is_err());
+    assert!(case.send(CallStyle::Compatible).is_err());
 }
 
 /// The URL that is called with a base URL as it was written.
-fn called(calling: Calling, protocol: Protocol, usual: Option<&str>, given: &str) -> String {
+fn called(calling: CallStyle, protocol: Protocol, usual: Option<&str>, given: &str) -> String {
     let place = Place { calling, protocol, path: None, usual };
     let settings = [("project", "p"), ("region", "us-east-1")];
     let case = Case::new(protocol, "m", &settings).at(&place.base_url(given));
@@ -317,9 +317,9 @@ fn called(calling: Calling, protocol: Protocol, usual: Option<&str>, given: &str
 
 #[test]
 fn versions_in_base_urls_are_neither_doubled_nor_missed() {
-    use Calling::{AwsBedrock, Azure, Compatible, GoogleAiStudio, GoogleVertex};
+    use CallStyle::{AwsBedrock, Azure, Compatible, GoogleAiStudio, GoogleVertex};
     use Protocol::{AnthropicMessages, BedrockConverse, CohereChat, Gemini, OllamaChat, OpenaiChat};
-    type Row<'a> = (Calling, Protocol, &'a [&'a str], &'a str);
+    type Row<'a> = (CallStyle, Protocol, &'a [&'a str], &'a str);
     let rows: [Row<'_>; 8] = [
         (
             Compatible,
@@ -370,7 +370,7 @@ fn versions_in_base_urls_are_neither_doubled_nor_missed() {
 
 #[test]
 fn a_host_alone_gets_the_path_of_the_providers_usual_address() {
-    let called = |usual, given| called(Calling::Compatible, Protocol::OpenaiChat, Some(usual), given);
+    let called = |usual, given| called(CallStyle::Compatible, Protocol::OpenaiChat, Some(usual), given);
     let groq = "https://api.groq.test/openai/v1";
     assert_eq!(called(groq, "http://127.0.0.1:9"), "http://127.0.0.1:9/openai/v1/chat/completions");
     assert_eq!(called(groq, "http://127.0.0.1:9/v1"), "http://127.0.0.1:9/v1/chat/completions");

@@ -4,7 +4,7 @@ use crate::checks::chat_intake;
 use canon::{Media, MediaKind, ModelFacts, Quirks, Source, Target};
 use serde_json::{Map, Value, json};
 use wire::protocols::openai_chat::forward;
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 /// A value of each quirk, and what a request must hold for it to matter.
 fn examples() -> Value {
@@ -37,13 +37,13 @@ fn examples() -> Value {
 }
 
 /// The body for a provider with these quirks and what its answer needs, or the refusal.
-fn sent(fields: &Value, quirks: &Quirks) -> Result<(Value, Undo), String> {
+fn sent(fields: &Value, quirks: &Quirks) -> Result<(Value, DecoderContext), String> {
     let mut body = json!({"model": "x", "messages": [{"role": "user", "content": "x"}]});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let body = body.to_string();
     let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
     let encoded = forward(&chat_intake(body.as_bytes()).unwrap(), target).map_err(|error| error.message)?;
-    Ok((serde_json::from_slice(&encoded.body).unwrap(), encoded.undo))
+    Ok((serde_json::from_slice(&encoded.body).unwrap(), encoded.decoding))
 }
 
 fn fetches(quirks: &Quirks) -> bool {

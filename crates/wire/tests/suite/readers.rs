@@ -371,8 +371,8 @@ fn ollama_message(message: &Value) -> Message {
 
 /// What the answer's decoder would undo is undone in the request as well: names of tools, and the tool that stands in
 /// for a JSON answer.
-pub fn undone(mut request: Request, undo: &wire::Undo) -> Request {
-    if let Some(stand_in) = &undo.json_tool {
+pub fn undone(mut request: Request, decoding: &wire::DecoderContext) -> Request {
+    if let Some(stand_in) = &decoding.json_tool {
         request.tools.retain(|tool| tool.name != *stand_in);
         request.tool_choice = match request.tool_choice {
             Some(ToolChoice::Named(name)) if name == *stand_in => Some(ToolChoice::None),
@@ -380,7 +380,7 @@ pub fn undone(mut request: Request, undo: &wire::Undo) -> Request {
             other => other,
         };
     }
-    let rename = |name: &mut String| *name = undo.tool_name(name).to_owned();
+    let rename = |name: &mut String| *name = decoding.tool_name(name).to_owned();
     request.tools.iter_mut().for_each(|tool| rename(&mut tool.name));
     match &mut request.tool_choice {
         Some(ToolChoice::Named(name)) => rename(name),

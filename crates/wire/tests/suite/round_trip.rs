@@ -131,7 +131,7 @@ impl Column {
             }
         };
         assert!(got.losses.is_empty(), "what we write we understand: {:?}", got.losses);
-        got = readers::undone(got, &encoded.undo);
+        got = readers::undone(got, &encoded.decoding);
         if self.protocol == Protocol::Gemini {
             readers::gemini_strictness(&body, asked, &mut got);
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use canon::Event;
 use serde_json::{Map, Value, json};
 use testkit::corpus::{Record, records};
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 use super::heard::Heard;
 use super::{bedrock, cohere};
@@ -308,7 +308,7 @@ fn ollama(body: &[u8]) -> Option<Value> {
 
 /// What is heard, choice by choice, in a form in which nothing depends on the pieces.
 fn heard(protocol: Protocol, streaming: bool, body: &[u8]) -> canon::Result<BTreeMap<u32, Heard>> {
-    let mut decoder = adapter(protocol).decoder(streaming, &Undo::default());
+    let mut decoder = adapter(protocol).decoder(streaming, &DecoderContext::default());
     let mut events = Vec::new();
     decoder.push(body, &mut events)?;
     decoder.finish(&mut events)?;

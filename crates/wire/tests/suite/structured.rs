@@ -238,7 +238,7 @@ fn what_is_not_native_is_emulated_and_said_to_be() {
                 .iter()
                 .any(|loss| loss.field.name() == "response_format" && loss.action == LossAction::Emulated);
             assert!(emulated, "{protocol:?}: {:?}", encoded.losses);
-            match &encoded.undo.json_tool {
+            match &encoded.decoding.json_tool {
                 Some(name) if by_tool => {
                     let text = body.to_string();
                     assert!(text.contains(&format!("\"name\":\"{name}\"")), "{protocol:?}: {text}");
@@ -328,7 +328,7 @@ fn what_claude_cannot_enforce_as_a_whole_is_emulated_at_every_host() {
             assert_eq!(native, fits, "{name}: {body}");
             let told = answer.losses.iter().any(|loss| loss.field.name() == "response_format");
             assert_eq!(told, !fits, "{name}: {:?}", answer.losses);
-            assert_eq!(answer.undo.json_tool.is_some(), !fits, "{name}: {body}");
+            assert_eq!(answer.decoding.json_tool.is_some(), !fits, "{name}: {body}");
 
             let tools = encoded(protocol, model, true, &json!({"type": "text"}), json!({ "tools": [tool] }));
             let strict = strict_tools(protocol, &sent(&tools));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use canon::{Error, Secret};
-use wire::providers::{Calling, Credential};
+use wire::providers::{CallStyle, Credential};
 
 use super::Client;
 use crate::config::ProviderSettings;
@@ -143,12 +143,12 @@ impl Recipe {
 }
 
 /// The credentials of a way of calling, where it knows other ones than API keys.
-pub fn find(calling: Calling, search: Search<'_>) -> Option<Result<Found, Absent>> {
+pub fn find(calling: CallStyle, search: Search<'_>) -> Option<Result<Found, Absent>> {
     match calling {
-        Calling::Compatible | Calling::GoogleAiStudio => None,
-        Calling::GoogleVertex => Some(google::find(search)),
-        Calling::AwsBedrock => Some(aws::find(search)),
-        Calling::Azure => Some(azure::find(search)),
+        CallStyle::Compatible | CallStyle::GoogleAiStudio => None,
+        CallStyle::GoogleVertex => Some(google::find(search)),
+        CallStyle::AwsBedrock => Some(aws::find(search)),
+        CallStyle::Azure => Some(azure::find(search)),
     }
 }
 

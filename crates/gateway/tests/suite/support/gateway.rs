@@ -8,7 +8,7 @@ use gateway::app::App;
 use gateway::config::env::Environment;
 use gateway::config::source::ConfigSource;
 use gateway::config::{ConfigFile, Settings};
-use gateway::http::Site;
+use gateway::http::Api;
 use gateway::snapshot::Snapshot;
 use serde_json::Value;
 use store::{Store, UsageFilter, UsageRecord};
@@ -28,7 +28,7 @@ const CONFIG_FILE: &str = "llmgateway.toml";
 pub struct TestGateway {
     pub address: SocketAddr,
     pub internal: Option<SocketAddr>,
-    pub site: Arc<Site>,
+    pub api: Arc<Api>,
     pub database: String,
     folder: TempDir,
     stop: oneshot::Sender<()>,
@@ -72,7 +72,7 @@ impl TestGateway {
 
     async fn run(folder: TempDir, database: String, settings: Settings) -> Self {
         let app = App::start(settings).await.unwrap();
-        let (address, internal, site) = (app.address(), app.internal_address(), app.site().clone());
+        let (address, internal, api) = (app.address(), app.internal_address(), app.api().clone());
         let (stop, stopped) = oneshot::channel();
         let (stop_at_once, stopped_at_once) = oneshot::channel();
         let stopped = async move {
@@ -84,7 +84,7 @@ impl TestGateway {
             }
         };
         let running = tokio::spawn(app.run(stopped, stopped_at_once));
-        Self { address, internal, site, database, folder, stop, stop_at_once, running }
+        Self { address, internal, api, database, folder, stop, stop_at_once, running }
     }
 
     /// A gateway whose provider `one` is the scripted one; it speaks OpenAI's format.
@@ -145,7 +145,7 @@ impl TestGateway {
 
     /// The configuration in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.site.current.get()
+        self.api.current.get()
     }
 
     /// Asks it to stop and waits until it did.

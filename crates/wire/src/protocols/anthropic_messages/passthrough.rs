@@ -14,7 +14,8 @@ use super::{AnthropicMessages, request};
 use crate::json::{Edit, push_string};
 use crate::protocols::openai_chat::note_routing_losses;
 use crate::{
-    Encoded, Forwarding, Intake, MediaSlots, Passage, Passthrough, ROUTING_FIELDS, Transcoder, Undo,
+    DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
+    TranscoderParts,
 };
 use history::History;
 use media::MediaUrls;
@@ -27,12 +28,12 @@ const CLOSE_LOOKS: [&str; 3] = ["thinking", "redacted_thinking", "tool_use"];
 impl Passthrough for AnthropicMessages {
     /// A request that was written for another generation of models is translated: an alias or a fallback leads there.
     fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
-        let wishes = Wishes::of(intake);
+        let fields = GenerationFields::of(intake);
         let generation = Generation::of(target.model);
         (!intake.needs.has(Feature::JsonSchema) || request::write::takes_schemas(target))
-            && wishes.thinking.is_none_or(|kind| takes_kind(kind, target))
-            && (!wishes.effort || takes_effort(target))
-            && !(wishes.forces_a_call && generation.is_some_and(Generation::refuses_forced_tools))
+            && fields.thinking.is_none_or(|kind| takes_kind(kind, target))
+            && (!fields.effort || takes_effort(target))
+            && !(fields.forces_a_call && generation.is_some_and(Generation::refuses_forced_tools))
     }
 
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
@@ -46,23 +47,23 @@ impl Passthrough for AnthropicMessages {
         forward.refused_fields();
         forward.history();
         let (edit, losses) = (forward.edit, forward.losses);
-        Ok(Encoded { body: Bytes::from(edit.write(SPARE)), losses, undo: Undo::default() })
+        Ok(Encoded { body: Bytes::from(edit.write(SPARE)), losses, decoding: DecoderContext::default() })
     }
 
-    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder> {
-        relay::relay(passage)
+    fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
+        relay::relay(parts)
     }
 }
 
-/// What generations of models differ in.
+/// Fields that generations of models differ in.
 #[derive(Default)]
-struct Wishes {
+struct GenerationFields {
     thinking: Option<ThinkingKind>,
     effort: bool,
     forces_a_call: bool,
 }
 
-impl Wishes {
+impl GenerationFields {
     fn of(intake: &Intake) -> Self {
         #[derive(Deserialize)]
         struct Typed {
@@ -142,7 +143,7 @@ impl Forward<'_> {
         }
         let Forwarding { target, memory, without_thinking } = self.forwarding;
         let generation = Generation::of(target.model);
-        let thinks = match Wishes::of(self.intake).thinking {
+        let thinks = match GenerationFields::of(self.intake).thinking {
             Some(kind) => kind != ThinkingKind::Disabled,
             None => generation.is_some_and(Generation::thinks_by_default),
         };
@@ -155,7 +156,7 @@ impl Forward<'_> {
             self.edit.set("messages", &messages);
         }
         // A budget of thinking wants the thinking in front of the last calls, which is what was refused.
-        if without_thinking && Wishes::of(self.intake).thinking == Some(ThinkingKind::Enabled) {
+        if without_thinking && GenerationFields::of(self.intake).thinking == Some(ThinkingKind::Enabled) {
             const REASON: &str = "The provider refused the thinking in front of the last tool calls.";
             for name in ["thinking", "context_management"] {
                 if self.edit.remove(name) {

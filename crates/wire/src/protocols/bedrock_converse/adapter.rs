@@ -4,7 +4,7 @@ use canon::{Error, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 
 use super::{BedrockConverse, answer, errors, request};
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Adapter, Decoder, DecoderContext, Encoded};
 
 impl Adapter for BedrockConverse {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -15,10 +15,10 @@ impl Adapter for BedrockConverse {
         matches!(&media.source, canon::Source::Url(url) if !url.starts_with("s3://"))
     }
 
-    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+    fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
         match streaming {
-            true => Box::new(answer::read::StreamDecoder::new(undo)),
-            false => Box::new(answer::read::WholeDecoder::new(undo)),
+            true => Box::new(answer::read::StreamDecoder::new(decoding)),
+            false => Box::new(answer::read::WholeDecoder::new(decoding)),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::protocols::errors::{classify, excerpt, upstream_error, without_secret
 
 /// Reads an error answer.
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-    let told: Told = serde_json::from_slice(body).unwrap_or_default();
+    let told: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let header = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
     let type_name = header.or(told.type_name.as_deref()).map(bare_type).filter(|name| !name.is_empty());
     let message = told.message.or(told.capital_message).unwrap_or_else(|| excerpt(body));
@@ -29,7 +29,7 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
 
 /// Reads an exception in a stream. The status of the answer was 200: the one that the service model gives counts.
 pub(super) fn exception(exception_type: &str, payload: &[u8]) -> Error {
-    let told: Told = serde_json::from_slice(payload).unwrap_or_default();
+    let told: ErrorBody = serde_json::from_slice(payload).unwrap_or_default();
     let message = told.message.or(told.capital_message).or(told.original_message).unwrap_or_default();
     stream_error(exception_type, &message)
 }
@@ -54,7 +54,7 @@ pub(super) fn stream_error(type_name: &str, message: &str) -> Error {
 }
 
 #[derive(Default, Deserialize)]
-struct Told {
+struct ErrorBody {
     message: Option<String>,
     #[serde(rename = "Message")]
     capital_message: Option<String>,

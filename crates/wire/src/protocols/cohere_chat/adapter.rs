@@ -4,17 +4,17 @@ use canon::{Error, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 
 use super::{CohereChat, answer, errors, request};
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Adapter, Decoder, DecoderContext, Encoded};
 
 impl Adapter for CohereChat {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         request::write::request(request, target)
     }
 
-    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
+    fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
         match streaming {
-            true => Box::new(answer::read::StreamDecoder::new(undo)),
-            false => Box::new(answer::read::WholeDecoder::new(undo)),
+            true => Box::new(answer::read::StreamDecoder::new(decoding)),
+            false => Box::new(answer::read::WholeDecoder::new(decoding)),
         }
     }
 

@@ -8,10 +8,10 @@ use crate::protocols::errors::{excerpt, upstream_error};
 
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     #[derive(Default, Deserialize)]
-    struct Told {
+    struct ErrorBody {
         message: Option<String>,
     }
-    let told: Told = serde_json::from_slice(body).unwrap_or_default();
+    let told: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let message = told.message.unwrap_or_else(|| excerpt(body));
     let mut error = upstream_error(status, headers, None, None, message);
     // "Invalid token": the content is blocked. Elsewhere this status means other things.

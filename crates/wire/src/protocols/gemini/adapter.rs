@@ -4,7 +4,7 @@ use canon::{Error, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 
 use super::{Gemini, answer, errors, listing, request};
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Adapter, Decoder, DecoderContext, Encoded};
 
 impl Adapter for Gemini {
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -19,8 +19,8 @@ impl Adapter for Gemini {
         request::write::media::wants_bytes(media)
     }
 
-    fn decoder(&self, _streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-        Box::new(answer::read::GeminiDecoder::new(undo.clone()))
+    fn decoder(&self, _streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
+        Box::new(answer::read::GeminiDecoder::new(decoding.clone()))
     }
 
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {

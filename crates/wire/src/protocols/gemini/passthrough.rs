@@ -17,7 +17,9 @@ use crate::json::{Kind, Scanner, Syntax, push_string, text_of};
 use crate::proofs::{CallName, FOREIGN, Memory};
 use crate::protocols::openai_chat::note_routing_losses;
 use crate::providers::edit;
-use crate::{Encoded, Forwarding, Intake, Passage, Passthrough, ROUTING_FIELDS, Transcoder, Undo};
+use crate::{
+    DecoderContext, Encoded, Forwarding, Intake, Passthrough, ROUTING_FIELDS, Transcoder, TranscoderParts,
+};
 use relay::Relay;
 
 /// Room for what is added.
@@ -44,11 +46,11 @@ impl Passthrough for Gemini {
             body.set(name.to_owned(), &signed);
         }
         let body = Bytes::from(body.write(SPARE));
-        Ok(Encoded { body, losses, undo: Undo::default() })
+        Ok(Encoded { body, losses, decoding: DecoderContext::default() })
     }
 
-    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder> {
-        Box::new(Relay::new(passage))
+    fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
+        Box::new(Relay::new(parts))
     }
 }
 

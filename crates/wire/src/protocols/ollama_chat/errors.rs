@@ -9,10 +9,10 @@ use crate::protocols::errors::{excerpt, upstream_error};
 
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     #[derive(Deserialize)]
-    struct Told {
+    struct ErrorBody {
         error: Value,
     }
-    let told = serde_json::from_slice::<Told>(body).ok().and_then(|told| {
+    let told = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|told| {
         let words = told.error.as_str().or_else(|| told.error["message"].as_str());
         words.map(str::to_owned)
     });

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::passthrough::forward::forward;
 use super::{OpenaiChat, answer, errors, intake, paths, request};
-use crate::{Adapter, Decoder, Encoded, Undo};
+use crate::{Adapter, Decoder, DecoderContext, Encoded};
 
 impl Adapter for OpenaiChat {
     /// Writes the request as OpenAI itself would take it, and then forwards that like a caller's own.
@@ -18,8 +18,8 @@ impl Adapter for OpenaiChat {
         Ok(encoded)
     }
 
-    fn decoder(&self, streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-        answer::read::decoder(streaming, undo)
+    fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
+        answer::read::decoder(streaming, decoding)
     }
 
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {

@@ -10,7 +10,9 @@ use canon::{Quirks, Result, Target};
 
 use super::OpenaiChat;
 use crate::proofs::Refusal;
-use crate::{Encoded, Forwarding, Intake, MediaSlots, Passage, Passthrough, Retelling, Transcoder};
+use crate::{
+    Encoded, Forwarding, Intake, MediaSlots, Passthrough, ThinkingRepair, Transcoder, TranscoderParts,
+};
 use forward::forward_with;
 use media::MediaUrls;
 use relay::{RelayParts, relay};
@@ -25,18 +27,18 @@ impl Passthrough for OpenaiChat {
         forward_with(intake, forwarding.target, forwarding.memory)
     }
 
-    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder> {
+    fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
         relay(RelayParts {
-            form: passage.form,
-            annotator: Box::new(passage.annotator),
-            gathers: passage.quirks.reasoning_field.is_some(),
-            cached_outside_prompt: passage.undo.cached_outside_prompt,
+            form: parts.form,
+            annotator: Box::new(parts.annotator),
+            gathers: parts.quirks.reasoning_field.is_some(),
+            cached_outside_prompt: parts.decoding.cached_outside_prompt,
         })
     }
 
     /// By other quirks: which fields of thinking a provider wants or does not know is what providers of this format differ
     /// in.
-    fn retelling(&self, refusal: Refusal, usual: &Quirks) -> Option<Retelling> {
-        Some(Retelling { quirks: refusal.quirks(usual)?, without_thinking: false })
+    fn thinking_repair(&self, refusal: Refusal, usual: &Quirks) -> Option<ThinkingRepair> {
+        Some(ThinkingRepair { quirks: refusal.quirks(usual)?, without_thinking: false })
     }
 }

@@ -17,8 +17,8 @@ use crate::json::{Scanner, push_string};
 use crate::proofs::{CallName, Memory, Proofs};
 use crate::protocols::repair;
 use crate::{
-    Encoded, Encoder, Forwarding, Intake, Passage, Passthrough, ROUTING_FIELDS, Transcoder, Translator,
-    TranslatorParts, Undo,
+    DecoderContext, Encoded, Encoder, Forwarding, Intake, Passthrough, ROUTING_FIELDS, Transcoder,
+    TranscoderParts, Translator, TranslatorParts,
 };
 
 impl Passthrough for OpenaiResponses {
@@ -47,26 +47,26 @@ impl Passthrough for OpenaiResponses {
             edit.set("input", &input);
         }
         let body = Bytes::from(edit.write(target.model.len() + 64));
-        Ok(Encoded { body, losses, undo: Undo::default() })
+        Ok(Encoded { body, losses, decoding: DecoderContext::default() })
     }
 
-    fn relay(&self, passage: Passage<'_>) -> Box<dyn Transcoder> {
-        if passage.form.kept {
-            return translator(passage);
+    fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
+        if parts.form.kept {
+            return translator(parts);
         }
-        let decoder: Box<dyn crate::Decoder> = match passage.form.stream {
-            true => Box::new(StreamDecoder::new(passage.undo)),
-            false => Box::new(WholeDecoder::new(passage.undo)),
+        let decoder: Box<dyn crate::Decoder> = match parts.form.stream {
+            true => Box::new(StreamDecoder::new(parts.decoding)),
+            false => Box::new(WholeDecoder::new(parts.decoding)),
         };
-        let ids = passage.annotator.clone();
+        let ids = parts.annotator.clone();
         let listener = Translator::new(TranslatorParts {
             decoder,
             encoder: Box::new(Silence),
             taken: Default::default(),
             ids: Box::new(move || ids.tool_call_id()),
         });
-        let annotator = passage.annotator;
-        match passage.form.stream {
+        let annotator = parts.annotator;
+        match parts.form.stream {
             true => Box::new(StreamRelay {
                 sse: SseParser::default(),
                 listener,

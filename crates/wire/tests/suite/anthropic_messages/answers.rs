@@ -4,7 +4,7 @@ use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Retry,
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
-use wire::{AnswerForm, Undo};
+use wire::{AnswerForm, DecoderContext};
 
 use super::{Notes, adapter, decode, dialect, documents, joined, write};
 
@@ -142,14 +142,18 @@ fn rich_events() -> Vec<Event> {
 fn every_kind_of_block_is_read_whatever_the_pieces() {
     let text = rich_stream();
     let bytes = text.as_bytes();
-    assert_eq!(decode(true, &Undo::default(), [bytes]), (rich_events(), Ok(())));
-    assert_eq!(decode(true, &Undo::default(), bytes.chunks(1)), (rich_events(), Ok(())));
+    assert_eq!(decode(true, &DecoderContext::default(), [bytes]), (rich_events(), Ok(())));
+    assert_eq!(decode(true, &DecoderContext::default(), bytes.chunks(1)), (rich_events(), Ok(())));
     for cut in 0..bytes.len() {
         let (left, right) = bytes.split_at(cut);
-        assert_eq!(decode(true, &Undo::default(), [left, right]), (rich_events(), Ok(())), "cut at {cut}");
+        assert_eq!(
+            decode(true, &DecoderContext::default(), [left, right]),
+            (rich_events(), Ok(())),
+            "cut at {cut}"
+        );
     }
     let crlf = text.replace('\n', "\r\n");
-    assert_eq!(decode(true, &Undo::default(), [crlf.as_bytes()]), (rich_events(), Ok(())));
+    assert_eq!(decode(true, &DecoderContext::default(), [crlf.as_bytes()]), (rich_events(), Ok(())));
 }
 
 #[test]
@@ -157,12 +161,12 @@ fn a_stream_that_ends_early_is_an_error() {
     let text = rich_stream();
     let said = text.find("event: message_delta").unwrap();
     for cut in 0..said {
-        let (_, end) = decode(true, &Undo::default(), [&text.as_bytes()[..cut]]);
+        let (_, end) = decode(true, &DecoderContext::default(), [&text.as_bytes()[..cut]]);
         assert_eq!(end.map_err(|error| error.kind), Err(ErrorKind::Upstream), "cut at {cut}");
     }
     // Why it ended was said: only the end marker is missing.
     let marker = text.find("event: message_stop").unwrap();
-    let (events, end) = decode(true, &Undo::default(), [&text.as_bytes()[..marker]]);
+    let (events, end) = decode(true, &DecoderContext::default(), [&text.as_bytes()[..marker]]);
     assert_eq!((events, end), (rich_events(), Ok(())));
 }
 
@@ -179,13 +183,13 @@ fn nonsense_is_an_error() {
         "",
     ];
     for case in cases {
-        let (_, end) = decode(true, &Undo::default(), [case.as_bytes()]);
+        let (_, end) = decode(true, &DecoderContext::default(), [case.as_bytes()]);
         assert_eq!(end.map_err(|error| error.kind), Err(ErrorKind::Upstream), "{case}");
     }
     for case in
         ["", "{", "{}", "[]", "{\"type\":\"message\"}", "{\"type\":\"message\",\"content\":[{}]}", "<html>"]
     {
-        let (_, end) = decode(false, &Undo::default(), [case.as_bytes()]);
+        let (_, end) = decode(false, &DecoderContext::default(), [case.as_bytes()]);
         assert_eq!(end.map_err(|error| error.kind), Err(ErrorKind::Upstream), "{case}");
     }
 }
@@ -208,7 +212,7 @@ fn an_error_inside_of_a_stream_keeps_its_kind() {
         let failure =
             json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"});
         let text = stream(&[start(), failure]);
-        let (_, end) = decode(true, &Undo::default(), [text.as_bytes()]);
+        let (_, end) = decode(true, &DecoderContext::default(), [text.as_bytes()]);
         let error = end.unwrap_err();
         assert_eq!((error.kind, error.retry, error.message.as_ref()), (expected, retry, message));
         let reply = error.upstream.unwrap();
@@ -222,7 +226,7 @@ fn a_repeated_beginning_is_tolerated_and_a_refusal_has_no_blocks() {
         "stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "bio", "explanation": "No."}
     }, "usage": {"output_tokens": 0}});
     let text = stream(&[start(), start(), refusal, json!({"type": "message_stop"})]);
-    let (events, end) = decode(true, &Undo::default(), [text.as_bytes()]);
+    let (events, end) = decode(true, &DecoderContext::default(), [text.as_bytes()]);
     assert_eq!(end, Ok(()));
     let visible: Vec<_> =
         events.into_iter().filter(|event| !matches!(event, Event::Usage(_) | Event::Start { .. })).collect();
@@ -233,17 +237,17 @@ fn a_repeated_beginning_is_tolerated_and_a_refusal_has_no_blocks() {
 
 #[test]
 fn what_the_request_did_is_undone() {
-    let undo = Undo {
+    let decoding = DecoderContext {
         json_tool: Some("json_response".into()),
         tool_names: [("a_b".to_owned(), "a.b".to_owned())].into(),
         custom_tools: vec!["free".into()],
-        ..Undo::default()
+        ..DecoderContext::default()
     };
     let answer = |content: Value| {
         let usage = json!({"input_tokens": 1, "output_tokens": 1});
         let message =
             json!({"type": "message", "content": content, "stop_reason": "tool_use", "usage": usage});
-        let (events, end) = decode(false, &undo, [message.to_string().as_bytes()]);
+        let (events, end) = decode(false, &decoding, [message.to_string().as_bytes()]);
         assert_eq!(end, Ok(()));
         events
             .into_iter()
@@ -273,7 +277,7 @@ fn what_the_request_did_is_undone() {
 
 #[test]
 fn a_json_answer_streams_as_text() {
-    let undo = Undo { json_tool: Some("json_response".into()), ..Undo::default() };
+    let decoding = DecoderContext { json_tool: Some("json_response".into()), ..DecoderContext::default() };
     let mut events = vec![
         start(),
         block(0, json!({"type": "tool_use", "id": "1", "name": "json_response", "input": {}})),
@@ -282,7 +286,7 @@ fn a_json_answer_streams_as_text() {
         stop(0),
     ];
     events.extend(end("tool_use"));
-    let (events, end) = decode(true, &undo, [stream(&events).as_bytes()]);
+    let (events, end) = decode(true, &decoding, [stream(&events).as_bytes()]);
     assert_eq!(end, Ok(()));
     let texts: Vec<_> = events.iter().filter(|event| matches!(event, Event::Text { .. })).cloned().collect();
     assert_eq!(texts, [said("{\"x\""), said(":1}")]);
@@ -374,7 +378,7 @@ fn written_streams_open_and_close_every_block() {
 fn events_survive_being_written_and_read() {
     for stream in [true, false] {
         let written = write(stream, &rich_events());
-        let (events, end) = decode(stream, &Undo::default(), [written.as_bytes()]);
+        let (events, end) = decode(stream, &DecoderContext::default(), [written.as_bytes()]);
         assert_eq!(end, Ok(()));
         let without_counts = |events: &[Event]| {
             let events: Vec<_> =
@@ -405,7 +409,7 @@ fn mixed_fragments_of_parallel_calls_are_put_in_order() {
     ];
     for stream in [true, false] {
         let written = write(stream, &events);
-        let (again, end) = decode(stream, &Undo::default(), [written.as_bytes()]);
+        let (again, end) = decode(stream, &DecoderContext::default(), [written.as_bytes()]);
         assert_eq!(end, Ok(()));
         let content: Vec<_> = joined(&again)
             .into_iter()

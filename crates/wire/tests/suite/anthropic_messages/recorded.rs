@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use testkit::corpus::{Record, records};
 use testkit::split::pieces;
-use wire::Undo;
+use wire::DecoderContext;
 
 use super::{adapter, decode, dialect, documents, joined, write};
 
@@ -137,7 +137,7 @@ fn said_by_events(events: &[Event]) -> Said {
 fn good_answers_say_what_was_recorded() {
     let mut count = 0;
     for record in messages().filter(|record| record.status == 200) {
-        let (events, end) = decode(is_stream(&record), &Undo::default(), [record.body.as_slice()]);
+        let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         assert_eq!(end, Ok(()), "{}", record.id);
         assert_eq!(said_by_events(&events), said_by_record(&record), "{}", record.id);
         let starts = events.iter().filter(|event| matches!(event, Event::Start { .. })).count();
@@ -165,16 +165,21 @@ fn good_answers_say_what_was_recorded() {
 fn every_split_gives_the_same_events() {
     for (number, record) in messages().filter(|record| record.status == 200).enumerate() {
         let streaming = is_stream(&record);
-        let whole = decode(streaming, &Undo::default(), [record.body.as_slice()]);
+        let whole = decode(streaming, &DecoderContext::default(), [record.body.as_slice()]);
         let seed = number as u64 + 1;
         assert_eq!(
-            decode(streaming, &Undo::default(), pieces(&record.body, 60, seed)),
+            decode(streaming, &DecoderContext::default(), pieces(&record.body, 60, seed)),
             whole,
             "{}",
             record.id
         );
         if streaming && record.body.len() < 50_000 {
-            assert_eq!(decode(streaming, &Undo::default(), record.body.chunks(1)), whole, "{}", record.id);
+            assert_eq!(
+                decode(streaming, &DecoderContext::default(), record.body.chunks(1)),
+                whole,
+                "{}",
+                record.id
+            );
         }
     }
 }
@@ -187,7 +192,7 @@ fn cut_streams_are_errors_and_never_panic() {
             continue;
         };
         for cut in [said / 4, said / 2, said - 30.min(said)] {
-            let (_, end) = decode(true, &Undo::default(), [&record.body[..cut]]);
+            let (_, end) = decode(true, &DecoderContext::default(), [&record.body[..cut]]);
             assert_eq!(
                 end.map_err(|error| error.kind),
                 Err(ErrorKind::Upstream),
@@ -251,11 +256,11 @@ fn recorded_requests_are_understood_and_can_be_sent_again() {
 #[test]
 fn answers_survive_being_written_again() {
     for record in messages().filter(|record| record.status == 200) {
-        let (events, _) = decode(is_stream(&record), &Undo::default(), [record.body.as_slice()]);
+        let (events, _) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         let annotated = events.iter().any(|event| matches!(event, Event::Annotation { .. }));
         for stream in [true, false] {
             let written = write(stream, &events);
-            let (again, end) = decode(stream, &Undo::default(), [written.as_bytes()]);
+            let (again, end) = decode(stream, &DecoderContext::default(), [written.as_bytes()]);
             assert_eq!(end, Ok(()), "{}", record.id);
             assert_eq!(said_by_events(&again), said_by_events(&events), "{}", record.id);
             if !annotated {

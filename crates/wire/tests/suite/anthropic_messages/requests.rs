@@ -307,8 +307,8 @@ fn tools_are_carried() {
         ])
     );
     assert_eq!(body(&encoded)["tool_choice"], json!({"type": "auto", "disable_parallel_tool_use": true}));
-    assert_eq!(encoded.undo.tool_names["a_b"], "a.b");
-    assert_eq!(encoded.undo.custom_tools, ["free"]);
+    assert_eq!(encoded.decoding.tool_names["a_b"], "a.b");
+    assert_eq!(encoded.decoding.custom_tools, ["free"]);
     assert_eq!(lost(&encoded), ["emulated tools[2]"]);
     let foreign = Tool {
         kind: ToolKind::Native(Json::of(&json!({"type": "file_search"}))),
@@ -676,13 +676,13 @@ fn json_answers_are_reached_one_way_or_another() {
     let sent = body(&emulated);
     assert_eq!(sent["tool_choice"], json!({"type": "tool", "name": "json_response"}));
     assert_eq!(sent["tools"][0]["input_schema"], schema);
-    assert_eq!(emulated.undo.json_tool.as_deref(), Some("json_response"));
+    assert_eq!(emulated.decoding.json_tool.as_deref(), Some("json_response"));
     assert_eq!(lost(&emulated), ["emulated response_format"]);
 
     let beside =
         with("claude-3-5-haiku-20241022", &unknown, form(&schema), vec![tool("json_response", None)]);
     assert_eq!(body(&beside)["tool_choice"], json!({"type": "any"}));
-    assert_eq!(beside.undo.json_tool.as_deref(), Some("json_response_"));
+    assert_eq!(beside.decoding.json_tool.as_deref(), Some("json_response_"));
 
     for output in [OutputFormat::JsonObject, form(&json!({"type": "array"}))] {
         let told = with("claude-3-5-haiku-20241022", &unknown, output, vec![]);

@@ -249,8 +249,8 @@ proptest! {
     #[test]
     fn nothing_makes_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = dialect().decode_request(&bytes);
-        let _ = super::decode(true, &wire::Undo::default(), [bytes.as_slice()]);
-        let _ = super::decode(false, &wire::Undo::default(), [bytes.as_slice()]);
+        let _ = super::decode(true, &wire::DecoderContext::default(), [bytes.as_slice()]);
+        let _ = super::decode(false, &wire::DecoderContext::default(), [bytes.as_slice()]);
         let _ = super::adapter().decode_error(http::StatusCode::BAD_GATEWAY, &http::HeaderMap::new(), &bytes);
     }
 }

@@ -2,7 +2,7 @@
 
 use canon::{ErrorKind, Event, FinishReason, Json};
 use serde_json::{Value, json};
-use wire::{AnswerForm, Undo};
+use wire::{AnswerForm, DecoderContext};
 
 use super::said::{heard, said};
 use super::{assert_stream_rules, decoded, documents, form, relayed, stream};
@@ -105,7 +105,7 @@ fn legacy_function_calls_keep_their_name() {
     let whole = whole(message, "function_call");
     assert_eq!(relay_whole(&whole)["choices"][0]["finish_reason"], "function_call");
     for (streaming, body) in [(true, stream(&events)), (false, whole.to_string())] {
-        let (choices, _) = heard(&decoded(streaming, &Undo::default(), [body.as_bytes()]).unwrap());
+        let (choices, _) = heard(&decoded(streaming, &DecoderContext::default(), [body.as_bytes()]).unwrap());
         assert_eq!(choices[&0].calls, [(String::new(), "f".to_owned(), "{\"a\":1}".to_owned())]);
         assert_eq!(choices[&0].finish.as_deref(), Some("tool_calls"));
     }
@@ -133,7 +133,7 @@ fn usage_that_comes_unasked_is_told_once_at_the_end() {
             let usage = progress.usage.unwrap();
             assert_eq!((usage.total_tokens(), usage.cache_read), (1787, 1760));
         }
-        let (_, usage) = heard(&decoded(true, &Undo::default(), [body.as_bytes()]).unwrap());
+        let (_, usage) = heard(&decoded(true, &DecoderContext::default(), [body.as_bytes()]).unwrap());
         assert_eq!(usage.unwrap().total_tokens(), 1787);
     }
 }
@@ -171,7 +171,7 @@ fn an_empty_first_chunk_does_not_name_the_answer() {
         assert_eq!(progress.model.as_deref(), Some("m"));
         assert_eq!(text.matches("prompt_filter_results").count(), 1, "{text}");
     }
-    let events = decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
+    let events = decoded(true, &DecoderContext::default(), [body.as_bytes()]).unwrap();
     let start = Event::Start { id: Some("a".into()), model: Some("m".into()), created: Some(5) };
     assert_eq!(events[0], start);
 }
@@ -199,7 +199,7 @@ fn what_is_told_late_is_not_lost() {
             assert_stream_rules(&text, include_usage);
             assert!(text.contains(r#""service_tier":"flex""#), "{text}");
         }
-        let events = decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
+        let events = decoded(true, &DecoderContext::default(), [body.as_bytes()]).unwrap();
         let tier = Event::Field { name: "service_tier", value: Json::of("flex") };
         assert!(events.contains(&tier), "{events:?}");
     }
@@ -266,7 +266,7 @@ fn errors_in_good_answers_are_errors() {
         let (found, sent) = relayed(form(true), [body.as_bytes()]).unwrap_err();
         assert!(found.message.contains("slow down"), "{error}: {}", found.message);
         assert!(!sent.contains("DONE") && sent.contains("\"a\""), "{sent}");
-        assert_eq!(decoded(true, &Undo::default(), [body.as_bytes()]).unwrap_err(), found);
+        assert_eq!(decoded(true, &DecoderContext::default(), [body.as_bytes()]).unwrap_err(), found);
         let found = relayed(form(false), [error.to_string().as_bytes()]).unwrap_err().0;
         assert!(found.message.contains("slow down"), "{error}: {}", found.message);
         if kind != ErrorKind::Upstream {
@@ -292,7 +292,7 @@ fn broken_answers_are_errors() {
     for body in bodies {
         let text = body.to_string();
         assert!(relayed(form(false), [text.as_bytes()]).is_err(), "{text}");
-        assert!(decoded(false, &Undo::default(), [text.as_bytes()]).is_err(), "{text}");
+        assert!(decoded(false, &DecoderContext::default(), [text.as_bytes()]).is_err(), "{text}");
     }
     let streams = [
         stream(&[]),
@@ -308,7 +308,7 @@ fn broken_answers_are_errors() {
     ];
     for text in streams {
         assert!(relayed(form(true), [text.as_bytes()]).is_err(), "{text}");
-        assert!(decoded(true, &Undo::default(), [text.as_bytes()]).is_err(), "{text}");
+        assert!(decoded(true, &DecoderContext::default(), [text.as_bytes()]).is_err(), "{text}");
     }
 }
 
@@ -375,7 +375,7 @@ fn half_a_surrogate_pair_is_no_reason_to_fail() {
     let (text, _) = relayed(form(true), [body.as_bytes()]).unwrap();
     assert_stream_rules(&text, true);
     assert_eq!(said(&documents(true, &text)).choices[&0].text, "x\u{fffd}\\ud83d😀");
-    assert!(decoded(true, &Undo::default(), [body.as_bytes()]).is_ok());
+    assert!(decoded(true, &DecoderContext::default(), [body.as_bytes()]).is_ok());
 }
 
 #[test]
@@ -409,7 +409,8 @@ fn only_what_can_be_seen_starts_the_content() {
 /// The calls that a caller gets of a stream: through the relay, and through the decoder.
 fn calls_of(events: &[Value]) -> Vec<(String, String, String)> {
     let relayed = said(&relay(events)).choices[&0].calls.clone();
-    let (choices, _) = heard(&decoded(true, &Undo::default(), [stream(events).as_bytes()]).unwrap());
+    let (choices, _) =
+        heard(&decoded(true, &DecoderContext::default(), [stream(events).as_bytes()]).unwrap());
     let told = |calls: &[(String, String, String)]| -> Vec<(String, String)> {
         calls.iter().map(|(_, name, text)| (name.clone(), text.clone())).collect()
     };

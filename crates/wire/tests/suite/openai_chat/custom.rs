@@ -2,7 +2,7 @@
 
 use canon::Event;
 use serde_json::{Value, json};
-use wire::{Protocol, Undo, adapter};
+use wire::{DecoderContext, Protocol, adapter};
 
 use super::said::said;
 use super::{assert_stream_rules, decoded, documents, encoded, form, stream};
@@ -59,12 +59,12 @@ fn assert_written(protocol: Protocol, events: &[Event]) {
     let read = said(&documents(true, &text));
     assert_eq!(read.choices[&0].calls[0].2, TEXT, "{protocol:?}");
     assert_eq!(
-        decoded(true, &Undo::default(), [text.as_bytes()]).map(calls_of),
+        decoded(true, &DecoderContext::default(), [text.as_bytes()]).map(calls_of),
         Ok(calls_of(events.to_vec()))
     );
     let text = whole.to_string();
     assert_eq!(
-        decoded(false, &Undo::default(), [text.as_bytes()]).map(calls_of),
+        decoded(false, &DecoderContext::default(), [text.as_bytes()]).map(calls_of),
         Ok(calls_of(events.to_vec()))
     );
 }
@@ -78,9 +78,9 @@ fn calls_of(events: Vec<Event>) -> Vec<Event> {
 
 #[test]
 fn free_text_of_every_format_is_free_text() {
-    let undo = Undo { custom_tools: vec!["free".into()], ..Undo::default() };
+    let decoding = DecoderContext { custom_tools: vec!["free".into()], ..DecoderContext::default() };
     for (protocol, body) in answers() {
-        let mut decoder = adapter(protocol).decoder(false, &undo);
+        let mut decoder = adapter(protocol).decoder(false, &decoding);
         let mut events = Vec::new();
         decoder.push(&body, &mut events).unwrap();
         decoder.finish(&mut events).unwrap_or_else(|error| panic!("{protocol:?}: {error}"));
@@ -101,7 +101,7 @@ fn streamed_free_text_stays_free_text() {
         delta(json!({"tool_calls": [{"index": 0, "custom": {"input": "\n"}}]})),
         last,
     ]);
-    let events = decoded(true, &Undo::default(), [body.as_bytes()]).unwrap();
+    let events = decoded(true, &DecoderContext::default(), [body.as_bytes()]).unwrap();
     assert!(events.iter().any(|event| matches!(event, Event::ToolCallStart { custom: true, .. })));
     let (relayed, _) = super::relayed(form(true), [body.as_bytes()]).unwrap();
     assert_stream_rules(&relayed, true);

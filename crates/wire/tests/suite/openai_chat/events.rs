@@ -3,7 +3,7 @@
 use canon::{Event, FinishReason, Json, ReasoningDetail, Usage};
 use proptest::prelude::*;
 use serde_json::json;
-use wire::{AnswerForm, Undo};
+use wire::{AnswerForm, DecoderContext};
 
 use super::super::generate::words;
 use super::{assert_stream_rules, decoded, encoded, form};
@@ -114,7 +114,7 @@ proptest! {
             if streaming {
                 assert_stream_rules(&text, true);
             }
-            let heard = decoded(streaming, &Undo::default(), [text.as_bytes()]).unwrap();
+            let heard = decoded(streaming, &DecoderContext::default(), [text.as_bytes()]).unwrap();
             prop_assert_eq!(joined(heard), joined(events.clone()), "{}", text);
         }
     }

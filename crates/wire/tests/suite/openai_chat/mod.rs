@@ -21,7 +21,7 @@ use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Cost, Error, Event, Progress, Usage};
 use serde_json::Value;
 use wire::protocols::openai_chat::{RelayParts, relay};
-use wire::{AnswerForm, Protocol, Undo};
+use wire::{AnswerForm, DecoderContext, Protocol};
 
 /// The same words for every answer; tool-call ids count up.
 #[derive(Default)]
@@ -79,10 +79,10 @@ fn relayed<'a>(
 /// The events of an answer that arrives in these pieces.
 fn decoded<'a>(
     streaming: bool,
-    undo: &Undo,
+    decoding: &DecoderContext,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<Event>, Error> {
-    let mut decoder = wire::adapter(Protocol::OpenaiChat).decoder(streaming, undo);
+    let mut decoder = wire::adapter(Protocol::OpenaiChat).decoder(streaming, decoding);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(piece, &mut events)?;

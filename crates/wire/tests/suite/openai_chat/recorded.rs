@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use testkit::corpus::{Record, records};
 use testkit::split::pieces;
-use wire::{AnswerForm, Protocol, Undo, adapter};
+use wire::{AnswerForm, DecoderContext, Protocol, adapter};
 
 use super::said::{Said, heard, is_reason, said};
 use super::{assert_stream_rules, decoded, documents, encoded, form, relayed};
@@ -126,7 +126,7 @@ fn the_decoder_hears_all_that_was_said_and_both_forms_say_it() {
     for record in answers() {
         let id = &record.id;
         let expected = native(&record);
-        let result = decoded(record.streaming, &Undo::default(), [&record.body[..]]);
+        let result = decoded(record.streaming, &DecoderContext::default(), [&record.body[..]]);
         if let Some(words) = &expected.error {
             assert!(result.unwrap_err().message.contains(words.as_str()), "{id}");
             continue;
@@ -161,7 +161,7 @@ fn every_split_is_the_same() {
     for (number, record) in answers().enumerate() {
         let (id, body, form) = (&record.id, &record.body[..], form(record.streaming));
         let relay = |pieces: Vec<&[u8]>| relayed(form.clone(), pieces).map_err(|(error, _)| error);
-        let decode = |pieces: Vec<&[u8]>| decoded(record.streaming, &Undo::default(), pieces);
+        let decode = |pieces: Vec<&[u8]>| decoded(record.streaming, &DecoderContext::default(), pieces);
         let (text, events) = (relay(vec![body]), decode(vec![body]));
         let same = |cut: Vec<&[u8]>, how: &str| {
             assert!(relay(cut.clone()) == text, "{id}: relayed {how}");
@@ -200,7 +200,7 @@ fn a_cut_before_the_finish_is_an_error() {
             if number % step == 0 {
                 assert!(relayed(form(true), [before.as_bytes()]).is_err(), "{} cut at {at}", record.id);
                 assert!(
-                    decoded(true, &Undo::default(), [before.as_bytes()]).is_err(),
+                    decoded(true, &DecoderContext::default(), [before.as_bytes()]).is_err(),
                     "{} cut at {at}",
                     record.id
                 );

@@ -2,7 +2,7 @@
 
 use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Retry};
 use serde_json::{Value, json};
-use wire::{AnswerForm, Undo};
+use wire::{AnswerForm, DecoderContext};
 
 use super::{Notes, decode, dialect, documents, write};
 use crate::heard::{Heard, hear_every_way};
@@ -13,7 +13,7 @@ fn sse(events: &[Value]) -> Vec<u8> {
 }
 
 fn hear(body: &[u8]) -> Heard {
-    hear_every_way(wire::Protocol::OpenaiResponses, true, &Undo::default(), body).unwrap()
+    hear_every_way(wire::Protocol::OpenaiResponses, true, &DecoderContext::default(), body).unwrap()
 }
 
 /// A stream that leaves out what some servers leave out: one kind of event each.
@@ -90,7 +90,8 @@ fn calls_in_one_call_are_taken_apart() {
     let answer = |arguments: &Value| json!({"status": "completed", "output": [item(arguments)]}).to_string();
     let heard = |arguments: &Value| {
         let body = answer(arguments);
-        hear_every_way(wire::Protocol::OpenaiResponses, false, &Undo::default(), body.as_bytes()).unwrap()
+        hear_every_way(wire::Protocol::OpenaiResponses, false, &DecoderContext::default(), body.as_bytes())
+            .unwrap()
     };
     let calls = heard(&arguments).calls;
     let told: Vec<_> = calls.iter().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect();
@@ -128,13 +129,14 @@ fn failures_are_errors_in_either_shape() {
         (json!({"type": "response.failed", "response": {}}), ErrorKind::Upstream),
     ];
     for (event, kind) in cases {
-        let (_, end) = decode(true, &Undo::default(), [&sse(&[created.clone(), event.clone()])[..]]);
+        let (_, end) =
+            decode(true, &DecoderContext::default(), [&sse(&[created.clone(), event.clone()])[..]]);
         assert_eq!(end.map_err(|error| error.kind), Err(kind), "{event}");
     }
     for body in
         [json!({"status": "in_progress", "output": []}), json!({"status": "cancelled"}), json!({"id": "x"})]
     {
-        let (_, end) = decode(false, &Undo::default(), [body.to_string().as_bytes()]);
+        let (_, end) = decode(false, &DecoderContext::default(), [body.to_string().as_bytes()]);
         assert!(end.is_err(), "{body}");
     }
 }
@@ -146,7 +148,7 @@ fn events_that_nobody_knows_are_passed_over() {
         json!({"type": "response.output_item.done", "output_index": 0, "item": {"type": "new_item", "content": 7}}),
         json!({"type": "response.completed", "response": {"output": []}}),
     ];
-    let (_, end) = decode(true, &Undo::default(), [&sse(&events[..1])[..], &sse(&events[2..])[..]]);
+    let (_, end) = decode(true, &DecoderContext::default(), [&sse(&events[..1])[..], &sse(&events[2..])[..]]);
     assert_eq!(end, Ok(()));
 }
 

@@ -10,7 +10,7 @@ mod requests;
 
 use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Request, Target, Usage};
 use serde_json::Value;
-use wire::{AnswerForm, Encoded, Protocol, Undo};
+use wire::{AnswerForm, DecoderContext, Encoded, Protocol};
 
 fn adapter() -> &'static dyn wire::Adapter {
     wire::adapter(Protocol::OpenaiResponses)
@@ -39,10 +39,10 @@ fn read(request: &Value) -> Request {
 /// Decodes an answer that arrives in these pieces.
 fn decode<'a>(
     streaming: bool,
-    undo: &Undo,
+    decoding: &DecoderContext,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<Event>, Result<(), Error>) {
-    crate::decoding::decode(adapter(), streaming, undo, pieces)
+    crate::decoding::decode(adapter(), streaming, decoding, pieces)
 }
 
 struct Notes;

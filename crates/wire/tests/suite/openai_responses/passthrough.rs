@@ -5,7 +5,7 @@ use std::sync::Arc;
 use canon::{ModelFacts, Quirks, Target};
 use serde_json::{Value, json};
 use testkit::split::pieces;
-use wire::{Addressed, AnswerForm, Exchange, Passage, Protocol, Undo};
+use wire::{Addressed, AnswerForm, DecoderContext, Exchange, Protocol, TranscoderParts};
 
 use super::{Notes, dialect, documents};
 
@@ -62,12 +62,12 @@ fn proofs_of_other_families_stay_behind() {
 }
 
 fn relayed(stream: bool, pieces: Vec<&[u8]>) -> (Vec<u8>, canon::Result<()>, canon::Progress) {
-    let mut transcoder = wire::exchange::transcoder(Passage {
+    let mut transcoder = wire::exchange::transcoder(TranscoderParts {
         caller: dialect(),
         upstream: Protocol::OpenaiResponses,
         upstream_streams: stream,
         form: AnswerForm { stream, ..AnswerForm::default() },
-        undo: &Undo::default(),
+        decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
         annotator: Arc::new(Notes),
     });

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use testkit::corpus::{Record, records};
 use testkit::split::pieces;
-use wire::{Protocol, Undo};
+use wire::{DecoderContext, Protocol};
 
 use super::{adapter, decode, dialect, documents, write};
 
@@ -136,7 +136,7 @@ fn is_wrapped(said: &Said) -> bool {
 fn good_answers_say_what_was_recorded() {
     let mut count = 0;
     for record in good() {
-        let (events, end) = decode(is_stream(&record), &Undo::default(), [record.body.as_slice()]);
+        let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         assert_eq!(end, Ok(()), "{}", record.id);
         let (expected, said) = (said_by_record(&record), said_by_events(&events));
         match is_wrapped(&expected) {
@@ -169,11 +169,16 @@ fn good_answers_say_what_was_recorded() {
 fn every_split_gives_the_same_events() {
     for (number, record) in good().enumerate() {
         let streaming = is_stream(&record);
-        let whole = decode(streaming, &Undo::default(), [record.body.as_slice()]);
-        let cut = decode(streaming, &Undo::default(), pieces(&record.body, 60, number as u64 + 1));
+        let whole = decode(streaming, &DecoderContext::default(), [record.body.as_slice()]);
+        let cut = decode(streaming, &DecoderContext::default(), pieces(&record.body, 60, number as u64 + 1));
         assert_eq!(cut, whole, "{}", record.id);
         if streaming && record.body.len() < 20_000 {
-            assert_eq!(decode(streaming, &Undo::default(), record.body.chunks(1)), whole, "{}", record.id);
+            assert_eq!(
+                decode(streaming, &DecoderContext::default(), record.body.chunks(1)),
+                whole,
+                "{}",
+                record.id
+            );
         }
     }
 }
@@ -186,7 +191,7 @@ fn cut_streams_are_errors() {
             continue;
         };
         for cut in [end / 4, end / 2, end - 30.min(end)] {
-            let (_, result) = decode(true, &Undo::default(), [&record.body[..cut]]);
+            let (_, result) = decode(true, &DecoderContext::default(), [&record.body[..cut]]);
             assert_eq!(result.map_err(|error| error.kind), Err(ErrorKind::Upstream), "{}", record.id);
         }
     }
@@ -214,11 +219,11 @@ fn errors_are_understood() {
 #[test]
 fn answers_survive_being_written_again() {
     for record in good() {
-        let (events, _) = decode(is_stream(&record), &Undo::default(), [record.body.as_slice()]);
+        let (events, _) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         let said = said_by_events(&events);
         for stream in [true, false] {
             let written = write(stream, &events);
-            let (again, end) = decode(stream, &Undo::default(), [written.as_bytes()]);
+            let (again, end) = decode(stream, &DecoderContext::default(), [written.as_bytes()]);
             assert_eq!(end, Ok(()), "{}", record.id);
             assert_eq!(said_by_events(&again), said, "{}", record.id);
         }

@@ -153,7 +153,7 @@ fn tools_and_choices_are_flat() {
     );
     assert_eq!(sent["parallel_tool_calls"], false);
     assert_eq!(losses(&encoded), ["dropped tools[4].function.max_uses"]);
-    assert_eq!(encoded.undo.tool_name("look_up_"), "look up!");
+    assert_eq!(encoded.decoding.tool_name("look_up_"), "look up!");
     let computer = tool("computer", native(json!({"type": "computer_20250124", "name": "computer"})));
     let error = encode(&Request { tools: vec![computer], ..request }).unwrap_err();
     assert!(error.kind == ErrorKind::UnsupportedFeature && error.message.contains("computer_20250124"));

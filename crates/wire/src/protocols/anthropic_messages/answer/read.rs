@@ -14,7 +14,7 @@ use super::super::errors::{read_error, status_of_type};
 use super::super::types::{AnswerBlock, Citation, Delta, ErrorObject, Message, StreamEvent, WireUsage};
 use crate::framing::sse::SseParser;
 use crate::protocols::repair::{self, sound};
-use crate::{Decoder, Undo};
+use crate::{Decoder, DecoderContext};
 
 /// Largest whole answer that is held in memory.
 pub(crate) const WHOLE_LIMIT: usize = 256 << 20;
@@ -26,8 +26,8 @@ pub(crate) struct StreamDecoder {
 }
 
 impl StreamDecoder {
-    pub(crate) fn new(undo: &Undo) -> Self {
-        Self { parser: SseParser::default(), answer: Answer::new(undo) }
+    pub(crate) fn new(decoding: &DecoderContext) -> Self {
+        Self { parser: SseParser::default(), answer: Answer::new(decoding) }
     }
 }
 
@@ -51,8 +51,8 @@ pub(crate) struct WholeDecoder {
 }
 
 impl WholeDecoder {
-    pub(crate) fn new(undo: &Undo) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(undo) }
+    pub(crate) fn new(decoding: &DecoderContext) -> Self {
+        Self { body: Vec::new(), answer: Answer::new(decoding) }
     }
 }
 
@@ -104,7 +104,7 @@ enum Open {
 
 /// What is known of the answer so far.
 pub(crate) struct Answer {
-    undo: Undo,
+    decoding: DecoderContext,
     started: bool,
     finished: bool,
     usage: WireUsage,
@@ -121,9 +121,9 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(undo: &Undo) -> Self {
+    pub(crate) fn new(decoding: &DecoderContext) -> Self {
         Self {
-            undo: undo.clone(),
+            decoding: decoding.clone(),
             started: false,
             finished: false,
             usage: WireUsage::default(),
@@ -285,15 +285,15 @@ impl Answer {
         let input = block.input.map(|input| repair::arguments(input.get()));
         let input = input.filter(|input| !matches!(&**input, "" | "{}"));
         let filled = input.is_some();
-        if self.undo.json_tool.as_deref() == Some(&name) {
+        if self.decoding.json_tool.as_deref() == Some(&name) {
             self.json_called = true;
             self.json_text(input.unwrap_or_default().into_owned(), events);
             return Ok(Open::JsonTool { filled, any: filled });
         }
         let index = self.tools;
         self.tools += 1;
-        let name = self.undo.tool_name(&name).to_owned();
-        let custom = self.undo.custom_tools.contains(&name);
+        let name = self.decoding.tool_name(&name).to_owned();
+        let custom = self.decoding.custom_tools.contains(&name);
         let id = block.id.unwrap_or_default();
         events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
         if custom {
@@ -450,7 +450,7 @@ impl Answer {
             return;
         }
         self.text_chars += text.chars().count();
-        match self.undo.json_tool {
+        match self.decoding.json_tool {
             Some(_) => self.held.push_str(&text),
             None => events.push(Event::Text { choice: 0, text }),
         }

@@ -53,7 +53,7 @@ struct Block<'a> {
 }
 
 /// A turn as it goes out.
-enum Told<'a> {
+enum Outgoing<'a> {
     AsItIs(&'a str),
     Changed(String),
     LeftOut,
@@ -64,20 +64,20 @@ impl History<'_> {
     pub(super) fn messages(&self, raw: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
         let turns: Vec<&RawValue> = serde_json::from_slice(raw).ok()?;
         let mut before = None;
-        let told: Vec<Told<'_>> = turns
+        let told: Vec<Outgoing<'_>> = turns
             .iter()
             .enumerate()
             .map(|(index, turn)| self.turn(index, turn, &mut before, losses))
             .collect();
-        if told.iter().all(|turn| matches!(turn, Told::AsItIs(_))) {
+        if told.iter().all(|turn| matches!(turn, Outgoing::AsItIs(_))) {
             return None;
         }
         let texts: Vec<&str> = told
             .iter()
             .filter_map(|turn| match turn {
-                Told::AsItIs(text) => Some(*text),
-                Told::Changed(text) => Some(text),
-                Told::LeftOut => None,
+                Outgoing::AsItIs(text) => Some(*text),
+                Outgoing::Changed(text) => Some(text),
+                Outgoing::LeftOut => None,
             })
             .collect();
         Some(format!("[{}]", texts.join(",")).into_bytes())
@@ -89,8 +89,8 @@ impl History<'_> {
         raw: &'t RawValue,
         before: &mut Option<Arc<Proofs>>,
         losses: &mut Losses,
-    ) -> Told<'t> {
-        let as_it_is = Told::AsItIs(raw.get());
+    ) -> Outgoing<'t> {
+        let as_it_is = Outgoing::AsItIs(raw.get());
         let Ok(turn) = serde_json::from_str::<Turn<'_>>(raw.get()) else { return as_it_is };
         let Ok(blocks) = serde_json::from_str::<Vec<&RawValue>>(turn.content.get()) else { return as_it_is };
         let mut changed =
@@ -123,8 +123,8 @@ impl History<'_> {
         }
         losses.extend(changed.losses);
         match texts.is_empty() {
-            true => Told::LeftOut,
-            false => Told::Changed(with_content(raw, &format!("[{}]", texts.join(",")))),
+            true => Outgoing::LeftOut,
+            false => Outgoing::Changed(with_content(raw, &format!("[{}]", texts.join(",")))),
         }
     }
 

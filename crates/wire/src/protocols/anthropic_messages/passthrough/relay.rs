@@ -20,21 +20,21 @@ use crate::proofs::{Collector, Proofs};
 use crate::protocols::mentions;
 use crate::protocols::repair::sound;
 use crate::translate::note;
-use crate::{Passage, Transcoder};
+use crate::{Transcoder, TranscoderParts};
 
 /// The gateway's own object: one that another gateway has put there gives way.
 const OWN: &str = "llmgateway";
 
 /// A relay for one answer.
-pub(super) fn relay(passage: Passage<'_>) -> Box<dyn Transcoder> {
+pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     let books = Books {
-        answer: Answer::new(passage.undo),
-        annotator: passage.annotator,
+        answer: Answer::new(parts.decoding),
+        annotator: parts.annotator,
         events: Vec::with_capacity(8),
         progress: Progress::default(),
         proofs: Collector::default(),
     };
-    match passage.form.stream {
+    match parts.form.stream {
         true => Box::new(StreamRelay {
             parser: SseParser::default(),
             state: StreamState {

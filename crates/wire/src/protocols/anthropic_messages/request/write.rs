@@ -19,7 +19,7 @@ use super::super::types::{
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::fields::Fields;
 use crate::protocols::unsupported::{self, Offers};
-use crate::{Encoded, Undo};
+use crate::{DecoderContext, Encoded};
 use schema::{Enforced, Unfit};
 use thinking::{Generation, Plan};
 use tools::Names;
@@ -58,7 +58,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     refuse(request)?;
     let mut losses = request.losses.clone();
     unsupported::lose_proofs(request, &mut losses);
-    let mut undo = Undo::default();
+    let mut decoding = DecoderContext::default();
     let names = Names::of(request);
     let mut thinking_losses = Losses::new();
     let mut plan = thinking::plan(request, target, &mut thinking_losses);
@@ -71,7 +71,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
         thinking_losses = plan.give_up(request);
     }
     losses.extend(thinking_losses);
-    let mut tools = tools::tools(request, &names, enforced.as_mut(), &mut undo, &mut losses)?;
+    let mut tools = tools::tools(request, &names, enforced.as_mut(), &mut decoding, &mut losses)?;
     let forced = takes_forced_tools(target, &plan);
     let mut choice = tools::choice(request, &names, !tools.is_empty(), forced, &mut losses)?;
     let mut format = None;
@@ -90,11 +90,11 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
                 let hint = format!("Give the final answer by calling the tool `{}`.", tool.name);
                 system.push(text_block(Cow::Owned(hint), None));
             }
-            undo.json_tool = Some(tool.name.clone().into_owned());
+            decoding.json_tool = Some(tool.name.clone().into_owned());
             tools.push(Tool::Client(tool));
         }
     }
-    undo.tool_names = names.undo();
+    decoding.tool_names = names.originals();
     let mut body = Body {
         model: target.model,
         max_tokens: plan.max_tokens,
@@ -112,7 +112,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     extras(request, target, &mut body, &mut losses);
     output_config(request, &plan, format, &mut body);
     limit_marks(&mut body, &mut losses);
-    Ok(Encoded { body: write(&body)?, losses, undo })
+    Ok(Encoded { body: write(&body)?, losses, decoding })
 }
 
 fn write(body: &Body<'_>) -> Result<bytes::Bytes> {

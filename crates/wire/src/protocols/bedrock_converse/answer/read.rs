@@ -12,7 +12,7 @@ use super::types::*;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::{self, sound};
-use crate::{Decoder, Undo};
+use crate::{Decoder, DecoderContext};
 
 /// Largest whole answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -24,8 +24,8 @@ pub(crate) struct WholeDecoder {
 }
 
 impl WholeDecoder {
-    pub fn new(undo: &Undo) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(undo) }
+    pub fn new(decoding: &DecoderContext) -> Self {
+        Self { body: Vec::new(), answer: Answer::new(decoding) }
     }
 }
 
@@ -63,8 +63,8 @@ pub(crate) struct StreamDecoder {
 }
 
 impl StreamDecoder {
-    pub fn new(undo: &Undo) -> Self {
-        Self { parser: EventStreamParser::default(), answer: Answer::new(undo) }
+    pub fn new(decoding: &DecoderContext) -> Self {
+        Self { parser: EventStreamParser::default(), answer: Answer::new(decoding) }
     }
 }
 
@@ -85,7 +85,7 @@ impl Decoder for StreamDecoder {
 
 /// What is known of the answer so far.
 struct Answer {
-    undo: Undo,
+    decoding: DecoderContext,
     is_started: bool,
     is_stopped: bool,
     /// Open blocks by the provider's index.
@@ -123,9 +123,9 @@ enum Open {
 }
 
 impl Answer {
-    fn new(undo: &Undo) -> Self {
+    fn new(decoding: &DecoderContext) -> Self {
         Self {
-            undo: undo.clone(),
+            decoding: decoding.clone(),
             is_started: false,
             is_stopped: false,
             blocks: BTreeMap::new(),
@@ -233,7 +233,7 @@ impl Answer {
         if matches!(self.blocks.entry(index).or_insert(Open::Text), Open::Ignored) || text.is_empty() {
             return;
         }
-        if self.undo.json_tool.is_some() {
+        if self.decoding.json_tool.is_some() {
             self.held_text.push_str(&text);
         } else {
             events.push(Event::Text { choice: 0, text });
@@ -244,15 +244,15 @@ impl Answer {
         let wire_name = call.name.unwrap_or_default();
         let open = if call.kind.as_deref() == Some("server_tool_use") {
             Open::Ignored
-        } else if self.undo.json_tool.as_deref() == Some(wire_name.as_str()) {
+        } else if self.decoding.json_tool.as_deref() == Some(wire_name.as_str()) {
             self.has_json = true;
             self.held_text.clear();
             Open::JsonAnswer { has_arguments: false }
         } else {
-            let name = self.undo.tool_name(&wire_name).to_owned();
+            let name = self.decoding.tool_name(&wire_name).to_owned();
             let index = self.calls;
             self.calls += 1;
-            let custom = self.undo.custom_tools.contains(&name);
+            let custom = self.decoding.custom_tools.contains(&name);
             let open = match custom {
                 true => Open::FreeText { index, arguments: String::new() },
                 false => Open::Call { index, has_arguments: false },

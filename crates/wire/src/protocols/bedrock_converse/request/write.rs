@@ -19,7 +19,7 @@ use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::function_tools::note_wrapped;
 use crate::protocols::unsupported::{Offers, lose_details, lose_hints, lose_proofs, refuse_features};
-use crate::{Encoded, Undo};
+use crate::{DecoderContext, Encoded};
 use family::Family;
 use messages::{Conversation, conversation};
 use thinking::Thinking;
@@ -41,17 +41,17 @@ const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"]
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
-    let mut undo = Undo::default();
-    let body = body(request, target, &mut undo, &mut losses)?;
+    let mut decoding = DecoderContext::default();
+    let body = body(request, target, &mut decoding, &mut losses)?;
     let body = serde_json::to_vec(&body)
         .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-    Ok(Encoded { body: Bytes::from(body), losses, undo })
+    Ok(Encoded { body: Bytes::from(body), losses, decoding })
 }
 
 fn body<'a>(
     request: &'a Request,
     target: Target<'_>,
-    undo: &mut Undo,
+    decoding: &mut DecoderContext,
     losses: &mut Losses,
 ) -> Result<Body<'a>> {
     let (family, facts) = (Family::of(target.model), target.facts);
@@ -70,7 +70,7 @@ fn body<'a>(
         names: &mut names,
         losses,
     };
-    let mut tool_config = writer.write(form.json_tool, undo)?;
+    let mut tool_config = writer.write(form.json_tool, decoding)?;
     let no_prefill = thinking.is_on || family.refuses_prefill();
     lose_details(request, losses);
     lose_proofs(request, losses);
@@ -85,7 +85,7 @@ fn body<'a>(
     let inference_config = inference_config(request, family, facts, &thinking, losses);
     top_k(request, family, facts, thinking.is_on, &mut fields, losses);
     let native = native_fields(request, family, &mut fields, losses);
-    undo.tool_names = names.changed();
+    decoding.tool_names = names.changed();
     Ok(Body {
         system: talk.system,
         messages: talk.turns,

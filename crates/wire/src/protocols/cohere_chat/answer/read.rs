@@ -11,7 +11,7 @@ use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::sound;
-use crate::{Decoder, Undo};
+use crate::{Decoder, DecoderContext};
 
 /// Largest whole answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -27,8 +27,8 @@ pub(crate) struct WholeDecoder {
 }
 
 impl WholeDecoder {
-    pub fn new(undo: &Undo) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(undo) }
+    pub fn new(decoding: &DecoderContext) -> Self {
+        Self { body: Vec::new(), answer: Answer::new(decoding) }
     }
 }
 
@@ -67,8 +67,8 @@ pub(crate) struct StreamDecoder {
 }
 
 impl StreamDecoder {
-    pub fn new(undo: &Undo) -> Self {
-        Self { parser: SseParser::default(), answer: Answer::new(undo) }
+    pub fn new(decoding: &DecoderContext) -> Self {
+        Self { parser: SseParser::default(), answer: Answer::new(decoding) }
     }
 }
 
@@ -89,7 +89,7 @@ impl Decoder for StreamDecoder {
 }
 
 struct Answer {
-    undo: Undo,
+    decoding: DecoderContext,
     is_started: bool,
     is_ended: bool,
     /// Open calls by the provider's index, which counts blocks of every kind.
@@ -108,9 +108,9 @@ struct OpenCall {
 }
 
 impl Answer {
-    fn new(undo: &Undo) -> Self {
+    fn new(decoding: &DecoderContext) -> Self {
         Self {
-            undo: undo.clone(),
+            decoding: decoding.clone(),
             is_started: false,
             is_ended: false,
             calls: BTreeMap::new(),
@@ -185,10 +185,10 @@ impl Answer {
 
     fn call(&mut self, provider_index: u64, call: Call, events: &mut Vec<Event>) {
         let function = call.function.unwrap_or_default();
-        let name = self.undo.tool_name(&function.name.unwrap_or_default()).to_owned();
+        let name = self.decoding.tool_name(&function.name.unwrap_or_default()).to_owned();
         let index = self.calls_so_far;
         self.calls_so_far += 1;
-        let is_free_text = self.undo.custom_tools.contains(&name);
+        let is_free_text = self.decoding.custom_tools.contains(&name);
         let id = call.id.unwrap_or_default();
         let custom = is_free_text;
         events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });

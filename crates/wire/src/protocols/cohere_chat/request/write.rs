@@ -21,7 +21,7 @@ use crate::protocols::unsupported::{
     BUDGET, Offers, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs, lose_thinking,
     refuse_features,
 };
-use crate::{Encoded, Undo};
+use crate::{DecoderContext, Encoded};
 
 /// Fields of this API that callers may send by their own names.
 const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode", "strict_tools", "priority"];
@@ -38,11 +38,11 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
         return Err(Error::unsupported(Field::TopLogprobs, message));
     }
     let mut losses = request.losses.clone();
-    let mut undo = Undo::default();
-    let body = body(request, target, &mut undo, &mut losses)?;
+    let mut decoding = DecoderContext::default();
+    let body = body(request, target, &mut decoding, &mut losses)?;
     let body = serde_json::to_vec(&body)
         .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-    Ok(Encoded { body: Bytes::from(body), losses, undo })
+    Ok(Encoded { body: Bytes::from(body), losses, decoding })
 }
 
 #[derive(Serialize)]
@@ -143,7 +143,7 @@ struct CallFunction<'a> {
 fn body<'a>(
     request: &'a Request,
     target: Target<'a>,
-    undo: &mut Undo,
+    decoding: &mut DecoderContext,
     losses: &mut Losses,
 ) -> Result<Body<'a>> {
     lose_marks(request, losses);
@@ -151,7 +151,7 @@ fn body<'a>(
     lose_failures(request, losses);
     note_wrapped(request, losses);
     let sampling = &request.sampling;
-    let tools = function_tools(request, undo, losses)?;
+    let tools = function_tools(request, decoding, losses)?;
     let ids = CallIds::of(request, plain_id);
     let mut messages = turns(request, &ids, losses)?;
     let response_format = response_format(request, &mut messages, losses);

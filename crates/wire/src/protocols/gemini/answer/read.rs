@@ -13,7 +13,7 @@ use super::super::model::Generation;
 use super::types::{Answer, ModalityCount, UsageMetadata};
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
 use crate::protocols::repair::sound;
-use crate::{Decoder, Undo};
+use crate::{Decoder, DecoderContext};
 use candidate::CandidateState;
 
 /// Choices beyond this are nonsense.
@@ -35,8 +35,8 @@ enum Form {
 
 impl GeminiDecoder {
     /// A decoder that undoes what the request's encoder did.
-    pub fn new(undo: Undo) -> Self {
-        Self { form: Form::Unknown, state: AnswerState::new(undo) }
+    pub fn new(decoding: DecoderContext) -> Self {
+        Self { form: Form::Unknown, state: AnswerState::new(decoding) }
     }
 }
 
@@ -76,7 +76,7 @@ impl Decoder for GeminiDecoder {
 
 /// What has been read of an answer.
 pub(crate) struct AnswerState {
-    undo: Undo,
+    decoding: DecoderContext,
     started: bool,
     generation: Generation,
     candidates: Vec<CandidateState>,
@@ -89,9 +89,9 @@ pub(crate) struct AnswerState {
 
 impl AnswerState {
     /// Nothing has come yet.
-    pub fn new(undo: Undo) -> Self {
+    pub fn new(decoding: DecoderContext) -> Self {
         Self {
-            undo,
+            decoding,
             started: false,
             generation: Generation::of(""),
             candidates: Vec::new(),
@@ -145,7 +145,7 @@ impl AnswerState {
             while self.candidates.len() <= index {
                 self.candidates.push(CandidateState::new(self.candidates.len() as u32));
             }
-            self.candidates[index].push(candidate, &self.undo, events)?;
+            self.candidates[index].push(candidate, &self.decoding, events)?;
         }
         if let Some(usage) = answer.usage_metadata.filter(|usage| self.usage.as_ref() != Some(usage)) {
             if usage.prompt_token_count.is_some() || usage.candidates_token_count.is_some() {

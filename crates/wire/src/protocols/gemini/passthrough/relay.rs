@@ -16,7 +16,7 @@ use crate::proofs::{Collector, Proofs};
 use crate::protocols::mentions;
 use crate::protocols::repair::sound;
 use crate::providers::edit;
-use crate::{AnswerForm, Passage, Transcoder, translate};
+use crate::{AnswerForm, Transcoder, TranscoderParts, translate};
 
 /// Passes an answer on.
 pub(super) struct Relay {
@@ -46,13 +46,13 @@ struct Pieces {
 
 impl Relay {
     /// A relay for one answer.
-    pub fn new(passage: Passage<'_>) -> Self {
-        let Passage { form, annotator, undo, .. } = passage;
+    pub fn new(parts: TranscoderParts<'_>) -> Self {
+        let TranscoderParts { form, annotator, decoding, .. } = parts;
         let pieces = Pieces {
             frames: Frames::new(form.is_list),
             form,
             annotator,
-            state: AnswerState::new(undo.clone()),
+            state: AnswerState::new(decoding.clone()),
             events: Vec::new(),
             progress: Progress::default(),
             proofs: Collector::default(),

@@ -13,7 +13,7 @@ use canon::{Error, ErrorKind, Request, Result, Target, ToolKind};
 
 use super::types::{Body, Instruction, Part};
 use crate::protocols::unsupported::{lose_hints, refuse_fields};
-use crate::{Encoded, Undo};
+use crate::{DecoderContext, Encoded};
 use generation::{extra, generation_config};
 use history::history;
 use names::Names;
@@ -44,8 +44,12 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let body = serde_json::to_vec(&body).map_err(|error| {
         Error::gateway(ErrorKind::Internal, format!("The request could not be written: {error}."))
     })?;
-    let undo = Undo { tool_names: names.into_undo(), custom_tools: tools.custom, ..Undo::default() };
-    Ok(Encoded { body: body.into(), losses, undo })
+    let decoding = DecoderContext {
+        tool_names: names.into_originals(),
+        custom_tools: tools.custom,
+        ..DecoderContext::default()
+    };
+    Ok(Encoded { body: body.into(), losses, decoding })
 }
 
 /// Every name that a tool goes by in the request.

@@ -8,7 +8,7 @@ use crate::protocols::counts::count;
 use crate::protocols::errors::{classify, without_secrets};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::{self, sound};
-use crate::{Decoder, Undo};
+use crate::{Decoder, DecoderContext};
 
 /// Largest whole answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -20,8 +20,8 @@ pub(crate) struct WholeDecoder {
 }
 
 impl WholeDecoder {
-    pub fn new(undo: &Undo) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(undo) }
+    pub fn new(decoding: &DecoderContext) -> Self {
+        Self { body: Vec::new(), answer: Answer::new(decoding) }
     }
 }
 
@@ -47,8 +47,8 @@ pub(crate) struct StreamDecoder {
 }
 
 impl StreamDecoder {
-    pub fn new(undo: &Undo) -> Self {
-        Self { lines: JsonLines::default(), answer: Answer::new(undo) }
+    pub fn new(decoding: &DecoderContext) -> Self {
+        Self { lines: JsonLines::default(), answer: Answer::new(decoding) }
     }
 }
 
@@ -66,15 +66,15 @@ impl Decoder for StreamDecoder {
 }
 
 struct Answer {
-    undo: Undo,
+    decoding: DecoderContext,
     is_started: bool,
     is_done: bool,
     calls: u32,
 }
 
 impl Answer {
-    fn new(undo: &Undo) -> Self {
-        Self { undo: undo.clone(), is_started: false, is_done: false, calls: 0 }
+    fn new(decoding: &DecoderContext) -> Self {
+        Self { decoding: decoding.clone(), is_started: false, is_done: false, calls: 0 }
     }
 
     fn document(&mut self, text: &[u8], events: &mut Vec<Event>) -> Result<()> {
@@ -108,10 +108,10 @@ impl Answer {
     /// Calls come whole; only newer versions give them ids.
     fn call(&mut self, call: Call, events: &mut Vec<Event>) {
         let function = call.function.unwrap_or_default();
-        let name = self.undo.tool_name(&function.name.unwrap_or_default()).to_owned();
+        let name = self.decoding.tool_name(&function.name.unwrap_or_default()).to_owned();
         let arguments = function.arguments.map(|given| repair::arguments(given.as_str()).into_owned());
         let mut fragment = arguments.filter(|text| !text.is_empty()).unwrap_or_else(|| "{}".to_owned());
-        let custom = self.undo.custom_tools.contains(&name);
+        let custom = self.decoding.custom_tools.contains(&name);
         if custom {
             fragment = unwrap_free_text(fragment);
         }

@@ -17,7 +17,7 @@ use crate::protocols::unsupported::{
     Offers, lose_budget, lose_description, lose_details, lose_failures, lose_hints, lose_marks, lose_proofs,
     lose_thinking, refuse_features, wish_field,
 };
-use crate::{Encoded, Undo};
+use crate::{DecoderContext, Encoded};
 
 /// Model options that callers may send at the top level by their own names.
 const NATIVE_OPTIONS: [&str; 7] =
@@ -26,11 +26,11 @@ const NATIVE_OPTIONS: [&str; 7] =
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
-    let mut undo = Undo::default();
-    let body = body(request, target, &mut undo, &mut losses)?;
+    let mut decoding = DecoderContext::default();
+    let body = body(request, target, &mut decoding, &mut losses)?;
     let body = serde_json::to_vec(&body)
         .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-    Ok(Encoded { body: Bytes::from(body), losses, undo })
+    Ok(Encoded { body: Bytes::from(body), losses, decoding })
 }
 
 #[derive(Serialize)]
@@ -82,7 +82,7 @@ struct CallFunction<'a> {
 fn body<'a>(
     request: &'a Request,
     target: Target<'a>,
-    undo: &mut Undo,
+    decoding: &mut DecoderContext,
     losses: &mut Losses,
 ) -> Result<Body<'a>> {
     lose_marks(request, losses);
@@ -95,7 +95,7 @@ fn body<'a>(
         model: target.model,
         messages: turns(request, losses)?,
         stream: request.stream,
-        tools: tools(request, undo, losses)?,
+        tools: tools(request, decoding, losses)?,
         format: match &request.output {
             OutputFormat::Text => None,
             OutputFormat::JsonSchema { schema: Some(schema), .. } => Some(Cow::Borrowed(schema)),
@@ -203,7 +203,11 @@ fn image(media: &Media, path: impl Fn() -> Field) -> Result<&str> {
 }
 
 /// The API has no choice of tools: none means to offer none, and one that is forced can only be the only one offered.
-fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Result<Vec<FunctionTool<'a>>> {
+fn tools<'a>(
+    request: &'a Request,
+    decoding: &mut DecoderContext,
+    losses: &mut Losses,
+) -> Result<Vec<FunctionTool<'a>>> {
     if request.tool_choice == Some(ToolChoice::None) {
         return Ok(Vec::new());
     }
@@ -218,7 +222,7 @@ fn tools<'a>(request: &'a Request, undo: &mut Undo, losses: &mut Losses) -> Resu
     for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
         losses.dropped(Field::tool(index, ToolField::Strict), "the provider has no strict tools");
     }
-    function_tools(request, undo, losses)
+    function_tools(request, decoding, losses)
 }
 
 fn options(request: &Request) -> Map<String, Value> {

@@ -7,7 +7,7 @@ use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Object, Value};
 use crate::protocols::media_types::data_url;
-use crate::{Decoder, Undo};
+use crate::{Decoder, DecoderContext};
 
 /// Largest whole answer that is held in memory.
 const ANSWER_LIMIT: usize = 256 << 20;
@@ -15,8 +15,8 @@ const ANSWER_LIMIT: usize = 256 << 20;
 const UNKNOWN_FORMAT: &str = "unknown";
 
 /// The decoder for one answer.
-pub(crate) fn decoder(streaming: bool, undo: &Undo) -> Box<dyn Decoder> {
-    let pieces = Pieces { undo: undo.clone(), ..Pieces::default() };
+pub(crate) fn decoder(streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
+    let pieces = Pieces { decoding: decoding.clone(), ..Pieces::default() };
     match streaming {
         true => Box::new(StreamDecoder {
             sse: SseParser::default(),
@@ -128,7 +128,7 @@ impl Decoder for WholeDecoder {
 /// Turns mended messages and deltas into events.
 #[derive(Default)]
 struct Pieces {
-    undo: Undo,
+    decoding: DecoderContext,
     started: bool,
     /// Top-level fields that were told before the answer began.
     early: Vec<(&'static str, Json)>,
@@ -151,7 +151,7 @@ impl Pieces {
     }
 
     fn usage(&self, reported: &Value) -> Option<canon::Usage> {
-        usage::read(reported.to_string().as_bytes(), self.undo.cached_outside_prompt)
+        usage::read(reported.to_string().as_bytes(), self.decoding.cached_outside_prompt)
     }
 
     fn fields_of(body: &Object) -> Vec<(&'static str, Json)> {
@@ -246,7 +246,7 @@ impl Pieces {
     fn take_legacy_call(&mut self, choice: u32, function: &Value, events: &mut Vec<Event>) {
         if !self.legacy.contains(&choice) {
             self.legacy.push(choice);
-            let name = self.undo.tool_name(function["name"].as_str().unwrap_or("")).to_owned();
+            let name = self.decoding.tool_name(function["name"].as_str().unwrap_or("")).to_owned();
             let (index, id) = (0, String::new());
             events.push(Event::ToolCallStart { choice, index, id, name, signature: None, custom: false });
         }
@@ -264,7 +264,7 @@ impl Pieces {
                 choice,
                 index,
                 id: call["id"].as_str().unwrap_or("").to_owned(),
-                name: self.undo.tool_name(name).to_owned(),
+                name: self.decoding.tool_name(name).to_owned(),
                 signature: call["extra_content"]["google"]["thought_signature"].as_str().map(str::to_owned),
                 custom,
             });

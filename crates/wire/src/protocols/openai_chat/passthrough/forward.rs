@@ -14,7 +14,7 @@ use crate::json::{Edit, Scanner};
 use crate::proofs::Memory;
 use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::protocols::strict_schema::Unfit;
-use crate::{Encoded, Intake, ROUTING_FIELDS, Undo};
+use crate::{DecoderContext, Encoded, Intake, ROUTING_FIELDS};
 
 /// Room for what is added: a longer model name, stream options.
 const SPARE: usize = 160;
@@ -47,9 +47,9 @@ pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'
     Ok(Encoded {
         body: Bytes::from(forward.edit.write(SPARE)),
         losses: forward.losses,
-        undo: Undo {
+        decoding: DecoderContext {
             cached_outside_prompt: target.quirks.counts_cached_outside(target.model),
-            ..Undo::default()
+            ..DecoderContext::default()
         },
     })
 }

@@ -16,7 +16,7 @@ use super::super::{REASONING_FORMAT, errors};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair;
-use crate::{Decoder, Undo};
+use crate::{Decoder, DecoderContext};
 
 /// Largest whole answer that is held in memory.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -32,8 +32,8 @@ pub(in super::super) struct StreamDecoder {
 }
 
 impl StreamDecoder {
-    pub(in super::super) fn new(undo: &Undo) -> Self {
-        Self { sse: SseParser::default(), answer: Answer::new(undo) }
+    pub(in super::super) fn new(decoding: &DecoderContext) -> Self {
+        Self { sse: SseParser::default(), answer: Answer::new(decoding) }
     }
 }
 
@@ -60,8 +60,8 @@ pub(in super::super) struct WholeDecoder {
 }
 
 impl WholeDecoder {
-    pub(in super::super) fn new(undo: &Undo) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(undo) }
+    pub(in super::super) fn new(decoding: &DecoderContext) -> Self {
+        Self { body: Vec::new(), answer: Answer::new(decoding) }
     }
 }
 
@@ -87,7 +87,7 @@ impl Decoder for WholeDecoder {
 /// What is known of an answer.
 #[derive(Default)]
 struct Answer {
-    undo: Undo,
+    decoding: DecoderContext,
     started: bool,
     ended: bool,
     items: BTreeMap<u64, Seen>,
@@ -151,8 +151,8 @@ enum Held {
 }
 
 impl Answer {
-    fn new(undo: &Undo) -> Self {
-        Self { undo: undo.clone(), ..Self::default() }
+    fn new(decoding: &DecoderContext) -> Self {
+        Self { decoding: decoding.clone(), ..Self::default() }
     }
 
     fn event(&mut self, event: SseEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
@@ -454,10 +454,10 @@ impl Answer {
         let name = item.name.clone().unwrap_or_default();
         // Some servers give only an item id.
         let id = item.call_id.clone().or_else(|| item.id.clone()).unwrap_or_default();
-        let name = self.undo.tool_name(&name).to_owned();
+        let name = self.decoding.tool_name(&name).to_owned();
         let held = match custom {
             true => None,
-            false if self.undo.custom_tools.contains(&name) => Some(Held::FreeText),
+            false if self.decoding.custom_tools.contains(&name) => Some(Held::FreeText),
             false => WRAPPERS.contains(&name.as_str()).then_some(Held::Wrapper),
         };
         let call = match held {
@@ -538,7 +538,7 @@ impl Answer {
                 Some(calls) => {
                     for (number, (name, arguments)) in calls.into_iter().enumerate() {
                         let id = if number == 0 { id.clone() } else { format!("{id}_{}", number + 1) };
-                        let name = self.undo.tool_name(&name).to_owned();
+                        let name = self.decoding.tool_name(&name).to_owned();
                         self.call(id, name, arguments, false, events);
                     }
                 }

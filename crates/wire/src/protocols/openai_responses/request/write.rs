@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::REASONING_FORMAT;
 use crate::protocols::unsupported::{self, Offers};
-use crate::{Encoded, Undo};
+use crate::{DecoderContext, Encoded};
 
 /// The API takes no smaller limit (400 `integer_below_min_value`).
 const LEAST_OUTPUT: u64 = 16;
@@ -62,7 +62,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     unsupported::lose_marks(request, &mut losses);
     unsupported::lose_failures(request, &mut losses);
     let names = tools::Names::of(request);
-    let undo = Undo { tool_names: names.undo(), ..Undo::default() };
+    let decoding = DecoderContext { tool_names: names.originals(), ..DecoderContext::default() };
     let input = input::input(request, target, &names, &mut losses)?;
     let tools = tools::tools(request, &names, &mut losses)?;
     let mut writer = Writer { request, target, settings: Map::new(), losses };
@@ -80,7 +80,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     let body = Body { model: target.model, input, tools, settings, raw: RawFields(raw) };
     let body = serde_json::to_vec(&body)
         .map_err(|_| Error::gateway(ErrorKind::Internal, "The request cannot be written as JSON."))?;
-    Ok(Encoded { body: body.into(), losses, undo })
+    Ok(Encoded { body: body.into(), losses, decoding })
 }
 
 /// Features that this format does not have. Log probabilities and a web search it has.

@@ -8,7 +8,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::schema::{self, Enforced, Unfit};
-use crate::Undo;
+use crate::DecoderContext;
 use crate::protocols::anthropic_messages::types::{CacheControl, ClientTool, Tool, ToolChoice};
 use crate::protocols::hosted::Task;
 use crate::protocols::{call_ids, hosted};
@@ -48,7 +48,7 @@ impl Names {
     }
 
     /// What the decoder has to undo.
-    pub(crate) fn undo(&self) -> BTreeMap<String, String> {
+    pub(crate) fn originals(&self) -> BTreeMap<String, String> {
         self.changed.iter().map(|(old, new)| (new.clone(), old.clone())).collect()
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn tools<'a>(
     request: &'a Request,
     names: &Names,
     mut enforced: Option<&mut Enforced>,
-    undo: &mut Undo,
+    decoding: &mut DecoderContext,
     losses: &mut Losses,
 ) -> Result<Vec<Tool<'a>>> {
     let mut tools = Vec::new();
@@ -118,7 +118,7 @@ pub(super) fn tools<'a>(
                 Tool::Client(tool)
             }
             ToolKind::Custom { format } => {
-                undo.custom_tools.push(tool.name.clone());
+                decoding.custom_tools.push(tool.name.clone());
                 losses.emulated(
                     Field::tool(index, ToolField::Whole),
                     "Free-text tools do not exist here: sent as a function with one text field.",
@@ -378,7 +378,7 @@ mod tests {
         let mapped = ["a.b", "a_b", "a/b", &long].map(|name| names.wire(name).into_owned());
         assert!(mapped.iter().all(|name| is_valid_name(name)));
         assert_eq!(mapped.iter().collect::<BTreeSet<_>>().len(), mapped.len());
-        assert_eq!(names.undo()[&mapped[2]], "a/b");
-        assert_eq!(names.undo().len(), 3);
+        assert_eq!(names.originals()[&mapped[2]], "a/b");
+        assert_eq!(names.originals().len(), 3);
     }
 }

@@ -10,7 +10,7 @@ use canon::{
 use serde_json::{Value, json};
 
 use super::family::Family;
-use crate::Undo;
+use crate::DecoderContext;
 use crate::protocols::anthropic_messages::schema::{self, Enforced, Unfit};
 use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::call_ids::mark_of;
@@ -147,15 +147,19 @@ pub(super) struct ToolWriter<'a, 'w> {
 }
 
 impl<'a> ToolWriter<'a, '_> {
-    /// `toolConfig`, if there is to be one. `undo` learns what the answer's decoder has to know.
-    pub fn write(&mut self, json_tool: Option<Json>, undo: &mut Undo) -> Result<Option<ToolConfig<'a>>> {
+    /// `toolConfig`, if there is to be one. `decoding` learns what the answer's decoder has to know.
+    pub fn write(
+        &mut self,
+        json_tool: Option<Json>,
+        decoding: &mut DecoderContext,
+    ) -> Result<Option<ToolConfig<'a>>> {
         let has_history = self.request.messages.iter().any(|message| message.tool_calls().next().is_some());
         let mut choice = self.request.tool_choice.clone();
         let mut tools = Vec::new();
         if choice == Some(ToolChoice::None) && (!has_history || json_tool.is_some()) {
             choice = None;
         } else {
-            tools = self.entries(undo)?;
+            tools = self.entries(decoding)?;
         }
         if tools.is_empty() && json_tool.is_none() {
             if !has_history {
@@ -165,13 +169,13 @@ impl<'a> ToolWriter<'a, '_> {
             choice = None;
         }
         let tool_choice = match json_tool {
-            Some(schema) => Some(self.add_json_tool(schema, &mut tools, undo)),
+            Some(schema) => Some(self.add_json_tool(schema, &mut tools, decoding)),
             None => self.choice(choice)?,
         };
         Ok(Some(ToolConfig { tools, tool_choice }))
     }
 
-    fn entries(&mut self, undo: &mut Undo) -> Result<Vec<ToolEntry<'a>>> {
+    fn entries(&mut self, decoding: &mut DecoderContext) -> Result<Vec<ToolEntry<'a>>> {
         let allowed = match &self.request.tool_choice {
             Some(ToolChoice::Allowed { names, .. }) => Some(names),
             _ => None,
@@ -184,7 +188,7 @@ impl<'a> ToolWriter<'a, '_> {
             if is_left_out(self.request, index, self.losses) {
                 continue;
             }
-            entries.push(self.entry(index, tool, undo)?);
+            entries.push(self.entry(index, tool, decoding)?);
             if let Some(mark) = &tool.cache {
                 // Nova caches instructions and messages only ("Prompt caching" in the user guide).
                 match self.takes_cache_points && self.family.is_claude() {
@@ -196,7 +200,12 @@ impl<'a> ToolWriter<'a, '_> {
         Ok(entries)
     }
 
-    fn entry(&mut self, index: usize, tool: &'a Tool, undo: &mut Undo) -> Result<ToolEntry<'a>> {
+    fn entry(
+        &mut self,
+        index: usize,
+        tool: &'a Tool,
+        decoding: &mut DecoderContext,
+    ) -> Result<ToolEntry<'a>> {
         let mut description = tool.description.as_deref().map(Cow::Borrowed);
         let mut is_whole = true;
         let (schema, strict) = match &tool.kind {
@@ -223,7 +232,7 @@ impl<'a> ToolWriter<'a, '_> {
                     Field::tool(index, ToolField::Whole),
                     "a tool that takes free text is sent as a function",
                 );
-                undo.custom_tools.push(tool.name.clone());
+                decoding.custom_tools.push(tool.name.clone());
                 (free_text_schema(), None)
             }
             ToolKind::Native(entry) if entry.as_str().contains("\"systemTool\"") => {
@@ -267,13 +276,18 @@ impl<'a> ToolWriter<'a, '_> {
         called.into_iter().map(declare).collect()
     }
 
-    fn add_json_tool(&mut self, schema: Json, tools: &mut Vec<ToolEntry<'a>>, undo: &mut Undo) -> Choice {
+    fn add_json_tool(
+        &mut self,
+        schema: Json,
+        tools: &mut Vec<ToolEntry<'a>>,
+        decoding: &mut DecoderContext,
+    ) -> Choice {
         let mut name = JSON_TOOL.to_owned();
         while self.request.tools.iter().any(|tool| tool.name == name) {
             name.push('_');
         }
         let name = self.names.on_wire(&name);
-        undo.json_tool = Some(name.clone());
+        decoding.json_tool = Some(name.clone());
         let has_others = !tools.is_empty();
         tools.push(ToolEntry::ToolSpec(ToolSpec {
             name: name.clone(),

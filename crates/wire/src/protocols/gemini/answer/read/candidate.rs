@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::citations::Citations;
 use super::partial_args::PartialArgs;
-use crate::Undo;
+use crate::DecoderContext;
 use crate::protocols::gemini::REASONING_FORMAT;
 use crate::protocols::gemini::answer::types::{
     Blob, Candidate, FunctionCall, LogprobsResult, Part, TokenLogprob,
@@ -56,9 +56,14 @@ impl CandidateState {
     }
 
     /// Takes the next piece. The finish reason is only noted: recorded streams go on after it.
-    pub fn push(&mut self, candidate: Candidate<'_>, undo: &Undo, events: &mut Vec<Event>) -> Result<()> {
+    pub fn push(
+        &mut self,
+        candidate: Candidate<'_>,
+        decoding: &DecoderContext,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
         for part in candidate.content.unwrap_or_default().parts {
-            self.part(part, undo, events)?;
+            self.part(part, decoding, events)?;
         }
         if let Some(logprobs) = candidate.logprobs_result {
             let logprobs = Json::of(&openai_logprobs(&logprobs));
@@ -93,10 +98,10 @@ impl CandidateState {
         Ok(())
     }
 
-    fn part(&mut self, part: Part<'_>, undo: &Undo, events: &mut Vec<Event>) -> Result<()> {
+    fn part(&mut self, part: Part<'_>, decoding: &DecoderContext, events: &mut Vec<Event>) -> Result<()> {
         if let Some(call) = part.function_call {
             self.is_thinking = false;
-            return self.call(call, part.thought_signature, undo, events);
+            return self.call(call, part.thought_signature, decoding, events);
         }
         if let Some(text) = part.text {
             match part.thought {
@@ -176,12 +181,12 @@ impl CandidateState {
         &mut self,
         call: FunctionCall<'_>,
         signature: Option<String>,
-        undo: &Undo,
+        decoding: &DecoderContext,
         events: &mut Vec<Event>,
     ) -> Result<()> {
         let is_piece = call.will_continue || !call.partial_args.is_empty();
         if is_piece || (self.open_call.is_some() && call.name.is_none()) {
-            return self.piece(call, signature, undo, events);
+            return self.piece(call, signature, decoding, events);
         }
         let Some(name) = call.name else { return Err(super::malformed()) };
         let args = match call.args {
@@ -189,7 +194,7 @@ impl CandidateState {
             None => String::new(),
         };
         let args = if args.is_empty() { "{}".to_owned() } else { args };
-        self.emit(&name, call.id.unwrap_or_default(), signature, args, undo, events);
+        self.emit(&name, call.id.unwrap_or_default(), signature, args, decoding, events);
         Ok(())
     }
 
@@ -198,7 +203,7 @@ impl CandidateState {
         &mut self,
         call: FunctionCall<'_>,
         signature: Option<String>,
-        undo: &Undo,
+        decoding: &DecoderContext,
         events: &mut Vec<Event>,
     ) -> Result<()> {
         if let Some(name) = call.name.filter(|name| !name.is_empty()) {
@@ -218,7 +223,7 @@ impl CandidateState {
         if !call.will_continue
             && let Some(open) = self.open_call.take()
         {
-            self.emit(&open.name, open.id, open.signature, open.args.into_json(), undo, events);
+            self.emit(&open.name, open.id, open.signature, open.args.into_json(), decoding, events);
         }
         Ok(())
     }
@@ -229,15 +234,15 @@ impl CandidateState {
         id: String,
         signature: Option<String>,
         args: String,
-        undo: &Undo,
+        decoding: &DecoderContext,
         events: &mut Vec<Event>,
     ) {
-        if undo.json_tool.as_deref() == Some(name) {
+        if decoding.json_tool.as_deref() == Some(name) {
             self.text(args, None, events);
             return;
         }
-        let name = undo.tool_name(name).to_owned();
-        let custom = undo.custom_tools.contains(&name);
+        let name = decoding.tool_name(name).to_owned();
+        let custom = decoding.custom_tools.contains(&name);
         let (choice, index) = (self.choice, self.calls);
         self.calls += 1;
         events.push(Event::ToolCallStart { choice, index, id, name, signature, custom });

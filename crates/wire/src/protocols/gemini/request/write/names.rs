@@ -49,7 +49,7 @@ impl Names {
     }
 
     /// What the decoder has to undo: wire → caller, only where they differ.
-    pub fn into_undo(self) -> BTreeMap<String, String> {
+    pub fn into_originals(self) -> BTreeMap<String, String> {
         self.to_caller.into_iter().filter(|(wire, caller)| wire != caller).collect()
     }
 }
@@ -91,8 +91,8 @@ mod tests {
         );
         assert_eq!(wire[6].len(), 64);
         assert_eq!(names.wire("get weather"), "get_weather_3");
-        let undo = names.into_undo();
-        assert_eq!(undo["get_weather_3"], "get weather");
-        assert_eq!(undo.len(), 5);
+        let decoding = names.into_originals();
+        assert_eq!(decoding["get_weather_3"], "get weather");
+        assert_eq!(decoding.len(), 5);
     }
 }

@@ -21,7 +21,7 @@ const KEPT_MS: u64 = 60 * 60 * 1000;
 
 /// See the module.
 #[derive(Default)]
-pub struct Vault {
+pub struct ProofMemory {
     hasher: RandomState,
     state: Mutex<State>,
 }
@@ -49,7 +49,7 @@ struct Queued {
     since: u64,
 }
 
-impl Vault {
+impl ProofMemory {
     /// Remembers the proofs of an answer by its tool calls and signatures.
     pub fn put(&self, caller: &str, proofs: Proofs, now: Timestamp) {
         let size = proofs.size();
@@ -129,45 +129,45 @@ mod tests {
         Proofs { calls: vec![(name(id), Some("proof".to_owned()))], ..Proofs::default() }
     }
 
-    fn knows(vault: &Vault, id: u64, at: u64) -> bool {
-        vault.find("alice", &name(id), Timestamp(at)).is_some()
+    fn knows(proof_memory: &ProofMemory, id: u64, at: u64) -> bool {
+        proof_memory.find("alice", &name(id), Timestamp(at)).is_some()
     }
 
     #[test]
     fn proofs_belong_to_their_caller_and_expire() {
-        let vault = Vault::default();
-        vault.put("alice", proofs(1), Timestamp(0));
-        assert_eq!(vault.find("alice", &name(1), Timestamp(5)).as_deref(), Some(&proofs(1)));
-        assert_eq!(vault.find("bob", &name(1), Timestamp(5)), None);
-        assert!(knows(&vault, 1, KEPT_MS), "asking for it keeps it on");
-        assert!(!knows(&vault, 1, 3 * KEPT_MS));
-        vault.put("alice", proofs(2), Timestamp(3 * KEPT_MS));
-        assert_eq!(vault.state.lock().unwrap().queue.len(), 1, "what is over is forgotten");
+        let proof_memory = ProofMemory::default();
+        proof_memory.put("alice", proofs(1), Timestamp(0));
+        assert_eq!(proof_memory.find("alice", &name(1), Timestamp(5)).as_deref(), Some(&proofs(1)));
+        assert_eq!(proof_memory.find("bob", &name(1), Timestamp(5)), None);
+        assert!(knows(&proof_memory, 1, KEPT_MS), "inbound for it keeps it on");
+        assert!(!knows(&proof_memory, 1, 3 * KEPT_MS));
+        proof_memory.put("alice", proofs(2), Timestamp(3 * KEPT_MS));
+        assert_eq!(proof_memory.state.lock().unwrap().queue.len(), 1, "what is over is forgotten");
     }
 
     #[test]
-    fn the_vault_is_bounded_and_forgets_what_nobody_asks_for() {
-        let vault = Vault::default();
+    fn the_memory_is_bounded_and_forgets_what_nobody_asks_for() {
+        let proof_memory = ProofMemory::default();
         let last = 2 * MOST_CALLS as u64;
         for id in 0..=last {
-            vault.put("alice", proofs(id), Timestamp(id));
-            assert!(knows(&vault, 7, id) || id < 7);
+            proof_memory.put("alice", proofs(id), Timestamp(id));
+            assert!(knows(&proof_memory, 7, id) || id < 7);
         }
-        let state = vault.state.lock().unwrap();
+        let state = proof_memory.state.lock().unwrap();
         assert!(state.calls.len() <= MOST_CALLS && state.queue.len() <= MOST_CALLS);
         drop(state);
-        assert!(knows(&vault, last, last) && !knows(&vault, 8, last));
+        assert!(knows(&proof_memory, last, last) && !knows(&proof_memory, 8, last));
     }
 
     #[test]
     fn long_thoughts_count_by_their_length() {
-        let vault = Vault::default();
+        let proof_memory = ProofMemory::default();
         for id in 0..200 {
             let thought = canon::Reasoning { text: "x".repeat(1 << 20), ..Default::default() };
             let thinking = vec![canon::PartKind::Reasoning(thought).into()];
-            vault.put("alice", Proofs { thinking, ..proofs(id) }, Timestamp(id));
+            proof_memory.put("alice", Proofs { thinking, ..proofs(id) }, Timestamp(id));
         }
-        assert!(vault.state.lock().unwrap().bytes <= MOST_BYTES);
-        assert!(knows(&vault, 199, 200) && !knows(&vault, 100, 200));
+        assert!(proof_memory.state.lock().unwrap().bytes <= MOST_BYTES);
+        assert!(knows(&proof_memory, 199, 200) && !knows(&proof_memory, 100, 200));
     }
 }

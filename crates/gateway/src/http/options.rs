@@ -6,7 +6,7 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::hops::Hops;
-use crate::pipeline::{MetadataPlace, Wishes};
+use crate::pipeline::{MetadataPlace, RequestOptions};
 
 const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
 const NO_CACHE: HeaderName = HeaderName::from_static("x-no-cache");
@@ -21,11 +21,15 @@ const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const LONGEST_TRACE_STATE: usize = 1024;
 
 /// Reads the headers of ours. `hops` and `metadata` are what the gateway itself has to say about them.
-pub(super) fn wishes(headers: &HeaderMap, hops: &Hops, metadata: MetadataPlace) -> Result<Wishes, Error> {
+pub(super) fn options(
+    headers: &HeaderMap,
+    hops: &Hops,
+    metadata: MetadataPlace,
+) -> Result<RequestOptions, Error> {
     // There is no cache yet that could be passed by; what the header says is checked all the same.
     switch(headers, &NO_CACHE)?;
     let session = headers.get(&SESSION).and_then(|value| value.to_str().ok()).map(str::trim);
-    Ok(Wishes {
+    Ok(RequestOptions {
         no_fallback: switch(headers, &NO_FALLBACK)?,
         strict: switch(headers, &STRICT)?,
         explain: switch(headers, &EXPLAIN)?,
@@ -124,12 +128,12 @@ fn not_understood(name: &HeaderName) -> Error {
 mod tests {
     use super::*;
 
-    fn read(headers: &[(&'static str, &'static [u8])]) -> Result<Wishes, Error> {
+    fn read(headers: &[(&'static str, &'static [u8])]) -> Result<RequestOptions, Error> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
-        wishes(&map, &Hops::default(), MetadataPlace::Metadata)
+        options(&map, &Hops::default(), MetadataPlace::Metadata)
     }
 
     #[test]
@@ -140,7 +144,7 @@ mod tests {
         for value in [b"false".as_slice(), b"False", b"0"] {
             assert!(!read(&[("x-llmgateway-strict", value)]).unwrap().strict, "{value:?}");
         }
-        assert_eq!(read(&[]).unwrap(), Wishes::default());
+        assert_eq!(read(&[]).unwrap(), RequestOptions::default());
         assert!(read(&[("x-no-fallback", b"true"), ("x-no-fallback", b"1")]).unwrap().no_fallback);
     }
 
