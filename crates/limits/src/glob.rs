@@ -1,0 +1,73 @@
+//! Patterns of names.
+
+/// A name in which `*` stands for any text, also for slashes and for none. ASCII letters match in either case: a provider
+/// that takes `GPT-4o` for `gpt-4o` must not open a way around a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// The pattern as written.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a name matches. Linear in the name for each star.
+    pub fn matches(&self, name: &str) -> bool {
+        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
+        let (mut at, mut place) = (0, 0);
+        // Where the last star was, and how much of the name it stands for by now.
+        let mut star: Option<(usize, usize)> = None;
+        while place < name.len() {
+            if pattern.get(at) == Some(&b'*') {
+                star = Some((at, place));
+                at += 1;
+            } else if pattern.get(at).is_some_and(|byte| byte.eq_ignore_ascii_case(&name[place])) {
+                at += 1;
+                place += 1;
+            } else if let Some((star_at, taken)) = star {
+                star = Some((star_at, taken + 1));
+                at = star_at + 1;
+                place = taken + 1;
+            } else {
+                return false;
+            }
+        }
+        pattern[at..].iter().all(|byte| *byte == b'*')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, name) in [
+            ("*", ""),
+            ("*", "openai/gpt-4o"),
+            ("openai/*", "openai/gpt-4o"),
+            ("claude-*", "claude-3-5-sonnet"),
+            ("*/gpt-4o*", "azure/gpt-4o-mini"),
+            ("a*b*c", "axxbxbxc"),
+            ("GPT-4o", "gpt-4O"),
+            ("a**", "a"),
+        ] {
+            assert!(Pattern::new(pattern).matches(name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("", "a"),
+            ("openai/*", "azure/openai/x"),
+            ("claude-*", "claude"),
+            ("a*b*c", "axxbxbx"),
+            ("gpt-4o", "gpt-4o-mini"),
+            ("*b", "ba"),
+        ] {
+            assert!(!Pattern::new(pattern).matches(name), "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Budgets and limits of a project and its keys.
+
+use canon::Pico;
+use limits::{Actual, Ask, Book, Refusal, Rule, Ticket};
+
+use crate::{NOON, ask, book};
+
+const DAY: i64 = limits::DAY_MS;
+
+fn reserve(book: &mut Book, rules: &[Rule], ask: Ask, now: i64) -> Result<Ticket, Refusal> {
+    book.reserve(rules.iter(), ask, now).map(|(ticket, _)| ticket).map_err(|refused| refused.refusal)
+}
+
+fn cost(cost: i64) -> Actual {
+    Actual { cost: Pico(cost), tokens: None }
+}
+
+#[test]
+fn a_budget_is_a_ceiling_of_what_is_spent_and_reserved() {
+    let (mut book, rules) = book(r#"{"budgets":[{"usd":"0.000000000100","per":"day"}]}"#, "{}");
+    let first = reserve(&mut book, &rules, ask(60, 0), NOON).unwrap();
+    let refusal = reserve(&mut book, &rules, ask(41, 0), NOON).unwrap_err();
+    let Refusal::Exhausted { left, needed, retry_ms, rule } = refusal else { panic!() };
+    assert_eq!((left, needed, retry_ms), (Pico(40), Pico(41), Some(DAY as u64 / 2)));
+    assert_eq!(rule.words(), "0.0000000001 USD per day");
+    book.settle(first, cost(10));
+    let second = reserve(&mut book, &rules, ask(90, 0), NOON).unwrap();
+    // An answer that costs more than was reserved is counted whole.
+    book.settle(second, cost(95));
+    assert_eq!(book.spent(rules[0].account(), NOON), Some((Pico(105), Pico(0))));
+    reserve(&mut book, &rules, ask(1, 0), NOON).unwrap_err();
+    // What is free is served: it takes nothing.
+    let free = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
+    book.settle(free, cost(0));
+    // The next day begins anew.
+    let next = reserve(&mut book, &rules, ask(100, 0), NOON + DAY).unwrap();
+    book.settle(next, cost(100));
+    assert_eq!(book.open(), 0);
+}
+
+#[test]
+fn what_is_settled_after_midnight_belongs_to_the_day_it_was_reserved_on() {
+    let (mut book, rules) = book(r#"{"budgets":[{"usd":"1","per":"day"},{"usd":"1","per":"total"}]}"#, "{}");
+    let late = reserve(&mut book, &rules, ask(50, 0), NOON).unwrap();
+    let next = reserve(&mut book, &rules, ask(7, 0), NOON + DAY).unwrap();
+    book.settle(late, cost(40));
+    let day = |book: &Book| book.spent(rules[0].account(), NOON + DAY).unwrap();
+    assert_eq!(day(&book), (Pico(0), Pico(7)));
+    // Another attempt of a request whose day is over takes of the new day.
+    let long = reserve(&mut book, &rules, ask(5, 0), NOON + DAY).unwrap();
+    book.raise(&long, rules.iter(), ask(9, 0), NOON + 2 * DAY).unwrap();
+    book.settle(next, cost(1));
+    book.settle(long, cost(9));
+    assert_eq!(book.spent(rules[0].account(), NOON + 2 * DAY).unwrap(), (Pico(9), Pico(0)));
+    assert_eq!(book.spent(rules[1].account(), NOON).unwrap(), (Pico(50), Pico(0)));
+}
+
+#[test]
+fn claims_are_all_or_nothing() {
+    let (mut book, rules) = book(
+        r#"{"budgets":[{"usd":"1","per":"month"}],"limits":[{"requests":10,"per":"minute"},{"concurrent":9}]}"#,
+        r#"{"budgets":[{"usd":"0.000000000010","per":"day"}],"limits":[{"tokens":100,"per":"hour"}]}"#,
+    );
+    let held = reserve(&mut book, &rules, ask(8, 90), NOON).unwrap();
+    let before = book.clone();
+    reserve(&mut book, &rules, ask(3, 1), NOON).unwrap_err();
+    assert_eq!(book, before);
+    let refusal = reserve(&mut book, &rules, ask(1, 20), NOON).unwrap_err();
+    assert_eq!(book, before);
+    // 90 of 100 tokens are there: 10 more leak in 6 minutes.
+    let Refusal::Limited { retry_ms: 360_000, rule } = refusal else { panic!("{refusal:?}") };
+    assert_eq!((rule.owner(), rule.words().as_str()), ("the key's", "100 tokens per hour"));
+    book.settle(held, Actual { cost: Pico(8), tokens: Some(30) });
+    let (ticket, remaining) = book.reserve(rules.iter(), ask(1, 20), NOON).unwrap();
+    let (requests, tokens) = (remaining.requests.unwrap(), remaining.tokens.unwrap());
+    assert_eq!((requests.limit, requests.remaining, requests.reset_ms), (10, 8, 12_000));
+    assert_eq!((tokens.limit, tokens.remaining), (100, 50));
+    book.settle(ticket, cost(1));
+}
+
+#[test]
+fn places_come_back_with_their_owner() {
+    let (mut book, rules) = book(r#"{"limits":[{"concurrent":2}]}"#, "{}");
+    let first = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
+    let _second = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
+    let refusal = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap_err();
+    assert!(matches!(refusal, Refusal::Limited { retry_ms: 1000, .. }));
+    // A reservation that is overdue keeps its place: its owner still has it.
+    assert_eq!(book.expire(i64::MAX), 2);
+    assert_eq!(book.held(rules[0].account()), Some(2));
+    book.settle(first, cost(0));
+    assert_eq!(book.held(rules[0].account()), Some(1));
+}
+
+#[test]
+fn an_overdue_reservation_becomes_its_estimate_and_a_late_one_what_it_cost() {
+    let (mut book, rules) = book(r#"{"budgets":[{"usd":"1","per":"day"}]}"#, "{}");
+    let lost = Ask { deadline_ms: NOON + 10, ..ask(50, 0) };
+    let late = reserve(&mut book, &rules, lost, NOON).unwrap();
+    assert_eq!(book.expire(NOON + 9), 0);
+    assert_eq!(book.expire(NOON + 10), 1);
+    assert_eq!(book.expire(NOON + 10), 0);
+    assert_eq!(book.spent(rules[0].account(), NOON).unwrap(), (Pico(50), Pico(0)));
+    book.settle(late, cost(20));
+    assert_eq!(book.spent(rules[0].account(), NOON).unwrap(), (Pico(20), Pico(0)));
+}
+
+#[test]
+fn a_more_expensive_attempt_takes_the_difference() {
+    let (mut book, rules) = book(
+        r#"{"budgets":[{"usd":"0.000000000100","per":"day"}],"limits":[{"requests":1,"per":"day"},{"concurrent":1}]}"#,
+        "{}",
+    );
+    let ticket = reserve(&mut book, &rules, ask(30, 0), NOON).unwrap();
+    book.raise(&ticket, rules.iter(), ask(20, 0), NOON).unwrap();
+    book.raise(&ticket, rules.iter(), ask(90, 0), NOON).unwrap();
+    assert_eq!(book.spent(rules[0].account(), NOON).unwrap().1, Pico(90));
+    book.raise(&ticket, rules.iter(), ask(101, 0), NOON).unwrap_err();
+    assert_eq!(book.spent(rules[0].account(), NOON).unwrap().1, Pico(90));
+    book.settle(ticket, cost(15));
+    assert_eq!(book.spent(rules[0].account(), NOON).unwrap(), (Pico(15), Pico(0)));
+}
+
+#[test]
+fn a_budget_may_name_who_serves_then() {
+    let (mut book, rules) = book(
+        r#"{"budgets":[{"usd":"0.000000000100","per":"day","on_exhausted":"downgrade:cheap"},{"usd":"0.000000000120","per":"day"}]}"#,
+        "{}",
+    );
+    let refusal = reserve(&mut book, &rules, ask(110, 0), NOON).unwrap_err();
+    assert_eq!(refusal, Refusal::Downgrade { alias: "cheap".to_owned() });
+    let downgraded = Ask { is_downgraded: true, ..ask(110, 0) };
+    let ticket = reserve(&mut book, &rules, downgraded, NOON).unwrap();
+    book.settle(ticket, cost(110));
+    // Both budgets read one account: it was counted once.
+    assert_eq!(book.spent(rules[0].account(), NOON).unwrap(), (Pico(110), Pico(0)));
+    let refusal = reserve(&mut book, &rules, Ask { is_downgraded: true, ..ask(11, 0) }, NOON).unwrap_err();
+    assert!(matches!(refusal, Refusal::Exhausted { left: Pico(10), .. }), "{refusal:?}");
+}
+
+#[test]
+fn a_changed_ceiling_keeps_what_was_spent() {
+    let (mut book, rules) = book(r#"{"budgets":[{"usd":"1","per":"month"}]}"#, "{}");
+    let ticket = reserve(&mut book, &rules, ask(700, 0), NOON).unwrap();
+    let lower = crate::policy(r#"{"budgets":[{"usd":"0.000000000600","per":"month"}]}"#);
+    let lower = book.rules(&limits::Scope::Project, &lower);
+    book.settle(ticket, cost(500));
+    reserve(&mut book, &lower, ask(101, 0), NOON).unwrap_err();
+    let ticket = reserve(&mut book, &lower, ask(100, 0), NOON).unwrap();
+    book.settle(ticket, cost(100));
+    assert!(book.unloaded().is_empty());
+}
