@@ -77,10 +77,16 @@ impl Facts {
         None
     }
 
+    /// The provider's own id where it looks like one of this API's: clients tell kinds of ids apart by how they begin.
+    fn id(&self) -> &str {
+        let own = self.id.as_deref().filter(|id| id.starts_with("msg_"));
+        own.unwrap_or_else(|| self.annotator.answer_id())
+    }
+
     /// The message without its content.
     fn message(&self, content: Vec<Value>, stop_reason: Option<&str>) -> Value {
         json!({
-            "id": self.id.as_deref().unwrap_or_else(|| self.annotator.answer_id()),
+            "id": self.id(),
             "type": "message",
             "role": "assistant",
             "model": self.model.as_deref().unwrap_or_else(|| self.annotator.model()),
