@@ -5,23 +5,59 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use canon::Secret;
 
 use crate::StoreError;
+use crate::projects::DEFAULT_PROJECT;
 
 /// So that a key is recognised for what it is, in a log or by a scanner of secrets.
 const KEY_PREFIX: &str = "lgw-";
 /// How much of a key is stored in the clear, for people to tell keys apart: the prefix and four characters.
 const SHOWN_BYTES: usize = 8;
 
+/// What can be said of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFields {
+    /// What the operator calls it.
+    pub name: String,
+    /// Whose it is.
+    pub project_id: String,
+    /// What it is for: words with commas between them.
+    pub roles: String,
+    /// What it may do, as JSON: the store does not look inside.
+    pub policy: String,
+    /// From when on it is not good, in milliseconds since 1970.
+    pub expires_at_ms: Option<i64>,
+    /// Since when it is switched off.
+    pub disabled_at_ms: Option<i64>,
+}
+
+impl KeyFields {
+    /// A key of the default project that asks models.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            project_id: DEFAULT_PROJECT.to_owned(),
+            roles: "inference".to_owned(),
+            policy: "{}".to_owned(),
+            expires_at_ms: None,
+            disabled_at_ms: None,
+        }
+    }
+}
+
 /// An API key as it is listed. The key itself is stored nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
     /// Names the key in usage records and commands.
     pub id: String,
-    /// What the operator called it.
-    pub name: String,
+    /// What is said of it.
+    pub fields: KeyFields,
     /// The first eight characters of the key.
     pub prefix: String,
+    /// Grows with every change.
+    pub version: i64,
     /// When it was created, in milliseconds since 1970.
     pub created_at_ms: i64,
+    /// Until when the key before the last rotation is good.
+    pub previous_until_ms: Option<i64>,
     /// When it was revoked.
     pub revoked_at_ms: Option<i64>,
 }
@@ -31,10 +67,84 @@ pub struct KeyRow {
 pub struct KeyHash {
     /// The id of the key.
     pub id: String,
-    /// What the operator called it.
-    pub name: String,
+    /// What is said of it.
+    pub fields: KeyFields,
     /// [`KeyHasher::hash`] of the key.
     pub hash: [u8; 32],
+    /// The hash before the last rotation, and until when it is good.
+    pub previous: Option<([u8; 32], i64)>,
+}
+
+pub(crate) const INSERT: &str = "INSERT INTO api_keys
+    (id, name, prefix, hash, created_at_ms, project_id, roles, policy, expires_at_ms, disabled_at_ms)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+pub(crate) const SELECT: &str =
+    "SELECT id, name, project_id, roles, policy, expires_at_ms, disabled_at_ms, prefix, version,
+    created_at_ms, previous_until_ms, revoked_at_ms FROM api_keys
+    WHERE (created_at_ms > $1 OR (created_at_ms = $1 AND id > $2)) ORDER BY created_at_ms, id LIMIT $3";
+pub(crate) const SELECT_ONE: &str =
+    "SELECT id, name, project_id, roles, policy, expires_at_ms, disabled_at_ms, prefix,
+    version, created_at_ms, previous_until_ms, revoked_at_ms FROM api_keys WHERE id = $1";
+pub(crate) const ACTIVE: &str =
+    "SELECT id, name, project_id, roles, policy, expires_at_ms, disabled_at_ms, hash,
+    previous_hash, previous_until_ms FROM api_keys WHERE revoked_at_ms IS NULL AND disabled_at_ms IS NULL";
+pub(crate) const UPDATE: &str = "UPDATE api_keys SET name = $1, roles = $2, policy = $3, expires_at_ms = $4,
+    disabled_at_ms = $5, version = version + 1 WHERE id = $6 AND version = $7 AND revoked_at_ms IS NULL";
+pub(crate) const ROTATE: &str =
+    "UPDATE api_keys SET previous_hash = hash, previous_until_ms = $1, hash = $2, prefix = $3,
+    version = version + 1 WHERE id = $4 AND revoked_at_ms IS NULL";
+pub(crate) const REVOKE: &str = "UPDATE api_keys SET revoked_at_ms = $1, version = version + 1
+    WHERE id = $2 AND revoked_at_ms IS NULL";
+
+type FieldsRow = (String, String, String, String, Option<i64>, Option<i64>);
+
+fn fields((name, project_id, roles, policy, expires_at_ms, disabled_at_ms): FieldsRow) -> KeyFields {
+    KeyFields { name, project_id, roles, policy, expires_at_ms, disabled_at_ms }
+}
+
+/// A row of [`SELECT`].
+pub(crate) type ListedRow = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    Option<i64>,
+    Option<i64>,
+    String,
+    i64,
+    i64,
+    Option<i64>,
+    Option<i64>,
+);
+
+pub(crate) fn listed(row: ListedRow) -> KeyRow {
+    let (id, name, project, roles, policy, expires, disabled, prefix, version, created, previous, revoked) =
+        row;
+    KeyRow {
+        id,
+        fields: fields((name, project, roles, policy, expires, disabled)),
+        prefix,
+        version,
+        created_at_ms: created,
+        previous_until_ms: previous,
+        revoked_at_ms: revoked,
+    }
+}
+
+/// A row of [`ACTIVE`].
+pub(crate) type ActiveRow =
+    (String, String, String, String, String, Option<i64>, Option<i64>, Vec<u8>, Option<Vec<u8>>, Option<i64>);
+
+/// The key; none when a hash has not its length.
+pub(crate) fn active(row: ActiveRow) -> Option<KeyHash> {
+    let (id, name, project, roles, policy, expires, disabled, hash, previous_hash, previous_until) = row;
+    let previous = match (previous_hash, previous_until) {
+        (Some(hash), Some(until)) => Some((hash.try_into().ok()?, until)),
+        _ => None,
+    };
+    let fields = fields((name, project, roles, policy, expires, disabled));
+    Some(KeyHash { id, fields, hash: hash.try_into().ok()?, previous })
 }
 
 /// Hashes keys with a secret of this installation (the pepper), so that neither a stolen table nor the time that a
@@ -63,21 +173,19 @@ impl KeyHasher {
 
 /// A key that was just made.
 pub(crate) struct NewKey {
-    pub(crate) row: KeyRow,
+    pub(crate) id: String,
+    pub(crate) prefix: String,
     pub(crate) secret: Secret,
 }
 
 impl NewKey {
-    pub(crate) fn generate(name: &str, now_ms: i64) -> Result<Self, StoreError> {
+    pub(crate) fn generate() -> Result<Self, StoreError> {
         let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
-        let row = KeyRow {
+        Ok(Self {
             id: format!("key_{:016x}", u64::from_le_bytes(random_bytes()?)),
-            name: name.to_owned(),
             prefix: key[..SHOWN_BYTES].to_owned(),
-            created_at_ms: now_ms,
-            revoked_at_ms: None,
-        };
-        Ok(Self { row, secret: Secret::new(key) })
+            secret: Secret::new(key),
+        })
     }
 }
 

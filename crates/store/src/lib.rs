@@ -5,11 +5,14 @@
 //! there into the [`Store`]. Nothing here is called on the request path but [`Spool::append`] and [`KeyHasher::hash`], and for
 //! requests that use stored answers what reads and writes those.
 
+mod changes;
 mod error;
 mod keys;
+mod ledger;
 mod line;
 mod loan;
 mod postgres;
+mod projects;
 mod record;
 mod responses;
 mod spool;
@@ -17,8 +20,11 @@ mod sqlite;
 mod store;
 mod writer;
 
+pub use changes::Changes;
 pub use error::StoreError;
-pub use keys::{KeyHash, KeyHasher, KeyRow};
+pub use keys::{KeyFields, KeyHash, KeyHasher, KeyRow};
+pub use ledger::{LedgerDay, Spent};
+pub use projects::{Audit, AuditRow, DEFAULT_PROJECT, Project, Written};
 pub use record::{AttemptRecord, LossRecord, UsageRecord};
 pub use responses::{Chain, StoredResponse};
 pub use spool::{AppendError, Commit, CommitError, Spool, SpoolLimits, SpoolReader};

@@ -8,9 +8,11 @@ use canon::scan::may_have_unicode_escape;
 use canon::write::{self, plain_length, push_count, push_key, push_list, push_u64};
 use canon::{Cost, Usage};
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::StoreError;
+use crate::ledger::{Charge, DAY_MS};
+use crate::projects::DEFAULT_PROJECT;
 use crate::record::{AttemptRecord, LossRecord, UsageRecord};
 
 /// Longer lines are shortened: see [`UsageRecord::shortened`].
@@ -51,6 +53,10 @@ impl UsageRecord {
         push_integer(out, "started_at_ms", self.started_at_ms);
         push_text(out, "request_id", &self.request_id);
         push_text(out, "key_id", &self.key_id);
+        push_text(out, "project", &self.project);
+        if let Some(cost) = &self.cost {
+            push_integer(out, "charged_pico", cost.total.0);
+        }
         push_count(out, "duration_ms", self.duration_ms);
         if let Some(ttft_ms) = self.ttft_ms {
             push_count(out, "ttft_ms", ttft_ms);
@@ -93,6 +99,12 @@ impl UsageRecord {
             push_integer(out, "upstream_cost_pico", cost.0);
         }
         push_list(out, "losses", &self.losses, write_loss);
+        if !self.tags.is_empty() {
+            push_key(out, "tags");
+            out.push(b'{');
+            self.tags.iter().for_each(|(name, value)| push_text(out, name, value));
+            out.push(b'}');
+        }
         out.push(b'}');
     }
 }
@@ -214,9 +226,38 @@ pub(crate) struct Columns<'a> {
     pub(crate) request_id: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) key_id: Cow<'a, str>,
+    /// Absent in the lines of earlier releases.
+    #[serde(borrow, default = "default_project")]
+    pub(crate) project: Cow<'a, str>,
+    /// The sum of the cost; none when the price is unknown.
+    #[serde(default, rename = "cost_pico", deserialize_with = "read_total")]
+    pub(crate) charged: Option<i64>,
+}
+
+fn default_project() -> Cow<'static, str> {
+    Cow::Borrowed(DEFAULT_PROJECT)
+}
+
+fn read_total<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Amounts {
+        total: i64,
+    }
+    Ok(Option::<Amounts>::deserialize(deserializer)?.map(|amounts| amounts.total))
 }
 
 impl<'a> Columns<'a> {
+    /// What the ledger is told.
+    pub(crate) fn charge(&self) -> Charge {
+        Charge {
+            key_id: self.key_id.to_string(),
+            project: self.project.to_string(),
+            day: self.started_at_ms.div_euclid(DAY_MS),
+            charged: self.charged,
+        }
+    }
+
     pub(crate) fn of(json: &'a str) -> Result<Self, StoreError> {
         if let Some(columns) = Self::as_written(json) {
             return Ok(columns);
@@ -232,11 +273,15 @@ impl<'a> Columns<'a> {
         let (started_at_ms, rest) = integer(rest.strip_prefix(",\"started_at_ms\":")?)?;
         let (request_id, rest) = plain_text(rest.strip_prefix(",\"request_id\":\"")?)?;
         let (key_id, rest) = plain_text(rest.strip_prefix(",\"key_id\":\"")?)?;
+        let (project, rest) = plain_text(rest.strip_prefix(",\"project\":\"")?)?;
+        let (charged, rest) = integer(rest.strip_prefix(",\"charged_pico\":")?)?;
         let columns = Self {
             nonce,
             started_at_ms,
             request_id: Cow::Borrowed(request_id),
             key_id: Cow::Borrowed(key_id),
+            project: Cow::Borrowed(project),
+            charged: Some(charged),
         };
         rest.ends_with('}').then_some(columns)
     }
@@ -267,6 +312,8 @@ mod tests {
                 request_id: id.to_owned(),
                 key_id: format!("static:{id}"),
                 started_at_ms: -5,
+                project: "p".to_owned(),
+                cost: Some(Cost { total: canon::Pico(7), ..Cost::default() }),
                 ..UsageRecord::default()
             };
             let mut line = Vec::new();

@@ -3,25 +3,44 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::StoreError;
 use crate::line::PROBE_RECORD;
 use crate::loan::Loan;
 
-/// Parameter: a JSON array of records, as text.
-const INSERT_USAGE: &str = "INSERT INTO usage_records
-        (started_at_ms, request_id, nonce, key_id, record)
-    SELECT (line ->> 'started_at_ms')::bigint, line ->> 'request_id', coalesce((line ->> 'nonce')::bigint, 0),
-        line ->> 'key_id', line
-    FROM jsonb_array_elements($1::text::jsonb) AS line
-    ON CONFLICT DO NOTHING";
+/// Parameter: a JSON array of records, as text. New ones are added to the ledger, in an order that all nodes share: else two
+/// of them could wait for each other.
+const INSERT_USAGE: &str = "WITH new AS (
+        INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record)
+        SELECT (line ->> 'started_at_ms')::bigint, line ->> 'request_id', coalesce((line ->> 'nonce')::bigint, 0),
+            line ->> 'key_id', line
+        FROM jsonb_array_elements($1::text::jsonb) AS line
+        ON CONFLICT DO NOTHING
+        RETURNING started_at_ms, key_id, record
+    ), charges AS (
+        SELECT scope, started_at_ms / 86400000 AS day, (record -> 'cost_pico' ->> 'total')::bigint AS spent
+        FROM new CROSS JOIN LATERAL (
+            VALUES ('key:' || key_id), ('project:' || coalesce(record ->> 'project', 'default'))
+        ) AS scopes (scope)
+    ), ledger_rows AS (
+        INSERT INTO ledger (scope, day, spent_pico, requests, unpriced)
+        SELECT scope, day, sum(coalesce(spent, 0))::bigint, count(*), count(*) - count(spent)
+        FROM charges GROUP BY scope, day ORDER BY scope, day
+        ON CONFLICT (scope, day) DO UPDATE SET spent_pico = ledger.spent_pico + excluded.spent_pico,
+            requests = ledger.requests + excluded.requests, unpriced = ledger.unpriced + excluded.unpriced
+    )
+    SELECT count(*) FROM new";
+
+/// What nodes are told changes by.
+const CHANGES: &str = "llmgateway_changes";
 
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/postgres/0001.sql"),
     include_str!("migrations/postgres/0002.sql"),
     include_str!("migrations/postgres/0003.sql"),
+    include_str!("migrations/postgres/0004.sql"),
 ];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;
@@ -57,10 +76,11 @@ async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
 pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<u64, StoreError> {
     let array = format!("[{}]", lines.join(","));
     let mut loan = Loan::of(pool).await?;
-    let insert = sqlx::query(INSERT_USAGE).bind(array).execute(loan.connection());
+    let insert = sqlx::query_scalar(INSERT_USAGE).bind(array).fetch_one(loan.connection());
     // A connection that a firewall forgot would wait for ever.
     let inserted = tokio::time::timeout(INSERT_TIMEOUT, insert).await.map_err(|_| StoreError::Away)?;
-    Ok(loan.settle(inserted)?.rows_affected())
+    let inserted: i64 = loan.settle(inserted)?;
+    Ok(inserted.unsigned_abs())
 }
 
 /// Inserts a record and takes it back.
@@ -74,6 +94,15 @@ pub(crate) async fn try_insert(pool: &PgPool) -> Result<(), StoreError> {
     };
     let tried = tokio::time::timeout(INSERT_TIMEOUT, work).await.map_err(|_| StoreError::Away)?;
     Ok(loan.settle(tried)?)
+}
+
+/// A connection that hears of changes.
+pub(crate) async fn listen(url: &str) -> Result<PgListener, StoreError> {
+    let mut listener = PgListener::connect(url).await?;
+    // It is asked again by its owner; a connection that is opened in silence would hide what was missed.
+    listener.eager_reconnect(false);
+    listener.listen(CHANGES).await?;
+    Ok(listener)
 }
 
 /// What an operator recognises the database by, without the password.

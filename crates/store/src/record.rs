@@ -1,6 +1,7 @@
 //! What is kept of each request. How it is written stands in `line.rs`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use canon::{Cost, Loss, Pico, Usage};
 use serde::{Deserialize, Deserializer};
@@ -23,6 +24,8 @@ pub struct UsageRecord {
     pub ttft_ms: Option<u64>,
     /// `static:<label>` or the id of a key in the database; never the key itself.
     pub key_id: String,
+    /// The project of the key.
+    pub project: String,
     /// The model as the client wrote it.
     pub requested_model: String,
     /// The provider that the client pinned.
@@ -60,6 +63,8 @@ pub struct UsageRecord {
     pub losses: Vec<LossRecord>,
     /// The session that the client named.
     pub session_id: Option<String>,
+    /// What the request is for: of the project and the key, and of the request itself.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// One attempt at a provider.

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
+use crate::ledger::Charges;
 use crate::line::{Columns, PROBE_RECORD};
 use crate::loan::Loan;
 
@@ -37,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite/0002.sql"),
     include_str!("migrations/sqlite/0003.sql"),
     include_str!("migrations/sqlite/0004.sql"),
+    include_str!("migrations/sqlite/0005.sql"),
 ];
 /// The lock comes first: one that is taken in the middle of a transaction is refused without waiting for other writers.
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -159,28 +161,88 @@ pub(crate) async fn insert_usage(database: &Sqlite, lines: &[&str]) -> Result<u6
 }
 
 async fn insert_lines(connection: &mut SqliteConnection, lines: &[&str]) -> Result<u64, StoreError> {
-    let mut inserted = 0;
+    if let Some(inserted) = insert_new_lines(connection, lines).await? {
+        return Ok(inserted);
+    }
+    // Some are there already: a batch was interrupted. One by one the database says which, and only new ones are charged.
     let mut transaction = connection.begin_with(BEGIN).await?;
+    let (mut inserted, mut charges) = (0, Charges::default());
+    for line in lines {
+        let columns = Columns::of(line)?;
+        let charge = columns.charge();
+        if insert(&INSERTS[0], [(columns, *line)], &mut transaction).await? > 0 {
+            charges.add(charge);
+            inserted += 1;
+        }
+    }
+    charge(charges, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok(inserted)
+}
+
+/// Inserts lines in one transaction. None, and nothing changed, when one of them is there already.
+async fn insert_new_lines(
+    connection: &mut SqliteConnection,
+    lines: &[&str],
+) -> Result<Option<u64>, StoreError> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let mut charges = Charges::default();
     let mut rest = lines;
     while !rest.is_empty() {
         let power = rest.len().min(MOST_ROWS).ilog2();
         let (rows, others) = rest.split_at(1 << power);
         rest = others;
-        let mut query = sqlx::query(INSERTS[power as usize].as_str());
+        let mut parsed = Vec::with_capacity(rows.len());
         for line in rows {
             let columns = Columns::of(line)?;
-            query = query
-                .bind(columns.started_at_ms)
-                .bind(columns.request_id.into_owned())
-                .bind(columns.nonce)
-                .bind(columns.key_id.into_owned())
-                .bind((*line).to_owned());
+            charges.add(columns.charge());
+            parsed.push((columns, *line));
         }
-        inserted += query.execute(&mut *transaction).await?.rows_affected();
+        if insert(&INSERTS[power as usize], parsed, &mut transaction).await? < rows.len() as u64 {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
     }
+    charge(charges, &mut transaction).await?;
     transaction.commit().await?;
-    Ok(inserted)
+    Ok(Some(lines.len() as u64))
 }
+
+async fn insert<'a>(
+    sql: &'static str,
+    rows: impl IntoIterator<Item = (Columns<'a>, &'a str)>,
+    connection: &mut SqliteConnection,
+) -> Result<u64, StoreError> {
+    let mut query = sqlx::query(sql);
+    for (columns, line) in rows {
+        query = query
+            .bind(columns.started_at_ms)
+            .bind(columns.request_id.into_owned())
+            .bind(columns.nonce)
+            .bind(columns.key_id.into_owned())
+            .bind(line.to_owned());
+    }
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+/// Adds to the ledger what new records are charged.
+async fn charge(charges: Charges, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    for ((scope, day), charge) in charges.0 {
+        sqlx::query(CHARGE)
+            .bind(scope)
+            .bind(day)
+            .bind(charge.spent)
+            .bind(charge.requests)
+            .bind(charge.unpriced)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+const CHARGE: &str = "INSERT INTO ledger (scope, day, spent_pico, requests, unpriced) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (scope, day) DO UPDATE SET spent_pico = spent_pico + excluded.spent_pico,
+        requests = requests + excluded.requests, unpriced = unpriced + excluded.unpriced";
 
 /// Inserts a record and takes it back.
 pub(crate) async fn try_insert(database: &Sqlite) -> Result<(), StoreError> {

@@ -1,14 +1,18 @@
 //! The database behind one type. The SQL that both databases share is here, with `$1` for parameters, which both
 //! understand; what differs is in `sqlite.rs` and `postgres.rs`.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
 use canon::Secret;
 use sqlx::{Connection, PgPool};
 
-use crate::keys::{KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
+use crate::changes::Changes;
+use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
+use crate::ledger::{self, LedgerDay, Spent};
 use crate::loan::Loan;
+use crate::projects::{self, Audit, AuditRow, Project, Written};
 use crate::responses::{self, Chain, StoredResponse};
 use crate::sqlite::Sqlite;
 use crate::{StoreError, UsageRecord, postgres, sqlite};
@@ -68,6 +72,26 @@ macro_rules! on_either {
             }
         }
     };
+}
+
+/// Notes who changed what, tells everybody that something has changed, and commits.
+macro_rules! finish {
+    ($transaction:expr, $audit:expr, $now_ms:expr) => {{
+        let mut transaction = $transaction;
+        let audit: Option<Audit> = $audit;
+        if let Some(audit) = audit {
+            sqlx::query(projects::AUDIT)
+                .bind($now_ms)
+                .bind(audit.actor)
+                .bind(audit.action)
+                .bind(audit.target)
+                .bind(audit.detail)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }};
 }
 
 async fn within<T>(
@@ -169,73 +193,334 @@ impl Store {
 
     // API keys
 
-    /// Makes an API key. The secret is returned this once and stored nowhere.
+    /// Makes an API key of the default project. The secret is returned this once and stored nowhere.
     pub async fn create_key(&self, name: &str, now_ms: i64) -> Result<(KeyRow, Secret), StoreError> {
-        const SQL: &str =
-            "INSERT INTO api_keys (id, name, prefix, hash, created_at_ms) VALUES ($1, $2, $3, $4, $5)";
-        let NewKey { row, secret } = NewKey::generate(name, now_ms)?;
+        self.create_key_with(&KeyFields::named(name), None, now_ms).await
+    }
+
+    /// Makes an API key. The secret is returned this once and stored nowhere.
+    pub async fn create_key_with(
+        &self,
+        fields: &KeyFields,
+        audit: Option<&Audit>,
+        now_ms: i64,
+    ) -> Result<(KeyRow, Secret), StoreError> {
+        let NewKey { id, prefix, secret } = NewKey::generate()?;
         let hash = self.hasher.hash(secret.expose());
         on_either!(self, QUICK, connection => {
             let mut transaction = connection.begin().await?;
-            sqlx::query(SQL)
-                .bind(&row.id)
-                .bind(&row.name)
-                .bind(&row.prefix)
+            sqlx::query(keys::INSERT)
+                .bind(&id)
+                .bind(&fields.name)
+                .bind(&prefix)
                 .bind(hash.as_slice())
-                .bind(row.created_at_ms)
+                .bind(now_ms)
+                .bind(&fields.project_id)
+                .bind(&fields.roles)
+                .bind(&fields.policy)
+                .bind(fields.expires_at_ms)
+                .bind(fields.disabled_at_ms)
                 .execute(&mut *transaction)
                 .await?;
-            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
-            transaction.commit().await
+            finish!(transaction, audit.map(|audit| Audit { target: format!("key:{id}"), ..audit.clone() }), now_ms)
         })?;
+        let row = KeyRow {
+            id,
+            fields: fields.clone(),
+            prefix,
+            version: 1,
+            created_at_ms: now_ms,
+            previous_until_ms: None,
+            revoked_at_ms: None,
+        };
         Ok((row, secret))
     }
 
     /// Every key, also revoked ones, the oldest first.
     pub async fn list_keys(&self) -> Result<Vec<KeyRow>, StoreError> {
-        const SQL: &str =
-            "SELECT id, name, prefix, created_at_ms, revoked_at_ms FROM api_keys ORDER BY created_at_ms, id";
-        type Row = (String, String, String, i64, Option<i64>);
-        let rows: Vec<Row> =
-            on_either!(self, QUICK, connection => sqlx::query_as(SQL).fetch_all(connection).await)?;
-        let rows = rows.into_iter();
-        Ok(rows
-            .map(|(id, name, prefix, created_at_ms, revoked_at_ms)| KeyRow {
-                id,
-                name,
-                prefix,
-                created_at_ms,
-                revoked_at_ms,
-            })
-            .collect())
+        self.keys_after(None, u32::MAX).await
+    }
+
+    /// So many keys, also revoked ones, the oldest first, after the one of this time and id.
+    pub async fn keys_after(&self, after: Option<(i64, &str)>, most: u32) -> Result<Vec<KeyRow>, StoreError> {
+        let (created_at_ms, id) = after.unwrap_or((i64::MIN, ""));
+        let rows: Vec<keys::ListedRow> = on_either!(self, QUICK, connection => sqlx::query_as(keys::SELECT)
+            .bind(created_at_ms)
+            .bind(id)
+            .bind(i64::from(most))
+            .fetch_all(connection)
+            .await)?;
+        Ok(rows.into_iter().map(keys::listed).collect())
+    }
+
+    /// One key.
+    pub async fn key(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
+        let row: Option<keys::ListedRow> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(keys::SELECT_ONE).bind(id).fetch_optional(connection).await
+        })?;
+        Ok(row.map(keys::listed))
+    }
+
+    /// Changes what is said of a key, if it has this version. Its project stays.
+    pub async fn update_key(
+        &self,
+        row: &KeyRow,
+        audit: Option<&Audit>,
+        now_ms: i64,
+    ) -> Result<Written, StoreError> {
+        let fields = &row.fields;
+        let written = on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            let updated = sqlx::query(keys::UPDATE)
+                .bind(&fields.name)
+                .bind(&fields.roles)
+                .bind(&fields.policy)
+                .bind(fields.expires_at_ms)
+                .bind(fields.disabled_at_ms)
+                .bind(&row.id)
+                .bind(row.version)
+                .execute(&mut *transaction)
+                .await?;
+            if updated.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            finish!(transaction, audit.cloned(), now_ms)?;
+            Ok(true)
+        })?;
+        match written {
+            true => Ok(Written::Done),
+            false => {
+                let active = self.key(&row.id).await?.filter(|key| key.revoked_at_ms.is_none());
+                Ok(if active.is_some() { Written::Changed } else { Written::Absent })
+            }
+        }
+    }
+
+    /// Puts another secret in the place of a key's, which stays good until a time. None when there is no such active key.
+    pub async fn rotate_key(
+        &self,
+        id: &str,
+        previous_until_ms: i64,
+        audit: Option<&Audit>,
+        now_ms: i64,
+    ) -> Result<Option<Secret>, StoreError> {
+        let NewKey { prefix, secret, .. } = NewKey::generate()?;
+        let hash = self.hasher.hash(secret.expose());
+        let is_done = on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            let updated = sqlx::query(keys::ROTATE)
+                .bind(previous_until_ms)
+                .bind(hash.as_slice())
+                .bind(&prefix)
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+            if updated.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            finish!(transaction, audit.cloned(), now_ms)?;
+            Ok(true)
+        })?;
+        Ok(is_done.then_some(secret))
     }
 
     /// Revokes a key. False when there is no such active key.
     pub async fn revoke_key(&self, id: &str, now_ms: i64) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE api_keys SET revoked_at_ms = $1 WHERE id = $2 AND revoked_at_ms IS NULL";
+        self.revoke_key_with(id, None, now_ms).await
+    }
+
+    /// The same, with an entry in the audit log.
+    pub async fn revoke_key_with(
+        &self,
+        id: &str,
+        audit: Option<&Audit>,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
         on_either!(self, QUICK, connection => {
             let mut transaction = connection.begin().await?;
-            let updated = sqlx::query(SQL).bind(now_ms).bind(id).execute(&mut *transaction).await?;
-            let is_revoked = updated.rows_affected() > 0;
-            if is_revoked {
-                sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+            let updated = sqlx::query(keys::REVOKE).bind(now_ms).bind(id).execute(&mut *transaction).await?;
+            if updated.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
             }
-            transaction.commit().await?;
-            Ok(is_revoked)
+            finish!(transaction, audit.cloned(), now_ms)?;
+            Ok(true)
         })
     }
 
-    /// The keys that may be used, with their hashes.
+    /// The keys that may be used, with their hashes. Those that expire are among them.
     pub async fn active_keys(&self) -> Result<Vec<KeyHash>, StoreError> {
-        const SQL: &str = "SELECT id, name, hash FROM api_keys WHERE revoked_at_ms IS NULL";
-        let rows: Vec<(String, String, Vec<u8>)> =
-            on_either!(self, QUICK, connection => sqlx::query_as(SQL).fetch_all(connection).await)?;
-        let to_key = |(id, name, hash): (String, String, Vec<u8>)| {
-            let hash =
-                hash.try_into().map_err(|_| corrupt("hash of an API key", "it is not 32 bytes long"))?;
-            Ok(KeyHash { id, name, hash })
+        let rows: Vec<keys::ActiveRow> =
+            on_either!(self, QUICK, connection => sqlx::query_as(keys::ACTIVE).fetch_all(connection).await)?;
+        let short = || corrupt("hash of an API key", "it is not 32 bytes long");
+        rows.into_iter().map(|row| keys::active(row).ok_or_else(short)).collect()
+    }
+
+    // Projects
+
+    /// So many projects in the order of their ids, after this one.
+    pub async fn projects_after(&self, id: &str, most: u32) -> Result<Vec<Project>, StoreError> {
+        let rows: Vec<projects::Row> = on_either!(self, QUICK, connection => sqlx::query_as(projects::SELECT)
+            .bind(id)
+            .bind(i64::from(most))
+            .fetch_all(connection)
+            .await)?;
+        Ok(rows.into_iter().map(projects::from_row).collect())
+    }
+
+    /// One project.
+    pub async fn project(&self, id: &str) -> Result<Option<Project>, StoreError> {
+        let row: Option<projects::Row> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(projects::SELECT_ONE).bind(id).fetch_optional(connection).await
+        })?;
+        Ok(row.map(projects::from_row))
+    }
+
+    /// Makes a project.
+    pub async fn create_project(
+        &self,
+        project: &Project,
+        audit: Option<&Audit>,
+    ) -> Result<Written, StoreError> {
+        let is_new = on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            let inserted = sqlx::query(projects::INSERT)
+                .bind(&project.id)
+                .bind(&project.name)
+                .bind(&project.policy)
+                .bind(project.created_at_ms)
+                .execute(&mut *transaction)
+                .await?;
+            if inserted.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            finish!(transaction, audit.cloned(), project.created_at_ms)?;
+            Ok(true)
+        })?;
+        Ok(if is_new { Written::Done } else { Written::Exists })
+    }
+
+    /// Changes a project, if it has this version.
+    pub async fn update_project(
+        &self,
+        project: &Project,
+        audit: Option<&Audit>,
+        now_ms: i64,
+    ) -> Result<Written, StoreError> {
+        let is_done = on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            let updated = sqlx::query(projects::UPDATE)
+                .bind(&project.name)
+                .bind(&project.policy)
+                .bind(project.disabled_at_ms)
+                .bind(&project.id)
+                .bind(project.version)
+                .execute(&mut *transaction)
+                .await?;
+            if updated.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            finish!(transaction, audit.cloned(), now_ms)?;
+            Ok(true)
+        })?;
+        self.written(is_done, &project.id).await
+    }
+
+    /// Deletes a project of this version that has no active key.
+    pub async fn delete_project(
+        &self,
+        id: &str,
+        version: i64,
+        audit: Option<&Audit>,
+        now_ms: i64,
+    ) -> Result<Written, StoreError> {
+        let is_done = on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            let deleted =
+                sqlx::query(projects::DELETE).bind(id).bind(version).execute(&mut *transaction).await?;
+            if deleted.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            finish!(transaction, audit.cloned(), now_ms)?;
+            Ok(true)
+        })?;
+        self.written(is_done, id).await
+    }
+
+    async fn written(&self, is_done: bool, id: &str) -> Result<Written, StoreError> {
+        match is_done {
+            true => Ok(Written::Done),
+            false if self.project(id).await?.is_some() => Ok(Written::Changed),
+            false => Ok(Written::Absent),
+        }
+    }
+
+    /// So many entries of the audit log before this one, the newest first.
+    pub async fn audit_before(&self, id: i64, most: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let rows: Vec<projects::AuditedRow> = on_either!(self, QUICK, connection => sqlx::query_as(projects::AUDITED)
+                .bind(id)
+                .bind(i64::from(most))
+                .fetch_all(connection)
+                .await)?;
+        Ok(rows.into_iter().map(projects::audited).collect())
+    }
+
+    // The ledger
+
+    /// What a scope (`project:ID`, `key:ID`) was charged, from the first of three days on and in all time; without a
+    /// scope, what all of them were.
+    pub async fn spent(
+        &self,
+        scope: Option<&str>,
+        days: [i64; 3],
+    ) -> Result<HashMap<String, Spent>, StoreError> {
+        let rows: Vec<ledger::SpentRow> = match scope {
+            Some(scope) => on_either!(self, QUICK, connection => sqlx::query_as(ledger::SPENT_OF)
+                .bind(days[0])
+                .bind(days[1])
+                .bind(days[2])
+                .bind(scope)
+                .fetch_all(connection)
+                .await)?,
+            None => on_either!(self, SLOW, connection => sqlx::query_as(ledger::SPENT)
+                .bind(days[0])
+                .bind(days[1])
+                .bind(days[2])
+                .fetch_all(connection)
+                .await)?,
         };
-        rows.into_iter().map(to_key).collect()
+        Ok(rows.into_iter().map(ledger::spent).collect())
+    }
+
+    /// The days of a scope from one on, the newest first.
+    pub async fn ledger(&self, scope: &str, since: i64, most: u32) -> Result<Vec<LedgerDay>, StoreError> {
+        let rows: Vec<(String, i64, i64, i64, i64)> = on_either!(self, QUICK, connection => sqlx::query_as(ledger::DAYS)
+                .bind(scope)
+                .bind(since)
+                .bind(i64::from(most))
+                .fetch_all(connection)
+                .await)?;
+        let day = |(scope, day, spent_pico, requests, unpriced)| LedgerDay {
+            scope,
+            day,
+            spent_pico,
+            requests,
+            unpriced,
+        };
+        Ok(rows.into_iter().map(day).collect())
+    }
+
+    /// Hears of changes that any process makes. With SQLite nobody tells of them: who wants to know has to look.
+    pub async fn changes(&self) -> Result<Changes, StoreError> {
+        Ok(Changes(match &self.pool {
+            Pool::Sqlite(_) => None,
+            Pool::Postgres(_) => Some(postgres::listen(self.url.expose()).await?),
+        }))
     }
 
     // Stored responses

@@ -87,7 +87,7 @@ impl CallerKey {
         }
         let listed = store.list_keys().await?;
         let first = listed.into_iter().find(|key| key.revoked_at_ms.is_none());
-        let (prefix, name) = first.map_or_else(Default::default, |key| (key.prefix, key.name));
+        let (prefix, name) = first.map_or_else(Default::default, |key| (key.prefix, key.fields.name));
         Ok(Self::Stored { prefix, name })
     }
 

@@ -54,7 +54,7 @@ pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
 async fn list(store: &Store) -> anyhow::Result<()> {
     for key in store.list_keys().await? {
         let state = if key.revoked_at_ms.is_some() { "revoked" } else { "active" };
-        say(&format!("{}  {:<8} {:<16} {}", key.id, state, key.prefix, key.name));
+        say(&format!("{}  {:<8} {:<16} {}", key.id, state, key.prefix, key.fields.name));
     }
     Ok(())
 }

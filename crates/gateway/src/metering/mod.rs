@@ -144,6 +144,8 @@ pub(crate) fn empty_row() -> UsageRecord {
         duration_ms: 0,
         ttft_ms: None,
         key_id: String::new(),
+        project: store::DEFAULT_PROJECT.to_owned(),
+        tags: std::collections::BTreeMap::new(),
         requested_model: String::new(),
         requested_provider: None,
         used_model: None,

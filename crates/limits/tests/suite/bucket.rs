@@ -2,7 +2,6 @@
 
 use limits::Bucket;
 use proptest::prelude::*;
-use testkit::random::cases;
 
 /// The same rate without arithmetic of its own: the level in units of one over `period`, leaked millisecond by millisecond.
 struct Model {
@@ -22,7 +21,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(testkit::random::cases(300))]
 
     #[test]
     fn a_bucket_is_its_model(

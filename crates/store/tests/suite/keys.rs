@@ -19,7 +19,7 @@ pub(crate) async fn keys_are_created_listed_and_revoked(store: &Store) {
     let active = store.active_keys().await.unwrap();
     let hash = store.key_hasher().hash(key);
     let found = active.iter().find(|key| key.hash == hash).unwrap();
-    assert_eq!((found.id.as_str(), found.name.as_str()), (first.id.as_str(), "first"));
+    assert_eq!((found.id.as_str(), found.fields.name.as_str()), (first.id.as_str(), "first"));
 
     assert!(store.revoke_key(&first.id, 30).await.unwrap());
     assert!(!store.revoke_key(&first.id, 40).await.unwrap(), "only once");

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test that panics fails the test")]
 
 mod keys;
+mod migrate;
 mod open;
 mod postgres;
+mod projects;
 mod responses;
 mod spool;
 mod trouble;
@@ -77,6 +79,8 @@ fn full_record() -> UsageRecord {
             reason: "no such field".into(),
         }],
         session_id: Some("s\u{0}1".to_owned()),
+        project: "team-a".to_owned(),
+        tags: [("env".to_owned(), "prød".to_owned()), ("team".to_owned(), "a".to_owned())].into(),
     }
 }
 

@@ -3,17 +3,23 @@
 use sqlx::Connection;
 use store::{Store, StoreError, WriterEvent};
 
-use crate::{drain, keys, record, request_ids, responses, spool, usage};
+use crate::{drain, keys, migrate, projects, record, request_ids, responses, spool, usage};
 
 async fn empty(url: &str) -> Store {
+    drop_all(url).await;
+    Store::open(url).await.unwrap()
+}
+
+async fn drop_all(url: &str) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(
-        "DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records, stored_responses CASCADE",
+        "DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
+            audit_log CASCADE;
+        DROP FUNCTION IF EXISTS llmgateway_notify",
     )
     .execute(&mut connection)
     .await
     .unwrap();
-    Store::open(url).await.unwrap()
 }
 
 /// One test, for all share the tables.
@@ -35,10 +41,33 @@ async fn on_postgres() {
     responses::answers_belong_to_their_key(&empty(&url).await).await;
     responses::a_chain_is_the_conversation(&empty(&url).await).await;
     responses::what_is_over_goes_in_batches(&empty(&url).await).await;
+    projects::projects_are_changed_by_those_who_have_read_them(&empty(&url).await).await;
+    projects::keys_are_rotated_with_an_overlap(&empty(&url).await).await;
+    projects::the_ledger_is_the_sum_of_the_records(&empty(&url).await).await;
+    a_database_of_the_release_before_is_brought_up_to_date(&url).await;
+    every_node_hears_of_a_revoked_key(&url).await;
     opening_again_keeps_everything(&url).await;
     the_report_is_there_for_people_with_sql(&url).await;
     a_record_that_is_refused_holds_up_no_other(&url).await;
     connections_that_the_server_ends_lose_nothing(&url).await;
+}
+
+async fn a_database_of_the_release_before_is_brought_up_to_date(url: &str) {
+    drop_all(url).await;
+    let mut old = sqlx::PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(migrate::POSTGRES).execute(&mut old).await.unwrap();
+    migrate::everything_is_there(&Store::open(url).await.unwrap(), migrate::POSTGRES_KEY).await;
+}
+
+async fn every_node_hears_of_a_revoked_key(url: &str) {
+    let store = empty(url).await;
+    let other = Store::open(url).await.unwrap();
+    let (key, _) = store.create_key("one", 1).await.unwrap();
+    let mut changes = other.changes().await.unwrap();
+    let (heard, revoked) = tokio::join!(changes.next(), store.revoke_key(&key.id, 2));
+    assert!(revoked.unwrap());
+    heard.unwrap();
+    assert!(other.active_keys().await.unwrap().is_empty());
 }
 
 async fn the_report_is_there_for_people_with_sql(url: &str) {

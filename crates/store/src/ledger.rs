@@ -1,0 +1,85 @@
+//! What was charged, by day: the sum of the usage records, kept in the transaction that inserts them.
+
+use std::collections::BTreeMap;
+
+/// One day.
+pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What a new record adds to the ledger.
+pub(crate) struct Charge {
+    pub(crate) key_id: String,
+    pub(crate) project: String,
+    pub(crate) day: i64,
+    /// None when the price is unknown.
+    pub(crate) charged: Option<i64>,
+}
+
+/// What a scope was charged on one day.
+#[derive(Default)]
+pub(crate) struct Charged {
+    pub(crate) spent: i64,
+    pub(crate) requests: i64,
+    pub(crate) unpriced: i64,
+}
+
+/// The sums of many charges, in the order of the table.
+#[derive(Default)]
+pub(crate) struct Charges(pub(crate) BTreeMap<(String, i64), Charged>);
+
+impl Charges {
+    pub(crate) fn add(&mut self, charge: Charge) {
+        let scopes = [format!("key:{}", charge.key_id), format!("project:{}", charge.project)];
+        for scope in scopes {
+            let sum = self.0.entry((scope, charge.day)).or_default();
+            sum.spent = sum.spent.saturating_add(charge.charged.unwrap_or(0));
+            sum.requests += 1;
+            sum.unpriced += i64::from(charge.charged.is_none());
+        }
+    }
+}
+
+/// What was spent of each window that a day lies in, in 10⁻¹² USD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// From the first of three days on.
+    pub since: [i64; 3],
+    /// In all time.
+    pub total: i64,
+}
+
+/// One day of a project or a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerDay {
+    /// `project:ID` or `key:ID`.
+    pub scope: String,
+    /// Days since 1970-01-01.
+    pub day: i64,
+    /// In 10⁻¹² USD.
+    pub spent_pico: i64,
+    /// How many requests.
+    pub requests: i64,
+    /// How many of them have no known price.
+    pub unpriced: i64,
+}
+
+pub(crate) const SPENT_OF: &str = "SELECT scope,
+        CAST(sum(CASE WHEN day >= $1 THEN spent_pico ELSE 0 END) AS BIGINT),
+        CAST(sum(CASE WHEN day >= $2 THEN spent_pico ELSE 0 END) AS BIGINT),
+        CAST(sum(CASE WHEN day >= $3 THEN spent_pico ELSE 0 END) AS BIGINT),
+        CAST(sum(spent_pico) AS BIGINT)
+    FROM ledger WHERE scope = $4 GROUP BY scope";
+pub(crate) const SPENT: &str = "SELECT scope,
+        CAST(sum(CASE WHEN day >= $1 THEN spent_pico ELSE 0 END) AS BIGINT),
+        CAST(sum(CASE WHEN day >= $2 THEN spent_pico ELSE 0 END) AS BIGINT),
+        CAST(sum(CASE WHEN day >= $3 THEN spent_pico ELSE 0 END) AS BIGINT),
+        CAST(sum(spent_pico) AS BIGINT)
+    FROM ledger GROUP BY scope";
+pub(crate) const DAYS: &str = "SELECT scope, day, spent_pico, requests, unpriced FROM ledger
+    WHERE scope = $1 AND day >= $2 ORDER BY day DESC LIMIT $3";
+
+/// A row of the sums.
+pub(crate) type SpentRow = (String, i64, i64, i64, i64);
+
+pub(crate) fn spent((scope, first, second, third, total): SpentRow) -> (String, Spent) {
+    (scope, Spent { since: [first, second, third], total })
+}

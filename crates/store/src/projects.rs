@@ -1,0 +1,93 @@
+//! Projects, and the log of who changed what.
+
+/// The project of keys that name none.
+pub const DEFAULT_PROJECT: &str = "default";
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// Names it in configuration, records and commands.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// What it may do, as JSON: the store does not look inside.
+    pub policy: String,
+    /// Grows with every change.
+    pub version: i64,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// Since when none of its keys is good.
+    pub disabled_at_ms: Option<i64>,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is done.
+    Done,
+    /// There is no such thing.
+    Absent,
+    /// Somebody else changed it since it was read.
+    Changed,
+    /// There is one of this name already.
+    Exists,
+}
+
+/// An entry for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Who: `key:ID`, or `cli:USER`.
+    pub actor: String,
+    /// What: `project.create`, `key.revoke` …
+    pub action: &'static str,
+    /// Of what: `project:ID` or `key:ID`.
+    pub target: String,
+    /// More, as JSON. Never a secret.
+    pub detail: String,
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its number.
+    pub id: i64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// Of what.
+    pub target: String,
+    /// More, as JSON.
+    pub detail: String,
+}
+
+pub(crate) type Row = (String, String, String, i64, i64, Option<i64>);
+
+pub(crate) const SELECT: &str =
+    "SELECT id, name, policy, version, created_at_ms, disabled_at_ms FROM projects
+    WHERE id > $1 ORDER BY id LIMIT $2";
+pub(crate) const SELECT_ONE: &str =
+    "SELECT id, name, policy, version, created_at_ms, disabled_at_ms FROM projects WHERE id = $1";
+pub(crate) const INSERT: &str = "INSERT INTO projects (id, name, policy, version, created_at_ms)
+    VALUES ($1, $2, $3, 1, $4) ON CONFLICT DO NOTHING";
+pub(crate) const UPDATE: &str =
+    "UPDATE projects SET name = $1, policy = $2, disabled_at_ms = $3, version = version + 1
+    WHERE id = $4 AND version = $5";
+pub(crate) const DELETE: &str = "DELETE FROM projects WHERE id = $1 AND version = $2
+    AND NOT EXISTS (SELECT 1 FROM api_keys WHERE project_id = $1 AND revoked_at_ms IS NULL)";
+pub(crate) const AUDIT: &str =
+    "INSERT INTO audit_log (at_ms, actor, action, target, detail) VALUES ($1, $2, $3, $4, $5)";
+pub(crate) const AUDITED: &str = "SELECT id, at_ms, actor, action, target, detail FROM audit_log
+    WHERE id < $1 ORDER BY id DESC LIMIT $2";
+
+pub(crate) type AuditedRow = (i64, i64, String, String, String, String);
+
+pub(crate) fn from_row((id, name, policy, version, created_at_ms, disabled_at_ms): Row) -> Project {
+    Project { id, name, policy, version, created_at_ms, disabled_at_ms }
+}
+
+pub(crate) fn audited((id, at_ms, actor, action, target, detail): AuditedRow) -> AuditRow {
+    AuditRow { id, at_ms, actor, action, target, detail }
+}
