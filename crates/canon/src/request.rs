@@ -191,6 +191,18 @@ impl Effort {
         Self::ALL.into_iter().find(|effort| effort.as_str() == name)
     }
 
+    /// The effort that a number of thinking tokens stands for.
+    pub fn of_budget(tokens: u64) -> Self {
+        match tokens {
+            0 => Self::None,
+            1..=1024 => Self::Minimal,
+            1025..=2048 => Self::Low,
+            2049..=8192 => Self::Medium,
+            8193..=16_384 => Self::High,
+            _ => Self::Xhigh,
+        }
+    }
+
     /// The nearest of `levels`: itself, else the next stronger, else the strongest there is. `None` (off) is never
     /// chosen for another level.
     pub fn nearest(self, levels: &[Effort]) -> Option<Effort> {

@@ -687,6 +687,42 @@ fn thinking_excludes_sampling_and_yields_to_forced_calls() {
 }
 
 #[test]
+fn calls_without_their_thinking_end_thinking_until_they_are_answered() {
+    let call = PartKind::ToolCall(ToolCall {
+        id: "c1".into(),
+        name: "f".into(),
+        arguments: "{}".into(),
+        custom: false,
+    });
+    let result = PartKind::ToolResult(ToolResult {
+        call_id: "c1".into(),
+        content: vec![Part::text("r")],
+        is_error: false,
+    });
+    let asked = |messages: Vec<Message>| Request {
+        reasoning: ReasoningRequest { budget_tokens: Some(2000), ..ReasoningRequest::default() },
+        tools: vec![function("f")],
+        ..ask(messages)
+    };
+    let mut messages = vec![
+        user("Hi"),
+        Message::new(Role::Assistant, vec![call.into()]),
+        Message::new(Role::Tool, vec![result.into()]),
+    ];
+    // With and without words of the user behind the results, which stand in one turn with them.
+    for further in [vec![], vec![user("And?")]] {
+        messages.extend(further);
+        let (body, losses, _) = encode(&asked(messages.clone()));
+        assert!(body.get("additionalModelRequestFields").is_none(), "{body}");
+        assert_eq!(losses, ["reasoning.max_tokens dropped"]);
+    }
+    messages.extend([Message::text(Role::Assistant, "done"), user("Next")]);
+    let (body, losses, _) = encode(&asked(messages));
+    assert_eq!(body["additionalModelRequestFields"]["thinking"]["type"], "enabled");
+    assert!(losses.is_empty(), "{losses:?}");
+}
+
+#[test]
 fn newer_claude_has_rules_of_its_own() {
     let request = Request {
         reasoning: ReasoningRequest { effort: Some(Effort::High), ..ReasoningRequest::default() },

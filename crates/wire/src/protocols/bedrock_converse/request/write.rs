@@ -110,7 +110,9 @@ fn obstacle(request: &Request, family: Family, facts: &ModelFacts) -> Option<&'s
 
 /// With a thinking budget, Claude wants the turn whose calls are being answered to begin with its signed thinking.
 fn is_last_call_unproven(request: &Request) -> bool {
-    let is_answered = request.messages.last().is_some_and(|message| message.role == Role::Tool);
+    // The user's words may follow the results within the same turn.
+    let latest = request.messages.iter().rev().take_while(|message| message.role != Role::Assistant);
+    let is_answered = latest.into_iter().any(|message| message.role == Role::Tool);
     let last = request.messages.iter().rev().find(|message| message.role == Role::Assistant);
     let is_proof = |part: &canon::Part| match &part.kind {
         PartKind::Reasoning(reasoning) => {

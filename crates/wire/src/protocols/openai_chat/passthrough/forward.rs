@@ -176,33 +176,54 @@ impl Forward<'_> {
         if is_plain { None } else { self.intake.whole(name).map(|number| number.to_string()) }
     }
 
-    /// Translates `reasoning_effort` (or the effort of a `reasoning` object) to what the model takes.
+    /// Translates what the caller says about thinking (`reasoning_effort`, and the members of a `reasoning` object) to what the
+    /// model takes. The object is a router's: where nothing of its kind is taken, only its meaning is sent.
     fn reasoning(&mut self) {
         let facts = self.target.facts;
+        let object: Option<Map<String, Value>> = self.intake.read_as("reasoning");
         let Some(control) = &facts.reasoning else {
             self.thinks = facts.thinks_by_default;
+            // The gateway itself leaves thinking out of the answer.
+            let is_served = |object: Map<String, Value>| object.keys().all(|name| name == "exclude");
+            if !self.target.quirks.takes_routing_fields && object.is_some_and(is_served) {
+                self.edit.remove("reasoning");
+            }
             return;
         };
-        let object: Option<Map<String, Value>> = self.intake.read_as("reasoning");
-        let in_object = object.as_ref().and_then(|object| object.get("effort")?.as_str());
-        let by_field = self.intake.string("reasoning_effort");
-        let field = if by_field.is_some() { "reasoning_effort" } else { "reasoning" };
-        let asked = by_field.as_deref().or(in_object).map(Effort::parse);
+        let takes_object =
+            matches!(control, ReasoningControl::Object { .. }) || self.target.quirks.takes_routing_fields;
+        let wish = Wish::of(self.intake, object.as_ref(), takes_object, facts.thinks_by_default);
+        let asked = wish.as_ref().map(|wish| wish.effort);
         self.thinks = self.will_think(control, asked);
-        if self.thinks && self.excludes_thinking(asked.is_some()) && can_disable(control) {
-            return self.stop_thinking(asked.map(|_| field), control);
+        if object.is_some() && !takes_object {
+            self.edit.remove("reasoning");
+            self.lose_members(object.as_ref());
         }
-        let Some(Some(effort)) = asked else { return };
-        if let ReasoningControl::Object { .. } = control
-            && by_field.is_none()
-        {
+        if self.thinks && self.excludes_thinking(asked.is_some()) && can_disable(control) {
+            return self.stop_thinking(wish.map(|wish| wish.field), control);
+        }
+        let Some(wish @ Wish { effort: Some(effort), .. }) = wish else { return };
+        if takes_object && wish.field != "reasoning_effort" {
             return;
         }
-        match control_fields(control, effort) {
-            Some(fields) => self.set_reasoning(field, effort, fields),
+        match control_fields(control, effort, wish.budget) {
+            Some(fields) => self.set_reasoning(&wish, effort, fields),
             None => {
-                self.edit.remove(field);
-                self.losses.dropped(field, "The model takes no control of its thinking.");
+                self.edit.remove(wish.member_of());
+                // Not to think is what such a model does, unless it does nothing else.
+                if effort != Effort::None || *control == ReasoningControl::Always {
+                    self.losses.dropped(wish.field, "The model takes no control of its thinking.");
+                }
+            }
+        }
+    }
+
+    /// Reports the members of a `reasoning` object that mean something to a router only.
+    fn lose_members(&mut self, object: Option<&Map<String, Value>>) {
+        const READ: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
+        for (name, value) in object.into_iter().flatten() {
+            if !READ.contains(&name.as_str()) && !value.is_null() {
+                self.losses.dropped(format!("reasoning.{name}"), "The provider has no such parameter.");
             }
         }
     }
@@ -260,20 +281,24 @@ impl Forward<'_> {
             self.edit.remove(field);
             self.losses.dropped(field, "The model does not think while it is given functions.");
         }
-        for (name, value) in control_fields(control, Effort::None).into_iter().flatten() {
+        for (name, value) in control_fields(control, Effort::None, None).into_iter().flatten() {
             self.edit.set(name, &bytes_of(&value));
         }
     }
 
-    fn set_reasoning(&mut self, field: &'static str, asked: Effort, fields: Vec<(&'static str, Value)>) {
-        let kept = fields.iter().any(|(name, value)| {
-            (*name == "reasoning_effort" && value == asked.as_str()) || matches!(value, Value::Object(_))
-        });
+    fn set_reasoning(&mut self, wish: &Wish, asked: Effort, fields: Vec<(&'static str, Value)>) {
+        let kept = match wish.budget {
+            Some(budget) => fields.iter().any(|(_, value)| value["budget_tokens"].as_u64() == Some(budget)),
+            None => fields.iter().any(|(name, value)| {
+                (*name == "reasoning_effort" && value == asked.as_str()) || matches!(value, Value::Object(_))
+            }),
+        };
         if !kept {
-            self.losses.approximated(field, "The model knows other levels of effort; the nearest was sent.");
+            self.losses.approximated(wish.field, "The model knows levels of effort; the nearest was sent.");
         }
-        if !fields.iter().any(|(name, _)| *name == field) {
-            self.edit.remove(field);
+        let member = wish.member_of();
+        if !fields.iter().any(|(name, _)| *name == member) {
+            self.edit.remove(member);
         }
         for (name, value) in fields {
             if self.intake.string(name).as_deref() != value.as_str() || value.as_str().is_none() {
@@ -592,6 +617,53 @@ fn lacking(feature: Feature, model: &str) -> Error {
     )
 }
 
+/// What the caller says about how much to think.
+struct Wish {
+    /// Where it says so.
+    field: &'static str,
+    /// None for a level that we do not know.
+    effort: Option<Effort>,
+    /// Tokens, where they are named instead of a level.
+    budget: Option<u64>,
+}
+
+impl Wish {
+    /// By the field, else by the object. Its members without a level are read where the provider does not take it as it is.
+    fn of(
+        intake: &Intake,
+        object: Option<&Map<String, Value>>,
+        takes_object: bool,
+        thinks_by_default: bool,
+    ) -> Option<Self> {
+        let level = |field, name: &str| Self { field, effort: Effort::parse(name), budget: None };
+        if let Some(name) = intake.string("reasoning_effort") {
+            return Some(level("reasoning_effort", &name));
+        }
+        let object = object?;
+        if let Some(name) = object.get("effort").and_then(Value::as_str) {
+            return Some(level("reasoning", name));
+        }
+        if takes_object {
+            return None;
+        }
+        let budget = object.get("max_tokens").and_then(Value::as_u64);
+        let effort = match (object.get("enabled").and_then(Value::as_bool), budget) {
+            (Some(false), _) => Effort::None,
+            (_, Some(tokens)) => Effort::of_budget(tokens),
+            (Some(true), None) if !thinks_by_default => Effort::Medium,
+            _ => return None,
+        };
+        let budget = budget.filter(|_| effort != Effort::None);
+        let field = if budget.is_some() { "reasoning.max_tokens" } else { "reasoning" };
+        Some(Self { field, effort: Some(effort), budget })
+    }
+
+    /// The top-level field that it stands in.
+    fn member_of(&self) -> &'static str {
+        self.field.split('.').next().unwrap_or(self.field)
+    }
+}
+
 /// Thinking can be switched off.
 fn can_disable(control: &ReasoningControl) -> bool {
     match control {
@@ -605,8 +677,12 @@ fn can_disable(control: &ReasoningControl) -> bool {
     }
 }
 
-/// The fields that ask a model for an effort; none if it takes no control.
-fn control_fields(control: &ReasoningControl, effort: Effort) -> Option<Vec<(&'static str, Value)>> {
+/// The fields that ask a model for an effort, or for so many tokens of thinking; none if it takes no control.
+fn control_fields(
+    control: &ReasoningControl,
+    effort: Effort,
+    tokens: Option<u64>,
+) -> Option<Vec<(&'static str, Value)>> {
     let on = effort != Effort::None;
     let word =
         |levels: &[Effort]| effort.nearest(levels).map(|level| ("reasoning_effort", level.as_str().into()));
@@ -617,7 +693,7 @@ fn control_fields(control: &ReasoningControl, effort: Effort) -> Option<Vec<(&'s
             false if *can_disable => vec![("thinking", json!({"type": "disabled"}))],
             _ => vec![(
                 "thinking",
-                json!({"type": "enabled", "budget_tokens": budget(effort).clamp(*min, *max)}),
+                json!({"type": "enabled", "budget_tokens": tokens.unwrap_or(budget(effort)).clamp(*min, *max)}),
             )],
         },
         ReasoningControl::Toggle { can_disable, levels } => {
@@ -889,6 +965,62 @@ mod tests {
             body.retain(|name, _| name != "model" && name != "messages");
             assert_eq!(Value::Object(body.clone()), expected, "{kind:?} {effort}");
             assert_eq!(losses.join(",").replace("reasoning_effort ", ""), loss, "{kind:?} {effort}");
+        }
+    }
+
+    #[test]
+    fn the_object_of_routers_is_sent_as_what_it_means() {
+        use Effort::{High, Low, Medium};
+        let effort = ReasoningControl::Effort { levels: vec![Effort::None, Low, Medium, High] };
+        let tokens = ReasoningControl::Budget { min: 1024, max: 4096, can_disable: true };
+        let levels = "reasoning.max_tokens approximated";
+        let cases = [
+            (&effort, json!({"max_tokens": 3000}), json!({"reasoning_effort": "medium"}), levels),
+            (&effort, json!({"max_tokens": 0}), json!({"reasoning_effort": "none"}), ""),
+            (&effort, json!({"enabled": true}), json!({"reasoning_effort": "medium"}), ""),
+            (&effort, json!({"enabled": false}), json!({"reasoning_effort": "none"}), ""),
+            (&effort, json!({"exclude": true}), json!({}), ""),
+            (&effort, json!({"exclude": true, "effort": "low"}), json!({"reasoning_effort": "low"}), ""),
+            (
+                &effort,
+                json!({"effort": "low", "summary": "auto"}),
+                json!({"reasoning_effort": "low"}),
+                "reasoning.summary dropped",
+            ),
+            (
+                &tokens,
+                json!({"max_tokens": 3000}),
+                json!({"thinking": {"type": "enabled", "budget_tokens": 3000}}),
+                "",
+            ),
+            (
+                &tokens,
+                json!({"max_tokens": 9000}),
+                json!({"thinking": {"type": "enabled", "budget_tokens": 4096}}),
+                levels,
+            ),
+            (&ReasoningControl::None, json!({"max_tokens": 3000}), json!({}), "reasoning.max_tokens dropped"),
+            (&ReasoningControl::None, json!({"enabled": false}), json!({}), ""),
+            (&ReasoningControl::Always, json!({"enabled": false}), json!({}), "reasoning dropped"),
+        ];
+        for (control, object, expected, loss) in cases {
+            let facts = ModelFacts { reasoning: Some(control.clone()), ..ModelFacts::default() };
+            let body =
+                json!({"model": "x", "messages": [{"role": "user", "content": "a"}], "reasoning": object});
+            let (mut body, losses) = sent(&body.to_string(), &facts, &Quirks::default());
+            body.as_object_mut().unwrap().retain(|name, _| name != "model" && name != "messages");
+            assert_eq!((body, losses.join(",").as_str()), (expected, loss), "{control:?} {object}");
+        }
+        // A model that nothing is known of gets what the caller wrote, but for what the gateway does itself.
+        for (object, expected) in [
+            (json!({"exclude": true}), json!({})),
+            (json!({"max_tokens": 9}), json!({"reasoning": {"max_tokens": 9}})),
+        ] {
+            let body =
+                json!({"model": "x", "messages": [{"role": "user", "content": "a"}], "reasoning": object});
+            let (mut body, losses) = sent(&body.to_string(), &ModelFacts::default(), &Quirks::default());
+            body.as_object_mut().unwrap().retain(|name, _| name != "model" && name != "messages");
+            assert_eq!((body, losses.is_empty()), (expected, true));
         }
     }
 

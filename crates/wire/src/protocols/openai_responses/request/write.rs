@@ -188,7 +188,7 @@ impl<'a> Writer<'a> {
 
     fn effort(&mut self) -> Option<Effort> {
         let wish = &self.request.reasoning;
-        let asked = wish.effort.or(wish.budget_tokens.map(effort_of))?;
+        let asked = wish.effort.or(wish.budget_tokens.map(Effort::of_budget))?;
         let reason = match &self.target.facts.reasoning {
             Some(ReasoningControl::None) if asked == Effort::None => return None,
             Some(ReasoningControl::None) => "The model does not think.",
@@ -282,16 +282,4 @@ fn has_proofs(request: &Request) -> bool {
         }
         _ => false,
     })
-}
-
-/// The level that a number of tokens stands for.
-fn effort_of(budget: u64) -> Effort {
-    match budget {
-        0 => Effort::None,
-        1..=1024 => Effort::Minimal,
-        1025..=4096 => Effort::Low,
-        4097..=12_288 => Effort::Medium,
-        12_289..=24_576 => Effort::High,
-        _ => Effort::Xhigh,
-    }
 }

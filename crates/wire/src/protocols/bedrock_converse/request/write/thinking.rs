@@ -153,7 +153,7 @@ fn budget(
 /// Families that take a word.
 fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Losses) -> Thinking {
     let wish = &request.reasoning;
-    let wanted = wish.effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or_default()));
+    let wanted = wish.effort.unwrap_or_else(|| Effort::of_budget(wish.budget_tokens.unwrap_or_default()));
     let Some(level) = wanted.nearest(levels) else {
         lose_thinking(request, "the model takes no level of thinking", losses);
         return Thinking::default();
@@ -211,15 +211,5 @@ fn budget_of(effort: Effort) -> u64 {
         Effort::High => 16_384,
         Effort::Xhigh => 32_768,
         Effort::Max => 65_536,
-    }
-}
-
-fn effort_of(budget: u64) -> Effort {
-    match budget {
-        0 => Effort::None,
-        1..=2048 => Effort::Low,
-        2049..=8192 => Effort::Medium,
-        8193..=16_384 => Effort::High,
-        _ => Effort::Xhigh,
     }
 }
