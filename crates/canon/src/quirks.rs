@@ -83,6 +83,8 @@ pub struct Quirks {
     /// Values of `anthropic-beta` that the provider refuses: each is left out as a loss. A `*` at the end of a name stands for
     /// any rest.
     pub refused_betas: Vec<String>,
+    /// Values of `anthropic-beta` that go by another name: ours → theirs.
+    pub renamed_betas: BTreeMap<String, String>,
 }
 
 impl Quirks {

@@ -5,13 +5,15 @@
 //! alone that ask for it; nothing is written of an answer that breaks off. Where the database does not take it the caller
 //! gets the answer all the same, and it says `store: false`.
 //!
-//! The provider keeps nothing: it gets the whole conversation with each request.
+//! The provider keeps nothing: it gets the whole conversation with each request. What is not kept here may be kept by a
+//! provider of the same format: a request that names both that provider and such an id goes there as it is.
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use canon::{Error, ErrorKind};
 use store::{Chain, Store, StoreError, StoredResponse};
 use wire::kept::{self, Turn};
@@ -52,9 +54,27 @@ pub struct Responses {
 /// How the answer to a request is kept.
 pub struct Keep {
     owner: Arc<str>,
-    /// The request as it came.
-    intake: Intake,
+    /// The model as the caller addressed it.
+    model: String,
+    previous: Option<String>,
+    /// The input as it came.
+    input: Bytes,
     settings: KeepSettings,
+}
+
+/// A request that is ready to be served.
+pub struct Prepared {
+    /// The request with what was kept before.
+    pub intake: Intake,
+    /// How its answer is kept; none where it is not.
+    pub keep: Option<Arc<Keep>>,
+    /// It goes on from something that is not kept here. This is the error where no provider can have it either.
+    pub elsewhere: Option<Error>,
+}
+
+enum Completed {
+    Here(Intake),
+    Elsewhere(Error),
 }
 
 impl Responses {
@@ -67,19 +87,32 @@ impl Responses {
     pub async fn prepare(
         &self,
         inbound: &Inbound,
-        intake: Intake,
+        mut intake: Intake,
         held: &mut Held,
-    ) -> Result<(Intake, Option<Arc<Keep>>), Error> {
-        let Some(keeping) = intake.keeping.clone() else { return Ok((intake, None)) };
+    ) -> Result<Prepared, Error> {
+        let Some(keeping) = intake.keeping.take() else { return Ok(Prepared::as_it_is(intake)) };
         let settings = inbound.snapshot.keep;
-        let mut complete = match keeping.needs_kept() {
-            true => self.complete(inbound, &intake, &keeping, held).await?,
-            false => intake.clone(),
+        let has_room = settings.store && keeping.store && self.has_room(&intake, settings);
+        let keep = has_room.then(|| {
+            Arc::new(Keep {
+                owner: inbound.caller.owner.clone(),
+                model: intake.model.clone(),
+                previous: keeping.previous.clone(),
+                input: kept::own_input(&intake),
+                settings,
+            })
+        });
+        let mut intake = match keeping.needs_kept() {
+            true => match self.complete(inbound, &intake, &keeping, held).await? {
+                Completed::Here(intake) => intake,
+                Completed::Elsewhere(error) => {
+                    return Ok(Prepared { elsewhere: Some(error), ..Prepared::as_it_is(intake) });
+                }
+            },
+            false => intake,
         };
-        let keeps = keeping.store && settings.store && self.has_room(&intake, settings);
-        complete.form.kept = keeps;
-        let owner = inbound.caller.owner.clone();
-        Ok((complete, keeps.then(|| Arc::new(Keep { owner, intake, settings }))))
+        intake.form.kept = keep.is_some();
+        Ok(Prepared { intake, keep, elsewhere: None })
     }
 
     fn has_room(&self, intake: &Intake, settings: KeepSettings) -> bool {
@@ -97,22 +130,41 @@ impl Responses {
         intake: &Intake,
         keeping: &Keeping,
         held: &mut Held,
-    ) -> Result<Intake, Error> {
+    ) -> Result<Completed, Error> {
+        if keeping.conversation {
+            return Ok(Completed::Elsewhere(kept::no_conversations()));
+        }
         let limit = inbound.snapshot.limits.body;
         let owner = &inbound.caller.owner;
         let room = limit.saturating_sub(intake.body().len());
         let earlier = match &keeping.previous {
-            Some(id) => self.conversation(owner, id, room).await?.ok_or_else(|| no_previous(id))?,
+            Some(id) => match self.conversation(owner, id, room).await? {
+                Some(earlier) => earlier,
+                // Somebody else's, or a part of it was deleted.
+                None if self.is_known(id).await? => return Err(no_previous(id)),
+                None => return Ok(Completed::Elsewhere(no_previous(id))),
+            },
             None => Vec::new(),
         };
         let found = self.referred(owner, &keeping.references, room).await?;
         let turns: Vec<Turn<'_>> = earlier.iter().map(turn).collect();
-        let body = kept::expanded(intake, &kept::items(&turns)?, |id| found.get(id).cloned())?;
+        let body = match kept::expanded(intake, &kept::items(&turns)?, |id| found.get(id).cloned()) {
+            Ok(body) => body,
+            Err(error) if keeping.previous.is_none() => return Ok(Completed::Elsewhere(error)),
+            Err(error) => return Err(error),
+        };
         if body.len() > limit {
             return Err(too_large());
         }
         held.grow(body.len()).await?;
-        kept::reread(intake, &body)
+        kept::reread(intake, &body).map(Completed::Here)
+    }
+
+    async fn is_known(&self, id: &str) -> Result<bool, Error> {
+        match is_plain(id) {
+            true => self.store.has_response(id).await.map_err(|error| away(&error)),
+            false => Ok(false),
+        }
     }
 
     /// The conversation up to this answer, the first turn first. None where there is none, or a part of it was deleted.
@@ -145,14 +197,27 @@ impl Responses {
                 format!("input refers to {} items; {MOST_REFERENCES} are allowed.", references.len());
             return Err(Error::invalid("input", message));
         }
-        let answers: BTreeSet<String> = references.iter().filter_map(|id| kept::answer_of(id)).collect();
         let mut found = HashMap::new();
-        for id in answers {
-            let Some(answer) = self.get(owner, &id).await? else { continue };
-            for item in kept::items(&[turn(&answer)])? {
-                let Some(id) = kept::id_of(item).filter(|id| references.contains(id)) else { continue };
-                room = room.checked_sub(item.get().len()).ok_or_else(too_large)?;
-                found.insert(id, item.get().to_owned());
+        let mut seen = BTreeSet::new();
+        for reference in references {
+            if found.contains_key(reference) {
+                continue;
+            }
+            let mut answers = kept::answers_of(reference);
+            if is_plain(reference) {
+                let of_provider = self.store.answer_of_item(owner, reference).await;
+                answers.extend(of_provider.map_err(|error| away(&error))?);
+            }
+            for id in answers {
+                if !seen.insert(id.clone()) {
+                    continue;
+                }
+                let Some(answer) = self.get(owner, &id).await? else { continue };
+                for item in kept::items(&[turn(&answer)])? {
+                    let Some(id) = kept::id_of(item).filter(|id| references.contains(id)) else { continue };
+                    room = room.checked_sub(item.get().len()).ok_or_else(too_large)?;
+                    found.insert(id, item.get().to_owned());
+                }
             }
         }
         Ok(found)
@@ -179,11 +244,14 @@ impl Responses {
         let outcome = match keep.row(kept) {
             None => "failed",
             Some(row) if row.bytes() > keep.settings.size_limit => "too_large",
-            Some(row) => match tokio::time::timeout(SAVE_LIMIT, self.store.put_response(&row)).await {
-                Ok(Ok(())) => "stored",
-                Ok(Err(error)) => failed(&error),
-                Err(_) => failed(&StoreError::Away),
-            },
+            Some(row) => {
+                let items = kept::foreign_items(&row.id, &row.response);
+                match tokio::time::timeout(SAVE_LIMIT, self.store.put_response(&row, &items)).await {
+                    Ok(Ok(())) => "stored",
+                    Ok(Err(error)) => failed(&error),
+                    Err(_) => failed(&StoreError::Away),
+                }
+            }
         };
         self.metrics.stored_response(outcome);
         outcome == "stored"
@@ -204,6 +272,13 @@ impl Responses {
     }
 }
 
+impl Prepared {
+    /// A request that has nothing to do with kept answers.
+    pub fn as_it_is(intake: Intake) -> Self {
+        Self { intake, keep: None, elsewhere: None }
+    }
+}
+
 impl Keep {
     fn row(&self, kept: &Kept) -> Option<StoredResponse> {
         let now = now_ms();
@@ -211,11 +286,11 @@ impl Keep {
         Some(StoredResponse {
             id: kept.id.clone(),
             key_id: self.owner.to_string(),
-            previous_id: self.intake.keeping.as_ref().and_then(|keeping| keeping.previous.clone()),
-            model: self.intake.model.clone(),
+            previous_id: self.previous.clone(),
+            model: self.model.clone(),
             created_at_ms: now,
             expires_at_ms: now.saturating_add(keep),
-            input: kept::input(&self.intake, &kept.id).ok()?,
+            input: kept::input(&self.input, &kept.id).ok()?,
             response: String::from_utf8(kept.answer.clone()).ok()?,
         })
     }

@@ -564,28 +564,33 @@ fn usage(answer: &Answer, output: u64) -> Value {
 }
 
 fn stream(call: &Call, answer: &Answer) -> Vec<Bytes> {
+    stream_documents(call, answer).iter().map(event).collect()
+}
+
+/// The events of an answer.
+pub fn stream_documents(call: &Call, answer: &Answer) -> Vec<Value> {
     let mut start = message(call, answer);
     start["content"] = json!([]);
     start["stop_reason"] = Value::Null;
     start["stop_sequence"] = Value::Null;
     start["usage"] = usage(answer, 1);
-    let mut frames = vec![event(&json!({ "type": "message_start", "message": start }))];
+    let mut frames = vec![json!({ "type": "message_start", "message": start })];
     for (index, block) in blocks(call, answer).iter().enumerate() {
-        frames.push(event(&block_start(index, block)));
+        frames.push(block_start(index, block));
         if index == 0 {
-            frames.push(event(&json!({ "type": "ping" })));
+            frames.push(json!({ "type": "ping" }));
         }
         for delta in deltas(block) {
-            frames.push(event(&json!({ "type": "content_block_delta", "index": index, "delta": delta })));
+            frames.push(json!({ "type": "content_block_delta", "index": index, "delta": delta }));
         }
-        frames.push(event(&json!({ "type": "content_block_stop", "index": index })));
+        frames.push(json!({ "type": "content_block_stop", "index": index }));
     }
     let (reason, sequence) = stop_reason(&answer.finish);
-    frames.push(event(&json!({
+    frames.push(json!({
         "type": "message_delta", "delta": { "stop_reason": reason, "stop_sequence": sequence },
         "usage": usage(answer, answer.output_tokens)
-    })));
-    frames.push(event(&json!({ "type": "message_stop" })));
+    }));
+    frames.push(json!({ "type": "message_stop" }));
     frames
 }
 

@@ -1,8 +1,11 @@
-//! Bedrock's Converse API with its binary event stream.
+//! Bedrock's Converse API with its binary event stream, and InvokeModel for Claude.
 
+use crate::anthropic::{Anthropic, stream_documents};
 use crate::brain::{Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings, text, unknown_key};
 use crate::proof::{CLAUDE, signature};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -46,6 +49,59 @@ impl Format for Converse {
         let payload = json!({ "message": "The system encountered an unexpected error (on command)." });
         frame(&headers, payload.to_string().as_bytes())
     }
+}
+
+/// InvokeModel with a model of Anthropic's: the Messages API, with streams in binary frames.
+pub struct Invoke;
+
+/// Betas that Anthropic's own platform has and the cloud refuses.
+const REFUSED_BETAS: [&str; 6] =
+    ["code-execution-", "files-api-", "mcp-client-", "per-turn-control-", "skills-", "advanced-tool-use-"];
+
+impl Format for Invoke {
+    fn read(&self, call: &Call) -> Result<Prompt, Refusal> {
+        if call.headers.contains_key("anthropic-beta") || call.headers.contains_key("anthropic-version") {
+            return Err(Refusal::bad("anthropic-beta and anthropic-version belong into the body here."));
+        }
+        let betas = strings(call.body.get("anthropic_beta"));
+        if betas.iter().any(|beta| REFUSED_BETAS.iter().any(|refused| beta.starts_with(refused))) {
+            return Err(Refusal::bad("invalid beta flag"));
+        }
+        if let Some(key) = ["model", "stream", "service_tier"].into_iter().find(|key| has(&call.body, key)) {
+            return Err(Refusal::bad(format!("{key}: Extra inputs are not permitted")));
+        }
+        Anthropic { vertex: true }.read(call)
+    }
+
+    fn write(&self, call: &Call, prompt: &Prompt, answer: &Answer) -> Reply {
+        let reply = if call.streaming {
+            let frames = stream_documents(call, answer).iter().map(chunk).collect();
+            Reply::stream("application/vnd.amazon.eventstream", frames)
+        } else {
+            Anthropic { vertex: true }.write(call, prompt, answer)
+        };
+        with_headers(reply, call)
+    }
+
+    fn refuse(&self, call: &Call, refusal: &Refusal) -> Reply {
+        Converse.refuse(call, refusal)
+    }
+
+    fn too_long(&self) -> Refusal {
+        Converse.too_long()
+    }
+
+    fn stream_error(&self, call: &Call) -> Bytes {
+        Converse.stream_error(call)
+    }
+}
+
+/// One event of the Messages API in a frame.
+fn chunk(document: &Value) -> Bytes {
+    let bytes = STANDARD.encode(document.to_string());
+    let headers =
+        [(":event-type", "chunk"), (":content-type", "application/json"), (":message-type", "event")];
+    frame(&headers, json!({ "bytes": bytes, "p": "abcdef" }).to_string().as_bytes())
 }
 
 const KNOWN_KEYS: [&str; 13] = [

@@ -1,7 +1,7 @@
 //! Which native API a path belongs to. Prefixes are free: `/groq/openai/v1/chat/completions` works as well.
 
 use crate::anthropic::{self, Anthropic};
-use crate::bedrock::Converse;
+use crate::bedrock::{Converse, Invoke};
 use crate::cohere::Cohere;
 use crate::format::{Call, Format, Reply};
 use crate::gemini::{self, Gemini};
@@ -95,15 +95,17 @@ fn google(before: &str, method: &str) -> Route {
     Route { model, streaming, ..to(target) }
 }
 
-/// `M/converse` and `M/converse-stream`; the model is one percent-encoded segment.
+/// `M/converse`, `M/invoke` and their streams; the model is one percent-encoded segment.
 fn bedrock(rest: &str) -> Option<Route> {
     let (model, action) = rest.rsplit_once('/')?;
-    let streaming = match action {
-        "converse" => false,
-        "converse-stream" => true,
+    let (format, streaming): (&'static dyn Format, bool) = match action {
+        "converse" => (&Converse, false),
+        "converse-stream" => (&Converse, true),
+        "invoke" => (&Invoke, false),
+        "invoke-with-response-stream" => (&Invoke, true),
         _ => return None,
     };
-    Some(Route { model: Some(decoded(model)), streaming: Some(streaming), ..to(Target::Chat(&Converse)) })
+    Some(Route { model: Some(decoded(model)), streaming: Some(streaming), ..to(Target::Chat(format)) })
 }
 
 /// Undoes percent-encoding; what is not properly encoded stays as it is.

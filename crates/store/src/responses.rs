@@ -56,6 +56,16 @@ pub(crate) const INSERT: &str = "INSERT INTO stored_responses
         (id, key_id, previous_id, model, created_at_ms, expires_at_ms, bytes, input, response)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
+pub(crate) const INSERT_ITEM: &str =
+    "INSERT INTO stored_items (response_id, item_id, key_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+pub(crate) const EXISTS: &str = "SELECT 1 FROM stored_responses WHERE id = $1";
+
+/// Providers may use an id again: the last answer with it counts.
+pub(crate) const OF_ITEM: &str = "SELECT item.response_id FROM stored_items AS item
+    JOIN stored_responses AS answer ON answer.id = item.response_id
+    WHERE item.key_id = $1 AND item.item_id = $2 ORDER BY answer.created_at_ms DESC LIMIT 1";
+
 pub(crate) const SELECT: &str =
     "SELECT id, key_id, previous_id, model, created_at_ms, expires_at_ms, input, response
     FROM stored_responses WHERE id = $1 AND key_id = $2 AND expires_at_ms > $3";

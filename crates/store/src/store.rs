@@ -525,22 +525,52 @@ impl Store {
 
     // Stored responses
 
-    /// Stores an answer.
-    pub async fn put_response(&self, response: &StoredResponse) -> Result<(), StoreError> {
+    /// Stores an answer, with the ids of items that lead to it.
+    pub async fn put_response(&self, response: &StoredResponse, items: &[String]) -> Result<(), StoreError> {
         let bytes = response.bytes() as i64;
-        on_either!(self, QUICK, connection => sqlx::query(responses::INSERT)
-            .bind(&response.id)
-            .bind(&response.key_id)
-            .bind(&response.previous_id)
-            .bind(&response.model)
-            .bind(response.created_at_ms)
-            .bind(response.expires_at_ms)
-            .bind(bytes)
-            .bind(&response.input)
-            .bind(&response.response)
-            .execute(connection)
-            .await
-            .map(drop))
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            sqlx::query(responses::INSERT)
+                .bind(&response.id)
+                .bind(&response.key_id)
+                .bind(&response.previous_id)
+                .bind(&response.model)
+                .bind(response.created_at_ms)
+                .bind(response.expires_at_ms)
+                .bind(bytes)
+                .bind(&response.input)
+                .bind(&response.response)
+                .execute(&mut *transaction)
+                .await?;
+            for item in items {
+                sqlx::query(responses::INSERT_ITEM)
+                    .bind(&response.id)
+                    .bind(item)
+                    .bind(&response.key_id)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        })
+    }
+
+    /// Whether there is an answer of this id, whoever's it is.
+    pub async fn has_response(&self, id: &str) -> Result<bool, StoreError> {
+        let row: Option<(i32,)> = on_either!(self, QUICK, connection => sqlx::query_as(responses::EXISTS)
+            .bind(id)
+            .fetch_optional(connection)
+            .await)?;
+        Ok(row.is_some())
+    }
+
+    /// The id of this key's answer that has an item of this id.
+    pub async fn answer_of_item(&self, key_id: &str, item_id: &str) -> Result<Option<String>, StoreError> {
+        let row: Option<(String,)> = on_either!(self, QUICK, connection => sqlx::query_as(responses::OF_ITEM)
+            .bind(key_id)
+            .bind(item_id)
+            .fetch_optional(connection)
+            .await)?;
+        Ok(row.map(|(id,)| id))
     }
 
     /// The answer of this id, if it is this key's and its time is not over.

@@ -16,6 +16,7 @@ use crate::buffers::Held;
 use crate::hops::Hops;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::{Answer, Failure, Inbound, MetadataPlace, Pipeline, RequestOptions};
+use crate::responses::Prepared;
 use crate::snapshot::Snapshot;
 
 /// What the head of a request says, once it is understood.
@@ -73,7 +74,10 @@ pub fn refuse(api: &Api, caller: Caller, error: Error) -> Response<ResponseBody>
 impl Caller {
     fn inbound(self, options: RequestOptions) -> (Inbound, Address) {
         let Self { snapshot, caller, request_id, path, dialect, address } = self;
-        (Inbound { request_id, path, snapshot, caller, dialect, options, keep: None }, address)
+        (
+            Inbound { request_id, path, snapshot, caller, dialect, options, keep: None, elsewhere: None },
+            address,
+        )
     }
 }
 
@@ -135,15 +139,16 @@ async fn read(
         let url = Addressed { rest: &address.rest, query: &address.query };
         let intake = inbound.dialect.intake(url, &bytes)?;
         if !intake.keeping.as_ref().is_some_and(|keeping| keeping.is_used()) {
-            return Ok((intake, None, held));
+            return Ok((Prepared::as_it_is(intake), held));
         }
         let mut held = held;
-        let (intake, keep) = Box::pin(api.pipeline.responses.prepare(&inbound, intake, &mut held)).await?;
-        Ok((intake, keep, held))
+        let prepared = Box::pin(api.pipeline.responses.prepare(&inbound, intake, &mut held)).await?;
+        Ok((prepared, held))
     };
     match read.await {
-        Ok((intake, keep, held)) => {
+        Ok((Prepared { intake, keep, elsewhere }, held)) => {
             inbound.keep = keep;
+            inbound.elsewhere = elsewhere;
             Ok(Box::new(Read { inbound, intake, held }))
         }
         Err(error) => {

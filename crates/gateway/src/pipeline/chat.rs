@@ -254,8 +254,10 @@ impl ChatAttempt<'_> {
                 continue;
             }
             held.grow_answer(data.len()).await?;
-            let transcoder = transcoder
-                .get_or_insert_with(|| self.transcoder(prepared, self.streams(&head.headers, &data), record));
+            let transcoder = transcoder.get_or_insert_with(|| {
+                let streams = self.streams(&head.headers, &data);
+                wire::unframed(self.attempt.offer.protocol, &data, self.transcoder(prepared, streams, record))
+            });
             transcoder.push(&data, &mut out)?;
             if stream && transcoder.progress().content_started {
                 break Some(body);

@@ -70,6 +70,9 @@ pub struct Inbound {
     pub options: RequestOptions,
     /// How the answer is kept; none where it is not.
     pub keep: Option<Arc<Keep>>,
+    /// The request goes on from something that only a named provider of the same format can have. This is the error where
+    /// none is named.
+    pub elsewhere: Option<Error>,
 }
 
 /// What headers ask for.
@@ -197,7 +200,13 @@ impl Pipeline {
             asked: FormatChoice::of(inbound.dialect.protocol(), intake),
             random: seed,
         };
-        let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
+        let mut resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
+        if let Some(error) = &inbound.elsewhere {
+            resolved.offers.retain(|offer| Some(offer.protocol) == inbound.dialect.protocol());
+            if resolved.pinned.is_none() || resolved.offers.is_empty() {
+                return Err(error.clone());
+            }
+        }
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }

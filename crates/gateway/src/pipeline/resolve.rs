@@ -245,12 +245,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn known_offer(&self, handle: &Arc<ProviderHandle>, serving: &Arc<Serving>) -> Offer {
-        let usual = handle.endpoint.protocol(handle.row.protocol, &serving.upstream_id);
-        // Further formats go with the usual one: a family of models that is called otherwise has only that.
-        let also: &[Protocol] = if usual == handle.row.protocol { &handle.row.also } else { &[] };
         Offer {
             provider: handle.clone(),
-            protocol: self.asked.format(usual, also, &serving.facts),
+            protocol: self.format(handle, &serving.upstream_id, &serving.facts),
             serving: Some(serving.clone()),
             model: serving.upstream_id.clone(),
             facts: FactsSource::Serving(serving.clone()),
@@ -259,14 +256,23 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The format in which a model is called. Further formats go with the provider's usual one: a family of models that is
+    /// called otherwise has only that.
+    fn format(&self, handle: &ProviderHandle, model: &str, facts: &ModelFacts) -> Protocol {
+        let usual = handle.endpoint.protocol(handle.row.protocol, model);
+        if usual != handle.row.protocol {
+            return usual;
+        }
+        let format = self.asked.format(usual, &handle.row.also, facts);
+        if handle.endpoint.speaks(format, model) { format } else { usual }
+    }
+
     fn offer(&self, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
         let snapshot = self.snapshot;
         if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
             return self.known_offer(handle, serving);
         }
-        let usual = handle.endpoint.protocol(handle.row.protocol, model);
-        let also: &[Protocol] = if usual == handle.row.protocol { &handle.row.also } else { &[] };
-        let protocol = self.asked.format(usual, also, &snapshot.unknown_facts);
+        let protocol = self.format(handle, model, &snapshot.unknown_facts);
         // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
         let relative =
             snapshot.catalog.relative(protocol, model).filter(|_| self.asked.caller != Some(protocol));

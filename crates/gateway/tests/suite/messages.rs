@@ -1,5 +1,7 @@
 //! Callers that speak Anthropic's Messages.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -420,4 +422,76 @@ async fn models_are_listed_in_the_shape_of_the_callers_api() {
     for (path, status) in [("/v1/models?limit=0", 400), ("/v1/models/nothing-such", 404)] {
         assert_eq!(gateway.send(get(path).as_bytes()).await.status, status);
     }
+}
+
+/// A request of Claude Code's kind: betas, a mark for later models, an effort for one turn.
+fn agentic(model: &str, stream: bool) -> Value {
+    json!({
+        "model": model, "max_tokens": 2048, "stream": stream, "service_tier": "auto",
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "messages": [{"role": "user", "content": "What is the weather in Paris?", "output_config": {"effort": "low"}}],
+        "tools": [{"name": "get_weather", "description": "The weather.", "input_schema": {"type": "object",
+            "properties": {"city": {"type": "string"}}}, "eager_input_streaming": true}],
+    })
+}
+
+#[tokio::test]
+async fn claude_on_a_cloud_gets_messages_as_they_are() {
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::plain()).await.unwrap();
+    let at = mock.address();
+    let config = format!(
+        "[providers.aws-bedrock]\nbase_url = \"http://{at}/aws-bedrock\"\naccess_key_id = \"A\"\nsecret_access_key = \"s\"\n\
+         [providers.google-vertex]\nbase_url = \"http://{at}/google-vertex\"\naccess_token = \"t\"\nproject = \"p\"\n\
+         [routing]\nmax_retries = 0\n"
+    );
+    let gateway = TestGateway::start(&config).await;
+    let betas = "anthropic-beta: per-turn-control-2026-07-01, skills-2025-10-02\r\n";
+    for model in [
+        "aws-bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "google-vertex/claude-sonnet-4-5@20250929",
+    ] {
+        for stream in [false, true] {
+            let body = agentic(model, stream).to_string();
+            let request = format!(
+                "POST /v1/messages HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: {KEY}\r\n{betas}content-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let reply = gateway.send(request.as_bytes()).await;
+            assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+            let text = reply.text();
+            for part in ["\"tool_use\"", "get_weather", "\"signature", "thinking"] {
+                assert!(text.contains(part), "{model}: no {part} in {text}");
+            }
+            let losses = match stream {
+                false => reply.at("/llmgateway/losses"),
+                true => reply
+                    .events()
+                    .into_iter()
+                    .find_map(|event| event.pointer("/llmgateway/losses").cloned())
+                    .unwrap(),
+            };
+            let fields: Vec<&str> =
+                losses.as_array().unwrap().iter().map(|loss| loss["field"].as_str().unwrap()).collect();
+            assert_eq!(fields, ["service_tier", "anthropic-beta: skills-2025-10-02"], "{model}");
+            if stream {
+                assert!(text.contains("event: message_stop"), "{text}");
+            }
+        }
+    }
+    // What only a refused beta has is refused by name; what the cloud itself refuses is told in Messages' own words.
+    let mut mcp = agentic("aws-bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", false);
+    mcp["mcp_servers"] = json!([{"type": "url", "url": "https://x.example", "name": "x"}]);
+    let reply = gateway.post("/v1/messages", mcp.to_string().as_bytes()).await;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(reply.text().contains("mcp_servers needs the beta"), "{}", reply.text());
+    let mut unknown = agentic("aws-bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", false);
+    unknown["nobody_knows"] = json!(1);
+    let reply = gateway.post("/v1/messages", unknown.to_string().as_bytes()).await;
+    assert_eq!(
+        (reply.status, reply.at("/error/type")),
+        (400, json!("invalid_request_error")),
+        "{}",
+        reply.text()
+    );
+    mock.stop().await;
 }

@@ -276,7 +276,7 @@ async fn an_answer_whose_time_is_over_is_gone() {
     let days = (row.expires_at_ms - row.created_at_ms) / 86_400_000;
     assert_eq!(days, 30);
     let over = StoredResponse { id: "resp_over".to_owned(), expires_at_ms: 1, ..row };
-    store.put_response(&over).await.unwrap();
+    store.put_response(&over, &[]).await.unwrap();
     assert_eq!(gateway.get("/v1/responses/resp_over").await.status, 404);
     let next = json!({"model": "one/m", "input": "x", "previous_response_id": "resp_over"});
     assert_eq!(ask(&gateway, next).await.error().2, "previous_response_not_found");
@@ -288,4 +288,99 @@ async fn an_answer_whose_time_is_over_is_gone() {
     }
     assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.status, 200);
     store.close().await;
+}
+
+/// An answer of a provider that speaks this format itself.
+fn native(id: &str, text: &str) -> Vec<u8> {
+    let item = json!({"type": "message", "id": format!("msg_of_{id}"), "role": "assistant", "status": "completed",
+        "phase": "final_answer", "content": [{"type": "output_text", "text": text, "annotations": []}]});
+    let body = json!({"id": id, "object": "response", "created_at": 1, "status": "completed", "model": "m", "store": false,
+        "previous_response_id": null, "output": [item], "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}});
+    whole("200 OK", &body)
+}
+
+#[tokio::test]
+async fn a_provider_of_the_same_format_gets_the_request_as_it_is() {
+    let upstream = Upstream::playing(vec![
+        native("resp_a", "Hello."),
+        native("resp_b", "Again."),
+        native("resp_c", "Seen."),
+        native("resp_d", "Yes."),
+    ])
+    .await;
+    let gateway = TestGateway::start(&upstream.provider("one", "openai-responses")).await;
+    let first =
+        ask(&gateway, json!({"model": "one/m", "input": "Say hello.", "a_new_field": {"x": 1.0}})).await;
+    assert_eq!((id_of(&first).as_str(), first.at("/store")), ("resp_a", json!(true)));
+    assert_eq!(first.at("/output/0/phase"), "final_answer");
+    let sent = &upstream.bodies()[0];
+    let expected = json!({"model": "m", "input": "Say hello.", "a_new_field": {"x": 1.0}, "store": false});
+    assert_eq!(sent, &expected, "the provider keeps nothing");
+    assert_eq!(gateway.get("/v1/responses/resp_a").await.json(), first.json());
+
+    let next = json!({"model": "one/m", "input": "And again.", "previous_response_id": "resp_a"});
+    let second = ask(&gateway, next).await;
+    assert_eq!((second.at("/id"), second.at("/previous_response_id")), (json!("resp_b"), json!("resp_a")));
+    let sent = &upstream.bodies()[1];
+    assert_eq!(sent.get("previous_response_id"), None);
+    assert_eq!(sent["input"].as_array().unwrap().len(), 3, "{sent}");
+    assert_eq!(sent["input"][1]["id"], "msg_of_resp_a");
+
+    // Items go by the ids that the provider gave them.
+    let input =
+        json!([{"type": "item_reference", "id": "msg_of_resp_b"}, {"role": "user", "content": "Seen?"}]);
+    assert_eq!(ask(&gateway, json!({"model": "one/m", "input": input})).await.status, 200);
+    assert_eq!(upstream.bodies()[2]["input"][0]["content"][0]["text"], "Again.");
+    let deleted = request(&gateway, "DELETE /v1/responses/resp_b", KEY).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text());
+    // It went with its answer: the provider alone may know it now.
+    assert_eq!(ask(&gateway, json!({"model": "one/m", "input": input})).await.status, 200);
+    assert_eq!(upstream.bodies()[3]["input"], input);
+}
+
+#[tokio::test]
+async fn what_only_a_named_provider_can_have_goes_there_as_it_is() {
+    let upstream = Upstream::playing(vec![native("resp_x", "Hello."); 3]).await;
+    let chat = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
+        + &upstream.provider("one", "openai-responses")
+        + &chat.provider("two", "openai-chat")
+        + "[models.mine]\ntargets = [\"one/m\"]\n";
+    let gateway = TestGateway::start(&config).await;
+    for (field, value) in [
+        ("previous_response_id", json!("resp_theirs")),
+        ("conversation", json!({"id": "conv_1"})),
+        ("input", json!([{"type": "item_reference", "id": "msg_theirs"}])),
+    ] {
+        let mut body = json!({"model": "one/m", "input": "And?"});
+        body[field] = value;
+        let reply = ask(&gateway, body.clone()).await;
+        assert_eq!((reply.status, reply.at("/store")), (200, json!(false)), "{}", reply.text());
+        body["model"] = json!("m");
+        assert_eq!(upstream.bodies().pop().unwrap(), body, "{field}: byte for byte but for the model");
+        // A provider that is not named is not asked, nor is one of another format.
+        for model in ["mine", "two/m"] {
+            body["model"] = json!(model);
+            let reply = ask(&gateway, body.clone()).await;
+            assert_eq!(reply.status, 400, "{field}: {}", reply.text());
+        }
+    }
+    assert_eq!((upstream.bodies().len(), chat.bodies().len()), (3, 0));
+}
+
+#[tokio::test]
+async fn somebody_else_s_answer_is_nobody_s() {
+    let upstream = Upstream::playing(vec![native("resp_a", "Hello.")]).await;
+    let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
+        + &upstream.provider("one", "openai-responses");
+    let gateway = TestGateway::start(&config).await;
+    assert_eq!(id_of(&ask(&gateway, hello()).await), "resp_a");
+    let body = json!({"model": "one/m", "input": "x", "previous_response_id": "resp_a"}).to_string();
+    let head = format!(
+        "POST /v1/responses HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: other-key\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let reply = gateway.send(head.as_bytes()).await;
+    assert_eq!((reply.status, reply.error().2.as_str()), (400, "previous_response_not_found"));
+    assert_eq!(upstream.bodies().len(), 1, "its provider is not asked either");
 }

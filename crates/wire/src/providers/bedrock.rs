@@ -1,5 +1,6 @@
 //! Amazon Bedrock: the host is the region's, the model is in the path, and requests are signed (Signature Version 4) or
-//! carry an API key of Bedrock's as a bearer token.
+//! carry an API key of Bedrock's as a bearer token. Models are called by Converse; Claude also by InvokeModel, which takes
+//! Anthropic's own format.
 //!
 //! Settings: `region`; `inference_profile`, which is `auto` for the profile of the region's part of the world, or a
 //! prefix such as `eu` or `global`. Without it, model ids go out as they are.
@@ -15,11 +16,15 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 
 use super::compatible::{misconfigured, post, secret_value};
+use super::edit::messages_of_a_cloud;
 use super::segment::model_segment;
 use super::{Auth, Call, Credential, Endpoint, is_host_label};
+use crate::Protocol;
 
 /// The service's name in signatures; its host says `bedrock-runtime`.
 const SERVICE: &str = "bedrock";
+/// The version of Anthropic's API that every Claude takes here.
+const ANTHROPIC_VERSION: &str = "bedrock-2023-05-31";
 const USUAL_REGION: &str = "us-east-1";
 /// The host of most regions.
 const USUAL_BASE: &str = "https://bedrock-runtime.{region}.amazonaws.com";
@@ -35,8 +40,25 @@ impl Endpoint for Bedrock {
             Some(prefix) if needs_profile(call.model) => Cow::Owned(format!("{prefix}.{}", call.model)),
             _ => Cow::Borrowed(call.model),
         };
-        let method = if call.streaming { "converse-stream" } else { "converse" };
+        let is_native = call.protocol == Protocol::AnthropicMessages;
+        let method = match (is_native, call.streaming) {
+            (true, false) => "invoke",
+            (true, true) => "invoke-with-response-stream",
+            (false, false) => "converse",
+            (false, true) => "converse-stream",
+        };
         let url = format!("{}/model/{}/{method}", base_url(call, &region), model_segment(&model)?);
+        // All that a caller's headers say stands in the body of a native request.
+        let native;
+        let call = match is_native {
+            true => {
+                let removed = ["model", "stream"];
+                let body = messages_of_a_cloud(&call.body, ANTHROPIC_VERSION, &removed, call.passed)?;
+                native = Call { body, passed: &[], ..call.clone() };
+                &native
+            }
+            false => call,
+        };
         match call.credential {
             Credential::Aws { .. } => {
                 let unsigned = Call { credential: &Credential::None, ..call.clone() };
@@ -46,6 +68,11 @@ impl Endpoint for Bedrock {
             }
             _ => post(&Call { auth: &Auth::Bearer, ..call.clone() }, &url),
         }
+    }
+
+    /// Claude takes its own format by InvokeModel. The ARN of an application's profile does not tell whose model it is.
+    fn speaks(&self, protocol: Protocol, model: &str) -> bool {
+        protocol != Protocol::AnthropicMessages || model.contains("anthropic.claude")
     }
 }
 

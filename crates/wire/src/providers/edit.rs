@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Result};
+use http::{HeaderName, HeaderValue};
 
 use crate::json::{Edit, Scanner, Syntax, push_string, text_of};
+use crate::protocols::anthropic_messages::BETA;
 use crate::protocols::gemini::camel_case;
 
 /// Removes fields, and sets fields to strings. A field that is set keeps its place, or comes last.
@@ -21,6 +23,46 @@ pub(crate) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Resul
         edit.set(*name, &value);
     }
     Ok(Bytes::from(edit.write(64)))
+}
+
+/// A Messages request as a cloud takes it that names the model in the path: the API's version and its betas stand in the
+/// body. Betas that stand there already stay.
+pub(super) fn messages_of_a_cloud(
+    body: &[u8],
+    version: &str,
+    removed: &[&str],
+    passed: &[(HeaderName, HeaderValue)],
+) -> Result<Bytes> {
+    let mut edit = fields(body)
+        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request's body is not a JSON object."))?;
+    for name in removed {
+        edit.remove(name);
+    }
+    if !edit.has("anthropic_version") {
+        let mut value = Vec::new();
+        push_string(&mut value, version);
+        edit.set("anthropic_version", &value);
+    }
+    let lists = passed.iter().filter(|(name, _)| name == BETA).filter_map(|(_, list)| list.to_str().ok());
+    let betas: Vec<&str> = lists.flat_map(|list| list.split(',')).collect();
+    if !betas.is_empty() {
+        let mut all = given_betas(body);
+        let new = betas.into_iter().filter(|beta| !all.iter().any(|known| known == beta));
+        let new: Vec<String> = new.map(str::to_owned).collect();
+        all.extend(new);
+        edit.set("anthropic_beta", &serde_json::to_vec(&all).unwrap_or_default());
+    }
+    Ok(Bytes::from(edit.write(128)))
+}
+
+/// The betas that a body names itself.
+fn given_betas(body: &[u8]) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Given {
+        #[serde(default)]
+        anthropic_beta: Vec<String>,
+    }
+    serde_json::from_slice(body).map(|Given { anthropic_beta }| anthropic_beta).unwrap_or_default()
 }
 
 /// The body with these fields alone, in either of the two spellings that Google's API takes.
@@ -49,11 +91,6 @@ pub(crate) fn names(body: &[u8]) -> Vec<Cow<'_, str>> {
     names
 }
 
-/// True when the body has this top-level field.
-pub(super) fn has(body: &[u8], field: &str) -> bool {
-    fields(body).is_ok_and(|edit| edit.has(field))
-}
-
 fn fields(body: &[u8]) -> Result<Edit<'_>, Syntax> {
     let mut scanner = Scanner::new(body);
     let mut fields = Vec::new();
@@ -76,7 +113,6 @@ mod tests {
         let edited = edit(body, &["model"], &[("v", "1"), ("stream", "no")]).unwrap();
         let edited = std::str::from_utf8(&edited).unwrap();
         assert_eq!(edited, r#"{"b": {"x": 1.0,  "y": "\u00e9"},"stream":"no","v":"1"}"#);
-        assert!(has(body, "stream") && !has(body, "x"));
         assert!(edit_fails(b"[]") && edit_fails(b"{\"a\":") && edit_fails(b"{} {}"));
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use canon::Result;
 
 use super::compatible::{misconfigured, post};
-use super::edit::{edit, has, only};
+use super::edit::{messages_of_a_cloud, only};
 use super::segment::{escape_segment, model_segment};
 use super::{Auth, Call, Endpoint, is_host_label};
 use crate::Protocol;
@@ -37,12 +37,10 @@ impl Endpoint for GoogleVertex {
         let url = format!("{}/{}", base_url(call)?, path(call)?);
         let mut body = call.body.clone();
         if Publisher::of(call.model) == Publisher::Anthropic {
-            let version = [("anthropic_version", ANTHROPIC_VERSION)];
-            let set = if has(&body, "anthropic_version") { &[][..] } else { &version[..] };
-            body = edit(&body, &["model"], set)?;
+            body = messages_of_a_cloud(&body, ANTHROPIC_VERSION, &["model"], call.passed)?;
         }
         let headers = headers(call);
-        // The version goes by the body here.
+        // The version goes by the body here. Betas go both ways: some are read of the header alone.
         let passed: Vec<_> =
             call.passed.iter().filter(|(name, _)| name != "anthropic-version").cloned().collect();
         post(&Call { body, auth: &Auth::Bearer, headers: &headers, passed: &passed, ..call.clone() }, &url)

@@ -121,6 +121,10 @@ pub trait Endpoint: Sync {
     fn protocol(&self, usual: Protocol, _model: &str) -> Protocol {
         usual
     }
+    /// Whether this model is served in a further format of the provider's.
+    fn speaks(&self, _protocol: Protocol, _model: &str) -> bool {
+        true
+    }
     /// The HTTP request. Errors are ours (a base URL that is no URL), or the caller's where a model cannot stand in a path.
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>>;
     /// The HTTP request that has the tokens of a prompt counted; none where the provider has no such call.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use canon::Secret;
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use wire::Protocol;
 use wire::providers::{Auth, Call, CallStyle, Credential, Place, endpoint, inference_profile};
@@ -17,6 +18,7 @@ struct Case {
     body: String,
     credential: Credential,
     settings: BTreeMap<String, String>,
+    passed: Vec<(HeaderName, HeaderValue)>,
     unix_time: u64,
 }
 
@@ -30,6 +32,7 @@ impl Case {
             body: format!(r#"{{"model":"{model}","n":1}}"#),
             credential: Credential::Key(Secret::new("KEY")),
             settings: settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            passed: Vec::new(),
             unix_time: 0,
         }
     }
@@ -54,7 +57,7 @@ impl Case {
             credential: &self.credential,
             auth: &Auth::Bearer,
             headers: &BTreeMap::new(),
-            passed: &[],
+            passed: &self.passed,
             path: None,
             settings: &self.settings,
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(self.unix_time),
@@ -235,6 +238,49 @@ fn claude_on_vertex_has_its_version_in_the_body() {
     assert_eq!(header(&request, "x-goog-user-project"), "q");
     case.body = r#"{"anthropic_version":"x"}"#.to_owned();
     assert_eq!(case.send(CallStyle::GoogleVertex).unwrap().body(), r#"{"anthropic_version":"x"}"#);
+}
+
+#[test]
+fn claude_on_clouds_has_its_betas_in_the_body() {
+    let passed = [
+        (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01")),
+        (
+            HeaderName::from_static("anthropic-beta"),
+            HeaderValue::from_static("context-1m-2025-08-07,new-thing"),
+        ),
+    ];
+    let settings = [("project", "p"), ("region", "us-east5")];
+    for (style, model, url) in [
+        (
+            CallStyle::GoogleVertex,
+            "claude-opus-4-6",
+            "publishers/anthropic/models/claude-opus-4-6:streamRawPredict",
+        ),
+        (
+            CallStyle::AwsBedrock,
+            "us.anthropic.claude-opus-4-6-v1",
+            "/model/us.anthropic.claude-opus-4-6-v1/invoke-with-response-stream",
+        ),
+    ] {
+        let mut case = Case::new(Protocol::AnthropicMessages, model, &settings).streamed();
+        case.passed = passed.to_vec();
+        case.body = r#"{"model":"x","stream":true,"anthropic_beta":["mine","new-thing"],"a_new_field":1.0}"#
+            .to_owned();
+        let request = case.send(style).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+        assert!(request.uri().to_string().ends_with(url), "{}", request.uri());
+        assert_eq!(body["anthropic_beta"], serde_json::json!(["mine", "new-thing", "context-1m-2025-08-07"]));
+        assert_eq!(body.get("model"), None);
+        assert_eq!(body["a_new_field"].to_string(), "1.0");
+        assert!(body["anthropic_version"].is_string());
+        assert_eq!(body.get("stream").is_some(), style == CallStyle::GoogleVertex, "it is in the path");
+        assert!(!request.headers().contains_key("anthropic-version"));
+    }
+    let mut whole = Case::new(Protocol::AnthropicMessages, "anthropic.claude-opus-4-6-v1", &settings);
+    whole.body = "{}".to_owned();
+    let request = whole.send(CallStyle::AwsBedrock).unwrap();
+    assert!(request.uri().to_string().ends_with("/invoke"));
+    assert_eq!(request.body(), r#"{"anthropic_version":"bedrock-2023-05-31"}"#);
 }
 
 #[test]

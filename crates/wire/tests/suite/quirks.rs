@@ -1,7 +1,8 @@
 //! Every quirk that the configuration offers changes something.
 
 use crate::checks::chat_intake;
-use canon::{Media, MediaKind, ModelFacts, Quirks, Source, Target};
+use canon::{Losses, Media, MediaKind, ModelFacts, Quirks, Source, Target};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use wire::protocols::openai_chat::forward;
 use wire::{DecoderContext, Protocol, adapter};
@@ -102,6 +103,17 @@ fn no_quirk_is_without_effect() {
             assert_eq!(passed_betas("one-2026-01-01, two", &quirks), "two");
             continue;
         }
+        if name == "renamed_betas" {
+            with.insert(name.clone(), json!({"one": "uno", "due": "uno"}));
+            let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
+            let given =
+                vec![(HeaderName::from_static("anthropic-beta"), HeaderValue::from_static("one, due,two"))];
+            let mut losses = Losses::new();
+            let dialect = wire::dialect(Protocol::AnthropicMessages).unwrap();
+            let passed = dialect.passed_headers(&given, &quirks, &mut losses);
+            assert_eq!((passed[0].1.to_str().unwrap(), losses.is_empty()), ("uno,two", true));
+            continue;
+        }
         if name == "takes_cache_marks" {
             with.insert(name.clone(), true.into());
             let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
@@ -115,5 +127,5 @@ fn no_quirk_is_without_effect() {
         let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
         assert_ne!(plain, changed, "{name} has no effect");
     }
-    assert_eq!(examples.as_object().unwrap().len() + 3, all.len(), "an example of a quirk that is gone");
+    assert_eq!(examples.as_object().unwrap().len() + 4, all.len(), "an example of a quirk that is gone");
 }

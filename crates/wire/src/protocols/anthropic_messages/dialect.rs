@@ -13,7 +13,7 @@ use crate::json::with_member;
 use crate::{Addressed, AnswerForm, Dialect, Encoder, Headers, IdPrefixes, Intake, Protocol};
 
 /// The header by which callers ask for what is not settled yet.
-const BETA: &str = "anthropic-beta";
+pub(crate) const BETA: &str = "anthropic-beta";
 
 impl Dialect for AnthropicMessages {
     fn protocol(&self) -> Option<Protocol> {
@@ -75,7 +75,12 @@ impl Dialect for AnthropicMessages {
         {
             match quirks.refuses_beta(beta) {
                 true => losses.dropped(format!("{BETA}: {beta}"), "The provider has no such beta."),
-                false => betas.push(beta),
+                false => {
+                    let theirs = quirks.renamed_betas.get(beta).map_or(beta, String::as_str);
+                    if !betas.contains(&theirs) {
+                        betas.push(theirs);
+                    }
+                }
             }
         }
         if let (false, Ok(list)) = (betas.is_empty(), HeaderValue::try_from(betas.join(","))) {

@@ -6,10 +6,14 @@ use serde_json::{Value, json};
 
 use super::paths;
 use super::types::{ErrorObject, StreamEvent};
+use crate::protocols::bedrock_converse;
 use crate::protocols::errors::{excerpt, upstream_error};
 
-/// Reads an answer with an error status.
+/// Reads an answer with an error status. Clouds refuse some requests in their own words, before Anthropic's part sees them.
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    if headers.contains_key("x-amzn-errortype") {
+        return bedrock_converse::errors::decode(status, headers, body);
+    }
     let Ok(event) = serde_json::from_slice::<StreamEvent<'_>>(body) else {
         return upstream_error(status, headers, None, None, excerpt(body));
     };

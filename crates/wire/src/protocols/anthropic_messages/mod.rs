@@ -9,6 +9,7 @@
 //! | `request/read`, `request/write` | a request as a canonical one, and back |
 //! | `answer/read`, `answer/write` | an answer, whole or streamed, as events, and back |
 //! | `passthrough` | between callers and providers that both speak it: requests and answers with few edits |
+//! | `framed` | streams in Amazon's binary frames |
 //! | `listing` | lists of models, counts of tokens |
 //! | `errors`, `paths` | errors in both directions; the names of fields |
 //!
@@ -20,6 +21,7 @@ mod adapter;
 mod answer;
 mod dialect;
 mod errors;
+mod framed;
 mod intake;
 mod listing;
 mod passthrough;
@@ -28,6 +30,9 @@ mod request;
 mod types;
 
 pub(crate) use request::write::{schema, thinking, tools};
+
+pub(crate) use dialect::BETA;
+pub use framed::unframed;
 
 /// The family whose signatures this protocol's own models accept.
 pub(crate) const REASONING_FORMAT: &str = "anthropic-claude-v1";

@@ -6,7 +6,7 @@ mod media;
 mod relay;
 
 use bytes::Bytes;
-use canon::{Feature, Losses, Result, Target};
+use canon::{Error, Feature, Losses, Result, Target};
 use serde::Deserialize;
 
 use super::request::write::thinking::{Generation, ThinkingKind, takes_effort, takes_kind};
@@ -44,6 +44,7 @@ impl Passthrough for AnthropicMessages {
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
         let mut forward = Forward { intake, forwarding, edit: intake.edit(), losses: Losses::new() };
         forward.model();
+        forward.check_betas()?;
         forward.refused_fields();
         forward.history();
         let (edit, losses) = (forward.edit, forward.losses);
@@ -102,6 +103,23 @@ impl Forward<'_> {
                 self.edit.remove(name);
             }
             note_routing_losses(self.intake, &mut self.losses);
+        }
+    }
+
+    /// Features that only a beta has. Where the provider lacks it the request would not be served as asked.
+    fn check_betas(&self) -> Result<()> {
+        const FEATURES: [(&str, &str); 2] =
+            [("mcp_servers", "mcp-client-2025-11-20"), ("container", "skills-2025-10-02")];
+        let quirks = self.forwarding.target.quirks;
+        let refused = FEATURES
+            .iter()
+            .find(|(name, beta)| self.intake.given(name).is_some() && quirks.refuses_beta(beta));
+        match refused {
+            Some((name, beta)) => {
+                let message = format!("{name} needs the beta {beta}, which the provider does not have.");
+                Err(Error::unsupported(*name, message))
+            }
+            None => Ok(()),
         }
     }
 

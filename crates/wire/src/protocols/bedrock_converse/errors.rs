@@ -1,13 +1,14 @@
 //! What Bedrock's errors mean: before an answer by the `x-amzn-ErrorType` header, in a stream by the exception's type.
 
-use canon::{Error, ErrorKind, Retry, UpstreamReply};
+use canon::{Error, ErrorKind, Result, Retry, UpstreamReply};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
+use crate::framing::aws_eventstream::Message;
 use crate::protocols::errors::{classify, excerpt, upstream_error, without_secrets};
 
 /// Reads an error answer.
-pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+pub(crate) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let told: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let header = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
     let type_name = header.or(told.type_name.as_deref()).map(bare_type).filter(|name| !name.is_empty());
@@ -25,6 +26,21 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
         }
     }
     error
+}
+
+/// An error where a message of a stream is no event.
+pub(crate) fn check(message: &Message<'_>) -> Result<()> {
+    let text = |name: &str| message.text(name).unwrap_or_default();
+    match message.text(":message-type") {
+        Some("event") => Ok(()),
+        Some("exception") => Err(exception(text(":exception-type"), message.payload)),
+        Some("error") => Err(stream_error(text(":error-code"), text(":error-message"))),
+        _ => Err(broken("The provider's stream holds a message of an unknown kind.")),
+    }
+}
+
+fn broken(message: &'static str) -> Error {
+    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
 }
 
 /// Reads an exception in a stream. The status of the answer was 200: the one that the service model gives counts.

@@ -3,7 +3,7 @@
 
 mod adapter;
 mod answer;
-mod errors;
+pub(crate) mod errors;
 mod request;
 
 /// Amazon Bedrock Converse.

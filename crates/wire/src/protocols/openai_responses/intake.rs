@@ -27,10 +27,6 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
         let message = "Answers in the background are not served; leave out background and stream the answer.";
         return Err(Error::unsupported("background", message));
     }
-    if intake.given("conversation").is_some() {
-        let message = "Conversations are not kept under ids of their own; go on by previous_response_id.";
-        return Err(Error::unsupported("conversation", message));
-    }
     // Usage is in the last event of every stream.
     intake.form.include_usage = true;
     // An answer repeats parts of its request.
@@ -44,6 +40,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
         store: intake.given("store") != Some(b"false"),
         previous: intake.text("previous_response_id"),
         references,
+        conversation: intake.given("conversation").is_some(),
     }));
     Ok(intake)
 }

@@ -4,6 +4,8 @@
 //! Items are kept as they came, each with an id. The ids of an answer's items, and those that are given to items of its
 //! request, hold the unique part of the answer's id, so that an item leads to its answer.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Result};
 use serde::Deserialize;
@@ -11,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::intake;
 use crate::Intake;
-use crate::json::{Index, Scanner, Syntax, push_string};
+use crate::json::{Edit, Index, Scanner, Syntax, push_string};
 
 /// How many characters of an id make it unique: a UUID in hexadecimal.
 const UNIQUE: usize = 32;
@@ -77,18 +79,34 @@ pub fn id_of(item: &RawValue) -> Option<String> {
     serde_json::from_str(item.get()).ok().and_then(|Id { id }| id)
 }
 
-/// The answer that an item belongs to, by the item's id.
-pub fn answer_of(item_id: &str) -> Option<String> {
-    let (_, unique) = item_id.split_once('_')?;
-    let unique = unique.get(..UNIQUE)?;
-    unique.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| format!("resp_{unique}"))
+/// The answers that an item may belong to, by the item's id.
+pub fn answers_of(item_id: &str) -> Vec<String> {
+    let Some((_, rest)) = item_id.split_once('_') else { return Vec::new() };
+    if let Some(unique) = made_of(rest) {
+        return vec![format!("resp_{unique}"), unique.to_owned()];
+    }
+    let unique = rest.get(..UNIQUE).filter(|unique| unique.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    unique.map(|unique| format!("resp_{unique}")).into_iter().collect()
+}
+
+/// The ids of an answer's items that do not lead to it by themselves: a provider gave them.
+pub fn foreign_items(answer_id: &str, answer: &str) -> Vec<String> {
+    let ids = output(answer).unwrap_or_default().into_iter().filter_map(id_of);
+    ids.filter(|id| !id.is_empty() && !answers_of(id).iter().any(|answer| answer == answer_id)).collect()
+}
+
+/// What an id that was given to an item of a request says of its answer: all before `i` and a number.
+fn made_of(rest: &str) -> Option<&str> {
+    let (unique, number) = rest.rsplit_once('i')?;
+    (number.len() >= 2 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(unique)
 }
 
 /// The items that a request itself adds, as they are kept: each with its type and an id, and messages with a list of parts.
-pub fn input(intake: &Intake, answer_id: &str) -> Result<String> {
+/// `given` is the request's input.
+pub fn input(given: &[u8], answer_id: &str) -> Result<String> {
     let unique = answer_id.strip_prefix("resp_").unwrap_or(answer_id);
     let mut out = b"[".to_vec();
-    for (number, item) in own_items(intake)?.into_iter().enumerate() {
+    for (number, item) in own_items(given)?.into_iter().enumerate() {
         if number > 0 {
             out.push(b',');
         }
@@ -96,6 +114,14 @@ pub fn input(intake: &Intake, answer_id: &str) -> Result<String> {
     }
     out.push(b']');
     String::from_utf8(out).map_err(|_| Error::gateway(ErrorKind::Internal, "An input is no UTF-8."))
+}
+
+/// The request's own input; an empty list where it has none.
+pub fn own_input(intake: &Intake) -> Bytes {
+    match intake.given("input") {
+        Some(raw) => intake.body().slice_ref(raw),
+        None => Bytes::from_static(b"[]"),
+    }
 }
 
 /// The request with the conversation in front of its input. `find` has the items that stand there by their ids.
@@ -111,11 +137,11 @@ pub fn expanded(
         }
         items.extend_from_slice(item.as_bytes());
     };
-    earlier.iter().for_each(|item| push(item.get()));
-    for (number, item) in own_items(intake)?.into_iter().enumerate() {
+    earlier.iter().for_each(|item| push(&without_made_id(item.get())));
+    for (number, item) in own_items(&own_input(intake))?.into_iter().enumerate() {
         match reference(item.get()) {
             None => push(item.get()),
-            Some(id) => push(&find(&id).ok_or_else(|| no_item(number, &id))?),
+            Some(id) => push(&without_made_id(&find(&id).ok_or_else(|| no_item(number, &id))?)),
         }
     }
     items.push(b']');
@@ -135,6 +161,13 @@ pub fn reread(intake: &Intake, body: &Bytes) -> Result<Intake> {
     Ok(expanded)
 }
 
+/// The error for a conversation by id that no provider is named for.
+pub fn no_conversations() -> Error {
+    let message = "Conversations are not kept under ids of their own; go on by previous_response_id, or name the provider \
+        that has the conversation (\"provider/model\").";
+    Error::unsupported("conversation", message)
+}
+
 fn no_item(number: usize, id: &str) -> Error {
     let message = format!("Item with id '{}' not found.", shown(id));
     Error::invalid(format!("input[{number}].id"), message)
@@ -145,10 +178,21 @@ fn shown(id: &str) -> &str {
     &id[..id.floor_char_boundary(100)]
 }
 
-/// The items of the request's own input.
-fn own_items(intake: &Intake) -> Result<Vec<Box<RawValue>>> {
+/// An item as its caller sent it: providers refuse ids of other kinds than their own for some items.
+fn without_made_id(item: &str) -> Cow<'_, str> {
+    let is_made = |id: &str| id.split_once('_').is_some_and(|(_, rest)| made_of(rest).is_some());
+    let known: Option<Known<'_>> = serde_json::from_str(item).ok();
+    if !known.and_then(|known| known.id).is_some_and(|id| is_made(&id)) {
+        return Cow::Borrowed(item);
+    }
+    let Ok(mut edit) = Edit::of(item.as_bytes()) else { return Cow::Borrowed(item) };
+    edit.remove("id");
+    String::from_utf8(edit.write(0)).map_or(Cow::Borrowed(item), Cow::Owned)
+}
+
+/// The items of an input.
+fn own_items(raw: &[u8]) -> Result<Vec<Box<RawValue>>> {
     let wrong = |_| Error::invalid("input", "input must be a string or a list of items.");
-    let raw = intake.given("input").unwrap_or(b"[]");
     if !raw.starts_with(b"\"") {
         return serde_json::from_slice(raw).map_err(wrong);
     }

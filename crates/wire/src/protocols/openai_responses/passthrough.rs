@@ -1,32 +1,33 @@
 //! Between callers and providers that both speak this format: the raw body is forwarded with few edits, and answers are
 //! relayed event by event. Only the last event is changed: it gets the gateway's object.
+//!
+//! Answers that the gateway keeps go the same way. The provider is asked to keep nothing, and to encrypt its thinking, so
+//! that the conversation can be sent again as a whole; the response objects say what the gateway does.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Error, Event, Field, Losses, Progress, Result, Target};
+use canon::{
+    Annotator, AnswerFacts, Error, Event, Field, Losses, Progress, ReasoningControl, Result, Target,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::read::{StreamDecoder, WholeDecoder};
 use super::answer::write::fail_relayed;
 use super::{OpenaiResponses, REASONING_FORMAT, envelope};
-use crate::exchange::translator;
 use crate::framing::sse::SseParser;
-use crate::json::{Scanner, push_string};
+use crate::json::{Edit, Scanner, push_string};
 use crate::proofs::{CallName, Memory, Proofs};
 use crate::protocols::repair;
 use crate::{
-    DecoderContext, Encoded, Encoder, Forwarding, Intake, Passthrough, ROUTING_FIELDS, Transcoder,
+    DecoderContext, Encoded, Encoder, Forwarding, Intake, Kept, Passthrough, ROUTING_FIELDS, Transcoder,
     TranscoderParts, Translator, TranslatorParts,
 };
 
 impl Passthrough for OpenaiResponses {
-    /// Answers that the gateway keeps have ids of its own: they are written anew.
-    fn fits(&self, intake: &Intake, _target: Target<'_>) -> bool {
-        !intake.form.kept
-    }
-
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
         let target = forwarding.target;
         let mut losses = Losses::new();
@@ -46,14 +47,19 @@ impl Passthrough for OpenaiResponses {
         if let Some(input) = intake.given("input").and_then(|input| sifting.input(input, &mut losses)) {
             edit.set("input", &input);
         }
+        if intake.form.kept {
+            edit.set("store", b"false");
+            if thinks(intake, target)
+                && let Some(include) = with_encrypted(intake.given("include"))
+            {
+                edit.set("include", &include);
+            }
+        }
         let body = Bytes::from(edit.write(target.model.len() + 64));
         Ok(Encoded { body, losses, decoding: DecoderContext::default() })
     }
 
     fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
-        if parts.form.kept {
-            return translator(parts);
-        }
         let decoder: Box<dyn crate::Decoder> = match parts.form.stream {
             true => Box::new(StreamDecoder::new(parts.decoding)),
             false => Box::new(WholeDecoder::new(parts.decoding)),
@@ -65,21 +71,41 @@ impl Passthrough for OpenaiResponses {
             taken: Default::default(),
             ids: Box::new(move || ids.tool_call_id()),
         });
-        let annotator = parts.annotator;
+        let form = &parts.form;
+        let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
+        let ending = Ending { annotator: parts.annotator, keeping, kept: None };
         match parts.form.stream {
-            true => Box::new(StreamRelay {
-                sse: SseParser::default(),
-                listener,
-                annotator,
-                events: 0,
-                ended: false,
-            }),
-            false => Box::new(WholeRelay { body: Vec::new(), listener, annotator }),
+            true => {
+                Box::new(StreamRelay { sse: SseParser::default(), listener, ending, events: 0, ended: false })
+            }
+            false => Box::new(WholeRelay { body: Vec::new(), listener, ending }),
         }
     }
 }
 
 // ---------------------------------------------------------------------------------------------- requests
+
+/// Models that do not think refuse to encrypt their thinking ("Encrypted content is not supported with this model").
+fn thinks(intake: &Intake, target: Target<'_>) -> bool {
+    match &target.facts.reasoning {
+        Some(control) => *control != ReasoningControl::None,
+        None => intake.asks_for_thinking(),
+    }
+}
+
+/// `include` with encrypted thinking; none where it asks for that already.
+fn with_encrypted(given: Option<&[u8]>) -> Option<Vec<u8>> {
+    const ENCRYPTED: &str = "reasoning.encrypted_content";
+    let mut list: Vec<&RawValue> = given.map(serde_json::from_slice).transpose().ok()?.unwrap_or_default();
+    let is_it =
+        |item: &&RawValue| serde_json::from_str(item.get()).is_ok_and(|text: String| text == ENCRYPTED);
+    if list.iter().any(is_it) {
+        return None;
+    }
+    let encrypted = serde_json::value::to_raw_value(ENCRYPTED).ok()?;
+    list.push(&encrypted);
+    serde_json::to_vec(&list).ok()
+}
 
 /// Takes thinking out of the input that is known to be of no use to the provider.
 struct Sifting<'a> {
@@ -90,9 +116,9 @@ struct Sifting<'a> {
 #[derive(Deserialize)]
 struct ReasoningItem<'a> {
     #[serde(rename = "type", borrow, default)]
-    kind: Option<std::borrow::Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    encrypted_content: Option<std::borrow::Cow<'a, str>>,
+    encrypted_content: Option<Cow<'a, str>>,
 }
 
 impl Sifting<'_> {
@@ -163,6 +189,108 @@ impl Encoder for Silence {
 
 type SharedAnnotator = Arc<dyn Annotator + Sync>;
 
+/// What is written of the response object that ends an answer.
+struct Ending {
+    annotator: SharedAnnotator,
+    /// What response objects say of an answer that the gateway keeps; none where it keeps none.
+    keeping: Option<KeptAnswer>,
+    /// The finished answer, where the gateway is to keep it.
+    kept: Option<Kept>,
+}
+
+/// What the gateway's keeping changes in response objects.
+struct KeptAnswer {
+    /// The caller's `previous_response_id`, as raw JSON: the provider got the whole conversation in its place.
+    previous: Option<String>,
+    /// The finished items of a stream.
+    items: Vec<Vec<u8>>,
+}
+
+impl KeptAnswer {
+    fn of(request: Option<&Bytes>) -> Self {
+        #[derive(Deserialize)]
+        struct Previous<'a> {
+            #[serde(borrow, default)]
+            previous_response_id: Option<&'a RawValue>,
+        }
+        let read = request.and_then(|body| serde_json::from_slice::<Previous<'_>>(body).ok());
+        let previous = read.and_then(|read| read.previous_response_id).map(|id| id.get().to_owned());
+        Self { previous, items: Vec::new() }
+    }
+
+    /// A response object that says so. None where it is no object.
+    fn said(&self, response: &[u8], output: Option<&[u8]>) -> Option<Vec<u8>> {
+        let mut edit = Edit::of(response).ok()?;
+        edit.set("store", b"true");
+        if let Some(previous) = &self.previous {
+            edit.set("previous_response_id", previous.as_bytes());
+        }
+        if let Some(output) = output {
+            edit.set("output", output);
+        }
+        Some(edit.write(64))
+    }
+}
+
+/// What is read of a finished response object.
+#[derive(Deserialize)]
+struct Finished<'a> {
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    status: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    output: Option<Vec<&'a RawValue>>,
+}
+
+impl Ending {
+    /// Writes the response object of an answer that is still going on.
+    fn begin(&self, response: &[u8], out: &mut Vec<u8>) {
+        match self.keeping.as_ref().and_then(|keeping| keeping.said(response, None)) {
+            Some(said) => out.extend_from_slice(&said),
+            None => out.extend_from_slice(response),
+        }
+    }
+
+    /// Writes the last response object with the gateway's own object. `after` is how much follows it.
+    fn finish(&mut self, response: &[u8], progress: &Progress, after: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        let kept = self.keeping.as_ref().and_then(|keeping| keeping.complete(response));
+        let said = kept.as_ref().map_or(response, |(_, said)| said);
+        out.extend_from_slice(said);
+        annotate(&self.annotator, progress, out);
+        let answer = &out[start..];
+        self.kept = kept.map(|(id, _)| Kept {
+            id,
+            answer: answer.to_vec(),
+            said: member(answer, b"store").map(|value| answer.len() - value.start + after),
+        });
+    }
+}
+
+impl KeptAnswer {
+    /// Notes a finished item: some servers leave them out of the response object that ends a stream.
+    fn note_item(&mut self, data: &[u8]) {
+        if let Some(item) = member(data, b"item") {
+            self.items.push(data[item].to_vec());
+        }
+    }
+
+    /// The id of a complete answer, and its object as the gateway keeps it.
+    fn complete(&self, response: &[u8]) -> Option<(String, Vec<u8>)> {
+        let Finished { id, status, output } = serde_json::from_slice(response).ok()?;
+        let id = id.filter(|id| !id.is_empty())?;
+        if !matches!(status.as_deref(), None | Some("completed" | "incomplete")) {
+            return None;
+        }
+        let missing = output.is_none_or(|output| output.is_empty()).then(|| {
+            let items = self.items.join(&b","[..]);
+            [&b"["[..], &items, b"]"].concat()
+        });
+        Some((id.into_owned(), self.said(response, missing.as_deref())?))
+    }
+}
+
 /// Appends the gateway's object to a response object that ends at the end of `out`.
 fn annotate(annotator: &SharedAnnotator, progress: &Progress, out: &mut Vec<u8>) {
     if out.pop_if(|last| *last == b'}').is_none() {
@@ -176,7 +304,7 @@ fn annotate(annotator: &SharedAnnotator, progress: &Progress, out: &mut Vec<u8>)
 struct StreamRelay {
     sse: SseParser,
     listener: Translator,
-    annotator: SharedAnnotator,
+    ending: Ending,
     /// How many events were passed on: the number of the next, should we have to end the stream.
     events: u64,
     ended: bool,
@@ -184,7 +312,7 @@ struct StreamRelay {
 
 impl StreamRelay {
     fn pass(&mut self, event: &[u8], data: &[u8], out: &mut Vec<u8>) {
-        let data = repair::sound(data);
+        let data = one_line(repair::sound(data));
         if self.ended || matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return;
         }
@@ -197,32 +325,53 @@ impl StreamRelay {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\ndata: ");
-        if matches!(kind.as_str(), "response.completed" | "response.incomplete") {
-            self.ended = true;
-            self.last(&data, out);
-        } else {
-            push_line(&data, out);
+        let response = is_about_all(&kind).then(|| member(&data, b"response")).flatten();
+        match response.filter(|range| data[range.clone()].starts_with(b"{")) {
+            Some(response) => self.response(&kind, &data, response, out),
+            None => out.extend_from_slice(&data),
         }
-        out.extend_from_slice(b"\n\n");
+        if let Some(keeping) = &mut self.ending.keeping
+            && kind == "response.output_item.done"
+        {
+            keeping.note_item(&data);
+        }
+        out.extend_from_slice(EVENT_END);
+        self.ended = is_last(&kind);
         self.events += 1;
     }
 
-    /// The last event: the gateway's object goes into its response.
-    fn last(&self, data: &[u8], out: &mut Vec<u8>) {
-        let Some(response) = response_range(data) else { return push_line(data, out) };
-        push_line(&data[..response.end], out);
-        annotate(&self.annotator, self.listener.progress(), out);
-        push_line(&data[response.end..], out);
+    /// An event with the response object.
+    fn response(&mut self, kind: &str, data: &[u8], response: Range<usize>, out: &mut Vec<u8>) {
+        let (before, after) = (&data[..response.start], &data[response.end..]);
+        out.extend_from_slice(before);
+        match is_last(kind) {
+            true => {
+                let progress = self.listener.progress();
+                self.ending.finish(&data[response], progress, after.len() + EVENT_END.len(), out);
+            }
+            false => self.ending.begin(&data[response], out),
+        }
+        out.extend_from_slice(after);
     }
 }
 
+/// What ends an event.
+const EVENT_END: &[u8] = b"\n\n";
+
+fn is_last(kind: &str) -> bool {
+    matches!(kind, "response.completed" | "response.incomplete")
+}
+
+/// Whether an event is about the response as a whole.
+fn is_about_all(kind: &str) -> bool {
+    is_last(kind) || matches!(kind, "response.created" | "response.queued" | "response.in_progress")
+}
+
 /// Data is one line in every answer that we write.
-fn push_line(data: &[u8], out: &mut Vec<u8>) {
-    match memchr::memchr2(b'\n', b'\r', data) {
-        None => out.extend_from_slice(data),
-        Some(_) => {
-            out.extend(data.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }))
-        }
+fn one_line(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match memchr::memchr2(b'\n', b'\r', &data) {
+        None => data,
+        Some(_) => data.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect(),
     }
 }
 
@@ -241,14 +390,14 @@ fn kind_of(data: &[u8]) -> Option<String> {
     scanned.ok().and(kind)
 }
 
-/// Where the `response` object of an event stands.
-fn response_range(data: &[u8]) -> Option<std::ops::Range<usize>> {
+/// Where the value of a member of an object stands.
+fn member(data: &[u8], name: &[u8]) -> Option<Range<usize>> {
     let mut scanner = Scanner::new(data);
     let mut found = None;
     let scanned = scanner.object(|scanner, key| {
-        let is_response = &data[key.range] == b"response";
+        let is_it = &data[key.range] == name;
         let value = scanner.value()?;
-        if is_response && data[value.clone()].starts_with(b"{") {
+        if is_it {
             found = Some(value);
         }
         Ok::<(), crate::json::Syntax>(())
@@ -282,11 +431,15 @@ impl Transcoder for StreamRelay {
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
         let model = self.progress().model.clone();
-        fail_relayed(error, self.events, model, Box::new(self.annotator.clone()), out);
+        fail_relayed(error, self.events, model, Box::new(self.ending.annotator.clone()), out);
     }
 
     fn progress(&self) -> &Progress {
         self.listener.progress()
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.ending.kept.take()
     }
 
     fn proofs(&mut self) -> Option<Proofs> {
@@ -297,7 +450,7 @@ impl Transcoder for StreamRelay {
 struct WholeRelay {
     body: Vec<u8>,
     listener: Translator,
-    annotator: SharedAnnotator,
+    ending: Ending,
 }
 
 impl Transcoder for WholeRelay {
@@ -310,8 +463,8 @@ impl Transcoder for WholeRelay {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.listener.finish(out)?;
-        out.extend_from_slice(repair::sound(self.body.trim_ascii()).as_ref());
-        annotate(&self.annotator, self.listener.progress(), out);
+        let body = std::mem::take(&mut self.body);
+        self.ending.finish(&repair::sound(body.trim_ascii()), self.listener.progress(), 0, out);
         Ok(())
     }
 
@@ -319,6 +472,10 @@ impl Transcoder for WholeRelay {
 
     fn progress(&self) -> &Progress {
         self.listener.progress()
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.ending.kept.take()
     }
 
     fn proofs(&mut self) -> Option<Proofs> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod answers;
+mod framed;
 mod recorded;
 mod requests;
 mod round_trip;

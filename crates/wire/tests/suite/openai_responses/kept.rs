@@ -66,7 +66,8 @@ fn a_request_says_what_it_needs_of_kept_answers() {
         {"type": "function_call_output", "id": "fco_1", "call_id": "c", "output": "x"}]);
     let all = json!({"model": "m", "input": input, "store": false, "previous_response_id": "resp_1"});
     let references = vec!["msg_1".to_owned(), "fc_é".to_owned()];
-    let expected = Keeping { store: false, previous: Some("resp_1".to_owned()), references };
+    let expected =
+        Keeping { store: false, previous: Some("resp_1".to_owned()), references, conversation: false };
     assert_eq!(keeping(&all), expected);
     let null = json!({"model": "m", "input": "hi", "store": null, "previous_response_id": null});
     assert_eq!(keeping(&null), Keeping { store: true, ..Keeping::default() });
@@ -76,7 +77,7 @@ fn a_request_says_what_it_needs_of_kept_answers() {
 fn an_input_is_kept_as_items_with_ids() {
     let unique = "0123456789abcdef0123456789abcdef";
     let kept = |input: Value| -> Value {
-        let text = kept::input(&intake(&json!({"model": "m", "input": input})), &format!("resp_{unique}"));
+        let text = kept::input(input.to_string().as_bytes(), &format!("resp_{unique}"));
         serde_json::from_str(&text.unwrap()).unwrap()
     };
     let id = |prefix: &str, number: usize| format!("{prefix}_{unique}i{number:02}");
@@ -96,7 +97,8 @@ fn an_input_is_kept_as_items_with_ids() {
         {"type": "something_new", "x": [1.50, {"y": null}], "id": id("item", 3)},
     ]);
     assert_eq!(kept(items), expected);
-    assert_eq!(kept::answer_of(&id("fco", 2)), Some(format!("resp_{unique}")));
+    assert_eq!(kept::answers_of(&id("fco", 2)), [format!("resp_{unique}"), unique.to_owned()]);
+    assert_eq!(kept::answers_of(&format!("msg_{unique}00")), [format!("resp_{unique}")]);
     for other in [
         "",
         "msg",
@@ -105,7 +107,7 @@ fn an_input_is_kept_as_items_with_ids() {
         "msg_0123456789abcdef0123456789abcdeé",
         "msg_0123456789abcdef0123456789abcdeg",
     ] {
-        assert_eq!(kept::answer_of(other), None, "{other}");
+        assert!(kept::answers_of(other).is_empty(), "{other}");
     }
 }
 
@@ -132,4 +134,27 @@ fn the_conversation_stands_in_front_of_the_input() {
     assert_eq!(dialect().decode(&again).unwrap().messages.len(), 3);
     let error = kept::expanded(&asked, &[], |_| None).unwrap_err();
     assert_eq!(error.param_name().as_deref(), Some("input[0].id"));
+}
+
+#[test]
+fn ids_that_were_made_for_items_do_not_reach_a_provider() {
+    let unique = "0123456789abcdef0123456789abcdef";
+    let made = format!("item_{unique}i03");
+    let input = json!([{"type": "something_new", "id": made}, {"type": "message", "id": "msg_theirs", "role": "user", "content": "x"}]);
+    let turn = Turn {
+        input: &input.to_string(),
+        answer: r#"{"output":[{"type":"reasoning","id":"rs_1","summary":[]}]}"#,
+    };
+    let asked = intake(&json!({"model": "m", "input": "y", "previous_response_id": "resp_1"}));
+    let sent = kept::expanded(&asked, &kept::items(&[turn]).unwrap(), |_| None).unwrap();
+    let sent: Value = serde_json::from_slice(&sent).unwrap();
+    let ids: Vec<&Value> = sent["input"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    assert_eq!(ids, [&Value::Null, &json!("msg_theirs"), &json!("rs_1"), &Value::Null]);
+}
+
+#[test]
+fn items_that_a_provider_named_are_noted() {
+    let own = "resp_0123456789abcdef0123456789abcdef";
+    let answer = r#"{"output":[{"id":"msg_0123456789abcdef0123456789abcdef00"},{"id":"rs_68x"},{"id":""},{"type":"message"}]}"#;
+    assert_eq!(kept::foreign_items(own, answer), ["rs_68x"]);
 }

@@ -10,7 +10,12 @@ use wire::{Addressed, AnswerForm, DecoderContext, Exchange, Protocol, Transcoder
 use super::{Notes, dialect, documents};
 
 fn forwarded(body: &str) -> (Value, Vec<String>) {
-    let intake = dialect().intake(Addressed::default(), &body.to_owned().into()).unwrap();
+    forwarded_as(body, false)
+}
+
+fn forwarded_as(body: &str, kept: bool) -> (Value, Vec<String>) {
+    let mut intake = dialect().intake(Addressed::default(), &body.to_owned().into()).unwrap();
+    intake.form.kept = kept;
     let quirks = Quirks { drop: vec!["user".into()], ..Quirks::default() };
     let facts = ModelFacts::default();
     let target = Target { model: "gpt-5", facts: &facts, quirks: &quirks };
@@ -46,6 +51,81 @@ fn requests_are_forwarded_as_they_are() {
     expected["model"] = json!("gpt-5");
     expected.as_object_mut().unwrap().retain(|name, _| !matches!(name.as_str(), "user" | "provider"));
     assert_eq!((sent, losses), (expected, vec!["user".to_owned()]));
+}
+
+#[test]
+fn a_provider_does_not_keep_what_the_gateway_keeps() {
+    let body = json!({"model": "m", "input": "hi", "store": true, "a_new_field": 1.0});
+    let (sent, losses) = forwarded_as(&body.to_string(), true);
+    assert_eq!(
+        (sent, losses),
+        (json!({"model": "gpt-5", "input": "hi", "store": false, "a_new_field": 1.0}), vec![])
+    );
+    let thinking = json!({"model": "m", "input": "hi", "reasoning": {"effort": "low"}, "include": ["x"]});
+    let (sent, _) = forwarded_as(&thinking.to_string(), true);
+    assert_eq!(
+        (&sent["store"], &sent["include"]),
+        (&json!(false), &json!(["x", "reasoning.encrypted_content"]))
+    );
+    let asked =
+        json!({"model": "m", "input": "hi", "reasoning": {}, "include": ["reasoning.encrypted_content"]});
+    assert_eq!(forwarded_as(&asked.to_string(), true).0["include"], json!(["reasoning.encrypted_content"]));
+    assert_eq!(forwarded(&body.to_string()).0["store"], json!(true), "nothing is kept here");
+}
+
+#[test]
+fn relayed_answers_are_kept_as_their_callers_get_them() {
+    let response = json!({"id": "resp_theirs", "object": "response", "status": "completed", "store": false,
+        "previous_response_id": null, "model": "gpt-5", "output": [{"type": "message", "id": "msg_1", "role": "assistant",
+        "status": "completed", "content": [{"type": "output_text", "text": "Hi.", "annotations": []}]}],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}});
+    let request = json!({"model": "m", "input": "x", "previous_response_id": "resp_0"}).to_string();
+    // Some servers leave the items out of the last event, and even the status.
+    let mut bare = response.clone();
+    bare["output"] = json!([]);
+    let item = &response["output"][0];
+    let event = |data: Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap());
+    let streamed = |last: &Value| {
+        event(json!({"type": "response.created", "sequence_number": 0, "response": bare}))
+            + &event(
+                json!({"type": "response.output_item.added", "output_index": 0, "item": item, "sequence_number": 1}),
+            )
+            + &event(
+                json!({"type": "response.output_item.done", "output_index": 0, "item": item, "sequence_number": 2}),
+            )
+            + &event(json!({"type": "response.completed", "response": last, "sequence_number": 3}))
+    };
+    let cases = [(false, response.to_string()), (true, streamed(&response)), (true, streamed(&bare))];
+    for (stream, body) in cases {
+        let mut transcoder = wire::exchange::transcoder(TranscoderParts {
+            caller: dialect(),
+            upstream: Protocol::OpenaiResponses,
+            upstream_streams: stream,
+            form: AnswerForm {
+                stream,
+                kept: true,
+                request: Some(request.clone().into()),
+                ..AnswerForm::default()
+            },
+            decoding: &DecoderContext::default(),
+            quirks: &Quirks::default(),
+            annotator: Arc::new(Notes),
+        });
+        let mut out = Vec::new();
+        transcoder.push(&body.into(), &mut out).unwrap();
+        transcoder.finish(&mut out).unwrap();
+        let kept = transcoder.kept().unwrap();
+        let last = |out: &[u8]| match stream {
+            false => serde_json::from_slice(out).unwrap(),
+            true => documents(std::str::from_utf8(out).unwrap()).pop().unwrap()["response"].take(),
+        };
+        let answer: Value = serde_json::from_slice(&kept.answer).unwrap();
+        assert_eq!((last(&out), kept.id.as_str()), (answer.clone(), "resp_theirs"));
+        assert_eq!((&answer["store"], &answer["previous_response_id"]), (&json!(true), &json!("resp_0")));
+        assert_eq!(&answer["output"][0], item);
+        kept.retract(&mut out);
+        assert_eq!(last(&out)["store"], json!(false));
+    }
 }
 
 #[test]

@@ -145,20 +145,7 @@ impl Answer {
     }
 
     fn message(&mut self, message: &Message<'_>, events: &mut Vec<Event>) -> Result<()> {
-        match message.text(":message-type") {
-            Some("event") => {}
-            Some("exception") => {
-                return Err(errors::exception(
-                    message.text(":exception-type").unwrap_or_default(),
-                    message.payload,
-                ));
-            }
-            Some("error") => {
-                let text = message.text(":error-message").unwrap_or_default();
-                return Err(errors::stream_error(message.text(":error-code").unwrap_or_default(), text));
-            }
-            _ => return Err(broken("The provider's stream holds a message of an unknown kind.")),
-        }
+        errors::check(message)?;
         self.start(events);
         let payload = sound(message.payload);
         match message.text(":event-type").unwrap_or_default() {

@@ -91,6 +91,9 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
         }
     }
     // What is kept was put in its place before.
+    if fields.raw("conversation").is_some() {
+        return Err(super::super::kept::no_conversations());
+    }
     if fields.raw("previous_response_id").is_some() {
         let message = "Nothing is stored here; send the whole conversation as input.";
         return Err(Error::invalid("previous_response_id", message));
