@@ -34,7 +34,7 @@ pub struct Message {
     /// Who speaks.
     pub role: Role,
     /// The participant's name, where the caller gave one.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// The content in order.
     pub parts: Vec<Part>,
     /// Where the caller wrote it.
@@ -72,7 +72,7 @@ impl Message {
     /// The tool calls, in order.
     pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.parts.iter().filter_map(|part| match &part.kind {
-            PartKind::ToolCall(call) => Some(call),
+            PartKind::ToolCall(call) => Some(&**call),
             _ => None,
         })
     }
@@ -115,6 +115,24 @@ impl From<PartKind> for Part {
     }
 }
 
+macro_rules! boxed {
+    ($($kind:ident),*) => {$(
+        impl From<$kind> for PartKind {
+            fn from(content: $kind) -> Self {
+                Self::$kind(Box::new(content))
+            }
+        }
+
+        impl From<$kind> for Part {
+            fn from(content: $kind) -> Self {
+                Self::new(content.into())
+            }
+        }
+    )*};
+}
+
+boxed!(Media, ToolCall, ToolResult, Reasoning);
+
 /// A wish to cache the prompt up to a part (`cache_control`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheMark {
@@ -122,7 +140,7 @@ pub struct CacheMark {
     pub ttl_seconds: Option<u32>,
 }
 
-/// The kinds of content.
+/// The kinds of content. What is larger than a text is boxed: a conversation has many small parts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PartKind {
     /// Plain text.
@@ -130,13 +148,13 @@ pub enum PartKind {
     /// A refusal that the model gave earlier.
     Refusal(String),
     /// An image, audio clip, document or video.
-    Media(Media),
+    Media(Box<Media>),
     /// The model calls a tool.
-    ToolCall(ToolCall),
+    ToolCall(Box<ToolCall>),
     /// The caller's answer to a tool call.
-    ToolResult(ToolResult),
+    ToolResult(Box<ToolResult>),
     /// The model's thinking.
-    Reasoning(Reasoning),
+    Reasoning(Box<Reasoning>),
 }
 
 /// What kind of media a part holds.
@@ -230,4 +248,17 @@ pub struct Reasoning {
     pub id: Option<String>,
     /// Any further fields of the caller's `reasoning_details` entry.
     pub extra: Option<Json>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short message is 30 bytes of the caller's text.
+    #[test]
+    fn a_message_of_one_text_is_small() {
+        assert!(size_of::<PartKind>() <= 32, "{}", size_of::<PartKind>());
+        assert!(size_of::<Part>() <= 72, "{}", size_of::<Part>());
+        assert!(size_of::<Message>() <= 56, "{}", size_of::<Message>());
+    }
 }

@@ -210,7 +210,7 @@ impl Collector {
         }
         if self.block != Some(block) {
             self.block = Some(block);
-            self.thinking.push(PartKind::Reasoning(Reasoning::default()).into());
+            self.thinking.push(PartKind::from(Reasoning::default()).into());
         }
         let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) = self.thinking.last_mut()
         else {
@@ -463,7 +463,7 @@ mod tests {
 
     fn call(id: &str) -> Part {
         let arguments = r#"{"b":[1.0,{}],"a":"x"}"#.to_owned();
-        PartKind::ToolCall(ToolCall { id: id.into(), name: "f".into(), arguments, custom: false }).into()
+        PartKind::from(ToolCall { id: id.into(), name: "f".into(), arguments, custom: false }).into()
     }
 
     fn name(id: &str) -> CallName {
@@ -537,7 +537,7 @@ mod tests {
         let mut own = call("a");
         own.signature = Some("own".into());
         let thought = Reasoning { encrypted: Some("own".into()), ..Reasoning::default() };
-        let parts = vec![PartKind::Reasoning(thought).into(), own];
+        let parts = vec![PartKind::from(thought).into(), own];
         let (after, losses) = restored(parts.clone(), &collected("one", "google-gemini-v1"), "one");
         assert_eq!((after, losses.len()), (parts, 0));
     }
@@ -563,7 +563,7 @@ mod tests {
         let proofs = Arc::new(Proofs { issuer: "one".into(), ..collector.take().unwrap() });
         assert_eq!((proofs.names().count(), proofs.thinking.len()), (1, 0));
         let format = Some("google-gemini-v1".to_owned());
-        let mut signed: Part = PartKind::Reasoning(Reasoning { format, ..Reasoning::default() }).into();
+        let mut signed: Part = PartKind::from(Reasoning { format, ..Reasoning::default() }).into();
         signed.signature = Some("proof".into());
         let parts = vec![signed, Part::text("x")];
         assert_eq!(restored(parts.clone(), &proofs, "one"), (parts.clone(), Vec::new()));

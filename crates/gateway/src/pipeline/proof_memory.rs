@@ -164,7 +164,7 @@ mod tests {
         let proof_memory = ProofMemory::default();
         for id in 0..200 {
             let thought = canon::Reasoning { text: "x".repeat(1 << 20), ..Default::default() };
-            let thinking = vec![canon::PartKind::Reasoning(thought).into()];
+            let thinking = vec![canon::PartKind::from(thought).into()];
             proof_memory.put("alice", Proofs { thinking, ..proofs(id) }, Timestamp(id));
         }
         assert!(proof_memory.state.lock().unwrap().bytes <= MOST_BYTES);

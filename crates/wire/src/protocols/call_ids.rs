@@ -3,52 +3,73 @@
 //! Callers repeat ids: some models count their calls anew in each turn (`call_0`), some give the calls of one turn the
 //! same id or none. Formats with strict ids refuse that, and the others mix up the results.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use canon::{PartKind, Request, Role};
 
 /// Writes an id in the alphabet and the length that a format takes. Different ids may become the same one.
-pub(super) type IdForm = fn(&str) -> String;
+pub(super) type IdForm = fn(&str) -> Cow<'_, str>;
 
-/// Pairs results with calls, in the order of the conversation.
+/// Stands for no call.
+const NONE: u32 = u32::MAX;
+
+/// Pairs results with calls, in the order of the conversation. A conversation may consist of calls: each takes some 20 bytes
+/// beside the entry of its id.
 #[derive(Debug, Default)]
-pub(super) struct Pairing {
-    count: usize,
+pub(super) struct Pairing<'a> {
     turn: u32,
     /// The model has called something since the last result or word of the user.
     in_turn: bool,
-    /// Calls without a result, by id: the turns, and the calls of each in order.
-    open: BTreeMap<String, Vec<(u32, VecDeque<usize>)>>,
-    /// The last call of each id.
-    last: BTreeMap<String, usize>,
-    /// The calls of the current turn in order, for results that name none.
-    current: VecDeque<usize>,
-    answered: Vec<bool>,
+    by_id: BTreeMap<Cow<'a, str>, SameId>,
+    calls: Vec<Call>,
+    /// The first call of the current turn that may be without a result, for results that name none.
+    first: u32,
 }
 
-impl Pairing {
+/// The calls of one id.
+#[derive(Clone, Copy, Debug)]
+struct SameId {
+    /// The first one that may be without a result, in the newest turn that has one.
+    open: u32,
+    last: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    turn: u32,
+    /// The next call of this id in this turn.
+    next: u32,
+    /// The first open call of this id in an older turn.
+    older: u32,
+    is_answered: bool,
+}
+
+impl<'a> Pairing<'a> {
     /// Anything but a call: calls that follow are of another turn.
     pub fn turn_ends(&mut self) {
         self.in_turn = false;
     }
 
     /// The next call.
-    pub fn call(&mut self, id: &str) {
+    pub fn call(&mut self, id: Cow<'a, str>) {
+        let number = self.calls.len() as u32;
         if !self.in_turn {
             self.in_turn = true;
             self.turn += 1;
-            self.current.clear();
+            self.first = number;
         }
-        let number = self.count;
-        self.count += 1;
-        self.answered.push(false);
-        self.current.push_back(number);
-        self.last.insert(id.to_owned(), number);
-        let turns = self.open.entry(id.to_owned()).or_default();
-        match turns.last_mut() {
-            Some((turn, calls)) if *turn == self.turn => calls.push_back(number),
-            _ => turns.push((self.turn, VecDeque::from([number]))),
+        let mut call = Call { turn: self.turn, next: NONE, older: NONE, is_answered: false };
+        let same = self.by_id.entry(id).or_insert(SameId { open: NONE, last: NONE });
+        match self.calls.get(same.open as usize) {
+            Some(open) if open.turn == self.turn => self.calls[same.last as usize].next = number,
+            _ => {
+                call.older = same.open;
+                same.open = number;
+            }
         }
+        same.last = number;
+        self.calls.push(call);
     }
 
     /// The call that a result with this id answers: of the calls with its id the first one without a result in the newest
@@ -57,27 +78,33 @@ impl Pairing {
     pub fn result(&mut self, id: &str) -> Option<usize> {
         let found = self
             .first_open(id)
-            .or_else(|| self.last.get(id).copied())
+            .or_else(|| self.by_id.get(id).map(|same| same.last as usize))
             .or_else(|| if id.is_empty() { self.first_of_turn() } else { self.first_open("") })?;
-        self.answered[found] = true;
+        self.calls[found].is_answered = true;
         Some(found)
     }
 
     fn first_open(&mut self, id: &str) -> Option<usize> {
-        let turns = self.open.get_mut(id)?;
-        while let Some((_, calls)) = turns.last_mut() {
-            match calls.pop_front() {
-                Some(number) if !self.answered[number] => return Some(number),
-                Some(_) => {}
-                None => drop(turns.pop()),
+        let same = self.by_id.get_mut(id)?;
+        while let Some(call) = self.calls.get(same.open as usize).copied() {
+            let number = same.open as usize;
+            same.open = call.next;
+            match self.calls.get_mut(call.next as usize) {
+                Some(next) => next.older = call.older,
+                None => same.open = call.older,
+            }
+            if !call.is_answered {
+                return Some(number);
             }
         }
         None
     }
 
     fn first_of_turn(&mut self) -> Option<usize> {
-        while let Some(number) = self.current.pop_front() {
-            if !self.answered[number] {
+        while let Some(call) = self.calls.get(self.first as usize) {
+            let number = self.first as usize;
+            self.first += 1;
+            if !call.is_answered {
                 return Some(number);
             }
         }
@@ -87,31 +114,41 @@ impl Pairing {
 
 /// Gives ids that are different from each other. The same conversation with more turns at its end keeps the ids of its
 /// beginning, so that what a provider has cached of it stays valid.
-pub(super) struct UniqueIds {
+pub(super) struct UniqueIds<'a> {
     form: IdForm,
-    taken: BTreeSet<String>,
+    taken: BTreeSet<Cow<'a, str>>,
     /// How often an id was written, so that the search for a free one begins behind the last.
-    counts: BTreeMap<String, u32>,
+    counts: BTreeMap<Cow<'a, str>, u32>,
 }
 
-impl UniqueIds {
+impl<'a> UniqueIds<'a> {
     /// Ids in this form.
     pub fn new(form: IdForm) -> Self {
         Self { form, taken: BTreeSet::new(), counts: BTreeMap::new() }
     }
 
     /// The id itself in the format's form, else one that is free.
-    pub fn next(&mut self, id: &str) -> String {
+    pub fn next(&mut self, id: &'a str) -> Cow<'a, str> {
         let first = (self.form)(id);
+        self.free(id, first)
+    }
+
+    /// The same for an id that does not stay.
+    pub fn next_owned(&mut self, id: &str) -> Cow<'a, str> {
+        let first = (self.form)(id).into_owned();
+        self.free(id, first.into())
+    }
+
+    fn free(&mut self, id: &str, first: Cow<'a, str>) -> Cow<'a, str> {
         if self.taken.insert(first.clone()) {
             return first;
         }
         let count = self.counts.entry(first).or_insert(1);
         loop {
             *count += 1;
-            let candidate = (self.form)(&format!("{id}_{count}"));
-            if self.taken.insert(candidate.clone()) {
-                return candidate;
+            let candidate = (self.form)(&format!("{id}_{count}")).into_owned();
+            if self.taken.insert(candidate.clone().into()) {
+                return candidate.into();
             }
         }
     }
@@ -119,34 +156,43 @@ impl UniqueIds {
 
 /// A place in a request: the message, and the part in it.
 type Place = (usize, usize);
+/// The same in half the room.
+type Short = (u32, u32);
+
+fn short((message, part): Place) -> Short {
+    (message as u32, part as u32)
+}
 
 /// The calls of a request and the results that answer them.
 #[derive(Debug, Default)]
-pub(super) struct CallIds {
-    ids: Vec<String>,
-    calls: Vec<Place>,
-    results: Vec<(Place, Option<usize>)>,
+pub(super) struct CallIds<'a> {
+    ids: Vec<Cow<'a, str>>,
+    calls: Vec<Short>,
+    results: Vec<(Short, Option<u32>)>,
 }
 
-impl CallIds {
+impl<'a> CallIds<'a> {
     /// Those of a request, with ids in this form.
-    pub fn of(request: &Request, form: IdForm) -> Self {
-        let mut found = Self::default();
+    pub fn of(request: &'a Request, form: IdForm) -> Self {
+        let mut found = Self::with_room_for(request);
         let mut pairing = Pairing::default();
+        pairing.calls.reserve_exact(found.calls.capacity());
         let mut unique = UniqueIds::new(form);
         for (index, message) in request.messages.iter().enumerate() {
             if matches!(message.role, Role::User | Role::Tool) {
                 pairing.turn_ends();
             }
             for (position, part) in message.parts.iter().enumerate() {
+                let place = short((index, position));
                 match &part.kind {
                     PartKind::ToolCall(call) => {
-                        pairing.call(&call.id);
-                        found.calls.push((index, position));
+                        pairing.call(Cow::Borrowed(&call.id));
+                        found.calls.push(place);
                         found.ids.push(unique.next(&call.id));
                     }
                     PartKind::ToolResult(result) => {
-                        found.results.push(((index, position), pairing.result(&result.call_id)));
+                        let call = pairing.result(&result.call_id).map(|call| call as u32);
+                        found.results.push((place, call));
                     }
                     _ => {}
                 }
@@ -155,21 +201,37 @@ impl CallIds {
         found
     }
 
+    fn with_room_for(request: &Request) -> Self {
+        let parts = || request.messages.iter().flat_map(|message| &message.parts);
+        let calls = parts().filter(|part| matches!(part.kind, PartKind::ToolCall(_))).count();
+        let results = parts().filter(|part| matches!(part.kind, PartKind::ToolResult(_))).count();
+        Self {
+            ids: Vec::with_capacity(calls),
+            calls: Vec::with_capacity(calls),
+            results: Vec::with_capacity(results),
+        }
+    }
+
     /// The id on the wire of the call at this place.
     pub fn id_at(&self, place: Place) -> &str {
-        let found = self.calls.binary_search(&place);
+        let found = self.calls.binary_search(&short(place));
         found.map_or("", |number| self.id(number))
     }
 
     /// The number of the call that the result at this place answers; calls are counted from 0.
     pub fn answered(&self, place: Place) -> Option<usize> {
-        let found = self.results.binary_search_by_key(&place, |(place, _)| *place).ok()?;
-        self.results[found].1
+        let found = self.results.binary_search_by_key(&short(place), |(place, _)| *place).ok()?;
+        self.results[found].1.map(|call| call as usize)
     }
 
     /// The id of a call on the wire.
     pub fn id(&self, number: usize) -> &str {
-        self.ids.get(number).map_or("", String::as_str)
+        self.ids.get(number).map_or("", |id| id)
+    }
+
+    /// The same to be kept.
+    pub fn kept_id(&self, number: usize) -> Cow<'a, str> {
+        self.ids.get(number).cloned().unwrap_or_default()
     }
 }
 
@@ -182,20 +244,20 @@ pub(super) fn mark_of(text: &str) -> String {
 }
 
 /// An id of at most `longest` characters of an alphabet. What has to be changed ends in a mark of the whole id.
-pub(super) fn clean(id: &str, longest: usize, is_allowed: impl Fn(u8) -> bool) -> String {
+pub(super) fn clean(id: &str, longest: usize, is_allowed: impl Fn(u8) -> bool) -> Cow<'_, str> {
     if !id.is_empty() && id.len() <= longest && id.bytes().all(&is_allowed) {
-        return id.to_owned();
+        return id.into();
     }
     if id.is_empty() {
-        return "call".to_owned();
+        return "call".into();
     }
     let kept = id.bytes().filter(|byte| is_allowed(*byte)).map(char::from);
     let start: String = kept.take(longest - 17).collect();
-    format!("{start}_{}", mark_of(id))
+    format!("{start}_{}", mark_of(id)).into()
 }
 
 /// For formats that state no rule: any printable text of a sensible length, but not nothing.
-pub(super) fn plain_id(id: &str) -> String {
+pub(super) fn plain_id(id: &str) -> Cow<'_, str> {
     clean(id, 64, |byte| byte.is_ascii_graphic())
 }
 
@@ -211,7 +273,7 @@ mod tests {
         let mut found = Vec::new();
         for (what, id) in story {
             match *what {
-                "call" => pairing.call(id),
+                "call" => pairing.call((*id).into()),
                 "result" => {
                     pairing.turn_ends();
                     found.push(pairing.result(id));
@@ -261,8 +323,8 @@ mod tests {
     #[test]
     fn the_work_grows_with_the_input_only() {
         // Ids that lie in the way of the ones that repeated ids would get.
-        let mut unique = UniqueIds::new(|id| id.to_owned());
-        (2..20_000).for_each(|number| drop(unique.next(&format!("a_{number}"))));
+        let mut unique = UniqueIds::new(|id| id.into());
+        (2..20_000).for_each(|number| drop(unique.next_owned(&format!("a_{number}"))));
         (0..20_000).for_each(|_| drop(unique.next("a")));
         assert_eq!(unique.counts["a"], 39_998);
     }

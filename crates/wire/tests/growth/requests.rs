@@ -11,10 +11,9 @@ const FORWARDED: f64 = 2.0;
 /// Of what is edited message by message.
 const EDITED: f64 = 6.0;
 /// Of what is translated: many small things take more as values than as text. The goal is 6.
-const TRANSLATED: f64 = 19.0;
-/// Of the form of an answer at the Responses API, which is a value: 72 bytes however short its text, which
-/// `MOST_SCHEMA_VALUES` bounds.
-const SCHEMAS: f64 = 32.5;
+const TRANSLATED: f64 = 7.5;
+/// Of stop texts, for the same reason.
+const STOPS: f64 = 11.0;
 /// Of schemas that are translated: the text is the body's, the request's, the provider's and the written one's.
 const FITTED: f64 = 6.0;
 /// Of one message whose content or calls are taken apart at once.
@@ -340,13 +339,9 @@ fn most_edited(dimension: &str) -> f64 {
 }
 
 /// What one dimension may take where it is translated.
-fn most_translated(dimension: &str, protocol: Protocol) -> f64 {
+fn most_translated(dimension: &str) -> f64 {
     match dimension {
-        "properties of an output" | "properties of a sound output"
-            if protocol == Protocol::OpenaiResponses =>
-        {
-            SCHEMAS
-        }
+        "stop words" => STOPS,
         "properties"
         | "required names"
         | "words of an enum"
@@ -388,7 +383,7 @@ fn works(dimension: &str) -> Vec<Work> {
     for protocol in Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::OpenaiChat) {
         works.push(Work {
             name: format!("translating to {}", protocol.as_str()),
-            most_memory: most_translated(dimension, protocol),
+            most_memory: most_translated(dimension),
             run: Box::new(move |body| {
                 let (facts, quirks) = (ModelFacts::default(), Quirks::default());
                 let dialect = wire::dialect(Protocol::OpenaiChat).unwrap();

@@ -338,13 +338,13 @@ fn user(text: &str) -> Message {
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
     let (id, name, arguments) = (id.to_owned(), name.to_owned(), arguments.to_owned());
-    PartKind::ToolCall(ToolCall { id, name, arguments, custom: false }).into()
+    PartKind::from(ToolCall { id, name, arguments, custom: false }).into()
 }
 
 fn result(id: &str, text: &str) -> Message {
     let content = vec![Part::text(text)];
     let result = ToolResult { call_id: id.to_owned(), content, is_error: false };
-    Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()])
+    Message::new(Role::Tool, vec![PartKind::from(result).into()])
 }
 
 fn function(name: &str) -> Tool {
@@ -360,7 +360,7 @@ fn function(name: &str) -> Tool {
 
 fn media(kind: MediaKind, mime: &str, filename: Option<&str>) -> Part {
     let source = Source::Base64 { mime: mime.to_owned(), data: "QUJD".to_owned() };
-    PartKind::Media(Media { kind, source, filename: filename.map(str::to_owned), detail: None }).into()
+    PartKind::from(Media { kind, source, filename: filename.map(str::to_owned), detail: None }).into()
 }
 
 #[test]
@@ -527,7 +527,7 @@ fn media_are_inline() {
         let request = ask(vec![Message::new(Role::User, vec![part])]);
         try_encode(&request, CLAUDE, &ModelFacts::default()).unwrap_err()
     };
-    let error = refused(PartKind::Media(link).into());
+    let error = refused(PartKind::from(link).into());
     assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
     assert_eq!(error.param_name().as_deref(), Some("messages[0].content[0]"));
     assert!(error.message.contains("data URL"));
@@ -538,7 +538,7 @@ fn media_are_inline() {
 fn thinking_goes_back_to_its_family_only() {
     let thought = |format: &str, signature: Option<&str>| Part {
         signature: signature.map(str::to_owned),
-        ..PartKind::Reasoning(Reasoning {
+        ..PartKind::from(Reasoning {
             text: "Hm".to_owned(),
             format: Some(format.to_owned()),
             ..Reasoning::default()
@@ -688,17 +688,10 @@ fn thinking_excludes_sampling_and_yields_to_forced_calls() {
 
 #[test]
 fn calls_without_their_thinking_end_thinking_until_they_are_answered() {
-    let call = PartKind::ToolCall(ToolCall {
-        id: "c1".into(),
-        name: "f".into(),
-        arguments: "{}".into(),
-        custom: false,
-    });
-    let result = PartKind::ToolResult(ToolResult {
-        call_id: "c1".into(),
-        content: vec![Part::text("r")],
-        is_error: false,
-    });
+    let call =
+        PartKind::from(ToolCall { id: "c1".into(), name: "f".into(), arguments: "{}".into(), custom: false });
+    let result =
+        PartKind::from(ToolResult { call_id: "c1".into(), content: vec![Part::text("r")], is_error: false });
     let asked = |messages: Vec<Message>| Request {
         reasoning: ReasoningRequest { budget_tokens: Some(2000), ..ReasoningRequest::default() },
         tools: vec![function("f")],

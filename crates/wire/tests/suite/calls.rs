@@ -10,14 +10,14 @@ type Told = (Vec<String>, Vec<(usize, String)>);
 
 fn call(id: &str, argument: &str) -> Part {
     let arguments = format!("{{\"q\":{argument:?}}}");
-    PartKind::ToolCall(ToolCall { id: id.into(), name: format!("get_{argument}"), arguments, custom: false })
+    PartKind::from(ToolCall { id: id.into(), name: format!("get_{argument}"), arguments, custom: false })
         .into()
 }
 
 fn result(id: &str, text: &str) -> Message {
     let content = vec![Part::text(text)];
     let result = ToolResult { call_id: id.into(), content, is_error: false };
-    Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()])
+    Message::new(Role::Tool, vec![PartKind::from(result).into()])
 }
 
 fn written(request: &Request, protocol: Protocol, model: &str) -> Value {

@@ -237,9 +237,9 @@ fn requests_follow_the_table() {
     let request = Request {
         messages: vec![
             Message::text(Role::Developer, "Be kind."),
-            Message::new(Role::User, vec![Part::text("Look."), PartKind::Media(picture).into()]),
-            Message::new(Role::Assistant, vec![Part::text("I look."), PartKind::ToolCall(call).into()]),
-            Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]),
+            Message::new(Role::User, vec![Part::text("Look."), PartKind::from(picture).into()]),
+            Message::new(Role::Assistant, vec![Part::text("I look."), PartKind::from(call).into()]),
+            Message::new(Role::Tool, vec![PartKind::from(result).into()]),
         ],
         tools: vec![tool("f"), tool("g")],
         tool_choice: Some(ToolChoice::Named("f".to_owned())),

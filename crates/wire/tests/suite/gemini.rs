@@ -496,13 +496,8 @@ fn user(text: &str) -> Message {
 }
 
 fn call_part(id: &str, name: &str, arguments: &str) -> Part {
-    PartKind::ToolCall(ToolCall {
-        id: id.into(),
-        name: name.into(),
-        arguments: arguments.into(),
-        custom: false,
-    })
-    .into()
+    PartKind::from(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into(), custom: false })
+        .into()
 }
 
 fn calls(calls: &[(&str, &str, &str)]) -> Message {
@@ -511,11 +506,11 @@ fn calls(calls: &[(&str, &str, &str)]) -> Message {
 
 fn result(id: &str, text: &str) -> Message {
     let result = ToolResult { call_id: id.into(), content: vec![Part::text(text)], is_error: false };
-    Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()])
+    Message::new(Role::Tool, vec![PartKind::from(result).into()])
 }
 
 fn media(kind: MediaKind, source: Source) -> Part {
-    PartKind::Media(Media { kind, source, filename: None, detail: None }).into()
+    PartKind::from(Media { kind, source, filename: None, detail: None }).into()
 }
 
 fn image() -> Part {
@@ -621,7 +616,7 @@ fn odd_arguments_and_failed_tools() {
     let messages = vec![
         user("q"),
         calls(&[("1", "f", "{broken")]),
-        Message::new(Role::Tool, vec![PartKind::ToolResult(failed).into()]),
+        Message::new(Role::Tool, vec![PartKind::from(failed).into()]),
     ];
     let (body, losses) = body_of(FLASH, messages);
     assert_eq!(body["contents"][1]["parts"][0]["functionCall"]["args"], json!({"input": "{broken"}));
@@ -664,7 +659,7 @@ fn media_of_results() {
     let messages = vec![
         user("q"),
         calls(&[("1", "f", "{}")]),
-        Message::new(Role::Tool, vec![PartKind::ToolResult(answer).into()]),
+        Message::new(Role::Tool, vec![PartKind::from(answer).into()]),
     ];
     let blob = json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}});
     let (body, _) = body_of(FLASH, messages.clone());
@@ -679,7 +674,7 @@ fn media_of_results() {
 fn signatures_go_back_where_they_belong() {
     let reasoning = |text: &str, format: Option<&str>, signature: Option<&str>| Part {
         signature: signature.map(str::to_owned),
-        ..PartKind::Reasoning(Reasoning {
+        ..PartKind::from(Reasoning {
             text: text.into(),
             format: format.map(str::to_owned),
             ..Reasoning::default()
@@ -936,7 +931,7 @@ fn requests_survive_both_faces() {
             Message::new(
                 Role::Assistant,
                 vec![
-                    signed(PartKind::Reasoning(google("t")), "s0"),
+                    signed(PartKind::from(google("t")), "s0"),
                     signed(PartKind::Text("x".into()), "s1"),
                     signed(call_part("call_1_2", "f", r#"{"a":1}"#).kind, "s2"),
                     call_part("call_1_3", "g", "{}"),

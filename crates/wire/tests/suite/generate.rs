@@ -61,7 +61,7 @@ fn media(extent: Extent) -> impl Strategy<Value = Part> {
             media(MediaKind::Image, Source::Url("s3://bucket/a.png".into())),
         ]);
     }
-    (select(choices), cache()).prop_map(|(media, cache)| Part { cache, ..Part::new(PartKind::Media(media)) })
+    (select(choices), cache()).prop_map(|(media, cache)| Part { cache, ..Part::new(PartKind::from(media)) })
 }
 
 /// A small JSON value.
@@ -98,13 +98,13 @@ fn call() -> impl Strategy<Value = Part> {
     (called, prop_oneof![3 => Just(None), 1 => words().prop_map(Some)]).prop_map(
         |((name, arguments, custom), signature)| {
             let call = ToolCall { id: String::new(), name: name.to_owned(), arguments, custom };
-            Part { signature, ..Part::new(PartKind::ToolCall(call)) }
+            Part { signature, ..Part::new(PartKind::from(call)) }
         },
     )
 }
 
 fn thought(reasoning: Reasoning, signature: Option<&str>) -> Part {
-    Part { signature: signature.map(str::to_owned), ..Part::new(PartKind::Reasoning(reasoning)) }
+    Part { signature: signature.map(str::to_owned), ..Part::new(PartKind::from(reasoning)) }
 }
 
 /// Thinking: one block of text alone, or blocks that each have a proof. Other formats allow any mixture.
@@ -158,7 +158,7 @@ fn answered(extent: Extent) -> impl Strategy<Value = Vec<Part>> {
     };
     let odd = match extent.beyond_openai {
         true => {
-            let picture = Just(Part::new(PartKind::Media(picture)));
+            let picture = Just(Part::new(PartKind::from(picture)));
             prop_oneof![8 => Just(None), 1 => signed.prop_map(Some), 1 => picture.prop_map(Some)].boxed()
         }
         false => Just(None).boxed(),
@@ -186,7 +186,7 @@ fn result(extent: Extent) -> impl Strategy<Value = Message> {
     let is_error = if extent.beyond_openai { any::<bool>().boxed() } else { Just(false).boxed() };
     (content, cache(), is_error).prop_map(|(content, cache, is_error)| {
         let result = ToolResult { call_id: String::new(), content, is_error };
-        Message::new(Role::Tool, vec![Part { cache, ..Part::new(PartKind::ToolResult(result)) }])
+        Message::new(Role::Tool, vec![Part { cache, ..Part::new(PartKind::from(result)) }])
     })
 }
 
@@ -198,9 +198,19 @@ fn turn(extent: Extent) -> impl Strategy<Value = Vec<Message>> {
     let asked = (late, name(), said, name());
     (asked, answered(extent), vec(result(extent), 3)).prop_map(
         |((late, name, said, called), parts, results)| {
-            let mut messages = vec![Message { role: Role::User, name, parts: said, place: Place::NOWHERE }];
+            let mut messages = vec![Message {
+                role: Role::User,
+                name: name.map(Box::from),
+                parts: said,
+                place: Place::NOWHERE,
+            }];
             messages.extend(late.map(|(role, parts)| Message::new(role, parts)));
-            messages.push(Message { role: Role::Assistant, name: called, parts, place: Place::NOWHERE });
+            messages.push(Message {
+                role: Role::Assistant,
+                name: called.map(Box::from),
+                parts,
+                place: Place::NOWHERE,
+            });
             messages.extend(results);
             messages
         },
@@ -246,7 +256,12 @@ fn conversation(extent: Extent) -> impl Strategy<Value = Vec<Message>> {
     (system, turns, of(vec(text(), 1..3))).prop_map(|(system, turns, last)| {
         let mut messages: Vec<_> = system
             .into_iter()
-            .map(|(role, name, parts)| Message { role, name, parts, place: Place::NOWHERE })
+            .map(|(role, name, parts)| Message {
+                role,
+                name: name.map(Box::from),
+                parts,
+                place: Place::NOWHERE,
+            })
             .collect();
         messages.extend(tie(turns));
         // A conversation may end with results of tools, or with the model's own words.

@@ -301,7 +301,7 @@ fn a_document_that_is_named_otherwise_is_a_loss() {
         let source = Source::Text("x".to_owned());
         let media =
             Media { kind: MediaKind::Document, source, filename: Some(name.to_owned()), detail: None };
-        let part = Part::new(PartKind::Media(media));
+        let part = Part::new(PartKind::from(media));
         let messages = vec![canon::Message::new(canon::Role::User, vec![part])];
         let request = Request { messages, ..Request::default() };
         let (facts, quirks) = (ModelFacts::default(), Quirks::default());
@@ -319,12 +319,12 @@ fn pictures_stand_beside_results_where_the_model_takes_none_inside() {
     let source = Source::Base64 { mime: "image/png".to_owned(), data: STANDARD.encode(&picture) };
     let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
     let call = canon::ToolCall { id: "c".into(), name: "f".into(), arguments: "{}".into(), custom: false };
-    let content = vec![Part::new(PartKind::Media(media))];
+    let content = vec![Part::new(PartKind::from(media))];
     let result = canon::ToolResult { call_id: "c".into(), content, is_error: false };
     let messages = vec![
         canon::Message::text(canon::Role::User, "hi"),
-        canon::Message::new(canon::Role::Assistant, vec![PartKind::ToolCall(call).into()]),
-        canon::Message::new(canon::Role::Tool, vec![PartKind::ToolResult(result).into()]),
+        canon::Message::new(canon::Role::Assistant, vec![PartKind::from(call).into()]),
+        canon::Message::new(canon::Role::Tool, vec![PartKind::from(result).into()]),
     ];
     let request = Request { messages, ..Request::default() };
     for no_media_in_results in [false, true] {

@@ -99,7 +99,7 @@ fn requests_follow_the_table() {
     let result = ToolResult { call_id: "a".to_owned(), content: vec![Part::text("seen")], is_error: false };
     let picture = |source: Source| {
         let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
-        Message::new(Role::User, vec![Part::text("Look."), PartKind::Media(media).into()])
+        Message::new(Role::User, vec![Part::text("Look."), PartKind::from(media).into()])
     };
     let inline = Source::Base64 { mime: "image/png".to_owned(), data: "QUJD".to_owned() };
     let tool = |name: &str| Tool {
@@ -113,8 +113,8 @@ fn requests_follow_the_table() {
         messages: vec![
             Message::new(Role::System, vec![Part::text("Be kind."), Part::text("Be quick.")]),
             picture(inline),
-            Message::new(Role::Assistant, vec![PartKind::ToolCall(call).into()]),
-            Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()]),
+            Message::new(Role::Assistant, vec![PartKind::from(call).into()]),
+            Message::new(Role::Tool, vec![PartKind::from(result).into()]),
         ],
         tools: vec![tool("f"), tool("g")],
         tool_choice: Some(ToolChoice::Named("g".to_owned())),

@@ -16,16 +16,16 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn media(kind: MediaKind, source: Source, filename: Option<String>, detail: Option<String>) -> Part {
-    PartKind::Media(Media { kind, source, filename, detail }).into()
+    PartKind::from(Media { kind, source, filename, detail }).into()
 }
 
 fn call(id: &Value, name: &Value, arguments: String) -> Part {
-    PartKind::ToolCall(ToolCall { id: text_of(id), name: text_of(name), arguments, custom: false }).into()
+    PartKind::from(ToolCall { id: text_of(id), name: text_of(name), arguments, custom: false }).into()
 }
 
 fn result(id: &Value, content: Vec<Part>, is_error: bool) -> Message {
     let result = ToolResult { call_id: text_of(id), content, is_error };
-    Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()])
+    Message::new(Role::Tool, vec![PartKind::from(result).into()])
 }
 
 fn tool(spec: &Value, schema: &Value, strict: bool) -> Tool {
@@ -137,13 +137,13 @@ fn bedrock_parts(blocks: &Value) -> Vec<Part> {
             "toolUse" => call(&value["toolUseId"], &value["name"], value["input"].to_string()),
             "reasoningContent" if thought.is_null() => {
                 let encrypted = Some(text_of(&value["redactedContent"]));
-                PartKind::Reasoning(Reasoning { encrypted, ..Reasoning::default() }).into()
+                PartKind::from(Reasoning { encrypted, ..Reasoning::default() }).into()
             }
             "reasoningContent" => {
                 let reasoning = Reasoning { text: text_of(&thought["text"]), ..Reasoning::default() };
                 Part {
                     signature: Some(text_of(&thought["signature"])),
-                    ..Part::new(PartKind::Reasoning(reasoning))
+                    ..Part::new(PartKind::from(reasoning))
                 }
             }
             "cachePoint" => {
@@ -360,7 +360,7 @@ fn ollama_message(message: &Value) -> Message {
         _ => return result(&message["tool_call_id"], content, false),
     };
     if let Some(text) = message["thinking"].as_str() {
-        content.push(PartKind::Reasoning(Reasoning { text: text.to_owned(), ..Reasoning::default() }).into());
+        content.push(PartKind::from(Reasoning { text: text.to_owned(), ..Reasoning::default() }).into());
     }
     for made in list(&message["tool_calls"]) {
         let function = &made["function"];

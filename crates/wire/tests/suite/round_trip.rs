@@ -193,7 +193,7 @@ impl Column {
         }
         let whole = match self.protocol {
             Protocol::CohereChat if is_plan => Part::text(text),
-            Protocol::OllamaChat => PartKind::Reasoning(Reasoning { text, ..Reasoning::default() }).into(),
+            Protocol::OllamaChat => PartKind::from(Reasoning { text, ..Reasoning::default() }).into(),
             _ => return,
         };
         // The others keep their places.
@@ -333,7 +333,7 @@ fn what_openai_cannot_be_told_is_refused() {
     let said = |part| vec![Message::new(Role::User, vec![part])];
     let cases = [
         (said(Part::text("a")), vec![tool(schema(r#"{"maximum":1e999}"#))], "tools[0].function.parameters"),
-        (said(PartKind::Media(sound).into()), vec![], "messages[0].content[0]"),
+        (said(PartKind::from(sound).into()), vec![], "messages[0].content[0]"),
     ];
     for (messages, tools, path) in cases {
         let request = Request { model: "m".into(), messages, tools, ..Request::default() };

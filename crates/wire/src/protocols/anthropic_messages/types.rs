@@ -7,6 +7,7 @@ use std::borrow::Cow;
 pub(super) const CONTAINER_UPLOAD: &str = "container_upload";
 
 use canon::{CacheMark, Json, Usage};
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -48,10 +49,63 @@ pub(super) struct Body<'a> {
 /// A number that is written without a fraction when it has none.
 pub(super) type Number = serde_json::Number;
 
-#[derive(Debug, Serialize)]
+/// A turn. The results of tools come first in the user's turn, and calls last in the model's.
+#[derive(Debug, Default)]
 pub(super) struct Turn<'a> {
-    pub role: &'static str,
-    pub content: Content<'a>,
+    pub user: bool,
+    pub rest: Vec<Block<'a>>,
+    /// Rare: boxed, because a conversation may have many short turns.
+    pub tools: Option<Box<ToolBlocks<'a>>>,
+}
+
+/// The blocks of a turn that are about tools.
+#[derive(Debug, Default)]
+pub(super) struct ToolBlocks<'a> {
+    /// Answers to the calls of the turn before, with each call's position there.
+    pub results: Vec<(u32, Block<'a>)>,
+    pub calls: Vec<Block<'a>>,
+}
+
+impl<'a> Turn<'a> {
+    /// The blocks in their order.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block<'a>> {
+        let tools = self.tools.as_deref();
+        let results = tools.into_iter().flat_map(|tools| &tools.results).map(|(_, block)| block);
+        results.chain(&self.rest).chain(tools.into_iter().flat_map(|tools| &tools.calls))
+    }
+
+    /// The same to be changed.
+    pub fn blocks_mut(&mut self) -> impl Iterator<Item = &mut Block<'a>> {
+        let (results, calls) = match self.tools.as_deref_mut() {
+            Some(tools) => (&mut tools.results[..], &mut tools.calls[..]),
+            None => Default::default(),
+        };
+        results.iter_mut().map(|(_, block)| block).chain(&mut self.rest).chain(calls)
+    }
+
+    /// The tools' part, to be added to.
+    pub fn tools(&mut self) -> &mut ToolBlocks<'a> {
+        self.tools.get_or_insert_default()
+    }
+}
+
+impl Serialize for Turn<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Blocks<'t, 'a>(&'t Turn<'a>);
+        impl Serialize for Blocks<'_, '_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.0.blocks())
+            }
+        }
+        let mut turn = serializer.serialize_struct("Turn", 2)?;
+        turn.serialize_field("role", if self.user { "user" } else { "assistant" })?;
+        match (&self.rest[..], &self.tools) {
+            // A single text without a mark is a string.
+            ([Block::Text { text, cache_control: None }], None) => turn.serialize_field("content", text)?,
+            _ => turn.serialize_field("content", &Blocks(self))?,
+        }
+        turn.end()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +115,7 @@ pub(super) enum Content<'a> {
     Blocks(Vec<Block<'a>>),
 }
 
+/// A piece of content. What is larger than a text is boxed: a conversation may have many short texts.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block<'a> {
@@ -70,14 +125,14 @@ pub(super) enum Block<'a> {
         cache_control: Option<CacheControl>,
     },
     Image {
-        source: Source<'a>,
+        source: Box<Source<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
     Document {
-        source: Source<'a>,
+        source: Box<Source<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        title: Option<&'a str>,
+        title: Option<&'a String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
@@ -86,31 +141,39 @@ pub(super) enum Block<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
-    ToolUse {
-        id: String,
-        name: Cow<'a, str>,
-        input: Cow<'a, RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<CacheControl>,
-    },
-    ToolResult {
-        tool_use_id: String,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        content: Vec<Block<'a>>,
-        #[serde(skip_serializing_if = "is_false")]
-        is_error: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<CacheControl>,
-    },
+    ToolUse(Box<ToolUse<'a>>),
+    ToolResult(Box<ToolResult<'a>>),
     Thinking {
-        thinking: &'a str,
-        signature: &'a str,
+        thinking: &'a String,
+        signature: &'a String,
     },
     RedactedThinking {
         data: &'a str,
     },
     #[serde(untagged)]
     Raw(&'a Json),
+}
+
+/// A call.
+#[derive(Debug, Serialize)]
+pub(super) struct ToolUse<'a> {
+    pub id: Cow<'a, str>,
+    pub name: Cow<'a, str>,
+    pub input: Cow<'a, RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<CacheControl>,
+}
+
+/// What a call gave.
+#[derive(Debug, Serialize)]
+pub(super) struct ToolResult<'a> {
+    pub tool_use_id: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub content: Vec<Block<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_error: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<CacheControl>,
 }
 
 impl Block<'_> {
@@ -120,9 +183,9 @@ impl Block<'_> {
             Self::Text { cache_control, .. }
             | Self::Image { cache_control, .. }
             | Self::Document { cache_control, .. }
-            | Self::ContainerUpload { cache_control, .. }
-            | Self::ToolUse { cache_control, .. }
-            | Self::ToolResult { cache_control, .. } => Some(cache_control),
+            | Self::ContainerUpload { cache_control, .. } => Some(cache_control),
+            Self::ToolUse(call) => Some(&mut call.cache_control),
+            Self::ToolResult(result) => Some(&mut result.cache_control),
             Self::Thinking { .. } | Self::RedactedThinking { .. } | Self::Raw(_) => None,
         }
     }
@@ -138,18 +201,36 @@ pub(super) enum Source<'a> {
 }
 
 /// A cache mark. The time is given only where the caller gave one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct CacheControl {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<&'static str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheControl {
+    Untimed,
+    Minutes,
+    Hour,
 }
 
 impl From<&CacheMark> for CacheControl {
     fn from(mark: &CacheMark) -> Self {
-        let ttl = mark.ttl_seconds.map(|seconds| if seconds > 300 { "1h" } else { "5m" });
-        Self { kind: "ephemeral", ttl }
+        match mark.ttl_seconds {
+            None => Self::Untimed,
+            Some(seconds) if seconds > 300 => Self::Hour,
+            Some(_) => Self::Minutes,
+        }
+    }
+}
+
+impl Serialize for CacheControl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ttl = match self {
+            Self::Untimed => None,
+            Self::Minutes => Some("5m"),
+            Self::Hour => Some("1h"),
+        };
+        let mut object = serializer.serialize_struct("CacheControl", 2)?;
+        object.serialize_field("type", "ephemeral")?;
+        if let Some(ttl) = ttl {
+            object.serialize_field("ttl", ttl)?;
+        }
+        object.end()
     }
 }
 

@@ -4,61 +4,92 @@
 use std::fmt;
 
 use canon::Json;
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-/// A message.
+use crate::json::{Items, string};
+
+/// A message. Lists stay text: their items are read one by one, for together they would take many times their text.
 #[derive(Debug, Deserialize)]
-pub(super) struct Message {
+pub(super) struct Message<'a> {
     pub role: String,
-    #[serde(default)]
-    pub content: Content,
+    #[serde(default, borrow)]
+    pub content: Content<'a>,
     pub name: Option<String>,
-    pub tool_calls: Option<Vec<ToolCall>>,
+    #[serde(default, borrow)]
+    pub tool_calls: List<'a>,
     pub function_call: Option<Function>,
     pub tool_call_id: Option<String>,
     pub refusal: Option<String>,
     pub reasoning: Option<String>,
     pub reasoning_content: Option<String>,
-    pub reasoning_details: Option<Vec<ReasoningDetail>>,
+    #[serde(default, borrow)]
+    pub reasoning_details: List<'a>,
     pub cache_control: Option<CacheControl>,
 }
 
 /// A string, a list of parts, or nothing.
 #[derive(Debug, Default)]
-pub(super) enum Content {
+pub(super) enum Content<'a> {
     #[default]
     None,
     Text(String),
-    Parts(Vec<Part>),
+    Parts(List<'a>),
 }
 
-impl<'de> Deserialize<'de> for Content {
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ContentVisitor;
-        impl<'de> Visitor<'de> for ContentVisitor {
-            type Value = Content;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a list of parts")
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Content, E> {
-                Ok(Content::None)
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
-                Ok(Content::Text(text.to_owned()))
-            }
-            fn visit_string<E: de::Error>(self, text: String) -> Result<Content, E> {
-                Ok(Content::Text(text))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content, A::Error> {
-                let mut parts = Vec::new();
-                while let Some(part) = items.next_element()? {
-                    parts.push(part);
-                }
-                Ok(Content::Parts(parts))
-            }
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let text = raw.get();
+        match text.as_bytes().first() {
+            Some(b'[') => Ok(Self::Parts(List(text))),
+            Some(b'"') => match string(text) {
+                Some(text) => Ok(Self::Text(text.into_owned())),
+                None => serde_json::from_str(text).map(Self::Text).map_err(de::Error::custom),
+            },
+            Some(b'n') => Ok(Self::None),
+            _ => Err(de::Error::invalid_type(found(text), &"a string or a list of parts")),
         }
-        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+/// The items of a list as text; none of `null`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct List<'a>(&'a str);
+
+impl<'a> List<'a> {
+    /// The items.
+    pub fn items(self) -> Items<'a> {
+        Items::of(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        match text.as_bytes().first() {
+            Some(b'[') => Ok(Self(text)),
+            Some(b'n') => Ok(Self::default()),
+            _ => Err(de::Error::invalid_type(found(text), &"a sequence")),
+        }
+    }
+}
+
+/// What stands where something else should, in serde's words.
+fn found(json: &str) -> Unexpected<'_> {
+    match json.as_bytes().first() {
+        Some(b'{') => Unexpected::Map,
+        Some(b'[') => Unexpected::Seq,
+        Some(b'"') => Unexpected::Str(json.trim_matches('"')),
+        Some(b't') => Unexpected::Bool(true),
+        Some(b'f') => Unexpected::Bool(false),
+        Some(b'n') => Unexpected::Unit,
+        _ => match (json.parse(), json.parse()) {
+            (Ok(whole), _) => Unexpected::Unsigned(whole),
+            (_, Ok(whole)) => Unexpected::Signed(whole),
+            _ => Unexpected::Float(json.parse().unwrap_or_default()),
+        },
     }
 }
 

@@ -170,7 +170,7 @@ impl Sifting<'_> {
             format: Some(REASONING_FORMAT.to_owned()),
             ..canon::Reasoning::default()
         };
-        let name = CallName::of_proof(&canon::PartKind::Reasoning(thought).into());
+        let name = CallName::of_proof(&canon::PartKind::from(thought).into());
         let issued = self.memory.zip(name).and_then(|(memory, name)| Some((memory, (memory.find)(&name)?)));
         issued.is_none_or(|(memory, proofs)| proofs.issuer == memory.provider)
     }

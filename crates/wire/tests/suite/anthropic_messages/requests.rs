@@ -32,7 +32,7 @@ fn assistant(text: &str) -> Message {
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
     let (id, name, arguments) = (id.to_owned(), name.to_owned(), arguments.to_owned());
-    Part::new(PartKind::ToolCall(ToolCall { id, name, arguments, custom: false }))
+    Part::new(PartKind::from(ToolCall { id, name, arguments, custom: false }))
 }
 
 fn calls(parts: Vec<Part>) -> Message {
@@ -41,7 +41,7 @@ fn calls(parts: Vec<Part>) -> Message {
 
 fn result(id: &str, text: &str) -> Message {
     let result = ToolResult { call_id: id.to_owned(), content: vec![Part::text(text)], is_error: false };
-    Message::new(Role::Tool, vec![Part::new(PartKind::ToolResult(result))])
+    Message::new(Role::Tool, vec![Part::new(PartKind::from(result))])
 }
 
 fn tool(name: &str, parameters: Option<Value>) -> Tool {
@@ -227,7 +227,7 @@ fn newer_models_do_not_continue_their_own_words() {
 #[test]
 fn thinking_goes_back_only_where_it_came_from() {
     let thought = |text: &str, format: Option<&str>, encrypted: Option<&str>, signature: Option<&str>| Part {
-        kind: PartKind::Reasoning(Reasoning {
+        kind: PartKind::from(Reasoning {
             text: text.to_owned(),
             format: format.map(str::to_owned),
             encrypted: encrypted.map(str::to_owned),
@@ -438,7 +438,7 @@ fn thinking_takes_the_form_of_the_model() {
 #[test]
 fn a_budget_wants_earlier_thinking_back() {
     let thought = Reasoning { text: "t".into(), ..Reasoning::default() };
-    let thought = Part { signature: Some("sig".into()), ..Part::new(PartKind::Reasoning(thought)) };
+    let thought = Part { signature: Some("sig".into()), ..Part::new(PartKind::from(thought)) };
     let with = |model: &str, parts: Vec<Part>| {
         let messages = vec![user("a"), calls(parts), result("1", "one")];
         let reasoning = ReasoningRequest { effort: Some(Effort::High), ..ReasoningRequest::default() };
@@ -562,7 +562,7 @@ fn what_has_no_counterpart_is_reported_or_refused() {
         filename: None,
         detail: None,
     };
-    let said = vec![Part::text("a"), Part::new(PartKind::Media(audio))];
+    let said = vec![Part::text("a"), Part::new(PartKind::from(audio))];
     let cases = [
         (Request { n: Some(2), ..of(vec![user("a")]) }, "n"),
         (Request { logprobs: Some(true), ..of(vec![user("a")]) }, "logprobs"),
@@ -592,12 +592,7 @@ fn a_web_search_becomes_a_tool() {
 #[test]
 fn media_are_carried() {
     let part = |kind, source, filename: Option<&str>| {
-        Part::new(PartKind::Media(Media {
-            kind,
-            source,
-            filename: filename.map(str::to_owned),
-            detail: None,
-        }))
+        Part::new(PartKind::from(Media { kind, source, filename: filename.map(str::to_owned), detail: None }))
     };
     let inline = |mime: &str, data: &str| Source::Base64 { mime: mime.to_owned(), data: data.to_owned() };
     let parts = vec![

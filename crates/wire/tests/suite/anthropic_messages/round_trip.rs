@@ -21,23 +21,23 @@ fn part(kind: PartKind, cache: Option<u32>, signature: Option<&str>) -> Part {
 
 fn call(id: &str, arguments: &str) -> Part {
     let (id, arguments) = (id.to_owned(), arguments.to_owned());
-    Part::new(PartKind::ToolCall(ToolCall { id, name: "f".into(), arguments, custom: false }))
+    Part::new(PartKind::from(ToolCall { id, name: "f".into(), arguments, custom: false }))
 }
 
 fn result(id: &str, content: Vec<Part>, is_error: bool) -> Message {
     let result = ToolResult { call_id: id.to_owned(), content, is_error };
-    Message::new(Role::Tool, vec![Part::new(PartKind::ToolResult(result))])
+    Message::new(Role::Tool, vec![Part::new(PartKind::from(result))])
 }
 
 fn media(kind: MediaKind, source: Source, filename: Option<&str>) -> Part {
-    Part::new(PartKind::Media(Media { kind, source, filename: filename.map(str::to_owned), detail: None }))
+    Part::new(PartKind::from(Media { kind, source, filename: filename.map(str::to_owned), detail: None }))
 }
 
 fn rich() -> Request {
     let thought = |text: &str, encrypted: Option<&str>| {
         let format = Some("anthropic-claude-v1".to_owned());
         let encrypted = encrypted.map(str::to_owned);
-        PartKind::Reasoning(Reasoning { text: text.to_owned(), encrypted, format, ..Reasoning::default() })
+        PartKind::from(Reasoning { text: text.to_owned(), encrypted, format, ..Reasoning::default() })
     };
     let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
     let function = ToolKind::Function { parameters: Some(Json::of(&schema)), strict: None };

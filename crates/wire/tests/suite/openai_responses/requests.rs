@@ -20,18 +20,18 @@ fn user(text: &str) -> Message {
 
 fn call(id: &str, name: &str, custom: bool) -> Part {
     let arguments = if custom { "free text" } else { "{\"a\":1}" }.to_owned();
-    PartKind::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments, custom }).into()
+    PartKind::from(ToolCall { id: id.into(), name: name.into(), arguments, custom }).into()
 }
 
 fn result(id: &str, text: &str) -> Message {
     let result = ToolResult { call_id: id.into(), content: vec![Part::text(text)], is_error: false };
-    Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()])
+    Message::new(Role::Tool, vec![PartKind::from(result).into()])
 }
 
 fn thought(text: &str, encrypted: Option<&str>, format: Option<&str>) -> Part {
     let owned = |text: &str| text.to_owned();
     let (encrypted, format) = (encrypted.map(owned), format.map(owned));
-    PartKind::Reasoning(Reasoning { text: text.into(), encrypted, format, ..Reasoning::default() }).into()
+    PartKind::from(Reasoning { text: text.into(), encrypted, format, ..Reasoning::default() }).into()
 }
 
 #[test]

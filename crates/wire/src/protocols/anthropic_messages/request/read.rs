@@ -170,18 +170,18 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             let (signature, format) = proof(block.opt_text("signature")?);
             let text = block.opt_text("thinking")?.unwrap_or_default();
             let thought = Reasoning { text, format, ..Reasoning::default() };
-            Ok(Part { signature, ..Part::new(PartKind::Reasoning(thought)) })
+            Ok(Part { signature, ..Part::new(PartKind::from(thought)) })
         }
         "redacted_thinking" => {
             let (encrypted, format) = proof(Some(block.text("data")?));
             let thought = Reasoning { encrypted, format, ..Reasoning::default() };
-            Ok(Part::new(PartKind::Reasoning(thought)))
+            Ok(Part::new(PartKind::from(thought)))
         }
         "tool_use" => {
             let arguments = block.raw("input").map_or("{}", RawValue::get).to_owned();
             let call =
                 ToolCall { id: block.text("id")?, name: block.text("name")?, arguments, custom: false };
-            Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::ToolCall(call)) })
+            Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::from(call)) })
         }
         "image" | "document" => {
             let mut parts = Vec::new();
@@ -193,7 +193,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             let raw = object(block.into_members(&[]));
             let thought =
                 Reasoning { format: Some(BLOCK_FORMAT.to_owned()), extra: Some(raw), ..Reasoning::default() };
-            Ok(Part::new(PartKind::Reasoning(thought)))
+            Ok(Part::new(PartKind::from(thought)))
         }
     }
 }
@@ -223,7 +223,7 @@ fn tool_result(block: &Fields<'_>) -> Result<Part> {
         content: parts,
         is_error: block.opt_flag("is_error")?.unwrap_or(false),
     };
-    Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::ToolResult(result)) })
+    Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::from(result)) })
 }
 
 /// What a user or a tool says: text, pictures, documents.
@@ -232,7 +232,7 @@ fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> 
     let cache = block.cache_mark()?;
     let media = |kind, source, filename, detail| {
         let media = Media { kind, source, filename, detail };
-        Part { cache: cache.clone(), ..Part::new(PartKind::Media(media)) }
+        Part { cache: cache.clone(), ..Part::new(PartKind::from(media)) }
     };
     match kind {
         "text" => parts.push(text(block)?),

@@ -15,7 +15,9 @@ use serde_json::Number;
 
 use super::super::types::{
     Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
+    Turn,
 };
+use crate::json::Output;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::fields::Fields;
 use crate::protocols::unsupported::{self, Offers};
@@ -112,13 +114,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     extras(request, target, &mut body, &mut losses);
     output_config(request, &plan, format, &mut body);
     limit_marks(&mut body, &mut losses);
-    Ok(Encoded { body: write(&body)?, losses, decoding })
-}
-
-fn write(body: &Body<'_>) -> Result<bytes::Bytes> {
-    let text = serde_json::to_vec(body);
-    text.map(Into::into)
-        .map_err(|_| Error::gateway(canon::ErrorKind::Internal, "The request cannot be written as JSON."))
+    Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
 }
 
 /// Features that this protocol does not have. A web search it has, as a tool.
@@ -399,20 +395,22 @@ fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, b
     }
 }
 
+/// The marks of these blocks that are set.
+fn marked<'b, 'a: 'b>(
+    blocks: impl Iterator<Item = &'b mut Block<'a>>,
+) -> impl Iterator<Item = &'b mut Option<CacheControl>> {
+    blocks.filter_map(Block::cache_mark).filter(|mark| mark.is_some())
+}
+
 /// Keeps as many cache marks as the API takes.
 fn limit_marks(body: &mut Body<'_>, losses: &mut Losses) {
     let automatic = body.own.iter().any(|(name, _)| *name == "cache_control");
     let mut groups: [Vec<&mut Option<CacheControl>>; 3] = Default::default();
-    groups[0].extend(body.tools.iter_mut().map(Tool::cache_mark));
+    groups[0].extend(body.tools.iter_mut().map(Tool::cache_mark).filter(|mark| mark.is_some()));
     if let Some(Content::Blocks(blocks)) = &mut body.system {
-        groups[1].extend(blocks.iter_mut().filter_map(Block::cache_mark));
+        groups[1].extend(marked(blocks.iter_mut()));
     }
-    let blocks = body.messages.iter_mut().filter_map(|turn| match &mut turn.content {
-        Content::Blocks(blocks) => Some(blocks),
-        Content::Text(_) => None,
-    });
-    groups[2].extend(blocks.flatten().filter_map(Block::cache_mark));
-    groups.iter_mut().for_each(|group| group.retain(|mark| mark.is_some()));
+    groups[2].extend(marked(body.messages.iter_mut().flat_map(Turn::blocks_mut)));
     let counts = [groups[0].len(), groups[1].len(), groups[2].len()];
     let kept = kept(counts, if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT });
     for (group, kept) in groups.into_iter().zip(kept) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use canon::{CacheMark, Json};
 use serde::Serialize;
+use serde::ser::SerializeStruct;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -34,17 +35,17 @@ pub(super) struct Turn<'a> {
     pub content: Vec<Block<'a>>,
 }
 
-/// One block of content: an object with one key.
+/// One block of content: an object with one key. What is larger than a text is boxed: a conversation may have many short texts.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Block<'a> {
     Text(Cow<'a, str>),
-    Image(MediaBlock<'a>),
-    Document(MediaBlock<'a>),
-    Video(MediaBlock<'a>),
-    Audio(MediaBlock<'a>),
-    ToolUse(ToolUse<'a>),
-    ToolResult(ToolResultBlock<'a>),
+    Image(Box<MediaBlock<'a>>),
+    Document(Box<MediaBlock<'a>>),
+    Video(Box<MediaBlock<'a>>),
+    Audio(Box<MediaBlock<'a>>),
+    ToolUse(Box<ToolUse<'a>>),
+    ToolResult(Box<ToolResultBlock<'a>>),
     ReasoningContent(ReasoningContent<'a>),
     CachePoint(CachePoint),
 }
@@ -57,16 +58,6 @@ pub(super) struct MediaBlock<'a> {
     pub source: MediaSource<'a>,
 }
 
-impl<'a> Block<'a> {
-    /// The result that this block is.
-    pub fn tool_result(&mut self) -> Option<&mut ToolResultBlock<'a>> {
-        match self {
-            Self::ToolResult(result) => Some(result),
-            _ => None,
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum MediaSource<'a> {
@@ -77,7 +68,7 @@ pub(super) enum MediaSource<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ToolUse<'a> {
-    pub tool_use_id: String,
+    pub tool_use_id: Cow<'a, str>,
     pub name: String,
     pub input: Cow<'a, RawValue>,
 }
@@ -85,40 +76,43 @@ pub(super) struct ToolUse<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ToolResultBlock<'a> {
-    pub tool_use_id: String,
+    pub tool_use_id: Cow<'a, str>,
     pub content: Vec<Block<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
-}
-
-impl<'a> ToolResultBlock<'a> {
-    /// Adds a second result of the same call.
-    pub fn extend(&mut self, more: Self) {
-        self.content.extend(more.content);
-        self.status = self.status.or(more.status);
-    }
+    /// The cache point that follows it.
+    #[serde(skip)]
+    pub point: Option<CachePoint>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum ReasoningContent<'a> {
-    ReasoningText { text: &'a str, signature: &'a str },
+    ReasoningText { text: &'a String, signature: &'a String },
     RedactedContent(&'a str),
 }
 
 /// "Cache up to here": stands after what it caches.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(super) struct CachePoint {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<&'static str>,
+    for_an_hour: bool,
 }
 
 impl CachePoint {
     /// The API knows five minutes, which is the default, and one hour.
     pub fn of(mark: &CacheMark) -> Self {
-        Self { kind: "default", ttl: mark.ttl_seconds.filter(|seconds| *seconds > 300).map(|_| "1h") }
+        Self { for_an_hour: mark.ttl_seconds.is_some_and(|seconds| seconds > 300) }
+    }
+}
+
+impl Serialize for CachePoint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("CachePoint", 2)?;
+        object.serialize_field("type", "default")?;
+        if self.for_an_hour {
+            object.serialize_field("ttl", "1h")?;
+        }
+        object.end()
     }
 }
 

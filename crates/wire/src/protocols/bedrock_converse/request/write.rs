@@ -8,13 +8,11 @@ mod tools;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use canon::{
-    Error, ErrorKind, Feature, Field, Json, Losses, ModelFacts, PartKind, Request, Result, Role, Target,
-};
+use canon::{Feature, Field, Json, Losses, ModelFacts, PartKind, Request, Result, Role, Target};
 use serde_json::{Map, Value, json};
 
 use super::types::*;
+use crate::json::Output;
 use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::function_tools::note_wrapped;
@@ -43,9 +41,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let mut losses = request.losses.clone();
     let mut decoding = DecoderContext::default();
     let body = body(request, target, &mut decoding, &mut losses)?;
-    let body = serde_json::to_vec(&body)
-        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-    Ok(Encoded { body: Bytes::from(body), losses, decoding })
+    Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
 }
 
 fn body<'a>(

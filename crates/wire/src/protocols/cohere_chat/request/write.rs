@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use canon::{
-    Effort, Error, ErrorKind, Feature, Field, Json, Losses, Media, MediaKind, Message, OutputField,
-    OutputFormat, Part, PartKind, Reasoning, ReasoningControl, Request, Result, Role, Source, Target,
-    ToolChoice, ToolField, ToolKind, ToolResult,
+    Effort, Error, Feature, Field, Json, Losses, Media, MediaKind, Message, OutputField, OutputFormat, Part,
+    PartKind, Reasoning, ReasoningControl, Request, Result, Role, Source, Target, ToolChoice, ToolField,
+    ToolKind, ToolResult,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::json::Output;
 use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{
@@ -39,16 +39,16 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     }
     let mut losses = request.losses.clone();
     let mut decoding = DecoderContext::default();
-    let body = body(request, target, &mut decoding, &mut losses)?;
-    let body = serde_json::to_vec(&body)
-        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-    Ok(Encoded { body: Bytes::from(body), losses, decoding })
+    let mut output = Output::for_request(request);
+    let settings = settings(request, target, &mut decoding, &mut losses, &mut output)?;
+    output.members_of(&settings)?;
+    Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
+/// The body but for the messages, each of which is written when it is made: a conversation may have many short ones.
 #[derive(Serialize)]
-struct Body<'a> {
+struct Settings<'a> {
     model: &'a str,
-    messages: Vec<Turn<'a>>,
     stream: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<FunctionTool<'a>>,
@@ -101,7 +101,7 @@ struct Turn<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<String>,
+    tool_call_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -140,21 +140,28 @@ struct CallFunction<'a> {
     arguments: String,
 }
 
-fn body<'a>(
+/// Writes the messages, and tells what follows them.
+fn settings<'a>(
     request: &'a Request,
     target: Target<'a>,
     decoding: &mut DecoderContext,
     losses: &mut Losses,
-) -> Result<Body<'a>> {
+    output: &mut Output,
+) -> Result<Settings<'a>> {
     lose_marks(request, losses);
     lose_proofs(request, losses);
     lose_failures(request, losses);
     note_wrapped(request, losses);
     let sampling = &request.sampling;
     let tools = function_tools(request, decoding, losses)?;
-    let ids = CallIds::of(request, plain_id);
-    let mut messages = turns(request, &ids, losses)?;
-    let response_format = response_format(request, &mut messages, losses);
+    let (response_format, instruction) = response_format(request, losses);
+    output.push(br#"{"messages":["#);
+    if let Some(text) = instruction {
+        let content = Some(Content::Text(Cow::Owned(text)));
+        output.item(&Turn { role: "system", content, ..Turn::default() })?;
+    }
+    write_turns(request, losses, output)?;
+    output.push(b"]");
     let within = |field: Field, value: Option<f64>, low: f64, high: f64, losses: &mut Losses| {
         let value = value?;
         if !(low..=high).contains(&value) {
@@ -162,9 +169,8 @@ fn body<'a>(
         }
         Some(value.clamp(low, high))
     };
-    let body = Body {
+    let settings = Settings {
         model: target.model,
-        messages,
         stream: request.stream,
         tool_choice: tool_choice(request, !tools.is_empty()),
         strict_tools: strict_tools(request, losses),
@@ -184,11 +190,11 @@ fn body<'a>(
     };
     let mut carried = vec!["top_k", "frequency_penalty", "presence_penalty"];
     carried.extend(NATIVE_FIELDS);
-    if body.seed.is_some() {
+    if settings.seed.is_some() {
         carried.push("seed");
     }
     lose_hints(request, &carried, losses);
-    Ok(body)
+    Ok(settings)
 }
 
 fn top_k(request: &Request, losses: &mut Losses) -> Option<u64> {
@@ -205,26 +211,26 @@ fn native_fields(request: &Request) -> BTreeMap<&str, &Json> {
     extra.filter(|(name, value)| is_native(name) && !value.is_null()).collect()
 }
 
-fn turns<'a>(request: &'a Request, ids: &CallIds, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
-    let mut turns = Vec::with_capacity(request.messages.len());
+fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> Result<()> {
+    let ids = CallIds::of(request, plain_id);
     for (index, message) in request.messages.iter().enumerate() {
         match message.role {
-            Role::System | Role::Developer => turns.push(spoken("system", index, message)?),
-            Role::User => turns.push(spoken("user", index, message)?),
-            Role::Assistant => turns.push(answered(index, message, ids, losses)),
+            Role::System | Role::Developer => output.item(&spoken("system", index, message)?)?,
+            Role::User => output.item(&spoken("user", index, message)?)?,
+            Role::Assistant => output.item(&answered(index, message, &ids, losses))?,
             Role::Tool => {
                 for (position, part) in message.parts.iter().enumerate() {
                     if let PartKind::ToolResult(result) = &part.kind {
                         let number = ids.answered((index, position));
-                        let id = number
-                            .map_or_else(|| plain_id(&result.call_id), |number| ids.id(number).to_owned());
-                        turns.push(result_turn(index, id, result)?);
+                        let id =
+                            number.map_or_else(|| plain_id(&result.call_id), |number| ids.id(number).into());
+                        output.item(&result_turn(index, id, result)?)?;
                     }
                 }
             }
         }
     }
-    Ok(turns)
+    Ok(())
 }
 
 fn spoken<'a>(role: &'static str, index: usize, message: &'a Message) -> Result<Turn<'a>> {
@@ -262,7 +268,7 @@ fn image<'a>(media: &'a Media, path: impl Fn() -> Field) -> Result<ContentPart<'
 }
 
 /// A turn of the model: beside calls, its text goes as the plan that led to them.
-fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds, losses: &mut Losses) -> Turn<'a> {
+fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds<'_>, losses: &mut Losses) -> Turn<'a> {
     let mut text = String::new();
     let mut thoughts = String::new();
     let mut calls = Vec::new();
@@ -310,7 +316,7 @@ fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
     is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
 }
 
-fn result_turn(index: usize, id: String, result: &ToolResult) -> Result<Turn<'_>> {
+fn result_turn<'a>(index: usize, id: Cow<'a, str>, result: &ToolResult) -> Result<Turn<'a>> {
     let mut text = String::new();
     for (position, part) in result.content.iter().enumerate() {
         match &part.kind {
@@ -382,11 +388,10 @@ const SCHEMA_RULES: Rules = Rules {
 /// The JSON mode excludes tools and documents: beside them the form goes into an instruction.
 fn response_format<'a>(
     request: &'a Request,
-    messages: &mut Vec<Turn<'a>>,
     losses: &mut Losses,
-) -> Option<ResponseFormat<'a>> {
+) -> (Option<ResponseFormat<'a>>, Option<String>) {
     let json_schema = match &request.output {
-        OutputFormat::Text => return None,
+        OutputFormat::Text => return (None, None),
         OutputFormat::JsonObject => None,
         OutputFormat::JsonSchema { schema, .. } => schema.as_ref(),
     };
@@ -400,16 +405,13 @@ fn response_format<'a>(
             );
         }
         let json_schema = fitted.map(|fitted| Cow::Owned(fitted.schema)).or(json_schema.map(Cow::Borrowed));
-        return Some(ResponseFormat { kind: "json_object", json_schema });
+        return (Some(ResponseFormat { kind: "json_object", json_schema }), None);
     }
     losses.emulated(
         Field::Output(OutputField::Whole),
         "beside tools the model is instructed to answer in this form",
     );
-    let instruction = json_instruction(&request.output)?;
-    let content = Some(Content::Text(Cow::Owned(instruction)));
-    messages.insert(0, Turn { role: "system", content, ..Turn::default() });
-    None
+    (None, json_instruction(&request.output))
 }
 
 fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<Value> {

@@ -186,7 +186,7 @@ impl History {
             } else if signature.is_some() {
                 // Google itself puts a proof that belongs to no words on an empty thought.
                 let format = Some(REASONING_FORMAT.to_owned());
-                let thought = PartKind::Reasoning(Reasoning { format, ..Reasoning::default() });
+                let thought = PartKind::from(Reasoning { format, ..Reasoning::default() });
                 parts.push(Part { signature, place, ..Part::new(thought) });
             }
             fields.lose_rest(&mut self.losses);
@@ -210,13 +210,13 @@ impl History {
             let arguments = call.take("args").map_or_else(|| "{}".to_owned(), |args| args.to_string());
             call.lose_rest(&mut self.losses);
             self.waiting.push_back((name.clone(), id.clone()));
-            return Ok(Some(PartKind::ToolCall(ToolCall { id, name, arguments, custom: false })));
+            return Ok(Some(ToolCall { id, name, arguments, custom: false }.into()));
         }
         if let Some(text) = fields.take_as::<String>("text")? {
             if is_thought {
                 let format = Some(REASONING_FORMAT.to_owned());
                 let reasoning = Reasoning { text, format, ..Reasoning::default() };
-                return Ok(Some(PartKind::Reasoning(reasoning)));
+                return Ok(Some(reasoning.into()));
             }
             return Ok(Some(PartKind::Text(text)));
         }
@@ -230,7 +230,7 @@ impl History {
             let output = result["output"].as_str().unwrap_or_default();
             return Ok(Some(PartKind::Text(format!("\n```\n{output}\n```\n"))));
         }
-        media(path, fields, &mut self.losses).map(|media| media.map(PartKind::Media))
+        media(path, fields, &mut self.losses).map(|media| media.map(PartKind::from))
     }
 
     fn told_as_text(&mut self, path: &str, name: &str) {
@@ -247,12 +247,12 @@ impl History {
             let place = Place::entry(turn).piece(index);
             if let Some(response) = fields.take("functionResponse") {
                 has_results = true;
-                let result = Part::new(PartKind::ToolResult(self.result(&path, response)?)).at(place);
+                let result = Part::new(PartKind::from(self.result(&path, response)?)).at(place);
                 messages.push(Message::new(Role::Tool, vec![result]).at(Place::entry(turn)));
             } else if let Some(text) = fields.take_as::<String>("text")? {
                 parts.push(Part::text(text).at(place));
             } else if let Some(media) = media(&path, &mut fields, &mut self.losses)? {
-                parts.push(Part::new(PartKind::Media(media)).at(place));
+                parts.push(Part::new(PartKind::from(media)).at(place));
             }
             fields.lose_rest(&mut self.losses);
         }
@@ -282,7 +282,7 @@ impl History {
             let mut part = object(part, &path)?;
             let found = media(&path, &mut part, &mut self.losses)?;
             let place = Place::NOWHERE.piece(index);
-            content.extend(found.map(|media| Part::new(PartKind::Media(media)).at(place)));
+            content.extend(found.map(|media| Part::new(PartKind::from(media)).at(place)));
             part.lose_rest(&mut self.losses);
         }
         fields.lose_rest(&mut self.losses);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use canon::Json;
 use serde::Serialize;
+use serde::ser::SerializeStruct;
 use serde_json::value::RawValue;
 
 use super::write::generation::GenerationConfig;
@@ -51,33 +52,68 @@ pub(super) const MODEL: &str = "model";
 /// The role of every other turn.
 pub(super) const USER: &str = "user";
 
-/// One piece of a turn: exactly one of its kinds is set.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// One piece of a turn.
+#[derive(Debug)]
 pub(super) struct Part<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inline_data: Option<Blob<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file_data: Option<File<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub function_call: Option<Call<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub function_response: Option<Response<'a>>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kind: Kind<'a>,
+    /// Text that the model only thought.
     pub thought: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thought_signature: Option<Cow<'a, str>>,
-    /// Where a call stands in the caller's request: message and position among its calls.
-    #[serde(skip)]
-    pub origin: (usize, usize),
+    pub thought_signature: Option<&'a str>,
+}
+
+/// What a piece is. What is larger than a text is boxed: a conversation may have many short texts.
+#[derive(Debug)]
+pub(super) enum Kind<'a> {
+    Text(Cow<'a, str>),
+    Inline(Box<Blob<'a>>),
+    File(Box<File<'a>>),
+    Call(Box<Call<'a>>),
+    Response(Box<Response<'a>>),
 }
 
 impl<'a> Part<'a> {
     /// A text part.
     pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
-        Self { text: Some(text.into()), ..Self::default() }
+        Kind::Text(text.into()).into()
+    }
+
+    /// The text of a text part.
+    pub fn as_text(&self) -> Option<&Cow<'a, str>> {
+        match &self.kind {
+            Kind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// True for a call.
+    pub fn is_call(&self) -> bool {
+        matches!(self.kind, Kind::Call(_))
+    }
+}
+
+impl<'a> From<Kind<'a>> for Part<'a> {
+    fn from(kind: Kind<'a>) -> Self {
+        Self { kind, thought: false, thought_signature: None }
+    }
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut part = serializer.serialize_struct("Part", 3)?;
+        match &self.kind {
+            Kind::Text(text) => part.serialize_field("text", text)?,
+            Kind::Inline(blob) => part.serialize_field("inlineData", blob)?,
+            Kind::File(file) => part.serialize_field("fileData", file)?,
+            Kind::Call(call) => part.serialize_field("functionCall", call)?,
+            Kind::Response(response) => part.serialize_field("functionResponse", response)?,
+        }
+        if self.thought {
+            part.serialize_field("thought", &true)?;
+        }
+        if let Some(signature) = self.thought_signature {
+            part.serialize_field("thoughtSignature", signature)?;
+        }
+        part.end()
     }
 }
 
@@ -104,6 +140,9 @@ pub(super) struct File<'a> {
 pub(super) struct Call<'a> {
     pub name: Cow<'a, str>,
     pub args: Cow<'a, RawValue>,
+    /// Where it stands in the caller's request: message and position among its calls.
+    #[serde(skip)]
+    pub origin: (u32, u32),
 }
 
 /// The result of a call.

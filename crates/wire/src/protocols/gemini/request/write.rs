@@ -9,9 +9,10 @@ mod schema;
 mod thinking;
 pub(crate) mod tools;
 
-use canon::{Error, ErrorKind, Request, Result, Target, ToolKind};
+use canon::{Request, Result, Target, ToolKind};
 
 use super::types::{Body, Instruction, Part};
+use crate::json::Output;
 use crate::protocols::unsupported::{lose_hints, refuse_fields};
 use crate::{DecoderContext, Encoded};
 use generation::{extra, generation_config};
@@ -41,15 +42,12 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
         cached_content: extra(request, "cachedContent", "cached_content"),
         labels: extra(request, "labels", "labels"),
     };
-    let body = serde_json::to_vec(&body).map_err(|error| {
-        Error::gateway(ErrorKind::Internal, format!("The request could not be written: {error}."))
-    })?;
     let decoding = DecoderContext {
         tool_names: names.into_originals(),
         custom_tools: tools.custom,
         ..DecoderContext::default()
     };
-    Ok(Encoded { body: body.into(), losses, decoding })
+    Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
 }
 
 /// Every name that a tool goes by in the request.

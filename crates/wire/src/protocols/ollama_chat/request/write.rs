@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use canon::{
-    Effort, Error, ErrorKind, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind,
-    ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
+    Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind, ReasoningControl,
+    Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use crate::json::Output;
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
@@ -27,16 +27,16 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
     let mut decoding = DecoderContext::default();
-    let body = body(request, target, &mut decoding, &mut losses)?;
-    let body = serde_json::to_vec(&body)
-        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request could not be written as JSON."))?;
-    Ok(Encoded { body: Bytes::from(body), losses, decoding })
+    let mut output = Output::for_request(request);
+    let settings = settings(request, target, &mut decoding, &mut losses, &mut output)?;
+    output.members_of(&settings)?;
+    Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
+/// The body but for the messages, each of which is written when it is made: a conversation may have many short ones.
 #[derive(Serialize)]
-struct Body<'a> {
+struct Settings<'a> {
     model: &'a str,
-    messages: Vec<Turn<'a>>,
     stream: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<FunctionTool<'a>>,
@@ -63,12 +63,12 @@ struct Turn<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<String>,
+    tool_call_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
 struct Call<'a> {
-    id: String,
+    id: Cow<'a, str>,
     function: CallFunction<'a>,
 }
 
@@ -79,21 +79,25 @@ struct CallFunction<'a> {
     arguments: Cow<'a, RawValue>,
 }
 
-fn body<'a>(
+/// Writes the messages, and tells what follows them.
+fn settings<'a>(
     request: &'a Request,
     target: Target<'a>,
     decoding: &mut DecoderContext,
     losses: &mut Losses,
-) -> Result<Body<'a>> {
+    output: &mut Output,
+) -> Result<Settings<'a>> {
     lose_marks(request, losses);
     lose_details(request, losses);
     lose_proofs(request, losses);
     lose_failures(request, losses);
     lose_description(&request.output, losses);
     note_wrapped(request, losses);
-    let body = Body {
+    output.push(br#"{"messages":["#);
+    write_turns(request, losses, output)?;
+    output.push(b"]");
+    let settings = Settings {
         model: target.model,
-        messages: turns(request, losses)?,
         stream: request.stream,
         tools: tools(request, decoding, losses)?,
         format: match &request.output {
@@ -108,15 +112,14 @@ fn body<'a>(
     let mut carried = vec!["top_k", "frequency_penalty", "presence_penalty", "seed", "options", "keep_alive"];
     carried.extend(NATIVE_OPTIONS);
     lose_hints(request, &carried, losses);
-    Ok(body)
+    Ok(settings)
 }
 
-fn turns<'a>(request: &'a Request, losses: &mut Losses) -> Result<Vec<Turn<'a>>> {
+fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> Result<()> {
     let ids = CallIds::of(request, plain_id);
     // Results name their tool, which only the call tells.
     let calls = request.messages.iter().flat_map(Message::tool_calls);
     let calls = Calls { ids, names: calls.map(|call| call.name.as_str()).collect() };
-    let mut turns = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {
         let role = match message.role {
             Role::System | Role::Developer => "system",
@@ -124,14 +127,14 @@ fn turns<'a>(request: &'a Request, losses: &mut Losses) -> Result<Vec<Turn<'a>>>
             Role::Assistant => "assistant",
             Role::Tool => "tool",
         };
-        turns.push(turn(role, index, message, &calls, losses)?);
+        output.item(&turn(role, index, message, &calls, losses)?)?;
     }
-    Ok(turns)
+    Ok(())
 }
 
 /// The calls of the conversation, by number.
 struct Calls<'a> {
-    ids: CallIds,
+    ids: CallIds<'a>,
     names: Vec<&'a str>,
 }
 
@@ -139,7 +142,7 @@ fn turn<'a>(
     role: &'static str,
     index: usize,
     message: &'a Message,
-    calls: &Calls<'a>,
+    calls: &'a Calls<'a>,
     losses: &mut Losses,
 ) -> Result<Turn<'a>> {
     let mut turn = Turn { role, ..Turn::default() };
@@ -149,13 +152,13 @@ fn turn<'a>(
             PartKind::Text(text) | PartKind::Refusal(text) => add_text(&mut turn.content, text),
             PartKind::Media(media) => turn.images.push(image(media, path)?),
             PartKind::ToolCall(call) => turn.tool_calls.push(Call {
-                id: calls.ids.id_at((index, position)).to_owned(),
+                id: calls.ids.id_at((index, position)).into(),
                 function: CallFunction { name: &call.name, arguments: call_input(call) },
             }),
             PartKind::ToolResult(result) => {
                 let number = calls.ids.answered((index, position));
-                let id = number
-                    .map_or_else(|| plain_id(&result.call_id), |number| calls.ids.id(number).to_owned());
+                let id =
+                    number.map_or_else(|| plain_id(&result.call_id), |number| calls.ids.id(number).into());
                 turn.tool_call_id = Some(id);
                 turn.tool_name = number.and_then(|number| calls.names.get(number).copied());
                 for (position, part) in result.content.iter().enumerate() {

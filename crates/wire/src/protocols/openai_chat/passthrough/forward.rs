@@ -746,9 +746,9 @@ fn join_texts(message: &mut Map<String, Value>) {
 
 /// Nine letters or digits for every id of a call, different ones for different calls.
 struct ShortIds {
-    pairing: Pairing,
-    unique: UniqueIds,
-    ids: Vec<String>,
+    pairing: Pairing<'static>,
+    unique: UniqueIds<'static>,
+    ids: Vec<Cow<'static, str>>,
 }
 
 impl Default for ShortIds {
@@ -766,25 +766,25 @@ impl ShortIds {
         }
         if let Some(Value::String(id)) = message.get_mut("tool_call_id") {
             *id = match pairing.result(id) {
-                Some(number) => ids[number].clone(),
-                None => short_id(id),
+                Some(number) => ids[number].clone().into_owned(),
+                None => short_id(id).into_owned(),
             };
         }
         let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
         for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
             let given = call.get("id").and_then(Value::as_str).unwrap_or_default();
-            pairing.call(given);
-            ids.push(unique.next(given));
-            call.insert("id".to_owned(), ids[ids.len() - 1].as_str().into());
+            pairing.call(given.to_owned().into());
+            ids.push(unique.next_owned(given));
+            call.insert("id".to_owned(), ids[ids.len() - 1].as_ref().into());
         }
     }
 }
 
 /// Nine letters or digits that stand for an id, the same on both sides of a call. An id that already has this form is
 /// kept.
-pub(crate) fn short_id(id: &str) -> String {
+pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
     if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return id.to_owned();
+        return id.into();
     }
     // FNV-1a, spelled in 36 letters: 36^9 is more than 2^46, ample for the calls of one conversation.
     let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -795,7 +795,7 @@ pub(crate) fn short_id(id: &str) -> String {
         short.push(char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[(hash % 36) as usize]));
         hash /= 36;
     }
-    short
+    short.into()
 }
 
 fn quoted(text: &str) -> Vec<u8> {

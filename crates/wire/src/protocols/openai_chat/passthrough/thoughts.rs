@@ -50,7 +50,7 @@ impl Gatherer {
         let blocks = details.iter().filter_map(|detail| {
             serde_json::from_str::<ReasoningDetail>(&Value::Object(detail.clone()).to_string()).ok()
         });
-        proofs.thinking = blocks.map(|detail| detail_part(&detail)).collect();
+        proofs.thinking = blocks.map(detail_part).collect();
         if proofs.text().is_empty() && !self.text.is_empty() {
             proofs.thinking.push(thought(std::mem::take(&mut self.text)));
         }
@@ -122,7 +122,7 @@ impl Gatherer {
 }
 
 fn thought(text: String) -> Part {
-    canon::PartKind::Reasoning(canon::Reasoning { text, ..Default::default() }).into()
+    canon::PartKind::from(canon::Reasoning { text, ..Default::default() }).into()
 }
 
 // ---------------------------------------------------------------------------------------------- requests
@@ -211,7 +211,7 @@ impl Recall<'_> {
         let text = FIELDS[..2].iter().find_map(|name| raw(name).filter(|value| value.starts_with(b"\"")));
         text.map(<[u8]>::to_vec).or_else(|| {
             let details: Vec<ReasoningDetail> = serde_json::from_slice(raw(DETAILS)?).ok()?;
-            let parts = details.iter().map(detail_part).collect();
+            let parts = details.into_iter().map(detail_part).collect();
             let text = Proofs { thinking: parts, ..Proofs::default() }.text();
             (!text.is_empty()).then(|| quoted(&text))
         })

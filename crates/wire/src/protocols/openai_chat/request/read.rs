@@ -7,6 +7,7 @@ use canon::{
     Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Spellings, Tool, ToolCall,
     ToolChoice, ToolKind, ToolResult,
 };
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -107,7 +108,7 @@ fn top_k(intake: &Intake) -> Result<Option<u64>> {
 }
 
 /// Reads a value, naming its place when it is not what it should be.
-fn read<T: DeserializeOwned>(json: &str, path: &str) -> Result<T> {
+fn read<'a, T: Deserialize<'a>>(json: &'a str, path: &str) -> Result<T> {
     // The place of a fault is looked for only where there is one: keeping it in mind costs as much as reading.
     if let Ok(value) = serde_json::from_str(json) {
         return Ok(value);
@@ -344,7 +345,7 @@ fn messages(turns: &[&RawValue]) -> Result<Vec<Message>> {
     Ok(messages)
 }
 
-fn message(found: types::Message, path: &str, place: Place) -> Result<Message> {
+fn message(found: types::Message<'_>, path: &str, place: Place) -> Result<Message> {
     let role = match found.role.as_str() {
         "system" => Role::System,
         "developer" => Role::Developer,
@@ -357,10 +358,10 @@ fn message(found: types::Message, path: &str, place: Place) -> Result<Message> {
             return Err(Error::invalid(format!("{path}.role"), message));
         }
     };
-    let name = found.name.clone();
+    let name = found.name.as_deref().map(Box::from);
     let mut parts = Vec::new();
     if role == Role::Assistant {
-        reasoning_parts(&found, &mut parts);
+        reasoning_parts(&found, path, &mut parts)?;
     }
     content(found.content, path, place, &mut parts)?;
     if role == Role::Assistant {
@@ -379,7 +380,7 @@ fn message(found: types::Message, path: &str, place: Place) -> Result<Message> {
     Ok(Message { role, name, parts, place })
 }
 
-fn tool_message(found: types::Message, path: &str, place: Place) -> Result<Message> {
+fn tool_message(found: types::Message<'_>, path: &str, place: Place) -> Result<Message> {
     // Legacy `function` messages name the function instead of the call.
     let call_id = match (found.tool_call_id, &found.name, found.role.as_str()) {
         (Some(id), ..) => id,
@@ -394,40 +395,53 @@ fn tool_message(found: types::Message, path: &str, place: Place) -> Result<Messa
     content(found.content, path, place, &mut parts)?;
     let cache =
         parts.iter_mut().find_map(|part| part.cache.take()).or(found.cache_control.as_ref().map(cache_mark));
-    let mut part = Part::new(PartKind::ToolResult(ToolResult { call_id, content: parts, is_error: false }));
+    let mut part = Part::new(PartKind::from(ToolResult { call_id, content: parts, is_error: false }));
     part.cache = cache;
-    Ok(Message { role: Role::Tool, name: found.name, parts: vec![part], place })
+    Ok(Message { role: Role::Tool, name: found.name.map(Box::from), parts: vec![part], place })
 }
 
-fn reasoning_parts(found: &types::Message, parts: &mut Vec<Part>) {
-    let details = found.reasoning_details.as_deref().unwrap_or_default();
-    parts.extend(details.iter().map(detail_part));
-    let text = found.reasoning_content.as_ref().or(found.reasoning.as_ref()).filter(|text| !text.is_empty());
-    if let (true, Some(text)) = (details.is_empty(), text) {
-        parts.push(PartKind::Reasoning(Reasoning { text: text.clone(), ..Reasoning::default() }).into());
+fn reasoning_parts(found: &types::Message<'_>, path: &str, parts: &mut Vec<Part>) -> Result<()> {
+    for (index, item) in found.reasoning_details.items().enumerate() {
+        let detail: types::ReasoningDetail = read(item, &format!("{path}.reasoning_details[{index}]"))?;
+        push_exactly(parts, detail_part(detail));
     }
+    let text = found.reasoning_content.as_ref().or(found.reasoning.as_ref()).filter(|text| !text.is_empty());
+    if let (true, Some(text)) = (parts.is_empty(), text) {
+        parts.push(Reasoning { text: text.clone(), ..Reasoning::default() }.into());
+    }
+    Ok(())
+}
+
+/// Appends a part where there may be many or one: the first takes room for itself alone, since room for four, as a first push
+/// makes, is more than most messages have text.
+fn push_exactly(parts: &mut Vec<Part>, part: Part) {
+    if parts.is_empty() {
+        parts.reserve_exact(1);
+    }
+    parts.push(part);
 }
 
 /// An entry of `reasoning_details`.
-pub(crate) fn detail_part(detail: &types::ReasoningDetail) -> Part {
-    let mut part = Part::new(PartKind::Reasoning(Reasoning {
-        text: detail.text.clone().or_else(|| detail.summary.clone()).unwrap_or_default(),
-        encrypted: detail.data.clone(),
-        format: detail.format.clone().filter(|format| format != "unknown"),
-        id: detail.id.clone(),
+pub(crate) fn detail_part(detail: types::ReasoningDetail) -> Part {
+    let mut part = Part::new(PartKind::from(Reasoning {
+        text: detail.text.or(detail.summary).unwrap_or_default(),
+        encrypted: detail.data,
+        format: detail.format.filter(|format| format != "unknown"),
+        id: detail.id,
         extra: None,
     }));
-    part.signature.clone_from(&detail.signature);
+    part.signature = detail.signature;
     part
 }
 
 fn calls(
-    found: Option<Vec<types::ToolCall>>,
+    found: types::List<'_>,
     legacy: Option<types::Function>,
     path: &str,
     parts: &mut Vec<Part>,
 ) -> Result<()> {
-    for (index, call) in found.into_iter().flatten().enumerate() {
+    for (index, item) in found.items().enumerate() {
+        let call: types::ToolCall = read(item, &format!("{path}.tool_calls[{index}]"))?;
         let signature =
             call.extra_content.and_then(|extra| extra.google).and_then(|google| google.thought_signature);
         let (name, arguments, custom) = match (call.function, call.custom) {
@@ -439,14 +453,13 @@ fn calls(
                 return Err(Error::invalid(param, message));
             }
         };
-        let mut part = Part::new(PartKind::ToolCall(ToolCall { id: call.id, name, arguments, custom }));
-        part.signature = signature;
-        parts.push(part);
+        let call = Part::from(ToolCall { id: call.id, name, arguments, custom });
+        push_exactly(parts, Part { signature, ..call });
     }
     if let Some(function) = legacy {
         let id = format!("function_{}", function.name);
         let arguments = arguments(function.arguments);
-        parts.push(PartKind::ToolCall(ToolCall { id, name: function.name, arguments, custom: false }).into());
+        push_exactly(parts, ToolCall { id, name: function.name, arguments, custom: false }.into());
     }
     Ok(())
 }
@@ -460,23 +473,18 @@ fn arguments(found: Option<Json>) -> String {
     }
 }
 
-fn content(found: Content, path: &str, place: Place, parts: &mut Vec<Part>) -> Result<()> {
+fn content(found: Content<'_>, path: &str, place: Place, parts: &mut Vec<Part>) -> Result<()> {
     match found {
         Content::None => {}
         Content::Text(text) if text.is_empty() => {}
-        // Exactly: room for four parts, as a first push makes, is more than most messages have text.
-        Content::Text(text) => {
-            parts.reserve_exact(1);
-            parts.push(Part::text(text).at(place));
-        }
+        Content::Text(text) => push_exactly(parts, Part::text(text).at(place)),
         Content::Parts(list) => {
-            parts.reserve_exact(list.len());
-            for (index, item) in list.into_iter().enumerate() {
-                let mark = item.cache_control.as_ref().map(cache_mark);
-                let mut part = Part::new(part(item, &format!("{path}.content[{index}]"))?);
-                part.cache = mark;
-                part.place = place.piece(index);
-                parts.push(part);
+            for (index, item) in list.items().enumerate() {
+                let path = format!("{path}.content[{index}]");
+                let item: types::Part = read(item, &path)?;
+                let cache = item.cache_control.as_ref().map(cache_mark);
+                let kind = part(item, &path)?;
+                push_exactly(parts, Part { cache, place: place.piece(index), ..Part::new(kind) });
             }
         }
     }
@@ -520,12 +528,12 @@ fn part(item: types::Part, path: &str) -> Result<PartKind> {
 }
 
 fn media(kind: MediaKind, source: Source, filename: Option<String>) -> PartKind {
-    PartKind::Media(Media { kind, source, filename, detail: None })
+    PartKind::from(Media { kind, source, filename, detail: None })
 }
 
 fn url_media(kind: MediaKind, found: types::Url, path: &str) -> Result<PartKind> {
     let source = source(&found.url, path)?;
-    Ok(PartKind::Media(Media { kind, source, filename: None, detail: found.detail }))
+    Ok(PartKind::from(Media { kind, source, filename: None, detail: found.detail }))
 }
 
 /// A `data:` URL becomes inline bytes; everything else must be a web address.

@@ -1,5 +1,7 @@
 //! A canonical request as OpenAI takes it.
 
+use std::borrow::Cow;
+
 use canon::{
     CacheMark, Error, Field, Json, Losses, Media, MediaKind, Message, MessageField, OutputField,
     OutputFormat, Part, PartField, PartKind, Quirks, Reasoning, Request, Result, Role, Source, Tool,
@@ -58,21 +60,21 @@ fn read(json: &Json, field: Field) -> Result<Value> {
     json.to_value().map_err(|fault| Error::invalid(field, format!("The value cannot be read: {fault}.")))
 }
 
-struct Writer {
+struct Writer<'a> {
     body: Map<String, Value>,
     losses: Losses,
-    ids: CallIds,
+    ids: CallIds<'a>,
     takes_marks: bool,
     /// A router leaves thinking out by itself; elsewhere it is left out of the answer here.
     excludes_thinking: bool,
 }
 
 /// The API takes ids of at most 40 characters ("string too long. Expected a string with maximum length 40").
-fn call_id(id: &str) -> String {
+fn call_id(id: &str) -> Cow<'_, str> {
     clean(id, 40, |byte| byte.is_ascii_graphic())
 }
 
-impl Writer {
+impl Writer<'_> {
     fn put(&mut self, name: &str, value: impl serde::Serialize) {
         if let Ok(value) = serde_json::to_value(value)
             && !value.is_null()
@@ -232,7 +234,7 @@ impl Writer {
             (message.role, message.parts.first().map(|part| &part.kind))
         {
             let number = self.ids.answered((index, 0));
-            let id = number.map_or_else(|| call_id(&result.call_id), |number| self.ids.id(number).to_owned());
+            let id = number.map_or_else(|| call_id(&result.call_id), |number| self.ids.kept_id(number));
             insert(&mut object, "tool_call_id", id);
             let content = self.content(
                 |part| Field::result_part(index, part),
@@ -295,7 +297,7 @@ impl Writer {
         let mut blocks: Vec<(&Reasoning, &Part)> = Vec::new();
         for (position, part) in message.parts.iter().enumerate() {
             match &part.kind {
-                PartKind::Reasoning(Reasoning { extra: Some(_), .. }) => self.losses.dropped(
+                PartKind::Reasoning(thought) if thought.extra.is_some() => self.losses.dropped(
                     Field::thinking(index, position),
                     "A block that only the provider's own format knows.",
                 ),
@@ -322,7 +324,7 @@ impl Writer {
             let proof = field.clone().with(PartField::Proof);
             self.losses.dropped(proof, "The format takes proofs with thinking and with calls only.");
         }
-        if matches!(&part.kind, PartKind::Media(Media { source: Source::Text(_), .. })) {
+        if matches!(&part.kind, PartKind::Media(media) if matches!(media.source, Source::Text(_))) {
             self.losses.approximated(field.clone(), "The format takes no text files: sent as plain text.");
         }
         let mut value = match &part.kind {

@@ -3,13 +3,12 @@
 mod input;
 mod tools;
 
-use canon::{
-    Effort, Error, ErrorKind, Field, Json, Losses, OutputFormat, ReasoningControl, Request, Result, Target,
-};
+use canon::{Effort, Field, Json, Losses, OutputFormat, ReasoningControl, Request, Result, Target};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::REASONING_FORMAT;
+use crate::json::Output;
 use crate::protocols::unsupported::{self, Offers};
 use crate::{DecoderContext, Encoded};
 
@@ -32,17 +31,41 @@ const SAME: [&str; 9] = [
 const CARRIED: [&str; 6] =
     ["user", "parallel_tool_calls", "verbosity", "store", "modalities", "web_search_options"];
 
-/// The body. What is not set is left out: the provider has its own defaults.
+/// The body but for its input. What is not set is left out: the provider has its own defaults.
 #[derive(Serialize)]
-struct Body<'a> {
+struct Settings<'a> {
     model: &'a str,
-    input: Vec<input::Item<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<tools::Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Text<'a>>,
     #[serde(flatten)]
     settings: Map<String, Value>,
     #[serde(flatten)]
     raw: RawFields<'a>,
+}
+
+/// The form of the answer.
+#[derive(Default, Serialize)]
+struct Text<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verbosity: Option<&'a Json>,
+}
+
+#[derive(Serialize)]
+struct Format<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
 }
 
 /// Fields that pass as they were written.
@@ -63,10 +86,14 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     unsupported::lose_failures(request, &mut losses);
     let names = tools::Names::of(request);
     let decoding = DecoderContext { tool_names: names.originals(), ..DecoderContext::default() };
-    let input = input::input(request, target, &names, &mut losses)?;
+    let mut output = Output::for_request(request);
+    output.push(br#"{"input":["#);
+    input::input(request, target, &names, &mut losses, &mut output)?;
+    output.push(b"]");
     let tools = tools::tools(request, &names, &mut losses)?;
     let mut writer = Writer { request, target, settings: Map::new(), losses };
     writer.sampling();
+    let text = writer.text();
     writer.answer_form();
     writer.reasoning();
     writer.limits();
@@ -77,10 +104,8 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     let raw = writer.fields();
     writer.refused_fields();
     let Writer { settings, losses, .. } = writer;
-    let body = Body { model: target.model, input, tools, settings, raw: RawFields(raw) };
-    let body = serde_json::to_vec(&body)
-        .map_err(|_| Error::gateway(ErrorKind::Internal, "The request cannot be written as JSON."))?;
-    Ok(Encoded { body: body.into(), losses, decoding })
+    output.members_of(&Settings { model: target.model, tools, text, settings, raw: RawFields(raw) })?;
+    Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
 /// Features that this format does not have. Log probabilities and a web search it has.
@@ -124,34 +149,35 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// `text` holds the format and the verbosity.
-    fn answer_form(&mut self) {
+    /// `text` holds the format and the verbosity. The schema stays the text that it was.
+    fn text(&mut self) -> Option<Text<'a>> {
         let request = self.request;
-        let mut text = Map::new();
-        match &request.output {
-            OutputFormat::Text => {}
+        let format = match &request.output {
+            OutputFormat::Text => None,
             OutputFormat::JsonObject | OutputFormat::JsonSchema { schema: None, .. } => {
                 unsupported::lose_description(&request.output, &mut self.losses);
-                text.insert("format".to_owned(), json!({"type": "json_object"}));
+                Some(Format {
+                    kind: "json_object",
+                    name: None,
+                    schema: None,
+                    description: None,
+                    strict: None,
+                })
             }
-            OutputFormat::JsonSchema { name, description, schema: Some(schema), strict } => {
-                let schema = schema.to_value().unwrap_or_default();
-                let mut format = json!({"type": "json_schema", "name": name, "schema": schema});
-                if let Some(description) = description {
-                    format["description"] = json!(description);
-                }
-                if let Some(strict) = strict {
-                    format["strict"] = json!(strict);
-                }
-                text.insert("format".to_owned(), format);
-            }
-        }
-        if let Some(verbosity) = request.extra("verbosity").and_then(|verbosity| verbosity.to_value().ok()) {
-            text.insert("verbosity".to_owned(), verbosity);
-        }
-        if !text.is_empty() {
-            self.put("text", text);
-        }
+            OutputFormat::JsonSchema { name, description, schema: Some(schema), strict } => Some(Format {
+                kind: "json_schema",
+                name: Some(name),
+                schema: Some(schema),
+                description: description.as_deref(),
+                strict: *strict,
+            }),
+        };
+        let text = Text { format, verbosity: request.extra("verbosity") };
+        (text.format.is_some() || text.verbosity.is_some()).then_some(text)
+    }
+
+    fn answer_form(&mut self) {
+        let request = self.request;
         if request.stream {
             self.put("stream", true);
         }

@@ -90,7 +90,7 @@ fn free_name(name: &str, taken: &BTreeSet<String>, numbers: &mut BTreeMap<String
 }
 
 /// A tool-call id in the alphabet that the API takes: `^[a-zA-Z0-9_-]+$`, within the 64 characters of its hosts.
-pub(crate) fn wire_id(id: &str) -> String {
+pub(crate) fn wire_id(id: &str) -> Cow<'_, str> {
     call_ids::clean(id, ID_LIMIT, is_id_byte)
 }
 

@@ -12,7 +12,7 @@ use canon::{
 use super::thinking::Generation;
 use super::tools::{Names, input, wire_id};
 use crate::protocols::anthropic_messages::types::{
-    Block, CONTAINER_UPLOAD, CacheControl, Content, Source, Turn,
+    self, Block, CONTAINER_UPLOAD, CacheControl, Content, Source, ToolUse, Turn,
 };
 use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::call_ids::CallIds;
@@ -40,7 +40,8 @@ pub(super) fn conversation<'a>(
     losses: &mut Losses,
 ) -> Result<Conversation<'a>> {
     let ids = CallIds::of(request, wire_id);
-    let mut builder = Builder { names, losses, ids, turns: Vec::new(), calls: Vec::new() };
+    let turns = Vec::with_capacity(request.messages.len() + 2);
+    let mut builder = Builder { names, losses, ids, turns, calls: Vec::new() };
     let leading = request.messages.iter().take_while(|message| message.role.is_instruction()).count();
     let mut system = Vec::new();
     for (index, message) in request.messages.iter().enumerate() {
@@ -51,9 +52,9 @@ pub(super) fn conversation<'a>(
             Role::User | Role::System | Role::Developer => builder.user(message, index)?,
         }
     }
-    let mut drafts = std::mem::take(&mut builder.turns);
-    drafts = merged(drafts);
-    if drafts.is_empty() {
+    let mut turns = builder.turns;
+    merge(&mut turns);
+    if turns.is_empty() {
         if system.is_empty() {
             return Err(Error::invalid(Field::Messages, "There must be at least one message with content."));
         }
@@ -61,60 +62,56 @@ pub(super) fn conversation<'a>(
             Field::Messages,
             "A request needs a turn of the user: the instructions were sent as one.",
         );
-        drafts.push(Draft { user: true, rest: std::mem::take(&mut system), ..Draft::default() });
+        turns.push(Turn { user: true, rest: std::mem::take(&mut system), tools: None });
     }
-    let thoughtless = is_thoughtless(&drafts);
-    ends(&mut drafts, model, thinking, losses);
-    Ok(Conversation { system, turns: drafts.into_iter().map(Draft::finish).collect(), thoughtless })
+    let thoughtless = is_thoughtless(&turns);
+    ends(&mut turns, model, thinking, losses);
+    Ok(Conversation { system, turns, thoughtless })
 }
 
 /// True when the conversation ends with results of calls, and the turn of those calls does not begin with thinking.
-fn is_thoughtless(drafts: &[Draft<'_>]) -> bool {
-    let [.., calls, results] = drafts else { return false };
+fn is_thoughtless(turns: &[Turn<'_>]) -> bool {
+    let [.., calls, results] = turns else { return false };
     let thought = matches!(calls.rest.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }));
-    !results.results.is_empty() && !thought
-}
-
-/// A turn in the making.
-#[derive(Default)]
-struct Draft<'a> {
-    user: bool,
-    /// Answers to the calls of the turn before, with each call's position there.
-    results: Vec<(usize, Block<'a>)>,
-    rest: Vec<Block<'a>>,
-    /// The calls of an assistant's turn; they come last.
-    calls: Vec<Block<'a>>,
-}
-
-impl<'a> Draft<'a> {
-    fn is_empty(&self) -> bool {
-        self.results.is_empty() && self.rest.is_empty() && self.calls.is_empty()
-    }
-
-    fn finish(mut self) -> Turn<'a> {
-        let role = if self.user { "user" } else { "assistant" };
-        self.results.sort_by_key(|(position, _)| *position);
-        let mut blocks: Vec<_> = self.results.into_iter().map(|(_, block)| block).collect();
-        blocks.append(&mut self.rest);
-        blocks.append(&mut self.calls);
-        Turn { role, content: plain(blocks) }
-    }
+    results.tools.as_ref().is_some_and(|tools| !tools.results.is_empty()) && !thought
 }
 
 /// Leaves out empty turns, and joins those of one speaker that meet then.
-fn merged(drafts: Vec<Draft<'_>>) -> Vec<Draft<'_>> {
-    let mut merged: Vec<Draft<'_>> = Vec::with_capacity(drafts.len());
-    for mut draft in drafts.into_iter().filter(|draft| !draft.is_empty()) {
-        match merged.last_mut().filter(|last| last.user == draft.user) {
-            Some(last) => {
-                last.results.append(&mut draft.results);
-                last.rest.append(&mut draft.rest);
-                last.calls.append(&mut draft.calls);
+fn merge(turns: &mut Vec<Turn<'_>>) {
+    turns.retain(|turn| turn.blocks().next().is_some());
+    turns.dedup_by(|turn, last| {
+        let meet = turn.user == last.user;
+        if meet {
+            append(&mut last.rest, &mut turn.rest);
+            if let Some(mut more) = turn.tools.take() {
+                append(&mut last.tools().results, &mut more.results);
+                append(&mut last.tools().calls, &mut more.calls);
             }
-            None => merged.push(draft),
         }
+        meet
+    });
+    turns.iter_mut().filter_map(|turn| turn.tools.as_mut()).for_each(|tools| sort(&mut tools.results));
+}
+
+/// Results in the order of their calls. Two of one call become one: the API takes one.
+fn sort(results: &mut Vec<(u32, Block<'_>)>) {
+    results.sort_by_key(|(position, _)| *position);
+    results.dedup_by(|(position, second), (taken, first)| {
+        let same = position == taken;
+        if let (true, Block::ToolResult(second), Block::ToolResult(first)) = (same, second, first) {
+            first.content.append(&mut second.content);
+            first.is_error |= second.is_error;
+        }
+        same
+    });
+}
+
+/// Appends what was collected; to nothing, with the room that it has.
+fn append<T>(list: &mut Vec<T>, more: &mut Vec<T>) {
+    match list.is_empty() {
+        true => *list = std::mem::take(more),
+        false => list.append(more),
     }
-    merged
 }
 
 /// A single text without a mark is a string.
@@ -127,18 +124,16 @@ pub(super) fn plain(blocks: Vec<Block<'_>>) -> Content<'_> {
 }
 
 /// Mends what the API refuses at either end of a conversation.
-fn ends(drafts: &mut Vec<Draft<'_>>, model: &str, thinking: bool, losses: &mut Losses) {
-    let note = |text: &'static str| Draft {
-        user: true,
-        rest: vec![text_block(text.into(), None)],
-        ..Draft::default()
-    };
-    if drafts.first().is_some_and(|draft| !draft.user) {
+fn ends(turns: &mut Vec<Turn<'_>>, model: &str, thinking: bool, losses: &mut Losses) {
+    let note =
+        |text: &'static str| Turn { user: true, rest: vec![text_block(text.into(), None)], tools: None };
+    if turns.first().is_some_and(|turn| !turn.user) {
         losses
             .approximated(Field::Messages, "A conversation begins with the user: a turn was added in front.");
-        drafts.insert(0, note(BEGINNING));
+        turns.insert(0, note(BEGINNING));
     }
-    let Some(last) = drafts.last_mut().filter(|draft| !draft.user && draft.calls.is_empty()) else { return };
+    let has_calls = |turn: &Turn<'_>| turn.tools.as_ref().is_some_and(|tools| !tools.calls.is_empty());
+    let Some(last) = turns.last_mut().filter(|turn| !turn.user && !has_calls(turn)) else { return };
     while let Some(Block::Text { text, .. }) = last.rest.last_mut() {
         // A final text must not end in white space; elsewhere it may.
         let kept = text.trim_end().len();
@@ -156,17 +151,17 @@ fn ends(drafts: &mut Vec<Draft<'_>>, model: &str, thinking: bool, losses: &mut L
             Field::Messages,
             "The model does not continue its own words: a turn of the user was added.",
         );
-        drafts.push(note(CONTINUE));
+        turns.push(note(CONTINUE));
     }
 }
 
 struct Builder<'a, 'r> {
     names: &'r Names,
     losses: &'r mut Losses,
-    ids: CallIds,
-    turns: Vec<Draft<'a>>,
+    ids: CallIds<'a>,
+    turns: Vec<Turn<'a>>,
     /// Where each call was made: the turn and the position in it.
-    calls: Vec<(usize, usize)>,
+    calls: Vec<(u32, u32)>,
 }
 
 impl<'a> Builder<'a, '_> {
@@ -192,12 +187,12 @@ impl<'a> Builder<'a, '_> {
                 "Instructions stand only at the beginning: sent as words of the user, in their place.",
             );
         }
-        let mut blocks = Vec::new();
+        let mut blocks = Vec::with_capacity(message.parts.len());
         for (position, part) in message.parts.iter().enumerate() {
             let path = Field::part(index, position);
             self.said(part, &path, &mut blocks)?;
         }
-        self.turn(true).rest.append(&mut blocks);
+        append(&mut self.turn(true).rest, &mut blocks);
         Ok(())
     }
 
@@ -205,8 +200,10 @@ impl<'a> Builder<'a, '_> {
         self.note_name(message, index);
         self.turn(false);
         let turn = self.turns.len() - 1;
-        let mut blocks = Vec::new();
-        let mut calls = Vec::new();
+        let before = self.turns[turn].tools.as_ref().map_or(0, |tools| tools.calls.len());
+        let count = message.tool_calls().count();
+        let mut blocks = Vec::with_capacity(message.parts.len() - count);
+        let mut calls = Vec::with_capacity(count);
         for (position, part) in message.parts.iter().enumerate() {
             let path = Field::part(index, position);
             match &part.kind {
@@ -221,12 +218,17 @@ impl<'a> Builder<'a, '_> {
                         self.losses
                             .approximated(field, "The arguments are no JSON object: wrapped into one.");
                     }
-                    let id = self.ids.id(self.calls.len()).to_owned();
-                    self.calls.push((turn, self.turns[turn].calls.len() + calls.len()));
+                    let id = self.ids.kept_id(self.calls.len());
+                    self.calls.push((turn as u32, (before + calls.len()) as u32));
                     let name = self.names.wire(&call.name);
-                    calls.push(Block::ToolUse { id, name, input, cache_control: mark(part) });
+                    calls.push(Block::ToolUse(Box::new(ToolUse {
+                        id,
+                        name,
+                        input,
+                        cache_control: mark(part),
+                    })));
                 }
-                PartKind::Media(Media { kind: MediaKind::Image, .. }) => {
+                PartKind::Media(media) if media.kind == MediaKind::Image => {
                     return Err(Error::unsupported(
                         path,
                         "The provider takes no pictures in the assistant's turns.",
@@ -240,8 +242,10 @@ impl<'a> Builder<'a, '_> {
                 }
             }
         }
-        self.turns[turn].rest.append(&mut blocks);
-        self.turns[turn].calls.append(&mut calls);
+        append(&mut self.turns[turn].rest, &mut blocks);
+        if !calls.is_empty() {
+            append(&mut self.turns[turn].tools().calls, &mut calls);
+        }
         Ok(())
     }
 
@@ -258,14 +262,15 @@ impl<'a> Builder<'a, '_> {
                 return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
             };
             let block = self.result(result, part, index, number)?;
-            if turn + 1 == self.turns.len() {
-                self.turns.push(Draft { user: true, ..Draft::default() });
+            let turn = turn as usize + 1;
+            if turn == self.turns.len() {
+                self.turns.push(Turn { user: true, ..Turn::default() });
             }
-            let answers = &mut self.turns[turn + 1].results;
-            match answers.iter_mut().find(|(taken, _)| *taken == position) {
-                Some((_, first)) => append_result(first, block),
-                None => answers.push((position, block)),
+            let results = &mut self.turns[turn].tools().results;
+            if results.is_empty() {
+                results.reserve_exact(1);
             }
+            results.push((position, block));
         }
         Ok(())
     }
@@ -277,7 +282,7 @@ impl<'a> Builder<'a, '_> {
         index: usize,
         number: usize,
     ) -> Result<Block<'a>> {
-        let mut content = Vec::new();
+        let mut content = Vec::with_capacity(result.content.len());
         for (position, inner) in result.content.iter().enumerate() {
             self.said(inner, &Field::result_part(index, position), &mut content)?;
         }
@@ -288,8 +293,9 @@ impl<'a> Builder<'a, '_> {
                 cache_control = cache_control.or(Some(inner));
             }
         }
-        let tool_use_id = self.ids.id(number).to_owned();
-        Ok(Block::ToolResult { tool_use_id, content, is_error: result.is_error, cache_control })
+        let tool_use_id = self.ids.kept_id(number);
+        let is_error = result.is_error;
+        Ok(Block::ToolResult(Box::new(types::ToolResult { tool_use_id, content, is_error, cache_control })))
     }
 
     /// Text and media.
@@ -350,15 +356,15 @@ impl<'a> Builder<'a, '_> {
                         "The provider chooses the resolution.",
                     );
                 }
-                Ok(Block::Image { source: picture(&media.source, path)?, cache_control: cache })
+                Ok(Block::Image { source: picture(&media.source, path)?.into(), cache_control: cache })
             }
             MediaKind::Document => match (&media.source, media.detail.as_deref()) {
                 (canon::Source::FileId(file_id), Some(CONTAINER_UPLOAD)) => {
                     Ok(Block::ContainerUpload { file_id, cache_control: cache })
                 }
                 (source, _) => Ok(Block::Document {
-                    source: document(source, path)?,
-                    title: media.filename.as_deref(),
+                    source: document(source, path)?.into(),
+                    title: media.filename.as_ref(),
                     cache_control: cache,
                 }),
             },
@@ -368,10 +374,10 @@ impl<'a> Builder<'a, '_> {
     }
 
     /// The current turn if it is of this role, else a new one.
-    fn turn(&mut self, user: bool) -> &mut Draft<'a> {
-        let same = self.turns.last().is_some_and(|draft| draft.user == user);
+    fn turn(&mut self, user: bool) -> &mut Turn<'a> {
+        let same = self.turns.last().is_some_and(|turn| turn.user == user);
         if !same {
-            self.turns.push(Draft { user, ..Draft::default() });
+            self.turns.push(Turn { user, ..Turn::default() });
         }
         let last = self.turns.len() - 1;
         &mut self.turns[last]
@@ -382,14 +388,6 @@ impl<'a> Builder<'a, '_> {
             self.losses.dropped(Field::of_message(index, MessageField::Name), "Messages have no names here.");
         }
     }
-}
-
-/// Two answers to one call become one: the API takes one.
-fn append_result<'a>(first: &mut Block<'a>, second: Block<'a>) {
-    let Block::ToolResult { content, is_error, .. } = first else { return };
-    let Block::ToolResult { content: mut more, is_error: failed, .. } = second else { return };
-    content.append(&mut more);
-    *is_error |= failed;
 }
 
 fn is_words(kind: &PartKind) -> bool {

@@ -63,7 +63,7 @@ impl Documents {
             }
             name
         });
-        let block = MediaBlock { format, name, source };
+        let block = Box::new(MediaBlock { format, name, source });
         Ok(match media.kind {
             MediaKind::Image => Block::Image(block),
             MediaKind::Document => Block::Document(block),

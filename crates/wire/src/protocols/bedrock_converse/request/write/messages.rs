@@ -1,7 +1,6 @@
 //! The conversation: strictly alternating turns that begin with the user's, results of tools before anything else.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use canon::{
     CacheMark, Error, Field, Losses, Message, MessageField, ModelFacts, Part, PartKind, Reasoning, Request,
@@ -65,7 +64,7 @@ pub(super) fn conversation<'a>(
         names,
         losses,
         system: Vec::new(),
-        drafts: Vec::new(),
+        drafts: Vec::with_capacity(request.messages.len()),
         documents: Documents::default(),
     };
     for (index, message) in request.messages.iter().enumerate() {
@@ -76,11 +75,54 @@ pub(super) fn conversation<'a>(
 
 /// A turn in the making. The API wants results first in the user's turn and calls last in the model's.
 struct Draft<'a> {
-    role: &'static str,
-    /// By the numbers of the calls that they answer.
-    results: BTreeMap<usize, Vec<Block<'a>>>,
+    user: bool,
     rest: Vec<Block<'a>>,
+    /// Rare: boxed, because a conversation may have many short turns.
+    tools: Option<Box<ToolBlocks<'a>>>,
+}
+
+#[derive(Default)]
+struct ToolBlocks<'a> {
+    /// With the numbers of the calls that they answer.
+    results: Vec<(u32, Box<ToolResultBlock<'a>>)>,
     calls: Vec<Block<'a>>,
+}
+
+impl<'a> Draft<'a> {
+    fn tools(&mut self) -> &mut ToolBlocks<'a> {
+        self.tools.get_or_insert_default()
+    }
+
+    fn finish(self) -> Turn<'a> {
+        let role = if self.user { "user" } else { "assistant" };
+        let Some(tools) = self.tools else { return Turn { role, content: self.rest } };
+        let ToolBlocks { results, calls } = *tools;
+        let points = results.iter().filter(|(_, result)| result.point.is_some()).count();
+        let mut content = Vec::with_capacity(results.len() + points + self.rest.len() + calls.len());
+        for mut result in sorted(results) {
+            let point = result.point.take();
+            append(&mut content, Some(Block::ToolResult(result)), point);
+        }
+        content.extend(self.rest);
+        content.extend(calls);
+        Turn { role, content }
+    }
+}
+
+/// Results in the order of their calls. Two of one call become one: the API takes one.
+fn sorted<'a>(
+    mut results: Vec<(u32, Box<ToolResultBlock<'a>>)>,
+) -> impl Iterator<Item = Box<ToolResultBlock<'a>>> {
+    results.sort_by_key(|(number, _)| *number);
+    results.dedup_by(|(number, second), (taken, first)| {
+        let same = number == taken;
+        if same {
+            first.content.append(&mut second.content);
+            first.status = first.status.or(second.status);
+        }
+        same
+    });
+    results.into_iter().map(|(_, result)| result)
 }
 
 struct Writer<'a, 'w> {
@@ -90,9 +132,9 @@ struct Writer<'a, 'w> {
     text_results: bool,
     names: &'w mut ToolNames,
     losses: &'w mut Losses,
-    ids: CallIds,
+    ids: CallIds<'a>,
     /// The turn of each call.
-    calls: Vec<usize>,
+    calls: Vec<u32>,
     /// Where the last call stands in the request.
     last_call: Option<(usize, usize)>,
     system: Vec<Block<'a>>,
@@ -147,7 +189,7 @@ impl<'a> Writer<'a, '_> {
         if let Some(point) = self.cache_point(part.cache.as_ref())
             && !self.system.is_empty()
         {
-            self.system.push(point);
+            self.system.push(Block::CachePoint(point));
         }
         Ok(())
     }
@@ -170,7 +212,7 @@ impl<'a> Writer<'a, '_> {
             }
         };
         let point = self.cache_point(part.cache.as_ref());
-        append(&mut self.draft("user").rest, block, point);
+        append(&mut self.draft(true).rest, block, point);
         Ok(())
     }
 
@@ -185,15 +227,15 @@ impl<'a> Writer<'a, '_> {
             PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
             PartKind::Reasoning(reasoning) => {
                 // A cache point must not follow thinking.
-                let block = self.reasoning((index, position), reasoning, part.signature.as_deref());
-                append(&mut self.draft("assistant").rest, block, None);
+                let block = self.reasoning((index, position), reasoning, part.signature.as_ref());
+                append(&mut self.draft(false).rest, block, None);
                 return Ok(());
             }
             PartKind::ToolCall(call) => {
-                let block = Block::ToolUse(self.call(call));
+                let block = Block::ToolUse(Box::new(self.call(call)));
                 let point = self.cache_point(part.cache.as_ref());
-                append(&mut self.draft("assistant").calls, Some(block), point);
-                self.calls.push(self.drafts.len() - 1);
+                append(&mut self.draft(false).tools().calls, Some(block), point);
+                self.calls.push(self.drafts.len() as u32 - 1);
                 self.last_call = Some((index, position));
                 return Ok(());
             }
@@ -209,7 +251,7 @@ impl<'a> Writer<'a, '_> {
                 .approximated(path(), "calls come last in a turn: words behind them were moved in front");
         }
         let point = self.cache_point(part.cache.as_ref());
-        append(&mut self.draft("assistant").rest, block, point);
+        append(&mut self.draft(false).rest, block, point);
         Ok(())
     }
 
@@ -264,29 +306,27 @@ impl<'a> Writer<'a, '_> {
         if content.is_empty() {
             content.push(Block::Text(if beside.is_empty() { NO_OUTPUT } else { SEE_BESIDE }.into()));
         }
+        let mark = cache.or_else(|| result.content.iter().find_map(|part| part.cache.as_ref()));
         let block = ToolResultBlock {
-            tool_use_id: self.ids.id(number).to_owned(),
+            tool_use_id: self.ids.kept_id(number),
             content,
             status: result.is_error.then_some("error"),
+            point: self.cache_point(mark),
         };
-        let mark = cache.or_else(|| result.content.iter().find_map(|part| part.cache.as_ref()));
-        let point = self.cache_point(mark);
-        if turn + 1 == self.drafts.len() {
-            self.draft("user");
+        let turn = turn as usize + 1;
+        if turn == self.drafts.len() {
+            self.draft(true);
         }
-        self.drafts[turn + 1].rest.append(&mut beside);
-        let answers = self.drafts[turn + 1].results.entry(number).or_default();
-        match answers.iter_mut().find_map(Block::tool_result) {
-            // Two results of one call become one: the API takes one.
-            Some(first) => first.extend(block),
-            None => append(answers, Some(Block::ToolResult(block)), point),
-        }
+        self.drafts[turn].rest.append(&mut beside);
+        let results = &mut self.drafts[turn].tools().results;
+        room_for_one(results);
+        results.push((number as u32, Box::new(block)));
         Ok(())
     }
 
     fn call(&mut self, call: &'a ToolCall) -> ToolUse<'a> {
         ToolUse {
-            tool_use_id: self.ids.id(self.calls.len()).to_owned(),
+            tool_use_id: self.ids.kept_id(self.calls.len()),
             name: self.names.on_wire(&call.name),
             input: call_input(call),
         }
@@ -297,7 +337,7 @@ impl<'a> Writer<'a, '_> {
         &mut self,
         (index, position): (usize, usize),
         reasoning: &'a Reasoning,
-        signature: Option<&'a str>,
+        signature: Option<&'a String>,
     ) -> Option<Block<'a>> {
         let is_ours = self.family.is_claude() && reasoning.format.as_deref() == Some(CLAUDE_FORMAT);
         let content = match (&reasoning.encrypted, signature) {
@@ -316,18 +356,18 @@ impl<'a> Writer<'a, '_> {
         Some(Block::ReasoningContent(content))
     }
 
-    fn cache_point(&mut self, mark: Option<&CacheMark>) -> Option<Block<'a>> {
+    fn cache_point(&mut self, mark: Option<&CacheMark>) -> Option<CachePoint> {
         let mark = mark?;
         if !self.takes_cache_points {
             self.losses.dropped(Field::CacheMark, "the model has no prompt cache");
             return None;
         }
-        Some(Block::CachePoint(CachePoint::of(mark)))
+        Some(CachePoint::of(mark))
     }
 
-    fn draft(&mut self, role: &'static str) -> &mut Draft<'a> {
-        if self.drafts.last().is_none_or(|draft| draft.role != role) {
-            self.drafts.push(Draft { role, results: BTreeMap::new(), rest: Vec::new(), calls: Vec::new() });
+    fn draft(&mut self, user: bool) -> &mut Draft<'a> {
+        if self.drafts.last().is_none_or(|draft| draft.user != user) {
+            self.drafts.push(Draft { user, rest: Vec::new(), tools: None });
         }
         let last = self.drafts.len() - 1;
         &mut self.drafts[last]
@@ -335,15 +375,12 @@ impl<'a> Writer<'a, '_> {
 
     fn finish(mut self) -> Result<Conversation<'a>> {
         let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.drafts.len());
-        for draft in std::mem::take(&mut self.drafts) {
-            let mut content: Vec<_> = draft.results.into_values().flatten().collect();
-            content.extend(draft.rest);
-            content.extend(draft.calls);
+        for turn in std::mem::take(&mut self.drafts).into_iter().map(Draft::finish) {
             // A turn without content may have stood between two of the other role.
             match turns.last_mut() {
-                _ if content.is_empty() => {}
-                Some(last) if last.role == draft.role => last.content.extend(content),
-                _ => turns.push(Turn { role: draft.role, content }),
+                _ if turn.content.is_empty() => {}
+                Some(last) if last.role == turn.role => last.content.extend(turn.content),
+                _ => turns.push(turn),
             }
         }
         self.open(&mut turns)?;
@@ -397,7 +434,11 @@ fn trim_end(content: &mut Vec<Block<'_>>) {
     }
 }
 
-fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Option<Block<'a>>) {
+fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Option<CachePoint>) {
+    let point = point.map(Block::CachePoint);
+    if block.is_some() {
+        room_for_one(blocks);
+    }
     blocks.extend(block);
     let may_follow =
         blocks.last().is_some_and(|last| !matches!(last, Block::CachePoint(_) | Block::ReasoningContent(_)));
@@ -406,19 +447,26 @@ fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Opti
     }
 }
 
+/// The first item takes room for itself alone: the usual room for four is more than most turns have text.
+fn room_for_one<T>(list: &mut Vec<T>) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+}
+
 fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
 /// An id of at most 64 letters, digits and `_.:-` (API reference of `ToolUseBlock`).
-fn call_id(id: &str) -> String {
+fn call_id(id: &str) -> Cow<'_, str> {
     clean(id, 64, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
 }
 
 /// Exactly nine letters or digits, as Mistral's models want.
-fn short_call_id(id: &str) -> String {
+fn short_call_id(id: &str) -> Cow<'_, str> {
     let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if fits { id.to_owned() } else { mark_of(id)[..9].to_owned() }
+    if fits { id.into() } else { mark_of(id)[..9].to_owned().into() }
 }
 
 #[cfg(test)]

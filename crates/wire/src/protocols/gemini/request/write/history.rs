@@ -18,7 +18,9 @@ use super::media::media_part;
 use super::names::Names;
 use crate::protocols::call_ids::CallIds;
 use crate::protocols::gemini::model::{Generation, is_gemma};
-use crate::protocols::gemini::request::types::{Call, Content, Instruction, MODEL, Part, Response, USER};
+use crate::protocols::gemini::request::types::{
+    Call, Content, Instruction, Kind, MODEL, Part, Response, USER,
+};
 use crate::protocols::gemini::{REASONING_FORMAT, SKIP_SIGNATURE};
 
 /// What becomes of the messages.
@@ -38,7 +40,7 @@ pub(super) fn history<'a>(
     let takes_instruction = !is_gemma(target.model);
     let generation = Generation::of(target.model);
     let mut writer = Writer {
-        ids: CallIds::of(request, str::to_owned),
+        ids: CallIds::of(request, |id| id.into()),
         calls: 0,
         instruction: Instruction::default(),
         contents: Vec::with_capacity(request.messages.len()),
@@ -57,7 +59,7 @@ pub(super) fn history<'a>(
 }
 
 struct Writer<'a, 'b> {
-    ids: CallIds,
+    ids: CallIds<'a>,
     /// Calls so far.
     calls: usize,
     instruction: Instruction<'a>,
@@ -73,6 +75,8 @@ struct Writer<'a, 'b> {
 /// Calls that wait for their results.
 #[derive(Default)]
 struct Open<'a> {
+    /// The number of the first call; the others are numbered without gaps.
+    first: usize,
     calls: Vec<Waiting<'a>>,
     /// What the user said before all results were there.
     later: Vec<Part<'a>>,
@@ -80,9 +84,8 @@ struct Open<'a> {
 }
 
 struct Waiting<'a> {
-    number: usize,
     name: Cow<'a, str>,
-    origin: (usize, usize),
+    origin: (u32, u32),
     answer: Option<Answer<'a>>,
 }
 
@@ -124,7 +127,7 @@ impl<'a> Writer<'a, '_> {
 
     fn lead(&mut self, index: usize, message: &'a Message) -> Result<()> {
         let parts = self.content(|part| Field::part(index, part), &message.parts)?;
-        self.instruction.parts.extend(parts);
+        append(&mut self.instruction.parts, parts);
         Ok(())
     }
 
@@ -182,7 +185,7 @@ impl<'a> Writer<'a, '_> {
         }
         match &mut self.open {
             Some(open) => {
-                open.later.extend(parts);
+                append(&mut open.later, parts);
                 open.later_is_from_user |= is_from_user;
             }
             None => self.turn(USER, parts, is_from_user),
@@ -193,7 +196,12 @@ impl<'a> Writer<'a, '_> {
         if self.open.as_ref().is_some_and(|open| !open.is_untouched()) {
             self.close(false);
         }
-        let mut turn = ModelTurn::default();
+        let calls = message.tool_calls().count();
+        let mut turn = ModelTurn {
+            parts: Vec::with_capacity(message.parts.len()),
+            calls: Vec::with_capacity(calls),
+            signature: None,
+        };
         for (position, part) in message.parts.iter().enumerate() {
             self.note_marks(part);
             let signature = part.signature.as_deref();
@@ -214,7 +222,9 @@ impl<'a> Writer<'a, '_> {
         if turn.calls.is_empty() {
             self.close(false);
         } else {
-            self.open.get_or_insert_default().calls.append(&mut turn.calls);
+            let first = self.calls - turn.calls.len();
+            let open = self.open.get_or_insert_with(|| Open { first, ..Open::default() });
+            append(&mut open.calls, turn.calls);
         }
         self.turn(MODEL, turn.parts, false);
         Ok(())
@@ -227,20 +237,16 @@ impl<'a> Writer<'a, '_> {
         signature: Option<&'a str>,
         turn: &mut ModelTurn<'a>,
     ) {
-        let origin = (index, turn.calls.len());
+        let origin = (index as u32, turn.calls.len() as u32);
         let name = self.names.wire(&call.name);
         let (args, wrapped) = arguments(call);
         if wrapped {
-            let field = Field::call(index, origin.1, CallField::Arguments);
+            let field = Field::call(index, turn.calls.len(), CallField::Arguments);
             self.losses.approximated(field, "Arguments that are no JSON object are sent inside of one.");
         }
-        turn.parts.push(Part {
-            function_call: Some(Call { name: name.clone(), args }),
-            thought_signature: signature.map(Cow::Borrowed),
-            origin,
-            ..Part::default()
-        });
-        turn.calls.push(Waiting { number: self.calls, name, origin, answer: None });
+        let call = Kind::Call(Box::new(Call { name: name.clone(), args, origin }));
+        turn.parts.push(Part { thought_signature: signature, ..call.into() });
+        turn.calls.push(Waiting { name, origin, answer: None });
         self.calls += 1;
     }
 
@@ -258,12 +264,8 @@ impl<'a> Writer<'a, '_> {
             }
             // Thoughts go back as they came ("return the entire response with all parts"), most of them unsigned.
             (Some(REASONING_FORMAT), signature) if signature.is_some() || !reasoning.text.is_empty() => {
-                turn.parts.push(Part {
-                    text: Some(Cow::Borrowed(&reasoning.text)),
-                    thought: true,
-                    thought_signature: signature.map(Cow::Borrowed),
-                    ..Part::default()
-                });
+                let text = Part::text(reasoning.text.as_str());
+                turn.parts.push(Part { thought: true, thought_signature: signature, ..text });
             }
             (Some(REASONING_FORMAT) | None, _) => {
                 self.losses.dropped(field, "Thinking without its signature is of no use to the model.");
@@ -288,8 +290,7 @@ impl<'a> Writer<'a, '_> {
     fn result(&mut self, (index, position): (usize, usize), result: &'a ToolResult) -> Result<()> {
         let number = self.ids.answered((index, position));
         let waiting = self.open.as_ref().and_then(|open| {
-            // The open calls are numbered without gaps.
-            let waiting = number?.checked_sub(open.calls.first()?.number)?;
+            let waiting = number?.checked_sub(open.first)?;
             (waiting < open.calls.len()).then_some(waiting)
         });
         let Some(waiting) = waiting else {
@@ -302,7 +303,7 @@ impl<'a> Writer<'a, '_> {
         let parts = self.content(|part| Field::result_part(index, part), &result.content)?;
         let Some(open) = &mut self.open else { return Ok(()) };
         let answer = open.calls[waiting].answer.get_or_insert_default();
-        answer.parts.extend(parts);
+        append(&mut answer.parts, parts);
         answer.is_error |= result.is_error;
         Ok(())
     }
@@ -310,10 +311,10 @@ impl<'a> Writer<'a, '_> {
     /// The part that holds what a tool gave, and the media that go beside it.
     fn response(&self, name: Cow<'a, str>, answer: Answer<'a>) -> (Part<'a>, Vec<Part<'a>>) {
         let (texts, mut media): (Vec<_>, Vec<_>) =
-            answer.parts.into_iter().partition(|part| part.text.is_some());
+            answer.parts.into_iter().partition(|part| part.as_text().is_some());
         let parts = if self.answers_with_media { take_within(&mut media) } else { Vec::new() };
         let response = Response { name, response: response_object(joined(texts), answer.is_error), parts };
-        (Part { function_response: Some(response), ..Part::default() }, media)
+        (Kind::Response(Box::new(response)).into(), media)
     }
 
     /// Writes the turn that answers the open calls. At the end of the conversation calls may stay unanswered.
@@ -322,7 +323,7 @@ impl<'a> Writer<'a, '_> {
         if at_end && open.is_untouched() {
             return;
         }
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(open.calls.len());
         let mut beside = Vec::new();
         for call in open.calls {
             match call.answer {
@@ -340,12 +341,12 @@ impl<'a> Writer<'a, '_> {
     }
 
     /// Every call needs a result: one that the caller did not give.
-    fn missing(&mut self, name: Cow<'a, str>, (message, call): (usize, usize)) -> Part<'a> {
-        let field = Field::call(message, call, CallField::Whole);
+    fn missing(&mut self, name: Cow<'a, str>, (message, call): (u32, u32)) -> Part<'a> {
+        let field = Field::call(message as usize, call as usize, CallField::Whole);
         self.losses.approximated(field, "The call has no result: it is told as failed.");
         let response = raw(&json!({"error": "The tool gave no result."}));
         let response = Response { name, response, parts: Vec::new() };
-        Part { function_response: Some(response), ..Part::default() }
+        Kind::Response(Box::new(response)).into()
     }
 
     /// Adds to the last turn if it is of the same role.
@@ -355,7 +356,7 @@ impl<'a> Writer<'a, '_> {
         }
         match self.contents.last_mut() {
             Some(last) if last.role == role => {
-                last.parts.extend(parts);
+                append(&mut last.parts, parts);
                 last.is_from_user |= is_from_user;
             }
             _ => self.contents.push(Content { role, parts, is_from_user }),
@@ -395,17 +396,15 @@ impl<'a> Writer<'a, '_> {
     fn sign_calls(&mut self) {
         let start = self.contents.iter().rposition(|content| content.is_from_user).unwrap_or(0);
         for (position, content) in self.contents.iter_mut().enumerate() {
-            let Some(part) = content.parts.iter_mut().find(|part| part.function_call.is_some()) else {
-                continue;
-            };
-            if part.thought_signature.is_none() {
-                let (message, call) = part.origin;
-                part.thought_signature = Some(Cow::Borrowed(SKIP_SIGNATURE));
+            let Some(part) = content.parts.iter_mut().find(|part| part.is_call()) else { continue };
+            if let (Kind::Call(found), None) = (&part.kind, part.thought_signature) {
+                let (message, call) = found.origin;
+                part.thought_signature = Some(SKIP_SIGNATURE);
                 if position < start {
                     continue;
                 }
                 self.losses.approximated(
-                    Field::call(message, call, CallField::Whole),
+                    Field::call(message as usize, call as usize, CallField::Whole),
                     "The call has no thought signature of the model: the documented stand-in is sent.",
                 );
             }
@@ -413,8 +412,15 @@ impl<'a> Writer<'a, '_> {
     }
 }
 
+/// Appends a list; to nothing, with the room that it has.
+fn append<T>(list: &mut Vec<T>, mut more: Vec<T>) {
+    match list.is_empty() {
+        true => *list = more,
+        false => list.append(&mut more),
+    }
+}
+
 /// A turn of the model while it is put together.
-#[derive(Default)]
 struct ModelTurn<'a> {
     parts: Vec<Part<'a>>,
     calls: Vec<Waiting<'a>>,
@@ -431,15 +437,14 @@ impl<'a> ModelTurn<'a> {
         if text.trim().is_empty() && signature.is_none() {
             return;
         }
-        let thought_signature = signature.map(Cow::Borrowed);
-        self.parts.push(Part { thought_signature, ..Part::text(text) });
+        self.parts.push(Part { thought_signature: signature, ..Part::text(text) });
     }
 
     /// A signature without a text after it stands on an empty one, as the provider sends it itself.
     fn flush_signature(&mut self) {
         if let Some(signature) = self.signature.take() {
-            let part = Part { thought_signature: Some(Cow::Borrowed(signature)), ..Part::text("") };
-            let calls = self.parts.iter().position(|part| part.function_call.is_some());
+            let part = Part { thought_signature: Some(signature), ..Part::text("") };
+            let calls = self.parts.iter().position(Part::is_call);
             self.parts.insert(calls.unwrap_or(self.parts.len()), part);
         }
     }
@@ -505,18 +510,22 @@ fn raw<T: serde::Serialize>(value: &T) -> Cow<'static, RawValue> {
 }
 
 fn joined(parts: Vec<Part<'_>>) -> Cow<'_, str> {
-    let mut texts = parts.into_iter().filter_map(|part| part.text);
+    let mut texts = parts.into_iter().filter_map(|part| match part.kind {
+        Kind::Text(text) => Some(text),
+        _ => None,
+    });
     let Some(first) = texts.next() else { return Cow::Borrowed("") };
     texts.fold(first, |all, text| all + text)
 }
 
 /// The media that a result may hold itself: pictures, PDF and plain text.
 fn take_within<'a>(media: &mut Vec<Part<'a>>) -> Vec<Part<'a>> {
-    let fits = |part: &Part<'_>| {
-        part.inline_data.as_ref().is_some_and(|blob| {
+    let fits = |part: &Part<'_>| match &part.kind {
+        Kind::Inline(blob) => {
             let accepted = ["image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"];
             accepted.contains(&blob.mime_type.as_ref())
-        })
+        }
+        _ => false,
     };
     let (within, beside) = std::mem::take(media).into_iter().partition(fits);
     *media = beside;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use canon::{Error, Field, Media, MediaKind, PartField, Result, Source};
 
-use crate::protocols::gemini::request::types::{Blob, File, Part};
+use crate::protocols::gemini::request::types::{Blob, File, Kind, Part};
 use crate::protocols::media_types::document_type;
 
 /// The Files API of the Gemini API: uploaded files are named by their URI there.
@@ -52,7 +52,7 @@ pub(crate) fn kind_of(mime: &str) -> MediaKind {
 }
 
 fn inline<'a>(mime: &'a str, data: impl Into<Cow<'a, str>>) -> Part<'a> {
-    Part { inline_data: Some(Blob { mime_type: mime_name(mime), data: data.into() }), ..Part::default() }
+    Kind::Inline(Box::new(Blob { mime_type: mime_name(mime), data: data.into() })).into()
 }
 
 /// Text formats that the API knows by name ("Document understanding"); every other text is read as plain text.
@@ -79,10 +79,7 @@ fn mime_name(mime: &str) -> Cow<'_, str> {
 
 /// What the provider can read itself: YouTube, Cloud Storage, its own Files API.
 fn from_url(kind: MediaKind, url: &str) -> Option<Part<'_>> {
-    let file = |mime_type| Part {
-        file_data: Some(File { mime_type, file_uri: Cow::Borrowed(url) }),
-        ..Part::default()
-    };
+    let file = |mime_type| file(mime_type, Cow::Borrowed(url));
     if url.starts_with(FILES_API) {
         return Some(file(mime_of_path(url)));
     }
@@ -90,6 +87,10 @@ fn from_url(kind: MediaKind, url: &str) -> Option<Part<'_>> {
         return Some(file(Some("video/mp4")));
     }
     url.starts_with("gs://").then(|| file(Some(guessed_mime(kind, url))))
+}
+
+fn file<'a>(mime_type: Option<&'static str>, file_uri: Cow<'a, str>) -> Part<'a> {
+    Kind::File(Box::new(File { mime_type, file_uri })).into()
 }
 
 fn is_youtube(url: &str) -> bool {
@@ -103,8 +104,7 @@ fn is_youtube(url: &str) -> bool {
 fn from_file_id(kind: MediaKind, id: &str) -> Option<Part<'_>> {
     if id.starts_with("files/") {
         let file_uri = Cow::Owned(format!("{FILES_API}v1beta/{id}"));
-        let file = File { mime_type: None, file_uri };
-        return Some(Part { file_data: Some(file), ..Part::default() });
+        return Some(file(None, file_uri));
     }
     from_url(kind, id)
 }

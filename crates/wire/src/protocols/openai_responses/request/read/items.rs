@@ -91,7 +91,7 @@ impl Reader<'_, '_> {
             )),
             // The calls of hosted tools, compacted conversations, and whatever comes to be: only this format knows them.
             _ => {
-                self.said(Part::new(PartKind::Reasoning(Reasoning {
+                self.said(Part::new(PartKind::from(Reasoning {
                     format: Some(ITEM_FORMAT.to_owned()),
                     extra: Some(Json::from(raw)),
                     ..Reasoning::default()
@@ -190,7 +190,7 @@ impl Reader<'_, '_> {
         if thought.encrypted.is_none() {
             thought.id = None;
         }
-        self.said(Part { signature, ..Part::new(PartKind::Reasoning(thought)) });
+        self.said(Part { signature, ..Part::new(PartKind::from(thought)) });
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl Reader<'_, '_> {
 
     fn called(&mut self, call: ToolCall) {
         let signature = self.signatures.remove(&call.id);
-        self.said(Part { signature, ..Part::new(PartKind::ToolCall(call)) });
+        self.said(Part { signature, ..Part::new(PartKind::from(call)) });
     }
 
     /// A call of a tool that the caller's machine runs: what to do is its arguments.
@@ -268,7 +268,7 @@ impl Reader<'_, '_> {
     fn result(&mut self, call_id: String, content: Vec<Part>) {
         self.is_open = false;
         let result = ToolResult { call_id, content, is_error: false };
-        let part = Part::new(PartKind::ToolResult(result)).at(self.place);
+        let part = Part::new(PartKind::from(result)).at(self.place);
         self.request.messages.push(Message::new(Role::Tool, vec![part]).at(self.place));
     }
 
@@ -340,9 +340,9 @@ fn part(fields: &Fields<'_>) -> Result<Part> {
             PartKind::Text(fields.text("text")?)
         }
         "refusal" => PartKind::Refusal(fields.text("refusal")?),
-        "input_image" | "computer_screenshot" => PartKind::Media(image(fields)?),
-        "input_file" => PartKind::Media(file(fields)?),
-        "input_audio" => PartKind::Media(sound(fields)?),
+        "input_image" | "computer_screenshot" => PartKind::from(image(fields)?),
+        "input_file" => PartKind::from(file(fields)?),
+        "input_audio" => PartKind::from(sound(fields)?),
         _ => {
             return Err(
                 fields.wrong("type", "must be input_text, input_image, input_file, output_text or refusal.")

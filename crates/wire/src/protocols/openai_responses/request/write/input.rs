@@ -3,28 +3,19 @@
 use std::borrow::Cow;
 
 use canon::{
-    Error, Field, Json, Losses, Media, MediaKind, Message, MessageField, Part, PartKind, Reasoning, Request,
+    Error, Field, Losses, Media, MediaKind, Message, MessageField, Part, PartKind, Reasoning, Request,
     Result, Role, Source, Target, ToolCall, ToolResult,
 };
 use serde::Serialize;
 
 use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
 use super::tools::Names;
+use crate::json::Output;
 use crate::protocols::call_ids::{CallIds, mark_of, plain_id};
 
-/// An item of the input.
+/// What somebody says.
 #[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Item<'a> {
-    Message(MessageItem<'a>),
-    Call(CallItem<'a>),
-    Output(OutputItem<'a>),
-    Reasoning(ReasoningItem<'a>),
-    Raw(&'a Json),
-}
-
-#[derive(Serialize)]
-pub(super) struct MessageItem<'a> {
+struct MessageItem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,10 +28,10 @@ pub(super) struct MessageItem<'a> {
 
 /// A call of a function or of a free-text tool.
 #[derive(Serialize)]
-pub(super) struct CallItem<'a> {
+struct CallItem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    call_id: String,
+    call_id: Cow<'a, str>,
     name: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a str>,
@@ -49,15 +40,15 @@ pub(super) struct CallItem<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct OutputItem<'a> {
+struct OutputItem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    call_id: String,
+    call_id: Cow<'a, str>,
     output: Content<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct ReasoningItem<'a> {
+struct ReasoningItem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,15 +106,16 @@ enum ContentPart<'a> {
     },
 }
 
-/// The items of a conversation.
+/// Writes the items of a conversation, each when it is made: there may be many short ones.
 pub(super) fn input<'a>(
     request: &'a Request,
     target: Target<'_>,
     names: &'a Names,
     losses: &mut Losses,
-) -> Result<Vec<Item<'a>>> {
+    output: &mut Output,
+) -> Result<()> {
     let mut writer = Writer {
-        items: Vec::with_capacity(request.messages.len()),
+        output,
         ids: CallIds::of(request, plain_id),
         custom: request.messages.iter().flat_map(Message::tool_calls).map(|call| call.custom).collect(),
         names,
@@ -140,12 +132,12 @@ pub(super) fn input<'a>(
             Role::System | Role::Developer | Role::User => writer.said(index, message)?,
         }
     }
-    Ok(writer.items)
+    Ok(())
 }
 
 struct Writer<'a, 'b> {
-    items: Vec<Item<'a>>,
-    ids: CallIds,
+    output: &'b mut Output,
+    ids: CallIds<'a>,
     /// For each call in order: it is one of a free-text tool.
     custom: Vec<bool>,
     names: &'a Names,
@@ -163,14 +155,11 @@ impl<'a> Writer<'a, '_> {
             _ => "system",
         };
         let content = self.content(&message.parts, |position| Field::part(index, position))?;
-        self.items.push(Item::Message(MessageItem {
-            kind: "message",
-            id: None,
-            role,
-            status: None,
-            content,
-        }));
-        Ok(())
+        self.message(role, content)
+    }
+
+    fn message(&mut self, role: &'static str, content: Content<'a>) -> Result<()> {
+        self.output.item(&MessageItem { kind: "message", id: None, role, status: None, content })
     }
 
     /// A string for one text, else parts.
@@ -213,7 +202,7 @@ impl<'a> Writer<'a, '_> {
         let mut thinking: Option<&'a str> = None;
         for (position, part) in message.parts.iter().enumerate() {
             if !matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
-                self.spoken(&mut texts, (index, position));
+                self.spoken(&mut texts, (index, position))?;
             }
             match &part.kind {
                 PartKind::Text(text) if text.is_empty() => {}
@@ -226,76 +215,73 @@ impl<'a> Writer<'a, '_> {
                     let proof_follows = matches!(next, Some(PartKind::Reasoning(next)) if next.text.is_empty() && is_own_proof(next));
                     match is_plain(thought, part) && proof_follows {
                         true => thinking = Some(&thought.text),
-                        false => self.thought(index, thought, part, text),
+                        false => self.thought(index, thought, part, text)?,
                     }
                 }
                 PartKind::ToolCall(call) => {
-                    let id = self.ids.id_at((index, position)).to_owned();
-                    self.items.push(Item::Call(call_item(call, id, self.names)));
+                    let id = self.ids.id_at((index, position)).into();
+                    self.output.item(&call_item(call, id, self.names))?;
                 }
                 PartKind::Media(media) => {
                     let path = Field::part(index, position);
                     let part = self.media(media, path.clone())?;
                     self.losses.approximated(path, "Pictures of the model are shown by the user.");
-                    let content = Content::Parts(vec![part]);
-                    self.items.push(Item::Message(MessageItem {
-                        kind: "message",
-                        id: None,
-                        role: "user",
-                        status: None,
-                        content,
-                    }));
+                    self.message("user", Content::Parts(vec![part]))?;
                 }
                 PartKind::ToolResult(result) => self.result((index, position), result)?,
             }
         }
-        self.spoken(&mut texts, (index, message.parts.len()));
-        Ok(())
+        self.spoken(&mut texts, (index, message.parts.len()))
     }
 
     /// What the model said so far, as one message. More than one text needs the complete form, which has an id; ids of
     /// messages are not looked up (recorded: Codex makes its own).
-    fn spoken(&mut self, texts: &mut Vec<ContentPart<'a>>, (index, position): (usize, usize)) {
+    fn spoken(&mut self, texts: &mut Vec<ContentPart<'a>>, (index, position): (usize, usize)) -> Result<()> {
         let texts = std::mem::take(texts);
         let (id, status, content) = match &texts[..] {
-            [] => return,
+            [] => return Ok(()),
             [ContentPart::OutputText { text, .. }] => (None, None, Content::Text(text)),
             _ => {
                 let id = format!("msg_{}", mark_of(&format!("{index}.{position}")));
                 (Some(id), Some("completed"), Content::Parts(texts))
             }
         };
-        self.items.push(Item::Message(MessageItem {
-            kind: "message",
-            id,
-            role: "assistant",
-            status,
-            content,
-        }));
+        self.output.item(&MessageItem { kind: "message", id, role: "assistant", status, content })
     }
 
-    fn thought(&mut self, index: usize, thought: &'a Reasoning, part: &'a Part, before: Option<&'a str>) {
+    fn thought(
+        &mut self,
+        index: usize,
+        thought: &'a Reasoning,
+        part: &'a Part,
+        before: Option<&'a str>,
+    ) -> Result<()> {
         let field = || Field::of_message(index, MessageField::Thinking);
         let id = thought.id.as_deref().filter(|id| id.starts_with("rs_"));
         let text = before.or(Some(thought.text.as_str())).filter(|text| !text.is_empty());
-        let item = |summary, content, encrypted_content| {
-            Item::Reasoning(ReasoningItem { kind: "reasoning", id, summary, content, encrypted_content })
+        let item = |summary, content, encrypted_content| ReasoningItem {
+            kind: "reasoning",
+            id,
+            summary,
+            content,
+            encrypted_content,
         };
         match (thought.format.as_deref(), &thought.extra, &thought.encrypted) {
-            (Some(ITEM_FORMAT), Some(raw), _) => self.items.push(Item::Raw(raw)),
+            (Some(ITEM_FORMAT), Some(raw), _) => self.output.item(raw)?,
             (None | Some(REASONING_FORMAT), _, Some(data)) => {
                 let summary = text.map(|text| ContentPart::SummaryText { text }).into_iter().collect();
-                self.items.push(item(summary, Vec::new(), Some(data)));
+                self.output.item(&item(summary, Vec::new(), Some(data)))?;
             }
             (None, _, None) if self.takes_text && part.signature.is_none() => {
                 let content = text.map(|text| ContentPart::ReasoningText { text }).into_iter().collect();
-                self.items.push(item(Vec::new(), content, None));
+                self.output.item(&item(Vec::new(), content, None))?;
             }
             (Some(format), ..) if format != REASONING_FORMAT => {
                 self.losses.dropped(field(), "Thinking of another family of models is not accepted.");
             }
             _ => self.losses.dropped(field(), "Thinking without its encrypted form is not accepted."),
         }
+        Ok(())
     }
 
     // ------------------------------------------------------------------------------------------ results of tools
@@ -310,8 +296,7 @@ impl<'a> Writer<'a, '_> {
 
     fn result(&mut self, place: (usize, usize), result: &'a ToolResult) -> Result<()> {
         let number = self.ids.answered(place);
-        let call_id =
-            number.map_or_else(|| plain_id(&result.call_id), |number| self.ids.id(number).to_owned());
+        let call_id = number.map_or_else(|| plain_id(&result.call_id), |number| self.ids.kept_id(number));
         let is_custom = number.and_then(|number| self.custom.get(number)).copied().unwrap_or(false);
         let kind = if is_custom { "custom_tool_call_output" } else { "function_call_output" };
         let path = |position| Field::result_part(place.0, position);
@@ -319,18 +304,11 @@ impl<'a> Writer<'a, '_> {
             true => self.result_apart(result, path)?,
             false => (self.content(&result.content, path)?, Vec::new()),
         };
-        self.items.push(Item::Output(OutputItem { kind, call_id, output: filled(output) }));
-        if !apart.is_empty() {
-            let content = Content::Parts(apart);
-            self.items.push(Item::Message(MessageItem {
-                kind: "message",
-                id: None,
-                role: "user",
-                status: None,
-                content,
-            }));
+        self.output.item(&OutputItem { kind, call_id, output: filled(output) })?;
+        match apart.is_empty() {
+            true => Ok(()),
+            false => self.message("user", Content::Parts(apart)),
         }
-        Ok(())
     }
 
     /// The texts of a result, and what has to be shown beside it.
@@ -361,7 +339,7 @@ fn filled(content: Content<'_>) -> Content<'_> {
     }
 }
 
-fn call_item<'a>(call: &'a ToolCall, call_id: String, names: &'a Names) -> CallItem<'a> {
+fn call_item<'a>(call: &'a ToolCall, call_id: Cow<'a, str>, names: &'a Names) -> CallItem<'a> {
     let name = names.wire(&call.name);
     match call.custom {
         true => CallItem {

@@ -1,0 +1,153 @@
+//! A body that is written.
+
+use std::io;
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, OutputFormat, Part, PartKind, Request, Result, ToolKind};
+use serde::Serialize;
+
+/// Text of a body, whose length is known about. A list that is written doubles its room whenever that is full, and holds both
+/// for a moment: three times the body. This one has room from the beginning, and grows by a quarter.
+pub struct Output(Vec<u8>);
+
+impl Output {
+    /// Empty, with room for the request in any format.
+    pub fn for_request(request: &Request) -> Self {
+        Self::with_room(room(request))
+    }
+
+    /// Empty, with room for so many bytes.
+    pub fn with_room(room: usize) -> Self {
+        Self(Vec::with_capacity(room))
+    }
+
+    /// Appends text that is JSON.
+    pub fn push(&mut self, json: &[u8]) {
+        if self.0.capacity() - self.0.len() < json.len() {
+            self.0.reserve_exact(json.len().max(self.0.len() / 4));
+        }
+        self.0.extend_from_slice(json);
+    }
+
+    /// Appends a value.
+    pub fn value(&mut self, value: &impl Serialize) -> Result<()> {
+        serde_json::to_writer(self, value)
+            .map_err(|_| Error::gateway(ErrorKind::Internal, "The request cannot be written as JSON."))
+    }
+
+    /// Appends an item of a list whose opening bracket stands already.
+    pub fn item(&mut self, value: &impl Serialize) -> Result<()> {
+        if self.0.last() != Some(&b'[') {
+            self.push(b",");
+        }
+        self.value(value)
+    }
+
+    /// Appends the members of an object to the object that stands open, and closes it.
+    pub fn members_of(&mut self, object: &impl Serialize) -> Result<()> {
+        let start = self.0.len();
+        self.value(object)?;
+        match &mut self.0[start..] {
+            [b'{', b'}'] => drop(self.0.remove(start)),
+            [open, ..] => *open = b',',
+            [] => {}
+        }
+        Ok(())
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Bytes {
+        self.0.into()
+    }
+
+    /// The value as a body of its own.
+    pub fn of(value: &impl Serialize, request: &Request) -> Result<Bytes> {
+        let mut output = Self::for_request(request);
+        output.value(value)?;
+        Ok(output.into_bytes())
+    }
+}
+
+impl io::Write for Output {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.push(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the names and brackets around a message or a part take, about.
+const AROUND: usize = 24;
+/// The same for a call or a tool.
+const AROUND_CALL: usize = 64;
+/// The settings of a request.
+const SETTINGS: usize = 256;
+
+fn room(request: &Request) -> usize {
+    let messages = request.messages.iter().map(|message| AROUND + room_of(&message.parts));
+    let tools = request.tools.iter().map(|tool| {
+        let kind = match &tool.kind {
+            ToolKind::Function { parameters: json, .. } | ToolKind::Custom { format: json } => {
+                json.as_ref().map_or(0, |json| json.as_str().len())
+            }
+            ToolKind::Native(json) => json.as_str().len(),
+        };
+        AROUND_CALL + tool.name.len() + tool.description.as_ref().map_or(0, String::len) + kind
+    });
+    let schema = match &request.output {
+        OutputFormat::JsonSchema { schema: Some(schema), .. } => schema.as_str().len(),
+        _ => 0,
+    };
+    let stop: usize = request.stop.iter().map(|text| text.len() + 3).sum();
+    SETTINGS + messages.sum::<usize>() + tools.sum::<usize>() + schema + stop
+}
+
+fn room_of(parts: &[Part]) -> usize {
+    let length = |part: &Part| match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => AROUND + text.len(),
+        PartKind::Media(media) => {
+            AROUND_CALL
+                + match &media.source {
+                    canon::Source::Url(text) | canon::Source::FileId(text) | canon::Source::Text(text) => {
+                        text.len()
+                    }
+                    canon::Source::Base64 { data, .. } => data.len(),
+                }
+        }
+        PartKind::ToolCall(call) => AROUND_CALL + call.id.len() + call.name.len() + call.arguments.len(),
+        PartKind::ToolResult(result) => AROUND_CALL + result.call_id.len() + room_of(&result.content),
+        PartKind::Reasoning(thought) => {
+            AROUND
+                + thought.text.len()
+                + thought.encrypted.as_ref().map_or(0, String::len)
+                + part.signature.as_ref().map_or(0, String::len)
+        }
+    };
+    parts.iter().map(length).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_and_objects_are_continued() {
+        for (settings, expected) in [
+            (json!({"a": {"b": {}}}), r#"{"list":[1,{"x":2}],"a":{"b":{}}}"#),
+            (json!({}), r#"{"list":[1,{"x":2}]}"#),
+        ] {
+            let mut output = Output::with_room(1);
+            output.push(br#"{"list":["#);
+            output.item(&1).unwrap();
+            output.item(&json!({"x": 2})).unwrap();
+            output.push(b"]");
+            output.members_of(&settings).unwrap();
+            assert_eq!(output.into_bytes(), expected.as_bytes());
+        }
+    }
+}
