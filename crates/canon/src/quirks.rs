@@ -64,6 +64,12 @@ pub struct Quirks {
     pub no_forced_tool_choice: bool,
     /// Fields that the model or the provider refuses are refused also where they ask for nothing: OpenAI's defaults.
     pub refuses_defaults: bool,
+    /// Tools that take free text (`type: "custom"`) and choices among `allowed_tools`, which came with GPT-5, are understood.
+    /// Elsewhere such a tool is sent as a function with one text field, and tools that are not allowed are left out.
+    pub takes_custom_tools: bool,
+    /// Hints of OpenAI's own API that the provider takes (`verbosity`, `prompt_cache_key` …), `*` for all: what callers of other
+    /// formats send goes there, and is a loss elsewhere. Fields of chat callers go to every provider.
+    pub takes_fields: Vec<String>,
     /// Cache marks of Anthropic's format (`cache_control`) are read on content and tools; elsewhere they are left out of what is
     /// translated.
     pub takes_cache_marks: bool,

@@ -1,7 +1,7 @@
 //! Tools that a provider runs, and other features of one format, at providers of every format: served there by the provider's
 //! own tool of the kind, or refused by name. Never left out in silence, and never sent in another format's words.
 
-use canon::{ErrorKind, Field, ModelFacts, Quirks, Request, Target};
+use canon::{ErrorKind, Event, Field, ModelFacts, Quirks, Request, Target};
 use serde_json::{Value, json};
 use wire::{Encoded, Protocol};
 
@@ -190,8 +190,61 @@ fn fields_of_other_formats_do_not_reach_chat_completions() {
     let caller = Protocol::AnthropicMessages;
     let encoded = sent(caller, Protocol::OpenaiChat, &body(caller, &[], &further)).unwrap();
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
-    assert_eq!(sent["service_tier"], "default");
     assert!(sent.get("context_management").is_none() && sent.get("x_new").is_none(), "{sent}");
     let told: Vec<_> = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();
     assert_eq!(told, ["context_management", "x_new"]);
+}
+
+#[test]
+fn a_tool_that_takes_free_text_is_a_function_where_the_provider_knows_no_other() {
+    let patch = json!({"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "start: \"a\""}});
+    let past = json!([
+        {"role": "user", "content": "a"},
+        {"type": "custom_tool_call", "call_id": "c1", "name": "patch", "input": "old \"text\""},
+        {"type": "custom_tool_call_output", "call_id": "c1", "output": "ok"},
+    ]);
+    let choice =
+        json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "custom", "name": "patch"}]});
+    let caller = Protocol::OpenaiResponses;
+    let tools = [patch, function(caller)];
+    let body = body(caller, &tools, &json!({"input": past, "tool_choice": choice}));
+    let encoded = sent(caller, Protocol::OpenaiChat, &body).unwrap();
+    let written: Value = serde_json::from_slice(&encoded.body).unwrap();
+    let tools = written["tools"].as_array().unwrap();
+    assert_eq!((tools.len(), &tools[0]["type"]), (1, &json!("function")), "{written}");
+    assert_eq!(tools[0]["function"]["parameters"]["required"], json!(["input"]));
+    assert_eq!(written["tool_choice"], "required");
+    let call = &written["messages"][1]["tool_calls"][0]["function"];
+    assert_eq!(call["arguments"], json!({"input": "old \"text\""}).to_string());
+    let told: Vec<_> = encoded.losses.iter().map(|loss| name_of(caller, &body, &loss.field)).collect();
+    assert_eq!(told, ["tools[0].format", "tools[0]"]);
+
+    let arguments = json!({"input": "new\n\"text\""}).to_string();
+    let called = |arguments: &str| json!({"index": 0, "id": "c2", "type": "function", "function": {"name": "patch", "arguments": arguments}});
+    let chunk = |delta: Value, finish: Value| json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+    let more = json!({"index": 0, "function": {"arguments": &arguments[5..]}});
+    let stream = [
+        chunk(json!({"role": "assistant", "tool_calls": [called(&arguments[..5])]}), Value::Null),
+        chunk(json!({"tool_calls": [more]}), Value::Null),
+        chunk(json!({}), json!("tool_calls")),
+    ];
+    let stream: String = stream.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [called(&arguments)]});
+    let whole = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+    for (streaming, answer) in [(true, format!("{stream}data: [DONE]\n\n")), (false, whole.to_string())] {
+        let mut decoder = wire::adapter(Protocol::OpenaiChat).decoder(streaming, &encoded.decoding);
+        let mut events = Vec::new();
+        decoder.push(answer.as_bytes(), &mut events).unwrap();
+        decoder.finish(&mut events).unwrap();
+        let is_start = |event: &&Event| matches!(event, Event::ToolCallStart { name, custom: true, .. } if name == "patch");
+        assert_eq!(events.iter().filter(is_start).count(), 1, "{events:?}");
+        let text: String = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::ToolCallArguments { fragment, .. } => Some(fragment.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(text, "new\n\"text\"");
+    }
 }

@@ -336,7 +336,8 @@ fn hint_rows() -> Vec<Row> {
 
 /// The request as it goes out, and whether the gateway fetched something for it.
 fn encode(column: &Column, body: &Value) -> Result<(Encoded, bool), Error> {
-    let quirks = Quirks::default();
+    // As OpenAI itself.
+    let quirks = Quirks { takes_custom_tools: true, takes_fields: vec!["*".to_owned()], ..Quirks::default() };
     let target = Target { model: column.model, facts: &column.facts, quirks: &quirks };
     let bytes = serde_json::to_vec(body).unwrap();
     match column.protocol {

@@ -77,6 +77,28 @@ fn translated_marks(quirks: &Quirks) -> bool {
     is_sent
 }
 
+/// Whether a chat request with these fields is forwarded rather than translated.
+fn fits(fields: &Value, quirks: &Quirks) -> bool {
+    let mut body = json!({"model": "x", "messages": [{"role": "user", "content": "x"}]});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
+    wire::passthrough(Protocol::OpenaiChat)
+        .unwrap()
+        .fits(&chat_intake(body.to_string().as_bytes()).unwrap(), target)
+}
+
+/// Whether a hint of a caller of the Responses API reaches the provider. Where it does not, that is a loss.
+fn sends_verbosity(quirks: &Quirks) -> bool {
+    let body = json!({"model": "x", "input": "x", "text": {"verbosity": "low"}});
+    let dialect = wire::dialect(Protocol::OpenaiResponses).unwrap();
+    let request = dialect.decode_request(body.to_string().as_bytes()).unwrap();
+    let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
+    let encoded = adapter(Protocol::OpenaiChat).encode_request(&request, target).unwrap();
+    let is_sent = String::from_utf8_lossy(&encoded.body).contains("verbosity");
+    assert_eq!(is_sent, encoded.losses.is_empty());
+    is_sent
+}
+
 #[test]
 fn no_quirk_is_without_effect() {
     let Value::Object(all) = serde_json::to_value(Quirks::default()).unwrap() else { panic!() };
@@ -114,6 +136,17 @@ fn no_quirk_is_without_effect() {
             assert_eq!((passed[0].1.to_str().unwrap(), losses.is_empty()), ("uno,two", true));
             continue;
         }
+        if name == "takes_custom_tools" {
+            let tool = json!({"type": "custom", "custom": {"name": "free"}});
+            let (one, other) = (Quirks { takes_custom_tools: true, ..Quirks::default() }, Quirks::default());
+            assert_ne!(fits(&json!({ "tools": [tool] }), &one), fits(&json!({ "tools": [tool] }), &other));
+            continue;
+        }
+        if name == "takes_fields" {
+            let quirks = Quirks { takes_fields: vec!["verbosity".to_owned()], ..Quirks::default() };
+            assert!(sends_verbosity(&quirks) && !sends_verbosity(&Quirks::default()));
+            continue;
+        }
         if name == "takes_cache_marks" {
             with.insert(name.clone(), true.into());
             let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
@@ -127,5 +160,5 @@ fn no_quirk_is_without_effect() {
         let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
         assert_ne!(plain, changed, "{name} has no effect");
     }
-    assert_eq!(examples.as_object().unwrap().len() + 4, all.len(), "an example of a quirk that is gone");
+    assert_eq!(examples.as_object().unwrap().len() + 6, all.len(), "an example of a quirk that is gone");
 }

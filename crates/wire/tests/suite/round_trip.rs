@@ -47,6 +47,7 @@ pub fn columns() -> Vec<Column> {
     let words = [Effort::Low, Effort::Medium, Effort::High];
     vec![
         column(Protocol::OpenaiChat, "gpt-5", unknown()),
+        column(Protocol::OpenaiChat, "of another server", unknown()),
         column(Protocol::OpenaiResponses, "gpt-5", unknown()),
         column(Protocol::OpenaiResponses, "o3", full(effort(&words), 100_000)),
         column(Protocol::OpenaiResponses, "gpt-4o-2024", control(Some(ReasoningControl::None))),
@@ -87,15 +88,25 @@ pub fn columns() -> Vec<Column> {
 
 impl Column {
     pub fn encode(&self, request: &Request) -> canon::Result<Encoded> {
-        let quirks = Quirks::default();
+        let quirks = match self.takes_custom_tools() {
+            true => as_openai(),
+            false => Quirks::default(),
+        };
         let target = Target { model: self.model, facts: &self.facts, quirks: &quirks };
         wire::adapter(self.protocol).encode_request(request, target)
+    }
+
+    /// OpenAI itself; other servers of the format know only functions.
+    fn takes_custom_tools(&self) -> bool {
+        self.protocol == Protocol::OpenaiChat && self.model == "gpt-5"
     }
 
     fn manner(&self) -> Manner {
         let usual = Manner::default();
         match self.protocol {
-            Protocol::OpenaiChat => Manner { efforts: true, custom_calls: true, ..usual },
+            Protocol::OpenaiChat => {
+                Manner { efforts: true, custom_calls: self.takes_custom_tools(), ..usual }
+            }
             Protocol::OpenaiResponses => {
                 Manner { efforts: true, custom_calls: true, media_apart: true, ..usual }
             }
@@ -275,9 +286,14 @@ fn describe_media(message: &mut Message, position: Option<&usize>) -> bool {
     found
 }
 
+/// What OpenAI's own API knows beyond what its followers do.
+fn as_openai() -> Quirks {
+    Quirks { takes_custom_tools: true, takes_fields: vec!["*".to_owned()], ..Quirks::default() }
+}
+
 /// As a router takes it, which reads everything that callers of the format write.
 fn again(request: &Request) -> canon::Result<(Request, Encoded)> {
-    let quirks = Quirks { takes_cache_marks: true, takes_routing_fields: true, ..Quirks::default() };
+    let quirks = Quirks { takes_cache_marks: true, takes_routing_fields: true, ..as_openai() };
     let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &quirks };
     let encoded = wire::adapter(Protocol::OpenaiChat).encode_request(request, target)?;
     let decoded = wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(&encoded.body);
@@ -358,7 +374,7 @@ fn a_custom_tool_is_chosen_as_one() {
         tool_choice: Some(ToolChoice::Named("free".into())),
         ..Request::default()
     };
-    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let (facts, quirks) = (ModelFacts::default(), as_openai());
     let target = Target { model: "m", facts: &facts, quirks: &quirks };
     let encoded = wire::adapter(Protocol::OpenaiChat).encode_request(&request, target).unwrap();
     let body: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();

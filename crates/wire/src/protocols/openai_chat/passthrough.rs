@@ -18,6 +18,11 @@ use media::MediaUrls;
 use relay::{RelayParts, relay};
 
 impl Passthrough for OpenaiChat {
+    /// Tools that take free text, and a choice among several, are other things where the provider knows neither.
+    fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
+        target.quirks.takes_custom_tools || !(has_custom_tools(intake) || chooses_among(intake))
+    }
+
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
         let urls = target.quirks.no_media_urls.then(|| MediaUrls::of(intake)).flatten()?;
         Some(Box::new(urls))
@@ -41,4 +46,21 @@ impl Passthrough for OpenaiChat {
     fn thinking_repair(&self, refusal: Refusal, usual: &Quirks) -> Option<ThinkingRepair> {
         Some(ThinkingRepair { quirks: refusal.quirks(usual)?, without_thinking: false })
     }
+}
+
+fn has_custom_tools(intake: &Intake) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Typed<'a> {
+        #[serde(rename = "type", borrow, default)]
+        kind: std::borrow::Cow<'a, str>,
+    }
+    // The word may stand elsewhere in the tools: only then are they read.
+    intake.field("tools").is_some_and(|tools| intake.mentions(tools, "custom"))
+        && intake
+            .read_as::<Vec<Typed<'_>>>("tools")
+            .is_some_and(|tools| tools.iter().any(|tool| tool.kind == "custom"))
+}
+
+fn chooses_among(intake: &Intake) -> bool {
+    intake.field("tool_choice").is_some_and(|choice| intake.mentions(choice, "allowed_tools"))
 }

@@ -6,6 +6,7 @@ use super::normalise::{self, Chunks, broken};
 use super::usage;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Object, Value};
+use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::media_types::data_url;
 use crate::{Decoder, DecoderContext};
 
@@ -88,6 +89,7 @@ impl StreamState {
         for chunk in self.chunks.finish_chunks(None)? {
             self.pieces.take_choices(&chunk, "delta", events);
         }
+        self.pieces.release(None, events);
         if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| self.pieces.usage(usage)) {
             events.push(Event::Usage(usage));
         }
@@ -116,6 +118,7 @@ impl Decoder for WholeDecoder {
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
         self.pieces.take_choices(&body, "message", events);
+        self.pieces.release(None, events);
         if let Some(usage) = body.get("usage").and_then(|usage| self.pieces.usage(usage)) {
             events.push(Event::Usage(usage));
         }
@@ -136,6 +139,9 @@ struct Pieces {
     fields: Vec<(&'static str, Json)>,
     /// Choices that call a function in the way that came before tool calls.
     legacy: Vec<u32>,
+    /// Calls of tools that take free text and were sent as functions, by choice and index: their arguments are unwrapped when
+    /// they are complete.
+    held: Vec<(u32, u32, String)>,
 }
 
 impl Pieces {
@@ -189,6 +195,7 @@ impl Pieces {
                 events.push(Event::Logprobs { choice: index, logprobs: Json::from(logprobs) });
             }
             if let Some(native) = choice["finish_reason"].as_str() {
+                self.release(Some(index), events);
                 let reason = normalise::finish_reason(native).unwrap_or(FinishReason::Stop);
                 let reason = normalise::with_calls(
                     reason,
@@ -256,22 +263,43 @@ impl Pieces {
         }
     }
 
-    fn take_call(&self, choice: u32, index: u32, call: &Value, events: &mut Vec<Event>) {
+    fn take_call(&mut self, choice: u32, index: u32, call: &Value, events: &mut Vec<Event>) {
         let custom = normalise::is_custom(call);
         let inner = normalise::called(call);
         if let Some(name) = inner["name"].as_str() {
+            let name = self.decoding.tool_name(name).to_owned();
+            let is_wrapped = !custom && self.decoding.custom_tools.contains(&name);
+            if is_wrapped {
+                self.held.push((choice, index, String::new()));
+            }
             events.push(Event::ToolCallStart {
                 choice,
                 index,
                 id: call["id"].as_str().unwrap_or("").to_owned(),
-                name: self.decoding.tool_name(name).to_owned(),
+                name,
                 signature: call["extra_content"]["google"]["thought_signature"].as_str().map(str::to_owned),
-                custom,
+                custom: custom || is_wrapped,
             });
         }
         let fragment = inner[if custom { "input" } else { "arguments" }].as_str().unwrap_or("");
-        if !fragment.is_empty() {
-            events.push(Event::ToolCallArguments { choice, index, fragment: fragment.to_owned() });
+        if fragment.is_empty() {
+            return;
+        }
+        match self.held.iter_mut().find(|(of, at, _)| (*of, *at) == (choice, index)) {
+            Some((.., held)) => held.push_str(fragment),
+            None => events.push(Event::ToolCallArguments { choice, index, fragment: fragment.to_owned() }),
+        }
+    }
+
+    /// Gives out the arguments that were held, of one choice or of all.
+    fn release(&mut self, of: Option<u32>, events: &mut Vec<Event>) {
+        for (choice, index, wrapped) in
+            self.held.extract_if(.., |(choice, ..)| of.is_none_or(|of| of == *choice))
+        {
+            let fragment = unwrap_free_text(wrapped);
+            if !fragment.is_empty() {
+                events.push(Event::ToolCallArguments { choice, index, fragment });
+            }
         }
     }
 }

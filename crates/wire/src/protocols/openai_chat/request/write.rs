@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
+use crate::protocols::function_tools::{call_input, free_text_schema, is_restricted};
 use crate::protocols::hosted::{self, Task, is_left_out};
 use crate::protocols::unsupported::{is_neutral, refuse_fields};
 
@@ -32,16 +33,34 @@ const FIELDS: [&str; 14] = [
     "web_search_options",
 ];
 
-/// The body, and what OpenAI's format cannot say.
-pub(crate) fn body(request: &Request, quirks: &Quirks) -> Result<(Vec<u8>, Losses)> {
+/// Those that providers of the format may not know.
+const HINTS: [&str; 10] = [
+    "metadata",
+    "moderation",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "verbosity",
+];
+
+/// A request as it is written.
+pub(crate) struct Written {
+    pub body: Vec<u8>,
+    /// What OpenAI's format cannot say.
+    pub losses: Losses,
+    /// Tools that take free text and are sent as functions.
+    pub custom_tools: Vec<String>,
+}
+
+/// Writes the body.
+pub(crate) fn body(request: &Request, quirks: &Quirks) -> Result<Written> {
     let ids = CallIds::of(request, call_id);
-    let mut writer = Writer {
-        body: Map::new(),
-        losses: request.losses.clone(),
-        ids,
-        takes_marks: quirks.takes_cache_marks,
-        excludes_thinking: quirks.takes_routing_fields,
-    };
+    let mut writer =
+        Writer { body: Map::new(), losses: request.losses.clone(), ids, quirks, custom_tools: Vec::new() };
     writer.put("model", &request.model);
     let mut messages = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {
@@ -52,7 +71,8 @@ pub(crate) fn body(request: &Request, quirks: &Quirks) -> Result<(Vec<u8>, Losse
     writer.tools(request)?;
     writer.output(&request.output)?;
     writer.extra(request)?;
-    Ok((serde_json::to_vec(&writer.body).unwrap_or_default(), writer.losses))
+    let body = serde_json::to_vec(&writer.body).unwrap_or_default();
+    Ok(Written { body, losses: writer.losses, custom_tools: writer.custom_tools })
 }
 
 /// Raw JSON that was never parsed: a number out of range, or half of a surrogate pair, shows only here.
@@ -64,9 +84,8 @@ struct Writer<'a> {
     body: Map<String, Value>,
     losses: Losses,
     ids: CallIds<'a>,
-    takes_marks: bool,
-    /// A router leaves thinking out by itself; elsewhere it is left out of the answer here.
-    excludes_thinking: bool,
+    quirks: &'a Quirks,
+    custom_tools: Vec<String>,
 }
 
 /// The API takes ids of at most 40 characters ("string too long. Expected a string with maximum length 40").
@@ -115,7 +134,8 @@ impl Writer<'_> {
             self.losses.dropped(Field::ReasoningBudget, "The format takes an effort or a budget, not both.");
         }
         let budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
-        let excludes = reasoning.exclude && self.excludes_thinking;
+        // A router leaves thinking out by itself; elsewhere it is left out of the answer here.
+        let excludes = reasoning.exclude && self.quirks.takes_routing_fields;
         if budget.is_some() || excludes {
             let mut object = Map::new();
             if let Some(budget) = budget {
@@ -136,13 +156,20 @@ impl Writer<'_> {
             refuse_fields(request, &[])?;
         }
         for (name, value) in &request.extra {
-            if !is_foreign || FIELDS.contains(&name.as_str()) {
+            if !is_foreign || self.takes(name) {
                 self.put(name, read(value, Field::extra(name.clone()))?);
             } else if !is_neutral(name, value.as_str()) {
-                self.losses.dropped(Field::extra(name.clone()), "The provider's format has no such field.");
+                self.losses.dropped(Field::extra(name.clone()), "The provider has no such parameter.");
             }
         }
         Ok(())
+    }
+
+    /// Whether the provider takes this field from a caller of another format.
+    fn takes(&self, name: &str) -> bool {
+        let taken = &self.quirks.takes_fields;
+        FIELDS.contains(&name)
+            && (!HINTS.contains(&name) || taken.iter().any(|field| field == "*" || field == name))
     }
 
     /// A tool as this format has it. Of those that providers run, callers of this format name their provider's own; of other
@@ -151,6 +178,17 @@ impl Writer<'_> {
         let given = &request.tools[index];
         let raw = match &given.kind {
             ToolKind::Native(raw) if is_foreign(request) => raw,
+            ToolKind::Custom { format } if !self.quirks.takes_custom_tools => {
+                if is_restricted(format.as_ref()) {
+                    let field = Field::tool(index, ToolField::Grammar);
+                    self.losses.dropped(field, "The provider knows no grammars.");
+                }
+                let field = Field::tool(index, ToolField::Whole);
+                self.losses.emulated(field, "A tool that takes free text is sent as a function.");
+                self.custom_tools.push(given.name.clone());
+                let kind = ToolKind::Function { parameters: Some(free_text_schema()), strict: None };
+                return tool((index, &Tool { kind, cache: None, ..given.clone() })).map(Some);
+            }
             _ => return tool((index, given)).map(Some),
         };
         if is_left_out(request, index, &mut self.losses) {
@@ -168,6 +206,9 @@ impl Writer<'_> {
         if !request.tools.is_empty() {
             let mut tools = Vec::with_capacity(request.tools.len());
             for (index, given) in request.tools.iter().enumerate() {
+                if !self.is_offered(request, &given.name) {
+                    continue;
+                }
                 if let Some(mut value) = self.tool(index, request)? {
                     // A tool of the provider's own passes whole.
                     if let Some(mark) = given.cache.as_ref().filter(|_| !is_native(given)) {
@@ -181,31 +222,45 @@ impl Writer<'_> {
             }
         }
         self.put("parallel_tool_calls", request.parallel_tool_calls);
+        if let Some(choice) = &request.tool_choice {
+            self.put("tool_choice", self.choice(request, choice));
+        }
+        Ok(())
+    }
+
+    /// Whether the tool is sent: where the provider knows no choice among several, only those that may be called are.
+    fn is_offered(&self, request: &Request, name: &str) -> bool {
+        match &request.tool_choice {
+            Some(ToolChoice::Allowed { names, .. }) if !self.quirks.takes_custom_tools => {
+                names.iter().any(|allowed| allowed == name)
+            }
+            _ => true,
+        }
+    }
+
+    fn choice(&self, request: &Request, choice: &ToolChoice) -> Value {
         let is_custom = |name: &str| {
             let mut tools = request.tools.iter().filter(|tool| tool.name == name);
-            tools.any(|tool| matches!(tool.kind, ToolKind::Custom { .. }))
+            self.quirks.takes_custom_tools && tools.any(|tool| matches!(tool.kind, ToolKind::Custom { .. }))
         };
         let named = |name: &str| {
             let kind = if is_custom(name) { "custom" } else { "function" };
             json!({"type": kind, kind: {"name": name}})
         };
-        self.put(
-            "tool_choice",
-            request.tool_choice.as_ref().map(|choice| match choice {
-                ToolChoice::Auto => json!("auto"),
-                ToolChoice::None => json!("none"),
-                ToolChoice::Required => json!("required"),
-                ToolChoice::Named(name) => named(name),
-                ToolChoice::Allowed { names, required } => json!({
-                    "type": "allowed_tools",
-                    "allowed_tools": {
-                        "mode": if *required { "required" } else { "auto" },
-                        "tools": names.iter().map(|name| named(name)).collect::<Vec<_>>(),
-                    },
-                }),
-            }),
-        );
-        Ok(())
+        match choice {
+            ToolChoice::Auto => json!("auto"),
+            ToolChoice::None => json!("none"),
+            ToolChoice::Required => json!("required"),
+            ToolChoice::Named(name) => named(name),
+            ToolChoice::Allowed { names, required } => {
+                let mode = if *required { "required" } else { "auto" };
+                if !self.quirks.takes_custom_tools {
+                    return json!(mode);
+                }
+                let tools: Vec<_> = names.iter().map(|name| named(name)).collect();
+                json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}})
+            }
+        }
     }
 
     fn output(&mut self, output: &OutputFormat) -> Result<()> {
@@ -256,7 +311,8 @@ impl Writer<'_> {
         let content = self.content(|part| Field::part(index, part), &message.parts, None)?;
         object.insert("content".to_owned(), content.unwrap_or(Value::Null));
         let calls = message.parts.iter().enumerate();
-        let calls = calls.filter_map(|(position, part)| call(part, self.ids.id_at((index, position))));
+        let takes = self.quirks.takes_custom_tools;
+        let calls = calls.filter_map(|(position, part)| call(part, self.ids.id_at((index, position)), takes));
         let calls: Vec<Value> = calls.collect();
         if !calls.is_empty() {
             insert(&mut object, "tool_calls", calls);
@@ -355,7 +411,7 @@ impl Writer<'_> {
 
     /// OpenAI itself refuses a field that it does not know.
     fn mark_object(&mut self, object: &mut Map<String, Value>, mark: &CacheMark) {
-        match self.takes_marks {
+        match self.quirks.takes_cache_marks {
             true => drop(object.insert("cache_control".to_owned(), cache_control(mark))),
             false => self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches."),
         }
@@ -441,15 +497,16 @@ fn media(media: &Media) -> Option<Value> {
     })
 }
 
-fn call(part: &Part, id: &str) -> Option<Value> {
+/// A call of the history. A tool that takes free text is a function with one field where the provider knows no others.
+fn call(part: &Part, id: &str, takes_custom_tools: bool) -> Option<Value> {
     let PartKind::ToolCall(call) = &part.kind else { return None };
-    let mut value = match call.custom {
-        true => {
+    let function = |arguments: &str| json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": arguments}});
+    let mut value = match (call.custom, takes_custom_tools) {
+        (true, true) => {
             json!({"id": id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}})
         }
-        false => {
-            json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
-        }
+        (true, false) => function(call_input(call).get()),
+        (false, _) => function(&call.arguments),
     };
     if let Some(signature) = &part.signature {
         value["extra_content"] = json!({"google": {"thought_signature": signature}});
