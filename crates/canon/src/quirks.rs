@@ -86,6 +86,8 @@ pub struct Quirks {
     pub takes_routing_fields: bool,
     /// More than one answer (`n`) is refused.
     pub single_choice: bool,
+    /// The provider counts the tokens of Responses requests, at `/responses/input_tokens`.
+    pub counts_input_tokens: bool,
     /// Values of `anthropic-beta` that the provider refuses: each is left out as a loss. A `*` at the end of a name stands for
     /// any rest.
     pub refused_betas: Vec<String>,

@@ -365,6 +365,8 @@ const KEY_HEADERS: [HeaderName; 3] = [
 mod tests {
     use http::HeaderValue;
 
+    use store::KeyFields;
+
     use super::*;
 
     /// A database of keys.
@@ -418,7 +420,7 @@ mod tests {
 
     fn key(name: &str) -> KeyHash {
         let hash = KeyHasher::new([7; 32]).hash(name);
-        KeyHash { id: name.to_owned(), name: name.to_owned(), hash }
+        KeyHash { id: name.to_owned(), fields: KeyFields::named(name), hash, previous: None }
     }
 
     async fn ask(auth: &Arc<Auth>, key: &str) -> Result<(), ErrorKind> {

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub routing: routing::Settings,
     /// How providers are doing.
     pub health: Health,
+    /// How they are doing at counting tokens: a sick count is no reason to ask nothing of a provider, and the reverse.
+    pub counting_health: Health,
     /// Which conversation is warm where.
     pub sessions: Sessions,
     /// Keeps retries from multiplying an outage.
@@ -95,6 +97,7 @@ impl Snapshot {
         let routing = &settings.routing;
         let learnt = Learnt {
             health: Health::new(routing),
+            counting_health: Health::new(routing),
             sessions: Sessions::new(&routing.sessions),
             retries: RetryBudget::new(&routing.retry),
         };
@@ -107,6 +110,7 @@ impl Snapshot {
         let routing = &settings.routing;
         let learnt = Learnt {
             health: previous.health.with_settings(routing),
+            counting_health: previous.counting_health.with_settings(routing),
             sessions: previous.sessions.with_settings(&routing.sessions),
             retries: previous.retries.with_settings(&routing.retry),
         };
@@ -115,6 +119,7 @@ impl Snapshot {
             let is_same = |new: &Arc<ProviderHandle>| new.settings.is_same_place(&old.settings);
             if !next.providers.get(id).is_some_and(is_same) {
                 next.health.forget(id, &old.key_labels);
+                next.counting_health.forget(id, &old.key_labels);
             }
         }
         next
@@ -144,6 +149,7 @@ impl Snapshot {
             unknown_facts: Arc::default(),
             routing: settings.routing,
             health: learnt.health,
+            counting_health: learnt.counting_health,
             sessions: learnt.sessions,
             retries: learnt.retries,
             timeouts: settings.timeouts,
@@ -174,6 +180,7 @@ impl Snapshot {
 /// What passes from one snapshot to the next.
 struct Learnt {
     health: Health,
+    counting_health: Health,
     sessions: Sessions,
     retries: RetryBudget,
 }

@@ -1,7 +1,7 @@
 //! Bedrock's Converse API with its binary event stream, and InvokeModel for Claude.
 
 use crate::anthropic::{Anthropic, stream_documents};
-use crate::brain::{Answer, Choice, Finish, Json, Prompt, Tool, pieces};
+use crate::brain::{self, Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings, text, unknown_key};
 use crate::proof::{CLAUDE, signature};
 use base64::Engine;
@@ -102,6 +102,17 @@ fn chunk(document: &Value) -> Bytes {
     let headers =
         [(":event-type", "chunk"), (":content-type", "application/json"), (":message-type", "event")];
     frame(&headers, json!({ "bytes": bytes, "p": "abcdef" }).to_string().as_bytes())
+}
+
+/// `…/model/M/count-tokens`.
+pub fn count_tokens(call: &Call) -> Reply {
+    let converse = call.body.pointer("/input/converse").cloned().unwrap_or_default();
+    match read(&converse) {
+        Ok(prompt) => {
+            with_headers(Reply::json(200, &json!({ "inputTokens": brain::input_tokens(&prompt) })), call)
+        }
+        Err(refusal) => Converse.refuse(call, &refusal),
+    }
 }
 
 const KNOWN_KEYS: [&str; 13] = [

@@ -1,7 +1,7 @@
 //! Which native API a path belongs to. Prefixes are free: `/groq/openai/v1/chat/completions` works as well.
 
 use crate::anthropic::{self, Anthropic};
-use crate::bedrock::{Converse, Invoke};
+use crate::bedrock::{self, Converse, Invoke};
 use crate::cohere::Cohere;
 use crate::format::{Call, Format, Reply};
 use crate::gemini::{self, Gemini};
@@ -88,6 +88,9 @@ fn google(before: &str, method: &str) -> Route {
         "streamGenerateContent" => (Target::Chat(&Gemini), Some(true)),
         "countTokens" => (Target::Page(gemini::count_tokens), None),
         // The body says whether it shall be a stream; the path must agree, which clients get right.
+        "rawPredict" if model.as_deref() == Some("count-tokens") => {
+            (Target::Page(anthropic::count_tokens), None)
+        }
         "rawPredict" => (Target::Chat(&Anthropic { vertex: true }), Some(false)),
         "streamRawPredict" => (Target::Chat(&Anthropic { vertex: true }), Some(true)),
         _ => (Target::Nothing, None),
@@ -95,10 +98,11 @@ fn google(before: &str, method: &str) -> Route {
     Route { model, streaming, ..to(target) }
 }
 
-/// `M/converse`, `M/invoke` and their streams; the model is one percent-encoded segment.
+/// `M/converse`, `M/invoke` and their streams, and `M/count-tokens`; the model is one percent-encoded segment.
 fn bedrock(rest: &str) -> Option<Route> {
     let (model, action) = rest.rsplit_once('/')?;
     let (format, streaming): (&'static dyn Format, bool) = match action {
+        "count-tokens" => return Some(to(Target::Page(bedrock::count_tokens))),
         "converse" => (&Converse, false),
         "converse-stream" => (&Converse, true),
         "invoke" => (&Invoke, false),

@@ -94,10 +94,9 @@ pub async fn chat(
 ) -> Response<ResponseBody> {
     let (inbound, address) = caller.inbound(accepted.options);
     let dialect = inbound.dialect;
-    let read = match Box::pin(read(api, inbound, address, accepted.announced, body)).await {
+    let read = match Box::pin(read(api, inbound, address, accepted.announced, is_count, body)).await {
         Ok(mut read) => {
             read.intake.headers = accepted.passed;
-            read.intake.form.counts |= is_count;
             read
         }
         Err(error) => return respond::error(dialect, &error),
@@ -131,13 +130,17 @@ async fn read(
     mut inbound: Inbound,
     address: Address,
     announced: Announced,
+    is_count: bool,
     body: Incoming,
 ) -> Result<Box<Read>, Error> {
     let read = async {
         let Received { bytes, held } =
             request_body::read(body, announced, inbound.snapshot.limits, &api.buffers).await?;
         let url = Addressed { rest: &address.rest, query: &address.query };
-        let intake = inbound.dialect.intake(url, &bytes)?;
+        let mut intake = inbound.dialect.intake(url, &bytes)?;
+        if is_count {
+            intake.only_counts();
+        }
         if !intake.keeping.as_ref().is_some_and(|keeping| keeping.is_used()) {
             return Ok((Prepared::as_it_is(intake), held));
         }
@@ -160,16 +163,22 @@ async fn read(
 
 /// Serves a request for nothing but the number of tokens.
 async fn count(pipeline: Arc<Pipeline>, read: Box<Read>) -> Response<ResponseBody> {
-    let Read { inbound, intake, .. } = *read;
+    let Read { inbound, intake, held } = *read;
     let dialect = inbound.dialect;
-    let counted = pipeline.count(&inbound, &intake).await;
-    let written = counted.and_then(|count| match count.written(&inbound) {
-        Some(body) => Ok((body, count.source)),
-        None => Err(Error::gateway(ErrorKind::Internal, "This format has no counts of tokens.")),
-    });
-    match written {
-        Ok((body, source)) => respond::counted(respond::json(http::StatusCode::OK, body), source),
-        Err(error) => respond::error(dialect, &error),
+    let counted = pipeline.count(&inbound, &intake, &held).await;
+    let count = match counted {
+        Ok(count) => count,
+        Err(failure) => return respond::failure(dialect, &failure),
+    };
+    match count.written(&inbound) {
+        Some(body) => {
+            let response = respond::json(http::StatusCode::OK, body);
+            respond::counted(respond::served(response, count.served.as_ref()), count.source)
+        }
+        None => {
+            let message = "This format has no counts of tokens.";
+            respond::error(dialect, &Error::gateway(ErrorKind::Internal, message))
+        }
     }
 }
 

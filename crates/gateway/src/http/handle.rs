@@ -110,7 +110,7 @@ pub async fn handle(
                 let dialect = serve.dialect();
                 let accepted = chat::accept(dialect, &head.headers, &snapshot, &api.pipeline.hops);
                 let address = address(&head);
-                let is_count = *serve == Serve::CountTokens;
+                let is_count = matches!(serve, Serve::CountTokens(_));
                 drop(head);
                 let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address };
                 match accepted {
@@ -312,7 +312,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         Serve::Reload => reload(api, head).await,
         Serve::Metrics => metrics(api, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
-        Serve::Chat(_) | Serve::Completions | Serve::CountTokens | Serve::NotYet => {
+        Serve::Chat(_) | Serve::Completions | Serve::CountTokens(_) | Serve::NotYet => {
             refuse(api, head, &not_yet(head, route.path))
         }
     }

@@ -50,8 +50,8 @@ pub enum Serve {
     Completions,
     /// An answer that the gateway keeps.
     Stored,
-    /// How many tokens a prompt has, in the format of Anthropic's Messages.
-    CountTokens,
+    /// How many tokens a prompt has, in this format.
+    CountTokens(Protocol),
     /// The list of models, in this format.
     Models(Protocol),
     /// One model, in this format.
@@ -88,7 +88,12 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/v1/messages", Access::Key, Serve::Chat(Protocol::AnthropicMessages)),
-    route(Method::POST, "/v1/messages/count_tokens", Access::Key, Serve::CountTokens),
+    route(
+        Method::POST,
+        "/v1/messages/count_tokens",
+        Access::Key,
+        Serve::CountTokens(Protocol::AnthropicMessages),
+    ),
     route(Method::POST, "/v1/completions", Access::Key, Serve::Completions),
     route(Method::POST, "/v1beta/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
     route(Method::POST, "/v1/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
@@ -104,6 +109,12 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/metrics", Access::Operator, Serve::Metrics),
     route(Method::GET, "/", Access::Anyone, Serve::Root),
     route(Method::POST, "/v1/responses", Access::Key, Serve::Chat(Protocol::OpenaiResponses)),
+    route(
+        Method::POST,
+        "/v1/responses/input_tokens",
+        Access::Key,
+        Serve::CountTokens(Protocol::OpenaiResponses),
+    ),
     route(Method::GET, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::POST, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::DELETE, "/v1/responses/{id}", Access::Key, Serve::Stored),
@@ -132,7 +143,7 @@ pub static ROUTES: &[Route] = &[
 impl Serve {
     /// Whether a model answers.
     pub fn is_answered_by_model(self) -> bool {
-        matches!(self, Self::Chat(_) | Self::Completions | Self::CountTokens)
+        matches!(self, Self::Chat(_) | Self::Completions | Self::CountTokens(_))
     }
 
     fn has_dialect(self) -> bool {
@@ -142,10 +153,10 @@ impl Serve {
     /// The format that its callers speak.
     pub fn dialect(self) -> &'static dyn Dialect {
         match self {
-            Self::Chat(protocol) | Self::Models(protocol) | Self::Model(protocol) => {
-                wire::dialect(protocol).unwrap_or(OWN)
-            }
-            Self::CountTokens => wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN),
+            Self::Chat(protocol)
+            | Self::CountTokens(protocol)
+            | Self::Models(protocol)
+            | Self::Model(protocol) => wire::dialect(protocol).unwrap_or(OWN),
             Self::Completions => &OpenaiCompletions,
             Self::Stored => Self::Chat(Protocol::OpenaiResponses).dialect(),
             _ => OWN,
@@ -322,8 +333,8 @@ mod tests {
             Serve::Stored => {
                 "a stored answer: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"
             }
-            Serve::CountTokens => {
-                "how many tokens a Messages request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
+            Serve::CountTokens(_) => {
+                "how many tokens such a request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
             }
             Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
             Serve::Models(_) => "the list of models",

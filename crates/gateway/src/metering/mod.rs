@@ -364,6 +364,14 @@ impl Record {
         self.close();
     }
 
+    /// A request that costs nothing is answered, such as one to count tokens.
+    pub fn finish_free(&mut self, status: u16) {
+        self.row.status = status;
+        self.row.cost = Some(Cost::default());
+        self.last_attempt_cost(Some(Pico::ZERO));
+        self.close();
+    }
+
     /// The answer is complete, and is handed over when the returned future is ready: the record is then safe, written
     /// together with those of other requests.
     pub fn finish_with_others(&mut self, status: u16) -> Commit {

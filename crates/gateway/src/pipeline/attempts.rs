@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canon::{Error, Json};
-use routing::{Attempts, Candidate, Next, Plan};
+use routing::{Attempts, Candidate, Health, Needs, Next, Plan};
 use tokio::time::Instant;
 use wire::{Intake, Written};
 
@@ -15,10 +15,32 @@ use super::resolve::Offer;
 use super::{Inbound, Pipeline, candidates};
 use crate::buffers::Held;
 use crate::metering::Record;
+use crate::snapshot::Snapshot;
 use crate::telemetry::log::excerpt;
+
+/// What is asked of providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// An answer.
+    Answer,
+    /// The number of a prompt's tokens.
+    Count,
+}
+
+impl Operation {
+    /// How providers are doing at it.
+    pub fn health(self, snapshot: &Snapshot) -> &Health {
+        match self {
+            Self::Answer => &snapshot.health,
+            Self::Count => &snapshot.counting_health,
+        }
+    }
+}
 
 /// One request on its way, whoever serves it.
 pub struct RequestContext<'a> {
+    /// What is asked of providers.
+    pub operation: Operation,
     /// Client, health and the like.
     pub pipeline: &'a Arc<Pipeline>,
     /// Who asks, and how.
@@ -72,8 +94,8 @@ pub struct Failed {
 pub struct Repair {
     /// All that was repaired by now.
     pub repaired: Repaired,
-    /// The request to send.
-    pub body: Written,
+    /// The request to send; none when it has to be written.
+    pub body: Option<Written>,
 }
 
 /// Calls one provider once: for a conversation, or for what another endpoint serves. A trait and not a closure: the
@@ -96,8 +118,12 @@ impl From<Error> for Failed {
 }
 
 impl RequestContext<'_> {
-    /// What keeps a conversation at its provider: the header, or what the request itself calls the conversation.
+    /// What keeps a conversation at its provider: the header, or what the request itself calls the conversation. A count warms
+    /// no prompt cache.
     fn session(&self) -> Option<&str> {
+        if self.operation == Operation::Count {
+            return None;
+        }
         self.inbound.options.session.as_deref().or(self.intake.conversation.as_deref())
     }
 
@@ -110,13 +136,17 @@ impl RequestContext<'_> {
         let pipeline = self.pipeline;
         let mut preferences = candidates::preferences(self.intake, offers, &self.inbound.snapshot.catalog)?;
         preferences.allow_fallbacks &= !self.inbound.options.no_fallback;
-        let mut needs = candidates::needs(self.intake);
+        let mut needs = match self.operation {
+            Operation::Answer => candidates::needs(self.intake),
+            // A prompt that is too long for the model has a length too.
+            Operation::Count => Needs { model: &self.intake.model, ..Needs::default() },
+        };
         let now = pipeline.now();
         if let Some(session) = session {
             needs.warm = self.inbound.snapshot.sessions.get(&self.inbound.caller.key_id, session, now);
         }
         let snapshot = &self.inbound.snapshot;
-        let (health, settings) = (&snapshot.health, &snapshot.routing);
+        let (health, settings) = (self.operation.health(snapshot), &snapshot.routing);
         routing::plan(&needs, candidates, &preferences, health, settings, now, self.seed)
             .map_err(|none| none.to_error())
     }
@@ -144,7 +174,7 @@ pub async fn in_order<E: ProviderCall>(
 ) -> Result<(E::Answer, HeldPermit), Error> {
     let pipeline = cx.pipeline;
     let snapshot = &*cx.inbound.snapshot;
-    let health = &snapshot.health;
+    let health = cx.operation.health(snapshot);
     let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
     let session = cx.session();
     let candidates = candidates::candidates(offers, cx.intake);
@@ -230,7 +260,7 @@ impl<'a> Turn<'a> {
 
     fn repair(&mut self, repair: Repair) {
         self.repaired = repair.repaired;
-        self.body = Some(repair.body);
+        self.body = repair.body;
     }
 }
 

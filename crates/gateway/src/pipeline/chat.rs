@@ -4,25 +4,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Losses, Retry};
+use canon::Error;
+use http::Response;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
 use wire::exchange::{self, Draft, Exchange, ThinkingRepair, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs, Refusal};
 use wire::providers::Credential;
-use wire::{AnswerForm, Protocol, Transcoder, Written, adapter};
+use wire::{AnswerForm, Transcoder, Written};
 
 use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, RequestContext};
 use super::deadlines::{Deadlines, Watch};
+use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
-use crate::hops::HOPS;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::waits;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Largest error body that is read.
 const ERROR_LIMIT: usize = 1 << 20;
 
@@ -64,9 +63,11 @@ impl ProviderCall for Chat<'_> {
 }
 
 /// One attempt.
-struct ChatAttempt<'a> {
-    cx: &'a RequestContext<'a>,
-    attempt: Attempt<'a>,
+pub(super) struct ChatAttempt<'a> {
+    /// The request.
+    pub(super) cx: &'a RequestContext<'a>,
+    /// Who is asked.
+    pub(super) attempt: Attempt<'a>,
 }
 
 impl ChatAttempt<'_> {
@@ -78,7 +79,7 @@ impl ChatAttempt<'_> {
         };
         record.losses(&prepared.losses);
         record.priced_by(self.pricing(&prepared));
-        self.check_strict(&prepared.told)?;
+        self.cx.check_strict(&prepared.told)?;
         let credentials = &self.attempt.offer.provider.credentials;
         let credential = credentials.credential(self.attempt.key, Some(&self.cx.inbound.request_id)).await?;
         match self.exchange(&credential, &prepared, record).await {
@@ -96,14 +97,14 @@ impl ChatAttempt<'_> {
         let credentials = &self.attempt.offer.provider.credentials;
         // A token can end before its time; a fixed key cannot be had anew.
         if !renewed && is_refused_credential(error) && credentials.refused(self.attempt.key, credential) {
-            return Some(Repair { repaired: Repaired { credential: true, thinking }, body: prepared });
+            return Some(Repair { repaired: Repaired { credential: true, thinking }, body: Some(prepared) });
         }
         if thinking {
             return None;
         }
         let body = self.without_refused_thinking(error).await?;
-        self.check_strict(&body.told).ok()?;
-        Some(Repair { repaired: Repaired { credential: renewed, thinking: true }, body })
+        self.cx.check_strict(&body.told).ok()?;
+        Some(Repair { repaired: Repaired { credential: renewed, thinking: true }, body: Some(body) })
     }
 
     /// The request as it can be repeated when the provider refused the thinking of earlier turns.
@@ -121,7 +122,7 @@ impl ChatAttempt<'_> {
         prepared: &Written,
         record: &mut Record,
     ) -> Result<Begun, Error> {
-        let mut deadlines = self.deadlines();
+        let mut deadlines = self.cx.deadlines(&self.attempt, self.form().stream);
         let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
         let mut watch = Watch::new(&mut deadlines, timer);
         let call = || self.call(credential, prepared);
@@ -141,15 +142,8 @@ impl ChatAttempt<'_> {
         Ok(Begun { body: rest, transcoder, out, held, deadlines, ping })
     }
 
-    fn deadlines(&self) -> Deadlines {
-        let offer = self.attempt.offer;
-        let limits = offer.provider.settings.timeouts;
-        let limits = offer.timeouts.as_ref().map_or(limits, |own| own.over(limits));
-        Deadlines::new(limits, self.attempt.started, self.cx.deadline, self.form().stream)
-    }
-
     /// The request in the provider's format.
-    async fn prepare(&self) -> Result<Written, Error> {
+    pub(super) async fn prepare(&self) -> Result<Written, Error> {
         let find = |call: &CallName| self.remembered(call);
         self.written(self.exchange_with(&find).draft(false)?).await
     }
@@ -182,21 +176,6 @@ impl ChatAttempt<'_> {
         self.cx.pipeline.proof_memory.find(&self.cx.inbound.caller.key_id, call, self.cx.pipeline.now())
     }
 
-    fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
-        match losses.iter().next() {
-            Some(loss) if self.cx.inbound.options.strict => Err(Error::unsupported(
-                loss.field.clone(),
-                format!(
-                    "{} would be {}: {} (x-llmgateway-strict is set).",
-                    loss.field,
-                    loss.action.as_str(),
-                    loss.reason
-                ),
-            )),
-            _ => Ok(()),
-        }
-    }
-
     fn call(&self, credential: &Credential, prepared: &Written) -> Result<http::Request<Bytes>, Error> {
         let offer = self.attempt.offer;
         let provider = &offer.provider;
@@ -206,22 +185,7 @@ impl ChatAttempt<'_> {
             credential,
             SystemTime::now(),
         ))?;
-        let headers = request.headers_mut();
-        for (name, value) in &self.cx.inbound.options.trace {
-            headers.append(name, value.clone());
-        }
-        // An address from the catalog is a provider's own, which does not lead back here.
-        let options = &self.cx.inbound.options;
-        if provider.settings.base_url_source.is_some()
-            && let Some(hops) = self.cx.pipeline.hops.onward(options.hops.as_deref())
-        {
-            headers.insert(HOPS, hops);
-        }
-        if provider.settings.forward_request_id
-            && let Ok(id) = HeaderValue::from_str(&self.cx.inbound.request_id)
-        {
-            headers.insert(REQUEST_ID, id);
-        }
+        self.cx.add_headers(offer, request.headers_mut());
         Ok(request)
     }
 
@@ -324,32 +288,4 @@ impl ChatAttempt<'_> {
     fn form(&self) -> &AnswerForm {
         &self.cx.intake.form
     }
-}
-
-/// The provider does not know who we are. A 403 is no sign of that: then it knows us and says no.
-fn is_refused_credential(error: &Error) -> bool {
-    let status = error.upstream.as_ref().and_then(|reply| reply.status);
-    error.kind == ErrorKind::UpstreamCredential && status == Some(401)
-}
-
-/// An error answer. A redirect is one too: keys are never sent on to another address.
-fn refusal(protocol: Protocol, status: http::StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Error {
-    if status.is_client_error() || status.is_server_error() {
-        return adapter(protocol).decode_error(status, headers, body);
-    }
-    let message = format!("The provider answered with status {}; check its base_url.", status.as_u16());
-    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
-}
-
-async fn read_up_to(mut body: AnswerBody, limit: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Ok(data) = frame.into_data() {
-            bytes.extend_from_slice(&data[..data.len().min(limit - bytes.len())]);
-        }
-        if bytes.len() >= limit {
-            break;
-        }
-    }
-    bytes
 }

@@ -1,20 +1,31 @@
-//! How many tokens a prompt has: the provider's own count where only one provider can be meant and it counts, else an
-//! estimate that says that it is one.
+//! How many tokens a prompt has: the provider's own count where one model is meant and somebody who serves it counts, else
+//! an estimate that says that it is one and rather says too much.
+//!
+//! There is no tokenizer here. Those that are public are of models whose makers count themselves, at no cost, with tools and
+//! media; their tables would double the size of the binary.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use canon::Error;
 use canon::write::push_text;
+use canon::{Error, ErrorKind, Retry};
+use tokio::time::Instant;
 use wire::providers::FormatChoice;
-use wire::{Exchange, Intake, adapter};
+use wire::{Intake, Protocol, adapter};
 
-use super::resolve::{Offer, Resolver};
-use super::{Inbound, Pipeline, candidates};
+use super::attempts::{Attempt, Failed, Operation, ProviderCall, RequestContext, in_order};
+use super::chat::ChatAttempt;
+use super::plain::PlainAttempt;
+use super::resolve::{Offer, Resolved, Resolver};
+use super::{Failure, Inbound, Pipeline, Served, candidates, failure_metadata};
+use crate::buffers::Held;
+use crate::metering::Record;
 
 /// Largest answer to a request to count.
 const ANSWER_LIMIT: usize = 1 << 20;
+/// Longest wait for a provider's count, with all attempts. Agents count in front of each turn, and have the estimate then.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A count.
 pub struct Count {
@@ -24,6 +35,8 @@ pub struct Count {
     pub source: CountSource,
     /// The provider's whole answer, where it speaks the caller's format.
     pub answer: Option<Bytes>,
+    /// Who was asked.
+    pub served: Option<Served>,
 }
 
 /// Where a count comes from.
@@ -60,42 +73,131 @@ impl Count {
 }
 
 impl Pipeline {
-    /// Counts the tokens of a prompt. What a provider refuses to count is estimated; what it would refuse to answer is told.
-    pub async fn count(self: Arc<Self>, inbound: &Inbound, intake: &Intake) -> Result<Count, Error> {
+    /// Counts the tokens of a prompt. A provider that cannot be reached leaves an estimate; one that refuses the request as
+    /// such would refuse to answer it too, and the caller hears why.
+    pub async fn count(
+        self: Arc<Self>,
+        inbound: &Inbound,
+        intake: &Intake,
+        held: &Held,
+    ) -> Result<Count, Failure> {
+        let mut record = self.record(inbound, Some(intake));
+        match self.counted(inbound, intake, held, &mut record).await {
+            Ok(mut count) => {
+                record.finish_free(200);
+                count.served = record.served();
+                Ok(count)
+            }
+            Err(error) => {
+                record.fail(&error);
+                let metadata = failure_metadata(inbound, &record);
+                Err(Failure { error, metadata, served: record.served() })
+            }
+        }
+    }
+
+    async fn counted(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        intake: &Intake,
+        held: &Held,
+        record: &mut Record,
+    ) -> Result<Count, Error> {
+        let seed = self.seeds.next();
         let resolver = Resolver {
             snapshot: &inbound.snapshot,
             asked: FormatChoice::of(inbound.dialect.protocol(), intake),
-            random: 0,
+            random: seed,
         };
         let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
-        if let [offer] = &resolved.offers[..]
-            && let Some((tokens, answer)) = self.asked(inbound, intake, offer).await
-        {
-            let is_same = Some(offer.protocol) == inbound.dialect.protocol();
-            return Ok(Count { tokens, source: CountSource::Exact, answer: is_same.then_some(answer) });
+        if let Some(provider) = &resolved.pinned {
+            record.pinned(provider);
+        }
+        let counting = counting(&resolved);
+        if !counting.is_empty() {
+            let pinned = resolved.pinned.as_deref();
+            let limit = inbound.snapshot.timeouts_of(&intake.model).request.min(PATIENCE);
+            let (operation, deadline) = (Operation::Count, Instant::now() + limit);
+            let cx =
+                RequestContext { operation, pipeline: self, inbound, intake, held, pinned, deadline, seed };
+            match in_order(&cx, &counting, record, &Counting(&cx)).await {
+                Ok((count, mut permit)) => {
+                    permit.succeeded(None);
+                    return Ok(count);
+                }
+                Err(error) if is_about_the_request(&error) => return Err(error),
+                Err(_) => {}
+            }
         }
         // What nobody would answer is no prompt.
         inbound.dialect.decode(intake)?;
-        Ok(Count { tokens: intake.size.estimated_tokens(), source: CountSource::Estimate, answer: None })
+        let tokens = intake.most_tokens();
+        Ok(Count { tokens, source: CountSource::Estimate, answer: None, served: None })
     }
+}
 
-    /// The provider's own count.
-    async fn asked(&self, inbound: &Inbound, intake: &Intake, offer: &Offer) -> Option<(u64, Bytes)> {
-        let provider = &offer.provider;
-        let target = offer.target();
-        let exchange =
-            Exchange { dialect: inbound.dialect, intake, upstream: offer.protocol, target, memory: None };
-        let written = exchange.draft(false).ok()?.write().ok()?;
-        let credential = provider.credentials.credential(0, Some(&inbound.request_id)).await.ok()?;
-        let request =
-            provider.endpoint.count_request(&offer.call(&written, false, &credential, SystemTime::now()))?;
-        let limit = provider.settings.timeouts.first_byte;
-        let asked = provider.client.exchange(request.ok()?, ANSWER_LIMIT);
-        let answer = tokio::time::timeout(limit, asked).await.ok()?.ok()?;
-        if !answer.status().is_success() {
-            return None;
-        }
-        let answer = answer.into_body();
-        Some((adapter(offer.protocol).read_token_count(&answer)?, answer))
+/// Those who count. None where several models may be meant: each has its own tokens.
+fn counting(resolved: &Resolved) -> Vec<Offer> {
+    let model = |offer: &Offer| match &offer.serving {
+        Some(serving) => serving.model.clone(),
+        None => format!("{}/{}", offer.provider.id(), offer.model),
+    };
+    let [first, others @ ..] = &resolved.offers[..] else { return Vec::new() };
+    let meant = model(first);
+    if others.iter().any(|offer| model(offer) != meant) {
+        return Vec::new();
+    }
+    resolved.offers.iter().filter_map(counts).collect()
+}
+
+/// The offer in the format in which its provider counts.
+fn counts(offer: &Offer) -> Option<Offer> {
+    let row = &offer.provider.row;
+    let mut formats = [offer.protocol, row.protocol].into_iter().chain(row.also.iter().copied());
+    let counts = |format: &Protocol| offer.provider.endpoint.counts_tokens(*format, offer.target());
+    let protocol = formats.find(counts)?;
+    row.path.is_none().then(|| Offer { protocol, ..offer.clone() })
+}
+
+/// Whether an answer would have been refused as well. A provider without the count's address refuses by 404 and 405.
+fn is_about_the_request(error: &Error) -> bool {
+    let status = error.upstream.as_ref().and_then(|reply| reply.status);
+    let is_of_caller = matches!(
+        error.kind,
+        ErrorKind::InvalidRequest
+            | ErrorKind::UnsupportedFeature
+            | ErrorKind::ContextLength
+            | ErrorKind::ContentFilter
+            | ErrorKind::TooLarge
+            | ErrorKind::ModelNotFound
+            | ErrorKind::LoopDetected
+    );
+    is_of_caller && status != Some(405) && !error.message.contains("support counting tokens")
+}
+
+/// Counts of tokens.
+struct Counting<'a>(&'a RequestContext<'a>);
+
+impl ProviderCall for Counting<'_> {
+    type Answer = Count;
+
+    async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Count, Failed> {
+        let cx = self.0;
+        let chat = ChatAttempt { cx, attempt };
+        let prepared = chat.prepare().await?;
+        cx.check_strict(&prepared.told)?;
+        let offer = chat.attempt.offer;
+        let plain = PlainAttempt { cx, attempt: &chat.attempt, limit: ANSWER_LIMIT };
+        let call = |credential: &_| {
+            let call = offer.call(&prepared, false, credential, SystemTime::now());
+            offer.provider.endpoint.count_request(&call)
+        };
+        let answer = plain.exchange(call, record).await?;
+        let tokens = adapter(offer.protocol).read_token_count(&answer).ok_or_else(|| {
+            Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, "The provider's count cannot be read.")
+        })?;
+        let is_same = Some(offer.protocol) == cx.inbound.dialect.protocol();
+        let answer = is_same.then_some(answer);
+        Ok(Count { tokens, source: CountSource::Exact, answer, served: None })
     }
 }

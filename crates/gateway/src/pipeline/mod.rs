@@ -8,9 +8,11 @@ pub mod count;
 pub mod deadlines;
 pub mod explain;
 pub mod permit;
+pub mod plain;
 pub mod proof_memory;
 pub mod pump;
 pub mod resolve;
+mod sending;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +32,7 @@ use crate::metering::{Begin, Metering, Record};
 use crate::responses::{Keep, Responses};
 use crate::snapshot::Snapshot;
 use crate::upstream::media::MediaFetcher;
-use attempts::{RequestContext, in_order};
+use attempts::{Operation, RequestContext, in_order};
 use chat::{Begun, Chat};
 use permit::HeldPermit;
 use pump::Pump;
@@ -213,7 +215,8 @@ impl Pipeline {
         let pinned = resolved.pinned.as_deref();
         let timeouts = inbound.snapshot.timeouts_of(&intake.model);
         let deadline = record.started() + timeouts.request;
-        let cx = RequestContext { pipeline: self, inbound, intake, held, pinned, deadline, seed };
+        let operation = Operation::Answer;
+        let cx = RequestContext { operation, pipeline: self, inbound, intake, held, pinned, deadline, seed };
         in_order(&cx, &resolved.offers, record, &Chat(&cx)).await
     }
 

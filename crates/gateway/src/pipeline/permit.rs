@@ -7,7 +7,7 @@ use canon::Error;
 use routing::{Permit, Report, Route, Timestamp};
 use tokio::time::Instant;
 
-use super::attempts::RequestContext;
+use super::attempts::{Operation, RequestContext};
 use super::resolve::Offer;
 use crate::snapshot::{ProviderHandle, Snapshot};
 
@@ -16,6 +16,7 @@ use crate::snapshot::{ProviderHandle, Snapshot};
 /// `breaker.probe_seconds`.
 pub struct HeldPermit {
     snapshot: Arc<Snapshot>,
+    operation: Operation,
     /// The zero of the clock that health is measured by.
     epoch: Instant,
     provider: Arc<ProviderHandle>,
@@ -32,6 +33,7 @@ impl HeldPermit {
     pub fn new(cx: &RequestContext<'_>, offer: &Offer, key: usize, permit: Permit) -> Self {
         Self {
             snapshot: cx.inbound.snapshot.clone(),
+            operation: cx.operation,
             epoch: cx.pipeline.epoch,
             provider: offer.provider.clone(),
             model: offer.model.clone(),
@@ -53,7 +55,7 @@ impl HeldPermit {
         let now = self.now();
         let route = route(&self.provider, &self.model, self.key);
         if let Some(permit) = &mut self.permit {
-            self.snapshot.health.begun(route, permit, now);
+            self.operation.health(&self.snapshot).begun(route, permit, now);
         }
     }
 
@@ -80,7 +82,7 @@ impl HeldPermit {
     fn give_back(&mut self, report: &Report) {
         let Some(permit) = self.permit.take() else { return };
         let route = route(&self.provider, &self.model, self.key);
-        self.snapshot.health.finish(route, permit, report, self.now());
+        self.operation.health(&self.snapshot).finish(route, permit, report, self.now());
     }
 }
 

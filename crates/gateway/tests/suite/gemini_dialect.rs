@@ -28,6 +28,7 @@ async fn of_mock() -> (Mock, TestGateway) {
     let config = format!(
         "[providers.openai]\nbase_url = \"http://{address}/openai-like/v1\"\napi_key = \"k\"\n\
          [providers.google-ai-studio]\nbase_url = \"http://{address}\"\napi_key = \"k\"\n\
+         [providers.mistral]\nbase_url = \"http://{address}/openai-like/v1\"\napi_key = \"k\"\n\
          [routing]\nmax_retries = 0\n"
     );
     (mock, TestGateway::start(&config).await)
@@ -92,7 +93,9 @@ async fn tokens_are_counted_by_the_provider_or_estimated_as_such() {
     let path = format!("/v1beta/models/{OWN}:countTokens");
     let whole = post(&gateway, &path, "", body.to_string().as_bytes()).await;
     assert_eq!(whole.at("/totalTokens"), counted.at("/totalTokens"), "{}", whole.text());
-    let estimated = ask(&gateway, "openai/gpt-4o-mini", "countTokens").await;
+    let elsewhere = ask(&gateway, "openai/gpt-4o-mini", "countTokens").await;
+    assert_eq!(elsewhere.header("x-llmgateway-count"), Some("exact"), "{}", elsewhere.text());
+    let estimated = ask(&gateway, "mistral/mistral-small-latest", "countTokens").await;
     assert_eq!((estimated.status, estimated.header("x-llmgateway-count")), (200, Some("estimate")));
     assert!(estimated.at("/totalTokens").as_u64().unwrap() > 0);
     assert_eq!(estimated.at("/llmgateway/count"), "estimate");

@@ -8,6 +8,7 @@ mod completions;
 mod conformance;
 mod contract;
 mod conversations;
+mod counting;
 mod credentials;
 mod errors;
 mod fallback;

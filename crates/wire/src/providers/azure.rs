@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::Result;
+use canon::{Result, Target};
 
-use super::compatible::{misconfigured, post};
+use super::compatible::{counted_by_messages, misconfigured, post};
 use super::edit::edit;
 use super::segment::{escape_segment, model_segment};
 use super::{Auth, Call, Endpoint, is_host_label};
@@ -30,19 +30,39 @@ impl Endpoint for Azure {
     }
 
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
-        let deployment = call.setting(&format!("deployments.{}", call.model)).unwrap_or(call.model);
+        let deployment = deployment(call);
         let url = url(call, deployment)?;
-        let body = match deployment == call.model {
-            true => call.body.clone(),
-            false => edit(&call.body, &[], &[("model", deployment)])?,
-        };
-        let mut headers: BTreeMap<String, String> = call.headers.clone();
-        if call.protocol == Protocol::AnthropicMessages {
-            headers.entry("anthropic-version".to_owned()).or_insert_with(|| "2023-06-01".to_owned());
-        }
-        let auth = auth(&url);
-        post(&Call { body, auth: &auth, headers: &headers, ..call.clone() }, &url)
+        to_deployment(call, deployment, &url)
     }
+
+    fn counts_tokens(&self, protocol: Protocol, _target: Target<'_>) -> bool {
+        protocol == Protocol::AnthropicMessages
+    }
+
+    fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        let deployment = deployment(call);
+        let url = format!("{}/count_tokens", url(call, deployment)?);
+        let body = counted_by_messages(&call.body)?;
+        to_deployment(&Call { body, ..call.clone() }, deployment, &url)
+    }
+}
+
+/// What stands in place of the model.
+fn deployment<'a>(call: &'a Call<'_>) -> &'a str {
+    call.setting(&format!("deployments.{}", call.model)).unwrap_or(call.model)
+}
+
+fn to_deployment(call: &Call<'_>, deployment: &str, url: &str) -> Result<http::Request<Bytes>> {
+    let body = match deployment == call.model {
+        true => call.body.clone(),
+        false => edit(&call.body, &[], &[("model", deployment)])?,
+    };
+    let mut headers: BTreeMap<String, String> = call.headers.clone();
+    if call.protocol == Protocol::AnthropicMessages {
+        headers.entry("anthropic-version".to_owned()).or_insert_with(|| "2023-06-01".to_owned());
+    }
+    let auth = auth(url);
+    post(&Call { body, auth: &auth, headers: &headers, ..call.clone() }, url)
 }
 
 fn url(call: &Call<'_>, deployment: &str) -> Result<String> {

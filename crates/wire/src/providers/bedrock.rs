@@ -11,12 +11,12 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use canon::Result;
+use canon::{Result, Target};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 
 use super::compatible::{misconfigured, post, secret_value};
-use super::edit::messages_of_a_cloud;
+use super::edit::{messages_of_a_cloud, only};
 use super::segment::model_segment;
 use super::{Auth, Call, Credential, Endpoint, is_host_label};
 use crate::Protocol;
@@ -48,31 +48,53 @@ impl Endpoint for Bedrock {
             (false, true) => "converse-stream",
         };
         let url = format!("{}/model/{}/{method}", base_url(call, &region), model_segment(&model)?);
-        // All that a caller's headers say stands in the body of a native request.
-        let native;
-        let call = match is_native {
-            true => {
-                let removed = ["model", "stream"];
-                let body = messages_of_a_cloud(&call.body, ANTHROPIC_VERSION, &removed, call.passed)?;
-                native = Call { body, passed: &[], ..call.clone() };
-                &native
-            }
-            false => call,
-        };
-        match call.credential {
-            Credential::Aws { .. } => {
-                let unsigned = Call { credential: &Credential::None, ..call.clone() };
-                let mut request = post(&unsigned, &url)?;
-                sign_for_aws(&mut request, call.credential, SERVICE, &region, call.now)?;
-                Ok(request)
-            }
-            _ => post(&Call { auth: &Auth::Bearer, ..call.clone() }, &url),
+        if !is_native {
+            return authorized(call, &url, &region);
         }
+        // All that a caller's headers say stands in the body of a native request.
+        let body = messages_of_a_cloud(&call.body, ANTHROPIC_VERSION, &["model", "stream"], call.passed)?;
+        authorized(&Call { body, passed: &[], ..call.clone() }, &url, &region)
+    }
+
+    /// "CountTokens" knows Claude only.
+    fn counts_tokens(&self, protocol: Protocol, target: Target<'_>) -> bool {
+        protocol == Protocol::BedrockConverse && foundation_model(target.model).starts_with("anthropic.")
+    }
+
+    fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        const COUNTED: [&str; 4] = ["messages", "system", "toolConfig", "additionalModelRequestFields"];
+        let region = region(call)?;
+        let model = model_segment(foundation_model(call.model))?;
+        let url = format!("{}/model/{model}/count-tokens", base_url(call, &region));
+        let converse = only(&call.body, &COUNTED)?;
+        let body = [b"{\"input\":{\"converse\":", &converse[..], b"}}"].concat().into();
+        authorized(&Call { body, ..call.clone() }, &url, &region)
     }
 
     /// Claude takes its own format by InvokeModel. The ARN of an application's profile does not tell whose model it is.
     fn speaks(&self, protocol: Protocol, model: &str) -> bool {
         protocol != Protocol::AnthropicMessages || model.contains("anthropic.claude")
+    }
+}
+
+/// The model behind an inference profile: counts take no profile. `eu.anthropic.claude…` is `anthropic.claude…`.
+fn foundation_model(model: &str) -> &str {
+    match model.split_once('.') {
+        Some((_, rest)) if rest.starts_with("anthropic.") => rest,
+        _ => model,
+    }
+}
+
+/// A POST of the call's body, signed or with its token.
+fn authorized(call: &Call<'_>, url: &str, region: &str) -> Result<http::Request<Bytes>> {
+    match call.credential {
+        Credential::Aws { .. } => {
+            let unsigned = Call { credential: &Credential::None, ..call.clone() };
+            let mut request = post(&unsigned, url)?;
+            sign_for_aws(&mut request, call.credential, SERVICE, region, call.now)?;
+            Ok(request)
+        }
+        _ => post(&Call { auth: &Auth::Bearer, ..call.clone() }, url),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Providers that differ only in base URL, path, header and quirks: rows of the catalog.
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Result, Retry};
+use canon::{Error, ErrorKind, Result, Retry, Target};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::edit::edit;
+use super::edit::{edit, only};
 use super::{Auth, Call, Credential, Endpoint};
 use crate::Protocol;
 
@@ -18,19 +18,54 @@ impl Endpoint for Compatible {
         post(call, &format!("{}{path}", call.base_url))
     }
 
-    fn count_request(&self, call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
-        if call.protocol != Protocol::AnthropicMessages || call.path.is_some() {
-            return None;
+    fn counts_tokens(&self, protocol: Protocol, target: Target<'_>) -> bool {
+        match protocol {
+            Protocol::AnthropicMessages => true,
+            Protocol::OpenaiResponses => target.quirks.counts_input_tokens,
+            _ => false,
         }
-        let url = format!("{}{}/count_tokens", call.base_url, usual_path(call.protocol));
-        let body = edit(&call.body, &OF_ANSWERS, &[]);
-        Some(body.and_then(|body| post(&Call { body, ..call.clone() }, &url)))
+    }
+
+    fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        let (path, body) = match call.protocol {
+            Protocol::OpenaiResponses => ("/input_tokens", only(&call.body, &COUNTED_BY_RESPONSES)?),
+            _ => ("/count_tokens", counted_by_messages(&call.body)?),
+        };
+        let usual = call.path.unwrap_or(usual_path(call.protocol));
+        let url = format!("{}{usual}{path}", call.base_url);
+        post(&Call { body, ..call.clone() }, &url)
     }
 }
 
-/// Fields that only an answer has a use for: the count refuses them.
-const OF_ANSWERS: [&str; 8] =
-    ["max_tokens", "stream", "metadata", "temperature", "top_p", "top_k", "stop_sequences", "service_tier"];
+/// The body of a Messages request as the count takes it: fields that only an answer has a use for are refused there.
+pub(super) fn counted_by_messages(body: &[u8]) -> Result<Bytes> {
+    const OF_ANSWERS: [&str; 8] = [
+        "max_tokens",
+        "stream",
+        "metadata",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop_sequences",
+        "service_tier",
+    ];
+    edit(body, &OF_ANSWERS, &[])
+}
+
+/// The fields of a Responses request that its count takes.
+const COUNTED_BY_RESPONSES: [&str; 11] = [
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "truncation",
+    "previous_response_id",
+    "conversation",
+];
 
 /// The path below the base URL, by the convention of each format's own SDK: Anthropic's base URL has no version.
 pub(super) fn usual_path(protocol: Protocol) -> &'static str {

@@ -65,14 +65,19 @@ fn given_betas(body: &[u8]) -> Vec<String> {
     serde_json::from_slice(body).map(|Given { anthropic_beta }| anthropic_beta).unwrap_or_default()
 }
 
-/// The body with these fields alone, in either of the two spellings that Google's API takes.
+/// The body with these fields alone.
 pub(super) fn only(body: &[u8], kept: &[&str]) -> Result<Bytes> {
+    only_where(body, |name| kept.contains(&name))
+}
+
+/// The body with these fields alone, in either of the two spellings that Google's API takes.
+pub(super) fn only_of_googles(body: &[u8], kept: &[&str]) -> Result<Bytes> {
+    only_where(body, |name| kept.contains(&camel_case(name).as_str()))
+}
+
+fn only_where(body: &[u8], is_kept: impl Fn(&str) -> bool) -> Result<Bytes> {
     let names = names(body);
-    let removed: Vec<&str> = names
-        .iter()
-        .filter(|name| !kept.contains(&camel_case(name).as_str()))
-        .map(|name| name.as_ref())
-        .collect();
+    let removed: Vec<&str> = names.iter().map(AsRef::as_ref).filter(|name| !is_kept(name)).collect();
     edit(body, &removed, &[])
 }
 

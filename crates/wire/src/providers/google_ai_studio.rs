@@ -1,7 +1,7 @@
 //! Gemini's own API: the model and the method are in the path.
 
 use bytes::Bytes;
-use canon::Result;
+use canon::{Result, Target};
 
 use super::compatible::post;
 use super::edit::edit;
@@ -21,15 +21,16 @@ impl Endpoint for GoogleAiStudio {
         post(call, &url(call, method)?)
     }
 
+    fn counts_tokens(&self, protocol: Protocol, _target: Target<'_>) -> bool {
+        protocol == Protocol::Gemini
+    }
+
     /// The request to count stands whole inside: without that the call knows nothing but `contents`.
-    fn count_request(&self, call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
-        let counted = || {
-            let model = format!("models/{}", call.model.strip_prefix("models/").unwrap_or(call.model));
-            let request = edit(&call.body, &[], &[("model", &model)])?;
-            let body = [b"{\"generateContentRequest\":", &request[..], b"}"].concat().into();
-            post(&Call { body, ..call.clone() }, &url(call, "countTokens")?)
-        };
-        (call.protocol == Protocol::Gemini).then(counted)
+    fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        let model = format!("models/{}", call.model.strip_prefix("models/").unwrap_or(call.model));
+        let request = edit(&call.body, &[], &[("model", &model)])?;
+        let body = [b"{\"generateContentRequest\":", &request[..], b"}"].concat().into();
+        post(&Call { body, ..call.clone() }, &url(call, "countTokens")?)
     }
 }
 

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::Result;
+use canon::{Result, Target};
 
-use super::compatible::{misconfigured, post};
-use super::edit::{messages_of_a_cloud, only};
+use super::compatible::{counted_by_messages, misconfigured, post};
+use super::edit::{messages_of_a_cloud, only_of_googles};
 use super::segment::{escape_segment, model_segment};
 use super::{Auth, Call, Endpoint, is_host_label};
-use crate::Protocol;
+use crate::{Headers, Protocol};
 
 /// The version of Anthropic's API, which goes into the body here.
 const ANTHROPIC_VERSION: &str = "vertex-2023-10-16";
@@ -40,24 +40,51 @@ impl Endpoint for GoogleVertex {
             body = messages_of_a_cloud(&body, ANTHROPIC_VERSION, &["model"], call.passed)?;
         }
         let headers = headers(call);
-        // The version goes by the body here. Betas go both ways: some are read of the header alone.
-        let passed: Vec<_> =
-            call.passed.iter().filter(|(name, _)| name != "anthropic-version").cloned().collect();
+        let passed = passed(call);
         post(&Call { body, auth: &Auth::Bearer, headers: &headers, passed: &passed, ..call.clone() }, &url)
     }
 
-    /// "CountTokens" takes these fields of a request, and refuses others.
-    fn count_request(&self, call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
-        const COUNTED: [&str; 4] = ["contents", "systemInstruction", "tools", "generationConfig"];
-        let counted = || {
-            let path = path(&Call { streaming: false, ..call.clone() })?;
-            let url = format!("{}/{}", base_url(call)?, path.replace(":generateContent", ":countTokens"));
-            let body = only(&call.body, &COUNTED)?;
-            let headers = headers(call);
-            post(&Call { body, auth: &Auth::Bearer, headers: &headers, ..call.clone() }, &url)
-        };
-        (call.protocol == Protocol::Gemini).then(counted)
+    fn counts_tokens(&self, protocol: Protocol, target: Target<'_>) -> bool {
+        match Publisher::of(target.model) {
+            Publisher::Google | Publisher::Tuned => protocol == Protocol::Gemini,
+            Publisher::Anthropic => protocol == Protocol::AnthropicMessages,
+            Publisher::Mistral | Publisher::OpenApi => false,
+        }
     }
+
+    fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        let headers = headers(call);
+        let of_body = |body, path: &str, passed| {
+            let url = format!("{}/{path}", base_url(call)?);
+            post(&Call { body, auth: &Auth::Bearer, headers: &headers, passed, ..call.clone() }, &url)
+        };
+        if Publisher::of(call.model) == Publisher::Anthropic {
+            // The model stays in the body here: the path names the operation in its place.
+            let body = counted_by_messages(&call.body)?;
+            let body = messages_of_a_cloud(&body, ANTHROPIC_VERSION, &[], call.passed)?;
+            let path = format!("{}/publishers/anthropic/models/count-tokens:rawPredict", place(call)?);
+            return of_body(body, &path, &passed(call));
+        }
+        // "CountTokens" takes these fields of a request, and refuses others.
+        const COUNTED: [&str; 4] = ["contents", "systemInstruction", "tools", "generationConfig"];
+        let path = path(&Call { streaming: false, ..call.clone() })?;
+        let body = only_of_googles(&call.body, &COUNTED)?;
+        of_body(body, &path.replace(":generateContent", ":countTokens"), call.passed)
+    }
+}
+
+/// The caller's headers that go along. The version goes by the body here. Betas go both ways: some are read of the header
+/// alone.
+fn passed(call: &Call<'_>) -> Headers {
+    call.passed.iter().filter(|(name, _)| name != "anthropic-version").cloned().collect()
+}
+
+/// The part of the path that says whose request it is, and where it is served.
+fn place(call: &Call<'_>) -> Result<String> {
+    let project = call.setting("project").ok_or_else(|| {
+        misconfigured("No project is configured; set project to the id of a Google Cloud project.")
+    })?;
+    Ok(format!("projects/{}/locations/{}", escape_segment(project), location(call)?))
 }
 
 /// Whose models have which path.
@@ -89,10 +116,7 @@ impl Publisher {
 }
 
 fn path(call: &Call<'_>) -> Result<String> {
-    let project = call.setting("project").ok_or_else(|| {
-        misconfigured("No project is configured; set project to the id of a Google Cloud project.")
-    })?;
-    let place = format!("projects/{}/locations/{}", escape_segment(project), location(call)?);
+    let place = place(call)?;
     let generate = if call.streaming { "streamGenerateContent?alt=sse" } else { "generateContent" };
     let predict = if call.streaming { "streamRawPredict" } else { "rawPredict" };
     let publisher = Publisher::of(call.model);

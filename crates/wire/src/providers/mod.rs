@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Feature, Features, ModelFacts, Result, Secret};
+use canon::{Feature, Features, ModelFacts, Result, Secret, Target};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
@@ -127,9 +127,14 @@ pub trait Endpoint: Sync {
     }
     /// The HTTP request. Errors are ours (a base URL that is no URL), or the caller's where a model cannot stand in a path.
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>>;
-    /// The HTTP request that has the tokens of a prompt counted; none where the provider has no such call.
-    fn count_request(&self, _call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
-        None
+    /// Whether the provider counts the tokens of prompts for this model.
+    fn counts_tokens(&self, _protocol: Protocol, _target: Target<'_>) -> bool {
+        false
+    }
+    /// The HTTP request that has the tokens of a prompt counted, for models whose tokens the provider counts. The body is
+    /// that of the request which would have the prompt answered.
+    fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
+        self.request(call)
     }
 }
 

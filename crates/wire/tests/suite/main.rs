@@ -9,6 +9,7 @@ mod caching;
 mod calls;
 mod checks;
 mod cohere;
+mod counting;
 mod damage;
 mod decoding;
 mod dialects;

@@ -22,6 +22,15 @@ impl Adapter for BedrockConverse {
         }
     }
 
+    fn read_token_count(&self, body: &[u8]) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Count {
+            input_tokens: u64,
+        }
+        serde_json::from_slice::<Count>(body).ok().map(|count| count.input_tokens)
+    }
+
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         errors::decode(status, headers, body)
     }

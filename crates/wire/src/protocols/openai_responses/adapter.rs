@@ -23,6 +23,14 @@ impl Adapter for OpenaiResponses {
         matches!(media.source, Source::Url(_)) && target.quirks.no_media_urls
     }
 
+    fn read_token_count(&self, body: &[u8]) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        struct Count {
+            input_tokens: u64,
+        }
+        serde_json::from_slice::<Count>(body).ok().map(|count| count.input_tokens)
+    }
+
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         errors::read(status, headers, body)
     }

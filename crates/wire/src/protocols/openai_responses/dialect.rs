@@ -38,6 +38,17 @@ impl Dialect for OpenaiResponses {
         errors::write_event(error, member)
     }
 
+    fn token_count(&self, tokens: u64, counted: Option<&[u8]>, member: Option<&[u8]>) -> Option<Bytes> {
+        let counted = counted.map(<[u8]>::trim_ascii).filter(|body| body.ends_with(b"}"));
+        let own =
+            || format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}").into_bytes();
+        let mut answer = counted.map_or_else(own, <[u8]>::to_vec);
+        answer.pop();
+        answer.extend_from_slice(member.unwrap_or_default());
+        answer.push(b'}');
+        Some(answer.into())
+    }
+
     fn ids(&self) -> IdPrefixes {
         IdPrefixes { answer: "resp_", tool_call: "call_" }
     }

@@ -1,0 +1,89 @@
+//! What all requests to providers have in common: headers, deadlines, strictness, errors.
+
+use canon::{Error, ErrorKind, Losses, Retry};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+use wire::{Protocol, adapter};
+
+use super::attempts::{Attempt, RequestContext};
+use super::deadlines::Deadlines;
+use super::resolve::Offer;
+use crate::hops::HOPS;
+use crate::upstream::client::AnswerBody;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+impl RequestContext<'_> {
+    /// Adds what goes along to every provider: the trace, the gateways that were passed, the request's id.
+    pub(super) fn add_headers(&self, offer: &Offer, headers: &mut HeaderMap) {
+        let options = &self.inbound.options;
+        for (name, value) in &options.trace {
+            headers.append(name, value.clone());
+        }
+        let settings = &offer.provider.settings;
+        // An address from the catalog is a provider's own, which does not lead back here.
+        if settings.base_url_source.is_some()
+            && let Some(hops) = self.pipeline.hops.onward(options.hops.as_deref())
+        {
+            headers.insert(HOPS, hops);
+        }
+        if settings.forward_request_id
+            && let Ok(id) = HeaderValue::from_str(&self.inbound.request_id)
+        {
+            headers.insert(REQUEST_ID, id);
+        }
+    }
+
+    /// How long an attempt may take.
+    pub(super) fn deadlines(&self, attempt: &Attempt<'_>, stream: bool) -> Deadlines {
+        let offer = attempt.offer;
+        let limits = offer.provider.settings.timeouts;
+        let limits = offer.timeouts.as_ref().map_or(limits, |own| own.over(limits));
+        Deadlines::new(limits, attempt.started, self.deadline, stream)
+    }
+
+    /// An error for callers who accept no loss.
+    pub(super) fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
+        match losses.iter().next() {
+            Some(loss) if self.inbound.options.strict => Err(Error::unsupported(
+                loss.field.clone(),
+                format!(
+                    "{} would be {}: {} (x-llmgateway-strict is set).",
+                    loss.field,
+                    loss.action.as_str(),
+                    loss.reason
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The provider does not know who we are. A 403 is no sign of that: then it knows us and says no.
+pub(super) fn is_refused_credential(error: &Error) -> bool {
+    let status = error.upstream.as_ref().and_then(|reply| reply.status);
+    error.kind == ErrorKind::UpstreamCredential && status == Some(401)
+}
+
+/// An error answer. A redirect is one too: keys are never sent on to another address.
+pub(super) fn refusal(protocol: Protocol, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    if status.is_client_error() || status.is_server_error() {
+        return adapter(protocol).decode_error(status, headers, body);
+    }
+    let message = format!("The provider answered with status {}; check its base_url.", status.as_u16());
+    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+}
+
+/// The beginning of a body.
+pub(super) async fn read_up_to(mut body: AnswerBody, limit: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data() {
+            bytes.extend_from_slice(&data[..data.len().min(limit - bytes.len())]);
+        }
+        if bytes.len() >= limit {
+            break;
+        }
+    }
+    bytes
+}
