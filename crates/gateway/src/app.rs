@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::auth::Auth;
+use crate::admission::Books;
 use crate::buffers::Buffers;
 use crate::config::Settings;
 use crate::config::settings::DEMO;
@@ -17,6 +17,7 @@ use crate::discovery::Discovery;
 use crate::http::server::{self, Limits, Listener};
 use crate::http::tls::Tls;
 use crate::http::{Api, Door, Times};
+use crate::identity::Auth;
 use crate::metering::Metering;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
@@ -53,8 +54,12 @@ impl App {
         demo.serve(&mut settings).await?;
         let started_with = StartedWith::of(&settings);
         let metrics = Metrics::of(spool.clone());
-        let auth = Auth::new(store.clone()).await.map_err(|error| StartError(error.to_string()))?;
-        let writer = writer(&store, reader);
+        let mut writer = writer(&store, reader);
+        // What an earlier process left in the spool was spent too.
+        writer.catch_up().await;
+        let books = Books::new(store.clone());
+        let away = |error: store::StoreError| StartError(error.to_string());
+        let auth = Auth::new(store.clone(), books.clone()).await.map_err(away)?;
         let limits = Limits {
             max_connections: settings.max_connections,
             header_limit: settings.header_limit,
@@ -62,9 +67,10 @@ impl App {
             drain: settings.drain,
             shutdown: settings.shutdown,
         };
-        let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher() };
+        let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books };
         let buffer_limit = settings.buffer_limit;
         let snapshot = Snapshot::first(settings, &tools);
+        tools.books.load().await.map_err(away)?;
         let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics));
         let current = Current::new(snapshot);
         let api = Arc::new(Api {
@@ -110,10 +116,12 @@ impl App {
             let _ = writer_stopped.await;
         });
         let (reloader, pipeline) = (self.api.reloader.clone(), self.api.pipeline.clone());
+        let auth = self.api.auth.clone();
         let cut = tokio::select! {
             cut = server::serve(self.listeners, self.api, self.limits, stop, at_once) => cut,
             never = reloader.watch() => match never {},
             never = pipeline.responses.expire() => match never {},
+            never = auth.listen() => match never {},
         };
         if cut > 0 {
             tracing::warn!(

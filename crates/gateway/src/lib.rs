@@ -3,8 +3,8 @@
 //! A request goes through these files in order: `http/chat.rs`, `pipeline/mod.rs`, `pipeline/resolve.rs`,
 //! `pipeline/attempts.rs`, `pipeline/chat.rs`, `upstream/client.rs`, `pipeline/pump.rs`.
 
+pub mod admission;
 pub mod app;
-pub mod auth;
 pub mod buffers;
 mod calendar;
 pub mod cli;
@@ -14,6 +14,7 @@ pub mod descriptors;
 pub mod discovery;
 pub mod hops;
 pub mod http;
+pub mod identity;
 pub mod memory;
 pub mod metering;
 pub mod pipeline;

@@ -77,7 +77,10 @@ impl Reloader {
         let Some(mut settings) = checked.settings.take() else { return Err(checked.report()) };
         demo.serve(&mut settings).await.map_err(|error| error.to_string())?;
         let needs_restart = self.changed(&settings);
-        self.current.set(Snapshot::next(&self.current.get(), settings, &self.tools));
+        let next = Snapshot::next(&self.current.get(), settings, &self.tools);
+        // A budget that is new here counts what was spent before, or is not in force.
+        self.tools.books.load().await.map_err(|error| error.to_string())?;
+        self.current.set(next);
         Ok(Reloaded { needs_restart })
     }
 

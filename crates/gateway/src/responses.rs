@@ -92,7 +92,8 @@ impl Responses {
     ) -> Result<Prepared, Error> {
         let Some(keeping) = intake.keeping.take() else { return Ok(Prepared::as_it_is(intake)) };
         let settings = inbound.snapshot.keep;
-        let has_room = settings.store && keeping.store && self.has_room(&intake, settings);
+        let may_keep = settings.store && keeping.store && inbound.caller.may_store();
+        let has_room = may_keep && self.has_room(&intake, settings);
         let keep = has_room.then(|| {
             Arc::new(Keep {
                 owner: inbound.caller.owner.clone(),

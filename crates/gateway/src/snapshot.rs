@@ -16,11 +16,12 @@ use routing::{Health, RetryBudget, Sessions};
 use store::KeyHasher;
 use wire::providers::Endpoint;
 
-use crate::auth::Keys;
+use crate::admission::Books;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Timeouts};
 use crate::config::{ProviderSettings, Settings};
 use crate::http::cors::Cors;
+use crate::identity::Keys;
 use crate::pipeline::MetadataPlace;
 use crate::responses::KeepSettings;
 use crate::telemetry::{Metrics, RouteMetrics};
@@ -82,12 +83,14 @@ pub struct Tools {
     pub metrics: Metrics,
     /// Hashes the keys of the configuration.
     pub hasher: KeyHasher,
+    /// The counters of projects.
+    pub books: Books,
 }
 
 impl Tools {
     /// For a command that serves nobody.
     pub fn for_commands() -> anyhow::Result<Self> {
-        Ok(Self { metrics: Metrics::new(), hasher: KeyHasher::random()? })
+        Ok(Self { metrics: Metrics::new(), hasher: KeyHasher::random()?, books: Books::default() })
     }
 }
 
@@ -161,7 +164,13 @@ impl Snapshot {
             metadata: settings.metadata,
             keep: settings.keep,
             cors: settings.cors,
-            keys: Keys::fixed(&tools.hasher, &settings.api_keys, &settings.admin_keys),
+            keys: Keys::fixed(
+                &tools.hasher,
+                &settings.api_keys,
+                &settings.admin_keys,
+                &settings.projects,
+                &tools.books,
+            ),
         }
     }
 

@@ -77,6 +77,13 @@ impl Writer {
         Self { store, reader, on_event: Box::new(on_event) }
     }
 
+    /// Moves once what there is, and says when that fails; it is tried again later.
+    pub async fn catch_up(&mut self) {
+        if let Err(error) = self.drain().await {
+            self.away(&error);
+        }
+    }
+
     /// Runs as [`run`](Self::run) does, on a thread of its own of lower priority: answering comes first. The returned
     /// future is ready when it is through; an error says that it died. A database in memory has one connection, which
     /// cannot change its runtime: there it is a task.

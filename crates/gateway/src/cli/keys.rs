@@ -1,9 +1,15 @@
 //! `llmgateway keys`
 
-use store::Store;
+use store::{Audit, KeyFields, KeyRow, Store, Written};
 
+use super::projects::{self, checked_policy};
 use super::{ConfigArgument, runtime, say};
+use crate::calendar;
+use crate::config::Settings;
+use crate::identity::Roles;
 use crate::metering::now_ms;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// Arguments of `keys`.
 #[derive(Clone, Debug, clap::Args)]
@@ -17,17 +23,54 @@ pub struct KeysArguments {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum KeysCommand {
     /// Make a key. It is shown once.
-    Create {
-        /// A name to know it by.
-        name: String,
-    },
+    Create(CreateArguments),
     /// List keys.
-    List,
-    /// Revoke a key. A running gateway notices within seconds.
+    List {
+        /// Only those of this project.
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Make another secret for a key. It is shown once; the old one stays good for a while.
+    Rotate {
+        /// Its id, from `keys list`.
+        id: String,
+        /// How long the old secret stays good.
+        #[arg(long, default_value_t = 24)]
+        overlap_hours: u32,
+    },
+    /// Switch a key off, until it is enabled again.
+    Disable {
+        /// Its id, from `keys list`.
+        id: String,
+    },
+    /// Switch a disabled key on.
+    Enable {
+        /// Its id, from `keys list`.
+        id: String,
+    },
+    /// Revoke a key, for ever. A running gateway refuses it within a second.
     Revoke {
         /// Its id, from `keys list`.
         id: String,
     },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct CreateArguments {
+    /// A name to know it by.
+    name: String,
+    /// The project that it belongs to.
+    #[arg(long, default_value = store::DEFAULT_PROJECT)]
+    project: String,
+    /// What it may do within its project, as JSON: {"models":["gpt-4.1*"],"budgets":[{"usd":"5","per":"day"}]}.
+    #[arg(long, default_value = "{}")]
+    policy: String,
+    /// What it is for: inference, passthrough, viewer, admin; several with commas between them.
+    #[arg(long, default_value = "inference")]
+    roles: String,
+    /// The first day (UTC) on which it is not good any more, such as 2027-01-31.
+    #[arg(long)]
+    expires: Option<String>,
 }
 
 /// Works on the database of the configuration, also while a gateway runs on it.
@@ -36,25 +79,94 @@ pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let store = Store::open(&settings.database_url).await?;
         match &arguments.command {
-            KeysCommand::Create { name } => {
-                let (row, secret) = store.create_key(name, now_ms()).await?;
-                say(&format!("{}  ({}, shown once)", secret.expose(), row.id));
+            KeysCommand::Create(new) => create(&store, &settings, new).await?,
+            KeysCommand::List { project } => list(&store, project.as_deref()).await?,
+            KeysCommand::Rotate { id, overlap_hours } => {
+                let until = now_ms() + i64::from(*overlap_hours) * HOUR_MS;
+                let audit = audit("key.rotate", id);
+                match store.rotate_key(id, until, Some(&audit), now_ms()).await? {
+                    Some(secret) => say(&format!("{}  ({id}, shown once)", secret.expose())),
+                    None => return Err(no_key(id)),
+                }
             }
-            KeysCommand::List => list(&store).await?,
-            KeysCommand::Revoke { id } => match store.revoke_key(id, now_ms()).await? {
-                true => say(&format!("revoked {id}")),
-                false => anyhow::bail!("There is no active key {id:?}; `llmgateway keys list` shows them."),
-            },
+            KeysCommand::Disable { id } => switch(&store, id, true).await?,
+            KeysCommand::Enable { id } => switch(&store, id, false).await?,
+            KeysCommand::Revoke { id } => {
+                match store.revoke_key_with(id, Some(&audit("key.revoke", id)), now_ms()).await? {
+                    true => say(&format!("revoked {id}")),
+                    false => return Err(no_key(id)),
+                }
+            }
         }
         store.close().await;
         anyhow::Ok(())
     })
 }
 
-async fn list(store: &Store) -> anyhow::Result<()> {
+fn no_key(id: &str) -> anyhow::Error {
+    anyhow::anyhow!("There is no active key {id:?}; `llmgateway keys list` shows them.")
+}
+
+fn audit(action: &'static str, id: &str) -> Audit {
+    projects::audit(action, format!("key:{id}"))
+}
+
+async fn create(store: &Store, settings: &Settings, new: &CreateArguments) -> anyhow::Result<()> {
+    let declared = settings.projects.iter().any(|project| project.id == new.project);
+    if !declared && store.project(&new.project).await?.is_none() {
+        anyhow::bail!("There is no project {:?}; `llmgateway projects list` shows them.", new.project);
+    }
+    if let Some(wrong) = Roles::unknown(&new.roles) {
+        anyhow::bail!("There is no role {wrong:?}; known are inference, passthrough, viewer, admin.");
+    }
+    let expires_at_ms = match new.expires.as_deref() {
+        None => None,
+        Some(day) => match calendar::seconds_of(day) {
+            seconds if seconds > 0 => Some(seconds * 1000),
+            _ => anyhow::bail!("{day:?} is no day; write it as 2027-01-31."),
+        },
+    };
+    let fields = KeyFields {
+        name: new.name.clone(),
+        project_id: new.project.clone(),
+        roles: new.roles.clone(),
+        policy: checked_policy(&new.policy, settings)?,
+        expires_at_ms,
+        disabled_at_ms: None,
+    };
+    let (row, secret) = store.create_key_with(&fields, Some(&audit("key.create", "")), now_ms()).await?;
+    say(&format!("{}  ({}, shown once)", secret.expose(), row.id));
+    Ok(())
+}
+
+async fn switch(store: &Store, id: &str, is_off: bool) -> anyhow::Result<()> {
+    let Some(mut row) = store.key(id).await?.filter(|row| row.revoked_at_ms.is_none()) else {
+        return Err(no_key(id));
+    };
+    row.fields.disabled_at_ms = is_off.then(now_ms);
+    let (action, done) = if is_off { ("key.disable", "disabled") } else { ("key.enable", "enabled") };
+    match store.update_key(&row, Some(&audit(action, id)), now_ms()).await? {
+        Written::Done => say(&format!("{done} {id}")),
+        _ => anyhow::bail!("Somebody else changed the key {id} at the same time; try again."),
+    }
+    Ok(())
+}
+
+fn state(key: &KeyRow) -> &'static str {
+    match key {
+        KeyRow { revoked_at_ms: Some(_), .. } => "revoked",
+        key if key.fields.disabled_at_ms.is_some() => "disabled",
+        key if key.fields.expires_at_ms.is_some_and(|expires| expires <= now_ms()) => "expired",
+        _ => "active",
+    }
+}
+
+async fn list(store: &Store, project: Option<&str>) -> anyhow::Result<()> {
     for key in store.list_keys().await? {
-        let state = if key.revoked_at_ms.is_some() { "revoked" } else { "active" };
-        say(&format!("{}  {:<8} {:<16} {}", key.id, state, key.prefix, key.fields.name));
+        let KeyFields { name, project_id, .. } = &key.fields;
+        if project.is_none_or(|project| project == project_id) {
+            say(&format!("{}  {:<8} {:<10} {project_id:<16} {name}", key.id, state(&key), key.prefix));
+        }
     }
     Ok(())
 }

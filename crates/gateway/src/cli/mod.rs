@@ -7,6 +7,7 @@ mod explain;
 mod keys;
 mod mock;
 mod models;
+mod projects;
 mod run;
 mod serve;
 pub mod style;
@@ -39,8 +40,10 @@ enum Command {
     Check(ConfigArgument),
     /// List models, providers, prices and capabilities.
     Models(models::ModelsArguments),
-    /// Create, list and revoke API keys.
+    /// Create, list, rotate, disable and revoke API keys.
     Keys(keys::KeysArguments),
+    /// Create, list, change and delete projects.
+    Projects(projects::ProjectsArguments),
     /// Show how a request would be routed and what would be sent. Sends nothing.
     Explain(explain::ExplainArguments),
     /// Emulate every provider's API on loopback.
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Check(config) => check::run(&config),
         Command::Models(arguments) => models::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Projects(arguments) => projects::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Run(arguments) => return exit_code(run::run(&arguments)),
@@ -143,6 +147,7 @@ mod tests {
             "keys --config x list",
             "keys list --config x",
             "--config x keys list",
+            "projects list --config x",
             "models --config x",
             "--config x explain --model m",
             "run claude --config x -- --config y",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use limits::{Policy, Role};
 use serde::Deserialize;
 use wire::Protocol;
 use wire::providers::Auth;
@@ -38,6 +39,9 @@ pub struct ConfigFile {
     pub providers: BTreeMap<String, ProviderSection>,
     /// Aliases by name.
     pub models: BTreeMap<String, ModelSection>,
+    /// Teams and applications by id: what they may do.
+    #[serde(skip)]
+    pub projects: BTreeMap<String, ProjectSection>,
 }
 
 /// `[server]`
@@ -289,6 +293,32 @@ pub struct ModelSection {
     pub timeouts: Option<TimeoutSection>,
 }
 
+/// `[projects.ID]`: what a team or an application may do, and its keys. The fields of a policy stand beside `keys`.
+#[derive(Clone, Debug, Default)]
+pub struct ProjectSection {
+    /// What it may do.
+    pub policy: Policy,
+    /// Its keys. Keys in the database may belong to it too.
+    pub keys: Vec<ProjectKeySection>,
+}
+
+/// One of `keys` in `[projects.ID]`. The fields of a policy stand beside these, and narrow the project's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProjectKeySection {
+    /// What it is called in the log and in records.
+    pub name: String,
+    /// The key itself: `env:NAME`, `file:PATH`, or as it is.
+    pub key: String,
+    /// What it is for: `inference`, `passthrough`, `viewer`, `admin`. Default `["inference"]`.
+    pub roles: Option<Vec<Role>>,
+    /// The first day (UTC) on which it is not good any more: `2027-01-31`.
+    pub expires: Option<String>,
+    /// What it may do.
+    #[serde(skip)]
+    pub policy: Policy,
+}
+
 /// How an alias picks among its targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -336,6 +366,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "catalog",
             "providers",
             "models",
+            "projects",
         ],
         "server" => &[
             "listen",
@@ -362,10 +393,39 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "timeouts" => &TIMEOUT_KEYS,
         "tls" => &["ca_file"],
         "catalog" => &["overlay"],
+        section if section.starts_with("projects.") => &PROJECT_KEYS,
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
         _ => &["targets", "pick", "weights", "timeouts"],
     }
 }
+
+/// Of a project, of its keys, and of the entries of their budgets and limits.
+const PROJECT_KEYS: [&str; 21] = [
+    "models",
+    "deny",
+    "providers",
+    "deny_providers",
+    "budgets",
+    "limits",
+    "tags",
+    "unpriced",
+    "stored_responses",
+    "keys",
+    "name",
+    "key",
+    "roles",
+    "expires",
+    "usd",
+    "per",
+    "on_exhausted",
+    "requests",
+    "tokens",
+    "concurrent",
+    "model",
+];
+
+/// The fields of a key that are no policy.
+const KEY_FIELDS: [&str; 4] = ["name", "key", "roles", "expires"];
 
 const TIMEOUT_KEYS: [&str; 7] =
     ["connect", "first_byte", "first_token", "idle", "total", "request", "repeat_begun"];
@@ -408,6 +468,7 @@ impl ConfigFile {
                 "routing" => file.routing = section(&name, value, &mut mistakes),
                 "providers" => file.providers = sections(&name, value, &mut mistakes),
                 "models" => file.models = sections(&name, value, &mut mistakes),
+                "projects" => file.projects = projects(value, &mut mistakes),
                 _ => mistakes.push(unknown("", &name)),
             }
         }
@@ -502,6 +563,43 @@ fn sections<T: Default + for<'a> Deserialize<'a>>(
         .into_iter()
         .map(|(id, value)| (id.clone(), section(&format!("{name}.{id}"), value, mistakes)))
         .collect()
+}
+
+fn projects(value: toml::Value, mistakes: &mut Vec<Mistake>) -> BTreeMap<String, ProjectSection> {
+    let toml::Value::Table(table) = value else {
+        mistakes.push(Mistake { path: "projects".to_owned(), message: "must be a table".to_owned() });
+        return BTreeMap::new();
+    };
+    let project = |(id, value): (String, toml::Value)| {
+        let path = format!("projects.{id}");
+        let mut value = value;
+        let keys = value.as_table_mut().and_then(|table| table.remove("keys"));
+        let keys = match keys {
+            None => Vec::new(),
+            Some(toml::Value::Array(keys)) => {
+                let key = |(index, key)| project_key(&format!("{path}.keys[{index}]"), key, mistakes);
+                keys.into_iter().enumerate().map(key).collect()
+            }
+            Some(_) => {
+                let message = "must be a list, such as [{ name = \"ci\", key = \"env:CI_KEY\" }]".to_owned();
+                mistakes.push(Mistake { path: format!("{path}.keys"), message });
+                Vec::new()
+            }
+        };
+        (id, ProjectSection { policy: section(&path, value, mistakes), keys })
+    };
+    table.into_iter().map(project).collect()
+}
+
+fn project_key(path: &str, mut value: toml::Value, mistakes: &mut Vec<Mistake>) -> ProjectKeySection {
+    let mut own = toml::Table::new();
+    if let Some(table) = value.as_table_mut() {
+        for name in KEY_FIELDS {
+            own.extend(table.remove(name).map(|value| (name.to_owned(), value)));
+        }
+    }
+    let policy = section(path, value, mistakes);
+    ProjectKeySection { policy, ..section(path, own.into(), mistakes) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the configuration means: values checked, secrets wrapped, providers enabled or not and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use canon::{Quirks, Secret};
 use catalog::{Catalog, ProviderRow};
+use limits::{OnExhausted, Policy, Role, Unpriced};
 use wire::Protocol;
 use wire::providers::{Auth, CallStyle, Place};
 
 use super::base_url;
 use super::env::Environment;
 use super::file::{
-    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProviderSection, ResponsesSection,
-    ServerTlsSection, TimeoutSection, nearest,
+    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProjectKeySection, ProviderSection,
+    ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
 use super::source::ConfigSource;
+use crate::calendar;
 use crate::http::cors::Cors;
 use crate::http::tls;
 use crate::pipeline::MetadataPlace;
@@ -68,6 +70,8 @@ pub struct Settings {
     pub api_keys: Vec<KeyEntry>,
     /// Keys for the admin routes.
     pub admin_keys: Vec<KeyEntry>,
+    /// Projects of the configuration.
+    pub projects: Vec<ProjectSettings>,
     /// Database URL.
     pub database_url: String,
     /// Folder of the spool.
@@ -101,6 +105,32 @@ pub struct KeyEntry {
     pub label: String,
     /// The key itself.
     pub secret: Secret,
+}
+
+/// A project of the configuration.
+#[derive(Clone, Debug)]
+pub struct ProjectSettings {
+    /// Names it.
+    pub id: String,
+    /// What it may do.
+    pub policy: Policy,
+    /// Its keys.
+    pub keys: Vec<ProjectKey>,
+}
+
+/// A key of a project of the configuration.
+#[derive(Clone, Debug)]
+pub struct ProjectKey {
+    /// What it is called.
+    pub name: String,
+    /// The key itself.
+    pub secret: Secret,
+    /// What it is for: words with commas between them.
+    pub roles: String,
+    /// From when on it is not good, in milliseconds since 1970.
+    pub expires_at_ms: Option<i64>,
+    /// What it may do.
+    pub policy: Policy,
 }
 
 /// How long to wait for providers.
@@ -279,6 +309,7 @@ impl Settings {
             cors: check.cors(&server.cors_origins),
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
+            projects: check.projects(file),
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
             database_url,
@@ -471,6 +502,72 @@ impl Check<'_> {
             entries.push(KeyEntry { label, secret: Secret::new(secret) });
         }
         entries
+    }
+
+    fn projects(&mut self, file: &ConfigFile) -> Vec<ProjectSettings> {
+        let mut projects = Vec::new();
+        for (id, section) in &file.projects {
+            let path = format!("projects.{id}");
+            if let Some(wrong) = wrong_project_id(id) {
+                self.mistake(&path, wrong);
+            }
+            self.policy(&path, &section.policy, file);
+            let mut names = HashSet::new();
+            let keys = section.keys.iter().enumerate().map(|(index, key)| {
+                let path = format!("{path}.keys[{index}]");
+                if key.name.is_empty() || !names.insert(&key.name) {
+                    self.mistake(format!("{path}.name"), "is missing, or another key of the project has it");
+                }
+                self.project_key(&path, key, file)
+            });
+            let keys = keys.collect();
+            projects.push(ProjectSettings { id: id.clone(), policy: section.policy.clone(), keys });
+        }
+        projects
+    }
+
+    fn project_key(&mut self, path: &str, key: &ProjectKeySection, file: &ConfigFile) -> ProjectKey {
+        self.policy(path, &key.policy, file);
+        let place = format!("{path}.key");
+        let secret = self.text(&place, &key.key).trim().to_owned();
+        if let Some(wrong) = wrong_key(&secret)
+            && !self.mistakes.iter().any(|mistake| mistake.path == place)
+        {
+            self.mistake(place, format!("the key {wrong}"));
+        }
+        let expires_at_ms = key.expires.as_deref().map(|day| {
+            let seconds = calendar::seconds_of(day);
+            if seconds <= 0 || day.len() != "2027-01-31".len() {
+                self.mistake(format!("{path}.expires"), format!("{day:?} is no day; write it as 2027-01-31"));
+            }
+            seconds.saturating_mul(1000)
+        });
+        let roles = key.roles.clone().unwrap_or_else(|| vec![Role::Inference]);
+        let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        ProjectKey {
+            name: key.name.clone(),
+            secret: Secret::new(secret),
+            roles: roles.join(","),
+            expires_at_ms,
+            policy: key.policy.clone(),
+        }
+    }
+
+    /// A policy's values, and what it says of others: an alias that serves when a budget is exhausted must exist.
+    fn policy(&mut self, path: &str, policy: &Policy, file: &ConfigFile) {
+        for mistake in policy_mistakes(policy, |alias| file.models.contains_key(alias)) {
+            self.mistake(format!("{path}.{}", mistake.path), mistake.message);
+        }
+        let is_soft = |budget: &limits::Budget| budget.on_exhausted != OnExhausted::Block;
+        if !policy.budgets.is_empty() && policy.budgets.iter().all(is_soft) {
+            let message =
+                "none of the budgets blocks: what is spent has no ceiling; add one without on_exhausted";
+            self.doubt(format!("{path}.budgets"), message);
+        }
+        if !policy.budgets.is_empty() && policy.unpriced == Some(Unpriced::Allow) {
+            let message = "models of unknown price count nothing against the budgets";
+            self.doubt(format!("{path}.unpriced"), message);
+        }
     }
 
     fn spool(&mut self, file: &ConfigFile, url: &str) -> PathBuf {
@@ -1120,6 +1217,30 @@ fn flatten(name: &str, value: &toml::Value, settings: &mut BTreeMap<String, Stri
         }
         other => drop(settings.insert(name.to_owned(), other.to_string())),
     }
+}
+
+/// Everything that is wrong with a policy, where these aliases exist.
+pub fn policy_mistakes(policy: &Policy, has_alias: impl Fn(&str) -> bool) -> Vec<limits::Mistake> {
+    let mut mistakes = policy.mistakes();
+    for (index, budget) in policy.budgets.iter().enumerate() {
+        if let OnExhausted::Downgrade(alias) = &budget.on_exhausted
+            && !has_alias(alias)
+        {
+            let path = format!("budgets[{index}].on_exhausted");
+            let message = format!("there is no alias {alias:?}; add [models.{alias}]");
+            mistakes.push(limits::Mistake { path, message });
+        }
+    }
+    mistakes
+}
+
+/// Why a text cannot name a project: ids are in paths, labels and records.
+pub fn wrong_project_id(id: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    let is_good = (1..=64).contains(&id.len()) && id.bytes().all(is_plain);
+    (!is_good).then(|| {
+        "the id of a project has 1 to 64 small letters, digits, hyphens, underscores and dots".to_owned()
+    })
 }
 
 /// Why a text cannot be a key. Of the key only the place of the character is shown.

@@ -130,7 +130,7 @@ an alias of which no target can be used.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
 at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, `catalog.overlay`, the keys in
-`[auth]`, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
+`[auth]` and of projects, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
 
 ```toml
 [server]
@@ -149,6 +149,24 @@ base_url = \"http://10.0.0.5:8000/v1\"
 [models.fast]
 targets = [\"groq/llama-3.3-70b-versatile\", \"openai/gpt-4o-mini\"]
 pick = \"order\"
+```
+";
+
+const POLICY: &str = include_str!("../../../limits/src/policy.rs");
+
+const PROJECTS: &str = "
+## `[projects.ID]`
+
+What a team or an application may do, and its keys; [governance.md](governance.md) says what it means and gives examples. Projects and
+keys can be made in the database too. One that stands here goes before one of the same id there.
+
+```toml
+[projects.team-a]
+models = [\"openai/*\", \"claude-*\"]
+budgets = [{ usd = \"250\", per = \"month\" }]
+limits = [{ requests = 600, per = \"minute\" }, { concurrent = 40 }]
+tags = { team = \"a\" }
+keys = [{ name = \"ci\", key = \"env:TEAM_A_CI_KEY\", limits = [{ concurrent = 4 }] }]
 ```
 ";
 
@@ -206,6 +224,13 @@ fn kind(rust: &str) -> &str {
         "bool" => "true or false",
         "BTreeMap<String, String>" => "table of strings",
         "BTreeMap<String, toml::Value>" => "any",
+        "Vec<Budget>" | "Vec<Limit>" => "list of tables, see below",
+        "Unpriced" => "`allow` or `block`",
+        "Pico" => "decimal string",
+        "Window" => "`day`, `week`, `month` or `total`",
+        "Period" => "`minute`, `hour` or `day`",
+        "OnExhausted" => "`block` or `downgrade:ALIAS`",
+        "Vec<Role>" => "list of `inference`, `passthrough`, `viewer`, `admin`",
         "Protocol" => {
             "`openai-chat`, `openai-responses`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat` or `ollama-chat`"
         }
@@ -298,7 +323,23 @@ fn page() -> String {
             text += &own_models();
         }
     }
-    text + &environment()
+    text + &projects() + &environment()
+}
+
+fn projects() -> String {
+    let mut text = PROJECTS.to_owned();
+    let mut table = |title: &str, rows: Vec<Field>| {
+        write!(text, "\n{title}\n\n| key | type | meaning |\n|---|---|---|\n").unwrap();
+        for field in rows {
+            writeln!(text, "| `{}` | {} | {} |", field.name, kind(&field.kind), field.doc).unwrap();
+        }
+    };
+    table("Of a project, and of each of its keys:", fields(POLICY, "Policy"));
+    table("An entry of `budgets`:", fields(POLICY, "Budget"));
+    table("An entry of `limits`:", fields(POLICY, "Limit"));
+    let keys = fields(FILE, "ProjectKeySection").into_iter().filter(|field| field.name != "policy");
+    table("An entry of `keys`, beside the fields of a policy:", keys.collect());
+    text
 }
 
 #[test]
@@ -318,12 +359,59 @@ fn the_reference_is_what_can_be_configured() {
 fn the_reference_has_every_section_and_suggestions_know_every_key() {
     let sections: Vec<String> = fields(FILE, "ConfigFile").into_iter().map(|field| field.name).collect();
     assert_eq!(sections, known_keys(""));
-    for section in sections.iter().filter(|section| *section != "routing") {
+    let known = known_keys("projects.x");
+    for of in ["Policy", "Budget", "Limit"] {
+        assert!(fields(POLICY, of).iter().all(|field| known.contains(&field.name.as_str())), "{of}");
+    }
+    for section in sections.iter().filter(|section| !["routing", "projects"].contains(&section.as_str())) {
         assert!(SECTIONS.iter().any(|(name, ..)| name.split('.').next() == Some(section)), "{section}");
     }
     for (name, of, _) in SECTIONS.iter().filter(|(name, ..)| *name != "providers.ID") {
         let keys: Vec<String> = fields(FILE, of).into_iter().map(|field| field.name).collect();
         assert_eq!(keys, known_keys(name), "{name}");
+    }
+}
+
+#[test]
+fn the_example_of_a_project_is_valid_and_mistakes_are_found() {
+    let example = PROJECTS.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let environment = Environment::of(&[("TEAM_A_CI_KEY", "k")]);
+    let build = |text: &str| {
+        let file = ConfigFile::parse(text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        Settings::build(&file, &environment, Catalog::embedded().unwrap())
+    };
+    let projects = build(example).unwrap_or_else(|mistakes| panic!("{mistakes:?}")).projects;
+    assert_eq!((projects[0].keys[0].name.as_str(), projects[0].keys[0].roles.as_str()), ("ci", "inference"));
+    assert_eq!(projects[0].keys[0].policy.limits.len(), 1);
+    for (text, path) in [
+        ("[projects.A]", "projects.A"),
+        ("[projects.a]\nbudgets = [{ usd = \"0\", per = \"day\" }]", "projects.a.budgets[0].usd"),
+        ("[projects.a]\nlimits = [{ requests = 1 }]", "projects.a.limits[0].per"),
+        (
+            "[projects.a]\nbudgets = [{ usd = \"1\", per = \"day\", on_exhausted = \"downgrade:no\" }]",
+            "projects.a.budgets[0].on_exhausted",
+        ),
+        ("[projects.a]\nkeys = [{ key = \"k\" }]", "projects.a.keys[0].name"),
+        ("[projects.a]\nkeys = [{ name = \"n\" }]", "projects.a.keys[0].key"),
+        (
+            "[projects.a]\nkeys = [{ name = \"n\", key = \"k\", expires = \"soon\" }]",
+            "projects.a.keys[0].expires",
+        ),
+    ] {
+        let mistakes = build(text).unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.path == path), "{text}: {mistakes:?}");
+    }
+    for (text, line) in [
+        ("[projects.a]\nmodel = [\"x\"]", "projects.a.model: unknown key; did you mean"),
+        (
+            "[projects.a]\nkeys = [{ nam = \"n\" }]",
+            "projects.a.keys[0].nam: unknown key; did you mean \"name\"?",
+        ),
+        ("[projects.a]\nkeys = 1", "projects.a.keys: must be a list"),
+        ("[projects.a]\nbudgets = [{ usd = \"1\", per = \"year\" }]", "projects.a.budgets"),
+    ] {
+        let mistakes = ConfigFile::parse(text).unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.to_string().starts_with(line)), "{text}: {mistakes:?}");
     }
 }
 

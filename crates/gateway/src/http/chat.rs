@@ -1,5 +1,6 @@
 //! A conversation with a model, in whatever format the caller speaks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use canon::{Error, ErrorKind};
@@ -11,9 +12,9 @@ use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 use super::body::Pending;
 use super::request_body::{self, Announced, Received};
 use super::{Api, ResponseBody, options, respond};
-use crate::auth;
 use crate::buffers::Held;
 use crate::hops::Hops;
+use crate::identity;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::{Answer, Failure, Inbound, MetadataPlace, Pipeline, RequestOptions};
 use crate::responses::Prepared;
@@ -29,7 +30,7 @@ pub struct Accepted {
 /// Who asks, in which format, and how the request is called.
 pub struct Caller {
     pub snapshot: Arc<Snapshot>,
-    pub caller: auth::Caller,
+    pub caller: identity::Caller,
     pub request_id: String,
     pub path: &'static str,
     pub dialect: &'static dyn Dialect,
@@ -74,10 +75,19 @@ pub fn refuse(api: &Api, caller: Caller, error: Error) -> Response<ResponseBody>
 impl Caller {
     fn inbound(self, options: RequestOptions) -> (Inbound, Address) {
         let Self { snapshot, caller, request_id, path, dialect, address } = self;
-        (
-            Inbound { request_id, path, snapshot, caller, dialect, options, keep: None, elsewhere: None },
-            address,
-        )
+        let tags = BTreeMap::new();
+        let inbound = Inbound {
+            request_id,
+            path,
+            snapshot,
+            caller,
+            dialect,
+            options,
+            keep: None,
+            elsewhere: None,
+            tags,
+        };
+        (inbound, address)
     }
 }
 
@@ -134,6 +144,7 @@ async fn read(
     body: Incoming,
 ) -> Result<Box<Read>, Error> {
     let read = async {
+        inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
         let Received { bytes, held } =
             request_body::read(body, announced, inbound.snapshot.limits, &api.buffers).await?;
         let url = Addressed { rest: &address.rest, query: &address.query };

@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use limits::Role;
 use tokio::time::Instant;
 use wire::{Dialect, OWN};
 
@@ -24,9 +25,9 @@ use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
 use super::routes::{self, Access, Found, Route, Serve};
 use super::{ResponseBody, chat, host, request_body, respond, stored};
-use crate::auth::{Auth, Caller};
 use crate::buffers::Buffers;
 use crate::discovery::Discovery;
+use crate::identity::{Auth, Caller};
 use crate::pipeline::Pipeline;
 use crate::reload::Reloader;
 use crate::snapshot::{Current, Snapshot};
@@ -103,7 +104,7 @@ pub async fn handle(
     }
     .request_id_header();
     let (mut response, unread) = match found {
-        Ok(Route { serve, path, .. }) if serve.is_answered_by_model() => match admit(&api, &snapshot, &head)
+        Ok(Route { serve, path, .. }) if serve.is_answered_by_model() => match asks(&api, &snapshot, &head)
             .await
         {
             Ok(caller) => {
@@ -304,8 +305,16 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
                 Err(error) => refuse(api, head, &error),
             }
         }
-        Serve::Models(_) => models(api, snapshot, head, route.serve.dialect_for(&head.headers)).await,
-        Serve::Model(_) => model(api, snapshot, head, route.serve.dialect_for(&head.headers)).await,
+        Serve::Models(_) => {
+            let list =
+                ModelsAsked { caller: caller.as_ref(), dialect: route.serve.dialect_for(&head.headers) };
+            models(api, snapshot, head, list).await
+        }
+        Serve::Model(_) => {
+            let list =
+                ModelsAsked { caller: caller.as_ref(), dialect: route.serve.dialect_for(&head.headers) };
+            model(api, snapshot, head, list).await
+        }
         Serve::Routing => routing(api, snapshot),
         Serve::Health => respond::json(StatusCode::OK, r#"{"status":"ok"}"#),
         Serve::Ready => ready(api).await,
@@ -320,6 +329,13 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
 
 async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
     api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await
+}
+
+/// Who asks a model.
+async fn asks(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+    let caller = admit(api, snapshot, head).await?;
+    caller.check_role(Role::Inference)?;
+    Ok(caller)
 }
 
 async fn admin(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
@@ -350,17 +366,23 @@ fn address(head: &Parts) -> Address {
     }
 }
 
+/// Who asks for models, and in which format.
+struct ModelsAsked<'a> {
+    caller: Option<&'a Caller>,
+    dialect: &'static dyn Dialect,
+}
+
 async fn models(
     api: &Api,
     snapshot: &Snapshot,
     head: &Parts,
-    dialect: &dyn Dialect,
+    ModelsAsked { caller, dialect }: ModelsAsked<'_>,
 ) -> Response<ResponseBody> {
     let query = head.uri.query().unwrap_or_default();
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let mapped = fields.any(|(name, value)| name == "mapped" && matches!(&*value, "true" | "1"));
     let lists = api.discovery.lists(snapshot).await;
-    match dialect.model_list(Models::new(snapshot, &lists).list(mapped), query) {
+    match dialect.model_list(Models::new(snapshot, &lists).of(caller).list(mapped), query) {
         Ok(list) => respond::json(StatusCode::OK, list.to_string()),
         Err(error) => refuse(api, head, &error),
     }
@@ -370,7 +392,7 @@ async fn model(
     api: &Api,
     snapshot: &Snapshot,
     head: &Parts,
-    dialect: &dyn Dialect,
+    ModelsAsked { caller, dialect }: ModelsAsked<'_>,
 ) -> Response<ResponseBody> {
     let path = routes::spelling(head.uri.path());
     let part = match routes::find(&path, &Method::GET) {
@@ -385,7 +407,7 @@ async fn model(
         );
     };
     let lists = api.discovery.lists(snapshot).await;
-    match Models::new(snapshot, &lists).find(&id) {
+    match Models::new(snapshot, &lists).of(caller).find(&id) {
         Some(entry) => respond::json(StatusCode::OK, dialect.model_entry(entry).to_string()),
         None => {
             let message =

@@ -11,6 +11,7 @@ use wire::providers::ListedModel;
 
 use crate::calendar;
 use crate::discovery::Lists;
+use crate::identity::{Caller, Offered};
 use crate::metering::now_ms;
 use crate::pipeline::resolve::{AUTO, Resolver};
 use crate::snapshot::Snapshot;
@@ -23,12 +24,19 @@ pub struct Models<'a> {
     snapshot: &'a Snapshot,
     lists: &'a Lists,
     today: String,
+    /// Whose policies hold.
+    caller: Option<&'a Caller>,
 }
 
 impl<'a> Models<'a> {
     /// The models of this configuration, and of the providers that list theirs.
     pub fn new(snapshot: &'a Snapshot, lists: &'a Lists) -> Self {
-        Self { snapshot, lists, today: calendar::today() }
+        Self { snapshot, lists, today: calendar::today(), caller: None }
+    }
+
+    /// Those among them that this caller may use.
+    pub fn of(self, caller: Option<&'a Caller>) -> Self {
+        Self { caller: caller.filter(|caller| caller.is_restricted()), ..self }
     }
 
     /// The list: aliases, `auto`, models of the operator's own providers, models of the catalog. With `mapped` also each
@@ -63,14 +71,16 @@ impl<'a> Models<'a> {
             let known = self.snapshot.catalog.serving(provider, model).filter(|it| self.is_served(it));
             return match known {
                 Some(serving) => Some(self.mapped_entry(serving, model)),
-                None => listed.map(|listed| listed_entry(provider, listed)),
+                None => listed
+                    .filter(|_| self.may_use(provider, [model; 2], false))
+                    .map(|listed| listed_entry(provider, listed)),
             };
         }
         self.model(self.snapshot.catalog.model(id)?).map(|(entry, _)| entry)
     }
 
     fn resolver(&self) -> Resolver<'_> {
-        Resolver::of(self.snapshot)
+        Resolver { caller: self.caller, ..Resolver::of(self.snapshot) }
     }
 
     fn aliases(&self) -> Vec<Value> {
@@ -99,10 +109,10 @@ impl<'a> Models<'a> {
         let entries = |(id, list): (&String, &Arc<Vec<ListedModel>>)| -> Vec<Value> {
             let known = |model: &ListedModel| self.snapshot.catalog.serving(id, &model.id);
             let entry = |model: &ListedModel| match known(model) {
-                Some(serving) => self.mapped_entry(serving, &model.id),
-                None => listed_entry(id, model),
+                Some(serving) => self.may_use_serving(serving).then(|| self.mapped_entry(serving, &model.id)),
+                None => self.may_use(id, [&model.id; 2], false).then(|| listed_entry(id, model)),
             };
-            list.iter().map(entry).collect()
+            list.iter().filter_map(entry).collect()
         };
         providers.into_iter().flat_map(entries).collect()
     }
@@ -143,7 +153,17 @@ impl<'a> Models<'a> {
     }
 
     fn is_served(&self, serving: &Serving) -> bool {
-        self.is_enabled(&serving.provider) && !serving.is_gone(&self.today)
+        self.is_enabled(&serving.provider) && !serving.is_gone(&self.today) && self.may_use_serving(serving)
+    }
+
+    fn may_use_serving(&self, serving: &Serving) -> bool {
+        let is_priced = serving.price.is_some() || serving.free;
+        self.may_use(&serving.provider, [&serving.upstream_id, &serving.model], is_priced)
+    }
+
+    fn may_use(&self, provider: &str, [own, catalog]: [&str; 2], is_priced: bool) -> bool {
+        let offered = Offered { provider, names: ["", own, catalog], price_unknown: !is_priced };
+        self.caller.is_none_or(|caller| caller.refusal(&offered).is_none())
     }
 }
 

@@ -13,6 +13,7 @@ const NO_CACHE: HeaderName = HeaderName::from_static("x-no-cache");
 const STRICT: HeaderName = HeaderName::from_static("x-llmgateway-strict");
 const EXPLAIN: HeaderName = HeaderName::from_static("x-llmgateway-explain");
 const METADATA: HeaderName = HeaderName::from_static("x-llmgateway-metadata");
+const TAGS: HeaderName = HeaderName::from_static("x-llmgateway-tags");
 const SESSION: HeaderName = HeaderName::from_static("x-session-id");
 
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -39,7 +40,21 @@ pub(super) fn options(
         trace: trace(headers),
         hops: hops.passed(headers)?,
         metadata: place(headers, metadata)?,
+        tags: tags(headers)?,
     })
+}
+
+/// What the request is for, as it is written; what it means is checked with the key's policy. Sent several times, all count.
+fn tags(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    if !headers.contains_key(&TAGS) {
+        return Ok(None);
+    }
+    let texts: Option<Vec<&str>> =
+        headers.get_all(&TAGS).iter().map(|value| str::from_utf8(value.as_bytes()).ok()).collect();
+    let name = "x-llmgateway-tags";
+    texts
+        .map(|texts| Some(texts.join(",")))
+        .ok_or_else(|| Error::invalid(name, format!("The header {name} is no UTF-8.")))
 }
 
 /// The trace that the request belongs to (W3C Trace Context). A parent that is not valid is not passed on, and neither is

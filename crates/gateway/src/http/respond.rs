@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use canon::{Error, ErrorKind};
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use limits::Remaining;
 use wire::Dialect;
 
 use super::ResponseBody;
 use super::request_body::ACCEPTED;
+use crate::admission;
 use crate::pipeline::count::CountSource;
 use crate::pipeline::{Failure, Served};
 
@@ -60,8 +62,35 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
         }
     }
     headers.insert(ATTEMPTS, HeaderValue::from(served.attempts));
+    if let Some(remaining) = &served.limits {
+        limits(headers, remaining);
+    }
     response
 }
+
+/// What is left of limits, by the names that OpenAI gives these headers.
+fn limits(headers: &mut HeaderMap, remaining: &Remaining) {
+    let figures = [(REQUESTS, remaining.requests), (TOKENS, remaining.tokens)];
+    for ([limit, left, reset], figure) in figures {
+        let Some(figure) = figure else { continue };
+        headers.insert(limit, HeaderValue::from(figure.limit));
+        headers.insert(left, HeaderValue::from(figure.remaining));
+        if let Ok(value) = HeaderValue::from_str(&admission::duration(figure.reset_ms)) {
+            headers.insert(reset, value);
+        }
+    }
+}
+
+const REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 
 /// Says where a count of tokens comes from.
 pub fn counted(mut response: Response<ResponseBody>, source: CountSource) -> Response<ResponseBody> {
@@ -71,7 +100,7 @@ pub fn counted(mut response: Response<ResponseBody>, source: CountSource) -> Res
 
 /// An error in the caller's format.
 pub fn error(dialect: &dyn Dialect, error: &Error) -> Response<ResponseBody> {
-    failure(dialect, &Failure { error: error.clone(), metadata: None, served: None })
+    failure(dialect, &Failure::from(error.clone()))
 }
 
 /// An error with what was tried.
@@ -79,6 +108,9 @@ pub fn failure(dialect: &dyn Dialect, failure: &Failure) -> Response<ResponseBod
     let (status, body) = dialect.error(&failure.error, failure.metadata.as_deref());
     let response = json(status, body);
     let mut response = served(response, failure.served.as_ref());
+    if let Some(remaining) = &failure.limits {
+        limits(response.headers_mut(), remaining);
+    }
     if failure.error.kind == ErrorKind::UnsupportedMedia {
         response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
     }

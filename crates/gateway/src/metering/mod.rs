@@ -1,15 +1,18 @@
 //! One usage record for every request, also a failed or cancelled one. The same record feeds the log and the metrics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use canon::{Cost, Error, FinishReason, Losses, Pico, Progress, Usage};
 use catalog::Serving;
+use limits::Remaining;
 use store::{AttemptRecord, Commit, Spool, UsageRecord};
 use tokio::time::Instant;
 
-use crate::auth::Caller;
+use crate::admission::{self, Grant};
+use crate::identity::Caller;
 use crate::pipeline::Served;
 use crate::telemetry::{Metrics, RouteCounters, access};
 
@@ -58,6 +61,8 @@ pub struct Begin<'a> {
     pub session: Option<String>,
     /// The estimated length of the prompt.
     pub prompt_tokens: u64,
+    /// What the request is for.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Metering {
@@ -81,10 +86,15 @@ impl Metering {
             failed_cost: Some(Pico::ZERO),
             closed: false,
             progress: Progress::default(),
+            grant: None,
+            limits: None,
+            downgrade: Downgrade::No,
             row: UsageRecord {
                 request_id: begin.request_id.to_owned(),
                 started_at_ms: now_ms(),
                 key_id: begin.caller.key_id.to_string(),
+                project: begin.caller.project.id.to_string(),
+                tags: begin.tags,
                 requested_model: begin.model.to_owned(),
                 streamed: begin.stream,
                 session_id: begin.session,
@@ -145,7 +155,7 @@ pub(crate) fn empty_row() -> UsageRecord {
         ttft_ms: None,
         key_id: String::new(),
         project: store::DEFAULT_PROJECT.to_owned(),
-        tags: std::collections::BTreeMap::new(),
+        tags: BTreeMap::new(),
         requested_model: String::new(),
         requested_provider: None,
         used_model: None,
@@ -180,10 +190,73 @@ pub struct Record {
     /// What the failed attempts cost; none when one of them has no known price.
     failed_cost: Option<Pico>,
     closed: bool,
+    /// What is reserved of budgets and limits.
+    grant: Option<Grant>,
+    /// What is left of limits.
+    limits: Option<Box<Remaining>>,
+    downgrade: Downgrade,
     row: UsageRecord,
 }
 
+/// Whether a budget that is exhausted has another model serve.
+enum Downgrade {
+    No,
+    /// To this alias, from the next attempt on.
+    To(String),
+    Done,
+}
+
 impl Record {
+    /// When the request arrived, in milliseconds since 1970.
+    pub fn started_at_ms(&self) -> i64 {
+        self.row.started_at_ms
+    }
+
+    /// What is reserved.
+    pub fn grant(&self) -> Option<&Grant> {
+        self.grant.as_ref()
+    }
+
+    /// Takes charge of what is reserved, until the record ends.
+    pub fn granted(&mut self, grant: Grant, remaining: Remaining) {
+        self.grant = Some(grant);
+        self.limits = admission::said(remaining);
+    }
+
+    /// Nothing more can be reserved.
+    pub fn refused_with(&mut self, remaining: Remaining) {
+        self.limits = admission::said(remaining);
+    }
+
+    /// What is left of limits.
+    pub fn limits(&self) -> Option<Box<Remaining>> {
+        self.limits.clone()
+    }
+
+    /// A budget is exhausted, and this alias serves then.
+    pub fn downgrade_to(&mut self, alias: String) {
+        self.downgrade = Downgrade::To(alias);
+    }
+
+    /// The alias that serves from now on, if the last attempt was refused for that.
+    pub fn take_downgrade(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.downgrade, Downgrade::No) {
+            Downgrade::To(alias) => {
+                self.downgrade = Downgrade::Done;
+                Some(alias)
+            }
+            other => {
+                self.downgrade = other;
+                None
+            }
+        }
+    }
+
+    /// Whether another model serves than the one that was asked for.
+    pub fn is_downgraded(&self) -> bool {
+        matches!(self.downgrade, Downgrade::Done)
+    }
+
     /// When the request arrived.
     pub fn started(&self) -> Instant {
         self.started
@@ -217,6 +290,7 @@ impl Record {
             model: model.to_owned(),
             attempts: self.row.attempts.len(),
             cost: self.row.cost,
+            limits: self.limits.clone(),
         })
     }
 
@@ -440,6 +514,10 @@ impl Record {
 
     /// Counts tokens and cost.
     fn settle(&mut self) {
+        // A budget would not see an answer whose provider says nothing of its tokens.
+        if self.grant.is_some() {
+            self.estimate_usage();
+        }
         let progress = &self.progress;
         self.row.underlying_model.clone_from(&progress.model);
         self.row.finish_reason = progress.finish_reason.map(FinishReason::as_str).map(str::to_owned);
@@ -468,6 +546,10 @@ impl Record {
     fn end(&mut self) {
         self.closed = true;
         self.row.duration_ms = self.started.elapsed().as_millis() as u64;
+        if let Some(mut grant) = self.grant.take() {
+            let cost = self.row.cost.map_or(Pico::ZERO, |cost| cost.total);
+            grant.settle(cost, self.row.usage.as_ref());
+        }
         access::model_request(self.path, &self.row);
         self.metering.metrics.active().dec();
         self.metering.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use super::annotate::Selection;
 use super::permit::HeldPermit;
 use super::resolve::Offer;
 use super::{Inbound, Pipeline, candidates};
+use crate::admission;
 use crate::buffers::Held;
 use crate::metering::Record;
 use crate::snapshot::Snapshot;
@@ -189,6 +190,7 @@ pub async fn in_order<E: ProviderCall>(
             tokio::time::sleep(wait).await;
         }
         let offer = turn.offer;
+        admission::admit(cx, offer, record)?;
         let route = candidates[turn.index].route(turn.key);
         record.attempt(route, offer.provider.metrics.model(offer.metric_label()));
         let started = Instant::now();

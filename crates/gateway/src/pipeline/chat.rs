@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::Error;
+use canon::{Error, Field};
 use http::Response;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
@@ -73,10 +73,15 @@ pub(super) struct ChatAttempt<'a> {
 impl ChatAttempt<'_> {
     /// Sends the request, and reads the answer as far as it has to be known to be good.
     async fn run(mut self, record: &mut Record) -> Result<Begun, Failed> {
-        let prepared = match self.attempt.body.take() {
+        let mut prepared = match self.attempt.body.take() {
             Some(body) => body,
             None => self.prepare().await?,
         };
+        if record.is_downgraded() {
+            for losses in [&mut prepared.losses, &mut prepared.told] {
+                losses.approximated(Field::Model, "a budget is exhausted, and names another model for that");
+            }
+        }
         record.losses(&prepared.losses);
         record.priced_by(self.pricing(&prepared));
         self.cx.check_strict(&prepared.told)?;

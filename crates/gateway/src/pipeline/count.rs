@@ -91,7 +91,7 @@ impl Pipeline {
             Err(error) => {
                 record.fail(&error);
                 let metadata = failure_metadata(inbound, &record);
-                Err(Failure { error, metadata, served: record.served() })
+                Err(Failure { error, metadata, served: record.served(), limits: record.limits() })
             }
         }
     }
@@ -108,6 +108,7 @@ impl Pipeline {
             snapshot: &inbound.snapshot,
             asked: FormatChoice::of(inbound.dialect.protocol(), intake),
             random: seed,
+            caller: Some(&inbound.caller),
         };
         let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
         if let Some(provider) = &resolved.pinned {

@@ -37,7 +37,8 @@ struct Upstream {
 pub fn explain(snapshot: &Snapshot, body: &Bytes) -> Result<Explanation, Error> {
     let dialect = OWN;
     let intake = dialect.intake(Addressed::default(), body)?;
-    let resolver = Resolver { snapshot, asked: FormatChoice::of(dialect.protocol(), &intake), random: 0 };
+    let resolver =
+        Resolver { snapshot, asked: FormatChoice::of(dialect.protocol(), &intake), random: 0, caller: None };
     let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(&intake)?)?;
     let candidates = candidates::candidates(&resolved.offers, &intake);
     let settings = &snapshot.routing;

@@ -14,20 +14,22 @@ pub mod pump;
 pub mod resolve;
 mod sending;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use canon::{Cost, Error};
 use http::{HeaderName, HeaderValue};
+use limits::Remaining;
 use routing::Timestamp;
 use tokio::time::Instant;
 use wire::providers::FormatChoice;
 use wire::{Dialect, Intake};
 
-use crate::auth::Caller;
 use crate::buffers::Held;
 use crate::hops::Hops;
+use crate::identity::Caller;
 use crate::metering::{Begin, Metering, Record};
 use crate::responses::{Keep, Responses};
 use crate::snapshot::Snapshot;
@@ -75,6 +77,8 @@ pub struct Inbound {
     /// The request goes on from something that only a named provider of the same format can have. This is the error where
     /// none is named.
     pub elsewhere: Option<Error>,
+    /// What the request is for.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What headers ask for.
@@ -92,6 +96,8 @@ pub struct RequestOptions {
     pub trace: Vec<(HeaderName, HeaderValue)>,
     /// The gateways that the request has passed: `x-llmgateway-hops`.
     pub hops: Option<String>,
+    /// `x-llmgateway-tags`, as it came.
+    pub tags: Option<String>,
     /// Where the gateway's object goes: `x-llmgateway-metadata`, else what is known of the client, else the setting.
     pub metadata: MetadataPlace,
 }
@@ -131,6 +137,8 @@ pub struct Served {
     pub attempts: usize,
     /// What a whole answer cost, where its price is known.
     pub cost: Option<Cost>,
+    /// What is left of the caller's limits.
+    pub limits: Option<Box<Remaining>>,
 }
 
 /// An error on its way to the caller, with the metadata of what was tried.
@@ -142,11 +150,13 @@ pub struct Failure {
     pub metadata: Option<Vec<u8>>,
     /// The last attempt, once there was one.
     pub served: Option<Served>,
+    /// What is left of the caller's limits.
+    pub limits: Option<Box<Remaining>>,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, metadata: None, served: None }
+        Self { error, metadata: None, served: None, limits: None }
     }
 }
 
@@ -179,7 +189,7 @@ impl Pipeline {
             Err(error) => {
                 record.fail(&error);
                 let metadata = failure_metadata(&inbound, &record);
-                Err(Failure { error, metadata, served: record.served() })
+                Err(Failure { error, metadata, served: record.served(), limits: record.limits() })
             }
         }
     }
@@ -201,6 +211,7 @@ impl Pipeline {
             snapshot: &inbound.snapshot,
             asked: FormatChoice::of(inbound.dialect.protocol(), intake),
             random: seed,
+            caller: Some(&inbound.caller),
         };
         let mut resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
         if let Some(error) = &inbound.elsewhere {
@@ -212,12 +223,20 @@ impl Pipeline {
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }
-        let pinned = resolved.pinned.as_deref();
         let timeouts = inbound.snapshot.timeouts_of(&intake.model);
         let deadline = record.started() + timeouts.request;
-        let operation = Operation::Answer;
-        let cx = RequestContext { operation, pipeline: self, inbound, intake, held, pinned, deadline, seed };
-        in_order(&cx, &resolved.offers, record, &Chat(&cx)).await
+        loop {
+            let pinned = resolved.pinned.as_deref();
+            let operation = Operation::Answer;
+            let cx =
+                RequestContext { operation, pipeline: self, inbound, intake, held, pinned, deadline, seed };
+            let answer = in_order(&cx, &resolved.offers, record, &Chat(&cx)).await;
+            // A budget that is exhausted may say who serves then. That happens once: the second time such budgets only count.
+            match record.take_downgrade() {
+                Some(alias) if inbound.elsewhere.is_none() => resolved = resolver.resolve(&alias)?,
+                _ => return answer,
+            }
+        }
     }
 
     /// Hands a good answer over: closes the record of a whole one; a stream takes record and permit along.
@@ -269,6 +288,7 @@ impl Pipeline {
             model: intake.map_or("", |intake| &intake.model),
             stream: intake.is_some_and(|intake| intake.form.stream),
             session: inbound.options.session.clone(),
+            tags: inbound.tags.clone(),
             prompt_tokens: intake.map_or(0, |intake| intake.size.estimated_tokens()),
         })
     }

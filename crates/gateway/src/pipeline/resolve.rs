@@ -9,6 +9,7 @@ use wire::providers::{Call, Credential, FormatChoice};
 use wire::{OWN, Protocol, Written};
 
 use crate::config::file::{ModelSection, Pick, TimeoutSection};
+use crate::identity::Caller;
 use crate::snapshot::{ProviderHandle, Snapshot};
 use crate::telemetry::OTHER;
 
@@ -113,13 +114,15 @@ pub struct Resolver<'a> {
     pub asked: FormatChoice,
     /// Decides weighted aliases.
     pub random: u64,
+    /// Whose policies hold; none for commands and lists of the operator's own.
+    pub caller: Option<&'a Caller>,
 }
 
 impl<'a> Resolver<'a> {
     /// For callers of the gateway's own language, without chance.
     pub fn of(snapshot: &'a Snapshot) -> Self {
         let asked = FormatChoice { caller: OWN.protocol(), needs: Features::NONE, thinking: false };
-        Self { snapshot, asked, random: 0 }
+        Self { snapshot, asked, random: 0, caller: None }
     }
     /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
     pub fn resolve_all(&self, name: &str, further: &[String]) -> Result<Resolved, Error> {
@@ -136,8 +139,18 @@ impl<'a> Resolver<'a> {
         Ok(resolved)
     }
 
-    /// Resolves `provider/model`, a model of the catalog, or an alias.
+    /// Resolves `provider/model`, a model of the catalog, or an alias, to what the caller may use.
     pub fn resolve(&self, name: &str) -> Result<Resolved, Error> {
+        let mut resolved = self.find(name)?;
+        if let Some(caller) = self.caller
+            && caller.is_restricted()
+        {
+            permitted(caller, name, &mut resolved.offers)?;
+        }
+        Ok(resolved)
+    }
+
+    fn find(&self, name: &str) -> Result<Resolved, Error> {
         let snapshot = self.snapshot;
         if name.len() > MAX_NAME_BYTES {
             let message = format!(
@@ -227,7 +240,7 @@ impl<'a> Resolver<'a> {
                 reasons.push(format!("{target}: an alias cannot name an alias"));
                 continue;
             }
-            match self.resolve(target) {
+            match self.find(target) {
                 Ok(resolved) => offers.extend(resolved.offers.into_iter().map(|mut offer| {
                     offer.tier = if alias.pick == Pick::Best { 0 } else { place as u32 };
                     offer.timeouts = alias.timeouts.map(Box::new);
@@ -289,6 +302,27 @@ impl<'a> Resolver<'a> {
             tier: 0,
             timeouts: None,
         }
+    }
+}
+
+/// Leaves the offers that policies allow. This is the one place: whoever serves a request gets its offers from here, so that
+/// no alias, no fallback and no list of models leads out of a policy.
+fn permitted(caller: &Caller, name: &str, offers: &mut Vec<Offer>) -> Result<(), Error> {
+    let mut refused = None;
+    offers.retain(|offer| match caller.refusal(&offer.offered(name)) {
+        None => true,
+        Some(reason) => {
+            refused.get_or_insert_with(|| (format!("{}/{}", offer.provider.id(), offer.model), reason));
+            false
+        }
+    });
+    match (offers.is_empty(), refused) {
+        (true, Some((model, reason))) => {
+            let shown: String = name.chars().take(100).collect();
+            let message = format!("This key may not use the model {shown:?}: of {model}, {reason}.");
+            Err(Error::caller(ErrorKind::Permission, message).at("model"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ mod credentials;
 mod errors;
 mod fallback;
 mod gemini_dialect;
+mod governance;
 mod health;
 mod messages;
 mod models;

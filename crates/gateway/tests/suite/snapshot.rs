@@ -19,7 +19,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn tools() -> Tools {
-    Tools { metrics: Metrics::new(), hasher: KeyHasher::random().unwrap() }
+    Tools { metrics: Metrics::new(), hasher: KeyHasher::random().unwrap(), books: Default::default() }
 }
 
 fn two(first: &str, second: &str) -> String {

@@ -1,7 +1,8 @@
-//! Who may call: static keys of the configuration and keys of the database, looked up by their keyed hash.
+//! Finds who calls: keys of the configuration and keys of the database, looked up by their keyed hash.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,17 +12,18 @@ use arc_swap::ArcSwap;
 use canon::{Error, ErrorKind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
-use store::{KeyHash, KeyHasher, Store, StoreError};
+use store::{KeyHash, KeyHasher, Project, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::KeyEntry;
+use super::{Caller, Keys, caller};
+use crate::admission::Books;
 
 /// How old the knowledge of the database's keys may be when a request is answered with it. A revoked key works at most this
 /// long.
-const FRESH: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_secs(1);
 /// From this age on it is renewed in the background, so that under traffic nobody waits.
-const RENEW: Duration = Duration::from_secs(1);
+const RENEW: Duration = Duration::from_millis(500);
 /// The least time between two looks at the database: five queries a second, however many unknown keys come.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a request waits for the database.
@@ -31,62 +33,16 @@ const AWAY: Duration = Duration::from_secs(1);
 /// How long a key that is not in the database is refused without another look: keys are random, so that it becomes valid only
 /// when an older database is put back.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+/// When a connection that tells of changes is lost, it is opened again after this time. Looks go on meanwhile.
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 /// So many unknown keys are remembered.
 const UNKNOWN_KEYS: usize = 10_000;
-
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// `static:LABEL`, or the id of the key in the database.
-    pub key_id: Arc<str>,
-    /// Whose the answers are that the gateway keeps: the key itself, whatever it is called. The names of static keys follow
-    /// their order in the configuration, and a key that takes the place of another one takes nothing else of it.
-    pub owner: Arc<str>,
-    /// May use the admin routes.
-    pub admin: bool,
-}
-
-/// Keys and whose they are, by the hash of the key.
-#[derive(Default)]
-pub struct Keys(HashMap<[u8; 32], Caller>);
-
-impl Keys {
-    /// The keys of the configuration.
-    pub fn fixed(hasher: &KeyHasher, api_keys: &[KeyEntry], admin_keys: &[KeyEntry]) -> Self {
-        let mut fixed = HashMap::new();
-        for (keys, admin) in [(api_keys, false), (admin_keys, true)] {
-            for key in keys {
-                let hash = hasher.hash(key.secret.expose());
-                let key_id = format!("static:{}", key.label).into();
-                fixed.insert(hash, Caller { key_id, owner: owner(&hash), admin });
-            }
-        }
-        Self(fixed)
-    }
-
-    fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
-        self.0.get(hash).cloned()
-    }
-
-    /// Whose the kept answers are that were asked for with these keys.
-    pub fn owners(&self) -> impl Iterator<Item = Arc<str>> {
-        self.0.values().map(|caller| caller.owner.clone())
-    }
-}
-
-/// A name for a key that says nothing about it.
-fn owner(hash: &[u8; 32]) -> Arc<str> {
-    let mut name = "static:".to_owned();
-    for byte in &hash[..16] {
-        name.push_str(&format!("{byte:02x}"));
-    }
-    name.into()
-}
 
 /// Checks keys.
 pub struct Auth {
     hasher: KeyHasher,
     source: Box<dyn KeySource>,
+    books: Books,
     stored: ArcSwap<Stored>,
     /// The last look at the database.
     looked: watch::Sender<Look>,
@@ -97,14 +53,19 @@ pub struct Auth {
 pub struct KeyList {
     /// Changes with every change of a key.
     pub marker: i64,
-    /// None when they are those of the marker that was given.
-    pub keys: Option<Vec<KeyHash>>,
+    /// Keys and projects; none when they are those of the marker that was given.
+    pub known: Option<(Vec<KeyHash>, Vec<Project>)>,
 }
 
 /// Where keys are stored.
 pub trait KeySource: Send + Sync + 'static {
     /// The keys that may be used, unless they are those of this marker.
     fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>>;
+
+    /// Calls whenever it is told of a change. Sources that are not told of changes never do; looks find them.
+    fn listen<'a>(&'a self, _changed: &'a (dyn Fn() + Send + Sync)) -> BoxFuture<'a, Infallible> {
+        Box::pin(std::future::pending())
+    }
 }
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -114,16 +75,35 @@ impl KeySource for Store {
         Box::pin(async move {
             // The marker comes first: a change in between is found at the next look.
             let now = self.change_marker().await?;
-            let keys = if marker == Some(now) { None } else { Some(self.active_keys().await?) };
-            Ok(KeyList { marker: now, keys })
+            let known = match marker == Some(now) {
+                true => None,
+                false => Some((self.active_keys().await?, self.projects_after("", u32::MAX).await?)),
+            };
+            Ok(KeyList { marker: now, known })
+        })
+    }
+
+    fn listen<'a>(&'a self, changed: &'a (dyn Fn() + Send + Sync)) -> BoxFuture<'a, Infallible> {
+        Box::pin(async move {
+            loop {
+                if let Ok(mut changes) = self.changes().await {
+                    // What happened before it listened is found by the look that follows.
+                    changed();
+                    while changes.next().await.is_ok() {
+                        changed();
+                    }
+                }
+                tokio::time::sleep(LISTEN_AGAIN).await;
+            }
         })
     }
 }
 
 /// What the database said.
 #[derive(Default)]
-struct Stored {
-    keys: Keys,
+pub struct Stored {
+    /// Keys and projects.
+    pub keys: Keys,
     marker: Option<i64>,
 }
 
@@ -144,16 +124,21 @@ struct Away;
 
 impl Auth {
     /// Loads the keys of the database.
-    pub async fn new(store: Store) -> Result<Arc<Self>, StoreError> {
-        Self::with_source(store.key_hasher(), Box::new(store)).await
+    pub async fn new(store: Store, books: Books) -> Result<Arc<Self>, StoreError> {
+        Self::with_source(store.key_hasher(), Box::new(store), books).await
     }
 
     /// Loads the keys of any source.
-    pub async fn with_source(hasher: KeyHasher, source: Box<dyn KeySource>) -> Result<Arc<Self>, StoreError> {
+    pub async fn with_source(
+        hasher: KeyHasher,
+        source: Box<dyn KeySource>,
+        books: Books,
+    ) -> Result<Arc<Self>, StoreError> {
         let now = Instant::now();
         let auth = Self {
             hasher,
             source,
+            books,
             stored: ArcSwap::default(),
             looked: watch::Sender::new(Look { as_of: now, began: now, failed: None, running: false }),
             unknown: Mutex::default(),
@@ -177,45 +162,49 @@ impl Auth {
             ));
         };
         let hash = self.hasher.hash(&key);
-        if let Some(caller) = fixed.find(&hash) {
-            return Ok(caller);
-        }
         let now = Instant::now();
-        if let Some(caller) = self.find(&hash) {
+        let is_fixed = fixed.contains(&hash);
+        if is_fixed || self.stored.load().keys.contains(&hash) {
             let age = now.saturating_duration_since(self.looked.borrow().as_of);
-            if age <= FRESH {
-                if age > RENEW {
+            if is_fixed {
+                // Its project may be one of the database; the key itself is good without that.
+                if age > FRESH {
                     self.look();
                 }
-                return Ok(caller);
+            } else if age > FRESH {
+                // Rare, and large: boxed, so that it does not enlarge the future of every connection.
+                Box::pin(self.renewed()).await;
+            } else if age > RENEW {
+                self.look();
             }
-            // Rare, and large: boxed, so that it does not enlarge the future of every connection.
-            return Box::pin(self.known_key(&hash, caller)).await;
+            return self.find(fixed, &hash).unwrap_or_else(|| Err(not_valid()));
         }
         if self.unknown().contains(&hash, now) {
             return Err(not_valid());
         }
-        Box::pin(self.unknown_key(&hash, now)).await
+        Box::pin(self.unknown_key(fixed, &hash, now)).await
     }
 
     /// Nothing was asked for a while: a key may have been revoked since. While the database is away the last knowledge
     /// stays in force.
-    async fn known_key(self: &Arc<Self>, hash: &[u8; 32], last_known: Caller) -> Result<Caller, Error> {
+    async fn renewed(self: &Arc<Self>) {
         let fresh_enough = Instant::now().checked_sub(FRESH).unwrap_or_else(Instant::now);
-        match self.knowledge_of(fresh_enough).await {
-            Ok(()) => self.find(hash).ok_or_else(not_valid),
-            Err(Away) => Ok(last_known),
-        }
+        let _ = self.knowledge_of(fresh_enough).await;
     }
 
-    async fn unknown_key(self: &Arc<Self>, hash: &[u8; 32], now: Instant) -> Result<Caller, Error> {
+    async fn unknown_key(
+        self: &Arc<Self>,
+        fixed: &Keys,
+        hash: &[u8; 32],
+        now: Instant,
+    ) -> Result<Caller, Error> {
         self.knowledge_of(now).await.map_err(|Away| {
             let message = "API keys cannot be checked: the database does not answer.";
             Error::gateway(ErrorKind::StoreUnavailable, message)
         })?;
-        self.find(hash).ok_or_else(|| {
+        self.find(fixed, hash).unwrap_or_else(|| {
             self.unknown().insert(*hash, now);
-            not_valid()
+            Err(not_valid())
         })
     }
 
@@ -242,8 +231,13 @@ impl Auth {
         tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(Away))
     }
 
-    fn find(&self, hash: &[u8; 32]) -> Option<Caller> {
-        self.stored.load().keys.find(hash)
+    fn find(&self, fixed: &Keys, hash: &[u8; 32]) -> Option<Result<Caller, Error>> {
+        caller(fixed, &self.stored.load().keys, hash)
+    }
+
+    /// Looks whenever the database tells of a change, for as long as this is polled.
+    pub async fn listen(self: &Arc<Self>) -> Infallible {
+        self.source.listen(&|| self.look()).await
     }
 
     /// Looks after the database, unless somebody does. Nothing ticks without requests.
@@ -270,13 +264,14 @@ impl Auth {
         let asked = self.source.keys_since(self.stored.load().marker);
         let answer = tokio::time::timeout(PATIENCE, asked).await;
         match answer.unwrap_or(Err(StoreError::Away)) {
-            Ok(KeyList { marker, keys }) => {
-                if let Some(keys) = keys {
-                    let caller = |id: &str| {
-                        let key_id: Arc<str> = id.into();
-                        Caller { owner: key_id.clone(), key_id, admin: false }
-                    };
-                    let keys = Keys(keys.iter().map(|key| (key.hash, caller(&key.id))).collect());
+            Ok(KeyList { marker, known }) => {
+                if let Some((keys, projects)) = known {
+                    let keys = Keys::stored(&keys, &projects, &self.books);
+                    // A budget that is new here counts what was spent before, or is not in force.
+                    if let Err(error) = self.books.load().await {
+                        self.failed();
+                        return Err(error);
+                    }
                     self.stored.store(Arc::new(Stored { keys, marker: Some(marker) }));
                 }
                 self.looked.send_modify(|look| {
@@ -287,13 +282,22 @@ impl Auth {
                 Ok(())
             }
             Err(error) => {
-                self.looked.send_modify(|look| {
-                    look.failed = Some(Instant::now());
-                    look.running = false;
-                });
+                self.failed();
                 Err(error)
             }
         }
+    }
+
+    fn failed(&self) {
+        self.looked.send_modify(|look| {
+            look.failed = Some(Instant::now());
+            look.running = false;
+        });
+    }
+
+    /// The keys and projects of the database, as they were at the last look.
+    pub fn stored(&self) -> Arc<Stored> {
+        self.stored.load_full()
     }
 
     fn unknown(&self) -> MutexGuard<'_, Unknown> {
@@ -364,6 +368,7 @@ const KEY_HEADERS: [HeaderName; 3] = [
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use store::KeyFields;
 
     use store::KeyFields;
 
@@ -395,8 +400,8 @@ mod tests {
                 if state.fails {
                     return Err(StoreError::Away);
                 }
-                let keys = (marker != Some(state.marker)).then(|| state.keys.clone());
-                Ok(KeyList { marker: state.marker, keys })
+                let known = (marker != Some(state.marker)).then(|| (state.keys.clone(), Vec::new()));
+                Ok(KeyList { marker: state.marker, known })
             })
         }
     }
@@ -414,7 +419,7 @@ mod tests {
 
         async fn auth(&self) -> Arc<Auth> {
             let hasher = KeyHasher::new([7; 32]);
-            Auth::with_source(hasher, Box::new(self.clone())).await.unwrap()
+            Auth::with_source(hasher, Box::new(self.clone()), Books::default()).await.unwrap()
         }
     }
 
@@ -463,7 +468,7 @@ mod tests {
             assert_eq!(before, Instant::now());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert!((30..=61).contains(&fake.looks()), "{}", fake.looks());
+        assert!((60..=121).contains(&fake.looks()), "{}", fake.looks());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,206 @@
+//! `llmgateway projects`
+
+use limits::Policy;
+use store::{Audit, Project, Store, Written};
+
+use super::{ConfigArgument, runtime, say};
+use crate::config::Settings;
+use crate::config::settings::{policy_mistakes, wrong_project_id};
+use crate::metering::now_ms;
+
+/// Arguments of `projects`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ProjectsArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[command(subcommand)]
+    command: ProjectsCommand,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum ProjectsCommand {
+    /// Make a project.
+    Create {
+        /// Its id: small letters, digits, hyphens, underscores and dots.
+        id: String,
+        /// What people call it. Default: its id.
+        #[arg(long)]
+        name: Option<String>,
+        /// What it may do, as JSON: {"models":["gpt-4.1*"],"budgets":[{"usd":"250","per":"month"}]}.
+        #[arg(long, default_value = "{}")]
+        policy: String,
+    },
+    /// List projects, those of the configuration too.
+    List,
+    /// Change a project.
+    Update {
+        /// Its id.
+        id: String,
+        /// What people call it.
+        #[arg(long)]
+        name: Option<String>,
+        /// What it may do, as JSON: takes the place of what it was.
+        #[arg(long)]
+        policy: Option<String>,
+    },
+    /// Refuse all keys of a project, until it is enabled again.
+    Disable {
+        /// Its id.
+        id: String,
+    },
+    /// Switch a disabled project on.
+    Enable {
+        /// Its id.
+        id: String,
+    },
+    /// Delete a project that has no active key. Its records and its ledger stay.
+    Delete {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// Works on the database of the configuration, also while a gateway runs on it.
+pub fn run(arguments: &ProjectsArguments) -> anyhow::Result<()> {
+    let settings = arguments.config.load()?;
+    runtime()?.block_on(async {
+        let store = Store::open(&settings.database_url).await?;
+        match &arguments.command {
+            ProjectsCommand::Create { id, name, policy } => {
+                let name = name.as_deref().unwrap_or(id);
+                create(&store, &settings, (id, name, policy)).await?;
+            }
+            ProjectsCommand::List => list(&store, &settings).await?,
+            ProjectsCommand::Update { id, name, policy } => {
+                let policy = policy.as_deref().map(|policy| checked_policy(policy, &settings)).transpose()?;
+                change(&store, &settings, (id, "project.update"), |project| {
+                    project.name = name.clone().unwrap_or_else(|| project.name.clone());
+                    project.policy = policy.unwrap_or_else(|| project.policy.clone());
+                })
+                .await?;
+            }
+            ProjectsCommand::Disable { id } => {
+                let off = |project: &mut Project| project.disabled_at_ms = Some(now_ms());
+                change(&store, &settings, (id, "project.disable"), off).await?;
+            }
+            ProjectsCommand::Enable { id } => {
+                let on = |project: &mut Project| project.disabled_at_ms = None;
+                change(&store, &settings, (id, "project.enable"), on).await?;
+            }
+            ProjectsCommand::Delete { id } => delete(&store, &settings, id).await?,
+        }
+        store.close().await;
+        anyhow::Ok(())
+    })
+}
+
+/// An entry of the audit log for a command.
+pub(super) fn audit(action: &'static str, target: String) -> Audit {
+    Audit { actor: "cli".to_owned(), action, target, detail: "{}".to_owned() }
+}
+
+/// A policy that was given as JSON, as it is stored; the error lists everything that is wrong with it.
+pub(super) fn checked_policy(json: &str, settings: &Settings) -> anyhow::Result<String> {
+    let policy =
+        parse_policy(json, settings).map_err(|wrong| anyhow::anyhow!("The policy is wrong: {wrong}."))?;
+    Ok(serde_json::to_string(&policy)?)
+}
+
+fn parse_policy(json: &str, settings: &Settings) -> Result<Policy, String> {
+    let mut unknown = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let policy: Policy = serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()))
+        .map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    let mut wrong: Vec<String> = unknown.iter().map(|path| format!("{path} is unknown")).collect();
+    let has_alias = |alias: &str| settings.aliases.contains_key(alias);
+    wrong.extend(
+        policy_mistakes(&policy, has_alias).into_iter().map(|it| format!("{} {}", it.path, it.message)),
+    );
+    if wrong.is_empty() { Ok(policy) } else { Err(wrong.join("; ")) }
+}
+
+async fn create(
+    store: &Store,
+    settings: &Settings,
+    (id, name, policy): (&str, &str, &str),
+) -> anyhow::Result<()> {
+    if let Some(wrong) = wrong_project_id(id) {
+        anyhow::bail!("{id:?} cannot be the id of a project: {wrong}.");
+    }
+    not_declared(settings, id)?;
+    let project = Project {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        policy: checked_policy(policy, settings)?,
+        version: 1,
+        created_at_ms: now_ms(),
+        disabled_at_ms: None,
+    };
+    let entry = audit("project.create", format!("project:{id}"));
+    match store.create_project(&project, Some(&entry)).await? {
+        Written::Exists => anyhow::bail!("There is a project {id:?} already."),
+        _ => say(&format!("created {id}")),
+    }
+    Ok(())
+}
+
+fn not_declared(settings: &Settings, id: &str) -> anyhow::Result<()> {
+    if settings.projects.iter().any(|project| project.id == id) {
+        anyhow::bail!("The project {id:?} stands in the configuration ([projects.{id}]); change it there.");
+    }
+    Ok(())
+}
+
+async fn change(
+    store: &Store,
+    settings: &Settings,
+    (id, action): (&str, &'static str),
+    change: impl FnOnce(&mut Project),
+) -> anyhow::Result<()> {
+    not_declared(settings, id)?;
+    let Some(mut project) = store.project(id).await? else { return Err(no_project(id)) };
+    change(&mut project);
+    let entry = audit(action, format!("project:{id}"));
+    match store.update_project(&project, Some(&entry), now_ms()).await? {
+        Written::Done => say(&format!("changed {id}")),
+        Written::Absent => return Err(no_project(id)),
+        _ => anyhow::bail!("Somebody else changed the project {id} at the same time; try again."),
+    }
+    Ok(())
+}
+
+fn no_project(id: &str) -> anyhow::Error {
+    anyhow::anyhow!("There is no project {id:?}; `llmgateway projects list` shows them.")
+}
+
+async fn delete(store: &Store, settings: &Settings, id: &str) -> anyhow::Result<()> {
+    not_declared(settings, id)?;
+    if id == store::DEFAULT_PROJECT {
+        anyhow::bail!("The project {id:?} cannot be deleted: keys without a project belong to it.");
+    }
+    let Some(project) = store.project(id).await? else { return Err(no_project(id)) };
+    let entry = audit("project.delete", format!("project:{id}"));
+    match store.delete_project(id, project.version, Some(&entry), now_ms()).await? {
+        Written::Done => say(&format!("deleted {id}")),
+        Written::Absent => return Err(no_project(id)),
+        _ => anyhow::bail!(
+            "The project {id} has active keys (`llmgateway keys list --project {id}`); revoke them first."
+        ),
+    }
+    Ok(())
+}
+
+async fn list(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+    for project in &settings.projects {
+        let policy = serde_json::to_string(&project.policy)?;
+        say(&format!("{:<24} {:<8} {policy}", project.id, "declared"));
+    }
+    for project in store.projects_after("", u32::MAX).await? {
+        if settings.projects.iter().all(|declared| declared.id != project.id) {
+            let state = if project.disabled_at_ms.is_some() { "disabled" } else { "active" };
+            say(&format!("{:<24} {state:<8} {}", project.id, project.policy));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! Who calls, and what they may do: projects, keys, policies.
+//!
+//! A key has the rules of its project and its own; both hold, so that a key's own policy narrows and never widens. What a
+//! policy says is made ready ([`Terms`]) when keys and projects are read, not when a request comes.
+
+pub mod auth;
+mod terms;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use canon::{Error, ErrorKind};
+use limits::{Policy, Role, Rule, Scope, Unpriced};
+use store::{DEFAULT_PROJECT, KeyHash, KeyHasher};
+
+use crate::admission::Books;
+use crate::config::KeyEntry;
+use crate::config::settings::ProjectSettings;
+use crate::metering::now_ms;
+pub use auth::{Auth, presented};
+pub use terms::{Offered, Terms};
+
+/// Who calls.
+#[derive(Clone)]
+pub struct Caller {
+    /// `static:LABEL`, or the id of the key in the database.
+    pub key_id: Arc<str>,
+    /// Whose the answers are that the gateway keeps: the key itself, whatever it is called. The names of static keys follow
+    /// their order in the configuration, and a key that takes the place of another one takes nothing else of it.
+    pub owner: Arc<str>,
+    /// May use the admin routes.
+    pub admin: bool,
+    /// What the key is for.
+    pub roles: Roles,
+    /// Whose the key is.
+    pub project: Arc<Project>,
+    /// What the key itself says; none where it says nothing.
+    pub own: Option<Arc<Terms>>,
+}
+
+/// A team or an application, with its keys.
+pub struct Project {
+    /// Names it.
+    pub id: Arc<str>,
+    /// What it may do.
+    pub terms: Terms,
+    /// The counters of it and of its keys.
+    pub book: crate::admission::Book,
+    /// None of its keys is good.
+    pub is_disabled: bool,
+}
+
+/// What a key is for, as a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles(u8);
+
+impl Roles {
+    /// Everything.
+    pub const ADMIN: Self = Self(0b1111);
+    /// Asks models.
+    pub const INFERENCE: Self = Self(1);
+
+    /// The roles of these words; those that this release does not know give no right.
+    pub fn of(words: &str) -> Self {
+        let named = words.split(',').filter_map(|word| Role::named(word.trim()));
+        named.fold(Self(0), |roles, role| match role {
+            Role::Admin => Self::ADMIN,
+            role => Self(roles.0 | 1 << role as u8),
+        })
+    }
+
+    /// The first of these words that is no role.
+    pub fn unknown(words: &str) -> Option<&str> {
+        words.split(',').map(str::trim).find(|word| Role::named(word).is_none())
+    }
+
+    /// Whether it is among them.
+    pub fn has(self, role: Role) -> bool {
+        self.0 & 1 << role as u8 != 0
+    }
+}
+
+impl Caller {
+    /// The terms that bind it: its project's, then its own.
+    pub fn terms(&self) -> impl Iterator<Item = &Terms> + Clone {
+        std::iter::once(&self.project.terms).chain(self.own.as_deref())
+    }
+
+    /// The rules that count its requests.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> + Clone {
+        self.terms().flat_map(|terms| &terms.rules)
+    }
+
+    /// Whether anything is counted.
+    pub fn has_rules(&self) -> bool {
+        self.rules().next().is_some()
+    }
+
+    /// Whether models of unknown price are refused: where a policy says so, or a budget would not see them.
+    pub fn blocks_unpriced(&self) -> bool {
+        let said = self.terms().filter_map(|terms| terms.unpriced);
+        let mut said = said.peekable();
+        match said.peek() {
+            Some(_) => said.any(|unpriced| unpriced == Unpriced::Block),
+            None => self.terms().any(|terms| terms.has_budget()),
+        }
+    }
+
+    /// Whether answers may be kept for it.
+    pub fn may_store(&self) -> bool {
+        self.terms().all(|terms| terms.stored_responses)
+    }
+
+    /// Why an offer is refused, as a sentence; none when it is allowed.
+    pub fn refusal(&self, offered: &Offered<'_>) -> Option<String> {
+        let refused = self.terms().enumerate().find_map(|(index, terms)| {
+            let whose = if index == 0 { "the project's" } else { "the key's" };
+            terms.refusal(offered).map(|rule| format!("{whose} policy refuses it ({rule})"))
+        });
+        refused.or_else(|| {
+            (offered.price_unknown && self.blocks_unpriced()).then(|| {
+                "its price is unknown, and models of unknown price are refused here (unpriced)".to_owned()
+            })
+        })
+    }
+
+    /// Whether anything can be refused by a policy: a look that spares the rest.
+    pub fn is_restricted(&self) -> bool {
+        self.terms().any(|terms| terms.restricts_models()) || self.blocks_unpriced()
+    }
+
+    /// Refuses what the key is not for.
+    pub fn check_role(&self, role: Role) -> Result<(), Error> {
+        if self.roles.has(role) {
+            return Ok(());
+        }
+        let message =
+            format!("This key does not have the role {:?}, which this request needs.", role.as_str());
+        Err(Error::caller(ErrorKind::Permission, message))
+    }
+
+    /// The tags of a request that names these.
+    pub fn tags(&self, said: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
+        if said.is_none() && self.terms().all(|terms| terms.tags.is_empty()) {
+            return Ok(BTreeMap::new());
+        }
+        limits::tags(self.terms().map(|terms| &terms.tags), said).map_err(|wrong| {
+            Error::invalid("x-llmgateway-tags", format!("The header x-llmgateway-tags is wrong: {wrong}."))
+        })
+    }
+}
+
+impl Project {
+    /// A project of this policy.
+    pub fn new(id: &str, policy: &Policy, is_disabled: bool, books: &Books) -> Arc<Self> {
+        let book = books.of(id);
+        let terms = Terms::new(policy, &Scope::Project, &book);
+        Arc::new(Self { id: id.into(), terms, book, is_disabled })
+    }
+
+    /// One that restricts nothing.
+    pub fn free(id: &str, books: &Books) -> Arc<Self> {
+        Self::new(id, &Policy::default(), false, books)
+    }
+}
+
+/// A key that is known.
+struct Known {
+    key_id: Arc<str>,
+    owner: Arc<str>,
+    roles: Roles,
+    project_id: Arc<str>,
+    /// The project, as it was known together with the key.
+    project: Option<Arc<Project>>,
+    own: Option<Arc<Terms>>,
+    expires_at_ms: Option<i64>,
+}
+
+/// Keys and whose they are, by the hash of the key; and projects by their ids.
+#[derive(Default)]
+pub struct Keys {
+    keys: HashMap<[u8; 32], Known>,
+    projects: HashMap<Arc<str>, Arc<Project>>,
+}
+
+impl Keys {
+    /// The keys and projects of the configuration.
+    pub fn fixed(
+        hasher: &KeyHasher,
+        api_keys: &[KeyEntry],
+        admin_keys: &[KeyEntry],
+        projects: &[ProjectSettings],
+        books: &Books,
+    ) -> Self {
+        let mut fixed = Self::default();
+        for (keys, roles) in [(api_keys, Roles::INFERENCE), (admin_keys, Roles::ADMIN)] {
+            for key in keys {
+                fixed.put(hasher, key, DEFAULT_PROJECT, roles);
+            }
+        }
+        for declared in projects {
+            let project = Project::new(&declared.id, &declared.policy, false, books);
+            for key in &declared.keys {
+                let label = format!("{}/{}", declared.id, key.name);
+                let entry = KeyEntry { label, secret: key.secret.clone() };
+                let known = fixed.put(hasher, &entry, &declared.id, Roles::of(&key.roles));
+                known.project = Some(project.clone());
+                known.own = Terms::of_key(&key.policy, &known.key_id, &project.book);
+                known.expires_at_ms = key.expires_at_ms;
+            }
+            fixed.projects.insert(project.id.clone(), project);
+        }
+        let declared_default = fixed.projects.get(DEFAULT_PROJECT).cloned();
+        for known in fixed.keys.values_mut().filter(|known| known.project.is_none()) {
+            known.project.clone_from(&declared_default);
+        }
+        fixed
+    }
+
+    fn put(&mut self, hasher: &KeyHasher, key: &KeyEntry, project: &str, roles: Roles) -> &mut Known {
+        let hash = hasher.hash(key.secret.expose());
+        let known = Known {
+            key_id: format!("static:{}", key.label).into(),
+            owner: owner(&hash),
+            roles,
+            project_id: project.into(),
+            project: None,
+            own: None,
+            expires_at_ms: None,
+        };
+        self.keys.entry(hash).insert_entry(known).into_mut()
+    }
+
+    /// The keys and projects of the database. A policy that this release cannot read allows nothing: it would have to be
+    /// guessed what it forbids.
+    pub fn stored(keys: &[KeyHash], projects: &[store::Project], books: &Books) -> Self {
+        let mut stored = Self::default();
+        for row in projects {
+            let (policy, is_readable) = read_policy(&row.policy);
+            let is_disabled = row.disabled_at_ms.is_some() || !is_readable;
+            let project = Project::new(&row.id, &policy, is_disabled, books);
+            stored.projects.insert(project.id.clone(), project);
+        }
+        if !stored.projects.contains_key(DEFAULT_PROJECT) {
+            stored.projects.insert(DEFAULT_PROJECT.into(), Project::free(DEFAULT_PROJECT, books));
+        }
+        stored.keys.reserve(keys.len());
+        for key in keys {
+            let (policy, is_readable) = read_policy(&key.fields.policy);
+            if !is_readable {
+                continue;
+            }
+            let key_id: Arc<str> = key.id.as_str().into();
+            let id = key.fields.project_id.as_str();
+            let project =
+                stored.projects.get_key_value(id).map(|(id, project)| (id.clone(), project.clone()));
+            let (project_id, project) =
+                project.map_or((id.into(), None), |(id, project)| (id, Some(project)));
+            let own = match project {
+                _ if policy == Policy::default() => None,
+                Some(ref project) => Terms::of_key(&policy, &key_id, &project.book),
+                None => Terms::of_key(&policy, &key_id, &books.of(id)),
+            };
+            let known = |expires_at_ms| Known {
+                owner: key_id.clone(),
+                key_id: key_id.clone(),
+                roles: Roles::of(&key.fields.roles),
+                project_id: project_id.clone(),
+                project: project.clone(),
+                own: own.clone(),
+                expires_at_ms,
+            };
+            if let Some((hash, until)) = key.previous {
+                let until = key.fields.expires_at_ms.map_or(until, |expires| expires.min(until));
+                stored.keys.insert(hash, known(Some(until)));
+            }
+            stored.keys.insert(key.hash, known(key.fields.expires_at_ms));
+        }
+        stored
+    }
+
+    /// Whether it has this key.
+    fn contains(&self, hash: &[u8; 32]) -> bool {
+        self.keys.contains_key(hash)
+    }
+
+    /// Whose the kept answers are that were asked for with these keys.
+    pub fn owners(&self) -> impl Iterator<Item = Arc<str>> {
+        self.keys.values().map(|known| known.owner.clone())
+    }
+
+    /// The projects, by their ids.
+    pub fn projects(&self) -> &HashMap<Arc<str>, Arc<Project>> {
+        &self.projects
+    }
+}
+
+/// The caller with a key; none when nobody knows it. Projects of the configuration go before those of the database.
+fn caller(fixed: &Keys, stored: &Keys, hash: &[u8; 32]) -> Option<Result<Caller, Error>> {
+    let known = fixed.keys.get(hash).or_else(|| stored.keys.get(hash))?;
+    if known.expires_at_ms.is_some_and(|expires| expires <= now_ms()) {
+        return Some(Err(Error::caller(ErrorKind::Authentication, "The API key has expired.")));
+    }
+    let declared = if fixed.projects.is_empty() { None } else { fixed.projects.get(&known.project_id) };
+    let project = declared.or(known.project.as_ref()).or_else(|| stored.projects.get(&known.project_id));
+    Some(match project {
+        Some(project) if !project.is_disabled => Ok(Caller {
+            key_id: known.key_id.clone(),
+            owner: known.owner.clone(),
+            admin: known.roles.has(Role::Admin),
+            roles: known.roles,
+            project: project.clone(),
+            own: known.own.clone(),
+        }),
+        other => {
+            let what = if other.is_some() { "is disabled" } else { "does not exist any more" };
+            let message = format!("The project {:?} of this API key {what}.", known.project_id);
+            Err(Error::caller(ErrorKind::Permission, message))
+        }
+    })
+}
+
+fn read_policy(json: &str) -> (Policy, bool) {
+    if json == "{}" {
+        return (Policy::default(), true);
+    }
+    serde_json::from_str(json).map_or_else(|_| (Policy::default(), false), |policy| (policy, true))
+}
+
+/// A name for a key that says nothing about it.
+fn owner(hash: &[u8; 32]) -> Arc<str> {
+    let mut name = "static:".to_owned();
+    for byte in &hash[..16] {
+        name.push_str(&format!("{byte:02x}"));
+    }
+    name.into()
+}

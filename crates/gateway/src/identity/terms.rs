@@ -1,0 +1,100 @@
+//! A policy, ready for requests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use limits::{Pattern, Policy, Quantity, Rule, Scope, Unpriced};
+
+use crate::admission::Book;
+
+/// A policy, ready for requests.
+#[derive(Default)]
+pub struct Terms {
+    models: Vec<Pattern>,
+    deny: Vec<Pattern>,
+    providers: Vec<Pattern>,
+    deny_providers: Vec<Pattern>,
+    /// Budgets and limits, with their accounts in the project's book.
+    pub rules: Vec<Rule>,
+    /// Tags of every request.
+    pub tags: BTreeMap<String, String>,
+    /// Whether models of unknown price may be used, where it is said.
+    pub unpriced: Option<Unpriced>,
+    /// Whether answers may be kept.
+    pub stored_responses: bool,
+}
+
+/// A model at a provider, under all of its names.
+pub struct Offered<'a> {
+    /// The provider.
+    pub provider: &'a str,
+    /// The name that was asked for (empty where it says nothing), the provider's own, the catalog's.
+    pub names: [&'a str; 3],
+    /// Nobody knows what it costs.
+    pub price_unknown: bool,
+}
+
+impl Offered<'_> {
+    /// Whether the pattern is one for it, with or without the provider in front.
+    pub fn matches(&self, pattern: &Pattern) -> bool {
+        self.names.iter().any(|name| pattern.matches(name))
+            || self.names[1..].iter().any(|name| pattern.matches(&format!("{}/{name}", self.provider)))
+    }
+}
+
+impl Terms {
+    /// The terms of a policy, with accounts in this book.
+    pub fn new(policy: &Policy, scope: &Scope, book: &Book) -> Self {
+        let patterns = |list: &[String]| list.iter().map(|pattern| Pattern::new(pattern)).collect();
+        Self {
+            models: patterns(&policy.models),
+            deny: patterns(&policy.deny),
+            providers: patterns(&policy.providers),
+            deny_providers: patterns(&policy.deny_providers),
+            rules: book.lock().rules(scope, policy),
+            tags: policy.tags.clone(),
+            unpriced: policy.unpriced,
+            stored_responses: policy.stored_responses.unwrap_or(true),
+        }
+    }
+
+    /// Those of a key; none where it says nothing.
+    pub fn of_key(policy: &Policy, key_id: &Arc<str>, book: &Book) -> Option<Arc<Self>> {
+        (*policy != Policy::default()).then(|| Arc::new(Self::new(policy, &Scope::Key(key_id.clone()), book)))
+    }
+
+    /// Whether it names models or providers.
+    pub fn restricts_models(&self) -> bool {
+        let lists = [&self.models, &self.deny, &self.providers, &self.deny_providers];
+        lists.iter().any(|list| !list.is_empty())
+    }
+
+    /// Whether money is counted.
+    pub fn has_budget(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.quantity, Quantity::Money { .. }))
+    }
+
+    /// The rule that refuses an offer, as it is written.
+    pub fn refusal(&self, offered: &Offered<'_>) -> Option<String> {
+        let provider = offered.provider;
+        if let Some(pattern) = self.deny.iter().find(|pattern| offered.matches(pattern)) {
+            return Some(format!("deny = {:?}", pattern.as_str()));
+        }
+        if let Some(pattern) = self.deny_providers.iter().find(|pattern| pattern.matches(provider)) {
+            return Some(format!("deny_providers = {:?}", pattern.as_str()));
+        }
+        if !self.providers.is_empty() && !self.providers.iter().any(|pattern| pattern.matches(provider)) {
+            return Some(format!("providers = {}", list(&self.providers)));
+        }
+        let is_allowed = self.models.is_empty() || self.models.iter().any(|pattern| offered.matches(pattern));
+        (!is_allowed).then(|| format!("models = {}", list(&self.models)))
+    }
+}
+
+/// The list as it is written, as far as somebody reads it.
+fn list(patterns: &[Pattern]) -> String {
+    let shown: Vec<String> =
+        patterns.iter().take(8).map(|pattern| format!("{:?}", pattern.as_str())).collect();
+    let more = if patterns.len() > 8 { ", …" } else { "" };
+    format!("[{}{more}]", shown.join(", "))
+}
