@@ -370,8 +370,6 @@ mod tests {
     use http::HeaderValue;
     use store::KeyFields;
 
-    use store::KeyFields;
-
     use super::*;
 
     /// A database of keys.
