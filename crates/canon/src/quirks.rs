@@ -46,6 +46,8 @@ pub struct Quirks {
     pub no_developer_role: bool,
     /// Fields of messages that the provider refuses, such as `name`.
     pub drop_message_fields: Vec<String>,
+    /// Fields of tool calls in the history that the provider refuses, such as another provider's signatures (`extra_content`).
+    pub drop_call_fields: Vec<String>,
     /// Fields of function tools that the provider refuses, such as `strict`.
     pub drop_tool_fields: Vec<String>,
     /// Media are taken as bytes only: the gateway fetches what is named by a URL.

@@ -13,6 +13,8 @@ fn examples() -> Value {
         json!({"id": "call_0123456789", "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let messages = |extra: Value| json!({ "messages": [extra] });
     let tools = json!([{"type": "function", "function": {"name": "f", "strict": true}}]);
+    let mut dropped = call.clone();
+    dropped["x"] = json!(1);
     let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}});
     json!({
         "max_tokens_field": ["max_tokens", {"max_completion_tokens": 5}],
@@ -21,6 +23,7 @@ fn examples() -> Value {
         "rename": [{"seed": "random_seed"}, {"seed": 1}],
         "no_developer_role": [true, messages(json!({"role": "developer", "content": "x"}))],
         "drop_message_fields": [["name"], messages(json!({"role": "user", "name": "n", "content": "x"}))],
+        "drop_call_fields": [["x"], {"tools": tools, "messages": [{"role": "assistant", "content": null, "tool_calls": [dropped]}]}],
         "drop_tool_fields": [["strict"], {"tools": tools}],
         "reasoning_field": ["reasoning", messages(json!({"role": "assistant", "reasoning_content": "r", "content": "x"}))],
         "reasoning_stand_in": [" ", messages(json!({"role": "assistant", "content": null, "tool_calls": [call]}))],
@@ -136,6 +139,16 @@ fn no_quirk_is_without_effect() {
             assert_eq!((passed[0].1.to_str().unwrap(), losses.is_empty()), ("uno,two", true));
             continue;
         }
+        if name == "counts_input_tokens" {
+            let counts = |quirks: &Quirks| {
+                let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
+                wire::providers::endpoint(wire::providers::CallStyle::Compatible)
+                    .counts_tokens(Protocol::OpenaiResponses, target)
+            };
+            assert!(counts(&Quirks { counts_input_tokens: true, ..Quirks::default() }));
+            assert!(!counts(&Quirks::default()));
+            continue;
+        }
         if name == "takes_custom_tools" {
             let tool = json!({"type": "custom", "custom": {"name": "free"}});
             let (one, other) = (Quirks { takes_custom_tools: true, ..Quirks::default() }, Quirks::default());
@@ -160,5 +173,5 @@ fn no_quirk_is_without_effect() {
         let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
         assert_ne!(plain, changed, "{name} has no effect");
     }
-    assert_eq!(examples.as_object().unwrap().len() + 6, all.len(), "an example of a quirk that is gone");
+    assert_eq!(examples.as_object().unwrap().len() + 7, all.len(), "an example of a quirk that is gone");
 }

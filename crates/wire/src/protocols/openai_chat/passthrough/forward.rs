@@ -453,6 +453,8 @@ impl Forward<'_> {
         let raw = taken.as_deref().or(self.intake.field("messages")).unwrap_or(b"[]");
         let untouched = !rename_developer
             && !quirks.drop_message_fields.iter().any(|name| self.mentions(raw, name, taken.is_some()))
+            && !(self.intake.seen.tools
+                && quirks.drop_call_fields.iter().any(|name| self.intake.mentions(raw, name)))
             && !quirks.string_content
             && !quirks.short_tool_call_ids;
         if untouched {
@@ -487,8 +489,24 @@ impl Forward<'_> {
                 self.losses.dropped(format!("messages[{index}].{name}"), PROVIDER_LACKS);
             }
         }
+        if !quirks.drop_call_fields.is_empty() {
+            self.mend_calls(index, message);
+        }
         if quirks.string_content {
             join_texts(message);
+        }
+    }
+
+    fn mend_calls(&mut self, index: usize, message: &mut Map<String, Value>) {
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for (position, call) in calls.into_iter().flatten().enumerate() {
+            let Some(call) = call.as_object_mut() else { continue };
+            for name in &self.target.quirks.drop_call_fields {
+                if call.shift_remove(name).is_some_and(|value| !value.is_null()) {
+                    let field = format!("messages[{index}].tool_calls[{position}].{name}");
+                    self.losses.dropped(field, PROVIDER_LACKS);
+                }
+            }
         }
     }
 
