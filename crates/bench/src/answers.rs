@@ -235,6 +235,26 @@ pub fn request_body(model: &str, prompt: Prompt, stream: bool) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
+/// The same in Anthropic's format.
+pub fn messages_body(model: &str, prompt: Prompt, stream: bool) -> Vec<u8> {
+    let content = match prompt {
+        Prompt::Text(length) => json!(prose(length)),
+        Prompt::Image(length) => json!([
+            {"type": "text", "text": "What is this?"},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": base64(length)}}
+        ]),
+    };
+    let mut body = json!({
+        "model": model, "system": "You are a terse assistant.",
+        "messages": [{"role": "user", "content": content}],
+        "temperature": 0.7, "max_tokens": 256
+    });
+    if stream {
+        body["stream"] = json!(true);
+    }
+    body.to_string().into_bytes()
+}
+
 /// With about as many characters to escape as prose and code have.
 fn prose(length: usize) -> String {
     const SENTENCE: &str = "the gateway forwards a request, and \"streams\" the answer back in order\n";

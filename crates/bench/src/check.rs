@@ -1,4 +1,4 @@
-//! Whether an answer in OpenAI's format is what the upstream sent.
+//! Whether an answer is what the upstream sent, in OpenAI's format or in Anthropic's.
 
 use std::borrow::Cow;
 
@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use memchr::memchr;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use crate::answers::Format;
 
 /// A whole answer, and a chunk of a stream.
 #[derive(Deserialize)]
@@ -27,6 +29,69 @@ struct Choice<'a> {
 struct Message<'a> {
     #[serde(borrow)]
     content: Option<Cow<'a, str>>,
+}
+
+/// Checks an answer to a caller of this format.
+pub fn answer(caller: Format, stream: bool, body: &[u8], expected: &str) -> Result<()> {
+    match (caller, stream) {
+        (Format::Anthropic, false) => message(body, expected),
+        (Format::Anthropic, true) => messages(body, expected),
+        (Format::OpenAi | Format::Gemini, false) => whole(body, expected),
+        (Format::OpenAi | Format::Gemini, true) => self::stream(body, expected),
+    }
+}
+
+/// A whole message of Anthropic's, and an event of a stream.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Option<Vec<Piece<'a>>>,
+    #[serde(borrow)]
+    delta: Option<Piece<'a>>,
+    #[serde(borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+    usage: Option<IgnoredAny>,
+}
+
+/// A block of content, or what is new.
+#[derive(Deserialize)]
+struct Piece<'a> {
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+}
+
+fn message(body: &[u8], expected: &str) -> Result<()> {
+    let answer: Told = serde_json::from_slice(body).context("the answer is no message")?;
+    let [block] = answer.content.as_deref().unwrap_or_default() else { bail!("not one block") };
+    ensure!(block.text.as_deref() == Some(expected), "the text differs");
+    ensure!(answer.stop_reason.as_deref() == Some("end_turn"), "no stop_reason");
+    ensure!(answer.usage.is_some(), "no usage");
+    Ok(())
+}
+
+fn messages(body: &[u8], expected: &str) -> Result<()> {
+    let mut left = expected;
+    let (mut stopped, mut usage, mut done) = (false, false, false);
+    for data in events(body) {
+        ensure!(!done, "an event after the end");
+        let event: Told = serde_json::from_slice(data)
+            .with_context(|| format!("no event: {}", String::from_utf8_lossy(data)))?;
+        done = event.kind == "message_stop";
+        usage |= event.usage.is_some();
+        let Some(delta) = event.delta else { continue };
+        let text = delta.text.as_deref().unwrap_or_default();
+        left = left.strip_prefix(text).with_context(|| format!("the text differs at {text:?}"))?;
+        stopped |= delta.stop_reason.as_deref() == Some("end_turn");
+    }
+    ensure!(left.is_empty(), "{} of {} bytes are missing", left.len(), expected.len());
+    ensure!(stopped, "no stop_reason");
+    ensure!(usage, "no usage");
+    ensure!(done, "no message_stop");
+    Ok(())
 }
 
 /// Checks an answer that came whole.
@@ -94,6 +159,23 @@ mod tests {
         let answers = Answers::of(Format::OpenAi);
         whole(body(&answers.whole).as_bytes(), &whole_text()).unwrap();
         stream(&answers.events.concat(), &stream_text()).unwrap();
+    }
+
+    #[test]
+    fn messages_are_checked_as_well() {
+        let answers = Answers::of(Format::Anthropic);
+        let good = body(&answers.whole);
+        answer(Format::Anthropic, false, good.as_bytes(), &whole_text()).unwrap();
+        answer(Format::Anthropic, true, &answers.events.concat(), &stream_text()).unwrap();
+        for (from, to) in [("naïve", "naive"), ("\"end_turn\"", "null"), ("\"usage\"", "\"use\"")] {
+            assert!(good.contains(from));
+            message(good.replace(from, to).as_bytes(), &whole_text()).unwrap_err();
+        }
+        for missing in [10, 68, 69] {
+            let mut cut = answers.events.clone();
+            cut.remove(missing);
+            messages(&cut.concat(), &stream_text()).unwrap_err();
+        }
     }
 
     #[test]

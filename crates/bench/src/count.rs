@@ -24,14 +24,20 @@ use crate::targets::{self, KEY, Size, Upstreams};
 use crate::works::{self, Work};
 
 /// What is counted, and how many requests of it.
-const COUNTED: [(Work, usize); 6] = [
+const COUNTED: [(Work, usize); 8] = [
     (works::UNARY, 100),
     (works::UNARY_32K, 60),
     (works::BURST, 60),
     (works::ANTHROPIC, 100),
     (works::ANTHROPIC_BURST, 60),
     (works::GEMINI, 100),
+    (works::MESSAGES, 100),
+    (works::MESSAGES_BURST, 60),
 ];
+
+/// Pairs of which the first may cost a tenth more than the second: one format on both sides, as OpenAI's.
+const ALIKE: [(Work, Work); 2] = [(works::MESSAGES, works::UNARY), (works::MESSAGES_BURST, works::BURST)];
+const MOST_ALIKE: f64 = 1.1;
 
 /// How far a count may rise above the stored one: compilers and the batches of the usage writer move it a little.
 const TOLERANCE: f64 = 1.05;
@@ -78,7 +84,8 @@ pub async fn run(arguments: &Arguments) -> Result<String> {
     }
     let text = fs::read_to_string(&arguments.ceilings).context("the ceilings")?;
     let ceilings: BTreeMap<String, Ceiling> = toml::from_str(&text)?;
-    let (report, exceeded) = compare(&counts, &ceilings)?;
+    let (report, mut exceeded) = compare(&counts, &ceilings)?;
+    exceeded.extend(unlike(&counts));
     ensure!(
         exceeded.is_empty(),
         "{report}\n{}\nIf that is the price of something worth it, say so in the commit and raise the ceiling: \
@@ -112,7 +119,7 @@ impl Counting {
         command.extend(targets::gateway_command(&arguments.gateway, &config));
         let processor = if processes::can_pin() { Processor::Measured } else { Processor::Any };
         let mut gateway = Process::start("gateway", &command, processor, scratch)?;
-        let request = |work: &Work| Rc::new(Request::new(listen, KEY, work.model, work.prompt, work.stream));
+        let request = |work: &Work| Rc::new(Request::of(listen, KEY, work));
         let requests: Vec<_> = COUNTED.iter().map(|(work, times)| (*work, *times, request(work))).collect();
         gateway.ready(&requests[0].2, Duration::from_secs(120)).await?;
         Ok(Self { gateway, requests, output, dumps: 0 })
@@ -223,6 +230,24 @@ fn compare(counts: &[(&str, Count)], ceilings: &BTreeMap<String, Ceiling>) -> Re
     Ok((report, exceeded))
 }
 
+/// What costs more beside its like than it may.
+fn unlike(counts: &[(&str, Count)]) -> Vec<String> {
+    let of = |work: &Work| {
+        let found = counts.iter().find(|(name, _)| *name == work.name);
+        found.map_or(0.0, |(_, count)| count.instructions)
+    };
+    let told = |(work, like): &(Work, Work)| {
+        let times = of(work) / of(like);
+        (times > MOST_ALIKE).then(|| {
+            format!(
+                "{}: {times:.2} times the instructions of {}, more than {MOST_ALIKE}.",
+                work.name, like.name
+            )
+        })
+    };
+    ALIKE.iter().filter_map(told).collect()
+}
+
 fn ceilings_file(counts: &[(&str, Count)]) -> Result<String> {
     let mut text = "# What one request costs in the dev profile: counted, and the most that passes `cargo xtask test`.\n\
                     # Written by `cargo xtask count --update`; docs/performance.md says how it is counted.\n"
@@ -267,5 +292,16 @@ mod tests {
         let fatter = [("unary", Count { instructions: 1e6, allocations: 11.0 })];
         assert_eq!(compare(&fatter, &ceilings).unwrap().1.len(), 1);
         assert!(compare(&[("unknown", counts[0].1)], &ceilings).is_err());
+    }
+
+    #[test]
+    fn one_format_on_both_sides_costs_about_the_same_whichever_it_is() {
+        let count = |instructions| Count { instructions, allocations: 1.0 };
+        let told = |instructions| {
+            unlike(&[(works::UNARY.name, count(1e6)), (works::MESSAGES.name, count(instructions))])
+        };
+        assert!(told(1.09e6).is_empty());
+        let expected = "messages-unary-400B: 1.20 times the instructions of unary-400B, more than 1.1.";
+        assert_eq!(told(1.2e6), [expected]);
     }
 }

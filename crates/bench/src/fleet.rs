@@ -153,8 +153,10 @@ impl Target {
     /// The request of a work as this target is asked.
     pub fn request(&self, work: &Work) -> Result<Rc<Request>> {
         let (_, address) = self.place(work).context("the target does not serve this work")?;
-        let model = if self.routes { work.model } else { works::UNARY.model };
-        Ok(Rc::new(Request::new(address, KEY, model, work.prompt, work.stream)))
+        Ok(Rc::new(match self.routes {
+            true => Request::of(address, KEY, work),
+            false => Request::new(address, KEY, works::UNARY.model, work.prompt, work.stream),
+        }))
     }
 
     /// Sends a load, warms up before it, and fails if an answer was wrong.

@@ -10,9 +10,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::LocalSet;
 
-use crate::answers::{self, Prompt};
+use crate::answers::{self, Format, Prompt};
 use crate::check;
 use crate::http1::{Connection, Head};
+use crate::works::{self, Work};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Request {
     address: SocketAddr,
     bytes: Vec<u8>,
+    caller: Format,
     stream: bool,
     expected: String,
 }
@@ -77,16 +79,33 @@ impl Outcome {
 impl Request {
     /// A chat request to whoever listens there.
     pub fn new(address: SocketAddr, key: &str, model: &str, prompt: Prompt, stream: bool) -> Self {
-        let body = answers::request_body(model, prompt, stream);
+        let work = Work { prompt, stream, ..works::UNARY };
+        Self::asking(address, key, model, &work)
+    }
+
+    /// A request of this work, in the caller's format.
+    pub fn of(address: SocketAddr, key: &str, work: &Work) -> Self {
+        Self::asking(address, key, work.model, work)
+    }
+
+    fn asking(address: SocketAddr, key: &str, model: &str, work: &Work) -> Self {
+        let Work { caller, prompt, stream, .. } = *work;
+        let (path, body) = match caller {
+            Format::Anthropic => ("/v1/messages", answers::messages_body(model, prompt, stream)),
+            Format::OpenAi | Format::Gemini => {
+                ("/v1/chat/completions", answers::request_body(model, prompt, stream))
+            }
+        };
         let accept = if stream { "text/event-stream" } else { "application/json" };
+        let version = if caller == Format::Anthropic { "anthropic-version: 2023-06-01\r\n" } else { "" };
         let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
-             content-type: application/json\r\naccept: {accept}\r\nuser-agent: llmgateway-bench\r\n\
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\naccept: {accept}\r\n{version}user-agent: llmgateway-bench\r\n\
              content-length: {}\r\n\r\n",
             body.len()
         );
         let expected = if stream { answers::stream_text() } else { answers::whole_text() };
-        Self { address, bytes: [head.as_bytes(), &body].concat(), stream, expected }
+        Self { address, bytes: [head.as_bytes(), &body].concat(), caller, stream, expected }
     }
 
     /// Sends it on this connection, reads the answer, notes the time, and checks the answer.
@@ -100,10 +119,7 @@ impl Request {
             let body = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
             bail!("{}: {body}", head.first_line);
         }
-        match self.stream {
-            true => check::stream(&body, &self.expected)?,
-            false => check::whole(&body, &self.expected)?,
-        }
+        check::answer(self.caller, self.stream, &body, &self.expected)?;
         Ok((head, arrived))
     }
 

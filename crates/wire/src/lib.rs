@@ -192,13 +192,26 @@ impl DecoderContext {
     }
 }
 
+/// Takes the events of an answer as they are read. An answer may consist of many small events, which take many times their
+/// text when they are kept.
+pub trait EventSink {
+    /// Takes the next event.
+    fn push(&mut self, event: Event);
+}
+
+impl EventSink for Vec<Event> {
+    fn push(&mut self, event: Event) {
+        self.push(event);
+    }
+}
+
 /// Reads a provider's answer. A whole answer goes the same way as a stream: it is pushed in pieces and emits its
 /// events in [`finish`](Decoder::finish). Any split of the bytes gives the same events; buffers are capped.
 pub trait Decoder: Send {
-    /// Takes the next bytes and appends the events that they complete.
-    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()>;
+    /// Takes the next bytes and tells the events that they complete.
+    fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()>;
     /// Takes the end of the answer. An error if the provider's own terminal event is missing.
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()>;
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()>;
 }
 
 /// Writes an answer for a caller.

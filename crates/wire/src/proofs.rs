@@ -17,6 +17,8 @@ use crate::protocols::{gemini, openai_responses};
 
 /// Largest answer of which anything is kept, in bytes of thinking and arguments.
 const LIMIT: usize = 1 << 20;
+/// Most calls of an answer whose proofs are kept.
+const MOST_CALLS: usize = 1 << 9;
 
 /// The family whose proofs every provider of it takes.
 const PORTABLE_FORMAT: &str = "anthropic-claude-v1";
@@ -152,6 +154,9 @@ impl Collector {
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Reasoning { choice: 0, block, detail, format } => self.thinking(*block, detail, format),
+            Event::ToolCallStart { choice: 0, .. } if self.calls.len() == MOST_CALLS => {
+                self.has_room(LIMIT + 1);
+            }
             Event::ToolCallStart { choice: 0, index, id, name, signature, .. } => self.calls.push(Called {
                 index: *index,
                 id: id.clone(),

@@ -1,23 +1,28 @@
 //! A decoder and an encoder back to back.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use canon::{Error, Event, Progress, Result};
 
 use crate::proofs::{Collector, Proofs};
-use crate::{Decoder, Encoder, Kept, Transcoder};
+use crate::{Decoder, Encoder, EventSink, Kept, Transcoder};
 
 /// Translates an answer between two formats by way of canonical events.
 pub struct Translator {
     decoder: Box<dyn Decoder>,
+    writing: Writing,
+}
+
+/// The part of a translator that takes events.
+struct Writing {
     encoder: Box<dyn Encoder>,
     ids: Box<dyn Fn() -> String + Send>,
     /// The ids of the conversation's calls, which calls of the answer must not have.
     taken: BTreeSet<String>,
-    /// The ids of the calls so far, by choice.
-    called: BTreeSet<(u32, String)>,
-    events: Vec<Event>,
+    /// The ids of the calls so far with their choices, by hash. Where two have the same, one gets another id without need.
+    called: BTreeSet<u64>,
     progress: Progress,
     proofs: Collector,
 }
@@ -39,67 +44,82 @@ impl Translator {
     pub fn new(parts: TranslatorParts) -> Self {
         Self {
             decoder: parts.decoder,
-            encoder: parts.encoder,
-            ids: parts.ids,
-            taken: parts.taken,
-            called: BTreeSet::new(),
-            events: Vec::with_capacity(16),
-            progress: Progress::default(),
-            proofs: Collector::default(),
+            writing: Writing {
+                encoder: parts.encoder,
+                ids: parts.ids,
+                taken: parts.taken,
+                called: BTreeSet::new(),
+                progress: Progress::default(),
+                proofs: Collector::default(),
+            },
         }
     }
+}
 
-    fn drain(&mut self, out: &mut Vec<u8>) {
-        for mut event in self.events.drain(..) {
-            if matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
-                continue;
-            }
-            note(&mut self.progress, &event);
-            if let Event::ToolCallStart { choice, id, .. } = &mut event {
-                // Some providers give the calls of one answer no ids, or the same, or the same in each answer.
-                if id.is_empty()
-                    || self.taken.contains(id.as_str())
-                    || !self.called.insert((*choice, id.clone()))
-                {
-                    *id = (self.ids)();
-                }
-            }
-            self.proofs.note(&event);
-            self.encoder.push(event, out);
+impl Writing {
+    fn write(&mut self, mut event: Event, out: &mut Vec<u8>) {
+        if matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
+            return;
         }
+        note(&mut self.progress, &event);
+        if let Event::ToolCallStart { choice, id, .. } = &mut event {
+            // Some providers give the calls of one answer no ids, or the same, or the same in each answer.
+            if id.is_empty()
+                || self.taken.contains(id.as_str())
+                || !self.called.insert(hash_of(&(*choice, id.as_str())))
+            {
+                *id = (self.ids)();
+            }
+        }
+        self.proofs.note(&event);
+        self.encoder.push(event, out);
+    }
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Writes each event when it comes.
+struct Through<'a> {
+    writing: &'a mut Writing,
+    out: &'a mut Vec<u8>,
+}
+
+impl EventSink for Through<'_> {
+    fn push(&mut self, event: Event) {
+        self.writing.write(event, self.out);
     }
 }
 
 impl Transcoder for Translator {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
-        let result = self.decoder.push(bytes, &mut self.events);
-        self.drain(out);
-        result
+        self.decoder.push(bytes, &mut Through { writing: &mut self.writing, out })
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let result = self.decoder.finish(&mut self.events);
-        self.drain(out);
-        result?;
-        self.progress.finished = true;
-        self.encoder.finish(out);
+        self.decoder.finish(&mut Through { writing: &mut self.writing, out })?;
+        self.writing.progress.finished = true;
+        self.writing.encoder.finish(out);
         Ok(())
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        self.encoder.fail(error, out);
+        self.writing.encoder.fail(error, out);
     }
 
     fn progress(&self) -> &Progress {
-        &self.progress
+        &self.writing.progress
     }
 
     fn kept(&mut self) -> Option<Kept> {
-        self.encoder.kept()
+        self.writing.encoder.kept()
     }
 
     fn proofs(&mut self) -> Option<Proofs> {
-        self.proofs.take()
+        self.writing.proofs.take()
     }
 }
 

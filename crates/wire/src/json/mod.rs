@@ -15,7 +15,7 @@ pub use extent::Extent;
 pub use index::{Index, Places, name};
 pub use meaning::Meaning;
 pub use members::{Items, Members, push_compact, string};
-pub use output::Output;
+pub use output::{Output, Pieces, append};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
 pub use value::{Object, Value};
 

@@ -23,10 +23,7 @@ impl Output {
 
     /// Appends text that is JSON.
     pub fn push(&mut self, json: &[u8]) {
-        if self.0.capacity() - self.0.len() < json.len() {
-            self.0.reserve_exact(json.len().max(self.0.len() / 4));
-        }
-        self.0.extend_from_slice(json);
+        append(&mut self.0, json);
     }
 
     /// Appends a value.
@@ -65,6 +62,74 @@ impl Output {
         let mut output = Self::for_request(request);
         output.value(value)?;
         Ok(output.into_bytes())
+    }
+}
+
+/// Appends to a list that grows by a quarter.
+pub fn append(list: &mut Vec<u8>, more: &[u8]) {
+    if list.capacity() - list.len() < more.len() {
+        list.reserve_exact(more.len().max(list.len() / 4));
+    }
+    list.extend_from_slice(more);
+}
+
+/// Text that is written to its end before it is read. It lies in pieces, so that none of it is moved when it grows.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    full: Vec<Vec<u8>>,
+    last: Vec<u8>,
+    length: usize,
+}
+
+/// How large a piece becomes.
+const PIECE: usize = 16 << 10;
+
+impl Pieces {
+    /// How much there is.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Appends what `write` appends to a list that may hold something.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.last.len();
+        write(&mut self.last);
+        self.length += self.last.len() - before;
+        if self.last.len() >= PIECE {
+            let next = Vec::with_capacity(PIECE + PIECE / 4);
+            self.full.push(std::mem::replace(&mut self.last, next));
+        }
+    }
+
+    /// A reader from the beginning.
+    pub fn read(&self) -> PiecesReader<'_> {
+        PiecesReader { pieces: self, piece: 0, at: 0, place: 0 }
+    }
+}
+
+/// Copies the text of [`Pieces`] in order.
+pub struct PiecesReader<'a> {
+    pieces: &'a Pieces,
+    piece: usize,
+    at: usize,
+    place: usize,
+}
+
+impl PiecesReader<'_> {
+    /// Appends everything up to this place.
+    pub fn copy_until(&mut self, place: usize, out: &mut Vec<u8>) {
+        while self.place < place {
+            let piece = self.pieces.full.get(self.piece).unwrap_or(&self.pieces.last);
+            let rest = &piece[self.at..];
+            if rest.is_empty() {
+                (self.piece, self.at) = (self.piece + 1, 0);
+                continue;
+            }
+            let count = rest.len().min(place - self.place);
+            out.extend_from_slice(&rest[..count]);
+            self.at += count;
+            self.place += count;
+        }
     }
 }
 
@@ -134,6 +199,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn text_in_pieces_is_read_from_place_to_place() {
+        let mut pieces = Pieces::default();
+        let expected: Vec<u8> = (0..60_000_u32).flat_map(|number| number.to_string().into_bytes()).collect();
+        (0..60_000_u32).for_each(|number| {
+            pieces.write(|out| out.extend_from_slice(number.to_string().as_bytes()));
+        });
+        assert_eq!(pieces.len(), expected.len());
+        let (mut out, mut reader) = (Vec::new(), pieces.read());
+        for place in [0, 1, 70_000, 70_000, expected.len()] {
+            reader.copy_until(place, &mut out);
+            assert!(out == expected[..place], "{place}");
+        }
+    }
 
     #[test]
     fn lists_and_objects_are_continued() {

@@ -8,16 +8,9 @@ use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts};
 use super::{Case, Dimension, Work};
 
 /// Most memory of an answer that is read, as a multiple of it.
-fn most_memory(protocol: Protocol, name: &str) -> f64 {
-    match (protocol, name) {
-        // Many small calls or citations are read into values before they are events.
-        (Protocol::Gemini, "calls") => 18.5,
-        (_, "calls") => 13.5,
-        (_, "annotations") => 8.0,
-        (_, "citations") => 6.5,
-        _ => 6.0,
-    }
-}
+const READ: f64 = 6.0;
+/// Of one that is relayed, where a list of many calls is mended.
+const RELAYED: f64 = 7.0;
 
 struct Words;
 
@@ -245,12 +238,11 @@ fn transcode(mut transcoder: Box<dyn wire::Transcoder>, body: &[u8]) {
     let _ = std::hint::black_box(transcoder.finish(&mut out));
 }
 
-fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
-    let most_memory = most_memory(protocol, name);
+fn works(protocol: Protocol, stream: bool) -> Vec<Work> {
     let form = move || AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
     let translated = Work {
         name: "translating".to_owned(),
-        most_memory,
+        most_memory: READ,
         run: Box::new(move |body| {
             let decoding = DecoderContext::default();
             let parts = TranscoderParts {
@@ -269,7 +261,7 @@ fn works(protocol: Protocol, stream: bool, name: &str) -> Vec<Work> {
     if protocol == Protocol::OpenaiChat {
         works.push(Work {
             name: "relaying".to_owned(),
-            most_memory,
+            most_memory: RELAYED,
             run: Box::new(move |body| {
                 transcode(
                     relay(RelayParts {
@@ -292,7 +284,7 @@ pub fn cases() -> Vec<Case> {
             format!("{} {}, {name}", protocol.as_str(), if stream { "stream" } else { "answer" }),
             body,
         ),
-        works: works(protocol, stream, name),
+        works: works(protocol, stream),
     };
     shapes().into_iter().map(case).collect()
 }

@@ -457,7 +457,7 @@ impl Transcoder for WholeRelay {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
         // The listener holds the limit of an answer's size.
         self.listener.push(bytes, out)?;
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 

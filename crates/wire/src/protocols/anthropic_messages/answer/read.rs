@@ -14,7 +14,7 @@ use super::super::errors::{read_error, status_of_type};
 use super::super::types::{AnswerBlock, Citation, Delta, ErrorObject, Message, StreamEvent, WireUsage};
 use crate::framing::sse::SseParser;
 use crate::protocols::repair::{self, sound};
-use crate::{Decoder, DecoderContext};
+use crate::{Decoder, DecoderContext, EventSink};
 
 /// Largest whole answer that is held in memory.
 pub(crate) const WHOLE_LIMIT: usize = 256 << 20;
@@ -32,12 +32,12 @@ impl StreamDecoder {
 }
 
 impl Decoder for StreamDecoder {
-    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.parser.push(bytes, |event| answer.event(&sound(event.data), events))
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.parser.finish(|event| answer.event(&sound(event.data), events))?;
         answer.end_of_stream(events)
@@ -57,15 +57,15 @@ impl WholeDecoder {
 }
 
 impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
         if self.body.len() + bytes.len() > WHOLE_LIMIT {
             return Err(broken("The provider's answer is too large."));
         }
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let body = std::mem::take(&mut self.body);
         self.answer.document(&sound(&body), events)
     }
@@ -138,7 +138,7 @@ impl Answer {
         }
     }
 
-    fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn event(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
         // Nothing counts after the end; some compatible hosts add OpenAI's end marker, or send pings without data.
         if self.finished || matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
@@ -147,7 +147,7 @@ impl Answer {
     }
 
     /// Takes an event that was read.
-    pub(crate) fn take(&mut self, mut event: StreamEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
+    pub(crate) fn take(&mut self, mut event: StreamEvent<'_>, events: &mut dyn EventSink) -> Result<()> {
         let Some(kind) = event.kind.take() else {
             return Err(broken("The provider sent an event without a type."));
         };
@@ -175,7 +175,7 @@ impl Answer {
     }
 
     /// The end of a stream. Without its last event it is complete where why it ended was said.
-    pub(crate) fn end_of_stream(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    pub(crate) fn end_of_stream(&mut self, events: &mut dyn EventSink) -> Result<()> {
         if !self.finished && self.stop_reason.is_none() {
             return Err(broken("The provider's stream ended before its answer was complete."));
         }
@@ -184,7 +184,7 @@ impl Answer {
     }
 
     /// Reads a whole answer.
-    pub(crate) fn document(&mut self, body: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    pub(crate) fn document(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let message: Message<'_> = read(body)?;
         match message.kind.as_deref() {
             Some("message") => self.whole(message, events),
@@ -193,7 +193,7 @@ impl Answer {
         }
     }
 
-    fn whole(&mut self, message: Message<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn whole(&mut self, message: Message<'_>, events: &mut dyn EventSink) -> Result<()> {
         let Some(content) = &message.content else {
             return Err(broken("The provider's answer has no content."));
         };
@@ -213,7 +213,7 @@ impl Answer {
     }
 
     /// Comes twice from some hosts; the second one only updates the counts.
-    fn message_start(&mut self, event: &StreamEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn message_start(&mut self, event: &StreamEvent<'_>, events: &mut dyn EventSink) -> Result<()> {
         let Some(raw) = event.message else {
             return Err(broken("The provider began an answer without a message."));
         };
@@ -222,7 +222,7 @@ impl Answer {
         self.report_usage(message.usage, events)
     }
 
-    fn start(&mut self, message: &Message<'_>, events: &mut Vec<Event>) {
+    fn start(&mut self, message: &Message<'_>, events: &mut dyn EventSink) {
         if !self.started {
             self.started = true;
             let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -235,14 +235,14 @@ impl Answer {
     }
 
     /// Answers always begin, even when the provider forgot to say so.
-    fn ensure_started(&mut self, events: &mut Vec<Event>) {
+    fn ensure_started(&mut self, events: &mut dyn EventSink) {
         if !self.started {
             self.started = true;
             events.push(Event::Start { id: None, model: None, created: None });
         }
     }
 
-    fn block_start(&mut self, index: u64, block: AnswerBlock<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn block_start(&mut self, index: u64, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Result<()> {
         self.ensure_started(events);
         self.block_stop(index, events);
         let open = match block.kind.as_str() {
@@ -263,21 +263,21 @@ impl Answer {
         Ok(())
     }
 
-    fn text_start(&mut self, block: AnswerBlock<'_>, events: &mut Vec<Event>) -> Open {
+    fn text_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Open {
         let start = self.text_chars;
         self.text(block.text.unwrap_or_default(), events);
         let citations = block.citations.unwrap_or_default();
         Open::Text { start, citations: citations.into_iter().filter_map(citation).collect() }
     }
 
-    fn thinking_start(&mut self, block: AnswerBlock<'_>, events: &mut Vec<Event>) -> Open {
+    fn thinking_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Open {
         let number = self.next_thought();
         self.thought(number, ReasoningDetail::Text(block.thinking.unwrap_or_default()), events);
         self.thought(number, ReasoningDetail::Signature(block.signature.unwrap_or_default()), events);
         Open::Thinking { block: number }
     }
 
-    fn tool_start(&mut self, block: AnswerBlock<'_>, events: &mut Vec<Event>) -> Result<Open> {
+    fn tool_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Result<Open> {
         let Some(name) = block.name.filter(|name| !name.is_empty()) else {
             return Err(broken("The provider called a tool without naming it."));
         };
@@ -305,7 +305,7 @@ impl Answer {
         Ok(Open::Tool { index, filled, any: filled })
     }
 
-    fn block_delta(&mut self, index: u64, delta: Delta<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn block_delta(&mut self, index: u64, delta: Delta<'_>, events: &mut dyn EventSink) -> Result<()> {
         let kind = delta.kind.as_deref().unwrap_or_default();
         match kind {
             "text_delta" => self.text_delta(index, delta.text.unwrap_or_default(), events),
@@ -331,7 +331,7 @@ impl Answer {
         }
     }
 
-    fn text_delta(&mut self, index: u64, text: String, events: &mut Vec<Event>) -> Result<()> {
+    fn text_delta(&mut self, index: u64, text: String, events: &mut dyn EventSink) -> Result<()> {
         match self.open.get(&index) {
             Some(Open::Text { .. }) => self.text(text, events),
             Some(Open::Ignored) => {}
@@ -340,7 +340,12 @@ impl Answer {
         Ok(())
     }
 
-    fn thinking_delta(&mut self, index: u64, detail: ReasoningDetail, events: &mut Vec<Event>) -> Result<()> {
+    fn thinking_delta(
+        &mut self,
+        index: u64,
+        detail: ReasoningDetail,
+        events: &mut dyn EventSink,
+    ) -> Result<()> {
         match self.open.get(&index) {
             Some(Open::Thinking { block }) => {
                 let block = *block;
@@ -352,7 +357,7 @@ impl Answer {
         Ok(())
     }
 
-    fn input_delta(&mut self, index: u64, fragment: String, events: &mut Vec<Event>) -> Result<()> {
+    fn input_delta(&mut self, index: u64, fragment: String, events: &mut dyn EventSink) -> Result<()> {
         match self.open.get_mut(&index) {
             Some(
                 Open::Tool { filled: true, .. }
@@ -375,7 +380,7 @@ impl Answer {
         Ok(())
     }
 
-    fn block_stop(&mut self, index: u64, events: &mut Vec<Event>) {
+    fn block_stop(&mut self, index: u64, events: &mut dyn EventSink) {
         match self.open.remove(&index) {
             Some(Open::Text { start, citations }) => {
                 for citation in citations {
@@ -396,7 +401,7 @@ impl Answer {
         &mut self,
         delta: Delta<'_>,
         usage: Option<&RawValue>,
-        events: &mut Vec<Event>,
+        events: &mut dyn EventSink,
     ) -> Result<()> {
         self.ensure_started(events);
         if delta.stop_reason.is_some() {
@@ -410,7 +415,7 @@ impl Answer {
         self.report_usage(usage, events)
     }
 
-    fn report_usage(&mut self, usage: Option<&RawValue>, events: &mut Vec<Event>) -> Result<()> {
+    fn report_usage(&mut self, usage: Option<&RawValue>, events: &mut dyn EventSink) -> Result<()> {
         let Some(raw) = usage.filter(|raw| raw.get() != "null") else { return Ok(()) };
         self.usage.merge(read(raw.get().as_bytes())?);
         events.push(Event::Usage(self.usage.canonical()));
@@ -427,7 +432,7 @@ impl Answer {
     }
 
     /// The end of the message: ends what is still open, and says why the answer ended.
-    fn end(&mut self, events: &mut Vec<Event>) {
+    fn end(&mut self, events: &mut dyn EventSink) {
         if self.finished {
             return;
         }
@@ -445,7 +450,7 @@ impl Answer {
         events.push(Event::Finish { choice: 0, reason, native });
     }
 
-    fn text(&mut self, text: String, events: &mut Vec<Event>) {
+    fn text(&mut self, text: String, events: &mut dyn EventSink) {
         if text.is_empty() {
             return;
         }
@@ -456,7 +461,7 @@ impl Answer {
         }
     }
 
-    fn json_text(&mut self, text: String, events: &mut Vec<Event>) {
+    fn json_text(&mut self, text: String, events: &mut dyn EventSink) {
         if !text.is_empty() {
             events.push(Event::Text { choice: 0, text });
         }
@@ -467,7 +472,7 @@ impl Answer {
         self.thoughts - 1
     }
 
-    fn thought(&self, block: u32, detail: ReasoningDetail, events: &mut Vec<Event>) {
+    fn thought(&self, block: u32, detail: ReasoningDetail, events: &mut dyn EventSink) {
         let (ReasoningDetail::Text(text)
         | ReasoningDetail::Signature(text)
         | ReasoningDetail::Encrypted(text)) = &detail;
@@ -489,7 +494,7 @@ pub(crate) fn finish_reason(native: &str, tools_called: bool) -> FinishReason {
     }
 }
 
-fn arguments(index: u32, fragment: String, events: &mut Vec<Event>) {
+fn arguments(index: u32, fragment: String, events: &mut dyn EventSink) {
     events.push(Event::ToolCallArguments { choice: 0, index, fragment });
 }
 

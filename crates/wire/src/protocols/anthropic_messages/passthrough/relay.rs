@@ -94,7 +94,7 @@ impl Transcoder for WholeRelay {
         if self.body.len() + bytes.len() > WHOLE_LIMIT {
             return Err(broken("The provider's answer is too large."));
         }
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 

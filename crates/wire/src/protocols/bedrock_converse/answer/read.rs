@@ -12,7 +12,7 @@ use super::types::*;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::{self, sound};
-use crate::{Decoder, DecoderContext};
+use crate::{Decoder, DecoderContext, EventSink};
 
 /// Largest whole answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -30,23 +30,24 @@ impl WholeDecoder {
 }
 
 impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
         if self.body.len() + bytes.len() > ANSWER_LIMIT {
             return Err(broken("The provider sent an answer that is too large."));
         }
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let whole: Whole = read(&sound(&self.body))?;
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
+        let body = sound(&self.body);
+        let whole: Whole<'_> = read(&body)?;
         let message = whole
             .output
             .and_then(|output| output.message)
             .ok_or_else(|| broken("The provider's answer holds no message."))?;
         self.answer.start(events);
         for (index, block) in message.content.into_iter().enumerate() {
-            self.answer.whole_block(index, block, events);
+            self.answer.whole_block(index, read(block.get().as_bytes())?, events);
         }
         if let Some(usage) = whole.usage {
             events.push(Event::Usage(usage.disjoint()));
@@ -69,12 +70,12 @@ impl StreamDecoder {
 }
 
 impl Decoder for StreamDecoder {
-    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.parser.push(bytes, |message| answer.message(&message, events))
     }
 
-    fn finish(&mut self, _events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, _events: &mut dyn EventSink) -> Result<()> {
         self.parser.finish()?;
         match self.answer.is_stopped {
             true => Ok(()),
@@ -137,14 +138,14 @@ impl Answer {
     }
 
     /// The API names neither an id nor a model.
-    fn start(&mut self, events: &mut Vec<Event>) {
+    fn start(&mut self, events: &mut dyn EventSink) {
         if !self.is_started {
             self.is_started = true;
             events.push(Event::Start { id: None, model: None, created: None });
         }
     }
 
-    fn message(&mut self, message: &Message<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn message(&mut self, message: &Message<'_>, events: &mut dyn EventSink) -> Result<()> {
         errors::check(message)?;
         self.start(events);
         let payload = sound(message.payload);
@@ -166,7 +167,7 @@ impl Answer {
         Ok(())
     }
 
-    fn block_start(&mut self, start: BlockStart, events: &mut Vec<Event>) {
+    fn block_start(&mut self, start: BlockStart, events: &mut dyn EventSink) {
         let index = start.content_block_index;
         let Some(kind) = start.start else { return };
         if let Some(call) = kind.tool_use {
@@ -178,7 +179,7 @@ impl Answer {
         }
     }
 
-    fn block_delta(&mut self, delta: BlockDelta, events: &mut Vec<Event>) {
+    fn block_delta(&mut self, delta: BlockDelta, events: &mut dyn EventSink) {
         let index = delta.content_block_index;
         let Some(delta) = delta.delta else { return };
         if let Some(text) = delta.text {
@@ -194,7 +195,7 @@ impl Answer {
         }
     }
 
-    fn whole_block(&mut self, index: usize, block: WholeBlock, events: &mut Vec<Event>) {
+    fn whole_block(&mut self, index: usize, block: WholeBlock, events: &mut dyn EventSink) {
         let index = index as u64;
         if let Some(text) = block.text {
             self.text(index, text, events);
@@ -216,7 +217,7 @@ impl Answer {
         self.block_stop(index, events);
     }
 
-    fn text(&mut self, index: u64, text: String, events: &mut Vec<Event>) {
+    fn text(&mut self, index: u64, text: String, events: &mut dyn EventSink) {
         if matches!(self.blocks.entry(index).or_insert(Open::Text), Open::Ignored) || text.is_empty() {
             return;
         }
@@ -227,7 +228,7 @@ impl Answer {
         }
     }
 
-    fn call(&mut self, block: u64, call: CallStart, events: &mut Vec<Event>) {
+    fn call(&mut self, block: u64, call: CallStart, events: &mut dyn EventSink) {
         let wire_name = call.name.unwrap_or_default();
         let open = if call.kind.as_deref() == Some("server_tool_use") {
             Open::Ignored
@@ -251,7 +252,7 @@ impl Answer {
         self.blocks.insert(block, open);
     }
 
-    fn arguments(&mut self, block: u64, fragment: String, events: &mut Vec<Event>) {
+    fn arguments(&mut self, block: u64, fragment: String, events: &mut dyn EventSink) {
         if fragment.is_empty() {
             return;
         }
@@ -269,7 +270,7 @@ impl Answer {
         }
     }
 
-    fn thought_delta(&mut self, index: u64, thought: ThoughtDelta, events: &mut Vec<Event>) {
+    fn thought_delta(&mut self, index: u64, thought: ThoughtDelta, events: &mut dyn EventSink) {
         let block = self.thought_block(index);
         if let Some(text) = thought.text.filter(|text| !text.is_empty()) {
             think(block, ReasoningDetail::Text(text), events);
@@ -282,7 +283,7 @@ impl Answer {
         }
     }
 
-    fn whole_thought(&mut self, index: u64, thought: WholeThought, events: &mut Vec<Event>) {
+    fn whole_thought(&mut self, index: u64, thought: WholeThought, events: &mut dyn EventSink) {
         let text = thought.reasoning_text.unwrap_or_default();
         let redacted_content = thought.redacted_content;
         let delta = ThoughtDelta { text: text.text, signature: text.signature, redacted_content };
@@ -300,7 +301,7 @@ impl Answer {
         block
     }
 
-    fn block_stop(&mut self, index: u64, events: &mut Vec<Event>) {
+    fn block_stop(&mut self, index: u64, events: &mut dyn EventSink) {
         let arguments = |index, fragment| Event::ToolCallArguments { choice: 0, index, fragment };
         match self.blocks.remove(&index) {
             // No delta comes for a tool without arguments.
@@ -317,14 +318,14 @@ impl Answer {
         }
     }
 
-    fn metadata(&mut self, metadata: Metadata, events: &mut Vec<Event>) {
+    fn metadata(&mut self, metadata: Metadata, events: &mut dyn EventSink) {
         if let Some(usage) = metadata.usage {
             events.push(Event::Usage(usage.disjoint()));
         }
         tier(metadata.service_tier, events);
     }
 
-    fn stop(&mut self, native: Option<&str>, events: &mut Vec<Event>) -> Result<()> {
+    fn stop(&mut self, native: Option<&str>, events: &mut dyn EventSink) -> Result<()> {
         let Some(native) = native else {
             return Err(broken("The provider's answer does not say why it ended."));
         };
@@ -353,11 +354,11 @@ impl Answer {
     }
 }
 
-fn think(block: u32, detail: ReasoningDetail, events: &mut Vec<Event>) {
+fn think(block: u32, detail: ReasoningDetail, events: &mut dyn EventSink) {
     events.push(Event::Reasoning { choice: 0, block, detail, format: CLAUDE_FORMAT });
 }
 
-fn picture(image: Image, events: &mut Vec<Event>) {
+fn picture(image: Image, events: &mut dyn EventSink) {
     let data = image.source.and_then(|source| source.bytes).unwrap_or_default();
     if !data.is_empty() {
         let mime = format!("image/{}", image.format.as_deref().unwrap_or("png"));
@@ -366,7 +367,7 @@ fn picture(image: Image, events: &mut Vec<Event>) {
 }
 
 /// Citations of pages become OpenAI's annotations; those of documents that the caller sent have no such form.
-fn annotate(citation: &Citation, events: &mut Vec<Event>) {
+fn annotate(citation: &Citation, events: &mut dyn EventSink) {
     let web = citation.location.as_ref().and_then(|location| location.web.as_ref());
     let Some(url) = web.and_then(|web| web.url.as_deref()) else { return };
     let title = citation.title.as_deref().or(web.and_then(|web| web.domain.as_deref())).unwrap_or_default();
@@ -377,7 +378,7 @@ fn annotate(citation: &Citation, events: &mut Vec<Event>) {
     events.push(Event::Annotation { choice: 0, annotation: Json::of(&annotation) });
 }
 
-fn tier(tier: Option<Tier>, events: &mut Vec<Event>) {
+fn tier(tier: Option<Tier>, events: &mut dyn EventSink) {
     if let Some(name) = tier.and_then(|tier| tier.kind) {
         events.push(Event::Field { name: "service_tier", value: Json::of(&name) });
     }

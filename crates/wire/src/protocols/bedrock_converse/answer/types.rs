@@ -2,27 +2,31 @@
 
 use canon::{Json, Usage};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::protocols::counts::count;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Whole {
-    pub output: Option<Output>,
+pub(super) struct Whole<'a> {
+    #[serde(borrow)]
+    pub output: Option<Output<'a>>,
     pub stop_reason: Option<String>,
     pub usage: Option<NativeUsage>,
     pub service_tier: Option<Tier>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Output {
-    pub message: Option<WholeMessage>,
+pub(super) struct Output<'a> {
+    #[serde(borrow)]
+    pub message: Option<WholeMessage<'a>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct WholeMessage {
-    #[serde(default)]
-    pub content: Vec<WholeBlock>,
+pub(super) struct WholeMessage<'a> {
+    /// Each a [`WholeBlock`], read for itself.
+    #[serde(default, borrow)]
+    pub content: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

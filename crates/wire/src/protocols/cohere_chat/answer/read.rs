@@ -11,7 +11,7 @@ use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::sound;
-use crate::{Decoder, DecoderContext};
+use crate::{Decoder, DecoderContext, EventSink};
 
 /// Largest whole answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -33,15 +33,15 @@ impl WholeDecoder {
 }
 
 impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
         if self.body.len() + bytes.len() > ANSWER_LIMIT {
             return Err(broken("The provider sent an answer that is too large."));
         }
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let whole: Whole = read(&sound(&self.body))?;
         let message = whole.message.ok_or_else(|| broken("The provider's answer holds no message."))?;
         let answer = &mut self.answer;
@@ -73,12 +73,12 @@ impl StreamDecoder {
 }
 
 impl Decoder for StreamDecoder {
-    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.parser.push(bytes, |event| answer.event(event.data, events))
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.parser.finish(|event| answer.event(event.data, events))?;
         match answer.is_ended {
@@ -119,14 +119,14 @@ impl Answer {
         }
     }
 
-    fn start(&mut self, id: Option<String>, events: &mut Vec<Event>) {
+    fn start(&mut self, id: Option<String>, events: &mut dyn EventSink) {
         if !self.is_started {
             self.is_started = true;
             events.push(Event::Start { id, model: None, created: None });
         }
     }
 
-    fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn event(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
         if matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
@@ -166,14 +166,14 @@ impl Answer {
         Ok(())
     }
 
-    fn block(&mut self, index: u64, block: Block, events: &mut Vec<Event>) {
+    fn block(&mut self, index: u64, block: Block, events: &mut dyn EventSink) {
         self.think(index, block.thinking.unwrap_or_default(), events);
         if let Some(text) = block.text.filter(|text| !text.is_empty()) {
             events.push(Event::Text { choice: 0, text });
         }
     }
 
-    fn think(&mut self, index: u64, text: String, events: &mut Vec<Event>) {
+    fn think(&mut self, index: u64, text: String, events: &mut dyn EventSink) {
         if text.is_empty() {
             return;
         }
@@ -183,7 +183,7 @@ impl Answer {
         events.push(Event::Reasoning { choice: 0, block, detail, format: FORMAT });
     }
 
-    fn call(&mut self, provider_index: u64, call: Call, events: &mut Vec<Event>) {
+    fn call(&mut self, provider_index: u64, call: Call, events: &mut dyn EventSink) {
         let function = call.function.unwrap_or_default();
         let name = self.decoding.tool_name(&function.name.unwrap_or_default()).to_owned();
         let index = self.calls_so_far;
@@ -197,7 +197,7 @@ impl Answer {
         self.arguments(provider_index, function.arguments, events);
     }
 
-    fn arguments(&mut self, provider_index: u64, fragment: Option<Value>, events: &mut Vec<Event>) {
+    fn arguments(&mut self, provider_index: u64, fragment: Option<Value>, events: &mut dyn EventSink) {
         // A string in the API reference; some of its hosts write the object.
         let fragment = match fragment {
             None | Some(Value::Null) => return,
@@ -219,7 +219,7 @@ impl Answer {
         }
     }
 
-    fn end_call(&mut self, provider_index: u64, events: &mut Vec<Event>) {
+    fn end_call(&mut self, provider_index: u64, events: &mut dyn EventSink) {
         let Some(call) = self.calls.remove(&provider_index) else { return };
         if call.is_flowing {
             return;
@@ -231,7 +231,7 @@ impl Answer {
         events.push(Event::ToolCallArguments { choice: 0, index: call.index, fragment });
     }
 
-    fn end(&mut self, end: End, events: &mut Vec<Event>) -> Result<()> {
+    fn end(&mut self, end: End, events: &mut dyn EventSink) -> Result<()> {
         if self.is_ended {
             return Ok(());
         }
@@ -265,7 +265,7 @@ fn failed(reason: &str, words: Option<String>) -> Error {
 }
 
 /// Citations of pages become OpenAI's annotations; those of the caller's own documents and tools have no such form.
-fn annotate(citation: &Citation, events: &mut Vec<Event>) {
+fn annotate(citation: &Citation, events: &mut dyn EventSink) {
     for source in citation.sources.iter().flatten() {
         let cited = source.document.as_ref().or(source.tool_output.as_ref());
         let Some(url) = cited.and_then(|cited| cited["url"].as_str()) else { continue };
@@ -285,7 +285,7 @@ fn annotate(citation: &Citation, events: &mut Vec<Event>) {
 
 /// Log probabilities in OpenAI's form. A piece of text may be of several tokens, whose own texts are not told: it counts as
 /// one token, and the logarithms add up (API reference of v2 chat, `LogprobItem`).
-fn probabilities(items: &[Probability], events: &mut Vec<Event>) {
+fn probabilities(items: &[Probability], events: &mut dyn EventSink) {
     let entry = |item: &Probability| {
         let token = item.text.as_deref()?;
         let logprob: f64 = item.logprobs.as_ref().filter(|all| !all.is_empty())?.iter().sum();

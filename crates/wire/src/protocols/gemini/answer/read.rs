@@ -12,8 +12,9 @@ use super::super::errors;
 use super::super::model::Generation;
 use super::types::{Answer, ModalityCount, UsageMetadata};
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
+use crate::json::append;
 use crate::protocols::repair::sound;
-use crate::{Decoder, DecoderContext};
+use crate::{Decoder, DecoderContext, EventSink};
 use candidate::CandidateState;
 
 /// Choices beyond this are nonsense.
@@ -41,7 +42,7 @@ impl GeminiDecoder {
 }
 
 impl Decoder for GeminiDecoder {
-    fn push(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, mut bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         if let Form::Unknown = self.form {
             bytes = bytes.trim_ascii_start();
             self.form = match bytes.first() {
@@ -54,14 +55,14 @@ impl Decoder for GeminiDecoder {
             Form::Events(parser) => parser.push(bytes, |event| self.state.document(event.data, events)),
             Form::Json(body) if body.len() + bytes.len() > EVENT_LIMIT => Err(too_large()),
             Form::Json(body) => {
-                body.extend_from_slice(bytes);
+                append(body, bytes);
                 Ok(())
             }
             Form::Unknown => Ok(()),
         }
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         match &mut self.form {
             Form::Events(parser) => parser.finish(|event| self.state.document(event.data, events))?,
             Form::Json(body) => {
@@ -102,7 +103,7 @@ impl AnswerState {
     }
 
     /// One piece of the answer, or a list of pieces.
-    pub fn document(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    pub fn document(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let data = &*sound(data.trim_ascii());
         // Not documented for this API, but it would mean the same as for others.
         if data.is_empty() || data == b"[DONE]" {
@@ -115,7 +116,7 @@ impl AnswerState {
         self.object(data, events)
     }
 
-    fn object(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn object(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
         // Serde would read a list as a struct's fields in order.
         if !data.starts_with(b"{") {
             return Err(malformed());
@@ -127,7 +128,7 @@ impl AnswerState {
         self.answer(answer, events)
     }
 
-    fn answer(&mut self, answer: Answer<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn answer(&mut self, answer: Answer<'_>, events: &mut dyn EventSink) -> Result<()> {
         if !self.started {
             self.started = true;
             self.generation = Generation::of(answer.model_version.as_deref().unwrap_or_default());
@@ -161,7 +162,7 @@ impl AnswerState {
     }
 
     /// The end of the answer.
-    pub fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    pub fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         if let (true, Some(reason)) = (self.candidates.is_empty(), self.blocked.take()) {
             let reason = Some(reason);
             events.push(Event::Finish {

@@ -1,5 +1,9 @@
 //! Answers as they come over the wire, read tolerantly: whatever may be missing or null may be missing or null.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -53,7 +57,51 @@ pub struct Candidate<'a> {
 pub struct Content<'a> {
     /// In order.
     #[serde(borrow, deserialize_with = "or_default")]
-    pub parts: Vec<Part<'a>>,
+    pub parts: Parts<'a>,
+}
+
+/// The parts of a choice. Most have one, which is read at once; a list of many is kept as text, which is smaller.
+#[derive(Debug, Default)]
+pub struct Parts<'a> {
+    first: Vec<Part<'a>>,
+    rest: Vec<&'a RawValue>,
+}
+
+/// How many parts are read at once.
+const AT_ONCE: usize = 8;
+
+impl<'a> Parts<'a> {
+    /// The parts in order.
+    pub fn into_iter(self) -> impl Iterator<Item = serde_json::Result<Part<'a>>> {
+        let rest = self.rest.into_iter().map(|part| serde_json::from_str(part.get()));
+        self.first.into_iter().map(Ok).chain(rest)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        struct PartsVisitor<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for PartsVisitor<'a> {
+            type Value = Parts<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of parts")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Parts<'a>, A::Error> {
+                let mut parts = Parts::default();
+                while parts.first.len() < AT_ONCE {
+                    match items.next_element()? {
+                        Some(part) => parts.first.push(part),
+                        None => return Ok(parts),
+                    }
+                }
+                while let Some(part) = items.next_element()? {
+                    parts.rest.push(part);
+                }
+                Ok(parts)
+            }
+        }
+        source.deserialize_seq(PartsVisitor(PhantomData))
+    }
 }
 
 /// One piece of content.

@@ -79,7 +79,7 @@ impl Transcoder for Relay {
             Incoming::Events(parser) => parser.push(bytes, |event| pieces.document(event.data, out)),
             Incoming::Json(body) if body.len() + bytes.len() > EVENT_LIMIT => Err(too_large()),
             Incoming::Json(body) => {
-                body.extend_from_slice(bytes);
+                crate::json::append(body, bytes);
                 Ok(())
             }
             Incoming::Unknown => Ok(()),

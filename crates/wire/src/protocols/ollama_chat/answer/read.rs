@@ -8,7 +8,7 @@ use crate::protocols::counts::count;
 use crate::protocols::errors::{classify, without_secrets};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::{self, sound};
-use crate::{Decoder, DecoderContext};
+use crate::{Decoder, DecoderContext, EventSink};
 
 /// Largest whole answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -26,15 +26,15 @@ impl WholeDecoder {
 }
 
 impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
         if self.body.len() + bytes.len() > ANSWER_LIMIT {
             return Err(broken("The provider sent an answer that is too large."));
         }
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         self.answer.document(&self.body, events)?;
         self.answer.end()
     }
@@ -53,12 +53,12 @@ impl StreamDecoder {
 }
 
 impl Decoder for StreamDecoder {
-    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.lines.push(bytes, |line| answer.document(line, events))
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.lines.finish(|line| answer.document(line, events))?;
         answer.end()
@@ -77,7 +77,7 @@ impl Answer {
         Self { decoding: decoding.clone(), is_started: false, is_done: false, calls: 0 }
     }
 
-    fn document(&mut self, text: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn document(&mut self, text: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let document: Document = serde_json::from_slice(&sound(text))
             .map_err(|_| broken("The provider sent something that is no answer."))?;
         if let Some(words) = document.error {
@@ -106,7 +106,7 @@ impl Answer {
     }
 
     /// Calls come whole; only newer versions give them ids.
-    fn call(&mut self, call: Call, events: &mut Vec<Event>) {
+    fn call(&mut self, call: Call, events: &mut dyn EventSink) {
         let function = call.function.unwrap_or_default();
         let name = self.decoding.tool_name(&function.name.unwrap_or_default()).to_owned();
         let arguments = function.arguments.map(|given| repair::arguments(given.as_str()).into_owned());
@@ -127,7 +127,7 @@ impl Answer {
         native: Option<String>,
         prompt: Option<u64>,
         produced: Option<u64>,
-        events: &mut Vec<Event>,
+        events: &mut dyn EventSink,
     ) {
         let reason = match native.as_deref() {
             Some("length") => FinishReason::Length,

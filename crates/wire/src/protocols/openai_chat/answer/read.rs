@@ -8,7 +8,7 @@ use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Object, Value};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::media_types::data_url;
-use crate::{Decoder, DecoderContext};
+use crate::{Decoder, DecoderContext, EventSink};
 
 /// Largest whole answer that is held in memory.
 const ANSWER_LIMIT: usize = 256 << 20;
@@ -42,12 +42,12 @@ struct StreamState {
 }
 
 impl Decoder for StreamDecoder {
-    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let state = &mut self.state;
         self.sse.push(bytes, |event| state.take(event, events))
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let state = &mut self.state;
         self.sse.finish(|event| state.take(event, events))?;
         state.end(events)
@@ -55,7 +55,7 @@ impl Decoder for StreamDecoder {
 }
 
 impl StreamState {
-    fn take(&mut self, event: SseEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn take(&mut self, event: SseEvent<'_>, events: &mut dyn EventSink) -> Result<()> {
         let data = event.data.trim_ascii();
         if self.done || data.is_empty() {
             return Ok(());
@@ -79,7 +79,7 @@ impl StreamState {
         result
     }
 
-    fn end(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn end(&mut self, events: &mut dyn EventSink) -> Result<()> {
         if !self.done && !self.chunks.is_finished() {
             return Err(broken("the stream ended before the answer was complete"));
         }
@@ -105,15 +105,15 @@ struct WholeDecoder {
 }
 
 impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
         if self.body.len() + bytes.len() > ANSWER_LIMIT {
             return Err(broken("it is too large"));
         }
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let mut body = Object::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
         normalise::completion(&mut body, None)?;
         self.pieces.start(&body, events);
@@ -146,7 +146,7 @@ struct Pieces {
 
 impl Pieces {
     /// The beginning, and the fields beside the choices, whichever chunk has them.
-    fn start(&mut self, body: &Object, events: &mut Vec<Event>) {
+    fn start(&mut self, body: &Object, events: &mut dyn EventSink) {
         if !self.started {
             self.started = true;
             events.push(Self::beginning(body));
@@ -168,7 +168,7 @@ impl Pieces {
             .collect()
     }
 
-    fn take_fields(&mut self, told: Vec<(&'static str, Json)>, events: &mut Vec<Event>) {
+    fn take_fields(&mut self, told: Vec<(&'static str, Json)>, events: &mut dyn EventSink) {
         for (name, value) in told {
             if !self.fields.iter().any(|(known, old)| *known == name && *old == value) {
                 self.fields.retain(|(known, _)| *known != name);
@@ -186,7 +186,7 @@ impl Pieces {
         Event::Start { id: text("id"), model: text("model"), created: created.filter(|time| *time > 0) }
     }
 
-    fn take_choices(&mut self, body: &Object, part: &str, events: &mut Vec<Event>) {
+    fn take_choices(&mut self, body: &Object, part: &str, events: &mut dyn EventSink) {
         let choices = body.get("choices").and_then(Value::as_array);
         for choice in choices.into_iter().flatten() {
             let index = choice["index"].as_u64().unwrap_or(0) as u32;
@@ -206,7 +206,7 @@ impl Pieces {
         }
     }
 
-    fn take_message(&mut self, choice: u32, message: &Value, events: &mut Vec<Event>) {
+    fn take_message(&mut self, choice: u32, message: &Value, events: &mut dyn EventSink) {
         let text = |name: &str| message[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         if let Some(text) = text("reasoning") {
             let detail = ReasoningDetail::Text(text);
@@ -235,7 +235,7 @@ impl Pieces {
     }
 
     /// Signatures and encrypted thinking of servers that pass them on.
-    fn take_proofs(&self, choice: u32, details: &Value, events: &mut Vec<Event>) {
+    fn take_proofs(&self, choice: u32, details: &Value, events: &mut dyn EventSink) {
         for (position, item) in details.items().enumerate() {
             let block = item["index"].as_u64().map_or(position as u32, |index| index as u32);
             let format = known_format(item["format"].as_str().unwrap_or(""));
@@ -250,7 +250,7 @@ impl Pieces {
     }
 
     /// The name and then pieces of arguments, without index and id.
-    fn take_legacy_call(&mut self, choice: u32, function: &Value, events: &mut Vec<Event>) {
+    fn take_legacy_call(&mut self, choice: u32, function: &Value, events: &mut dyn EventSink) {
         if !self.legacy.contains(&choice) {
             self.legacy.push(choice);
             let name = self.decoding.tool_name(function["name"].as_str().unwrap_or("")).to_owned();
@@ -263,7 +263,7 @@ impl Pieces {
         }
     }
 
-    fn take_call(&mut self, choice: u32, index: u32, call: &Value, events: &mut Vec<Event>) {
+    fn take_call(&mut self, choice: u32, index: u32, call: &Value, events: &mut dyn EventSink) {
         let custom = normalise::is_custom(call);
         let inner = normalise::called(call);
         if let Some(name) = inner["name"].as_str() {
@@ -292,7 +292,7 @@ impl Pieces {
     }
 
     /// Gives out the arguments that were held, of one choice or of all.
-    fn release(&mut self, of: Option<u32>, events: &mut Vec<Event>) {
+    fn release(&mut self, of: Option<u32>, events: &mut dyn EventSink) {
         for (choice, index, wrapped) in
             self.held.extract_if(.., |(choice, ..)| of.is_none_or(|of| of == *choice))
         {
@@ -311,7 +311,7 @@ fn known_format(format: &str) -> &'static str {
     KNOWN.into_iter().find(|known| *known == format).unwrap_or(UNKNOWN_FORMAT)
 }
 
-fn take_image(choice: u32, image: &Value, events: &mut Vec<Event>) {
+fn take_image(choice: u32, image: &Value, events: &mut dyn EventSink) {
     let url = image["image_url"]["url"].as_str().unwrap_or("");
     if let Some(Some(found)) = data_url(url).filter(|found| found.as_ref().is_some_and(|url| url.is_base64)) {
         events.push(Event::Image { choice, mime: found.mime, data: found.data.to_owned() });

@@ -1,10 +1,12 @@
 //! Canonical events as an OpenAI answer: chunks, or one completion.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
 
 use super::super::errors::write_stream_error;
 use super::usage;
-use crate::json::{push_escaped, push_key, push_list, push_string, push_u64};
+use crate::json::{Pieces, push_escaped, push_key, push_list, push_string, push_u64};
 use crate::{AnswerForm, Encoder};
 
 /// The encoder for one answer.
@@ -158,7 +160,7 @@ struct StreamChoice {
     finish: Option<FinishReason>,
     block: Option<Block>,
     /// Calls whose arguments are free text.
-    custom_calls: Vec<u32>,
+    custom_calls: BTreeSet<u32>,
 }
 
 impl Encoder for StreamEncoder {
@@ -171,7 +173,7 @@ impl Encoder for StreamEncoder {
                 self.reasoning(choice, block, detail, format, out)
             }
             Event::ToolCallStart { choice, index, id, name, signature, custom } => {
-                self.tool_call(choice, index, &Call { id, name, signature, custom, ..Call::default() }, out);
+                self.tool_call(choice, index, &Call { id, name, signature, custom }, out);
             }
             Event::ToolCallArguments { choice, index, fragment } => {
                 self.arguments(choice, index, &fragment, out)
@@ -319,12 +321,13 @@ impl StreamEncoder {
         self.close_block(choice, out);
         self.open(choice, out);
         if call.custom {
-            self.choice(choice).custom_calls.push(index);
+            self.choice(choice).custom_calls.insert(index);
         }
         push_key(out, "tool_calls");
         out.extend_from_slice(b"[{\"index\":");
         push_u64(out, u64::from(index));
-        call.write(out);
+        call.begin(out);
+        end_call(call.signature.as_deref(), out);
         out.extend_from_slice(b"]}");
         self.close(None, false, out);
     }
@@ -373,19 +376,17 @@ impl StreamEncoder {
     }
 }
 
-/// A tool call, as far as it is known.
-#[derive(Debug, Default)]
+/// A tool call that begins.
 struct Call {
     id: String,
     name: String,
-    arguments: String,
     signature: Option<String>,
     custom: bool,
 }
 
 impl Call {
-    /// Writes the call object's fields behind its opening brace or its index, and its closing brace.
-    fn write(&self, out: &mut Vec<u8>) {
+    /// Writes the call behind its opening brace or its index, up to the inside of its arguments.
+    fn begin(&self, out: &mut Vec<u8>) {
         let (kind, text) = if self.custom { ("custom", "input") } else { ("function", "arguments") };
         push_key(out, "id");
         push_string(out, &self.id);
@@ -395,16 +396,20 @@ impl Call {
         out.extend_from_slice(b"{\"name\":");
         push_string(out, &self.name);
         push_key(out, text);
-        push_string(out, &self.arguments);
-        out.push(b'}');
-        if let Some(signature) = &self.signature {
-            // Where OpenAI-compatible clients of Gemini look for it, and send it back.
-            out.extend_from_slice(b",\"extra_content\":{\"google\":{\"thought_signature\":");
-            push_string(out, signature);
-            out.extend_from_slice(b"}}");
-        }
-        out.push(b'}');
+        out.push(b'"');
     }
+}
+
+/// Writes what follows the arguments of a call.
+fn end_call(signature: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"}");
+    if let Some(signature) = signature {
+        // Where OpenAI-compatible clients of Gemini look for it, and send it back.
+        out.extend_from_slice(b",\"extra_content\":{\"google\":{\"thought_signature\":");
+        push_string(out, signature);
+        out.extend_from_slice(b"}}");
+    }
+    out.push(b'}');
 }
 
 fn write_image(mime: &str, data: &str, out: &mut Vec<u8>) {
@@ -422,13 +427,92 @@ struct WholeEncoder {
     choices: Vec<WholeChoice>,
 }
 
+/// What stands around the content of an answer, about.
+const AROUND: usize = 1024;
+
+/// The calls of a choice, written as they come: as values, many small ones would take many times their text.
+#[derive(Debug, Default)]
+struct WholeCalls {
+    /// Each call from its beginning to the end of its arguments.
+    written: Pieces,
+    calls: Vec<WholeCall>,
+    /// By call: what came for it when another had begun.
+    late: BTreeMap<u32, String>,
+    /// By call.
+    signatures: BTreeMap<u32, String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct WholeCall {
+    /// Where it ends in what is written.
+    end: usize,
+    custom: bool,
+    has_arguments: bool,
+}
+
+impl WholeCalls {
+    fn begin(&mut self, call: &Call) {
+        let first = self.calls.is_empty();
+        self.written.write(|out| {
+            out.extend_from_slice(if first { b"{" } else { b",{" });
+            call.begin(out);
+        });
+        if let Some(signature) = &call.signature {
+            self.signatures.insert(self.calls.len() as u32, signature.clone());
+        }
+        self.calls.push(WholeCall { end: self.written.len(), custom: call.custom, has_arguments: false });
+    }
+
+    fn arguments(&mut self, index: u32, fragment: String) {
+        let last = self.calls.len();
+        let Some(call) = self.calls.get_mut(index as usize) else { return };
+        if fragment.is_empty() {
+            return;
+        }
+        call.has_arguments = true;
+        if index as usize + 1 == last {
+            self.written.write(|out| push_escaped(out, &fragment));
+            call.end = self.written.len();
+        } else {
+            self.late.entry(index).or_default().push_str(&fragment);
+        }
+    }
+
+    /// How much is written, about.
+    fn room(&self) -> usize {
+        let texts = self.late.values().chain(self.signatures.values());
+        self.written.len() + 4 * self.calls.len() + texts.map(|text| 64 + text.len()).sum::<usize>()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.calls.is_empty() {
+            return;
+        }
+        push_key(out, "tool_calls");
+        out.push(b'[');
+        let mut written = self.written.read();
+        for (index, call) in self.calls.iter().enumerate() {
+            let index = index as u32;
+            written.copy_until(call.end, out);
+            if let Some(more) = self.late.get(&index) {
+                push_escaped(out, more);
+            }
+            if !call.has_arguments && !call.custom {
+                out.extend_from_slice(b"{}");
+            }
+            end_call(self.signatures.get(&index).map(String::as_str), out);
+        }
+        out.push(b']');
+    }
+}
+
 #[derive(Debug, Default)]
 struct WholeChoice {
     content: Option<String>,
     refusal: Option<String>,
     reasoning: String,
     blocks: Vec<Block>,
-    calls: Vec<Call>,
+    calls: WholeCalls,
     images: Vec<(String, String)>,
     annotations: Vec<Json>,
     logprobs: Option<Json>,
@@ -449,13 +533,10 @@ impl Encoder for WholeEncoder {
                 self.reasoning(choice, block, detail, format)
             }
             Event::ToolCallStart { choice, id, name, signature, custom, .. } => {
-                let call = Call { id, name, signature, custom, ..Call::default() };
-                self.choice(choice).calls.push(call);
+                self.choice(choice).calls.begin(&Call { id, name, signature, custom });
             }
             Event::ToolCallArguments { choice, index, fragment } => {
-                if let Some(call) = self.choice(choice).calls.get_mut(index as usize) {
-                    call.arguments.push_str(&fragment);
-                }
+                self.choice(choice).calls.arguments(index, fragment);
             }
             Event::Image { choice, mime, data } => self.choice(choice).images.push((mime, data)),
             Event::Annotation { choice, annotation } => self.choice(choice).annotations.push(annotation),
@@ -473,11 +554,8 @@ impl Encoder for WholeEncoder {
         if self.choices.is_empty() {
             self.choice(0);
         }
-        for call in self.choices.iter_mut().flat_map(|choice| &mut choice.calls) {
-            if !call.custom && call.arguments.is_empty() {
-                call.arguments.push_str("{}");
-            }
-        }
+        let calls: usize = self.choices.iter().map(|choice| choice.calls.room()).sum();
+        out.reserve_exact(calls + AROUND);
         self.core.write_identity("chat.completion", out);
         out.extend_from_slice(b",\"choices\":[");
         for (index, choice) in self.choices.iter().enumerate() {
@@ -541,10 +619,7 @@ impl WholeChoice {
         if !exclude_reasoning {
             self.write_reasoning(out);
         }
-        push_list(out, "tool_calls", &self.calls, |call, out| {
-            out.push(b'{');
-            call.write(out);
-        });
+        self.calls.write(out);
         push_list(out, "images", &self.images, |(mime, data), out| write_image(mime, data, out));
         push_list(out, "annotations", &self.annotations, |annotation, out| {
             out.extend_from_slice(annotation.as_str().as_bytes());

@@ -16,7 +16,7 @@ use super::super::{REASONING_FORMAT, errors};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair;
-use crate::{Decoder, DecoderContext};
+use crate::{Decoder, DecoderContext, EventSink};
 
 /// Largest whole answer that is held in memory.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -38,12 +38,12 @@ impl StreamDecoder {
 }
 
 impl Decoder for StreamDecoder {
-    fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.sse.push(bytes, |event| answer.event(event, events))
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.sse.finish(|event| answer.event(event, events))?;
         match self.answer.ended {
@@ -66,15 +66,15 @@ impl WholeDecoder {
 }
 
 impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut Vec<Event>) -> Result<()> {
+    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
         if self.body.len() + bytes.len() > ANSWER_LIMIT {
             return Err(broken("The provider's answer is too large."));
         }
-        self.body.extend_from_slice(bytes);
+        crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 
-    fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let body = repair::sound(&self.body);
         let response: Response<'_> = parse(&body)?;
         if response.output.is_none() && response.status.is_none() {
@@ -155,7 +155,7 @@ impl Answer {
         Self { decoding: decoding.clone(), ..Self::default() }
     }
 
-    fn event(&mut self, event: SseEvent<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn event(&mut self, event: SseEvent<'_>, events: &mut dyn EventSink) -> Result<()> {
         if self.ended || matches!(event.data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
@@ -179,7 +179,7 @@ impl Answer {
         kind: &str,
         event: StreamEvent<'_>,
         data: &[u8],
-        events: &mut Vec<Event>,
+        events: &mut dyn EventSink,
     ) -> Result<()> {
         let index = event.output_index.unwrap_or(0);
         match kind {
@@ -242,7 +242,7 @@ impl Answer {
         Ok(())
     }
 
-    fn start(&mut self, response: &Response<'_>, events: &mut Vec<Event>) {
+    fn start(&mut self, response: &Response<'_>, events: &mut dyn EventSink) {
         if self.started {
             return;
         }
@@ -252,7 +252,7 @@ impl Answer {
         events.push(Event::Start { id: filled(&response.id), model: filled(&response.model), created });
     }
 
-    fn ensure_started(&mut self, events: &mut Vec<Event>) {
+    fn ensure_started(&mut self, events: &mut dyn EventSink) {
         if !self.started {
             self.started = true;
             events.push(Event::Start { id: None, model: None, created: None });
@@ -260,7 +260,7 @@ impl Answer {
     }
 
     /// A whole response, or the one at the end of a stream: says what has not been said yet, and how it ended.
-    fn whole(&mut self, response: Response<'_>, events: &mut Vec<Event>) -> Result<()> {
+    fn whole(&mut self, response: Response<'_>, events: &mut dyn EventSink) -> Result<()> {
         self.start(&response, events);
         let status = response.status.as_deref().unwrap_or("completed");
         if matches!(status, "failed" | "cancelled") || response.error.as_ref().is_some_and(Value::is_object) {
@@ -315,7 +315,7 @@ impl Answer {
 
     // ------------------------------------------------------------------------------------------ items
 
-    fn item_begins(&mut self, index: u64, item: &Item<'_>, events: &mut Vec<Event>) {
+    fn item_begins(&mut self, index: u64, item: &Item<'_>, events: &mut dyn EventSink) {
         self.ensure_started(events);
         let custom = match item.kind.as_deref() {
             Some("function_call") => false,
@@ -328,7 +328,7 @@ impl Answer {
     }
 
     /// The last event of an item. Also the only one at some servers, and in a whole answer.
-    fn item_ends(&mut self, index: u64, item: Item<'_>, events: &mut Vec<Event>) {
+    fn item_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) {
         self.ensure_started(events);
         if std::mem::replace(&mut self.items.entry(index).or_default().done, true) {
             return;
@@ -345,7 +345,7 @@ impl Answer {
         }
     }
 
-    fn message_ends(&mut self, index: u64, parts: Vec<ContentPart<'_>>, events: &mut Vec<Event>) {
+    fn message_ends(&mut self, index: u64, parts: Vec<ContentPart<'_>>, events: &mut dyn EventSink) {
         for (position, part) in parts.into_iter().enumerate() {
             let position = position as u64;
             let seen = self.part(index, position);
@@ -370,7 +370,14 @@ impl Answer {
         seen.parts.entry(position).or_insert_with(|| SeenPart { start, ..SeenPart::default() })
     }
 
-    fn text(&mut self, index: u64, position: u64, text: String, is_refusal: bool, events: &mut Vec<Event>) {
+    fn text(
+        &mut self,
+        index: u64,
+        position: u64,
+        text: String,
+        is_refusal: bool,
+        events: &mut dyn EventSink,
+    ) {
         self.ensure_started(events);
         let part = self.part(index, position);
         if text.is_empty() {
@@ -384,7 +391,7 @@ impl Answer {
         events.push(Event::Text { choice: 0, text });
     }
 
-    fn logprobs(&mut self, index: u64, position: u64, raw: Option<&RawValue>, events: &mut Vec<Event>) {
+    fn logprobs(&mut self, index: u64, position: u64, raw: Option<&RawValue>, events: &mut dyn EventSink) {
         let Some(raw) = raw.filter(|raw| !matches!(raw.get(), "null" | "[]")) else { return };
         let Ok(tokens) = serde_json::from_str::<Vec<Value>>(raw.get()) else { return };
         if tokens.is_empty() {
@@ -394,7 +401,7 @@ impl Answer {
         events.push(Event::Logprobs { choice: 0, logprobs: Json::of(&json!({ "content": tokens })) });
     }
 
-    fn annotation(&mut self, index: u64, position: u64, raw: &RawValue, events: &mut Vec<Event>) {
+    fn annotation(&mut self, index: u64, position: u64, raw: &RawValue, events: &mut dyn EventSink) {
         let part = self.part(index, position);
         part.annotations += 1;
         let start = part.start;
@@ -405,7 +412,7 @@ impl Answer {
 
     // ------------------------------------------------------------------------------------------ thinking
 
-    fn reasoning_ends(&mut self, index: u64, item: Item<'_>, events: &mut Vec<Event>) {
+    fn reasoning_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) {
         let has_spoken = self.items.get(&index).is_some_and(|seen| seen.thought.is_some());
         if !has_spoken {
             let summary = item.summary.unwrap_or_default();
@@ -432,7 +439,7 @@ impl Answer {
     }
 
     /// Parts are told one below the other.
-    fn thinking(&mut self, index: u64, part: (Telling, u64), text: String, events: &mut Vec<Event>) {
+    fn thinking(&mut self, index: u64, part: (Telling, u64), text: String, events: &mut dyn EventSink) {
         self.ensure_started(events);
         if text.is_empty() {
             return;
@@ -450,7 +457,7 @@ impl Answer {
 
     // ------------------------------------------------------------------------------------------ calls
 
-    fn call_begins(&mut self, index: u64, item: &Item<'_>, custom: bool, events: &mut Vec<Event>) {
+    fn call_begins(&mut self, index: u64, item: &Item<'_>, custom: bool, events: &mut dyn EventSink) {
         let name = item.name.clone().unwrap_or_default();
         // Some servers give only an item id.
         let id = item.call_id.clone().or_else(|| item.id.clone()).unwrap_or_default();
@@ -479,7 +486,7 @@ impl Answer {
         self.items.entry(index).or_default().call = Some(call);
     }
 
-    fn arguments(&mut self, index: u64, fragment: String, events: &mut Vec<Event>) {
+    fn arguments(&mut self, index: u64, fragment: String, events: &mut dyn EventSink) {
         if fragment.is_empty() {
             return;
         }
@@ -495,7 +502,7 @@ impl Answer {
         }
     }
 
-    fn call_ends(&mut self, index: u64, item: Item<'_>, custom: bool, events: &mut Vec<Event>) {
+    fn call_ends(&mut self, index: u64, item: Item<'_>, custom: bool, events: &mut dyn EventSink) {
         if self.items.get(&index).is_none_or(|seen| seen.call.is_none()) {
             self.call_begins(index, &item, custom, events);
         }
@@ -518,7 +525,7 @@ impl Answer {
     }
 
     /// Says the calls that have no last event.
-    fn close_calls(&mut self, events: &mut Vec<Event>) {
+    fn close_calls(&mut self, events: &mut dyn EventSink) {
         let open = self.items.values_mut().filter_map(|seen| seen.call.take());
         for call in open.collect::<Vec<_>>() {
             match call {
@@ -531,7 +538,14 @@ impl Answer {
         }
     }
 
-    fn release(&mut self, id: String, name: String, kind: Held, arguments: String, events: &mut Vec<Event>) {
+    fn release(
+        &mut self,
+        id: String,
+        name: String,
+        kind: Held,
+        arguments: String,
+        events: &mut dyn EventSink,
+    ) {
         match kind {
             Held::FreeText => self.call(id, name, unwrap_free_text(arguments), true, events),
             Held::Wrapper => match wrapped_calls(&arguments) {
@@ -547,7 +561,14 @@ impl Answer {
         }
     }
 
-    fn call(&mut self, id: String, name: String, arguments: String, custom: bool, events: &mut Vec<Event>) {
+    fn call(
+        &mut self,
+        id: String,
+        name: String,
+        arguments: String,
+        custom: bool,
+        events: &mut dyn EventSink,
+    ) {
         let index = self.calls;
         self.calls += 1;
         events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
@@ -579,13 +600,13 @@ fn wrapped_calls(arguments: &str) -> Option<Vec<(String, String)>> {
     calls.collect::<Option<Vec<_>>>().filter(|calls| !calls.is_empty())
 }
 
-fn picture(item: Item<'_>, events: &mut Vec<Event>) {
+fn picture(item: Item<'_>, events: &mut dyn EventSink) {
     let Some(data) = item.result.filter(|data| !data.is_empty()) else { return };
     let mime = format!("image/{}", item.output_format.as_deref().unwrap_or("png"));
     events.push(Event::Image { choice: 0, mime, data });
 }
 
-fn thought(block: u32, detail: ReasoningDetail, events: &mut Vec<Event>) {
+fn thought(block: u32, detail: ReasoningDetail, events: &mut dyn EventSink) {
     events.push(Event::Reasoning { choice: 0, block, detail, format: REASONING_FORMAT });
 }
 

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::citations::Citations;
 use super::partial_args::PartialArgs;
-use crate::DecoderContext;
 use crate::protocols::gemini::REASONING_FORMAT;
 use crate::protocols::gemini::answer::types::{
     Blob, Candidate, FunctionCall, LogprobsResult, Part, TokenLogprob,
 };
 use crate::protocols::repair;
+use crate::{DecoderContext, EventSink};
 
 /// What is known of a choice so far.
 pub(super) struct CandidateState {
@@ -60,10 +60,10 @@ impl CandidateState {
         &mut self,
         candidate: Candidate<'_>,
         decoding: &DecoderContext,
-        events: &mut Vec<Event>,
+        events: &mut dyn EventSink,
     ) -> Result<()> {
-        for part in candidate.content.unwrap_or_default().parts {
-            self.part(part, decoding, events)?;
+        for part in candidate.content.unwrap_or_default().parts.into_iter() {
+            self.part(part.map_err(|_| super::malformed())?, decoding, events)?;
         }
         if let Some(logprobs) = candidate.logprobs_result {
             let logprobs = Json::of(&openai_logprobs(&logprobs));
@@ -77,7 +77,7 @@ impl CandidateState {
     }
 
     /// The answer is at its end.
-    pub fn finish(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    pub fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let Some((native, message)) = self.finish.take() else {
             let message = "The provider's answer broke off before its end.";
             return Err(Error::upstream(ErrorKind::Upstream, Retry::Again, message));
@@ -98,7 +98,7 @@ impl CandidateState {
         Ok(())
     }
 
-    fn part(&mut self, part: Part<'_>, decoding: &DecoderContext, events: &mut Vec<Event>) -> Result<()> {
+    fn part(&mut self, part: Part<'_>, decoding: &DecoderContext, events: &mut dyn EventSink) -> Result<()> {
         if let Some(call) = part.function_call {
             self.is_thinking = false;
             return self.call(call, part.thought_signature, decoding, events);
@@ -127,7 +127,7 @@ impl CandidateState {
         Ok(())
     }
 
-    fn text(&mut self, text: String, signature: Option<String>, events: &mut Vec<Event>) {
+    fn text(&mut self, text: String, signature: Option<String>, events: &mut dyn EventSink) {
         if !text.is_empty() {
             self.is_thinking = false;
             self.has_content |= !text.trim().is_empty();
@@ -143,7 +143,7 @@ impl CandidateState {
         }
     }
 
-    fn thought(&mut self, text: String, signature: Option<String>, events: &mut Vec<Event>) {
+    fn thought(&mut self, text: String, signature: Option<String>, events: &mut dyn EventSink) {
         self.begin_block();
         if !text.is_empty() {
             self.reasoning(ReasoningDetail::Text(text), events);
@@ -161,12 +161,12 @@ impl CandidateState {
         }
     }
 
-    fn reasoning(&self, detail: ReasoningDetail, events: &mut Vec<Event>) {
+    fn reasoning(&self, detail: ReasoningDetail, events: &mut dyn EventSink) {
         let block = self.blocks.saturating_sub(1);
         events.push(Event::Reasoning { choice: self.choice, block, detail, format: REASONING_FORMAT });
     }
 
-    fn blob(&mut self, blob: Blob, events: &mut Vec<Event>) -> Result<()> {
+    fn blob(&mut self, blob: Blob, events: &mut dyn EventSink) -> Result<()> {
         self.is_thinking = false;
         self.has_content = true;
         if !blob.mime_type.starts_with("image/") {
@@ -182,7 +182,7 @@ impl CandidateState {
         call: FunctionCall<'_>,
         signature: Option<String>,
         decoding: &DecoderContext,
-        events: &mut Vec<Event>,
+        events: &mut dyn EventSink,
     ) -> Result<()> {
         let is_piece = call.will_continue || !call.partial_args.is_empty();
         if is_piece || (self.open_call.is_some() && call.name.is_none()) {
@@ -204,7 +204,7 @@ impl CandidateState {
         call: FunctionCall<'_>,
         signature: Option<String>,
         decoding: &DecoderContext,
-        events: &mut Vec<Event>,
+        events: &mut dyn EventSink,
     ) -> Result<()> {
         if let Some(name) = call.name.filter(|name| !name.is_empty()) {
             if self.open_call.is_some() {
@@ -235,7 +235,7 @@ impl CandidateState {
         signature: Option<String>,
         args: String,
         decoding: &DecoderContext,
-        events: &mut Vec<Event>,
+        events: &mut dyn EventSink,
     ) {
         if decoding.json_tool.as_deref() == Some(name) {
             self.text(args, None, events);

@@ -3,6 +3,7 @@
 use canon::{Event, Json};
 use serde_json::json;
 
+use crate::EventSink;
 use crate::protocols::gemini::answer::types::{
     Citation, CitationMetadata, GroundingChunk, GroundingMetadata, GroundingSupport, Link, Segment,
 };
@@ -45,7 +46,7 @@ impl Citations {
     }
 
     /// One annotation per text and source; sources without a text stand for the whole answer.
-    pub fn events(&mut self, choice: u32, events: &mut Vec<Event>) {
+    pub fn events(&mut self, choice: u32, events: &mut dyn EventSink) {
         let supports = std::mem::take(&mut self.supports);
         let chunks = std::mem::take(&mut self.chunks);
         let mut is_used = vec![false; chunks.len()];
