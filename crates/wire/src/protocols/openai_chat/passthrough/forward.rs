@@ -451,13 +451,14 @@ impl Forward<'_> {
         let rename_developer = quirks.no_developer_role && self.intake.seen.developer;
         let taken = self.messages.take();
         let raw = taken.as_deref().or(self.intake.field("messages")).unwrap_or(b"[]");
-        let untouched = !rename_developer
-            && !quirks.drop_message_fields.iter().any(|name| self.mentions(raw, name, taken.is_some()))
-            && !(self.intake.seen.tools
-                && quirks.drop_call_fields.iter().any(|name| self.intake.mentions(raw, name)))
-            && !quirks.string_content
-            && !quirks.short_tool_call_ids;
-        if untouched {
+        let has = |name: &String| self.mentions(raw, name, taken.is_some());
+        let in_calls = |name: &String| self.intake.seen.tools && self.intake.mentions(raw, name);
+        let touched = rename_developer
+            || quirks.drop_message_fields.iter().any(has)
+            || quirks.drop_call_fields.iter().any(in_calls)
+            || quirks.string_content
+            || quirks.short_tool_call_ids;
+        if !touched {
             self.messages = taken;
             return Ok(());
         }
