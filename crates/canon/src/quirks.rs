@@ -95,12 +95,20 @@ pub struct Quirks {
     pub refused_betas: Vec<String>,
     /// Values of `anthropic-beta` that go by another name: ours → theirs.
     pub renamed_betas: BTreeMap<String, String>,
+    /// Models that are served by the Responses API only, for a provider that has it. A `*` at the end of a name stands for any
+    /// rest.
+    pub responses_only: Vec<String>,
 }
 
 impl Quirks {
     /// True when the provider refuses this value of `anthropic-beta`.
     pub fn refuses_beta(&self, beta: &str) -> bool {
         is_named(&self.refused_betas, beta)
+    }
+
+    /// True when this model is served by the Responses API only.
+    pub fn serves_by_responses_only(&self, model: &str) -> bool {
+        is_named(&self.responses_only, model)
     }
 
     /// True when this model's prompt tokens do not include those read from the cache.

@@ -13,6 +13,8 @@ pub struct Candidate<'a> {
     pub model: &'a str,
     /// What the model can do there.
     pub facts: &'a ModelFacts,
+    /// What it can do besides: its provider's doing in the format in which it is called, whatever the model.
+    pub granted: Features,
     /// What this request is expected to cost; none when the price is unknown.
     pub cost: Option<Pico>,
     /// What it is expected to cost when the prompt cache is warm; none when there is no such discount.
@@ -40,6 +42,7 @@ impl<'a> Candidate<'a> {
             provider,
             model,
             facts,
+            granted: Features::NONE,
             cost: None,
             warm_cost: None,
             prices: None,

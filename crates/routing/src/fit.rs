@@ -165,7 +165,8 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
 }
 
 fn missing(needs: &Needs<'_>, candidate: &Candidate<'_>) -> Features {
-    candidate.facts.features.map_or(Features::NONE, |has| required(needs.features).minus(has))
+    let has = candidate.facts.features;
+    has.map_or(Features::NONE, |has| required(needs.features).minus(has).minus(candidate.granted))
 }
 
 /// Thinking and a prompt cache are wishes.

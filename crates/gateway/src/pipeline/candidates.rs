@@ -50,6 +50,7 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
     // Of a model that the catalog does not know, the provider is the judge.
     let facts = if offer.serving.is_some() { offer.facts() } else { &UNKNOWN };
     let mut candidate = Candidate::new(provider.id(), &offer.model, facts);
+    candidate.granted = wire::providers::granted(offer.protocol);
     candidate.tier = offer.tier;
     candidate.priority = provider.row.priority;
     candidate.keys = &provider.key_labels;

@@ -276,7 +276,8 @@ impl<'a> Resolver<'a> {
         if usual != handle.row.protocol {
             return usual;
         }
-        let format = self.asked.format(usual, &handle.row.also, facts);
+        let responses_only = facts.responses_only || handle.row.quirks.serves_by_responses_only(model);
+        let format = self.asked.format(usual, &handle.row.also, facts, responses_only);
         if handle.endpoint.speaks(format, model) { format } else { usual }
     }
 

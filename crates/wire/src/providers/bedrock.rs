@@ -73,7 +73,10 @@ impl Endpoint for Bedrock {
 
     /// Claude takes its own format by InvokeModel. The ARN of an application's profile does not tell whose model it is.
     fn speaks(&self, protocol: Protocol, model: &str) -> bool {
-        protocol != Protocol::AnthropicMessages || model.contains("anthropic.claude")
+        // The first generations were called by another API, and by Converse.
+        let is_claude = model.contains("anthropic.claude")
+            && !["claude-v2", "claude-instant"].iter().any(|old| model.contains(old));
+        protocol != Protocol::AnthropicMessages || is_claude
     }
 }
 

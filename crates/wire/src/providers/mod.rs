@@ -158,7 +158,13 @@ impl FormatChoice {
     /// The format for a model whose provider usually speaks one and has further ones below the same base URL. The caller's
     /// own carries most; else the Responses API is called where a model is served only there, and where chat completions
     /// refuse functions while it thinks (recorded: gpt-5.4 and later).
-    pub fn format(&self, usual: Protocol, also: &[Protocol], facts: &ModelFacts) -> Protocol {
+    pub fn format(
+        &self,
+        usual: Protocol,
+        also: &[Protocol],
+        facts: &ModelFacts,
+        responses_only: bool,
+    ) -> Protocol {
         let responses = Protocol::OpenaiResponses;
         if let Some(own) = self.caller.filter(|own| also.contains(own)) {
             return own;
@@ -170,9 +176,19 @@ impl FormatChoice {
         let beyond = [Feature::MultipleChoices, Feature::AudioInput, Feature::AudioOutput];
         let fits = !beyond.into_iter().any(|feature| self.needs.has(feature));
         let thinks = facts.thinks_by_default || self.thinking;
-        let excluded = facts.functions_exclude_thinking && thinks && self.needs.has(Feature::Tools) && fits;
-        if facts.responses_only || excluded { responses } else { usual }
+        let excluded = facts.functions_exclude_thinking && thinks && self.needs.has(Feature::Tools);
+        let searches = self.needs.has(Feature::WebSearch) && !facts.allows(Feature::WebSearch);
+        if responses_only || fits && (excluded || searches) { responses } else { usual }
     }
+}
+
+/// What a provider itself does for any model in a format: a search of the web is a tool of the Responses API.
+pub fn granted(format: Protocol) -> Features {
+    let mut features = Features::NONE;
+    if format == Protocol::OpenaiResponses {
+        features.insert(Feature::WebSearch);
+    }
+    features
 }
 
 /// How a provider is called whose call style this is.

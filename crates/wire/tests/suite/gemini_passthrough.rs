@@ -146,7 +146,9 @@ fn dropped_signatures_come_back_and_foreign_ones_stay_away() {
     let untouched = tool_loop(Some("theirs"));
     assert_eq!(here(&own).sent(&untouched), (untouched.clone(), vec![]));
     let stand_in = Some("skip_thought_signature_validator".to_owned());
-    let (sent, losses) = here(&foreign).sent(&untouched);
+    // Another provider made the same call: that says nothing of this signature.
+    assert_eq!(here(&foreign).sent(&untouched), (untouched, vec![]));
+    let (sent, losses) = here(&foreign).sent(&tool_loop(Some("kept")));
     assert_eq!(signatures(&sent), [None, stand_in.clone(), None]);
     assert_eq!(losses, ["contents[1].parts[1].thoughtSignature dropped"]);
     // Nothing is known of the call: Gemini 3 wants the stand-in, earlier models want nothing.

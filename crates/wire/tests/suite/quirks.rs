@@ -128,6 +128,13 @@ fn no_quirk_is_without_effect() {
             assert_eq!(passed_betas("one-2026-01-01, two", &quirks), "two");
             continue;
         }
+        if name == "responses_only" {
+            with.insert(name.clone(), json!(["o1-pro*"]));
+            let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
+            let served = ["o1-pro-2025", "o1"].map(|model| quirks.serves_by_responses_only(model));
+            assert_eq!(served, [true, false]);
+            continue;
+        }
         if name == "renamed_betas" {
             with.insert(name.clone(), json!({"one": "uno", "due": "uno"}));
             let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
@@ -173,5 +180,5 @@ fn no_quirk_is_without_effect() {
         let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
         assert_ne!(plain, changed, "{name} has no effect");
     }
-    assert_eq!(examples.as_object().unwrap().len() + 7, all.len(), "an example of a quirk that is gone");
+    assert_eq!(examples.as_object().unwrap().len() + 8, all.len(), "an example of a quirk that is gone");
 }

@@ -38,11 +38,11 @@ impl Dialect for AnthropicMessages {
     }
 
     fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
-        (errors::status_of(error), with_member(errors::to_json(error).to_string(), member).into())
+        (errors::status_of(error), with_member(errors::to_json(error, member).to_string(), member).into())
     }
 
     fn error_event(&self, _form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes {
-        let body = with_member(errors::to_json(error).to_string(), member);
+        let body = with_member(errors::to_json(error, member).to_string(), member);
         format!("event: error\ndata: {body}\n\n").into()
     }
 

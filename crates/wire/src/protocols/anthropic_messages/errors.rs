@@ -88,8 +88,8 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// An error in this protocol's words.
-pub(super) fn to_json(error: &Error) -> Value {
+/// An error in this protocol's words. `member` is the gateway's object as a further member, which knows the request's id.
+pub(super) fn to_json(error: &Error, member: Option<&[u8]>) -> Value {
     let kind = match error.kind {
         // To an SDK the others would say that the caller's own key or account is at fault.
         _ if error.refuses_gateway() => "api_error",
@@ -102,6 +102,10 @@ pub(super) fn to_json(error: &Error) -> Value {
         | ErrorKind::RequestTimeout => "invalid_request_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
+        // Some providers answer an unknown model with 400: the type says what the status says.
+        ErrorKind::ModelNotFound | ErrorKind::NotFound if error.status() == StatusCode::BAD_REQUEST => {
+            "invalid_request_error"
+        }
         ErrorKind::ModelNotFound | ErrorKind::NotFound => "not_found_error",
         ErrorKind::TooLarge => "request_too_large",
         ErrorKind::RateLimit => "rate_limit_error",
@@ -121,12 +125,18 @@ pub(super) fn to_json(error: &Error) -> Value {
         None if error.kind == ErrorKind::ContextLength => too_long(&error.message),
         None => error.message.to_string(),
     };
-    let request_id = error.upstream.as_ref().and_then(|reply| reply.request_id.as_deref());
     let mut body = json!({ "type": "error", "error": { "type": kind, "message": message } });
-    if let Some(id) = request_id {
+    if let Some(id) = member.and_then(request_id) {
         body["request_id"] = json!(id);
     }
     body
+}
+
+/// The request's id in the gateway's object.
+fn request_id(member: &[u8]) -> Option<String> {
+    let object = [b"{", member.strip_prefix(b",")?, b"}"].concat();
+    let parsed: Value = serde_json::from_slice(&object).ok()?;
+    parsed.as_object()?.values().next()?.get("request_id")?.as_str().map(str::to_owned)
 }
 
 /// Clients know a prompt that is too long by the API's own sentence, and read the numbers in it: then they make room, where

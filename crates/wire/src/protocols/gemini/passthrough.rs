@@ -324,13 +324,14 @@ impl Signing<'_> {
         proofs.calls.iter().find(|(known, _)| known == call)?.1.clone()
     }
 
-    /// Whether a signature is known to be another provider's.
+    /// Whether a signature is known to be another provider's. That a provider made the same call is no sign of that: calls
+    /// without ids are alike.
     fn is_foreign(&self, proof: &str, call: Option<&CallName>) -> bool {
         let Some(memory) = self.memory else { return false };
-        let known = match call {
-            Some(call) => (memory.find)(call),
-            None => (memory.find)(&CallName::of_signature(proof)),
-        };
-        known.is_some_and(|proofs| proofs.issuer != memory.provider)
+        let issued = |name: &CallName| (memory.find)(name).filter(|proofs| proofs.issuer != memory.provider);
+        let Some(call) = call else { return issued(&CallName::of_signature(proof)).is_some() };
+        issued(call).is_some_and(|proofs| {
+            proofs.calls.iter().any(|(known, signature)| known == call && signature.as_deref() == Some(proof))
+        })
     }
 }

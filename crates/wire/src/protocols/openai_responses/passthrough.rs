@@ -35,8 +35,10 @@ impl Passthrough for OpenaiResponses {
         let mut model = Vec::with_capacity(target.model.len() + 2);
         push_string(&mut model, target.model);
         edit.set("model", &model);
-        for name in ROUTING_FIELDS {
-            edit.remove(name);
+        if !target.quirks.takes_routing_fields {
+            for name in ROUTING_FIELDS {
+                edit.remove(name);
+            }
         }
         for name in target.quirks.drop.iter().chain(&target.facts.rejects) {
             if intake.given(name).is_some() && edit.remove(name) {

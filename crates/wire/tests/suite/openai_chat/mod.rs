@@ -5,6 +5,7 @@
 mod answers;
 mod custom;
 mod events;
+mod foreign;
 mod forward;
 mod reading;
 mod recorded;

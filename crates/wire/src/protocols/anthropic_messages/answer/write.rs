@@ -238,7 +238,7 @@ impl Encoder for StreamEncoder {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        write(out, "error", &errors::to_json(error));
+        write(out, "error", &errors::to_json(error, None));
     }
 }
 

@@ -197,7 +197,7 @@ impl Transcoder for StreamRelay {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        write(out, "error", &errors::to_json(error));
+        write(out, "error", &errors::to_json(error, None));
     }
 
     fn progress(&self) -> &Progress {

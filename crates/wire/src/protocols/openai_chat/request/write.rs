@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use canon::{
-    CacheMark, Error, Field, Json, Losses, Media, MediaKind, Message, MessageField, OutputField,
-    OutputFormat, Part, PartField, PartKind, Quirks, Reasoning, Request, Result, Role, Source, Tool,
-    ToolChoice, ToolField, ToolKind,
+    CacheMark, CallField, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, MessageField,
+    OutputField, OutputFormat, Part, PartField, PartKind, Quirks, Reasoning, Request, Result, Role, Source,
+    Target, Tool, ToolChoice, ToolField, ToolKind,
 };
 use serde_json::{Map, Value, json};
 
+use crate::proofs::FOREIGN;
 use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
 use crate::protocols::function_tools::{call_input, free_text_schema, is_restricted};
@@ -57,15 +58,32 @@ pub(crate) struct Written {
 }
 
 /// Writes the body.
-pub(crate) fn body(request: &Request, quirks: &Quirks) -> Result<Written> {
-    let ids = CallIds::of(request, call_id);
-    let mut writer =
-        Writer { body: Map::new(), losses: request.losses.clone(), ids, quirks, custom_tools: Vec::new() };
+pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {
+    let quirks = target.quirks;
+    let ids = CallIds::of(request, if quirks.takes_routing_fields { long_call_id } else { call_id });
+    let is_foreign = is_foreign(request);
+    let takes = |field: &str| quirks.reasoning_field.as_deref() == Some(field);
+    let mut writer = Writer {
+        body: Map::new(),
+        losses: request.losses.clone(),
+        ids,
+        quirks,
+        custom_tools: Vec::new(),
+        takes_budgets: !is_foreign || quirks.takes_routing_fields || target.facts.reasoning.is_some(),
+        takes_thinking: !is_foreign || quirks.reasoning_field.is_some(),
+        takes_proofs: !is_foreign || takes("reasoning_details"),
+        takes_media_in_results: !is_foreign,
+        shown: Vec::new(),
+    };
     writer.put("model", &request.model);
     let mut messages = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.iter().enumerate() {
+        if message.role != Role::Tool {
+            messages.extend(writer.shown());
+        }
         messages.push(writer.message(index, message)?);
     }
+    messages.extend(writer.shown());
     writer.put("messages", messages);
     writer.settings(request);
     writer.tools(request)?;
@@ -86,6 +104,17 @@ struct Writer<'a> {
     ids: CallIds<'a>,
     quirks: &'a Quirks,
     custom_tools: Vec<String>,
+    /// A budget of thinking, whose object is a router's, passes or is turned into what the model takes.
+    takes_budgets: bool,
+    /// Thinking of earlier turns goes back. OpenAI and strict servers refuse its fields; callers of this format know their
+    /// provider.
+    takes_thinking: bool,
+    /// So do the proofs of it, and those of calls.
+    takes_proofs: bool,
+    /// OpenAI takes texts only as results of tools.
+    takes_media_in_results: bool,
+    /// Media of results, to be shown behind them.
+    shown: Vec<Value>,
 }
 
 /// The API takes ids of at most 40 characters ("string too long. Expected a string with maximum length 40").
@@ -93,7 +122,18 @@ fn call_id(id: &str) -> Cow<'_, str> {
     clean(id, 40, |byte| byte.is_ascii_graphic())
 }
 
+/// A router passes ids of providers on that make longer ones.
+fn long_call_id(id: &str) -> Cow<'_, str> {
+    clean(id, 64, |byte| byte.is_ascii_graphic())
+}
+
 impl Writer<'_> {
+    /// The media of the results so far, as the user's words.
+    fn shown(&mut self) -> Option<Value> {
+        let parts = std::mem::take(&mut self.shown);
+        (!parts.is_empty()).then(|| json!({"role": "user", "content": parts}))
+    }
+
     fn put(&mut self, name: &str, value: impl serde::Serialize) {
         if let Ok(value) = serde_json::to_value(value)
             && !value.is_null()
@@ -133,7 +173,12 @@ impl Writer<'_> {
         if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
             self.losses.dropped(Field::ReasoningBudget, "The format takes an effort or a budget, not both.");
         }
-        let budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
+        let mut budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
+        if let Some(tokens) = budget.filter(|_| !self.takes_budgets) {
+            self.put("reasoning_effort", Effort::of_budget(tokens));
+            self.losses.approximated(Field::ReasoningBudget, "The format has efforts in place of budgets.");
+            budget = None;
+        }
         // A router leaves thinking out by itself; elsewhere it is left out of the answer here.
         let excludes = reasoning.exclude && self.quirks.takes_routing_fields;
         if budget.is_some() || excludes {
@@ -254,7 +299,10 @@ impl Writer<'_> {
             ToolChoice::Named(name) => named(name),
             ToolChoice::Allowed { names, required } => {
                 let mode = if *required { "required" } else { "auto" };
-                if !self.quirks.takes_custom_tools {
+                // All of them: the plain word, which more providers know.
+                let is_all =
+                    is_foreign(request) && request.tools.iter().all(|tool| names.contains(&tool.name));
+                if is_all || !self.quirks.takes_custom_tools {
                     return json!(mode);
                 }
                 let tools: Vec<_> = names.iter().map(|name| named(name)).collect();
@@ -291,11 +339,7 @@ impl Writer<'_> {
             let number = self.ids.answered((index, 0));
             let id = number.map_or_else(|| call_id(&result.call_id), |number| self.ids.kept_id(number));
             insert(&mut object, "tool_call_id", id);
-            let content = self.content(
-                |part| Field::result_part(index, part),
-                &result.content,
-                message.parts[0].cache.as_ref(),
-            )?;
+            let content = self.result_content(index, &result.content, message.parts[0].cache.as_ref())?;
             if let (None, Some(mark)) = (&content, &message.parts[0].cache) {
                 self.mark_object(&mut object, mark);
             }
@@ -313,7 +357,10 @@ impl Writer<'_> {
         let calls = message.parts.iter().enumerate();
         let takes = self.quirks.takes_custom_tools;
         let calls = calls.filter_map(|(position, part)| call(part, self.ids.id_at((index, position)), takes));
-        let calls: Vec<Value> = calls.collect();
+        let mut calls: Vec<Value> = calls.collect();
+        if !self.takes_proofs {
+            self.without_proofs(index, &mut calls);
+        }
         if !calls.is_empty() {
             insert(&mut object, "tool_calls", calls);
         }
@@ -323,6 +370,45 @@ impl Writer<'_> {
             object.insert("content".to_owned(), "".into());
         }
         Ok(Value::Object(object))
+    }
+
+    fn without_proofs(&mut self, index: usize, calls: &mut [Value]) {
+        for (position, call) in calls.iter_mut().enumerate() {
+            if call.as_object_mut().is_some_and(|call| call.remove("extra_content").is_some()) {
+                self.losses.dropped(Field::call(index, position, CallField::Proof), FOREIGN);
+            }
+        }
+    }
+
+    /// The content of a tool's result. Media are shown behind it where it takes texts only.
+    fn result_content(
+        &mut self,
+        index: usize,
+        parts: &[Part],
+        cache: Option<&CacheMark>,
+    ) -> Result<Option<Value>> {
+        let field = |part| Field::result_part(index, part);
+        let is_shown = |part: &Part| {
+            let PartKind::Media(media) = &part.kind else { return false };
+            !self.takes_media_in_results && !matches!(media.source, Source::Text(_))
+        };
+        if !parts.iter().any(is_shown) {
+            return self.content(field, parts, cache);
+        }
+        let apart: Vec<bool> = parts.iter().map(is_shown).collect();
+        let mut texts = Vec::new();
+        for (position, part) in parts.iter().enumerate() {
+            if apart[position] {
+                let shown = self.part(field(position), part)?;
+                self.shown.extend(shown);
+                let reason =
+                    "The format takes texts only as results of tools: sent behind them as the user's.";
+                self.losses.approximated(field(position), reason);
+            } else {
+                texts.push(part.clone());
+            }
+        }
+        self.content(field, &texts, cache)
     }
 
     /// A string for a single plain text, else a list of parts; none when there is nothing to say.
@@ -361,13 +447,20 @@ impl Writer<'_> {
                 _ => {}
             }
         }
+        let proven = |(reasoning, part): &(&Reasoning, &Part)| {
+            reasoning.encrypted.is_some() || part.signature.is_some()
+        };
+        if !self.takes_thinking {
+            if !blocks.is_empty() {
+                let reason = "The provider takes no thinking of earlier turns.";
+                self.losses.dropped(Field::of_message(index, MessageField::Thinking), reason);
+            }
+            return;
+        }
         let text: String = blocks.iter().map(|(reasoning, _)| reasoning.text.as_str()).collect();
         if !text.is_empty() {
             insert(object, "reasoning_content", text);
         }
-        let proven = |(reasoning, part): &(&Reasoning, &Part)| {
-            reasoning.encrypted.is_some() || part.signature.is_some()
-        };
         if blocks.len() > 1 || blocks.iter().any(proven) {
             let details = blocks.iter().enumerate().map(|(index, (_, part))| detail(index, part));
             insert(object, "reasoning_details", details.collect::<Vec<_>>());

@@ -463,10 +463,11 @@ fn call_id(id: &str) -> Cow<'_, str> {
     clean(id, 64, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
 }
 
-/// Exactly nine letters or digits, as Mistral's models want.
+/// Exactly nine letters or digits, as Mistral's models want. The service's own ids (recorded) it writes anew itself.
 fn short_call_id(id: &str) -> Cow<'_, str> {
     let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if fits { id.into() } else { mark_of(id)[..9].to_owned().into() }
+    let is_own = id.starts_with("tooluse_") && call_id(id) == id;
+    if fits || is_own { id.into() } else { mark_of(id)[..9].to_owned().into() }
 }
 
 #[cfg(test)]
@@ -479,6 +480,7 @@ mod tests {
         assert_ne!(call_id("call/1|x"), call_id("call/1?x"));
         assert!(call_id(&"é/".repeat(100)).len() <= 64);
         assert_eq!(short_call_id("abc123XYZ"), "abc123XYZ");
+        assert_eq!(short_call_id("tooluse_daIKOZu4g4GrvIIv9wdqy4"), "tooluse_daIKOZu4g4GrvIIv9wdqy4");
         assert_eq!(short_call_id("call_1").len(), 9);
     }
 }

@@ -27,6 +27,9 @@ const REPEATED: [(&str, &str); 16] = [
     ("user", "null"),
 ];
 
+/// The tiers that the format knows: clients refuse others, such as `on_demand`.
+const TIERS: [&str; 7] = ["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"];
+
 /// The request's fields and tools. Empty where the request is not known: the answer is valid without.
 #[derive(Default)]
 pub(in super::super::super) struct Echo {
@@ -73,7 +76,7 @@ impl Echo {
         push_key(out, "store");
         out.extend_from_slice(if self.stored { b"true" } else { b"false" });
         out.extend_from_slice(b",\"background\":false");
-        if let Some(tier) = tier {
+        if let Some(tier) = tier.filter(|tier| TIERS.contains(tier)) {
             push_key(out, "service_tier");
             push_string(out, tier);
         }
