@@ -1,5 +1,7 @@
 //! Chores of the repository: `cargo xtask COMMAND`.
 
+#![expect(clippy::disallowed_methods, reason = "chores say how long they take")]
+
 mod bench;
 mod catalog_import;
 mod simulate;

@@ -1,6 +1,7 @@
 //! Rules of the repository that no compiler checks.
 #![expect(clippy::unwrap_used, reason = "a helper of a test that panics fails the test")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// They decide and translate: values in, values out.
@@ -256,10 +257,10 @@ fn one_file_reads_the_environment() {
     };
     let sources = crate_sources();
     let others = sources.iter().filter(|source| {
-        source.path != "crates/gateway/src/config/env.rs" && !source.path.starts_with("crates/testkit/")
+        source.path != "crates/gateway/src/env.rs" && !source.path.starts_with("crates/testkit/")
     });
     let places: Vec<String> = others.flat_map(|source| source.places(reads)).collect();
-    assert_none("Only crates/gateway/src/config/env.rs reads environment variables:", &places);
+    assert_none("Only crates/gateway/src/env.rs reads environment variables:", &places);
 }
 
 #[test]
@@ -368,4 +369,144 @@ fn random_tests_draw_the_same_cases_every_time() {
         }
     }
     assert_none("random tests take their configuration from testkit::random", &places);
+}
+
+/// Modules by their path in the crate (`pipeline::pump`, empty for the root), and the modules that each one names.
+type Modules = BTreeMap<String, BTreeSet<String>>;
+
+fn module_of(source: &Source) -> String {
+    let path = source.path.split("/src/").nth(1).unwrap().trim_end_matches(".rs");
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    if ["lib", "main"].contains(&path) { String::new() } else { path.replace('/', "::") }
+}
+
+/// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
+fn leaves(tree: &str) -> Vec<String> {
+    let Some((head, rest)) = tree.split_once('{') else { return vec![tree.trim().to_owned()] };
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    let mut depth = 0;
+    let parts = inner.split(|letter| {
+        depth += i32::from(letter == '{') - i32::from(letter == '}');
+        letter == ',' && depth == 0
+    });
+    let parts = parts.filter(|part| !part.trim().is_empty());
+    parts.flat_map(leaves).map(|leaf| format!("{}{leaf}", head.trim())).collect()
+}
+
+/// Every path that the code of a file has, in imports and elsewhere.
+fn paths_in(source: &Source) -> Vec<String> {
+    let code: String = source.code().map(|(_, line)| format!("{line}\n")).collect();
+    let mut paths = Vec::new();
+    for statement in code.split(';') {
+        let import = statement.rfind("use ").filter(|at| !statement[..*at].ends_with(char::is_alphanumeric));
+        match import {
+            Some(at) => paths.extend(leaves(&statement[at + 4..])),
+            None => {
+                let words =
+                    statement.split(|letter: char| !letter.is_alphanumeric() && !"_:".contains(letter));
+                paths.extend(words.filter(|word| word.contains("::")).map(str::to_owned));
+            }
+        }
+    }
+    paths
+}
+
+/// The module that a path leads to, as `module` reads it; none for what is not of this crate.
+fn resolved(path: &str, module: &str, modules: &Modules) -> Option<String> {
+    let mut parts = path.split("::").peekable();
+    let mut at: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
+    let joined = |at: &[&str], part: &str| at.iter().chain([&part]).copied().collect::<Vec<_>>().join("::");
+    match *parts.peek()? {
+        "crate" => at.clear(),
+        "super" => {
+            at.pop();
+        }
+        first if modules.contains_key(&joined(&at, first)) => at.push(first),
+        _ => return None,
+    }
+    parts.next();
+    while let Some(part) = parts.next_if(|part| *part == "super" || modules.contains_key(&joined(&at, part)))
+    {
+        if part == "super" {
+            at.pop();
+        } else {
+            at.push(part);
+        }
+    }
+    Some(at.join("::"))
+}
+
+/// What each module of a crate names, but for what it names of the modules around it: those share their names with it.
+fn modules_of(name: &str) -> Modules {
+    let sources = sources_of(&[name]);
+    let mut modules: Modules = sources.iter().map(|source| (module_of(source), BTreeSet::new())).collect();
+    for source in &sources {
+        let module = module_of(source);
+        let is_around =
+            |other: &String| other.is_empty() || format!("{module}::").starts_with(&format!("{other}::"));
+        let named =
+            paths_in(source).iter().filter_map(|path| resolved(path, &module, &modules)).collect::<Vec<_>>();
+        modules.get_mut(&module).unwrap().extend(named.into_iter().filter(|other| !is_around(other)));
+    }
+    modules
+}
+
+/// The way from a module back to itself, if there is one.
+fn circle(modules: &Modules) -> Option<Vec<String>> {
+    modules.keys().find_map(|start| {
+        let mut ways = vec![vec![start.clone()]];
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop() {
+            for next in &modules[way.last().unwrap()] {
+                let longer = [way.clone(), vec![next.clone()]].concat();
+                match next == start {
+                    true => return Some(longer),
+                    false if seen.insert(next.clone()) => ways.push(longer),
+                    false => {}
+                }
+            }
+        }
+        None
+    })
+}
+
+#[test]
+fn modules_depend_on_each_other_one_way() {
+    for name in ["canon", "wire", "catalog", "routing", "limits", "store", "gateway"] {
+        let modules = modules_of(name);
+        assert_eq!(circle(&modules), None, "modules of {name} depend on each other in a circle");
+        // The other crates are one room each.
+        if name != "gateway" {
+            continue;
+        }
+        let mut rooms = Modules::new();
+        let room = |module: &str| module.split("::").next().unwrap().to_owned();
+        for (module, others) in modules.iter().filter(|(module, _)| !module.is_empty()) {
+            let others = others.iter().map(|other| room(other)).filter(|other| *other != room(module));
+            rooms.entry(room(module)).or_default().extend(others);
+        }
+        assert_eq!(circle(&rooms), None, "top-level modules of {name} depend on each other in a circle");
+    }
+}
+
+#[test]
+fn circles_are_found() {
+    let of = |edges: &[(&str, &str)]| {
+        let mut modules = Modules::new();
+        for (from, to) in edges {
+            modules.entry((*to).to_owned()).or_default();
+            modules.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        modules
+    };
+    assert_eq!(circle(&of(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    assert_eq!(
+        circle(&of(&[("a", "b"), ("b", "c"), ("c", "b")])),
+        Some(vec!["b".into(), "c".into(), "b".into()])
+    );
+    assert_eq!(leaves("super::{a::{self, b}, c}"), ["super::a::self", "super::a::b", "super::c"]);
+    let modules = of(&[("a", "b::c"), ("b", "b::c")]);
+    assert_eq!(resolved("super::b::c::Name", "a", &modules).as_deref(), Some("b::c"));
+    assert_eq!(resolved("c::Name", "b", &modules).as_deref(), Some("b::c"));
+    assert_eq!(resolved("serde::Name", "b", &modules), None);
 }

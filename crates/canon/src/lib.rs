@@ -29,7 +29,7 @@ pub use loss::{Loss, LossAction, Losses};
 pub use message::{
     CacheMark, Media, MediaKind, Message, Part, PartKind, Reasoning, Role, Source, ToolCall, ToolResult,
 };
-pub use model::{Feature, Features, ModelFacts, ReasoningControl, Target};
+pub use model::{Feature, Features, ModelFacts, ReasoningControl, Target, WhenMissing};
 pub use money::{Cost, Pico};
 pub use quirks::{MaxTokensField, Quirks, StreamUsage};
 pub use request::{Effort, OutputFormat, ReasoningRequest, Request, Sampling, Tool, ToolChoice, ToolKind};

@@ -61,6 +61,15 @@ impl Feature {
         Self::PromptCache,
     ];
 
+    /// What becomes of a request that asks for it where a model lacks it.
+    pub const fn when_missing(self) -> WhenMissing {
+        match self {
+            _ if Features::IGNORED.has(self) => WhenMissing::Ignored,
+            _ if Features::EMULATED.has(self) => WhenMissing::Emulated,
+            _ => WhenMissing::Refused,
+        }
+    }
+
     /// The name in the catalog, in JSON and in messages.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,6 +92,17 @@ impl Feature {
     }
 }
 
+/// What becomes of a request whose model lacks a feature that it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenMissing {
+    /// It is served without: a hint, and at most a loss.
+    Ignored,
+    /// The gateway brings it about by other means: a loss.
+    Emulated,
+    /// It is refused.
+    Refused,
+}
+
 /// A set of features.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Features(u32);
@@ -90,6 +110,10 @@ pub struct Features(u32);
 impl Features {
     /// No feature.
     pub const NONE: Self = Self(0);
+    /// Features that are [ignored](WhenMissing::Ignored) where a model lacks them.
+    pub const IGNORED: Self = Self::NONE.with(Feature::Reasoning).with(Feature::PromptCache);
+    /// Features that are [emulated](WhenMissing::Emulated) where a model lacks them.
+    pub const EMULATED: Self = Self::NONE.with(Feature::JsonSchema).with(Feature::JsonObject);
 
     /// Every feature.
     pub fn all() -> Self {

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use store::{Spool, SpoolLimits, Store, Writer, WriterEvent};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::admission::Books;
 use crate::buffers::Buffers;
+use crate::clock;
 use crate::config::Settings;
-use crate::config::settings::DEMO;
+use crate::demo::Demo;
 use crate::discovery::Discovery;
 use crate::http::server::{self, Limits, Listener};
-use crate::http::tls::Tls;
 use crate::http::{Api, Door, Times};
 use crate::identity::Auth;
 use crate::metering::Metering;
@@ -24,6 +23,7 @@ use crate::reload::{Reloader, StartedWith};
 use crate::responses::Responses;
 use crate::snapshot::{Current, Snapshot, Tools};
 use crate::telemetry::Metrics;
+use crate::tls::Tls;
 use crate::upstream::media::MediaFetcher;
 
 /// A gateway that is listening and not yet serving.
@@ -51,7 +51,7 @@ impl App {
         let (spool, reader) =
             Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
         let mut demo = Demo::default();
-        demo.serve(&mut settings).await?;
+        demo.serve(&mut settings).await.map_err(StartError)?;
         let started_with = StartedWith::of(&settings);
         let metrics = Metrics::of(spool.clone());
         let mut writer = writer(&store, reader);
@@ -171,29 +171,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-/// The demo provider, which answers in this process on a port of its own once it is needed.
-#[derive(Default)]
-pub struct Demo(Option<mock::Mock>);
-
-impl Demo {
-    /// Starts it where these settings need it, and says there where it is.
-    pub async fn serve(&mut self, settings: &mut Settings) -> Result<(), StartError> {
-        let needed = |provider: &&mut crate::config::ProviderSettings| {
-            provider.row.id == DEMO && provider.disabled.is_none() && provider.base_url.is_empty()
-        };
-        let Some(provider) = settings.providers.iter_mut().find(needed) else { return Ok(()) };
-        let mock = match self.0.take() {
-            Some(mock) => mock,
-            None => mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::demo())
-                .await
-                .map_err(|error| StartError(format!("The demo provider cannot start: {error}.")))?,
-        };
-        provider.base_url = format!("http://{}/v1", mock.address());
-        self.0 = Some(mock);
-        Ok(())
-    }
-}
-
 fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics) -> Pipeline {
     Pipeline {
         media: MediaFetcher::guarded(snapshot.outbound.route()),
@@ -202,7 +179,7 @@ fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics)
         proof_memory: crate::pipeline::proof_memory::ProofMemory::default(),
         seeds: crate::pipeline::Seeds::default(),
         hops: crate::hops::Hops::default(),
-        epoch: Instant::now(),
+        epoch: clock::now(),
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry, UpstreamReply};
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::memory::Freed;
 
 /// How long a request waits for room.
@@ -144,7 +145,7 @@ fn answer_is_full() -> Error {
 
 async fn wait(inner: Arc<Inner>, bytes: usize) -> Result<(), Error> {
     let _waiting = Waiting::new(&inner.waiting);
-    let end = tokio::time::Instant::now() + PATIENCE;
+    let end = clock::now() + PATIENCE;
     loop {
         // First listen, then look: what is freed in between is heard.
         let freed = inner.freed.notified();

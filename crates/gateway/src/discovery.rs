@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::providers::{Call, ListedModel, list_request, read_list};
 
+use crate::clock;
 use crate::snapshot::{ProviderHandle, Snapshot};
 
 /// How long a list is good; then it is asked for anew, and the old one is shown until the new one is there.
@@ -55,7 +56,7 @@ impl Discovery {
             .filter(|provider| provider.names_models)
             .map(|provider| (provider.id().to_owned(), self.ask(provider)))
             .collect();
-        let deadline = Instant::now() + WAIT;
+        let deadline = clock::now() + WAIT;
         let mut lists = Lists::new();
         for (id, mut list) in asked {
             let answered = tokio::time::timeout_at(deadline, list.wait_for(Option::is_some)).await;
@@ -80,7 +81,7 @@ impl Discovery {
         }
         let last = before.and_then(|before| before.list.borrow().clone());
         let (sender, list) = watch::channel(last.clone());
-        let entry = Kept { base_url: base_url.clone(), asked: Instant::now(), list: list.clone() };
+        let entry = Kept { base_url: base_url.clone(), asked: clock::now(), list: list.clone() };
         kept.insert(provider.id().to_owned(), entry);
         drop(kept);
         let provider = provider.clone();
@@ -112,7 +113,7 @@ async fn fetch(provider: &ProviderHandle) -> Result<Vec<ListedModel>, String> {
         passed: &[],
         path: None,
         settings: &provider.settings.settings,
-        now: SystemTime::now(),
+        now: clock::wall(),
     });
     let Some(request) = request else { return Ok(Vec::new()) };
     let request = request.map_err(|error| error.message.into_owned())?;

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::clock;
+
 static COLLECT: OnceLock<fn()> = OnceLock::new();
 
 /// So much has to be freed before it is worth the work.
@@ -73,7 +75,7 @@ fn collect_everywhere() {
         tokio::spawn(async move {
             collect();
             done.fetch_add(1, Ordering::AcqRel);
-            let began = std::time::Instant::now();
+            let began = clock::now();
             while done.load(Ordering::Acquire) < workers && began.elapsed() < TOGETHER {
                 std::thread::sleep(Duration::from_millis(1));
             }

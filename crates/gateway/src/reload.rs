@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::app::Demo;
 use crate::config::Settings;
 use crate::config::source::ConfigSource;
+use crate::demo::Demo;
 use crate::snapshot::{Current, Snapshot, Tools};
 
 /// How often the files are looked at. One that is being written is read once it has not changed for as long.
@@ -75,7 +75,7 @@ impl Reloader {
         let read = tokio::task::spawn_blocking(move || source.read()).await;
         let mut checked = read.map_err(|_| "The configuration could not be read.".to_owned())??;
         let Some(mut settings) = checked.settings.take() else { return Err(checked.report()) };
-        demo.serve(&mut settings).await.map_err(|error| error.to_string())?;
+        demo.serve(&mut settings).await?;
         let needs_restart = self.changed(&settings);
         let next = Snapshot::next(&self.current.get(), settings, &self.tools);
         // A budget that is new here counts what was spent before, or is not in force.

@@ -20,8 +20,8 @@ use wire::kept::{self, Turn};
 use wire::{Intake, Keeping, Kept};
 
 use crate::buffers::Held;
-use crate::metering::now_ms;
-use crate::pipeline::Inbound;
+use crate::clock::now_ms;
+use crate::config::KeepSettings;
 use crate::telemetry::Metrics;
 
 /// How long an answer waits to be stored.
@@ -34,21 +34,23 @@ const BATCH: u32 = 200;
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
 const REST: Duration = Duration::from_millis(100);
 
-/// What the configuration says of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeepSettings {
-    /// Whether answers are kept at all.
-    pub store: bool,
-    /// For how long.
-    pub keep: Duration,
-    /// Most bytes of one answer with what its request added.
-    pub size_limit: usize,
-}
-
 /// The answers that are kept.
 pub struct Responses {
     store: Store,
     metrics: Metrics,
+}
+
+/// For whom answers are kept, and what the configuration says of it.
+#[derive(Clone, Copy)]
+pub struct KeepFor<'a> {
+    /// The caller.
+    pub owner: &'a Arc<str>,
+    /// Whether the caller may have answers kept.
+    pub may_store: bool,
+    /// How answers are kept.
+    pub settings: KeepSettings,
+    /// Most bytes of a request with the conversation in front of it.
+    pub body_limit: usize,
 }
 
 /// How the answer to a request is kept.
@@ -86,17 +88,17 @@ impl Responses {
     /// Completes a request with what was kept before, and says how its answer is kept, if it is.
     pub async fn prepare(
         &self,
-        inbound: &Inbound,
+        whose: KeepFor<'_>,
         mut intake: Intake,
         held: &mut Held,
     ) -> Result<Prepared, Error> {
         let Some(keeping) = intake.keeping.take() else { return Ok(Prepared::as_it_is(intake)) };
-        let settings = inbound.snapshot.keep;
-        let may_keep = settings.store && keeping.store && inbound.caller.may_store();
+        let settings = whose.settings;
+        let may_keep = settings.store && keeping.store && whose.may_store;
         let has_room = may_keep && self.has_room(&intake, settings);
         let keep = has_room.then(|| {
             Arc::new(Keep {
-                owner: inbound.caller.owner.clone(),
+                owner: whose.owner.clone(),
                 model: intake.model.clone(),
                 previous: keeping.previous.clone(),
                 input: kept::own_input(&intake),
@@ -104,7 +106,7 @@ impl Responses {
             })
         });
         let mut intake = match keeping.needs_kept() {
-            true => match self.complete(inbound, &intake, &keeping, held).await? {
+            true => match self.complete(whose, &intake, &keeping, held).await? {
                 Completed::Here(intake) => intake,
                 Completed::Elsewhere(error) => {
                     return Ok(Prepared { elsewhere: Some(error), ..Prepared::as_it_is(intake) });
@@ -127,7 +129,7 @@ impl Responses {
     /// The request with the conversation in front of it.
     async fn complete(
         &self,
-        inbound: &Inbound,
+        whose: KeepFor<'_>,
         intake: &Intake,
         keeping: &Keeping,
         held: &mut Held,
@@ -135,8 +137,7 @@ impl Responses {
         if keeping.conversation {
             return Ok(Completed::Elsewhere(kept::no_conversations()));
         }
-        let limit = inbound.snapshot.limits.body;
-        let owner = &inbound.caller.owner;
+        let KeepFor { owner, body_limit: limit, .. } = whose;
         let room = limit.saturating_sub(intake.body().len());
         let earlier = match &keeping.previous {
             Some(id) => match self.conversation(owner, id, room).await? {

@@ -19,11 +19,9 @@ use wire::providers::Endpoint;
 use crate::admission::Books;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Timeouts};
-use crate::config::{ProviderSettings, Settings};
-use crate::http::cors::Cors;
+use crate::config::{KeepSettings, MetadataPlace, ProviderSettings, Settings};
+use crate::cors::Cors;
 use crate::identity::Keys;
-use crate::pipeline::MetadataPlace;
-use crate::responses::KeepSettings;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
@@ -253,7 +251,7 @@ impl ProviderHandle {
             endpoint: wire::providers::endpoint(settings.row.calling),
             credentials: match same_access {
                 Some(before) => before.credentials.clone(),
-                None => Arc::new(Credentials::new(&settings, &client)),
+                None => Arc::new(Credentials::new(&settings.given(), &client)),
             },
             key_labels: settings.keys.iter().map(|key| key.label.clone()).collect(),
             metrics: match before {

@@ -13,7 +13,18 @@ pub fn pick_weighted<T>(targets: &[T], weight: impl Fn(&T) -> u32, random: u64) 
     })
 }
 
-/// A stream of random numbers out of one seed (SplitMix64, public domain algorithm by Sebastiano Vigna).
+/// What SplitMix64 (public domain algorithm by Sebastiano Vigna) adds to its state for each number.
+pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The number that belongs to a state of SplitMix64.
+pub fn mixed(state: u64) -> u64 {
+    let mut mixed = state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// A stream of random numbers out of one seed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -23,11 +34,8 @@ impl Dice {
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0 = self.0.wrapping_add(STEP);
+        mixed(self.0)
     }
 
     /// Evenly spread over 0 ≤ x < 1.

@@ -148,7 +148,10 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
     let reason = match filter {
         Filter::Disabled => candidate.disabled.unwrap_or("disabled").to_owned(),
         Filter::Unsupported => {
-            let lacking = candidate.facts.features.map_or(Features::NONE, |has| required(needed).minus(has));
+            let lacking = candidate
+                .facts
+                .features
+                .map_or(Features::NONE, |has| needed.minus(Features::IGNORED).minus(has));
             format!("does not support {}", names(lacking))
         }
         Filter::ContextTooSmall => format!("the prompt does not fit its context of {context} tokens"),
@@ -166,12 +169,9 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
 
 fn missing(needs: &Needs<'_>, candidate: &Candidate<'_>) -> Features {
     let has = candidate.facts.features;
-    has.map_or(Features::NONE, |has| required(needs.features).minus(has).minus(candidate.granted))
-}
-
-/// Thinking and a prompt cache are wishes.
-fn required(features: Features) -> Features {
-    features.without(Feature::Reasoning).without(Feature::PromptCache)
+    has.map_or(Features::NONE, |has| {
+        needs.features.minus(Features::IGNORED).minus(has).minus(candidate.granted)
+    })
 }
 
 fn names(features: Features) -> String {

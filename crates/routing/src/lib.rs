@@ -27,7 +27,7 @@
 mod attempts;
 mod budget;
 mod candidate;
-mod chance;
+pub mod chance;
 mod fit;
 mod health;
 mod plan;

@@ -112,6 +112,7 @@ impl Place {
 
 /// Opens the file, and waits for another process that is creating it: SQLite itself does not wait when the journal of a new
 /// file is set up.
+#[expect(clippy::disallowed_methods, reason = "how long it has waited")]
 pub(crate) async fn open(path: &str) -> Result<Sqlite, StoreError> {
     let give_up = Instant::now() + BUSY_TIMEOUT;
     loop {

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use canon::{Error, Feature, Features, Result};
+use canon::{Error, Feature, Features, Losses, Result};
+use serde_json::{Map, Value};
 
 use crate::Headers;
-use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, text_of, word};
-use crate::protocols::mentions;
+use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, mentions, text_of, word};
 
 /// Most top-level fields that a request may have. OpenAI, which has the most, knows about forty.
 const MAX_FIELDS: usize = 256;
@@ -335,6 +335,17 @@ impl Intake {
             || says("output_config", &["none"])
                 && self.field("output_config").is_some_and(|value| mentions(value, "effort"))
             || self.field("generationConfig").is_some_and(|value| mentions(value, "thinkingConfig"))
+    }
+
+    /// Reports a wish about providers that the gateway cannot keep, because nothing is known of what they do with data.
+    pub(crate) fn note_routing_losses(&self, losses: &mut Losses) {
+        let Some(provider) = self.read_as::<Map<String, Value>>("provider") else { return };
+        if provider.get("data_collection").is_some_and(|word| word == "deny") {
+            losses.dropped(
+                "provider.data_collection",
+                "The gateway does not know which providers keep what they are sent.",
+            );
+        }
     }
 
     /// Whether a raw part of the body mentions a name: a cheap look before a close one.

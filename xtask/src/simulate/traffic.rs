@@ -1,5 +1,7 @@
 //! The stream of requests.
 
+use routing::chance;
+
 use super::scenario::Scenario;
 
 /// A request.
@@ -40,10 +42,7 @@ pub fn chance(circumstances: &[u64]) -> f64 {
 
 /// The same with all bits (the finisher of SplitMix64).
 pub fn random(circumstances: &[u64]) -> u64 {
-    circumstances.iter().fold(0x5eed_0fc4_a7ce, |state: u64, part| {
-        let mut mixed = (state ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    })
+    circumstances
+        .iter()
+        .fold(0x5eed_0fc4_a7ce, |state: u64, part| chance::mixed((state ^ part).wrapping_add(chance::STEP)))
 }

@@ -5,22 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use canon::{Error, ErrorKind, Pico, Retry, Usage};
-use limits::{Actual, Ask, Refusal, Refused, Remaining, Scope, Ticket, Window, day_of};
+use canon::{Pico, Usage};
+use limits::{Actual, Remaining, Scope, Ticket, Window, day_of};
 use store::{Spent, Store, StoreError};
-use wire::Intake;
 
-use crate::identity::Offered;
-use crate::metering::{Record, now_ms};
-use crate::pipeline::attempts::{Operation, RequestContext};
-use crate::pipeline::resolve::Offer;
+use crate::clock;
 
-/// Output that an answer may have where neither the caller nor the model sets a limit.
-const USUAL_OUTPUT: u64 = 4096;
-/// A reservation is overdue when its request has been over for so long.
-const OVERDUE_MS: i64 = 3_600_000;
 /// More unread accounts than this are read with one pass over the ledger.
 const MANY: usize = 64;
 
@@ -78,7 +69,7 @@ impl Books {
         if unread.is_empty() {
             return Ok(());
         }
-        let now = now_ms();
+        let now = clock::now_ms();
         let days = [Window::Day, Window::Week, Window::Month].map(|window| window.start(day_of(now)));
         let mut sums: HashMap<String, Spent> = HashMap::new();
         if unread.len() > MANY {
@@ -107,8 +98,8 @@ impl Books {
 
 /// What a request has reserved. Whoever has it settles it; dropped, it gives everything back.
 pub struct Grant {
-    book: Book,
-    ticket: Option<Ticket>,
+    pub(crate) book: Book,
+    pub(crate) ticket: Option<Ticket>,
 }
 
 impl Grant {
@@ -125,105 +116,6 @@ impl Drop for Grant {
     fn drop(&mut self) {
         self.settle(Pico::ZERO, None);
     }
-}
-
-/// Reserves what an attempt at this offer may take at most, or refuses the request. What earlier attempts reserved is
-/// raised where it is not enough.
-pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
-    let caller = &cx.inbound.caller;
-    // A count of tokens is neither billed nor an answer.
-    if !caller.has_rules() || cx.operation == Operation::Count {
-        return Ok(());
-    }
-    // The name of an alias has limits of its own; any other name is one of the offer's, or of another offer.
-    let model = &cx.intake.model;
-    let is_alias = !record.is_downgraded() && cx.inbound.snapshot.aliases.contains_key(model);
-    let offered = offer.offered(if is_alias { model } else { "" });
-    let rules = caller.rules().filter(|rule| rule.model.as_ref().is_none_or(|model| offered.matches(model)));
-    let now = record.started_at_ms();
-    let request_ms = cx.inbound.snapshot.timeouts.request.as_millis() as i64;
-    let ask = Ask {
-        is_downgraded: record.is_downgraded(),
-        deadline_ms: now.saturating_add(request_ms).saturating_add(OVERDUE_MS),
-        ..worst_case(offer, cx.intake)
-    };
-    let book = &caller.project.book;
-    let result = match record.grant() {
-        Some(Grant { ticket: Some(ticket), .. }) => book.lock().raise(ticket, rules, ask, now).map(|()| None),
-        _ => book.lock().reserve(rules, ask, now).map(Some),
-    };
-    match result {
-        Ok(None) => Ok(()),
-        Ok(Some((ticket, remaining))) => {
-            record.granted(Grant { book: book.clone(), ticket: Some(ticket) }, remaining);
-            Ok(())
-        }
-        Err(Refused { refusal, remaining }) => {
-            record.refused_with(remaining);
-            Err(match refusal {
-                Refusal::Downgrade { alias } => {
-                    record.downgrade_to(alias);
-                    Error::caller(ErrorKind::Quota, "A budget is exhausted.")
-                }
-                other => refused(&other),
-            })
-        }
-    }
-}
-
-/// The most that an answer of this offer takes, as far as it can be known before: the prompt at its most expensive rate, and
-/// output up to the limit of the caller or the model.
-pub fn worst_case(offer: &Offer, intake: &Intake) -> Ask {
-    let prompt = intake.size.estimated_tokens();
-    let model_limit = offer.facts().max_output_tokens;
-    let output = intake.max_output_tokens.unwrap_or(USUAL_OUTPUT);
-    let choices = intake.given("n").and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or(1_u64).max(1);
-    let output = model_limit.map_or(output, |limit| output.min(limit)).saturating_mul(choices);
-    let cost = offer.serving.as_ref().and_then(|serving| serving.price.as_ref()).and_then(|price| {
-        let tier = price.tier_asked(intake.service_tier.as_deref());
-        let read = Usage { input: prompt, output, ..Usage::default() };
-        let written = Usage { cache_write: prompt, output, ..Usage::default() };
-        let costs = [read, written].map(|usage| price.cost(&usage, tier).map(|cost| cost.total));
-        costs.into_iter().flatten().max()
-    });
-    Ask { cost: cost.unwrap_or_default(), tokens: prompt.saturating_add(output), ..Ask::default() }
-}
-
-/// A refusal, for the caller.
-fn refused(refusal: &Refusal) -> Error {
-    let (kind, retry_ms, message) = match refusal {
-        Refusal::Exhausted { rule, left, needed, retry_ms } => {
-            let what = match *left > Pico::ZERO {
-                true => format!(
-                    "the request may cost {needed} USD and {left} USD are left; ask for less output, or wait for other requests to end"
-                ),
-                false => "it is exhausted".to_owned(),
-            };
-            let message = format!(
-                "The budget of {} {} refuses the request: {what}.",
-                whose(rule.owner()),
-                rule.words()
-            );
-            (ErrorKind::Quota, *retry_ms, message)
-        }
-        Refusal::Limited { rule, retry_ms } => {
-            let message = format!(
-                "The limit of {} {} is reached; try again in {}.",
-                whose(rule.owner()),
-                rule.words(),
-                duration(*retry_ms)
-            );
-            (ErrorKind::RateLimit, Some(*retry_ms), message)
-        }
-        Refusal::Downgrade { .. } => (ErrorKind::Quota, None, "A budget is exhausted.".to_owned()),
-    };
-    let mut error = Error::caller(kind, message);
-    error.retry = retry_ms.map_or(Retry::No, |wait| Retry::After(Duration::from_millis(wait)));
-    error
-}
-
-fn whose(owner: &str) -> &str {
-    owner.trim_end_matches("'s")
 }
 
 /// A time in the form of OpenAI's headers: `1s`, `6m0s`, `250ms`.
@@ -243,19 +135,6 @@ pub fn duration(ms: u64) -> String {
 /// What answers say of limits; none where there is none.
 pub fn said(remaining: Remaining) -> Option<Box<Remaining>> {
     (remaining != Remaining::default()).then(|| Box::new(remaining))
-}
-
-impl Offer {
-    /// The offer under all of its names, for policies. `asked` is what the caller wrote.
-    pub fn offered<'a>(&'a self, asked: &'a str) -> Offered<'a> {
-        let catalog = self.serving.as_ref().map_or(self.model.as_str(), |serving| &serving.model);
-        let is_priced = self.serving.as_ref().is_some_and(|serving| serving.price.is_some() || serving.free);
-        Offered {
-            provider: self.provider.id(),
-            names: [asked, &self.model, catalog],
-            price_unknown: !is_priced,
-        }
-    }
 }
 
 #[cfg(test)]

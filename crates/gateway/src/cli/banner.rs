@@ -140,7 +140,7 @@ fn listed_model(lists: &Lists) -> Option<String> {
 }
 
 fn cheapest_model(snapshot: &Snapshot) -> Option<String> {
-    let today = crate::calendar::today();
+    let today = crate::clock::today();
     let is_enabled =
         |id: &String| snapshot.providers.get(id).is_some_and(|provider| provider.disabled().is_none());
     let mut found: Vec<(f64, String)> = snapshot

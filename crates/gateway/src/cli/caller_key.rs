@@ -7,9 +7,9 @@ use canon::Secret;
 use store::Store;
 
 use super::Style;
+use crate::clock::now_ms;
 use crate::config::Settings;
-use crate::config::env::Environment;
-use crate::metering::now_ms;
+use crate::env::Environment;
 
 /// What is known of a key that works.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use store::{Audit, KeyFields, KeyRow, Store, Written};
 
 use super::projects::{self, checked_policy};
 use super::{ConfigArgument, runtime, say};
-use crate::calendar;
+use crate::clock;
+use crate::clock::now_ms;
 use crate::config::Settings;
 use crate::identity::Roles;
-use crate::metering::now_ms;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -121,8 +121,8 @@ async fn create(store: &Store, settings: &Settings, new: &CreateArguments) -> an
     }
     let expires_at_ms = match new.expires.as_deref() {
         None => None,
-        Some(day) => match calendar::seconds_of(day) {
-            seconds if seconds > 0 => Some(seconds * 1000),
+        Some(day) => match clock::seconds_of(day) {
+            Some(seconds) if seconds > 0 => Some(seconds * 1000),
             _ => anyhow::bail!("{day:?} is no day; write it as 2027-01-31."),
         },
     };

@@ -19,8 +19,9 @@ use clap::{Parser, Subcommand};
 
 use self::style::Style;
 use crate::config::Settings;
-use crate::config::env::Environment;
-use crate::config::source::{Checked, ConfigSource};
+use crate::config::check::Checked;
+use crate::config::source::ConfigSource;
+use crate::env::Environment;
 
 /// One OpenAI-compatible endpoint in front of every LLM provider.
 #[derive(Debug, Parser)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::style::{Style, columns};
 use super::{ConfigArgument, runtime, say};
-use crate::calendar;
+use crate::clock;
 use crate::discovery::{Discovery, Lists};
 use crate::http::models::per_million;
 use crate::snapshot::{Snapshot, Tools};
@@ -43,7 +43,7 @@ pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
         let tools = Tools::for_commands()?;
         let snapshot = Snapshot::first(settings, &tools);
         let lists = Discovery::default().lists(&snapshot).await;
-        let listing = Listing { arguments, snapshot: &snapshot, lists: &lists, today: calendar::today() };
+        let listing = Listing { arguments, snapshot: &snapshot, lists: &lists, today: clock::today() };
         match arguments.json {
             true => say(&serde_json::to_string_pretty(&listing.as_json())?),
             false => say(&listing.as_table(Style::of_stdout(), columns())),

@@ -4,9 +4,9 @@ use limits::Policy;
 use store::{Audit, Project, Store, Written};
 
 use super::{ConfigArgument, runtime, say};
+use crate::clock::now_ms;
 use crate::config::Settings;
 use crate::config::settings::{policy_mistakes, wrong_project_id};
-use crate::metering::now_ms;
 
 /// Arguments of `projects`.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::config::env::Environment;
+use crate::env::Environment;
 
 /// Whether to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

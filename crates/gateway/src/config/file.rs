@@ -7,8 +7,7 @@ use serde::Deserialize;
 use wire::Protocol;
 use wire::providers::Auth;
 
-use crate::pipeline::MetadataPlace;
-
+use super::lines::line_of;
 use crate::telemetry::access::Format;
 
 /// The whole file.
@@ -481,10 +480,6 @@ fn not_toml(text: &str, error: &toml::de::Error) -> Mistake {
     Mistake { path: String::new(), message: format!("not valid TOML{place}: {}", error.message().trim()) }
 }
 
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
-}
-
 fn unknown(section: &str, key: &str) -> Mistake {
     let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
     let known = if key.starts_with("timeouts.") { &TIMEOUT_KEYS } else { known_keys(section) };
@@ -600,6 +595,30 @@ fn project_key(path: &str, mut value: toml::Value, mistakes: &mut Vec<Mistake>) 
     }
     let policy = section(path, value, mistakes);
     ProjectKeySection { policy, ..section(path, own.into(), mistakes) }
+}
+
+/// Where an answer has the gateway's object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetadataPlace {
+    /// As `metadata`.
+    #[default]
+    Metadata,
+    /// As `llmgateway`: for clients that validate `metadata` by OpenAI's type.
+    Llmgateway,
+    /// Nowhere.
+    None,
+}
+
+impl MetadataPlace {
+    /// The name of the object.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Metadata => Some("metadata"),
+            Self::Llmgateway => Some("llmgateway"),
+            Self::None => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::file::line_of;
-
 /// The lines of one file.
 pub struct Lines<'a> {
     text: &'a str,
@@ -23,6 +21,11 @@ impl<'a> Lines<'a> {
         let at = offset(self.table.as_ref()?.get_ref(), path)?;
         Some(line_of(self.text, at))
     }
+}
+
+/// The line in which a byte of a text is.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
 /// Where the last part of the path that is there begins. A key may itself have dots, so keys are tried as a whole.

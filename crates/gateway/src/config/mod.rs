@@ -3,7 +3,7 @@
 //! Every mistake is found before anything starts, and all of them are reported at once with their paths.
 
 pub mod base_url;
-pub mod env;
+pub mod check;
 pub mod file;
 pub mod lines;
 mod outbound;
@@ -13,5 +13,5 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
-pub use file::ConfigFile;
-pub use settings::{KeyEntry, ProviderSettings, Settings};
+pub use file::{ConfigFile, MetadataPlace};
+pub use settings::{KeepSettings, KeyEntry, ProviderSettings, Settings};

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use catalog::Catalog;
 
-use super::env::{Environment, read_file};
-use super::file::{CatalogSection, Mistake, line_of};
-use super::lines::Lines;
+use super::file::{CatalogSection, Mistake};
+use super::lines::{Lines, line_of};
+use crate::env::{Environment, read_file};
 
 const SETTING: &str = "catalog.overlay";
 const FOLDERS: [&str; 2] = ["providers", "models"];

@@ -14,18 +14,16 @@ use wire::Protocol;
 use wire::providers::{Auth, CallStyle, Place};
 
 use super::base_url;
-use super::env::Environment;
 use super::file::{
-    ConfigFile, LoggingSection, Mistake, ModelSection, Pick, ProjectKeySection, ProviderSection,
-    ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
+    ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, Pick, ProjectKeySection,
+    ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
 use super::source::ConfigSource;
-use crate::calendar;
-use crate::http::cors::Cors;
-use crate::http::tls;
-use crate::pipeline::MetadataPlace;
-use crate::responses::KeepSettings;
-use crate::upstream::credentials::{self, Absent, Recipe, Search};
+use crate::clock;
+use crate::cors::Cors;
+use crate::env::Environment;
+use crate::tls;
+use crate::upstream::credentials::{self, Absent, Given, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
 
 /// The provider that answers when there is no other.
@@ -234,6 +232,16 @@ impl ProviderSettings {
         match &self.base_url_source {
             Some(source) => format!("{}, at {} by {source}", self.credential_source, self.base_url),
             None => self.credential_source.clone(),
+        }
+    }
+
+    /// What its credentials are made of.
+    pub fn given(&self) -> Given<'_> {
+        Given {
+            keys: self.keys.iter().map(|entry| &entry.secret).collect(),
+            recipe: self.recipe.as_ref(),
+            secrets: &self.secrets,
+            label: &self.credential_source,
         }
     }
 
@@ -536,7 +544,7 @@ impl Check<'_> {
             self.mistake(place, format!("the key {wrong}"));
         }
         let expires_at_ms = key.expires.as_deref().map(|day| {
-            let seconds = calendar::seconds_of(day);
+            let seconds = clock::seconds_of(day).unwrap_or_default();
             if seconds <= 0 || day.len() != "2027-01-31".len() {
                 self.mistake(format!("{path}.expires"), format!("{day:?} is no day; write it as 2027-01-31"));
             }
@@ -1274,6 +1282,17 @@ fn parse_bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(unit)
+}
+
+/// How answers are kept for callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepSettings {
+    /// Whether answers are kept at all.
+    pub store: bool,
+    /// For how long.
+    pub keep: Duration,
+    /// Most bytes of one answer with what its request added.
+    pub size_limit: usize,
 }
 
 #[cfg(test)]

@@ -3,13 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use catalog::Catalog;
-
-use super::env::Environment;
-use super::file::{ConfigFile, Mistake};
-use super::lines::Lines;
-use super::overlay::Overlay;
-use super::settings::Settings;
+use crate::env::Environment;
 
 /// The file that is read where nothing else is said, if there is one.
 const USUAL_FILE: &str = "llmgateway.toml";
@@ -20,8 +14,8 @@ const FILE_VARIABLE: &str = "LLMGATEWAY_CONFIG";
 #[derive(Clone, Debug)]
 pub struct ConfigSource {
     /// None where the environment alone decides.
-    path: Option<PathBuf>,
-    environment: Environment,
+    pub(super) path: Option<PathBuf>,
+    pub(super) environment: Environment,
 }
 
 impl ConfigSource {
@@ -32,39 +26,6 @@ impl ConfigSource {
         Self { path: named.or_else(usual), environment }
     }
 
-    /// Reads everything there is and collects what is wrong with it. The error is one sentence.
-    pub fn read(&self) -> Result<Checked, String> {
-        let file = match &self.path {
-            Some(path) => Some((path.clone(), read(path)?)),
-            None => None,
-        };
-        let reading = ConfigFile::read(file.as_ref().map_or("", |(_, text)| text));
-        let overlay = Overlay::read(&reading.file.catalog, &self.environment);
-        let built_in = || Catalog::embedded().map_err(|error| error.to_string());
-        let (catalog, elsewhere) = match overlay.laid_over(built_in()?) {
-            Ok(catalog) => (catalog, Vec::new()),
-            Err(mistakes) => (built_in()?, mistakes),
-        };
-        let built = Settings::build(&reading.file, &self.environment, catalog);
-        let mut mistakes = reading.mistakes;
-        mistakes.extend(overlay.unreadable);
-        let (settings, doubts) = match built {
-            Ok(mut settings) => {
-                let doubts = std::mem::take(&mut settings.doubts);
-                settings.source = Some(self.clone());
-                let is_good = mistakes.is_empty() && elsewhere.is_empty();
-                (is_good.then_some(settings), doubts)
-            }
-            Err(further) => {
-                let further: Vec<Mistake> =
-                    further.into_iter().filter(|mistake| !follows(mistake, &mistakes)).collect();
-                mistakes.extend(further);
-                (None, Vec::new())
-            }
-        };
-        Ok(Checked { file, settings, mistakes, elsewhere, doubts })
-    }
-
     /// The state of every file that the configuration was read from. Another state means that one of them was written
     /// or replaced. Files that cannot be read have a state too.
     pub fn state(&self) -> Vec<Option<(SystemTime, u64)>> {
@@ -73,61 +34,7 @@ impl ConfigSource {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| format!("The configuration {} cannot be read: {error}.", path.display()))
-}
-
 fn state(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
-}
-
-/// What the configuration says, and what is wrong with it.
-pub struct Checked {
-    file: Option<(PathBuf, String)>,
-    /// None when there are mistakes.
-    pub settings: Option<Settings>,
-    mistakes: Vec<Mistake>,
-    /// Mistakes in files beside the configuration, each with its file and line.
-    elsewhere: Vec<String>,
-    /// What is probably not meant, and does not keep the gateway from running.
-    pub doubts: Vec<Mistake>,
-}
-
-impl Checked {
-    /// Everything that is wrong, in the order of the file.
-    pub fn report(&self) -> String {
-        let of_environment = || "of the environment".to_owned();
-        let name = self.file.as_ref().map_or_else(of_environment, |(path, _)| path.display().to_string());
-        let found: Vec<&Mistake> = self.mistakes.iter().chain(&self.doubts).collect();
-        let count = found.len() + self.elsewhere.len();
-        let plural = if count == 1 { "" } else { "s" };
-        let mut lines = self.lines(&found);
-        lines.extend(self.elsewhere.iter().map(|line| format!("  {line}")));
-        format!("The configuration {name} has {count} mistake{plural}:\n{}", lines.join("\n"))
-    }
-
-    /// One line for each, with its place.
-    fn lines(&self, found: &[&Mistake]) -> Vec<String> {
-        let lines = self.file.as_ref().map(|(_, text)| Lines::of(text));
-        let mut placed: Vec<(usize, String)> = found
-            .iter()
-            .map(|mistake| {
-                let line = lines.as_ref().and_then(|lines| lines.of_path(&mistake.path));
-                let place = line.map_or(String::new(), |line| format!("line {line}: "));
-                (line.unwrap_or(usize::MAX), format!("  {place}{mistake}"))
-            })
-            .collect();
-        placed.sort();
-        placed.into_iter().map(|(_, line)| line).collect()
-    }
-}
-
-/// True for a mistake that is there only because its setting, or one within it, could not be read.
-fn follows(mistake: &Mistake, earlier: &[Mistake]) -> bool {
-    earlier.iter().any(|cause| {
-        let rest = cause.path.strip_prefix(&mistake.path);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    })
 }

@@ -6,9 +6,9 @@ use std::fmt::Write;
 use catalog::Catalog;
 use serde_json::Value;
 
-use super::env::Environment;
 use super::file::{ConfigFile, known_keys};
 use super::settings::Settings;
+use crate::env::Environment;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 const FILE: &str = include_str!("file.rs");
@@ -446,7 +446,7 @@ fn documents_name_models_that_live() {
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     const DAYS: i64 = 60;
     let catalog = Catalog::embedded().unwrap();
-    let now = crate::calendar::seconds_of(&crate::calendar::today());
+    let now = crate::clock::seconds_of(&crate::clock::today()).unwrap();
     let end = |word: &str| {
         let serving = match word.split_once('/') {
             Some((provider, model)) => catalog.serving(provider, model),
@@ -459,7 +459,7 @@ fn documents_name_models_that_live() {
         let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_./:".contains(letter);
         for word in text.split(|letter| !is_part(letter)) {
             let Some(date) = end(word) else { continue };
-            let left = crate::calendar::seconds_of(&date) - now;
+            let left = crate::clock::seconds_of(&date).unwrap() - now;
             assert!(
                 left > DAYS * 86_400,
                 "{document}: {word} ends on {date}; name a model that lives longer"

@@ -13,11 +13,12 @@ use super::body::Pending;
 use super::request_body::{self, Announced, Received};
 use super::{Api, ResponseBody, options, respond};
 use crate::buffers::Held;
+use crate::config::MetadataPlace;
 use crate::hops::Hops;
 use crate::identity;
 use crate::pipeline::pump::PING_AFTER;
-use crate::pipeline::{Answer, Failure, Inbound, MetadataPlace, Pipeline, RequestOptions};
-use crate::responses::Prepared;
+use crate::pipeline::{Answer, Failure, Inbound, Pipeline, RequestOptions};
+use crate::responses::{KeepFor, Prepared};
 use crate::snapshot::Snapshot;
 
 /// What the head of a request says, once it is understood.
@@ -156,7 +157,13 @@ async fn read(
             return Ok((Prepared::as_it_is(intake), held));
         }
         let mut held = held;
-        let prepared = Box::pin(api.pipeline.responses.prepare(&inbound, intake, &mut held)).await?;
+        let whose = KeepFor {
+            owner: &inbound.caller.owner,
+            may_store: inbound.caller.may_store(),
+            settings: inbound.snapshot.keep,
+            body_limit: inbound.snapshot.limits.body,
+        };
+        let prepared = Box::pin(api.pipeline.responses.prepare(whose, intake, &mut held)).await?;
         Ok((prepared, held))
     };
     match read.await {

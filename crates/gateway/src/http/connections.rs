@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::clock;
+
 /// Connections beyond the limit.
 const RESERVE: usize = 64;
 
@@ -79,7 +81,7 @@ impl Connections {
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
-            epoch: Instant::now(),
+            epoch: clock::now(),
             regular: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -249,14 +251,14 @@ impl Slot {
             return false;
         }
         let _waiting = Waiting(&connections.waiting);
-        let end = Instant::now() + PATIENCE;
+        let end = clock::now() + PATIENCE;
         loop {
             let closed = connections.closed.notified();
             if connections.take() {
                 self.regular.store(true, Ordering::Relaxed);
                 return true;
             }
-            if Instant::now() >= end {
+            if clock::now() >= end {
                 return false;
             }
             connections.close_idle();

@@ -20,12 +20,13 @@ use wire::{Dialect, OWN};
 
 use super::chat::Address;
 use super::connections::InFlight;
-use super::cors::Cors;
 use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
 use super::routes::{self, Access, Found, Route, Serve};
 use super::{ResponseBody, chat, host, request_body, respond, stored};
 use crate::buffers::Buffers;
+use crate::clock;
+use crate::cors::Cors;
 use crate::discovery::Discovery;
 use crate::identity::{Auth, Caller};
 use crate::pipeline::Pipeline;
@@ -281,7 +282,7 @@ async fn served(
     head: &Parts,
     request_id: &str,
 ) -> Response<ResponseBody> {
-    let started = Instant::now();
+    let started = clock::now();
     let response = serve(api, snapshot, route, head).await;
     noted(head, request_id, Some(started), response)
 }

@@ -3,7 +3,6 @@
 mod body;
 mod chat;
 mod connections;
-pub mod cors;
 mod handle;
 mod host;
 pub mod lifecycle;
@@ -16,7 +15,6 @@ pub mod server;
 mod serving;
 mod socket;
 mod stored;
-pub mod tls;
 
 pub use body::ResponseBody;
 pub use handle::{Api, Door, handle};

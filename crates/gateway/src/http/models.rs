@@ -9,15 +9,14 @@ use catalog::{ModelRow, Serving};
 use serde_json::{Map, Value, json};
 use wire::providers::ListedModel;
 
-use crate::calendar;
+use crate::clock;
 use crate::discovery::Lists;
 use crate::identity::{Caller, Offered};
-use crate::metering::now_ms;
 use crate::pipeline::resolve::{AUTO, Resolver};
 use crate::snapshot::Snapshot;
 
 /// What `created` says of a name whose beginning is not known: when this gateway began to list it.
-static STARTED: LazyLock<i64> = LazyLock::new(|| now_ms() / 1000);
+static STARTED: LazyLock<i64> = LazyLock::new(|| clock::now_ms() / 1000);
 
 /// What the list is made from.
 pub struct Models<'a> {
@@ -31,7 +30,7 @@ pub struct Models<'a> {
 impl<'a> Models<'a> {
     /// The models of this configuration, and of the providers that list theirs.
     pub fn new(snapshot: &'a Snapshot, lists: &'a Lists) -> Self {
-        Self { snapshot, lists, today: calendar::today(), caller: None }
+        Self { snapshot, lists, today: clock::today(), caller: None }
     }
 
     /// Those among them that this caller may use.
@@ -168,7 +167,7 @@ impl<'a> Models<'a> {
 }
 
 fn created(model: &ModelRow) -> i64 {
-    model.released.as_deref().map(calendar::seconds_of).filter(|seconds| *seconds > 0).unwrap_or(*STARTED)
+    model.released.as_deref().and_then(clock::seconds_of).unwrap_or(*STARTED)
 }
 
 fn listed_entry(provider: &str, model: &ListedModel) -> Value {
@@ -220,8 +219,8 @@ mod tests {
     use catalog::Catalog;
 
     use super::*;
-    use crate::config::env::Environment;
     use crate::config::{ConfigFile, Settings};
+    use crate::env::Environment;
     use crate::snapshot::Tools;
 
     /// A gateway on which every provider of the catalog is enabled that takes a key.
@@ -245,7 +244,7 @@ mod tests {
     #[test]
     fn every_listed_model_of_the_catalog_lives_and_has_a_date() {
         let snapshot = all_enabled();
-        let (lists, today) = (Lists::new(), calendar::today());
+        let (lists, today) = (Lists::new(), clock::today());
         let models = Models::new(&snapshot, &lists);
         let list = models.list(true);
         assert!(list.len() > 400, "{}", list.len());

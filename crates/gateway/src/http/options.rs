@@ -5,8 +5,9 @@ use canon::Error;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::config::MetadataPlace;
 use crate::hops::Hops;
-use crate::pipeline::{MetadataPlace, RequestOptions};
+use crate::pipeline::RequestOptions;
 
 const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
 const NO_CACHE: HeaderName = HeaderName::from_static("x-no-cache");

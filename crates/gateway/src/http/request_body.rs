@@ -9,9 +9,9 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::time::Instant;
 
 use crate::buffers::{Buffers, Held};
+use crate::clock;
 use crate::coding::{CodingError, Decoder, Limits};
 use crate::snapshot::RequestLimits;
 
@@ -105,13 +105,13 @@ impl Reading {
         let mut length = 0;
         let mut end = None;
         while !self.body.is_end_stream() {
-            let now = Instant::now();
+            let now = clock::now();
             let end = *end.get_or_insert(now + limits.whole);
             let frame = match tokio::time::timeout_at(end.min(now + limits.pause), self.body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => break,
                 Ok(Some(Err(error))) => return Err(broken(&error)),
-                Err(_) => return Err(late(end <= Instant::now())),
+                Err(_) => return Err(late(end <= clock::now())),
             };
             let Ok(data) = frame.into_data() else { continue };
             length += data.len();
@@ -180,10 +180,10 @@ pub fn leave_unread(mut body: Incoming) {
         return;
     }
     tokio::spawn(async move {
-        let end = Instant::now() + UNREAD_TIME;
+        let end = clock::now() + UNREAD_TIME;
         let mut seen = 0;
         while seen <= UNREAD_BYTES {
-            let until = end.min(Instant::now() + UNREAD_PAUSE);
+            let until = end.min(clock::now() + UNREAD_PAUSE);
             match tokio::time::timeout_at(until, Pin::new(&mut body).frame()).await {
                 Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
                 _ => break,

@@ -10,8 +10,9 @@ use wire::Dialect;
 use super::ResponseBody;
 use super::request_body::ACCEPTED;
 use crate::admission;
+use crate::metering::Served;
+use crate::pipeline::Failure;
 use crate::pipeline::count::CountSource;
-use crate::pipeline::{Failure, Served};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

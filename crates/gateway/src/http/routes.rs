@@ -396,7 +396,7 @@ together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens
     #[test]
     fn routes_page_is_the_table() {
         let page = page();
-        if crate::config::env::Environment::of_process().get("UPDATE_DOCS").is_some() {
+        if crate::env::Environment::of_process().get("UPDATE_DOCS").is_some() {
             std::fs::write(PAGE, &page).unwrap();
         }
         let written = std::fs::read_to_string(PAGE).unwrap_or_default();

@@ -21,8 +21,8 @@ use super::handle::Door;
 use super::lifecycle::Phase;
 use super::serving::{Protocol, Serving, Times};
 use super::socket::Socket;
-use super::tls::Tls;
 use super::{Api, handle};
+use crate::tls::Tls;
 
 /// Where connections come in.
 pub struct Listener {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::connections::{Place, Slot};
+use crate::clock;
 use crate::telemetry::Metrics;
 
 /// How long a connection may do nothing.
@@ -65,7 +66,7 @@ impl<C: Protocol> Serving<C> {
     fn close(&mut self) {
         self.is_closing = true;
         self.connection.close();
-        self.timer.as_mut().reset(Instant::now() + CLOSING);
+        self.timer.as_mut().reset(clock::now() + CLOSING);
     }
 
     /// A head that has begun and is not there yet has a time of its own.
@@ -76,7 +77,7 @@ impl<C: Protocol> Serving<C> {
             && self.slot().is_in_head()
             && self.head.is_none_or(|(begun, _)| begun != before)
         {
-            let end = Instant::now() + self.times.head;
+            let end = clock::now() + self.times.head;
             self.head = Some((before, end));
             self.timer.as_mut().reset(end);
         }
@@ -84,7 +85,7 @@ impl<C: Protocol> Serving<C> {
 
     /// The timer has fired. False when the connection is to be dropped.
     fn is_in_time(&mut self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         let slot = self.slot();
         if !slot.is_idle() {
             self.timer.as_mut().reset(now + self.times.keep_alive);

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::connections::Slot;
+use crate::clock;
 
 /// How long a client may go on sending after the last answer, how long it may pause, and how much it may send.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -50,7 +51,7 @@ impl Socket {
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let lingering = self.lingering.get_or_insert_with(|| {
-            let now = Instant::now();
+            let now = clock::now();
             let pause = Box::pin(tokio::time::sleep_until(now + PAUSE));
             Box::new(Lingering { end: now + LONGEST, pause, seen: 0 })
         });
@@ -62,7 +63,7 @@ impl Socket {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => {
                     lingering.seen += buffer.filled().len();
-                    let now = Instant::now();
+                    let now = clock::now();
                     if lingering.seen > MOST || now >= lingering.end {
                         return Poll::Ready(());
                     }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::{Caller, Keys, caller};
 use crate::admission::Books;
+use crate::clock;
 
 /// How old the knowledge of the database's keys may be when a request is answered with it. A revoked key works at most this
 /// long.
@@ -134,7 +135,7 @@ impl Auth {
         source: Box<dyn KeySource>,
         books: Books,
     ) -> Result<Arc<Self>, StoreError> {
-        let now = Instant::now();
+        let now = clock::now();
         let auth = Self {
             hasher,
             source,
@@ -162,7 +163,7 @@ impl Auth {
             ));
         };
         let hash = self.hasher.hash(&key);
-        let now = Instant::now();
+        let now = clock::now();
         let is_fixed = fixed.contains(&hash);
         if is_fixed || self.stored.load().keys.contains(&hash) {
             let age = now.saturating_duration_since(self.looked.borrow().as_of);
@@ -188,7 +189,7 @@ impl Auth {
     /// Nothing was asked for a while: a key may have been revoked since. While the database is away the last knowledge
     /// stays in force.
     async fn renewed(self: &Arc<Self>) {
-        let fresh_enough = Instant::now().checked_sub(FRESH).unwrap_or_else(Instant::now);
+        let fresh_enough = clock::now().checked_sub(FRESH).unwrap_or_else(clock::now);
         let _ = self.knowledge_of(fresh_enough).await;
     }
 
@@ -212,7 +213,7 @@ impl Auth {
     async fn knowledge_of(self: &Arc<Self>, time: Instant) -> Result<(), Away> {
         let mut looked = self.looked.subscribe();
         let answer = async {
-            let begins = Instant::now();
+            let begins = clock::now();
             loop {
                 let look = *looked.borrow_and_update();
                 if look.as_of >= time {
@@ -259,7 +260,7 @@ impl Auth {
 
     /// Reads the keys of the database again, if they have changed.
     pub async fn reload(&self) -> Result<(), StoreError> {
-        let began = Instant::now();
+        let began = clock::now();
         self.looked.send_modify(|look| look.began = began);
         let asked = self.source.keys_since(self.stored.load().marker);
         let answer = tokio::time::timeout(PATIENCE, asked).await;
@@ -290,7 +291,7 @@ impl Auth {
 
     fn failed(&self) {
         self.looked.send_modify(|look| {
-            look.failed = Some(Instant::now());
+            look.failed = Some(clock::now());
             look.running = false;
         });
     }

@@ -14,9 +14,9 @@ use limits::{Policy, Role, Rule, Scope, Unpriced};
 use store::{DEFAULT_PROJECT, KeyHash, KeyHasher};
 
 use crate::admission::Books;
+use crate::clock::now_ms;
 use crate::config::KeyEntry;
 use crate::config::settings::ProjectSettings;
-use crate::metering::now_ms;
 pub use auth::{Auth, presented};
 pub use terms::{Offered, Terms};
 

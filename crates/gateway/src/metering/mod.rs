@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use canon::{Cost, Error, FinishReason, Losses, Pico, Progress, Usage};
 use catalog::Serving;
@@ -12,8 +11,8 @@ use store::{AttemptRecord, Commit, Spool, UsageRecord};
 use tokio::time::Instant;
 
 use crate::admission::{self, Grant};
+use crate::clock;
 use crate::identity::Caller;
-use crate::pipeline::Served;
 use crate::telemetry::{Metrics, RouteCounters, access};
 
 /// What an answer is priced by: what is shown, recorded and counted comes from here.
@@ -77,7 +76,7 @@ impl Metering {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Record {
             metering: self.clone(),
-            started: Instant::now(),
+            started: clock::now(),
             path: begin.path,
             prompt_tokens: begin.prompt_tokens,
             counters: None,
@@ -91,7 +90,7 @@ impl Metering {
             downgrade: Downgrade::No,
             row: UsageRecord {
                 request_id: begin.request_id.to_owned(),
-                started_at_ms: now_ms(),
+                started_at_ms: clock::now_ms(),
                 key_id: begin.caller.key_id.to_string(),
                 project: begin.caller.project.id.to_string(),
                 tags: begin.tags,
@@ -128,7 +127,7 @@ impl Metering {
 
     /// The metric counts each lost record. A log line for each would fill the disk that is full.
     fn say_lost(&self, error: &dyn std::fmt::Display, request_id: Option<&str>) {
-        let (now, last) = (now_ms(), self.lost_said.load(Ordering::Relaxed));
+        let (now, last) = (clock::now_ms(), self.lost_said.load(Ordering::Relaxed));
         if now.saturating_sub(last) >= LOST_SAID_EVERY_MS {
             self.lost_said.store(now, Ordering::Relaxed);
             tracing::error!(
@@ -140,12 +139,22 @@ impl Metering {
     }
 }
 
-const LOST_SAID_EVERY_MS: i64 = 10_000;
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+/// Who served a request: what response headers say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The provider of the last attempt.
+    pub provider: String,
+    /// The model that was asked of it.
+    pub model: String,
+    /// How many attempts there were.
+    pub attempts: usize,
+    /// What a whole answer cost, where its price is known.
+    pub cost: Option<Cost>,
+    /// What is left of the caller's limits.
+    pub limits: Option<Box<Remaining>>,
 }
+
+const LOST_SAID_EVERY_MS: i64 = 10_000;
 
 pub(crate) fn empty_row() -> UsageRecord {
     UsageRecord {

@@ -9,8 +9,7 @@ use store::AttemptRecord;
 use tokio::time::Instant;
 use wire::IdPrefixes;
 
-use super::MetadataPlace;
-
+use crate::config::MetadataPlace;
 use crate::metering::{Pricing, Record, UpstreamCost};
 
 /// The envelope of one answer.

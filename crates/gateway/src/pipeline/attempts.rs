@@ -1,62 +1,22 @@
 //! Attempts in order. Retry and fallback happen here and nowhere else, and never after the first content went to the
 //! caller. Every request to a provider is one attempt: in the record, in the counters, and in the retry budget.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use canon::{Error, Json};
-use routing::{Attempts, Candidate, Health, Needs, Next, Plan};
+use routing::{Attempts, Candidate, Needs, Next, Plan};
 use tokio::time::Instant;
-use wire::{Intake, Written};
+use wire::Written;
 
+use super::admit;
 use super::annotate::Selection;
+use super::candidates;
+use super::context::{Inbound, Operation, RequestContext};
 use super::permit::HeldPermit;
 use super::resolve::Offer;
-use super::{Inbound, Pipeline, candidates};
-use crate::admission;
-use crate::buffers::Held;
+use crate::clock;
 use crate::metering::Record;
-use crate::snapshot::Snapshot;
 use crate::telemetry::log::excerpt;
-
-/// What is asked of providers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// An answer.
-    Answer,
-    /// The number of a prompt's tokens.
-    Count,
-}
-
-impl Operation {
-    /// How providers are doing at it.
-    pub fn health(self, snapshot: &Snapshot) -> &Health {
-        match self {
-            Self::Answer => &snapshot.health,
-            Self::Count => &snapshot.counting_health,
-        }
-    }
-}
-
-/// One request on its way, whoever serves it.
-pub struct RequestContext<'a> {
-    /// What is asked of providers.
-    pub operation: Operation,
-    /// Client, health and the like.
-    pub pipeline: &'a Arc<Pipeline>,
-    /// Who asks, and how.
-    pub inbound: &'a Inbound,
-    /// What is asked.
-    pub intake: &'a Intake,
-    /// Its share of memory.
-    pub held: &'a Held,
-    /// The provider that the caller pinned.
-    pub pinned: Option<&'a str>,
-    /// When the request with all its attempts has to be over.
-    pub deadline: Instant,
-    /// Decides where chance does.
-    pub seed: u64,
-}
 
 /// One attempt to make.
 pub struct Attempt<'a> {
@@ -154,7 +114,7 @@ impl RequestContext<'_> {
 
     /// True when there is no time left for another attempt after this wait.
     fn is_over(&self, wait: Option<Duration>) -> bool {
-        Instant::now() + wait.unwrap_or_default() >= self.deadline
+        clock::now() + wait.unwrap_or_default() >= self.deadline
     }
 
     fn selection(&self, plan: &Plan, candidates: &[Candidate<'_>]) -> Selection {
@@ -190,10 +150,10 @@ pub async fn in_order<E: ProviderCall>(
             tokio::time::sleep(wait).await;
         }
         let offer = turn.offer;
-        admission::admit(cx, offer, record)?;
+        admit::admit(cx, offer, record)?;
         let route = candidates[turn.index].route(turn.key);
         record.attempt(route, offer.provider.metrics.model(offer.metric_label()));
-        let started = Instant::now();
+        let started = clock::now();
         turn.permit.starts(started);
         let failed = match call.attempt(turn.attempt(&selection, started), record).await {
             Ok(answer) => {

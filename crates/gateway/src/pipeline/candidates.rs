@@ -1,12 +1,12 @@
 //! From offers to routing's candidates, and the caller's wishes about providers.
 
-use canon::{Error, Feature, ModelFacts, Pico};
+use canon::{Error, Feature, Features, ModelFacts, Pico, WhenMissing};
 use catalog::{Catalog, Rates};
 use routing::{Candidate, Needs, Preferences, Sort, UnitPrices};
 use wire::Intake;
 
 use super::resolve::{AUTO, Offer};
-use crate::calendar;
+use crate::clock;
 
 /// Tokens that an answer is expected to have when the caller sets no limit: prices are compared by it.
 const EXPECTED_OUTPUT: u64 = 500;
@@ -32,17 +32,13 @@ pub fn candidates<'a>(offers: &'a [Offer], intake: &Intake) -> Vec<Candidate<'a>
     let output = intake.max_output_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
     let tier = intake.service_tier.as_deref();
     let emulated = |offer: &Offer| {
-        intake.needs.iter().filter(|feature| is_emulated(*feature) && !offer.facts().allows(*feature)).count()
+        let is_emulated = |feature: &Feature| feature.when_missing() == WhenMissing::Emulated;
+        intake.needs.iter().filter(is_emulated).filter(|feature| !offer.facts().allows(*feature)).count()
     };
     offers
         .iter()
         .map(|offer| Candidate { losses: emulated(offer) as u32, ..candidate(offer, prompt, output, tier) })
         .collect()
-}
-
-/// Output formats are emulated where a model lacks them: a loss, and no reason to refuse.
-fn is_emulated(feature: Feature) -> bool {
-    matches!(feature, Feature::JsonSchema | Feature::JsonObject)
 }
 
 fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>) -> Candidate<'a> {
@@ -55,7 +51,7 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
     candidate.priority = provider.row.priority;
     candidate.keys = &provider.key_labels;
     let Some(serving) = &offer.serving else { return candidate };
-    candidate.deprecated = serving.deprecated.is_some() && serving.is_gone(&calendar::today());
+    candidate.deprecated = serving.deprecated.is_some() && serving.is_gone(&clock::today());
     if let Some(price) = &serving.price {
         let tier = price.tier_asked(tier);
         candidate.cost = price.expected(prompt, 0, output, tier);
@@ -72,7 +68,7 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
 pub fn needs<'a>(intake: &'a Intake) -> Needs<'a> {
     Needs {
         model: &intake.model,
-        features: intake.needs.iter().filter(|feature| !is_emulated(*feature)).collect(),
+        features: intake.needs.minus(Features::EMULATED),
         prompt_tokens: intake.size.estimated_tokens(),
         max_output_tokens: intake.max_output_tokens,
         stream: intake.form.stream,

@@ -1,7 +1,6 @@
 //! One attempt at a chat answer: the request in the provider's format, and the answer up to its first content.
 
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use canon::{Error, Field};
@@ -14,10 +13,12 @@ use wire::providers::Credential;
 use wire::{AnswerForm, Transcoder, Written};
 
 use super::annotate::{EarlierCost, Envelope};
-use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, RequestContext};
+use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired};
+use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
+use crate::clock;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::waits;
@@ -188,7 +189,7 @@ impl ChatAttempt<'_> {
             prepared,
             self.form().stream,
             credential,
-            SystemTime::now(),
+            clock::wall(),
         ))?;
         self.cx.add_headers(offer, request.headers_mut());
         Ok(request)
@@ -206,7 +207,7 @@ impl ChatAttempt<'_> {
         record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         if !head.status.is_success() {
             let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
-            waits::in_seconds(&mut head.headers, SystemTime::now());
+            waits::in_seconds(&mut head.headers, clock::wall());
             return Err(refusal(self.attempt.offer.protocol, head.status, &head.headers, &bytes));
         }
         record.is_at_work();
@@ -267,7 +268,7 @@ impl ChatAttempt<'_> {
             place: self.cx.inbound.options.metadata,
             answer_id: OnceLock::new(),
             ids: self.cx.inbound.dialect.ids(),
-            created: crate::metering::now_ms() / 1000,
+            created: clock::now_ms() / 1000,
             requested_model: self.cx.intake.model.clone(),
             requested_provider: self.cx.pinned.map(str::to_owned),
             used_model: offer.model.clone(),

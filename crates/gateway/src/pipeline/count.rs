@@ -5,21 +5,22 @@
 //! media; their tables would double the size of the binary.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use canon::write::push_text;
 use canon::{Error, ErrorKind, Retry};
-use tokio::time::Instant;
 use wire::providers::FormatChoice;
 use wire::{Intake, Protocol, adapter};
 
-use super::attempts::{Attempt, Failed, Operation, ProviderCall, RequestContext, in_order};
+use super::attempts::{Attempt, Failed, ProviderCall, in_order};
 use super::chat::ChatAttempt;
+use super::context::{Operation, RequestContext};
 use super::plain::PlainAttempt;
 use super::resolve::{Offer, Resolved, Resolver};
 use super::{Failure, Inbound, Pipeline, Served, candidates, failure_metadata};
 use crate::buffers::Held;
+use crate::clock;
 use crate::metering::Record;
 
 /// Largest answer to a request to count.
@@ -118,7 +119,7 @@ impl Pipeline {
         if !counting.is_empty() {
             let pinned = resolved.pinned.as_deref();
             let limit = inbound.snapshot.timeouts_of(&intake.model).request.min(PATIENCE);
-            let (operation, deadline) = (Operation::Count, Instant::now() + limit);
+            let (operation, deadline) = (Operation::Count, clock::now() + limit);
             let cx =
                 RequestContext { operation, pipeline: self, inbound, intake, held, pinned, deadline, seed };
             match in_order(&cx, &counting, record, &Counting(&cx)).await {
@@ -190,7 +191,7 @@ impl ProviderCall for Counting<'_> {
         let offer = chat.attempt.offer;
         let plain = PlainAttempt { cx, attempt: &chat.attempt, limit: ANSWER_LIMIT };
         let call = |credential: &_| {
-            let call = offer.call(&prepared, false, credential, SystemTime::now());
+            let call = offer.call(&prepared, false, credential, clock::wall());
             offer.provider.endpoint.count_request(&call)
         };
         let answer = plain.exchange(call, record).await?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Retry};
 use tokio::time::{Instant, Sleep};
 
+use crate::clock;
 use crate::config::settings::Timeouts;
 
 /// The deadlines of one attempt.
@@ -45,18 +46,18 @@ impl Deadlines {
     /// The head of the answer is there.
     pub fn head(&mut self) {
         self.phase = Phase::Content;
-        self.last_input = Instant::now();
+        self.last_input = clock::now();
     }
 
     /// The first content of a stream is there.
     pub fn content(&mut self) {
         self.phase = Phase::More;
-        self.last_input = Instant::now();
+        self.last_input = clock::now();
     }
 
     /// Something arrived.
     pub fn input(&mut self) {
-        self.last_input = Instant::now();
+        self.last_input = clock::now();
     }
 
     /// When to look again.
@@ -153,7 +154,7 @@ impl<'a> Watch<'a> {
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         while self.timer.as_mut().poll(cx).is_ready() {
-            if let Err(error) = self.deadlines.check(Instant::now()) {
+            if let Err(error) = self.deadlines.check(clock::now()) {
                 return Poll::Ready(error);
             }
             self.timer.as_mut().reset(self.deadlines.next());

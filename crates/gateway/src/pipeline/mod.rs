@@ -1,9 +1,11 @@
 //! The story of one request.
 
+mod admit;
 pub mod annotate;
 pub mod attempts;
 pub mod candidates;
 pub mod chat;
+mod context;
 pub mod count;
 pub mod deadlines;
 pub mod explain;
@@ -14,27 +16,25 @@ pub mod pump;
 pub mod resolve;
 mod sending;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use canon::{Cost, Error};
-use http::{HeaderName, HeaderValue};
+use canon::Error;
 use limits::Remaining;
-use routing::Timestamp;
+use routing::{Timestamp, chance};
 use tokio::time::Instant;
+use wire::Intake;
 use wire::providers::FormatChoice;
-use wire::{Dialect, Intake};
 
 use crate::buffers::Held;
 use crate::hops::Hops;
-use crate::identity::Caller;
-use crate::metering::{Begin, Metering, Record};
-use crate::responses::{Keep, Responses};
-use crate::snapshot::Snapshot;
+use crate::metering::{Begin, Metering, Record, Served};
+use crate::responses::Responses;
 use crate::upstream::media::MediaFetcher;
-use attempts::{Operation, RequestContext, in_order};
+pub use context::{Inbound, Operation, RequestContext, RequestOptions};
+
+use attempts::in_order;
 use chat::{Begun, Chat};
 use permit::HeldPermit;
 use pump::Pump;
@@ -56,89 +56,6 @@ pub struct Pipeline {
     pub hops: Hops,
     /// The zero of the clock that health is measured by.
     pub epoch: Instant,
-}
-
-/// Who asks, and how: all of a request but what is asked.
-pub struct Inbound {
-    /// The id that the answer carries.
-    pub request_id: String,
-    /// The path of the route, as the table of routes has it.
-    pub path: &'static str,
-    /// The configuration that the request sees from beginning to end.
-    pub snapshot: Arc<Snapshot>,
-    /// Who calls.
-    pub caller: Caller,
-    /// The format that the caller speaks.
-    pub dialect: &'static dyn Dialect,
-    /// What the headers ask for.
-    pub options: RequestOptions,
-    /// How the answer is kept; none where it is not.
-    pub keep: Option<Arc<Keep>>,
-    /// The request goes on from something that only a named provider of the same format can have. This is the error where
-    /// none is named.
-    pub elsewhere: Option<Error>,
-    /// What the request is for.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// What headers ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestOptions {
-    /// `x-no-fallback: true`
-    pub no_fallback: bool,
-    /// `x-llmgateway-strict: true`: a loss is an error.
-    pub strict: bool,
-    /// `x-llmgateway-explain: true`: scores in the metadata.
-    pub explain: bool,
-    /// `x-session-id`
-    pub session: Option<String>,
-    /// `traceparent` and `tracestate`, which go to the provider as they are.
-    pub trace: Vec<(HeaderName, HeaderValue)>,
-    /// The gateways that the request has passed: `x-llmgateway-hops`.
-    pub hops: Option<String>,
-    /// `x-llmgateway-tags`, as it came.
-    pub tags: Option<String>,
-    /// Where the gateway's object goes: `x-llmgateway-metadata`, else what is known of the client, else the setting.
-    pub metadata: MetadataPlace,
-}
-
-/// Where an answer has the gateway's object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MetadataPlace {
-    /// As `metadata`.
-    #[default]
-    Metadata,
-    /// As `llmgateway`: for clients that validate `metadata` by OpenAI's type.
-    Llmgateway,
-    /// Nowhere.
-    None,
-}
-
-impl MetadataPlace {
-    /// The name of the object.
-    pub fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Metadata => Some("metadata"),
-            Self::Llmgateway => Some("llmgateway"),
-            Self::None => None,
-        }
-    }
-}
-
-/// Who served a request: what response headers say of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served {
-    /// The provider of the last attempt.
-    pub provider: String,
-    /// The model that was asked of it.
-    pub model: String,
-    /// How many attempts there were.
-    pub attempts: usize,
-    /// What a whole answer cost, where its price is known.
-    pub cost: Option<Cost>,
-    /// What is left of the caller's limits.
-    pub limits: Option<Box<Remaining>>,
 }
 
 /// An error on its way to the caller, with the metadata of what was tried.
@@ -294,7 +211,7 @@ impl Pipeline {
     }
 }
 
-/// Random numbers, one for each request: the steps of a Weyl sequence from a random start, mixed (SplitMix64).
+/// Random numbers, one for each request: SplitMix64 from a random start.
 pub struct Seeds(AtomicU64);
 
 impl Default for Seeds {
@@ -305,10 +222,7 @@ impl Default for Seeds {
 
 impl Seeds {
     fn next(&self) -> u64 {
-        let mut mixed = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        chance::mixed(self.0.fetch_add(chance::STEP, Ordering::Relaxed))
     }
 }
 

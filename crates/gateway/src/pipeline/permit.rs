@@ -7,8 +7,9 @@ use canon::Error;
 use routing::{Permit, Report, Route, Timestamp};
 use tokio::time::Instant;
 
-use super::attempts::{Operation, RequestContext};
+use super::context::{Operation, RequestContext};
 use super::resolve::Offer;
+use crate::clock;
 use crate::snapshot::{ProviderHandle, Snapshot};
 
 /// Holds routing's permit while an answer is under way. Whoever drops it without a report (the caller went away, at
@@ -39,7 +40,7 @@ impl HeldPermit {
             model: offer.model.clone(),
             key,
             permit: Some(permit),
-            started: Instant::now(),
+            started: clock::now(),
             first_token: None,
         }
     }

@@ -1,15 +1,15 @@
 //! One attempt at an answer that is one document and no conversation.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
 use http_body_util::{BodyExt, Limited};
 use wire::providers::Credential;
 
-use super::attempts::{Attempt, Failed, Repair, Repaired, RequestContext};
+use super::attempts::{Attempt, Failed, Repair, Repaired};
+use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
 use super::sending::{is_refused_credential, read_up_to, refusal};
+use crate::clock;
 use crate::metering::Record;
 use crate::upstream::waits;
 
@@ -69,7 +69,7 @@ impl PlainAttempt<'_> {
         record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         if !head.status.is_success() {
             let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
-            waits::in_seconds(&mut head.headers, SystemTime::now());
+            waits::in_seconds(&mut head.headers, clock::wall());
             return Err(refusal(offer.protocol, head.status, &head.headers, &bytes));
         }
         let read = watch.until(Limited::new(body, self.limit).collect()).await?;

@@ -17,8 +17,10 @@ use super::annotate::{add_to_event, failure_member};
 use super::chat::Begun;
 use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
-use super::{Inbound, MetadataPlace, Pipeline};
+use super::{Inbound, Pipeline};
 use crate::buffers::Held;
+use crate::clock;
+use crate::config::MetadataPlace;
 use crate::metering::Record;
 use crate::responses::Keep;
 use crate::telemetry::log::excerpt;
@@ -75,7 +77,7 @@ impl Pump {
         pipeline: Arc<Pipeline>,
         inbound: &Inbound,
     ) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         permit.begun();
         Self {
             body: begun.body,
@@ -188,7 +190,7 @@ impl Pump {
     /// Nothing has arrived: a ping is due, or the provider has been silent for too long.
     fn wait(&mut self, cx: &mut Context<'_>) {
         while self.timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
+            let now = clock::now();
             if let Err(error) = self.deadlines.check(now) {
                 return self.fail(error);
             }
@@ -242,7 +244,7 @@ impl Body for Pump {
             this.record.finish(200);
             this.closed = true;
         }
-        this.last_output = Instant::now();
+        this.last_output = clock::now();
         let bytes = Bytes::from(std::mem::take(&mut this.out));
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }

@@ -185,7 +185,7 @@ impl<'a> Resolver<'a> {
     /// Every model of known price that an enabled provider serves; what the request needs decides among them.
     fn auto(&self) -> Result<Resolved, Error> {
         let snapshot = self.snapshot;
-        let today = crate::calendar::today();
+        let today = crate::clock::today();
         let servings = snapshot.catalog.models().flat_map(|model| model.servings.iter());
         let usable = servings.filter(|serving| serving.price.is_some() && !serving.is_gone(&today));
         let offers: Vec<Offer> = usable

@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use wire::{Protocol, adapter};
 
-use super::attempts::{Attempt, RequestContext};
+use super::attempts::Attempt;
+use super::context::RequestContext;
 use super::deadlines::Deadlines;
 use super::resolve::Offer;
 use crate::hops::HOPS;

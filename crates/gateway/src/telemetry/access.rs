@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 use canon::scan::is_word;
 use canon::write::{push_escaped, push_key, push_string, push_u64};
 use store::UsageRecord;
+use time::OffsetDateTime;
 
-use crate::calendar;
-use crate::metering::now_ms;
+use crate::clock;
 
 /// The name by which `LLMGATEWAY_LOG` knows the lines.
 pub const TARGET: &str = "access";
@@ -41,7 +41,7 @@ pub fn start(format: Format, sink: impl Fn(&[u8]) + Send + Sync + 'static) {
 /// A request that asked for no model: the list of models, an unknown path, a wrong key.
 pub fn other(method: &str, path: &str, status: u16, request_id: &str, duration_ms: u64) {
     let Some((format, sink)) = LOG.get() else { return };
-    let mut line = Line::begin(*format, now_ms() - duration_ms as i64);
+    let mut line = Line::begin(*format, clock::now_ms() - duration_ms as i64);
     line.text("method", method);
     line.text("path", path);
     line.number("status", u64::from(status));
@@ -104,12 +104,12 @@ impl Line {
         let mut line = Self { format, out: Vec::with_capacity(384) };
         match format {
             Format::Text => {
-                calendar::push_time(&mut line.out, at_ms);
+                push_time(&mut line.out, at_ms);
                 line.out.extend_from_slice(b"  INFO access:");
             }
             Format::Json => {
                 line.out.extend_from_slice(b"{\"timestamp\":\"");
-                calendar::push_time(&mut line.out, at_ms);
+                push_time(&mut line.out, at_ms);
                 line.out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"access\"");
             }
         }
@@ -159,6 +159,26 @@ impl Line {
             }
         });
     }
+}
+
+/// Appends a time such as `2025-11-26T18:20:01.023Z`.
+fn push_time(out: &mut Vec<u8>, at_ms: i64) {
+    let at_ms = at_ms.max(0);
+    let at = OffsetDateTime::from_unix_timestamp(at_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    let milliseconds = (at_ms % 1000) as u16;
+    let mut digits = |number: u16, count: u32, end: u8| {
+        out.extend((0..count).rev().map(|place| b'0' + (number / 10_u16.pow(place) % 10) as u8));
+        out.push(end);
+    };
+    digits(year.unsigned_abs() as u16, 4, b'-');
+    digits(u16::from(u8::from(month)), 2, b'-');
+    digits(u16::from(day), 2, b'T');
+    digits(u16::from(hour), 2, b':');
+    digits(u16::from(minute), 2, b':');
+    digits(u16::from(second), 2, b'.');
+    digits(milliseconds, 3, b'Z');
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use store::{Spool, SpoolLimits};
 
 use super::Metrics;
-use crate::config::env::Environment;
+use crate::env::Environment;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 const BEGIN: &str =

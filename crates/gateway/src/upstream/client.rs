@@ -1,7 +1,5 @@
 //! The HTTP client: pooled connections, HTTP/2 where the provider speaks it, answers without their content coding.
 
-use std::error::Error as StdError;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,13 +14,14 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
-use tokio::time::Instant;
 
-use super::connect::{Connector, Forwarding};
-use super::connection::{Connection, RequestBody, SendError};
+use super::connect::Connector;
+use super::connection::{Connection, Forwarding, RequestBody, SendError};
+use super::failure::{Failure, is_timeout, root_cause};
 use super::guard::Guard;
 use super::outbound::Route;
 use super::pool::{Origin, Pool, PooledBody};
+use crate::clock;
 use crate::coding::{CodingError, Decoder, Limits};
 
 /// Who we are to providers.
@@ -46,25 +45,6 @@ pub struct Client {
 struct Inner {
     connector: Connector,
     pool: Pool,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    stage: Stage,
-    is_timeout: bool,
-    /// In words, without a secret.
-    reason: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The provider could not be reached.
-    Connect,
-    /// The connection broke before an answer came.
-    Exchange,
-    /// The URL names no host.
-    Url,
 }
 
 impl Client {
@@ -146,7 +126,7 @@ impl Client {
                 None => Box::pin(pool.open(&origin, || self.inner.connector.open(origin.uri()))).await?,
             };
             request = addressed(request, &origin, path.as_ref(), &connection);
-            let started = Instant::now();
+            let started = clock::now();
             let error = match pool.send(&origin, connection, request).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
@@ -341,67 +321,9 @@ impl Body for AnswerBody {
     }
 }
 
-impl Failure {
-    pub(super) fn connect(error: &(dyn StdError + 'static)) -> Self {
-        Self { stage: Stage::Connect, is_timeout: is_timeout(error), reason: root_cause(error) }
-    }
-
-    pub(super) fn connect_timeout(limit: Duration) -> Self {
-        let reason = format!("there was no connection within {} seconds", limit.as_secs_f64());
-        Self { stage: Stage::Connect, is_timeout: true, reason }
-    }
-
-    /// An HTTP/2 connection that ended before the provider had said anything on it.
-    pub(super) fn ended_early() -> Self {
-        let reason = "the connection ended before HTTP/2 had begun".to_owned();
-        Self { stage: Stage::Connect, is_timeout: false, reason }
-    }
-
-    pub(super) fn broken(error: &hyper::Error) -> Self {
-        Self { stage: Stage::Exchange, is_timeout: is_timeout(error), reason: root_cause(error) }
-    }
-
-    fn url() -> Self {
-        Self { stage: Stage::Url, is_timeout: false, reason: "it names no host".to_owned() }
-    }
-
-    /// What it means: nothing came back, so another provider can be asked.
-    fn into_error(self) -> Error {
-        let reason = self.reason;
-        let (kind, message) = match self.stage {
-            Stage::Connect => (ErrorKind::Upstream, format!("The provider could not be reached: {reason}.")),
-            Stage::Exchange => {
-                (ErrorKind::Upstream, format!("The connection to the provider broke: {reason}."))
-            }
-            Stage::Url => (ErrorKind::Internal, format!("The provider's base_url is not valid: {reason}.")),
-        };
-        let kind = if self.is_timeout { ErrorKind::Timeout } else { kind };
-        Error::upstream(kind, Retry::Again, message)
-    }
-}
-
 /// The connection broke within an answer.
 pub fn cut(error: &AnswerError) -> Error {
     let kind = if is_timeout(error) { ErrorKind::Timeout } else { ErrorKind::Upstream };
     let message = format!("The provider's answer broke off: {}.", root_cause(error));
     Error::upstream(kind, Retry::Again, message)
-}
-
-/// True where the system, or hyper, gave up waiting.
-fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
-    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
-    causes.into_iter().any(|cause: &(dyn StdError + 'static)| {
-        let by_system = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let by_hyper = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout);
-        by_system == Some(io::ErrorKind::TimedOut) || by_hyper
-    })
-}
-
-/// The innermost cause in words; it never holds a header or a body.
-pub fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

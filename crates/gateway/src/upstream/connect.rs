@@ -7,28 +7,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Uri;
 use http::uri::Scheme;
-use http::{HeaderValue, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::client::proxy::matcher::Intercept;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::client::{Failure, root_cause};
-use super::connection::Connection;
+use super::connection::{Connection, Forwarding, Outer};
+use super::failure::{Failure, root_cause};
 use super::guard::{Guard, Resolver};
 use super::outbound::{Proxies, Route};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// A connection to an origin or to a proxy before it, with TLS to the proxy or without.
-type Outer = MaybeHttpsStream<TokioIo<TcpStream>>;
-
-/// A connection to an origin, with TLS or without.
-pub(super) type Socket = MaybeHttpsStream<Outer>;
 
 /// Opens connections.
 #[derive(Clone)]
@@ -36,13 +28,6 @@ pub(super) struct Connector {
     tls: HttpsConnector<Outlet>,
     proxies: Proxies,
     limit: Duration,
-}
-
-/// A proxy that is asked for whole URLs: the way of plain HTTP.
-#[derive(Clone, Debug)]
-pub(super) struct Forwarding {
-    /// `Proxy-Authorization`
-    pub(super) auth: Option<HeaderValue>,
 }
 
 impl Connector {

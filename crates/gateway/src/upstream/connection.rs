@@ -13,17 +13,32 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::rt::Executor;
-use hyper_util::rt::TokioTimer;
+use hyper_rustls::MaybeHttpsStream;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::client::Failure;
-use super::connect::{Forwarding, Socket};
+use super::failure::Failure;
+use crate::clock;
+
+/// A connection to an origin or to a proxy before it, with TLS to the proxy or without.
+pub(super) type Outer = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// A connection to an origin, with TLS or without.
+pub(super) type Socket = MaybeHttpsStream<Outer>;
+
+/// A proxy that is asked for whole URLs: the way of plain HTTP.
+#[derive(Clone, Debug)]
+pub(super) struct Forwarding {
+    /// `Proxy-Authorization`
+    pub(super) auth: Option<HeaderValue>,
+}
 
 /// Most requests that share an HTTP/2 connection, where the provider allows as many. Most providers allow 100 to 128.
 const MOST_STREAMS: usize = 100;
@@ -151,7 +166,7 @@ impl Shared {
         if allowed.wait_for(|allowed| *allowed > 0).await.is_err() {
             return Err(Failure::ended_early());
         }
-        let shared = Self { sender, streams: AtomicUsize::new(1), allowed, used: Mutex::new(Instant::now()) };
+        let shared = Self { sender, streams: AtomicUsize::new(1), allowed, used: Mutex::new(clock::now()) };
         Ok(Slot(Arc::new(shared)))
     }
 
@@ -263,7 +278,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        *self.0.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.used.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
         self.0.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -4,6 +4,7 @@ pub mod client;
 mod connect;
 mod connection;
 pub mod credentials;
+mod failure;
 mod guard;
 pub mod media;
 pub mod outbound;

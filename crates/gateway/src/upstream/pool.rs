@@ -18,8 +18,9 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::client::Failure;
 use super::connection::{Connection, Http1, RequestBody, SendError, Shared, Slot};
+use super::failure::Failure;
+use crate::clock;
 
 /// Idle connections are closed after this; most providers close theirs after a minute or more.
 const IDLE: Duration = Duration::from_secs(55);
@@ -187,7 +188,7 @@ impl Pool {
         let mut origins = self.lock();
         let known = origins.get_or_add(&origin);
         if known.http1.len() < MOST_IDLE {
-            known.http1.push((connection, Instant::now()));
+            known.http1.push((connection, clock::now()));
         }
         self.sweep(&mut origins);
     }

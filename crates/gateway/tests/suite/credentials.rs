@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use canon::{Error, ErrorKind, Retry};
 use catalog::Catalog;
-use gateway::config::env::Environment;
 use gateway::config::{ConfigFile, ProviderSettings, Settings};
+use gateway::env::Environment;
 use gateway::upstream::Client;
 use gateway::upstream::credentials::Credentials;
 use gateway::upstream::outbound::Route;
@@ -48,7 +48,7 @@ fn provider(id: &str, text: &str, variables: &[(&str, &str)]) -> ProviderSetting
 
 fn credentials(provider: &ProviderSettings) -> Arc<Credentials> {
     assert_eq!(provider.disabled, None);
-    Arc::new(Credentials::new(provider, &Client::new(Route::default())))
+    Arc::new(Credentials::new(&provider.given(), &Client::new(Route::default())))
 }
 
 fn service_account(token_uri: &str) -> String {

@@ -345,7 +345,7 @@ async fn keys_and_projects_of_the_database_are_in_force_within_a_second() {
     assert!(message(&asked(MODEL, secret).await).contains("the project's policy"));
 
     // The old secret is good until the overlap is over.
-    let soon = gateway::metering::now_ms() + 3_600_000;
+    let soon = gateway::clock::now_ms() + 3_600_000;
     let rotated = store.rotate_key(&key.id, soon, None, 2).await.unwrap().unwrap();
     assert_eq!(asked("mine/m", rotated.expose()).await.status, 200);
     assert_eq!(asked("mine/m", secret).await.status, 200);
@@ -453,7 +453,7 @@ async fn under_stress_the_ceiling_holds_and_the_ledger_is_the_sum_of_the_records
     let database = gateway.database.clone();
     let stopped = gateway.stop().await;
     let (in_memory, reserved) =
-        project.book.lock().spent(rules[0].account(), gateway::metering::now_ms()).unwrap();
+        project.book.lock().spent(rules[0].account(), gateway::clock::now_ms()).unwrap();
     assert_eq!((reserved, project.book.lock().held(rules[2].account())), (Pico(0), Some(0)));
     assert_eq!(project.book.lock().open(), 0);
     let records = stopped.records().await;

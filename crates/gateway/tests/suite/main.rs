@@ -1,5 +1,6 @@
 //! The gateway as a whole, in one binary: in one process with providers that play what a test tells them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![expect(clippy::disallowed_methods, reason = "tests read clocks, to compare")]
 
 mod bad_input;
 mod bodies;

@@ -1,7 +1,7 @@
 //! The configuration is read again while the gateway runs.
 
-use gateway::config::env::Environment;
 use gateway::config::source::ConfigSource;
+use gateway::env::Environment;
 use serde_json::json;
 
 use crate::support::{Reply, TestGateway, Upstream, answer, question, send};

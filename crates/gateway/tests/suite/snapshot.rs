@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use canon::{Error, ErrorKind, Retry};
 use catalog::Catalog;
-use gateway::config::env::Environment;
 use gateway::config::{ConfigFile, Settings};
+use gateway::env::Environment;
 use gateway::snapshot::{Current, ProviderHandle, Snapshot, Tools};
 use gateway::telemetry::Metrics;
 use routing::{Report, Route, Timestamp};

@@ -4,8 +4,6 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::segment::is_at;
-
 const LOCK_FILE: &str = "lock";
 
 /// The folder, locked as long as this is open: two processes would delete each other's segments.
@@ -66,4 +64,20 @@ fn create_private_folder(folder: &Path) -> io::Result<()> {
 /// The system's message with the path that it is about.
 pub(super) fn named(error: io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Whether a path leads to this open file.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(path)) else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (open.dev(), open.ino()) == (named.dev(), named.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        // An open file cannot be removed there.
+        let _ = (open, named);
+        true
+    }
 }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::folder::{named, private_file};
+use super::folder::{is_at, named, private_file};
 
 const SUFFIX: &str = ".jsonl";
 /// A probe of this size tells whether the disk has room: more than what is left in the last page of a full one.
@@ -193,21 +193,5 @@ fn count_lines(path: &Path) -> io::Result<u64> {
             0 => return Ok(lines),
             length => lines += memchr::memchr_iter(b'\n', &buffer[..length]).count() as u64,
         }
-    }
-}
-
-/// Whether a path leads to this open file.
-pub(super) fn is_at(file: &File, path: &Path) -> bool {
-    let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(path)) else { return false };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        (open.dev(), open.ino()) == (named.dev(), named.ino())
-    }
-    #[cfg(not(unix))]
-    {
-        // An open file cannot be removed there.
-        let _ = (open, named);
-        true
     }
 }

@@ -28,3 +28,8 @@ pub fn with_member(mut object: String, member: Option<&[u8]>) -> String {
     }
     object
 }
+
+/// Whether a text mentions a name in quotes: a cheap look before a close one.
+pub(crate) fn mentions(json: &[u8], name: &str) -> bool {
+    memchr::memmem::find(json, format!("\"{name}\"").as_bytes()).is_some()
+}

@@ -19,8 +19,8 @@ pub mod openai_responses;
 mod repair;
 mod strict_schema;
 mod unsupported;
+mod whole;
 
-use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::{Adapter, Dialect, Passthrough};
@@ -107,11 +107,6 @@ pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
         Protocol::Gemini => Some(&gemini::Gemini),
         Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
-}
-
-/// Whether a text mentions a name in quotes: a cheap look before a close one.
-pub(crate) fn mentions(json: &[u8], name: &str) -> bool {
-    memmem::find(json, format!("\"{name}\"").as_bytes()).is_some()
 }
 
 /// Whether an answer is a stream, by its content type and by how it begins. What arrived decides: providers stream though

@@ -15,7 +15,7 @@ use self::listing::Listing;
 use self::overlay::Overlay;
 use self::target::{Key, Target};
 use super::{ConfigArgument, runtime, say};
-use crate::config::env::Environment;
+use crate::env::Environment;
 use crate::upstream::outbound::Outbound;
 
 /// Arguments of `run`.

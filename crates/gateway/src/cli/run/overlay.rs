@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::config::env::{Environment, read_file};
+use crate::env::{Environment, read_file};
 
 /// Settings for agents that read them only from a file in their home.
 #[derive(Clone, Debug, PartialEq)]

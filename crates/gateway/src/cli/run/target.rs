@@ -12,7 +12,7 @@ use super::agent::KEY_VARIABLE;
 use super::listing::Listing;
 use crate::cli::{banner, caller_key};
 use crate::config::Settings;
-use crate::config::env::Environment;
+use crate::env::Environment;
 use crate::upstream::client::Client;
 use crate::upstream::outbound::Route;
 

@@ -11,7 +11,7 @@ use canon::Secret;
 use super::exchange::{Exchange, is_safe, seconds, text};
 use super::token::{Fetched, Token};
 use super::{Absent, Found, Search};
-use crate::config::env::read_file;
+use crate::env::read_file;
 use crate::upstream::Client;
 
 const AUTHORITY: &str = "https://login.microsoftonline.com";

@@ -22,7 +22,7 @@ use wire::providers::Credential;
 use super::exchange::{Exchange, is_safe, seconds, text, timestamp};
 use super::token::{Fetched, Token};
 use super::{Absent, Found, Search};
-use crate::config::env::{Environment, read_file};
+use crate::env::{Environment, read_file};
 use crate::upstream::Client;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";

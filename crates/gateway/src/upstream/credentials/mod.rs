@@ -19,8 +19,8 @@ use canon::{Error, Secret};
 use wire::providers::{CallStyle, Credential};
 
 use super::Client;
-use crate::config::ProviderSettings;
-use crate::config::env::Environment;
+use crate::clock;
+use crate::env::Environment;
 use mask::Mask;
 use token::{Fetched, Token, TokenCache};
 
@@ -164,23 +164,35 @@ enum Source {
     Cached(Arc<TokenCache>),
 }
 
+/// What the settings of a provider say of its credentials.
+pub struct Given<'a> {
+    /// Its API keys.
+    pub keys: Vec<&'a Secret>,
+    /// What stands for keys where there is none.
+    pub recipe: Option<&'a Recipe>,
+    /// Further secrets of its settings, which errors may not show.
+    pub secrets: &'a [Secret],
+    /// Where the credential comes from, in words.
+    pub label: &'a str,
+}
+
 impl Credentials {
     /// The keys of the settings, else what was found in place of them.
-    pub fn new(settings: &ProviderSettings, client: &Client) -> Self {
-        let keys = settings.keys.iter().map(|entry| &entry.secret);
-        let fixed = match &settings.recipe {
+    pub fn new(given: &Given<'_>, client: &Client) -> Self {
+        let keys = given.keys.iter().copied();
+        let fixed = match &given.recipe {
             Some(Recipe::Fixed(credential)) => mask::secrets(credential),
             _ => Vec::new(),
         };
-        let mask = Arc::new(Mask::of(keys.chain(fixed).chain(&settings.secrets)));
-        let key = |entry: &crate::config::KeyEntry| Source::Fixed(Credential::Key(entry.secret.clone()));
-        let mut sources: Vec<Source> = settings.keys.iter().map(key).collect();
+        let mask = Arc::new(Mask::of(keys.chain(fixed).chain(given.secrets)));
+        let key = |secret: &&Secret| Source::Fixed(Credential::Key((*secret).clone()));
+        let mut sources: Vec<Source> = given.keys.iter().map(key).collect();
         if sources.is_empty() {
-            sources.push(match &settings.recipe {
+            sources.push(match given.recipe {
                 None => Source::Fixed(Credential::None),
                 Some(Recipe::Fixed(credential)) => Source::Fixed(credential.clone()),
                 Some(recipe) => {
-                    let label = settings.credential_source.clone();
+                    let label = given.label.to_owned();
                     Source::Cached(TokenCache::new(recipe.clone(), label, client.clone(), mask.clone()))
                 }
             });
@@ -193,7 +205,7 @@ impl Credentials {
     pub async fn credential(&self, index: usize, request_id: Option<&str>) -> Result<Credential, Error> {
         match self.source(index) {
             Source::Fixed(credential) => Ok(credential.clone()),
-            Source::Cached(cache) => cache.get(SystemTime::now(), request_id).await,
+            Source::Cached(cache) => cache.get(clock::wall(), request_id).await,
         }
     }
 
@@ -209,7 +221,7 @@ impl Credentials {
     pub fn refused(&self, index: usize, credential: &Credential) -> bool {
         match self.source(index) {
             Source::Fixed(_) => false,
-            Source::Cached(cache) => cache.refused(credential, SystemTime::now()),
+            Source::Cached(cache) => cache.refused(credential, clock::wall()),
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use catalog::Catalog;
 use gateway::app::App;
-use gateway::config::env::Environment;
 use gateway::config::source::ConfigSource;
 use gateway::config::{ConfigFile, Settings};
+use gateway::env::Environment;
 use gateway::http::Api;
 use gateway::snapshot::Snapshot;
 use serde_json::Value;

@@ -69,7 +69,7 @@ impl Reader<'_> {
                 self.intake.max_output_tokens = Some(count.ok_or_else(wrong)?);
             }
             "output_format" => self.intake.needs.insert(Feature::JsonSchema),
-            "output_config" if crate::protocols::mentions(raw, "format") => {
+            "output_config" if crate::json::mentions(raw, "format") => {
                 self.intake.needs.insert(Feature::JsonSchema);
             }
             _ => {}

@@ -12,7 +12,6 @@ use serde::Deserialize;
 use super::request::write::thinking::{Generation, ThinkingKind, takes_effort, takes_kind};
 use super::{AnthropicMessages, request};
 use crate::json::{Edit, push_string};
-use crate::protocols::openai_chat::note_routing_losses;
 use crate::{
     DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
@@ -102,7 +101,7 @@ impl Forward<'_> {
             for name in ROUTING_FIELDS {
                 self.edit.remove(name);
             }
-            note_routing_losses(self.intake, &mut self.losses);
+            self.intake.note_routing_losses(&mut self.losses);
         }
     }
 

@@ -15,7 +15,6 @@ use super::request::write::tools::camel_case;
 use super::{Gemini, SKIP_SIGNATURE};
 use crate::json::{Kind, Scanner, Syntax, push_string, text_of};
 use crate::proofs::{CallName, FOREIGN, Memory};
-use crate::protocols::openai_chat::note_routing_losses;
 use crate::providers::edit;
 use crate::{
     DecoderContext, Encoded, Forwarding, Intake, Passthrough, ROUTING_FIELDS, Transcoder, TranscoderParts,
@@ -32,7 +31,7 @@ impl Passthrough for Gemini {
         for name in ROUTING_FIELDS {
             body.remove(name);
         }
-        note_routing_losses(intake, &mut losses);
+        intake.note_routing_losses(&mut losses);
         // The URL names it, maybe by another name.
         body.remove("model");
         if let Some((name, config)) = field(intake, "generationConfig")

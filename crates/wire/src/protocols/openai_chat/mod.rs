@@ -19,7 +19,6 @@ pub(crate) use answer::write::Core;
 pub(crate) use errors::{write_error, write_stream_error};
 pub use intake::intake;
 pub(crate) use intake::{check_field, has_true};
-pub(crate) use passthrough::forward::note_routing_losses;
 pub use passthrough::forward::{forward, forward_with};
 pub use passthrough::media::MediaUrls;
 pub use passthrough::relay::{RelayParts, relay};

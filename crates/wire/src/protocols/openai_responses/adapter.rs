@@ -14,7 +14,7 @@ impl Adapter for OpenaiResponses {
     fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
         match streaming {
             true => Box::new(answer::read::StreamDecoder::new(decoding)),
-            false => Box::new(answer::read::WholeDecoder::new(decoding)),
+            false => answer::read::whole(decoding),
         }
     }
 

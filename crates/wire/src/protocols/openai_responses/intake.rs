@@ -81,13 +81,13 @@ impl Reader<'_> {
                     Some(count.ok_or_else(|| Error::invalid(name.to_owned(), message))?);
             }
             "top_logprobs" if raw != b"0" => self.intake.needs.insert(Feature::Logprobs),
-            "include" if crate::protocols::mentions(raw, "message.output_text.logprobs") => {
+            "include" if crate::json::mentions(raw, "message.output_text.logprobs") => {
                 self.intake.needs.insert(Feature::Logprobs);
             }
-            "text" if crate::protocols::mentions(raw, "json_schema") => {
+            "text" if crate::json::mentions(raw, "json_schema") => {
                 self.intake.needs.insert(Feature::JsonSchema)
             }
-            "text" if crate::protocols::mentions(raw, "json_object") => {
+            "text" if crate::json::mentions(raw, "json_object") => {
                 self.intake.needs.insert(Feature::JsonObject)
             }
             _ => {}

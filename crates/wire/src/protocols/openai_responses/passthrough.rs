@@ -15,7 +15,7 @@ use canon::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::read::{StreamDecoder, WholeDecoder};
+use super::answer::read::{self, StreamDecoder};
 use super::answer::write::fail_relayed;
 use super::{OpenaiResponses, REASONING_FORMAT, envelope};
 use crate::framing::sse::SseParser;
@@ -64,7 +64,7 @@ impl Passthrough for OpenaiResponses {
     fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
         let decoder: Box<dyn crate::Decoder> = match parts.form.stream {
             true => Box::new(StreamDecoder::new(parts.decoding)),
-            false => Box::new(WholeDecoder::new(parts.decoding)),
+            false => read::whole(parts.decoding),
         };
         let ids = parts.annotator.clone();
         let listener = Translator::new(TranslatorParts {
@@ -126,7 +126,7 @@ struct ReasoningItem<'a> {
 impl Sifting<'_> {
     /// The input without it; none when it can stay as it is.
     fn input(&self, input: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
-        if !input.starts_with(b"[") || !crate::protocols::mentions(input, "reasoning") {
+        if !input.starts_with(b"[") || !crate::json::mentions(input, "reasoning") {
             return None;
         }
         let items: Vec<&RawValue> = serde_json::from_slice(input).ok()?;
@@ -152,7 +152,7 @@ impl Sifting<'_> {
     }
 
     fn keeps(&self, item: &RawValue) -> bool {
-        if !crate::protocols::mentions(item.get().as_bytes(), "reasoning") {
+        if !crate::json::mentions(item.get().as_bytes(), "reasoning") {
             return true;
         }
         let Ok(item) = serde_json::from_str::<ReasoningItem<'_>>(item.get()) else { return true };

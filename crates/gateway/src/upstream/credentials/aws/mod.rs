@@ -16,7 +16,7 @@ use wire::providers::Credential;
 use super::exchange::{Exchange, is_safe, text, timestamp};
 use super::token::{Fetched, Token};
 use super::{Absent, Found, Search};
-use crate::config::env::read_file;
+use crate::env::read_file;
 use crate::upstream::Client;
 use profile::{Files, Link};
 use sts::{Role, Sts};

@@ -8,7 +8,7 @@ use canon::Secret;
 use wire::providers::Credential;
 
 use super::sts::Role;
-use crate::config::env::{Environment, read_file};
+use crate::env::{Environment, read_file};
 
 /// How many profiles may refer to each other.
 const MAX_DEPTH: usize = 5;

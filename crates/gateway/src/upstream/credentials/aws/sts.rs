@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use canon::Secret;
 use wire::providers::Credential;
 
-use crate::config::env::read_file;
+use crate::env::read_file;
 use crate::upstream::Client;
 use crate::upstream::credentials::exchange::{Exchange, tag, timestamp};
 use crate::upstream::credentials::token::{Fetched, Token};

@@ -14,10 +14,8 @@ use super::super::errors::{read_error, status_of_type};
 use super::super::types::{AnswerBlock, Citation, Delta, ErrorObject, Message, StreamEvent, WireUsage};
 use crate::framing::sse::SseParser;
 use crate::protocols::repair::{self, sound};
+use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
-
-/// Largest whole answer that is held in memory.
-pub(crate) const WHOLE_LIMIT: usize = 256 << 20;
 
 /// Reads a stream.
 pub(crate) struct StreamDecoder {
@@ -45,29 +43,13 @@ impl Decoder for StreamDecoder {
 }
 
 /// Reads a whole answer.
-pub(crate) struct WholeDecoder {
-    body: Vec<u8>,
-    answer: Answer,
+pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
+    Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl WholeDecoder {
-    pub(crate) fn new(decoding: &DecoderContext) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(decoding) }
-    }
-}
-
-impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
-        if self.body.len() + bytes.len() > WHOLE_LIMIT {
-            return Err(broken("The provider's answer is too large."));
-        }
-        crate::json::append(&mut self.body, bytes);
-        Ok(())
-    }
-
-    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
-        let body = std::mem::take(&mut self.body);
-        self.answer.document(&sound(&body), events)
+impl ReadWhole for Answer {
+    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
+        self.document(&sound(body), events)
     }
 }
 

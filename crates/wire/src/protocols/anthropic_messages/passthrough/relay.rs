@@ -10,15 +10,16 @@ use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
 use memchr::memmem;
 use serde_json::{Value, json};
 
-use super::super::answer::read::{Answer, WHOLE_LIMIT, broken, read};
+use super::super::answer::read::{Answer, broken, read};
 use super::super::answer::write::{counts, write};
 use super::super::errors;
 use super::super::types::{AnswerBlock, StreamEvent};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::Edit;
+use crate::json::mentions;
 use crate::proofs::{Collector, Proofs};
-use crate::protocols::mentions;
 use crate::protocols::repair::sound;
+use crate::protocols::whole::check_size;
 use crate::translate::note;
 use crate::{Transcoder, TranscoderParts};
 
@@ -91,9 +92,7 @@ struct WholeRelay {
 
 impl Transcoder for WholeRelay {
     fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
-        if self.body.len() + bytes.len() > WHOLE_LIMIT {
-            return Err(broken("The provider's answer is too large."));
-        }
+        check_size(self.body.len() + bytes.len())?;
         crate::json::append(&mut self.body, bytes);
         Ok(())
     }

@@ -12,48 +12,31 @@ use super::types::*;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::{self, sound};
+use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Largest whole answer.
-const ANSWER_LIMIT: usize = 64 << 20;
-
 /// Reads a whole answer.
-pub(crate) struct WholeDecoder {
-    body: Vec<u8>,
-    answer: Answer,
+pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
+    Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl WholeDecoder {
-    pub fn new(decoding: &DecoderContext) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(decoding) }
-    }
-}
-
-impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
-        if self.body.len() + bytes.len() > ANSWER_LIMIT {
-            return Err(broken("The provider sent an answer that is too large."));
-        }
-        crate::json::append(&mut self.body, bytes);
-        Ok(())
-    }
-
-    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
-        let body = sound(&self.body);
+impl ReadWhole for Answer {
+    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
+        let body = sound(body);
         let whole: Whole<'_> = read(&body)?;
         let message = whole
             .output
             .and_then(|output| output.message)
             .ok_or_else(|| broken("The provider's answer holds no message."))?;
-        self.answer.start(events);
+        self.start(events);
         for (index, block) in message.content.into_iter().enumerate() {
-            self.answer.whole_block(index, read(block.get().as_bytes())?, events);
+            self.whole_block(index, read(block.get().as_bytes())?, events);
         }
         if let Some(usage) = whole.usage {
             events.push(Event::Usage(usage.disjoint()));
         }
         tier(whole.service_tier, events);
-        self.answer.stop(whole.stop_reason.as_deref(), events)
+        self.stop(whole.stop_reason.as_deref(), events)
     }
 }
 

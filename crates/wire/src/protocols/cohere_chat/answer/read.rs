@@ -11,52 +11,35 @@ use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::sound;
+use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Largest whole answer.
-const ANSWER_LIMIT: usize = 64 << 20;
 /// Thinking and plans carry no proof.
 const FORMAT: &str = "unknown";
 /// The plan has no block of its own: it gets a number that no block has.
 const PLAN: u64 = u64::MAX;
 
 /// Reads a whole answer.
-pub(crate) struct WholeDecoder {
-    body: Vec<u8>,
-    answer: Answer,
+pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
+    Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl WholeDecoder {
-    pub fn new(decoding: &DecoderContext) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(decoding) }
-    }
-}
-
-impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
-        if self.body.len() + bytes.len() > ANSWER_LIMIT {
-            return Err(broken("The provider sent an answer that is too large."));
-        }
-        crate::json::append(&mut self.body, bytes);
-        Ok(())
-    }
-
-    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
-        let whole: Whole = read(&sound(&self.body))?;
+impl ReadWhole for Answer {
+    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
+        let whole: Whole = read(&sound(body))?;
         let message = whole.message.ok_or_else(|| broken("The provider's answer holds no message."))?;
-        let answer = &mut self.answer;
-        answer.start(whole.id, events);
-        answer.think(PLAN, message.tool_plan.unwrap_or_default(), events);
+        self.start(whole.id, events);
+        self.think(PLAN, message.tool_plan.unwrap_or_default(), events);
         for (index, block) in message.content.unwrap_or_default().into_iter().enumerate() {
-            answer.block(index as u64, block, events);
+            self.block(index as u64, block, events);
         }
         probabilities(whole.logprobs.as_deref().unwrap_or_default(), events);
         for (index, call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
-            answer.call(index as u64, call, events);
-            answer.end_call(index as u64, events);
+            self.call(index as u64, call, events);
+            self.end_call(index as u64, events);
         }
         message.citations.iter().flatten().for_each(|citation| annotate(citation, events));
-        answer.end(End { finish_reason: whole.finish_reason, usage: whole.usage, error: None }, events)
+        self.end(End { finish_reason: whole.finish_reason, usage: whole.usage, error: None }, events)
     }
 }
 

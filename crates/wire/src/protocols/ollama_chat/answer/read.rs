@@ -8,35 +8,18 @@ use crate::protocols::counts::count;
 use crate::protocols::errors::{classify, without_secrets};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::{self, sound};
+use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Largest whole answer.
-const ANSWER_LIMIT: usize = 64 << 20;
-
 /// Reads a whole answer.
-pub(crate) struct WholeDecoder {
-    body: Vec<u8>,
-    answer: Answer,
+pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
+    Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl WholeDecoder {
-    pub fn new(decoding: &DecoderContext) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(decoding) }
-    }
-}
-
-impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
-        if self.body.len() + bytes.len() > ANSWER_LIMIT {
-            return Err(broken("The provider sent an answer that is too large."));
-        }
-        crate::json::append(&mut self.body, bytes);
-        Ok(())
-    }
-
-    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
-        self.answer.document(&self.body, events)?;
-        self.answer.end()
+impl ReadWhole for Answer {
+    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
+        self.document(body, events)?;
+        self.end()
     }
 }
 

@@ -8,10 +8,9 @@ use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Object, Value};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::media_types::data_url;
+use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Largest whole answer that is held in memory.
-const ANSWER_LIMIT: usize = 256 << 20;
 /// Nobody says which family wrote thinking text that comes without a proof.
 const UNKNOWN_FORMAT: &str = "unknown";
 
@@ -23,7 +22,7 @@ pub(crate) fn decoder(streaming: bool, decoding: &DecoderContext) -> Box<dyn Dec
             sse: SseParser::default(),
             state: StreamState { chunks: Chunks::default(), mended: Vec::new(), pieces, done: false },
         }),
-        false => Box::new(WholeDecoder { body: Vec::new(), pieces }),
+        false => Box::new(WholeDecoder::new(pieces)),
     }
 }
 
@@ -99,27 +98,14 @@ impl StreamState {
 
 // ---------------------------------------------------------------------------------------------- whole answers
 
-struct WholeDecoder {
-    body: Vec<u8>,
-    pieces: Pieces,
-}
-
-impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
-        if self.body.len() + bytes.len() > ANSWER_LIMIT {
-            return Err(broken("it is too large"));
-        }
-        crate::json::append(&mut self.body, bytes);
-        Ok(())
-    }
-
-    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
-        let mut body = Object::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
+impl ReadWhole for Pieces {
+    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
+        let mut body = Object::parse(body).ok_or_else(|| broken("it is not a JSON object"))?;
         normalise::completion(&mut body, None)?;
-        self.pieces.start(&body, events);
-        self.pieces.take_choices(&body, "message", events);
-        self.pieces.release(None, events);
-        if let Some(usage) = body.get("usage").and_then(|usage| self.pieces.usage(usage)) {
+        self.start(&body, events);
+        self.take_choices(&body, "message", events);
+        self.release(None, events);
+        if let Some(usage) = body.get("usage").and_then(|usage| self.usage(usage)) {
             events.push(Event::Usage(usage));
         }
         Ok(())

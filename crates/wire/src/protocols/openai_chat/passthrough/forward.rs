@@ -4,7 +4,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use canon::{Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Result, StreamUsage, Target};
+use canon::{
+    Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Result, StreamUsage, Target,
+    WhenMissing,
+};
 use serde_json::{Map, Value, json};
 
 use super::super::intake::WHOLE;
@@ -65,17 +68,6 @@ struct Forward<'a> {
     thinks: bool,
 }
 
-/// A wish about the provider that the gateway cannot keep, because nothing is known of what providers do with data.
-pub(crate) fn note_routing_losses(intake: &Intake, losses: &mut Losses) {
-    let Some(provider) = intake.read_as::<Map<String, Value>>("provider") else { return };
-    if provider.get("data_collection").is_some_and(|word| word == "deny") {
-        losses.dropped(
-            "provider.data_collection",
-            "The gateway does not know which providers keep what they are sent.",
-        );
-    }
-}
-
 const MODEL_LACKS: &str = "The model does not take it.";
 const THINKING_LACKS: &str = "The model does not take it while it thinks.";
 const PROVIDER_LACKS: &str = "The provider does not take it.";
@@ -83,7 +75,13 @@ const PROVIDER_LACKS: &str = "The provider does not take it.";
 impl Forward<'_> {
     fn refuse_what_is_lacking(&self) -> Result<()> {
         let Some(features) = self.target.facts.features else { return self.refuse_many() };
-        match self.intake.needs.minus(features).iter().find(|feature| is_binding(*feature)) {
+        match self
+            .intake
+            .needs
+            .minus(features)
+            .iter()
+            .find(|feature| feature.when_missing() == WhenMissing::Refused)
+        {
             Some(feature) => Err(lacking(feature, self.target.model)),
             None => self.refuse_many(),
         }
@@ -103,7 +101,7 @@ impl Forward<'_> {
             for name in ROUTING_FIELDS {
                 self.edit.remove(name);
             }
-            note_routing_losses(self.intake, &mut self.losses);
+            self.intake.note_routing_losses(&mut self.losses);
         }
         for (name, value) in self.intake.fields() {
             if value == b"null" {
@@ -609,11 +607,6 @@ fn is_default(name: &str, value: &[u8]) -> bool {
         "stop" => value == b"[]",
         _ => false,
     }
-}
-
-/// Features whose lack makes the request impossible. Thinking and caching are hints.
-fn is_binding(feature: Feature) -> bool {
-    !matches!(feature, Feature::Reasoning | Feature::PromptCache | Feature::JsonSchema | Feature::JsonObject)
 }
 
 fn lacking(feature: Feature, model: &str) -> Error {

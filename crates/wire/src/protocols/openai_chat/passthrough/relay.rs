@@ -12,10 +12,8 @@ use super::thoughts::Gatherer;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Kind, Object, Scanner, Syntax, Text, Value, is_utf8, push_count, push_key};
 use crate::proofs::Proofs;
+use crate::protocols::whole::check_size;
 use crate::{AnswerForm, Transcoder};
-
-/// Largest whole answer that is held in memory.
-const ANSWER_LIMIT: usize = 256 << 20;
 
 /// What a relay is made of.
 pub struct RelayParts {
@@ -66,9 +64,7 @@ struct Body {
 
 impl Body {
     fn push(&mut self, bytes: &Bytes) -> Result<()> {
-        if self.bytes().len() + bytes.len() > ANSWER_LIMIT {
-            return Err(broken("it is too large"));
-        }
+        check_size(self.bytes().len() + bytes.len())?;
         if self.bytes().is_empty() {
             self.first = bytes.clone();
             return Ok(());

@@ -10,9 +10,9 @@ use super::super::answer::normalise::{called, is_custom};
 use super::super::request::read::detail_part;
 use super::super::request::write::detail;
 use super::super::types::{ReasoningDetail, ToolCall};
+use crate::json::mentions;
 use crate::json::{Index, Object, Scanner, Syntax, Value, push_string, text_of};
 use crate::proofs::{CallName, Collector, Memory, Proofs};
-use crate::protocols::mentions;
 
 /// The names that thinking goes by.
 pub(super) const FIELDS: [&str; 3] = ["reasoning_content", "reasoning", DETAILS];

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::super::passthrough::forward::note_routing_losses;
 use super::super::types::{self, Content};
 use crate::protocols::Protocol;
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
@@ -168,7 +167,7 @@ fn losses(intake: &Intake, turns: &[&RawValue], declared: &[&RawValue]) -> Losse
             }
         }
     }
-    note_routing_losses(intake, &mut losses);
+    intake.note_routing_losses(&mut losses);
     let Some(reasoning) = intake.read_as::<serde_json::Value>("reasoning") else { return losses };
     match reasoning.as_object() {
         Some(fields) => {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::Intake;
 use crate::protocols::Protocol;
-use crate::protocols::openai_chat::{extra, note_routing_losses, optional, stop};
+use crate::protocols::openai_chat::{extra, optional, stop};
 
 /// Fields that have a place of their own in a canonical request, or that the gateway serves; all others are kept as they are.
 const KNOWN: [&str; 17] = [
@@ -79,7 +79,7 @@ pub(crate) fn read(intake: &Intake) -> Result<Request> {
 
 fn losses(intake: &Intake) -> Losses {
     let mut losses = Losses::new();
-    note_routing_losses(intake, &mut losses);
+    intake.note_routing_losses(&mut losses);
     if intake.whole("best_of") > Some(intake.whole("n").unwrap_or(1)) {
         losses.dropped("best_of", "No chat API chooses the best of several answers; the first are given.");
     }

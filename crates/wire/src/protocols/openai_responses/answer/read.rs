@@ -16,9 +16,9 @@ use super::super::{REASONING_FORMAT, errors};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair;
+use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Largest whole answer that is held in memory.
 const ANSWER_LIMIT: usize = 64 << 20;
 /// Largest arguments of a call that is looked at as a whole.
 const WRAPPER_LIMIT: usize = 1 << 20;
@@ -54,33 +54,18 @@ impl Decoder for StreamDecoder {
 }
 
 /// Reads a whole answer.
-pub(in super::super) struct WholeDecoder {
-    body: Vec<u8>,
-    answer: Answer,
+pub(in super::super) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
+    Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl WholeDecoder {
-    pub(in super::super) fn new(decoding: &DecoderContext) -> Self {
-        Self { body: Vec::new(), answer: Answer::new(decoding) }
-    }
-}
-
-impl Decoder for WholeDecoder {
-    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
-        if self.body.len() + bytes.len() > ANSWER_LIMIT {
-            return Err(broken("The provider's answer is too large."));
-        }
-        crate::json::append(&mut self.body, bytes);
-        Ok(())
-    }
-
-    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
-        let body = repair::sound(&self.body);
+impl ReadWhole for Answer {
+    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
+        let body = repair::sound(body);
         let response: Response<'_> = parse(&body)?;
         if response.output.is_none() && response.status.is_none() {
             return Err(broken("The provider's answer is no response object."));
         }
-        self.answer.whole(response, events)
+        self.whole(response, events)
     }
 }
 

@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock;
+
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -44,14 +46,14 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, String> {
         let seen = files.stamp();
         let config = files.read()?;
-        Ok(Self { files, state: Mutex::new(State { config, seen, looked: Instant::now() }) })
+        Ok(Self { files, state: Mutex::new(State { config, seen, looked: clock::now() }) })
     }
 
     /// What the next connection is accepted with.
     pub fn acceptor(&self) -> TlsAcceptor {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.elapsed() >= LOOK {
-            state.looked = Instant::now();
+            state.looked = clock::now();
             let stamp = self.files.stamp();
             if stamp != state.seen {
                 match self.files.read() {

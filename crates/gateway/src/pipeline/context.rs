@@ -1,0 +1,100 @@
+//! What is known of a request while it is served.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use canon::Error;
+use http::{HeaderName, HeaderValue};
+use routing::Health;
+use tokio::time::Instant;
+use wire::{Dialect, Intake};
+
+use super::Pipeline;
+use crate::buffers::Held;
+use crate::config::MetadataPlace;
+use crate::identity::Caller;
+use crate::responses::Keep;
+use crate::snapshot::Snapshot;
+
+/// Who asks, and how: all of a request but what is asked.
+pub struct Inbound {
+    /// The id that the answer carries.
+    pub request_id: String,
+    /// The path of the route, as the table of routes has it.
+    pub path: &'static str,
+    /// The configuration that the request sees from beginning to end.
+    pub snapshot: Arc<Snapshot>,
+    /// Who calls.
+    pub caller: Caller,
+    /// The format that the caller speaks.
+    pub dialect: &'static dyn Dialect,
+    /// What the headers ask for.
+    pub options: RequestOptions,
+    /// How the answer is kept; none where it is not.
+    pub keep: Option<Arc<Keep>>,
+    /// The request goes on from something that only a named provider of the same format can have. This is the error where
+    /// none is named.
+    pub elsewhere: Option<Error>,
+    /// What the request is for.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What headers ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// `x-no-fallback: true`
+    pub no_fallback: bool,
+    /// `x-llmgateway-strict: true`: a loss is an error.
+    pub strict: bool,
+    /// `x-llmgateway-explain: true`: scores in the metadata.
+    pub explain: bool,
+    /// `x-session-id`
+    pub session: Option<String>,
+    /// `traceparent` and `tracestate`, which go to the provider as they are.
+    pub trace: Vec<(HeaderName, HeaderValue)>,
+    /// The gateways that the request has passed: `x-llmgateway-hops`.
+    pub hops: Option<String>,
+    /// `x-llmgateway-tags`, as it came.
+    pub tags: Option<String>,
+    /// Where the gateway's object goes: `x-llmgateway-metadata`, else what is known of the client, else the setting.
+    pub metadata: MetadataPlace,
+}
+
+/// What is asked of providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// An answer.
+    Answer,
+    /// The number of a prompt's tokens.
+    Count,
+}
+
+impl Operation {
+    /// How providers are doing at it.
+    pub fn health(self, snapshot: &Snapshot) -> &Health {
+        match self {
+            Self::Answer => &snapshot.health,
+            Self::Count => &snapshot.counting_health,
+        }
+    }
+}
+
+/// One request on its way, whoever serves it.
+pub struct RequestContext<'a> {
+    /// What is asked of providers.
+    pub operation: Operation,
+    /// Client, health and the like.
+    pub pipeline: &'a Arc<Pipeline>,
+    /// Who asks, and how.
+    pub inbound: &'a Inbound,
+    /// What is asked.
+    pub intake: &'a Intake,
+    /// Its share of memory.
+    pub held: &'a Held,
+    /// The provider that the caller pinned.
+    pub pinned: Option<&'a str>,
+    /// When the request with all its attempts has to be over.
+    pub deadline: Instant,
+    /// Decides where chance does.
+    pub seed: u64,
+}

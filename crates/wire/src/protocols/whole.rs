@@ -1,0 +1,46 @@
+//! Whole answers, read at their end.
+
+use canon::{Error, ErrorKind, Result, Retry};
+
+use crate::{Decoder, EventSink, json};
+
+/// Most bytes of a whole answer.
+pub(crate) const ANSWER_LIMIT: usize = 256 << 20;
+
+/// Reads a whole answer of one format.
+pub(crate) trait ReadWhole: Send {
+    /// Turns the complete answer into events.
+    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()>;
+}
+
+/// Gathers a whole answer and has it read once it is complete.
+pub(crate) struct WholeDecoder<A> {
+    body: Vec<u8>,
+    answer: A,
+}
+
+impl<A: ReadWhole> WholeDecoder<A> {
+    pub(crate) fn new(answer: A) -> Self {
+        Self { body: Vec::new(), answer }
+    }
+}
+
+impl<A: ReadWhole> Decoder for WholeDecoder<A> {
+    fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
+        check_size(self.body.len() + bytes.len())?;
+        json::append(&mut self.body, bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
+        self.answer.read_whole(&std::mem::take(&mut self.body), events)
+    }
+}
+
+/// Refuses a whole answer that is larger than any that a model gives.
+pub(crate) fn check_size(bytes: usize) -> Result<()> {
+    if bytes <= ANSWER_LIMIT {
+        return Ok(());
+    }
+    Err(Error::upstream(ErrorKind::Upstream, Retry::Again, "The provider's answer is too large."))
+}
