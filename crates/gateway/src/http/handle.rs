@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
-use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -225,6 +225,25 @@ fn full(api: &Api, head: &Parts, is_h2: bool) -> Response<ResponseBody> {
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
+/// Some clients of the Responses API ask for a websocket first. Codex falls back at once on 426, and only after some
+/// attempts on other statuses.
+fn wants_websocket(head: &Parts) -> bool {
+    let asked = head.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
+    asked.is_some_and(|asked| asked.eq_ignore_ascii_case("websocket"))
+}
+
+fn no_websocket(api: &Api, head: &Parts, path: &str, allowed: &routes::Allowed) -> Response<ResponseBody> {
+    let message = format!("{path} is not served over a websocket; send {} requests.", allowed.as_str());
+    let mut response = refuse(api, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    // RFC 9110, 15.5.22: what the resource can be had by.
+    if head.version == Version::HTTP_11 {
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+    }
+    response.headers_mut().insert(ALLOW, allowed.header());
+    response
+}
+
 /// The route of a request, or the answer where there is none.
 fn route(
     api: &Api,
@@ -251,6 +270,9 @@ fn route(
             }
             response.headers_mut().insert(ALLOW, allowed.header());
             Err(response)
+        }
+        Found::OtherMethods(allowed) if wants_websocket(head) => {
+            Err(no_websocket(api, head, &path, &allowed))
         }
         Found::OtherMethods(allowed) => {
             let message = format!("{path} does not take {}; it takes {}.", head.method, allowed.as_str());

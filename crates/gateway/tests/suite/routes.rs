@@ -18,6 +18,25 @@ fn with_key(headers: &str) -> String {
     format!("authorization: Bearer {KEY}\r\n{headers}")
 }
 
+/// As Codex asks first: any other status has it try seven times before it falls back.
+#[tokio::test]
+async fn a_websocket_is_declined_so_that_clients_fall_back_at_once() {
+    let (gateway, _upstream) = gateway("").await;
+    let upgrade = "connection: Upgrade\r\nupgrade: WebSocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nopenai-beta: responses_websockets=2026-02-06\r\n";
+    for headers in [with_key(upgrade), upgrade.to_owned()] {
+        let reply = request(&gateway, "GET /v1/responses", &headers).await;
+        assert_eq!((reply.status, reply.header("allow")), (426, Some("POST, OPTIONS")), "{}", reply.text());
+        assert_eq!(reply.at("/error/type"), "invalid_request_error");
+        assert!(reply.message().contains("websocket"), "{}", reply.text());
+        assert_eq!(reply.header("upgrade"), Some("HTTP/1.1"));
+    }
+    let plain = request(&gateway, "GET /v1/responses", &with_key("")).await;
+    assert_eq!(plain.status, 405);
+    let elsewhere = request(&gateway, "GET /v1/models", &with_key(upgrade)).await;
+    assert_eq!(elsewhere.status, 200, "an upgrade may be ignored");
+}
+
 #[tokio::test]
 async fn a_wrong_method_learns_the_right_ones() {
     let (gateway, _upstream) = gateway("").await;

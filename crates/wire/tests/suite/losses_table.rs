@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::checks::chat_intake;
+use bytes::Bytes;
 use canon::{
     CallField, Effort, Error, Feature, Features, Field, LossAction, MediaKind, MessageField, ModelFacts,
     OutputField, PartField, PartKind, Quirks, ReasoningControl, Source, Target, ToolField,
 };
 use serde_json::{Value, json};
 use wire::protocols::openai_chat::{OpenaiChat, forward};
-use wire::{Dialect, Encoded, Protocol, adapter};
+use wire::{Addressed, Dialect, Encoded, Exchange, MediaFile, Protocol, adapter};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/losses.md");
 
@@ -360,11 +361,20 @@ fn encode(column: &Column, body: &Value) -> Result<(Encoded, bool), Error> {
 }
 
 fn fate(column: &Column, row: &Row) -> Fate {
-    let (with, is_fetched) = match encode(column, &row.with) {
+    fate_of(row.name, encode(column, &row.with), || encode(column, &row.without))
+}
+
+/// What becomes of what one request has and the other has not.
+fn fate_of(
+    name: &str,
+    with: Result<(Encoded, bool), Error>,
+    without: impl FnOnce() -> Result<(Encoded, bool), Error>,
+) -> Fate {
+    let (with, is_fetched) = match with {
         Ok(found) => found,
         Err(error) => return Fate::Refused(error.message.into_owned()),
     };
-    let without = encode(column, &row.without).ok().map(|(encoded, _)| encoded);
+    let without = without().ok().map(|(encoded, _)| encoded);
     let before = without.as_ref().map(|encoded| &encoded.losses);
     let new =
         with.losses.iter().filter(|loss| before.is_none_or(|before| !before.iter().any(|old| old == *loss)));
@@ -385,7 +395,7 @@ fn fate(column: &Column, row: &Row) -> Fate {
     match changes_nothing {
         false if is_fetched => Fate::Gateway,
         false => Fate::Exact,
-        true if SERVED_BY_THE_GATEWAY.contains(&row.name) => Fate::Gateway,
+        true if SERVED_BY_THE_GATEWAY.contains(&name) => Fate::Gateway,
         true => Fate::Silent,
     }
 }
@@ -451,6 +461,74 @@ fn name_there(column: &Column, row: &Row) -> Option<String> {
     let head = name.split(['.', '[']).next()?;
     // Marks have one name wherever they stand.
     (field == Field::CacheMark || body.get(head).is_some()).then_some(name)
+}
+
+/// A request of another format's caller as it goes out, as the gateway itself forwards or translates it.
+fn encode_from(caller: &Column, column: &Column, body: &Bytes) -> Result<(Encoded, bool), Error> {
+    let quirks = Quirks { takes_custom_tools: true, takes_fields: vec!["*".to_owned()], ..Quirks::default() };
+    let dialect = wire::dialect(caller.protocol).unwrap();
+    let intake = dialect.intake(Addressed { rest: "m:generateContent", query: "" }, body)?;
+    let target = Target { model: column.model, facts: &column.facts, quirks: &quirks };
+    let exchange = Exchange { dialect, intake: &intake, upstream: column.protocol, target, memory: None };
+    let mut draft = exchange.draft(false)?;
+    let files: Vec<MediaFile> = draft
+        .media()
+        .iter()
+        .map(|_| MediaFile { mime: "image/png".to_owned(), data: "iVBORw0KGgo=".to_owned() })
+        .collect();
+    let is_fetched = !files.is_empty();
+    if is_fetched {
+        draft.fill(files);
+    }
+    let written = draft.write()?;
+    Ok((Encoded { body: written.body, losses: written.losses, decoding: written.decoding }, is_fetched))
+}
+
+/// What becomes of a row's field when a caller of this column's format sends it: the request that its own adapter writes.
+/// None where the format cannot say it.
+fn fates_from(caller: &Column, columns: &[Column], row: &Row) -> Option<Vec<Fate>> {
+    let (with, _) = encode(caller, &row.with).ok()?;
+    let (without, _) = encode(caller, &row.without).ok()?;
+    let is_kept = caller.protocol == Protocol::OpenaiResponses && row.name == "store";
+    let fate = |column: &Column| {
+        let with = encode_from(caller, column, &with.body);
+        // What the format's own writer adds to both requests is lost in both.
+        let field = field(row).map(|field| field.name());
+        let lost = with.as_ref().ok().and_then(|(encoded, _)| {
+            encoded.losses.iter().find(|loss| Some(loss.field.name()) == field).cloned()
+        });
+        let found = fate_of(row.name, with, || encode_from(caller, column, &without.body));
+        match (found, lost) {
+            // Answers are kept by the gateway unless the request says no.
+            (Fate::Silent, _) if is_kept => Fate::Gateway,
+            (Fate::Silent, Some(loss)) => Fate::Lost(loss.action, loss.reason.to_string()),
+            (found, _) => found,
+        }
+    };
+    Some(columns.iter().map(fate).collect())
+}
+
+/// One table for each format of callers beside chat.
+fn tables_of_callers(columns: &[Column], rows: &[(Row, Vec<Fate>)]) -> String {
+    let mut text = String::new();
+    let mut silent = Vec::new();
+    for (caller, title) in CALLERS {
+        let from = columns.iter().find(|column| column.title == title).unwrap();
+        write!(text, "\n| {caller} |").unwrap();
+        columns.iter().for_each(|column| write!(text, " {} |", column.title).unwrap());
+        writeln!(text, "\n|---|{}", "---|".repeat(columns.len())).unwrap();
+        for (row, _) in rows {
+            let Some(name) = name_there(from, row) else { continue };
+            let Some(fates) = fates_from(from, columns, row) else { continue };
+            let lost = columns.iter().zip(&fates).filter(|(_, fate)| **fate == Fate::Silent);
+            silent.extend(lost.map(|(column, _)| format!("{caller}: {} by {}", row.name, column.title)));
+            write!(text, "| {}: `{name}` |", row.name).unwrap();
+            fates.iter().for_each(|fate| write!(text, " {} |", fate.word()).unwrap());
+            text.push('\n');
+        }
+    }
+    assert!(silent.is_empty(), "lost in silence: {silent:#?}");
+    text
 }
 
 /// What chat calls so, in the words of the other formats.
@@ -525,6 +603,7 @@ fn page() -> String {
     for group in ["Messages", "Tools", "Answer", "Hints"] {
         write!(text, "\n{}", table(&columns, &rows, group)).unwrap();
     }
+    write!(text, "{CALLERS_TABLES}{}", tables_of_callers(&columns, &rows)).unwrap();
     write!(text, "{NAMES}{}", names(&columns, &rows)).unwrap();
     write!(
         text,
@@ -559,6 +638,13 @@ format can carry (Nova: what the catalog says of it) and no quirks; what a provi
 
 | column | translated for |
 |---|---|
+";
+
+const CALLERS_TABLES: &str = "
+## Callers of other formats
+
+The same for callers of Messages, Gemini and Responses, as far as their format can say it: chat's name of the thing, and its path in
+the body that the caller sends. The column of the caller's own format is a forwarded request.
 ";
 
 const NAMES: &str = "

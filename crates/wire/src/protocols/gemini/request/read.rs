@@ -425,6 +425,10 @@ fn tool_choice(mut config: Fields, losses: &mut Losses) -> Result<Option<ToolCho
     let mut names = calling.take_as::<Vec<String>>("allowedFunctionNames")?.unwrap_or_default();
     let mode = calling.take_as::<String>("mode")?.unwrap_or_default().to_ascii_uppercase();
     calling.lose_rest(losses);
+    if mode == "VALIDATED" {
+        let reason = "Arguments that are checked without being asked for are Google's own: sent as AUTO.";
+        losses.approximated("toolConfig.functionCallingConfig.mode", reason);
+    }
     Ok(match mode.as_str() {
         "NONE" => Some(ToolChoice::None),
         "ANY" if names.is_empty() => Some(ToolChoice::Required),
