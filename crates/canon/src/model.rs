@@ -241,6 +241,8 @@ pub struct ModelFacts {
     pub functions_exclude_thinking: bool,
     /// It is served by its provider's Responses API only.
     pub responses_only: bool,
+    /// It completes texts and holds no conversations: it is served at `/completions` only.
+    pub completions_only: bool,
     /// Results of tools may hold text only, whatever the provider's API allows.
     pub no_media_in_results: bool,
     /// It enforces a part of JSON schema, and refuses a strict schema outside of that as a whole.

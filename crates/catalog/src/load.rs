@@ -255,6 +255,7 @@ fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
             .typed("functions_exclude_thinking")
             .unwrap_or(defaults.functions_exclude_thinking),
         responses_only: fields.typed("responses_only").unwrap_or(defaults.responses_only),
+        completions_only: fields.typed("completions_only").unwrap_or(defaults.completions_only),
         no_media_in_results: fields.typed("no_media_in_results").unwrap_or(defaults.no_media_in_results),
         strict_subset: fields.typed("strict_subset").unwrap_or(defaults.strict_subset),
     }

@@ -300,7 +300,9 @@ fn family(protocol: Protocol) -> Option<&'static str> {
         Protocol::AnthropicMessages | Protocol::BedrockConverse => Some(PORTABLE_FORMAT),
         Protocol::Gemini => Some(gemini::REASONING_FORMAT),
         Protocol::OpenaiResponses => Some(openai_responses::REASONING_FORMAT),
-        Protocol::OpenaiChat | Protocol::CohereChat | Protocol::OllamaChat => None,
+        Protocol::OpenaiChat | Protocol::CohereChat | Protocol::OllamaChat | Protocol::OpenaiCompletions => {
+            None
+        }
     }
 }
 

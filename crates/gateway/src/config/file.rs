@@ -254,6 +254,9 @@ pub struct ProviderSection {
     pub base_url: Option<String>,
     /// Its wire format: of a provider of one's own, or another one of a provider that is called at a base URL.
     pub protocol: Option<Protocol>,
+    /// Further wire formats that it serves below the same base URL, such as `openai-completions`: callers of these get their
+    /// requests through as they are.
+    pub also: Option<Vec<Protocol>>,
     /// How its key is sent, for a provider of one's own.
     pub auth: Option<Auth>,
     /// Further headers of every request. A value may be `env:NAME` or `file:PATH`.

@@ -845,6 +845,7 @@ impl Check<'_> {
             || !section.quirks.is_empty()
             || !section.headers.is_empty()
             || section.auth.is_some()
+            || section.also.is_some()
             || section.protocol.is_some();
         if !changes {
             return row.clone();
@@ -856,6 +857,9 @@ impl Check<'_> {
         if section.protocol.is_some() {
             // What is said is meant: no model is called in another format.
             row.also.clear();
+        }
+        if let Some(also) = &section.also {
+            row.also.clone_from(also);
         }
         row.priority = section.priority.unwrap_or(row.priority);
         let path = format!("providers.{}", row.id);
@@ -1071,12 +1075,13 @@ impl Check<'_> {
 }
 
 /// Keys of a provider's section that are no settings of its own.
-const PROVIDER_KEYS: [&str; 14] = [
+const PROVIDER_KEYS: [&str; 15] = [
     "enabled",
     "api_key",
     "api_keys",
     "base_url",
     "protocol",
+    "also",
     "auth",
     "headers",
     "quirks",

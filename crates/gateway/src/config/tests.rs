@@ -106,7 +106,7 @@ price = { input = \"0.10\", output = \"0.25\" }
 | `features` | list of strings | What it can do; a request that needs another feature goes elsewhere or is refused. Without the list the provider decides. Known are FEATURES |
 | `lacks` | list of strings | Features that it has in the catalog and not at this provider. |
 | `model` | string | The catalog's model that it is, where its name is another: it is one more provider of that model, whose facts it has. |
-| `reasoning`, `rejects`, `rejects_thinking`, `thinks_by_default`, `functions_exclude_thinking`, `responses_only`, `no_media_in_results`, `strict_subset`, `deprecated` | | As in the catalog ([catalog/README.md](../catalog/README.md)). |
+| `reasoning`, `rejects`, `rejects_thinking`, `thinks_by_default`, `functions_exclude_thinking`, `responses_only`, `completions_only`, `no_media_in_results`, `strict_subset`, `deprecated` | | As in the catalog ([catalog/README.md](../catalog/README.md)). |
 ";
 
 const QUIRKS: &str = "
@@ -232,8 +232,9 @@ fn kind(rust: &str) -> &str {
         "OnExhausted" => "`block` or `downgrade:ALIAS`",
         "Vec<Role>" => "list of `inference`, `passthrough`, `viewer`, `admin`",
         "Protocol" => {
-            "`openai-chat`, `openai-responses`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat` or `ollama-chat`"
+            "`openai-chat`, `openai-responses`, `anthropic-messages`, `gemini`, `bedrock-converse`, `cohere-chat`, `ollama-chat` or `openai-completions`"
         }
+        "Vec<Protocol>" => "list of wire formats",
         "Auth" => "`bearer`, `optional` or `{ header = \"NAME\" }`",
         "toml::Table" => "table, see below",
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",

@@ -22,6 +22,7 @@ static UNKNOWN: ModelFacts = ModelFacts {
     thinks_by_default: false,
     functions_exclude_thinking: false,
     responses_only: false,
+    completions_only: false,
     no_media_in_results: false,
     strict_subset: false,
 };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{KEY, Reply, TestGateway, Upstream, answer, error, stream_of, whole};
+use crate::support::{KEY, Reply, TestGateway, Upstream, answer, error, raw, stream_of, whole};
 
 async fn complete(gateway: &TestGateway, body: &Value) -> Reply {
     let body = body.to_string();
@@ -86,4 +86,119 @@ async fn what_cannot_be_served_is_refused_by_name_before_anybody_is_asked() {
         gateway.send(b"POST /v1/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 2\r\n\r\n{}").await;
     assert_eq!((reply.status, reply.at("/error/code")), (401, json!("invalid_api_key")));
     assert!(upstream.bodies().is_empty());
+}
+
+/// An answer of a server that completes texts itself.
+fn completed(choices: &Value) -> Value {
+    json!({"id": "cmpl-7", "object": "text.completion", "created": 5, "model": "m-1", "choices": choices, "new": [1],
+        "usage": {"prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10}})
+}
+
+fn legacy(upstream: &Upstream) -> String {
+    upstream.provider("texts", "openai-chat").replace("api_key", "also = [\"openai-completions\"]\napi_key")
+}
+
+#[tokio::test]
+async fn providers_that_complete_texts_get_the_request_as_it_came() {
+    let logprobs =
+        json!({"tokens": ["a"], "token_logprobs": [null], "top_logprobs": [null], "text_offset": [0]});
+    let choices = json!([
+        {"text": "one", "index": 0, "logprobs": logprobs, "finish_reason": "length", "stop_reason": null},
+        {"text": "two", "index": 1, "logprobs": null, "finish_reason": "stop"},
+    ]);
+    let upstream = Upstream::playing(vec![whole("200 OK", &completed(&choices))]).await;
+    let gateway = TestGateway::start(&legacy(&upstream)).await;
+    let asked = json!({"model": "texts/m", "prompt": [[1, 2], [3]], "suffix": "end", "echo": true, "logprobs": 1,
+        "best_of": 3, "min_p": 0.5, "user": null, "provider": {"order": ["texts"]}});
+    let reply = complete(&gateway, &asked).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!((reply.at("/choices"), reply.at("/new")), (choices, json!([1])));
+    assert_eq!((reply.at("/object"), reply.at("/id")), (json!("text_completion"), json!("cmpl-7")));
+    assert_eq!(
+        (reply.at("/usage/total_tokens"), reply.at("/usage/cost_usd_total")),
+        (json!(10), Value::Null)
+    );
+    assert_eq!(reply.at("/llmgateway/used_provider"), "texts");
+    assert_eq!(reply.at("/llmgateway/losses"), json!([]));
+    assert!(upstream.heard()[0].head.starts_with("POST /v1/completions "));
+    let expected = json!({"model": "m", "prompt": [[1, 2], [3]], "suffix": "end", "echo": true, "logprobs": 1,
+        "best_of": 3, "min_p": 0.5});
+    assert_eq!(upstream.bodies()[0], expected);
+    let record = gateway.record().await;
+    assert_eq!(record.usage.map(|usage| (usage.input, usage.output)), Some((4, 6)));
+}
+
+#[tokio::test]
+async fn a_stream_of_texts_is_relayed_with_its_usage() {
+    let chunk = |index: u64, text: &str, finish: Value| {
+        let choice = json!({"text": text, "index": index, "logprobs": null, "finish_reason": finish});
+        json!({"id": "cmpl-7", "object": "text_completion", "created": 5, "model": "m-1", "choices": [choice], "usage": null})
+    };
+    let mut last = completed(&json!([]));
+    last["object"] = json!("text_completion");
+    let chunks = [
+        chunk(0, "there ", Value::Null),
+        chunk(1, "a king", json!("length")),
+        chunk(0, "was", json!("stop")),
+        last,
+    ];
+    let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let stream = |body: &str| raw("200 OK", "content-type: text/event-stream\r\n", body);
+    let cut = format!("data: {}\n\n", chunk(0, "there ", Value::Null));
+    let upstream = Upstream::playing(vec![
+        stream(&format!("{body}data: [DONE]\n\n")),
+        stream(&format!("{body}data: [DONE]\n\n")),
+        stream(&cut),
+    ])
+    .await;
+    let gateway = TestGateway::start(&legacy(&upstream)).await;
+    let mut asked = prompt("texts/m");
+    asked["stream"] = json!(true);
+    let plain = complete(&gateway, &asked).await;
+    let events = plain.events();
+    assert_eq!((plain.status, plain.done(), events.len()), (200, 1, 3), "{}", plain.text());
+    assert!(events.iter().all(|event| event.get("usage").is_none()), "{}", plain.text());
+    assert_eq!(events[2]["llmgateway"]["used_provider"], "texts");
+    assert!(events[..2].iter().all(|event| event.get("llmgateway").is_none()));
+    asked["stream_options"] = json!({"include_usage": true});
+    let counted = complete(&gateway, &asked).await;
+    let events = counted.events();
+    assert_eq!((events.len(), &events[3]["choices"]), (4, &json!([])), "{}", counted.text());
+    assert_eq!(events[3]["usage"]["completion_tokens"], 6);
+    assert_eq!(events[3]["llmgateway"]["used_provider"], "texts");
+    assert!(upstream.bodies().iter().all(|body| body["stream_options"]["include_usage"] == true));
+    let broken = complete(&gateway, &asked).await;
+    assert_eq!(broken.done(), 0, "{}", broken.text());
+    assert!(broken.text().contains("\"error\""), "{}", broken.text());
+}
+
+#[tokio::test]
+async fn who_completes_texts_serves_what_a_conversation_cannot_say() {
+    let chat = Upstream::playing(vec![answer("never")]).await;
+    let choices = json!([{"text": "one", "index": 0, "logprobs": null, "finish_reason": "stop"}]);
+    let texts = Upstream::playing(vec![whole("200 OK", &completed(&choices))]).await;
+    let config = format!("{}{}", chat.provider("chat", "openai-chat"), legacy(&texts));
+    let gateway = TestGateway::start(&config).await;
+    let mut asked = prompt("chat/a");
+    asked["suffix"] = json!("end");
+    asked["models"] = json!(["texts/m"]);
+    let reply = complete(&gateway, &asked).await;
+    assert_eq!((reply.status, reply.at("/choices/0/text")), (200, json!("one")), "{}", reply.text());
+    assert!(chat.heard().is_empty());
+}
+
+#[tokio::test]
+async fn models_that_only_complete_texts_are_called_so() {
+    let choices = json!([{"text": "one", "index": 0, "logprobs": null, "finish_reason": "stop"}]);
+    let upstream = Upstream::playing(vec![whole("200 OK", &completed(&choices))]).await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    let reply = complete(&gateway, &prompt("gpt-3.5-turbo-instruct")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    // 4 tokens at 1.5 and 6 at 2 dollars a million.
+    assert_eq!(reply.at("/usage/cost_usd_total"), json!(0.000018));
+    assert!(upstream.heard()[0].head.starts_with("POST /v1/completions "));
+    let refused = gateway.chat(&crate::support::question("openai/davinci-002")).await;
+    assert_eq!((refused.status, refused.at("/error/param")), (400, json!("model")), "{}", refused.text());
+    assert!(refused.message().contains("POST /v1/completions"), "{}", refused.text());
+    assert_eq!(upstream.heard().len(), 1);
 }

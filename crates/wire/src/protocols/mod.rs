@@ -43,10 +43,12 @@ pub enum Protocol {
     CohereChat,
     /// Ollama's own `/api/chat`.
     OllamaChat,
+    /// OpenAI's legacy text completions.
+    OpenaiCompletions,
 }
 
 impl Protocol {
-    /// Every wire format.
+    /// Every wire format that holds conversations.
     pub const ALL: [Self; 7] = [
         Self::OpenaiChat,
         Self::OpenaiResponses,
@@ -67,6 +69,7 @@ impl Protocol {
             Self::BedrockConverse => "bedrock-converse",
             Self::CohereChat => "cohere-chat",
             Self::OllamaChat => "ollama-chat",
+            Self::OpenaiCompletions => "openai-completions",
         }
     }
 }
@@ -81,6 +84,7 @@ pub fn adapter(protocol: Protocol) -> &'static dyn Adapter {
         Protocol::BedrockConverse => &bedrock_converse::BedrockConverse,
         Protocol::CohereChat => &cohere_chat::CohereChat,
         Protocol::OllamaChat => &ollama_chat::OllamaChat,
+        Protocol::OpenaiCompletions => &openai_completions::OpenaiCompletions,
     }
 }
 
@@ -91,6 +95,7 @@ pub fn dialect(protocol: Protocol) -> Option<&'static dyn Dialect> {
         Protocol::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
         Protocol::Gemini => Some(&gemini::Gemini),
         Protocol::OpenaiResponses => Some(&openai_responses::OpenaiResponses),
+        Protocol::OpenaiCompletions => Some(&openai_completions::OpenaiCompletions),
         Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => None,
     }
 }
@@ -103,6 +108,7 @@ pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
     match protocol {
         Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
         Protocol::OpenaiResponses => Some(&openai_responses::OpenaiResponses),
+        Protocol::OpenaiCompletions => Some(&openai_completions::OpenaiCompletions),
         Protocol::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
         Protocol::Gemini => Some(&gemini::Gemini),
         Protocol::BedrockConverse | Protocol::CohereChat | Protocol::OllamaChat => None,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use canon::{Result, Target};
 
-use super::compatible::{counted_by_messages, misconfigured, post};
+use super::compatible::{counted_by_messages, misconfigured, post, usual_path};
 use super::edit::edit;
 use super::segment::{escape_segment, model_segment};
 use super::{Auth, Call, Endpoint, is_host_label};
@@ -72,11 +72,12 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
         let base = base.strip_suffix("/anthropic").unwrap_or(base);
         return Ok(format!("{base}/anthropic/v1/messages"));
     }
+    let method = usual_path(call.protocol);
     if let Some(path) = call.path {
         return Ok(format!("{base}{path}"));
     }
     if is_serverless(base) {
-        return Ok(format!("{}/v1/chat/completions", base.strip_suffix("/v1").unwrap_or(base)));
+        return Ok(format!("{}/v1{method}", base.strip_suffix("/v1").unwrap_or(base)));
     }
     let version = call.setting("api_version").unwrap_or("v1");
     if call.protocol == Protocol::OpenaiResponses {
@@ -88,11 +89,11 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
         });
     }
     Ok(match version {
-        "v1" | "latest" => format!("{base}/openai/v1/chat/completions"),
-        "preview" => format!("{base}/openai/v1/chat/completions?api-version=preview"),
+        "v1" | "latest" => format!("{base}/openai/v1{method}"),
+        "preview" => format!("{base}/openai/v1{method}?api-version=preview"),
         dated => {
             let (deployment, dated) = (model_segment(deployment)?, escape_segment(dated));
-            format!("{base}/openai/deployments/{deployment}/chat/completions?api-version={dated}")
+            format!("{base}/openai/deployments/{deployment}{method}?api-version={dated}")
         }
     })
 }

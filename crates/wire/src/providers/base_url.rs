@@ -37,8 +37,9 @@ impl Place<'_> {
                 let further: &[&str] = match self.protocol {
                     Protocol::AnthropicMessages => &["/v1"],
                     // One base URL serves both of OpenAI's formats.
-                    Protocol::OpenaiChat => &["/responses"],
+                    Protocol::OpenaiChat => &["/responses", "/completions"],
                     Protocol::OpenaiResponses => &["/chat/completions"],
+                    Protocol::OpenaiCompletions => &["/chat/completions", "/responses"],
                     Protocol::CohereChat => &["/v2", "/v1/chat", "/v1"],
                     Protocol::OllamaChat => &["/v1/chat/completions", "/api", "/v1"],
                     _ => &[],

@@ -75,6 +75,7 @@ pub(super) fn usual_path(protocol: Protocol) -> &'static str {
         Protocol::AnthropicMessages => "/v1/messages",
         Protocol::CohereChat => "/v2/chat",
         Protocol::OllamaChat => "/api/chat",
+        Protocol::OpenaiCompletions => "/completions",
         Protocol::Gemini | Protocol::BedrockConverse => "",
     }
 }

@@ -30,7 +30,7 @@ pub struct ListedModel {
 /// and headers count.
 pub fn list_request(call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
     let path = match call.protocol {
-        Protocol::OpenaiChat => "/models",
+        Protocol::OpenaiChat | Protocol::OpenaiCompletions => "/models",
         Protocol::AnthropicMessages => "/v1/models",
         Protocol::OllamaChat => "/api/tags",
         _ => return None,

@@ -165,6 +165,9 @@ impl FormatChoice {
         facts: &ModelFacts,
         responses_only: bool,
     ) -> Protocol {
+        if facts.completions_only {
+            return Protocol::OpenaiCompletions;
+        }
         let responses = Protocol::OpenaiResponses;
         if let Some(own) = self.caller.filter(|own| also.contains(own)) {
             return own;

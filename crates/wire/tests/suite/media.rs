@@ -23,6 +23,7 @@ fn model(protocol: Protocol) -> &'static str {
         Protocol::BedrockConverse => "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
         Protocol::CohereChat => "command-a-vision-07-2025",
         Protocol::OllamaChat => "llava",
+        Protocol::OpenaiCompletions => unreachable!("texts have no media"),
     }
 }
 

@@ -191,3 +191,60 @@ fn a_failed_stream_ends_with_the_error_alone() {
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("\"error\":{\"message\":\"Too late.\"") && !text.contains("[DONE]"), "{text}");
 }
+
+/// Recorded completions, as the relay hands them over: nothing changes but the name of the object, usage and the gateway's
+/// object; and the decoder reads the same texts.
+#[test]
+fn recorded_answers_pass_as_they_came() {
+    let providers: Vec<&str> = testkit::corpus::listed().map(|(provider, _)| provider).collect();
+    let mut relayed = 0;
+    for record in providers.into_iter().flat_map(testkit::corpus::records) {
+        if record.api != "completions" || record.status != 200 || record.model.is_empty() {
+            continue;
+        }
+        let form = AnswerForm { stream: record.streaming, include_usage: true, ..AnswerForm::default() };
+        let (decoding, quirks) = (wire::DecoderContext::default(), Quirks::default());
+        let parts = || wire::exchange::TranscoderParts {
+            caller: &OpenaiCompletions,
+            upstream: Protocol::OpenaiCompletions,
+            upstream_streams: record.streaming,
+            form: form.clone(),
+            decoding: &decoding,
+            quirks: &quirks,
+            annotator: std::sync::Arc::new(Words),
+        };
+        let read = |out: &[u8]| {
+            let out = String::from_utf8(out.to_vec()).unwrap();
+            let documents =
+                if record.streaming { chunks(&out) } else { vec![serde_json::from_str(&out).unwrap()] };
+            let choices = documents.iter().filter_map(|document| document["choices"].as_array()).flatten();
+            let texts: Vec<String> =
+                choices.filter_map(|choice| Some(choice["text"].as_str()?.to_owned())).collect();
+            assert!(
+                documents.iter().all(|document| document["object"] == "text_completion"),
+                "{}",
+                record.id
+            );
+            texts.concat()
+        };
+        for piece in [1, 7, record.body.len().max(1)] {
+            let mut found = Vec::new();
+            for mut transcoder in [wire::exchange::transcoder(parts()), wire::exchange::translator(parts())] {
+                let mut out = Vec::new();
+                for piece in record.body.chunks(piece) {
+                    transcoder.push(&bytes::Bytes::copy_from_slice(piece), &mut out).unwrap();
+                }
+                transcoder
+                    .finish(&mut out)
+                    .unwrap_or_else(|error| panic!("{}: {}", record.id, error.message));
+                let has_usage = String::from_utf8_lossy(&record.body).contains("\"prompt_tokens\"");
+                assert_eq!(transcoder.progress().usage.is_some(), has_usage, "{}", record.id);
+                found.push(read(&out));
+            }
+            assert_eq!(found[0], found[1], "{}", record.id);
+        }
+        relayed += 1;
+    }
+    eprintln!("{relayed} recorded text completions were relayed");
+    assert!(testkit::corpus::folder().is_none() || relayed > 5, "{relayed}");
+}

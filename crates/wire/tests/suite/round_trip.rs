@@ -104,6 +104,7 @@ impl Column {
     fn manner(&self) -> Manner {
         let usual = Manner::default();
         match self.protocol {
+            Protocol::OpenaiCompletions => unreachable!("texts are no conversations"),
             Protocol::OpenaiChat => {
                 Manner { efforts: true, custom_calls: self.takes_custom_tools(), ..usual }
             }

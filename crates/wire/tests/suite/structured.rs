@@ -79,6 +79,7 @@ fn native_schema(protocol: Protocol, body: &Value) -> Value {
         Protocol::CohereChat => "/response_format/json_schema",
         Protocol::OllamaChat => "/format",
         Protocol::OpenaiResponses => "/text/format/schema",
+        Protocol::OpenaiCompletions => unreachable!("texts have no schema"),
     };
     match body.pointer(place) {
         Some(Value::String(text)) => serde_json::from_str(text).unwrap(),
@@ -178,7 +179,10 @@ fn known(protocol: Protocol) -> Option<&'static [&'static str]> {
             "format",
             "pattern",
         ]),
-        Protocol::OpenaiChat | Protocol::OpenaiResponses | Protocol::OllamaChat => None,
+        Protocol::OpenaiChat
+        | Protocol::OpenaiResponses
+        | Protocol::OllamaChat
+        | Protocol::OpenaiCompletions => None,
     }
 }
 
@@ -266,7 +270,7 @@ fn json_objects_are_to_be_had_everywhere() {
             Protocol::Gemini => body["generationConfig"]["responseMimeType"] == "application/json",
             Protocol::OllamaChat => body["format"] == "json",
             Protocol::OpenaiResponses => body["text"]["format"]["type"] == "json_object",
-            Protocol::AnthropicMessages | Protocol::BedrockConverse => false,
+            Protocol::AnthropicMessages | Protocol::BedrockConverse | Protocol::OpenaiCompletions => false,
         };
         let emulated = encoded.losses.iter().any(|loss| loss.action == LossAction::Emulated);
         assert!(native != emulated, "{protocol:?}: {:?} {body}", encoded.losses);

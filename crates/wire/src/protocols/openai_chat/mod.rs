@@ -15,6 +15,8 @@ mod paths;
 mod request;
 mod types;
 
+pub(crate) use answer::normalise::{broken, error_in, event, finish_reason};
+pub(crate) use answer::usage;
 pub(crate) use answer::write::Core;
 pub(crate) use errors::{write_error, write_stream_error};
 pub use intake::intake;

@@ -8,11 +8,11 @@ use http::StatusCode;
 
 use super::{OpenaiCompletions, answer, intake, request};
 use crate::protocols::openai_chat;
-use crate::{Addressed, AnswerForm, Dialect, Encoder, Intake, Protocol};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Protocol};
 
 impl Dialect for OpenaiCompletions {
     fn protocol(&self) -> Option<Protocol> {
-        None
+        Some(Protocol::OpenaiCompletions)
     }
 
     fn intake(&self, _url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
@@ -37,6 +37,10 @@ impl Dialect for OpenaiCompletions {
         let mut out = Vec::with_capacity(256);
         openai_chat::write_stream_error(error, member, &mut out);
         Bytes::from(out)
+    }
+
+    fn ids(&self) -> IdPrefixes {
+        IdPrefixes { answer: "cmpl-", tool_call: "call_" }
     }
 
     /// The conversation is one message of one text, which is the prompt.

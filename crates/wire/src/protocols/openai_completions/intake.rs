@@ -1,4 +1,4 @@
-//! Reads a completions request as far as routing has to know it, and refuses by name what no conversation can say.
+//! Reads a completions request as far as routing has to know it.
 
 use std::borrow::Cow;
 
@@ -59,7 +59,7 @@ fn take_field(intake: &mut Intake, scanner: &mut Scanner<'_>, name: &str) -> Res
 fn check(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
     match name {
         "prompt" => check_prompt(kind, raw),
-        "suffix" => check_suffix(kind, raw),
+        "suffix" => check_kind(name, kind, Kind::String),
         "echo" => check_kind(name, kind, Kind::Bool),
         "logprobs" => check_count(name, kind, raw, 0..=MOST_LOGPROBS),
         "best_of" => check_count(name, kind, raw, 1..=MOST_CANDIDATES),
@@ -78,57 +78,49 @@ fn check_count(name: &str, kind: Kind, raw: &[u8], range: std::ops::RangeInclusi
     }
 }
 
-/// One text, alone or as the only entry of a list.
+/// Texts or lists of token numbers, alone or in a list.
 fn check_prompt(kind: Kind, raw: &[u8]) -> Result<()> {
     let items: Vec<&RawValue> = match kind {
         Kind::String if raw == b"\"\"" => return Err(empty()),
         Kind::String => return Ok(()),
         Kind::Array => serde_json::from_slice(raw).unwrap_or_default(),
         kind => {
-            let message = format!("prompt must be a string or a list of one string, not {}.", kind.name());
+            let message = format!("prompt must be a string or a list, not {}.", kind.name());
             return Err(Error::invalid("prompt", message));
         }
     };
-    let is_text = |item: &&RawValue| item.get().starts_with('"');
-    let is_token = |item: &&RawValue| item.get().starts_with(|first: char| "[-0123456789".contains(first));
     match items.as_slice() {
-        [] => Err(empty()),
-        [one] if one.get() == "\"\"" => Err(empty()),
-        [one] if is_text(one) => Ok(()),
-        items if items.iter().any(is_token) => Err(Error::unsupported(
-            "prompt",
-            "prompt is a list of token numbers, which mean something else to every model; send it as text.",
-        )),
-        items => match items.iter().position(|item| !is_text(item)) {
-            Some(index) => {
-                let path = format!("prompt[{index}]");
-                let message = format!("{path} must be a string.");
-                Err(Error::invalid(path, message))
-            }
-            None => {
-                let message = format!(
-                    "prompt is a list of {} texts; one request can complete one of them, so send as many requests.",
-                    items.len()
-                );
-                Err(Error::unsupported("prompt", message))
-            }
-        },
+        [] => return Err(empty()),
+        [one] if one.get() == "\"\"" => return Err(empty()),
+        _ => {}
     }
+    let (texts, tokens, lists) = (of_texts(&items), of_tokens(&items), of_lists(&items));
+    match texts.max(tokens).max(lists) {
+        right if right == items.len() => Ok(()),
+        right => {
+            let path = format!("prompt[{right}]");
+            let message =
+                format!("{path} must be a string, or a list of token numbers; all entries must be alike.");
+            Err(Error::invalid(path, message))
+        }
+    }
+}
+
+/// How many entries from the first on are texts.
+fn of_texts(items: &[&RawValue]) -> usize {
+    items.iter().take_while(|item| item.get().starts_with('"')).count()
+}
+
+fn of_tokens(items: &[&RawValue]) -> usize {
+    items.iter().take_while(|item| item.get().parse::<u32>().is_ok()).count()
+}
+
+fn of_lists(items: &[&RawValue]) -> usize {
+    items.iter().take_while(|item| serde_json::from_str::<Vec<u32>>(item.get()).is_ok()).count()
 }
 
 fn empty() -> Error {
     Error::invalid("prompt", "prompt is empty; it needs a text that the model goes on from.")
-}
-
-fn check_suffix(kind: Kind, raw: &[u8]) -> Result<()> {
-    check_kind("suffix", kind, Kind::String)?;
-    match raw {
-        b"\"\"" => Ok(()),
-        _ => Err(Error::unsupported(
-            "suffix",
-            "suffix is not served: models are called by their chat APIs, which put nothing in front of a text.",
-        )),
-    }
 }
 
 /// What can be judged only when all fields are known.
@@ -147,11 +139,6 @@ fn check_whole(intake: &Intake) -> Result<()> {
     if intake.given("stream_options").is_some() && !intake.form.stream {
         let message = "stream_options is only allowed with \"stream\": true.";
         return Err(Error::invalid("stream_options", message));
-    }
-    if intake.given("echo") == Some(b"true") && intake.given("logprobs").is_some() {
-        let message =
-            "echo together with logprobs is not served: no chat API gives the log probabilities of a prompt.";
-        return Err(Error::unsupported("echo", message));
     }
     let (candidates, answers) = (intake.whole("best_of"), intake.whole("n").unwrap_or(1));
     if candidates.is_some_and(|candidates| candidates < answers) {
@@ -197,13 +184,11 @@ mod tests {
             (r#","prompt":7"#, "prompt", "must be a string"),
             (r#","prompt":[true]"#, "prompt[0]", "must be a string"),
             (r#","prompt":["a",null]"#, "prompt[1]", "must be a string"),
-            (r#","prompt":["a","b"]"#, "prompt", "list of 2 texts"),
-            (r#","prompt":[1,2]"#, "prompt", "token numbers"),
-            (r#","prompt":[[1,2]]"#, "prompt", "token numbers"),
-            (r#","prompt":"a","suffix":"b""#, "suffix", "not served"),
+            (r#","prompt":[1,"a"]"#, "prompt[1]", "alike"),
+            (r#","prompt":[[1],[2.5]]"#, "prompt[1]", "token numbers"),
+            (r#","prompt":[1,-2]"#, "prompt[1]", "token numbers"),
             (r#","prompt":"a","suffix":1"#, "suffix", "must be a string"),
             (r#","prompt":"a","echo":1"#, "echo", "must be a boolean"),
-            (r#","prompt":"a","echo":true,"logprobs":1"#, "echo", "log probabilities"),
             (r#","prompt":"a","logprobs":true"#, "logprobs", "must be a number"),
             (r#","prompt":"a","logprobs":21"#, "logprobs", "from 0 to 20"),
             (r#","prompt":"a","best_of":1.5"#, "best_of", "whole number"),

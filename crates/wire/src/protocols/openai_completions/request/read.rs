@@ -1,7 +1,8 @@
 //! A completions request as a canonical one.
 
-use canon::{Losses, Message, Part, Place, Request, Result, Role, Sampling};
+use canon::{Error, Losses, Message, Part, Place, Request, Result, Role, Sampling};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::Intake;
 use crate::protocols::Protocol;
@@ -44,8 +45,10 @@ impl Prompt {
     }
 }
 
-/// Reads all of a request; ranges were checked when its intake was read.
+/// Reads all of a request; ranges were checked when its intake was read. What no conversation can say is refused by name:
+/// another provider may complete texts itself.
 pub(crate) fn read(intake: &Intake) -> Result<Request> {
+    check_for_conversation(intake)?;
     let prompt = optional::<Prompt>(intake, "prompt")?.map(Prompt::into_text).unwrap_or_default();
     let place = Place::entry(0);
     let message = Message::new(Role::User, vec![Part::text(prompt).at(place)]).at(place);
@@ -75,6 +78,35 @@ pub(crate) fn read(intake: &Intake) -> Result<Request> {
         losses: losses(intake),
         ..Request::default()
     })
+}
+
+fn check_for_conversation(intake: &Intake) -> Result<()> {
+    const CALLED: &str = "The provider of the model is called by its chat API";
+    let prompts: Option<Vec<&RawValue>> = intake.read_as("prompt");
+    let refuse =
+        |field: &'static str, why: String| Err(Error::unsupported(field, format!("{CALLED}, {why}")));
+    match prompts.as_deref() {
+        Some([first, ..]) if !first.get().starts_with('"') => {
+            return refuse("prompt", "which takes no token numbers; send the prompt as text.".to_owned());
+        }
+        Some(several @ [_, _, ..]) => {
+            let count = several.len();
+            return refuse(
+                "prompt",
+                format!(
+                    "which goes on from one text; prompt is a list of {count} texts: send as many requests."
+                ),
+            );
+        }
+        _ => {}
+    }
+    if intake.given("suffix").is_some_and(|suffix| suffix != b"\"\"") {
+        return refuse("suffix", "which puts nothing in front of a suffix.".to_owned());
+    }
+    if intake.given("echo") == Some(b"true") && intake.given("logprobs").is_some() {
+        return refuse("echo", "which gives no log probabilities of a prompt.".to_owned());
+    }
+    Ok(())
 }
 
 fn losses(intake: &Intake) -> Losses {

@@ -1,0 +1,313 @@
+//! Between callers and providers that both complete texts: the request goes on as it came but for its model, and so does the
+//! answer but for what the gateway adds.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use canon::write::push_string;
+use canon::{Annotator, AnswerFacts, Error, Losses, Progress, Quirks, Result, StreamUsage, Target, Usage};
+use serde_json::Map;
+use serde_json::value::RawValue;
+
+use super::OpenaiCompletions;
+use crate::framing::sse::{SseEvent, SseParser};
+use crate::json::{Object, Value, push_key};
+use crate::proofs::Refusal;
+use crate::protocols::openai_chat::write_stream_error;
+use crate::protocols::openai_chat::{broken, error_in, event, finish_reason, usage};
+use crate::protocols::whole::check_size;
+use crate::{
+    AnswerForm, DecoderContext, Encoded, Forwarding, Intake, Passthrough, ROUTING_FIELDS, ThinkingRepair,
+    Transcoder, TranscoderParts,
+};
+
+/// Several prompts with several answers each.
+pub(super) const MOST_CHOICES: usize = 16 << 10;
+/// The name of an answer. Some servers have another one, such as `text.completion`.
+const OBJECT: &str = "text_completion";
+
+impl Passthrough for OpenaiCompletions {
+    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+        let Target { model, quirks, .. } = forwarding.target;
+        let (mut edit, mut losses) = (intake.edit(), Losses::new());
+        let mut quoted = Vec::new();
+        push_string(&mut quoted, model);
+        edit.set("model", &quoted);
+        if !quirks.takes_routing_fields {
+            // The gateway itself has read them.
+            for name in ROUTING_FIELDS {
+                edit.remove(name);
+            }
+            intake.note_routing_losses(&mut losses);
+        }
+        for (name, value) in intake.fields() {
+            if value == b"null" {
+                edit.remove(name);
+            }
+        }
+        // Usage is always asked for: the gateway meters what the caller does not want to see.
+        if intake.form.stream && quirks.stream_usage == StreamUsage::OnRequest {
+            let mut options: Map<String, serde_json::Value> =
+                intake.read_as("stream_options").unwrap_or_default();
+            options.insert("include_usage".to_owned(), true.into());
+            edit.set("stream_options", &serde_json::to_vec(&options).unwrap_or_default());
+        }
+        let decoding = DecoderContext {
+            cached_outside_prompt: quirks.counts_cached_outside(model),
+            ..DecoderContext::default()
+        };
+        Ok(Encoded { body: edit.write(160).into(), losses, decoding })
+    }
+
+    fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
+        let answer = Answer {
+            form: parts.form,
+            annotator: Box::new(parts.annotator),
+            cached_outside_prompt: parts.decoding.cached_outside_prompt,
+            progress: Progress::default(),
+        };
+        match answer.form.stream {
+            true => Box::new(StreamRelay { sse: SseParser::default(), stream: Stream::of(answer) }),
+            false => Box::new(WholeRelay { answer, body: Vec::new() }),
+        }
+    }
+
+    /// There is no thinking in texts.
+    fn thinking_repair(&self, _refusal: Refusal, _usual: &Quirks) -> Option<ThinkingRepair> {
+        None
+    }
+}
+
+/// What both forms know of the answer.
+struct Answer {
+    form: AnswerForm,
+    annotator: Box<dyn Annotator>,
+    cached_outside_prompt: bool,
+    progress: Progress,
+}
+
+impl Answer {
+    /// Gives the object the name and the identity that it should have, and notes what it says.
+    fn take(&mut self, object: &mut Object) -> Result<()> {
+        object.insert("object", OBJECT);
+        if object.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
+            object.insert("id", self.annotator.answer_id());
+        }
+        object.or_insert("created", || self.annotator.created().into());
+        object.or_insert("model", || self.annotator.model().into());
+        // There is one in an answer, and it is the gateway's.
+        if let Some(name) = self.annotator.metadata_name() {
+            object.remove(name);
+        }
+        if let Some(model) = object.get("model").and_then(Value::as_str) {
+            self.progress.model = Some(model.to_owned());
+        }
+        if let Some(tier) = object.get("service_tier").and_then(Value::as_str) {
+            self.progress.service_tier = Some(tier.to_owned());
+        }
+        let choices = object.get("choices").map(Value::items).into_iter().flatten();
+        for (position, choice) in choices.enumerate() {
+            if position == MOST_CHOICES {
+                return Err(broken("it has too many choices"));
+            }
+            if !choice.is_object() {
+                return Err(broken("a choice is no object"));
+            }
+            let length = choice["text"].as_str().map_or(0, str::len);
+            self.progress.output_chars += length as u64;
+            self.progress.content_started |= length > 0;
+            if let Some(native) = choice["finish_reason"].as_str() {
+                let reason = finish_reason(native)
+                    .ok_or_else(|| broken("it was broken off, as its finish_reason says"))?;
+                let first = choice["index"].as_u64().unwrap_or(0) == 0;
+                if first || self.progress.finish_reason.is_none() {
+                    self.progress.finish_reason = Some(reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn counts(&self, reported: &str) -> Option<Usage> {
+        usage::read(reported.as_bytes(), self.cached_outside_prompt)
+    }
+
+    fn facts(&self) -> AnswerFacts<'_> {
+        AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: self.progress.usage.as_ref() }
+    }
+
+    /// The object with its usage and the gateway's own object, as far as they belong to it.
+    fn write(&self, object: &Object, reported: Option<&str>, is_last: bool, out: &mut Vec<u8>) {
+        object.write(out);
+        out.pop();
+        if let (Some(reported), Some(counts)) = (reported, &self.progress.usage) {
+            push_key(out, "usage");
+            let raw = RawValue::from_string(reported.to_owned()).ok();
+            let cost = self.annotator.cost(counts, self.progress.service_tier.as_deref());
+            usage::write(out, counts, cost, raw.as_deref());
+        }
+        if is_last {
+            self.annotator.write_member(self.facts(), out);
+        }
+        out.push(b'}');
+    }
+}
+
+/// Takes the usage out of an object.
+fn reported(object: &mut Object) -> Option<String> {
+    object.remove("usage").filter(Value::is_object).map(|usage| usage.to_string())
+}
+
+struct WholeRelay {
+    answer: Answer,
+    body: Vec<u8>,
+}
+
+impl Transcoder for WholeRelay {
+    fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
+        check_size(self.body.len() + bytes.len())?;
+        self.body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let mut object = Object::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
+        if let Some(error) = error_in(&object) {
+            return Err(error);
+        }
+        if object.get("choices").is_none_or(|choices| choices.items().next().is_none()) {
+            return Err(broken("it has no choices"));
+        }
+        self.answer.take(&mut object)?;
+        let reported = reported(&mut object);
+        self.answer.progress.usage = reported.as_deref().and_then(|usage| self.answer.counts(usage));
+        self.answer.progress.content_started = true;
+        self.answer.progress.finished = true;
+        self.answer.write(&object, reported.as_deref(), true, out);
+        Ok(())
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+
+    fn progress(&self) -> &Progress {
+        &self.answer.progress
+    }
+}
+
+struct StreamRelay {
+    sse: SseParser,
+    stream: Stream,
+}
+
+struct Stream {
+    answer: Answer,
+    /// Whether each choice that was met has ended.
+    ended: BTreeMap<u64, bool>,
+    /// The last chunk that ends a choice: the last of all has the gateway's object.
+    held: Option<Object>,
+    /// Identity of the answer, for a chunk of the gateway's own.
+    first: Option<Object>,
+    reported: Option<String>,
+    done: bool,
+}
+
+impl Stream {
+    fn of(answer: Answer) -> Self {
+        Self { answer, ended: BTreeMap::new(), held: None, first: None, reported: None, done: false }
+    }
+
+    fn take(&mut self, found: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
+        if self.done || found.data.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        if found.data.trim_ascii() == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let mut chunk = event(found)?;
+        self.answer.take(&mut chunk)?;
+        if let Some(usage) = reported(&mut chunk) {
+            self.answer.progress.usage = self.answer.counts(&usage);
+            self.reported = Some(usage);
+        }
+        let ends = self.note(&chunk);
+        if self.first.is_none() {
+            let mut first = chunk.clone();
+            first.retain(|name, _| {
+                matches!(name, "id" | "object" | "created" | "model" | "system_fingerprint")
+            });
+            self.first = Some(first);
+        }
+        // What has no choices carries usage, which comes at the end.
+        let Some(ends) = ends else { return Ok(()) };
+        if let Some(held) = self.held.take() {
+            self.send(&held, None, false, out);
+        }
+        match ends {
+            true => self.held = Some(chunk),
+            false => self.send(&chunk, None, false, out),
+        }
+        Ok(())
+    }
+
+    /// Whether the chunk ends a choice; none where it has no choice.
+    fn note(&mut self, chunk: &Object) -> Option<bool> {
+        let mut ends = None;
+        for choice in chunk.get("choices").map(Value::items).into_iter().flatten() {
+            let is_end = choice["finish_reason"].is_string();
+            let index = choice["index"].as_u64().unwrap_or(0);
+            if self.ended.len() < MOST_CHOICES || self.ended.contains_key(&index) {
+                *self.ended.entry(index).or_default() |= is_end;
+            }
+            ends = Some(ends.unwrap_or(false) || is_end);
+        }
+        ends
+    }
+
+    fn send(&self, chunk: &Object, reported: Option<&str>, is_last: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"data: ");
+        self.answer.write(chunk, reported, is_last, out);
+        out.extend_from_slice(b"\n\n");
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let is_complete = !self.ended.is_empty() && self.ended.values().all(|ended| *ended);
+        if !self.done && !is_complete {
+            return Err(broken("the stream ended before the answer was complete"));
+        }
+        let Some(mut first) = self.first.take() else { return Err(broken("the stream is empty")) };
+        let include_usage = self.answer.form.include_usage;
+        if let Some(held) = self.held.take() {
+            self.send(&held, None, !include_usage, out);
+        }
+        if include_usage {
+            first.insert("choices", Value::Array(Vec::new()));
+            self.send(&first, self.reported.as_deref(), true, out);
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+        self.answer.progress.content_started = true;
+        self.answer.progress.finished = true;
+        Ok(())
+    }
+}
+
+impl Transcoder for StreamRelay {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        let stream = &mut self.stream;
+        self.sse.push(bytes, |event| stream.take(event, out))
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let stream = &mut self.stream;
+        self.sse.finish(|event| stream.take(event, out))?;
+        stream.end(out)
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        write_stream_error(error, None, out);
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.stream.answer.progress
+    }
+}
