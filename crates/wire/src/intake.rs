@@ -124,6 +124,8 @@ pub(crate) struct Seen {
     pub developer: bool,
     /// A message has a field that is neither its role nor its content nor its calls.
     pub further_fields: bool,
+    /// Some content is a list. Noted by Anthropic's format.
+    pub content_lists: bool,
     /// Some tool is given.
     pub tools: bool,
     /// The stream's options ask for usage: nothing has to be added for that.

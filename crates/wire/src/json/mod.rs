@@ -6,6 +6,7 @@ mod index;
 mod meaning;
 mod members;
 mod output;
+mod plain;
 mod scan;
 mod value;
 
@@ -16,6 +17,7 @@ pub use index::{Index, Places, name};
 pub use meaning::Meaning;
 pub use members::{Items, Members, push_compact, string};
 pub use output::{Output, Pieces, append};
+pub use plain::{Met, NotPlain, ensure, plain_name, plain_string};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
 pub use value::{Object, Value};
 

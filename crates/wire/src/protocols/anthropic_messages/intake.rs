@@ -110,10 +110,13 @@ impl Reader<'_> {
         match scanner.kind()? {
             Kind::String => self.intake.take_text(scanner),
             Kind::Null => Ok(scanner.value().map(drop)?),
-            Kind::Array => scanner.array(|scanner, index| {
-                expect(scanner, Kind::Object, || format!("{path}[{index}]"))?;
-                self.take_block(scanner)
-            }),
+            Kind::Array => {
+                self.intake.seen.content_lists = true;
+                scanner.array(|scanner, index| {
+                    expect(scanner, Kind::Object, || format!("{path}[{index}]"))?;
+                    self.take_block(scanner)
+                })
+            }
             kind => {
                 let message =
                     format!("{path} must be a string or a list of content blocks, not {}.", kind.name());

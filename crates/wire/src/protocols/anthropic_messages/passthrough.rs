@@ -3,6 +3,7 @@
 
 mod history;
 mod media;
+mod plain;
 mod relay;
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ use crate::{
 use history::History;
 use media::MediaUrls;
 
+/// The gateway's own object: one that another gateway has put there gives way.
+const OWN: &str = "llmgateway";
 /// Room for what is added: a longer model name.
 const SPARE: usize = 64;
 /// Blocks that must be looked at in the history.
@@ -28,11 +31,11 @@ impl Passthrough for AnthropicMessages {
     /// A request that was written for another generation of models is translated: an alias or a fallback leads there.
     fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
         let fields = GenerationFields::of(intake);
-        let generation = Generation::of(target.model);
+        let refuses_forced = || Generation::of(target.model).is_some_and(Generation::refuses_forced_tools);
         (!intake.needs.has(Feature::JsonSchema) || request::write::takes_schemas(target))
             && fields.thinking.is_none_or(|kind| takes_kind(kind, target))
             && (!fields.effort || takes_effort(target))
-            && !(fields.forces_a_call && generation.is_some_and(Generation::refuses_forced_tools))
+            && !(fields.forces_a_call && refuses_forced())
     }
 
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
@@ -155,7 +158,9 @@ impl Forward<'_> {
     /// Thinking that callers dropped or that is of no use here, and ids that the API does not take.
     fn history(&mut self) {
         let Some(raw) = self.intake.given("messages") else { return };
-        if !CLOSE_LOOKS.iter().any(|name| self.intake.mentions(raw, name)) {
+        // A string has no blocks.
+        if !self.intake.seen.content_lists || !CLOSE_LOOKS.iter().any(|name| self.intake.mentions(raw, name))
+        {
             return;
         }
         let Forwarding { target, memory, without_thinking } = self.forwarding;

@@ -494,6 +494,11 @@ impl WireUsage {
         self.iterations = later.iterations.or_else(|| self.iterations.take());
     }
 
+    /// Whether it has what every count has.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.input_tokens.is_some() && self.output_tokens.is_some()
+    }
+
     /// The counts in disjoint buckets. `input_tokens` excludes what the cache served or took.
     pub(super) fn canonical(&self) -> Usage {
         let split = self.cache_creation.clone().unwrap_or_default();

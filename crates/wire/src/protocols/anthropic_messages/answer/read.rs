@@ -84,6 +84,14 @@ enum Open {
     Ignored,
 }
 
+/// What is read of a message whose texts pass by.
+pub(crate) struct PlainParts {
+    pub id: String,
+    pub model: String,
+    pub stop_reason: String,
+    pub usage: WireUsage,
+}
+
 /// What is known of the answer so far.
 pub(crate) struct Answer {
     decoding: DecoderContext,
@@ -118,6 +126,21 @@ impl Answer {
             json_called: false,
             stop_reason: None,
         }
+    }
+
+    /// A whole message whose texts pass by.
+    pub(crate) fn plain(&mut self, message: PlainParts, events: &mut dyn EventSink) {
+        self.started = true;
+        let (id, model) = (Some(message.id), Some(message.model));
+        events.push(Event::Start { id, model, created: None });
+        self.stop_reason = Some(message.stop_reason);
+        self.merge_usage(message.usage, events);
+        self.end(events);
+    }
+
+    /// Whether a piece of text of this block is a piece of the answer.
+    pub(crate) fn takes_text(&self, index: u64) -> bool {
+        self.decoding.json_tool.is_none() && matches!(self.open.get(&index), Some(Open::Text { .. }))
     }
 
     fn event(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
@@ -399,18 +422,22 @@ impl Answer {
 
     fn report_usage(&mut self, usage: Option<&RawValue>, events: &mut dyn EventSink) -> Result<()> {
         let Some(raw) = usage.filter(|raw| raw.get() != "null") else { return Ok(()) };
-        self.usage.merge(read(raw.get().as_bytes())?);
+        self.merge_usage(read(raw.get().as_bytes())?, events);
+        Ok(())
+    }
+
+    fn merge_usage(&mut self, usage: WireUsage, events: &mut dyn EventSink) {
+        self.usage.merge(usage);
         events.push(Event::Usage(self.usage.canonical()));
         let tier = match self.usage.service_tier.as_deref() {
             Some("standard") => "default",
             Some(other) => other,
-            None => return Ok(()),
+            None => return,
         };
         if !self.reported_tier {
             self.reported_tier = true;
             events.push(Event::Field { name: "service_tier", value: Json::of(tier) });
         }
-        Ok(())
     }
 
     /// The end of the message: ends what is still open, and says why the answer ended.

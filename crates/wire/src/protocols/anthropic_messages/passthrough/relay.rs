@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,10 +11,11 @@ use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
 use memchr::memmem;
 use serde_json::{Value, json};
 
-use super::super::answer::read::{Answer, broken, read};
+use super::super::answer::read::{Answer, PlainParts, broken, read};
 use super::super::answer::write::{counts, write};
 use super::super::errors;
 use super::super::types::{AnswerBlock, StreamEvent};
+use super::{OWN, plain};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::Edit;
 use crate::json::mentions;
@@ -22,9 +24,6 @@ use crate::protocols::repair::sound;
 use crate::protocols::whole::check_size;
 use crate::translate::note;
 use crate::{Transcoder, TranscoderParts};
-
-/// The gateway's own object: one that another gateway has put there gives way.
-const OWN: &str = "llmgateway";
 
 /// A relay for one answer.
 pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
@@ -71,6 +70,30 @@ impl Books {
         }
     }
 
+    /// Passes a message on that is in order, and tells whether it was.
+    fn pass_plain(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        let Some(found) = plain::message(body) else { return Ok(false) };
+        let text = |range: &Range<usize>| String::from_utf8_lossy(&body[range.clone()]).into_owned();
+        let message = PlainParts {
+            id: text(&found.id),
+            model: text(&found.model),
+            stop_reason: text(&found.stop_reason),
+            usage: read(&body[found.usage.clone()])?,
+        };
+        if !message.usage.is_whole() {
+            return Ok(false);
+        }
+        self.answer.plain(message, &mut self.events);
+        self.enter();
+        self.progress.output_chars += found.length as u64;
+        self.progress.content_started |= found.length > 0;
+        out.reserve_exact(body.len() + 1024);
+        out.extend_from_slice(&body[..found.end]);
+        self.add_member(out);
+        self.progress.finished = true;
+        Ok(true)
+    }
+
     /// Appends what the gateway says to an object that is complete otherwise.
     fn add_member(&self, out: &mut Vec<u8>) {
         if out.pop() == Some(b'}') {
@@ -99,8 +122,11 @@ impl Transcoder for WholeRelay {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let body = std::mem::take(&mut self.body);
-        let body = sound(&body);
         let books = &mut self.books;
+        if books.pass_plain(&body, out)? {
+            return Ok(());
+        }
+        let body = sound(&body);
         books.answer.document(&body, &mut books.events)?;
         books.enter();
         let mut edit =
@@ -213,6 +239,14 @@ impl StreamState {
         let data = event.data.trim_ascii();
         // Nothing counts after the end; some compatible hosts add OpenAI's end marker, or send pings without data.
         if self.stopped || matches!(data, b"" | b"[DONE]") {
+            return Ok(());
+        }
+        if let Some((index, length)) = plain::text_delta(data).filter(|_| self.begun)
+            && self.books.answer.takes_text(index)
+        {
+            self.books.progress.output_chars += length as u64;
+            self.books.progress.content_started |= length > 0;
+            append(out, "content_block_delta", data);
             return Ok(());
         }
         let mut data = sound(data);
@@ -336,10 +370,10 @@ impl StreamState {
         let Ok(event) = read::<StreamEvent<'_>>(data) else { return Cow::Borrowed(data) };
         let Some(message) = event.message else { return Cow::Borrowed(data) };
         let missing = missing(message.get().as_bytes(), &self.books);
-        let Ok(mut event) = read::<Value>(data) else { return Cow::Borrowed(data) };
         if missing.is_empty() {
             return Cow::Borrowed(data);
         }
+        let Ok(mut event) = read::<Value>(data) else { return Cow::Borrowed(data) };
         for (name, value) in missing {
             event["message"][name] = value;
         }
@@ -354,8 +388,11 @@ impl StreamState {
         }
         let is_counted = read::<Delta>(data)
             .is_ok_and(|delta| delta.usage.is_some_and(|usage| usage.output_tokens.is_some()));
+        if is_counted {
+            return Cow::Borrowed(data);
+        }
         match read::<Value>(data) {
-            Ok(mut event) if !is_counted && event.is_object() => {
+            Ok(mut event) if event.is_object() => {
                 event["usage"] = counts(&self.books.progress.usage.unwrap_or_default());
                 Cow::Owned(event.to_string().into_bytes())
             }
@@ -369,6 +406,11 @@ fn append(out: &mut Vec<u8>, kind: &str, data: &[u8]) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\ndata: ");
-    out.extend(data.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    let start = out.len();
+    out.extend_from_slice(data);
+    if data.contains(&b'\n') || data.contains(&b'\r') {
+        let written = &mut out[start..];
+        written.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
     out.extend_from_slice(b"\n\n");
 }

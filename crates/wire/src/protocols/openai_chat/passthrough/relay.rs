@@ -10,7 +10,10 @@ use super::super::answer::usage;
 use super::super::errors::write_stream_error;
 use super::thoughts::Gatherer;
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::{Kind, Object, Scanner, Syntax, Text, Value, is_utf8, push_count, push_key};
+use crate::json::{
+    Kind, Met, NotPlain, Object, Scanner, Value, ensure, is_utf8, plain_name, plain_string, push_count,
+    push_key,
+};
 use crate::proofs::Proofs;
 use crate::protocols::whole::check_size;
 use crate::{AnswerForm, Transcoder};
@@ -227,37 +230,6 @@ struct PlainCompletion {
     end: usize,
 }
 
-/// The fast path does not apply. The slow path decides whether the answer can be repaired.
-struct NotPlain;
-
-impl From<Syntax> for NotPlain {
-    fn from(_: Syntax) -> Self {
-        Self
-    }
-}
-
-/// The fields of an object that were met, as bits. A field that comes twice, or whose name is written with escapes, is
-/// understood by different readers differently: it does not go to the caller as it stands.
-#[derive(Default)]
-struct Met(u32);
-
-impl Met {
-    fn once(&mut self, bit: u32) -> Result<(), NotPlain> {
-        let before = self.0;
-        self.0 |= 1 << bit;
-        if self.0 == before { Err(NotPlain) } else { Ok(()) }
-    }
-
-    fn all(&self, count: u32) -> bool {
-        self.0 & ((1 << count) - 1) == (1 << count) - 1
-    }
-}
-
-/// The name of a field.
-fn plain_name<'a>(json: &'a [u8], key: &Text) -> Result<&'a [u8], NotPlain> {
-    if key.escaped { Err(NotPlain) } else { Ok(&json[key.range.clone()]) }
-}
-
 /// Looks at a completion; none unless all of it is in order.
 fn plain_completion(json: &[u8], cached_outside_prompt: bool) -> Option<PlainCompletion> {
     if !is_utf8(json) {
@@ -322,24 +294,8 @@ fn plain_completion(json: &[u8], cached_outside_prompt: bool) -> Option<PlainCom
     (in_order && scanner.lone_surrogate().is_none()).then_some(found)
 }
 
-fn ensure(is_plain: bool) -> Result<(), NotPlain> {
-    if is_plain { Ok(()) } else { Err(NotPlain) }
-}
-
 fn is_integer(number: &[u8]) -> bool {
     number.iter().all(u8::is_ascii_digit) && number != b"0"
-}
-
-/// A string without escapes.
-fn plain_string(scanner: &mut Scanner<'_>) -> Result<std::ops::Range<usize>, NotPlain> {
-    if scanner.kind()? != Kind::String {
-        return Err(NotPlain);
-    }
-    let text = scanner.string()?;
-    match text.escaped {
-        true => Err(NotPlain),
-        false => Ok(text.range),
-    }
 }
 
 fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Result<(), NotPlain> {

@@ -61,6 +61,14 @@ pub(crate) enum Family {
     Other,
 }
 
+/// A number of at most two digits.
+fn number(word: &[u8]) -> Option<u32> {
+    if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(word.iter().fold(0, |number, digit| 10 * number + u32::from(digit - b'0')))
+}
+
 /// A generation of Claude models, as the name tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
@@ -74,28 +82,33 @@ impl Generation {
     /// Reads `claude-3-5-haiku-20241022`, `us.anthropic.claude-opus-4-6-v1:0`, `claude-sonnet-4@20250514` and the like.
     /// None for models that are not Claude or whose name has no version.
     pub(crate) fn of(model: &str) -> Option<Self> {
-        let lower = model.to_ascii_lowercase();
-        let name = &lower[lower.find("claude")?..];
+        const NAME: &[u8] = b"claude";
+        let model = model.as_bytes();
+        let start = model.windows(NAME.len()).position(|word| word.eq_ignore_ascii_case(NAME))?;
         let mut family = Family::Other;
-        let mut numbers = Vec::new();
-        for word in name.split(['-', '.', '@', ':', '_', '/']) {
-            match word {
-                "opus" => family = Family::Opus,
-                "sonnet" => family = Family::Sonnet,
-                "haiku" => family = Family::Haiku,
-                "fable" | "mythos" => family = Family::Story,
-                _ if word.len() <= 2 && numbers.len() < 2 => match word.parse::<u32>() {
-                    Ok(number) => numbers.push(number),
-                    Err(_) if numbers.is_empty() => {}
-                    Err(_) => break,
+        let (mut numbers, mut count) = ([0, 0], 0);
+        for word in model[start..].split(|byte| b"-.@:_/".contains(byte)) {
+            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+            match word.len() {
+                4 if is("opus") => family = Family::Opus,
+                6 if is("sonnet") => family = Family::Sonnet,
+                5 if is("haiku") => family = Family::Haiku,
+                5 if is("fable") => family = Family::Story,
+                6 if is("mythos") => family = Family::Story,
+                0..=2 if count < 2 => match number(word) {
+                    Some(found) => {
+                        numbers[count] = found;
+                        count += 1;
+                    }
+                    None if count == 0 => {}
+                    None => break,
                 },
-                _ if numbers.is_empty() => {}
+                _ if count == 0 => {}
                 _ => break,
             }
         }
-        let major = *numbers.first()?;
         // `claude-3-5-sonnet` has its version first, `claude-sonnet-4-5` last; both leave the numbers in order.
-        Some(Self { family, version: (major, numbers.get(1).copied().unwrap_or(0)) })
+        (count > 0).then_some(Self { family, version: (numbers[0], numbers[1]) })
     }
 
     /// `temperature`, `top_p` and `top_k` are refused.
