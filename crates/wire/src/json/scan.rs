@@ -99,7 +99,7 @@ pub fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
 }
 
 /// Shorter texts are checked before vector registers are filled.
-const SHORT: usize = 1 << 10;
+const SHORT: usize = 1 << 11;
 
 /// True for UTF-8. Most texts are ASCII alone, which is seen soonest; a long rest is checked in vector registers.
 pub fn is_utf8(bytes: &[u8]) -> bool {

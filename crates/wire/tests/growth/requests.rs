@@ -12,12 +12,8 @@ const FORWARDED: f64 = 2.0;
 const EDITED: f64 = 6.0;
 /// Of what is translated: many small things take more as values than as text. The goal is 6.
 const TRANSLATED: f64 = 7.5;
-/// Of stop texts, for the same reason.
-const STOPS: f64 = 11.0;
 /// Of schemas that are translated: the text is the body's, the request's, the provider's and the written one's.
 const FITTED: f64 = 6.0;
-/// Of one message whose content or calls are taken apart at once.
-const TAKEN_APART: f64 = 15.0;
 
 fn repeat(count: usize, item: impl Fn(usize) -> String) -> String {
     (0..count).map(item).collect::<Vec<_>>().join(",")
@@ -323,25 +319,9 @@ fn forwarded_with(name: &str, most_memory: f64, quirks: &str, facts: ModelFacts)
     }
 }
 
-/// What one dimension may take where it is edited.
-fn most_edited(dimension: &str) -> f64 {
-    match dimension {
-        "parts"
-        | "pictures"
-        | "unknown fields of parts"
-        | "unknown fields of one message"
-        | "length of arguments"
-        | "tool calls and results"
-        | "tool calls with one id"
-        | "rounds of tools" => TAKEN_APART,
-        _ => EDITED,
-    }
-}
-
 /// What one dimension may take where it is translated.
 fn most_translated(dimension: &str) -> f64 {
     match dimension {
-        "stop words" => STOPS,
         "properties"
         | "required names"
         | "words of an enum"
@@ -358,14 +338,13 @@ fn most_translated(dimension: &str) -> f64 {
 }
 
 fn works(dimension: &str) -> Vec<Work> {
-    let edited = most_edited(dimension);
     let every = r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true,"reasoning_field":"reasoning_content","drop_tool_fields":["strict"]}"#;
     let mut works = vec![
         forwarded("forwarding", FORWARDED, "{}"),
-        forwarded("forwarding with quirks", edited, every),
+        forwarded("forwarding with quirks", EDITED, every),
         forwarded_with(
             "forwarding to a model that enforces a part of JSON schema",
-            edited,
+            EDITED,
             "{}",
             ModelFacts { strict_subset: true, ..ModelFacts::default() },
         ),

@@ -60,7 +60,9 @@ pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
             b"stop_details" => ensure(&json[scanner.value()?] == b"null")?,
             b"error" => return Err(NotPlain),
             name if name == OWN.as_bytes() => return Err(NotPlain),
-            _ => drop(scanner.value()?),
+            _ => {
+                scanner.value()?;
+            }
         }
         Ok(())
     });

@@ -17,7 +17,7 @@ pub(super) struct Body<'a> {
     pub system: Vec<Block<'a>>,
     pub messages: Vec<Turn<'a>>,
     #[serde(skip_serializing_if = "InferenceConfig::is_empty")]
-    pub inference_config: InferenceConfig,
+    pub inference_config: InferenceConfig<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_config: Option<ToolConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +118,7 @@ impl Serialize for CachePoint {
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct InferenceConfig {
+pub(super) struct InferenceConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,10 +126,10 @@ pub(super) struct InferenceConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stop_sequences: Vec<String>,
+    pub stop_sequences: Vec<&'a str>,
 }
 
-impl InferenceConfig {
+impl InferenceConfig<'_> {
     fn is_empty(&self) -> bool {
         self.max_tokens.is_none()
             && self.temperature.is_none()

@@ -123,13 +123,13 @@ fn is_last_call_unproven(request: &Request) -> bool {
         })
 }
 
-fn inference_config(
-    request: &Request,
+fn inference_config<'a>(
+    request: &'a Request,
     family: Family,
     facts: &ModelFacts,
     thinking: &Thinking,
     losses: &mut Losses,
-) -> InferenceConfig {
+) -> InferenceConfig<'a> {
     let sampling = &request.sampling;
     let mut config = InferenceConfig {
         max_tokens: thinking.max_tokens.or(request.max_tokens).or_else(|| usual_limit(facts)),
@@ -181,14 +181,14 @@ fn usual_limit(facts: &ModelFacts) -> Option<u64> {
     Some(facts.context_tokens.map_or(most, |context| most.min(context / 2)).max(1))
 }
 
-fn stop_sequences(request: &Request, facts: &ModelFacts, losses: &mut Losses) -> Vec<String> {
+fn stop_sequences<'a>(request: &'a Request, facts: &ModelFacts, losses: &mut Losses) -> Vec<&'a str> {
     if facts.rejects("stop") && !request.stop.is_empty() {
         losses.dropped(Field::Stop, "the model does not take it");
         return Vec::new();
     }
-    let (kept, blank): (Vec<_>, Vec<_>) =
-        request.stop.iter().cloned().partition(|stop| !stop.trim().is_empty());
-    if !blank.is_empty() {
+    let stops = request.stop.iter().map(String::as_str);
+    let kept: Vec<_> = stops.filter(|stop| !stop.trim().is_empty()).collect();
+    if kept.len() < request.stop.len() {
         losses.dropped(Field::Stop, "the provider refuses stop texts of white space");
     }
     kept

@@ -8,9 +8,9 @@ use canon::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::json::Output;
+use crate::json::{Kind, Output, Scanner, Syntax, push_key, word};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
@@ -42,8 +42,8 @@ struct Settings<'a> {
     tools: Vec<FunctionTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Cow<'a, Json>>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    options: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     think: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,30 +228,48 @@ fn tools<'a>(
     function_tools(request, decoding, losses)
 }
 
-fn options(request: &Request) -> Map<String, Value> {
+/// The caller's options as they were written, with what the request says otherwise in their place.
+fn options(request: &Request) -> Option<Json> {
     let sampling = &request.sampling;
-    let mut options = match request.extra("options").map(Json::to_value) {
-        Some(Ok(Value::Object(options))) => options,
-        _ => Map::new(),
-    };
-    let mut set = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            options.insert(name.to_owned(), value);
-        }
-    };
-    set("num_predict", request.max_tokens.map(|tokens| json!(tokens)));
-    set("temperature", sampling.temperature.map(|value| json!(value)));
-    set("top_p", sampling.top_p.map(|value| json!(value)));
-    set("top_k", sampling.top_k.map(|value| json!(value)));
-    set("frequency_penalty", sampling.frequency_penalty.map(|value| json!(value)));
-    set("presence_penalty", sampling.presence_penalty.map(|value| json!(value)));
-    set("seed", sampling.seed.map(|value| json!(value)));
-    set("stop", (!request.stop.is_empty()).then(|| json!(request.stop)));
+    let mut own: Vec<(&str, Json)> = Vec::new();
+    let mut set = |name: &'static str, value: Option<Json>| own.extend(value.map(|value| (name, value)));
+    set("num_predict", request.max_tokens.map(|tokens| Json::of(&tokens)));
+    set("temperature", sampling.temperature.map(|value| Json::of(&value)));
+    set("top_p", sampling.top_p.map(|value| Json::of(&value)));
+    set("top_k", sampling.top_k.map(|value| Json::of(&value)));
+    set("frequency_penalty", sampling.frequency_penalty.map(|value| Json::of(&value)));
+    set("presence_penalty", sampling.presence_penalty.map(|value| Json::of(&value)));
+    set("seed", sampling.seed.map(|value| Json::of(&value)));
+    set("stop", (!request.stop.is_empty()).then(|| Json::of(&request.stop)));
     for name in NATIVE_OPTIONS {
-        let value = request.extra(name).and_then(|value| value.to_value().ok());
-        set(name, value.filter(|value| !value.is_null()));
+        set(name, request.extra(name).filter(|value| !value.is_null()).cloned());
     }
-    options
+    let given = request.extra("options").map_or("{}", Json::as_str).as_bytes();
+    let mut out = Vec::with_capacity(
+        given.len() + own.iter().map(|(_, value)| value.as_str().len() + 32).sum::<usize>(),
+    );
+    out.push(b'{');
+    let mut scanner = Scanner::new(given);
+    if scanner.kind().is_ok_and(|kind| kind == Kind::Object) {
+        let walked = scanner.object(|scanner, key| {
+            let value = scanner.value()?;
+            let name = word(given, &key);
+            if !own.iter().any(|(own, _)| own.as_bytes() == &*name) {
+                if out.len() > 1 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(&given[key.range.start - 1..value.end]);
+            }
+            Ok::<(), Syntax>(())
+        });
+        debug_assert!(walked.is_ok(), "it was read before");
+    }
+    for (name, value) in &own {
+        push_key(&mut out, name);
+        out.extend_from_slice(value.as_str().as_bytes());
+    }
+    out.push(b'}');
+    Json::parse(String::from_utf8(out).ok()?).ok().filter(|options| options.as_str() != "{}")
 }
 
 /// `think` is a word for models with levels (gpt-oss) and true or false for the others.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::super::intake::WHOLE;
 use super::strictness;
 use super::thoughts::Recall;
-use crate::json::{Edit, Scanner};
+use crate::json::{Edit, Items, Kind, Members, Scanner, append, push_escaped, push_key, string, word};
 use crate::proofs::Memory;
 use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::protocols::strict_schema::Unfit;
@@ -461,13 +461,17 @@ impl Forward<'_> {
             return Ok(());
         }
         let mut ids = quirks.short_tool_call_ids.then(ShortIds::default);
-        self.messages = Some(each_item(raw, "messages", |index, message| {
-            let Some(message) = message.as_object_mut() else { return };
-            self.mend_message(index, message);
-            if let Some(ids) = &mut ids {
-                ids.shorten(message);
+        let mut out = Vec::with_capacity(raw.len());
+        out.push(b'[');
+        Scanner::new(raw).array(|scanner, index| {
+            let message = &raw[scanner.value()?];
+            if index > 0 {
+                append(&mut out, b",");
             }
-        })?);
+            self.mend_message(index, message, &mut ids, &mut out)
+        })?;
+        append(&mut out, b"]");
+        self.messages = Some(out);
         Ok(())
     }
 
@@ -478,35 +482,84 @@ impl Forward<'_> {
         may_be && self.intake.mentions(messages, name)
     }
 
-    fn mend_message(&mut self, index: usize, message: &mut Map<String, Value>) {
+    /// Appends a message as the provider takes it. It is never taken apart: a list of many parts or calls would take many
+    /// times its text.
+    fn mend_message(
+        &mut self,
+        index: usize,
+        message: &[u8],
+        ids: &mut Option<ShortIds>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        if let Some(ids) = ids
+            && matches!(role_of(message)?.as_deref(), Some("user" | "tool"))
+        {
+            ids.pairing.turn_ends();
+        }
         let quirks = self.target.quirks;
-        if quirks.no_developer_role && message.get("role").is_some_and(|role| role == "developer") {
-            message.insert("role".to_owned(), Value::from("system"));
-        }
-        for name in &quirks.drop_message_fields {
-            if message.shift_remove(name).is_some_and(|value| !value.is_null()) {
-                self.losses.dropped(format!("messages[{index}].{name}"), PROVIDER_LACKS);
+        rewrite(message, out, |name, value| {
+            if quirks.drop_message_fields.iter().any(|dropped| dropped == name) {
+                if value != b"null" {
+                    self.losses.dropped(format!("messages[{index}].{name}"), PROVIDER_LACKS);
+                }
+                return Ok(Fate::Leave);
             }
-        }
-        if !quirks.drop_call_fields.is_empty() {
-            self.mend_calls(index, message);
-        }
-        if quirks.string_content {
-            join_texts(message);
-        }
+            Ok(match name {
+                "role" if quirks.no_developer_role && text(value).as_deref() == Some("developer") => {
+                    Fate::Replace(br#""system""#.to_vec())
+                }
+                "content" if quirks.string_content => joined_texts(value).map_or(Fate::Keep, Fate::Replace),
+                "tool_call_id" => match (ids.as_mut(), text(value)) {
+                    (Some(ids), Some(id)) => Fate::Replace(quoted(&ids.result(&id))),
+                    _ => Fate::Keep,
+                },
+                "tool_calls" if ids.is_some() || !quirks.drop_call_fields.is_empty() => {
+                    Fate::Replace(self.mended_calls(index, value, ids)?)
+                }
+                _ => Fate::Keep,
+            })
+        })
     }
 
-    fn mend_calls(&mut self, index: usize, message: &mut Map<String, Value>) {
-        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-        for (position, call) in calls.into_iter().flatten().enumerate() {
-            let Some(call) = call.as_object_mut() else { continue };
-            for name in &self.target.quirks.drop_call_fields {
-                if call.shift_remove(name).is_some_and(|value| !value.is_null()) {
-                    let field = format!("messages[{index}].tool_calls[{position}].{name}");
-                    self.losses.dropped(field, PROVIDER_LACKS);
-                }
-            }
+    fn mended_calls(&mut self, index: usize, calls: &[u8], ids: &mut Option<ShortIds>) -> Result<Vec<u8>> {
+        let mut scanner = Scanner::new(calls);
+        if scanner.kind()? != Kind::Array {
+            return Ok(calls.to_vec());
         }
+        let mut out = Vec::with_capacity(calls.len());
+        out.push(b'[');
+        scanner.array(|scanner, position| {
+            let call = &calls[scanner.value()?];
+            if position > 0 {
+                append(&mut out, b",");
+            }
+            let mut has_id = false;
+            rewrite(call, &mut out, |name, value| {
+                if self.target.quirks.drop_call_fields.iter().any(|dropped| dropped == name) {
+                    if value != b"null" {
+                        let field = format!("messages[{index}].tool_calls[{position}].{name}");
+                        self.losses.dropped(field, PROVIDER_LACKS);
+                    }
+                    return Ok(Fate::Leave);
+                }
+                match ids {
+                    Some(ids) if name == "id" => {
+                        has_id = true;
+                        Ok(Fate::Replace(quoted(ids.call(&text(value).unwrap_or_default()))))
+                    }
+                    _ => Ok(Fate::Keep),
+                }
+            })?;
+            if let (Some(ids), false, Some(b'}')) = (ids.as_mut(), has_id, out.last()) {
+                out.pop();
+                push_key(&mut out, "id");
+                append(&mut out, &quoted(ids.call("")));
+                append(&mut out, b"}");
+            }
+            Ok::<(), Error>(())
+        })?;
+        append(&mut out, b"]");
+        Ok(out)
     }
 
     fn tools(&mut self) {
@@ -567,6 +620,80 @@ impl Forward<'_> {
 struct FormatType<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
+}
+
+/// What becomes of a field.
+enum Fate {
+    Keep,
+    Leave,
+    Replace(Vec<u8>),
+}
+
+/// Appends an object field by field, each as `decide` says; anything else as it is.
+fn rewrite(
+    json: &[u8],
+    out: &mut Vec<u8>,
+    mut decide: impl FnMut(&str, &[u8]) -> Result<Fate>,
+) -> Result<()> {
+    let mut scanner = Scanner::new(json);
+    if scanner.kind()? != Kind::Object {
+        append(out, json);
+        return Ok(());
+    }
+    append(out, b"{");
+    scanner.object(|scanner, key| {
+        let value = &json[scanner.value()?];
+        let name = String::from_utf8_lossy(&word(json, &key)).into_owned();
+        let value = match decide(&name, value)? {
+            Fate::Keep => Cow::Borrowed(value),
+            Fate::Leave => return Ok(()),
+            Fate::Replace(value) => Cow::Owned(value),
+        };
+        if out.last() != Some(&b'{') {
+            append(out, b",");
+        }
+        append(out, &json[key.range.start - 1..key.range.end + 1]);
+        append(out, b":");
+        append(out, &value);
+        Ok::<(), Error>(())
+    })?;
+    append(out, b"}");
+    Ok(())
+}
+
+/// What a string says.
+fn text(json: &[u8]) -> Option<Cow<'_, str>> {
+    string(std::str::from_utf8(json).ok()?)
+}
+
+fn role_of(message: &[u8]) -> Result<Option<String>> {
+    let mut scanner = Scanner::new(message);
+    let mut role = None;
+    if scanner.kind()? == Kind::Object {
+        scanner.object(|scanner, key| {
+            let value = &message[scanner.value()?];
+            if &*word(message, &key) == b"role" {
+                role = text(value).map(Cow::into_owned);
+            }
+            Ok::<(), Error>(())
+        })?;
+    }
+    Ok(role)
+}
+
+/// Parts that all have a text, as one string of paragraphs.
+fn joined_texts(content: &[u8]) -> Option<Vec<u8>> {
+    let content = std::str::from_utf8(content).ok().filter(|content| content.starts_with('['))?;
+    let mut joined = Vec::with_capacity(content.len());
+    joined.push(b'"');
+    for (position, part) in Items::of(content).enumerate() {
+        if position > 0 {
+            joined.extend_from_slice(b"\\n");
+        }
+        push_escaped(&mut joined, &string(Members::of(part)?.get("text")?)?);
+    }
+    joined.push(b'"');
+    Some(joined)
 }
 
 /// The items of an array after a change. One is taken apart at a time: as values they take many times their text.
@@ -747,15 +874,6 @@ pub(crate) fn json_instruction(schema: &Value) -> String {
     }
 }
 
-fn join_texts(message: &mut Map<String, Value>) {
-    let Some(Value::Array(parts)) = message.get("content") else { return };
-    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
-    if let Some(texts) = texts {
-        let joined = texts.join("\n");
-        message.insert("content".to_owned(), joined.into());
-    }
-}
-
 /// Nine letters or digits for every id of a call, different ones for different calls.
 struct ShortIds {
     pairing: Pairing<'static>,
@@ -770,24 +888,18 @@ impl Default for ShortIds {
 }
 
 impl ShortIds {
-    /// Takes the next message.
-    fn shorten(&mut self, message: &mut Map<String, Value>) {
-        let Self { pairing, unique, ids } = self;
-        if message.get("role").is_some_and(|role| role == "user" || role == "tool") {
-            pairing.turn_ends();
-        }
-        if let Some(Value::String(id)) = message.get_mut("tool_call_id") {
-            *id = match pairing.result(id) {
-                Some(number) => ids[number].clone().into_owned(),
-                None => short_id(id).into_owned(),
-            };
-        }
-        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-        for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
-            let given = call.get("id").and_then(Value::as_str).unwrap_or_default();
-            pairing.call(given.to_owned().into());
-            ids.push(unique.next_owned(given));
-            call.insert("id".to_owned(), ids[ids.len() - 1].as_ref().into());
+    /// The id of the next call.
+    fn call(&mut self, id: &str) -> &str {
+        self.pairing.call(id.to_owned().into());
+        self.ids.push(self.unique.next_owned(id));
+        &self.ids[self.ids.len() - 1]
+    }
+
+    /// The id of the call that a result answers.
+    fn result<'a>(&'a mut self, id: &'a str) -> Cow<'a, str> {
+        match self.pairing.result(id) {
+            Some(number) => Cow::Borrowed(&self.ids[number]),
+            None => short_id(id),
         }
     }
 }
