@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What a new record adds to the ledger.
-pub(crate) struct Charge {
-    pub(crate) key_id: String,
-    pub(crate) project: String,
+pub(crate) struct Charge<'a> {
+    pub(crate) key_id: &'a str,
+    pub(crate) project: &'a str,
     pub(crate) day: i64,
     /// None when the price is unknown.
     pub(crate) charged: Option<i64>,
@@ -22,15 +22,25 @@ pub(crate) struct Charged {
     pub(crate) unpriced: i64,
 }
 
-/// The sums of many charges, in the order of the table.
+/// The sums of many charges, in the order of the table: by scope and day.
 #[derive(Default)]
-pub(crate) struct Charges(pub(crate) BTreeMap<(String, i64), Charged>);
+pub(crate) struct Charges {
+    pub(crate) scopes: BTreeMap<String, BTreeMap<i64, Charged>>,
+    /// The name of the scope that is looked for.
+    name: String,
+}
 
 impl Charges {
-    pub(crate) fn add(&mut self, charge: Charge) {
-        let scopes = [format!("key:{}", charge.key_id), format!("project:{}", charge.project)];
-        for scope in scopes {
-            let sum = self.0.entry((scope, charge.day)).or_default();
+    pub(crate) fn add(&mut self, charge: &Charge<'_>) {
+        for (kind, id) in [("key:", charge.key_id), ("project:", charge.project)] {
+            self.name.clear();
+            self.name.push_str(kind);
+            self.name.push_str(id);
+            if !self.scopes.contains_key(&self.name) {
+                self.scopes.insert(self.name.clone(), BTreeMap::new());
+            }
+            let Some(days) = self.scopes.get_mut(&self.name) else { continue };
+            let sum = days.entry(charge.day).or_default();
             sum.spent = sum.spent.saturating_add(charge.charged.unwrap_or(0));
             sum.requests += 1;
             sum.unpriced += i64::from(charge.charged.is_none());

@@ -249,10 +249,10 @@ fn read_total<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>,
 
 impl<'a> Columns<'a> {
     /// What the ledger is told.
-    pub(crate) fn charge(&self) -> Charge {
+    pub(crate) fn charge(&self) -> Charge<'_> {
         Charge {
-            key_id: self.key_id.to_string(),
-            project: self.project.to_string(),
+            key_id: &self.key_id,
+            project: &self.project,
             day: self.started_at_ms.div_euclid(DAY_MS),
             charged: self.charged,
         }

@@ -1,5 +1,6 @@
 //! What is particular to SQLite: opening the file, migrations, the insertion of many records.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -10,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
-use crate::ledger::Charges;
+use crate::ledger::{Charged, Charges};
 use crate::line::{Columns, PROBE_RECORD};
 use crate::loan::Loan;
 
@@ -27,6 +28,20 @@ static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
             format!(
                 "INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record)
                 VALUES {} ON CONFLICT DO NOTHING",
+                vec!["(?, ?, ?, ?, ?)"; rows].join(", ")
+            )
+        })
+        .collect()
+});
+/// The same for rows of the ledger: a batch has two, mostly, and a statement costs more than a row.
+static CHARGES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let sizes = (0..=MOST_ROWS.ilog2()).map(|power| 1 << power);
+    sizes
+        .map(|rows| {
+            format!(
+                "INSERT INTO ledger (scope, day, spent_pico, requests, unpriced)
+                VALUES {} ON CONFLICT (scope, day) DO UPDATE SET spent_pico = spent_pico + excluded.spent_pico,
+                requests = requests + excluded.requests, unpriced = unpriced + excluded.unpriced",
                 vec!["(?, ?, ?, ?, ?)"; rows].join(", ")
             )
         })
@@ -171,9 +186,8 @@ async fn insert_lines(connection: &mut SqliteConnection, lines: &[&str]) -> Resu
     let (mut inserted, mut charges) = (0, Charges::default());
     for line in lines {
         let columns = Columns::of(line)?;
-        let charge = columns.charge();
         if insert(&INSERTS[0], [(columns, *line)], &mut transaction).await? > 0 {
-            charges.add(charge);
+            charges.add(&Columns::of(line)?.charge());
             inserted += 1;
         }
     }
@@ -197,7 +211,7 @@ async fn insert_new_lines(
         let mut parsed = Vec::with_capacity(rows.len());
         for line in rows {
             let columns = Columns::of(line)?;
-            charges.add(columns.charge());
+            charges.add(&columns.charge());
             parsed.push((columns, *line));
         }
         if insert(&INSERTS[power as usize], parsed, &mut transaction).await? < rows.len() as u64 {
@@ -229,22 +243,21 @@ async fn insert<'a>(
 
 /// Adds to the ledger what new records are charged.
 async fn charge(charges: Charges, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    for ((scope, day), charge) in charges.0 {
-        sqlx::query(CHARGE)
-            .bind(scope)
-            .bind(day)
-            .bind(charge.spent)
-            .bind(charge.requests)
-            .bind(charge.unpriced)
-            .execute(&mut *connection)
-            .await?;
+    let days = |(scope, days): (String, BTreeMap<i64, Charged>)| {
+        days.into_iter().map(move |(day, charge)| (scope.clone(), day, charge))
+    };
+    let mut rows: Vec<_> = charges.scopes.into_iter().flat_map(days).collect();
+    while !rows.is_empty() {
+        let power = rows.len().min(MOST_ROWS).ilog2();
+        let mut query = sqlx::query(CHARGES[power as usize].as_str());
+        for (scope, day, charge) in rows.drain(..1 << power) {
+            query =
+                query.bind(scope).bind(day).bind(charge.spent).bind(charge.requests).bind(charge.unpriced);
+        }
+        query.execute(&mut *connection).await?;
     }
     Ok(())
 }
-
-const CHARGE: &str = "INSERT INTO ledger (scope, day, spent_pico, requests, unpriced) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (scope, day) DO UPDATE SET spent_pico = spent_pico + excluded.spent_pico,
-        requests = requests + excluded.requests, unpriced = unpriced + excluded.unpriced";
 
 /// Inserts a record and takes it back.
 pub(crate) async fn try_insert(database: &Sqlite) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use canon::write::push_u64;
 use canon::{Pico, Usage};
 use limits::{Actual, Remaining, Scope, Ticket, Window, day_of};
 use store::{Spent, Store, StoreError};
@@ -118,18 +119,32 @@ impl Drop for Grant {
     }
 }
 
-/// A time in the form of OpenAI's headers: `1s`, `6m0s`, `250ms`.
+/// A time in the form of OpenAI's headers: `1s`, `6m0s`, `250ms`. Written by hand, for each answer has two of them.
 pub fn duration(ms: u64) -> String {
     let (seconds, rest) = (ms / 1000, ms % 1000);
-    let (hours, minutes, only) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let fraction =
-        if rest == 0 { String::new() } else { format!(".{rest:03}").trim_end_matches('0').to_owned() };
-    match (hours, minutes) {
-        (0, 0) if only == 0 && rest > 0 => format!("{rest}ms"),
-        (0, 0) => format!("{only}{fraction}s"),
-        (0, _) => format!("{minutes}m{only}{fraction}s"),
-        _ => format!("{hours}h{minutes}m{only}{fraction}s"),
+    let mut out = Vec::with_capacity(16);
+    if seconds == 0 && rest > 0 {
+        push_u64(&mut out, rest);
+        out.push(b'm');
+    } else {
+        if seconds >= 3600 {
+            push_u64(&mut out, seconds / 3600);
+            out.push(b'h');
+        }
+        if seconds >= 60 {
+            push_u64(&mut out, seconds / 60 % 60);
+            out.push(b'm');
+        }
+        push_u64(&mut out, seconds % 60);
+        if rest > 0 {
+            let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
+            let length = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+            out.push(b'.');
+            out.extend_from_slice(&digits[..length]);
+        }
     }
+    out.push(b's');
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// What answers say of limits; none where there is none.

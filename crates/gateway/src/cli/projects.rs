@@ -1,12 +1,11 @@
 //! `llmgateway projects`
 
-use limits::Policy;
 use store::{Audit, Project, Store, Written};
 
 use super::{ConfigArgument, runtime, say};
 use crate::clock::now_ms;
 use crate::config::Settings;
-use crate::config::settings::{policy_mistakes, wrong_project_id};
+use crate::config::settings::{read_policy, wrong_project_id};
 
 /// Arguments of `projects`.
 #[derive(Clone, Debug, clap::Args)]
@@ -101,23 +100,9 @@ pub(super) fn audit(action: &'static str, target: String) -> Audit {
 
 /// A policy that was given as JSON, as it is stored; the error lists everything that is wrong with it.
 pub(super) fn checked_policy(json: &str, settings: &Settings) -> anyhow::Result<String> {
-    let policy =
-        parse_policy(json, settings).map_err(|wrong| anyhow::anyhow!("The policy is wrong: {wrong}."))?;
+    let policy = read_policy(json, |alias| settings.aliases.contains_key(alias));
+    let policy = policy.map_err(|wrong| anyhow::anyhow!("The policy is wrong: {wrong}."))?;
     Ok(serde_json::to_string(&policy)?)
-}
-
-fn parse_policy(json: &str, settings: &Settings) -> Result<Policy, String> {
-    let mut unknown = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let policy: Policy = serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()))
-        .map_err(|error| error.to_string())?;
-    deserializer.end().map_err(|error| error.to_string())?;
-    let mut wrong: Vec<String> = unknown.iter().map(|path| format!("{path} is unknown")).collect();
-    let has_alias = |alias: &str| settings.aliases.contains_key(alias);
-    wrong.extend(
-        policy_mistakes(&policy, has_alias).into_iter().map(|it| format!("{} {}", it.path, it.message)),
-    );
-    if wrong.is_empty() { Ok(policy) } else { Err(wrong.join("; ")) }
 }
 
 async fn create(

@@ -1247,6 +1247,19 @@ pub fn policy_mistakes(policy: &Policy, has_alias: impl Fn(&str) -> bool) -> Vec
     mistakes
 }
 
+/// Reads a policy from JSON; the error lists everything that is wrong with it.
+pub fn read_policy(json: &str, has_alias: impl Fn(&str) -> bool) -> Result<Policy, String> {
+    let mut unknown = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let policy: Policy = serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()))
+        .map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    let mut wrong: Vec<String> = unknown.iter().map(|path| format!("{path} is unknown")).collect();
+    let mistakes = policy_mistakes(&policy, has_alias);
+    wrong.extend(mistakes.into_iter().map(|mistake| format!("{} {}", mistake.path, mistake.message)));
+    if wrong.is_empty() { Ok(policy) } else { Err(wrong.join("; ")) }
+}
+
 /// Why a text cannot name a project: ids are in paths, labels and records.
 pub fn wrong_project_id(id: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);

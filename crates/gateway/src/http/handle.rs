@@ -22,8 +22,9 @@ use super::chat::Address;
 use super::connections::InFlight;
 use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
-use super::routes::{self, Access, Found, Route, Serve};
-use super::{ResponseBody, chat, host, request_body, respond, stored};
+use super::request_body::Announced;
+use super::routes::{self, Access, Found, Resource, Route, Serve};
+use super::{ResponseBody, admin, chat, host, request_body, respond, stored};
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::cors::Cors;
@@ -131,6 +132,9 @@ pub async fn handle(
             }
             Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
         },
+        Ok(route) if let Serve::Admin(resource) = route.serve => {
+            (Box::pin(administered(&api, &snapshot, (route.access, resource), &head, body)).await, None)
+        }
         Ok(route) => (Box::pin(served(&api, &snapshot, route, &head, &request_id)).await, Some(body)),
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
     };
@@ -309,12 +313,51 @@ async fn served(
     noted(head, request_id, Some(started), response)
 }
 
+/// Serves the admin API. Boxed by its caller, for it is rare.
+async fn administered(
+    api: &Api,
+    snapshot: &Snapshot,
+    (access, resource): (Access, Resource),
+    head: &Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let started = clock::now();
+    let admitted = match access {
+        Access::Admin => administrator(api, snapshot, head).await,
+        _ => viewer(api, snapshot, head).await,
+    };
+    let read = async {
+        let caller = admitted?;
+        let announced = Announced::read(&head.headers, admin::BODY_LIMIT)?;
+        let received = request_body::read(body, announced, snapshot.limits, &api.buffers).await?;
+        Ok((caller, received.bytes))
+    };
+    let response = match read.await {
+        Ok((caller, body)) => {
+            let asked = admin::Asked { api, snapshot, caller: &caller, head, body: &body };
+            let answer = asked.serve(resource, &admin::rest_of(head)).await;
+            answer.unwrap_or_else(|refused| refused.response())
+        }
+        Err(error) => refuse(api, head, &error),
+    };
+    let request_id =
+        head.headers.get(respond::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    noted(head, request_id, Some(started), response)
+}
+
+async fn viewer(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+    let caller = admit(api, snapshot, head).await?;
+    caller.check_role(Role::Viewer)?;
+    Ok(caller)
+}
+
 /// Serves every route but chat.
 async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts) -> Response<ResponseBody> {
     let admitted = match route.access {
         Access::Anyone | Access::Operator => Ok(None),
         Access::Key => admit(api, snapshot, head).await.map(Some),
-        Access::Admin => admin(api, snapshot, head).await.map(Some),
+        Access::Viewer => viewer(api, snapshot, head).await.map(Some),
+        Access::Admin => administrator(api, snapshot, head).await.map(Some),
     };
     let caller = match admitted {
         Ok(caller) => caller,
@@ -344,7 +387,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         Serve::Reload => reload(api, head).await,
         Serve::Metrics => metrics(api, head),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
-        Serve::Chat(_) | Serve::Completions | Serve::CountTokens(_) | Serve::NotYet => {
+        Serve::Admin(_) | Serve::Chat(_) | Serve::Completions | Serve::CountTokens(_) | Serve::NotYet => {
             refuse(api, head, &not_yet(head, route.path))
         }
     }
@@ -361,7 +404,7 @@ async fn asks(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Er
     Ok(caller)
 }
 
-async fn admin(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+async fn administrator(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
     let caller = admit(api, snapshot, head).await?;
     match caller.admin {
         true => Ok(caller),

@@ -1,5 +1,6 @@
 //! The door for callers: connections, routes, bodies.
 
+mod admin;
 mod body;
 mod chat;
 mod connections;

@@ -30,6 +30,8 @@ pub enum Access {
     Operator,
     /// Who has a key.
     Key,
+    /// Who has an admin key, or one of a viewer.
+    Viewer,
     /// Who has an admin key.
     Admin,
 }
@@ -37,7 +39,7 @@ pub enum Access {
 impl Access {
     /// Whether it takes a key.
     pub fn needs_key(self) -> bool {
-        matches!(self, Self::Key | Self::Admin)
+        matches!(self, Self::Key | Self::Viewer | Self::Admin)
     }
 }
 
@@ -62,6 +64,8 @@ pub enum Serve {
     Health,
     /// Readiness.
     Ready,
+    /// Projects, keys and what they use.
+    Admin(Resource),
     /// A reload of the configuration.
     Reload,
     /// Prometheus metrics.
@@ -70,6 +74,25 @@ pub enum Serve {
     Root,
     /// Nobody yet: a known request of other APIs that this version does not serve.
     NotYet,
+}
+
+/// What the admin API shows and changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// All projects.
+    Projects,
+    /// One of them.
+    Project,
+    /// All keys of the database.
+    Keys,
+    /// One of them.
+    Key,
+    /// Budgets and limits with what is taken of them.
+    Budgets,
+    /// The ledger.
+    Usage,
+    /// Who changed what.
+    Audit,
 }
 
 const fn route(method: Method, path: &'static str, access: Access, serve: Serve) -> Route {
@@ -104,6 +127,20 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1beta/models/{model}", Access::Key, Serve::Model(Protocol::Gemini)),
     route(Method::GET, "/v1/routing", Access::Admin, Serve::Routing),
     route(Method::POST, "/admin/v1/reload", Access::Admin, Serve::Reload),
+    route(Method::GET, "/admin/v1/projects", Access::Viewer, Serve::Admin(Resource::Projects)),
+    route(Method::POST, "/admin/v1/projects", Access::Admin, Serve::Admin(Resource::Projects)),
+    route(Method::GET, "/admin/v1/projects/{id}", Access::Viewer, Serve::Admin(Resource::Project)),
+    route(Method::PATCH, "/admin/v1/projects/{id}", Access::Admin, Serve::Admin(Resource::Project)),
+    route(Method::DELETE, "/admin/v1/projects/{id}", Access::Admin, Serve::Admin(Resource::Project)),
+    route(Method::GET, "/admin/v1/keys", Access::Viewer, Serve::Admin(Resource::Keys)),
+    route(Method::POST, "/admin/v1/keys", Access::Admin, Serve::Admin(Resource::Keys)),
+    route(Method::GET, "/admin/v1/keys/{id}", Access::Viewer, Serve::Admin(Resource::Key)),
+    route(Method::PATCH, "/admin/v1/keys/{id}", Access::Admin, Serve::Admin(Resource::Key)),
+    route(Method::DELETE, "/admin/v1/keys/{id}", Access::Admin, Serve::Admin(Resource::Key)),
+    route(Method::POST, "/admin/v1/keys/{id}", Access::Admin, Serve::Admin(Resource::Key)),
+    route(Method::GET, "/admin/v1/budgets", Access::Viewer, Serve::Admin(Resource::Budgets)),
+    route(Method::GET, "/admin/v1/usage", Access::Viewer, Serve::Admin(Resource::Usage)),
+    route(Method::GET, "/admin/v1/audit", Access::Viewer, Serve::Admin(Resource::Audit)),
     route(Method::GET, "/health", Access::Anyone, Serve::Health),
     route(Method::GET, "/ready", Access::Operator, Serve::Ready),
     route(Method::GET, "/metrics", Access::Operator, Serve::Metrics),
@@ -343,6 +380,23 @@ mod tests {
             Serve::Routing => "the state of routing: health of providers and models",
             Serve::Health => "whether the process lives",
             Serve::Ready => "whether it can serve",
+            Serve::Admin(Resource::Projects) => {
+                "the projects ([governance.md](governance.md)); `POST` makes one"
+            }
+            Serve::Admin(Resource::Project) => {
+                "one project; `PATCH` changes it (`If-Match`), `DELETE` deletes it when it has no active key"
+            }
+            Serve::Admin(Resource::Keys) => {
+                "the keys of the database, of one project with `?project=ID`; `POST` makes one and shows its secret once"
+            }
+            Serve::Admin(Resource::Key) => {
+                "one key; `PATCH` changes it (`If-Match`), `DELETE` revokes it, `POST ID/rotate` makes another secret"
+            }
+            Serve::Admin(Resource::Budgets) => "the rules of every project, with what this node has counted",
+            Serve::Admin(Resource::Usage) => {
+                "what `?scope=project:ID` or `key:ID` was charged on each of the last `days`"
+            }
+            Serve::Admin(Resource::Audit) => "who changed what, the newest first",
             Serve::Reload => "reads the configuration again",
             Serve::Metrics => "Prometheus metrics",
             Serve::Root => "what this server is",
@@ -360,6 +414,7 @@ mod tests {
                 Access::Anyone => "nothing",
                 Access::Operator => "nothing; only at the operator's listener where there is one",
                 Access::Key => "a key",
+                Access::Viewer => "an admin key, or one of a viewer",
                 Access::Admin => "an admin key",
             };
             page += &format!("| `{path}` | {method} | {access} | {} |\n", about(*serve));

@@ -163,12 +163,16 @@ impl Auth {
             ));
         };
         let hash = self.hasher.hash(&key);
+        let fixed_key = fixed.keys.get(&hash);
+        if fixed_key.is_some_and(|known| known.project.is_some()) {
+            // All of it is in the configuration.
+            return self.find(fixed, &hash).unwrap_or_else(|| Err(not_valid()));
+        }
         let now = clock::now();
-        let is_fixed = fixed.contains(&hash);
-        if is_fixed || self.stored.load().keys.contains(&hash) {
+        if fixed_key.is_some() || self.stored.load().keys.contains(&hash) {
             let age = now.saturating_duration_since(self.looked.borrow().as_of);
-            if is_fixed {
-                // Its project may be one of the database; the key itself is good without that.
+            if fixed_key.is_some() {
+                // Its project is the database's default; the key itself is good without that.
                 if age > FRESH {
                     self.look();
                 }

@@ -42,7 +42,9 @@ pub struct Caller {
 pub struct Project {
     /// Names it.
     pub id: Arc<str>,
-    /// What it may do.
+    /// What it may do, as it is written.
+    pub policy: Policy,
+    /// The same, ready for requests.
     pub terms: Terms,
     /// The counters of it and of its keys.
     pub book: crate::admission::Book,
@@ -93,7 +95,7 @@ impl Caller {
 
     /// Whether anything is counted.
     pub fn has_rules(&self) -> bool {
-        self.rules().next().is_some()
+        !self.project.terms.rules.is_empty() || self.own.as_ref().is_some_and(|own| !own.rules.is_empty())
     }
 
     /// Whether models of unknown price are refused: where a policy says so, or a budget would not see them.
@@ -126,7 +128,7 @@ impl Caller {
 
     /// Whether anything can be refused by a policy: a look that spares the rest.
     pub fn is_restricted(&self) -> bool {
-        self.terms().any(|terms| terms.restricts_models()) || self.blocks_unpriced()
+        self.project.terms.restricts || self.own.as_ref().is_some_and(|own| own.restricts)
     }
 
     /// Refuses what the key is not for.
@@ -141,7 +143,9 @@ impl Caller {
 
     /// The tags of a request that names these.
     pub fn tags(&self, said: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
-        if said.is_none() && self.terms().all(|terms| terms.tags.is_empty()) {
+        let has_tags =
+            !self.project.terms.tags.is_empty() || self.own.as_ref().is_some_and(|own| !own.tags.is_empty());
+        if said.is_none() && !has_tags {
             return Ok(BTreeMap::new());
         }
         limits::tags(self.terms().map(|terms| &terms.tags), said).map_err(|wrong| {
@@ -155,7 +159,7 @@ impl Project {
     pub fn new(id: &str, policy: &Policy, is_disabled: bool, books: &Books) -> Arc<Self> {
         let book = books.of(id);
         let terms = Terms::new(policy, &Scope::Project, &book);
-        Arc::new(Self { id: id.into(), terms, book, is_disabled })
+        Arc::new(Self { id: id.into(), policy: policy.clone(), terms, book, is_disabled })
     }
 
     /// One that restricts nothing.

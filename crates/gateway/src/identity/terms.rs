@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use limits::{Pattern, Policy, Quantity, Rule, Scope, Unpriced};
+use limits::{Pattern, Policy, Rule, Scope, Unpriced};
 
 use crate::admission::Book;
 
@@ -14,6 +14,10 @@ pub struct Terms {
     deny: Vec<Pattern>,
     providers: Vec<Pattern>,
     deny_providers: Vec<Pattern>,
+    /// Something can be refused: models, providers, or what has no known price.
+    pub restricts: bool,
+    /// Money is counted.
+    has_budget: bool,
     /// Budgets and limits, with their accounts in the project's book.
     pub rules: Vec<Rule>,
     /// Tags of every request.
@@ -45,12 +49,15 @@ impl Offered<'_> {
 impl Terms {
     /// The terms of a policy, with accounts in this book.
     pub fn new(policy: &Policy, scope: &Scope, book: &Book) -> Self {
+        let has_budget = !policy.budgets.is_empty();
         let patterns = |list: &[String]| list.iter().map(|pattern| Pattern::new(pattern)).collect();
         Self {
             models: patterns(&policy.models),
             deny: patterns(&policy.deny),
             providers: patterns(&policy.providers),
             deny_providers: patterns(&policy.deny_providers),
+            restricts: policy.restricts_models() || has_budget || policy.unpriced == Some(Unpriced::Block),
+            has_budget,
             rules: book.lock().rules(scope, policy),
             tags: policy.tags.clone(),
             unpriced: policy.unpriced,
@@ -63,15 +70,9 @@ impl Terms {
         (*policy != Policy::default()).then(|| Arc::new(Self::new(policy, &Scope::Key(key_id.clone()), book)))
     }
 
-    /// Whether it names models or providers.
-    pub fn restricts_models(&self) -> bool {
-        let lists = [&self.models, &self.deny, &self.providers, &self.deny_providers];
-        lists.iter().any(|list| !list.is_empty())
-    }
-
     /// Whether money is counted.
     pub fn has_budget(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule.quantity, Quantity::Money { .. }))
+        self.has_budget
     }
 
     /// The rule that refuses an offer, as it is written.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use canon::{Error, ErrorKind, Pico, Retry, Usage};
+use canon::{Error, ErrorKind, Pico, Retry};
 use limits::{Ask, Refusal, Refused};
 use wire::Intake;
 
@@ -16,6 +16,7 @@ use crate::metering::Record;
 const USUAL_OUTPUT: u64 = 4096;
 /// A reservation is overdue when its request has been over for so long.
 const OVERDUE_MS: i64 = 3_600_000;
+
 /// Reserves what an attempt at this offer may take at most, or refuses the request. What earlier attempts reserved is
 /// raised where it is not enough.
 pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
@@ -66,14 +67,14 @@ pub fn worst_case(offer: &Offer, intake: &Intake) -> Ask {
     let prompt = intake.size.estimated_tokens();
     let model_limit = offer.facts().max_output_tokens;
     let output = intake.max_output_tokens.unwrap_or(USUAL_OUTPUT);
-    let choices = intake.given("n").and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or(1_u64).max(1);
+    let choices = intake.given("n").and_then(|raw| str::from_utf8(raw).ok()?.trim().parse().ok());
+    let choices = choices.unwrap_or(1_u64).max(1);
     let output = model_limit.map_or(output, |limit| output.min(limit)).saturating_mul(choices);
     let cost = offer.serving.as_ref().and_then(|serving| serving.price.as_ref()).and_then(|price| {
-        let tier = price.tier_asked(intake.service_tier.as_deref());
-        let read = Usage { input: prompt, output, ..Usage::default() };
-        let written = Usage { cache_write: prompt, output, ..Usage::default() };
-        let costs = [read, written].map(|usage| price.cost(&usage, tier).map(|cost| cost.total));
-        costs.into_iter().flatten().max()
+        let rates = price.rates_for(prompt, price.tier_asked(intake.service_tier.as_deref()))?;
+        // A prompt that is written to the provider's cache costs more than one that is only read.
+        let read = rates.cache_write.map_or(rates.input, |write| write.max(rates.input));
+        Some(read * prompt + rates.output * output + price.request.unwrap_or_default())
     });
     Ask { cost: cost.unwrap_or_default(), tokens: prompt.saturating_add(output), ..Ask::default() }
 }

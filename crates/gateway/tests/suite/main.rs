@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![expect(clippy::disallowed_methods, reason = "tests read clocks, to compare")]
 
+mod admin;
 mod bad_input;
 mod bodies;
 mod commands;

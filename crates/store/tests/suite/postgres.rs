@@ -14,7 +14,7 @@ async fn drop_all(url: &str) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(
         "DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
-            audit_log CASCADE;
+            audit_log, stored_items CASCADE;
         DROP FUNCTION IF EXISTS llmgateway_notify",
     )
     .execute(&mut connection)
