@@ -9,7 +9,7 @@ use super::{Case, Dimension, Work};
 
 /// Most memory of an answer that is read, as a multiple of it.
 const READ: f64 = 6.0;
-/// Of one that is relayed, where a list of many calls is mended.
+/// Of one that is relayed, where a list of many calls is mended: it is read once more, as a list of its own.
 const RELAYED: f64 = 7.0;
 
 struct Words;
