@@ -51,6 +51,8 @@ enum Command {
     Mock(mock::MockArguments),
     /// Start a coding agent against the gateway, without touching its own settings.
     Run(run::RunArguments),
+    /// Print the OpenAPI document of all routes.
+    Openapi,
 }
 
 /// Where the configuration is.
@@ -73,6 +75,10 @@ pub fn main() -> ExitCode {
         Command::Projects(arguments) => projects::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
+        Command::Openapi => {
+            say(String::from_utf8_lossy(&crate::http::openapi::document()).trim_end());
+            Ok(())
+        }
         Command::Run(arguments) => return exit_code(run::run(&arguments)),
     };
     exit_code(result.map(|()| ExitCode::SUCCESS))

@@ -24,7 +24,7 @@ use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
 use super::request_body::Announced;
 use super::routes::{self, Access, Found, Resource, Route, Serve};
-use super::{ResponseBody, admin, chat, host, request_body, respond, stored};
+use super::{ResponseBody, admin, chat, host, openapi, request_body, respond, stored};
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::cors::Cors;
@@ -386,6 +386,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         Serve::Ready => ready(api).await,
         Serve::Reload => reload(api, head).await,
         Serve::Metrics => metrics(api, head),
+        Serve::OpenApi => respond::json(StatusCode::OK, openapi::document()),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
         Serve::Admin(_) | Serve::Chat(_) | Serve::Completions | Serve::CountTokens(_) | Serve::NotYet => {
             refuse(api, head, &not_yet(head, route.path))

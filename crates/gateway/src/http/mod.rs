@@ -8,6 +8,7 @@ mod handle;
 mod host;
 pub mod lifecycle;
 pub(crate) mod models;
+pub mod openapi;
 mod options;
 mod request_body;
 mod respond;

@@ -70,6 +70,8 @@ pub enum Serve {
     Reload,
     /// Prometheus metrics.
     Metrics,
+    /// The document of all routes.
+    OpenApi,
     /// What this server is.
     Root,
     /// Nobody yet: a known request of other APIs that this version does not serve.
@@ -122,7 +124,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/models/{model}", Access::Key, Serve::Chat(Protocol::Gemini)),
     route(Method::GET, "/v1/models", Access::Key, MODELS),
     route(Method::GET, "/models", Access::Key, MODELS),
-    route(Method::GET, "/v1/models/{id}", Access::Key, Serve::Model(Protocol::OpenaiChat)),
+    route(Method::GET, "/v1/models/{model}", Access::Key, Serve::Model(Protocol::OpenaiChat)),
     route(Method::GET, "/v1beta/models", Access::Key, Serve::Models(Protocol::Gemini)),
     route(Method::GET, "/v1beta/models/{model}", Access::Key, Serve::Model(Protocol::Gemini)),
     route(Method::GET, "/v1/routing", Access::Admin, Serve::Routing),
@@ -144,6 +146,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/health", Access::Anyone, Serve::Health),
     route(Method::GET, "/ready", Access::Operator, Serve::Ready),
     route(Method::GET, "/metrics", Access::Operator, Serve::Metrics),
+    route(Method::GET, "/openapi.json", Access::Anyone, Serve::OpenApi),
     route(Method::GET, "/", Access::Anyone, Serve::Root),
     route(Method::POST, "/v1/responses", Access::Key, Serve::Chat(Protocol::OpenaiResponses)),
     route(
@@ -340,6 +343,55 @@ pub fn unescape(part: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(part).decode_utf8().ok()
 }
 
+/// What a route serves, in words for the documents.
+pub(super) fn about(serve: Serve) -> &'static str {
+    match serve {
+        Serve::Chat(Protocol::OpenaiChat) => "a conversation, in the format of OpenAI's chat completions",
+        Serve::Chat(Protocol::AnthropicMessages) => "a conversation, in the format of Anthropic's Messages",
+        Serve::Chat(Protocol::Gemini) => {
+            "a conversation, in the format of Google's Gemini API; the method follows the model: `MODEL:generateContent`, `MODEL:streamGenerateContent`, `MODEL:countTokens`"
+        }
+        Serve::Chat(Protocol::OpenaiResponses) => "a conversation, in the format of OpenAI's Responses",
+        Serve::Chat(_) => "a conversation",
+        Serve::Completions => {
+            "a text that the model goes on from, in the format of OpenAI's legacy completions"
+        }
+        Serve::Stored => {
+            "a stored answer: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"
+        }
+        Serve::CountTokens(_) => {
+            "how many tokens such a request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
+        }
+        Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
+        Serve::Models(_) => "the list of models",
+        Serve::Model(Protocol::Gemini) => "one model, in Google's shape",
+        Serve::Model(_) => "one model; its id may hold slashes, plain or as `%2F`",
+        Serve::Routing => "the state of routing: health of providers and models",
+        Serve::Health => "whether the process lives",
+        Serve::Ready => "whether it can serve",
+        Serve::Admin(Resource::Projects) => "the projects ([governance.md](governance.md)); `POST` makes one",
+        Serve::Admin(Resource::Project) => {
+            "one project; `PATCH` changes it (`If-Match`), `DELETE` deletes it when it has no active key"
+        }
+        Serve::Admin(Resource::Keys) => {
+            "the keys of the database, of one project with `?project=ID`; `POST` makes one and shows its secret once"
+        }
+        Serve::Admin(Resource::Key) => {
+            "one key; `PATCH` changes it (`If-Match`), `DELETE` revokes it, `POST ID/rotate` makes another secret"
+        }
+        Serve::Admin(Resource::Budgets) => "the rules of every project, with what this node has counted",
+        Serve::Admin(Resource::Usage) => {
+            "what `?scope=project:ID` or `key:ID` was charged on each of the last `days`"
+        }
+        Serve::Admin(Resource::Audit) => "who changed what, the newest first",
+        Serve::Reload => "reads the configuration again",
+        Serve::Metrics => "Prometheus metrics",
+        Serve::OpenApi => "this document of all routes, as OpenAPI 3.1",
+        Serve::Root => "what this server is",
+        Serve::NotYet => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,58 +404,6 @@ mod tests {
     }
 
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/routes.md");
-
-    fn about(serve: Serve) -> String {
-        let text = match serve {
-            Serve::Chat(Protocol::OpenaiChat) => "a conversation, in the format of OpenAI's chat completions",
-            Serve::Chat(Protocol::AnthropicMessages) => {
-                "a conversation, in the format of Anthropic's Messages"
-            }
-            Serve::Chat(Protocol::Gemini) => {
-                "a conversation, in the format of Google's Gemini API; the method follows the model: `MODEL:generateContent`, `MODEL:streamGenerateContent`, `MODEL:countTokens`"
-            }
-            Serve::Chat(Protocol::OpenaiResponses) => "a conversation, in the format of OpenAI's Responses",
-            Serve::Chat(protocol) => panic!("callers cannot speak {}", protocol.as_str()),
-            Serve::Completions => {
-                "a text that the model goes on from, in the format of OpenAI's legacy completions"
-            }
-            Serve::Stored => {
-                "a stored answer: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"
-            }
-            Serve::CountTokens(_) => {
-                "how many tokens such a request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
-            }
-            Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
-            Serve::Models(_) => "the list of models",
-            Serve::Model(Protocol::Gemini) => "one model, in Google's shape",
-            Serve::Model(_) => "one model; its id may hold slashes, plain or as `%2F`",
-            Serve::Routing => "the state of routing: health of providers and models",
-            Serve::Health => "whether the process lives",
-            Serve::Ready => "whether it can serve",
-            Serve::Admin(Resource::Projects) => {
-                "the projects ([governance.md](governance.md)); `POST` makes one"
-            }
-            Serve::Admin(Resource::Project) => {
-                "one project; `PATCH` changes it (`If-Match`), `DELETE` deletes it when it has no active key"
-            }
-            Serve::Admin(Resource::Keys) => {
-                "the keys of the database, of one project with `?project=ID`; `POST` makes one and shows its secret once"
-            }
-            Serve::Admin(Resource::Key) => {
-                "one key; `PATCH` changes it (`If-Match`), `DELETE` revokes it, `POST ID/rotate` makes another secret"
-            }
-            Serve::Admin(Resource::Budgets) => "the rules of every project, with what this node has counted",
-            Serve::Admin(Resource::Usage) => {
-                "what `?scope=project:ID` or `key:ID` was charged on each of the last `days`"
-            }
-            Serve::Admin(Resource::Audit) => "who changed what, the newest first",
-            Serve::Reload => "reads the configuration again",
-            Serve::Metrics => "Prometheus metrics",
-            Serve::Root => "what this server is",
-            Serve::NotYet => "",
-        };
-        text.to_owned()
-    }
 
     fn page() -> String {
         let mut page = String::from(INTRODUCTION);

@@ -192,3 +192,13 @@ async fn a_switch_that_is_not_understood_is_refused() {
     }
     assert!(upstream.heard().is_empty());
 }
+
+#[tokio::test]
+async fn anybody_can_read_what_the_routes_are() {
+    let (gateway, _upstream) = gateway("").await;
+    let reply = request(&gateway, "GET /openapi.json", "").await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    let document: serde_json::Value = serde_json::from_str(&reply.text()).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["paths"]["/v1/messages"]["post"]["requestBody"].is_object());
+}
