@@ -23,6 +23,10 @@ impl Format for Anthropic {
         if !self.vertex && call.model.is_empty() {
             return Err(Refusal::bad("model: Field required"));
         }
+        if !self.vertex && has(&call.body, "thread") {
+            let refusal = Refusal::bad("thread: this request cannot be threaded (the mock keeps nothing)");
+            return Err(refusal.code("thread_unsupported_request"));
+        }
         if !has(&call.body, "max_tokens") {
             return Err(Refusal::bad("max_tokens: Field required"));
         }
@@ -242,9 +246,13 @@ fn error_body(call: &Call, refusal: &Refusal) -> Value {
         500.. => "api_error",
         _ => "invalid_request_error",
     };
-    json!({
+    let mut body = json!({
         "type": "error", "error": { "type": kind, "message": refusal.message }, "request_id": call.id("req_")
-    })
+    });
+    if let Some(code) = refusal.code.filter(|code| code.starts_with("thread_")) {
+        body["error"]["details"] = json!({ "error_code": code });
+    }
+    body
 }
 
 fn read(body: &Value) -> Result<Prompt, Refusal> {

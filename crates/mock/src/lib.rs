@@ -18,6 +18,7 @@ mod journal;
 mod models;
 mod ollama;
 mod openai_chat;
+mod openai_completions;
 mod openai_responses;
 mod persona;
 mod proof;

@@ -8,6 +8,7 @@ use crate::gemini::{self, Gemini};
 use crate::models;
 use crate::ollama::Ollama;
 use crate::openai_chat::{self, OpenAiChat};
+use crate::openai_completions::OpenAiCompletions;
 use crate::openai_responses::{self, OpenAiResponses};
 use http::Method;
 use serde_json::json;
@@ -51,6 +52,9 @@ fn post(path: &str) -> Route {
     }
     if path.ends_with("/chat/completions") {
         return Route { model: openai_chat::deployment(path), ..to(Target::Chat(&OpenAiChat)) };
+    }
+    if path.ends_with("/completions") {
+        return Route { model: openai_chat::deployment(path), ..to(Target::Chat(&OpenAiCompletions)) };
     }
     if path.ends_with("/responses") {
         return to(Target::Chat(&OpenAiResponses));

@@ -2,6 +2,8 @@
 
 import json
 
+import openai
+import pytest
 from pydantic import BaseModel
 
 from models import ALL, WITH_JSON_OBJECT, WITH_TOOLS, WITH_VISION, each
@@ -192,6 +194,22 @@ def test_legacy_completion(client, model):
     chunks = list(client.completions.create(model=model, prompt=[prompt], max_tokens=50, stream=True))
     assert "Paris" in "".join(chunk.choices[0].text for chunk in chunks)
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == ["stop"]
+
+
+def test_legacy_completion_as_it_came(client):
+    """A provider that completes texts gets what no conversation can say."""
+    request = {"model": "fireworks/accounts/fireworks/models/llama-v3p3-70b-instruct", "max_tokens": 50}
+    several = client.completions.create(prompt=["What is the capital of France?", "Again?"], n=2, **request)
+    assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
+    assert several.usage.total_tokens == several.usage.prompt_tokens + several.usage.completion_tokens
+    assert client.completions.create(prompt=[[1, 2], [3]], suffix="end", **request).choices[1].index == 1
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    chunks = list(client.completions.create(prompt="What is the capital of France?", **options, **request))
+    assert "Paris" in "".join(choice.text for chunk in chunks for choice in chunk.choices)
+    assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens > 0
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model="openai/gpt-4o", prompt=[1, 2])
+    assert refused.value.param == "prompt"
 
 
 def test_models(client):

@@ -1,6 +1,7 @@
 """Anthropic's SDK against the gateway: every provider answers in its format."""
 
 import anthropic
+import pydantic
 import pytest
 
 from models import ALL, WITH_TOOLS, each
@@ -59,6 +60,43 @@ def test_tool_loop(claude, model):
         {"role": "user", "content": results},
     ]
     assert claude.messages.create(**request).stop_reason == "end_turn"
+
+
+@each(WITH_TOOLS)
+def test_tool_runner(claude, model):
+    """The SDK calls the tool itself, and goes on until the model is done."""
+    places = []
+
+    @anthropic.beta_tool
+    def get_weather(location: str) -> str:
+        """Get the current weather.
+
+        Args:
+            location: The city.
+        """
+        places.append(location)
+        return "sunny"
+
+    request = asking(model, "What is the weather in Paris?", tools=[get_weather])
+    answer = claude.beta.messages.tool_runner(**request).until_done()
+    assert answer.stop_reason == "end_turn" and len(places) > 0
+
+
+def test_batches_are_refused_by_name(claude):
+    requests = [{"custom_id": "one", "params": asking(THINKER)}]
+    with pytest.raises(anthropic.NotFoundError) as refused:
+        claude.messages.batches.create(requests=requests)
+    assert refused.value.body["type"] == "error"
+    assert "/v1/messages/batches" in refused.value.body["error"]["message"]
+
+
+def test_structured_output(claude):
+    class Place(pydantic.BaseModel):
+        city: str
+
+    for model in [THINKER, "openai/gpt-4o", "google-ai-studio/gemini-2.0-flash-001"]:
+        answer = claude.messages.parse(output_format=Place, **asking(model))
+        assert isinstance(answer.parsed_output, Place), model
 
 
 def test_thinking_in_a_stream(claude):

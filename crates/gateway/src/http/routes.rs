@@ -232,6 +232,10 @@ pub fn dialect_of(path: &str, method: &Method) -> &'static dyn Dialect {
         Some(route) => route.serve.dialect(),
         // Only Google's API has this version.
         None if path.starts_with("/v1beta/") => wire::dialect(Protocol::Gemini).unwrap_or(OWN),
+        // What of Anthropic's API is not served, such as its batches.
+        None if path.starts_with("/v1/messages/") => {
+            wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN)
+        }
         None => OWN,
     }
 }

@@ -495,3 +495,25 @@ async fn claude_on_a_cloud_gets_messages_as_they_are() {
     );
     mock.stop().await;
 }
+
+/// Anthropic's own tool runner begins a thread, and sends the whole conversation once it reads this code.
+#[tokio::test]
+async fn threads_are_refused_by_the_code_that_clients_know() {
+    let refused = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "thread: no",
+        "details": {"error_code": "thread_not_found"}}});
+    let (upstream, gateway) = claude(vec![whole("400 Bad Request", &refused)]).await;
+    let mut body = question(CLAUDE, false);
+    body["thread"] = json!({"type": "create"});
+    let reply = ask(&gateway, &body).await;
+    assert_eq!((reply.status, reply.at("/error/details/error_code")), (400, json!("thread_not_found")));
+    assert_eq!(upstream.bodies()[0]["thread"]["type"], "create");
+    let upstream = Upstream::playing(vec![answer("never")]).await;
+    let gateway = TestGateway::start(&upstream.known("openai")).await;
+    body["model"] = json!(MODEL);
+    let reply = ask(&gateway, &body).await;
+    assert_error(&reply, 400, "invalid_request_error");
+    assert_eq!(reply.at("/error/details/error_code"), "thread_unsupported_request");
+    assert!(upstream.heard().is_empty());
+    let batches = gateway.post("/v1/messages/batches", b"{}").await;
+    assert_error(&batches, 404, "not_found_error");
+}

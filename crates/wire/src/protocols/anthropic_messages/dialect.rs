@@ -26,6 +26,7 @@ impl Dialect for AnthropicMessages {
 
     fn decode(&self, intake: &Intake) -> Result<Request> {
         intake.check_schema_size()?;
+        check_thread(intake)?;
         request::read::decode(intake.body())
     }
 
@@ -100,4 +101,16 @@ impl Dialect for AnthropicMessages {
     fn ping(&self, _form: &AnswerForm) -> &'static [u8] {
         b"event: ping\ndata: {\"type\": \"ping\"}\n\n"
     }
+}
+
+/// A thread is kept by Anthropic's own API: elsewhere the whole conversation has to be sent, which clients do once they are
+/// told by this code.
+fn check_thread(intake: &Intake) -> Result<()> {
+    if intake.given("thread").is_none() {
+        return Ok(());
+    }
+    let message = "The provider of the model keeps no threads; send the whole conversation without thread.";
+    let mut error = Error::unsupported("thread", message);
+    error.code = Some("thread_unsupported_request".to_owned());
+    Err(error)
 }

@@ -126,6 +126,10 @@ pub(super) fn to_json(error: &Error, member: Option<&[u8]>) -> Value {
         None => error.message.to_string(),
     };
     let mut body = json!({ "type": "error", "error": { "type": kind, "message": message } });
+    // Anthropic's own clients go by the code, where there is one.
+    if let Some(code) = error.code.as_deref().filter(|code| code.starts_with("thread_")) {
+        body["error"]["details"] = json!({ "error_code": code });
+    }
     if let Some(id) = member.and_then(request_id) {
         body["request_id"] = json!(id);
     }

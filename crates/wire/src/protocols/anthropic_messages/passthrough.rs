@@ -27,6 +27,9 @@ const SPARE: usize = 64;
 /// Blocks that must be looked at in the history.
 const CLOSE_LOOKS: [&str; 3] = ["thinking", "redacted_thinking", "tool_use"];
 
+/// By it a provider keeps conversations.
+const THREADS_BETA: &str = "message-threads-2026-08-12";
+
 impl Passthrough for AnthropicMessages {
     /// A request that was written for another generation of models is translated: an alias or a fallback leads there.
     fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
@@ -36,6 +39,7 @@ impl Passthrough for AnthropicMessages {
             && fields.thinking.is_none_or(|kind| takes_kind(kind, target))
             && (!fields.effort || takes_effort(target))
             && !(fields.forces_a_call && refuses_forced())
+            && !(intake.given("thread").is_some() && target.quirks.refuses_beta(THREADS_BETA))
     }
 
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
