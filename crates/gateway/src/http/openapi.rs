@@ -90,6 +90,9 @@ fn operation(route: &Route) -> Value {
     if route.access == Access::Admin {
         operation["description"] = json!("Needs an admin key.");
     }
+    if route.access == Access::Viewer {
+        operation["description"] = json!("Needs a viewer's or an admin key.");
+    }
     if route.access.needs_key() {
         let schemes = ["bearer", "x-api-key", "api-key", "x-goog-api-key", "key"];
         operation["security"] = schemes.map(|scheme| json!({ scheme: [] })).into();
