@@ -36,9 +36,10 @@ impl Subject {
         }
     }
 
-    /// The model that can least; none where nothing is known of the provider's models.
+    /// The model that can least and holds conversations; none where nothing is known of the provider's models.
     fn plainest(&self) -> Option<String> {
-        Some(format!("{}/{}", self.row.id, self.servings.last()?.upstream_id))
+        let serving = self.servings.iter().rfind(|serving| !serving.facts.completions_only)?;
+        Some(format!("{}/{}", self.row.id, serving.upstream_id))
     }
 
     fn fault(&self, fault: &str) -> String {
