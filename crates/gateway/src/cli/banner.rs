@@ -95,27 +95,30 @@ pub struct Example {
 
 impl Example {
     /// The cheapest model of the catalog that an enabled provider serves; else an alias; else a model that a provider
-    /// lists; else a place to put one.
-    pub async fn find(api: &Api) -> Self {
+    /// lists; else a place to put one. Providers are asked only where a person reads: a server's start sends no requests.
+    pub async fn find(api: &Api, is_read: bool) -> Self {
         let snapshot = api.current.get();
         let known = cheapest_model(&snapshot).or_else(|| usable_alias(&snapshot));
         if let Some(model) = known {
             return Self { model, hint: None };
         }
-        let lists = api.discovery.lists(&snapshot).await;
+        let lists = if is_read { api.discovery.lists(&snapshot).await } else { Lists::new() };
         if let Some(model) = listed_model(&lists) {
             return Self { model, hint: None };
         }
         let mut ids: Vec<&str> = snapshot.enabled().map(|provider| provider.id()).collect();
         ids.sort_unstable();
-        Self::without_model(ids.first().copied())
+        Self::without_model(ids.first().copied(), is_read)
     }
 
-    fn without_model(provider: Option<&str>) -> Self {
+    fn without_model(provider: Option<&str>, was_asked: bool) -> Self {
         let (model, hint) = match provider {
             Some(id) => (
                 format!("{id}/MODEL"),
-                format!("In place of MODEL put the name of a model that {id} serves: {id} lists none."),
+                format!(
+                    "In place of MODEL put the name of a model that {id} serves{}.",
+                    if was_asked { format!(": {id} lists none") } else { String::new() }
+                ),
             ),
             None => (
                 "PROVIDER/MODEL".to_owned(),
@@ -189,7 +192,7 @@ mod tests {
     fn a_request_that_cannot_work_yet_says_what_to_change() {
         let key = CallerKey::InVariable("KEY".to_owned());
         let text = |provider| {
-            let example = Example::without_model(provider);
+            let example = Example::without_model(provider, true);
             let at = Listening { address: SocketAddr::from(([127, 0, 0, 1], 4000)), tls: false };
             banner(at, &key, &example, Style::PLAIN)
         };

@@ -1,5 +1,6 @@
 //! `llmgateway serve`
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         let (api, at) = (app.api().clone(), banner::Listening { address: app.address(), tls });
         // A task, because a provider may be slow to list its models, and callers do not wait for a greeting.
         let greeting = tokio::spawn(async move {
-            let example = banner::Example::find(&api).await;
+            let example = banner::Example::find(&api, std::io::stdout().is_terminal()).await;
             say(&format!("{}\n{providers}", banner::banner(at, &key, &example, style)));
             if !checked.doubts.is_empty() {
                 say_error(&checked.report());
