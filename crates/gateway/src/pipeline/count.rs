@@ -2,7 +2,7 @@
 //! an estimate that says that it is one and rather says too much.
 //!
 //! There is no tokenizer here. Those that are public are of models whose makers count themselves, at no cost, with tools and
-//! media; their tables would double the size of the binary.
+//! media.
 
 use std::sync::Arc;
 use std::time::Duration;
