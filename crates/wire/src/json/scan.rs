@@ -98,17 +98,10 @@ pub fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
     }
 }
 
-/// Shorter texts are checked before vector registers are filled.
-const SHORT: usize = 1 << 11;
-
-/// True for UTF-8. Most texts are ASCII alone, which is seen soonest; a long rest is checked in vector registers.
+/// True for UTF-8. Most texts are ASCII alone, which is seen soonest; the rest is checked in vector registers.
 pub fn is_utf8(bytes: &[u8]) -> bool {
     let rest = &bytes[ascii_length(bytes)..];
-    match rest.len() {
-        0 => true,
-        1..SHORT => std::str::from_utf8(rest).is_ok(),
-        _ => simdutf8::basic::from_utf8(rest).is_ok(),
-    }
+    rest.is_empty() || simdutf8::basic::from_utf8(rest).is_ok()
 }
 
 /// Where a name stands, in eight bytes: there is one for each field of the objects that are open.
