@@ -74,24 +74,32 @@ macro_rules! on_either {
     };
 }
 
-/// Notes who changed what, tells everybody that something has changed, and commits.
-macro_rules! finish {
-    ($transaction:expr, $audit:expr, $now_ms:expr) => {{
-        let mut transaction = $transaction;
-        let audit: Option<Audit> = $audit;
-        if let Some(audit) = audit {
-            sqlx::query(projects::AUDIT)
-                .bind($now_ms)
-                .bind(audit.actor)
-                .bind(audit.action)
-                .bind(audit.target)
-                .bind(audit.detail)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
-        transaction.commit().await
-    }};
+/// Runs one statement, notes who wanted it, tells everybody that something has changed, and commits. False when the
+/// statement changes no row: then nothing is changed.
+macro_rules! change {
+    ($store:expr, $statement:expr, $audit:expr, $now_ms:expr) => {
+        on_either!($store, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            if $statement.execute(&mut *transaction).await?.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            let audit: Option<Audit> = $audit;
+            if let Some(audit) = audit {
+                sqlx::query(projects::AUDIT)
+                    .bind($now_ms)
+                    .bind(audit.actor)
+                    .bind(audit.action)
+                    .bind(audit.target)
+                    .bind(audit.detail)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+    };
 }
 
 async fn within<T>(
@@ -207,8 +215,9 @@ impl Store {
     ) -> Result<(KeyRow, Secret), StoreError> {
         let NewKey { id, prefix, secret } = NewKey::generate()?;
         let hash = self.hasher.hash(secret.expose());
-        on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
+        let audit = audit.map(|audit| Audit { target: format!("key:{id}"), ..audit.clone() });
+        change!(
+            self,
             sqlx::query(keys::INSERT)
                 .bind(&id)
                 .bind(&fields.name)
@@ -219,11 +228,10 @@ impl Store {
                 .bind(&fields.roles)
                 .bind(&fields.policy)
                 .bind(fields.expires_at_ms)
-                .bind(fields.disabled_at_ms)
-                .execute(&mut *transaction)
-                .await?;
-            finish!(transaction, audit.map(|audit| Audit { target: format!("key:{id}"), ..audit.clone() }), now_ms)
-        })?;
+                .bind(fields.disabled_at_ms),
+            audit,
+            now_ms
+        )?;
         let row = KeyRow {
             id,
             fields: fields.clone(),
@@ -269,25 +277,19 @@ impl Store {
         now_ms: i64,
     ) -> Result<Written, StoreError> {
         let fields = &row.fields;
-        let written = on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
-            let updated = sqlx::query(keys::UPDATE)
+        let written = change!(
+            self,
+            sqlx::query(keys::UPDATE)
                 .bind(&fields.name)
                 .bind(&fields.roles)
                 .bind(&fields.policy)
                 .bind(fields.expires_at_ms)
                 .bind(fields.disabled_at_ms)
                 .bind(&row.id)
-                .bind(row.version)
-                .execute(&mut *transaction)
-                .await?;
-            if updated.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
-            }
-            finish!(transaction, audit.cloned(), now_ms)?;
-            Ok(true)
-        })?;
+                .bind(row.version),
+            audit.cloned(),
+            now_ms
+        )?;
         match written {
             true => Ok(Written::Done),
             false => {
@@ -307,22 +309,12 @@ impl Store {
     ) -> Result<Option<Secret>, StoreError> {
         let NewKey { prefix, secret, .. } = NewKey::generate()?;
         let hash = self.hasher.hash(secret.expose());
-        let is_done = on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
-            let updated = sqlx::query(keys::ROTATE)
-                .bind(previous_until_ms)
-                .bind(hash.as_slice())
-                .bind(&prefix)
-                .bind(id)
-                .execute(&mut *transaction)
-                .await?;
-            if updated.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
-            }
-            finish!(transaction, audit.cloned(), now_ms)?;
-            Ok(true)
-        })?;
+        let is_done = change!(
+            self,
+            sqlx::query(keys::ROTATE).bind(previous_until_ms).bind(hash.as_slice()).bind(&prefix).bind(id),
+            audit.cloned(),
+            now_ms
+        )?;
         Ok(is_done.then_some(secret))
     }
 
@@ -338,16 +330,7 @@ impl Store {
         audit: Option<&Audit>,
         now_ms: i64,
     ) -> Result<bool, StoreError> {
-        on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
-            let updated = sqlx::query(keys::REVOKE).bind(now_ms).bind(id).execute(&mut *transaction).await?;
-            if updated.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
-            }
-            finish!(transaction, audit.cloned(), now_ms)?;
-            Ok(true)
-        })
+        change!(self, sqlx::query(keys::REVOKE).bind(now_ms).bind(id), audit.cloned(), now_ms)
     }
 
     /// The keys that may be used, with their hashes. Those that expire are among them.
@@ -384,22 +367,16 @@ impl Store {
         project: &Project,
         audit: Option<&Audit>,
     ) -> Result<Written, StoreError> {
-        let is_new = on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
-            let inserted = sqlx::query(projects::INSERT)
+        let is_new = change!(
+            self,
+            sqlx::query(projects::INSERT)
                 .bind(&project.id)
                 .bind(&project.name)
                 .bind(&project.policy)
-                .bind(project.created_at_ms)
-                .execute(&mut *transaction)
-                .await?;
-            if inserted.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
-            }
-            finish!(transaction, audit.cloned(), project.created_at_ms)?;
-            Ok(true)
-        })?;
+                .bind(project.created_at_ms),
+            audit.cloned(),
+            project.created_at_ms
+        )?;
         Ok(if is_new { Written::Done } else { Written::Exists })
     }
 
@@ -410,23 +387,17 @@ impl Store {
         audit: Option<&Audit>,
         now_ms: i64,
     ) -> Result<Written, StoreError> {
-        let is_done = on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
-            let updated = sqlx::query(projects::UPDATE)
+        let is_done = change!(
+            self,
+            sqlx::query(projects::UPDATE)
                 .bind(&project.name)
                 .bind(&project.policy)
                 .bind(project.disabled_at_ms)
                 .bind(&project.id)
-                .bind(project.version)
-                .execute(&mut *transaction)
-                .await?;
-            if updated.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
-            }
-            finish!(transaction, audit.cloned(), now_ms)?;
-            Ok(true)
-        })?;
+                .bind(project.version),
+            audit.cloned(),
+            now_ms
+        )?;
         self.written(is_done, &project.id).await
     }
 
@@ -438,17 +409,8 @@ impl Store {
         audit: Option<&Audit>,
         now_ms: i64,
     ) -> Result<Written, StoreError> {
-        let is_done = on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
-            let deleted =
-                sqlx::query(projects::DELETE).bind(id).bind(version).execute(&mut *transaction).await?;
-            if deleted.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
-            }
-            finish!(transaction, audit.cloned(), now_ms)?;
-            Ok(true)
-        })?;
+        let is_done =
+            change!(self, sqlx::query(projects::DELETE).bind(id).bind(version), audit.cloned(), now_ms)?;
         self.written(is_done, id).await
     }
 

@@ -10,15 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use canon::write::push_text;
 use canon::{Error, ErrorKind, Retry};
-use wire::providers::FormatChoice;
 use wire::{Intake, Protocol, adapter};
 
 use super::attempts::{Attempt, Failed, ProviderCall, in_order};
 use super::chat::ChatAttempt;
 use super::context::{Operation, RequestContext};
 use super::plain::PlainAttempt;
-use super::resolve::{Offer, Resolved, Resolver};
-use super::{Failure, Inbound, Pipeline, Served, candidates, failure_metadata};
+use super::resolve::{Offer, Resolved};
+use super::{Failure, Inbound, Pipeline, Served, candidates, failure_metadata, resolver};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::Record;
@@ -105,12 +104,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Count, Error> {
         let seed = self.seeds.next();
-        let resolver = Resolver {
-            snapshot: &inbound.snapshot,
-            asked: FormatChoice::of(inbound.dialect.protocol(), intake),
-            random: seed,
-            caller: Some(&inbound.caller),
-        };
+        let resolver = resolver(inbound, intake, seed);
         let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);

@@ -124,12 +124,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<(Begun, HeldPermit), Error> {
         let seed = self.seeds.next();
-        let resolver = Resolver {
-            snapshot: &inbound.snapshot,
-            asked: FormatChoice::of(inbound.dialect.protocol(), intake),
-            random: seed,
-            caller: Some(&inbound.caller),
-        };
+        let resolver = resolver(inbound, intake, seed);
         let mut resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
         if let Some(error) = &inbound.elsewhere {
             resolved.offers.retain(|offer| Some(offer.protocol) == inbound.dialect.protocol());
@@ -232,4 +227,14 @@ fn failure_metadata(inbound: &Inbound, record: &Record) -> Option<Vec<u8>> {
         return None;
     }
     Some(annotate::failure_member(inbound.options.metadata.name()?, record))
+}
+
+/// What turns names of models into offers, by the snapshot and the policy of the caller.
+fn resolver<'a>(inbound: &'a Inbound, intake: &'a Intake, seed: u64) -> Resolver<'a> {
+    Resolver {
+        snapshot: &inbound.snapshot,
+        asked: FormatChoice::of(inbound.dialect.protocol(), intake),
+        random: seed,
+        caller: Some(&inbound.caller),
+    }
 }

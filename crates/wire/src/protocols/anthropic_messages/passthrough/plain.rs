@@ -44,7 +44,7 @@ pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
                 met.once(3)?;
                 ensure(scanner.kind()? == Kind::Array)?;
                 scanner.array(|scanner, _| {
-                    found.length += block(scanner)?;
+                    found.length += text_of(scanner, b"text", |value| matches!(value, b"null" | b"[]"))?;
                     Ok::<(), NotPlain>(())
                 })?;
             }
@@ -73,8 +73,12 @@ pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
     (in_order && scanner.lone_surrogate().is_none()).then_some(found)
 }
 
-/// A block of text without citations.
-fn block(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
+/// The length of the text in an object of this type, whose other members say nothing (`citations: null`).
+fn text_of(
+    scanner: &mut Scanner<'_>,
+    kind: &[u8],
+    says_nothing: fn(&[u8]) -> bool,
+) -> Result<usize, NotPlain> {
     let json = scanner.json();
     let (mut met, mut length) = (Met::default(), 0);
     ensure(scanner.kind()? == Kind::Object)?;
@@ -82,14 +86,14 @@ fn block(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
         match plain_name(json, &key)? {
             b"type" => {
                 met.once(0)?;
-                ensure(&json[plain_string(scanner)?] == b"text")?;
+                ensure(&json[plain_string(scanner)?] == kind)?;
             }
             b"text" => {
                 met.once(1)?;
                 ensure(scanner.kind()? == Kind::String)?;
                 length = scanner.string()?.range.len();
             }
-            _ => ensure(matches!(&json[scanner.value()?], b"null" | b"[]"))?,
+            _ => ensure(says_nothing(&json[scanner.value()?]))?,
         }
         Ok::<(), NotPlain>(())
     })?;
@@ -114,7 +118,7 @@ pub(super) fn text_delta(json: &[u8]) -> Option<(u64, usize)> {
             }
             b"delta" => {
                 met.once(2)?;
-                length = delta(scanner)?;
+                length = text_of(scanner, b"text_delta", |_| false)?;
             }
             _ => return Err(NotPlain),
         }
@@ -127,29 +131,6 @@ pub(super) fn text_delta(json: &[u8]) -> Option<(u64, usize)> {
     }
     let index = std::str::from_utf8(&json[index]).ok()?.parse().ok()?;
     Some((index, length))
-}
-
-fn delta(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
-    let json = scanner.json();
-    let (mut met, mut length) = (Met::default(), 0);
-    ensure(scanner.kind()? == Kind::Object)?;
-    scanner.object(|scanner, key| {
-        match plain_name(json, &key)? {
-            b"type" => {
-                met.once(0)?;
-                ensure(&json[plain_string(scanner)?] == b"text_delta")?;
-            }
-            b"text" => {
-                met.once(1)?;
-                ensure(scanner.kind()? == Kind::String)?;
-                length = scanner.string()?.range.len();
-            }
-            _ => return Err(NotPlain),
-        }
-        Ok(())
-    })?;
-    ensure(met.all(2))?;
-    Ok(length)
 }
 
 #[cfg(test)]

@@ -16,25 +16,9 @@ use crate::protocols::function_tools::{call_input, free_text_schema, is_restrict
 use crate::protocols::hosted::{self, Task, is_left_out};
 use crate::protocols::unsupported::{is_neutral, refuse_fields};
 
-/// Fields of this format that have no place in a canonical request.
-const FIELDS: [&str; 14] = [
-    "audio",
-    "logit_bias",
-    "metadata",
-    "modalities",
-    "moderation",
-    "prediction",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "verbosity",
-    "web_search_options",
-];
-
-/// Those that providers of the format may not know.
+/// Fields of this format that have no place in a canonical request, and that its providers know.
+const COMMON: [&str; 4] = ["audio", "logit_bias", "modalities", "web_search_options"];
+/// Further ones, which a provider may not know.
 const HINTS: [&str; 10] = [
     "metadata",
     "moderation",
@@ -213,8 +197,8 @@ impl Writer<'_> {
     /// Whether the provider takes this field from a caller of another format.
     fn takes(&self, name: &str) -> bool {
         let taken = &self.quirks.takes_fields;
-        FIELDS.contains(&name)
-            && (!HINTS.contains(&name) || taken.iter().any(|field| field == "*" || field == name))
+        COMMON.contains(&name)
+            || HINTS.contains(&name) && taken.iter().any(|field| field == "*" || field == name)
     }
 
     /// A tool as this format has it. Of those that providers run, callers of this format name their provider's own; of other
