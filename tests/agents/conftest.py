@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,17 +243,6 @@ def run_command(agent, url, model, prompt, **options):
     return [
         binary(), "run", agent.name, "--url", url, "--model", model, "--", *agent.arguments(prompt, **options)
     ]
-
-
-def needs_endpoint(server, path):
-    """Skips what the gateway does not serve in this version; one that it serves has something to say against `{}`."""
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", "anthropic-version": "2023-06-01"}
-    request = urllib.request.Request(f"{server.url}{path}", b"{}", headers, method="POST")
-    try:
-        urllib.request.urlopen(request, timeout=10).close()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            pytest.skip(f"NOT SERVED YET: {path}")
 
 
 def keyed(environment):

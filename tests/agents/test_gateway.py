@@ -4,7 +4,7 @@ nothing on the way."""
 import pytest
 
 from agents import Agent
-from conftest import UPSTREAMS, check_done, check_served, keyed, needs, needs_endpoint, run_command
+from conftest import UPSTREAMS, check_done, check_served, keyed, needs, run_command
 
 # An agent goes by the name of the model: tools, API and thinking follow from it. So the same upstream is offered under
 # names of several families: see `aliases` in conftest.py.
@@ -29,7 +29,6 @@ CASES = [
 @pytest.mark.parametrize("agent", CASES, ids=lambda agent: f"{agent.name}-{agent.model}")
 def test_reads_edits_runs_finishes(agent, gateway, mock, workshop):
     needs(agent)
-    needs_endpoint(gateway, agent.endpoint)
     mock.forget()
     command = run_command(agent, gateway.url, agent.model, workshop.task())
     finished = workshop.run(command, keyed(agent.environment(workshop.home)))

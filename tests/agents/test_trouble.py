@@ -8,7 +8,7 @@ import time
 import pytest
 
 from agents import Agent
-from conftest import MOST_SECONDS, UPSTREAMS, check_done, check_served, keyed, line, needs, needs_endpoint, run_command, shown
+from conftest import MOST_SECONDS, UPSTREAMS, check_done, check_served, keyed, line, needs, run_command, shown
 
 
 def run(agent, server, workshop, prompt, most_seconds=MOST_SECONDS, **options):
@@ -45,7 +45,6 @@ def test_another_provider_takes_over_in_the_middle(agent, first, second, fault, 
     """The thinking of the first provider, signed or not, is in the history that the second one gets."""
     needs(agent)
     server = other_gateway({first: fault}, {agent.model: [UPSTREAMS[first], UPSTREAMS[second]]})
-    needs_endpoint(server, agent.endpoint)
     mock.forget()
     finished = run(agent, server, workshop, workshop.task())
     check_done(finished, workshop, mock)
@@ -62,7 +61,6 @@ def test_ids_that_repeat_end_no_session_and_repeat_none(name, model, upstream, o
     needs(agent)
     mock.forget()
     server = other_gateway({upstream: "fault-same-ids"})
-    needs_endpoint(server, agent.endpoint)
     # Without a limit, and with the fault, it asks some fifteen times a second.
     finished = run(agent, server, workshop, workshop.task(), most_seconds=20)
     check_done(finished, workshop, mock)
@@ -77,7 +75,6 @@ def test_ids_that_repeat_end_no_session_and_repeat_none(name, model, upstream, o
 )
 def test_forty_turns(agent, gateway, mock, workshop):
     needs(agent)
-    needs_endpoint(gateway, agent.endpoint)
     mock.forget()
     check_done(run(agent, gateway, workshop, workshop.task(40)), workshop, mock)
     asked = [entry for entry in mock.asked() if f"/{agent.model.rsplit('-', 1)[1]}/" in entry["path"]]
@@ -94,7 +91,6 @@ def test_a_prompt_that_is_too_long_is_not_tried_again_and_again(name, model, ups
     needs(agent)
     mock.forget()
     server = other_gateway({upstream: "fault-context"})
-    needs_endpoint(server, agent.endpoint)
     finished = run(agent, server, workshop, workshop.task())
     assert finished.status != 0, finished
     assert len(mock.asked()) <= 2, f"{finished}\n{shown(mock)}"
@@ -110,7 +106,6 @@ def test_a_cancelled_agent_leaves_nothing_running(agent, other_gateway, mock, wo
     mock.forget()
     upstream = agent.model.rsplit("-", 1)[1]
     server = other_gateway({upstream: "fault-hang-4"})
-    needs_endpoint(server, agent.endpoint)
     command = run_command(agent, server.url, agent.model, workshop.task())
     process = workshop.start(command, keyed(agent.environment(workshop.home)))
     wait_until(lambda: any(entry["status"] == 200 for entry in mock.asked()), "the model was not asked")
@@ -136,7 +131,6 @@ def test_codex_compacts_and_goes_on(upstream, gateway, mock, workshop):
     """By the tokens that answers report: a session that grows beyond the limit is summed up, once or a few times."""
     agent = Agent("codex", f"gpt-5.5-{upstream}")
     needs(agent)
-    needs_endpoint(gateway, agent.endpoint)
     mock.forget()
     # Codex begins with some 9,000 tokens, and the file has 4,000.
     workshop.fill("0123456789abcde\n" * 1000)
@@ -155,7 +149,6 @@ def test_claude_code_compacts_and_counts(upstream, gateway, mock, workshop):
     """`/compact` in a session, then `/context`, which counts tokens two dozen times at once."""
     agent = Agent("claude", f"claude-opus-5-5-{upstream}")
     needs(agent)
-    needs_endpoint(gateway, agent.endpoint)
     check_done(run(agent, gateway, workshop, workshop.task()), workshop, mock)
     mock.forget()
     compacted = run(agent, gateway, workshop, "/compact", going_on=True)

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 
 from conftest import ROOT, free_address
 
@@ -40,10 +41,19 @@ def test_curl(start, mock):
         assert answer["choices"][0]["message"]["content"]
 
 
+def shown_key(gateway):
+    """Callers are served a moment before the greeting is written."""
+    for _ in range(200):
+        if key := re.search(r"^API key +(\S+)", gateway.log.read_text(), re.MULTILINE):
+            return key
+        time.sleep(0.05)
+    return None
+
+
 def run_as_written(block, start, environment):
     address = free_address()
     gateway = start(["serve", "--listen", address], address, environment)
-    key = re.search(r"^API key +(\S+)", gateway.log.read_text(), re.MULTILINE)
+    key = shown_key(gateway)
     assert key, "the first start shows a key"
     command = re.sub(r"http://(127\.0\.0\.1|localhost):4000", gateway.url, block)
     command = command.replace("YOUR_API_KEY", key.group(1))

@@ -14,7 +14,7 @@ use crate::metering::Record;
 
 /// Output that an answer may have where neither the caller nor the model sets a limit.
 const USUAL_OUTPUT: u64 = 4096;
-/// A reservation is overdue when its request has been over for so long.
+/// How long after its request's deadline a reservation that nobody settled counts as spent, in milliseconds.
 const OVERDUE_MS: i64 = 3_600_000;
 
 /// Reserves what an attempt at this offer may take at most, or refuses the request. What earlier attempts reserved is

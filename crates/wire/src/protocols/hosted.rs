@@ -60,7 +60,7 @@ pub(super) fn task(raw: &Json) -> Option<Task> {
     }
     let name = name(raw);
     Some(match dated(&name).unwrap_or(&name) {
-        // Without a date it is a vendor's own of that name.
+        // Without a date, the type is OpenAI's (read above) or that of a vendor's own search, which has another form.
         "web_search" if dated(&name).is_some() => Task::WebSearch,
         "googleSearch" | "google_search" | "googleSearchRetrieval" => Task::WebSearch,
         "codeExecution" | "code_execution" | "code_interpreter" => Task::CodeExecution,

@@ -756,9 +756,9 @@ fn lacking(feature: Feature, model: &str) -> Error {
     )
 }
 
-/// What the caller says about how much to think.
+/// How much the caller wants the model to think.
 struct Wish {
-    /// Where it says so.
+    /// The field that says so, as losses name it.
     field: &'static str,
     /// None for a level that we do not know.
     effort: Option<Effort>,
@@ -767,7 +767,8 @@ struct Wish {
 }
 
 impl Wish {
-    /// By the field, else by the object. Its members without a level are read where the provider does not take it as it is.
+    /// Reads `reasoning_effort`, else the object's `effort`. The object's `max_tokens` and `enabled` are read only where the
+    /// provider does not take the object itself.
     fn of(
         intake: &Intake,
         object: Option<&Map<String, Value>>,
@@ -797,7 +798,7 @@ impl Wish {
         Some(Self { field, effort: Some(effort), budget })
     }
 
-    /// The top-level field that it stands in.
+    /// The top-level field of the request that says it.
     fn member_of(&self) -> &'static str {
         self.field.split('.').next().unwrap_or(self.field)
     }
