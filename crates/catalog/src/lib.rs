@@ -16,9 +16,11 @@ mod own;
 mod price;
 mod read;
 mod rows;
+mod tokens;
 
 pub use clients::is_strict;
 pub use index::Catalog;
 pub use price::{PriceList, PriceTier, Rates};
 pub use read::{CatalogErrors, Mistake};
 pub use rows::{ModelRow, ProviderRow, Serving, SettingRow};
+pub use tokens::token_rules;

@@ -229,15 +229,12 @@ impl Intake {
         Ok(())
     }
 
-    /// A count of the prompt's tokens that the true one seldom exceeds, for callers who have to know what still fits: the
-    /// constants were chosen so that 896 of 924 recorded prompts stay below it. Text in natural languages has about four bytes a token; code, digits and JSON
-    /// have down to two and a half. Providers put instructions of their own in front of tools and schemas.
-    pub fn most_tokens(&self) -> u64 {
-        let PromptSize { text_bytes, media_parts, messages } = self.size;
-        let tools = if self.seen.tools || self.needs.has(Feature::Tools) { 700 } else { 0 };
-        let schema = if self.needs.has(Feature::JsonSchema) { 300 } else { 0 };
-        let text = (2 * text_bytes as u64).div_ceil(5);
-        20 + text + 10 * messages as u64 + 1600 * media_parts as u64 + tools + schema
+    /// The tokens that are reserved for the prompt before it is known what it has. Providers put instructions of their own in
+    /// front of tools and schemas, up to 500 tokens, which weigh most where the prompt is short.
+    pub fn reserved_tokens(&self) -> u64 {
+        let tools = if self.needs.has(Feature::Tools) { 500 } else { 0 };
+        let schema = if self.needs.has(Feature::JsonSchema) { 200 } else { 0 };
+        self.size.estimated_tokens() + tools + schema
     }
 
     /// No answer is wanted, only the number of tokens: there is nothing to keep.

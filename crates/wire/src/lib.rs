@@ -15,6 +15,7 @@ mod json;
 pub mod proofs;
 pub mod protocols;
 pub mod providers;
+pub mod tokens;
 mod translate;
 
 pub use exchange::{

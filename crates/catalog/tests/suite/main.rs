@@ -4,3 +4,4 @@ mod catalog;
 mod documented;
 mod providers_page;
 mod recorded;
+mod token_estimates;

@@ -64,7 +64,7 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
 /// The most that an answer of this offer takes, as far as it can be known before: the prompt at its most expensive rate, and
 /// output up to the limit of the caller or the model.
 pub fn worst_case(offer: &Offer, intake: &Intake) -> Ask {
-    let prompt = intake.size.estimated_tokens();
+    let prompt = intake.reserved_tokens();
     let model_limit = offer.facts().max_output_tokens;
     let output = intake.max_output_tokens.unwrap_or(USUAL_OUTPUT);
     let choices = intake.given("n").and_then(|raw| str::from_utf8(raw).ok()?.trim().parse().ok());

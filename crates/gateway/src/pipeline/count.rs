@@ -1,15 +1,13 @@
 //! How many tokens a prompt has: the provider's own count where one model is meant and somebody who serves it counts, else
-//! an estimate that says that it is one and rather says too much.
-//!
-//! There is no tokenizer here. Those that are public are of models whose makers count themselves, at no cost, with tools and
-//! media.
+//! an estimate that says that it is one ([`wire::tokens`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use canon::write::push_text;
-use canon::{Error, ErrorKind, Retry};
+use canon::{Error, ErrorKind, Request, Retry};
+use wire::tokens::Rules;
 use wire::{Intake, Protocol, adapter};
 
 use super::attempts::{Attempt, Failed, ProviderCall, in_order};
@@ -26,6 +24,9 @@ use crate::metering::Record;
 const ANSWER_LIMIT: usize = 1 << 20;
 /// Longest wait for a provider's count, with all attempts. Agents count in front of each turn, and have the estimate then.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Most ways of counting that are tried where many models may be meant: each reads the prompt.
+const MOST_WAYS: usize = 4;
 
 /// A count.
 pub struct Count {
@@ -44,7 +45,7 @@ pub struct Count {
 pub enum CountSource {
     /// The provider counted.
     Exact,
-    /// From the length of the text.
+    /// From the content.
     Estimate,
 }
 
@@ -126,10 +127,23 @@ impl Pipeline {
             }
         }
         // What nobody would answer is no prompt.
-        inbound.dialect.decode(intake)?;
-        let tokens = intake.most_tokens();
+        let request = inbound.dialect.decode(intake)?;
+        let tokens = estimate(&resolved, &request);
         Ok(Count { tokens, source: CountSource::Estimate, answer: None, served: None })
     }
+}
+
+/// An estimate for the model that is meant; where several may be, for the one that makes the most of the prompt.
+fn estimate(resolved: &Resolved, request: &Request) -> u64 {
+    let mut ways: Vec<&Rules> = Vec::new();
+    for offer in &resolved.offers {
+        let model = offer.serving.as_ref().map_or(offer.model.as_str(), |serving| &serving.model);
+        let way = catalog::token_rules(model);
+        if !ways.contains(&way) && ways.len() < MOST_WAYS {
+            ways.push(way);
+        }
+    }
+    ways.iter().map(|rules| rules.estimate(request)).max().unwrap_or_default()
 }
 
 /// Those who count. None where several models may be meant: each has its own tokens.

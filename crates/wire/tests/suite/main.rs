@@ -9,7 +9,6 @@ mod caching;
 mod calls;
 mod checks;
 mod cohere;
-mod counting;
 mod damage;
 mod decoding;
 mod dialects;
