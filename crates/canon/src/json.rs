@@ -14,6 +14,11 @@ impl Json {
         RawValue::from_string(text.into()).map(Self)
     }
 
+    /// A copy of a text that was found to be JSON; `null` of any other.
+    pub fn copy_of(json: &str) -> Self {
+        Self::parse(json).unwrap_or_else(|_| Self(RawValue::NULL.to_owned()))
+    }
+
     /// The JSON of any serialisable value. Falls back to `null` for what JSON cannot hold.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
         match serde_json::value::to_raw_value(value) {

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{Kind, Scanner, Syntax, text_of};
+use super::{Kind, Scanner, Syntax, room, text_of};
+
+/// Most objects have no more members.
+const FEW: usize = 8;
 
 /// The members of one object, by where they stand in its text: 16 bytes for each.
 pub struct Members<'a> {
@@ -21,15 +24,16 @@ impl<'a> Members<'a> {
     /// None when the text is no object, or has half of a surrogate pair.
     pub fn of(json: &'a str) -> Option<Self> {
         let mut scanner = Scanner::new(json.as_bytes());
-        let mut places = Vec::new();
+        let mut places = Vec::with_capacity(FEW);
         let number =
             |at: usize| u32::try_from(at).map_err(|_| Syntax { at, expected: "less than 4 GiB of text" });
         let walked = scanner.object(|scanner, key| {
             let value = scanner.value()?;
-            places.push(Place {
+            let place = Place {
                 name: (number(key.range.start)?, number(key.range.end)?),
                 value: (number(value.start)?, number(value.end)?),
-            });
+            };
+            room::push(&mut places, place);
             Ok::<(), Syntax>(())
         });
         walked.ok()?;
@@ -44,7 +48,13 @@ impl<'a> Members<'a> {
 
     /// The text of a member's value.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let found = self.places.iter().find(|place| self.name(place) == name)?;
+        let found = self.places.iter().find(|place| self.is(place, name))?;
+        Some(self.value(found))
+    }
+
+    /// The same of the last one of this name.
+    pub fn last(&self, name: &str) -> Option<&'a str> {
+        let found = self.places.iter().rev().find(|place| self.is(place, name))?;
         Some(self.value(found))
     }
 
@@ -68,6 +78,13 @@ impl<'a> Members<'a> {
         self.places.is_empty()
     }
 
+    fn is(&self, place: &Place, name: &str) -> bool {
+        let (start, end) = place.name;
+        let raw = &self.json[start as usize..end as usize];
+        // Names with escapes are rare, and longer than what they mean.
+        raw == name || (raw.len() > name.len() && self.name(place) == name)
+    }
+
     fn name(&self, place: &Place) -> Cow<'a, str> {
         let (start, end) = place.name;
         let raw = &self.json[start as usize..end as usize];
@@ -84,6 +101,7 @@ impl<'a> Members<'a> {
 }
 
 /// The items of a list, as texts; none of what is no list.
+#[derive(Clone, Copy)]
 pub struct Items<'a> {
     /// What stands behind the items so far.
     json: &'a str,

@@ -7,6 +7,7 @@ mod meaning;
 mod members;
 mod output;
 mod plain;
+pub mod room;
 mod scan;
 mod value;
 

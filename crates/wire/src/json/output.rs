@@ -3,8 +3,11 @@
 use std::io;
 
 use bytes::Bytes;
+use canon::write::plain_length;
 use canon::{Error, ErrorKind, OutputFormat, Part, PartKind, Request, Result, ToolKind};
 use serde::Serialize;
+
+use super::{push_escaped, push_key};
 
 /// Text of a body, whose length is known about. A list that is written doubles its room whenever that is full, and holds both
 /// for a moment: three times the body. This one has room from the beginning, and grows by a quarter.
@@ -24,6 +27,68 @@ impl Output {
     /// Appends text that is JSON.
     pub fn push(&mut self, json: &[u8]) {
         append(&mut self.0, json);
+    }
+
+    /// Appends `,"key":`; without the comma directly behind an opening brace.
+    pub fn key(&mut self, key: &str) {
+        self.room(key.len() + 4);
+        push_key(&mut self.0, key);
+    }
+
+    /// Appends a text as a JSON string.
+    pub fn string(&mut self, text: &str) {
+        self.push(b"\"");
+        self.escaped(text);
+        self.push(b"\"");
+    }
+
+    /// Appends a text as it stands between the quotes of a JSON string.
+    pub fn escaped(&mut self, text: &str) {
+        let plain = plain_length(text.as_bytes());
+        self.push(&text.as_bytes()[..plain]);
+        let rest = &text[plain..];
+        self.room(rest.bytes().map(escaped_length).sum());
+        push_escaped(&mut self.0, rest);
+    }
+
+    /// Appends `,"key":"text"`.
+    pub fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        self.string(text);
+    }
+
+    /// Appends `,"key":"text"` where there is a text.
+    pub fn opt_text(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+    }
+
+    /// Appends `,"key":` with a value as it is written already.
+    pub fn raw(&mut self, key: &str, json: &str) {
+        self.key(key);
+        self.push(json.as_bytes());
+    }
+
+    /// How much was written.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes back what was written behind this place.
+    pub fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    /// A comma, unless a list or an object begins here.
+    pub fn comma(&mut self) {
+        if !matches!(self.0.last(), Some(b'[' | b'{')) {
+            self.push(b",");
+        }
+    }
+
+    fn room(&mut self, more: usize) {
+        make_room(&mut self.0, more);
     }
 
     /// Appends a value.
@@ -67,10 +132,23 @@ impl Output {
 
 /// Appends to a list that grows by a quarter.
 pub fn append(list: &mut Vec<u8>, more: &[u8]) {
-    if list.capacity() - list.len() < more.len() {
-        list.reserve_exact(more.len().max(list.len() / 4));
-    }
+    make_room(list, more.len());
     list.extend_from_slice(more);
+}
+
+fn make_room(list: &mut Vec<u8>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 4));
+    }
+}
+
+/// How long a byte is in a JSON string.
+fn escaped_length(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        byte if byte < 0x20 => 6,
+        _ => 1,
+    }
 }
 
 /// Text that is written to its end before it is read. It lies in pieces, so that none of it is moved when it grows.

@@ -1,49 +1,27 @@
 //! Reads JSON objects member by member, so that an error can name the path of the value at fault.
 
-use std::fmt;
+use std::borrow::Cow;
 
 use canon::{CacheMark, Error, Json, Result};
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::DeserializeOwned;
+
+use crate::json::{Items, Members, push_string, string};
+
+/// Most texts of a list of them. Providers take far fewer (Bedrock 2,500 stop texts), and each is a text of its own.
+pub(crate) const MOST_TEXTS: usize = 8192;
 
 /// The members of an object, in their order and not parsed yet, and the object's path. Null counts as absent.
-#[derive(Debug)]
 pub(crate) struct Fields<'a> {
-    members: Vec<(String, &'a RawValue)>,
+    members: Members<'a>,
     path: String,
-}
-
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Vec<(String, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(InOrder).map(Members)
-    }
 }
 
 impl<'a> Fields<'a> {
     /// Reads an object at a path; the empty path is the body.
-    pub(crate) fn parse(raw: &'a RawValue, path: String) -> Result<Self> {
-        match serde_json::from_str::<Members<'a>>(raw.get()) {
-            Ok(Members(members)) => Ok(Self { members, path }),
-            Err(_) => Err(Error::invalid(path.clone(), format!("{} must be an object.", named(&path)))),
+    pub(crate) fn parse(json: &'a str, path: String) -> Result<Self> {
+        match Members::of(json) {
+            Some(members) => Ok(Self { members, path }),
+            None => Err(Error::invalid(path.clone(), format!("{} must be an object.", named(&path)))),
         }
     }
 
@@ -55,16 +33,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The raw value of a member. Of several with one name the last counts.
-    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        let found = self.members.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value);
-        found.filter(|value| value.get() != "null")
+    /// The text of a member's value. Of several with one name the last counts.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        self.members.last(name).filter(|value| *value != "null")
     }
 
     /// A member of type `T`.
-    fn read<T: Deserialize<'a>>(&self, name: &str, kind: &str) -> Result<Option<T>> {
+    fn read<T: DeserializeOwned>(&self, name: &str, kind: &str) -> Result<Option<T>> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
-        match serde_json::from_str(raw.get()) {
+        match serde_json::from_str(raw) {
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(self.wrong(name, &format!("must be {kind}."))),
         }
@@ -77,8 +54,14 @@ impl<'a> Fields<'a> {
         Error::invalid(path, message)
     }
 
+    /// A member that is a string, as it stands where it has no escapes.
+    pub(crate) fn word(&self, name: &str) -> Result<Option<Cow<'a, str>>> {
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        string(raw).map(Some).ok_or_else(|| self.wrong(name, "must be a string."))
+    }
+
     pub(crate) fn opt_text(&self, name: &str) -> Result<Option<String>> {
-        self.read(name, "a string")
+        Ok(self.word(name)?.map(Cow::into_owned))
     }
 
     pub(crate) fn text(&self, name: &str) -> Result<String> {
@@ -97,12 +80,28 @@ impl<'a> Fields<'a> {
         self.read(name, "true or false")
     }
 
-    pub(crate) fn opt_list(&self, name: &str) -> Result<Option<Vec<&'a RawValue>>> {
-        self.read(name, "a list")
+    /// The items of a member that is a list, as texts.
+    pub(crate) fn opt_list(&self, name: &str) -> Result<Option<Items<'a>>> {
+        match self.raw(name) {
+            None => Ok(None),
+            Some(raw) if raw.starts_with('[') => Ok(Some(Items::of(raw))),
+            Some(_) => Err(self.wrong(name, "must be a list.")),
+        }
+    }
+
+    /// The items of a member that is a list; none where there is no such member.
+    pub(crate) fn list(&self, name: &str) -> Result<Items<'a>> {
+        Ok(self.opt_list(name)?.unwrap_or(Items::of("")))
     }
 
     pub(crate) fn opt_texts(&self, name: &str) -> Result<Option<Vec<String>>> {
-        self.read(name, "a list of strings")
+        let wrong = || self.wrong(name, "must be a list of strings.");
+        let Some(items) = self.opt_list(name).map_err(|_| wrong())? else { return Ok(None) };
+        if items.clone().nth(MOST_TEXTS).is_some() {
+            return Err(self.wrong(name, &format!("has more than {MOST_TEXTS} entries.")));
+        }
+        let texts = items.map(|item| string(item).map(Cow::into_owned).ok_or_else(wrong));
+        texts.collect::<Result<_>>().map(Some)
     }
 
     pub(crate) fn opt_fields(&self, name: &str) -> Result<Option<Fields<'a>>> {
@@ -114,13 +113,13 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn opt_json(&self, name: &str) -> Option<Json> {
-        self.raw(name).map(Json::from)
+        self.raw(name).map(Json::copy_of)
     }
 
     /// The member `cache_control`.
     pub(crate) fn cache_mark(&self) -> Result<Option<CacheMark>> {
         let Some(mark) = self.opt_fields("cache_control")? else { return Ok(None) };
-        let ttl_seconds = match mark.opt_text("ttl")?.as_deref() {
+        let ttl_seconds = match mark.word("ttl")?.as_deref() {
             None => None,
             Some("5m") => Some(300),
             Some("1h") => Some(3600),
@@ -129,16 +128,38 @@ impl<'a> Fields<'a> {
         Ok(Some(CacheMark { ttl_seconds }))
     }
 
-    /// The names of the members.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.members.iter().map(|(name, _)| name.as_str())
+    /// The names of the members with the texts of their values, but for those among `known`.
+    pub(crate) fn others(&self, known: &[&str]) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        self.members.iter().filter(|(name, _)| !known.contains(&&**name))
     }
 
     /// The members that are not among `known`, as they were written.
     pub(crate) fn into_members(self, known: &[&str]) -> Vec<(String, Json)> {
-        let unknown = self.members.into_iter().filter(|(name, _)| !known.contains(&name.as_str()));
-        unknown.map(|(name, value)| (name, Json::from(value))).collect()
+        let unknown = self.others(known);
+        unknown.map(|(name, value)| (name.into_owned(), Json::copy_of(value))).collect()
     }
+
+    /// An object of the members that are not among `known`; none where there are none.
+    pub(crate) fn object_of_others(&self, known: &[&str]) -> Option<Json> {
+        let mut members = self.others(known).peekable();
+        members.peek()?;
+        Some(object(members))
+    }
+}
+
+/// An object of these members, whose texts stay as they are.
+pub(crate) fn object<'a>(members: impl Iterator<Item = (Cow<'a, str>, &'a str)>) -> Json {
+    let mut text = vec![b'{'];
+    for (name, value) in members {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        push_string(&mut text, &name);
+        text.push(b':');
+        text.extend_from_slice(value.as_bytes());
+    }
+    text.push(b'}');
+    Json::copy_of(&String::from_utf8(text).unwrap_or_default())
 }
 
 fn named(path: &str) -> &str {

@@ -11,7 +11,7 @@ impl Adapter for OpenaiChat {
     /// Writes the request as OpenAI itself would take it, and then forwards that like a caller's own.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         let request::write::Written { body, losses, custom_tools } = request::write::body(request, target)?;
-        let forwarded = intake(&body.into()).and_then(|intake| forward(&intake, target));
+        let forwarded = intake(&body).and_then(|intake| forward(&intake, target));
         let mut encoded = forwarded.map_err(|error| of_request(error, request))?;
         encoded.losses = encoded.losses.with_fields(|field| paths::field_of(&field.name(), request));
         encoded.losses.extend(losses);

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use canon::{Error, Feature, Result};
-use serde_json::value::RawValue;
 
 use crate::Intake;
 use crate::intake::{check_kind, whole};
-use crate::json::{Kind, Scanner};
+use crate::json::{Items, Kind, Scanner};
 use crate::protocols::openai_chat::{check_field, has_true};
 
 /// Most alternatives per token that anybody gives: OpenAI takes 5 here, others 20 as in chat.
@@ -80,25 +79,28 @@ fn check_count(name: &str, kind: Kind, raw: &[u8], range: std::ops::RangeInclusi
 
 /// Texts or lists of token numbers, alone or in a list.
 fn check_prompt(kind: Kind, raw: &[u8]) -> Result<()> {
-    let items: Vec<&RawValue> = match kind {
+    let items = match kind {
         Kind::String if raw == b"\"\"" => return Err(empty()),
         Kind::String => return Ok(()),
-        Kind::Array => serde_json::from_slice(raw).unwrap_or_default(),
+        Kind::Array => Items::of(std::str::from_utf8(raw).unwrap_or_default()),
         kind => {
             let message = format!("prompt must be a string or a list, not {}.", kind.name());
             return Err(Error::invalid("prompt", message));
         }
     };
-    match items.as_slice() {
-        [] => return Err(empty()),
-        [one] if one.get() == "\"\"" => return Err(empty()),
-        _ => {}
+    let first = items.clone().next();
+    if matches!((first, items.clone().nth(1)), (None | Some("\"\""), None)) {
+        return Err(empty());
     }
-    let (texts, tokens, lists) = (of_texts(&items), of_tokens(&items), of_lists(&items));
-    match texts.max(tokens).max(lists) {
-        right if right == items.len() => Ok(()),
-        right => {
-            let path = format!("prompt[{right}]");
+    let is_right = match first.and_then(|first| first.bytes().next()) {
+        Some(b'"') => is_text,
+        Some(b'[') => is_tokens,
+        _ => is_token,
+    };
+    match items.clone().position(|item| !is_right(item)) {
+        None => Ok(()),
+        Some(wrong) => {
+            let path = format!("prompt[{wrong}]");
             let message =
                 format!("{path} must be a string, or a list of token numbers; all entries must be alike.");
             Err(Error::invalid(path, message))
@@ -106,17 +108,16 @@ fn check_prompt(kind: Kind, raw: &[u8]) -> Result<()> {
     }
 }
 
-/// How many entries from the first on are texts.
-fn of_texts(items: &[&RawValue]) -> usize {
-    items.iter().take_while(|item| item.get().starts_with('"')).count()
+fn is_text(item: &str) -> bool {
+    item.starts_with('"')
 }
 
-fn of_tokens(items: &[&RawValue]) -> usize {
-    items.iter().take_while(|item| item.get().parse::<u32>().is_ok()).count()
+fn is_token(item: &str) -> bool {
+    item.parse::<u32>().is_ok()
 }
 
-fn of_lists(items: &[&RawValue]) -> usize {
-    items.iter().take_while(|item| serde_json::from_str::<Vec<u32>>(item.get()).is_ok()).count()
+fn is_tokens(item: &str) -> bool {
+    item.starts_with('[') && Items::of(item).all(is_token)
 }
 
 fn empty() -> Error {

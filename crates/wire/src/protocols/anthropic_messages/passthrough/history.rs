@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use canon::{Json, Losses, Part, PartKind};
+use canon::{Losses, Part, PartKind};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::request::read::object;
 use super::super::request::write::tools::{is_id_byte, wire_id};
 use crate::proofs::{CallName, Memory, Proofs};
-use crate::protocols::fields::Fields;
+use crate::protocols::fields::{Fields, object};
 
 /// The longest id of a call that all hosts take.
 const ID_LIMIT: usize = 64;
@@ -212,12 +211,8 @@ fn with_content(turn: &RawValue, content: &str) -> String {
 
 /// The object with another value of one of its members; everything else is as it was written.
 fn with_member(raw: &RawValue, name: &str, value: &str) -> String {
-    let Ok(fields) = Fields::parse(raw, String::new()) else { return raw.get().to_owned() };
-    let mut members = fields.into_members(&[]);
-    if let (Some((_, old)), Ok(value)) =
-        (members.iter_mut().find(|(known, _)| known == name), Json::parse(value.to_owned()))
-    {
-        *old = value;
-    }
+    let Ok(fields) = Fields::parse(raw.get(), String::new()) else { return raw.get().to_owned() };
+    let members =
+        fields.others(&[]).map(|(known, old)| if known == name { (known, value) } else { (known, old) });
     object(members).as_str().to_owned()
 }

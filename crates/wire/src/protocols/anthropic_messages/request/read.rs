@@ -2,16 +2,17 @@
 
 mod ignored_fields;
 
+use std::iter::Enumerate;
+
 use canon::{
     Effort, Error, ErrorKind, Field, Json, Media, MediaKind, Message, OutputField, OutputFormat, Part,
     PartKind, Place, Reasoning, ReasoningRequest, Request, Result, Role, Sampling, Source, Tool, ToolCall,
     ToolChoice, ToolKind, ToolResult,
 };
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::super::types::CONTAINER_UPLOAD;
 use super::super::{BLOCK_FORMAT, REASONING_FORMAT};
+use crate::json::{Items, string};
 use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
@@ -38,8 +39,8 @@ const KNOWN: [&str; 15] = [
 /// Reads a whole request.
 pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let malformed = |_| Error::caller(ErrorKind::InvalidRequest, "The body is not valid JSON.");
-    let raw: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
-    let fields = Fields::parse(raw, String::new())?;
+    let body = std::str::from_utf8(body).map_err(malformed)?.trim();
+    let fields = Fields::parse(body, String::new())?;
     let mut request = Request {
         format: Protocol::AnthropicMessages.as_str(),
         model: fields.text("model")?,
@@ -61,12 +62,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let Some(messages) = fields.opt_list("messages")? else {
         return Err(fields.wrong("messages", "is required and must be a list."));
     };
-    if messages.is_empty() {
-        return Err(fields.wrong("messages", "must hold at least one message."));
-    }
-    for (index, raw) in messages.into_iter().enumerate() {
+    request.messages.reserve_exact(messages.count());
+    for (index, raw) in messages.enumerate() {
         let fields = Fields::parse(raw, format!("messages[{index}]"))?;
         message(&fields, Place::entry(index), &mut request)?;
+    }
+    if messages.count() == 0 {
+        return Err(fields.wrong("messages", "must hold at least one message."));
     }
     tools(&fields, &mut request)?;
     choice(&fields, &mut request)?;
@@ -84,10 +86,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     Ok(request)
 }
 
-fn system_parts(raw: &RawValue) -> Result<Vec<Part>> {
-    let mut parts = Vec::new();
-    for (index, block) in content(raw, "system")?.into_iter().enumerate() {
-        match block {
+fn system_parts(raw: &str) -> Result<Vec<Part>> {
+    let blocks = content(raw, "system")?;
+    let mut parts = Vec::with_capacity(blocks.count_all());
+    for (index, block) in blocks.enumerate() {
+        match block? {
             Content::Text(text) => parts.push(Part::text(text).at(Place::INSTRUCTIONS)),
             Content::Block(block) => match block.text("type")?.as_str() {
                 "text" => parts.push(text(&block)?.at(Place::INSTRUCTIONS.piece(index))),
@@ -104,18 +107,47 @@ enum Content<'a> {
     Block(Fields<'a>),
 }
 
-fn content<'a>(raw: &'a RawValue, path: &str) -> Result<Vec<Content<'a>>> {
-    let wrong =
-        || Error::invalid(path.to_owned(), format!("{path} must be a string or a list of content blocks."));
-    if raw.get().starts_with('"') {
-        let text: String = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
-        return Ok(vec![Content::Text(text)]);
+fn content<'a>(raw: &'a str, path: &'a str) -> Result<Contents<'a>> {
+    match raw.as_bytes().first() {
+        Some(b'"' | b'[') => Ok(Contents {
+            path,
+            text: raw.starts_with('"').then_some(raw),
+            blocks: Items::of(raw).enumerate(),
+        }),
+        _ => Err(Error::invalid(
+            path.to_owned(),
+            format!("{path} must be a string or a list of content blocks."),
+        )),
     }
-    let blocks: Vec<&'a RawValue> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
-    let numbered = blocks.into_iter().enumerate();
-    numbered
-        .map(|(index, block)| Fields::parse(block, format!("{path}[{index}]")).map(Content::Block))
-        .collect()
+}
+
+/// The blocks of a content, one at a time.
+#[derive(Clone)]
+struct Contents<'a> {
+    path: &'a str,
+    text: Option<&'a str>,
+    blocks: Enumerate<Items<'a>>,
+}
+
+impl Contents<'_> {
+    /// How many parts there will be, about.
+    fn count_all(&self) -> usize {
+        usize::from(self.text.is_some()) + self.blocks.clone().count()
+    }
+}
+
+impl<'a> Iterator for Contents<'a> {
+    type Item = Result<Content<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let path = self.path;
+        if let Some(text) = self.text.take() {
+            let wrong = || Error::invalid(path.to_owned(), format!("{path} must be valid Unicode."));
+            return Some(string(text).map(|text| Content::Text(text.into_owned())).ok_or_else(wrong));
+        }
+        let (index, block) = self.blocks.next()?;
+        Some(Fields::parse(block, format!("{path}[{index}]")).map(Content::Block))
+    }
 }
 
 fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<()> {
@@ -128,10 +160,12 @@ fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<(
     let Some(raw) = fields.raw("content") else {
         return Err(fields.wrong("content", "is required."));
     };
-    let mut parts = Vec::new();
+    let path = fields.path("content");
+    let blocks = content(raw, &path)?;
+    let mut parts = Vec::with_capacity(blocks.count_all());
     let before = request.messages.len();
-    for (index, block) in content(raw, &fields.path("content"))?.into_iter().enumerate() {
-        let block = match block {
+    for (index, block) in blocks.enumerate() {
+        let block = match block? {
             Content::Text(text) => {
                 parts.push(Part::text(text).at(place));
                 continue;
@@ -178,7 +212,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             Ok(Part::new(PartKind::from(thought)))
         }
         "tool_use" => {
-            let arguments = block.raw("input").map_or("{}", RawValue::get).to_owned();
+            let arguments = block.raw("input").unwrap_or("{}").to_owned();
             let call =
                 ToolCall { id: block.text("id")?, name: block.text("name")?, arguments, custom: false };
             Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::from(call)) })
@@ -190,7 +224,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
         }
         // A server tool's call or result, and whatever comes to be: only this protocol can take it back.
         _ => {
-            let raw = object(block.into_members(&[]));
+            let raw = block.object_of_others(&[]).unwrap_or_else(|| Json::copy_of("{}"));
             let thought =
                 Reasoning { format: Some(BLOCK_FORMAT.to_owned()), extra: Some(raw), ..Reasoning::default() };
             Ok(Part::new(PartKind::from(thought)))
@@ -210,9 +244,12 @@ fn proof(proof: Option<String>) -> (Option<String>, Option<String>) {
 fn tool_result(block: &Fields<'_>) -> Result<Part> {
     let mut parts = Vec::new();
     if let Some(raw) = block.raw("content") {
-        for (index, inner) in content(raw, &block.path("content"))?.into_iter().enumerate() {
+        let path = block.path("content");
+        let blocks = content(raw, &path)?;
+        parts.reserve_exact(blocks.count_all());
+        for (index, inner) in blocks.enumerate() {
             let place = Place::NOWHERE.piece(index);
-            match inner {
+            match inner? {
                 Content::Text(text) => parts.push(Part::text(text)),
                 Content::Block(inner) => said(&inner.text("type")?, &inner, place, &mut parts)?,
             }
@@ -285,16 +322,20 @@ fn source(fields: &Fields<'_>) -> Result<Source> {
 }
 
 /// The texts of a content, one below the other.
-fn joined(raw: &RawValue, path: &str) -> Result<String> {
-    let mut texts = Vec::new();
-    for block in content(raw, path)? {
-        match block {
-            Content::Text(text) => texts.push(text),
-            Content::Block(block) if block.text("type")? == "text" => texts.push(block.text("text")?),
+fn joined(raw: &str, path: &str) -> Result<String> {
+    let mut joined = String::new();
+    for (index, block) in content(raw, path)?.enumerate() {
+        let text = match block? {
+            Content::Text(text) => text,
+            Content::Block(block) if block.text("type")? == "text" => block.text("text")?,
             Content::Block(block) => return Err(block.wrong("type", "must be \"text\" here.")),
+        };
+        if index > 0 {
+            joined.push('\n');
         }
+        joined.push_str(&text);
     }
-    Ok(texts.join("\n"))
+    Ok(joined)
 }
 
 fn search_result(block: &Fields<'_>) -> Result<Part> {
@@ -308,7 +349,7 @@ fn search_result(block: &Fields<'_>) -> Result<Part> {
 }
 
 fn tools(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
-    for (index, raw) in fields.opt_list("tools")?.unwrap_or_default().into_iter().enumerate() {
+    for (index, raw) in fields.list("tools")?.enumerate() {
         let tool = Fields::parse(raw, format!("tools[{index}]"))?;
         let kind = tool.opt_text("type")?.filter(|kind| kind != "custom");
         let decoded = match kind {
@@ -325,7 +366,7 @@ fn tools(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
             Some(kind) => Tool {
                 name: tool.opt_text("name")?.unwrap_or(kind),
                 description: None,
-                kind: ToolKind::Native(Json::from(raw)),
+                kind: ToolKind::Native(Json::copy_of(raw)),
                 cache: tool.cache_mark()?,
                 place: Place::entry(index),
             },
@@ -364,10 +405,8 @@ fn reasoning_and_format(fields: &Fields<'_>, request: &mut Request) -> Result<Ve
         let newer = config.opt_fields("format")?;
         is_older &= newer.is_none();
         format = newer.or(format);
-        let own = config.into_members(&["effort", "format"]);
-        if !own.is_empty() {
-            extra.push(("output_config".to_owned(), object(own)));
-        }
+        let own = config.object_of_others(&["effort", "format"]);
+        extra.extend(own.map(|own| ("output_config".to_owned(), own)));
     }
     if let Some(format) = format {
         if format.text("type")? != "json_schema" {
@@ -413,21 +452,5 @@ fn reasoning(fields: &Fields<'_>, effort: Option<Effort>) -> Result<ReasoningReq
 fn metadata(fields: &Fields<'_>, request: &mut Request) -> Result<Option<(String, Json)>> {
     let Some(metadata) = fields.opt_fields("metadata")? else { return Ok(None) };
     request.user = metadata.opt_text("user_id")?;
-    let own = metadata.into_members(&["user_id"]);
-    Ok((!own.is_empty()).then(|| ("metadata".to_owned(), object(own))))
-}
-
-/// An object of these members, whose texts stay as they are.
-pub(crate) fn object(members: Vec<(String, Json)>) -> Json {
-    let mut text = String::from("{");
-    for (name, value) in members {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push_str(&Value::from(name).to_string());
-        text.push(':');
-        text.push_str(value.as_str());
-    }
-    text.push('}');
-    Json::parse(text).unwrap_or_else(|_| Json::of(&json!({})))
+    Ok(metadata.object_of_others(&["user_id"]).map(|own| ("metadata".to_owned(), own)))
 }

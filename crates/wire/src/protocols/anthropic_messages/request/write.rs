@@ -365,7 +365,7 @@ fn service_tier(value: &Json, losses: &mut Losses) -> Option<&'static str> {
 
 /// `metadata.user_id` is the user; the provider stores no other labels.
 fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) {
-    let Ok(fields) = Fields::parse(value.as_raw(), "metadata".to_owned()) else {
+    let Ok(fields) = Fields::parse(value.as_str(), "metadata".to_owned()) else {
         losses.dropped(Field::extra("metadata"), "It is no object.");
         return;
     };
@@ -377,7 +377,7 @@ fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) 
         }
         _ => {}
     }
-    if !fields.into_members(&["user_id"]).is_empty() {
+    if fields.others(&["user_id"]).next().is_some() {
         losses.dropped(Field::extra("metadata"), "The provider stores no labels.");
     }
 }
@@ -386,7 +386,7 @@ fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) 
 fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, body: &mut Body<'_>) {
     let own = request
         .extra("output_config")
-        .and_then(|config| Fields::parse(config.as_raw(), String::new()).ok())
+        .and_then(|config| Fields::parse(config.as_str(), String::new()).ok())
         .map(|fields| fields.into_members(&["effort", "format"]))
         .unwrap_or_default();
     let config = OutputConfig { effort: plan.effort, format, own };

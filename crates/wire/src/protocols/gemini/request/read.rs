@@ -2,7 +2,12 @@
 //!
 //! Model and method stand in the URL. A body may name a model as well (`models/…`), as batches do.
 
-use std::collections::VecDeque;
+mod waiting;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::iter::Chain;
 
 use canon::{
     Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputField, OutputFormat, Part, PartKind,
@@ -10,36 +15,41 @@ use canon::{
     ToolResult,
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use super::super::REASONING_FORMAT;
 use super::write::media::{guessed_mime, kind_of};
 use super::write::tools::camel_case;
+use crate::json::{Items, Members, push_array, push_compact, push_string, room, string};
 use crate::protocols::Protocol;
+use crate::protocols::fields::{MOST_TEXTS, object as members_object};
 use crate::protocols::media_types::media_type;
+use waiting::Waiting;
 
 /// Reads a body. Model and form are told by the URL.
 pub(crate) fn decode(body: &[u8]) -> Result<Request> {
-    let value: Value = serde_json::from_slice(body)
+    let body = std::str::from_utf8(body)
         .map_err(|error| Error::invalid("body", format!("The body is not valid JSON: {error}.")))?;
-    let mut fields = object(value, "body")?;
+    let mut fields = object(body, "body")?;
     let mut request = Request { format: Protocol::Gemini.as_str(), ..Request::default() };
-    if let Some(model) = fields.take_as::<String>("model")? {
+    if let Some(model) = fields.take_text("model")? {
         request.model = model.strip_prefix("models/").unwrap_or(&model).to_owned();
     }
-    if let Some(instruction) = fields.take("systemInstruction") {
-        instructions(instruction, &mut request.messages)?;
-    }
-    if !fields.map.contains_key("contents") {
+    let instruction = fields.take("systemInstruction");
+    if !fields.has("contents") {
         return Err(Error::invalid(
             "contents",
             "`contents` is missing: it holds the turns of the conversation.",
         ));
     }
-    let mut history = History { losses: Losses::new(), ..History::default() };
-    history.read(fields.take_list("contents")?, &mut request.messages)?;
+    let contents = fields.take_list("contents")?;
+    request.messages.reserve_exact(usize::from(instruction.is_some()) + contents.clone().count());
+    if let Some(instruction) = instruction {
+        instructions(instruction, &mut request.messages)?;
+    }
+    let mut history = History::default();
+    history.read(contents, &mut request.messages)?;
     request.losses = history.losses;
-    for (index, entry) in fields.take_list("tools")?.into_iter().enumerate() {
+    for (index, entry) in fields.take_list("tools")?.enumerate() {
         tool_entry(index, entry, &mut request)?;
     }
     if let Some(config) = fields.take("toolConfig") {
@@ -50,56 +60,104 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     } else {
         request.reasoning.exclude = true;
     }
-    request.extra.extend(fields.rest());
+    request.extra.extend(fields.rest().map(|(name, value)| (name.into_owned(), Json::copy_of(value))));
     Ok(request)
 }
 
 /// The fields of an object, taken one by one. Names may be written in camel case or with underscores.
-struct Fields {
+struct Fields<'a> {
     path: String,
-    map: Map<String, Value>,
+    members: Members<'a>,
+    /// The places of those that were taken, which are few.
+    taken: Vec<usize>,
 }
 
-fn object(value: Value, path: &str) -> Result<Fields> {
-    match value {
-        Value::Object(given) => {
-            let path = if path == "body" { String::new() } else { format!("{path}.") };
-            let mut map = Map::with_capacity(given.len());
-            for (name, value) in given {
-                if map.insert(camel_case(&name), value).is_some() {
-                    let message = format!("`{name}` is given twice, in two spellings.");
-                    return Err(Error::invalid(format!("{path}{name}"), message));
-                }
-            }
-            Ok(Fields { path, map })
-        }
-        _ => Err(Error::invalid(path.to_owned(), format!("`{path}` must be a JSON object."))),
+/// A list, or one object in its place.
+type List<'a> = Chain<std::option::IntoIter<&'a str>, Items<'a>>;
+
+fn object<'a>(json: &'a str, path: &str) -> Result<Fields<'a>> {
+    let Some(members) = Members::of(json) else {
+        return Err(Error::invalid(path.to_owned(), format!("`{path}` must be a JSON object.")));
+    };
+    let path = if path == "body" { String::new() } else { format!("{path}.") };
+    if let Some(name) = in_two_spellings(&members) {
+        let message = format!("`{name}` is given twice, in two spellings.");
+        return Err(Error::invalid(format!("{path}{name}"), message));
     }
+    Ok(Fields { path, members, taken: Vec::new() })
 }
 
-impl Fields {
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.map.shift_remove(name).filter(|value| !value.is_null())
+/// A name that an object has in both spellings.
+fn in_two_spellings<'a>(members: &Members<'a>) -> Option<Cow<'a, str>> {
+    if !members.iter().any(|(name, _)| name.contains('_')) {
+        return None;
+    }
+    let state = RandomState::new();
+    let mut seen = HashSet::new();
+    members.iter().map(|(name, _)| name).find(|name| !seen.insert(state.hash_one(&*in_camel_case(name))))
+}
+
+fn in_camel_case(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { Cow::Owned(camel_case(name)) } else { Cow::Borrowed(name) }
+}
+
+impl<'a> Fields<'a> {
+    fn find(&self, name: &str) -> Option<(usize, &'a str)> {
+        let found = self.members.iter().position(|(own, _)| in_camel_case(&own) == name)?;
+        Some((found, self.members.at(found).1)).filter(|_| !self.taken.contains(&found))
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        let (place, value) = self.find(name)?;
+        self.taken.push(place);
+        Some(value).filter(|value| *value != "null")
     }
 
     fn take_as<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
         let Some(value) = self.take(name) else { return Ok(None) };
+        serde_json::from_str(value).map(Some).map_err(|error| {
+            let error = error.to_string();
+            self.wrong(name, error.split(" at line ").next().unwrap_or(&error))
+        })
+    }
+
+    fn take_text(&mut self, name: &str) -> Result<Option<String>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match string(value) {
+            Some(text) => Ok(Some(text.into_owned())),
+            None => Err(self.wrong(name, "it must be a string")),
+        }
+    }
+
+    fn take_texts(&mut self, name: &str) -> Result<Vec<String>> {
+        let Some(value) = self.take(name) else { return Ok(Vec::new()) };
+        let items = Items::of(value);
+        if !value.starts_with('[') {
+            return Err(self.wrong(name, "it must be a list"));
+        }
+        if items.clone().nth(MOST_TEXTS).is_some() {
+            return Err(self.wrong(name, &format!("it has more than {MOST_TEXTS} entries")));
+        }
+        let text = |item| string(item).map(Cow::into_owned);
+        items.map(|item| text(item).ok_or_else(|| self.wrong(name, "it must hold strings"))).collect()
+    }
+
+    fn wrong(&self, name: &str, what: &str) -> Error {
         let path = format!("{}{name}", self.path);
-        serde_json::from_value(value)
-            .map(Some)
-            .map_err(|error| Error::invalid(path.clone(), format!("`{path}` has a wrong type: {error}.")))
+        let message = format!("`{path}` has a wrong type: {what}.");
+        Error::invalid(path, message)
     }
 
     fn has(&self, name: &str) -> bool {
-        self.map.get(name).is_some_and(|value| !value.is_null())
+        self.find(name).is_some_and(|(_, value)| value != "null")
     }
 
     /// A list. The service takes one object in place of a list of one, and its documentation makes use of it.
-    fn take_list(&mut self, name: &str) -> Result<Vec<Value>> {
-        match self.take(name) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(list)) => Ok(list),
-            Some(one @ Value::Object(_)) => Ok(vec![one]),
+    fn take_list(&mut self, name: &str) -> Result<List<'a>> {
+        let value = self.take(name);
+        match value.and_then(|value| value.bytes().next()) {
+            None | Some(b'[') => Ok(None.into_iter().chain(Items::of(value.unwrap_or_default()))),
+            Some(b'{') => Ok(value.into_iter().chain(Items::of(""))),
             Some(_) => {
                 let path = format!("{}{name}", self.path);
                 let message = format!("`{path}` must be a list.");
@@ -110,32 +168,36 @@ impl Fields {
 
     /// Reports what nobody took.
     fn lose_rest(self, losses: &mut Losses) {
-        for (name, _) in self.map.into_iter().filter(|(_, value)| !value.is_null()) {
+        for (name, _) in self.rest().filter(|(_, value)| *value != "null") {
             losses
                 .dropped(format!("{}{name}", self.path), "Only the provider's own format has such a field.");
         }
     }
 
-    fn rest(self) -> impl Iterator<Item = (String, Json)> {
-        self.map.into_iter().map(|(name, value)| (name, Json::of(&value)))
+    fn rest(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        let rest = self.members.iter().enumerate().filter(|(place, _)| !self.taken.contains(place));
+        rest.map(|(_, (name, value))| match name.contains('_') {
+            true => (Cow::Owned(camel_case(&name)), value),
+            false => (name, value),
+        })
     }
 }
 
 /// Instructions are a content, a list of parts, or in SDKs' short form a text.
-fn instructions(value: Value, messages: &mut Vec<Message>) -> Result<()> {
+fn instructions(value: &str, messages: &mut Vec<Message>) -> Result<()> {
     let path = "systemInstruction";
-    let parts = match value {
-        Value::String(text) => vec![Part::text(text).at(Place::INSTRUCTIONS)],
-        value => {
-            let mut fields = object(value, path)?;
-            let parts = fields.take_list("parts")?;
-            let texts = parts.into_iter().enumerate().map(|(index, part)| {
+    let parts = match string(value) {
+        Some(text) => vec![Part::text(text).at(Place::INSTRUCTIONS)],
+        None => {
+            let given = object(value, path)?.take_list("parts")?;
+            let mut parts = Vec::with_capacity(given.clone().count());
+            for (index, part) in given.enumerate() {
                 let path = format!("{path}.parts[{index}]");
-                let text = object(part, &path)?.take_as::<String>("text")?;
+                let text = object(part, &path)?.take_text("text")?;
                 let text = text.ok_or_else(|| Error::invalid(path, "Instructions must be texts."))?;
-                Ok(Part::text(text).at(Place::INSTRUCTIONS.piece(index)))
-            });
-            texts.collect::<Result<Vec<_>>>()?
+                parts.push(Part::text(text).at(Place::INSTRUCTIONS.piece(index)));
+            }
+            parts
         }
     };
     if !parts.is_empty() {
@@ -148,16 +210,16 @@ fn instructions(value: Value, messages: &mut Vec<Message>) -> Result<()> {
 #[derive(Default)]
 struct History {
     losses: Losses,
-    /// Calls of the last model turn that have no result yet: name and id.
-    waiting: VecDeque<(String, String)>,
+    /// Calls of the last model turn that have no result yet.
+    waiting: Waiting,
 }
 
 impl History {
-    fn read(&mut self, contents: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
-        for (index, content) in contents.into_iter().enumerate() {
+    fn read(&mut self, contents: List<'_>, messages: &mut Vec<Message>) -> Result<()> {
+        for (index, content) in contents.enumerate() {
             let path = format!("contents[{index}]");
             let mut fields = object(content, &path)?;
-            let role = fields.take_as::<String>("role")?;
+            let role = fields.take_text("role")?;
             let parts = fields.take_list("parts")?;
             match role.as_deref() {
                 Some("model") => self.model(index, parts, messages)?,
@@ -172,13 +234,12 @@ impl History {
         Ok(())
     }
 
-    fn model(&mut self, turn: usize, given: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
-        self.waiting.clear();
-        let mut parts = Vec::with_capacity(given.len());
-        for (index, part) in given.into_iter().enumerate() {
+    fn model(&mut self, turn: usize, given: List<'_>, messages: &mut Vec<Message>) -> Result<()> {
+        let mut parts = Vec::with_capacity(given.clone().count());
+        for (index, part) in given.enumerate() {
             let path = format!("contents[{turn}].parts[{index}]");
             let mut fields = object(part, &path)?;
-            let signature = fields.take_as::<String>("thoughtSignature")?;
+            let signature = fields.take_text("thoughtSignature")?;
             let is_thought = fields.take_as::<bool>("thought")?.unwrap_or(false);
             let place = Place::entry(turn).piece(index);
             if let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? {
@@ -191,7 +252,8 @@ impl History {
             }
             fields.lose_rest(&mut self.losses);
         }
-        messages.push(Message::new(Role::Assistant, parts).at(Place::entry(turn)));
+        self.waiting = Waiting::of(messages.len(), &parts);
+        room::push(messages, Message::new(Role::Assistant, parts).at(Place::entry(turn)));
         Ok(())
     }
 
@@ -200,19 +262,18 @@ impl History {
         (turn, index): (usize, usize),
         path: &str,
         is_thought: bool,
-        fields: &mut Fields,
+        fields: &mut Fields<'_>,
     ) -> Result<Option<PartKind>> {
         if let Some(call) = fields.take("functionCall") {
             let mut call = object(call, &format!("{path}.functionCall"))?;
-            let name = required(call.take_as::<String>("name")?, path, "functionCall.name")?;
-            let id = call.take_as::<String>("id")?.filter(|id| !id.is_empty());
+            let name = required(call.take_text("name")?, path, "functionCall.name")?;
+            let id = call.take_text("id")?.filter(|id| !id.is_empty());
             let id = id.unwrap_or_else(|| format!("call_{turn}_{index}"));
-            let arguments = call.take("args").map_or_else(|| "{}".to_owned(), |args| args.to_string());
+            let arguments = call.take("args").map_or_else(|| "{}".to_owned(), compact);
             call.lose_rest(&mut self.losses);
-            self.waiting.push_back((name.clone(), id.clone()));
             return Ok(Some(ToolCall { id, name, arguments, custom: false }.into()));
         }
-        if let Some(text) = fields.take_as::<String>("text")? {
+        if let Some(text) = fields.take_text("text")? {
             if is_thought {
                 let format = Some(REASONING_FORMAT.to_owned());
                 let reasoning = Reasoning { text, format, ..Reasoning::default() };
@@ -222,12 +283,12 @@ impl History {
         }
         if let Some(code) = fields.take("executableCode") {
             self.told_as_text(path, "executableCode");
-            let code = code["code"].as_str().unwrap_or_default();
+            let code = text_in(code, "code");
             return Ok(Some(PartKind::Text(format!("\n```\n{code}\n```\n"))));
         }
         if let Some(result) = fields.take("codeExecutionResult") {
             self.told_as_text(path, "codeExecutionResult");
-            let output = result["output"].as_str().unwrap_or_default();
+            let output = text_in(result, "output");
             return Ok(Some(PartKind::Text(format!("\n```\n{output}\n```\n"))));
         }
         media(path, fields, &mut self.losses).map(|media| media.map(PartKind::from))
@@ -238,46 +299,43 @@ impl History {
     }
 
     /// Results come first, whatever else the user says follows them.
-    fn user(&mut self, turn: usize, given: Vec<Value>, messages: &mut Vec<Message>) -> Result<()> {
-        let mut parts = Vec::new();
+    fn user(&mut self, turn: usize, given: List<'_>, messages: &mut Vec<Message>) -> Result<()> {
+        let is_result = |part: &str| part.contains("functionResponse") || part.contains("function_response");
+        let mut parts = Vec::with_capacity(given.clone().filter(|part| !is_result(part)).count());
         let mut has_results = false;
-        for (index, part) in given.into_iter().enumerate() {
+        for (index, part) in given.enumerate() {
             let path = format!("contents[{turn}].parts[{index}]");
             let mut fields = object(part, &path)?;
             let place = Place::entry(turn).piece(index);
             if let Some(response) = fields.take("functionResponse") {
                 has_results = true;
-                let result = Part::new(PartKind::from(self.result(&path, response)?)).at(place);
-                messages.push(Message::new(Role::Tool, vec![result]).at(Place::entry(turn)));
-            } else if let Some(text) = fields.take_as::<String>("text")? {
-                parts.push(Part::text(text).at(place));
+                let result = Part::new(PartKind::from(self.result(&path, response, messages)?)).at(place);
+                room::push(messages, Message::new(Role::Tool, vec![result]).at(Place::entry(turn)));
+            } else if let Some(text) = fields.take_text("text")? {
+                room::push(&mut parts, Part::text(text).at(place));
             } else if let Some(media) = media(&path, &mut fields, &mut self.losses)? {
-                parts.push(Part::new(PartKind::from(media)).at(place));
+                room::push(&mut parts, Part::new(PartKind::from(media)).at(place));
             }
             fields.lose_rest(&mut self.losses);
         }
         if !parts.is_empty() || !has_results {
-            messages.push(Message::new(Role::User, parts).at(Place::entry(turn)));
+            room::push(messages, Message::new(Role::User, parts).at(Place::entry(turn)));
         }
         Ok(())
     }
 
-    fn result(&mut self, path: &str, response: Value) -> Result<ToolResult> {
+    fn result(&mut self, path: &str, response: &str, messages: &[Message]) -> Result<ToolResult> {
         let mut fields = object(response, &format!("{path}.functionResponse"))?;
-        let name = fields.take_as::<String>("name")?.unwrap_or_default();
-        let id = fields.take_as::<String>("id")?.filter(|id| !id.is_empty());
-        let position = self.waiting.iter().position(|(waiting_name, waiting_id)| match &id {
-            Some(id) => waiting_id == id,
-            None => *waiting_name == name,
-        });
-        let call = position.and_then(|position| self.waiting.remove(position));
-        let call_id = id.or(call.map(|(_, id)| id)).ok_or_else(|| {
+        let name = fields.take_text("name")?.unwrap_or_default();
+        let id = fields.take_text("id")?.filter(|id| !id.is_empty());
+        let call = self.waiting.take(id.as_deref(), &name, messages);
+        let call_id = id.or(call.map(|call| call.id.clone())).ok_or_else(|| {
             let message = format!("The response does not answer a call of \"{name}\" in the turn before it.");
             Error::invalid(format!("{path}.functionResponse"), message)
         })?;
         let (text, is_error) = result_text(fields.take("response"));
         let mut content = vec![Part::text(text)];
-        for (index, part) in fields.take_list("parts")?.into_iter().enumerate() {
+        for (index, part) in fields.take_list("parts")?.enumerate() {
             let path = format!("{path}.functionResponse.parts[{index}]");
             let mut part = object(part, &path)?;
             let found = media(&path, &mut part, &mut self.losses)?;
@@ -295,34 +353,37 @@ fn required<T>(value: Option<T>, path: &str, name: &str) -> Result<T> {
 }
 
 /// `{"output": …}` and `{"error": …}` are what they wrap; anything else is the result itself.
-fn result_text(response: Option<Value>) -> (String, bool) {
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    match response {
-        Some(Value::Object(mut map)) if map.len() == 1 => {
-            if let Some(output) = map.shift_remove("output") {
-                return (text(output), false);
-            }
-            match map.shift_remove("error") {
-                Some(error) => (text(error), true),
-                None => (Value::Object(map).to_string(), false),
-            }
-        }
-        Some(other) => (text(other), false),
-        None => (String::new(), false),
+fn result_text(response: Option<&str>) -> (String, bool) {
+    let text = |value: &str| string(value).map_or_else(|| compact(value), Cow::into_owned);
+    let Some(response) = response else { return (String::new(), false) };
+    let only = Members::of(response).filter(|members| members.len() == 1).map(|members| members.at(0));
+    match only.as_ref().map(|(name, value)| (&**name, *value)) {
+        Some(("output", output)) => (text(output), false),
+        Some(("error", error)) => (text(error), true),
+        _ => (text(response), false),
     }
 }
 
-fn media(path: &str, fields: &mut Fields, losses: &mut Losses) -> Result<Option<Media>> {
+/// The text of a value without white space between its parts.
+fn compact(json: &str) -> String {
+    let mut out = Vec::with_capacity(json.len());
+    push_compact(&mut out, json);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// A text in an object; empty where there is none.
+fn text_in<'a>(json: &'a str, name: &str) -> Cow<'a, str> {
+    Members::of(json).and_then(|members| members.last(name)).and_then(string).unwrap_or_default()
+}
+
+fn media(path: &str, fields: &mut Fields<'_>, losses: &mut Losses) -> Result<Option<Media>> {
     let plain = |kind, source| Media { kind, source, filename: None, detail: None };
     if let Some(blob) = fields.take("inlineData") {
         let mut blob = object(blob, &format!("{path}.inlineData"))?;
-        let mime = media_type(&required(blob.take_as::<String>("mimeType")?, path, "inlineData.mimeType")?);
-        let data = required(blob.take_as::<String>("data")?, path, "inlineData.data")?;
+        let mime = media_type(&required(blob.take_text("mimeType")?, path, "inlineData.mimeType")?);
+        let data = required(blob.take_text("data")?, path, "inlineData.data")?;
         let kind = kind_of(&mime);
-        let filename = blob.take_as::<String>("displayName")?;
+        let filename = blob.take_text("displayName")?;
         blob.lose_rest(losses);
         return Ok(Some(Media {
             filename,
@@ -331,8 +392,8 @@ fn media(path: &str, fields: &mut Fields, losses: &mut Losses) -> Result<Option<
     }
     if let Some(file) = fields.take("fileData") {
         let mut file = object(file, &format!("{path}.fileData"))?;
-        let uri = required(file.take_as::<String>("fileUri")?, path, "fileData.fileUri")?;
-        let mime = file.take_as::<String>("mimeType")?;
+        let uri = required(file.take_text("fileUri")?, path, "fileData.fileUri")?;
+        let mime = file.take_text("mimeType")?;
         let usual = if uri.contains("youtu") { MediaKind::Video } else { MediaKind::Document };
         let kind = mime.as_deref().map_or(usual, kind_of);
         // An address has no type of its own here: it is guessed again from the name.
@@ -340,7 +401,7 @@ fn media(path: &str, fields: &mut Fields, losses: &mut Losses) -> Result<Option<
             let reason = "The type of what is behind an address is guessed from its name.";
             losses.dropped(format!("{path}.fileData.mimeType"), reason);
         }
-        let filename = file.take_as::<String>("displayName")?;
+        let filename = file.take_text("displayName")?;
         file.lose_rest(losses);
         return Ok(Some(Media { filename, ..plain(kind, Source::Url(uri)) }));
     }
@@ -360,70 +421,100 @@ fn standard_base64(data: String) -> String {
 }
 
 /// An entry may hold functions and, beside them, tools that the provider runs.
-fn tool_entry(index: usize, entry: Value, request: &mut Request) -> Result<()> {
+fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
     let Request { tools, losses, spellings, .. } = request;
     let mut fields = object(entry, &format!("tools[{index}]"))?;
     let functions = fields.take_list("functionDeclarations")?;
-    for (position, function) in functions.into_iter().enumerate() {
+    tools.reserve_exact(functions.clone().count());
+    for (position, function) in functions.enumerate() {
         let path = format!("tools[{index}].functionDeclarations[{position}]");
         let mut function = object(function, &path)?;
-        let name = required(function.take_as::<String>("name")?, &path, "name")?;
-        let description = function.take_as::<String>("description")?;
+        let name = required(function.take_text("name")?, &path, "name")?;
+        let description = function.take_text("description")?;
         if function.has("parametersJsonSchema") {
             let field = Field::tool(tools.len(), ToolField::Parameters);
             spellings.note(field, format!("{path}.parametersJsonSchema"));
         }
-        let parameters = function.take("parametersJsonSchema").or_else(|| {
-            let mut schema = function.take("parameters")?;
-            json_schema(&mut schema);
-            Some(schema)
-        });
+        let parameters = function.take("parametersJsonSchema").map(Json::copy_of);
+        let parameters = parameters.or_else(|| function.take("parameters").map(json_schema));
         function.lose_rest(losses);
-        let kind = ToolKind::Function { parameters: parameters.as_ref().map(Json::of), strict: None };
+        let kind = ToolKind::Function { parameters, strict: None };
         let place = Place::entry(index).piece(position);
         tools.push(Tool { name, description, kind, cache: None, place });
     }
     // Libraries write the kinds of tools that are not meant as null.
-    for (name, value) in fields.map.into_iter().filter(|(_, value)| !value.is_null()) {
-        let entry = Json::of(&Map::from_iter([(name.clone(), value)]));
-        let (kind, place) = (ToolKind::Native(entry), Place::entry(index));
-        tools.push(Tool { name, description: None, kind, cache: None, place });
+    for (name, value) in fields.rest().filter(|(_, value)| *value != "null") {
+        let kind = ToolKind::Native(members_object(std::iter::once((name.clone(), value))));
+        let (name, place) = (name.into_owned(), Place::entry(index));
+        room::push(tools, Tool { name, description: None, kind, cache: None, place });
     }
     Ok(())
 }
 
 /// Google's older schemas are OpenAPI's: types in capitals, `nullable`.
-fn json_schema(schema: &mut Value) {
-    let Value::Object(map) = schema else { return };
-    let nullable = map.shift_remove("nullable") == Some(Value::Bool(true));
-    if let Some(Value::String(kind)) = map.get_mut("type") {
-        *kind = kind.to_ascii_lowercase();
-        if nullable {
-            let kinds = Value::Array(vec![Value::String(kind.clone()), Value::String("null".to_owned())]);
-            map.insert("type".to_owned(), kinds);
+fn json_schema(schema: &str) -> Json {
+    let mut out = Vec::with_capacity(schema.len());
+    push_json_schema(schema, &mut out);
+    Json::copy_of(&String::from_utf8(out).unwrap_or_default())
+}
+
+fn push_json_schema(schema: &str, out: &mut Vec<u8>) {
+    let Some(members) = Members::of(schema) else { return push_compact(out, schema) };
+    let nullable = members.last("nullable") == Some("true");
+    out.push(b'{');
+    for (name, value) in members.iter().filter(|(name, _)| name != "nullable") {
+        if out.last() != Some(&b'{') {
+            out.push(b',');
+        }
+        push_string(out, &name);
+        out.push(b':');
+        match &*name {
+            "type" => push_type(value, nullable, out),
+            "properties" | "defs" | "$defs" => match Members::of(value) {
+                Some(schemas) => push_schemas(&schemas, out),
+                None => push_compact(out, value),
+            },
+            "anyOf" | "prefixItems" if value.starts_with('[') => {
+                push_array(out, Items::of(value), push_json_schema);
+            }
+            "items" | "additionalProperties" => push_json_schema(value, out),
+            _ => push_compact(out, value),
         }
     }
-    for (key, value) in map.iter_mut() {
-        match (key.as_str(), value) {
-            ("properties" | "defs" | "$defs", Value::Object(schemas)) => {
-                schemas.values_mut().for_each(json_schema);
-            }
-            ("anyOf" | "prefixItems", Value::Array(schemas)) => schemas.iter_mut().for_each(json_schema),
-            ("items" | "additionalProperties", schema) => json_schema(schema),
-            _ => {}
+    out.push(b'}');
+}
+
+fn push_schemas(schemas: &Members<'_>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (index, (name, schema)) in schemas.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
         }
+        push_string(out, &name);
+        out.push(b':');
+        push_json_schema(schema, out);
+    }
+    out.push(b'}');
+}
+
+fn push_type(kind: &str, nullable: bool, out: &mut Vec<u8>) {
+    let Some(kind) = string(kind) else { return push_compact(out, kind) };
+    let kind = kind.to_ascii_lowercase();
+    match nullable {
+        true => push_array(out, [&*kind, "null"], |kind, out| push_string(out, kind)),
+        false => push_string(out, &kind),
     }
 }
 
-fn tool_choice(mut config: Fields, losses: &mut Losses) -> Result<Option<ToolChoice>> {
+fn tool_choice(mut config: Fields<'_>, losses: &mut Losses) -> Result<Option<ToolChoice>> {
     let calling = config.take("functionCallingConfig");
     // Whether it is sent depends on the tools, which tell it themselves.
     config.take("includeServerSideToolInvocations");
     config.lose_rest(losses);
     let Some(calling) = calling else { return Ok(None) };
     let mut calling = object(calling, "toolConfig.functionCallingConfig")?;
-    let mut names = calling.take_as::<Vec<String>>("allowedFunctionNames")?.unwrap_or_default();
-    let mode = calling.take_as::<String>("mode")?.unwrap_or_default().to_ascii_uppercase();
+    let mut names = calling.take_texts("allowedFunctionNames")?;
+    let mode = calling.take_text("mode")?.unwrap_or_default().to_ascii_uppercase();
     calling.lose_rest(losses);
     if mode == "VALIDATED" {
         let reason = "Arguments that are checked without being asked for are Google's own: sent as AUTO.";
@@ -444,7 +535,7 @@ fn tool_choice(mut config: Fields, losses: &mut Losses) -> Result<Option<ToolCho
     })
 }
 
-fn generation_config(mut config: Fields, request: &mut Request) -> Result<()> {
+fn generation_config(mut config: Fields<'_>, request: &mut Request) -> Result<()> {
     let sampling = &mut request.sampling;
     sampling.temperature = config.take_as("temperature")?;
     sampling.top_p = config.take_as("topP")?;
@@ -454,7 +545,7 @@ fn generation_config(mut config: Fields, request: &mut Request) -> Result<()> {
     sampling.seed = config.take_as("seed")?;
     request.max_tokens = config.take_as("maxOutputTokens")?;
     request.n = config.take_as("candidateCount")?;
-    request.stop = config.take_as("stopSequences")?.unwrap_or_default();
+    request.stop = config.take_texts("stopSequences")?;
     request.logprobs = config.take_as("responseLogprobs")?;
     request.top_logprobs = config.take_as("logprobs")?;
     thinking(&mut config, request)?;
@@ -464,26 +555,26 @@ fn generation_config(mut config: Fields, request: &mut Request) -> Result<()> {
         }
     }
     request.output = output_format(&mut config, &mut request.losses)?;
-    let modalities = config.take_as::<Vec<String>>("responseModalities")?.unwrap_or_default();
+    let modalities = config.take_texts("responseModalities")?;
     if modalities.iter().any(|modality| !modality.eq_ignore_ascii_case("text")) {
         let names: Vec<_> = modalities.iter().map(|modality| modality.to_ascii_lowercase()).collect();
         request.extra.push(("modalities".to_owned(), Json::of(&names)));
     }
     for (name, value) in config.rest() {
-        request.spellings.note(Field::extra(name.clone()), format!("generationConfig.{name}"));
-        request.extra.push((name, value));
+        request.spellings.note(Field::extra(name.clone().into_owned()), format!("generationConfig.{name}"));
+        request.extra.push((name.into_owned(), Json::copy_of(value)));
     }
     Ok(())
 }
 
 /// Google shows thoughts only when asked to.
-fn thinking(config: &mut Fields, request: &mut Request) -> Result<()> {
+fn thinking(config: &mut Fields<'_>, request: &mut Request) -> Result<()> {
     const PATH: &str = "generationConfig.thinkingConfig";
     request.reasoning.exclude = true;
     let Some(thinking) = config.take("thinkingConfig") else { return Ok(()) };
     let mut thinking = object(thinking, PATH)?;
     request.reasoning.exclude = thinking.take_as::<bool>("includeThoughts")? != Some(true);
-    if let Some(level) = thinking.take_as::<String>("thinkingLevel")? {
+    if let Some(level) = thinking.take_text("thinkingLevel")? {
         let level = level.to_ascii_lowercase();
         if level != "thinking_level_unspecified" {
             let effort = Effort::parse(&level).ok_or_else(|| {
@@ -508,13 +599,10 @@ fn thinking(config: &mut Fields, request: &mut Request) -> Result<()> {
     Ok(())
 }
 
-fn output_format(config: &mut Fields, losses: &mut Losses) -> Result<OutputFormat> {
-    let mime = config.take_as::<String>("responseMimeType")?.unwrap_or_default();
-    let schema = config.take("responseJsonSchema").or_else(|| {
-        let mut schema = config.take("responseSchema")?;
-        json_schema(&mut schema);
-        Some(schema)
-    });
+fn output_format(config: &mut Fields<'_>, losses: &mut Losses) -> Result<OutputFormat> {
+    let mime = config.take_text("responseMimeType")?.unwrap_or_default();
+    let schema = config.take("responseJsonSchema").map(Json::copy_of);
+    let schema = schema.or_else(|| config.take("responseSchema").map(json_schema));
     if schema.is_some() && matches!(mime.as_str(), "" | "text/plain") {
         losses.dropped("generationConfig.responseSchema", "A schema is of use to answers in JSON only.");
     }
@@ -526,7 +614,7 @@ fn output_format(config: &mut Fields, losses: &mut Losses) -> Result<OutputForma
         ("application/json" | "text/x.enum", Some(schema)) => OutputFormat::JsonSchema {
             name: "response".to_owned(),
             description: None,
-            schema: Some(Json::of(&schema)),
+            schema: Some(schema),
             strict: None,
         },
         ("application/json", None) => OutputFormat::JsonObject,

@@ -9,10 +9,11 @@ use canon::{
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 use super::super::types::{self, Content};
+use crate::json::{Items, room};
 use crate::protocols::Protocol;
+use crate::protocols::fields::MOST_TEXTS;
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
 use crate::{Intake, ROUTING_FIELDS};
 use ignored_fields::Shape;
@@ -55,8 +56,8 @@ pub(crate) fn decode(intake: &Intake) -> Result<Request> {
     Ok(Request {
         format: Protocol::OpenaiChat.as_str(),
         model: intake.model.clone(),
-        messages: messages(&turns)?,
-        tools: tools(intake, &declared)?,
+        messages: messages(turns)?,
+        tools: tools(intake, declared)?,
         tool_choice: tool_choice(intake)?,
         parallel_tool_calls: optional(intake, "parallel_tool_calls")?,
         output: output(intake)?,
@@ -78,7 +79,7 @@ pub(crate) fn decode(intake: &Intake) -> Result<Request> {
         include_usage: intake.form.include_usage,
         user: optional(intake, "user")?,
         extra: extra(intake, &KNOWN)?,
-        losses: losses(intake, &turns, &declared),
+        losses: losses(intake, turns, declared),
         spellings: Spellings::default(),
     })
 }
@@ -134,10 +135,12 @@ pub(crate) fn optional<T: DeserializeOwned>(intake: &Intake, name: &str) -> Resu
 }
 
 /// The items of an array field as raw JSON.
-fn items<'a>(intake: &'a Intake, name: &str) -> Result<Vec<&'a RawValue>> {
-    let json = intake.given(name).unwrap_or(b"[]");
-    serde_json::from_slice(json)
-        .map_err(|_| Error::invalid(name.to_owned(), format!("{name} must be an array.")))
+fn items<'a>(intake: &'a Intake, name: &str) -> Result<Items<'a>> {
+    match intake.given(name).map(std::str::from_utf8) {
+        None => Ok(Items::of("")),
+        Some(Ok(json)) if json.starts_with('[') => Ok(Items::of(json)),
+        _ => Err(Error::invalid(name.to_owned(), format!("{name} must be an array."))),
+    }
 }
 
 /// Every field that is not among the known ones, as it is.
@@ -156,11 +159,11 @@ pub(crate) fn extra(intake: &Intake, known: &[&str]) -> Result<Vec<(String, Json
 }
 
 /// What has no place in a canonical request.
-fn losses(intake: &Intake, turns: &[&RawValue], declared: &[&RawValue]) -> Losses {
+fn losses(intake: &Intake, turns: Items<'_>, declared: Items<'_>) -> Losses {
     const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
     let mut losses = Losses::new();
     for (name, shape, items) in [("messages", Shape::Message, turns), ("tools", Shape::Tool, declared)] {
-        for (index, raw) in items.iter().enumerate() {
+        for (index, raw) in items.enumerate() {
             // Tools of other types pass whole.
             if shape.is_read(raw) {
                 ignored_fields::note(raw, shape, &|| format!("{name}[{index}]"), &mut losses);
@@ -183,9 +186,16 @@ fn losses(intake: &Intake, turns: &[&RawValue], declared: &[&RawValue]) -> Losse
     losses
 }
 
+fn items_of(json: &[u8]) -> Items<'_> {
+    Items::of(std::str::from_utf8(json).unwrap_or_default())
+}
+
 pub(crate) fn stop(intake: &Intake) -> Result<Vec<String>> {
     match intake.given("stop") {
         Some([b'"', ..]) => Ok(optional::<String>(intake, "stop")?.into_iter().collect()),
+        Some(list) if items_of(list).nth(MOST_TEXTS).is_some() => {
+            Err(Error::invalid("stop", format!("stop has more than {MOST_TEXTS} entries.")))
+        }
         _ => Ok(optional::<Vec<String>>(intake, "stop")?.unwrap_or_default()),
     }
 }
@@ -246,21 +256,22 @@ fn output(intake: &Intake) -> Result<OutputFormat> {
 
 // ---------------------------------------------------------------------------------------------- tools
 
-fn tools(intake: &Intake, declared: &[&RawValue]) -> Result<Vec<Tool>> {
-    let mut tools = Vec::new();
-    for (index, raw) in declared.iter().enumerate() {
+fn tools(intake: &Intake, declared: Items<'_>) -> Result<Vec<Tool>> {
+    let functions = items(intake, "functions")?;
+    let mut tools = Vec::with_capacity(declared.count() + functions.count());
+    for (index, raw) in declared.enumerate() {
         let tool = tool(raw, &format!("tools[{index}]"))?;
         tools.push(Tool { place: Place::entry(index), ..tool });
     }
-    for (index, raw) in items(intake, "functions")?.into_iter().enumerate() {
-        let function: types::FunctionTool = read(raw.get(), &format!("functions[{index}]"))?;
+    for (index, raw) in functions.enumerate() {
+        let function: types::FunctionTool = read(raw, &format!("functions[{index}]"))?;
         tools.push(function_tool(function, None));
     }
     Ok(tools)
 }
 
-fn tool(raw: &RawValue, path: &str) -> Result<Tool> {
-    let found: types::Tool = read(raw.get(), path)?;
+fn tool(raw: &str, path: &str) -> Result<Tool> {
+    let found: types::Tool = read(raw, path)?;
     let cache = found.cache_control.as_ref().map(cache_mark);
     match (found.kind.as_str(), found.function, found.custom) {
         ("function" | "", Some(function), _) => Ok(function_tool(function, cache)),
@@ -279,7 +290,7 @@ fn tool(raw: &RawValue, path: &str) -> Result<Tool> {
         )),
         (kind, ..) => {
             let kind = kind.to_owned();
-            let native = ToolKind::Native(Json::from(raw));
+            let native = ToolKind::Native(Json::copy_of(raw));
             Ok(Tool { name: kind, description: None, kind: native, cache, place: Place::NOWHERE })
         }
     }
@@ -334,11 +345,11 @@ fn named_choice(choice: Option<types::NamedChoice>) -> Result<Option<ToolChoice>
 
 // ---------------------------------------------------------------------------------------------- messages
 
-fn messages(turns: &[&RawValue]) -> Result<Vec<Message>> {
-    let mut messages = Vec::with_capacity(turns.len());
-    for (index, raw) in turns.iter().enumerate() {
+fn messages(turns: Items<'_>) -> Result<Vec<Message>> {
+    let mut messages = Vec::with_capacity(turns.count());
+    for (index, raw) in turns.enumerate() {
         let path = format!("messages[{index}]");
-        let found: types::Message = read(raw.get(), &path)?;
+        let found: types::Message = read(raw, &path)?;
         messages.push(message(found, &path, Place::entry(index))?);
     }
     Ok(messages)
@@ -400,24 +411,16 @@ fn tool_message(found: types::Message<'_>, path: &str, place: Place) -> Result<M
 }
 
 fn reasoning_parts(found: &types::Message<'_>, path: &str, parts: &mut Vec<Part>) -> Result<()> {
+    parts.reserve_exact(found.reasoning_details.items().count());
     for (index, item) in found.reasoning_details.items().enumerate() {
         let detail: types::ReasoningDetail = read(item, &format!("{path}.reasoning_details[{index}]"))?;
-        push_exactly(parts, detail_part(detail));
+        room::push(parts, detail_part(detail));
     }
     let text = found.reasoning_content.as_ref().or(found.reasoning.as_ref()).filter(|text| !text.is_empty());
     if let (true, Some(text)) = (parts.is_empty(), text) {
         parts.push(Reasoning { text: text.clone(), ..Reasoning::default() }.into());
     }
     Ok(())
-}
-
-/// Appends a part where there may be many or one: the first takes room for itself alone, since room for four, as a first push
-/// makes, is more than most messages have text.
-fn push_exactly(parts: &mut Vec<Part>, part: Part) {
-    if parts.is_empty() {
-        parts.reserve_exact(1);
-    }
-    parts.push(part);
 }
 
 /// An entry of `reasoning_details`.
@@ -439,6 +442,7 @@ fn calls(
     path: &str,
     parts: &mut Vec<Part>,
 ) -> Result<()> {
+    parts.reserve_exact(found.items().count());
     for (index, item) in found.items().enumerate() {
         let call: types::ToolCall = read(item, &format!("{path}.tool_calls[{index}]"))?;
         let signature =
@@ -453,12 +457,12 @@ fn calls(
             }
         };
         let call = Part::from(ToolCall { id: call.id, name, arguments, custom });
-        push_exactly(parts, Part { signature, ..call });
+        room::push(parts, Part { signature, ..call });
     }
     if let Some(function) = legacy {
         let id = format!("function_{}", function.name);
         let arguments = arguments(function.arguments);
-        push_exactly(parts, ToolCall { id, name: function.name, arguments, custom: false }.into());
+        room::push(parts, ToolCall { id, name: function.name, arguments, custom: false }.into());
     }
     Ok(())
 }
@@ -476,14 +480,15 @@ fn content(found: Content<'_>, path: &str, place: Place, parts: &mut Vec<Part>) 
     match found {
         Content::None => {}
         Content::Text(text) if text.is_empty() => {}
-        Content::Text(text) => push_exactly(parts, Part::text(text).at(place)),
+        Content::Text(text) => room::push(parts, Part::text(text).at(place)),
         Content::Parts(list) => {
+            parts.reserve_exact(list.items().count());
             for (index, item) in list.items().enumerate() {
                 let path = format!("{path}.content[{index}]");
                 let item: types::Part = read(item, &path)?;
                 let cache = item.cache_control.as_ref().map(cache_mark);
                 let kind = part(item, &path)?;
-                push_exactly(parts, Part { cache, place: place.piece(index), ..Part::new(kind) });
+                room::push(parts, Part { cache, place: place.piece(index), ..Part::new(kind) });
             }
         }
     }

@@ -1,14 +1,17 @@
 //! A canonical request as OpenAI takes it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use canon::{
     CacheMark, CallField, Effort, Error, Field, Json, Losses, Media, MediaKind, Message, MessageField,
     OutputField, OutputFormat, Part, PartField, PartKind, Quirks, Reasoning, Request, Result, Role, Source,
-    Target, Tool, ToolChoice, ToolField, ToolKind,
+    Target, Tool, ToolCall, ToolChoice, ToolField, ToolKind, ToolResult,
 };
 use serde_json::{Map, Value, json};
 
+use crate::json::{Meaning, Output, room};
 use crate::proofs::FOREIGN;
 use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
@@ -34,7 +37,7 @@ const HINTS: [&str; 10] = [
 
 /// A request as it is written.
 pub(crate) struct Written {
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// What OpenAI's format cannot say.
     pub losses: Losses,
     /// Tools that take free text and are sent as functions.
@@ -48,6 +51,7 @@ pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {
     let is_foreign = is_foreign(request);
     let takes = |field: &str| quirks.reasoning_field.as_deref() == Some(field);
     let mut writer = Writer {
+        out: Output::for_request(request),
         body: Map::new(),
         losses: request.losses.clone(),
         ids,
@@ -59,30 +63,30 @@ pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {
         takes_media_in_results: !is_foreign,
         shown: Vec::new(),
     };
-    writer.put("model", &request.model);
-    let mut messages = Vec::with_capacity(request.messages.len());
-    for (index, message) in request.messages.iter().enumerate() {
-        if message.role != Role::Tool {
-            messages.extend(writer.shown());
-        }
-        messages.push(writer.message(index, message)?);
-    }
-    messages.extend(writer.shown());
-    writer.put("messages", messages);
-    writer.settings(request);
+    writer.out.push(b"{");
+    writer.out.text("model", &request.model);
+    writer.messages(request)?;
     writer.tools(request)?;
+    writer.settings(request);
     writer.output(&request.output)?;
     writer.extra(request)?;
-    let body = serde_json::to_vec(&writer.body).unwrap_or_default();
-    Ok(Written { body, losses: writer.losses, custom_tools: writer.custom_tools })
+    let Writer { mut out, body, losses, custom_tools, .. } = writer;
+    out.members_of(&body)?;
+    Ok(Written { body: out.into_bytes(), losses, custom_tools })
 }
 
 /// Raw JSON that was never parsed: a number out of range, or half of a surrogate pair, shows only here.
-fn read(json: &Json, field: Field) -> Result<Value> {
-    json.to_value().map_err(|fault| Error::invalid(field, format!("The value cannot be read: {fault}.")))
+fn checked(json: &Json, field: Field) -> Result<&str> {
+    match json.read::<Meaning>() {
+        Ok(_) => Ok(json.as_str()),
+        Err(fault) => Err(Error::invalid(field, format!("The value cannot be read: {fault}."))),
+    }
 }
 
 struct Writer<'a> {
+    /// The body, which stands open.
+    out: Output,
+    /// Its settings.
     body: Map<String, Value>,
     losses: Losses,
     ids: CallIds<'a>,
@@ -98,7 +102,7 @@ struct Writer<'a> {
     /// OpenAI takes texts only as results of tools.
     takes_media_in_results: bool,
     /// Media of results, to be shown behind them.
-    shown: Vec<Value>,
+    shown: Vec<(&'a Part, Option<&'static str>)>,
 }
 
 /// The API takes ids of at most 40 characters ("string too long. Expected a string with maximum length 40").
@@ -111,11 +115,35 @@ fn long_call_id(id: &str) -> Cow<'_, str> {
     clean(id, 64, |byte| byte.is_ascii_graphic())
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn messages(&mut self, request: &'a Request) -> Result<()> {
+        self.out.key("messages");
+        self.out.push(b"[");
+        for (index, message) in request.messages.iter().enumerate() {
+            if message.role != Role::Tool {
+                self.show();
+            }
+            self.out.comma();
+            self.message(index, message)?;
+        }
+        self.show();
+        self.out.push(b"]");
+        Ok(())
+    }
+
     /// The media of the results so far, as the user's words.
-    fn shown(&mut self) -> Option<Value> {
-        let parts = std::mem::take(&mut self.shown);
-        (!parts.is_empty()).then(|| json!({"role": "user", "content": parts}))
+    fn show(&mut self) {
+        let shown = std::mem::take(&mut self.shown);
+        if shown.is_empty() {
+            return;
+        }
+        self.out.comma();
+        self.out.push(br#"{"role":"user","content":["#);
+        for (part, mark) in shown {
+            self.out.comma();
+            write_part(part, mark, &mut self.out);
+        }
+        self.out.push(b"]}");
     }
 
     fn put(&mut self, name: &str, value: impl serde::Serialize) {
@@ -140,7 +168,12 @@ impl Writer<'_> {
         self.put("top_logprobs", request.top_logprobs);
         self.put("user", &request.user);
         if !request.stop.is_empty() {
-            self.put("stop", &request.stop);
+            self.out.raw("stop", "[");
+            for text in &request.stop {
+                self.out.comma();
+                self.out.string(text);
+            }
+            self.out.push(b"]");
         }
         if request.stream {
             self.put("stream", true);
@@ -186,7 +219,11 @@ impl Writer<'_> {
         }
         for (name, value) in &request.extra {
             if !is_foreign || self.takes(name) {
-                self.put(name, read(value, Field::extra(name.clone()))?);
+                let value = checked(value, Field::extra(name.clone()))?;
+                if value != "null" {
+                    self.body.shift_remove(name);
+                    self.out.raw(name, value);
+                }
             } else if !is_neutral(name, value.as_str()) {
                 self.losses.dropped(Field::extra(name.clone()), "The provider has no such parameter.");
             }
@@ -201,96 +238,146 @@ impl Writer<'_> {
             || HINTS.contains(&name) && taken.iter().any(|field| field == "*" || field == name)
     }
 
-    /// A tool as this format has it. Of those that providers run, callers of this format name their provider's own; of other
-    /// formats' this one has a web search, which is a field of its own.
-    fn tool(&mut self, index: usize, request: &Request) -> Result<Option<Value>> {
-        let given = &request.tools[index];
-        let raw = match &given.kind {
-            ToolKind::Native(raw) if is_foreign(request) => raw,
-            ToolKind::Custom { format } if !self.quirks.takes_custom_tools => {
-                if is_restricted(format.as_ref()) {
-                    let field = Field::tool(index, ToolField::Grammar);
-                    self.losses.dropped(field, "The provider knows no grammars.");
-                }
-                let field = Field::tool(index, ToolField::Whole);
-                self.losses.emulated(field, "A tool that takes free text is sent as a function.");
-                self.custom_tools.push(given.name.clone());
-                let kind = ToolKind::Function { parameters: Some(free_text_schema()), strict: None };
-                return tool((index, &Tool { kind, cache: None, ..given.clone() })).map(Some);
+    fn tools(&mut self, request: &'a Request) -> Result<()> {
+        let offered = self.offered(request);
+        let mut is_open = false;
+        for (index, tool) in request.tools.iter().enumerate() {
+            if !offered.as_ref().is_none_or(|names| names.contains(tool.name.as_str())) {
+                continue;
             }
-            _ => return tool((index, given)).map(Some),
+            let before = self.out.len();
+            match is_open {
+                true => self.out.push(b","),
+                false => self.out.raw("tools", "["),
+            }
+            match self.tool(index, request)? {
+                true => is_open = true,
+                false => self.out.truncate(before),
+            }
+        }
+        if is_open {
+            self.out.push(b"]");
+        }
+        self.put("parallel_tool_calls", request.parallel_tool_calls);
+        if let Some(choice) = &request.tool_choice {
+            self.choice(request, choice);
+        }
+        Ok(())
+    }
+
+    /// Appends a tool as this format has it; false where it is none. Of those that providers run, callers of this format name
+    /// their provider's own; of other formats' this one has a web search, which is a field of its own.
+    fn tool(&mut self, index: usize, request: &Request) -> Result<bool> {
+        let tool = &request.tools[index];
+        let mark = match &tool.kind {
+            ToolKind::Native(raw) if is_foreign(request) => return self.hosted(raw, index, request),
+            // A tool of the provider's own passes whole.
+            ToolKind::Native(raw) => {
+                self.out.push(checked(raw, Field::tool(index, ToolField::Whole))?.as_bytes());
+                return Ok(true);
+            }
+            _ => self.taken_mark(tool.cache.as_ref()),
         };
+        let is_custom = matches!(tool.kind, ToolKind::Custom { .. }) && self.quirks.takes_custom_tools;
+        let kind = if is_custom { "custom" } else { "function" };
+        self.out.push(b"{");
+        self.out.text("type", kind);
+        self.out.raw(kind, "{");
+        self.out.text("name", &tool.name);
+        self.out.opt_text("description", tool.description.as_deref());
+        match &tool.kind {
+            ToolKind::Function { parameters, strict } => {
+                if let Some(schema) = parameters {
+                    let field = Field::tool(index, ToolField::Parameters);
+                    self.out.raw("parameters", checked(schema, field)?);
+                }
+                if let Some(strict) = strict {
+                    self.out.raw("strict", word(*strict));
+                }
+            }
+            ToolKind::Custom { format } if is_custom => {
+                if let Some(format) = format {
+                    self.out.raw("format", checked(format, Field::tool(index, ToolField::Grammar))?);
+                }
+            }
+            ToolKind::Custom { format } => self.free_text(index, &tool.name, format.as_ref()),
+            ToolKind::Native(_) => {}
+        }
+        self.out.push(b"}");
+        if let Some(mark) = mark {
+            self.out.raw("cache_control", mark);
+        }
+        self.out.push(b"}");
+        Ok(true)
+    }
+
+    /// A tool that takes free text, as a function.
+    fn free_text(&mut self, index: usize, name: &str, format: Option<&Json>) {
+        if is_restricted(format) {
+            let field = Field::tool(index, ToolField::Grammar);
+            self.losses.dropped(field, "The provider knows no grammars.");
+        }
+        let field = Field::tool(index, ToolField::Whole);
+        self.losses.emulated(field, "A tool that takes free text is sent as a function.");
+        room::push(&mut self.custom_tools, name.to_owned());
+        self.out.raw("parameters", free_text_schema().as_str());
+    }
+
+    /// A tool that another format's provider runs.
+    fn hosted(&mut self, raw: &Json, index: usize, request: &Request) -> Result<bool> {
         if is_left_out(request, index, &mut self.losses) {
-            return Ok(None);
+            return Ok(false);
         }
         if hosted::task(raw) != Some(Task::WebSearch) {
             return Err(hosted::unsupported(raw, index));
         }
         let options = hosted::search_options(raw, index, &mut self.losses);
         self.put("web_search_options", options.to_value().unwrap_or_default());
-        Ok(None)
+        Ok(false)
     }
 
-    fn tools(&mut self, request: &Request) -> Result<()> {
-        if !request.tools.is_empty() {
-            let mut tools = Vec::with_capacity(request.tools.len());
-            for (index, given) in request.tools.iter().enumerate() {
-                if !self.is_offered(request, &given.name) {
-                    continue;
-                }
-                if let Some(mut value) = self.tool(index, request)? {
-                    // A tool of the provider's own passes whole.
-                    if let Some(mark) = given.cache.as_ref().filter(|_| !is_native(given)) {
-                        self.mark(&mut value, mark);
-                    }
-                    tools.push(value);
-                }
-            }
-            if !tools.is_empty() {
-                self.put("tools", tools);
-            }
-        }
-        self.put("parallel_tool_calls", request.parallel_tool_calls);
-        if let Some(choice) = &request.tool_choice {
-            self.put("tool_choice", self.choice(request, choice));
-        }
-        Ok(())
-    }
-
-    /// Whether the tool is sent: where the provider knows no choice among several, only those that may be called are.
-    fn is_offered(&self, request: &Request, name: &str) -> bool {
+    /// The names of the tools that are sent where the provider knows no choice among several: those that may be called.
+    fn offered(&self, request: &'a Request) -> Option<BTreeSet<&'a str>> {
         match &request.tool_choice {
             Some(ToolChoice::Allowed { names, .. }) if !self.quirks.takes_custom_tools => {
-                names.iter().any(|allowed| allowed == name)
+                Some(names.iter().map(String::as_str).collect())
             }
-            _ => true,
+            _ => None,
         }
     }
 
-    fn choice(&self, request: &Request, choice: &ToolChoice) -> Value {
-        let is_custom = |name: &str| {
-            let mut tools = request.tools.iter().filter(|tool| tool.name == name);
-            self.quirks.takes_custom_tools && tools.any(|tool| matches!(tool.kind, ToolKind::Custom { .. }))
+    fn choice(&mut self, request: &Request, choice: &ToolChoice) {
+        let is_custom = |tool: &&Tool| matches!(tool.kind, ToolKind::Custom { .. });
+        let custom: BTreeSet<&str> = match self.quirks.takes_custom_tools {
+            true => request.tools.iter().filter(is_custom).map(|tool| tool.name.as_str()).collect(),
+            false => BTreeSet::new(),
         };
         let named = |name: &str| {
-            let kind = if is_custom(name) { "custom" } else { "function" };
+            let kind = if custom.contains(name) { "custom" } else { "function" };
             json!({"type": kind, kind: {"name": name}})
         };
         match choice {
-            ToolChoice::Auto => json!("auto"),
-            ToolChoice::None => json!("none"),
-            ToolChoice::Required => json!("required"),
-            ToolChoice::Named(name) => named(name),
+            ToolChoice::Auto => self.put("tool_choice", "auto"),
+            ToolChoice::None => self.put("tool_choice", "none"),
+            ToolChoice::Required => self.put("tool_choice", "required"),
+            ToolChoice::Named(name) => self.put("tool_choice", named(name)),
             ToolChoice::Allowed { names, required } => {
                 let mode = if *required { "required" } else { "auto" };
                 // All of them: the plain word, which more providers know.
-                let is_all =
-                    is_foreign(request) && request.tools.iter().all(|tool| names.contains(&tool.name));
+                let allowed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+                let is_all = is_foreign(request)
+                    && request.tools.iter().all(|tool| allowed.contains(tool.name.as_str()));
                 if is_all || !self.quirks.takes_custom_tools {
-                    return json!(mode);
+                    return self.put("tool_choice", mode);
                 }
-                let tools: Vec<_> = names.iter().map(|name| named(name)).collect();
-                json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}})
+                self.out.raw("tool_choice", r#"{"type":"allowed_tools","allowed_tools":{"#);
+                self.out.text("mode", mode);
+                self.out.raw("tools", "[");
+                for name in names {
+                    self.out.comma();
+                    self.out.push(named(name).to_string().as_bytes());
+                }
+                self.out.push(b"]}}");
             }
         }
     }
@@ -300,208 +387,283 @@ impl Writer<'_> {
             OutputFormat::Text => {}
             OutputFormat::JsonObject => self.put("response_format", json!({"type": "json_object"})),
             OutputFormat::JsonSchema { name, description, schema, strict } => {
-                let mut inner = Map::new();
-                insert(&mut inner, "name", name);
-                insert(&mut inner, "description", description);
+                let out = &mut self.out;
+                out.raw("response_format", r#"{"type":"json_schema","json_schema":{"#);
+                out.text("name", name);
+                out.opt_text("description", description.as_deref());
                 if let Some(schema) = schema {
-                    insert(&mut inner, "schema", read(schema, Field::Output(OutputField::Schema))?);
+                    out.raw("schema", checked(schema, Field::Output(OutputField::Schema))?);
                 }
-                insert(&mut inner, "strict", strict);
-                self.put("response_format", json!({"type": "json_schema", "json_schema": inner}));
+                if let Some(strict) = strict {
+                    out.raw("strict", word(*strict));
+                }
+                out.push(b"}}");
             }
         }
         Ok(())
     }
 
-    fn message(&mut self, index: usize, message: &Message) -> Result<Value> {
-        let mut object = Map::new();
-        insert(&mut object, "role", role(message.role));
-        insert(&mut object, "name", &message.name);
-        if let (Role::Tool, Some(PartKind::ToolResult(result))) =
-            (message.role, message.parts.first().map(|part| &part.kind))
-        {
-            let number = self.ids.answered((index, 0));
-            let id = number.map_or_else(|| call_id(&result.call_id), |number| self.ids.kept_id(number));
-            insert(&mut object, "tool_call_id", id);
-            let content = self.result_content(index, &result.content, message.parts[0].cache.as_ref())?;
-            if let (None, Some(mark)) = (&content, &message.parts[0].cache) {
-                self.mark_object(&mut object, mark);
-            }
-            object.insert("content".to_owned(), content.unwrap_or_else(|| "".into()));
-            if result.is_error {
-                self.losses.dropped(
-                    Field::of_message(index, MessageField::Failed),
-                    "The format cannot mark a failed tool.",
-                );
-            }
-            return Ok(Value::Object(object));
+    fn message(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        self.out.push(b"{");
+        self.out.text("role", role(message.role));
+        self.out.opt_text("name", message.name.as_deref());
+        match (message.role, message.parts.first().map(|part| &part.kind)) {
+            (Role::Tool, Some(PartKind::ToolResult(result))) => self.result(index, message, result)?,
+            _ => self.turn(index, message)?,
         }
-        let content = self.content(|part| Field::part(index, part), &message.parts, None)?;
-        object.insert("content".to_owned(), content.unwrap_or(Value::Null));
-        let calls = message.parts.iter().enumerate();
-        let takes = self.quirks.takes_custom_tools;
-        let calls = calls.filter_map(|(position, part)| call(part, self.ids.id_at((index, position)), takes));
-        let mut calls: Vec<Value> = calls.collect();
-        if !self.takes_proofs {
-            self.without_proofs(index, &mut calls);
-        }
-        if !calls.is_empty() {
-            insert(&mut object, "tool_calls", calls);
-        }
-        if message.role == Role::Assistant {
-            self.reasoning_fields(index, message, &mut object);
-        } else if object["content"].is_null() {
-            object.insert("content".to_owned(), "".into());
-        }
-        Ok(Value::Object(object))
+        self.out.push(b"}");
+        Ok(())
     }
 
-    fn without_proofs(&mut self, index: usize, calls: &mut [Value]) {
-        for (position, call) in calls.iter_mut().enumerate() {
-            if call.as_object_mut().is_some_and(|call| call.remove("extra_content").is_some()) {
-                self.losses.dropped(Field::call(index, position, CallField::Proof), FOREIGN);
+    /// The result of a tool. Media are shown behind it where it takes texts only.
+    fn result(&mut self, index: usize, message: &'a Message, result: &'a ToolResult) -> Result<()> {
+        match self.ids.answered((index, 0)) {
+            Some(number) => self.out.text("tool_call_id", self.ids.id(number)),
+            None => self.out.text("tool_call_id", &call_id(&result.call_id)),
+        }
+        let cache = message.parts[0].cache.as_ref();
+        if !self.content(|part| Field::result_part(index, part), &result.content, cache)? {
+            self.out.text("content", "");
+            if let Some(mark) = self.taken_mark(cache) {
+                self.out.raw("cache_control", mark);
             }
         }
+        if result.is_error {
+            self.losses.dropped(
+                Field::of_message(index, MessageField::Failed),
+                "The format cannot mark a failed tool.",
+            );
+        }
+        Ok(())
     }
 
-    /// The content of a tool's result. Media are shown behind it where it takes texts only.
-    fn result_content(
-        &mut self,
-        index: usize,
-        parts: &[Part],
-        cache: Option<&CacheMark>,
-    ) -> Result<Option<Value>> {
-        let field = |part| Field::result_part(index, part);
-        let is_shown = |part: &Part| {
-            let PartKind::Media(media) = &part.kind else { return false };
-            !self.takes_media_in_results && !matches!(media.source, Source::Text(_))
+    fn turn(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        let is_assistant = message.role == Role::Assistant;
+        if !self.content(|part| Field::part(index, part), &message.parts, None)? {
+            self.out.raw("content", if is_assistant { "null" } else { "\"\"" });
+        }
+        let mut count = 0;
+        for (position, part) in message.parts.iter().enumerate() {
+            let PartKind::ToolCall(call) = &part.kind else { continue };
+            match count {
+                0 => self.out.raw("tool_calls", "["),
+                _ => self.out.push(b","),
+            }
+            self.call(call, (index, position));
+            if let Some(signature) = &part.signature {
+                match self.takes_proofs {
+                    true => {
+                        self.out.raw("extra_content", r#"{"google":{"#);
+                        self.out.text("thought_signature", signature);
+                        self.out.push(b"}}");
+                    }
+                    false => self.losses.dropped(Field::call(index, count, CallField::Proof), FOREIGN),
+                }
+            }
+            self.out.push(b"}");
+            count += 1;
+        }
+        if count > 0 {
+            self.out.push(b"]");
+        }
+        if is_assistant {
+            self.thinking(index, message)?;
+        }
+        Ok(())
+    }
+
+    /// A call of the history, but for its closing brace. A tool that takes free text is a function with one field where the
+    /// provider knows no others.
+    fn call(&mut self, call: &ToolCall, place: (usize, usize)) {
+        let (kind, input) = match call.custom && self.quirks.takes_custom_tools {
+            true => ("custom", "input"),
+            false => ("function", "arguments"),
         };
-        if !parts.iter().any(is_shown) {
-            return self.content(field, parts, cache);
+        let out = &mut self.out;
+        out.push(b"{");
+        out.text("id", self.ids.id_at(place));
+        out.text("type", kind);
+        out.raw(kind, "{");
+        out.text("name", &call.name);
+        match call.custom && kind == "function" {
+            true => out.text(input, call_input(call).get()),
+            false => out.text(input, &call.arguments),
         }
-        let apart: Vec<bool> = parts.iter().map(is_shown).collect();
-        let mut texts = Vec::new();
-        for (position, part) in parts.iter().enumerate() {
-            if apart[position] {
-                let shown = self.part(field(position), part)?;
-                self.shown.extend(shown);
-                let reason =
-                    "The format takes texts only as results of tools: sent behind them as the user's.";
-                self.losses.approximated(field(position), reason);
-            } else {
-                texts.push(part.clone());
-            }
-        }
-        self.content(field, &texts, cache)
+        out.push(b"}");
     }
 
-    /// A string for a single plain text, else a list of parts; none when there is nothing to say.
+    /// Appends the content: a string for a single plain text, else a list of parts. False when there is nothing to say.
     fn content(
         &mut self,
         field: impl Fn(usize) -> Field,
-        parts: &[Part],
+        parts: &'a [Part],
         cache: Option<&CacheMark>,
-    ) -> Result<Option<Value>> {
-        let mut written = Vec::with_capacity(parts.len());
+    ) -> Result<bool> {
+        let is_result = matches!(field(0), Field::ResultPart { .. });
+        let apart = is_result && !self.takes_media_in_results;
+        let is_here = |part: &&Part| is_content(part) && !(apart && is_media(part));
+        let count = parts.iter().filter(is_here).count();
+        let last = parts.iter().rposition(|part| is_here(&part)).filter(|_| cache.is_some());
+        let (mut is_open, mut is_text) = (false, false);
         for (position, part) in parts.iter().enumerate() {
-            written.extend(self.part(field(position), part)?);
-        }
-        if let (Some(mark), Some(last)) = (cache, written.last_mut()) {
-            self.mark(last, mark);
-        }
-        Ok(match &mut written[..] {
-            [] => None,
-            [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
-                Some(only["text"].take())
+            if apart && is_media(part) {
+                self.show_later(field(position), part)?;
+                continue;
             }
-            _ => Some(Value::Array(written)),
-        })
+            if !is_content(part) {
+                if part.cache.is_some() {
+                    self.losses.dropped(Field::CacheMark, "The format takes cache marks on content only.");
+                }
+                continue;
+            }
+            self.note_part(field(position), part)?;
+            let mark = self.taken_mark(part.cache.as_ref());
+            let mark = self.taken_mark(cache.filter(|_| last == Some(position))).or(mark);
+            if let (1, None, Some(text)) = (count, mark, plain_text(part)) {
+                self.out.text("content", text);
+                is_text = true;
+                continue;
+            }
+            match is_open {
+                true => self.out.push(b","),
+                false => self.out.raw("content", "["),
+            }
+            is_open = true;
+            write_part(part, mark, &mut self.out);
+        }
+        if is_open {
+            self.out.push(b"]");
+        }
+        Ok(is_open || is_text)
     }
 
-    /// Thinking as text, and as blocks where text alone does not say it: with proofs, or more than one.
-    fn reasoning_fields(&mut self, index: usize, message: &Message, object: &mut Map<String, Value>) {
-        let mut blocks: Vec<(&Reasoning, &Part)> = Vec::new();
-        for (position, part) in message.parts.iter().enumerate() {
-            match &part.kind {
-                PartKind::Reasoning(thought) if thought.extra.is_some() => self.losses.dropped(
-                    Field::thinking(index, position),
-                    "A block that only the provider's own format knows.",
-                ),
-                PartKind::Reasoning(reasoning) => blocks.push((reasoning, part)),
-                _ => {}
-            }
-        }
-        let proven = |(reasoning, part): &(&Reasoning, &Part)| {
-            reasoning.encrypted.is_some() || part.signature.is_some()
-        };
-        if !self.takes_thinking {
-            if !blocks.is_empty() {
-                let reason = "The provider takes no thinking of earlier turns.";
-                self.losses.dropped(Field::of_message(index, MessageField::Thinking), reason);
-            }
-            return;
-        }
-        let text: String = blocks.iter().map(|(reasoning, _)| reasoning.text.as_str()).collect();
-        if !text.is_empty() {
-            insert(object, "reasoning_content", text);
-        }
-        if blocks.len() > 1 || blocks.iter().any(proven) {
-            let details = blocks.iter().enumerate().map(|(index, (_, part))| detail(index, part));
-            insert(object, "reasoning_details", details.collect::<Vec<_>>());
-        }
+    fn show_later(&mut self, field: Field, part: &'a Part) -> Result<()> {
+        self.note_part(field.clone(), part)?;
+        let mark = self.taken_mark(part.cache.as_ref());
+        self.shown.push((part, mark));
+        let reason = "The format takes texts only as results of tools: sent behind them as the user's.";
+        self.losses.approximated(field, reason);
+        Ok(())
     }
 
-    /// A content part; none for what has a place of its own in the message.
-    fn part(&mut self, field: Field, part: &Part) -> Result<Option<Value>> {
+    /// Reports what of a content part the format cannot say.
+    fn note_part(&mut self, field: Field, part: &Part) -> Result<()> {
         if part.signature.is_some() && matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
             let proof = field.clone().with(PartField::Proof);
             self.losses.dropped(proof, "The format takes proofs with thinking and with calls only.");
         }
-        if matches!(&part.kind, PartKind::Media(media) if matches!(media.source, Source::Text(_))) {
-            self.losses.approximated(field.clone(), "The format takes no text files: sent as plain text.");
-        }
-        let mut value = match &part.kind {
-            PartKind::Text(text) => json!({"type": "text", "text": text}),
-            PartKind::Refusal(text) => json!({"type": "refusal", "refusal": text}),
-            PartKind::Media(found) => media(found).ok_or_else(|| {
-                let message = "The provider takes sound as base64 only, not by its address.";
-                Error::unsupported(field, message)
-            })?,
-            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
-                if part.cache.is_some() {
-                    self.losses.dropped(Field::CacheMark, "The format takes cache marks on content only.");
-                }
-                return Ok(None);
+        let PartKind::Media(media) = &part.kind else { return Ok(()) };
+        match (media.kind, &media.source) {
+            (_, Source::Text(_)) => {
+                self.losses.approximated(field, "The format takes no text files: sent as plain text.")
             }
-        };
-        if let Some(mark) = &part.cache {
-            self.mark(&mut value, mark);
+            (MediaKind::Audio, Source::Url(_)) => {
+                let message = "The provider takes sound as base64 only, not by its address.";
+                return Err(Error::unsupported(field, message));
+            }
+            _ => {}
         }
-        Ok(Some(value))
+        Ok(())
     }
 
-    fn mark(&mut self, value: &mut Value, mark: &CacheMark) {
-        if let Value::Object(object) = value {
-            self.mark_object(object, mark);
+    /// The mark as far as the provider takes it. OpenAI itself refuses a field that it does not know.
+    fn taken_mark(&mut self, mark: Option<&CacheMark>) -> Option<&'static str> {
+        let mark = mark?;
+        if !self.quirks.takes_cache_marks {
+            self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
+            return None;
         }
+        Some(cache_control(mark))
     }
 
-    /// OpenAI itself refuses a field that it does not know.
-    fn mark_object(&mut self, object: &mut Map<String, Value>, mark: &CacheMark) {
-        match self.quirks.takes_cache_marks {
-            true => drop(object.insert("cache_control".to_owned(), cache_control(mark))),
-            false => self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches."),
+    /// Appends thinking as text, and as blocks where text alone does not say it: with proofs, or more than one.
+    fn thinking(&mut self, index: usize, message: &Message) -> Result<()> {
+        for (position, part) in message.parts.iter().enumerate() {
+            if matches!(&part.kind, PartKind::Reasoning(thought) if thought.extra.is_some()) {
+                let reason = "A block that only the provider's own format knows.";
+                self.losses.dropped(Field::thinking(index, position), reason);
+            }
         }
+        let blocks = || message.parts.iter().filter_map(block);
+        if !self.takes_thinking {
+            if blocks().next().is_some() {
+                let reason = "The provider takes no thinking of earlier turns.";
+                self.losses.dropped(Field::of_message(index, MessageField::Thinking), reason);
+            }
+            return Ok(());
+        }
+        if blocks().any(|(thought, _)| !thought.text.is_empty()) {
+            self.out.raw("reasoning_content", "\"");
+            blocks().for_each(|(thought, _)| self.out.escaped(&thought.text));
+            self.out.push(b"\"");
+        }
+        let is_proven =
+            |(thought, part): (&Reasoning, &Part)| thought.encrypted.is_some() || part.signature.is_some();
+        if blocks().nth(1).is_some() || blocks().any(is_proven) {
+            self.out.raw("reasoning_details", "[");
+            for (index, (_, part)) in blocks().enumerate() {
+                self.out.item(&detail(index, part))?;
+            }
+            self.out.push(b"]");
+        }
+        Ok(())
     }
+}
+
+/// A block of thinking that the format knows.
+fn block(part: &Part) -> Option<(&Reasoning, &Part)> {
+    match &part.kind {
+        PartKind::Reasoning(thought) if thought.extra.is_none() => Some((thought, part)),
+        _ => None,
+    }
+}
+
+/// What has no place of its own in a message.
+fn is_content(part: &Part) -> bool {
+    matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_) | PartKind::Media(_))
+}
+
+/// Media that are not told as text.
+fn is_media(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::Media(media) if !matches!(media.source, Source::Text(_)))
+}
+
+/// The text of a part that is nothing but text.
+fn plain_text(part: &Part) -> Option<&str> {
+    match &part.kind {
+        PartKind::Text(text) => Some(text),
+        PartKind::Media(media) => match &media.source {
+            Source::Text(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Appends a part of a content. The mark is JSON.
+fn write_part(part: &Part, mark: Option<&str>, out: &mut Output) {
+    out.push(b"{");
+    match (&part.kind, plain_text(part)) {
+        (_, Some(text)) => {
+            out.raw("type", "\"text\"");
+            out.text("text", text);
+        }
+        (PartKind::Refusal(text), _) => {
+            out.raw("type", "\"refusal\"");
+            out.text("refusal", text);
+        }
+        (PartKind::Media(media), _) => write_media(media, out),
+        _ => {}
+    }
+    if let Some(mark) = mark {
+        out.raw("cache_control", mark);
+    }
+    out.push(b"}");
 }
 
 /// Whether the caller speaks another format.
 fn is_foreign(request: &Request) -> bool {
     !request.format.is_empty() && request.format != Protocol::OpenaiChat.as_str()
-}
-
-fn is_native(tool: &Tool) -> bool {
-    matches!(tool.kind, ToolKind::Native(_))
 }
 
 fn insert(object: &mut Map<String, Value>, name: &str, value: impl serde::Serialize) {
@@ -522,73 +684,55 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-fn cache_control(mark: &CacheMark) -> Value {
+/// A cache mark, as JSON.
+fn cache_control(mark: &CacheMark) -> &'static str {
     match mark.ttl_seconds {
-        Some(3600) => json!({"type": "ephemeral", "ttl": "1h"}),
-        Some(_) => json!({"type": "ephemeral", "ttl": "5m"}),
-        None => json!({"type": "ephemeral"}),
+        Some(3600) => r#"{"type":"ephemeral","ttl":"1h"}"#,
+        Some(_) => r#"{"type":"ephemeral","ttl":"5m"}"#,
+        None => r#"{"type":"ephemeral"}"#,
     }
 }
 
-fn media(media: &Media) -> Option<Value> {
-    let url = match &media.source {
-        Source::Url(url) => url.clone(),
-        Source::Base64 { mime, data } => format!("data:{mime};base64,{data}"),
-        Source::Text(text) => return Some(json!({"type": "text", "text": text})),
-        Source::FileId(id) => {
-            let mut file = Map::new();
-            insert(&mut file, "file_id", id);
-            insert(&mut file, "filename", &media.filename);
-            return Some(json!({"type": "file", "file": file}));
-        }
-    };
-    Some(match media.kind {
-        MediaKind::Image => {
-            let mut image = Map::new();
-            insert(&mut image, "url", url);
-            insert(&mut image, "detail", &media.detail);
-            json!({"type": "image_url", "image_url": image})
-        }
-        MediaKind::Audio => {
-            let Source::Base64 { mime, data } = &media.source else { return None };
-            let format = match mime.strip_prefix("audio/").unwrap_or(mime) {
-                "wav" | "wave" | "x-wav" | "vnd.wave" => "wav",
-                "mp3" | "mpeg" | "mpeg3" | "x-mp3" => "mp3",
-                // OpenAI itself takes only those two; others take more.
-                format => format,
-            };
-            json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
-        }
-        MediaKind::Document => {
-            let mut file = Map::new();
-            insert(&mut file, "file_data", url);
-            insert(&mut file, "filename", &media.filename);
-            json!({"type": "file", "file": file})
-        }
-        MediaKind::Video => {
-            let mut video = Map::new();
-            insert(&mut video, "url", url);
-            insert(&mut video, "detail", &media.detail);
-            json!({"type": "video_url", "video_url": video})
-        }
-    })
+fn word(flag: bool) -> &'static str {
+    if flag { "true" } else { "false" }
 }
 
-/// A call of the history. A tool that takes free text is a function with one field where the provider knows no others.
-fn call(part: &Part, id: &str, takes_custom_tools: bool) -> Option<Value> {
-    let PartKind::ToolCall(call) = &part.kind else { return None };
-    let function = |arguments: &str| json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": arguments}});
-    let mut value = match (call.custom, takes_custom_tools) {
-        (true, true) => {
-            json!({"id": id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}})
-        }
-        (true, false) => function(call_input(call).get()),
-        (false, _) => function(&call.arguments),
+/// Appends the members of a part of media that are no text.
+fn write_media(media: &Media, out: &mut Output) {
+    let (kind, url, named) = match (media.kind, &media.source) {
+        (_, Source::FileId(_)) => ("file", "file_id", ("filename", &media.filename)),
+        (MediaKind::Image, _) => ("image_url", "url", ("detail", &media.detail)),
+        (MediaKind::Video, _) => ("video_url", "url", ("detail", &media.detail)),
+        (MediaKind::Document, _) => ("file", "file_data", ("filename", &media.filename)),
+        (MediaKind::Audio, _) => ("input_audio", "data", ("", &None)),
     };
-    if let Some(signature) = &part.signature {
-        value["extra_content"] = json!({"google": {"thought_signature": signature}});
+    out.text("type", kind);
+    out.raw(kind, "{");
+    match (media.kind, &media.source) {
+        (MediaKind::Audio, Source::Base64 { mime, data }) => {
+            out.text(url, data);
+            out.text("format", sound_format(mime));
+        }
+        (_, Source::Base64 { mime, data }) => {
+            out.raw(url, "\"data:");
+            out.escaped(mime);
+            out.push(b";base64,");
+            out.escaped(data);
+            out.push(b"\"");
+        }
+        (_, Source::Url(text) | Source::FileId(text) | Source::Text(text)) => out.text(url, text),
     }
-    Some(value)
+    out.opt_text(named.0, named.1.as_deref());
+    out.push(b"}");
+}
+
+/// OpenAI itself takes only those two; others take more.
+fn sound_format(mime: &str) -> &str {
+    match mime.strip_prefix("audio/").unwrap_or(mime) {
+        "wav" | "wave" | "x-wav" | "vnd.wave" => "wav",
+        "mp3" | "mpeg" | "mpeg3" | "x-mp3" => "mp3",
+        format => format,
+    }
 }
 
 /// A block of thinking as an entry of `reasoning_details`.
@@ -610,27 +754,4 @@ pub(crate) fn detail(index: usize, part: &Part) -> Value {
     insert(&mut detail, "id", &reasoning.id);
     insert(&mut detail, "index", index);
     Value::Object(detail)
-}
-
-fn tool((index, tool): (usize, &Tool)) -> Result<Value> {
-    let mut inner = Map::new();
-    insert(&mut inner, "name", &tool.name);
-    insert(&mut inner, "description", &tool.description);
-    let value = match &tool.kind {
-        ToolKind::Function { parameters, strict } => {
-            if let Some(schema) = parameters {
-                insert(&mut inner, "parameters", read(schema, Field::tool(index, ToolField::Parameters))?);
-            }
-            insert(&mut inner, "strict", strict);
-            json!({"type": "function", "function": inner})
-        }
-        ToolKind::Custom { format } => {
-            if let Some(format) = format {
-                insert(&mut inner, "format", read(format, Field::tool(index, ToolField::Grammar))?);
-            }
-            json!({"type": "custom", "custom": inner})
-        }
-        ToolKind::Native(raw) => return read(raw, Field::tool(index, ToolField::Whole)),
-    };
-    Ok(value)
 }

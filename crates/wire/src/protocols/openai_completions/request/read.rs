@@ -2,9 +2,9 @@
 
 use canon::{Error, Losses, Message, Part, Place, Request, Result, Role, Sampling};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::Intake;
+use crate::json::Items;
 use crate::protocols::Protocol;
 use crate::protocols::openai_chat::{extra, optional, stop};
 
@@ -82,15 +82,15 @@ pub(crate) fn read(intake: &Intake) -> Result<Request> {
 
 fn check_for_conversation(intake: &Intake) -> Result<()> {
     const CALLED: &str = "The provider of the model is called by its chat API";
-    let prompts: Option<Vec<&RawValue>> = intake.read_as("prompt");
+    let prompt = intake.given("prompt").and_then(|prompt| std::str::from_utf8(prompt).ok());
+    let prompts = Items::of(prompt.unwrap_or_default());
     let refuse =
         |field: &'static str, why: String| Err(Error::unsupported(field, format!("{CALLED}, {why}")));
-    match prompts.as_deref() {
-        Some([first, ..]) if !first.get().starts_with('"') => {
+    match (prompts.clone().next(), prompts.count()) {
+        (Some(first), _) if !first.starts_with('"') => {
             return refuse("prompt", "which takes no token numbers; send the prompt as text.".to_owned());
         }
-        Some(several @ [_, _, ..]) => {
-            let count = several.len();
+        (Some(_), count @ 2..) => {
             return refuse(
                 "prompt",
                 format!(

@@ -7,7 +7,6 @@ use canon::{
     Effort, Error, ErrorKind, Json, Message, OutputFormat, Part, Place, ReasoningRequest, Request, Result,
     Role, Sampling,
 };
-use serde_json::value::RawValue;
 
 pub(in super::super) use tools::{CallForm, CallerTools};
 
@@ -51,8 +50,8 @@ const SERVED: [&str; 2] = ["reasoning.encrypted_content", "message.output_text.l
 /// Reads a whole request. What refers to kept answers has been resolved before.
 pub(in super::super) fn request(body: &[u8]) -> Result<Request> {
     let malformed = |_| Error::caller(ErrorKind::InvalidRequest, "The body is not valid JSON.");
-    let raw: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
-    let fields = Fields::parse(raw, String::new())?;
+    let body = std::str::from_utf8(body).map_err(malformed)?;
+    let fields = Fields::parse(body, String::new())?;
     refuse(&fields)?;
     let mut request = Request {
         format: Protocol::OpenaiResponses.as_str(),
@@ -119,7 +118,7 @@ fn logprobs(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
 
 fn instructions(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     let Some(raw) = fields.raw("instructions") else { return Ok(()) };
-    let Ok(text) = serde_json::from_str::<String>(raw.get()) else {
+    let Ok(text) = serde_json::from_str::<String>(raw) else {
         return Err(fields.wrong("instructions", "must be a string."));
     };
     if !text.is_empty() {

@@ -151,7 +151,7 @@ fn search_options(request: &Request) -> Option<&Json> {
 
 /// OpenAI's option becomes the provider's own tool, of the version that the most models know.
 fn web_search<'a>(options: &Json, losses: &mut Losses) -> Result<Tool<'a>> {
-    let options = crate::protocols::fields::Fields::parse(options.as_raw(), "web_search_options".to_owned())?;
+    let options = crate::protocols::fields::Fields::parse(options.as_str(), "web_search_options".to_owned())?;
     let mut members = vec![
         ("type".to_owned(), Json::of("web_search_20250305")),
         ("name".to_owned(), Json::of("web_search")),
@@ -237,7 +237,7 @@ fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> Cl
 
 /// A tool that the provider itself runs; none where it has no such tool. They are versioned by date: `web_search_20250305`.
 fn native<'a>(raw: &Json, cache: Option<CacheControl>) -> Option<Tool<'a>> {
-    let members = crate::protocols::fields::Fields::parse(raw.as_raw(), String::new()).ok()?;
+    let members = crate::protocols::fields::Fields::parse(raw.as_str(), String::new()).ok()?;
     let kind = members.opt_text("type").ok()?.unwrap_or_default();
     let dated = kind.rsplit_once('_').is_some_and(|(name, date)| {
         !name.is_empty() && date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())

@@ -2,7 +2,6 @@
 //! each.
 
 use canon::Losses;
-use serde_json::value::RawValue;
 
 use crate::json::{Kind, Scanner, Syntax, Text, text_of};
 
@@ -44,15 +43,13 @@ impl Shape {
     }
 
     /// True unless the object passes whole, as tools do that are neither functions nor of free text.
-    pub(super) fn is_read(self, raw: &RawValue) -> bool {
+    pub(super) fn is_read(self, raw: &str) -> bool {
         #[derive(serde::Deserialize)]
         struct Kind<'a> {
             #[serde(rename = "type", borrow)]
             kind: Option<std::borrow::Cow<'a, str>>,
         }
-        let kind = |raw: &RawValue| {
-            serde_json::from_str::<Kind<'_>>(raw.get()).ok()?.kind.map(|kind| kind.into_owned())
-        };
+        let kind = |raw: &str| serde_json::from_str::<Kind<'_>>(raw).ok()?.kind.map(|kind| kind.into_owned());
         match self {
             Self::Tool => matches!(kind(raw).as_deref(), None | Some("" | "function" | "custom")),
             _ => true,
@@ -70,8 +67,8 @@ impl Shape {
 }
 
 /// Reports the fields of an object that nobody reads.
-pub(super) fn note(raw: &RawValue, shape: Shape, path: &dyn Fn() -> String, losses: &mut Losses) {
-    let mut scanner = Scanner::new(raw.get().as_bytes());
+pub(super) fn note(raw: &str, shape: Shape, path: &dyn Fn() -> String, losses: &mut Losses) {
+    let mut scanner = Scanner::new(raw.as_bytes());
     // The object was understood before: nothing is left to complain about.
     let _ = walk(&mut scanner, shape, path, losses);
 }

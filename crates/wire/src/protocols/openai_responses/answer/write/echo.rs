@@ -1,7 +1,5 @@
 //! What an answer repeats of its request.
 
-use serde_json::value::RawValue;
-
 use super::super::super::request::read::{CallForm, CallerTools};
 use super::item::Caller;
 use crate::json::{push_key, push_string};
@@ -42,11 +40,11 @@ pub(in super::super::super) struct Echo {
 impl Echo {
     /// Reads a request that was understood before.
     pub(in super::super::super) fn of(body: &[u8]) -> Self {
-        let Ok(raw) = serde_json::from_slice::<&RawValue>(body) else { return Self::default() };
-        let Ok(fields) = Fields::parse(raw, String::new()) else { return Self::default() };
+        let Ok(body) = std::str::from_utf8(body) else { return Self::default() };
+        let Ok(fields) = Fields::parse(body, String::new()) else { return Self::default() };
         let repeated = REPEATED.iter().filter_map(|(name, _)| {
             let value = fields.raw(name)?;
-            Some((*name, value.get().to_owned()))
+            Some((*name, value.to_owned()))
         });
         Self {
             fields: repeated.collect(),

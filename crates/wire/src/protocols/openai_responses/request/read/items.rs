@@ -8,11 +8,11 @@ use canon::{
     Error, Json, Media, MediaKind, Message, Part, PartKind, Place, Reasoning, Request, Result, Role, Source,
     ToolCall, ToolResult,
 };
-use serde_json::value::RawValue;
 
 use super::super::super::envelope::{self, Proof};
 use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
 use super::tools::CallerTools;
+use crate::json::{Items, room};
 use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{data_url, document_type, with_plain_scheme};
 
@@ -21,20 +21,23 @@ pub(super) fn input(body: &Fields<'_>, tools: &CallerTools, request: &mut Reques
     let Some(raw) = body.raw("input") else {
         return Err(body.wrong("input", "is required: a string, or a list of items."));
     };
-    if raw.get().starts_with('"') {
-        let text = serde_json::from_str::<String>(raw.get())
+    if raw.starts_with('"') {
+        let text = serde_json::from_str::<String>(raw)
             .map_err(|_| body.wrong("input", "holds text that is not valid Unicode."))?;
         request.messages.push(Message::new(Role::User, vec![Part::text(text)]));
         return Ok(());
     }
-    let items: Vec<&RawValue> = serde_json::from_str(raw.get())
-        .map_err(|_| body.wrong("input", "must be a string or a list of items."))?;
-    if items.is_empty() {
-        return Err(body.wrong("input", "must hold at least one item."));
+    if !raw.starts_with('[') {
+        return Err(body.wrong("input", "must be a string or a list of items."));
+    }
+    let items = Items::of(raw);
+    match items.count() {
+        0 => return Err(body.wrong("input", "must hold at least one item.")),
+        count => request.messages.reserve_exact(count),
     }
     let mut reader =
         Reader { tools, request, is_open: false, place: Place::NOWHERE, signatures: BTreeMap::new() };
-    for (index, raw) in items.into_iter().enumerate() {
+    for (index, raw) in items.enumerate() {
         let item = Fields::parse(raw, format!("input[{index}]"))?;
         reader.place = Place::entry(index);
         reader.item(item, raw)?;
@@ -54,7 +57,7 @@ struct Reader<'a, 'b> {
 }
 
 impl Reader<'_, '_> {
-    fn item(&mut self, item: Fields<'_>, raw: &RawValue) -> Result<()> {
+    fn item(&mut self, item: Fields<'_>, raw: &str) -> Result<()> {
         let kind = match item.opt_text("type")? {
             Some(kind) => kind,
             None if item.raw("role").is_some() => "message".to_owned(),
@@ -93,7 +96,7 @@ impl Reader<'_, '_> {
             _ => {
                 self.said(Part::new(PartKind::from(Reasoning {
                     format: Some(ITEM_FORMAT.to_owned()),
-                    extra: Some(Json::from(raw)),
+                    extra: Some(Json::copy_of(raw)),
                     ..Reasoning::default()
                 })));
                 Ok(())
@@ -107,7 +110,7 @@ impl Reader<'_, '_> {
             part.place = self.place;
         }
         match self.request.messages.last_mut().filter(|_| self.is_open) {
-            Some(message) => message.parts.push(part),
+            Some(message) => room::push(&mut message.parts, part),
             None => self.request.messages.push(Message::new(Role::Assistant, vec![part]).at(self.place)),
         }
         self.is_open = true;
@@ -140,11 +143,10 @@ impl Reader<'_, '_> {
 
     /// Reports what nobody reads. Clients mark fields for their own vendor's servers: those are none of the caller's wishes.
     fn note_unread(&mut self, item: &Fields<'_>, known: &[&str]) {
-        let unread = item.names().filter(|name| !known.contains(name) && !name.starts_with("internal_"));
-        for name in unread.collect::<Vec<_>>() {
-            if item.raw(name).is_some_and(|raw| !matches!(raw.get(), "[]" | "{}" | "\"\"")) {
+        for (name, value) in item.others(known).filter(|(name, _)| !name.starts_with("internal_")) {
+            if !matches!(value, "null" | "[]" | "{}" | "\"\"") {
                 let reason = "Only providers of the Responses API have such a field.";
-                self.request.losses.dropped(item.path(name), reason);
+                self.request.losses.dropped(item.path(&name), reason);
             }
         }
     }
@@ -201,7 +203,7 @@ impl Reader<'_, '_> {
         let arguments = match item.raw(arguments) {
             None => String::new(),
             // Text in the format; an object in its place is taken as it stands.
-            Some(raw) => serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned()),
+            Some(raw) => serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned()),
         };
         self.note_unread(
             item,
@@ -229,7 +231,7 @@ impl Reader<'_, '_> {
 
     /// A call of a tool that the caller's machine runs: what to do is its arguments.
     fn machine_call(&mut self, item: &Fields<'_>, name: &str, action: &str) -> Result<()> {
-        let arguments = item.raw(action).map_or("{}", RawValue::get).to_owned();
+        let arguments = item.raw(action).unwrap_or("{}").to_owned();
         let id = item.opt_text("call_id")?.or(item.opt_text("id")?).unwrap_or_default();
         self.called(ToolCall { id, name: name.to_owned(), arguments, custom: false });
         Ok(())
@@ -275,7 +277,7 @@ impl Reader<'_, '_> {
     /// The tools that a search found are tools of the request by now: the model is told their names.
     fn tools_found(&mut self, item: &Fields<'_>) -> Result<()> {
         let mut names = Vec::new();
-        for (index, raw) in item.opt_list("tools")?.unwrap_or_default().into_iter().enumerate() {
+        for (index, raw) in item.list("tools")?.enumerate() {
             let tool = Fields::parse(raw, format!("{}[{index}]", item.path("tools")))?;
             names.extend(tool.opt_text("name")?);
         }
@@ -291,18 +293,21 @@ impl Reader<'_, '_> {
 
 /// The texts of a list of parts, one below the other.
 fn texts(item: &Fields<'_>, name: &str) -> Result<String> {
-    let mut texts = Vec::new();
-    for (index, raw) in item.opt_list(name)?.unwrap_or_default().into_iter().enumerate() {
+    let mut texts = String::new();
+    for (index, raw) in item.list(name)?.enumerate() {
         let part = Fields::parse(raw, format!("{}[{index}]", item.path(name)))?;
-        texts.push(part.opt_text("text")?.unwrap_or_default());
+        if index > 0 {
+            texts.push_str("\n\n");
+        }
+        texts.push_str(&part.word("text")?.unwrap_or_default());
     }
-    Ok(texts.join("\n\n"))
+    Ok(texts)
 }
 
 /// A string, a list of content parts, or, for tools of the caller's machine, anything else, which is told as JSON.
-fn output_parts(raw: &RawValue, item: &Fields<'_>, place: Place) -> Result<Vec<Part>> {
-    let json = || vec![Part::text(raw.get())];
-    match raw.get().as_bytes().first() {
+fn output_parts(raw: &str, item: &Fields<'_>, place: Place) -> Result<Vec<Part>> {
+    let json = || vec![Part::text(raw)];
+    match raw.as_bytes().first() {
         Some(b'"') => content(raw, &item.path("output"), place),
         Some(b'[') if item.opt_text("type")?.as_deref() != Some("shell_call_output") => {
             content(raw, &item.path("output"), place)
@@ -319,19 +324,22 @@ fn output_parts(raw: &RawValue, item: &Fields<'_>, place: Place) -> Result<Vec<P
 }
 
 /// A string or a list of parts.
-fn content(raw: &RawValue, path: &str, place: Place) -> Result<Vec<Part>> {
+fn content(raw: &str, path: &str, place: Place) -> Result<Vec<Part>> {
     let wrong = || Error::invalid(path.to_owned(), format!("{path} must be a string or a list of parts."));
-    if raw.get().starts_with('"') {
-        let text: String = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+    if raw.starts_with('"') {
+        let text: String = serde_json::from_str(raw).map_err(|_| wrong())?;
         return Ok(if text.is_empty() { Vec::new() } else { vec![Part::text(text).at(place)] });
     }
-    let parts: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
-    let numbered = parts.into_iter().enumerate();
-    numbered
-        .map(
-            |(index, raw)| Ok(part(&Fields::parse(raw, format!("{path}[{index}]"))?)?.at(place.piece(index))),
-        )
-        .collect()
+    if !raw.starts_with('[') {
+        return Err(wrong());
+    }
+    let items = Items::of(raw);
+    let mut parts = Vec::with_capacity(items.count());
+    for (index, raw) in items.enumerate() {
+        let fields = Fields::parse(raw, format!("{path}[{index}]"))?;
+        parts.push(part(&fields)?.at(place.piece(index)));
+    }
+    Ok(parts)
 }
 
 fn part(fields: &Fields<'_>) -> Result<Part> {

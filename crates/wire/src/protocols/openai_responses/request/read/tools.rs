@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use canon::{Error, Json, Losses, Place, Request, Result, Tool, ToolChoice, ToolKind};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::json::{Items, room};
 use crate::protocols::fields::Fields;
 use crate::protocols::hosted;
 
@@ -83,49 +83,35 @@ pub(in super::super::super) struct CallerName {
 #[derive(Debug, Default)]
 pub(in super::super::super) struct CallerTools {
     tools: Vec<Tool>,
-    /// By the flat name.
+    /// By the flat name, those that are not functions of just that name.
     names: BTreeMap<String, CallerName>,
     losses: Losses,
+    /// The flat names, while they are read.
+    known: BTreeSet<Box<str>>,
 }
 
 /// A tool as it is found.
 struct Found<'a> {
     namespace: Option<String>,
     fields: Fields<'a>,
-    raw: &'a RawValue,
+    raw: &'a str,
     place: Place,
 }
 
 impl CallerTools {
     /// Reads the tools of a request.
     pub(in super::super::super) fn read(body: &Fields<'_>) -> Result<Self> {
-        let mut found = Vec::new();
-        for (index, raw) in body.opt_list("tools")?.unwrap_or_default().into_iter().enumerate() {
-            gather(raw, format!("tools[{index}]"), Place::entry(index), &mut found)?;
-        }
-        for (raw, path) in in_input(body)? {
-            gather(raw, path, Place::NOWHERE, &mut found)?;
-        }
+        let ambiguous = ambiguous_names(body)?;
         let mut tools = Self::default();
-        let mut count: BTreeMap<String, usize> = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        for tool in &found {
-            let name = own_name(&tool.fields)?;
-            // A search for tools finds the same tool again in later turns.
-            if seen.insert((tool.namespace.clone(), name.clone())) {
-                *count.entry(name).or_default() += 1;
-            }
-        }
-        for tool in found {
+        each_tool(body, &mut |tool| {
             let name = own_name(&tool.fields)?;
             let flat = match &tool.namespace {
-                Some(namespace) if count.get(&name).is_some_and(|count| *count > 1) => {
-                    format!("{namespace}__{name}")
-                }
+                Some(namespace) if ambiguous.contains(&name) => format!("{namespace}__{name}"),
                 _ => name.clone(),
             };
-            tools.take(tool, name, flat)?;
-        }
+            tools.take(tool, name, flat)
+        })?;
+        tools.known = BTreeSet::new();
         Ok(tools)
     }
 
@@ -149,7 +135,7 @@ impl CallerTools {
                 None => return self.native(kind.to_owned(), raw, place),
             },
         };
-        if self.names.contains_key(&flat) {
+        if !self.known.insert(flat.clone().into_boxed_str()) {
             return Ok(());
         }
         let kind = match form {
@@ -169,26 +155,18 @@ impl CallerTools {
             }
         };
         let usual = Some(form.description()).filter(|text| !text.is_empty()).map(str::to_owned);
-        self.tools.push(Tool {
-            name: flat.clone(),
-            description: description.or(usual),
-            kind,
-            cache: None,
-            place,
-        });
-        self.names.insert(flat, CallerName { namespace, name, form });
+        let description = description.or(usual);
+        room::push(&mut self.tools, Tool { name: flat.clone(), description, kind, cache: None, place });
+        if namespace.is_some() || form != CallForm::Function {
+            self.names.insert(flat, CallerName { namespace, name, form });
+        }
         Ok(())
     }
 
     /// A tool that the provider runs.
-    fn native(&mut self, name: String, raw: &RawValue, place: Place) -> Result<()> {
-        self.tools.push(Tool {
-            name,
-            description: None,
-            kind: ToolKind::Native(Json::from(raw)),
-            cache: None,
-            place,
-        });
+    fn native(&mut self, name: String, raw: &str, place: Place) -> Result<()> {
+        let kind = ToolKind::Native(Json::copy_of(raw));
+        room::push(&mut self.tools, Tool { name, description: None, kind, cache: None, place });
         Ok(())
     }
 
@@ -201,7 +179,7 @@ impl CallerTools {
         }
     }
 
-    /// How the caller calls the tool of this flat name.
+    /// How the caller calls the tool of this flat name; none where it is a function of that name.
     pub(in super::super::super) fn caller_name(&self, flat: &str) -> Option<&CallerName> {
         self.names.get(flat)
     }
@@ -227,11 +205,11 @@ impl CallerTools {
 /// Fields of a function that other formats have no use for.
 fn unread(fields: &Fields<'_>, losses: &mut Losses) {
     for name in ["allowed_callers", "output_schema", "async"] {
-        if fields.raw(name).is_some_and(|raw| !matches!(raw.get(), "[]" | "false" | "[\"direct\"]")) {
+        if fields.raw(name).is_some_and(|raw| !matches!(raw, "[]" | "false" | "[\"direct\"]")) {
             losses.dropped(fields.path(name), "Only providers of the Responses API have such a field.");
         }
     }
-    if fields.raw("defer_loading").is_some_and(|raw| raw.get() == "true") {
+    if fields.raw("defer_loading").is_some_and(|raw| raw == "true") {
         losses.emulated(
             fields.path("defer_loading"),
             "All tools are given at once in place of a search for them.",
@@ -239,46 +217,68 @@ fn unread(fields: &Fields<'_>, losses: &mut Losses) {
     }
 }
 
-/// Opens namespaces.
-fn gather<'a>(raw: &'a RawValue, path: String, place: Place, found: &mut Vec<Found<'a>>) -> Result<()> {
-    let fields = Fields::parse(raw, path)?;
-    if fields.opt_text("type")?.as_deref() != Some("namespace") {
-        found.push(Found { namespace: None, fields, raw, place });
-        return Ok(());
+/// Calls back for every tool, with namespaces opened.
+fn each_tool<'a>(body: &Fields<'a>, on_tool: &mut dyn FnMut(Found<'a>) -> Result<()>) -> Result<()> {
+    for (index, raw) in body.list("tools")?.enumerate() {
+        open(raw, format!("tools[{index}]"), Place::entry(index), on_tool)?;
     }
-    let name = fields.text("name")?;
-    for (index, raw) in fields.opt_list("tools")?.unwrap_or_default().into_iter().enumerate() {
-        let path = format!("{}[{index}]", fields.path("tools"));
-        found.push(Found {
-            namespace: Some(name.clone()),
-            fields: Fields::parse(raw, path)?,
-            raw,
-            place: place.piece(index),
-        });
+    for (index, raw) in in_input(body).enumerate() {
+        // A cheap look first: most items hold no tools.
+        if !raw.contains("\"additional_tools\"") && !raw.contains("\"tool_search_output\"") {
+            continue;
+        }
+        let item = Fields::parse(raw, format!("input[{index}]"))?;
+        if !matches!(item.word("type")?.as_deref(), Some("additional_tools" | "tool_search_output")) {
+            continue;
+        }
+        for (position, raw) in item.list("tools")?.enumerate() {
+            open(raw, format!("input[{index}].tools[{position}]"), Place::NOWHERE, on_tool)?;
+        }
     }
     Ok(())
 }
 
-/// Tools that stand in the input.
-fn in_input<'a>(body: &Fields<'a>) -> Result<Vec<(&'a RawValue, String)>> {
-    let Some(raw) = body.raw("input").filter(|raw| raw.get().starts_with('[')) else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    let items: Vec<&'a RawValue> =
-        serde_json::from_str(raw.get()).map_err(|_| body.wrong("input", "must be a list."))?;
-    for (index, raw) in items.into_iter().enumerate() {
-        // A cheap look first: most items hold no tools.
-        if !raw.get().contains("\"additional_tools\"") && !raw.get().contains("\"tool_search_output\"") {
-            continue;
-        }
-        let item = Fields::parse(raw, format!("input[{index}]"))?;
-        if !matches!(item.opt_text("type")?.as_deref(), Some("additional_tools" | "tool_search_output")) {
-            continue;
-        }
-        for (position, tool) in item.opt_list("tools")?.unwrap_or_default().into_iter().enumerate() {
-            found.push((tool, format!("input[{index}].tools[{position}]")));
-        }
+/// The items of the input; none of a text.
+fn in_input<'a>(body: &Fields<'a>) -> Items<'a> {
+    Items::of(body.raw("input").unwrap_or_default())
+}
+
+fn open<'a>(
+    raw: &'a str,
+    path: String,
+    place: Place,
+    on_tool: &mut dyn FnMut(Found<'a>) -> Result<()>,
+) -> Result<()> {
+    let fields = Fields::parse(raw, path)?;
+    if fields.word("type")?.as_deref() != Some("namespace") {
+        return on_tool(Found { namespace: None, fields, raw, place });
     }
-    Ok(found)
+    let name = fields.text("name")?;
+    for (index, raw) in fields.list("tools")?.enumerate() {
+        let path = format!("{}[{index}]", fields.path("tools"));
+        let (inner, place) = (Fields::parse(raw, path)?, place.piece(index));
+        on_tool(Found { namespace: Some(name.clone()), fields: inner, raw, place })?;
+    }
+    Ok(())
+}
+
+/// The names that tools of different namespaces have.
+fn ambiguous_names(body: &Fields<'_>) -> Result<BTreeSet<String>> {
+    let (mut seen, mut count) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
+    let has_namespaces = [body.raw("tools"), body.raw("input")].into_iter().flatten();
+    // A word with escapes could be that one.
+    if !has_namespaces.into_iter().any(|raw| raw.contains("\"namespace\"") || raw.contains("\\u")) {
+        return Ok(BTreeSet::new());
+    }
+    each_tool(body, &mut |tool| {
+        let name = own_name(&tool.fields)?;
+        // A search for tools finds the same tool again in later turns.
+        if seen.insert((tool.namespace, name.clone())) {
+            *count.entry(name).or_default() += 1;
+        }
+        Ok(())
+    })?;
+    Ok(count.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect())
 }
 
 /// The name of a tool; types that have none are called after the type.
@@ -311,8 +311,8 @@ fn nested_format(format: &Json) -> Json {
 pub(super) fn choice(body: &Fields<'_>, request: &Request) -> Result<Option<ToolChoice>> {
     let Some(raw) = body.raw("tool_choice") else { return Ok(None) };
     let wrong = || body.wrong("tool_choice", "must be auto, none, required or an object.");
-    if raw.get().starts_with('"') {
-        return Ok(Some(match serde_json::from_str::<String>(raw.get()).as_deref() {
+    if raw.starts_with('"') {
+        return Ok(Some(match serde_json::from_str::<String>(raw).as_deref() {
             Ok("auto") => ToolChoice::Auto,
             Ok("none") => ToolChoice::None,
             Ok("required") => ToolChoice::Required,
@@ -323,27 +323,31 @@ pub(super) fn choice(body: &Fields<'_>, request: &Request) -> Result<Option<Tool
     let kind = choice.text("type")?;
     Ok(Some(match kind.as_str() {
         "allowed_tools" => {
+            let known: BTreeSet<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
             let mut names = Vec::new();
-            for (index, raw) in choice.opt_list("tools")?.unwrap_or_default().into_iter().enumerate() {
+            for (index, raw) in choice.list("tools")?.enumerate() {
                 let tool = Fields::parse(raw, format!("tool_choice.tools[{index}]"))?;
-                names.push(chosen(&tool, request)?);
+                room::push(&mut names, chosen(&tool, |name| known.contains(name))?);
             }
             ToolChoice::Allowed { names, required: choice.opt_text("mode")?.as_deref() == Some("required") }
         }
         // The wish for a search is the choice of it.
         _ if kind.starts_with("web_search") && request.tools.is_empty() => return Ok(None),
-        _ => ToolChoice::Named(chosen(&choice, request)?),
+        _ => {
+            let is_known = |name: &str| request.tools.iter().any(|tool| tool.name == name);
+            ToolChoice::Named(chosen(&choice, is_known)?)
+        }
     }))
 }
 
 /// The tool that a choice means, by name or by type.
-fn chosen(choice: &Fields<'_>, request: &Request) -> Result<String> {
+fn chosen(choice: &Fields<'_>, is_known: impl Fn(&str) -> bool) -> Result<String> {
     let kind = choice.text("type")?;
     let name = match kind.as_str() {
         "function" | "custom" => choice.text("name")?,
         _ => kind,
     };
-    if request.tools.iter().any(|tool| tool.name == name) {
+    if is_known(&name) {
         return Ok(name);
     }
     let message = format!("{} names no tool of this request: {name:?}.", choice.path("name"));
