@@ -1,8 +1,10 @@
-"""Killing the gateway at any moment loses no record of a response that its client received completely.
+"""Killing the gateway at any moment loses no record of a response that its client received completely; and with a budget
+none of a response that had begun, because somebody paid for it.
 
 LLMGATEWAY_KILLS says how often it is killed (`cargo xtask kill` does it a thousand times), LLMGATEWAY_SEED when.
 """
 
+import collections
 import http.client
 import json
 import os
@@ -15,7 +17,12 @@ import uuid
 
 from conftest import ROOT, free_address
 
-KEY = "sk-test"
+KEYS = ["sk-test", "sk-budget"]
+PROJECT = """
+[projects.bounded]
+budgets = [{ usd = "1000", per = "total" }]
+keys = [{ name = "key", key = "sk-budget" }]
+"""
 CLIENTS = 6
 KILLS = int(os.environ.get("LLMGATEWAY_KILLS", "50"))
 SEED = int(os.environ.get("LLMGATEWAY_SEED", "1"))
@@ -30,6 +37,7 @@ class Load:
     def __init__(self, address):
         self.address = address
         self.whole, self.streamed, self.faults = [], [], []
+        self.begun_with_budget = []
         self.killed = threading.Event()
         self.threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
         for thread in self.threads:
@@ -45,12 +53,15 @@ class Load:
 
     def _ask(self, number):
         connection = http.client.HTTPConnection(self.address, timeout=10)
-        turn = number
+        turn, key = number, KEYS[number // 2 % 2]
+        begun = self.begun_with_budget if key == "sk-budget" else []
         while True:
             stream = turn % 2 == 0
             request_id = f"durability-{uuid.uuid4()}"
             try:
-                complete, status = exchange(connection, request_id, MODELS[turn % len(MODELS)], stream)
+                complete, status = exchange(
+                    connection, Request(request_id, key, MODELS[turn % len(MODELS)], stream), begun
+                )
             except (OSError, http.client.HTTPException) as error:
                 if not self.killed.is_set():
                     self.faults.append(repr(error))
@@ -62,12 +73,18 @@ class Load:
             turn += 1
 
 
-def exchange(connection, request_id, model, stream):
+Request = collections.namedtuple("Request", "id key model stream")
+
+
+def exchange(connection, request, begun):
     """Whether the answer came to its end, and its status. Raises when the connection breaks."""
-    body = {"model": model, "messages": [{"role": "user", "content": "Count to 10"}], "stream": stream}
-    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json", "x-request-id": request_id}
+    stream = request.stream
+    body = {"model": request.model, "messages": [{"role": "user", "content": "Count to 10"}], "stream": stream}
+    headers = {"authorization": f"Bearer {request.key}", "content-type": "application/json"}
+    headers["x-request-id"] = request.id
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     response = connection.getresponse()
+    begun.append(request.id)
     if not stream:
         return json.loads(response.read())["object"] == "chat.completion", response.status
     complete = False
@@ -103,7 +120,7 @@ def wait_for_records(database, rounds):
 
 
 def load_and_kill(gateway, responses):
-    """Kills it when so many responses are complete. Returns which were: whole ones and streams."""
+    """Kills it when so many responses are complete."""
     load = Load(gateway.address)
     deadline = time.monotonic() + SECONDS_PER_ROUND
     while load.count() < responses and time.monotonic() < deadline and not load.faults:
@@ -112,7 +129,7 @@ def load_and_kill(gateway, responses):
     gateway.kill()
     load.join()
     assert not load.faults, load.faults[:3]
-    return load.whole, load.streamed
+    return load
 
 
 def lost(gateway):
@@ -125,20 +142,21 @@ def lost(gateway):
 def test_killed_in_the_middle(start, mock, tmp_path):
     address = free_address()
     template = (ROOT / "tests/sdk/llmgateway.toml.in").read_text()
-    (tmp_path / "llmgateway.toml").write_text(template.replace("@LISTEN@", address).replace("@MOCK@", mock.url))
+    (tmp_path / "llmgateway.toml").write_text(template.replace("@LISTEN@", address).replace("@MOCK@", mock.url) + PROJECT)
     database = tmp_path / "llmgateway.db"
 
     def gateway():
-        return start(["serve", "--config", "llmgateway.toml"], address, {"LLMGATEWAY_KEY": KEY})
+        return start(["serve", "--config", "llmgateway.toml"], address, {"LLMGATEWAY_KEY": KEYS[0]})
 
     moments = random.Random(SEED)
     print(f"{KILLS} kills, seed {SEED}")
-    rounds, streamed = {}, 0
+    rounds, streamed, complete = {}, 0, set()
     for number in range(KILLS):
-        whole, streams = load_and_kill(gateway(), moments.randint(0, MOST_RESPONSES_PER_ROUND))
-        rounds |= dict.fromkeys(whole + streams, number)
-        streamed += len(streams)
-    assert streamed and streamed < len(rounds), "whole responses and streams"
+        load = load_and_kill(gateway(), moments.randint(0, MOST_RESPONSES_PER_ROUND))
+        complete.update(load.whole, load.streamed)
+        rounds |= dict.fromkeys(load.whole + load.streamed + load.begun_with_budget, number)
+        streamed += len(load.streamed)
+    assert streamed and streamed < len(complete), "whole responses and streams"
     last = gateway()
     wait_for_records(database, rounds)
     assert lost(last) == 0
@@ -146,4 +164,18 @@ def test_killed_in_the_middle(start, mock, tmp_path):
     found = recorded(database)
     assert len(found) == len(set(found)), "a record that was read from the spool twice is stored once"
     assert rounds.keys() <= set(found)
-    print(f"{len(rounds)} complete responses ({streamed} streams), {len(found)} records")
+    interrupted = check_money(database, complete)
+    print(f"{len(complete)} complete responses ({streamed} streams), {len(found)} records, {interrupted} interrupted")
+
+
+def check_money(database, complete):
+    """The ledger is the sum of the records, and a complete response is recorded as such. Returns how many were not."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
+        rows = connection.execute("SELECT request_id, record FROM usage_records").fetchall()
+        ((spent,),) = connection.execute("SELECT sum(spent_pico) FROM ledger WHERE scope = 'project:bounded'")
+    records = [(request_id, json.loads(record)) for request_id, record in rows]
+    bounded = [record for _, record in records if record["project"] == "bounded"]
+    assert spent == sum(record["cost_pico"]["total"] for record in bounded) > 0
+    interrupted = {request_id for request_id, record in records if record.get("error_kind") == "interrupted"}
+    assert interrupted and not interrupted & complete
+    return len(interrupted)

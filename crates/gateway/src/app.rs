@@ -50,6 +50,12 @@ impl App {
         let limits = SpoolLimits { max_bytes: settings.spool_limit };
         let (spool, reader) =
             Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
+        if spool.interrupted() > 0 {
+            tracing::warn!(
+                requests = spool.interrupted(),
+                "requests with a budget were under way when the gateway was killed; each is recorded with what it had reserved"
+            );
+        }
         let mut demo = Demo::default();
         demo.serve(&mut settings).await.map_err(StartError)?;
         let started_with = StartedWith::of(&settings);

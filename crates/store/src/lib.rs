@@ -27,6 +27,6 @@ pub use ledger::{LedgerDay, Spent};
 pub use projects::{Audit, AuditRow, DEFAULT_PROJECT, Project, Written};
 pub use record::{AttemptRecord, LossRecord, UsageRecord};
 pub use responses::{Chain, StoredResponse};
-pub use spool::{AppendError, Commit, CommitError, Spool, SpoolLimits, SpoolReader};
+pub use spool::{AppendError, Commit, CommitError, OpenRequest, Spool, SpoolLimits, SpoolReader};
 pub use store::{Store, UsageFilter};
 pub use writer::{Writer, WriterEvent};

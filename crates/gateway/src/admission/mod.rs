@@ -101,6 +101,8 @@ impl Books {
 pub struct Grant {
     pub(crate) book: Book,
     pub(crate) ticket: Option<Ticket>,
+    /// The money; none where no budget applies.
+    pub(crate) reserved: Option<Pico>,
 }
 
 impl Grant {

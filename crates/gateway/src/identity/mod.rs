@@ -104,8 +104,13 @@ impl Caller {
         let mut said = said.peekable();
         match said.peek() {
             Some(_) => said.any(|unpriced| unpriced == Unpriced::Block),
-            None => self.terms().any(|terms| terms.has_budget()),
+            None => self.has_budget(),
         }
+    }
+
+    /// Whether money is counted.
+    pub fn has_budget(&self) -> bool {
+        self.terms().any(Terms::has_budget)
     }
 
     /// Whether answers may be kept for it.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use canon::{Cost, Error, FinishReason, Losses, Pico, Progress, Usage};
 use catalog::Serving;
 use limits::Remaining;
-use store::{AttemptRecord, Commit, Spool, UsageRecord};
+use store::{AttemptRecord, Commit, OpenRequest, Spool, UsageRecord};
 use tokio::time::Instant;
 
 use crate::admission::{self, Grant};
@@ -86,6 +86,7 @@ impl Metering {
             closed: false,
             progress: Progress::default(),
             grant: None,
+            open: None,
             limits: None,
             downgrade: Downgrade::No,
             row: UsageRecord {
@@ -119,8 +120,8 @@ impl Metering {
         self.spool.check().inspect_err(|error| self.say_lost(error, None))
     }
 
-    fn keep(&self, row: &UsageRecord) {
-        if let Err(error) = self.spool.append(row) {
+    fn keep(&self, row: &UsageRecord, open: Option<OpenRequest>) {
+        if let Err(error) = self.spool.append_last(row, open) {
             self.say_lost(&error, Some(&row.request_id));
         }
     }
@@ -154,6 +155,8 @@ pub struct Served {
     pub limits: Option<Box<Remaining>>,
 }
 
+/// The kind of error in the record of a request that was under way when the process died. Its status is 0.
+const INTERRUPTED: &str = "interrupted";
 const LOST_SAID_EVERY_MS: i64 = 10_000;
 
 pub(crate) fn empty_row() -> UsageRecord {
@@ -201,6 +204,8 @@ pub struct Record {
     closed: bool,
     /// What is reserved of budgets and limits.
     grant: Option<Grant>,
+    /// What is recorded if the process dies; none where no money is reserved.
+    open: Option<OpenRequest>,
     /// What is left of limits.
     limits: Option<Box<Remaining>>,
     downgrade: Downgrade,
@@ -230,6 +235,13 @@ impl Record {
     pub fn granted(&mut self, grant: Grant, remaining: Remaining) {
         self.grant = Some(grant);
         self.limits = admission::said(remaining);
+    }
+
+    /// A further attempt may cost more than was reserved before.
+    pub fn raised(&mut self, money: Option<Pico>) {
+        if let Some(grant) = &mut self.grant {
+            grant.reserved = grant.reserved.max(money);
+        }
     }
 
     /// Nothing more can be reserved.
@@ -332,6 +344,24 @@ impl Record {
             latency_ms: 0,
             provider_request_id: None,
         });
+        if let Some(reserved) = self.grant.as_ref().and_then(|grant| grant.reserved) {
+            self.outlive(reserved);
+        }
+    }
+
+    /// Keeps what is recorded if the process dies from now on: nobody can say then what the answer cost, and the budgets
+    /// must not be told less than that.
+    fn outlive(&mut self, reserved: Pico) {
+        let cost = Cost { total: reserved, other: reserved, ..Cost::default() };
+        let row = &mut self.row;
+        (row.cost, row.upstream_cost, row.usage_estimated) = (Some(cost), Some(reserved), true);
+        row.error_kind = Some(INTERRUPTED.to_owned());
+        let open = self.open.get_or_insert_with(|| self.metering.spool.open_request());
+        let kept = open.keep(row);
+        (row.cost, row.upstream_cost, row.usage_estimated, row.error_kind) = (None, None, false, None);
+        if let Err(error) = kept {
+            self.metering.say_lost(&error, Some(&self.row.request_id));
+        }
     }
 
     /// The provider's own id of the attempt's request.
@@ -462,7 +492,7 @@ impl Record {
         self.settle();
         self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
         self.end();
-        self.metering.spool.append_with_others(&self.row)
+        self.metering.spool.append_with_others(&self.row, self.open.take())
     }
 
     /// The request failed, before or during the answer. A failed request costs nothing; what was produced in a stream
@@ -548,7 +578,7 @@ impl Record {
     fn close(&mut self) {
         if !self.closed {
             self.end();
-            self.metering.keep(&self.row);
+            self.metering.keep(&self.row, self.open.take());
         }
     }
 

@@ -42,10 +42,14 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
         Some(Grant { ticket: Some(ticket), .. }) => book.lock().raise(ticket, rules, ask, now).map(|()| None),
         _ => book.lock().reserve(rules, ask, now).map(Some),
     };
+    let money = caller.has_budget().then_some(ask.cost);
     match result {
-        Ok(None) => Ok(()),
+        Ok(None) => {
+            record.raised(money);
+            Ok(())
+        }
         Ok(Some((ticket, remaining))) => {
-            record.granted(Grant { book: book.clone(), ticket: Some(ticket) }, remaining);
+            record.granted(Grant { book: book.clone(), ticket: Some(ticket), reserved: money }, remaining);
             Ok(())
         }
         Err(Refused { refusal, remaining }) => {

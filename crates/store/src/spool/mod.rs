@@ -10,6 +10,7 @@
 //! has vanished, alone or with its folder or volume, the next segment is started in a folder that is there.
 
 mod folder;
+mod open_requests;
 mod reader;
 mod segment;
 
@@ -28,6 +29,8 @@ use crate::UsageRecord;
 use crate::keys::random_bytes;
 
 use folder::Folder;
+pub use open_requests::OpenRequest;
+use open_requests::OpenRequests;
 pub use reader::SpoolReader;
 pub(crate) use segment::Segment;
 
@@ -75,6 +78,9 @@ struct Shared {
     nonce: AtomicI64,
     next_number: AtomicU64,
     folder: Mutex<Folder>,
+    open_requests: OpenRequests,
+    /// How many requests were under way when an earlier process died.
+    interrupted: u64,
     current: Mutex<Current>,
     pending: Mutex<Pending>,
     /// How many records that were pending have been written.
@@ -110,14 +116,20 @@ impl Spool {
             last = number;
             sealed.push(Segment::found(path)?);
         }
-        let segment = Segment::create(&folder.path, last + 1)?;
+        let mut segment = Segment::create(&folder.path, last + 1)?;
+        let (open_requests, left) = OpenRequests::open(&folder.path)?;
+        let interrupted = left.records;
+        segment.append_left(left)?;
+        open_requests.forget()?;
         let nonce = random_bytes().map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
             max_bytes: limits.max_bytes,
-            bytes: AtomicU64::new(sealed.iter().map(|segment| segment.bytes).sum()),
+            bytes: AtomicU64::new(sealed.iter().map(|segment| segment.bytes).sum::<u64>() + segment.bytes),
             nonce: AtomicI64::new(i64::from_le_bytes(nonce)),
             next_number: AtomicU64::new(last + 2),
             folder: Mutex::new(folder),
+            open_requests,
+            interrupted,
             current: Mutex::new(Current { segment, retired: Vec::new() }),
             pending: Mutex::default(),
             written: AtomicU64::new(0),
@@ -130,11 +142,20 @@ impl Spool {
         Ok((Self { shared: Arc::clone(&shared) }, SpoolReader::new(shared, sealed)))
     }
 
+    /// A request that is to be recorded even if this process dies before it ends.
+    pub fn open_request(&self) -> OpenRequest {
+        OpenRequest::new(Arc::clone(&self.shared), self.shared.next_nonce())
+    }
+
     /// Appends a record. When this returns without an error, the record survives the death of the process.
     pub fn append(&self, record: &UsageRecord) -> Result<(), AppendError> {
+        self.append_last(record, None)
+    }
+
+    /// Appends the record that a request ends with, in the place of what was kept of it while it was under way.
+    pub fn append_last(&self, record: &UsageRecord, open: Option<OpenRequest>) -> Result<(), AppendError> {
         LINE.with_borrow_mut(|line| {
-            let nonce = self.shared.nonce.fetch_add(1, Ordering::Relaxed);
-            record.encode(nonce, line);
+            record.encode(self.shared.nonce_of(open.as_ref()), line);
             self.shared.append_lines(line, 1)
         })
         .map_err(|lost| lost.error)?;
@@ -144,15 +165,19 @@ impl Spool {
 
     /// Appends a record together with those of other requests that finish at the same time, with one write. The record
     /// survives the death of the process from the moment at which the returned future is ready.
-    pub fn append_with_others(&self, record: &UsageRecord) -> Commit {
+    pub fn append_with_others(&self, record: &UsageRecord, open: Option<OpenRequest>) -> Commit {
         LINE.with_borrow_mut(|line| {
-            let nonce = self.shared.nonce.fetch_add(1, Ordering::Relaxed);
-            record.encode(nonce, line);
+            record.encode(self.shared.nonce_of(open.as_ref()), line);
             let mut pending = self.shared.pending();
             pending.lines.extend_from_slice(line);
             pending.taken += 1;
-            Commit { shared: Arc::clone(&self.shared), number: pending.taken, has_waited: false }
+            Commit { shared: Arc::clone(&self.shared), number: pending.taken, has_waited: false, _open: open }
         })
+    }
+
+    /// How many requests were under way when an earlier process died. They are recorded with what they had reserved.
+    pub fn interrupted(&self) -> u64 {
+        self.shared.interrupted
     }
 
     /// How many bytes wait for the database.
@@ -208,6 +233,8 @@ pub struct Commit {
     shared: Arc<Shared>,
     number: u64,
     has_waited: bool,
+    /// Until the record is written, what was kept of the request counts.
+    _open: Option<OpenRequest>,
 }
 
 impl Future for Commit {
@@ -232,6 +259,14 @@ impl Drop for Commit {
 }
 
 impl Shared {
+    fn next_nonce(&self) -> i64 {
+        self.nonce.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn nonce_of(&self, open: Option<&OpenRequest>) -> i64 {
+        open.map_or_else(|| self.next_nonce(), |open| open.nonce)
+    }
+
     /// Writes what is pending unless the record of this number has been written.
     fn commit(&self, number: u64) -> Result<(), CommitError> {
         if self.written.load(Ordering::Acquire) >= number {
@@ -302,8 +337,10 @@ impl Shared {
             }
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let segment = Segment::create(&folder.path, number)?;
-        self.bytes.fetch_add(found.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
+        let mut segment = Segment::create(&folder.path, number)?;
+        segment.append_left(self.open_requests.ensure_in_place(&folder.path)?)?;
+        let bytes = found.iter().map(|segment| segment.bytes).sum::<u64>() + segment.bytes;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok((segment, found))
     }
 

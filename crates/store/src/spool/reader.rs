@@ -38,6 +38,7 @@ impl SpoolReader {
     /// nothing else waits, it is large, or `forced`: while the database is away, segments stay few. Returns true when
     /// nothing is left unsealed.
     pub(crate) fn seal(&mut self, forced: bool) -> io::Result<bool> {
+        self.shared.open_requests.clear_stale();
         let (retired, bytes) = {
             let mut current = self.shared.current();
             (std::mem::take(&mut current.retired), current.segment.bytes)

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::folder::{is_at, named, private_file};
+use super::open_requests::Left;
 
 const SUFFIX: &str = ".jsonl";
 /// A probe of this size tells whether the disk has room: more than what is left in the last page of a full one.
@@ -103,6 +104,14 @@ impl Segment {
         self.records += whole;
         let error = io::Error::new(io::ErrorKind::StorageFull, "the disk took only a part of the line");
         Err(Lost { records: records - whole, error })
+    }
+
+    /// Appends what requests under way left when their process died.
+    pub(super) fn append_left(&mut self, mut left: Left) -> io::Result<()> {
+        if left.records == 0 {
+            return Ok(());
+        }
+        self.append(&mut left.lines, left.records).map_err(|lost| lost.error)
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {

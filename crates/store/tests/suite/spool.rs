@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use store::{AppendError, Spool, SpoolLimits, Store, WriterEvent};
+use canon::{Cost, Pico};
+use store::{AppendError, Spool, SpoolLimits, Store, UsageRecord, WriterEvent};
+use tempfile::TempDir;
 
 use crate::{PLENTY, drain, full_record, memory, record, request_ids, spool};
 
@@ -193,7 +195,7 @@ async fn records_that_finish_together_are_written_together() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, reader) = spool(&folder);
     let mut commits: Vec<_> =
-        (0..5).map(|number| spool.append_with_others(&record(&format!("{number}"), 7))).collect();
+        (0..5).map(|number| spool.append_with_others(&record(&format!("{number}"), 7), None)).collect();
     assert_eq!(spool.bytes(), 0, "nothing is written before somebody waits");
     // One caller goes away: its record is written, and with it all the others.
     drop(commits.pop());
@@ -212,11 +214,103 @@ async fn records_that_finish_together_are_written_together() {
 async fn a_full_spool_tells_one_of_those_who_wait_how_many_are_lost() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _reader) = Spool::open(folder.path(), SpoolLimits { max_bytes: 100 }).unwrap();
-    let commits = [1, 2, 3].map(|time| spool.append_with_others(&record("a", time)));
+    let commits = [1, 2, 3].map(|time| spool.append_with_others(&record("a", time), None));
     let mut lost = Vec::new();
     for commit in commits {
         lost.extend(commit.await.err().map(|error| error.records));
     }
     assert_eq!(lost, [3]);
     assert_eq!(spool.bytes(), 0);
+}
+
+/// The files as a process leaves them that is killed now.
+fn killed(folder: &TempDir) -> TempDir {
+    let left = tempfile::tempdir().unwrap();
+    fs::create_dir(left.path().join("spool")).unwrap();
+    for entry in fs::read_dir(folder.path().join("spool")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), left.path().join("spool").join(entry.file_name())).unwrap();
+    }
+    left
+}
+
+fn reserved(request_id: &str) -> UsageRecord {
+    let cost = Cost { total: Pico(70), ..Cost::default() };
+    UsageRecord { status: 0, cost: Some(cost), ..record(request_id, 1) }
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_recorded_when_the_process_dies() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool_of_killed, _reader) = spool(&folder);
+    let [ended, under_way, again] = [(); 3].map(|()| spool_of_killed.open_request());
+    ended.keep(&reserved("ended")).unwrap();
+    under_way.keep(&reserved("another attempt follows, which is longer")).unwrap();
+    under_way.keep(&reserved("under way")).unwrap();
+    again.keep(&reserved("first of its slot")).unwrap();
+    // What was kept of it is still in its slot: the writer has not run.
+    spool_of_killed.append_last(&record("ended", 1), Some(ended)).unwrap();
+    spool_of_killed.append_with_others(&record("first of its slot", 1), Some(again)).await.unwrap();
+    let again = spool_of_killed.open_request();
+    again.keep(&reserved("second of its slot")).unwrap();
+
+    let left = killed(&folder);
+    let (next, reader) = spool(&left);
+    // One of those that ended is still in its slot, which nobody used again.
+    assert_eq!(next.interrupted(), 3);
+    let store = memory().await;
+    drain(&store, reader).await;
+    let mut records = store.usage(Default::default()).await.unwrap();
+    records.sort_by(|left, right| left.request_id.cmp(&right.request_id));
+    let found: Vec<_> = records.iter().map(|record| (&*record.request_id, record.status)).collect();
+    let all = [("ended", 200), ("first of its slot", 200), ("second of its slot", 0), ("under way", 0)];
+    assert_eq!(found, all);
+    assert_eq!(store.ledger("key:static:test", 0, 9).await.unwrap()[0].spent_pico, 140);
+
+    drop(next);
+    let (last, _reader) = spool(&left);
+    assert_eq!(last.interrupted(), 0, "they are told once");
+}
+
+#[tokio::test]
+async fn the_slots_of_requests_that_ended_are_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, reader) = spool(&folder);
+    for round in 0..3 {
+        let open: Vec<_> = (0..5).map(|_| first.open_request()).collect();
+        for (number, open) in open.into_iter().enumerate() {
+            open.keep(&reserved(&format!("{round}-{number}"))).unwrap();
+            first.append_last(&record(&format!("{round}-{number}"), 1), Some(open)).unwrap();
+        }
+    }
+    drain(&memory().await, reader).await;
+    drop(first);
+    let bytes = fs::metadata(folder.path().join("spool/open_requests")).unwrap().len();
+    assert!(bytes < 5 * 4096 + 1, "slots are used again: {bytes}");
+    assert_eq!(spool(&folder).0.interrupted(), 0);
+}
+
+#[tokio::test]
+async fn the_slots_are_in_a_file_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, _reader) = spool(&folder);
+    fs::remove_dir_all(folder.path().join("spool")).unwrap();
+    // The next record notices it.
+    first.append(&record("a", 1)).unwrap();
+    first.open_request().keep(&reserved("b")).unwrap();
+    let left = killed(&folder);
+    assert_eq!(spool(&left).0.interrupted(), 1);
+}
+
+#[test]
+fn a_long_record_fits_into_its_slot() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, _reader) = spool(&folder);
+    let mut long = full_record();
+    long.request_id = "\n".repeat(5000);
+    long.requested_model = "\u{1}".repeat(5000);
+    long.tags = (0..16).map(|tag| (format!("tag-{tag}"), "\u{1}".repeat(128))).collect();
+    long.attempts = vec![long.attempts[0].clone(); 100];
+    first.open_request().keep(&long).unwrap();
+    assert_eq!(spool(&killed(&folder)).0.interrupted(), 1);
 }

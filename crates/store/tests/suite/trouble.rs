@@ -345,7 +345,7 @@ async fn a_folder_that_cannot_be_made_again_is_told() {
     fs::remove_dir_all(&root).unwrap();
     fs::write(&root, "in the way").unwrap();
     for number in 0..3 {
-        let commit = spool.append_with_others(&record("a", number));
+        let commit = spool.append_with_others(&record("a", number), None);
         // Nobody waits for it: it is counted all the same.
         drop(commit);
     }

@@ -1,0 +1,186 @@
+//! Requests under way whose cost is reserved: what is to be recorded of each, should the process die before it ends.
+//!
+//! One file of slots. A slot holds one line, which is a usage record like those of the segments, and is written when an attempt
+//! begins. Its nonce is that of the record which the request ends with. So nothing depends on when a slot is cleared: at
+//! the next start what is left in the slots is appended to the spool, and the database notices records that it has.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::Shared;
+use super::folder::{is_at, named, private_file};
+use crate::UsageRecord;
+use crate::line::record_of;
+
+const FILE: &str = "open_requests";
+/// The size of a page: a line that fits is written whole or not at all when the process is killed.
+const SLOT_BYTES: usize = 4096;
+/// What a cleared slot begins with: an empty line.
+const EMPTY: &[u8] = b"\n";
+
+/// The file, and which of its slots are in use.
+pub(super) struct OpenRequests {
+    file: RwLock<Arc<File>>,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Default)]
+struct Slots {
+    /// Whether each still holds the line of a request that ended.
+    stale: Vec<bool>,
+    /// Those without a request. The file stays small because the last that was freed is used first.
+    free: Vec<u32>,
+}
+
+/// What an earlier process left: lines with their ends, and how many there are.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) lines: Vec<u8>,
+    pub(super) records: u64,
+}
+
+impl OpenRequests {
+    /// Opens the file, and reads what an earlier process left in it.
+    pub(super) fn open(folder: &Path) -> io::Result<(Self, Left)> {
+        let (file, left) = open_file(folder)?;
+        Ok((Self { file: RwLock::new(Arc::new(file)), slots: Mutex::default() }, left))
+    }
+
+    /// Opens the file again if its name leads to none or to another by now. What is kept of requests under way is then
+    /// lost with the process, up to their next attempts.
+    pub(super) fn ensure_in_place(&self, folder: &Path) -> io::Result<Left> {
+        if is_at(&self.file(), &folder.join(FILE)) {
+            return Ok(Left::default());
+        }
+        let (file, left) = open_file(folder)?;
+        *self.file.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(file);
+        Ok(left)
+    }
+
+    /// Forgets what an earlier process left.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        self.file().set_len(0)
+    }
+
+    fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn take(&self) -> u32 {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.free.pop() {
+            slots.stale[slot as usize] = false;
+            return slot;
+        }
+        slots.stale.push(false);
+        slots.stale.len() as u32 - 1
+    }
+
+    fn give_back(&self, slot: u32) {
+        let mut slots = self.slots();
+        slots.stale[slot as usize] = true;
+        slots.free.push(slot);
+    }
+
+    /// Clears the slots of requests that ended. Not done when they end, because that is one write more for each; what
+    /// cannot be cleared is cleared later, and does no harm until then.
+    pub(super) fn clear_stale(&self) {
+        let file = self.file();
+        let mut slots = self.slots();
+        let Slots { stale, free } = &mut *slots;
+        for slot in free.iter().rev() {
+            let is_stale = &mut stale[*slot as usize];
+            if *is_stale && write_at(&file, EMPTY, offset(*slot)).is_ok() {
+                *is_stale = false;
+            }
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request under way, as the spool knows it.
+pub struct OpenRequest {
+    shared: Arc<Shared>,
+    slot: u32,
+    /// That of the request's record.
+    pub(super) nonce: i64,
+}
+
+impl OpenRequest {
+    pub(super) fn new(shared: Arc<Shared>, nonce: i64) -> Self {
+        Self { slot: shared.open_requests.take(), shared, nonce }
+    }
+
+    /// Keeps what is to be recorded if this process dies before the request ends, in place of what was kept before.
+    pub fn keep(&self, record: &UsageRecord) -> io::Result<()> {
+        super::LINE.with_borrow_mut(|line| {
+            record.encode(self.nonce, line);
+            if line.len() > SLOT_BYTES {
+                let mut short = record.shortened();
+                short.tags.clear();
+                short.attempts.truncate(1);
+                short.encode(self.nonce, line);
+            }
+            if line.len() > SLOT_BYTES {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            write_at(&self.shared.open_requests.file(), line, offset(self.slot))
+        })
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.shared.open_requests.give_back(self.slot);
+    }
+}
+
+fn offset(slot: u32) -> u64 {
+    u64::from(slot) * SLOT_BYTES as u64
+}
+
+fn open_file(folder: &Path) -> io::Result<(File, Left)> {
+    let path = folder.join(FILE);
+    let file = private_file().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = file.map_err(|error| named(error, &path))?;
+    let left = left_in(&mut file).map_err(|error| named(error, &path))?;
+    Ok((file, left))
+}
+
+/// The whole lines of all slots.
+fn left_in(file: &mut File) -> io::Result<Left> {
+    use std::io::Read;
+
+    let mut left = Left::default();
+    let mut slot = Vec::with_capacity(SLOT_BYTES);
+    loop {
+        slot.clear();
+        if file.take(SLOT_BYTES as u64).read_to_end(&mut slot)? == 0 {
+            return Ok(left);
+        }
+        let end = memchr::memchr(b'\n', &slot).unwrap_or(0);
+        if record_of(&slot[..end]).is_some() {
+            left.lines.extend_from_slice(&slot[..=end]);
+            left.records += 1;
+        }
+    }
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        (bytes, offset) = (&bytes[written..], offset + written as u64);
+    }
+    Ok(())
+}
