@@ -154,7 +154,7 @@ impl Target {
     pub fn request(&self, work: &Work) -> Result<Rc<Request>> {
         let (_, address) = self.place(work).context("the target does not serve this work")?;
         Ok(Rc::new(match self.routes {
-            true => Request::of(address, KEY, work),
+            true => Request::of(address, work),
             false => Request::new(address, KEY, works::UNARY.model, work.prompt, work.stream),
         }))
     }

@@ -84,8 +84,8 @@ impl Request {
     }
 
     /// A request of this work, in the caller's format.
-    pub fn of(address: SocketAddr, key: &str, work: &Work) -> Self {
-        Self::asking(address, key, work.model, work)
+    pub fn of(address: SocketAddr, work: &Work) -> Self {
+        Self::asking(address, work.key, work.model, work)
     }
 
     fn asking(address: SocketAddr, key: &str, model: &str, work: &Work) -> Self {

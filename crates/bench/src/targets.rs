@@ -13,6 +13,18 @@ use crate::secure::Secure;
 
 /// The key that the load generator calls with.
 pub const KEY: &str = "bench-key";
+/// A key of a project with a budget and three limits, none of which is ever reached.
+pub const GOVERNED_KEY: &str = "governed-key";
+const PROJECT: &str = r#"
+[projects.governed]
+budgets = [{ usd = "1000000", per = "month" }]
+limits = [
+  { requests = 1000000000, per = "minute" },
+  { tokens = 1000000000000, per = "hour" },
+  { concurrent = 100000 },
+]
+keys = [{ name = "key", key = "governed-key" }]
+"#;
 
 /// Between two events of a paced stream.
 pub const PAUSE: Duration = Duration::from_millis(5);
@@ -55,7 +67,7 @@ pub fn gateway_config(
 ) -> Result<PathBuf> {
     let keys: Vec<String> = (0..size.keys).map(|at| format!(", \"key-{at:06}\"")).collect();
     let mut text = format!(
-        "[server]\nlisten = \"{listen}\"\n\n[auth]\napi_keys = [\"{KEY}\"{}]\n\n[database]\nurl = \"sqlite:usage.db\"\n",
+        "[server]\nlisten = \"{listen}\"\n\n[auth]\napi_keys = [\"{KEY}\"{}]\n\n[database]\nurl = \"sqlite:usage.db\"\n{PROJECT}",
         keys.concat()
     );
     let Upstreams { burst, paced, held, secure } = upstreams;

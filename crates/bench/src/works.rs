@@ -1,11 +1,14 @@
 //! The kinds of requests that are measured.
 
 use crate::answers::{Format, Prompt};
+use crate::targets::{GOVERNED_KEY, KEY};
 
 /// One kind of request.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
     pub name: &'static str,
+    /// The caller's key at the gateway.
+    pub key: &'static str,
     /// Whose API the caller speaks.
     pub caller: Format,
     /// The model that the gateway is asked for, and with it the upstream and its format.
@@ -26,6 +29,7 @@ const SMALL: Prompt = Prompt::Text(400);
 const fn unary(name: &'static str, model: &'static str, target: f64) -> Work {
     Work {
         name,
+        key: KEY,
         caller: Format::OpenAi,
         model,
         prompt: SMALL,
@@ -50,6 +54,8 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4-5";
 const GEMINI_FLASH: &str = "google-ai-studio/gemini-2.5-flash";
 
 pub const UNARY: Work = unary("unary-400B", OPENAI, 1.8);
+/// With a project, a budget and three limits. It may cost a twentieth more than without.
+pub const GOVERNED: Work = Work { key: GOVERNED_KEY, ..unary("governed-unary-400B", OPENAI, 1.9) };
 pub const UNARY_32K: Work = Work { prompt: Prompt::Text(32 << 10), ..unary("unary-32KB", OPENAI, 1.6) };
 pub const UNARY_1M: Work =
     Work { prompt: Prompt::Image(1 << 20), requests: 3_000, ..unary("unary-1MB", OPENAI, 1.6) };
@@ -75,8 +81,9 @@ pub const SECURE_BURST: Work = Work { target: None, ..burst("tls-h2-stream-burst
 pub const HELD: Work = Work { target: None, ..paced("held", "held-openai/gpt-4o-mini", 0.0) };
 
 /// What `run` compares.
-pub const COMPARED: [Work; 15] = [
+pub const COMPARED: [Work; 16] = [
     UNARY,
+    GOVERNED,
     UNARY_32K,
     UNARY_1M,
     BURST,

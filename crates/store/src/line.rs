@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use canon::scan::may_have_unicode_escape;
 use canon::write::{self, plain_length, push_count, push_key, push_list, push_u64};
-use canon::{Cost, Usage};
+use canon::{Cost, Pico, Usage};
 use memchr::memmem::Finder;
 use serde::{Deserialize, Deserializer};
 
@@ -22,6 +22,11 @@ const MAX_TEXT_BYTES: usize = 512;
 /// Eight hexadecimal digits and a space.
 const CHECKSUM_BYTES: usize = 9;
 
+/// The error of a request that was under way when its process died, with what follows it up to the cost.
+const INTERRUPTED: &[u8] =
+    br#","error_kind":"interrupted","status":0,"usage_estimated":true,"cost_pico":{"total":"#;
+const INTERRUPTED_OTHER: &[u8] = br#","other":"#;
+
 /// A record that any database takes which takes one at all.
 pub(crate) const PROBE_RECORD: &str =
     r#"{"nonce":0,"started_at_ms":0,"request_id":"","key_id":"","requested_model":"","status":0}"#;
@@ -36,27 +41,57 @@ impl UsageRecord {
         }
     }
 
-    fn encode_any_length(&self, nonce: i64, line: &mut Vec<u8>) {
-        line.clear();
-        line.extend_from_slice(b"00000000 ");
-        self.write(nonce, line);
-        replace_nul(line);
-        let checksum = checksum(&line[CHECKSUM_BYTES..]);
-        line[..CHECKSUM_BYTES].copy_from_slice(&checksum);
-        line.push(b'\n');
+    /// Writes what is recorded of a request under way whose process dies: that somebody asked a provider, and what was
+    /// reserved for it. Without the attempts, what is known at the end only, and a checksum, for each attempt pays for this.
+    pub(crate) fn write_interrupted(&self, nonce: i64, reserved: Pico, out: &mut Vec<u8>) {
+        out.clear();
+        self.write_columns(nonce, Some(reserved), out);
+        push_text(out, "requested_model", &self.requested_model);
+        for (name, text) in [("used_model", &self.used_model), ("used_provider", &self.used_provider)] {
+            push_text(out, name, text.as_deref().unwrap_or_default());
+        }
+        if let Some(session) = &self.session_id {
+            push_text(out, "session_id", session);
+        }
+        out.extend_from_slice(INTERRUPTED);
+        push_u64(out, reserved.0.unsigned_abs());
+        out.extend_from_slice(INTERRUPTED_OTHER);
+        push_u64(out, reserved.0.unsigned_abs());
+        out.push(b'}');
+        push_count(out, "upstream_cost_pico", reserved.0.unsigned_abs());
+        self.write_tags(out);
+        out.extend_from_slice(b"}\n");
     }
 
-    /// The JSON. What is zero, empty or none is left out, which makes it a third shorter.
-    fn write(&self, nonce: i64, out: &mut Vec<u8>) {
+    fn encode_any_length(&self, nonce: i64, line: &mut Vec<u8>) {
+        write_line(line, |out| self.write(nonce, out));
+    }
+
+    /// What the table has columns for, which is read without the rest.
+    fn write_columns(&self, nonce: i64, charged: Option<Pico>, out: &mut Vec<u8>) {
         out.push(b'{');
         push_integer(out, "nonce", nonce);
         push_integer(out, "started_at_ms", self.started_at_ms);
         push_text(out, "request_id", &self.request_id);
         push_text(out, "key_id", &self.key_id);
         push_text(out, "project", &self.project);
-        if let Some(cost) = &self.cost {
-            push_integer(out, "charged_pico", cost.total.0);
+        if let Some(charged) = charged {
+            push_integer(out, "charged_pico", charged.0);
         }
+    }
+
+    fn write_tags(&self, out: &mut Vec<u8>) {
+        if !self.tags.is_empty() {
+            push_key(out, "tags");
+            out.push(b'{');
+            self.tags.iter().for_each(|(name, value)| push_text(out, name, value));
+            out.push(b'}');
+        }
+    }
+
+    /// The JSON. What is zero, empty or none is left out, which makes it a third shorter.
+    fn write(&self, nonce: i64, out: &mut Vec<u8>) {
+        self.write_columns(nonce, self.cost.map(|cost| cost.total), out);
         push_count(out, "duration_ms", self.duration_ms);
         if let Some(ttft_ms) = self.ttft_ms {
             push_count(out, "ttft_ms", ttft_ms);
@@ -99,14 +134,20 @@ impl UsageRecord {
             push_integer(out, "upstream_cost_pico", cost.0);
         }
         push_list(out, "losses", &self.losses, write_loss);
-        if !self.tags.is_empty() {
-            push_key(out, "tags");
-            out.push(b'{');
-            self.tags.iter().for_each(|(name, value)| push_text(out, name, value));
-            out.push(b'}');
-        }
+        self.write_tags(out);
         out.push(b'}');
     }
+}
+
+/// Writes a line with its end, replacing what was there.
+pub(crate) fn write_line(line: &mut Vec<u8>, json: impl FnOnce(&mut Vec<u8>)) {
+    line.clear();
+    line.extend_from_slice(b"00000000 ");
+    json(line);
+    replace_nul(line);
+    let checksum = checksum(&line[CHECKSUM_BYTES..]);
+    line[..CHECKSUM_BYTES].copy_from_slice(&checksum);
+    line.push(b'\n');
 }
 
 /// A text, up to [`MAX_TEXT_BYTES`].

@@ -121,23 +121,29 @@ impl Drop for Grant {
     }
 }
 
-/// A time in the form of OpenAI's headers: `1s`, `6m0s`, `250ms`. Written by hand, for each answer has two of them.
+/// A time in the form of OpenAI's headers: `1s`, `6m0s`, `250ms`.
 pub fn duration(ms: u64) -> String {
-    let (seconds, rest) = (ms / 1000, ms % 1000);
     let mut out = Vec::with_capacity(16);
+    push_duration(&mut out, ms);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// The same. Written by hand, for each answer has two of them.
+pub fn push_duration(out: &mut Vec<u8>, ms: u64) {
+    let (seconds, rest) = (ms / 1000, ms % 1000);
     if seconds == 0 && rest > 0 {
-        push_u64(&mut out, rest);
+        push_u64(out, rest);
         out.push(b'm');
     } else {
         if seconds >= 3600 {
-            push_u64(&mut out, seconds / 3600);
+            push_u64(out, seconds / 3600);
             out.push(b'h');
         }
         if seconds >= 60 {
-            push_u64(&mut out, seconds / 60 % 60);
+            push_u64(out, seconds / 60 % 60);
             out.push(b'm');
         }
-        push_u64(&mut out, seconds % 60);
+        push_u64(out, seconds % 60);
         if rest > 0 {
             let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
             let length = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
@@ -146,7 +152,6 @@ pub fn duration(ms: u64) -> String {
         }
     }
     out.push(b's');
-    String::from_utf8(out).unwrap_or_default()
 }
 
 /// What answers say of limits; none where there is none.

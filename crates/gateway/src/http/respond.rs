@@ -1,6 +1,7 @@
 //! Responses.
 
 use bytes::Bytes;
+use canon::write::push_u64;
 use canon::{Error, ErrorKind};
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -69,15 +70,23 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
     response
 }
 
-/// What is left of limits, by the names that OpenAI gives these headers.
+/// What is left of limits, by the names that OpenAI gives these headers. The three values share a buffer, for each answer
+/// of a key with limits has them.
 fn limits(headers: &mut HeaderMap, remaining: &Remaining) {
-    let figures = [(REQUESTS, remaining.requests), (TOKENS, remaining.tokens)];
-    for ([limit, left, reset], figure) in figures {
+    for (names, figure) in [(REQUESTS, remaining.requests), (TOKENS, remaining.tokens)] {
         let Some(figure) = figure else { continue };
-        headers.insert(limit, HeaderValue::from(figure.limit));
-        headers.insert(left, HeaderValue::from(figure.remaining));
-        if let Ok(value) = HeaderValue::from_str(&admission::duration(figure.reset_ms)) {
-            headers.insert(reset, value);
+        let mut text = Vec::with_capacity(48);
+        push_u64(&mut text, figure.limit);
+        let limit = text.len();
+        push_u64(&mut text, figure.remaining);
+        let left = text.len();
+        admission::push_duration(&mut text, figure.reset_ms);
+        let text = Bytes::from(text);
+        let values = [text.slice(..limit), text.slice(limit..left), text.slice(left..)];
+        for (name, value) in names.into_iter().zip(values) {
+            if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+                headers.insert(name, value);
+            }
         }
     }
 }

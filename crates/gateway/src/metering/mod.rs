@@ -155,8 +155,6 @@ pub struct Served {
     pub limits: Option<Box<Remaining>>,
 }
 
-/// The kind of error in the record of a request that was under way when the process died. Its status is 0.
-const INTERRUPTED: &str = "interrupted";
 const LOST_SAID_EVERY_MS: i64 = 10_000;
 
 pub(crate) fn empty_row() -> UsageRecord {
@@ -352,13 +350,8 @@ impl Record {
     /// Keeps what is recorded if the process dies from now on: nobody can say then what the answer cost, and the budgets
     /// must not be told less than that.
     fn outlive(&mut self, reserved: Pico) {
-        let cost = Cost { total: reserved, other: reserved, ..Cost::default() };
-        let row = &mut self.row;
-        (row.cost, row.upstream_cost, row.usage_estimated) = (Some(cost), Some(reserved), true);
-        row.error_kind = Some(INTERRUPTED.to_owned());
         let open = self.open.get_or_insert_with(|| self.metering.spool.open_request());
-        let kept = open.keep(row);
-        (row.cost, row.upstream_cost, row.usage_estimated, row.error_kind) = (None, None, false, None);
+        let kept = open.keep(&self.row, reserved);
         if let Err(error) = kept {
             self.metering.say_lost(&error, Some(&self.row.request_id));
         }

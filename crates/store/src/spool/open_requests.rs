@@ -1,7 +1,6 @@
 //! Requests under way whose cost is reserved: what is to be recorded of each, should the process die before it ends.
 //!
-//! One file of slots. A slot holds one line, which is a usage record like those of the segments, and is written when an attempt
-//! begins. Its nonce is that of the record which the request ends with. So nothing depends on when a slot is cleared: at
+//! One file of slots. A slot holds one line, which is the JSON of a usage record, and is written when an attempt begins. Its nonce is that of the record which the request ends with. So nothing depends on when a slot is cleared: at
 //! the next start what is left in the slots is appended to the spool, and the database notices records that it has.
 
 use std::fs::File;
@@ -11,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::Shared;
 use super::folder::{is_at, named, private_file};
+use canon::Pico;
+
 use crate::UsageRecord;
-use crate::line::record_of;
+use crate::line::write_line;
 
 const FILE: &str = "open_requests";
 /// The size of a page: a line that fits is written whole or not at all when the process is killed.
@@ -116,15 +117,15 @@ impl OpenRequest {
         Self { slot: shared.open_requests.take(), shared, nonce }
     }
 
-    /// Keeps what is to be recorded if this process dies before the request ends, in place of what was kept before.
-    pub fn keep(&self, record: &UsageRecord) -> io::Result<()> {
+    /// Keeps what is to be recorded if this process dies before the request ends, in place of what was kept before: a record
+    /// with the error `interrupted`, status 0, and this cost.
+    pub fn keep(&self, record: &UsageRecord, reserved: Pico) -> io::Result<()> {
         super::LINE.with_borrow_mut(|line| {
-            record.encode(self.nonce, line);
+            record.write_interrupted(self.nonce, reserved, line);
             if line.len() > SLOT_BYTES {
                 let mut short = record.shortened();
                 short.tags.clear();
-                short.attempts.truncate(1);
-                short.encode(self.nonce, line);
+                short.write_interrupted(self.nonce, reserved, line);
             }
             if line.len() > SLOT_BYTES {
                 return Err(io::ErrorKind::InvalidData.into());
@@ -152,20 +153,21 @@ fn open_file(folder: &Path) -> io::Result<(File, Left)> {
     Ok((file, left))
 }
 
-/// The whole lines of all slots.
+/// The records of all slots.
 fn left_in(file: &mut File) -> io::Result<Left> {
     use std::io::Read;
 
     let mut left = Left::default();
-    let mut slot = Vec::with_capacity(SLOT_BYTES);
+    let (mut slot, mut line) = (Vec::with_capacity(SLOT_BYTES), Vec::new());
     loop {
         slot.clear();
         if file.take(SLOT_BYTES as u64).read_to_end(&mut slot)? == 0 {
             return Ok(left);
         }
-        let end = memchr::memchr(b'\n', &slot).unwrap_or(0);
-        if record_of(&slot[..end]).is_some() {
-            left.lines.extend_from_slice(&slot[..=end]);
+        let json = &slot[..memchr::memchr(b'\n', &slot).unwrap_or(0)];
+        if serde_json::from_slice::<UsageRecord>(json).is_ok() {
+            write_line(&mut line, |out| out.extend_from_slice(json));
+            left.lines.extend_from_slice(&line);
             left.records += 1;
         }
     }

@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use canon::{Cost, Pico};
-use store::{AppendError, Spool, SpoolLimits, Store, UsageRecord, WriterEvent};
+use canon::Pico;
+use store::{AppendError, Spool, SpoolLimits, Store, WriterEvent};
 use tempfile::TempDir;
 
 use crate::{PLENTY, drain, full_record, memory, record, request_ids, spool};
@@ -234,25 +234,20 @@ fn killed(folder: &TempDir) -> TempDir {
     left
 }
 
-fn reserved(request_id: &str) -> UsageRecord {
-    let cost = Cost { total: Pico(70), ..Cost::default() };
-    UsageRecord { status: 0, cost: Some(cost), ..record(request_id, 1) }
-}
-
 #[tokio::test]
 async fn a_request_under_way_is_recorded_when_the_process_dies() {
     let folder = tempfile::tempdir().unwrap();
     let (spool_of_killed, _reader) = spool(&folder);
     let [ended, under_way, again] = [(); 3].map(|()| spool_of_killed.open_request());
-    ended.keep(&reserved("ended")).unwrap();
-    under_way.keep(&reserved("another attempt follows, which is longer")).unwrap();
-    under_way.keep(&reserved("under way")).unwrap();
-    again.keep(&reserved("first of its slot")).unwrap();
+    ended.keep(&record("ended", 1), Pico(70)).unwrap();
+    under_way.keep(&record("another attempt follows, which is longer", 1), Pico(70)).unwrap();
+    under_way.keep(&record("under way", 1), Pico(70)).unwrap();
+    again.keep(&record("first of its slot", 1), Pico(70)).unwrap();
     // What was kept of it is still in its slot: the writer has not run.
     spool_of_killed.append_last(&record("ended", 1), Some(ended)).unwrap();
     spool_of_killed.append_with_others(&record("first of its slot", 1), Some(again)).await.unwrap();
     let again = spool_of_killed.open_request();
-    again.keep(&reserved("second of its slot")).unwrap();
+    again.keep(&record("second of its slot", 1), Pico(70)).unwrap();
 
     let left = killed(&folder);
     let (next, reader) = spool(&left);
@@ -263,6 +258,10 @@ async fn a_request_under_way_is_recorded_when_the_process_dies() {
     let mut records = store.usage(Default::default()).await.unwrap();
     records.sort_by(|left, right| left.request_id.cmp(&right.request_id));
     let found: Vec<_> = records.iter().map(|record| (&*record.request_id, record.status)).collect();
+    let cut = &records[3];
+    assert_eq!(cut.error_kind.as_deref(), Some("interrupted"));
+    assert!(cut.usage_estimated && cut.usage.is_none());
+    assert_eq!((cut.cost.unwrap().total, cut.upstream_cost), (Pico(70), Some(Pico(70))));
     let all = [("ended", 200), ("first of its slot", 200), ("second of its slot", 0), ("under way", 0)];
     assert_eq!(found, all);
     assert_eq!(store.ledger("key:static:test", 0, 9).await.unwrap()[0].spent_pico, 140);
@@ -279,7 +278,7 @@ async fn the_slots_of_requests_that_ended_are_cleared() {
     for round in 0..3 {
         let open: Vec<_> = (0..5).map(|_| first.open_request()).collect();
         for (number, open) in open.into_iter().enumerate() {
-            open.keep(&reserved(&format!("{round}-{number}"))).unwrap();
+            open.keep(&record(&format!("{round}-{number}"), 1), Pico(70)).unwrap();
             first.append_last(&record(&format!("{round}-{number}"), 1), Some(open)).unwrap();
         }
     }
@@ -297,7 +296,7 @@ async fn the_slots_are_in_a_file_that_is_there() {
     fs::remove_dir_all(folder.path().join("spool")).unwrap();
     // The next record notices it.
     first.append(&record("a", 1)).unwrap();
-    first.open_request().keep(&reserved("b")).unwrap();
+    first.open_request().keep(&record("b", 1), Pico(70)).unwrap();
     let left = killed(&folder);
     assert_eq!(spool(&left).0.interrupted(), 1);
 }
@@ -311,6 +310,6 @@ fn a_long_record_fits_into_its_slot() {
     long.requested_model = "\u{1}".repeat(5000);
     long.tags = (0..16).map(|tag| (format!("tag-{tag}"), "\u{1}".repeat(128))).collect();
     long.attempts = vec![long.attempts[0].clone(); 100];
-    first.open_request().keep(&long).unwrap();
+    first.open_request().keep(&long, Pico(70)).unwrap();
     assert_eq!(spool(&killed(&folder)).0.interrupted(), 1);
 }
