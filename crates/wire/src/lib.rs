@@ -8,6 +8,7 @@
 //!   an [`Adapter`] towards providers,
 //! * [`providers`] knows how to call whom: URL, authentication, signature, as values.
 
+pub mod endpoints;
 pub mod exchange;
 pub mod framing;
 mod intake;

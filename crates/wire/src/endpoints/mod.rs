@@ -1,0 +1,3 @@
+//! Endpoints without a conversation: one request, one document as the answer, no events.
+
+pub mod embeddings;
