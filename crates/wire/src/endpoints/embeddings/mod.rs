@@ -1,3 +1,4 @@
 //! Embeddings.
 
+pub mod answer;
 pub mod vector;

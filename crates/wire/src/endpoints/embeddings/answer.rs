@@ -1,0 +1,386 @@
+//! What providers answer: the vectors as they wrote them, in the order of the inputs, and how many tokens they count.
+
+use std::borrow::Cow;
+
+use canon::{Error, ErrorKind, Result, Retry};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// How a provider answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerFormat {
+    /// `data[].embedding`, as OpenAI's API.
+    Openai,
+    /// `embeddings[].values`, or `embedding.values` for one input: Google's Gemini API.
+    Gemini,
+    /// `predictions[].embeddings.values`: Vertex AI's `:predict`.
+    VertexPredict,
+    /// `embeddings` by type, or a plain list of vectors: Cohere.
+    Cohere,
+    /// `embedding` and `inputTextTokenCount`: Amazon Titan.
+    Titan,
+    /// `embeddings[].embedding`: Amazon Nova.
+    Nova,
+    /// `embeddings`, a list of vectors; `embedding` of the older API: Ollama.
+    Ollama,
+    /// A list of vectors and nothing else: Text Embeddings Inference.
+    List,
+}
+
+/// An answer as it was read.
+#[derive(Debug, Default)]
+pub struct Vectors<'a> {
+    /// One for each input, in the order of the inputs.
+    pub vectors: Vec<&'a RawValue>,
+    /// How many tokens the inputs have; none where the body does not say.
+    pub tokens: Option<u64>,
+    /// What the provider calls the model.
+    pub model: Option<Cow<'a, str>>,
+}
+
+impl AnswerFormat {
+    /// Reads an answer to so many inputs. An answer with more or fewer vectors cannot be assigned to its inputs, and is an error.
+    pub fn read(self, body: &[u8], inputs: usize) -> Result<Vectors<'_>> {
+        let read = match self {
+            Self::Openai => parse::<Openai<'_>>(body)?.read(inputs)?,
+            Self::Gemini => parse::<Gemini<'_>>(body)?.read(),
+            Self::VertexPredict => parse::<Predict<'_>>(body)?.read(),
+            Self::Cohere => parse::<Cohere<'_>>(body)?.read()?,
+            Self::Titan => parse::<Titan<'_>>(body)?.read(),
+            Self::Nova => parse::<Nova<'_>>(body)?.read(),
+            Self::Ollama => parse::<Ollama<'_>>(body)?.read(),
+            Self::List => Vectors { vectors: parse(body)?, ..Vectors::default() },
+        };
+        match read.vectors.len() == inputs {
+            true => Ok(read),
+            false => Err(broken(format!(
+                "The provider answered with {} embeddings to {inputs} inputs.",
+                read.vectors.len()
+            ))),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Openai<'a> {
+    #[serde(borrow)]
+    data: Vec<OpenaiEntry<'a>>,
+    #[serde(borrow, default)]
+    model: Option<Cow<'a, str>>,
+    #[serde(default)]
+    usage: Option<OpenaiUsage>,
+}
+
+#[derive(Deserialize)]
+struct OpenaiEntry<'a> {
+    #[serde(borrow)]
+    embedding: &'a RawValue,
+    #[serde(default)]
+    index: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct OpenaiUsage {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    /// Voyage has only this one.
+    #[serde(default)]
+    total_tokens: Option<u64>,
+}
+
+impl<'a> Openai<'a> {
+    fn read(self, inputs: usize) -> Result<Vectors<'a>> {
+        let mut vectors: Vec<Option<&RawValue>> = vec![None; self.data.len().min(inputs)];
+        let count = self.data.len();
+        for (position, entry) in self.data.into_iter().enumerate() {
+            let place = vectors.get_mut(entry.index.unwrap_or(position));
+            match place {
+                Some(place @ None) => *place = Some(entry.embedding),
+                _ => {
+                    return Err(broken(format!(
+                        "The provider's answer has {count} embeddings to {inputs} inputs, and their indices do not match."
+                    )));
+                }
+            }
+        }
+        let usage = self.usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
+        Ok(Vectors { vectors: vectors.into_iter().flatten().collect(), tokens: usage, model: self.model })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Gemini<'a> {
+    #[serde(borrow, default)]
+    embeddings: Vec<Values<'a>>,
+    #[serde(borrow, default)]
+    embedding: Option<Values<'a>>,
+    #[serde(default)]
+    usage_metadata: Option<GeminiUsage>,
+}
+
+#[derive(Deserialize)]
+struct Values<'a> {
+    #[serde(borrow)]
+    values: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GeminiUsage {
+    #[serde(default)]
+    prompt_token_count: Option<u64>,
+}
+
+impl<'a> Gemini<'a> {
+    fn read(self) -> Vectors<'a> {
+        let all = self.embeddings.into_iter().chain(self.embedding);
+        let tokens = self.usage_metadata.and_then(|usage| usage.prompt_token_count);
+        Vectors { vectors: all.map(|entry| entry.values).collect(), tokens, model: None }
+    }
+}
+
+#[derive(Deserialize)]
+struct Predict<'a> {
+    #[serde(borrow)]
+    predictions: Vec<Prediction<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Prediction<'a> {
+    #[serde(borrow)]
+    embeddings: PredictedValues<'a>,
+}
+
+#[derive(Deserialize)]
+struct PredictedValues<'a> {
+    #[serde(borrow)]
+    values: &'a RawValue,
+    #[serde(default)]
+    statistics: Option<Statistics>,
+}
+
+#[derive(Deserialize)]
+struct Statistics {
+    /// Google writes this count as a float too.
+    #[serde(default)]
+    token_count: Option<f64>,
+}
+
+impl<'a> Predict<'a> {
+    fn read(self) -> Vectors<'a> {
+        let mut read = Vectors { tokens: Some(0), ..Vectors::default() };
+        for Prediction { embeddings } in self.predictions {
+            let tokens = embeddings.statistics.and_then(|statistics| whole(statistics.token_count));
+            // A sum of some of them would be a count of something else.
+            read.tokens = read.tokens.zip(tokens).map(|(sum, tokens)| sum + tokens);
+            read.vectors.push(embeddings.values);
+        }
+        read
+    }
+}
+
+#[derive(Deserialize)]
+struct Cohere<'a> {
+    /// A list of vectors by default at Bedrock and in version 1; an object of such lists by type in version 2 and of embed-v4.
+    #[serde(borrow)]
+    embeddings: &'a RawValue,
+    #[serde(default)]
+    meta: Option<CohereMeta>,
+}
+
+#[derive(Deserialize)]
+struct CohereByType<'a> {
+    #[serde(borrow, default)]
+    float: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    base64: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct CohereMeta {
+    #[serde(default)]
+    billed_units: Option<BilledUnits>,
+}
+
+#[derive(Deserialize)]
+struct BilledUnits {
+    /// Counts are floats here.
+    #[serde(default)]
+    input_tokens: Option<f64>,
+}
+
+impl<'a> Cohere<'a> {
+    fn read(self) -> Result<Vectors<'a>> {
+        let raw = self.embeddings.get().as_bytes();
+        let vectors = match raw.first() {
+            Some(b'[') => parse(raw)?,
+            _ => match parse::<CohereByType<'_>>(raw)? {
+                CohereByType { float, base64 } if float.is_empty() => base64,
+                CohereByType { float, .. } => float,
+            },
+        };
+        let units = self.meta.and_then(|meta| meta.billed_units);
+        Ok(Vectors { vectors, tokens: units.and_then(|units| whole(units.input_tokens)), model: None })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Titan<'a> {
+    #[serde(borrow)]
+    embedding: &'a RawValue,
+    #[serde(default)]
+    input_text_token_count: Option<u64>,
+}
+
+impl<'a> Titan<'a> {
+    fn read(self) -> Vectors<'a> {
+        Vectors { vectors: vec![self.embedding], tokens: self.input_text_token_count, model: None }
+    }
+}
+
+#[derive(Deserialize)]
+struct Nova<'a> {
+    #[serde(borrow)]
+    embeddings: Vec<NovaEntry<'a>>,
+}
+
+#[derive(Deserialize)]
+struct NovaEntry<'a> {
+    #[serde(borrow)]
+    embedding: &'a RawValue,
+}
+
+impl<'a> Nova<'a> {
+    fn read(self) -> Vectors<'a> {
+        let vectors = self.embeddings.into_iter().map(|entry| entry.embedding).collect();
+        Vectors { vectors, ..Vectors::default() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Ollama<'a> {
+    #[serde(borrow, default)]
+    embeddings: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    embedding: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    model: Option<Cow<'a, str>>,
+    #[serde(default)]
+    prompt_eval_count: Option<u64>,
+}
+
+impl<'a> Ollama<'a> {
+    fn read(self) -> Vectors<'a> {
+        let vectors = self.embeddings.into_iter().chain(self.embedding).collect();
+        Vectors { vectors, tokens: self.prompt_eval_count, model: self.model }
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(body)
+        .map_err(|error| broken(format!("The provider's embeddings cannot be read: {error}.")))
+}
+
+fn whole(count: Option<f64>) -> Option<u64> {
+    count.filter(|count| count.is_finite() && *count >= 0.0).map(|count| count.round() as u64)
+}
+
+fn broken(message: String) -> Error {
+    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(format: AnswerFormat, body: &str, inputs: usize) -> (Vec<String>, Option<u64>) {
+        let read = format.read(body.as_bytes(), inputs).unwrap();
+        (read.vectors.iter().map(|vector| vector.get().to_owned()).collect(), read.tokens)
+    }
+
+    #[test]
+    fn every_format_gives_vectors_and_tokens_as_written() {
+        use AnswerFormat::*;
+        let cases = [
+            (
+                Openai,
+                r#"{"data":[{"embedding":[0.10,1],"index":0},{"embedding":"AACAPw==","index":1}],"usage":{"prompt_tokens":3,"total_tokens":4}}"#,
+                vec!["[0.10,1]", "\"AACAPw==\""],
+                Some(3),
+            ),
+            (
+                Openai,
+                r#"{"data":[{"embedding":[2],"index":1},{"embedding":[1],"index":0}],"usage":{"total_tokens":4}}"#,
+                vec!["[1]", "[2]"],
+                Some(4),
+            ),
+            (Openai, r#"{"data":[{"embedding":[1]},{"embedding":[2]}]}"#, vec!["[1]", "[2]"], None),
+            (
+                Gemini,
+                r#"{"embeddings":[{"values":[1]},{"values":[2]}],"usageMetadata":{"promptTokenCount":5}}"#,
+                vec!["[1]", "[2]"],
+                Some(5),
+            ),
+            (Gemini, r#"{"embedding":{"values":[1]}}"#, vec!["[1]"], None),
+            (
+                VertexPredict,
+                r#"{"predictions":[{"embeddings":{"values":[1],"statistics":{"token_count":2.0}}},{"embeddings":{"values":[2],"statistics":{"token_count":3}}}]}"#,
+                vec!["[1]", "[2]"],
+                Some(5),
+            ),
+            (VertexPredict, r#"{"predictions":[{"embeddings":{"values":[1]}}]}"#, vec!["[1]"], None),
+            (Cohere, r#"{"embeddings":[[1],[2]],"texts":["a","b"]}"#, vec!["[1]", "[2]"], None),
+            (
+                Cohere,
+                r#"{"embeddings":{"float":[[1]]},"meta":{"billed_units":{"input_tokens":2.0}}}"#,
+                vec!["[1]"],
+                Some(2),
+            ),
+            (Cohere, r#"{"embeddings":{"base64":["AACAPw=="]}}"#, vec!["\"AACAPw==\""], None),
+            (
+                Titan,
+                r#"{"embedding":[1],"embeddingsByType":{"float":[1]},"inputTextTokenCount":7}"#,
+                vec!["[1]"],
+                Some(7),
+            ),
+            (Nova, r#"{"embeddings":[{"embeddingType":"TEXT","embedding":[1]}]}"#, vec!["[1]"], None),
+            (
+                Ollama,
+                r#"{"model":"m","embeddings":[[1],[2]],"prompt_eval_count":9}"#,
+                vec!["[1]", "[2]"],
+                Some(9),
+            ),
+            (Ollama, r#"{"embedding":[1]}"#, vec!["[1]"], None),
+            (List, "[[1],[2]]", vec!["[1]", "[2]"], None),
+        ];
+        for (format, body, vectors, tokens) in cases {
+            let vectors: Vec<String> = vectors.into_iter().map(str::to_owned).collect();
+            assert_eq!(read(format, body, vectors.len()), (vectors, tokens), "{body}");
+        }
+    }
+
+    #[test]
+    fn vectors_that_do_not_match_the_inputs_are_an_error() {
+        use AnswerFormat::*;
+        let cases = [
+            (Openai, r#"{"data":[]}"#),
+            (Openai, r#"{"data":[{"embedding":[1],"index":0}]}"#),
+            (Openai, r#"{"data":[{"embedding":[1],"index":0},{"embedding":[1],"index":0}]}"#),
+            (Openai, r#"{"data":[{"embedding":[1],"index":0},{"embedding":[1],"index":2}]}"#),
+            (Openai, r#"{"data":[{"embedding":[1]},{"embedding":[1]},{"embedding":[1]}]}"#),
+            (Openai, r#"{"error":{"message":"no"}}"#),
+            (Gemini, "{}"),
+            (Cohere, r#"{"embeddings":{"int8":[[1],[2]]}}"#),
+            (Titan, r#"{"embedding":[1]}"#),
+            (Ollama, "{}"),
+            (List, "[[1]]"),
+            (List, "<html>"),
+        ];
+        for (format, body) in cases {
+            let error = format.read(body.as_bytes(), 2).unwrap_err();
+            assert_eq!((error.kind, error.retry), (ErrorKind::Upstream, Retry::Elsewhere), "{body}");
+        }
+    }
+}
