@@ -1,7 +1,7 @@
 //! What the gateway adds to an answer, and what it reads from one.
 
 use crate::write::push_key;
-use crate::{Cost, FinishReason, Json, Usage};
+use crate::{Amount, Cost, FinishReason, Json, Usage};
 
 /// What is known about an answer while it passes through: the source of the usage record.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Progress {
     pub finish_reason: Option<FinishReason>,
     /// Token counts, as last reported.
     pub usage: Option<Usage>,
+    /// What is billed by another unit than tokens.
+    pub amount: Option<Amount>,
     /// What the provider says it ran.
     pub model: Option<String>,
     /// The service tier that the provider says it served by.

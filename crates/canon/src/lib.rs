@@ -13,6 +13,7 @@ mod loss;
 mod message;
 mod model;
 mod money;
+mod operation;
 mod quirks;
 mod request;
 pub mod scan;
@@ -31,6 +32,7 @@ pub use message::{
 };
 pub use model::{Feature, Features, ModelFacts, ReasoningControl, Target, WhenMissing};
 pub use money::{Cost, Pico};
+pub use operation::{Amount, Operation, Operations, Unit};
 pub use quirks::{MaxTokensField, Quirks, StreamUsage};
 pub use request::{Effort, OutputFormat, ReasoningRequest, Request, Sampling, Tool, ToolChoice, ToolKind};
 pub use secret::Secret;

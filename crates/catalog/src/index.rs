@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use canon::Operation;
 use include_dir::{Dir, include_dir};
 use wire::Protocol;
 
@@ -283,7 +284,11 @@ fn stems(
 ) -> HashMap<Protocol, HashMap<String, Arc<Serving>>> {
     let mut stems: HashMap<Protocol, HashMap<String, Arc<Serving>>> = HashMap::new();
     let is_exact = |model: &ModelRow| stem(&model.id) == model.id.replace(['.', '_'], "-");
-    let (exact, others): (Vec<_>, Vec<_>) = models.values().partition(|model| is_exact(model));
+    // Relatives lend their facts to conversations.
+    let converses =
+        |model: &&Arc<ModelRow>| model.servings.iter().any(|serving| serving.operations.has(Operation::Chat));
+    let (exact, others): (Vec<_>, Vec<_>) =
+        models.values().filter(converses).partition(|model| is_exact(model));
     let speakers: Vec<_> =
         exact.into_iter().chain(others).map(|model| (model, speakers(model, providers))).collect();
     for (model, speakers) in &speakers {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use canon::{Feature, Features, ModelFacts, Quirks, ReasoningControl};
+use canon::{Feature, Features, ModelFacts, Operation, Operations, Pico, Quirks, ReasoningControl, Unit};
 use toml::{Table, Value};
 use wire::Protocol;
+use wire::endpoints::EndpointFacts;
 use wire::providers::{Auth, CallStyle};
 
 use crate::names::nearest;
@@ -52,6 +53,7 @@ fn provider(mut file: Fields<'_>) -> ProviderRow {
         regions: file.typed("regions").unwrap_or_default(),
         quirks: Arc::new(quirks(&mut file)),
         also: file.typed("also").unwrap_or_default(),
+        operations: Arc::new(file.typed("operations").unwrap_or_default()),
         lacks: features(&mut file, "lacks").unwrap_or_default(),
         docs: file.text("docs"),
         needs_key,
@@ -163,15 +165,20 @@ fn family(mut file: Fields<'_>) -> Vec<ModelRow> {
 #[derive(Clone)]
 struct Defaults {
     facts: ModelFacts,
+    operations: Operations,
+    endpoint: Option<Arc<EndpointFacts>>,
     price: Option<PriceList>,
     deprecated: Option<String>,
 }
 
 fn model(mut entry: Fields<'_>, family: &str) -> ModelRow {
     let id = entry.required_text("id");
+    let operations = operations(&mut entry).unwrap_or(Operations::CHAT);
     let defaults = Defaults {
         facts: facts(&mut entry, &ModelFacts::default()),
-        price: price(&mut entry),
+        operations,
+        endpoint: endpoint(&mut entry, None),
+        price: price(&mut entry, operations),
         deprecated: entry.date("deprecated"),
     };
     let all = entry.each("providers", |mapping| Arc::new(serving(mapping, &id, &defaults)));
@@ -204,6 +211,8 @@ fn serving(mut mapping: Fields<'_>, model: &str, defaults: &Defaults) -> Serving
         upstream_id: mapping.text("id").unwrap_or_else(|| model.to_owned()),
         also: mapping.texts("also"),
         facts: defaults.facts.clone(),
+        operations: defaults.operations,
+        endpoint: defaults.endpoint.clone(),
         price: defaults.price.clone(),
         deprecated: defaults.deprecated.clone(),
         free: false,
@@ -217,7 +226,9 @@ pub fn described(mut fields: Fields<'_>, base: Serving) -> Serving {
     if let (Some(lacks), Some(features)) = (features(&mut fields, "lacks"), facts.features) {
         facts.features = Some(features.minus(lacks));
     }
-    let (is_free, given) = (fields.typed("free"), price(&mut fields));
+    let operations = operations(&mut fields).unwrap_or(base.operations);
+    let endpoint = endpoint(&mut fields, base.endpoint.clone());
+    let (is_free, given) = (fields.typed("free"), price(&mut fields, operations));
     let free = is_free.unwrap_or(base.free && given.is_none());
     let price = match free {
         true => Some(PriceList::default()),
@@ -228,7 +239,7 @@ pub fn described(mut fields: Fields<'_>, base: Serving) -> Serving {
     }
     let deprecated = fields.date("deprecated").or(base.deprecated);
     fields.finish();
-    Serving { facts, price, deprecated, free, ..base }
+    Serving { facts, operations, endpoint, price, deprecated, free, ..base }
 }
 
 fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
@@ -261,21 +272,50 @@ fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
     }
 }
 
-fn price(fields: &mut Fields<'_>) -> Option<PriceList> {
+/// What may be asked of a model.
+fn operations(fields: &mut Fields<'_>) -> Option<Operations> {
+    let named: Vec<Operation> = fields.typed("operations")?;
+    if named.is_empty() {
+        fields.mistake("operations", "names no operation");
+    }
+    Some(named.into_iter().collect())
+}
+
+/// What operations beside chat know of a model: what is said here, over what was said before, name by name.
+fn endpoint(fields: &mut Fields<'_>, before: Option<Arc<EndpointFacts>>) -> Option<Arc<EndpointFacts>> {
+    let Some(given) = fields.typed::<Table>("endpoint") else { return before };
+    let mut table = before.and_then(|before| Table::try_from(&*before).ok()).unwrap_or_default();
+    for (name, value) in given {
+        match (table.get_mut(&name), value) {
+            (Some(Value::Table(known)), Value::Table(more)) => known.extend(more),
+            (_, value) => drop(table.insert(name, value)),
+        }
+    }
+    match table.try_into::<EndpointFacts>() {
+        Ok(facts) => Some(Arc::new(facts)),
+        Err(error) => {
+            fields.mistake("endpoint", error.to_string().trim_end());
+            None
+        }
+    }
+}
+
+fn price(fields: &mut Fields<'_>, operations: Operations) -> Option<PriceList> {
     fields.within("price", |mut price| {
-        let list = price_list(&mut price);
+        let list = price_list(&mut price, operations.has(Operation::Chat));
         price.finish();
         list
     })
 }
 
-fn price_list(price: &mut Fields<'_>) -> PriceList {
+/// `of_tokens`: both directions have a price per token. Other operations have only what they name.
+fn price_list(price: &mut Fields<'_>, of_tokens: bool) -> PriceList {
     let mut tiers = price.each("tiers", |mut tier| {
         let above_prompt_tokens = tier.typed("above_prompt_tokens");
         if above_prompt_tokens.is_none() {
             tier.mistake("above_prompt_tokens", "is missing");
         }
-        let rates = rates(&mut tier);
+        let rates = rates(&mut tier, of_tokens);
         tier.finish();
         PriceTier { above_prompt_tokens: above_prompt_tokens.unwrap_or_default(), rates }
     });
@@ -286,22 +326,45 @@ fn price_list(price: &mut Fields<'_>) -> PriceList {
             return tiers.mistake(&name, "must be a table of prices");
         };
         let mut tier = tiers.inner(&name, table);
-        let list = price_list(&mut tier);
+        let list = price_list(&mut tier, of_tokens);
         tier.finish();
         service_tiers.insert(name, list);
     });
     PriceList {
-        rates: rates(price),
+        rates: rates(price, of_tokens),
         request: price.amount("request"),
+        units: units(price),
         web_search: price.amount("web_search"),
         tiers,
         service_tiers,
     }
 }
 
-fn rates(price: &mut Fields<'_>) -> Rates {
+/// Prices by unit, in USD: `units = { search_unit = "0.002" }`. A second of sound is priced as `second`.
+fn units(price: &mut Fields<'_>) -> BTreeMap<Unit, Pico> {
+    let mut units = BTreeMap::new();
+    price.named("units", |name, value, fields| {
+        let amount = value.as_str().and_then(|text| text.parse::<Pico>().ok());
+        let (unit, parts) = match name.as_str() {
+            "second" => (Unit::Millisecond, 1000),
+            "search_unit" => (Unit::SearchUnit, 1),
+            "image" => (Unit::Image, 1),
+            "character" => (Unit::Character, 1),
+            _ => return fields.mistake(&name, "is no unit; known are search_unit, image, second, character"),
+        };
+        match amount {
+            Some(Pico(amount)) if amount % parts == 0 => drop(units.insert(unit, Pico(amount / parts))),
+            Some(_) => fields.mistake(&name, "has more digits than a price can have"),
+            None => fields
+                .mistake(&name, format!("{value} is no amount: write USD as a decimal string, \"0.002\"")),
+        }
+    });
+    units
+}
+
+fn rates(price: &mut Fields<'_>, of_tokens: bool) -> Rates {
     let mut required = |key| {
-        if !price.has(key) {
+        if of_tokens && !price.has(key) {
             price.mistake(key, "is missing");
         }
         price.price(key).unwrap_or_default()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use canon::Operations;
 use toml::{Table, Value};
 
 use crate::index::Catalog;
@@ -68,6 +69,8 @@ impl Catalog {
             upstream_id: id.to_owned(),
             also: Vec::new(),
             facts: elsewhere.map(|elsewhere| elsewhere.facts.clone()).unwrap_or_default(),
+            operations: elsewhere.map_or(Operations::CHAT, |elsewhere| elsewhere.operations),
+            endpoint: elsewhere.and_then(|elsewhere| elsewhere.endpoint.clone()),
             price: None,
             deprecated: None,
             free: false,

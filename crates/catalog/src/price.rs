@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use canon::{Cost, Pico, Usage};
+use canon::{Amount, Cost, Pico, Unit, Usage};
 
 /// Prices per token. A bucket without a price of its own costs what the note beside it says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct PriceList {
     pub rates: Rates,
     /// Each request.
     pub request: Option<Pico>,
+    /// What is billed by another unit than tokens.
+    pub units: BTreeMap<Unit, Pico>,
     /// Each search that the provider runs.
     pub web_search: Option<Pico>,
     /// Prices of long prompts, the shortest first.
@@ -70,6 +72,16 @@ impl PriceList {
         let other =
             self.request.unwrap_or_default() + self.web_search.unwrap_or_default() * usage.web_searches;
         Some(Cost { total: input + output + other, input, output, cached_input, other })
+    }
+
+    /// What an answer cost that is billed by a unit, beside its tokens; none where the unit has no price.
+    pub fn cost_of(&self, amount: Amount, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
+        let list = self.by_tier(service_tier)?;
+        let units = *list.units.get(&amount.unit)? * amount.count;
+        let mut cost = self.cost(usage, service_tier)?;
+        cost.other += units;
+        cost.total += units;
+        Some(cost)
     }
 
     /// What a request of this size is likely to cost by the service tier that it asks for; none where that is unknown.
@@ -130,6 +142,7 @@ impl PriceList {
             && self.tiers.iter().all(|tier| free(&tier.rates))
             && self.request.unwrap_or_default() == Pico::ZERO
             && self.web_search.unwrap_or_default() == Pico::ZERO
+            && self.units.values().all(|price| *price == Pico::ZERO)
             && self.service_tiers.values().all(Self::is_free)
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use canon::{Features, ModelFacts, Quirks};
+use canon::{Features, ModelFacts, Operations, Quirks};
 use wire::Protocol;
+use wire::endpoints::{EndpointFacts, OperationRows};
 use wire::providers::{Auth, CallStyle};
 
 use crate::PriceList;
@@ -41,6 +42,8 @@ pub struct ProviderRow {
     pub quirks: Arc<Quirks>,
     /// Further wire formats that it serves below the same base URL.
     pub also: Vec<Protocol>,
+    /// How it serves operations beside chat.
+    pub operations: Arc<OperationRows>,
     /// What none of its models can do, whoever made them.
     pub lacks: Features,
     /// A page with the API's documentation.
@@ -98,6 +101,10 @@ pub struct Serving {
     pub also: Vec<String>,
     /// What it can do.
     pub facts: ModelFacts,
+    /// What may be asked of it.
+    pub operations: Operations,
+    /// What operations beside chat have to know of it; none where there is nothing to say.
+    pub endpoint: Option<Arc<EndpointFacts>>,
     /// What it costs; none when unknown.
     pub price: Option<PriceList>,
     /// The date from which the provider no longer serves it, `YYYY-MM-DD`.
@@ -125,6 +132,10 @@ impl ProviderRow {
             regions: BTreeMap::new(),
             quirks: Arc::default(),
             also: Vec::new(),
+            operations: match protocol {
+                Protocol::OpenaiChat => Arc::new(OperationRows::of_openai()),
+                _ => Arc::default(),
+            },
             lacks: Features::NONE,
             docs: None,
             needs_key: false,

@@ -92,6 +92,11 @@ impl Held {
         self.grow(2 * piece).await.map_err(|_| answer_is_full())
     }
 
+    /// Takes another share over.
+    pub fn join(&mut self, mut other: Held) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// The bytes of an answer, which hold as much until they are sent.
     pub fn keep(mut self, bytes: Vec<u8>) -> Bytes {
         match self.bytes.checked_sub(bytes.len()) {

@@ -6,11 +6,11 @@
 //! the same keeps its tokens and counters.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use canon::ModelFacts;
+use canon::{ModelFacts, Operation};
 use catalog::{Catalog, ProviderRow};
 use routing::{Health, RetryBudget, Sessions};
 use store::KeyHasher;
@@ -39,10 +39,8 @@ pub struct Snapshot {
     pub unknown_facts: Arc<ModelFacts>,
     /// How providers are chosen and retried.
     pub routing: routing::Settings,
-    /// How providers are doing.
-    pub health: Health,
-    /// How they are doing at counting tokens: a sick count is no reason to ask nothing of a provider, and the reverse.
-    pub counting_health: Health,
+    /// How providers are doing, by what is asked of them.
+    pub health: HealthByOperation,
     /// Which conversation is warm where.
     pub sessions: Sessions,
     /// Keeps retries from multiplying an outage.
@@ -97,8 +95,7 @@ impl Snapshot {
     pub fn first(settings: Settings, tools: &Tools) -> Self {
         let routing = &settings.routing;
         let learnt = Learnt {
-            health: Health::new(routing),
-            counting_health: Health::new(routing),
+            health: HealthByOperation::new(routing),
             sessions: Sessions::new(&routing.sessions),
             retries: RetryBudget::new(&routing.retry),
         };
@@ -111,7 +108,6 @@ impl Snapshot {
         let routing = &settings.routing;
         let learnt = Learnt {
             health: previous.health.with_settings(routing),
-            counting_health: previous.counting_health.with_settings(routing),
             sessions: previous.sessions.with_settings(&routing.sessions),
             retries: previous.retries.with_settings(&routing.retry),
         };
@@ -120,7 +116,6 @@ impl Snapshot {
             let is_same = |new: &Arc<ProviderHandle>| new.settings.is_same_place(&old.settings);
             if !next.providers.get(id).is_some_and(is_same) {
                 next.health.forget(id, &old.key_labels);
-                next.counting_health.forget(id, &old.key_labels);
             }
         }
         next
@@ -150,7 +145,6 @@ impl Snapshot {
             unknown_facts: Arc::default(),
             routing: settings.routing,
             health: learnt.health,
-            counting_health: learnt.counting_health,
             sessions: learnt.sessions,
             retries: learnt.retries,
             timeouts: settings.timeouts,
@@ -184,10 +178,52 @@ impl Snapshot {
     }
 }
 
+/// How providers are doing at each operation: a sick count of tokens or sick embeddings are no reason to ask nothing else of a
+/// provider.
+pub struct HealthByOperation {
+    chat: Health,
+    /// Of the other operations, once they are asked for: each takes memory for every processor.
+    others: [OnceLock<Health>; Operation::ALL.len()],
+    settings: routing::Settings,
+}
+
+impl HealthByOperation {
+    fn new(settings: &routing::Settings) -> Self {
+        Self { chat: Health::new(settings), others: Default::default(), settings: settings.clone() }
+    }
+
+    /// Of one operation.
+    pub fn of(&self, operation: Operation) -> &Health {
+        match operation {
+            Operation::Chat => &self.chat,
+            other => self.others[other as usize].get_or_init(|| Health::new(&self.settings)),
+        }
+    }
+
+    /// The operations that were asked for, and chat.
+    pub fn known(&self) -> impl Iterator<Item = (Operation, &Health)> {
+        let others = Operation::ALL.into_iter().zip(&self.others);
+        let known = others.filter_map(|(operation, health)| Some((operation, health.get()?)));
+        std::iter::once((Operation::Chat, &self.chat)).chain(known)
+    }
+
+    /// The same memory under other settings.
+    fn with_settings(&self, settings: &routing::Settings) -> Self {
+        let others = self.others.each_ref().map(|health| match health.get() {
+            Some(health) => OnceLock::from(health.with_settings(settings)),
+            None => OnceLock::new(),
+        });
+        Self { chat: self.chat.with_settings(settings), others, settings: settings.clone() }
+    }
+
+    fn forget(&self, provider: &str, keys: &[String]) {
+        self.known().for_each(|(_, health)| health.forget(provider, keys));
+    }
+}
+
 /// What passes from one snapshot to the next.
 struct Learnt {
-    health: Health,
-    counting_health: Health,
+    health: HealthByOperation,
     sessions: Sessions,
     retries: RetryBudget,
 }

@@ -126,6 +126,16 @@ impl UsageRecord {
             push_key(out, "usage");
             write_usage(usage, out);
         }
+        if let Some(amount) = &self.amount {
+            push_key(out, "amount");
+            out.push(b'{');
+            push_text(out, "unit", amount.unit.as_str());
+            push_count(out, "count", amount.count);
+            out.push(b'}');
+        }
+        if let Some(operation) = &self.operation {
+            push_text(out, "operation", operation);
+        }
         if let Some(cost) = &self.cost {
             push_key(out, "cost_pico");
             write_cost(cost, out);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use canon::{Cost, Loss, Pico, Usage};
+use canon::{Amount, Cost, Loss, Pico, Usage};
 use serde::{Deserialize, Deserializer};
 
 /// What is kept of a text, and of a list, in a record whose line is too long.
@@ -50,6 +50,10 @@ pub struct UsageRecord {
     pub usage: Option<Usage>,
     /// True when the provider reported no counts and they were estimated.
     pub usage_estimated: bool,
+    /// What is billed by another unit than tokens.
+    pub amount: Option<Amount>,
+    /// What was asked, where that is no conversation: `embeddings`, `rerank` …
+    pub operation: Option<Cow<'static, str>>,
     /// The cost in 10⁻¹² USD; `None` when a price is unknown.
     #[serde(deserialize_with = "read_cost", rename = "cost_pico")]
     pub cost: Option<Cost>,

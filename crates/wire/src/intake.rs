@@ -117,6 +117,52 @@ pub struct Intake {
     pub(crate) seen: Seen,
 }
 
+/// What routing, limits and metering ask of a request, whatever its endpoint: a conversation's [`Intake`], or a request of
+/// [`endpoints`](crate::endpoints).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The model as the caller addressed it.
+    pub model: &'a str,
+    /// What a provider must be able to do.
+    pub needs: Features,
+    /// How long the prompt is, in tokens: an estimate.
+    pub prompt_tokens: u64,
+    /// The same with what tools and schemas bring along: what budgets and limits reserve.
+    pub reserved_tokens: u64,
+    /// The caller's limit of produced tokens; none where the model's own holds.
+    pub max_output_tokens: Option<u64>,
+    /// What the caller calls the conversation or the end user.
+    pub conversation: Option<&'a str>,
+    /// The service tier that is asked for.
+    pub service_tier: Option<&'a str>,
+    /// The answer is to be streamed.
+    pub stream: bool,
+    /// The raw values of fields that say who may serve.
+    pub wishes: Wishes<'a>,
+}
+
+/// What a request says to the gateway about who may serve it: [`ROUTING_FIELDS`] as raw JSON, and the number of answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    /// `models`: those behind the first.
+    pub models: Option<&'a [u8]>,
+    /// `provider`: wishes about providers.
+    pub provider: Option<&'a [u8]>,
+    /// `routing`: one word.
+    pub routing: Option<&'a [u8]>,
+    /// `n`: how many answers.
+    pub n: Option<&'a [u8]>,
+}
+
+impl<'a> Wishes<'a> {
+    /// The word of `routing`.
+    pub fn routing(&self) -> Option<Cow<'a, str>> {
+        let raw = self.routing?;
+        let text = Scanner::new(raw).string().ok()?;
+        text_of(raw, &text)
+    }
+}
+
 /// What a format's own writer would have to look for again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
@@ -235,6 +281,26 @@ impl Intake {
         let tools = if self.needs.has(Feature::Tools) { 500 } else { 0 };
         let schema = if self.needs.has(Feature::JsonSchema) { 200 } else { 0 };
         self.size.estimated_tokens() + tools + schema
+    }
+
+    /// What routing, limits and metering ask.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            model: &self.model,
+            needs: self.needs,
+            prompt_tokens: self.size.estimated_tokens(),
+            reserved_tokens: self.reserved_tokens(),
+            max_output_tokens: self.max_output_tokens,
+            conversation: self.conversation.as_deref(),
+            service_tier: self.service_tier.as_deref(),
+            stream: self.form.stream,
+            wishes: Wishes {
+                models: self.given("models"),
+                provider: self.given("provider"),
+                routing: self.given("routing"),
+                n: self.given("n"),
+            },
+        }
     }
 
     /// No answer is wanted, only the number of tokens: there is nothing to keep.

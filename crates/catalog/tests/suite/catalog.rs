@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ::catalog::{Catalog, PriceList, PriceTier, ProviderRow, Rates};
-use canon::{Feature, Pico, ReasoningControl, Usage};
+use canon::{Amount, Feature, Pico, ReasoningControl, Unit, Usage};
 use wire::Protocol;
 
 fn embedded() -> Catalog {
@@ -116,6 +116,7 @@ fn a_cost_is_exact_in_every_bucket() {
             },
         )]
         .into(),
+        ..PriceList::default()
     };
     let usage = |input, cache_read, cache_write, cache_write_1h, output| Usage {
         input,
@@ -456,4 +457,28 @@ fn what_is_refused_while_thinking_is_said_of_models_that_think() {
         assert_eq!(twice, None, "{place}: it is refused always");
     }
     assert!(found > 30, "{found}");
+}
+
+#[test]
+fn a_unit_has_a_price_of_its_own() {
+    let (catalog, file) = (embedded(), |price: &str| {
+        format!(
+            "family = \"f\"\n[[models]]\nid = \"r\"\nname = \"R\"\noperations = [\"rerank\"]\n[[models.providers]]\nprovider = \"openai\"\nprice = {price}\n"
+        )
+    });
+    let load = |price: &str| catalog.clone().overlay([("models/f.toml".to_owned(), file(price))].into_iter());
+    let known = load(r#"{ units = { search_unit = "0.002", second = "0.0001" } }"#).unwrap();
+    let price = known.serving("openai", "r").unwrap().price.clone().unwrap();
+    let cost = |unit, count| price.cost_of(Amount { unit, count }, &Usage::default(), None);
+    assert_eq!(cost(Unit::SearchUnit, 3).unwrap().total.to_string(), "0.006");
+    assert_eq!(cost(Unit::Millisecond, 1500).unwrap().total.to_string(), "0.00015");
+    assert_eq!(cost(Unit::Image, 1), None, "a unit without a price is unknown, not free");
+    for (price, words) in [
+        (r#"{ units = { query = "1" } }"#, "is no unit"),
+        (r#"{ units = { image = 1 } }"#, "is no amount"),
+        (r#"{ units = { second = "0.0000000001" } }"#, "more digits"),
+    ] {
+        let error = load(price).unwrap_err().to_string();
+        assert!(error.contains(words), "{price}: {error}");
+    }
 }

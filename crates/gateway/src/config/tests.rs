@@ -101,6 +101,8 @@ price = { input = \"0.10\", output = \"0.25\" }
 |---|---|---|
 | `price` | table of strings | USD per million tokens as decimal strings: `input`, `output`, and where they differ `cache_read`, `cache_write`, `cache_write_1h`, `audio_input`, `audio_output`, `image_output`; USD each: `request`, `web_search`; `tiers` and `service_tiers` as in the catalog. Without a price the cost is unknown |
 | `free` | true or false | It costs nothing. |
+| `operations` | list of strings | What may be asked of it; without the list conversations (`chat`). Known are `chat`, `embeddings`, `rerank`, `moderations`, `image_generations`, `image_edits`, `transcriptions`, `translations`, `speech`. |
+| `endpoint` | table | What other operations than chat have to know of it, as in the catalog. |
 | `context_tokens` | whole number | Longest prompt and answer together. |
 | `max_output_tokens` | whole number | Longest answer. |
 | `features` | list of strings | What it can do; a request that needs another feature goes elsewhere or is refused. Without the list the provider decides. Known are FEATURES |

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use canon::{Error, ErrorKind};
+use canon::{Error, ErrorKind, Operation};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Response};
 use hyper::body::Incoming;
@@ -67,9 +67,9 @@ pub fn accept(
 }
 
 /// Refuses a request by its head. It leaves a record all the same.
-pub fn refuse(api: &Api, caller: Caller, error: Error) -> Response<ResponseBody> {
+pub fn refuse(api: &Api, caller: Caller, operation: Operation, error: Error) -> Response<ResponseBody> {
     let (inbound, _) = caller.inbound(RequestOptions::default());
-    api.pipeline.refuse(&inbound, &error);
+    api.pipeline.refuse(&inbound, operation, &error);
     respond::error(inbound.dialect, &error)
 }
 
@@ -100,9 +100,13 @@ pub async fn chat(
     api: &Arc<Api>,
     caller: Caller,
     accepted: Accepted,
-    is_count: bool,
+    operation: Operation,
     body: Incoming,
 ) -> Response<ResponseBody> {
+    if !matches!(operation, Operation::Chat | Operation::CountTokens) {
+        return Box::pin(endpoint(api, caller, accepted, operation, body)).await;
+    }
+    let is_count = operation == Operation::CountTokens;
     let (inbound, address) = caller.inbound(accepted.options);
     let dialect = inbound.dialect;
     let read = match Box::pin(read(api, inbound, address, accepted.announced, is_count, body)).await {
@@ -173,8 +177,40 @@ async fn read(
             Ok(Box::new(Read { inbound, intake, held }))
         }
         Err(error) => {
-            api.pipeline.refuse(&inbound, &error);
+            api.pipeline.refuse(&inbound, Operation::Chat, &error);
             Err(error)
+        }
+    }
+}
+
+/// Serves a request of an endpoint without a conversation, whose body is JSON.
+async fn endpoint(
+    api: &Arc<Api>,
+    caller: Caller,
+    accepted: Accepted,
+    operation: Operation,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let (mut inbound, _) = caller.inbound(accepted.options);
+    let dialect = inbound.dialect;
+    // `metadata` has no meaning of its own here, and answers of chat completions are the only ones that ever had it.
+    if inbound.options.metadata == MetadataPlace::Metadata {
+        inbound.options.metadata = MetadataPlace::Llmgateway;
+    }
+    let read = async {
+        inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
+        let Received { bytes, held } =
+            request_body::read(body, accepted.announced, inbound.snapshot.limits, &api.buffers).await?;
+        Ok((wire::endpoints::read(operation, &bytes)?, held))
+    };
+    match read.await {
+        Ok((request, held)) => {
+            let outcome = api.pipeline.clone().ask(inbound, request, held).await;
+            answer(dialect, AnswerForm::default(), outcome)
+        }
+        Err(error) => {
+            api.pipeline.refuse(&inbound, operation, &error);
+            respond::error(dialect, &error)
         }
     }
 }

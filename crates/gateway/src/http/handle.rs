@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Retry};
+use canon::{Error, ErrorKind, Operation, Retry};
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -113,12 +113,12 @@ pub async fn handle(
                 let dialect = serve.dialect();
                 let accepted = chat::accept(dialect, &head.headers, &snapshot, &api.pipeline.hops);
                 let address = address(&head);
-                let is_count = matches!(serve, Serve::CountTokens(_));
+                let operation = serve.operation();
                 drop(head);
                 let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address };
                 match accepted {
                     Ok(accepted) => {
-                        let mut answer = pin!(chat::chat(&api, caller, accepted, is_count, body));
+                        let mut answer = pin!(chat::chat(&api, caller, accepted, operation, body));
                         let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
                             Poll::Pending if cut.is_due(context) => {
                                 Poll::Ready(respond::error(dialect, &cut_off()))
@@ -127,7 +127,7 @@ pub async fn handle(
                         });
                         (response.await, None)
                     }
-                    Err(error) => (chat::refuse(&api, caller, error), Some(body)),
+                    Err(error) => (chat::refuse(&api, caller, operation, error), Some(body)),
                 }
             }
             Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
@@ -388,9 +388,12 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         Serve::Metrics => metrics(api, head),
         Serve::OpenApi => respond::json(StatusCode::OK, openapi::document()),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
-        Serve::Admin(_) | Serve::Chat(_) | Serve::Completions | Serve::CountTokens(_) | Serve::NotYet => {
-            refuse(api, head, &not_yet(head, route.path))
-        }
+        Serve::Admin(_)
+        | Serve::Chat(_)
+        | Serve::Completions
+        | Serve::CountTokens(_)
+        | Serve::Endpoint(_)
+        | Serve::NotYet => refuse(api, head, &not_yet(head, route.path)),
     }
 }
 
@@ -497,7 +500,7 @@ fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
 }
 
 fn routing(api: &Api, snapshot: &Snapshot) -> Response<ResponseBody> {
-    let health = snapshot.health.snapshot(api.pipeline.now());
+    let health = snapshot.health.of(Operation::Chat).snapshot(api.pipeline.now());
     respond::json(StatusCode::OK, serde_json::to_vec(&health).unwrap_or_default())
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use canon::Pico;
+use canon::{Operation, Operations, Pico};
 use catalog::{ModelRow, Serving};
 use serde_json::{Map, Value, json};
 use wire::providers::ListedModel;
@@ -128,6 +128,7 @@ impl<'a> Models<'a> {
             "name": model.name,
             "family": model.family,
             "aliases": model.aliases,
+            "operations": operations(servings.iter().map(|serving| serving.operations)),
             "providers": servings.iter().map(|serving| provider(serving)).collect::<Vec<_>>(),
         });
         let mapped = servings.iter().map(|serving| self.mapped_entry(serving, &serving.upstream_id));
@@ -143,6 +144,7 @@ impl<'a> Models<'a> {
             "owned_by": serving.provider,
             "name": model.map(|model| &model.name),
             "family": model.map(|model| &model.family),
+            "operations": operations([serving.operations]),
             "providers": [provider(serving)],
         })
     }
@@ -164,6 +166,12 @@ impl<'a> Models<'a> {
         let offered = Offered { provider, names: ["", own, catalog], price_unknown: !is_priced };
         self.caller.is_none_or(|caller| caller.refusal(&offered).is_none())
     }
+}
+
+/// What may be asked of a model at any of its providers.
+fn operations(sets: impl IntoIterator<Item = Operations>) -> Vec<&'static str> {
+    let every: Operations = sets.into_iter().flat_map(|set| set.iter().collect::<Vec<_>>()).collect();
+    every.iter().map(Operation::as_str).collect()
 }
 
 fn created(model: &ModelRow) -> i64 {

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use canon::Operation;
 use serde_json::{Map, Value, json};
 use wire::Protocol;
 
@@ -62,6 +63,9 @@ fn bodies(serve: Serve) -> Bodies {
             Bodies { request: Some("ResponsesRequest"), ..answer("ResponsesTokenCount") }
         }
         Serve::CountTokens(_) => Bodies { request: Some("MessagesRequest"), ..answer("MessagesTokenCount") },
+        Serve::Endpoint(Operation::Embeddings) => {
+            Bodies { request: Some("EmbeddingsRequest"), ..answer("Embeddings") }
+        }
         Serve::Stored => answer("Response"),
         Serve::Models(Protocol::Gemini) => answer("GeminiModelList"),
         Serve::Models(_) => answer("ModelList"),

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use canon::Operation;
 use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use wire::protocols::openai_completions::OpenaiCompletions;
@@ -54,6 +55,8 @@ pub enum Serve {
     Stored,
     /// How many tokens a prompt has, in this format.
     CountTokens(Protocol),
+    /// What is asked of a model without a conversation.
+    Endpoint(Operation),
     /// The list of models, in this format.
     Models(Protocol),
     /// One model, in this format.
@@ -158,7 +161,8 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::POST, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::DELETE, "/v1/responses/{id}", Access::Key, Serve::Stored),
-    not_yet(Method::POST, "/v1/embeddings"),
+    route(Method::POST, "/v1/embeddings", Access::Key, Serve::Endpoint(Operation::Embeddings)),
+    route(Method::POST, "/embeddings", Access::Key, Serve::Endpoint(Operation::Embeddings)),
     not_yet(Method::POST, "/v1/rerank"),
     not_yet(Method::POST, "/v1/moderations"),
     not_yet(Method::POST, "/v1/images/generations"),
@@ -183,7 +187,16 @@ pub static ROUTES: &[Route] = &[
 impl Serve {
     /// Whether a model answers.
     pub fn is_answered_by_model(self) -> bool {
-        matches!(self, Self::Chat(_) | Self::Completions | Self::CountTokens(_))
+        matches!(self, Self::Chat(_) | Self::Completions | Self::CountTokens(_) | Self::Endpoint(_))
+    }
+
+    /// What is asked of a model.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::CountTokens(_) => Operation::CountTokens,
+            Self::Endpoint(operation) => operation,
+            _ => Operation::Chat,
+        }
     }
 
     fn has_dialect(self) -> bool {
@@ -366,6 +379,8 @@ pub(super) fn about(serve: Serve) -> &'static str {
         Serve::CountTokens(_) => {
             "how many tokens such a request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
         }
+        Serve::Endpoint(Operation::Embeddings) => "vectors of texts, in the format of OpenAI's embeddings",
+        Serve::Endpoint(_) => "",
         Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
         Serve::Models(_) => "the list of models",
         Serve::Model(Protocol::Gemini) => "one model, in Google's shape",
@@ -534,6 +549,6 @@ together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens
         assert_eq!(allow("/v1/models", Method::POST), "GET, HEAD, OPTIONS");
         assert_eq!(allow("/v1/models/x", Method::PUT), "POST, GET, HEAD, OPTIONS");
         assert_eq!(allow("/", Method::POST), "GET, HEAD, OPTIONS");
-        assert!(matches!(serve("/v1/embeddings", &Method::GET), Some((Serve::NotYet, _))));
+        assert!(matches!(serve("/v1/images/generations", &Method::GET), Some((Serve::NotYet, _))));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-use canon::{Cost, Error, FinishReason, Losses, Pico, Progress, Usage};
+use canon::{Cost, Error, FinishReason, Losses, Operation, Pico, Progress, Usage};
 use catalog::Serving;
 use limits::Remaining;
 use store::{AttemptRecord, Commit, OpenRequest, Spool, UsageRecord};
@@ -30,6 +30,15 @@ impl Pricing {
     pub fn cost(&self, usage: &Usage, served_tier: Option<&str>) -> Option<Cost> {
         let price = self.serving.as_ref()?.price.as_ref()?;
         price.cost(usage, served_tier.or_else(|| price.tier_asked(self.asked_tier.as_deref())))
+    }
+
+    /// What an answer costs as far as it is known: its tokens, and what is billed by a unit. None when that is unknown.
+    fn cost_of(&self, progress: &Progress) -> Option<Cost> {
+        let tier = progress.service_tier.as_deref();
+        let Some(amount) = progress.amount else { return self.cost(&progress.usage?, tier) };
+        let price = self.serving.as_ref()?.price.as_ref()?;
+        let tier = tier.or_else(|| price.tier_asked(self.asked_tier.as_deref()));
+        price.cost_of(amount, &progress.usage.unwrap_or_default(), tier)
     }
 }
 
@@ -60,6 +69,8 @@ pub struct Begin<'a> {
     pub session: Option<String>,
     /// The estimated length of the prompt.
     pub prompt_tokens: u64,
+    /// What is asked.
+    pub operation: Operation,
     /// What the request is for.
     pub tags: BTreeMap<String, String>,
 }
@@ -98,6 +109,7 @@ impl Metering {
                 requested_model: begin.model.to_owned(),
                 streamed: begin.stream,
                 session_id: begin.session,
+                operation: begin.operation.of_record(),
                 ..empty_row()
             },
         }
@@ -178,6 +190,8 @@ pub(crate) fn empty_row() -> UsageRecord {
         streamed: false,
         usage: None,
         usage_estimated: false,
+        amount: None,
+        operation: None,
         cost: None,
         upstream_cost: None,
         finish_reason: None,
@@ -299,6 +313,21 @@ impl Record {
     /// The provider and the model that answer.
     pub fn used(&self) -> Option<(&str, &str)> {
         Some((self.row.used_provider.as_deref()?, self.row.used_model.as_deref()?))
+    }
+
+    /// The provider that the caller pinned.
+    pub fn requested_provider(&self) -> Option<&str> {
+        self.row.requested_provider.as_deref()
+    }
+
+    /// The model that the provider said it ran.
+    pub fn underlying_model(&self) -> Option<&str> {
+        self.row.underlying_model.as_deref()
+    }
+
+    /// Whether tokens were estimated, for the provider counted none.
+    pub fn is_estimated(&self) -> bool {
+        self.row.usage_estimated
     }
 
     /// Who serves the request, and what it cost once that is settled.
@@ -522,8 +551,16 @@ impl Record {
 
     /// What the answer so far costs; none when that is unknown.
     fn answer_cost(&self) -> Option<Cost> {
-        let tier = self.progress.service_tier.as_deref();
-        self.progress.usage.and_then(|usage| self.pricing.cost(&usage, tier))
+        self.pricing.cost_of(&self.progress)
+    }
+
+    /// What is known of a whole answer without a conversation. Tokens that the provider does not count are estimated, where nothing
+    /// else is billed.
+    pub fn answered(&mut self, progress: Progress) {
+        self.progress = progress;
+        if self.progress.amount.is_none() {
+            self.estimate_usage();
+        }
     }
 
     /// Counts what was produced where the provider's own counts never came.
@@ -554,6 +591,7 @@ impl Record {
         self.row.underlying_model.clone_from(&progress.model);
         self.row.finish_reason = progress.finish_reason.map(FinishReason::as_str).map(str::to_owned);
         self.row.usage = progress.usage;
+        self.row.amount = progress.amount;
         self.row.cost = self.answer_cost();
         let Some(counters) = &self.counters else { return };
         if let Some(usage) = &progress.usage {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use canon::{Error, ErrorKind, Pico, Retry};
+use canon::{Error, ErrorKind, Operation, Pico, Retry};
 use limits::{Ask, Refusal, Refused};
-use wire::Intake;
+use wire::Asked;
 
-use super::context::{Operation, RequestContext};
+use super::context::RequestContext;
 use super::resolve::Offer;
 use crate::admission::{Grant, duration};
 use crate::identity::Offered;
@@ -22,11 +22,11 @@ const OVERDUE_MS: i64 = 3_600_000;
 pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
     let caller = &cx.inbound.caller;
     // A count of tokens is neither billed nor an answer.
-    if !caller.has_rules() || cx.operation == Operation::Count {
+    if !caller.has_rules() || cx.operation == Operation::CountTokens {
         return Ok(());
     }
     // The name of an alias has limits of its own; any other name is one of the offer's, or of another offer.
-    let model = &cx.intake.model;
+    let model = cx.asked.model;
     let is_alias = !record.is_downgraded() && cx.inbound.snapshot.aliases.contains_key(model);
     let offered = offer.offered(if is_alias { model } else { "" });
     let rules = caller.rules().filter(|rule| rule.model.as_ref().is_none_or(|model| offered.matches(model)));
@@ -35,7 +35,7 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
     let ask = Ask {
         is_downgraded: record.is_downgraded(),
         deadline_ms: now.saturating_add(request_ms).saturating_add(OVERDUE_MS),
-        ..worst_case(offer, cx.intake)
+        ..worst_case(offer, cx.asked)
     };
     let book = &caller.project.book;
     let result = match record.grant() {
@@ -67,15 +67,15 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
 
 /// The most that an answer of this offer takes, as far as it can be known before: the prompt at its most expensive rate, and
 /// output up to the limit of the caller or the model.
-pub fn worst_case(offer: &Offer, intake: &Intake) -> Ask {
-    let prompt = intake.reserved_tokens();
+pub fn worst_case(offer: &Offer, asked: &Asked<'_>) -> Ask {
+    let prompt = asked.reserved_tokens;
     let model_limit = offer.facts().max_output_tokens;
-    let output = intake.max_output_tokens.unwrap_or(USUAL_OUTPUT);
-    let choices = intake.given("n").and_then(|raw| str::from_utf8(raw).ok()?.trim().parse().ok());
+    let output = asked.max_output_tokens.unwrap_or(USUAL_OUTPUT);
+    let choices = asked.wishes.n.and_then(|raw| str::from_utf8(raw).ok()?.trim().parse().ok());
     let choices = choices.unwrap_or(1_u64).max(1);
     let output = model_limit.map_or(output, |limit| output.min(limit)).saturating_mul(choices);
     let cost = offer.serving.as_ref().and_then(|serving| serving.price.as_ref()).and_then(|price| {
-        let rates = price.rates_for(prompt, price.tier_asked(intake.service_tier.as_deref()))?;
+        let rates = price.rates_for(prompt, price.tier_asked(asked.service_tier))?;
         // A prompt that is written to the provider's cache costs more than one that is only read.
         let read = rates.cache_write.map_or(rates.input, |write| write.max(rates.input));
         Some(read * prompt + rates.output * output + price.request.unwrap_or_default())

@@ -182,6 +182,50 @@ pub fn failure_member(name: &str, record: &Record) -> Vec<u8> {
     out
 }
 
+/// The gateway's object of a whole answer without a conversation, as a further member of its body. The record is settled.
+pub fn push_answer_member(
+    name: &str,
+    record: &Record,
+    selection: &Selection,
+    losses: &Losses,
+    out: &mut Vec<u8>,
+) {
+    push_key(out, name);
+    out.push(b'{');
+    push_text(out, "request_id", record.request_id());
+    push_text(out, "requested_model", record.requested_model());
+    push_optional(out, "requested_provider", record.requested_provider());
+    let used = record.used();
+    push_optional(out, "used_model", used.map(|(_, model)| model));
+    push_optional(out, "used_provider", used.map(|(provider, _)| provider));
+    push_optional(out, "underlying_used_model", record.underlying_model().or(used.map(|(_, model)| model)));
+    push_key(out, "routing");
+    push_array(out, record.attempts(), write_attempt);
+    push_key(out, "selection");
+    selection.write(out);
+    let charged = record.served().and_then(|served| served.cost).map(|cost| cost.total);
+    match record.upstream_cost_beside() {
+        Some(cost) => write_cost(cost, out),
+        None => write_amount("cost_usd_total", charged, out),
+    }
+    if record.is_estimated() {
+        push_key(out, "usage_estimated");
+        out.extend_from_slice(b"true");
+    }
+    write_losses(losses, out);
+    out.push(b'}');
+}
+
+fn push_optional(out: &mut Vec<u8>, name: &str, text: Option<&str>) {
+    match text {
+        Some(text) => push_text(out, name, text),
+        None => {
+            push_key(out, name);
+            out.extend_from_slice(b"null");
+        }
+    }
+}
+
 /// Adds the gateway's object to the error that ends a broken stream, if `out` ends with one: an event, or the last entry of
 /// a list.
 pub fn add_to_event(out: &mut Vec<u8>, member: &[u8]) {
@@ -193,12 +237,15 @@ pub fn add_to_event(out: &mut Vec<u8>, member: &[u8]) {
 }
 
 fn write_cost(cost: UpstreamCost, out: &mut Vec<u8>) {
-    for (name, amount) in [("cost_usd_total", cost.charged), ("upstream_cost_usd_total", cost.upstream)] {
-        push_key(out, name);
-        match amount {
-            Some(amount) => amount.push(out),
-            None => out.extend_from_slice(b"null"),
-        }
+    write_amount("cost_usd_total", cost.charged, out);
+    write_amount("upstream_cost_usd_total", cost.upstream, out);
+}
+
+fn write_amount(name: &str, amount: Option<Pico>, out: &mut Vec<u8>) {
+    push_key(out, name);
+    match amount {
+        Some(amount) => amount.push(out),
+        None => out.extend_from_slice(b"null"),
     }
 }
 

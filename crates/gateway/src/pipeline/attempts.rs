@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use canon::{Error, Json};
+use canon::{Error, Json, Operation};
 use routing::{Attempts, Candidate, Needs, Next, Plan};
 use tokio::time::Instant;
 use wire::Written;
@@ -11,7 +11,7 @@ use wire::Written;
 use super::admit;
 use super::annotate::Selection;
 use super::candidates;
-use super::context::{Inbound, Operation, RequestContext};
+use super::context::{Inbound, RequestContext};
 use super::permit::HeldPermit;
 use super::resolve::Offer;
 use crate::clock;
@@ -79,13 +79,13 @@ impl From<Error> for Failed {
 }
 
 impl RequestContext<'_> {
-    /// What keeps a conversation at its provider: the header, or what the request itself calls the conversation. A count warms
-    /// no prompt cache.
+    /// What keeps a conversation at its provider: the header, or what the request itself calls the conversation. Nothing else
+    /// warms a prompt cache.
     fn session(&self) -> Option<&str> {
-        if self.operation == Operation::Count {
+        if self.operation != Operation::Chat {
             return None;
         }
-        self.inbound.options.session.as_deref().or(self.intake.conversation.as_deref())
+        self.inbound.options.session.as_deref().or(self.asked.conversation)
     }
 
     fn plan(
@@ -95,19 +95,19 @@ impl RequestContext<'_> {
         session: Option<&str>,
     ) -> Result<Plan, Error> {
         let pipeline = self.pipeline;
-        let mut preferences = candidates::preferences(self.intake, offers, &self.inbound.snapshot.catalog)?;
+        let mut preferences = candidates::preferences(self.asked, offers, &self.inbound.snapshot.catalog)?;
         preferences.allow_fallbacks &= !self.inbound.options.no_fallback;
         let mut needs = match self.operation {
-            Operation::Answer => candidates::needs(self.intake),
             // A prompt that is too long for the model has a length too.
-            Operation::Count => Needs { model: &self.intake.model, ..Needs::default() },
+            Operation::CountTokens => Needs { model: self.asked.model, ..Needs::default() },
+            _ => candidates::needs(self.asked),
         };
         let now = pipeline.now();
         if let Some(session) = session {
             needs.warm = self.inbound.snapshot.sessions.get(&self.inbound.caller.key_id, session, now);
         }
         let snapshot = &self.inbound.snapshot;
-        let (health, settings) = (self.operation.health(snapshot), &snapshot.routing);
+        let (health, settings) = (snapshot.health.of(self.operation), &snapshot.routing);
         routing::plan(&needs, candidates, &preferences, health, settings, now, self.seed)
             .map_err(|none| none.to_error())
     }
@@ -135,10 +135,10 @@ pub async fn in_order<E: ProviderCall>(
 ) -> Result<(E::Answer, HeldPermit), Error> {
     let pipeline = cx.pipeline;
     let snapshot = &*cx.inbound.snapshot;
-    let health = cx.operation.health(snapshot);
+    let health = snapshot.health.of(cx.operation);
     let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
     let session = cx.session();
-    let candidates = candidates::candidates(offers, cx.intake);
+    let candidates = candidates::candidates(offers, cx.asked);
     let plan = cx.plan(offers, &candidates, session)?;
     let selection = cx.selection(&plan, &candidates);
     budget.deposit(pipeline.now());

@@ -3,7 +3,7 @@
 use canon::{Error, Feature, Features, ModelFacts, Pico, WhenMissing};
 use catalog::{Catalog, Rates};
 use routing::{Candidate, Needs, Preferences, Sort, UnitPrices};
-use wire::Intake;
+use wire::Asked;
 
 use super::resolve::{AUTO, Offer};
 use crate::clock;
@@ -28,13 +28,13 @@ static UNKNOWN: ModelFacts = ModelFacts {
 };
 
 /// The candidates of these offers for this request.
-pub fn candidates<'a>(offers: &'a [Offer], intake: &Intake) -> Vec<Candidate<'a>> {
-    let prompt = intake.size.estimated_tokens();
-    let output = intake.max_output_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
-    let tier = intake.service_tier.as_deref();
+pub fn candidates<'a>(offers: &'a [Offer], asked: &Asked<'_>) -> Vec<Candidate<'a>> {
+    let prompt = asked.prompt_tokens;
+    let output = asked.max_output_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
+    let tier = asked.service_tier;
     let emulated = |offer: &Offer| {
         let is_emulated = |feature: &Feature| feature.when_missing() == WhenMissing::Emulated;
-        intake.needs.iter().filter(is_emulated).filter(|feature| !offer.facts().allows(*feature)).count()
+        asked.needs.iter().filter(is_emulated).filter(|feature| !offer.facts().allows(*feature)).count()
     };
     offers
         .iter()
@@ -66,33 +66,33 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
 }
 
 /// What the request needs.
-pub fn needs<'a>(intake: &'a Intake) -> Needs<'a> {
+pub fn needs<'a>(asked: &Asked<'a>) -> Needs<'a> {
     Needs {
-        model: &intake.model,
-        features: intake.needs.minus(Features::EMULATED),
-        prompt_tokens: intake.size.estimated_tokens(),
-        max_output_tokens: intake.max_output_tokens,
-        stream: intake.form.stream,
+        model: asked.model,
+        features: asked.needs.minus(Features::EMULATED),
+        prompt_tokens: asked.prompt_tokens,
+        max_output_tokens: asked.max_output_tokens,
+        stream: asked.stream,
         warm: None,
     }
 }
 
 /// The models to try behind the first, in the caller's order (`models`, in the words of OpenRouter's clients).
-pub fn further_models(intake: &Intake) -> Result<Vec<String>, Error> {
-    let Some(raw) = intake.given("models") else { return Ok(Vec::new()) };
+pub fn further_models(asked: &Asked<'_>) -> Result<Vec<String>, Error> {
+    let Some(raw) = asked.wishes.models else { return Ok(Vec::new()) };
     let models: Vec<String> = serde_json::from_slice(raw)
         .map_err(|_| Error::invalid("models", "models must be an array of model names."))?;
     match models.len() {
-        0..=10 => Ok(models.into_iter().filter(|model| *model != intake.model).collect()),
+        0..=10 => Ok(models.into_iter().filter(|model| *model != asked.model).collect()),
         _ => Err(Error::invalid("models", "models lists more than 10 models.")),
     }
 }
 
 /// The caller's wishes: the `provider` object in the words of OpenRouter's clients, or `routing` with one word. A
 /// provider that is a router itself gets them as they are.
-pub fn preferences(intake: &Intake, offers: &[Offer], catalog: &Catalog) -> Result<Preferences, Error> {
+pub fn preferences(asked: &Asked<'_>, offers: &[Offer], catalog: &Catalog) -> Result<Preferences, Error> {
     let mut preferences = Preferences::default();
-    if intake.model == AUTO {
+    if asked.model == AUTO {
         preferences.sort = Some(Sort::Price);
     }
     if let [only] = offers
@@ -100,7 +100,7 @@ pub fn preferences(intake: &Intake, offers: &[Offer], catalog: &Catalog) -> Resu
     {
         return Ok(preferences);
     }
-    if let Some(raw) = intake.given("provider") {
+    if let Some(raw) = asked.wishes.provider {
         let sort = preferences.sort;
         preferences = serde_json::from_slice(raw).map_err(|error| {
             let cause = error.to_string();
@@ -110,7 +110,7 @@ pub fn preferences(intake: &Intake, offers: &[Offer], catalog: &Catalog) -> Resu
         preferences.sort = preferences.sort.or(sort);
         check_names(&preferences, catalog)?;
     }
-    if let Some(word) = intake.string("routing") {
+    if let Some(word) = asked.wishes.routing() {
         preferences.sort = Some(serde_json::from_value(word.as_ref().into()).map_err(|_| {
             Error::invalid(
                 "routing",

@@ -4,13 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use canon::{Error, Field};
-use http::Response;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use wire::exchange::{self, Draft, Exchange, ThinkingRepair, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs, Refusal};
 use wire::providers::Credential;
-use wire::{AnswerForm, Transcoder, Written};
+use wire::{AnswerForm, Intake, Transcoder, Written, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired};
@@ -53,13 +53,18 @@ struct Received {
 }
 
 /// Chat completions.
-pub struct Chat<'a>(pub &'a RequestContext<'a>);
+pub struct Chat<'a> {
+    /// The request.
+    pub cx: &'a RequestContext<'a>,
+    /// What is asked.
+    pub intake: &'a Intake,
+}
 
 impl ProviderCall for Chat<'_> {
     type Answer = Begun;
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Begun, Failed> {
-        ChatAttempt { cx: self.0, attempt }.run(record).await
+        ChatAttempt { cx: self.cx, intake: self.intake, attempt }.run(record).await
     }
 }
 
@@ -67,6 +72,8 @@ impl ProviderCall for Chat<'_> {
 pub(super) struct ChatAttempt<'a> {
     /// The request.
     pub(super) cx: &'a RequestContext<'a>,
+    /// What is asked.
+    pub(super) intake: &'a Intake,
     /// Who is asked.
     pub(super) attempt: Attempt<'a>,
 }
@@ -144,7 +151,7 @@ impl ChatAttempt<'_> {
         deadlines.content();
         record.first_token();
         record.progress(transcoder.progress());
-        let ping = self.cx.inbound.dialect.ping(&self.cx.intake.form);
+        let ping = self.cx.inbound.dialect.ping(&self.intake.form);
         Ok(Begun { body: rest, transcoder, out, held, deadlines, ping })
     }
 
@@ -161,7 +168,7 @@ impl ChatAttempt<'_> {
         let memory = Memory { provider: provider.id(), find };
         Exchange {
             dialect: self.cx.inbound.dialect,
-            intake: self.cx.intake,
+            intake: self.intake,
             upstream: offer.protocol,
             target: offer.target(),
             memory: (!self.cx.pipeline.proof_memory.is_empty()).then_some(memory),
@@ -208,7 +215,9 @@ impl ChatAttempt<'_> {
         if !head.status.is_success() {
             let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
             waits::in_seconds(&mut head.headers, clock::wall());
-            return Err(refusal(self.attempt.offer.protocol, head.status, &head.headers, &bytes));
+            let format = adapter(self.attempt.offer.protocol);
+            let read = |status, headers: &HeaderMap, body: &[u8]| format.decode_error(status, headers, body);
+            return Err(refusal(read, head.status, &head.headers, &bytes));
         }
         record.is_at_work();
         let stream = self.form().stream;
@@ -241,7 +250,7 @@ impl ChatAttempt<'_> {
     }
 
     /// Whether the answer is a stream: what arrived decides, not what was asked for or how it is labelled.
-    fn streams(&self, headers: &http::HeaderMap, beginning: &[u8]) -> bool {
+    fn streams(&self, headers: &HeaderMap, beginning: &[u8]) -> bool {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         wire::is_stream(self.attempt.offer.protocol, content_type, beginning, self.form().stream)
     }
@@ -269,7 +278,7 @@ impl ChatAttempt<'_> {
             answer_id: OnceLock::new(),
             ids: self.cx.inbound.dialect.ids(),
             created: clock::now_ms() / 1000,
-            requested_model: self.cx.intake.model.clone(),
+            requested_model: self.intake.model.clone(),
             requested_provider: self.cx.pinned.map(str::to_owned),
             used_model: offer.model.clone(),
             used_provider: offer.provider.id().to_owned(),
@@ -286,12 +295,12 @@ impl ChatAttempt<'_> {
 
     /// What prices the answer. The tier that was asked for only counts where it reached the provider.
     fn pricing(&self, prepared: &Written) -> Pricing {
-        let asked = self.cx.intake.service_tier.clone();
+        let asked = self.intake.service_tier.clone();
         let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field.name() != "service_tier");
         Pricing { serving: self.attempt.offer.serving.clone(), asked_tier: asked.filter(was_sent) }
     }
 
     fn form(&self) -> &AnswerForm {
-        &self.cx.intake.form
+        &self.intake.form
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use canon::Error;
+use canon::{Error, Operation};
 use http::{HeaderName, HeaderValue};
-use routing::Health;
 use tokio::time::Instant;
-use wire::{Dialect, Intake};
+use wire::{Asked, Dialect};
 
 use super::Pipeline;
 use crate::buffers::Held;
@@ -60,25 +59,6 @@ pub struct RequestOptions {
     pub metadata: MetadataPlace,
 }
 
-/// What is asked of providers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// An answer.
-    Answer,
-    /// The number of a prompt's tokens.
-    Count,
-}
-
-impl Operation {
-    /// How providers are doing at it.
-    pub fn health(self, snapshot: &Snapshot) -> &Health {
-        match self {
-            Self::Answer => &snapshot.health,
-            Self::Count => &snapshot.counting_health,
-        }
-    }
-}
-
 /// One request on its way, whoever serves it.
 pub struct RequestContext<'a> {
     /// What is asked of providers.
@@ -87,8 +67,8 @@ pub struct RequestContext<'a> {
     pub pipeline: &'a Arc<Pipeline>,
     /// Who asks, and how.
     pub inbound: &'a Inbound,
-    /// What is asked.
-    pub intake: &'a Intake,
+    /// What is asked, as far as it decides who serves and what that may cost.
+    pub asked: &'a Asked<'a>,
     /// Its share of memory.
     pub held: &'a Held,
     /// The provider that the caller pinned.

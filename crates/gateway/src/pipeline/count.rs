@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use canon::write::push_text;
-use canon::{Error, ErrorKind, Request, Retry};
+use canon::{Error, ErrorKind, Operation, Request, Retry};
+use http::HeaderMap;
 use wire::tokens::Rules;
 use wire::{Intake, Protocol, adapter};
 
 use super::attempts::{Attempt, Failed, ProviderCall, in_order};
 use super::chat::ChatAttempt;
-use super::context::{Operation, RequestContext};
+use super::context::RequestContext;
 use super::plain::PlainAttempt;
 use super::resolve::{Offer, Resolved};
 use super::{Failure, Inbound, Pipeline, Served, candidates, failure_metadata, resolver};
@@ -82,7 +83,7 @@ impl Pipeline {
         intake: &Intake,
         held: &Held,
     ) -> Result<Count, Failure> {
-        let mut record = self.record(inbound, Some(intake));
+        let mut record = self.record(inbound, Operation::CountTokens, Some(&intake.asked()));
         match self.counted(inbound, intake, held, &mut record).await {
             Ok(mut count) => {
                 record.finish_free(200);
@@ -105,8 +106,9 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Count, Error> {
         let seed = self.seeds.next();
+        let asked = intake.asked();
         let resolver = resolver(inbound, intake, seed);
-        let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
+        let resolved = resolver.resolve_all(asked.model, &candidates::further_models(&asked)?)?;
         if let Some(provider) = &resolved.pinned {
             record.pinned(provider);
         }
@@ -114,10 +116,11 @@ impl Pipeline {
         if !counting.is_empty() {
             let pinned = resolved.pinned.as_deref();
             let limit = inbound.snapshot.timeouts_of(&intake.model).request.min(PATIENCE);
-            let (operation, deadline) = (Operation::Count, clock::now() + limit);
+            let (operation, deadline) = (Operation::CountTokens, clock::now() + limit);
+            let asked = &asked;
             let cx =
-                RequestContext { operation, pipeline: self, inbound, intake, held, pinned, deadline, seed };
-            match in_order(&cx, &counting, record, &Counting(&cx)).await {
+                RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
+            match in_order(&cx, &counting, record, &Counting { cx: &cx, intake }).await {
                 Ok((count, mut permit)) => {
                     permit.succeeded(None);
                     return Ok(count);
@@ -148,13 +151,8 @@ fn estimate(resolved: &Resolved, request: &Request) -> u64 {
 
 /// Those who count. None where several models may be meant: each has its own tokens.
 fn counting(resolved: &Resolved) -> Vec<Offer> {
-    let model = |offer: &Offer| match &offer.serving {
-        Some(serving) => serving.model.clone(),
-        None => format!("{}/{}", offer.provider.id(), offer.model),
-    };
     let [first, others @ ..] = &resolved.offers[..] else { return Vec::new() };
-    let meant = model(first);
-    if others.iter().any(|offer| model(offer) != meant) {
+    if !others.iter().all(|other| other.is_same_model(first)) {
         return Vec::new();
     }
     resolved.offers.iter().filter_map(counts).collect()
@@ -186,24 +184,30 @@ fn is_about_the_request(error: &Error) -> bool {
 }
 
 /// Counts of tokens.
-struct Counting<'a>(&'a RequestContext<'a>);
+struct Counting<'a> {
+    cx: &'a RequestContext<'a>,
+    intake: &'a Intake,
+}
 
 impl ProviderCall for Counting<'_> {
     type Answer = Count;
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Count, Failed> {
-        let cx = self.0;
-        let chat = ChatAttempt { cx, attempt };
+        let cx = self.cx;
+        let chat = ChatAttempt { cx, intake: self.intake, attempt };
         let prepared = chat.prepare().await?;
         cx.check_strict(&prepared.told)?;
         let offer = chat.attempt.offer;
-        let plain = PlainAttempt { cx, attempt: &chat.attempt, limit: ANSWER_LIMIT };
-        let call = |credential: &_| {
+        let format = adapter(offer.protocol);
+        let error = |_, status, headers: &HeaderMap, body: &[u8]| format.decode_error(status, headers, body);
+        let plain = PlainAttempt { cx, attempt: &chat.attempt, limit: ANSWER_LIMIT, error: &error };
+        let call = |credential: &_, _| {
             let call = offer.call(&prepared, false, credential, clock::wall());
             offer.provider.endpoint.count_request(&call)
         };
-        let answer = plain.exchange(call, record).await?;
-        let tokens = adapter(offer.protocol).read_token_count(&answer).ok_or_else(|| {
+        let received = plain.exchange(1, call, record).await?;
+        let answer = received.answers.into_iter().next().map(|answer| answer.body).unwrap_or_default();
+        let tokens = format.read_token_count(&answer).ok_or_else(|| {
             Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, "The provider's count cannot be read.")
         })?;
         let is_same = Some(offer.protocol) == cx.inbound.dialect.protocol();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Error, Pico};
+use canon::{Error, Operation, Pico};
 use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
 use wire::providers::FormatChoice;
@@ -38,13 +38,14 @@ pub fn explain(snapshot: &Snapshot, body: &Bytes) -> Result<Explanation, Error> 
     let dialect = OWN;
     let intake = dialect.intake(Addressed::default(), body)?;
     let resolver =
-        Resolver { snapshot, asked: FormatChoice::of(dialect.protocol(), &intake), random: 0, caller: None };
-    let resolved = resolver.resolve_all(&intake.model, &candidates::further_models(&intake)?)?;
-    let candidates = candidates::candidates(&resolved.offers, &intake);
+        Resolver { asked: FormatChoice::of(dialect.protocol(), &intake), ..Resolver::of(snapshot) };
+    let asked = intake.asked();
+    let resolved = resolver.resolve_all(asked.model, &candidates::further_models(&asked)?)?;
+    let candidates = candidates::candidates(&resolved.offers, &asked);
     let settings = &snapshot.routing;
-    let preferences = candidates::preferences(&intake, &resolved.offers, &snapshot.catalog)?;
-    let needs = candidates::needs(&intake);
-    let found = routing::plan(&needs, &candidates, &preferences, &snapshot.health, settings, Timestamp(0), 0);
+    let preferences = candidates::preferences(&asked, &resolved.offers, &snapshot.catalog)?;
+    let (needs, health) = (candidates::needs(&asked), snapshot.health.of(Operation::Chat));
+    let found = routing::plan(&needs, &candidates, &preferences, health, settings, Timestamp(0), 0);
     let plan = found.map_err(|none| none.to_error())?;
     let first = plan.order[0].index;
     let encoded = encode(&resolved.offers[first], dialect, &intake)?;

@@ -2,6 +2,7 @@
 
 mod admit;
 pub mod annotate;
+mod ask;
 pub mod attempts;
 pub mod candidates;
 pub mod chat;
@@ -20,19 +21,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use canon::Error;
+use canon::{Error, Operation};
 use limits::Remaining;
 use routing::{Timestamp, chance};
 use tokio::time::Instant;
-use wire::Intake;
 use wire::providers::FormatChoice;
+use wire::{Asked, Intake};
 
 use crate::buffers::Held;
 use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
 use crate::upstream::media::MediaFetcher;
-pub use context::{Inbound, Operation, RequestContext, RequestOptions};
+pub use context::{Inbound, RequestContext, RequestOptions};
 
 use attempts::in_order;
 use chat::{Begun, Chat};
@@ -100,7 +101,7 @@ impl Pipeline {
         intake: Intake,
         held: Held,
     ) -> Result<Answer, Failure> {
-        let mut record = self.record(&inbound, Some(&intake));
+        let mut record = self.record(&inbound, Operation::Chat, Some(&intake.asked()));
         match self.serve(&inbound, &intake, &held, &mut record).await {
             Ok((begun, permit)) => Ok(self.answer(&inbound, &intake, (begun, permit), record).await),
             Err(error) => {
@@ -112,8 +113,8 @@ impl Pipeline {
     }
 
     /// Records a request that is refused before anybody could serve it.
-    pub fn refuse(&self, inbound: &Inbound, error: &Error) {
-        self.record(inbound, None).fail(error);
+    pub fn refuse(&self, inbound: &Inbound, operation: Operation, error: &Error) {
+        self.record(inbound, operation, None).fail(error);
     }
 
     async fn serve(
@@ -124,8 +125,9 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<(Begun, HeldPermit), Error> {
         let seed = self.seeds.next();
+        let asked = intake.asked();
         let resolver = resolver(inbound, intake, seed);
-        let mut resolved = resolver.resolve_all(&intake.model, &candidates::further_models(intake)?)?;
+        let mut resolved = resolver.resolve_all(asked.model, &candidates::further_models(&asked)?)?;
         if let Some(error) = &inbound.elsewhere {
             resolved.offers.retain(|offer| Some(offer.protocol) == inbound.dialect.protocol());
             if resolved.pinned.is_none() || resolved.offers.is_empty() {
@@ -139,10 +141,10 @@ impl Pipeline {
         let deadline = record.started() + timeouts.request;
         loop {
             let pinned = resolved.pinned.as_deref();
-            let operation = Operation::Answer;
+            let (operation, asked) = (Operation::Chat, &asked);
             let cx =
-                RequestContext { operation, pipeline: self, inbound, intake, held, pinned, deadline, seed };
-            let answer = in_order(&cx, &resolved.offers, record, &Chat(&cx)).await;
+                RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
+            let answer = in_order(&cx, &resolved.offers, record, &Chat { cx: &cx, intake }).await;
             // A budget that is exhausted may say who serves then. That happens once: the second time such budgets only count.
             match record.take_downgrade() {
                 Some(alias) if inbound.elsewhere.is_none() => resolved = resolver.resolve(&alias)?,
@@ -192,16 +194,17 @@ impl Pipeline {
         }
     }
 
-    fn record(&self, inbound: &Inbound, intake: Option<&Intake>) -> Record {
+    fn record(&self, inbound: &Inbound, operation: Operation, asked: Option<&Asked<'_>>) -> Record {
         self.metering.begin(Begin {
             request_id: &inbound.request_id,
             path: inbound.path,
             caller: &inbound.caller,
-            model: intake.map_or("", |intake| &intake.model),
-            stream: intake.is_some_and(|intake| intake.form.stream),
+            model: asked.map_or("", |asked| asked.model),
+            stream: asked.is_some_and(|asked| asked.stream),
             session: inbound.options.session.clone(),
             tags: inbound.tags.clone(),
-            prompt_tokens: intake.map_or(0, |intake| intake.size.estimated_tokens()),
+            prompt_tokens: asked.map_or(0, |asked| asked.prompt_tokens),
+            operation,
         })
     }
 }
@@ -236,5 +239,6 @@ fn resolver<'a>(inbound: &'a Inbound, intake: &'a Intake, seed: u64) -> Resolver
         asked: FormatChoice::of(inbound.dialect.protocol(), intake),
         random: seed,
         caller: Some(&inbound.caller),
+        operation: Operation::Chat,
     }
 }

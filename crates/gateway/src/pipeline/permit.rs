@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use canon::Error;
+use canon::{Error, Operation};
 use routing::{Permit, Report, Route, Timestamp};
 use tokio::time::Instant;
 
-use super::context::{Operation, RequestContext};
+use super::context::RequestContext;
 use super::resolve::Offer;
 use crate::clock;
 use crate::snapshot::{ProviderHandle, Snapshot};
@@ -56,7 +56,7 @@ impl HeldPermit {
         let now = self.now();
         let route = route(&self.provider, &self.model, self.key);
         if let Some(permit) = &mut self.permit {
-            self.operation.health(&self.snapshot).begun(route, permit, now);
+            self.snapshot.health.of(self.operation).begun(route, permit, now);
         }
     }
 
@@ -83,7 +83,7 @@ impl HeldPermit {
     fn give_back(&mut self, report: &Report) {
         let Some(permit) = self.permit.take() else { return };
         let route = route(&self.provider, &self.model, self.key);
-        self.operation.health(&self.snapshot).finish(route, permit, report, self.now());
+        self.snapshot.health.of(self.operation).finish(route, permit, report, self.now());
     }
 }
 

@@ -1,20 +1,31 @@
-//! One attempt at an answer that is one document and no conversation.
+//! One attempt at an answer that is no conversation: one request, or a few parts of one at the same time.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
-use http_body_util::{BodyExt, Limited};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use wire::endpoints::PartAnswer;
 use wire::providers::Credential;
 
 use super::attempts::{Attempt, Failed, Repair, Repaired};
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
 use super::sending::{is_refused_credential, read_up_to, refusal};
+use crate::buffers::Held;
 use crate::clock;
 use crate::metering::Record;
+use crate::upstream::client::cut;
 use crate::upstream::waits;
 
 /// Largest error body that is read.
 const ERROR_LIMIT: usize = 1 << 20;
+/// How many parts of a request are under way at a time.
+const PARTS_AT_A_TIME: usize = 4;
+
+/// Reads an error answer to the part of this number.
+pub type ReadError<'a> = dyn Fn(usize, StatusCode, &HeaderMap, &[u8]) -> Error + Sync + 'a;
 
 /// One attempt.
 pub struct PlainAttempt<'a> {
@@ -24,21 +35,53 @@ pub struct PlainAttempt<'a> {
     pub attempt: &'a Attempt<'a>,
     /// Largest answer that is read.
     pub limit: usize,
+    /// Reads an error answer to a part.
+    pub error: &'a ReadError<'a>,
+}
+
+/// What came back.
+pub struct Received {
+    /// One answer for each part, in the order of the parts.
+    pub answers: Vec<PartAnswer>,
+    /// Their share of memory.
+    pub held: Held,
+}
+
+/// A part that failed.
+struct PartFailed {
+    error: Error,
+    /// The provider has the request: it bills the prompt.
+    is_at_work: bool,
 }
 
 impl PlainAttempt<'_> {
-    /// Sends what `make` makes for a credential, and reads the whole answer.
+    /// Sends what `make` makes for a credential and the number of a part, and reads the whole answers. The first failure
+    /// drops the other parts.
     pub async fn exchange(
         &self,
-        make: impl Fn(&Credential) -> Result<http::Request<Bytes>, Error> + Sync,
+        parts: usize,
+        make: impl Fn(&Credential, usize) -> Result<http::Request<Bytes>, Error> + Sync,
         record: &mut Record,
-    ) -> Result<Bytes, Failed> {
+    ) -> Result<Received, Failed> {
         let (key, credentials) = (self.attempt.key, &self.attempt.offer.provider.credentials);
         let credential = credentials.credential(key, Some(&self.cx.inbound.request_id)).await?;
-        let error = match self.send(|| make(&credential), record).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
+        let make = |part| make(&credential, part);
+        let failed = match self.send_all(parts, &make).await {
+            Ok(received) => {
+                let first = received.answers.first();
+                record.provider_request_id(
+                    first.and_then(|first| wire::protocols::errors::request_id(&first.headers)),
+                );
+                record.is_at_work();
+                return Ok(received);
+            }
+            Err(failed) => failed,
         };
+        let error = failed.error;
+        record.provider_request_id(error.upstream.as_ref().and_then(|reply| reply.request_id.clone()));
+        if failed.is_at_work {
+            record.is_at_work();
+        }
         let repaired = self.attempt.repaired;
         // A token can end before its time; a fixed key cannot be had anew.
         let is_renewed =
@@ -49,34 +92,79 @@ impl PlainAttempt<'_> {
         Err(Failed { error, repair })
     }
 
-    async fn send(
-        &self,
-        make: impl Fn() -> Result<http::Request<Bytes>, Error>,
-        record: &mut Record,
-    ) -> Result<Bytes, Error> {
+    async fn send_all<M>(&self, parts: usize, make: &M) -> Result<Received, PartFailed>
+    where
+        M: Fn(usize) -> Result<http::Request<Bytes>, Error> + Sync,
+    {
+        if parts == 1 {
+            let (answer, held) = self.send(0, make).await?;
+            return Ok(Received { answers: vec![answer], held });
+        }
+        let mut waiting = 0..parts;
+        let numbered = |part| async move { (part, self.send(part, make).await) };
+        let mut under_way: FuturesUnordered<_> =
+            waiting.by_ref().take(PARTS_AT_A_TIME).map(numbered).collect();
+        let mut answers: Vec<Option<PartAnswer>> = (0..parts).map(|_| None).collect();
+        let mut held = self.cx.held.further();
+        while let Some((part, sent)) = under_way.next().await {
+            let (answer, share) = sent?;
+            held.join(share);
+            answers[part] = Some(answer);
+            under_way.extend(waiting.next().map(numbered));
+        }
+        Ok(Received { answers: answers.into_iter().flatten().collect(), held })
+    }
+
+    async fn send<M>(&self, part: usize, make: &M) -> Result<(PartAnswer, Held), PartFailed>
+    where
+        M: Fn(usize) -> Result<http::Request<Bytes>, Error> + Sync,
+    {
         let offer = self.attempt.offer;
         let mut deadlines = self.cx.deadlines(self.attempt, false);
         let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
         let mut watch = Watch::new(&mut deadlines, timer);
         let with_headers = || {
-            let mut request = make()?;
+            let mut request = make(part)?;
             self.cx.add_headers(offer, request.headers_mut());
             Ok(request)
         };
         let sent = offer.provider.client.send(Some(&self.cx.inbound.request_id), with_headers);
-        let (mut head, body) = watch.until(sent).await??.into_parts();
+        let sent = watch.until(sent).await.map_err(PartFailed::at_work)?;
+        let (mut head, mut body) = sent.map_err(PartFailed::before)?.into_parts();
         watch.set(Deadlines::head);
-        record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         if !head.status.is_success() {
-            let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
+            let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await.map_err(PartFailed::before)?;
             waits::in_seconds(&mut head.headers, clock::wall());
-            return Err(refusal(offer.protocol, head.status, &head.headers, &bytes));
+            let read = |status, headers: &HeaderMap, body: &[u8]| (self.error)(part, status, headers, body);
+            return Err(PartFailed::before(refusal(read, head.status, &head.headers, &bytes)));
         }
-        let read = watch.until(Limited::new(body, self.limit).collect()).await?;
-        let whole = read.map_err(|_| {
-            let message = "The provider's answer broke off or is too large.";
-            Error::upstream(ErrorKind::Upstream, Retry::Again, message)
-        })?;
-        Ok(whole.to_bytes())
+        let mut held = self.cx.held.further();
+        let mut bytes = Vec::new();
+        while let Some(frame) = watch.until(body.frame()).await.map_err(PartFailed::at_work)? {
+            let frame = frame.map_err(|error| PartFailed::at_work(cut(&error)))?;
+            watch.input();
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > self.limit {
+                return Err(PartFailed::at_work(too_large(self.limit)));
+            }
+            held.grow_answer(data.len()).await.map_err(PartFailed::at_work)?;
+            bytes.extend_from_slice(&data);
+        }
+        Ok((PartAnswer { headers: head.headers, body: bytes.into() }, held))
     }
+}
+
+impl PartFailed {
+    fn before(error: Error) -> Self {
+        Self { error, is_at_work: false }
+    }
+
+    fn at_work(error: Error) -> Self {
+        Self { error, is_at_work: true }
+    }
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!("The provider's answer is larger than {limit} bytes.");
+    Error::upstream(ErrorKind::Upstream, Retry::No, message)
 }

@@ -1,10 +1,11 @@
 //! From the name of a model to those who could serve it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
-use canon::{Error, ErrorKind, Features, ModelFacts, Target};
+use canon::{Error, ErrorKind, Features, ModelFacts, Operation, Target};
 use catalog::Serving;
+use wire::endpoints::{EndpointFacts, EndpointTarget, Part};
 use wire::providers::{Call, Credential, FormatChoice};
 use wire::{OWN, Protocol, Written};
 
@@ -80,6 +81,51 @@ impl Offer {
         }
     }
 
+    /// Whom a request without a conversation is written for.
+    pub fn endpoint_target(&self) -> EndpointTarget<'_> {
+        static NOTHING: LazyLock<EndpointFacts> = LazyLock::new(EndpointFacts::default);
+        let facts = self.serving.as_ref().and_then(|serving| serving.endpoint.as_deref());
+        EndpointTarget {
+            model: &self.model,
+            facts: facts.unwrap_or(&NOTHING),
+            rows: &self.provider.row.operations,
+        }
+    }
+
+    /// How the provider is called with a part of such a request.
+    pub fn part_call<'a>(&'a self, part: &'a Part, credential: &'a Credential, now: SystemTime) -> Call<'a> {
+        let provider = &self.provider;
+        Call {
+            base_url: &provider.settings.base_url,
+            protocol: self.protocol,
+            model: &self.model,
+            streaming: false,
+            body: part.body.clone(),
+            credential,
+            auth: &provider.row.auth,
+            headers: &provider.row.headers,
+            passed: &part.headers,
+            path: Some(&part.path),
+            settings: &provider.settings.settings,
+            now,
+        }
+    }
+
+    /// Whether both are offers of one model. Of models that the catalog does not know, only the same name at the same provider
+    /// is.
+    pub fn is_same_model(&self, other: &Self) -> bool {
+        match (&self.serving, &other.serving) {
+            (Some(serving), Some(other)) => serving.model == other.model,
+            (None, None) => self.provider.id() == other.provider.id() && self.model == other.model,
+            _ => false,
+        }
+    }
+
+    /// The model as an error names it.
+    pub fn shown_model(&self) -> String {
+        format!("{}/{}", self.provider.id(), self.model)
+    }
+
     /// The label of this model in metrics. What the catalog does not know is `other`: only at a provider that names its
     /// models itself do they count under their names.
     pub fn metric_label(&self) -> &str {
@@ -116,13 +162,15 @@ pub struct Resolver<'a> {
     pub random: u64,
     /// Whose policies hold; none for commands and lists of the operator's own.
     pub caller: Option<&'a Caller>,
+    /// What is asked of the model.
+    pub operation: Operation,
 }
 
 impl<'a> Resolver<'a> {
     /// For callers of the gateway's own language, without chance.
     pub fn of(snapshot: &'a Snapshot) -> Self {
         let asked = FormatChoice { caller: OWN.protocol(), needs: Features::NONE, thinking: false };
-        Self { snapshot, asked, random: 0, caller: None }
+        Self { snapshot, asked, random: 0, caller: None, operation: Operation::Chat }
     }
     /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
     pub fn resolve_all(&self, name: &str, further: &[String]) -> Result<Resolved, Error> {
@@ -142,12 +190,32 @@ impl<'a> Resolver<'a> {
     /// Resolves `provider/model`, a model of the catalog, or an alias, to what the caller may use.
     pub fn resolve(&self, name: &str) -> Result<Resolved, Error> {
         let mut resolved = self.find(name)?;
+        self.check_operation(name, &mut resolved.offers)?;
         if let Some(caller) = self.caller
             && caller.is_restricted()
         {
             permitted(caller, name, &mut resolved.offers)?;
         }
         Ok(resolved)
+    }
+
+    /// Leaves the offers that serve what is asked. Of a model that the catalog does not know, its provider is the judge.
+    fn check_operation(&self, name: &str, offers: &mut Vec<Offer>) -> Result<(), Error> {
+        let operation = self.operation.of_model();
+        let serves = |offer: &Offer| {
+            let by_model = offer.serving.as_ref().is_none_or(|serving| serving.operations.has(operation));
+            by_model && offer.provider.row.operations.serves(operation)
+        };
+        if offers.iter().all(serves) {
+            return Ok(());
+        }
+        let refused =
+            offers.iter().find(|offer| !serves(offer)).map(|offer| wrong_operation(name, offer, operation));
+        offers.retain(serves);
+        match (offers.is_empty(), refused) {
+            (true, Some(error)) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn find(&self, name: &str) -> Result<Resolved, Error> {
@@ -187,7 +255,9 @@ impl<'a> Resolver<'a> {
         let snapshot = self.snapshot;
         let today = crate::clock::today();
         let servings = snapshot.catalog.models().flat_map(|model| model.servings.iter());
-        let usable = servings.filter(|serving| serving.price.is_some() && !serving.is_gone(&today));
+        let serves = |serving: &Serving| serving.operations.has(self.operation.of_model());
+        let usable =
+            servings.filter(|serving| serving.price.is_some() && !serving.is_gone(&today) && serves(serving));
         let offers: Vec<Offer> = usable
             .filter_map(|serving| {
                 let handle = snapshot.providers.get(&serving.provider)?;
@@ -325,6 +395,25 @@ fn permitted(caller: &Caller, name: &str, offers: &mut Vec<Offer>) -> Result<(),
         }
         _ => Ok(()),
     }
+}
+
+/// The model is asked for what it does not serve: the error names the route that does.
+fn wrong_operation(name: &str, offer: &Offer, operation: Operation) -> Error {
+    let shown: String = name.chars().take(100).collect();
+    let known =
+        offer.serving.as_ref().map(|serving| serving.operations).filter(|known| !known.has(operation));
+    let message = match known {
+        Some(known) => {
+            let routes: Vec<_> = known.iter().map(|known| format!("POST {}", known.route())).collect();
+            format!(
+                "The model {shown:?} does not serve {}; it is asked by {}.",
+                operation.as_str(),
+                routes.join(", ")
+            )
+        }
+        None => format!("The provider {:?} does not serve {}.", offer.provider.id(), operation.as_str()),
+    };
+    Error::invalid("model", message)
 }
 
 fn not_found(message: String) -> Error {

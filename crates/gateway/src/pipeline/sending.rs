@@ -3,7 +3,6 @@
 use canon::{Error, ErrorKind, Losses, Retry};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
-use wire::{Protocol, adapter};
 
 use super::attempts::Attempt;
 use super::context::RequestContext;
@@ -67,9 +66,14 @@ pub(super) fn is_refused_credential(error: &Error) -> bool {
 }
 
 /// An error answer. A redirect is one too: keys are never sent on to another address.
-pub(super) fn refusal(protocol: Protocol, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+pub(super) fn refusal(
+    read: impl FnOnce(StatusCode, &HeaderMap, &[u8]) -> Error,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Error {
     if status.is_client_error() || status.is_server_error() {
-        return adapter(protocol).decode_error(status, headers, body);
+        return read(status, headers, body);
     }
     let message = format!("The provider answered with status {}; check its base_url.", status.as_u16());
     Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)

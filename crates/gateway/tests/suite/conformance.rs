@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use canon::Feature;
+use canon::{Feature, Operation};
 use catalog::{Catalog, ProviderRow, Serving};
 use mock::{Mock, Options};
 use serde_json::{Value, json};
@@ -75,6 +75,7 @@ fn subjects() -> Vec<Subject> {
     let catalog = Catalog::embedded().unwrap();
     let subject = |row: &Arc<ProviderRow>| {
         let all = catalog.models().flat_map(|model| &model.servings);
+        let all = all.filter(|serving| serving.operations.has(Operation::Chat));
         let mut servings: Vec<_> = all.filter(|serving| serving.provider == row.id).cloned().collect();
         // The most able one first.
         servings.sort_by_key(|serving| {

@@ -1,5 +1,6 @@
 //! Counts of tokens: whom they ask, what they record, and what callers hear of failures.
 
+use canon::Operation;
 use gateway::snapshot::Snapshot;
 use routing::Timestamp;
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ fn anthropic(upstream: &Upstream, keys: &str) -> String {
 
 /// How many models health knows of.
 fn known(snapshot: &Snapshot) -> usize {
-    snapshot.health.snapshot(Timestamp(0)).routes.len()
+    snapshot.health.of(Operation::Chat).snapshot(Timestamp(0)).routes.len()
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What providers' health hears of answers, and when.
 
+use canon::Operation;
 use routing::{KeyState, RouteSnapshot};
 use serde_json::json;
 
@@ -16,7 +17,7 @@ fn breaking(upstream: &Upstream) -> String {
 
 fn seen(gateway: &TestGateway) -> RouteSnapshot {
     let pipeline = &gateway.api.pipeline;
-    let mut routes = gateway.api.current.get().health.snapshot(pipeline.now()).routes;
+    let mut routes = gateway.api.current.get().health.of(Operation::Chat).snapshot(pipeline.now()).routes;
     assert_eq!(routes.len(), 1, "{routes:#?}");
     routes.remove(0)
 }
@@ -98,7 +99,7 @@ async fn a_stream_whose_caller_hangs_up_says_nothing_about_the_provider() {
     line.hung_up().await;
     settle().await;
     let pipeline = &gateway.api.pipeline;
-    assert!(gateway.api.current.get().health.snapshot(pipeline.now()).routes.is_empty());
+    assert!(gateway.api.current.get().health.of(Operation::Chat).snapshot(pipeline.now()).routes.is_empty());
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod contract;
 mod conversations;
 mod counting;
 mod credentials;
+mod embeddings;
 mod errors;
 mod fallback;
 mod gemini_dialect;

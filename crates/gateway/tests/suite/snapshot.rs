@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use canon::{Error, ErrorKind, Retry};
+use canon::{Error, ErrorKind, Operation, Retry};
 use catalog::Catalog;
 use gateway::config::{ConfigFile, Settings};
 use gateway::env::Environment;
@@ -36,12 +36,12 @@ fn handle<'a>(snapshot: &'a Snapshot, id: &str) -> &'a Arc<ProviderHandle> {
 fn refuse(snapshot: &Snapshot, provider: &str) {
     let route = Route { provider, model: "m", key: "key1" };
     let error = Error::upstream(ErrorKind::UpstreamCredential, Retry::Elsewhere, "no");
-    let permit = snapshot.health.begin_last_resort(route, NOW);
-    snapshot.health.finish(route, permit, &Report::failure(&error), NOW);
+    let permit = snapshot.health.of(Operation::Chat).begin_last_resort(route, NOW);
+    snapshot.health.of(Operation::Chat).finish(route, permit, &Report::failure(&error), NOW);
 }
 
 fn is_benched(snapshot: &Snapshot, provider: &str) -> bool {
-    snapshot.health.begin(Route { provider, model: "m", key: "key1" }, NOW).is_none()
+    snapshot.health.of(Operation::Chat).begin(Route { provider, model: "m", key: "key1" }, NOW).is_none()
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn views_of_health_share_one_memory_and_have_their_own_settings() {
     refuse(&next, "second");
     let later = Timestamp(NOW.0 + 4_000_000);
     let route = |provider| Route { provider, model: "m", key: "key1" };
-    assert!(old.health.begin(route("first"), later).is_some());
-    assert!(old.health.begin(route("second"), later).is_none());
+    assert!(old.health.of(Operation::Chat).begin(route("first"), later).is_some());
+    assert!(old.health.of(Operation::Chat).begin(route("second"), later).is_none());
 }
 
 #[test]

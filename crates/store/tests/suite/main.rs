@@ -12,7 +12,7 @@ mod trouble;
 mod usage;
 mod writer;
 
-use canon::{Cost, Pico, Usage};
+use canon::{Amount, Cost, Pico, Unit, Usage};
 use store::{
     AttemptRecord, LossRecord, Spool, SpoolLimits, SpoolReader, Store, UsageRecord, Writer, WriterEvent,
 };
@@ -70,6 +70,8 @@ fn full_record() -> UsageRecord {
             ..Usage::default()
         }),
         usage_estimated: true,
+        amount: Some(Amount { unit: Unit::SearchUnit, count: 4 }),
+        operation: Some("rerank".into()),
         cost: Some(Cost { total: Pico(i64::MAX), input: Pico(1), other: Pico(2), ..Cost::default() }),
         upstream_cost: Some(Pico(i64::MAX)),
         finish_reason: Some("stop".to_owned()),

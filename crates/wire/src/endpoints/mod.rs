@@ -1,3 +1,141 @@
-//! Endpoints without a conversation: one request, one document as the answer, no events.
+//! Endpoints without a conversation: one request, one answer, and nothing in between that a model says piece by piece.
+//!
+//! A request of an endpoint is read once, as an [`EndpointRequest`]. For each provider that is tried it [writes](EndpointRequest::write)
+//! a [`ProviderRequest`] in that provider's format, together with what reads the answer: an [`AnswerReader`]. The gateway sends the
+//! parts and hands the answer back; it knows neither side's format.
+//!
+//! An answer that streams out is a [`Transcoder`], as in chat. A body that streams in never is one piece of bytes: it gets a place beside
+//! [`Part::body`], with the edits that turn the caller's bytes into the provider's.
 
 pub mod embeddings;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::{Error, Losses, Operation, Progress, Result};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::intake::Asked;
+use crate::{Headers, Transcoder};
+
+/// A request as its caller wrote it.
+pub trait EndpointRequest: Send + Sync {
+    /// What is asked of a model.
+    fn operation(&self) -> Operation;
+    /// What routing, limits and metering ask.
+    fn asked(&self) -> Asked<'_>;
+    /// The request as a provider takes it. What it can not take at all is an error that names the field; what it takes otherwise
+    /// is a loss.
+    fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest>;
+}
+
+/// Whom a request is written for.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointTarget<'a> {
+    /// The provider's own id of the model.
+    pub model: &'a str,
+    /// What is known of the model; the default where the catalog does not know it.
+    pub facts: &'a EndpointFacts,
+    /// How the provider serves the operations that it serves.
+    pub rows: &'a OperationRows,
+}
+
+/// A request in a provider's format.
+pub struct ProviderRequest {
+    /// What is sent: more than one where the request is larger than the provider takes at a time.
+    pub parts: Vec<Part>,
+    /// What could not be carried as asked.
+    pub losses: Losses,
+    /// Reads what comes back.
+    pub reader: Box<dyn AnswerReader>,
+}
+
+/// One HTTP request to a provider.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The path below the base URL, or the method behind the model where the provider's URLs name one. `{model}` stands for the model.
+    pub path: Cow<'static, str>,
+    /// Headers beside those of every call: the content type where it is not JSON.
+    pub headers: Headers,
+    /// The body.
+    pub body: Bytes,
+    /// The first of the caller's inputs that it holds: an error names it.
+    pub first_input: usize,
+}
+
+/// Reads what a provider answers to one request.
+pub trait AnswerReader: Send + Sync {
+    /// Reads whole answers: one for each part, in the order of the parts.
+    fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer>;
+    /// What passes an answer on as it comes; none where it is read whole.
+    fn transcoder(&self, _headers: &HeaderMap) -> Option<Box<dyn Transcoder>> {
+        None
+    }
+    /// Reads an error answer: what it means, whether another try helps, and the provider's own words.
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
+    /// Largest answer to one part, in bytes.
+    fn limit(&self) -> usize {
+        8 << 20
+    }
+}
+
+/// A good answer to one part.
+#[derive(Debug)]
+pub struct PartAnswer {
+    /// Its headers: some providers count tokens there.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// An answer in the caller's format.
+#[derive(Debug)]
+pub struct EndpointAnswer {
+    /// The body: a JSON object, to which the gateway adds its own.
+    pub body: Vec<u8>,
+    /// What is metered.
+    pub progress: Progress,
+    /// What of the answer could not be carried.
+    pub losses: Losses,
+}
+
+/// How a provider serves operations beside chat: `[operations.NAME]` of its file. An operation that is absent is not served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OperationRows {
+    /// Embeddings.
+    pub embeddings: Option<embeddings::EmbeddingsRow>,
+}
+
+impl OperationRows {
+    /// Whether the operation is served.
+    pub fn serves(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::Chat | Operation::CountTokens => true,
+            Operation::Embeddings => self.embeddings.is_some(),
+            _ => false,
+        }
+    }
+
+    /// What a provider of the operator's own that speaks OpenAI's format is taken to serve, by OpenAI's paths.
+    pub fn of_openai() -> Self {
+        Self { embeddings: Some(embeddings::EmbeddingsRow::default()) }
+    }
+}
+
+/// What is known of a model beside what conversations ask of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointFacts {
+    /// Of a model that embeds.
+    pub embedding: embeddings::EmbeddingFacts,
+}
+
+/// Reads a request with a JSON body.
+pub fn read(operation: Operation, body: &Bytes) -> Result<Box<dyn EndpointRequest>> {
+    match operation {
+        Operation::Embeddings => Ok(Box::new(embeddings::EmbeddingsRequest::read(body)?)),
+        _ => Err(Error::caller(canon::ErrorKind::NotFound, "This operation is not served.")),
+    }
+}

@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::edit::{edit, only};
+use super::segment::model_segment;
 use super::{Auth, Call, Credential, Endpoint};
 use crate::Protocol;
 
@@ -34,6 +35,18 @@ impl Endpoint for Compatible {
         let usual = call.path.unwrap_or(usual_path(call.protocol));
         let url = format!("{}{usual}{path}", call.base_url);
         post(&Call { body, ..call.clone() }, &url)
+    }
+}
+
+/// A POST to the operation's path below the base URL, in which `{model}` stands for the model.
+pub(super) fn operation_request(call: &Call<'_>) -> Result<http::Request<Bytes>> {
+    let path = call.path.unwrap_or_default();
+    match path.contains("{model}") {
+        true => {
+            let path = path.replace("{model}", &model_segment(call.model)?);
+            post(call, &format!("{}{path}", call.base_url))
+        }
+        false => post(call, &format!("{}{path}", call.base_url)),
     }
 }
 

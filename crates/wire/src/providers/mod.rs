@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Feature, Features, ModelFacts, Result, Secret, Target};
+use canon::{Feature, Features, ModelFacts, Operation, Result, Secret, Target};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +127,10 @@ pub trait Endpoint: Sync {
     }
     /// The HTTP request. Errors are ours (a base URL that is no URL), or the caller's where a model cannot stand in a path.
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>>;
+    /// The HTTP request for an operation without a conversation. Its [`path`](Call::path) is there.
+    fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
+        compatible::operation_request(call)
+    }
     /// Whether the provider counts the tokens of prompts for this model.
     fn counts_tokens(&self, _protocol: Protocol, _target: Target<'_>) -> bool {
         false

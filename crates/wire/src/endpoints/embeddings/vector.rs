@@ -77,7 +77,7 @@ fn push_decoded(
     let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| unreadable())?;
     let is_double = is_float64(&bytes, dimensions);
     let width = if is_double { 8 } else { 4 };
-    if bytes.is_empty() || bytes.len() % width != 0 {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(width) {
         return Err(unreadable());
     }
     let count = bytes.len() / width;
@@ -141,7 +141,7 @@ fn push_floats(out: &mut Vec<u8>, numbers: impl Iterator<Item = f32>) -> Result<
 /// vLLM 0.6 answered with float64 where OpenAI's API has float32. The length says so where it is known, else the values:
 /// those that were float32 have zeros in the low bits of every second word, which no vector of float32 has.
 fn is_float64(bytes: &[u8], dimensions: Option<usize>) -> bool {
-    if bytes.is_empty() || bytes.len() % 8 != 0 {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(8) {
         return false;
     }
     match dimensions {

@@ -121,6 +121,7 @@ impl WholeRelay {
                 .ok()
                 .and_then(normalise::finish_reason),
             usage: Some(counts),
+            amount: None,
             model: std::str::from_utf8(&body[plain.model.clone()]).ok().map(str::to_owned),
             service_tier: std::str::from_utf8(&body[plain.tier.clone()])
                 .ok()
@@ -185,6 +186,7 @@ fn progress_of(body: &Object) -> Progress {
             .first()
             .and_then(|choice| normalise::finish_reason(choice["finish_reason"].as_str()?)),
         usage: None,
+        amount: None,
         model: body.get("model").and_then(Value::as_str).map(str::to_owned),
         service_tier: body.get("service_tier").and_then(Value::as_str).map(str::to_owned),
         output_chars: choices.iter().map(length).sum(),

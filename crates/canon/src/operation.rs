@@ -1,0 +1,186 @@
+//! What is asked of a model: a conversation, or what another endpoint serves.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// An operation. Health is kept by it, and the catalog says which of them a model serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// An answer in a conversation, or a text completion.
+    Chat,
+    /// The number of a prompt's tokens.
+    CountTokens,
+    /// Vectors of texts.
+    Embeddings,
+    /// Documents in the order of their relevance.
+    Rerank,
+    /// Whether texts or images break rules.
+    Moderations,
+    /// Images from a text.
+    ImageGenerations,
+    /// Images from images.
+    ImageEdits,
+    /// The text of a recording.
+    Transcriptions,
+    /// The text of a recording in English.
+    Translations,
+    /// Speech from a text.
+    Speech,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 10] = [
+        Self::Chat,
+        Self::CountTokens,
+        Self::Embeddings,
+        Self::Rerank,
+        Self::Moderations,
+        Self::ImageGenerations,
+        Self::ImageEdits,
+        Self::Transcriptions,
+        Self::Translations,
+        Self::Speech,
+    ];
+
+    /// The name in the catalog, in records and in `GET /v1/models`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::CountTokens => "count_tokens",
+            Self::Embeddings => "embeddings",
+            Self::Rerank => "rerank",
+            Self::Moderations => "moderations",
+            Self::ImageGenerations => "image_generations",
+            Self::ImageEdits => "image_edits",
+            Self::Transcriptions => "transcriptions",
+            Self::Translations => "translations",
+            Self::Speech => "speech",
+        }
+    }
+
+    /// The route that serves it, for callers who ask at another one.
+    pub fn route(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Rerank => "/v1/rerank",
+            Self::Moderations => "/v1/moderations",
+            Self::ImageGenerations => "/v1/images/generations",
+            Self::ImageEdits => "/v1/images/edits",
+            Self::Transcriptions => "/v1/audio/transcriptions",
+            Self::Translations => "/v1/audio/translations",
+            Self::Speech => "/v1/audio/speech",
+        }
+    }
+
+    /// The name in a usage record; none of a conversation, which is what most records are of.
+    pub fn of_record(self) -> Option<Cow<'static, str>> {
+        (self != Self::Chat).then(|| self.as_str().into())
+    }
+
+    /// True when another model cannot answer in the place of the one that was asked for: vectors of two models do not compare.
+    pub fn keeps_model(self) -> bool {
+        self == Self::Embeddings
+    }
+
+    /// The operation that a model must serve for this one: whoever converses has prompts whose tokens can be counted.
+    pub fn of_model(self) -> Self {
+        match self {
+            Self::CountTokens => Self::Chat,
+            other => other,
+        }
+    }
+}
+
+/// A set of operations.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Operations(u16);
+
+impl Operations {
+    /// Chat alone: what a model serves of which nothing else is said.
+    pub const CHAT: Self = Self(1 << Operation::Chat as u16);
+
+    /// True when the operation is in the set.
+    pub const fn has(self, operation: Operation) -> bool {
+        self.0 & (1 << operation as u16) != 0
+    }
+
+    /// The operations in the set.
+    pub fn iter(self) -> impl Iterator<Item = Operation> {
+        Operation::ALL.into_iter().filter(move |operation| self.has(*operation))
+    }
+}
+
+impl FromIterator<Operation> for Operations {
+    fn from_iter<I: IntoIterator<Item = Operation>>(operations: I) -> Self {
+        Self(operations.into_iter().fold(0, |set, operation| set | 1 << operation as u16))
+    }
+}
+
+impl std::fmt::Debug for Operations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// What an answer is billed by where that is not tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// One query over up to a hundred documents.
+    SearchUnit,
+    /// One image.
+    Image,
+    /// One thousandth of a second of sound: durations stay whole numbers.
+    Millisecond,
+    /// One character of text.
+    Character,
+}
+
+impl Unit {
+    /// Every unit.
+    pub const ALL: [Self; 4] = [Self::SearchUnit, Self::Image, Self::Millisecond, Self::Character];
+
+    /// The name in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SearchUnit => "search_unit",
+            Self::Image => "image",
+            Self::Millisecond => "millisecond",
+            Self::Character => "character",
+        }
+    }
+}
+
+/// So much of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Of what.
+    pub unit: Unit,
+    /// How much.
+    pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_what_was_put_in() {
+        let set: Operations = [Operation::Embeddings, Operation::Speech].into_iter().collect();
+        for operation in Operation::ALL {
+            let is_in = matches!(operation, Operation::Embeddings | Operation::Speech);
+            assert_eq!(set.has(operation), is_in, "{operation:?}");
+            let name = serde_json::to_value(operation).unwrap();
+            assert_eq!(name, operation.as_str());
+        }
+        assert_eq!(Operations::CHAT.iter().collect::<Vec<_>>(), [Operation::Chat]);
+        for unit in Unit::ALL {
+            assert_eq!(serde_json::to_value(unit).unwrap(), unit.as_str());
+        }
+    }
+}

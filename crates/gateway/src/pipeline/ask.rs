@@ -1,0 +1,170 @@
+//! The story of a request without a conversation: embeddings, rerank, moderations. As in chat, with one answer and no events.
+
+use std::sync::Arc;
+
+use canon::{Error, Losses, Operation};
+use wire::endpoints::{AnswerReader, EndpointAnswer, EndpointRequest, ProviderRequest};
+use wire::providers::{Credential, FormatChoice};
+
+use super::annotate::{self, Selection};
+use super::attempts::{Attempt, Failed, ProviderCall, in_order};
+use super::context::RequestContext;
+use super::permit::HeldPermit;
+use super::plain::PlainAttempt;
+use super::resolve::{Offer, Resolved, Resolver};
+use super::{Answer, Failure, Inbound, Pipeline, candidates, failure_metadata};
+use crate::buffers::Held;
+use crate::clock;
+use crate::metering::{Pricing, Record};
+
+/// A good answer of a provider.
+struct Answered {
+    answer: EndpointAnswer,
+    losses: Losses,
+    selection: Selection,
+    held: Held,
+}
+
+impl Pipeline {
+    /// Serves one request of an endpoint without a conversation: resolve, plan, try in order, and hand the answer over.
+    pub async fn ask(
+        self: Arc<Self>,
+        inbound: Inbound,
+        request: Box<dyn EndpointRequest>,
+        held: Held,
+    ) -> Result<Answer, Failure> {
+        let operation = request.operation();
+        let mut record = self.record(&inbound, operation, Some(&request.asked()));
+        match self.ask_in_order(&inbound, &*request, &held, &mut record).await {
+            Ok((answered, permit)) => Ok(self.hand_over(&inbound, answered, permit, record).await),
+            Err(error) => {
+                record.fail(&error);
+                let metadata = failure_metadata(&inbound, &record);
+                Err(Failure { error, metadata, served: record.served(), limits: record.limits() })
+            }
+        }
+    }
+
+    async fn ask_in_order(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        request: &dyn EndpointRequest,
+        held: &Held,
+        record: &mut Record,
+    ) -> Result<(Answered, HeldPermit), Error> {
+        let (operation, asked, seed) = (request.operation(), &request.asked(), self.seeds.next());
+        let resolver = Resolver {
+            random: seed,
+            caller: Some(&inbound.caller),
+            asked: FormatChoice { caller: None, needs: asked.needs, thinking: false },
+            operation,
+            snapshot: &inbound.snapshot,
+        };
+        let mut resolved = resolver.resolve_all(asked.model, &candidates::further_models(asked)?)?;
+        check_same_model(operation, &resolved)?;
+        if let Some(provider) = &resolved.pinned {
+            record.pinned(provider);
+        }
+        let deadline = record.started() + inbound.snapshot.timeouts_of(asked.model).request;
+        loop {
+            let pinned = resolved.pinned.as_deref();
+            let cx =
+                RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
+            let answer = in_order(&cx, &resolved.offers, record, &Asking { cx: &cx, request }).await;
+            match record.take_downgrade() {
+                Some(alias) if !operation.keeps_model() => resolved = resolver.resolve(&alias)?,
+                _ => return answer,
+            }
+        }
+    }
+
+    /// Closes the record, and adds to the answer what the gateway says of it.
+    async fn hand_over(
+        &self,
+        inbound: &Inbound,
+        answered: Answered,
+        mut permit: HeldPermit,
+        mut record: Record,
+    ) -> Answer {
+        let Answered { answer, losses, selection, held } = answered;
+        let EndpointAnswer { mut body, progress, .. } = answer;
+        permit.succeeded(None);
+        record.answered(progress);
+        match self.metering.is_busy() {
+            true => {
+                let commit = record.finish_with_others(200);
+                self.metering.committed(commit, record.request_id()).await;
+            }
+            false => record.finish(200),
+        }
+        if let Some(name) = inbound.options.metadata.name()
+            && body.last() == Some(&b'}')
+        {
+            body.pop();
+            annotate::push_answer_member(name, &record, &selection, &losses, &mut body);
+            body.push(b'}');
+        }
+        Answer::Whole(held.keep(body), record.served())
+    }
+}
+
+/// Vectors of two models do not compare: all who may serve must serve one model.
+fn check_same_model(operation: Operation, resolved: &Resolved) -> Result<(), Error> {
+    let [first, others @ ..] = &resolved.offers[..] else { return Ok(()) };
+    if !operation.keeps_model() || others.iter().all(|other| other.is_same_model(first)) {
+        return Ok(());
+    }
+    let names = [first, others.iter().find(|other| !other.is_same_model(first)).unwrap_or(first)];
+    let [first, other] = names.map(Offer::shown_model);
+    let message = format!(
+        "The request may be served by {first} or {other}: {} of different models do not compare; name one model.",
+        operation.as_str()
+    );
+    Err(Error::invalid("model", message))
+}
+
+/// Calls a provider with a request of an endpoint.
+struct Asking<'a> {
+    cx: &'a RequestContext<'a>,
+    request: &'a dyn EndpointRequest,
+}
+
+impl ProviderCall for Asking<'_> {
+    type Answer = Answered;
+
+    async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Answered, Failed> {
+        let (cx, offer) = (self.cx, attempt.offer);
+        let ProviderRequest { parts, mut losses, reader } = self.request.write(offer.endpoint_target())?;
+        record.losses(&losses);
+        record.priced_by(Pricing { serving: offer.serving.clone(), asked_tier: None });
+        cx.check_strict(&losses)?;
+        let error = |part: usize, status, headers: &http::HeaderMap, body: &[u8]| {
+            let error = reader.error(status, headers, body);
+            match parts.len() {
+                1 => error,
+                _ => of_part(error, parts[part].first_input),
+            }
+        };
+        let plain = PlainAttempt { cx, attempt: &attempt, limit: reader.limit(), error: &error };
+        let make = |credential: &Credential, part: usize| {
+            let call = offer.part_call(&parts[part], credential, clock::wall());
+            offer.provider.endpoint.operation_request(&call, cx.operation)
+        };
+        let received = plain.exchange(parts.len(), make, record).await?;
+        let answer = read(&*reader, &received.answers)?;
+        losses.extend(answer.losses.clone());
+        record.losses(&losses);
+        cx.check_strict(&losses)?;
+        Ok(Answered { answer, losses, selection: attempt.selection.clone(), held: received.held })
+    }
+}
+
+fn read(reader: &dyn AnswerReader, answers: &[wire::endpoints::PartAnswer]) -> Result<EndpointAnswer, Error> {
+    reader.read(answers)
+}
+
+/// An error with the place of its part's first input.
+fn of_part(mut error: Error, first_input: usize) -> Error {
+    error.message = format!("Of the part from input[{first_input}] on: {}", error.message).into();
+    error
+}
