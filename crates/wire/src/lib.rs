@@ -44,6 +44,14 @@ pub trait Dialect: Sync {
     fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake>;
     /// Reads all of a request.
     fn decode(&self, intake: &Intake) -> Result<Request>;
+    /// The requests that one stands for, where a provider of another format could not serve it as one.
+    fn parts(&self, _intake: &Intake) -> Result<Option<Vec<Bytes>>> {
+        Ok(None)
+    }
+    /// Joins the answers to these; none where the format has no such requests.
+    fn joiner(&self, _intake: &Intake) -> Option<Box<dyn Joiner>> {
+        None
+    }
     /// Reads all of a request whose URL says nothing.
     fn decode_request(&self, body: &[u8]) -> Result<Request> {
         self.decode(&self.intake(Addressed::default(), &Bytes::copy_from_slice(body))?)
@@ -103,6 +111,19 @@ pub trait Dialect: Sync {
 
 /// Some headers of a request.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// Makes one answer, whole or streamed, of the answers to the parts of a request.
+pub trait Joiner: Send {
+    /// Takes what came of the answer to a part, in the caller's format, and appends what the caller gets. An error that ends the
+    /// part's stream ends the whole.
+    fn push(&mut self, part: usize, bytes: &[u8], out: &mut Vec<u8>) -> Result<()>;
+    /// Takes the end of the answer to a part.
+    fn end(&mut self, part: usize, out: &mut Vec<u8>) -> Result<()>;
+    /// Ends the answer, once all parts have ended.
+    fn finish(&mut self, request_id: &str, out: &mut Vec<u8>);
+    /// Where the part is in the caller's request.
+    fn name_of(&self, part: usize) -> String;
+}
 
 /// How ids of a format begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Bodies of responses.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,10 +10,8 @@ use wire::{AnswerForm, Dialect};
 
 use super::lifecycle::cut_off;
 use crate::pipeline::pump::{PING_AFTER, Pump};
-use crate::pipeline::{Answer, Failure};
-
-/// The outcome of a request that is still under way.
-pub type Pending = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
+use crate::pipeline::several::Several;
+use crate::pipeline::{Answer, Failure, Pending};
 
 /// The body of a response.
 pub enum ResponseBody {
@@ -22,6 +19,8 @@ pub enum ResponseBody {
     Whole(Option<Bytes>),
     /// A stream that has begun.
     Stream(Box<Pump>),
+    /// Streams of the parts of a request, as one.
+    Several(Box<Several>),
     /// A stream whose first content is not there yet: the caller gets pings.
     Waiting(Box<Waiting>),
 }
@@ -62,6 +61,7 @@ impl ResponseBody {
         match self {
             Self::Whole(_) => {}
             Self::Stream(pump) => pump.stop(cut_off()),
+            Self::Several(several) => several.stop(&cut_off().into()),
             Self::Waiting(waiting) => *self = Self::whole(waiting.failure_event(&cut_off().into())),
         }
     }
@@ -85,9 +85,11 @@ impl Body for ResponseBody {
             match &mut *self {
                 Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
                 Self::Stream(pump) => return Pin::new(&mut **pump).poll_frame(cx),
+                Self::Several(several) => return Pin::new(&mut **several).poll_frame(cx),
                 Self::Waiting(waiting) => {
                     let next = match waiting.outcome.as_mut().poll(cx) {
                         Poll::Ready(Ok(Answer::Stream(pump, _))) => Self::Stream(pump),
+                        Poll::Ready(Ok(Answer::Several(several, _))) => Self::Several(several),
                         Poll::Ready(Ok(Answer::Whole(body, _))) => Self::whole(body),
                         Poll::Ready(Err(failure)) => Self::whole(waiting.failure_event(&failure)),
                         Poll::Pending => {

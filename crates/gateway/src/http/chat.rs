@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderName, Response};
 use hyper::body::Incoming;
 use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
-use super::body::Pending;
 use super::request_body::{self, Announced, Received};
 use super::{Api, ResponseBody, options, respond};
 use crate::buffers::Held;
@@ -17,7 +16,8 @@ use crate::config::MetadataPlace;
 use crate::hops::Hops;
 use crate::identity;
 use crate::pipeline::pump::PING_AFTER;
-use crate::pipeline::{Answer, Failure, Inbound, Pipeline, RequestOptions};
+use crate::pipeline::several::Several;
+use crate::pipeline::{Answer, Failure, Inbound, Pending, Pipeline, RequestOptions};
 use crate::responses::{KeepFor, Prepared};
 use crate::snapshot::Snapshot;
 
@@ -238,7 +238,16 @@ async fn count(pipeline: Arc<Pipeline>, read: Box<Read>) -> Response<ResponseBod
 
 async fn run(pipeline: Arc<Pipeline>, read: Box<Read>) -> Result<Answer, Failure> {
     let Read { inbound, intake, held } = *read;
-    pipeline.run(inbound, intake, held).await
+    match pipeline.parts(&inbound, &intake) {
+        Ok(None) => pipeline.run(inbound, intake, held).await,
+        Ok(Some(parts)) => {
+            Box::pin(Several::new(pipeline, inbound, &intake, parts, held)).await?.begin().await
+        }
+        Err(error) => {
+            pipeline.refuse(&inbound, &error);
+            Err(error.into())
+        }
+    }
 }
 
 fn answer(
@@ -252,6 +261,10 @@ fn answer(
         }
         Ok(Answer::Stream(pump, served)) => {
             let body = ResponseBody::Stream(pump);
+            respond::served(respond::stream(dialect.stream_type(&form), body), served.as_ref())
+        }
+        Ok(Answer::Several(several, served)) => {
+            let body = ResponseBody::Several(several);
             respond::served(respond::stream(dialect.stream_type(&form), body), served.as_ref())
         }
         Err(failure) => respond::failure(dialect, &failure),

@@ -460,8 +460,9 @@ Every format of conversations reaches every provider and every model. What a pro
 the caller's format ([losses.md](losses.md)). The gateway's own object (`used_provider`, `routing`, `losses` …) is `metadata` in
 answers of chat completions and `llmgateway` in all others; in a stream it is in the last event.
 
-Legacy completions are a prompt as the user's message: a list of several prompts, prompts of token numbers, `suffix`, and `echo`
-together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens` has no default.
+Legacy completions are a prompt as the user's message. A list of up to 128 prompts is as many requests, four at a time, each with its own
+record; usage and cost are their sum, the choices of prompt `p` begin at `p * n`, and one that fails fails all. Prompts of token
+numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens` has no default.
 
 | path | method | needs | serves |
 |---|---|---|---|

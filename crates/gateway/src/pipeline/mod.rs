@@ -16,7 +16,9 @@ pub mod proof_memory;
 pub mod pump;
 pub mod resolve;
 mod sending;
+pub mod several;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,6 +42,7 @@ use chat::{Begun, Chat};
 use permit::HeldPermit;
 use pump::Pump;
 use resolve::Resolver;
+use several::Several;
 
 /// Serves chat requests.
 pub struct Pipeline {
@@ -84,7 +87,12 @@ pub enum Answer {
     Whole(Bytes, Option<Served>),
     /// A stream whose first piece is there.
     Stream(Box<Pump>, Option<Served>),
+    /// Streams of the parts of a request, as one.
+    Several(Box<Several>, Option<Served>),
 }
+
+/// The outcome of a request that is still under way.
+pub type Pending = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
 
 impl Pipeline {
     /// The time that health is measured by.

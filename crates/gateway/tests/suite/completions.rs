@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{KEY, Reply, TestGateway, Upstream, answer, error, raw, stream_of, whole};
+use crate::support::{
+    KEY, Reply, TestGateway, Upstream, answer, chunk, error, events, raw, settle, stream_of, whole,
+};
 
 async fn complete(gateway: &TestGateway, body: &Value) -> Reply {
     let body = body.to_string();
@@ -74,8 +76,8 @@ async fn a_stream_has_the_legacy_chunks() {
 async fn what_cannot_be_served_is_refused_by_name_before_anybody_is_asked() {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
-    for (field, value) in [("prompt", json!(["a", "b"])), ("prompt", json!([1, 2])), ("suffix", json!("end"))]
-    {
+    let cases = [("prompt", json!([1, 2])), ("prompt", json!([[1], [2]])), ("suffix", json!("end"))];
+    for (field, value) in cases {
         let mut asked = prompt("first/a");
         asked[field] = value;
         let reply = complete(&gateway, &asked).await;
@@ -201,4 +203,125 @@ async fn models_that_only_complete_texts_are_called_so() {
     assert_eq!((refused.status, refused.at("/error/param")), (400, json!("model")), "{}", refused.text());
     assert!(refused.message().contains("POST /v1/completions"), "{}", refused.text());
     assert_eq!(upstream.heard().len(), 1);
+}
+
+/// Takes these requests, and answers the last of them first.
+async fn answered_backwards(upstream: &mut Upstream, count: usize, reply: impl Fn(&str) -> Vec<u8>) {
+    let mut lines = Vec::new();
+    for _ in 0..count {
+        lines.push(upstream.next().await);
+    }
+    let bodies = upstream.bodies();
+    let bodies = &bodies[bodies.len() - count..];
+    for (mut line, body) in lines.into_iter().zip(bodies).rev() {
+        line.send(reply(body["messages"][0]["content"].as_str().unwrap())).await;
+    }
+}
+
+#[tokio::test]
+async fn several_prompts_are_as_many_requests() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
+    let two = |prompt: &str| {
+        let choice = |index: u64, text: &str| json!({"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": format!("{prompt}{text}")}});
+        let body = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [choice(0, "!"), choice(1, "?")], "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}});
+        whole("200 OK", &body)
+    };
+    let prompts = ["a", "b", "c", "d", "e", "f"];
+    let asked = json!({"model": "first/m", "prompt": prompts, "n": 2, "echo": true, "best_of": 3});
+    let (reply, ()) = tokio::join!(complete(&gateway, &asked), async {
+        answered_backwards(&mut upstream, 4, two).await;
+        answered_backwards(&mut upstream, 2, two).await;
+    });
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let choices = reply.at("/choices");
+    let choices = choices.as_array().unwrap();
+    for (number, prompt) in prompts.iter().enumerate() {
+        for (index, end) in ["!", "?"].iter().enumerate() {
+            let choice = &choices[2 * number + index];
+            assert_eq!(choice["index"], json!(2 * number + index));
+            assert_eq!(choice["text"], json!(format!("{prompt}{prompt}{end}")));
+        }
+    }
+    assert_eq!((choices.len(), reply.at("/usage/total_tokens")), (12, json!(30)));
+    assert_eq!(reply.at("/llmgateway/routing").as_array().unwrap().len(), 6);
+    assert_eq!(
+        reply.at("/llmgateway/losses").as_array().unwrap().len(),
+        1,
+        "best_of, once: {}",
+        reply.text()
+    );
+    assert_eq!(reply.header("x-llmgateway-attempts"), Some("6"));
+    assert!(upstream.bodies().iter().all(|body| body["n"] == 2));
+    let records = gateway.records().await;
+    assert_eq!(records.len(), 6);
+    assert!(records.iter().all(|record| record.status == 200 && record.usage.is_some()));
+}
+
+#[tokio::test]
+async fn streams_of_several_prompts_come_in_turns() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
+    let asked = json!({"model": "first/m", "prompt": ["a", "b", "c"], "stream": true,
+        "stream_options": {"include_usage": true}});
+    let (reply, ()) = tokio::join!(complete(&gateway, &asked), async {
+        answered_backwards(&mut upstream, 3, |prompt| stream_of(&[prompt, "!"])).await;
+    });
+    assert_eq!((reply.status, reply.done()), (200, 1), "{}", reply.text());
+    let events = reply.events();
+    for (index, text) in ["a!", "b!", "c!"].iter().enumerate() {
+        let of = |event: &Value| {
+            let choice = event.pointer("/choices/0")?;
+            (choice["index"] == json!(index)).then(|| choice["text"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(events.iter().filter_map(of).collect::<String>(), *text, "{}", reply.text());
+    }
+    let finishes =
+        events.iter().filter(|event| event.pointer("/choices/0/finish_reason").is_some_and(|f| !f.is_null()));
+    assert_eq!(finishes.count(), 3);
+    assert!(events.iter().all(|event| event["id"] == events[0]["id"]), "{}", reply.text());
+    let usages: Vec<_> = events.iter().filter(|event| event["choices"] == json!([])).collect();
+    assert_eq!(usages.len(), 1);
+    assert_eq!(usages[0]["llmgateway"]["routing"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn one_prompt_that_fails_fails_all() {
+    let mut upstream = Upstream::by_hand().await;
+    let config = upstream.provider("first", "openai-chat") + "[routing]\nmax_retries = 0\n";
+    let gateway = TestGateway::start(&config).await;
+    let refused = json!({"error": {"message": "too rude", "type": "invalid_request_error", "code": "rude"}});
+    let reply = |prompt: &str| match prompt {
+        "b" => whole("400 Bad Request", &refused),
+        _ => answer("fine"),
+    };
+    let asked = json!({"model": "first/m", "prompt": ["a", "b"]});
+    let (failed, ()) = tokio::join!(complete(&gateway, &asked), async {
+        answered_backwards(&mut upstream, 2, reply).await;
+    });
+    assert_eq!((failed.status, failed.at("/error/param")), (400, json!("prompt[1]")), "{}", failed.text());
+    assert!(failed.message().starts_with("prompt[1]: ") && failed.message().contains("too rude"));
+    // Of a stream that has begun it is the last event.
+    let cut = events(&[chunk(json!({"content": "x"}), None)]);
+    let asked = json!({"model": "first/m", "prompt": ["a", "b"], "stream": true});
+    let (broken, ()) = tokio::join!(complete(&gateway, &asked), async {
+        let (mut first, _second) = (upstream.next().await, upstream.next().await);
+        first.send(&cut).await;
+        settle().await;
+    });
+    assert_eq!((broken.status, broken.done()), (200, 0), "{}", broken.text());
+    let last = broken.events().pop().unwrap();
+    assert!(last["error"]["message"].as_str().unwrap().starts_with("prompt["), "{}", broken.text());
+    assert!(gateway.records().await.iter().any(|record| record.status == 400));
+}
+
+#[tokio::test]
+async fn who_completes_texts_gets_several_prompts_at_once() {
+    let choices = json!([{"text": "one", "index": 0, "finish_reason": "stop"}, {"text": "two", "index": 1, "finish_reason": "stop"}]);
+    let upstream = Upstream::playing(vec![whole("200 OK", &completed(&choices))]).await;
+    let gateway = TestGateway::start(&legacy(&upstream)).await;
+    let reply = complete(&gateway, &json!({"model": "texts/m", "prompt": ["a", "b"]})).await;
+    assert_eq!((reply.status, reply.at("/choices/1/text")), (200, json!("two")), "{}", reply.text());
+    assert_eq!(upstream.bodies()[0]["prompt"], json!(["a", "b"]));
 }

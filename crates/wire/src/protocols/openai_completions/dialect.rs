@@ -6,9 +6,9 @@ use bytes::Bytes;
 use canon::{Annotator, Error, Field, Request, Result};
 use http::StatusCode;
 
-use super::{OpenaiCompletions, answer, intake, request};
+use super::{OpenaiCompletions, answer, intake, request, several};
 use crate::protocols::openai_chat;
-use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Protocol};
+use crate::{Addressed, AnswerForm, Dialect, Encoder, IdPrefixes, Intake, Joiner, Protocol};
 
 impl Dialect for OpenaiCompletions {
     fn protocol(&self) -> Option<Protocol> {
@@ -21,6 +21,14 @@ impl Dialect for OpenaiCompletions {
 
     fn decode(&self, intake: &Intake) -> Result<Request> {
         request::read::read(intake)
+    }
+
+    fn parts(&self, intake: &Intake) -> Result<Option<Vec<Bytes>>> {
+        several::split(intake)
+    }
+
+    fn joiner(&self, intake: &Intake) -> Option<Box<dyn Joiner>> {
+        Some(several::joiner(intake))
     }
 
     fn encoder(&self, form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {

@@ -10,9 +10,10 @@
 //! | `adapter` | such providers' answers as events, and their errors |
 //! | `request` | a request as a canonical one |
 //! | `answer` | events as an answer, whole or streamed |
+//! | `several` | several prompts in one request |
 //!
-//! What a conversation cannot say is refused rather than guessed: several prompts in one request, prompts of token numbers,
-//! and text to be put in front of a suffix. An echoed prompt is written by the gateway itself. Thinking has no place in this
+//! What a conversation cannot say is refused rather than guessed: prompts of token numbers, and text to be put in front of a
+//! suffix. Several prompts are as many requests. An echoed prompt is written by the gateway itself. Thinking has no place in this
 //! format and is left out. A conversation's `max_tokens` has no default, though OpenAI's is 16 here: a model that thinks would
 //! be cut off before its first word.
 
@@ -22,6 +23,7 @@ mod dialect;
 mod intake;
 mod passthrough;
 mod request;
+mod several;
 
 /// OpenAI's legacy text completions.
 pub struct OpenaiCompletions;

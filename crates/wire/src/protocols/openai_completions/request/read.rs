@@ -93,9 +93,7 @@ fn check_for_conversation(intake: &Intake) -> Result<()> {
         (Some(_), count @ 2..) => {
             return refuse(
                 "prompt",
-                format!(
-                    "which goes on from one text; prompt is a list of {count} texts: send as many requests."
-                ),
+                format!("which goes on from one text; prompt is a list of {count} texts."),
             );
         }
         _ => {}
