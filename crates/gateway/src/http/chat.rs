@@ -244,7 +244,7 @@ async fn run(pipeline: Arc<Pipeline>, read: Box<Read>) -> Result<Answer, Failure
             Box::pin(Several::new(pipeline, inbound, &intake, parts, held)).await?.begin().await
         }
         Err(error) => {
-            pipeline.refuse(&inbound, &error);
+            pipeline.refuse(&inbound, Operation::Chat, &error);
             Err(error.into())
         }
     }
