@@ -2,7 +2,7 @@
 
 use crate::brain::{self, Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings, text, unknown_key};
-use crate::proof::{CLAUDE, signature};
+use crate::proof::{claudes, holds_after, is_claudes};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -36,7 +36,12 @@ impl Format for Anthropic {
             return Err(extra(key));
         }
         check_betas(call)?;
-        read(&without_unproved_thinking(call))
+        let body = without_unproved_thinking(call);
+        let prompt = read(&body)?;
+        if binds(call) {
+            check_binding(&body)?;
+        }
+        Ok(prompt)
     }
 
     fn write(&self, call: &Call, _: &Prompt, answer: &Answer) -> Reply {
@@ -468,9 +473,56 @@ fn check_signature(place: &str, block: &Value) -> Result<(), Refusal> {
     if text(block, "signature").is_empty() {
         return Err(Refusal::bad(format!("{place}.thinking.signature: Field required")));
     }
-    match text(block, "signature") == signature(CLAUDE, text(block, "thinking")) {
+    match is_claudes(text(block, "signature"), text(block, "thinking")) {
         true => Ok(()),
         false => Err(Refusal::bad(format!("{place}: Invalid `signature` in `thinking` block"))),
+    }
+}
+
+/// The newest models bind their thinking to all that was before it.
+fn binds(call: &Call) -> bool {
+    ["opus-5-5", "sonnet-5-5", "haiku-5-5", "fable-5-1", "fable-5-2"]
+        .iter()
+        .any(|name| call.model.contains(name))
+}
+
+fn check_binding(body: &Value) -> Result<(), Refusal> {
+    let messages = items(body, "messages");
+    for (index, message) in
+        messages.iter().enumerate().filter(|(_, message)| text(message, "role") == "assistant")
+    {
+        let before = conversation(body, &messages[..index]);
+        for (number, block) in items(message, "content").iter().enumerate() {
+            let (thinking, given) = (text(block, "thinking"), text(block, "signature"));
+            if text(block, "type") == "thinking" && !holds_after(given, thinking, &before) {
+                return Err(Refusal::bad(format!(
+                    "messages.{index}.content.{number}: Invalid thinking block. The block is bound to a different \
+                     conversation."
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What thinking is bound to: instructions, tools and messages. Marks for the cache do not count.
+fn conversation(body: &Value, messages: &[Value]) -> String {
+    let mut all = json!([body.get("system"), body.get("tools"), messages]);
+    without_marks(&mut all);
+    all.to_string()
+}
+
+fn without_marks(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(without_marks),
+        Value::Object(fields) => {
+            fields.remove("cache_control");
+            if let Some(said) = fields.get("content").and_then(Value::as_str) {
+                fields["content"] = json!([{ "type": "text", "text": said }]);
+            }
+            fields.values_mut().for_each(without_marks);
+        }
+        _ => {}
     }
 }
 
@@ -528,7 +580,8 @@ fn shown_thinking<'a>(call: &Call, answer: &'a Answer) -> Option<&'a str> {
 fn blocks(call: &Call, answer: &Answer) -> Vec<Value> {
     let mut blocks = Vec::new();
     if let Some(thinking) = shown_thinking(call, answer) {
-        let signature = if call.proves() { signature(CLAUDE, thinking) } else { String::new() };
+        let before = binds(call).then(|| conversation(&call.body, items(&call.body, "messages")));
+        let signature = if call.proves() { claudes(thinking, before.as_deref()) } else { String::new() };
         blocks.push(json!({ "type": "thinking", "thinking": thinking, "signature": signature }));
     }
     if !answer.text.is_empty() {

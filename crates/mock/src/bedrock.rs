@@ -3,7 +3,7 @@
 use crate::anthropic::{Anthropic, stream_documents};
 use crate::brain::{self, Answer, Choice, Finish, Json, Prompt, Tool, pieces};
 use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings, text, unknown_key};
-use crate::proof::{CLAUDE, signature};
+use crate::proof::{claudes, is_claudes};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -329,9 +329,7 @@ fn check_block(block: &Value, place: &str) -> Result<(), Refusal> {
     if reasoning.is_some_and(|reasoning| text(reasoning, "signature").is_empty()) {
         return Err(Refusal::bad(format!("The reasoningContent block at {place} must have a signature.")));
     }
-    if reasoning
-        .is_some_and(|reasoning| text(reasoning, "signature") != signature(CLAUDE, text(reasoning, "text")))
-    {
+    if reasoning.is_some_and(|reasoning| !is_claudes(text(reasoning, "signature"), text(reasoning, "text"))) {
         return Err(Refusal::bad(format!(
             "The model returned the following errors: {place}: Invalid `signature` in `thinking` block"
         )));
@@ -367,7 +365,7 @@ fn whole(call: &Call, answer: &Answer) -> Value {
     let mut content = Vec::new();
     if let Some(thinking) = &answer.thinking {
         let reasoning =
-            json!({ "reasoningText": { "text": thinking, "signature": signature(CLAUDE, thinking) } });
+            json!({ "reasoningText": { "text": thinking, "signature": claudes(thinking, None) } });
         content.push(json!({ "reasoningContent": reasoning }));
     }
     if !answer.text.is_empty() {
@@ -407,8 +405,7 @@ fn stream(call: &Call, answer: &Answer) -> Vec<Bytes> {
     if let Some(thinking) = &answer.thinking {
         let texts =
             pieces(thinking).into_iter().map(|piece| json!({ "reasoningContent": { "text": piece } }));
-        let signed =
-            texts.chain([json!({ "reasoningContent": { "signature": signature(CLAUDE, thinking) } })]);
+        let signed = texts.chain([json!({ "reasoningContent": { "signature": claudes(thinking, None) } })]);
         events.add_block(None, signed.collect());
     }
     if !answer.text.is_empty() {

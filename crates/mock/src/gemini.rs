@@ -357,7 +357,7 @@ fn read_model_turn(
     parts.iter().for_each(|part| prompt.count_text(text(part, "text")));
     let first_call = parts.iter().find(|part| has(part, "functionCall"));
     let is_checked = is_current && signs(call);
-    if let Some(part) = first_call.filter(|part| is_checked && !has(part, "thoughtSignature")) {
+    if let Some(part) = first_call.filter(|part| is_checked && text(part, "thoughtSignature").is_empty()) {
         let name = part.pointer("/functionCall/name").and_then(Value::as_str).unwrap_or_default();
         return Err(Refusal::bad(format!(
             "Function call is missing a thought_signature in functionCall parts. This is required for tools to work \
@@ -370,7 +370,7 @@ fn read_model_turn(
     }
 }
 
-/// A signature is our own, or one of the documented stand-ins. AI Studio's is not Vertex's.
+/// A signature is our own, or one of the documented stand-ins. AI Studio's is not Vertex's, nor one model's another's.
 fn is_sound(call: &Call, part: &Value) -> bool {
     let given = text(part, "thoughtSignature");
     let stand_ins = ["", "skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
@@ -378,14 +378,14 @@ fn is_sound(call: &Call, part: &Value) -> bool {
 }
 
 fn sign(call: &Call, part: &Value) -> String {
-    let issuer = if call.path.contains("/projects/") { "vertex" } else { "ai-studio" };
+    let home = if call.path.contains("/projects/") { "vertex" } else { "ai-studio" };
     let empty = json!({});
     let signed = match part.get("functionCall") {
         Some(function) => format!("{} {}", text(function, "name"), function.get("args").unwrap_or(&empty)),
         // The signature of a text comes at its end, on a piece of its own.
         None => "text".to_string(),
     };
-    signature(issuer, &signed)
+    signature(&format!("{home} {}", call.model), &signed)
 }
 
 fn signs(call: &Call) -> bool {

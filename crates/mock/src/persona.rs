@@ -2,7 +2,7 @@
 //! Found by the name in the path (`/groq/openai/v1/…`), so that one mock can play all of them.
 
 use crate::format::{Call, Refusal, has, items, text, unknown_key};
-use crate::proof::{CLAUDE, signature};
+use crate::proof::is_claudes;
 use serde_json::{Value, json};
 
 /// Habits that break naive clients; what each sends differently stands in the format itself.
@@ -220,7 +220,7 @@ fn check_openrouter(body: &Value) -> Result<(), Refusal> {
     let details = items(body, "messages").iter().flat_map(|message| items(message, "reasoning_details"));
     let mut signed =
         details.filter(|detail| text(detail, "format") == "anthropic-claude-v1" && has(detail, "signature"));
-    let is_sound = |detail: &Value| text(detail, "signature") == signature(CLAUDE, text(detail, "text"));
+    let is_sound = |detail: &Value| is_claudes(text(detail, "signature"), text(detail, "text"));
     match signed.all(is_sound) {
         true => Ok(()),
         false => Err(Refusal::bad("Provider returned error: Invalid `signature` in `thinking` block")),

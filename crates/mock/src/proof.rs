@@ -11,3 +11,24 @@ pub fn signature(issuer: &str, text: &str) -> String {
 
 /// Claude's signatures hold wherever Claude runs.
 pub const CLAUDE: &str = "claude";
+
+/// Claude's signature of a thought. The newest models bind it to the conversation before it.
+pub fn claudes(thinking: &str, before: Option<&str>) -> String {
+    let bound = before.map(|before| signature(CLAUDE, before)).unwrap_or_default();
+    bound + &signature(CLAUDE, thinking)
+}
+
+/// Whether Claude signed this thought, bound to any conversation or to none.
+pub fn is_claudes(given: &str, thinking: &str) -> bool {
+    given
+        .strip_suffix(&signature(CLAUDE, thinking))
+        .is_some_and(|bound| [0, SIGNATURE].contains(&bound.len()))
+}
+
+/// Whether a signature of Claude's holds after this conversation.
+pub fn holds_after(given: &str, thinking: &str, before: &str) -> bool {
+    given == claudes(thinking, None) || given == claudes(thinking, Some(before))
+}
+
+/// The length of a signature.
+const SIGNATURE: usize = 20;

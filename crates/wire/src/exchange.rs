@@ -66,7 +66,7 @@ impl<'a> Exchange<'a> {
             None => {
                 let mut request = Box::new(self.dialect.decode(self.intake)?);
                 if let Some(memory) = self.memory {
-                    proofs::restore(&mut request, self.upstream, memory.provider, memory.find);
+                    proofs::restore(&mut request, self.upstream, memory);
                 }
                 if without_thinking {
                     proofs::strip(&mut request);

@@ -30,6 +30,8 @@ pub(crate) const FOREIGN: &str = "It is a signature of another provider, which i
 pub struct Proofs {
     /// The provider that gave the answer.
     pub issuer: String,
+    /// The model that gave the answer.
+    pub model: String,
     /// Blocks of thinking before the calls, with their signatures, as parts of the assistant's message.
     pub thinking: Vec<Part>,
     /// The thinking as the provider's own `reasoning_details`, where it takes them back.
@@ -58,6 +60,12 @@ impl Proofs {
     /// The thinking whose signatures hold at every provider of its family.
     pub fn portable(&self) -> impl Iterator<Item = &Part> {
         self.thinking.iter().filter(|part| is_proven(part) && is_portable(part))
+    }
+
+    /// True when only the model that gave the answer takes the proofs back, not another one of its provider: Google's.
+    fn is_bound_to_model(&self) -> bool {
+        let is_google = |part: &Part| format_of(part) == Some(gemini::REASONING_FORMAT);
+        self.calls.iter().any(|(_, signature)| signature.is_some()) || self.thinking.iter().any(is_google)
     }
 
     /// True when something here is of use only to who issued it.
@@ -237,31 +245,34 @@ impl Collector {
 pub struct Memory<'a> {
     /// The provider that the request goes to.
     pub provider: &'a str,
+    /// The model there.
+    pub model: &'a str,
     /// The proofs of an answer, by the name of one of its calls.
     pub find: &'a (dyn Fn(&CallName) -> Option<Arc<Proofs>> + Sync),
 }
 
-/// Puts proofs back that the caller dropped, as far as `provider`, which speaks this format, has a use for them: the caller
-/// would hear of others as losses, and never sent them. Takes away those that another provider issued. `find` knows them by
-/// the name of a tool call. What the caller sent itself is touched only where it is known to be of no use.
-pub fn restore(
-    request: &mut Request,
-    protocol: Protocol,
-    provider: &str,
-    mut find: impl FnMut(&CallName) -> Option<Arc<Proofs>>,
-) {
+impl Memory<'_> {
+    /// Whether the request goes to who issued these proofs.
+    pub(crate) fn is_issuer(&self, proofs: &Proofs) -> bool {
+        proofs.issuer == self.provider && (proofs.model == self.model || !proofs.is_bound_to_model())
+    }
+}
+
+/// Puts proofs back that the caller dropped, as far as the provider, which speaks this format, has a use for them: the caller
+/// would hear of others as losses, and never sent them. Takes away those that another provider issued. What the caller sent
+/// itself is touched only where it is known to be of no use.
+pub fn restore(request: &mut Request, protocol: Protocol, memory: Memory<'_>) {
     let mut before: Option<Arc<Proofs>> = None;
     for (index, message) in request.messages.iter_mut().enumerate() {
         if message.role != Role::Assistant {
             continue;
         }
-        drop_foreign(message, index, provider, &mut find, &mut request.losses);
-        let found = message.tool_calls().next().and_then(|call| find(&CallName::of(call)));
+        drop_foreign(message, index, memory, &mut request.losses);
+        let found = message.tool_calls().next().and_then(|call| (memory.find)(&CallName::of(call)));
         if let Some(proofs) = &found {
             // Callers may tell the calls of one answer in several messages: its thinking comes once.
             let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, proofs));
-            let takes_portable = family(protocol) == Some(PORTABLE_FORMAT);
-            let restoring = Restoring { index, proofs, is_own: proofs.issuer == provider, takes_portable };
+            let restoring = Restoring { index, proofs, is_own: memory.is_issuer(proofs), protocol };
             restoring.calls(message, &mut request.losses);
             restoring.thinking(message, is_new);
         }
@@ -270,17 +281,11 @@ pub fn restore(
 }
 
 /// Takes away proofs of thinking that are known to be another provider's.
-fn drop_foreign(
-    message: &mut Message,
-    index: usize,
-    provider: &str,
-    find: &mut impl FnMut(&CallName) -> Option<Arc<Proofs>>,
-    losses: &mut Losses,
-) {
+fn drop_foreign(message: &mut Message, index: usize, memory: Memory<'_>, losses: &mut Losses) {
     let before = message.parts.len();
     message.parts.retain(|part| {
-        let issued = CallName::of_proof(part).and_then(|name| find(&name));
-        issued.is_none_or(|proofs| proofs.issuer == provider)
+        let issued = CallName::of_proof(part).and_then(|name| (memory.find)(&name));
+        issued.is_none_or(|proofs| memory.is_issuer(&proofs))
     });
     if message.parts.len() < before {
         losses.dropped(Field::of_message(index, MessageField::Proofs), FOREIGN);
@@ -291,7 +296,7 @@ struct Restoring<'a> {
     index: usize,
     proofs: &'a Proofs,
     is_own: bool,
-    takes_portable: bool,
+    protocol: Protocol,
 }
 
 /// The family of models whose proofs this format takes.
@@ -315,7 +320,9 @@ impl Restoring<'_> {
             let known = self.proofs.calls.iter().find(|(known, _)| *known == name);
             let known = known.and_then(|(_, signature)| signature.as_ref());
             match self.is_own {
-                true if part.signature.is_none() => part.signature = known.cloned(),
+                true if part.signature.is_none() && has_signed_calls(self.protocol) => {
+                    part.signature = known.cloned();
+                }
                 true => {}
                 false if part.signature.take().is_some() => {
                     let field = Field::call(self.index, position, CallField::Proof);
@@ -333,14 +340,33 @@ impl Restoring<'_> {
             return;
         }
         // Who signed only a part of it wants only that part.
-        let is_usable =
-            |part: &&Part| is_proven(part) && (self.is_own || self.takes_portable && is_portable(part));
+        let is_usable = |part: &&Part| is_proven(part) && self.takes(part);
         let usable: Vec<Part> = self.proofs.thinking.iter().filter(is_usable).cloned().collect();
         if self.is_own || !usable.is_empty() {
             // Text of thinking without its proof, as callers send it back, gives way to the original.
             message.parts.retain(|part| !is_thought(part));
         }
         message.parts.splice(0..0, usable);
+    }
+
+    /// One provider may serve several families of models, each in its own format.
+    fn takes(&self, part: &Part) -> bool {
+        let family = family(self.protocol);
+        let is_of_family =
+            || format_of(part).is_none_or(|format| family.is_none_or(|family| family == format));
+        is_portable(part) && family == Some(PORTABLE_FORMAT) || self.is_own && is_of_family()
+    }
+}
+
+/// Formats in which a call has a signature of its own.
+fn has_signed_calls(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Gemini | Protocol::OpenaiChat)
+}
+
+fn format_of(part: &Part) -> Option<&str> {
+    match &part.kind {
+        PartKind::Reasoning(thought) => thought.format.as_deref(),
+        _ => None,
     }
 }
 
@@ -349,7 +375,7 @@ fn is_thought(part: &Part) -> bool {
 }
 
 fn is_portable(part: &Part) -> bool {
-    matches!(&part.kind, PartKind::Reasoning(thought) if thought.format.as_deref() == Some(PORTABLE_FORMAT))
+    format_of(part) == Some(PORTABLE_FORMAT)
 }
 
 /// Why a provider refused the thinking of a request: one more try without the trouble is worth it.
@@ -366,11 +392,28 @@ pub enum Refusal {
 /// The names that thinking goes by in OpenAI's format.
 const FIELDS: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
 
+/// What providers say of thinking that is missing, changed, in another place or not theirs, beside what names a signature.
+const INVALID: [&str; 6] = [
+    "expected `thinking`",
+    "`redacted_thinking` blocks in the latest assistant message cannot be modified",
+    "each thinking block must contain thinking",
+    "bound to a different conversation",
+    // Responses.
+    "of type 'reasoning' was provided without its required following item",
+    "without its required 'reasoning' item",
+];
+
+/// Responses knows an item of thinking without its encrypted form by its id, if at all.
+fn is_lost_item(said: &str) -> bool {
+    ["item with id 'rs_", "item with id ''"].iter().any(|words| said.contains(words))
+        && said.contains("not found")
+}
+
 impl Refusal {
     /// Reads the provider's words; none for every other error.
     pub fn of(error: &Error) -> Option<Self> {
         let status = error.upstream.as_ref().and_then(|reply| reply.status);
-        if !matches!(status, Some(400 | 422)) {
+        if !matches!(status, Some(400 | 404 | 422)) {
             return None;
         }
         let said = error.message.to_lowercase();
@@ -385,8 +428,9 @@ impl Refusal {
         if says(&["reasoning_content", "reasoning_details", "'reasoning'", ".reasoning"]) && says(&unknown) {
             return Some(Self::Unknown);
         }
-        let signature = says(&["signature"]) && says(&["thinking", "thought"]);
-        (signature || says(&["expected `thinking`"])).then_some(Self::Invalid)
+        let signature = says(&["signature"]) && says(&["thinking", "thought", "reasoningcontent"]);
+        let sealed = says(&["encrypted content"]) && says(&["could not be"]);
+        (signature || sealed || says(&INVALID) || is_lost_item(&said)).then_some(Self::Invalid)
     }
 
     /// The quirks under which a request in OpenAI's own format is written anew; none when that changes nothing.
@@ -445,6 +489,32 @@ mod tests {
             (400, "Corrupted thought signature.", Some(Invalid)),
             (400, "Expected `thinking` or `redacted_thinking`, but found `tool_use`.", Some(Invalid)),
             (403, "The request signature does not match; what were you thinking", None),
+            (
+                400,
+                "The encrypted content for item rs_1 could not be verified. Reason: Encrypted content could not be \
+                 decrypted or parsed.",
+                Some(Invalid),
+            ),
+            (
+                404,
+                "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.",
+                Some(Invalid),
+            ),
+            (404, "Item with id 'msg_1' not found.", None),
+            (
+                400,
+                "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'.",
+                Some(Invalid),
+            ),
+            (400, "messages.1.content.0: The block is bound to a different conversation.", Some(Invalid)),
+            (400, "messages.1.content.0.thinking: each thinking block must contain thinking", Some(Invalid)),
+            (
+                400,
+                "messages.5.content.0: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be \
+                 modified. These blocks must remain as they were in the original response.",
+                Some(Invalid),
+            ),
+            (404, "The model `gpt-9` does not exist.", None),
             (400, "Unknown parameter: 'reasoning_effort'.", None),
             (400, "max_tokens is required", None),
         ];
@@ -467,6 +537,8 @@ mod tests {
         let spoken = Refusal::Missing.quirks(&usual).unwrap();
         assert_eq!(Refusal::Missing.quirks(&spoken), None);
     }
+
+    const PROTOCOL: Protocol = Protocol::AnthropicMessages;
 
     fn call(id: &str) -> Part {
         let arguments = r#"{"b":[1.0,{}],"a":"x"}"#.to_owned();
@@ -500,9 +572,10 @@ mod tests {
         let message = Message::new(Role::Assistant, parts);
         let mut request = Request { messages: vec![message], ..Request::default() };
         let is_known = |known: &CallName| *known == name("a") || proofs.signatures.contains(known);
-        restore(&mut request, Protocol::AnthropicMessages, provider, |known| {
-            is_known(known).then(|| proofs.clone())
-        });
+        let find = |known: &CallName| is_known(known).then(|| proofs.clone());
+        let is_google = proofs.thinking.iter().any(|part| format_of(part) == Some(gemini::REASONING_FORMAT));
+        let protocol = if is_google { Protocol::Gemini } else { PROTOCOL };
+        restore(&mut request, protocol, Memory { provider, model: "", find: &find });
         let mut losses: Vec<_> = request.losses.iter().map(|loss| loss.field.to_string()).collect();
         losses.sort_unstable();
         (request.messages.remove(0).parts, losses)
@@ -514,9 +587,32 @@ mod tests {
         let (parts, losses) = restored(parts, &collected("one", "anthropic-claude-v1"), "one");
         let PartKind::Reasoning(reasoning) = &parts[0].kind else { panic!("{parts:?}") };
         assert_eq!((reasoning.text.as_str(), parts[0].signature.as_deref()), ("let me see", Some("proof")));
-        assert_eq!(parts[2].signature.as_deref(), Some("s"));
-        assert_eq!(parts[3].signature, None);
+        assert_eq!((&parts[2].signature, &parts[3].signature), (&None, &None), "Claude signs no calls");
         assert!(losses.is_empty(), "{losses:?}");
+        let parts = vec![Part::text("x"), call("a"), call("b")];
+        let (parts, losses) = restored(parts, &collected("one", "google-gemini-v1"), "one");
+        assert_eq!((parts[2].signature.as_deref(), &parts[3].signature), (Some("s"), &None));
+        assert!(losses.is_empty(), "{losses:?}");
+    }
+
+    #[test]
+    fn one_provider_may_have_models_that_do_not_take_each_others_proofs() {
+        let given = vec![call("a")];
+        let of_model = |format, model: &str| {
+            Arc::new(Proofs { model: model.into(), ..(*collected("one", format)).clone() })
+        };
+        // Google's signatures are one model's; the request goes to the model "".
+        let (other, losses) = restored(given.clone(), &of_model("google-gemini-v1", "another"), "one");
+        assert_eq!((other, losses.len()), (given.clone(), 0));
+        let (claude, _) = restored(given.clone(), &of_model(PORTABLE_FORMAT, "another"), "one");
+        assert_eq!(claude.len(), 2);
+        // A host of Claude and of Gemini.
+        let proofs = of_model(PORTABLE_FORMAT, "claude");
+        let mut request =
+            Request { messages: vec![Message::new(Role::Assistant, given.clone())], ..Request::default() };
+        let find = |_: &CallName| Some(proofs.clone());
+        restore(&mut request, Protocol::Gemini, Memory { provider: "one", model: "gemini", find: &find });
+        assert_eq!((&request.messages[0].parts, request.losses.len()), (&given, 0));
     }
 
     #[test]
@@ -524,9 +620,8 @@ mod tests {
         let proofs = collected("one", "anthropic-claude-v1");
         let messages = ["a", "b"].map(|id| Message::new(Role::Assistant, vec![call(id)]));
         let mut request = Request { messages: messages.into(), ..Request::default() };
-        restore(&mut request, Protocol::AnthropicMessages, "one", |name| {
-            (!name.id.is_empty()).then(|| proofs.clone())
-        });
+        let find = |name: &CallName| (!name.id.is_empty()).then(|| proofs.clone());
+        restore(&mut request, PROTOCOL, Memory { provider: "one", model: "", find: &find });
         assert_eq!(request.messages[0].parts.len(), 2);
         assert_eq!(request.messages[1].parts.len(), 1);
     }
@@ -590,7 +685,8 @@ mod tests {
         for protocol in [Protocol::Gemini, Protocol::CohereChat, Protocol::OllamaChat] {
             let messages = vec![Message::new(Role::Assistant, vec![call("a")])];
             let mut request = Request { messages: messages.clone(), ..Request::default() };
-            restore(&mut request, protocol, "two", |_| Some(proofs.clone()));
+            let find = |_: &CallName| Some(proofs.clone());
+            restore(&mut request, protocol, Memory { provider: "two", model: "", find: &find });
             assert_eq!((request.messages, request.losses.len()), (messages, 0), "{protocol:?}");
         }
     }

@@ -312,6 +312,9 @@ impl Route {
 /// at the end: below `/v1` and `/v1beta` such paths are understood. Every other path has one spelling, because proxies in front of
 /// the gateway have rules for the plain one.
 pub fn spelling(path: &str) -> Cow<'_, str> {
+    if let Some(model) = path.strip_prefix("/v1beta/").filter(|rest| is_bare_model(rest)) {
+        return Cow::Owned(format!("/v1beta/models/{model}"));
+    }
     if !path.contains("//") && (path.len() == 1 || !path.ends_with('/')) {
         return Cow::Borrowed(path);
     }
@@ -320,6 +323,12 @@ pub fn spelling(path: &str) -> Cow<'_, str> {
         Some(&("v1" | "v1beta")) => Cow::Owned(format!("/{}", parts.join("/"))),
         _ => Cow::Borrowed(path),
     }
+}
+
+/// Whether this is a model and a method: the AI SDK takes a name with a slash for a whole resource, and leaves `models/` out.
+fn is_bare_model(rest: &str) -> bool {
+    const METHODS: [&str; 3] = [":generateContent", ":streamGenerateContent", ":countTokens"];
+    !rest.starts_with("models/") && METHODS.iter().any(|method| rest.ends_with(method))
 }
 
 /// Finds the route of a path in the table's spelling.
@@ -500,6 +509,20 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
             "/v1/chat//completions//",
         ] {
             assert_eq!(serve(path, &Method::POST), Some((CHAT, String::new())), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_gemini_model_with_a_slash_may_stand_without_its_collection() {
+        let gemini = |model: &str| Some((Serve::Chat(Protocol::Gemini), model.to_owned()));
+        for method in ["generateContent", "streamGenerateContent", "countTokens"] {
+            let model = format!("openai/gpt-4o:{method}");
+            assert_eq!(serve(&format!("/v1beta/{model}"), &Method::POST), gemini(&model));
+            assert_eq!(serve(&format!("/v1beta/models/{model}"), &Method::POST), gemini(&model));
+        }
+        for path in ["/v1beta/cachedContents", "/v1beta/openai/chat/completions", "/v1beta/files/x:download"]
+        {
+            assert_eq!(serve(path, &Method::POST), None, "{path}");
         }
     }
 

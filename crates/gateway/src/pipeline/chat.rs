@@ -165,7 +165,7 @@ impl ChatAttempt<'_> {
     fn exchange_with<'b>(&'b self, find: &'b FindProofs<'b>) -> Exchange<'b> {
         let offer = self.attempt.offer;
         let provider = &offer.provider;
-        let memory = Memory { provider: provider.id(), find };
+        let memory = Memory { provider: provider.id(), model: &offer.model, find };
         Exchange {
             dialect: self.cx.inbound.dialect,
             intake: self.intake,

@@ -196,8 +196,9 @@ impl Pipeline {
 
     /// Remembers what the provider will want back in the next turn.
     fn keep_proofs(&self, record: &Record, transcoder: &mut dyn wire::Transcoder) {
-        if let (Some(mut proofs), Some((provider, _))) = (transcoder.proofs(), record.used()) {
+        if let (Some(mut proofs), Some((provider, model))) = (transcoder.proofs(), record.used()) {
             provider.clone_into(&mut proofs.issuer);
+            model.clone_into(&mut proofs.model);
             self.proof_memory.put(record.caller(), proofs, self.now());
         }
     }

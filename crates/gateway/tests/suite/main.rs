@@ -8,6 +8,7 @@ mod bodies;
 mod commands;
 mod completions;
 mod conformance;
+mod continuity;
 mod contract;
 mod conversations;
 mod counting;

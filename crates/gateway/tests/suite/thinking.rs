@@ -139,7 +139,7 @@ impl<'a> Chat<'a> {
 }
 
 /// The message of a stream, put together as a client does.
-fn merged(events: &[Value]) -> Value {
+pub fn merged(events: &[Value]) -> Value {
     let mut message = Map::new();
     message.insert("role".to_owned(), "assistant".into());
     let mut calls: Vec<Value> = Vec::new();

@@ -8,7 +8,7 @@ use crate::checks::chat_intake;
 use canon::{ModelFacts, Quirks, Request, Target};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use wire::proofs::{CallName, Collector, restore};
+use wire::proofs::{CallName, Collector, Memory, restore};
 use wire::protocols::openai_chat::{OpenaiChat, forward};
 use wire::{Dialect, Encoded, Protocol, adapter};
 
@@ -210,7 +210,8 @@ fn bytes(protocol: Protocol, model: &str, turns: usize, restored: bool) -> Vec<u
     let mut request = decoded(&body);
     if restored {
         let format = if protocol == Protocol::Gemini { "google-gemini-v1" } else { "anthropic-claude-v1" };
-        restore(&mut request, protocol, "here", remembered(format));
+        let find = remembered(format);
+        restore(&mut request, protocol, Memory { provider: "here", model: "", find: &find });
     }
     encoded(protocol, model, &request).body.to_vec()
 }

@@ -140,7 +140,8 @@ fn dropped_signatures_come_back_and_foreign_ones_stay_away() {
         Some(Arc::new(Proofs { issuer: issuer.to_owned(), calls, ..Proofs::default() }))
     };
     let (own, foreign) = (|_: &CallName| proofs("here"), |_: &CallName| proofs("there"));
-    let here = |find| Sending { memory: Some(Memory { provider: "here", find }), ..Sending::to(THREE) };
+    let here =
+        |find| Sending { memory: Some(Memory { provider: "here", model: "", find }), ..Sending::to(THREE) };
     let (sent, losses) = here(&own).sent(&tool_loop(None));
     assert_eq!((signatures(&sent), losses.len()), (vec![None, Some("kept".into()), None], 0));
     let untouched = tool_loop(Some("theirs"));

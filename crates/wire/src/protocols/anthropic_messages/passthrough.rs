@@ -17,7 +17,7 @@ use crate::{
     DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
 };
-use history::History;
+use history::{History, OutgoingTurns};
 use media::MediaUrls;
 
 /// The gateway's own object: one that another gateway has put there gives way.
@@ -178,12 +178,14 @@ impl Forward<'_> {
             without_thinking,
             memory: memory.filter(|_| thinks && !without_thinking),
         };
-        if let Some(messages) = history.messages(raw, &mut self.losses) {
+        let OutgoingTurns { messages, is_thoughtless } = history.outgoing(raw, &mut self.losses);
+        if let Some(messages) = messages {
             self.edit.set("messages", &messages);
         }
-        // A budget of thinking wants the thinking in front of the last calls, which is what was refused.
-        if without_thinking && GenerationFields::of(self.intake).thinking == Some(ThinkingKind::Enabled) {
-            const REASON: &str = "The provider refused the thinking in front of the last tool calls.";
+        // A budget of thinking wants the thinking in front of the last calls.
+        let wants_thinking = || GenerationFields::of(self.intake).thinking == Some(ThinkingKind::Enabled);
+        if (without_thinking || history.signs && is_thoughtless) && wants_thinking() {
+            const REASON: &str = "The thinking in front of the last tool calls is missing.";
             for name in ["thinking", "context_management"] {
                 if self.edit.remove(name) {
                     self.losses.dropped(name, REASON);

@@ -241,7 +241,8 @@ impl Signing<'_> {
         let mut calls = 0;
         for (position, part) in turn.parts.iter().enumerate() {
             let path = || format!("contents[{index}].parts[{position}].thoughtSignature");
-            let given = self.text(part, "thoughtSignature");
+            let given = self.text(part, "thoughtSignature").filter(|proof| !proof.is_empty());
+            let is_empty = given.is_none() && part.value("thoughtSignature").is_some();
             let call = part.value("functionCall").map(|call| self.call_name(call));
             let is_first_call = call.is_some() && calls == 0;
             calls += usize::from(call.is_some());
@@ -269,7 +270,7 @@ impl Signing<'_> {
                     losses.approximated(path(), reason);
                 }
             }
-            if wanted != given {
+            if wanted != given || is_empty {
                 edits.push((part.range.clone(), self.rewritten(part, wanted.as_deref())));
             }
         }
@@ -319,7 +320,7 @@ impl Signing<'_> {
     /// The signature of a call that this provider gave.
     fn remembered(&self, call: &CallName) -> Option<String> {
         let memory = self.memory?;
-        let proofs = (memory.find)(call).filter(|proofs| proofs.issuer == memory.provider)?;
+        let proofs = (memory.find)(call).filter(|proofs| memory.is_issuer(proofs))?;
         proofs.calls.iter().find(|(known, _)| known == call)?.1.clone()
     }
 
@@ -327,7 +328,7 @@ impl Signing<'_> {
     /// without ids are alike.
     fn is_foreign(&self, proof: &str, call: Option<&CallName>) -> bool {
         let Some(memory) = self.memory else { return false };
-        let issued = |name: &CallName| (memory.find)(name).filter(|proofs| proofs.issuer != memory.provider);
+        let issued = |name: &CallName| (memory.find)(name).filter(|proofs| !memory.is_issuer(proofs));
         let Some(call) = call else { return issued(&CallName::of_signature(proof)).is_some() };
         issued(call).is_some_and(|proofs| {
             proofs.calls.iter().any(|(known, signature)| known == call && signature.as_deref() == Some(proof))

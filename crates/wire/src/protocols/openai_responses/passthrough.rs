@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::answer::read::{self, StreamDecoder};
 use super::answer::write::fail_relayed;
-use super::{OpenaiResponses, REASONING_FORMAT, envelope};
+use super::{OpenaiResponses, REASONING_FORMAT, envelope, kept};
 use crate::framing::sse::SseParser;
 use crate::json::{Edit, Scanner, push_string};
 use crate::proofs::{CallName, Memory, Proofs};
@@ -120,18 +120,29 @@ struct ReasoningItem<'a> {
     #[serde(rename = "type", borrow, default)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     encrypted_content: Option<Cow<'a, str>>,
+}
+
+impl ReasoningItem<'_> {
+    /// Without its encrypted form the provider looks it up by its id, which it must have given itself.
+    fn may_be_known(&self) -> bool {
+        self.id.as_deref().is_some_and(|id| !id.is_empty() && kept::answers_of(id).is_empty())
+    }
 }
 
 impl Sifting<'_> {
     /// The input without it; none when it can stay as it is.
     fn input(&self, input: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
-        if !input.starts_with(b"[") || !crate::json::mentions(input, "reasoning") {
+        let mentions = |name: &str| crate::json::mentions(input, name);
+        let has_calls = self.without_thinking && mentions("call_id");
+        if !input.starts_with(b"[") || !has_calls && !mentions("reasoning") {
             return None;
         }
         let items: Vec<&RawValue> = serde_json::from_slice(input).ok()?;
         let is_kept: Vec<bool> = items.iter().map(|item| self.keeps(item)).collect();
-        if is_kept.iter().all(|kept| *kept) {
+        if !has_calls && is_kept.iter().all(|kept| *kept) {
             return None;
         }
         let mut out = Vec::with_capacity(input.len());
@@ -145,10 +156,23 @@ impl Sifting<'_> {
             if out.len() > 1 {
                 out.push(b',');
             }
-            out.extend_from_slice(item.get().as_bytes());
+            out.extend_from_slice(&self.sent(item));
         }
         out.push(b']');
         Some(out)
+    }
+
+    /// An item as it is sent. By the id of a call the provider knows the thinking that led to it, and wants both or neither.
+    fn sent<'t>(&self, item: &'t RawValue) -> Cow<'t, [u8]> {
+        let raw = item.get().as_bytes();
+        if !self.without_thinking || !crate::json::mentions(raw, "call_id") {
+            return raw.into();
+        }
+        let Ok(mut edit) = Edit::of(raw) else { return raw.into() };
+        match edit.remove("id") {
+            true => edit.write(0).into(),
+            false => raw.into(),
+        }
     }
 
     fn keeps(&self, item: &RawValue) -> bool {
@@ -162,7 +186,8 @@ impl Sifting<'_> {
         if self.without_thinking {
             return false;
         }
-        let Some(data) = item.encrypted_content.filter(|data| !data.is_empty()) else { return true };
+        let may_be_known = item.may_be_known();
+        let Some(data) = item.encrypted_content.filter(|data| !data.is_empty()) else { return may_be_known };
         if envelope::open(&data).is_some() {
             return false;
         }
@@ -174,7 +199,7 @@ impl Sifting<'_> {
         };
         let name = CallName::of_proof(&canon::PartKind::from(thought).into());
         let issued = self.memory.zip(name).and_then(|(memory, name)| Some((memory, (memory.find)(&name)?)));
-        issued.is_none_or(|(memory, proofs)| proofs.issuer == memory.provider)
+        issued.is_none_or(|(memory, proofs)| memory.is_issuer(&proofs))
     }
 }
 

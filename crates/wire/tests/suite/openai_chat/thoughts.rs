@@ -51,7 +51,7 @@ fn quirks(field: &str, stand_in: Option<&str>) -> Quirks {
 fn sent(body: &str, quirks: &Quirks, facts: &ModelFacts, known: &Proofs) -> (String, Vec<String>) {
     let known = Arc::new(known.clone());
     let find = |name: &CallName| known.calls.iter().any(|(call, _)| call == name).then(|| known.clone());
-    let memory = Memory { provider: "here", find: &find };
+    let memory = Memory { provider: "here", model: "", find: &find };
     let intake = chat_intake(body.as_bytes()).unwrap();
     let encoded = forward_with(&intake, Target { model: "m", facts, quirks }, Some(memory)).unwrap();
     let losses = encoded.losses.iter().map(|loss| loss.field.to_string()).collect();

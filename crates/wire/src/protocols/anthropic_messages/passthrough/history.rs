@@ -59,17 +59,16 @@ enum Outgoing<'a> {
 }
 
 impl History<'_> {
-    /// The turns as they go out; none when nothing changes.
-    pub(super) fn messages(&self, raw: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
-        let turns: Vec<&RawValue> = serde_json::from_slice(raw).ok()?;
-        let mut before = None;
-        let told: Vec<Outgoing<'_>> = turns
-            .iter()
-            .enumerate()
-            .map(|(index, turn)| self.turn(index, turn, &mut before, losses))
-            .collect();
+    /// The turns as they go out.
+    pub(super) fn outgoing(&self, raw: &[u8], losses: &mut Losses) -> OutgoingTurns {
+        let mut outgoing = OutgoingTurns::default();
+        let Ok(turns) = serde_json::from_slice::<Vec<&RawValue>>(raw) else { return outgoing };
+        let mut seen = Seen::default();
+        let told: Vec<Outgoing<'_>> =
+            turns.iter().enumerate().map(|(index, turn)| self.turn(index, turn, &mut seen, losses)).collect();
+        outgoing.is_thoughtless = seen.has_results && !seen.begins_with_thinking;
         if told.iter().all(|turn| matches!(turn, Outgoing::AsItIs(_))) {
-            return None;
+            return outgoing;
         }
         let texts: Vec<&str> = told
             .iter()
@@ -79,22 +78,26 @@ impl History<'_> {
                 Outgoing::LeftOut => None,
             })
             .collect();
-        Some(format!("[{}]", texts.join(",")).into_bytes())
+        outgoing.messages = Some(format!("[{}]", texts.join(",")).into_bytes());
+        outgoing
     }
 
     fn turn<'t>(
         &self,
         index: usize,
         raw: &'t RawValue,
-        before: &mut Option<Arc<Proofs>>,
+        seen: &mut Seen,
         losses: &mut Losses,
     ) -> Outgoing<'t> {
         let as_it_is = Outgoing::AsItIs(raw.get());
         let Ok(turn) = serde_json::from_str::<Turn<'_>>(raw.get()) else { return as_it_is };
-        let Ok(blocks) = serde_json::from_str::<Vec<&RawValue>>(turn.content.get()) else { return as_it_is };
-        let mut changed =
-            Blocks { index, is_changed: false, thinks: false, call: None, losses: Losses::new() };
         let is_answer = turn.role == "assistant";
+        let was_answer = std::mem::replace(&mut seen.is_answer, is_answer);
+        let begins_answer = is_answer && !was_answer;
+        seen.begins_with_thinking &= !begins_answer;
+        seen.has_results &= !is_answer;
+        let Ok(blocks) = serde_json::from_str::<Vec<&RawValue>>(turn.content.get()) else { return as_it_is };
+        let mut changed = Blocks { index, ..Blocks::default() };
         let mut texts: Vec<Cow<'_, str>> = Vec::with_capacity(blocks.len());
         for (position, block) in blocks.iter().enumerate() {
             texts.extend(match is_answer {
@@ -104,8 +107,8 @@ impl History<'_> {
         }
         if is_answer {
             let found = self.memory.zip(changed.call.as_ref()).and_then(|(memory, call)| (memory.find)(call));
-            let is_new =
-                before.as_ref().zip(found.as_ref()).is_none_or(|(before, found)| !Arc::ptr_eq(before, found));
+            let pair = seen.before.as_ref().zip(found.as_ref());
+            let is_new = pair.is_none_or(|(before, found)| !Arc::ptr_eq(before, found));
             if let (Some(proofs), true) = (&found, is_new && !changed.thinks) {
                 let restored = self.restored(proofs);
                 if !restored.is_empty() {
@@ -113,10 +116,13 @@ impl History<'_> {
                     changed.losses = Losses::new();
                     changed.is_changed = true;
                     texts.splice(0..0, restored.into_iter().map(Cow::Owned));
+                    changed.begins_with_thinking = true;
                 }
             }
-            *before = found;
+            seen.before = found;
+            seen.begins_with_thinking |= begins_answer && changed.begins_with_thinking;
         }
+        seen.has_results |= changed.has_results;
         if !changed.is_changed {
             return as_it_is;
         }
@@ -129,21 +135,44 @@ impl History<'_> {
 
     /// The thinking of an answer, as far as this provider takes it back.
     fn restored(&self, proofs: &Proofs) -> Vec<String> {
-        let is_own = self.memory.is_some_and(|memory| memory.provider == proofs.issuer);
-        let parts: Vec<&Part> = match is_own {
-            true => proofs.thinking.iter().collect(),
-            false => proofs.portable().collect(),
-        };
-        parts.into_iter().filter_map(thinking_block).collect()
+        proofs.portable().filter_map(thinking_block).collect()
     }
 }
 
+/// The turns as they go out.
+#[derive(Default)]
+pub(super) struct OutgoingTurns {
+    /// None when nothing changes.
+    pub messages: Option<Vec<u8>>,
+    /// The conversation ends with results of calls, and the answer with these calls does not begin with thinking.
+    pub is_thoughtless: bool,
+}
+
+/// What was seen of the turns so far.
+#[derive(Default)]
+struct Seen {
+    /// What is known of the answer before.
+    before: Option<Arc<Proofs>>,
+    /// The last turn is an answer. Those that follow each other are one.
+    is_answer: bool,
+    /// The last answer begins with thinking.
+    begins_with_thinking: bool,
+    /// Results of calls came after the last answer.
+    has_results: bool,
+}
+
 /// What has changed in one turn.
+#[derive(Default)]
 struct Blocks {
     index: usize,
     is_changed: bool,
     /// Some thinking stays.
     thinks: bool,
+    /// The first block that stays is thinking.
+    begins_with_thinking: bool,
+    has_results: bool,
+    /// Some block stays.
+    has_blocks: bool,
     /// The first call.
     call: Option<CallName>,
     losses: Losses,
@@ -162,12 +191,16 @@ impl Blocks {
             "thinking" => block.signature.unwrap_or_default(),
             "redacted_thinking" => block.data.unwrap_or_default(),
             "tool_use" => {
+                self.has_blocks = true;
                 if let (Some(id), Some(name), None) = (&block.id, &block.name, &self.call) {
                     self.call = Some(CallName::new(id, name, block.input.map_or("{}", RawValue::get)));
                 }
                 return Some(self.with_plain_id("id", raw));
             }
-            _ => return Some(raw.get().into()),
+            _ => {
+                self.has_blocks = true;
+                return Some(raw.get().into());
+            }
         };
         let reason = match () {
             () if history.without_thinking => REFUSED,
@@ -176,6 +209,7 @@ impl Blocks {
             () if history.signs && proof.is_empty() => UNSIGNED,
             () => {
                 self.thinks = true;
+                self.begins_with_thinking |= !std::mem::replace(&mut self.has_blocks, true);
                 return Some(raw.get().into());
             }
         };
@@ -188,6 +222,7 @@ impl Blocks {
     fn with_plain_id<'t>(&mut self, field: &str, raw: &'t RawValue) -> Cow<'t, str> {
         let is_plain = |id: &str| id.len() <= ID_LIMIT && id.bytes().all(is_id_byte);
         let Ok(block) = serde_json::from_str::<Block<'_>>(raw.get()) else { return raw.get().into() };
+        self.has_results |= block.kind == "tool_result";
         let id = if field == "id" { block.id } else { block.tool_use_id };
         let Some(id) = id.filter(|id| !is_plain(id)) else { return raw.get().into() };
         self.is_changed = true;

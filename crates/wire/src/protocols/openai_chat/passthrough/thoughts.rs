@@ -222,7 +222,7 @@ impl Recall<'_> {
         let name = call_name(call);
         let found = self.memory.and_then(|memory| (memory.find)(&name).map(|proofs| (memory, proofs)));
         if let Some((memory, proofs)) = &found {
-            let is_own = proofs.issuer == memory.provider;
+            let is_own = memory.is_issuer(proofs);
             let usable = if self.field == DETAILS { details_of(proofs, is_own) } else { None };
             if self.field == DETAILS {
                 return usable;

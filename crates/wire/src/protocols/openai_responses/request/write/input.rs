@@ -266,7 +266,8 @@ impl<'a> Writer<'a, '_> {
             content,
             encrypted_content,
         };
-        match (thought.format.as_deref(), &thought.extra, &thought.encrypted) {
+        let encrypted = thought.encrypted.as_ref().filter(|data| !data.is_empty());
+        match (thought.format.as_deref(), &thought.extra, encrypted) {
             (Some(ITEM_FORMAT), Some(raw), _) => self.output.item(raw)?,
             (None | Some(REASONING_FORMAT), _, Some(data)) => {
                 let summary = text.map(|text| ContentPart::SummaryText { text }).into_iter().collect();
