@@ -13,8 +13,14 @@ def _needed(name):
 
 
 @pytest.fixture(scope="session")
-def base_url():
-    return f"{_needed('LLMGATEWAY_URL')}/v1"
+def gateway_url():
+    """Without /v1."""
+    return _needed("LLMGATEWAY_URL")
+
+
+@pytest.fixture(scope="session")
+def base_url(gateway_url):
+    return f"{gateway_url}/v1"
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +35,18 @@ def api_key():
 )
 def model(request):
     return request.param
+
+
+# Those whose thinking comes with proofs that have to come back.
+@pytest.fixture(
+    params=["openai/gpt-5.5", "anthropic/claude-sonnet-4-5", "google-ai-studio/gemini-3-pro-preview"],
+    ids=lambda model: model.split("/")[0],
+)
+def thinker(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def png():
+    """One pixel, in base64."""
+    return "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

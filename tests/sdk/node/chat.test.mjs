@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { client, models, modelsWithTools, user } from './gateway.mjs';
+import { client, models, modelsWithTools, png, user } from './gateway.mjs';
 
 const weatherTool = {
   type: 'function',
@@ -12,10 +12,6 @@ const weatherTool = {
     parameters: { type: 'object', properties: { location: { type: 'string' } }, required: ['location'] },
   },
 };
-
-// One pixel.
-const png =
-  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 
 for (const model of models) {
   test(`answer: ${model}`, async () => {

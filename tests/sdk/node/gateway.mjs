@@ -41,3 +41,17 @@ export const models = [
 export const modelsWithTools = models.filter((model) => !model.startsWith('perplexity/'));
 
 export const user = (content) => [{ role: 'user', content }];
+
+// One whose format is the caller's own for each of the dialects, and others that are translated.
+export const modelsByFormat = [
+  'openai/gpt-4o-mini',
+  'anthropic/claude-sonnet-4-5',
+  'google-ai-studio/gemini-2.5-flash',
+  'aws-bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0',
+];
+
+export const modelsThatThink = ['openai/gpt-5.5', 'anthropic/claude-sonnet-4-5', 'google-ai-studio/gemini-3-pro-preview'];
+
+// One pixel.
+export const png =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';

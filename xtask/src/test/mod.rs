@@ -186,6 +186,7 @@ fn clients(place: &Place, environment: &[(&str, String); 2]) -> Result<()> {
         ("agents", "agents"),
         ("pydantic_ai_1", "agents/test_pydantic_ai.py"),
         ("pydantic_ai_2", "agents/test_pydantic_ai.py"),
+        ("dialects", "dialects"),
         ("classic", "classic"),
         ("llama_index", "llama_index"),
     ];
