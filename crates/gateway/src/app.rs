@@ -25,6 +25,7 @@ use crate::snapshot::{Current, Snapshot, Tools};
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
 use crate::upstream::media::MediaFetcher;
+use crate::webhooks::Sender;
 
 /// A gateway that is listening and not yet serving.
 pub struct App {
@@ -34,6 +35,7 @@ pub struct App {
     limits: Limits,
     writer: Writer,
     store: Store,
+    webhooks: Sender,
 }
 
 /// Why the gateway cannot start: one sentence that says what to do.
@@ -79,6 +81,7 @@ impl App {
         tools.books.load().await.map_err(away)?;
         let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics));
         let current = Current::new(snapshot);
+        let webhooks = Sender { store: store.clone(), books: tools.books.clone(), current: current.clone() };
         let api = Arc::new(Api {
             pipeline,
             auth,
@@ -90,7 +93,7 @@ impl App {
             reloader: Reloader::new(current.clone(), tools, &started_with, demo),
             current,
         });
-        Ok(Self { listeners, api, limits, writer, store })
+        Ok(Self { listeners, api, limits, writer, store, webhooks })
     }
 
     /// Where it listens.
@@ -128,6 +131,7 @@ impl App {
             never = reloader.watch() => match never {},
             never = pipeline.responses.expire() => match never {},
             never = auth.listen() => match never {},
+            never = self.webhooks.run() => match never {},
         };
         if cut > 0 {
             tracing::warn!(

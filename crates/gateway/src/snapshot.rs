@@ -26,6 +26,7 @@ use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
 use crate::upstream::outbound::Outbound;
+use crate::webhooks::Webhook;
 
 /// One consistent view of everything that a reload can change.
 pub struct Snapshot {
@@ -57,6 +58,8 @@ pub struct Snapshot {
     pub cors: Cors,
     /// The keys of the configuration.
     pub keys: Keys,
+    /// Where events are sent.
+    pub webhooks: Vec<Webhook>,
     /// TLS and proxies of all connections to the outside.
     pub outbound: Arc<Outbound>,
 }
@@ -156,6 +159,7 @@ impl Snapshot {
             metadata: settings.metadata,
             keep: settings.keep,
             cors: settings.cors,
+            webhooks: settings.webhooks,
             keys: Keys::fixed(
                 &tools.hasher,
                 &settings.api_keys,

@@ -9,6 +9,8 @@ use crate::policy::{Limit, OnExhausted, Period, Policy};
 use crate::rule::{AccountId, Quantity, Rule, Scope};
 use crate::{Bucket, Pattern, Window, day_of};
 
+/// Of a budget's ceiling, in per cent: what somebody is told when so much is spent.
+const THRESHOLDS: [u8; 3] = [50, 80, 100];
 /// How often overdue reservations are looked for, at most.
 const SWEEP_EVERY_MS: i64 = 60_000;
 /// When to try again where only the end of another request makes room.
@@ -101,6 +103,23 @@ pub struct Refused {
     pub remaining: Remaining,
 }
 
+/// So much of a budget is spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose budget it is.
+    pub scope: Scope,
+    /// In which time.
+    pub per: Window,
+    /// The first day of the window, in days since 1970-01-01.
+    pub start: i64,
+    /// The budget.
+    pub ceiling: Pico,
+    /// How much of it is spent at least, in per cent: 50, 80 or 100.
+    pub percent: u8,
+    /// What is spent.
+    pub spent: Pico,
+}
+
 /// The accounts of one project and of its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Book {
@@ -109,6 +128,7 @@ pub struct Book {
     open: Vec<Open>,
     free: Vec<u32>,
     swept_ms: i64,
+    notices: Vec<Notice>,
 }
 
 /// What tells accounts apart. A limit that is changed is another account, and begins anew; money that was spent stays
@@ -146,6 +166,33 @@ struct Money {
     reserved: Pico,
     /// What was spent before this book began is in `spent`.
     is_loaded: bool,
+    /// The budgets that are counted here, which differ in what they do when they are exhausted.
+    ceilings: Vec<Ceiling>,
+}
+
+/// A budget, and what was noticed of it in the window that is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ceiling {
+    amount: Pico,
+    /// How many of [`THRESHOLDS`].
+    noticed: usize,
+}
+
+impl Ceiling {
+    fn new(amount: Pico) -> Self {
+        Self { amount, noticed: 0 }
+    }
+
+    /// The highest threshold that is reached now and was not before.
+    fn reached(&mut self, spent: Pico) -> Option<u8> {
+        let before = self.noticed;
+        while let Some(percent) = THRESHOLDS.get(self.noticed)
+            && i128::from(spent.0) * 100 >= i128::from(self.amount.0) * i128::from(*percent)
+        {
+            self.noticed += 1;
+        }
+        (self.noticed > before).then(|| THRESHOLDS[self.noticed - 1])
+    }
 }
 
 /// A reservation that is not settled.
@@ -181,7 +228,31 @@ impl Money {
             self.start = start;
             self.spent = Pico::ZERO;
             self.reserved = Pico::ZERO;
+            self.ceilings.iter_mut().for_each(|ceiling| ceiling.noticed = 0);
         }
+    }
+
+    /// Notes which budgets have reached a threshold. Those of a moment at which much was spent share a notice.
+    fn notice(&mut self, notices: &mut Vec<Notice>) {
+        for ceiling in &mut self.ceilings {
+            if let Some(percent) = ceiling.reached(self.spent) {
+                notices.push(Notice {
+                    scope: self.scope.clone(),
+                    per: self.window,
+                    start: self.start,
+                    ceiling: ceiling.amount,
+                    percent,
+                    spent: self.spent,
+                });
+            }
+        }
+    }
+
+    /// Counts for these budgets from now on, and for no other.
+    fn set_ceilings(&mut self, ceilings: impl Iterator<Item = Pico>) {
+        let known = std::mem::take(&mut self.ceilings);
+        let one = |amount| known.iter().find(|it| it.amount == amount).copied();
+        self.ceilings = ceilings.map(|amount| one(amount).unwrap_or(Ceiling::new(amount))).collect();
     }
 
     fn left(&self, ceiling: Pico) -> Pico {
@@ -193,6 +264,7 @@ impl Book {
     /// The rules of a policy, with their accounts; those that are not there are begun.
     pub fn rules(&mut self, scope: &Scope, policy: &Policy) -> Vec<Rule> {
         let mut rules = Vec::with_capacity(policy.budgets.len() + policy.limits.len());
+        self.set_ceilings(scope, policy);
         for budget in &policy.budgets {
             let account = self.account(scope, Kind::Money(budget.per), None);
             let quantity = Quantity::Money {
@@ -211,6 +283,27 @@ impl Book {
         rules
     }
 
+    /// What is noticed of the budgets of this scope is what the policy says now.
+    fn set_ceilings(&mut self, scope: &Scope, policy: &Policy) {
+        for window in Window::ALL {
+            let name = Name { scope: scope.clone(), kind: Kind::Money(window), model: None };
+            let is_new = !self.names.contains_key(&name);
+            let ceilings = policy.budgets.iter().filter(|it| it.per == window).map(|it| it.usd);
+            if is_new && ceilings.clone().next().is_none() {
+                continue;
+            }
+            let account = self.account(scope, Kind::Money(window), None);
+            if let Some(Account::Money(money)) = self.accounts.get_mut(account.0 as usize) {
+                money.set_ceilings(ceilings);
+            }
+        }
+    }
+
+    /// What was noticed since this was last called.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
     fn account(&mut self, scope: &Scope, kind: Kind, model: Option<&str>) -> AccountId {
         let name = Name { scope: scope.clone(), kind, model: model.map(Arc::from) };
         if let Some(id) = self.names.get(&name) {
@@ -225,6 +318,7 @@ impl Book {
                 spent: Pico::ZERO,
                 reserved: Pico::ZERO,
                 is_loaded: false,
+                ceilings: Vec::new(),
             }),
             Kind::Requests(limit, per) => Account::Requests(Bucket::new(limit, per.ms())),
             Kind::Tokens(limit, per) => Account::Tokens(Bucket::new(limit, per.ms())),
@@ -251,6 +345,7 @@ impl Book {
             money.roll(day_of(now_ms));
             money.spent += spent;
             money.is_loaded = true;
+            money.notice(&mut self.notices);
         }
     }
 
@@ -319,6 +414,7 @@ impl Book {
                     let held = if open.is_expired { &mut money.spent } else { &mut money.reserved };
                     held.0 = held.0.saturating_sub(claim.taken);
                     money.spent += actual.cost;
+                    money.notice(&mut self.notices);
                 }
                 Some(Account::Tokens(bucket)) => {
                     let (taken, used) = (claim.taken as u64, actual.tokens.unwrap_or(claim.taken as u64));
@@ -351,6 +447,7 @@ impl Book {
                 {
                     money.reserved.0 = money.reserved.0.saturating_sub(claim.taken);
                     money.spent += Pico(claim.taken);
+                    money.notice(&mut self.notices);
                 }
             }
         }

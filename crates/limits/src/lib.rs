@@ -20,7 +20,7 @@ mod policy;
 mod rule;
 mod window;
 
-pub use book::{Actual, Ask, Book, Figure, Refusal, Refused, Remaining, Ticket};
+pub use book::{Actual, Ask, Book, Figure, Notice, Refusal, Refused, Remaining, Ticket};
 pub use bucket::Bucket;
 pub use glob::Pattern;
 pub use policy::{Budget, Limit, Mistake, OnExhausted, Period, Policy, Role, Unpriced, tags};

@@ -18,6 +18,7 @@ mod responses;
 mod spool;
 mod sqlite;
 mod store;
+mod webhooks;
 mod writer;
 
 pub use changes::Changes;
@@ -29,4 +30,5 @@ pub use record::{AttemptRecord, LossRecord, UsageRecord};
 pub use responses::{Chain, StoredResponse};
 pub use spool::{AppendError, Commit, CommitError, OpenRequest, Spool, SpoolLimits, SpoolReader};
 pub use store::{Store, UsageFilter};
+pub use webhooks::Delivery;
 pub use writer::{Writer, WriterEvent};

@@ -15,6 +15,7 @@ use crate::loan::Loan;
 use crate::projects::{self, Audit, AuditRow, Project, Written};
 use crate::responses::{self, Chain, StoredResponse};
 use crate::sqlite::Sqlite;
+use crate::webhooks::{self, Delivery};
 use crate::{StoreError, UsageRecord, postgres, sqlite};
 
 /// More than one page of records is asked for in pages.
@@ -600,6 +601,66 @@ impl Store {
             .execute(connection)
             .await
             .map(|result| result.rows_affected()))
+    }
+
+    // Webhooks
+
+    /// Notes what is to be sent. What was noted before, by whichever process, is not noted again.
+    pub async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            for delivery in deliveries {
+                sqlx::query(webhooks::INSERT)
+                    .bind(&delivery.event)
+                    .bind(&delivery.endpoint)
+                    .bind(&delivery.body)
+                    .bind(delivery.created_at_ms)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        })
+    }
+
+    /// Takes what is due, so much at most. Nobody else gets it before `again_at_ms`.
+    pub async fn take_deliveries(
+        &self,
+        now_ms: i64,
+        again_at_ms: i64,
+        most: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let rows: Vec<webhooks::Row> = on_either!(self, QUICK, connection => sqlx::query_as(webhooks::TAKE)
+            .bind(now_ms)
+            .bind(again_at_ms)
+            .bind(i64::from(most))
+            .fetch_all(connection)
+            .await)?;
+        Ok(rows.into_iter().map(webhooks::from_row).collect())
+    }
+
+    /// Says when a delivery is tried next; none when it was taken, or is given up.
+    pub async fn put_off_delivery(
+        &self,
+        delivery: &Delivery,
+        next_at_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(webhooks::PUT_OFF)
+            .bind(&delivery.event)
+            .bind(&delivery.endpoint)
+            .bind(next_at_ms)
+            .execute(connection)
+            .await
+            .map(drop))
+    }
+
+    /// Deletes deliveries that are over and older than this, but for events like `lasting` (a pattern of `LIKE`).
+    pub async fn forget_deliveries(&self, before_ms: i64, lasting: &str) -> Result<(), StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(webhooks::FORGET)
+            .bind(before_ms)
+            .bind(lasting)
+            .execute(connection)
+            .await
+            .map(drop))
     }
 
     // Settings

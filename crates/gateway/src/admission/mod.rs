@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use canon::write::push_u64;
 use canon::{Pico, Usage};
-use limits::{Actual, Remaining, Scope, Ticket, Window, day_of};
+use limits::{Actual, Notice, Remaining, Scope, Ticket, Window, day_of};
 use store::{Spent, Store, StoreError};
 
 use crate::clock;
@@ -43,6 +43,16 @@ impl Books {
     /// The book of a project. It stays the same for as long as the process runs, whatever becomes of the project's policy.
     pub fn of(&self, project: &str) -> Book {
         self.all().entry(project.into()).or_default().clone()
+    }
+
+    /// What was noticed of budgets since this was last called, by project.
+    pub fn take_notices(&self) -> Vec<(Arc<str>, Notice)> {
+        let books = self.all();
+        let of_project = |(project, book): (&Arc<str>, &Book)| {
+            let notices = book.lock().take_notices();
+            notices.into_iter().map(|notice| (project.clone(), notice)).collect::<Vec<_>>()
+        };
+        books.iter().flat_map(of_project).collect()
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Arc<str>, Book>> {

@@ -41,6 +41,9 @@ pub struct ConfigFile {
     /// Teams and applications by id: what they may do.
     #[serde(skip)]
     pub projects: BTreeMap<String, ProjectSection>,
+    /// Where events are sent.
+    #[serde(skip)]
+    pub webhooks: Vec<WebhookSection>,
 }
 
 /// `[server]`
@@ -321,6 +324,18 @@ pub struct ProjectKeySection {
     pub policy: Policy,
 }
 
+/// One of `[[webhooks]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WebhookSection {
+    /// The address, `http` or `https`: `env:NAME`, `file:PATH`, or as it is. A URL that is a secret itself belongs into the
+    /// environment or a file.
+    pub url: String,
+    /// Signs each body (HMAC-SHA256): `env:NAME`, `file:PATH`, or as it is. `whsec_` with base64 as Standard Webhooks has it,
+    /// or any other text. Without it nothing is signed.
+    pub secret: Option<String>,
+}
+
 /// How an alias picks among its targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -369,6 +384,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "providers",
             "models",
             "projects",
+            "webhooks",
         ],
         "server" => &[
             "listen",
@@ -395,6 +411,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "timeouts" => &TIMEOUT_KEYS,
         "tls" => &["ca_file"],
         "catalog" => &["overlay"],
+        section if section.starts_with("webhooks") => &["url", "secret"],
         section if section.starts_with("projects.") => &PROJECT_KEYS,
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
         _ => &["targets", "pick", "weights", "timeouts"],
@@ -471,6 +488,7 @@ impl ConfigFile {
                 "providers" => file.providers = sections(&name, value, &mut mistakes),
                 "models" => file.models = sections(&name, value, &mut mistakes),
                 "projects" => file.projects = projects(value, &mut mistakes),
+                "webhooks" => file.webhooks = list(&name, value, &mut mistakes),
                 _ => mistakes.push(unknown("", &name)),
             }
         }
@@ -561,6 +579,21 @@ fn sections<T: Default + for<'a> Deserialize<'a>>(
         .into_iter()
         .map(|(id, value)| (id.clone(), section(&format!("{name}.{id}"), value, mistakes)))
         .collect()
+}
+
+/// The tables of a list, such as `[[webhooks]]`.
+fn list<T: Default + for<'a> Deserialize<'a>>(
+    name: &str,
+    value: toml::Value,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<T> {
+    let toml::Value::Array(tables) = value else {
+        let message = format!("must be a list, such as [[{name}]]");
+        mistakes.push(Mistake { path: name.to_owned(), message });
+        return Vec::new();
+    };
+    let tables = tables.into_iter().enumerate();
+    tables.map(|(index, table)| section(&format!("{name}[{index}]"), table, mistakes)).collect()
 }
 
 fn projects(value: toml::Value, mistakes: &mut Vec<Mistake>) -> BTreeMap<String, ProjectSection> {

@@ -25,6 +25,7 @@ use crate::env::Environment;
 use crate::tls;
 use crate::upstream::credentials::{self, Absent, Given, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
+use crate::webhooks::Webhook;
 
 /// The provider that answers when there is no other.
 pub const DEMO: &str = "demo";
@@ -70,6 +71,8 @@ pub struct Settings {
     pub admin_keys: Vec<KeyEntry>,
     /// Projects of the configuration.
     pub projects: Vec<ProjectSettings>,
+    /// Where events are sent.
+    pub webhooks: Vec<Webhook>,
     /// Database URL.
     pub database_url: String,
     /// Folder of the spool.
@@ -318,6 +321,7 @@ impl Settings {
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
             projects: check.projects(file),
+            webhooks: check.webhooks(file),
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
             database_url,
@@ -532,6 +536,20 @@ impl Check<'_> {
             projects.push(ProjectSettings { id: id.clone(), policy: section.policy.clone(), keys });
         }
         projects
+    }
+
+    fn webhooks(&mut self, file: &ConfigFile) -> Vec<Webhook> {
+        let mut webhooks = Vec::new();
+        for (index, section) in file.webhooks.iter().enumerate() {
+            let path = format!("webhooks[{index}]");
+            let url = self.text(&format!("{path}.url"), &section.url);
+            let secret = section.secret.as_ref().map(|text| self.text(&format!("{path}.secret"), text));
+            match Webhook::new(&url, &Secret::new(secret.unwrap_or_default())) {
+                Ok(webhook) => webhooks.push(webhook),
+                Err(message) => self.mistake(format!("{path}.url"), message),
+            }
+        }
+        webhooks
     }
 
     fn project_key(&mut self, path: &str, key: &ProjectKeySection, file: &ConfigFile) -> ProjectKey {

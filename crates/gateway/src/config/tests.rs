@@ -16,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 12] = [
+const SECTIONS: [(&str, &str, &str); 13] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -63,6 +63,11 @@ const SECTIONS: [(&str, &str, &str); 12] = [
         "ModelSection",
         "An alias: a name for one or several models. A target is `provider/model` or a model of the catalog, \
          never another alias.",
+    ),
+    (
+        "webhooks",
+        "WebhookSection",
+        "Addresses that are told when so much of a budget is spent; [governance.md](governance.md#webhooks) has the form.",
     ),
 ];
 
@@ -132,7 +137,7 @@ an alias of which no target can be used.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
 at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, `catalog.overlay`, the keys in
-`[auth]` and of projects, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
+`[auth]` and of projects, `[[webhooks]]`, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
 
 ```toml
 [server]
@@ -254,7 +259,8 @@ fn kind(rust: &str) -> &str {
 }
 
 fn section(name: &str, of: &str, about: &str) -> String {
-    let mut text = format!("\n## `[{name}]`\n\n{about}\n\n| key | type | meaning |\n|---|---|---|\n");
+    let heading = if name == "webhooks" { "[[webhooks]]".to_owned() } else { format!("[{name}]") };
+    let mut text = format!("\n## `{heading}`\n\n{about}\n\n| key | type | meaning |\n|---|---|---|\n");
     for field in fields(FILE, of) {
         let key = if field.name == "settings" { "…".to_owned() } else { format!("`{}`", field.name) };
         writeln!(text, "| {key} | {} | {} |", kind(&field.kind), field.doc).unwrap();

@@ -161,6 +161,13 @@ impl Line {
     }
 }
 
+/// A time such as `2025-11-26T18:20:01.023Z`.
+pub fn time_text(at_ms: i64) -> String {
+    let mut text = Vec::with_capacity(24);
+    push_time(&mut text, at_ms);
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Appends a time such as `2025-11-26T18:20:01.023Z`.
 fn push_time(out: &mut Vec<u8>, at_ms: i64) {
     let at_ms = at_ms.max(0);

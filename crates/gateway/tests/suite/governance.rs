@@ -463,3 +463,37 @@ async fn under_stress_the_ceiling_holds_and_the_ledger_is_the_sum_of_the_records
     assert!(sum <= most, "{sum} of {most}");
     assert!(sum > most / 2, "{sum} of {most}");
 }
+
+#[tokio::test]
+async fn a_webhook_hears_of_each_threshold_once() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let hook = Upstream::playing(vec![answer("taken")]).await;
+    let usd = Pico(3 * COST).to_string();
+    let project = format!("budgets = [{{ usd = \"{usd}\", per = \"total\" }}]");
+    let webhook =
+        format!("\n[[webhooks]]\nurl = \"{}/hook?token=canary\"\nsecret = \"whsec_c2VjcmV0\"\n", hook.url());
+    let gateway = TestGateway::start(&(config(&upstream, &project) + &webhook)).await;
+    let mut body = short(MODEL);
+    body["max_tokens"] = json!(5);
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(ask(&gateway, &body).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 402]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while hook.bodies().len() < 2 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let bodies = hook.bodies();
+    let mut percents: Vec<_> = bodies.iter().map(|body| body["data"]["percent"].clone()).collect();
+    percents.sort_by_key(Value::as_i64);
+    assert_eq!(percents, [50, 100]);
+    let head = hook.heard()[0].head.to_ascii_lowercase();
+    assert!(head.starts_with("post /hook?token=canary http"), "{head}");
+    for header in ["webhook-id: evt_", "webhook-timestamp: ", "webhook-signature: v1,"] {
+        assert!(head.contains(header), "{head}");
+    }
+    assert_eq!(bodies[0]["type"], "budget.threshold");
+    assert_eq!(bodies[0]["data"]["project"], "a");
+    assert_eq!(bodies[0]["data"]["usd"], usd);
+}

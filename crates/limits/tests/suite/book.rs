@@ -56,6 +56,43 @@ fn what_is_settled_after_midnight_belongs_to_the_day_it_was_reserved_on() {
 }
 
 #[test]
+fn thresholds_of_a_budget_are_noticed_once_in_a_window() {
+    let policy = r#"{"budgets":[{"usd":"0.000000000100","per":"day"},
+        {"usd":"0.000000000200","per":"day","on_exhausted":"downgrade:x"}]}"#;
+    let (mut book, rules) = book(policy, "{}");
+    let mut spend = |amount, now| {
+        let ticket = reserve(&mut book, &rules[1..], Ask { is_downgraded: true, ..ask(amount, 0) }, now);
+        book.settle(ticket.unwrap(), cost(amount));
+        let notices = book.take_notices().into_iter();
+        notices.map(|notice| (notice.ceiling.0, notice.percent, notice.spent.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(spend(49, NOON), []);
+    assert_eq!(spend(1, NOON), [(100, 50, 50)]);
+    assert_eq!(spend(1, NOON), []);
+    // Two thresholds at once are one notice.
+    assert_eq!(spend(60, NOON), [(100, 100, 111), (200, 50, 111)]);
+    assert_eq!(spend(500, NOON), [(200, 100, 611)]);
+    assert_eq!(spend(500, NOON), []);
+    assert_eq!(spend(50, NOON + DAY), [(100, 50, 50)]);
+}
+
+#[test]
+fn a_budget_that_is_spent_already_is_noticed_and_one_that_is_gone_is_not() {
+    let mut book = Book::default();
+    let rules = |book: &mut Book, policy: &str| {
+        book.rules(&limits::Scope::Project, &serde_json::from_str(policy).unwrap())
+    };
+    let first = rules(&mut book, r#"{"budgets":[{"usd":"0.000000000100","per":"total"}]}"#);
+    book.load(first[0].account(), Pico(85), NOON);
+    assert_eq!(book.take_notices().iter().map(|it| it.percent).collect::<Vec<_>>(), [80]);
+    let second = rules(&mut book, r#"{"budgets":[{"usd":"0.000000000160","per":"total"}]}"#);
+    let ticket = reserve(&mut book, &second, ask(20, 0), NOON).unwrap();
+    book.settle(ticket, cost(20));
+    let notices: Vec<_> = book.take_notices().iter().map(|it| (it.ceiling.0, it.percent)).collect();
+    assert_eq!(notices, [(160, 50)], "nothing of the ceiling that was 100");
+}
+
+#[test]
 fn claims_are_all_or_nothing() {
     let (mut book, rules) = book(
         r#"{"budgets":[{"usd":"1","per":"month"}],"limits":[{"requests":10,"per":"minute"},{"concurrent":9}]}"#,

@@ -10,6 +10,7 @@ mod responses;
 mod spool;
 mod trouble;
 mod usage;
+mod webhooks;
 mod writer;
 
 use canon::{Amount, Cost, Pico, Unit, Usage};

@@ -3,7 +3,7 @@
 use sqlx::Connection;
 use store::{Store, StoreError, WriterEvent};
 
-use crate::{drain, keys, migrate, projects, record, request_ids, responses, spool, usage};
+use crate::{drain, keys, migrate, projects, record, request_ids, responses, spool, usage, webhooks};
 
 async fn empty(url: &str) -> Store {
     drop_all(url).await;
@@ -13,7 +13,7 @@ async fn empty(url: &str) -> Store {
 async fn drop_all(url: &str) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(
-        "DROP TABLE IF EXISTS schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
+        "DROP TABLE IF EXISTS webhook_deliveries, schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
             audit_log, stored_items CASCADE;
         DROP FUNCTION IF EXISTS llmgateway_notify",
     )
@@ -44,6 +44,7 @@ async fn on_postgres() {
     projects::projects_are_changed_by_those_who_have_read_them(&empty(&url).await).await;
     projects::keys_are_rotated_with_an_overlap(&empty(&url).await).await;
     projects::the_ledger_is_the_sum_of_the_records(&empty(&url).await).await;
+    webhooks::an_event_is_sent_until_it_is_taken_and_never_again(&empty(&url).await).await;
     a_database_of_the_release_before_is_brought_up_to_date(&url).await;
     every_node_hears_of_a_revoked_key(&url).await;
     opening_again_keeps_everything(&url).await;

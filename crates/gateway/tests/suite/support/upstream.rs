@@ -50,6 +50,11 @@ impl Upstream {
         Self { address, heard, lines, accepting }
     }
 
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Its section of the configuration.
     pub fn provider(&self, id: &str, protocol: &str) -> String {
         format!(

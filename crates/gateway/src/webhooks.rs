@@ -1,0 +1,288 @@
+//! Tells other systems when budgets run out, by `POST` to the addresses of `[[webhooks]]`.
+//!
+//! What is noticed is written to the database first, under a name that holds what makes it one event: the budget, its window,
+//! the threshold. So each is told once, whichever node notices it and however often they restart. From there it is sent until
+//! it is taken (2xx), less and less often, for [`TRIED_FOR_MS`]. Form and signature are those of Standard Webhooks
+//! (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use canon::Secret;
+use canon::date::date_of;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Uri};
+use limits::{Notice, Scope, Window};
+use ring::hmac;
+use serde_json::json;
+use store::{Delivery, Store, StoreError};
+
+use crate::admission::Books;
+use crate::clock::now_ms;
+use crate::snapshot::Current;
+use crate::upstream::Client;
+
+/// How often it is looked for what is to be sent.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long an address may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Somebody who took an event has this long to say what became of it.
+const LEASE_MS: i64 = 60_000;
+/// The wait after an attempt that failed: this, doubled with each, up to [`LONGEST_WAIT_MS`].
+const FIRST_WAIT_MS: i64 = 5_000;
+const LONGEST_WAIT_MS: i64 = 3_600_000;
+/// After this an event is given up.
+const TRIED_FOR_MS: i64 = 3 * DAY_MS;
+/// Nothing is noticed again of a window that ended so long ago.
+const KEPT_MS: i64 = 400 * DAY_MS;
+const DAY_MS: i64 = limits::DAY_MS;
+/// Events of windows that never end, as a pattern of `LIKE`.
+const LASTING: &str = "budget:%:total:%";
+/// How many are sent at a time.
+const AT_A_TIME: u32 = 8;
+/// As much of an answer is read; nobody looks at it.
+const ANSWER_BYTES: usize = 64 << 10;
+/// How a secret of Standard Webhooks begins; base64 follows.
+const ENCODED_SECRET: &str = "whsec_";
+
+/// Where events are sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Webhook {
+    url: Uri,
+    key: Vec<u8>,
+    /// Names the address in the database, which does not keep it.
+    endpoint: String,
+}
+
+impl std::fmt::Debug for Webhook {
+    /// Neither the address nor the secret.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Webhook").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Webhook {
+    /// An address; an empty secret signs nothing. The error says what is wrong, without the URL, which may hold a secret.
+    pub fn new(url: &str, secret: &Secret) -> Result<Self, &'static str> {
+        let (base, _) = url.split_once('?').unwrap_or((url, ""));
+        if let Some(mistake) = crate::config::base_url::mistake(base) {
+            return Err(mistake);
+        }
+        let uri = url.parse().map_err(|_| "is not a valid URL")?;
+        let secret = secret.expose();
+        let key = match secret.strip_prefix(ENCODED_SECRET) {
+            Some(encoded) => STANDARD.decode(encoded).map_err(|_| "has a secret that is not base64")?,
+            None => secret.as_bytes().to_vec(),
+        };
+        let endpoint = hash(url);
+        Ok(Self { url: uri, key, endpoint })
+    }
+
+    fn request(&self, delivery: &Delivery, now_ms: i64) -> Option<Request<Bytes>> {
+        let id = format!("evt_{}", hash(&format!("{} {}", delivery.event, self.endpoint)));
+        let seconds = (now_ms / 1000).to_string();
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(self.url.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", &seconds);
+        if !self.key.is_empty() {
+            let signed = format!("{id}.{seconds}.{}", delivery.body);
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.key), signed.as_bytes());
+            request = request.header("webhook-signature", format!("v1,{}", STANDARD.encode(tag)));
+        }
+        request.body(Bytes::from(delivery.body.clone())).ok()
+    }
+}
+
+/// Notices, writes down, sends.
+pub struct Sender {
+    /// Where events wait.
+    pub store: Store,
+    /// Where budgets are counted.
+    pub books: Books,
+    /// Where the addresses are.
+    pub current: Current,
+}
+
+impl Sender {
+    /// Runs for ever.
+    pub async fn run(self) -> Infallible {
+        let mut forgotten_ms = 0;
+        // Events that could not be written down yet.
+        let mut waiting = Vec::new();
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let snapshot = self.current.get();
+            waiting.extend(self.noticed(&snapshot.webhooks));
+            if snapshot.webhooks.is_empty() {
+                continue;
+            }
+            let now = now_ms();
+            let result = async {
+                if !waiting.is_empty() {
+                    self.store.add_deliveries(&waiting).await?;
+                    waiting.clear();
+                }
+                if now - forgotten_ms > DAY_MS {
+                    self.store.forget_deliveries(now - KEPT_MS, LASTING).await?;
+                    forgotten_ms = now;
+                }
+                self.send_due(&snapshot.webhooks, &Client::new(snapshot.outbound.route())).await
+            };
+            if let Err(error) = result.await {
+                tracing::warn!(%error, "webhooks wait for the database");
+                tokio::time::sleep(LIMIT).await;
+            }
+        }
+    }
+
+    fn noticed(&self, webhooks: &[Webhook]) -> Vec<Delivery> {
+        let notices = self.books.take_notices();
+        let events = notices.iter().map(|(project, notice)| (name(project, notice), body(project, notice)));
+        let to_each = |(event, body): (String, String)| {
+            let delivery = move |webhook: &Webhook| Delivery {
+                event: event.clone(),
+                endpoint: webhook.endpoint.clone(),
+                body: body.clone(),
+                created_at_ms: now_ms(),
+                attempts: 0,
+            };
+            webhooks.iter().map(delivery).collect::<Vec<_>>()
+        };
+        events.flat_map(to_each).collect()
+    }
+
+    async fn send_due(&self, webhooks: &[Webhook], client: &Client) -> Result<(), StoreError> {
+        let now = now_ms();
+        let due = self.store.take_deliveries(now, now + LEASE_MS, AT_A_TIME).await?;
+        for delivery in due {
+            let next = match webhooks.iter().find(|webhook| webhook.endpoint == delivery.endpoint) {
+                // The address is gone from the configuration.
+                None => None,
+                Some(webhook) => send(client, webhook, &delivery).await,
+            };
+            self.store.put_off_delivery(&delivery, next).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends once. Returns when to try again, if at all.
+async fn send(client: &Client, webhook: &Webhook, delivery: &Delivery) -> Option<i64> {
+    let now = now_ms();
+    let request = webhook.request(delivery, now)?;
+    let reason = match tokio::time::timeout(LIMIT, client.exchange(request, ANSWER_BYTES)).await {
+        Ok(Ok(answer)) if answer.status().is_success() => return None,
+        Ok(Ok(answer)) => answer.status().to_string(),
+        Ok(Err(reason)) => reason,
+        Err(_) => "it does not answer".to_owned(),
+    };
+    let host = webhook.url.host().unwrap_or_default();
+    if now - delivery.created_at_ms > TRIED_FOR_MS {
+        tracing::error!(host, event = delivery.event, "a webhook is given up: {reason}");
+        return None;
+    }
+    tracing::warn!(host, event = delivery.event, "a webhook is tried again later: {reason}");
+    Some(now + wait_ms(delivery.attempts))
+}
+
+fn wait_ms(attempts: i64) -> i64 {
+    FIRST_WAIT_MS.saturating_mul(1 << attempts.clamp(1, 20) >> 1).min(LONGEST_WAIT_MS)
+}
+
+/// What makes it one event. A ceiling that was changed is another budget.
+fn name(project: &Arc<str>, notice: &Notice) -> String {
+    let key = key_of(notice).map_or(String::new(), |key| format!("key:{key}:"));
+    let (per, start) = (notice.per.as_str(), start_of(notice));
+    format!("budget:{project}:{key}{per}:{start}:{}:{}", notice.ceiling, notice.percent)
+}
+
+fn body(project: &Arc<str>, notice: &Notice) -> String {
+    let Notice { percent, ceiling, spent, per, .. } = notice;
+    let whose = match key_of(notice) {
+        Some(key) => format!("key {key} of project {project}"),
+        None => format!("project {project}"),
+    };
+    json!({
+        "type": "budget.threshold",
+        "timestamp": crate::telemetry::access::time_text(now_ms()),
+        "text": format!("The budget of {whose} ({ceiling} USD per {}) is spent to {percent} %.", per.as_str()),
+        "data": {
+            "project": **project,
+            "key": key_of(notice),
+            "percent": percent,
+            "usd": ceiling.to_string(),
+            "per": per.as_str(),
+            "window_start": (*per != Window::Total).then(|| start_of(notice)),
+            "spent_usd": spent.to_string(),
+        },
+    })
+    .to_string()
+}
+
+fn key_of(notice: &Notice) -> Option<&str> {
+    match &notice.scope {
+        Scope::Project => None,
+        Scope::Key(id) => Some(id),
+    }
+}
+
+/// Twelve bytes of the SHA-256 of a text, in hexadecimal.
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn start_of(notice: &Notice) -> String {
+    if notice.per == Window::Total { "always".to_owned() } else { date_of(notice.start) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_standard_webhooks() {
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let webhook = Webhook::new("https://example.com/hook?token=1", &secret).unwrap();
+        let delivery = Delivery {
+            event: "e".to_owned(),
+            endpoint: webhook.endpoint.clone(),
+            body: "{\"test\": 2432232314}".to_owned(),
+            created_at_ms: 0,
+            attempts: 1,
+        };
+        let request = webhook.request(&delivery, 1_614_265_330_999).unwrap();
+        let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("webhook-timestamp"), "1614265330");
+        let signed = format!("{}.1614265330.{}", header("webhook-id"), delivery.body);
+        let key =
+            hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap());
+        let tag = STANDARD.decode(header("webhook-signature").strip_prefix("v1,").unwrap()).unwrap();
+        hmac::verify(&key, signed.as_bytes(), &tag).unwrap();
+        assert_eq!(request.uri().path_and_query().unwrap(), "/hook?token=1");
+        assert!(!format!("{webhook:?}").contains("token"));
+    }
+
+    #[test]
+    fn waits_double_up_to_an_hour() {
+        assert_eq!([1, 2, 3, 30].map(wait_ms), [5_000, 10_000, 20_000, LONGEST_WAIT_MS]);
+    }
+
+    #[test]
+    fn what_is_no_address_is_said_without_repeating_it() {
+        let secret = Secret::new("");
+        for wrong in ["", "example.com", "ftp://x", "https://user:canary@x/", "https://x/#canary", "https://"]
+        {
+            let mistake = Webhook::new(wrong, &secret).unwrap_err();
+            assert!(!mistake.contains("canary"), "{mistake}");
+        }
+        assert!(Webhook::new("https://x/", &Secret::new("whsec_!")).is_err());
+    }
+}
