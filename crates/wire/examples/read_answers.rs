@@ -3,22 +3,27 @@
 //! One JSON object a line on standard input, one a line on standard output:
 //!
 //! * `{"protocol": "gemini", "stream": true, "status": 200, "headers": {…}, "body": base64}`: an answer or an error,
+//! * `{…, "caller": "anthropic-messages", "caller_streams": true}`: the same answer as a caller of this format gets it,
 //! * `{"framing": "sse" | "aws-eventstream", "body": base64}`: frames.
 //!
 //! `"piece": n` cuts the body into pieces of n bytes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use canon::{Error, Event, ReasoningDetail};
+use bytes::Bytes;
+use canon::{Annotator, AnswerFacts, Cost, Error, Event, Quirks, ReasoningDetail, Usage};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use wire::exchange::transcoder;
 use wire::framing::aws_eventstream::{self, EventStreamParser};
 use wire::framing::sse::SseParser;
-use wire::{DecoderContext, Protocol, adapter};
+use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, adapter, dialect};
 
 type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -34,6 +39,9 @@ struct Asked {
     headers: BTreeMap<String, String>,
     body: String,
     piece: Option<usize>,
+    caller: Option<Protocol>,
+    #[serde(default)]
+    caller_streams: bool,
 }
 
 fn main() -> AnyResult<()> {
@@ -51,6 +59,7 @@ fn answer(asked: &Asked) -> AnyResult<Value> {
     let body = BASE64.decode(&asked.body)?;
     let pieces = body.chunks(asked.piece.unwrap_or(body.len()).max(1));
     match (asked.protocol, asked.framing.as_deref()) {
+        (Some(protocol), None) if asked.caller.is_some() => rendered(asked, protocol, pieces),
         (Some(protocol), None) => match asked.status.unwrap_or(200) {
             200..=299 => Ok(content(protocol, asked.stream, pieces)),
             status => refusal(protocol, status, &asked.headers, &body),
@@ -76,6 +85,66 @@ fn content<'a>(protocol: Protocol, stream: bool, pieces: impl Iterator<Item = &'
     said.insert("choices".to_owned(), heard.choices.into_values().collect());
     said.insert("error".to_owned(), result.err().as_ref().map_or(Value::Null, told));
     Value::Object(said)
+}
+
+/// The answer as its caller gets it. What came before an error is part of it.
+fn rendered<'a>(
+    asked: &Asked,
+    upstream: Protocol,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> AnyResult<Value> {
+    let caller = asked.caller.and_then(dialect).ok_or("no format of callers")?;
+    let mut transcoder = transcoder(TranscoderParts {
+        caller,
+        upstream,
+        upstream_streams: asked.stream,
+        form: AnswerForm { stream: asked.caller_streams, include_usage: true, ..AnswerForm::default() },
+        decoding: &DecoderContext::default(),
+        quirks: &Quirks::default(),
+        annotator: Arc::new(Gateway {
+            calls: AtomicU32::default(),
+            is_chat: asked.caller == Some(Protocol::OpenaiChat),
+        }),
+    });
+    let mut bytes = Vec::new();
+    let mut result = Ok(());
+    for piece in pieces {
+        result = result.and_then(|()| transcoder.push(&Bytes::copy_from_slice(piece), &mut bytes));
+    }
+    result = result.and_then(|()| transcoder.finish(&mut bytes));
+    Ok(
+        json!({ "answer": String::from_utf8(bytes)?, "error": result.err().as_ref().map_or(Value::Null, told) }),
+    )
+}
+
+/// The gateway that answers, with ids that are new for each call.
+struct Gateway {
+    calls: AtomicU32,
+    is_chat: bool,
+}
+
+impl Annotator for Gateway {
+    fn answer_id(&self) -> &str {
+        "chatcmpl-1"
+    }
+    fn created(&self) -> i64 {
+        1_700_000_000
+    }
+    fn model(&self) -> &str {
+        "model"
+    }
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
+        None
+    }
+    fn metadata_name(&self) -> Option<&'static str> {
+        Some(if self.is_chat { "metadata" } else { "llmgateway" })
+    }
+    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{}");
+    }
+    fn tool_call_id(&self) -> String {
+        format!("call_{}", self.calls.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// What an error answer says.

@@ -28,6 +28,17 @@ class Reader:
             piece=answer.piece,
         ))
 
+    def rendered(self, answer, caller, streams):
+        """The answer as a caller of a format gets it, and the error that came after it, if any."""
+        told = self._ask(
+            protocol=answer.protocol,
+            stream=answer.stream,
+            body=base64.b64encode(answer.body).decode(),
+            caller=caller,
+            caller_streams=streams,
+        )
+        return told["answer"], told["error"] and told["error"]["message"]
+
     def frames(self, framing, body, piece=None):
         """Frames, and the error that came after them, if any."""
         told = self._ask(framing=framing, body=base64.b64encode(body).decode(), piece=piece)
