@@ -7,6 +7,7 @@ use store::Store;
 use super::{Checked, ConfigArgument, Style, banner, runtime, say};
 use crate::config::Settings;
 use crate::config::settings::EXPOSURE;
+use crate::identity::review;
 
 /// Reads everything that `serve` would, and starts nothing. Whatever is wrong or probably not meant is reported, with
 /// exit code 1.
@@ -18,6 +19,8 @@ pub fn run(config: &ConfigArgument) -> anyhow::Result<()> {
     {
         checked.doubts.retain(|doubt| doubt.path != EXPOSURE);
     }
+    let of_projects = checked.settings.as_ref().map(review::doubts);
+    checked.doubts.extend(of_projects.into_iter().flatten());
     let Checked { settings: Some(settings), doubts, .. } = &checked else {
         anyhow::bail!(checked.report());
     };

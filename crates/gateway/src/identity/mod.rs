@@ -4,6 +4,7 @@
 //! policy says is made ready ([`Terms`]) when keys and projects are read, not when a request comes.
 
 pub mod auth;
+pub mod review;
 mod terms;
 
 use std::collections::{BTreeMap, HashMap};

@@ -75,6 +75,17 @@ impl Terms {
         self.has_budget
     }
 
+    /// Whether `models` names it, by a pattern that says something.
+    pub fn names(&self, alias: &str) -> bool {
+        self.models.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(alias))
+    }
+
+    /// Whether anything of this provider may be used.
+    pub fn allows_provider(&self, provider: &str) -> bool {
+        let is_in = |list: &[Pattern]| list.iter().any(|pattern| pattern.matches(provider));
+        !is_in(&self.deny_providers) && (self.providers.is_empty() || is_in(&self.providers))
+    }
+
     /// The rule that refuses an offer, as it is written.
     pub fn refusal(&self, offered: &Offered<'_>) -> Option<String> {
         let provider = offered.provider;

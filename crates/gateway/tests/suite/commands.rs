@@ -312,3 +312,31 @@ fn models_of_overlay_and_configuration_are_listed_with_their_prices() {
     assert!(line("mine/described").contains("8k") && line("mine/described").contains(" 0 "), "{said}");
     assert!(said.lines().nth(1).unwrap().starts_with("mine/described"), "own providers come first: {said}");
 }
+
+#[test]
+fn check_tells_of_projects_that_could_use_nothing() {
+    let providers = "[providers.openai]\napi_key = \"k\"\n\
+        [providers.mine]\nprotocol = \"openai-chat\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key = \"k\"\n\
+        [models.fast]\ntargets = [\"openai/gpt-4o-mini\"]\n";
+    for (policy, told) in [
+        ("budgets = [{ usd = \"5\", per = \"day\" }]\nproviders = [\"mine\"]", Some("projects.a.budgets")),
+        ("budgets = [{ usd = \"5\", per = \"day\" }]\nmodels = [\"claude-*\"]", Some("projects.a.budgets")),
+        ("budgets = [{ usd = \"5\", per = \"day\" }]", None),
+        ("budgets = [{ usd = \"5\", per = \"day\" }]\nmodels = [\"fast\"]", None),
+        ("unpriced = \"block\"\nproviders = [\"mine\"]", Some("projects.a.unpriced")),
+        ("models = [\"opnai/*\"]\nproviders = [\"openai\"]", Some("projects.a.models")),
+        ("models = [\"anything\"]\nproviders = [\"mine\"]", None),
+        ("deny_providers = [\"*\"]", Some("projects.a.models")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[auth]\napi_keys = [\"sk-x\"]\n{providers}[projects.a]\n{policy}\n");
+        std::fs::write(folder.path().join("llmgateway.toml"), text).unwrap();
+        let (code, _, errors) = run(folder.path(), &["check"], &[]);
+        assert_eq!(
+            (code, errors.contains("every request would be refused")),
+            told.map_or((0, false), |_| (1, true)),
+            "{policy}: {errors}"
+        );
+        assert!(errors.contains(told.unwrap_or_default()), "{policy}: {errors}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Projects of the configuration that could use nothing.
+
+use limits::{Scope, Unpriced};
+
+use super::terms::{Offered, Terms};
+use crate::admission::Book;
+use crate::config::Settings;
+use crate::config::file::Mistake;
+use crate::config::settings::ProjectSettings;
+
+/// What is probably not meant in the policies of projects: one that allows no model at all, or with a budget only models that it
+/// refuses because nobody knows their price.
+pub fn doubts(settings: &Settings) -> Vec<Mistake> {
+    settings.projects.iter().filter_map(|project| doubt(settings, project)).collect()
+}
+
+fn doubt(settings: &Settings, project: &ProjectSettings) -> Option<Mistake> {
+    let terms = Terms::new(&project.policy, &Scope::Project, &Book::default());
+    let names_alias = settings.aliases.keys().any(|alias| terms.names(alias));
+    if !terms.restricts || names_alias {
+        return None;
+    }
+    let enabled = settings.providers.iter().filter(|provider| provider.disabled.is_none());
+    let enabled: Vec<&str> = enabled.map(|provider| provider.row.id.as_str()).collect();
+    let servings = settings.catalog.models().flat_map(|model| model.servings.iter().chain(&model.by_own_id));
+    let mut allowed = servings.filter(|serving| enabled.contains(&serving.provider.as_str())).filter(|it| {
+        let offered = Offered {
+            provider: &it.provider,
+            names: ["", &it.upstream_id, &it.model],
+            price_unknown: it.price.is_none() && !it.free,
+        };
+        terms.refusal(&offered).is_none()
+    });
+    let path = |field: &str| format!("projects.{}.{field}", project.id);
+    let counts_money = terms.has_budget() && terms.unpriced != Some(Unpriced::Allow);
+    if counts_money || terms.unpriced == Some(Unpriced::Block) {
+        let is_priced = allowed.any(|serving| serving.price.is_some() || serving.free);
+        return (!is_priced).then(|| Mistake {
+            path: path(if counts_money { "budgets" } else { "unpriced" }),
+            message: "every request would be refused: no model of an enabled provider that the project may use has a \
+                      known price; give prices in [providers.ID.models], or say unpriced = \"allow\""
+                .to_owned(),
+        });
+    }
+    // A provider without a list serves whatever its server has.
+    let has_open = enabled.iter().any(|id| !settings.catalog.has_servings(id) && terms.allows_provider(id));
+    (!has_open && allowed.next().is_none()).then(|| Mistake {
+        path: path("models"),
+        message: "every request would be refused: the policy allows no model that an enabled provider serves"
+            .to_owned(),
+    })
+}
