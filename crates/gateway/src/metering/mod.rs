@@ -635,11 +635,33 @@ impl Record {
             self.settle();
             self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
         } else {
-            self.row.cost = Some(Cost::default());
             let is_asked = self.row.attempts.last().is_some_and(|last| last.error_type.is_empty());
-            self.last_attempt_cost(if is_asked { self.prompt_cost() } else { Some(Pico::ZERO) });
+            let prompt = if is_asked { self.prompt_cost() } else { Some(Pico::ZERO) };
+            self.row.cost = Some(Cost::default());
+            if is_asked && self.reserves_money() {
+                self.charge_prompt(prompt);
+            }
+            self.last_attempt_cost(prompt);
         }
         self.close();
+    }
+
+    /// Whether a budget applies.
+    fn reserves_money(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.reserved.is_some())
+    }
+
+    /// Charges the prompt alone. Whoever always hangs up before the first word would otherwise spend more than a budget has.
+    fn charge_prompt(&mut self, cost: Option<Pico>) {
+        self.row.usage = Some(Usage { input: self.prompt_tokens, ..Usage::default() });
+        self.row.usage_estimated = true;
+        self.row.cost = cost.map(|total| Cost { total, input: total, ..Cost::default() });
+        let Some(counters) = &self.counters else { return };
+        counters.input_tokens.inc_by(self.prompt_tokens);
+        match cost {
+            Some(cost) => drop(counters.cost.inc_by(cost.as_usd())),
+            None => drop(counters.unpriced.inc()),
+        }
     }
 }
 

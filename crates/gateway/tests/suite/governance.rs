@@ -234,6 +234,32 @@ async fn a_place_comes_back_however_its_request_ends() {
 }
 
 #[tokio::test]
+async fn whoever_hangs_up_before_the_first_word_is_charged_the_prompt() {
+    let mut upstream = Upstream::by_hand().await;
+    let budget = "budgets = [{ usd = \"1\", per = \"total\" }]";
+    let gateway = TestGateway::start(&config(&upstream, budget)).await;
+    for key in ["team-key", "test-key"] {
+        let bearer = format!("Bearer {key}");
+        let (address, body) = (gateway.address, short(MODEL).to_string());
+        let asking = tokio::spawn(async move {
+            crate::support::open(address, &[("authorization", &bearer)], body.as_bytes()).await
+        });
+        let mut line = upstream.next().await;
+        asking.abort();
+        line.hung_up().await;
+    }
+    let records = gateway.stop().await.records().await;
+    let of = |project: &str| records.iter().find(|record| record.project == project).unwrap();
+    let charged = of("a");
+    let prompt = charged.usage.unwrap().input;
+    assert!(charged.canceled && charged.usage_estimated && prompt > 0);
+    assert_eq!(charged.cost.unwrap().total, Pico(prompt as i64 * 150_000));
+    assert_eq!(charged.upstream_cost, Some(charged.cost.unwrap().total));
+    // Without a budget nobody is charged for it.
+    assert_eq!(of("default").cost.unwrap().total, Pico::ZERO);
+}
+
+#[tokio::test]
 async fn a_budget_is_a_ceiling_also_after_a_restart() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     // Enough for the worst case after two answers, and not after three.
