@@ -244,7 +244,7 @@ async fn whoever_hangs_up_before_the_first_word_is_charged_the_prompt() {
         let asking = tokio::spawn(async move {
             crate::support::open(address, &[("authorization", &bearer)], body.as_bytes()).await
         });
-        let mut line = upstream.next().await;
+        let line = upstream.next().await;
         asking.abort();
         line.hung_up().await;
     }
