@@ -132,10 +132,7 @@ impl ProviderRow {
             regions: BTreeMap::new(),
             quirks: Arc::default(),
             also: Vec::new(),
-            operations: match protocol {
-                Protocol::OpenaiChat => Arc::new(OperationRows::of_openai()),
-                _ => Arc::default(),
-            },
+            operations: Arc::new(OperationRows::usual(protocol)),
             lacks: Features::NONE,
             docs: None,
             needs_key: false,

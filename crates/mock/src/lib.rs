@@ -10,6 +10,7 @@ mod bedrock;
 mod body;
 mod brain;
 mod cohere;
+mod endpoints;
 mod example;
 mod faults;
 mod format;

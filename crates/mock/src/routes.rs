@@ -3,6 +3,7 @@
 use crate::anthropic::{self, Anthropic};
 use crate::bedrock::{self, Converse, Invoke};
 use crate::cohere::Cohere;
+use crate::endpoints;
 use crate::format::{Call, Format, Reply};
 use crate::gemini::{self, Gemini};
 use crate::models;
@@ -33,6 +34,16 @@ pub enum Target {
 
 /// Finds the endpoint of a request.
 pub fn find(method: &Method, path: &str) -> Route {
+    if let Some(page) = endpoints::find(method, path) {
+        let model = path
+            .rsplit_once(':')
+            .filter(|(before, _)| before.contains("/models/"))
+            .and_then(|(before, _)| before.rsplit('/').next());
+        return Route {
+            model: model.map(decoded).or(openai_chat::deployment(path)),
+            ..to(Target::Page(page))
+        };
+    }
     match *method {
         Method::POST => post(path),
         Method::GET if path.ends_with("/responses") => to(Target::Page(openai_responses::websocket)),
@@ -105,6 +116,11 @@ fn google(before: &str, method: &str) -> Route {
 /// `M/converse`, `M/invoke` and their streams, and `M/count-tokens`; the model is one percent-encoded segment.
 fn bedrock(rest: &str) -> Option<Route> {
     let (model, action) = rest.rsplit_once('/')?;
+    if action == "invoke"
+        && let Some(page) = endpoints::invoked(&decoded(model))
+    {
+        return Some(Route { model: Some(decoded(model)), ..to(Target::Page(page)) });
+    }
     let (format, streaming): (&'static dyn Format, bool) = match action {
         "count-tokens" => return Some(to(Target::Page(bedrock::count_tokens))),
         "converse" => (&Converse, false),

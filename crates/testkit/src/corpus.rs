@@ -67,6 +67,22 @@ pub fn records(provider: &str) -> Vec<Record> {
     paths.iter().filter_map(|path| read(path)).collect()
 }
 
+/// Every record of other endpoints than conversations that has a body, in both folders of recordings.
+#[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
+pub fn other_records(provider: &str) -> Vec<Record> {
+    let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus-other"));
+    let other = std::env::var_os("LLMGATEWAY_CORPUS_OTHER").map_or_else(default, PathBuf::from);
+    let folders = [Some(other), folder()];
+    let entries =
+        folders.into_iter().flatten().filter_map(|folder| std::fs::read_dir(folder.join(provider)).ok());
+    let mut paths: Vec<_> = entries.flat_map(|entries| entries.flatten().map(|entry| entry.path())).collect();
+    paths.sort();
+    if paths.is_empty() {
+        eprintln!("skipped: recorded exchanges with {provider} (set LLMGATEWAY_CORPUS_OTHER)");
+    }
+    paths.iter().filter_map(|path| read(path)).collect()
+}
+
 /// How many exchanges there are of each provider: what a machine without recordings did not run.
 pub fn listed() -> impl Iterator<Item = (&'static str, usize)> {
     let lines = include_str!("../recordings.txt").lines();

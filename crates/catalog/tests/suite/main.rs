@@ -2,6 +2,7 @@
 
 mod catalog;
 mod documented;
+mod endpoints;
 mod providers_page;
 mod recorded;
 mod token_estimates;

@@ -83,7 +83,7 @@ fn subjects() -> Vec<Subject> {
         });
         Subject { row: row.clone(), servings }
     };
-    catalog.providers().map(subject).collect()
+    catalog.providers().filter(|row| !row.operations.no_chat).map(subject).collect()
 }
 
 /// A mock, a gateway with all providers at it, and the providers.

@@ -1,5 +1,9 @@
 //! Embeddings: whom they ask, in how many parts, and what comes back.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use canon::Operation;
+use catalog::{Catalog, ProviderRow};
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestGateway, Upstream, whole};
@@ -55,5 +59,139 @@ async fn a_model_at_the_wrong_endpoint_is_told_the_right_one() {
     let reply = embed(&gateway, &json!({"model": "gpt-5.4-mini", "input": "a"})).await;
     assert_eq!(reply.status, 400);
     assert!(reply.message().contains("POST /v1/chat/completions"), "{}", reply.text());
+    assert!(upstream.heard().is_empty());
+}
+
+/// Every provider of the catalog that embeds, played by the mock in its own format: each embeds 130 texts, which most take in
+/// parts, in both forms.
+#[tokio::test]
+async fn every_provider_embeds() {
+    let mock =
+        mock::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::default()).await.unwrap();
+    let catalog = Catalog::embedded().unwrap();
+    let rows: Vec<_> = catalog.providers().filter(|row| row.operations.embeddings.is_some()).collect();
+    assert!(rows.len() > 25, "{}", rows.len());
+    let file: String = rows.iter().map(|row| section(row, mock.address())).collect();
+    let gateway = TestGateway::start(&file).await;
+    let texts: Vec<String> = (0..130).map(|number| format!("the text of number {number}")).collect();
+    for row in rows {
+        let models = catalog.models().flat_map(|model| &model.servings);
+        let served = models.filter(|it| it.provider == row.id && it.operations.has(Operation::Embeddings));
+        let mut models: Vec<String> = served.map(|serving| serving.upstream_id.clone()).collect();
+        if models.is_empty() {
+            models.push("some-embedder".to_owned());
+        }
+        for (number, model) in models.iter().enumerate() {
+            // Enough for several parts at the first model; of the others, fewer take less time.
+            let texts = if number == 0 { &texts[..] } else { &texts[..3] };
+            let last = texts.len() - 1;
+            let model = format!("{}/{model}", row.id);
+            let mut body = json!({"model": model, "input": texts, "input_type": "query"});
+            let reply = embed(&gateway, &body).await;
+            assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+            let first = reply.at(&format!("/data/{last}/embedding"));
+            assert_eq!(reply.at(&format!("/data/{last}/index")), json!(last), "{model}");
+            assert!(
+                reply.at("/usage/prompt_tokens").as_u64().unwrap() > last as u64,
+                "{model}: {}",
+                reply.at("/usage")
+            );
+            body["encoding_format"] = json!("base64");
+            body["input"] = json!(texts[last]);
+            let reply = embed(&gateway, &body).await;
+            let bytes = STANDARD.decode(reply.at("/data/0/embedding").as_str().unwrap()).unwrap();
+            let numbers = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()));
+            let expected: Vec<f32> =
+                first.as_array().unwrap().iter().map(|number| number.to_string().parse().unwrap()).collect();
+            assert!(numbers.collect::<Vec<_>>() == expected, "{model}");
+        }
+    }
+}
+
+/// A section of the configuration that leads a provider to the mock.
+fn section(row: &ProviderRow, mock: std::net::SocketAddr) -> String {
+    let path = match &row.base_url {
+        Some(url) => {
+            url.split("://").nth(1).and_then(|rest| rest.split_once('/')).map_or("", |(_, path)| path)
+        }
+        None => "v1",
+    };
+    let path = if path.contains('{') || row.id == "azure" { "" } else { path };
+    let mut section = format!("[providers.{}]\nbase_url = \"http://{mock}/{path}\"\n", row.id);
+    section = section.replace("/\"\n", "\"\n");
+    if row.id == "aws-bedrock" {
+        section += "access_key_id = \"AKIDEXAMPLE\"\nsecret_access_key = \"secret\"\n";
+    } else if row.id == "google-vertex" {
+        section += "access_token = \"t\"\n";
+    } else {
+        section += "api_key = \"k\"\n";
+    }
+    for name in row.settings.keys().filter(|name| row.needs_setting(name, true)) {
+        section += &format!("{name} = \"x\"\n");
+    }
+    section
+}
+
+#[tokio::test]
+async fn a_long_list_goes_in_parts_and_one_that_fails_fails_it() {
+    let upstream = Upstream::playing(vec![vectors(&[1.0]), vectors(&[2.0]), vectors(&[3.0])]).await;
+    let own = "[providers.openai.models.small]\noperations = [\"embeddings\"]\nendpoint = { embedding = { max_inputs = 1 } }\n";
+    let gateway = TestGateway::start(&(openai(&upstream) + own)).await;
+    let reply = embed(&gateway, &json!({"model": "openai/small", "input": ["a", "b", "c"]})).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.at("/usage/prompt_tokens"), json!(3000), "the parts' sum");
+    let heard = upstream.heard();
+    assert_eq!(heard.len(), 3);
+    let record = gateway.record().await;
+    assert_eq!((record.attempts.len(), record.usage.map(|usage| usage.input)), (1, Some(3000)));
+
+    let refused = json!({"error": {"message": "too long", "type": "invalid_request_error", "param": null, "code": null}});
+    let refused = || whole("400 Bad Request", &refused);
+    let upstream = Upstream::playing(vec![refused(), refused(), refused()]).await;
+    let gateway = TestGateway::start(&(openai(&upstream) + own)).await;
+    let reply = embed(&gateway, &json!({"model": "openai/small", "input": ["a", "b", "c"]})).await;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(reply.message().contains("input[") && reply.message().contains("too long"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn only_one_model_may_answer() {
+    let upstream = Upstream::playing(vec![]).await;
+    let alias = "[models.vectors]\ntargets = [\"text-embedding-3-small\", \"text-embedding-3-large\"]\n";
+    let gateway = TestGateway::start(&(openai(&upstream) + alias)).await;
+    for body in [
+        json!({"model": "vectors", "input": "a"}),
+        json!({"model": "text-embedding-3-small", "models": ["text-embedding-3-large"], "input": "a"}),
+    ] {
+        let reply = embed(&gateway, &body).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!("model")), "{}", reply.text());
+        assert!(reply.message().contains("do not compare"), "{}", reply.text());
+    }
+    assert!(upstream.heard().is_empty());
+}
+
+#[tokio::test]
+async fn mistakes_are_named() {
+    let upstream = Upstream::playing(vec![]).await;
+    let gateway = TestGateway::start(&openai(&upstream)).await;
+    for (fields, param) in [
+        (json!({}), "input"),
+        (json!({"input": []}), "input"),
+        (json!({"input": null}), "input"),
+        (json!({"input": 7}), "input"),
+        (json!({"input": ["a", 1]}), "input[1]"),
+        (json!({"input": [1, -2]}), "input[1]"),
+        (json!({"input": [[1], []]}), "input[1]"),
+        (json!({"input": [[1], ["a"]]}), "input[1][0]"),
+        (json!({"input": "a", "dimensions": 0}), "dimensions"),
+        (json!({"input": "a", "dimensions": 1.5}), "dimensions"),
+        (json!({"input": "a", "encoding_format": "hex"}), "encoding_format"),
+        (json!({"input": "a", "model": "text-embedding-ada-002", "dimensions": 256}), "dimensions"),
+    ] {
+        let mut body = json!({"model": "text-embedding-3-small"});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let reply = embed(&gateway, &body).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{body}: {}", reply.text());
+    }
     assert!(upstream.heard().is_empty());
 }

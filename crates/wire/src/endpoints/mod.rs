@@ -17,7 +17,8 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::Asked;
-use crate::{Headers, Transcoder};
+use crate::{Headers, Protocol, Transcoder};
+use embeddings::{EmbeddingsFormat, EmbeddingsRow};
 
 /// A request as its caller wrote it.
 pub trait EndpointRequest: Send + Sync {
@@ -104,6 +105,8 @@ pub struct EndpointAnswer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OperationRows {
+    /// Nobody converses with the provider's models.
+    pub no_chat: bool,
     /// Embeddings.
     pub embeddings: Option<embeddings::EmbeddingsRow>,
 }
@@ -112,15 +115,25 @@ impl OperationRows {
     /// Whether the operation is served.
     pub fn serves(&self, operation: Operation) -> bool {
         match operation {
-            Operation::Chat | Operation::CountTokens => true,
+            Operation::Chat | Operation::CountTokens => !self.no_chat,
             Operation::Embeddings => self.embeddings.is_some(),
             _ => false,
         }
     }
 
-    /// What a provider of the operator's own that speaks OpenAI's format is taken to serve, by OpenAI's paths.
-    pub fn of_openai() -> Self {
-        Self { embeddings: Some(embeddings::EmbeddingsRow::default()) }
+    /// What a provider of the operator's own that speaks this format in chat is taken to serve.
+    pub fn usual(protocol: Protocol) -> Self {
+        let format = match protocol {
+            Protocol::OpenaiChat | Protocol::OpenaiResponses | Protocol::OpenaiCompletions => {
+                EmbeddingsFormat::Openai
+            }
+            Protocol::Gemini => EmbeddingsFormat::Gemini,
+            Protocol::CohereChat => EmbeddingsFormat::Cohere,
+            Protocol::OllamaChat => EmbeddingsFormat::Ollama,
+            Protocol::BedrockConverse => EmbeddingsFormat::Bedrock,
+            Protocol::AnthropicMessages => return Self::default(),
+        };
+        Self { embeddings: Some(EmbeddingsRow::of(format)), ..Self::default() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::{Result, Target};
+use canon::{Operation, Result, Target};
 
 use super::compatible::{counted_by_messages, misconfigured, post, usual_path};
 use super::edit::edit;
@@ -32,6 +32,13 @@ impl Endpoint for Azure {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         let deployment = deployment(call);
         let url = url(call, deployment)?;
+        to_deployment(call, deployment, &url)
+    }
+
+    fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
+        let deployment = deployment(call);
+        let base = base_url(call)?;
+        let url = url_of(call, trimmed(&base), deployment, call.path.unwrap_or_default())?;
         to_deployment(call, deployment, &url)
     }
 
@@ -67,20 +74,16 @@ fn to_deployment(call: &Call<'_>, deployment: &str, url: &str) -> Result<http::R
 
 fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
     let base = base_url(call)?;
-    let base = base.strip_suffix("/openai/v1").or_else(|| base.strip_suffix("/openai")).unwrap_or(&base);
+    let base = trimmed(&base);
     if call.protocol == Protocol::AnthropicMessages {
         let base = base.strip_suffix("/anthropic").unwrap_or(base);
         return Ok(format!("{base}/anthropic/v1/messages"));
     }
-    let method = usual_path(call.protocol);
     if let Some(path) = call.path {
         return Ok(format!("{base}{path}"));
     }
-    if is_serverless(base) {
-        return Ok(format!("{}/v1{method}", base.strip_suffix("/v1").unwrap_or(base)));
-    }
     let version = call.setting("api_version").unwrap_or("v1");
-    if call.protocol == Protocol::OpenaiResponses {
+    if call.protocol == Protocol::OpenaiResponses && !is_serverless(base) {
         // The classic paths serve this format at the resource, not at a deployment.
         return Ok(match version {
             "v1" | "latest" => format!("{base}/openai/v1/responses"),
@@ -88,7 +91,20 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
             dated => format!("{base}/openai/responses?api-version={}", escape_segment(dated)),
         });
     }
-    Ok(match version {
+    url_of(call, base, deployment, usual_path(call.protocol))
+}
+
+/// The base URL without what clients of either generation of paths append to it.
+fn trimmed(base: &str) -> &str {
+    base.strip_suffix("/openai/v1").or_else(|| base.strip_suffix("/openai")).unwrap_or(base)
+}
+
+/// The URL of a method that the classic paths have at each deployment.
+fn url_of(call: &Call<'_>, base: &str, deployment: &str, method: &str) -> Result<String> {
+    if is_serverless(base) {
+        return Ok(format!("{}/v1{method}", base.strip_suffix("/v1").unwrap_or(base)));
+    }
+    Ok(match call.setting("api_version").unwrap_or("v1") {
         "v1" | "latest" => format!("{base}/openai/v1{method}"),
         "preview" => format!("{base}/openai/v1{method}?api-version=preview"),
         dated => {

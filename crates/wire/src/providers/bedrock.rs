@@ -11,7 +11,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use canon::{Result, Target};
+use canon::{Operation, Result, Target};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 
@@ -35,11 +35,7 @@ pub struct Bedrock;
 impl Endpoint for Bedrock {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         let region = region(call)?;
-        let model = match call.setting("inference_profile") {
-            Some("auto") => inference_profile(call.model, &region),
-            Some(prefix) if needs_profile(call.model) => Cow::Owned(format!("{prefix}.{}", call.model)),
-            _ => Cow::Borrowed(call.model),
-        };
+        let model = profiled(call, &region);
         let is_native = call.protocol == Protocol::AnthropicMessages;
         let method = match (is_native, call.streaming) {
             (true, false) => "invoke",
@@ -54,6 +50,13 @@ impl Endpoint for Bedrock {
         // All that a caller's headers say stands in the body of a native request.
         let body = messages_of_a_cloud(&call.body, ANTHROPIC_VERSION, &["model", "stream"], call.passed)?;
         authorized(&Call { body, passed: &[], ..call.clone() }, &url, &region)
+    }
+
+    fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
+        let region = region(call)?;
+        let (base, model) = (base_url(call, &region), profiled(call, &region));
+        let url = format!("{base}/model/{}/{}", model_segment(&model)?, call.path.unwrap_or_default());
+        authorized(call, &url, &region)
     }
 
     /// "CountTokens" knows Claude only.
@@ -77,6 +80,15 @@ impl Endpoint for Bedrock {
         let is_claude = model.contains("anthropic.claude")
             && !["claude-v2", "claude-instant"].iter().any(|old| model.contains(old));
         protocol != Protocol::AnthropicMessages || is_claude
+    }
+}
+
+/// The model's id, or that of the profile by which the settings want it called.
+fn profiled<'a>(call: &Call<'a>, region: &str) -> Cow<'a, str> {
+    match call.setting("inference_profile") {
+        Some("auto") => inference_profile(call.model, region),
+        Some(prefix) if needs_profile(call.model) => Cow::Owned(format!("{prefix}.{}", call.model)),
+        _ => Cow::Borrowed(call.model),
     }
 }
 

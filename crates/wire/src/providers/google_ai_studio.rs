@@ -1,7 +1,7 @@
 //! Gemini's own API: the model and the method are in the path.
 
 use bytes::Bytes;
-use canon::{Result, Target};
+use canon::{Operation, Result, Target};
 
 use super::compatible::post;
 use super::edit::edit;
@@ -19,6 +19,10 @@ impl Endpoint for GoogleAiStudio {
             false => "generateContent",
         };
         post(call, &url(call, method)?)
+    }
+
+    fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
+        post(call, &url(call, call.path.unwrap_or_default())?)
     }
 
     fn counts_tokens(&self, protocol: Protocol, _target: Target<'_>) -> bool {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::{Result, Target};
+use canon::{Operation, Result, Target};
 
 use super::compatible::{counted_by_messages, misconfigured, post};
 use super::edit::{messages_of_a_cloud, only_of_googles};
@@ -42,6 +42,13 @@ impl Endpoint for GoogleVertex {
         let headers = headers(call);
         let passed = passed(call);
         post(&Call { body, auth: &Auth::Bearer, headers: &headers, passed: &passed, ..call.clone() }, &url)
+    }
+
+    fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
+        let (place, model) = (place(call)?, model_segment(call.model)?);
+        let method = call.path.unwrap_or_default();
+        let url = format!("{}/{place}/publishers/google/models/{model}:{method}", base_url(call)?);
+        post(&Call { auth: &Auth::Bearer, headers: &headers(call), ..call.clone() }, &url)
     }
 
     fn counts_tokens(&self, protocol: Protocol, target: Target<'_>) -> bool {

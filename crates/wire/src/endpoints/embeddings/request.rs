@@ -1,5 +1,6 @@
 //! The request as callers write it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -62,6 +63,13 @@ impl EmbeddingsRequest {
         let are_tokens = tokens > 0;
         let tokens = if are_tokens { tokens } else { (text_bytes as u64).div_ceil(4) };
         Ok(Self { intake, inputs: places, are_tokens, form, dimensions, tokens })
+    }
+
+    /// What the texts are embedded for: the field and its word.
+    pub(super) fn purpose(&self) -> Option<(&'static str, Cow<'_, str>)> {
+        PURPOSES
+            .into_iter()
+            .find_map(|name| Some((name, self.intake.given(name).and(self.intake.string(name))?)))
     }
 
     /// The raw JSON of one input.

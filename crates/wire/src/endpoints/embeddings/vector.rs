@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use canon::{Error, ErrorKind, Result, Retry};
 use serde_json::value::RawValue;
 
+use super::Element;
+
 /// How a caller wants vectors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VectorForm {
@@ -18,6 +20,19 @@ pub enum VectorForm {
     Numbers,
     /// Base64 of float32. OpenAI's SDKs for Python and Node ask for it when their caller asks for nothing.
     Base64,
+}
+
+/// How the vectors of an answer are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    /// How the caller wants them.
+    pub form: VectorForm,
+    /// Their length, where it is known.
+    pub dimensions: Option<usize>,
+    /// What their bytes are.
+    pub element: Element,
+    /// They are given unit length.
+    pub scaled: bool,
 }
 
 /// Bytes that are encoded at a time: whole float32 values and whole groups of three bytes, so that only the end is padded.
@@ -29,15 +44,12 @@ const LOST_BITS: u32 = (1 << 29) - 1;
 /// Writes a vector of an answer in the caller's form, and returns how many numbers it has.
 ///
 /// The provider's form is read off the value: many servers answer with an array although base64 was asked for.
-/// `dimensions` is the expected length where it is known.
-pub fn push_vector(
-    out: &mut Vec<u8>,
-    vector: &RawValue,
-    form: VectorForm,
-    dimensions: Option<usize>,
-) -> Result<usize> {
+pub fn push_vector(out: &mut Vec<u8>, vector: &RawValue, reading: Reading) -> Result<usize> {
+    let Reading { form, dimensions, element, scaled } = reading;
     let raw = vector.get();
     match (raw.starts_with('"'), form) {
+        (true, form) if element == Element::Int8 => push_int8(out, raw, form),
+        (false, form) if scaled => push_scaled(out, raw, form),
         (false, VectorForm::Numbers) => {
             let count = each_number(raw, |_| ())?;
             out.extend_from_slice(raw.as_bytes());
@@ -45,6 +57,35 @@ pub fn push_vector(
         }
         (false, VectorForm::Base64) => push_base64(out, raw),
         (true, form) => push_decoded(out, raw, form, dimensions),
+    }
+}
+
+/// Whole numbers from -128 to 127, one byte each.
+fn push_int8(out: &mut Vec<u8>, string: &str, form: VectorForm) -> Result<usize> {
+    let bytes = STANDARD.decode(string.trim_matches('"')).map_err(|_| unreadable())?;
+    if bytes.is_empty() {
+        return Err(unreadable());
+    }
+    let numbers = bytes.iter().map(|byte| f32::from(byte.cast_signed()));
+    push_all(out, numbers, form)?;
+    Ok(bytes.len())
+}
+
+/// The vector divided by its length. One of zeros has no direction and stays as it is.
+fn push_scaled(out: &mut Vec<u8>, array: &str, form: VectorForm) -> Result<usize> {
+    let mut numbers = Vec::with_capacity(array.len() / 16);
+    let count = each_number(array, |number| numbers.push(f64::from(number)))?;
+    let length = numbers.iter().map(|number| number * number).sum::<f64>().sqrt();
+    let divisor = if length > 0.0 { length } else { 1.0 };
+    push_all(out, numbers.iter().map(|number| (number / divisor) as f32), form)?;
+    Ok(count)
+}
+
+/// Writes numbers in the caller's form.
+fn push_all(out: &mut Vec<u8>, numbers: impl Iterator<Item = f32>, form: VectorForm) -> Result<()> {
+    match form {
+        VectorForm::Numbers => push_numbers(out, numbers),
+        VectorForm::Base64 => push_floats(out, numbers),
     }
 }
 
@@ -211,7 +252,7 @@ mod tests {
     fn converted(json: &str, form: VectorForm, dimensions: Option<usize>) -> Result<(String, usize)> {
         let vector: &RawValue = serde_json::from_str(json).unwrap();
         let mut out = Vec::new();
-        let result = push_vector(&mut out, vector, form, dimensions);
+        let result = push_vector(&mut out, vector, Reading { form, dimensions, ..Reading::default() });
         if result.is_err() {
             assert!(out.is_empty(), "a refused vector leaves nothing behind");
         }

@@ -1,138 +1,252 @@
 //! The request as providers take it, and the answer as the caller wants it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use canon::write::{push_count, push_key, push_string, push_text};
 use canon::{Error, Losses, Progress, Result, Usage};
 use http::{HeaderMap, StatusCode};
 
+use super::native::Native;
 use super::request::PURPOSES;
-use super::vector::{VectorForm, push_vector};
-use super::{EmbeddingsFormat, EmbeddingsRequest, EmbeddingsRow};
+use super::vector::{Reading, push_vector};
+use super::{EmbeddingFacts, EmbeddingsFormat, EmbeddingsRequest, EmbeddingsRow, Purpose};
 use crate::endpoints::{AnswerReader, EndpointAnswer, EndpointTarget, Part, PartAnswer, ProviderRequest};
 use crate::json::Edit;
 use crate::{ROUTING_FIELDS, adapter};
 
 /// Most inputs of one request to a provider whose limit is not known.
 const MANY: usize = 2048;
+/// Bedrock counts tokens here, for models whose answers have no count too.
+const TOKENS_HEADER: &str = "x-amzn-bedrock-input-token-count";
 
 /// Writes the request for a provider.
 pub(super) fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
     let usual = EmbeddingsRow::default();
     let row = target.rows.embeddings.as_ref().unwrap_or(&usual);
+    let facts = &target.facts.embedding;
+    let format = facts.format.unwrap_or(row.format).of_model(target.model);
+    let writing = Writing { request, row, facts, format, model: target.model };
+    writing.check()?;
     let mut losses = Losses::new();
     request.intake.note_routing_losses(&mut losses);
-    check(request, row, target)?;
-    let most = target.facts.embedding.max_inputs.or(row.max_inputs).unwrap_or(MANY).max(1);
-    let path: Cow<'static, str> = row.path.clone().map_or(row.format.usual_path().into(), Into::into);
-    let mut parts = Vec::new();
-    for (number, _) in request.inputs.chunks(most).enumerate() {
-        let first_input = number * most;
-        let is_all = request.inputs.len() <= most;
-        let body = match row.format {
-            EmbeddingsFormat::Openai => {
-                let mut edit = forwarded(request, row, target.model, &mut losses);
-                if !is_all {
-                    edit.set("input", &list(request, first_input, most));
-                }
-                edit.write(64)
-            }
-        };
-        let path = Cow::clone(&path);
-        parts.push(Part { path, headers: Vec::new(), body: body.into(), first_input });
-    }
-    let reader = Reader {
-        format: row.format,
-        counts: request.inputs.chunks(most).map(<[_]>::len).collect(),
-        form: request.form,
-        dimensions: request.dimensions.or(target.facts.embedding.default_dimensions),
-        estimate: request.tokens,
-        model: target.model.to_owned(),
+    let limits = [facts.max_inputs, row.max_inputs, format.max_inputs()];
+    let most = limits.into_iter().flatten().min().unwrap_or(MANY).max(1);
+    let bodies = match format {
+        EmbeddingsFormat::Openai => writing.forwarded(most, &mut losses),
+        _ => writing.native(most, &mut losses),
     };
+    let path = || match &row.path {
+        Some(path) => Cow::Owned(path.clone()),
+        None => Cow::Borrowed(format.usual_path()),
+    };
+    let part = |(number, body): (usize, Vec<u8>)| Part {
+        path: path(),
+        headers: Vec::new(),
+        body: body.into(),
+        first_input: number * most,
+    };
+    let is_shorter = |asked: &usize| facts.default_dimensions.is_some_and(|usual| *asked < usual);
+    let reader = Reader {
+        format,
+        counts: request.inputs.chunks(most).map(<[_]>::len).collect(),
+        reading: Reading {
+            form: request.form,
+            dimensions: request.dimensions.or(facts.default_dimensions),
+            element: row.base64,
+            scaled: facts.scaled && request.dimensions.as_ref().is_some_and(is_shorter),
+        },
+        model: target.model.to_owned(),
+        estimate: request.tokens,
+    };
+    let parts = bodies.into_iter().enumerate().map(part).collect();
     Ok(ProviderRequest { parts, losses, reader: Box::new(reader) })
 }
 
-/// Refuses what this model cannot do at this provider.
-fn check(request: &EmbeddingsRequest, row: &EmbeddingsRow, target: EndpointTarget<'_>) -> Result<()> {
-    let facts = &target.facts.embedding;
-    if request.are_tokens && !row.token_lists {
-        let message = format!("{} takes texts here, and no lists of token numbers.", target.model);
-        return Err(Error::unsupported("input", message));
-    }
-    let Some(asked) = request.dimensions else { return Ok(()) };
-    if facts.default_dimensions == Some(asked) {
-        return Ok(());
-    }
-    let message = match &facts.dimensions {
-        _ if row.dimensions_field.is_empty() => "has vectors of one length here".to_owned(),
-        Some(known) if known.is_empty() => "has vectors of one length".to_owned(),
-        _ => return Ok(()),
-    };
-    let length = facts.default_dimensions.map_or(String::new(), |length| format!(", {length} numbers"));
-    Err(Error::unsupported("dimensions", format!("{} {message}{length}.", target.model)))
-}
-
-/// The body as it came, with the few fields that differ.
-fn forwarded<'a>(
+struct Writing<'a> {
     request: &'a EmbeddingsRequest,
     row: &'a EmbeddingsRow,
-    model: &str,
-    losses: &mut Losses,
-) -> Edit<'a> {
-    let mut edit = request.intake.edit();
-    let mut quoted = Vec::new();
-    push_string(&mut quoted, model);
-    edit.set("model", &quoted);
-    for name in ROUTING_FIELDS {
-        edit.remove(name);
-    }
-    for (name, value) in request.intake.fields() {
-        if value == b"null" {
-            edit.remove(name);
-        }
-    }
-    if !row.encoding_format {
-        edit.remove("encoding_format");
-    }
-    match request.intake.given("dimensions") {
-        Some(_) if row.dimensions_field.is_empty() => drop(edit.remove("dimensions")),
-        Some(value) => edit.rename("dimensions", &row.dimensions_field, value),
-        None => {}
-    }
-    let Some(field) = &row.input_type_field else { return edit };
-    for name in PURPOSES {
-        match request.intake.given(name) {
-            Some(value) if !field.is_empty() => edit.rename(name, field, value),
-            Some(_) => {
-                edit.remove(name);
-                losses.dropped(name, "The provider does not ask what a text is embedded for.");
-            }
-            None => {}
-        }
-    }
-    edit
+    facts: &'a EmbeddingFacts,
+    format: EmbeddingsFormat,
+    model: &'a str,
 }
 
-/// Some of the inputs as a JSON list.
-fn list(request: &EmbeddingsRequest, first: usize, most: usize) -> Vec<u8> {
-    let mut list = vec![b'['];
-    for (index, place) in request.inputs.iter().skip(first).take(most).enumerate() {
-        if index > 0 {
-            list.push(b',');
+impl Writing<'_> {
+    /// Refuses what this model cannot do at this provider.
+    fn check(&self) -> Result<()> {
+        let is_openai = self.format == EmbeddingsFormat::Openai;
+        if self.request.are_tokens && !(is_openai && self.row.token_lists) {
+            let message = format!("{} takes texts here, and no lists of token numbers.", self.model);
+            return Err(Error::unsupported("input", message));
         }
-        list.extend_from_slice(request.input(place));
+        let usual = self.facts.default_dimensions;
+        let Some(asked) = self.request.dimensions.filter(|asked| usual != Some(*asked)) else {
+            return Ok(());
+        };
+        let lengths = match &self.facts.dimensions {
+            Some(known) if !known.is_empty() => known.iter().map(usize::to_string).collect::<Vec<_>>(),
+            None if !(is_openai && self.row.dimensions_field.is_empty()) => return Ok(()),
+            _ => Vec::new(),
+        };
+        if lengths.contains(&asked.to_string()) {
+            return Ok(());
+        }
+        let known = match (lengths.is_empty(), usual) {
+            (false, _) => format!("of these lengths: {}", lengths.join(", ")),
+            (true, Some(usual)) => format!("of {usual} numbers only"),
+            (true, None) => "of one length only".to_owned(),
+        };
+        Err(Error::unsupported("dimensions", format!("{} has vectors {known}.", self.model)))
     }
-    list.push(b']');
-    list
+
+    /// The length to ask for: not the usual one where there is no field for it.
+    fn dimensions(&self) -> Option<usize> {
+        let is_fixed = self.facts.dimensions.as_ref().is_some_and(Vec::is_empty);
+        self.request.dimensions.filter(|_| !is_fixed)
+    }
+
+    /// The bodies as the body came, with the few fields that differ.
+    fn forwarded(&self, most: usize, losses: &mut Losses) -> Vec<Vec<u8>> {
+        let edit = self.edited(losses);
+        if self.request.inputs.len() <= most {
+            return vec![edit.write(64)];
+        }
+        let part = |inputs| {
+            let mut edit = self.edited(&mut Losses::new());
+            edit.set("input", &self.list(inputs));
+            edit.write(64)
+        };
+        self.request.inputs.chunks(most).map(part).collect()
+    }
+
+    fn edited(&self, losses: &mut Losses) -> Edit<'_> {
+        let intake = &self.request.intake;
+        let mut edit = intake.edit();
+        let mut quoted = Vec::new();
+        push_string(&mut quoted, self.model);
+        edit.set("model", &quoted);
+        for name in ROUTING_FIELDS {
+            edit.remove(name);
+        }
+        for (name, value) in intake.fields() {
+            if value == b"null" {
+                edit.remove(name);
+            }
+        }
+        let encoding = intake.string("encoding_format");
+        match encoding.filter(|word| self.row.encodings.iter().any(|known| known == word)) {
+            Some(word) if self.row.encoding_field != "encoding_format" => {
+                let mut quoted = Vec::new();
+                push_string(&mut quoted, &word);
+                edit.rename("encoding_format", &self.row.encoding_field, &quoted);
+            }
+            Some(_) => {}
+            None => {
+                edit.remove("encoding_format");
+            }
+        }
+        match (intake.given("dimensions"), self.dimensions()) {
+            (Some(value), Some(_)) if !self.row.dimensions_field.is_empty() => {
+                edit.rename("dimensions", &self.row.dimensions_field, value);
+            }
+            _ => {
+                edit.remove("dimensions");
+            }
+        }
+        let Some(field) = &self.row.input_type_field else { return edit };
+        let word = self.purpose_word(losses).map(Cow::into_owned);
+        for name in PURPOSES {
+            edit.remove(name);
+        }
+        if let Some(word) = word.filter(|_| !field.is_empty()) {
+            let mut quoted = Vec::new();
+            push_string(&mut quoted, &word);
+            edit.set(field.as_str(), &quoted);
+        }
+        edit
+    }
+
+    fn native(&self, most: usize, losses: &mut Losses) -> Vec<Vec<u8>> {
+        let known = ["model", "input", "dimensions", "encoding_format"];
+        for (name, value) in self.request.intake.fields() {
+            let is_known = known.contains(&name)
+                || PURPOSES.contains(&name)
+                || ROUTING_FIELDS.contains(&name)
+                || self.format.passes().contains(&name)
+                || name == "title" && self.format.word(Purpose::Document) == Some("RETRIEVAL_DOCUMENT");
+            if !is_known && value != b"null" {
+                losses.dropped(name.to_owned(), "The provider's own API has no such field.");
+            }
+        }
+        let in_text = self.facts.purpose_in_text;
+        let prefix = match self.purpose().filter(|_| in_text) {
+            Some(purpose) => purpose.prefix(),
+            None => "",
+        };
+        let word = if in_text { None } else { self.purpose_word(losses) };
+        let part = |inputs: &[Range<usize>]| {
+            let (request, format, model) = (self.request, self.format, self.model);
+            let (dimensions, purpose) = (self.dimensions(), word.as_deref());
+            Native { request, format, model, inputs, dimensions, purpose, prefix }.body()
+        };
+        self.request.inputs.chunks(most).map(part).collect()
+    }
+
+    /// The purpose that is named, or the one that holds where none is.
+    fn purpose(&self) -> Option<Purpose> {
+        let named = self.request.purpose().and_then(|(_, word)| Purpose::of_word(&word));
+        named.or(self.facts.default_purpose).or(self.format.default_purpose())
+    }
+
+    /// The provider's word for the purpose. A word that nobody knows is left to the provider.
+    fn purpose_word(&self, losses: &mut Losses) -> Option<Cow<'_, str>> {
+        let own_word = |purpose| match self.format {
+            EmbeddingsFormat::Openai => self.row.input_types.get(&purpose).map(String::as_str),
+            format => format.word(purpose),
+        };
+        let takes_words = match self.format {
+            EmbeddingsFormat::Openai => {
+                self.row.input_type_field.as_ref().is_some_and(|name| !name.is_empty())
+            }
+            format => format.word(Purpose::Query).is_some(),
+        };
+        let fallback = self.facts.default_purpose.or(self.format.default_purpose()).and_then(own_word);
+        let Some((name, word)) = self.request.purpose() else { return fallback.map(Cow::Borrowed) };
+        match Purpose::of_word(&word) {
+            _ if !takes_words => {
+                losses.dropped(name, "The provider does not ask what a text is embedded for.");
+                None
+            }
+            None => Some(word),
+            Some(purpose) => {
+                let own = own_word(purpose).or_else(|| {
+                    losses.approximated(name, format!("The provider has no word for {word:?}."));
+                    fallback
+                });
+                own.map(Cow::Borrowed)
+            }
+        }
+    }
+
+    /// Some of the inputs as a JSON list.
+    fn list(&self, inputs: &[Range<usize>]) -> Vec<u8> {
+        let mut list = vec![b'['];
+        for (index, place) in inputs.iter().enumerate() {
+            if index > 0 {
+                list.push(b',');
+            }
+            list.extend_from_slice(self.request.input(place));
+        }
+        list.push(b']');
+        list
+    }
 }
 
 struct Reader {
     format: EmbeddingsFormat,
     /// How many inputs each part has.
     counts: Vec<usize>,
-    form: VectorForm,
-    /// How long vectors are, where that is known.
-    dimensions: Option<usize>,
+    reading: Reading,
     model: String,
     /// How many tokens the inputs have, where the provider does not count them.
     estimate: u64,
@@ -153,12 +267,13 @@ impl AnswerReader for Reader {
                 body.extend_from_slice(b"{\"object\":\"embedding\"");
                 push_count(&mut body, "index", index);
                 push_key(&mut body, "embedding");
-                push_vector(&mut body, vector, self.form, self.dimensions)?;
+                push_vector(&mut body, vector, self.reading)?;
                 body.push(b'}');
                 index += 1;
             }
             // A sum of some of them would be a count of something else.
-            tokens = tokens.zip(read.tokens).map(|(sum, tokens): (u64, u64)| sum + tokens);
+            let counted = read.tokens.or_else(|| in_header(&part.headers));
+            tokens = tokens.zip(counted).map(|(sum, tokens): (u64, u64)| sum.saturating_add(tokens));
             model = model.or(read.model.map(Cow::into_owned));
         }
         body.push(b']');
@@ -183,4 +298,8 @@ impl AnswerReader for Reader {
     fn limit(&self) -> usize {
         160 << 20
     }
+}
+
+fn in_header(headers: &HeaderMap) -> Option<u64> {
+    headers.get(TOKENS_HEADER)?.to_str().ok()?.trim().parse().ok()
 }
