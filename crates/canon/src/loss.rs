@@ -10,7 +10,7 @@ use crate::Field;
 
 /// Most losses that are listed one by one. Callers decide how many fields a request has that nobody knows: beyond this, the
 /// list would only be large.
-const MOST: usize = 1000;
+const MOST: usize = 256;
 /// From how many on they are found by hash.
 const FEW: usize = 16;
 /// The field of the entry that stands for all further losses.

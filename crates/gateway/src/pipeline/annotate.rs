@@ -226,13 +226,21 @@ fn push_optional(out: &mut Vec<u8>, name: &str, text: Option<&str>) {
     }
 }
 
-/// Adds the gateway's object to the error that ends a broken stream, if `out` ends with one: an event, or the last entry of
-/// a list.
-pub fn add_to_event(out: &mut Vec<u8>, member: &[u8]) {
+/// Adds the member to the JSON of the event that begins at `start`. An error that comes first there stays last: whoever looks
+/// at the end of a stream finds it.
+pub fn add_to_event(out: &mut Vec<u8>, start: usize, member: &[u8]) {
+    let event = &out[start..];
     let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n' | b']');
-    let length = out.iter().rposition(|byte| !is_end(byte)).map_or(0, |last| last + 1);
-    if length > 0 && out[length - 1] == b'}' {
-        out.splice(length - 1..length - 1, member.iter().copied());
+    let Some(last) = event.iter().rposition(|byte| !is_end(byte)).filter(|last| event[*last] == b'}') else {
+        return;
+    };
+    let first = event.iter().position(|byte| *byte == b'{').unwrap_or(last);
+    let Some(bare) = member.strip_prefix(b",") else { return };
+    if event[first..].starts_with(b"{\"error\":") {
+        let place = start + first + 1;
+        out.splice(place..place, bare.iter().chain(b",").copied());
+    } else {
+        out.splice(start + last..start + last, member.iter().copied());
     }
 }
 

@@ -175,12 +175,13 @@ impl Pump {
     /// Ends the caller's stream with an error, and the provider's by dropping it.
     fn fail(&mut self, error: Error) {
         let error = &self.permit.cleaned(error);
+        let start = self.out.len();
         self.transcoder.fail(error, &mut self.out);
         self.body = None;
         self.record.progress(self.transcoder.progress());
         self.record.broke(error);
         if let Some(name) = self.place.name() {
-            add_to_event(&mut self.out, &failure_member(name, &self.record));
+            add_to_event(&mut self.out, start, &failure_member(name, &self.record));
         }
         self.permit.failed(error);
         let request_id = self.record.request_id();

@@ -11,7 +11,9 @@ pub mod room;
 mod scan;
 mod value;
 
-pub use canon::write::{push_array, push_count, push_escaped, push_key, push_list, push_string, push_u64};
+pub use canon::write::{
+    push_array, push_count, push_escaped, push_key, push_list, push_string, push_text, push_u64,
+};
 pub use edit::Edit;
 pub use extent::Extent;
 pub use index::{Index, Places, name};

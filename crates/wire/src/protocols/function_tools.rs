@@ -10,6 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::hosted::{self, is_left_out};
+use super::offered::Offered;
 use crate::DecoderContext;
 
 /// One tool in OpenAI's shape.
@@ -35,8 +36,12 @@ pub(super) fn function_tools<'a>(
     losses: &mut Losses,
 ) -> Result<Vec<FunctionTool<'a>>> {
     let mut tools = Vec::with_capacity(request.tools.len());
+    let offered = match &request.tool_choice {
+        Some(ToolChoice::Named(only)) => Offered::only(Some(std::slice::from_ref(only)), request),
+        _ => Offered::of(request),
+    };
     for (index, tool) in request.tools.iter().enumerate() {
-        if !is_offered(request, &tool.name) || is_left_out(request, index, losses) {
+        if !offered.has(&tool.name) || is_left_out(request, index, &offered, losses) {
             continue;
         }
         let parameters = match &tool.kind {
@@ -60,15 +65,6 @@ pub(super) fn function_tools<'a>(
         tools.push(FunctionTool { kind: "function", function });
     }
     Ok(tools)
-}
-
-/// True when the tool choice leaves this tool to the model.
-fn is_offered(request: &Request, name: &str) -> bool {
-    match &request.tool_choice {
-        Some(ToolChoice::Named(only)) => only == name,
-        Some(ToolChoice::Allowed { names, .. }) => names.iter().any(|allowed| allowed == name),
-        _ => true,
-    }
 }
 
 /// True when a grammar is asked for; `{"type":"text"}` is none.

@@ -1,5 +1,6 @@
 //! Tools that providers run themselves, where several formats have one of the same kind.
 
+use super::offered::Offered;
 use canon::{Error, Field, Json, Losses, Request, ToolChoice, ToolField, ToolKind};
 use serde_json::{Map, Value, json};
 
@@ -90,12 +91,16 @@ pub(super) fn unsupported(raw: &Json, tool: usize) -> Error {
 /// Whether a tool of this type is left out where the provider has none: a web search that is offered beside functions, as
 /// coding agents offer it to every model. The model can do without, and the caller hears of it. A search that is asked for
 /// by itself is refused instead.
-pub(super) fn is_left_out(request: &Request, tool: usize, losses: &mut Losses) -> bool {
+pub(super) fn is_left_out(
+    request: &Request,
+    tool: usize,
+    offered: &Offered<'_>,
+    losses: &mut Losses,
+) -> bool {
     let Some(ToolKind::Native(raw)) = request.tools.get(tool).map(|tool| &tool.kind) else { return false };
-    let has_functions = request.tools.iter().any(|tool| !matches!(tool.kind, ToolKind::Native(_)));
     let is_chosen =
         matches!(&request.tool_choice, Some(ToolChoice::Named(name)) if *name == request.tools[tool].name);
-    if !has_functions || is_chosen || task(raw) != Some(Task::WebSearch) {
+    if !offered.has_functions || is_chosen || task(raw) != Some(Task::WebSearch) {
         return false;
     }
     losses.dropped(Field::tool(tool, ToolField::Whole), "The provider has no web search beside functions.");

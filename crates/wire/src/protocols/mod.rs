@@ -12,6 +12,7 @@ mod function_tools;
 pub mod gemini;
 mod hosted;
 mod media_types;
+mod offered;
 pub mod ollama_chat;
 pub mod openai_chat;
 pub mod openai_completions;

@@ -5,23 +5,23 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Retry};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::paths;
+use crate::json::Value;
 use crate::protocols::errors::{excerpt, upstream_error};
 
 /// Waits longer than this are not worth it: another provider is asked instead.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// `error` of an answer.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 struct Status {
-    code: Option<Value>,
+    code: Option<u64>,
     message: Option<String>,
     status: Option<String>,
-    details: Option<Vec<Value>>,
+    details: Value,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
 /// Reads an error inside of an answer.
 pub(super) fn in_stream(error: &RawValue) -> Error {
     let found = read(error).unwrap_or_default();
-    let status = found.code.as_ref().and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let status = found.code.and_then(|code| u16::try_from(code).ok());
     let status = status.filter(|code| (400..600).contains(code));
     let status = status.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::BAD_GATEWAY);
     classified(found, status, &HeaderMap::new())
@@ -55,20 +55,25 @@ pub(super) fn in_stream(error: &RawValue) -> Error {
 
 /// An error is an object, or in some proxies only its text.
 fn read(error: &RawValue) -> Option<Status> {
-    if let Ok(status) = serde_json::from_str(error.get()) {
-        return Some(status);
+    match Value::parse_whole(error.get())? {
+        Value::String(text) => Some(Status { message: Some(text), ..Status::default() }),
+        Value::Object(mut error) => Some(Status {
+            code: error.get("code").and_then(Value::as_u64),
+            message: error.get("message").and_then(Value::as_str).map(str::to_owned),
+            status: error.get("status").and_then(Value::as_str).map(str::to_owned),
+            details: error.remove("details").unwrap_or_default(),
+        }),
+        _ => None,
     }
-    let message = serde_json::from_str(error.get()).ok()?;
-    Some(Status { message: Some(message), ..Status::default() })
 }
 
 fn classified(found: Status, status: StatusCode, headers: &HeaderMap) -> Error {
-    let details = found.details.unwrap_or_default();
+    let details = found.details.as_array().unwrap_or_default();
     let reason = details.iter().find_map(|detail| detail["reason"].as_str().map(str::to_owned));
     let code = reason.clone().or_else(|| found.status.clone());
     let mut error =
         upstream_error(status, headers, code, found.status.clone(), found.message.unwrap_or_default());
-    let wait = retry_delay(&details).or_else(|| wait_in_words(&error.message));
+    let wait = retry_delay(details).or_else(|| wait_in_words(&error.message));
     if let Some(reply) = error.upstream.as_mut() {
         reply.retry_after = reply.retry_after.or(wait);
     }
@@ -76,7 +81,7 @@ fn classified(found: Status, status: StatusCode, headers: &HeaderMap) -> Error {
         (error.kind, error.retry) = (kind, retry);
     }
     if status == StatusCode::TOO_MANY_REQUESTS {
-        (error.kind, error.retry) = exhausted(&details, wait.or(error.retry_after()));
+        (error.kind, error.retry) = exhausted(details, wait.or(error.retry_after()));
     }
     error
 }
@@ -114,7 +119,7 @@ fn exhausted(details: &[Value], wait: Option<Duration>) -> (ErrorKind, Retry) {
     let violations = details.iter().filter_map(|detail| detail["violations"].as_array()).flatten();
     let is_lasting = |violation: &Value| {
         violation["quotaId"].as_str().is_some_and(|id| id.contains("PerDay"))
-            || violation["quotaValue"] == "0"
+            || violation["quotaValue"].as_str() == Some("0")
     };
     if violations.into_iter().any(is_lasting) {
         return (ErrorKind::Quota, Retry::Elsewhere);
@@ -144,7 +149,7 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// Our errors as Google writes them: the body of an answer, or what ends a stream.
-pub(super) fn to_json(error: &Error, status: StatusCode) -> Value {
+pub(super) fn to_json(error: &Error, status: StatusCode) -> serde_json::Value {
     let reason = error.code.clone().unwrap_or_else(|| error.kind.as_str().to_ascii_uppercase());
     let mut details = vec![json!({
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",

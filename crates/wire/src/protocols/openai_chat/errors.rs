@@ -2,14 +2,13 @@
 
 use canon::{Error, ErrorKind, Field, Origin};
 use http::{HeaderMap, StatusCode};
-use serde_json::Value;
 
-use crate::json::{push_key, push_string};
+use crate::json::{Value, push_key, push_string};
 use crate::protocols::errors::{excerpt, upstream_error};
 
 /// Reads an answer with an error status.
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-    let Ok(json) = serde_json::from_slice::<Value>(body) else {
+    let Some(json) = std::str::from_utf8(body).ok().and_then(Value::parse_whole) else {
         return upstream_error(status, headers, None, None, excerpt(body));
     };
     let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(&json);
@@ -26,7 +25,9 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
 fn word(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Raw(number) if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
+            Some(number.to_string())
+        }
         _ => None,
     }
 }
@@ -61,14 +62,14 @@ fn words(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Array(faults) if !faults.is_empty() => Some(faults_text(faults)),
-        Value::Object(fields) => ["message", "detail"].iter().find_map(|name| words(fields.get(*name)?)),
+        Value::Object(fields) => ["message", "detail"].iter().find_map(|name| words(fields.get(name)?)),
         _ => None,
     }
 }
 
 fn faults_text(faults: &[Value]) -> String {
     let one = |fault: &Value| {
-        let place: Vec<String> = fault["loc"].as_array().into_iter().flatten().filter_map(word).collect();
+        let place: Vec<String> = fault["loc"].items().filter_map(|word_of| word(&word_of)).collect();
         let words = fault["msg"]
             .as_str()
             .or(fault["message"].as_str())
@@ -80,17 +81,30 @@ fn faults_text(faults: &[Value]) -> String {
 
 /// The event that ends a stream which failed: no `[DONE]` follows.
 pub(crate) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"data: ");
-    write_error(error, member, out);
-    out.extend_from_slice(b"\n\n");
+    out.extend_from_slice(b"data: {");
+    if let Some(member) = member.and_then(|member| member.strip_prefix(b",")) {
+        // The error comes last: whoever looks at the end of a stream finds it.
+        out.extend_from_slice(member);
+        out.push(b',');
+    }
+    write_object(error, out);
+    out.extend_from_slice(b"}\n\n");
 }
 
 /// The error's own JSON, with the gateway's object as a further member.
 pub(crate) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    write_object(error, out);
+    out.extend_from_slice(member.unwrap_or_default());
+    out.push(b'}');
+}
+
+/// The member `error`.
+fn write_object(error: &Error, out: &mut Vec<u8>) {
     let (type_name, code) = names(error);
     // A provider's own words for its refusal would send the caller looking for a mistake in the caller's key.
     let own = (!error.refuses_gateway()).then_some(error);
-    out.extend_from_slice(b"{\"error\":{\"message\":");
+    out.extend_from_slice(b"\"error\":{\"message\":");
     push_string(out, &error.message);
     push_key(out, "type");
     push_string(out, own.and_then(|error| error.type_name.as_deref()).unwrap_or(type_name));
@@ -106,8 +120,6 @@ pub(crate) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8
         Some(code) => push_string(out, code),
         None => out.extend_from_slice(b"null"),
     }
-    out.push(b'}');
-    out.extend_from_slice(member.unwrap_or_default());
     out.push(b'}');
 }
 

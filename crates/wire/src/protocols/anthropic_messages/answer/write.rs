@@ -3,6 +3,8 @@
 //! Blocks of a stream come one after the other: each is closed before the next begins. Providers of other protocols may
 //! mix the fragments of several tool calls; what comes too early waits until the call in progress is complete.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
 use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,15 +12,22 @@ use serde_json::{Value, json};
 use super::super::REASONING_FORMAT;
 use super::super::errors;
 use super::read::finish_reason;
-use crate::json::Extent;
+use crate::json::{Extent, Meaning, push_array, push_compact, push_key, push_text, room};
 use crate::{AnswerForm, Encoder};
 
 /// An encoder for the asked form.
 pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let facts = Facts::new(form, annotator);
     match form.stream {
-        true => Box::new(StreamEncoder { facts, begun: false, next: 0, open: None, waiting: Vec::new() }),
-        false => Box::new(WholeEncoder { facts, blocks: Vec::new() }),
+        true => Box::new(StreamEncoder {
+            facts,
+            begun: false,
+            next: 0,
+            open: None,
+            waiting: VecDeque::new(),
+            early: BTreeMap::new(),
+        }),
+        false => Box::new(WholeEncoder { facts, blocks: Vec::new(), calls: HashMap::new(), last_text: None }),
     }
 }
 
@@ -83,18 +92,35 @@ impl Facts {
         own.unwrap_or_else(|| self.annotator.answer_id())
     }
 
-    /// The message without its content.
-    fn message(&self, content: Vec<Value>, stop_reason: Option<&str>) -> Value {
+    /// The message as it begins.
+    fn message(&self) -> Value {
         json!({
             "id": self.id(),
             "type": "message",
             "role": "assistant",
             "model": self.model.as_deref().unwrap_or_else(|| self.annotator.model()),
-            "content": content,
-            "stop_reason": stop_reason,
+            "content": [],
+            "stop_reason": null,
             "stop_sequence": null,
             "usage": self.usage(),
         })
+    }
+
+    /// Appends the whole message.
+    fn write_message(&self, content: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+        out.push(b'{');
+        push_text(out, "id", self.id());
+        push_text(out, "type", "message");
+        push_text(out, "role", "assistant");
+        push_text(out, "model", self.model.as_deref().unwrap_or_else(|| self.annotator.model()));
+        push_key(out, "content");
+        content(out);
+        push_text(out, "stop_reason", self.stop_reason());
+        push_key(out, "stop_sequence");
+        out.extend_from_slice(b"null");
+        push_key(out, "usage");
+        append_json(out, &self.usage());
+        out.push(b'}');
     }
 
     fn usage(&self) -> Value {
@@ -201,8 +227,10 @@ struct StreamEncoder {
     /// The number of the next block.
     next: u64,
     open: Option<Open>,
-    /// Events that came while a tool call was incomplete.
-    waiting: Vec<Event>,
+    /// Events that came while a tool call was incomplete, but for arguments.
+    waiting: VecDeque<Event>,
+    /// Arguments of calls that wait, by their index.
+    early: BTreeMap<u32, String>,
 }
 
 /// The block in progress.
@@ -247,40 +275,59 @@ impl StreamEncoder {
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !self.begun {
             self.begun = true;
-            let message = self.facts.message(Vec::new(), None);
+            let message = self.facts.message();
             write(out, "message_start", &json!({ "type": "message_start", "message": message }));
         }
     }
 
+    /// Everything but its arguments waits while a tool call is incomplete.
     fn take(&mut self, event: Event, out: &mut Vec<u8>) {
-        if self.must_wait(&event) {
-            self.waiting.push(event);
-            return;
+        match (event, self.incomplete()) {
+            (Event::ToolCallArguments { index, fragment, .. }, Some(open)) if open != index => {
+                self.early.entry(index).or_default().push_str(&fragment);
+            }
+            (Event::ToolCallArguments { index, fragment, .. }, _) => {
+                self.arguments(index, &fragment, out);
+                self.replay(out);
+            }
+            (event, Some(_)) => self.waiting.push_back(event),
+            (event, None) => {
+                self.write(event, out);
+                self.replay(out);
+            }
         }
+    }
+
+    /// The tool call that is incomplete.
+    fn incomplete(&self) -> Option<u32> {
+        match &self.open {
+            Some(Open::Tool { index, extent }) if !extent.is_complete() => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// Writes what waited, in order, until a tool call is incomplete again.
+    fn replay(&mut self, out: &mut Vec<u8>) {
+        while self.incomplete().is_none()
+            && let Some(event) = self.waiting.pop_front()
+        {
+            self.write(event, out);
+        }
+    }
+
+    fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         match event {
             Event::Text { text, .. } | Event::Refusal { text, .. } => self.text(&text, out),
             Event::Image { mime, data, .. } => self.text(&picture(&mime, &data), out),
             Event::Reasoning { block, detail, format, .. } => self.thought(block, detail, format, out),
-            Event::ToolCallStart { index, id, name, .. } => self.tool(index, &id, &name, out),
-            Event::ToolCallArguments { index, fragment, .. } => self.arguments(index, &fragment, out),
+            Event::ToolCallStart { index, id, name, .. } => {
+                self.tool(index, &id, &name, out);
+                if let Some(early) = self.early.remove(&index) {
+                    self.arguments(index, &early, out);
+                }
+            }
             Event::Annotation { annotation, .. } => self.annotation(&annotation, out),
             _ => {}
-        }
-    }
-
-    /// Everything else waits until the tool call in progress is complete.
-    fn must_wait(&self, event: &Event) -> bool {
-        let Some(Open::Tool { index, extent }) = &self.open else { return false };
-        if extent.is_complete() {
-            return false;
-        }
-        !matches!(event, Event::ToolCallArguments { index: own, .. } if own == index)
-    }
-
-    /// Takes what waited, in order. What has to wait again does.
-    fn replay(&mut self, out: &mut Vec<u8>) {
-        for event in std::mem::take(&mut self.waiting) {
-            self.take(event, out);
         }
     }
 
@@ -325,11 +372,7 @@ impl StreamEncoder {
             return;
         }
         extent.push(fragment);
-        let complete = extent.is_complete();
         self.delta(&json!({ "type": "input_json_delta", "partial_json": fragment }), out);
-        if complete && !self.waiting.is_empty() {
-            self.replay(out);
-        }
     }
 
     fn annotation(&mut self, annotation: &Json, out: &mut Vec<u8>) {
@@ -396,13 +439,29 @@ fn append_json<T: Serialize>(out: &mut Vec<u8>, data: &T) {
 struct WholeEncoder {
     facts: Facts,
     blocks: Vec<Block>,
+    /// The block of each call.
+    calls: HashMap<u32, usize>,
+    /// The last block of text.
+    last_text: Option<usize>,
 }
 
 enum Block {
-    Text { text: String, citations: Vec<Value> },
-    Thinking { block: u32, text: String, proof: String },
+    Text {
+        text: String,
+        /// JSON, separated by commas.
+        citations: Vec<u8>,
+    },
+    Thinking {
+        block: u32,
+        text: String,
+        proof: String,
+    },
     Redacted(String),
-    Tool { index: u32, id: String, name: String, arguments: String },
+    Tool {
+        id: String,
+        name: String,
+        arguments: String,
+    },
 }
 
 impl Encoder for WholeEncoder {
@@ -413,7 +472,8 @@ impl Encoder for WholeEncoder {
             Event::Image { mime, data, .. } => self.text(&picture(&mime, &data)),
             Event::Reasoning { block, detail, format, .. } => self.thought(block, detail, format),
             Event::ToolCallStart { index, id, name, .. } => {
-                self.blocks.push(Block::Tool { index, id, name, arguments: String::new() });
+                self.calls.insert(index, self.blocks.len());
+                room::push(&mut self.blocks, Block::Tool { id, name, arguments: String::new() });
             }
             Event::ToolCallArguments { index, fragment, .. } => self.arguments(index, &fragment),
             Event::Annotation { annotation, .. } => self.annotation(&annotation),
@@ -422,8 +482,9 @@ impl Encoder for WholeEncoder {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        let blocks = std::mem::take(&mut self.blocks).into_iter().map(Block::json).collect();
-        append_json(out, &self.facts.message(blocks, Some(self.facts.stop_reason())));
+        let blocks = std::mem::take(&mut self.blocks);
+        // Each block gives its room up when it is written.
+        self.facts.write_message(|out| push_array(out, blocks, |block, out| block.write(out)), out);
         self.facts.add_member(out);
     }
 
@@ -434,17 +495,21 @@ impl WholeEncoder {
     fn text(&mut self, more: &str) {
         match self.blocks.last_mut() {
             Some(Block::Text { text, .. }) => text.push_str(more),
-            _ => self.blocks.push(Block::Text { text: more.to_owned(), citations: Vec::new() }),
+            _ => {
+                self.last_text = Some(self.blocks.len());
+                room::push(&mut self.blocks, Block::Text { text: more.to_owned(), citations: Vec::new() });
+            }
         }
     }
 
     fn thought(&mut self, number: u32, detail: ReasoningDetail, format: &str) {
         if let ReasoningDetail::Encrypted(data) = detail {
-            self.blocks.push(Block::Redacted(signed(&data, format)));
+            room::push(&mut self.blocks, Block::Redacted(signed(&data, format)));
             return;
         }
         if !matches!(self.blocks.last(), Some(Block::Thinking { block, .. }) if *block == number) {
-            self.blocks.push(Block::Thinking { block: number, text: String::new(), proof: String::new() });
+            let thinking = Block::Thinking { block: number, text: String::new(), proof: String::new() };
+            room::push(&mut self.blocks, thinking);
         }
         let Some(Block::Thinking { text, proof, .. }) = self.blocks.last_mut() else { return };
         match detail {
@@ -455,50 +520,68 @@ impl WholeEncoder {
     }
 
     fn arguments(&mut self, number: u32, fragment: &str) {
-        let tool = self.blocks.iter_mut().rev().find_map(|block| match block {
-            Block::Tool { index, arguments, .. } if *index == number => Some(arguments),
-            _ => None,
-        });
-        if let Some(arguments) = tool {
+        let block = self.calls.get(&number).and_then(|place| self.blocks.get_mut(*place));
+        if let Some(Block::Tool { arguments, .. }) = block {
             arguments.push_str(fragment);
         }
     }
 
     fn annotation(&mut self, annotation: &Json) {
         let Some(citation) = citation(annotation) else { return };
-        let text = self.blocks.iter_mut().rev().find_map(|block| match block {
-            Block::Text { citations, .. } => Some(citations),
-            _ => None,
-        });
-        if let Some(citations) = text {
-            citations.push(citation);
+        let block = self.last_text.and_then(|place| self.blocks.get_mut(place));
+        if let Some(Block::Text { citations, .. }) = block {
+            if !citations.is_empty() {
+                citations.push(b',');
+            }
+            append_json(citations, &citation);
         }
     }
 }
 
 impl Block {
-    fn json(self) -> Value {
+    fn write(self, out: &mut Vec<u8>) {
+        out.push(b'{');
         match self {
-            Self::Text { text, citations } if citations.is_empty() => json!({ "type": "text", "text": text }),
-            Self::Text { text, citations } => json!({ "type": "text", "text": text, "citations": citations }),
-            Self::Thinking { text, proof, .. } => {
-                json!({ "type": "thinking", "thinking": text, "signature": proof })
+            Self::Text { text, citations } => {
+                push_text(out, "type", "text");
+                push_text(out, "text", &text);
+                if !citations.is_empty() {
+                    push_key(out, "citations");
+                    out.push(b'[');
+                    out.extend_from_slice(&citations);
+                    out.push(b']');
+                }
             }
-            Self::Redacted(data) => json!({ "type": "redacted_thinking", "data": data }),
-            Self::Tool { id, name, arguments, .. } => {
-                json!({ "type": "tool_use", "id": id, "name": name, "input": input_of(&arguments) })
+            Self::Thinking { text, proof, .. } => {
+                push_text(out, "type", "thinking");
+                push_text(out, "thinking", &text);
+                push_text(out, "signature", &proof);
+            }
+            Self::Redacted(data) => {
+                push_text(out, "type", "redacted_thinking");
+                push_text(out, "data", &data);
+            }
+            Self::Tool { id, name, arguments } => {
+                push_text(out, "type", "tool_use");
+                push_text(out, "id", &id);
+                push_text(out, "name", &name);
+                push_key(out, "input");
+                push_input(&arguments, out);
             }
         }
+        out.push(b'}');
     }
 }
 
-/// The input is an object: what the model wrote otherwise is wrapped into one.
-fn input_of(arguments: &str) -> Value {
+/// Appends the input, which is an object: what the model wrote otherwise is wrapped into one.
+fn push_input(arguments: &str, out: &mut Vec<u8>) {
     if arguments.trim().is_empty() {
-        return json!({});
+        return out.extend_from_slice(b"{}");
     }
-    match serde_json::from_str(arguments) {
-        Ok(Value::Object(input)) => Value::Object(input),
-        _ => json!({ "arguments": arguments }),
+    if arguments.trim_start().starts_with('{') && serde_json::from_str::<Meaning>(arguments).is_ok() {
+        return push_compact(out, arguments);
     }
+    out.push(b'{');
+    push_text(out, "arguments", arguments);
+    out.push(b'}');
 }

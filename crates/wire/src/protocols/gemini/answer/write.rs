@@ -1,11 +1,18 @@
 //! Answers to callers that speak `generateContent`: pieces as server-sent events without an end marker or as one list, or one
 //! object.
 
+mod grounding;
+
 use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::{REASONING_FORMAT, errors};
+use crate::json::{
+    Items, Meaning, Members, append, push_array, push_compact, push_count, push_escaped, push_key, push_text,
+    push_u64,
+};
 use crate::{AnswerForm, Encoder};
+use grounding::Grounding;
 
 /// Writes an answer, streamed or whole.
 pub(crate) struct GeminiEncoder {
@@ -19,22 +26,37 @@ pub(crate) struct GeminiEncoder {
     choices: Vec<Choice>,
 }
 
-/// One choice.
+/// One choice. What is written of it is text already: a tree of values would take many times that.
 #[derive(Default)]
 struct Choice {
-    /// All text, to count citations in bytes.
-    text: String,
-    /// The parts of a whole answer.
-    parts: Vec<Value>,
-    /// A call whose arguments are not complete yet: index, part, arguments.
-    call: Option<(u32, Value, String)>,
+    /// The parts of a whole answer, separated by commas.
+    parts: Vec<u8>,
+    /// The last part goes on with text of this kind.
+    open: Option<Said>,
+    /// A call whose arguments are not complete yet.
+    call: Option<Call>,
     /// The block of thinking that has text.
     thinking: Option<u32>,
-    chunks: Vec<Value>,
-    supports: Vec<Value>,
-    chosen: Vec<Value>,
-    top: Vec<Value>,
+    grounding: Grounding,
+    chosen: Vec<u8>,
+    top: Vec<u8>,
     finish: Option<&'static str>,
+}
+
+/// What a part of text is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Text,
+    Thought,
+}
+
+/// A call as it comes.
+struct Call {
+    index: u32,
+    id: String,
+    name: String,
+    signature: Option<String>,
+    arguments: String,
 }
 
 impl GeminiEncoder {
@@ -61,14 +83,37 @@ impl GeminiEncoder {
     }
 
     /// A part that is complete: written at once, or kept for the whole.
-    fn part(&mut self, choice: u32, part: Value, out: &mut Vec<u8>) {
+    fn part(&mut self, choice: u32, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
         if !self.form.stream {
-            self.choice(choice).parts.push(part);
+            let state = self.choice(choice);
+            state.open = None;
+            separate(&mut state.parts);
+            write(&mut state.parts);
             return;
         }
-        let candidate = json!({"content": {"parts": [part], "role": "model"}, "index": choice});
-        let answer = self.answer(vec![candidate]);
-        self.frames.write(Value::Object(answer).to_string().as_bytes(), out);
+        let mut piece = br#"{"candidates":[{"content":{"parts":["#.to_vec();
+        write(&mut piece);
+        piece.extend_from_slice(br#"],"role":"model"},"index":"#);
+        push_u64(&mut piece, u64::from(choice));
+        piece.extend_from_slice(b"}]");
+        self.identity(&mut piece);
+        piece.push(b'}');
+        self.frames.write(&piece, out);
+    }
+
+    /// A part of text, or more of the last one.
+    fn said(&mut self, choice: u32, said: Said, text: &str, out: &mut Vec<u8>) {
+        let is_whole = !self.form.stream;
+        let state = self.choice(choice);
+        if is_whole && state.open == Some(said) {
+            // The quote and the brace that end it.
+            state.parts.truncate(state.parts.len() - 2);
+            push_escaped(&mut state.parts, text);
+            state.parts.extend_from_slice(b"\"}");
+            return;
+        }
+        self.part(choice, |out| push_said(said, text, out), out);
+        self.choice(choice).open = Some(said);
     }
 
     fn text(&mut self, choice: u32, text: String, out: &mut Vec<u8>) {
@@ -76,18 +121,10 @@ impl GeminiEncoder {
             return;
         }
         self.flush_call(choice, out);
-        let stream = self.form.stream;
         let state = self.choice(choice);
-        state.text.push_str(&text);
+        state.grounding.text(&text);
         state.thinking = None;
-        if let (false, Some(Value::Object(last))) = (stream, state.parts.last_mut())
-            && last.len() == 1
-            && let Some(Value::String(before)) = last.get_mut("text")
-        {
-            before.push_str(&text);
-            return;
-        }
-        self.part(choice, json!({"text": text}), out);
+        self.said(choice, Said::Text, &text, out);
     }
 
     fn reasoning(
@@ -100,7 +137,6 @@ impl GeminiEncoder {
     ) {
         self.flush_call(choice, out);
         let exclude = self.form.exclude_reasoning;
-        let stream = self.form.stream;
         let state = self.choice(choice);
         match detail {
             ReasoningDetail::Text(text) => {
@@ -109,106 +145,118 @@ impl GeminiEncoder {
                 if exclude || text.is_empty() {
                     return;
                 }
-                if let (true, false, Some(last)) = (continues, stream, state.parts.last_mut())
-                    && let Some(Value::String(before)) = last.get_mut("text")
-                {
-                    before.push_str(&text);
-                    return;
+                if !continues {
+                    state.open = None;
                 }
-                self.part(choice, json!({"text": text, "thought": true}), out);
+                self.said(choice, Said::Thought, &text, out);
             }
             // Proofs of other families mean nothing to a caller of this API, and would be sent back as Google's.
             ReasoningDetail::Signature(signature) if format == REASONING_FORMAT => {
                 let is_of_thought = state.thinking == Some(block);
-                let part = match is_of_thought {
-                    true => json!({"text": "", "thought": true, "thoughtSignature": signature}),
-                    false => json!({"text": "", "thoughtSignature": signature}),
+                let write = |out: &mut Vec<u8>| {
+                    out.extend_from_slice(br#"{"text":"""#);
+                    if is_of_thought {
+                        out.extend_from_slice(br#","thought":true"#);
+                    }
+                    push_text(out, "thoughtSignature", &signature);
+                    out.push(b'}');
                 };
-                self.part(choice, part, out);
+                self.part(choice, write, out);
             }
             ReasoningDetail::Signature(_) | ReasoningDetail::Encrypted(_) => {}
         }
     }
 
-    fn call_start(&mut self, start: CallStart, out: &mut Vec<u8>) {
-        self.flush_call(start.choice, out);
-        let mut part = json!({"functionCall": {"id": start.id, "name": start.name}});
-        if let Some(signature) = start.signature {
-            part["thoughtSignature"] = Value::String(signature);
-        }
-        self.choice(start.choice).call = Some((start.index, part, String::new()));
+    fn call_start(&mut self, choice: u32, call: Call, out: &mut Vec<u8>) {
+        self.flush_call(choice, out);
+        self.choice(choice).call = Some(call);
     }
 
     fn call_arguments(&mut self, choice: u32, index: u32, fragment: &str) {
-        if let Some((open, _, arguments)) = &mut self.choice(choice).call
-            && *open == index
+        if let Some(call) = &mut self.choice(choice).call
+            && call.index == index
         {
-            arguments.push_str(fragment);
+            call.arguments.push_str(fragment);
         }
     }
 
-    /// Calls are written whole. Arguments that are no JSON object, as those of free-text tools, are put into one.
     fn flush_call(&mut self, choice: u32, out: &mut Vec<u8>) {
-        let Some((_, mut part, arguments)) = self.choice(choice).call.take() else { return };
-        let args = match serde_json::from_str(&arguments) {
-            Ok(Value::Object(args)) => Value::Object(args),
-            _ if arguments.trim().is_empty() => json!({}),
-            _ => json!({"input": arguments}),
-        };
-        part["functionCall"]["args"] = args;
-        self.part(choice, part, out);
-    }
-
-    fn annotation(&mut self, choice: u32, annotation: &Json) {
-        let Ok(annotation) = annotation.to_value() else { return };
-        let citation = &annotation["url_citation"];
-        let state = self.choice(choice);
-        let web = json!({"uri": citation["url"], "title": citation["title"]});
-        let chunk = json!({"web": web});
-        let position = state.chunks.iter().position(|known| *known == chunk).unwrap_or_else(|| {
-            state.chunks.push(chunk);
-            state.chunks.len() - 1
-        });
-        let byte_of = |name: &str| {
-            let count = citation[name].as_u64().unwrap_or(0) as usize;
-            state.text.char_indices().nth(count).map_or(state.text.len(), |(byte, _)| byte)
-        };
-        let (start, end) = (byte_of("start_index"), byte_of("end_index"));
-        let text = state.text.get(start..end).unwrap_or_default();
-        let segment = json!({"startIndex": start, "endIndex": end, "text": text});
-        state.supports.push(json!({"segment": segment, "groundingChunkIndices": [position]}));
+        if let Some(call) = self.choice(choice).call.take() {
+            self.part(choice, |out| call.write(out), out);
+        }
     }
 
     fn logprobs(&mut self, choice: u32, logprobs: &Json) {
-        let Ok(logprobs) = logprobs.to_value() else { return };
-        let entry = |token: &Value| json!({"token": token["token"], "logProbability": token["logprob"]});
+        let content = Members::of(logprobs.as_str()).and_then(|members| members.get("content"));
         let state = self.choice(choice);
-        for token in logprobs["content"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            state.chosen.push(entry(token));
-            let top = token["top_logprobs"].as_array().map(Vec::as_slice).unwrap_or_default();
-            state.top.push(json!({"candidates": top.iter().map(entry).collect::<Vec<_>>()}));
+        for token in Items::of(content.unwrap_or_default()) {
+            let Some(token) = Members::of(token) else { continue };
+            separate(&mut state.chosen);
+            push_token(&token, &mut state.chosen);
+            separate(&mut state.top);
+            state.top.extend_from_slice(br#"{"candidates":"#);
+            let top = Items::of(token.get("top_logprobs").unwrap_or_default()).filter_map(Members::of);
+            push_array(&mut state.top, top, |token, out| push_token(&token, out));
+            state.top.push(b'}');
         }
     }
 
-    /// A piece without usage.
-    fn answer(&self, candidates: Vec<Value>) -> Map<String, Value> {
-        let model = self.model.as_deref().unwrap_or_else(|| self.annotator.model());
-        let id = self.id.as_deref().unwrap_or_else(|| self.annotator.answer_id());
-        let mut answer = Map::new();
-        answer.insert("candidates".to_owned(), Value::Array(candidates));
-        answer.insert("modelVersion".to_owned(), Value::String(model.to_owned()));
-        answer.insert("responseId".to_owned(), Value::String(id.to_owned()));
-        answer
+    /// Appends whose answer it is.
+    fn identity(&self, out: &mut Vec<u8>) {
+        push_text(out, "modelVersion", self.model.as_deref().unwrap_or_else(|| self.annotator.model()));
+        push_text(out, "responseId", self.id.as_deref().unwrap_or_else(|| self.annotator.answer_id()));
     }
 }
 
-/// The beginning of a call.
-struct CallStart {
-    choice: u32,
-    index: u32,
-    id: String,
-    name: String,
-    signature: Option<String>,
+impl Call {
+    /// Calls are written whole. Arguments that are no JSON object, as those of free-text tools, are put into one.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"functionCall":{"#);
+        push_text(out, "id", &self.id);
+        push_text(out, "name", &self.name);
+        push_key(out, "args");
+        let arguments = self.arguments.trim();
+        if arguments.starts_with('{') && serde_json::from_str::<Meaning>(arguments).is_ok() {
+            push_compact(out, arguments);
+        } else {
+            out.push(b'{');
+            if !arguments.is_empty() {
+                push_text(out, "input", &self.arguments);
+            }
+            out.push(b'}');
+        }
+        out.push(b'}');
+        if let Some(signature) = &self.signature {
+            push_text(out, "thoughtSignature", signature);
+        }
+        out.push(b'}');
+    }
+}
+
+/// Appends a part of text, which ends in its quote and the brace.
+fn push_said(said: Said, text: &str, out: &mut Vec<u8>) {
+    out.push(b'{');
+    if said == Said::Thought {
+        out.extend_from_slice(br#""thought":true"#);
+    }
+    push_text(out, "text", text);
+    out.push(b'}');
+}
+
+fn push_token(token: &Members<'_>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (from, to) in [("token", "token"), ("logprob", "logProbability")] {
+        push_key(out, to);
+        out.extend_from_slice(token.get(from).unwrap_or("null").as_bytes());
+    }
+    out.push(b'}');
+}
+
+/// A comma where something stands already.
+fn separate(list: &mut Vec<u8>) {
+    if !list.is_empty() {
+        list.push(b',');
+    }
 }
 
 impl Encoder for GeminiEncoder {
@@ -220,16 +268,24 @@ impl Encoder for GeminiEncoder {
                 self.reasoning(choice, block, detail, format, out);
             }
             Event::ToolCallStart { choice, index, id, name, signature, .. } => {
-                self.call_start(CallStart { choice, index, id, name, signature }, out);
+                self.call_start(choice, Call { index, id, name, signature, arguments: String::new() }, out);
             }
             Event::ToolCallArguments { choice, index, fragment } => {
                 self.call_arguments(choice, index, &fragment);
             }
             Event::Image { choice, mime, data } => {
                 self.flush_call(choice, out);
-                self.part(choice, json!({"inlineData": {"mimeType": mime, "data": data}}), out);
+                let write = |out: &mut Vec<u8>| {
+                    out.extend_from_slice(br#"{"inlineData":{"#);
+                    push_text(out, "mimeType", &mime);
+                    push_text(out, "data", &data);
+                    out.extend_from_slice(b"}}");
+                };
+                self.part(choice, write, out);
             }
-            Event::Annotation { choice, annotation } => self.annotation(choice, &annotation),
+            Event::Annotation { choice, annotation } => {
+                self.choice(choice).grounding.annotation(&annotation);
+            }
             Event::Logprobs { choice, logprobs } => self.logprobs(choice, &logprobs),
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Finish { choice, reason, native } => {
@@ -245,14 +301,14 @@ impl Encoder for GeminiEncoder {
         for choice in 0..self.choices.len() as u32 {
             self.flush_call(choice, out);
         }
-        let choices = std::mem::take(&mut self.choices);
-        let candidates = choices.into_iter().enumerate().map(|(index, choice)| choice.candidate(index));
-        let mut answer = self.answer(candidates.collect());
+        let choices = std::mem::take(&mut self.choices).into_iter().enumerate();
+        let mut text = br#"{"candidates":"#.to_vec();
+        push_array(&mut text, choices, |(index, choice), out| choice.write(index, out));
+        self.identity(&mut text);
         if let Some(usage) = &self.usage {
-            answer.insert("usageMetadata".to_owned(), usage_metadata(usage));
+            push_key(&mut text, "usageMetadata");
+            text.extend_from_slice(usage_metadata(usage).to_string().as_bytes());
         }
-        let mut text = Value::Object(answer).to_string().into_bytes();
-        text.pop();
         let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
         self.annotator.write_member_with_cost(facts, self.tier.as_deref(), &mut text);
         text.push(b'}');
@@ -261,6 +317,7 @@ impl Encoder for GeminiEncoder {
                 self.frames.write(&text, out);
                 self.frames.end(out);
             }
+            false if out.is_empty() => *out = text,
             false => out.extend_from_slice(&text),
         }
     }
@@ -274,23 +331,28 @@ impl Encoder for GeminiEncoder {
 }
 
 impl Choice {
-    /// The whole choice, or the last piece of it.
-    fn candidate(self, index: usize) -> Value {
-        let mut candidate = Map::new();
-        if !self.parts.is_empty() {
-            candidate.insert("content".to_owned(), json!({"parts": self.parts, "role": "model"}));
+    /// Appends the whole choice, or the last piece of it.
+    fn write(self, index: usize, out: &mut Vec<u8>) {
+        let Self { parts, grounding, chosen, top, finish, .. } = self;
+        out.push(b'{');
+        if !parts.is_empty() {
+            out.extend_from_slice(br#""content":{"parts":["#);
+            append(out, &parts);
+            out.extend_from_slice(br#"],"role":"model"}"#);
         }
-        candidate.insert("finishReason".to_owned(), json!(self.finish.unwrap_or("STOP")));
-        candidate.insert("index".to_owned(), json!(index));
-        if !self.chunks.is_empty() {
-            let grounding = json!({"groundingChunks": self.chunks, "groundingSupports": self.supports});
-            candidate.insert("groundingMetadata".to_owned(), grounding);
+        drop(parts);
+        push_text(out, "finishReason", finish.unwrap_or("STOP"));
+        push_count(out, "index", index as u64);
+        grounding.write(out);
+        if !chosen.is_empty() {
+            push_key(out, "logprobsResult");
+            out.extend_from_slice(br#"{"chosenCandidates":["#);
+            append(out, &chosen);
+            out.extend_from_slice(br#"],"topCandidates":["#);
+            append(out, &top);
+            out.extend_from_slice(b"]}");
         }
-        if !self.chosen.is_empty() {
-            let result = json!({"chosenCandidates": self.chosen, "topCandidates": self.top});
-            candidate.insert("logprobsResult".to_owned(), result);
-        }
-        Value::Object(candidate)
+        out.push(b'}');
     }
 }
 

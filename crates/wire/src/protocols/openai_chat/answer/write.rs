@@ -6,7 +6,7 @@ use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningD
 
 use super::super::errors::write_stream_error;
 use super::usage;
-use crate::json::{Pieces, push_escaped, push_key, push_list, push_string, push_u64};
+use crate::json::{Items, Members, Pieces, push_escaped, push_key, push_list, push_string, push_u64};
 use crate::{AnswerForm, Encoder};
 
 /// The encoder for one answer.
@@ -515,7 +515,7 @@ struct WholeChoice {
     calls: WholeCalls,
     images: Vec<(String, String)>,
     annotations: Vec<Json>,
-    logprobs: Option<Json>,
+    logprobs: Option<Logprobs>,
     finish: Option<FinishReason>,
 }
 
@@ -601,13 +601,10 @@ impl WholeEncoder {
 impl WholeChoice {
     /// Several pieces of a choice's log probabilities become one list.
     fn take_logprobs(&mut self, piece: Json) {
-        let merged = self.logprobs.take().and_then(|known| {
-            let mut known = known.to_value().ok()?;
-            let more = piece.to_value().ok()?;
-            known["content"].as_array_mut()?.extend(more["content"].as_array()?.iter().cloned());
-            Some(Json::from(&known))
-        });
-        self.logprobs = Some(merged.unwrap_or(piece));
+        match &mut self.logprobs {
+            Some(known) => known.add(&piece),
+            None => self.logprobs = Some(Logprobs { first: piece, further: Vec::new() }),
+        }
     }
 
     fn write(&self, index: usize, exclude_reasoning: bool, out: &mut Vec<u8>) {
@@ -625,7 +622,10 @@ impl WholeChoice {
             out.extend_from_slice(annotation.as_str().as_bytes());
         });
         out.extend_from_slice(b"},\"logprobs\":");
-        out.extend_from_slice(self.logprobs.as_ref().map_or("null", Json::as_str).as_bytes());
+        match &self.logprobs {
+            Some(logprobs) => logprobs.write(out),
+            None => out.extend_from_slice(b"null"),
+        }
         out.extend_from_slice(b",\"finish_reason\":\"");
         out.extend_from_slice(self.finish.unwrap_or(FinishReason::Stop).as_str().as_bytes());
         out.extend_from_slice(b"\"}");
@@ -651,3 +651,50 @@ fn write_text(name: &str, text: Option<&str>, out: &mut Vec<u8>) {
 }
 
 // ---------------------------------------------------------------------------------------------- errors
+
+/// Log probabilities as they came in pieces: each is read once.
+#[derive(Debug)]
+struct Logprobs {
+    first: Json,
+    /// The tokens of the further pieces, as text that follows other tokens.
+    further: Vec<u8>,
+}
+
+impl Logprobs {
+    fn add(&mut self, piece: &Json) {
+        for token in tokens(piece) {
+            self.further.push(b',');
+            self.further.extend_from_slice(token.as_bytes());
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let first = Members::of(self.first.as_str()).filter(|_| !self.further.is_empty());
+        let Some(members) = first else { return out.extend_from_slice(self.first.as_str().as_bytes()) };
+        out.extend_from_slice(b"{\"content\":[");
+        let start = out.len();
+        push_joined(out, tokens(&self.first));
+        let further = if out.len() == start { &self.further[1..] } else { &self.further[..] };
+        out.extend_from_slice(further);
+        out.push(b']');
+        for (name, value) in members.iter().filter(|(name, _)| name != "content") {
+            push_key(out, &name);
+            out.extend_from_slice(value.as_bytes());
+        }
+        out.push(b'}');
+    }
+}
+
+fn tokens(logprobs: &Json) -> Items<'_> {
+    let content = Members::of(logprobs.as_str()).and_then(|members| members.get("content"));
+    Items::of(content.unwrap_or_default())
+}
+
+fn push_joined<'a>(out: &mut Vec<u8>, items: impl Iterator<Item = &'a str>) {
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(item.as_bytes());
+    }
+}

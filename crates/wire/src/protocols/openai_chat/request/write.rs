@@ -17,6 +17,7 @@ use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
 use crate::protocols::function_tools::{call_input, free_text_schema, is_restricted};
 use crate::protocols::hosted::{self, Task, is_left_out};
+use crate::protocols::offered::Offered;
 use crate::protocols::unsupported::{is_neutral, refuse_fields};
 
 /// Fields of this format that have no place in a canonical request, and that its providers know.
@@ -239,10 +240,14 @@ impl<'a> Writer<'a> {
     }
 
     fn tools(&mut self, request: &'a Request) -> Result<()> {
-        let offered = self.offered(request);
+        // Where the provider knows no choice among several, only those that may be called are sent.
+        let offered = match self.quirks.takes_custom_tools {
+            true => Offered::only(None, request),
+            false => Offered::of(request),
+        };
         let mut is_open = false;
         for (index, tool) in request.tools.iter().enumerate() {
-            if !offered.as_ref().is_none_or(|names| names.contains(tool.name.as_str())) {
+            if !offered.has(&tool.name) {
                 continue;
             }
             let before = self.out.len();
@@ -250,7 +255,7 @@ impl<'a> Writer<'a> {
                 true => self.out.push(b","),
                 false => self.out.raw("tools", "["),
             }
-            match self.tool(index, request)? {
+            match self.tool(index, request, &offered)? {
                 true => is_open = true,
                 false => self.out.truncate(before),
             }
@@ -267,10 +272,10 @@ impl<'a> Writer<'a> {
 
     /// Appends a tool as this format has it; false where it is none. Of those that providers run, callers of this format name
     /// their provider's own; of other formats' this one has a web search, which is a field of its own.
-    fn tool(&mut self, index: usize, request: &Request) -> Result<bool> {
+    fn tool(&mut self, index: usize, request: &Request, offered: &Offered<'_>) -> Result<bool> {
         let tool = &request.tools[index];
         let mark = match &tool.kind {
-            ToolKind::Native(raw) if is_foreign(request) => return self.hosted(raw, index, request),
+            ToolKind::Native(raw) if is_foreign(request) => return self.hosted(raw, index, request, offered),
             // A tool of the provider's own passes whole.
             ToolKind::Native(raw) => {
                 self.out.push(checked(raw, Field::tool(index, ToolField::Whole))?.as_bytes());
@@ -324,8 +329,8 @@ impl<'a> Writer<'a> {
     }
 
     /// A tool that another format's provider runs.
-    fn hosted(&mut self, raw: &Json, index: usize, request: &Request) -> Result<bool> {
-        if is_left_out(request, index, &mut self.losses) {
+    fn hosted(&mut self, raw: &Json, index: usize, request: &Request, offered: &Offered<'_>) -> Result<bool> {
+        if is_left_out(request, index, offered, &mut self.losses) {
             return Ok(false);
         }
         if hosted::task(raw) != Some(Task::WebSearch) {
@@ -334,16 +339,6 @@ impl<'a> Writer<'a> {
         let options = hosted::search_options(raw, index, &mut self.losses);
         self.put("web_search_options", options.to_value().unwrap_or_default());
         Ok(false)
-    }
-
-    /// The names of the tools that are sent where the provider knows no choice among several: those that may be called.
-    fn offered(&self, request: &'a Request) -> Option<BTreeSet<&'a str>> {
-        match &request.tool_choice {
-            Some(ToolChoice::Allowed { names, .. }) if !self.quirks.takes_custom_tools => {
-                Some(names.iter().map(String::as_str).collect())
-            }
-            _ => None,
-        }
     }
 
     fn choice(&mut self, request: &Request, choice: &ToolChoice) {

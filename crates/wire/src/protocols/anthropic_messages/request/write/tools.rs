@@ -11,6 +11,7 @@ use super::schema::{self, Enforced, Unfit};
 use crate::DecoderContext;
 use crate::protocols::anthropic_messages::types::{CacheControl, ClientTool, Tool, ToolChoice};
 use crate::protocols::hosted::Task;
+use crate::protocols::offered::Offered;
 use crate::protocols::{call_ids, hosted};
 
 /// Longest name that every host of this protocol takes.
@@ -102,9 +103,10 @@ pub(super) fn tools<'a>(
     decoding: &mut DecoderContext,
     losses: &mut Losses,
 ) -> Result<Vec<Tool<'a>>> {
-    let mut tools = Vec::new();
+    let offered = Offered::of(request);
+    let mut tools = Vec::with_capacity(request.tools.len());
     for (index, tool) in request.tools.iter().enumerate() {
-        if !is_allowed(request, &tool.name) {
+        if !offered.has(&tool.name) {
             continue;
         }
         let wire = match &tool.kind {
@@ -172,13 +174,6 @@ fn web_search<'a>(options: &Json, losses: &mut Losses) -> Result<Tool<'a>> {
         members.push(("user_location".to_owned(), Json::of(&all)));
     }
     Ok(Tool::Server { members, cache_control: None })
-}
-
-fn is_allowed(request: &Request, name: &str) -> bool {
-    match &request.tool_choice {
-        Some(Choice::Allowed { names, .. }) => names.iter().any(|allowed| allowed == name),
-        _ => true,
-    }
 }
 
 /// A function tool. `enforced` is given for strict ones.

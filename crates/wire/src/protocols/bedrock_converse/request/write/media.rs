@@ -1,6 +1,6 @@
 //! Pictures, documents, sounds and films, inline: the API fetches nothing but objects in S3.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,8 @@ use crate::protocols::bedrock_converse::request::types::*;
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     names: BTreeSet<String>,
+    /// How often a name was written, so that the search for a free one begins behind the last.
+    counts: BTreeMap<String, usize>,
 }
 
 impl Documents {
@@ -75,13 +77,17 @@ impl Documents {
     /// A name of letters, digits, single spaces, hyphens, parentheses and brackets, unique within the request.
     fn name(&mut self, filename: Option<&str>) -> String {
         let clean = clean_document_name(filename.unwrap_or_default());
-        let mut name = clean.clone();
-        let mut count = 1;
-        while !self.names.insert(name.clone()) {
-            count += 1;
-            name = format!("{clean} {count}");
+        if self.names.insert(clean.clone()) {
+            return clean;
         }
-        name
+        let count = self.counts.entry(clean.clone()).or_insert(1);
+        loop {
+            *count += 1;
+            let name = format!("{clean} {count}");
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 }
 

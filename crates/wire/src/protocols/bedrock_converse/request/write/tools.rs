@@ -16,6 +16,7 @@ use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::call_ids::mark_of;
 use crate::protocols::function_tools::{free_text_schema, is_restricted, json_instruction};
 use crate::protocols::hosted::{self, is_left_out};
+use crate::protocols::offered::Offered;
 
 /// The name of the tool whose arguments are a JSON answer.
 const JSON_TOOL: &str = "json_response";
@@ -176,16 +177,13 @@ impl<'a> ToolWriter<'a, '_> {
     }
 
     fn entries(&mut self, decoding: &mut DecoderContext) -> Result<Vec<ToolEntry<'a>>> {
-        let allowed = match &self.request.tool_choice {
-            Some(ToolChoice::Allowed { names, .. }) => Some(names),
-            _ => None,
-        };
+        let offered = Offered::of(self.request);
         let mut entries = Vec::with_capacity(self.request.tools.len());
         for (index, tool) in self.request.tools.iter().enumerate() {
-            if allowed.is_some_and(|names| !names.contains(&tool.name)) {
+            if !offered.has(&tool.name) {
                 continue;
             }
-            if is_left_out(self.request, index, self.losses) {
+            if is_left_out(self.request, index, &offered, self.losses) {
                 continue;
             }
             entries.push(self.entry(index, tool, decoding)?);

@@ -49,17 +49,24 @@ impl Citations {
     pub fn events(&mut self, choice: u32, events: &mut dyn EventSink) {
         let supports = std::mem::take(&mut self.supports);
         let chunks = std::mem::take(&mut self.chunks);
+        if supports.is_empty() && chunks.is_empty() && self.quoted.is_empty() {
+            return;
+        }
+        let mut places = Places::of(&self.text);
         let mut is_used = vec![false; chunks.len()];
+        let mut room = room(&chunks, &supports);
         for support in &supports {
-            let range = self.range(&support.segment);
+            let range = places.range(&support.segment);
             for index in &support.grounding_chunk_indices {
-                if let Some(link) = chunks.get(*index).and_then(link_of) {
-                    is_used[*index] = true;
+                let Some(link) = chunks.get(*index).and_then(link_of) else { continue };
+                is_used[*index] = true;
+                room = room.saturating_sub(length(link));
+                if room > 0 {
                     events.push(annotation(choice, range, link));
                 }
             }
         }
-        let whole = (0, self.text.chars().count());
+        let whole = places.whole();
         for (chunk, is_used) in chunks.iter().zip(is_used) {
             if let (false, Some(link)) = (is_used, link_of(chunk)) {
                 events.push(annotation(choice, whole, link));
@@ -70,25 +77,98 @@ impl Citations {
                 let link = Link { uri: quoted.uri, title: quoted.title };
                 let segment =
                     Segment { start_index: quoted.start_index, end_index: quoted.end_index, text: None };
-                events.push(annotation(choice, self.range(&segment), &link));
+                events.push(annotation(choice, places.range(&segment), &link));
             }
         }
     }
+}
+
+/// How much of addresses and titles is repeated at least.
+const LEAST_ROOM: usize = 64 << 10;
+/// How often they are repeated beyond that, on average.
+const REPEATED: usize = 4;
+
+/// How much of addresses and titles the annotations may repeat: one address can be of any length, and be referred to in two
+/// bytes.
+fn room(chunks: &[GroundingChunk], supports: &[GroundingSupport]) -> usize {
+    let links = chunks.iter().filter_map(link_of).map(length).sum::<usize>();
+    let references = supports.iter().map(|support| support.grounding_chunk_indices.len()).sum::<usize>();
+    LEAST_ROOM + REPEATED * (links + references)
+}
+
+fn length(link: &Link) -> usize {
+    link.uri.as_ref().map_or(0, String::len) + link.title.as_ref().map_or(0, String::len)
+}
+
+/// So many bytes have one count of characters.
+const BLOCK: usize = 256;
+/// How often the text is looked through from its beginning.
+const MOST_SEARCHES: usize = 64;
+
+/// Where pieces of the text are, in characters.
+struct Places<'a> {
+    text: &'a str,
+    /// How many characters begin before each block.
+    counts: Vec<u32>,
+    /// Where the last piece ended that was looked for: the next one is usually behind it.
+    last: usize,
+    searches: usize,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut counts = Vec::with_capacity(text.len() / BLOCK + 1);
+        let mut count = 0;
+        for block in text.as_bytes().chunks(BLOCK) {
+            counts.push(count);
+            count += characters(block);
+        }
+        Self { text, counts, last: 0, searches: 0 }
+    }
+
+    /// How many characters begin before a byte.
+    fn before(&self, byte: usize) -> usize {
+        let block = (byte / BLOCK).min(self.counts.len().saturating_sub(1));
+        let known = self.counts.get(block).copied().unwrap_or_default();
+        (known + characters(&self.text.as_bytes()[block * BLOCK..byte])) as usize
+    }
+
+    fn whole(&self) -> (usize, usize) {
+        (0, self.before(self.text.len()))
+    }
 
     /// The range in characters. Where the bytes do not hold the text that they should, the text is looked for.
-    fn range(&self, segment: &Segment) -> (usize, usize) {
+    fn range(&mut self, segment: &Segment) -> (usize, usize) {
         let (start, end) = (segment.start_index, segment.end_index);
         let at_bytes = self.text.get(start..end);
         let found = match (&segment.text, at_bytes) {
             (None, Some(_)) => Some((start, end)),
             (Some(text), Some(piece)) if piece == text => Some((start, end)),
-            (Some(text), _) => self.text.find(text.as_str()).map(|start| (start, start + text.len())),
+            (Some(text), _) => self.find(text),
             (None, None) => None,
         };
-        let Some((start, end)) = found else { return (0, self.text.chars().count()) };
-        let before = self.text[..start].chars().count();
-        (before, before + self.text[start..end].chars().count())
+        match found {
+            Some((start, end)) => (self.before(start), self.before(end)),
+            None => self.whole(),
+        }
     }
+
+    fn find(&mut self, piece: &str) -> Option<(usize, usize)> {
+        if self.searches == MOST_SEARCHES {
+            return None;
+        }
+        let behind = self.text[self.last..].find(piece).map(|found| self.last + found);
+        let found = behind.or_else(|| {
+            self.searches += 1;
+            self.text.find(piece)
+        })?;
+        self.last = found + piece.len();
+        Some((found, self.last))
+    }
+}
+
+fn characters(bytes: &[u8]) -> u32 {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u32
 }
 
 fn link_of(chunk: &GroundingChunk) -> Option<&Link> {

@@ -14,6 +14,7 @@ use super::schema::{is_empty_object, sanitise, typed};
 use crate::protocols::function_tools::is_restricted;
 use crate::protocols::gemini::model::Generation;
 use crate::protocols::hosted::{self, Task, is_left_out};
+use crate::protocols::offered::Offered;
 
 /// One entry of `tools`.
 #[derive(Debug, Serialize)]
@@ -103,6 +104,7 @@ pub(super) fn tools<'a>(
     let mut found = Tools::default();
     let mut declarations = Vec::new();
     let is_silenced = silenced(request, target);
+    let offered = Offered::only(only_these(request), request);
     for (index, tool) in request.tools.iter().enumerate() {
         if tool.cache.is_some() {
             losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
@@ -110,12 +112,13 @@ pub(super) fn tools<'a>(
         match &tool.kind {
             // Older models use functions or their provider's own tools, not both.
             ToolKind::Native(_)
-                if !Generation::of(target.model).at_least(3, 0) && is_left_out(request, index, losses) => {}
+                if !Generation::of(target.model).at_least(3, 0)
+                    && is_left_out(request, index, &offered, losses) => {}
             ToolKind::Native(entry) => {
                 found.entries.push(ToolEntry::Builtin(builtin(index, entry, losses)?));
             }
             _ if is_silenced => {}
-            _ if !is_declared(request, &tool.name) => {}
+            _ if !offered.has(&tool.name) => {}
             _ => declarations.push(declaration(index, tool, names, losses, &mut found.custom)),
         }
     }
@@ -161,9 +164,10 @@ fn silenced(request: &Request, target: Target<'_>) -> bool {
 
 /// Without a mode that checks arguments, `strict` is not to be had.
 fn lose_strictness(request: &Request, losses: &mut Losses) {
+    let offered = Offered::only(only_these(request), request);
     for (index, tool) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
         // What must not be called need not be strict.
-        if request.tool_choice != Some(ToolChoice::None) && is_declared(request, &tool.name) {
+        if request.tool_choice != Some(ToolChoice::None) && offered.has(&tool.name) {
             let field = Field::tool(index, ToolField::Strict);
             losses.dropped(field, "The model's arguments are not checked against the schema.");
         }
@@ -172,10 +176,6 @@ fn lose_strictness(request: &Request, losses: &mut Losses) {
 
 fn is_strict(tool: &Tool) -> bool {
     matches!(tool.kind, ToolKind::Function { strict: Some(true), .. })
-}
-
-fn is_declared(request: &Request, name: &String) -> bool {
-    only_these(request).is_none_or(|allowed| allowed.contains(name))
 }
 
 /// With a free choice among some of the tools only those are declared: the API restricts by name only where a call is

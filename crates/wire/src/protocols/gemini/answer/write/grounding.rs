@@ -1,0 +1,115 @@
+//! Annotations as Google's grounding. OpenAI counts in characters, Google in bytes.
+
+use std::collections::HashMap;
+
+use canon::Json;
+
+use crate::json::{Members, push_count, push_key, push_string, push_text, push_u64, string};
+
+/// So many characters have one place that is known.
+const BLOCK: usize = 256;
+/// How much of the answer's text is quoted at least; beyond that, as much as there is of text and of annotations.
+const LEAST_QUOTED: usize = 64 << 10;
+
+/// What the answer rests on.
+#[derive(Default)]
+pub(super) struct Grounding {
+    text: String,
+    /// How many characters the text has.
+    count: usize,
+    /// Where every so many characters begin.
+    places: Vec<usize>,
+    /// The number of each source.
+    numbers: HashMap<String, usize>,
+    /// Sources and what they support, as JSON separated by commas.
+    chunks: Vec<u8>,
+    supports: Vec<u8>,
+    quoted: usize,
+}
+
+impl Grounding {
+    /// More of the answer's text.
+    pub(super) fn text(&mut self, text: &str) {
+        let start = self.text.len();
+        for (at, _) in text.char_indices() {
+            if self.count.is_multiple_of(BLOCK) {
+                self.places.push(start + at);
+            }
+            self.count += 1;
+        }
+        self.text.push_str(text);
+    }
+
+    /// Notes an annotation in OpenAI's words.
+    pub(super) fn annotation(&mut self, annotation: &Json) {
+        let citation = Members::of(annotation.as_str()).and_then(|members| members.get("url_citation"));
+        let Some(citation) = citation.and_then(Members::of) else { return };
+        let number = self.number(&citation);
+        let byte = |name: &str| {
+            let count = citation.get(name).and_then(|count| count.parse().ok()).unwrap_or(0);
+            self.byte(count)
+        };
+        let (start, end) = (byte("start_index"), byte("end_index"));
+        self.quoted += end.saturating_sub(start);
+        let is_quoted = self.quoted <= LEAST_QUOTED + self.text.len() + self.supports.len();
+        let out = &mut self.supports;
+        if !out.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(br#"{"segment":{"#);
+        push_count(out, "startIndex", start as u64);
+        push_count(out, "endIndex", end as u64);
+        if is_quoted {
+            push_text(out, "text", self.text.get(start..end).unwrap_or_default());
+        }
+        out.extend_from_slice(br#"},"groundingChunkIndices":["#);
+        push_u64(out, number as u64);
+        out.extend_from_slice(b"]}");
+    }
+
+    /// The number of a source, which is written where it is new.
+    fn number(&mut self, citation: &Members<'_>) -> usize {
+        let mut web = vec![b'{'];
+        for (from, to) in [("url", "uri"), ("title", "title")] {
+            push_key(&mut web, to);
+            match citation.get(from).and_then(string) {
+                Some(text) => push_string(&mut web, &text),
+                None => web.extend_from_slice(b"null"),
+            }
+        }
+        web.push(b'}');
+        let web = String::from_utf8(web).unwrap_or_default();
+        let next = self.numbers.len();
+        if let Some(known) = self.numbers.get(&web) {
+            return *known;
+        }
+        if next > 0 {
+            self.chunks.push(b',');
+        }
+        self.chunks.extend_from_slice(br#"{"web":"#);
+        self.chunks.extend_from_slice(web.as_bytes());
+        self.chunks.push(b'}');
+        self.numbers.insert(web, next);
+        next
+    }
+
+    /// Where the character of this number begins.
+    fn byte(&self, count: usize) -> usize {
+        let Some(start) = self.places.get(count / BLOCK) else { return self.text.len() };
+        let found = self.text[*start..].char_indices().nth(count % BLOCK);
+        found.map_or(self.text.len(), |(at, _)| start + at)
+    }
+
+    /// Appends the member, where there is something to say.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        if self.chunks.is_empty() {
+            return;
+        }
+        push_key(out, "groundingMetadata");
+        out.extend_from_slice(br#"{"groundingChunks":["#);
+        out.extend_from_slice(&self.chunks);
+        out.extend_from_slice(br#"],"groundingSupports":["#);
+        out.extend_from_slice(&self.supports);
+        out.extend_from_slice(b"]}");
+    }
+}
