@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind};
-use store::{Chain, Store, StoreError, StoredResponse};
+use store::{Addition, Chain, Conversation, Store, StoreError, StoredItem, StoredResponse};
 use wire::kept::{self, Turn};
 use wire::{Intake, Keeping, Kept};
 
@@ -59,6 +59,8 @@ pub struct Keep {
     /// The model as the caller addressed it.
     model: String,
     previous: Option<String>,
+    /// The conversation that it belongs to.
+    conversation: Option<String>,
     /// The input as it came.
     input: Bytes,
     settings: KeepSettings,
@@ -101,10 +103,12 @@ impl Responses {
                 owner: whose.owner.clone(),
                 model: intake.model.clone(),
                 previous: keeping.previous.clone(),
+                conversation: keeping.conversation.clone(),
                 input: kept::own_input(&intake),
                 settings,
             })
         });
+        let is_unkept = keep.is_none();
         let mut intake = match keeping.needs_kept() {
             true => match self.complete(whose, &intake, &keeping, held).await? {
                 Completed::Here(intake) => intake,
@@ -114,6 +118,9 @@ impl Responses {
             },
             false => intake,
         };
+        if keeping.conversation.is_some() && is_unkept {
+            return Err(must_be_kept());
+        }
         intake.form.kept = keep.is_some();
         Ok(Prepared { intake, keep, elsewhere: None })
     }
@@ -134,9 +141,6 @@ impl Responses {
         keeping: &Keeping,
         held: &mut Held,
     ) -> Result<Completed, Error> {
-        if keeping.conversation {
-            return Ok(Completed::Elsewhere(kept::no_conversations()));
-        }
         let KeepFor { owner, body_limit: limit, .. } = whose;
         let room = limit.saturating_sub(intake.body().len());
         let earlier = match &keeping.previous {
@@ -148,11 +152,30 @@ impl Responses {
             },
             None => Vec::new(),
         };
+        let items = match &keeping.conversation {
+            Some(id) => match self.find_conversation(owner, id).await? {
+                Some(_) => self.conversation_items(id, room).await?,
+                // Somebody else's, or over.
+                None if self.is_known_conversation(id).await? => return Err(kept::no_conversation(id)),
+                None => return Ok(Completed::Elsewhere(kept::no_conversation(id))),
+            },
+            None => Vec::new(),
+        };
         let found = self.referred(owner, &keeping.references, room).await?;
         let turns: Vec<Turn<'_>> = earlier.iter().map(turn).collect();
-        let body = match kept::expanded(intake, &kept::items(&turns)?, |id| found.get(id).cloned()) {
+        let mut before = kept::items(&turns)?;
+        for item in &items {
+            before.extend(kept::item(&item.item));
+        }
+        let find = |id: &str| {
+            let here = || items.iter().find(|item| item.id == id).map(|item| item.item.clone());
+            found.get(id).cloned().or_else(here)
+        };
+        let body = match kept::expanded(intake, &before, find) {
             Ok(body) => body,
-            Err(error) if keeping.previous.is_none() => return Ok(Completed::Elsewhere(error)),
+            Err(error) if keeping.previous.is_none() && keeping.conversation.is_none() => {
+                return Ok(Completed::Elsewhere(error));
+            }
             Err(error) => return Err(error),
         };
         if body.len() > limit {
@@ -248,8 +271,19 @@ impl Responses {
             Some(row) if row.bytes() > keep.settings.size_limit => "too_large",
             Some(row) => {
                 let items = kept::foreign_items(&row.id, &row.response);
-                match tokio::time::timeout(SAVE_LIMIT, self.store.put_response(&row, &items)).await {
-                    Ok(Ok(())) => "stored",
+                let added = keep.added(&row);
+                let addition = keep.conversation.as_deref().map(|conversation| Addition {
+                    conversation,
+                    key_id: &row.key_id,
+                    now_ms: row.created_at_ms,
+                    expires_at_ms: row.expires_at_ms,
+                    items: &added,
+                });
+                let put = self.store.put_response(&row, &items, addition.as_ref());
+                match tokio::time::timeout(SAVE_LIMIT, put).await {
+                    Ok(Ok(true)) => "stored",
+                    // The conversation was deleted while its answer was made.
+                    Ok(Ok(false)) => "failed",
                     Ok(Err(error)) => failed(&error),
                     Err(_) => failed(&StoreError::Away),
                 }
@@ -259,10 +293,98 @@ impl Responses {
         outcome == "stored"
     }
 
+    /// The conversation of this id, if it is this caller's.
+    pub async fn find_conversation(&self, owner: &str, id: &str) -> Result<Option<Conversation>, Error> {
+        if !is_plain(id) {
+            return Ok(None);
+        }
+        self.store.conversation(owner, id, now_ms()).await.map_err(|error| away(&error))
+    }
+
+    async fn is_known_conversation(&self, id: &str) -> Result<bool, Error> {
+        match is_plain(id) {
+            true => self.store.has_conversation(id).await.map_err(|error| away(&error)),
+            false => Ok(false),
+        }
+    }
+
+    /// The items of a conversation that is known to be the caller's.
+    pub async fn conversation_items(&self, id: &str, most_bytes: usize) -> Result<Vec<StoredItem>, Error> {
+        let bytes = self.store.conversation_bytes(id).await.map_err(|error| away(&error))?;
+        if bytes > most_bytes as u64 {
+            return Err(too_large());
+        }
+        self.store.conversation_items(id).await.map_err(|error| away(&error))
+    }
+
+    /// Makes a conversation of these items.
+    pub async fn create_conversation(
+        &self,
+        whose: KeepFor<'_>,
+        id: String,
+        metadata: String,
+        items: &[StoredItem],
+    ) -> Result<Conversation, Error> {
+        let now = now_ms();
+        let conversation = Conversation {
+            id,
+            key_id: whose.owner.to_string(),
+            created_at_ms: now,
+            expires_at_ms: whose.settings.expires_at_ms(now),
+            metadata,
+        };
+        let created = self.store.create_conversation(&conversation, items).await;
+        created.map(|()| conversation).map_err(|error| away(&error))
+    }
+
+    /// Adds items to a conversation. False when this caller has none of this id.
+    pub async fn add_to_conversation(
+        &self,
+        whose: KeepFor<'_>,
+        id: &str,
+        items: &[StoredItem],
+    ) -> Result<bool, Error> {
+        let now_ms = now_ms();
+        let expires_at_ms = whose.settings.expires_at_ms(now_ms);
+        let addition = Addition { conversation: id, key_id: whose.owner, now_ms, expires_at_ms, items };
+        match is_plain(id) {
+            true => self.store.add_to_conversation(&addition).await.map_err(|error| away(&error)),
+            false => Ok(false),
+        }
+    }
+
+    /// Sets a conversation's metadata. False when this caller has none of this id.
+    pub async fn describe_conversation(
+        &self,
+        whose: KeepFor<'_>,
+        id: &str,
+        metadata: &str,
+    ) -> Result<bool, Error> {
+        let described = self.store.describe_conversation(whose.owner, id, now_ms(), metadata).await;
+        described.map_err(|error| away(&error))
+    }
+
+    /// Deletes a conversation. False when this caller has none of this id.
+    pub async fn delete_conversation(&self, whose: KeepFor<'_>, id: &str) -> Result<bool, Error> {
+        self.store.delete_conversation(whose.owner, id, now_ms()).await.map_err(|error| away(&error))
+    }
+
+    /// Deletes an item of a conversation that is known to be the caller's. False when it has none of this id.
+    pub async fn delete_conversation_item(&self, id: &str, item_id: &str) -> Result<bool, Error> {
+        self.store.delete_conversation_item(id, item_id).await.map_err(|error| away(&error))
+    }
+
+    /// Deletes what is over, a batch of each kind; returns how many.
+    async fn delete_expired(&self) -> Result<u64, StoreError> {
+        let now = now_ms();
+        let answers = self.store.delete_expired_responses(now, BATCH).await?;
+        Ok(answers + self.store.delete_expired_conversations(now, BATCH).await?)
+    }
+
     /// Deletes answers whose time is over, for as long as this is polled.
     pub async fn expire(&self) -> Infallible {
         loop {
-            match self.store.delete_expired_responses(now_ms(), BATCH).await {
+            match self.delete_expired().await {
                 Ok(0) => tokio::time::sleep(EXPIRE_EVERY).await,
                 Ok(_) => tokio::time::sleep(REST).await,
                 Err(error) => {
@@ -282,16 +404,24 @@ impl Prepared {
 }
 
 impl Keep {
+    /// What the answer adds to its conversation.
+    fn added(&self, row: &StoredResponse) -> Vec<StoredItem> {
+        if self.conversation.is_none() {
+            return Vec::new();
+        }
+        let added = kept::added(&turn(row), &row.id).unwrap_or_default();
+        added.into_iter().map(|(id, item)| StoredItem { id, item }).collect()
+    }
+
     fn row(&self, kept: &Kept) -> Option<StoredResponse> {
         let now = now_ms();
-        let keep = i64::try_from(self.settings.keep.as_millis()).unwrap_or(i64::MAX);
         Some(StoredResponse {
             id: kept.id.clone(),
             key_id: self.owner.to_string(),
             previous_id: self.previous.clone(),
             model: self.model.clone(),
             created_at_ms: now,
-            expires_at_ms: now.saturating_add(keep),
+            expires_at_ms: self.settings.expires_at_ms(now),
             input: kept::input(&self.input, &kept.id).ok()?,
             response: String::from_utf8(kept.answer.clone()).ok()?,
         })
@@ -313,6 +443,12 @@ fn no_previous(id: &str) -> Error {
     let mut error = Error::invalid("previous_response_id", message);
     error.code = Some("previous_response_not_found".to_owned());
     error
+}
+
+fn must_be_kept() -> Error {
+    let message = "A conversation keeps what is added to it, and nothing is kept of this request: by store: false, by [responses] \
+        store or size_limit, or by the key's retention. Send the whole conversation as input.";
+    Error::unsupported("conversation", message)
 }
 
 fn too_large() -> Error {

@@ -6,6 +6,7 @@
 //! requests that use stored answers what reads and writes those.
 
 mod changes;
+mod conversations;
 mod error;
 mod keys;
 mod ledger;
@@ -22,6 +23,7 @@ mod webhooks;
 mod writer;
 
 pub use changes::Changes;
+pub use conversations::{Addition, Conversation, StoredItem};
 pub use error::StoreError;
 pub use keys::{KeyFields, KeyHash, KeyHasher, KeyRow};
 pub use ledger::{LedgerDay, Spent};

@@ -9,6 +9,7 @@ use canon::Secret;
 use sqlx::{Connection, PgPool};
 
 use crate::changes::Changes;
+use crate::conversations::{self, Addition, Conversation, StoredItem};
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::ledger::{self, LedgerDay, Spent};
 use crate::loan::Loan;
@@ -71,6 +72,38 @@ macro_rules! on_either {
                 let result = within($limit, async { $code }).await;
                 loan.settle(result)
             }
+        }
+    };
+}
+
+/// Adds items to a conversation within a transaction; without the conversation nothing is changed, and the function returns
+/// false. Touching the conversation first has others wait who add to it at the same time.
+macro_rules! add_to_conversation {
+    ($transaction:ident, $addition:expr) => {
+        let addition: &Addition<'_> = $addition;
+        let touched = sqlx::query(conversations::TOUCH)
+            .bind(addition.conversation)
+            .bind(addition.key_id)
+            .bind(addition.now_ms)
+            .bind(addition.expires_at_ms)
+            .execute(&mut *$transaction)
+            .await?;
+        if touched.rows_affected() == 0 {
+            $transaction.rollback().await?;
+            return Ok(false);
+        }
+        let (next,): (i64,) = sqlx::query_as(conversations::NEXT)
+            .bind(addition.conversation)
+            .fetch_one(&mut *$transaction)
+            .await?;
+        for (position, item) in (next..).zip(addition.items) {
+            sqlx::query(conversations::INSERT_ITEM)
+                .bind(addition.conversation)
+                .bind(position)
+                .bind(&item.id)
+                .bind(&item.item)
+                .execute(&mut *$transaction)
+                .await?;
         }
     };
 }
@@ -488,8 +521,14 @@ impl Store {
 
     // Stored responses
 
-    /// Stores an answer, with the ids of items that lead to it.
-    pub async fn put_response(&self, response: &StoredResponse, items: &[String]) -> Result<(), StoreError> {
+    /// Stores an answer, with the ids of items that lead to it, and what it adds to its conversation: all of it or nothing.
+    /// False, and nothing is stored, when there is no such conversation any more.
+    pub async fn put_response(
+        &self,
+        response: &StoredResponse,
+        items: &[String],
+        addition: Option<&Addition<'_>>,
+    ) -> Result<bool, StoreError> {
         let bytes = response.bytes() as i64;
         on_either!(self, QUICK, connection => {
             let mut transaction = connection.begin().await?;
@@ -513,7 +552,10 @@ impl Store {
                     .execute(&mut *transaction)
                     .await?;
             }
-            transaction.commit().await
+            if let Some(addition) = addition {
+                add_to_conversation!(transaction, addition);
+            }
+            transaction.commit().await.map(|()| true)
         })
     }
 
@@ -661,6 +703,138 @@ impl Store {
             .execute(connection)
             .await
             .map(drop))
+    }
+
+    // Conversations
+
+    /// Makes a conversation of these items.
+    pub async fn create_conversation(
+        &self,
+        conversation: &Conversation,
+        items: &[StoredItem],
+    ) -> Result<(), StoreError> {
+        let addition = Addition {
+            conversation: &conversation.id,
+            key_id: &conversation.key_id,
+            now_ms: conversation.created_at_ms,
+            expires_at_ms: conversation.expires_at_ms,
+            items,
+        };
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            sqlx::query(conversations::INSERT)
+                .bind(&conversation.id)
+                .bind(&conversation.key_id)
+                .bind(conversation.created_at_ms)
+                .bind(conversation.expires_at_ms)
+                .bind(&conversation.metadata)
+                .execute(&mut *transaction)
+                .await?;
+            add_to_conversation!(transaction, &addition);
+            transaction.commit().await.map(|()| true)
+        })?;
+        Ok(())
+    }
+
+    /// The conversation of this id, if it is this key's and its time is not over.
+    pub async fn conversation(
+        &self,
+        key_id: &str,
+        id: &str,
+        now_ms: i64,
+    ) -> Result<Option<Conversation>, StoreError> {
+        let row: Option<conversations::Row> = on_either!(self, QUICK, connection => sqlx::query_as(conversations::SELECT)
+            .bind(id)
+            .bind(key_id)
+            .bind(now_ms)
+            .fetch_optional(connection)
+            .await)?;
+        Ok(row.map(conversations::from_row))
+    }
+
+    /// Whether there is a conversation of this id, whoever's it is.
+    pub async fn has_conversation(&self, id: &str) -> Result<bool, StoreError> {
+        let row: Option<(i32,)> = on_either!(self, QUICK, connection => sqlx::query_as(conversations::EXISTS)
+            .bind(id)
+            .fetch_optional(connection)
+            .await)?;
+        Ok(row.is_some())
+    }
+
+    /// The bytes of a conversation's items.
+    pub async fn conversation_bytes(&self, id: &str) -> Result<u64, StoreError> {
+        let (bytes,): (i64,) = on_either!(self, QUICK, connection => sqlx::query_as(conversations::BYTES)
+            .bind(id)
+            .fetch_one(connection)
+            .await)?;
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// A conversation's items, the first one first.
+    pub async fn conversation_items(&self, id: &str) -> Result<Vec<StoredItem>, StoreError> {
+        let rows: Vec<(String, String)> = on_either!(self, QUICK, connection => sqlx::query_as(conversations::ITEMS)
+            .bind(id)
+            .fetch_all(connection)
+            .await)?;
+        Ok(rows.into_iter().map(|(id, item)| StoredItem { id, item }).collect())
+    }
+
+    /// Adds items. False when there is no such conversation.
+    pub async fn add_to_conversation(&self, addition: &Addition<'_>) -> Result<bool, StoreError> {
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            add_to_conversation!(transaction, addition);
+            transaction.commit().await.map(|()| true)
+        })
+    }
+
+    /// Sets a conversation's metadata. False when this key has none of this id.
+    pub async fn describe_conversation(
+        &self,
+        key_id: &str,
+        id: &str,
+        now_ms: i64,
+        metadata: &str,
+    ) -> Result<bool, StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(conversations::DESCRIBE)
+            .bind(id)
+            .bind(key_id)
+            .bind(now_ms)
+            .bind(metadata)
+            .execute(connection)
+            .await
+            .map(|result| result.rows_affected() > 0))
+    }
+
+    /// Deletes a conversation with its items. False when this key has none of this id.
+    pub async fn delete_conversation(&self, key_id: &str, id: &str, now_ms: i64) -> Result<bool, StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(conversations::DELETE)
+            .bind(id)
+            .bind(key_id)
+            .bind(now_ms)
+            .execute(connection)
+            .await
+            .map(|result| result.rows_affected() > 0))
+    }
+
+    /// Deletes an item. False when the conversation has none of this id.
+    pub async fn delete_conversation_item(&self, id: &str, item_id: &str) -> Result<bool, StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(conversations::DELETE_ITEM)
+            .bind(id)
+            .bind(item_id)
+            .execute(connection)
+            .await
+            .map(|result| result.rows_affected() > 0))
+    }
+
+    /// Deletes conversations whose time is over, so many at most; returns how many.
+    pub async fn delete_expired_conversations(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
+        on_either!(self, SLOW, connection => sqlx::query(conversations::DELETE_EXPIRED)
+            .bind(now_ms)
+            .bind(i64::from(most))
+            .execute(connection)
+            .await
+            .map(|result| result.rows_affected()))
     }
 
     // Settings

@@ -54,8 +54,8 @@ pub struct Keeping {
     pub previous: Option<String>,
     /// Kept items that stand in the input by their ids.
     pub references: Vec<String>,
-    /// It belongs to a conversation that is kept under an id of its own.
-    pub conversation: bool,
+    /// The conversation that it belongs to, kept under an id of its own.
+    pub conversation: Option<String>,
 }
 
 impl Keeping {
@@ -66,7 +66,7 @@ impl Keeping {
 
     /// Whether the request is complete only with what was kept before.
     pub fn needs_kept(&self) -> bool {
-        self.previous.is_some() || !self.references.is_empty() || self.conversation
+        self.previous.is_some() || !self.references.is_empty() || self.conversation.is_some()
     }
 }
 

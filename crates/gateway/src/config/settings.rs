@@ -1331,6 +1331,13 @@ pub struct KeepSettings {
     pub size_limit: usize,
 }
 
+impl KeepSettings {
+    /// When what is stored now ends.
+    pub fn expires_at_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
 use super::request_body::Announced;
 use super::routes::{self, Access, Found, Resource, Route, Serve};
-use super::{ResponseBody, admin, chat, host, openapi, request_body, respond, stored};
+use super::{ResponseBody, admin, chat, conversations, host, openapi, request_body, respond, stored};
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::cors::Cors;
@@ -32,6 +32,7 @@ use crate::discovery::Discovery;
 use crate::identity::{Auth, Caller};
 use crate::pipeline::Pipeline;
 use crate::reload::Reloader;
+use crate::responses::KeepFor;
 use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::{Metrics, access};
 
@@ -134,6 +135,9 @@ pub async fn handle(
         },
         Ok(route) if let Serve::Admin(resource) = route.serve => {
             (Box::pin(administered(&api, &snapshot, (route.access, resource), &head, body)).await, None)
+        }
+        Ok(route) if route.serve == Serve::Conversations => {
+            (Box::pin(conversation(&api, &snapshot, &head, body)).await, None)
         }
         Ok(route) => (Box::pin(served(&api, &snapshot, route, &head, &request_id)).await, Some(body)),
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
@@ -345,6 +349,32 @@ async fn administered(
     noted(head, request_id, Some(started), response)
 }
 
+/// Serves what is asked of a kept conversation. Boxed by its caller, for it is rare.
+async fn conversation(
+    api: &Api,
+    snapshot: &Snapshot,
+    head: &Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let started = clock::now();
+    let served = async {
+        let caller = asks(api, snapshot, head).await?;
+        let announced = Announced::read(&head.headers, snapshot.limits.body)?;
+        let received = request_body::read(body, announced, snapshot.limits, &api.buffers).await?;
+        let whose = KeepFor {
+            owner: &caller.owner,
+            may_store: caller.may_store(),
+            settings: snapshot.keep,
+            body_limit: snapshot.limits.body,
+        };
+        conversations::serve(api, whose, head, &received.bytes).await
+    };
+    let response = served.await.unwrap_or_else(|error| refuse(api, head, &error));
+    let request_id =
+        head.headers.get(respond::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    noted(head, request_id, Some(started), response)
+}
+
 async fn viewer(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
     let caller = admit(api, snapshot, head).await?;
     caller.check_role(Role::Viewer)?;
@@ -391,6 +421,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         Serve::Admin(_)
         | Serve::Chat(_)
         | Serve::Completions
+        | Serve::Conversations
         | Serve::CountTokens(_)
         | Serve::Endpoint(_)
         | Serve::NotYet => refuse(api, head, &not_yet(head, route.path)),

@@ -4,6 +4,7 @@ mod admin;
 mod body;
 mod chat;
 mod connections;
+mod conversations;
 mod handle;
 mod host;
 pub mod lifecycle;

@@ -67,6 +67,7 @@ fn bodies(serve: Serve) -> Bodies {
             Bodies { request: Some("EmbeddingsRequest"), ..answer("Embeddings") }
         }
         Serve::Stored => answer("Response"),
+        Serve::Conversations => answer("Conversation"),
         Serve::Models(Protocol::Gemini) => answer("GeminiModelList"),
         Serve::Models(_) => answer("ModelList"),
         Serve::Model(Protocol::Gemini) => answer("GeminiModel"),
@@ -105,7 +106,8 @@ fn operation(route: &Route) -> Value {
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
-    let writes = matches!(serve, Serve::Admin(_)) && ["POST", "PATCH"].contains(&route.method.as_str());
+    let writes = matches!(serve, Serve::Admin(_) | Serve::Conversations)
+        && ["POST", "PATCH"].contains(&route.method.as_str());
     if let Some(name) = bodies(serve).request.or(writes.then_some("Object")) {
         let content = json!({ "application/json": { "schema": schema(name) } });
         operation["requestBody"] = json!({ "required": true, "content": content });

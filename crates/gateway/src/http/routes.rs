@@ -53,6 +53,8 @@ pub enum Serve {
     Completions,
     /// An answer that the gateway keeps.
     Stored,
+    /// A conversation that the gateway keeps.
+    Conversations,
     /// How many tokens a prompt has, in this format.
     CountTokens(Protocol),
     /// What is asked of a model without a conversation.
@@ -161,6 +163,10 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::POST, "/v1/responses/{id}", Access::Key, Serve::Stored),
     route(Method::DELETE, "/v1/responses/{id}", Access::Key, Serve::Stored),
+    route(Method::POST, "/v1/conversations", Access::Key, Serve::Conversations),
+    route(Method::GET, "/v1/conversations/{id}", Access::Key, Serve::Conversations),
+    route(Method::POST, "/v1/conversations/{id}", Access::Key, Serve::Conversations),
+    route(Method::DELETE, "/v1/conversations/{id}", Access::Key, Serve::Conversations),
     route(Method::POST, "/v1/embeddings", Access::Key, Serve::Endpoint(Operation::Embeddings)),
     route(Method::POST, "/embeddings", Access::Key, Serve::Endpoint(Operation::Embeddings)),
     not_yet(Method::POST, "/v1/rerank"),
@@ -200,7 +206,8 @@ impl Serve {
     }
 
     fn has_dialect(self) -> bool {
-        self.is_answered_by_model() || matches!(self, Self::Stored | Self::Models(_) | Self::Model(_))
+        self.is_answered_by_model()
+            || matches!(self, Self::Stored | Self::Conversations | Self::Models(_) | Self::Model(_))
     }
 
     /// The format that its callers speak.
@@ -211,7 +218,7 @@ impl Serve {
             | Self::Models(protocol)
             | Self::Model(protocol) => wire::dialect(protocol).unwrap_or(OWN),
             Self::Completions => &OpenaiCompletions,
-            Self::Stored => Self::Chat(Protocol::OpenaiResponses).dialect(),
+            Self::Stored | Self::Conversations => Self::Chat(Protocol::OpenaiResponses).dialect(),
             _ => OWN,
         }
     }
@@ -381,6 +388,9 @@ pub(super) fn about(serve: Serve) -> &'static str {
         Serve::Chat(_) => "a conversation",
         Serve::Completions => {
             "a text that the model goes on from, in the format of OpenAI's legacy completions"
+        }
+        Serve::Conversations => {
+            "a stored conversation: `POST` makes one, `GET`, `POST` and `DELETE ID`, `GET` and `POST ID/items`, `GET` and `DELETE ID/items/ITEM` ([responses.md](responses.md))"
         }
         Serve::Stored => {
             "a stored answer: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"

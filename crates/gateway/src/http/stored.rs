@@ -14,12 +14,15 @@ use crate::snapshot::Snapshot;
 const PAGE: usize = 20;
 const MOST: usize = 100;
 
-/// Which of the items of an answer's input.
+/// Which of the items of an answer's input, or of a conversation.
 #[derive(Debug, PartialEq, Eq)]
-struct Page {
-    is_ascending: bool,
-    limit: usize,
-    after: Option<String>,
+pub struct Page {
+    /// The first item comes first.
+    pub is_ascending: bool,
+    /// How many items.
+    pub limit: usize,
+    /// The item that the page comes behind.
+    pub after: Option<String>,
 }
 
 /// Serves what is asked of one answer.
@@ -80,7 +83,8 @@ fn not_found(id: &str) -> Error {
     Error::caller(ErrorKind::NotFound, format!("Response with id '{}' not found.", shown(id)))
 }
 
-fn shown(text: &str) -> &str {
+/// What an error shows of a text.
+pub fn shown(text: &str) -> &str {
     &text[..text.floor_char_boundary(100)]
 }
 
@@ -90,7 +94,8 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 impl Page {
-    fn read(query: &str) -> Result<Self, Error> {
+    /// What a query asks for.
+    pub fn read(query: &str) -> Result<Self, Error> {
         let limit = match parameter(query, "limit") {
             None => PAGE,
             Some(text) => match text.parse() {
@@ -114,6 +119,11 @@ impl Page {
         let earlier: Vec<_> = earlier.iter().map(|(input, answer)| Turn { input, answer }).collect();
         let mut items = kept::items(&earlier)?;
         items.extend(kept::list(last)?);
+        self.of_items(items)
+    }
+
+    /// The page of these items, the first of which comes first.
+    pub fn of_items(&self, mut items: Vec<&RawValue>) -> Result<String, Error> {
         if !self.is_ascending {
             items.reverse();
         }

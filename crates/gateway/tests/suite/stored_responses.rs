@@ -3,7 +3,64 @@
 use serde_json::{Value, json};
 use store::{Store, StoredResponse};
 
-use crate::support::{KEY, Reply, TestGateway, Upstream, answer, answer_of, chunk, raw, stream_of, whole};
+use crate::support::{
+    KEY, Reply, TestGateway, Upstream, answer, answer_of, chunk, error, events, raw, stream_head, stream_of,
+    whole,
+};
+
+/// Where a gateway has its database: in a file of its own, or in PostgreSQL, which tests share.
+struct Place(Option<String>);
+
+impl Place {
+    async fn start(&self, config: &str) -> TestGateway {
+        TestGateway::start(&self.config(config)).await
+    }
+
+    fn config(&self, config: &str) -> String {
+        let database = self.0.as_ref().map(|url| format!("[database]\nurl = {url:?}\n"));
+        database.unwrap_or_default() + config
+    }
+}
+
+macro_rules! on_both_databases {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(&super::Place(None)).await;
+                }
+            )*
+        }
+
+        /// One after the other, for all share the tables. `LLMGATEWAY_TEST_POSTGRES` names a database whose tables may be dropped.
+        #[tokio::test]
+        async fn on_postgres() {
+            #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
+            let url = std::env::var("LLMGATEWAY_TEST_POSTGRES");
+            let Ok(url) = url else {
+                eprintln!("skipped: LLMGATEWAY_TEST_POSTGRES names no database");
+                return;
+            };
+            let place = Place(Some(url));
+            $($name(&place).await;)*
+        }
+    };
+}
+
+on_both_databases!(
+    a_conversation_goes_on_by_id_over_any_provider,
+    input_items_come_in_pages,
+    what_is_not_there_is_said_in_known_words,
+    nothing_is_kept_that_was_not_asked_for_or_did_not_end,
+    items_stand_in_the_input_by_their_ids,
+    somebody_else_s_answer_is_nobody_s,
+    a_conversation_has_an_id_of_its_own,
+    answers_add_to_their_conversation,
+    a_provider_of_the_same_format_sees_no_conversation,
+    what_breaks_off_adds_nothing,
+    conversations_are_changed_by_their_callers_alone,
+);
 
 async fn ask(gateway: &TestGateway, body: Value) -> Reply {
     gateway.post("/v1/responses", body.to_string().as_bytes()).await
@@ -37,12 +94,11 @@ fn message(text: &str) -> Vec<u8> {
     whole("200 OK", &body)
 }
 
-#[tokio::test]
-async fn a_conversation_goes_on_by_id_over_any_provider() {
+async fn a_conversation_goes_on_by_id_over_any_provider(place: &Place) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let claude = Upstream::playing(vec![message("Hi again.")]).await;
     let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
-    let gateway = TestGateway::start(&config).await;
+    let gateway = place.start(&config).await;
     let first =
         ask(&gateway, json!({"model": "one/m", "input": "Say hello.", "instructions": "Be brief."})).await;
     let id = id_of(&first);
@@ -64,7 +120,7 @@ async fn a_conversation_goes_on_by_id_over_any_provider() {
     drop(upstream);
     let upstream = Upstream::playing(vec![stream_of(&["Bon", "jour."])]).await;
     let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
-    let gateway = stopped.start(&config).await;
+    let gateway = stopped.start(&place.config(&config)).await;
     let next =
         json!({"model": "one/m", "input": "In French.", "previous_response_id": second_id, "stream": true});
     let third = ask(&gateway, next).await;
@@ -77,10 +133,9 @@ async fn a_conversation_goes_on_by_id_over_any_provider() {
     assert_eq!(gateway.metric("llmgateway_stored_responses_total{kind=\"stored\"}").await, Some(1.0));
 }
 
-#[tokio::test]
-async fn input_items_come_in_pages() {
+async fn input_items_come_in_pages(place: &Place) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
-    let gateway = TestGateway::of(&upstream).await;
+    let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
     let first = id_of(&ask(&gateway, hello()).await);
     let input = json!([{"role": "user", "content": "One."}, {"type": "message", "id": "msg_mine", "role": "user",
         "content": [{"type": "input_text", "text": "Two."}]}]);
@@ -111,12 +166,11 @@ async fn input_items_come_in_pages() {
     }
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_said_in_known_words() {
+async fn what_is_not_there_is_said_in_known_words(place: &Place) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let other = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-chat");
-    let gateway = TestGateway::start(&other).await;
+    let gateway = place.start(&other).await;
     let id = id_of(&ask(&gateway, hello()).await);
     let unknown = "resp_00000000000000000000000000000000";
     // Another key's answers are not there.
@@ -180,11 +234,10 @@ async fn what_is_not_served_is_refused_by_name() {
     assert!(upstream.heard().is_empty());
 }
 
-#[tokio::test]
-async fn nothing_is_kept_that_was_not_asked_for_or_did_not_end() {
+async fn nothing_is_kept_that_was_not_asked_for_or_did_not_end(place: &Place) {
     let cut = raw("200 OK", "content-type: text/event-stream\r\n", chunk(json!({"content": "Hel"}), None));
     let upstream = Upstream::playing(vec![answer("Hello."), cut]).await;
-    let gateway = TestGateway::of(&upstream).await;
+    let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
     let mut body = hello();
     body["store"] = json!(false);
     let reply = ask(&gateway, body).await;
@@ -241,13 +294,12 @@ async fn settings_bound_what_is_kept() {
     assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.status, 404);
 }
 
-#[tokio::test]
-async fn items_stand_in_the_input_by_their_ids() {
+async fn items_stand_in_the_input_by_their_ids(place: &Place) {
     let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "call_1", "type": "function",
         "function": {"name": "look", "arguments": "{\"at\":1}"}}]});
     let upstream =
         Upstream::playing(vec![whole("200 OK", &answer_of(call, "tool_calls")), answer("Seen.")]).await;
-    let gateway = TestGateway::of(&upstream).await;
+    let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
     let tools = json!([{"type": "function", "name": "look", "parameters": {"type": "object"}}]);
     let first = ask(&gateway, json!({"model": "one/m", "input": "Look.", "tools": tools})).await;
     let item = first.at("/output/0/id");
@@ -276,7 +328,7 @@ async fn an_answer_whose_time_is_over_is_gone() {
     let days = (row.expires_at_ms - row.created_at_ms) / 86_400_000;
     assert_eq!(days, 30);
     let over = StoredResponse { id: "resp_over".to_owned(), expires_at_ms: 1, ..row };
-    store.put_response(&over, &[]).await.unwrap();
+    store.put_response(&over, &[], None).await.unwrap();
     assert_eq!(gateway.get("/v1/responses/resp_over").await.status, 404);
     let next = json!({"model": "one/m", "input": "x", "previous_response_id": "resp_over"});
     assert_eq!(ask(&gateway, next).await.error().2, "previous_response_not_found");
@@ -368,12 +420,11 @@ async fn what_only_a_named_provider_can_have_goes_there_as_it_is() {
     assert_eq!((upstream.bodies().len(), chat.bodies().len()), (3, 0));
 }
 
-#[tokio::test]
-async fn somebody_else_s_answer_is_nobody_s() {
+async fn somebody_else_s_answer_is_nobody_s(place: &Place) {
     let upstream = Upstream::playing(vec![native("resp_a", "Hello.")]).await;
     let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-responses");
-    let gateway = TestGateway::start(&config).await;
+    let gateway = place.start(&config).await;
     assert_eq!(id_of(&ask(&gateway, hello()).await), "resp_a");
     let body = json!({"model": "one/m", "input": "x", "previous_response_id": "resp_a"}).to_string();
     let head = format!(
@@ -383,4 +434,176 @@ async fn somebody_else_s_answer_is_nobody_s() {
     let reply = gateway.send(head.as_bytes()).await;
     assert_eq!((reply.status, reply.error().2.as_str()), (400, "previous_response_not_found"));
     assert_eq!(upstream.bodies().len(), 1, "its provider is not asked either");
+}
+
+async fn made(gateway: &TestGateway, body: Value) -> String {
+    let reply = gateway.post("/v1/conversations", body.to_string().as_bytes()).await;
+    assert_eq!((reply.status, reply.at("/object")), (200, json!("conversation")), "{}", reply.text());
+    reply.at("/id").as_str().unwrap().to_owned()
+}
+
+/// The texts of a conversation's items, the first one first.
+async fn texts(gateway: &TestGateway, id: &str) -> Vec<String> {
+    let reply = gateway.get(&format!("/v1/conversations/{id}/items?order=asc&limit=100")).await;
+    assert_eq!((reply.status, reply.at("/object")), (200, json!("list")), "{}", reply.text());
+    let data = reply.at("/data");
+    let text = |item: &Value| item["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+    data.as_array().unwrap().iter().map(text).collect()
+}
+
+fn said(text: &str) -> Value {
+    json!({"type": "message", "role": "user", "content": text})
+}
+
+async fn a_conversation_has_an_id_of_its_own(place: &Place) {
+    let upstream = Upstream::playing(vec![]).await;
+    let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
+    let empty = gateway.post("/v1/conversations", b"").await;
+    assert_eq!((empty.status, empty.at("/metadata")), (200, json!({})), "{}", empty.text());
+    let id = made(&gateway, json!({"metadata": {"topic": "é"}, "items": [said("one"), said("two")]})).await;
+    assert!(id.starts_with("conv_"));
+    let path = format!("/v1/conversations/{id}");
+    let found = gateway.get(&path).await;
+    assert_eq!((found.at("/id"), found.at("/metadata/topic")), (json!(id), json!("é")));
+    let described = gateway.post(&path, br#"{"metadata":{"a":"b"}}"#).await;
+    assert_eq!((described.status, described.at("/metadata")), (200, json!({"a": "b"})));
+    let added = gateway
+        .post(&format!("{path}/items"), json!({"items": [said("three")]}).to_string().as_bytes())
+        .await;
+    assert_eq!((added.status, added.at("/data/0/content/0/text")), (200, json!("three")), "{}", added.text());
+    assert_eq!(texts(&gateway, &id).await, ["one", "two", "three"]);
+    let page = gateway.get(&format!("{path}/items?limit=2")).await;
+    assert_eq!((page.at("/data/0/content/0/text"), page.at("/has_more")), (json!("three"), json!(true)));
+    let item = page.at("/data/1/id").as_str().unwrap().to_owned();
+    let rest = gateway.get(&format!("{path}/items?limit=2&after={item}")).await;
+    assert_eq!((rest.at("/data/0/content/0/text"), rest.at("/has_more")), (json!("one"), json!(false)));
+    let one = gateway.get(&format!("{path}/items/{item}")).await;
+    assert_eq!((one.at("/id"), one.at("/content/0/text")), (json!(item), json!("two")));
+    let left = request(&gateway, &format!("DELETE {path}/items/{item}"), KEY).await;
+    assert_eq!((left.status, left.at("/id")), (200, json!(id)), "{}", left.text());
+    assert_eq!(texts(&gateway, &id).await, ["one", "three"]);
+    assert_eq!(gateway.get(&format!("{path}/items/{item}")).await.status, 404);
+    let deleted = request(&gateway, &format!("DELETE {path}"), KEY).await;
+    assert_eq!(deleted.json(), json!({"id": id, "object": "conversation.deleted", "deleted": true}));
+    for path in [path.clone(), format!("{path}/items"), format!("{path}/items/{item}")] {
+        let gone = gateway.get(&path).await;
+        assert_eq!(gone.status, 404, "{}", gone.text());
+    }
+    assert!(upstream.heard().is_empty());
+}
+
+async fn answers_add_to_their_conversation(place: &Place) {
+    let upstream = Upstream::playing(vec![answer("Hello."), stream_of(&["Bon", "jour."])]).await;
+    let claude = Upstream::playing(vec![message("Hi again.")]).await;
+    let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
+    let gateway = place.start(&config).await;
+    let id = made(&gateway, json!({"items": [said("Be kind.")]})).await;
+    let first = ask(&gateway, json!({"model": "one/m", "input": "Say hello.", "conversation": id})).await;
+    assert_eq!((first.status, first.at("/conversation")), (200, json!({"id": id})), "{}", first.text());
+    assert_eq!(first.at("/store"), true);
+    assert_eq!(texts(&gateway, &id).await, ["Be kind.", "Say hello.", "Hello."]);
+    let next = json!({"model": "two/claude", "input": "And again.", "conversation": {"id": id}});
+    assert_eq!(ask(&gateway, next).await.status, 200);
+    let sent = claude.bodies()[0]["messages"].to_string();
+    for text in ["Be kind.", "Say hello.", "Hello.", "And again."] {
+        assert!(sent.contains(text), "{text}: {sent}");
+    }
+    let streamed = json!({"model": "one/m", "input": "In French.", "conversation": id, "stream": true});
+    let event = last(&ask(&gateway, streamed).await);
+    assert_eq!(event["response"]["conversation"], json!({"id": id}), "{event}");
+    let all = ["Be kind.", "Say hello.", "Hello.", "And again.", "Hi again.", "In French.", "Bonjour."];
+    assert_eq!(texts(&gateway, &id).await, all);
+    // An item of it may stand in a request by its id.
+    let items = gateway.get(&format!("/v1/conversations/{id}/items?order=asc")).await;
+    assert_eq!(items.at("/data/2/id").as_str().map(str::is_empty), Some(false));
+    let both =
+        json!({"model": "one/m", "input": "x", "conversation": id, "previous_response_id": id_of(&first)});
+    let refused = ask(&gateway, both).await;
+    assert_eq!((refused.status, refused.at("/error/param")), (400, json!("previous_response_id")));
+    let unkept =
+        ask(&gateway, json!({"model": "one/m", "input": "x", "conversation": id, "store": false})).await;
+    assert_eq!((unkept.status, unkept.at("/error/param")), (400, json!("conversation")), "{}", unkept.text());
+}
+
+async fn a_provider_of_the_same_format_sees_no_conversation(place: &Place) {
+    let unique = uuid::Uuid::new_v4().simple().to_string();
+    let upstream = Upstream::playing(vec![native(&format!("resp_{unique}"), "Hello.")]).await;
+    let gateway = place.start(&upstream.provider("one", "openai-responses")).await;
+    let id = made(&gateway, json!({"items": [said("Begin.")]})).await;
+    let body = json!({"model": "one/m", "input": [said("Go on.")], "conversation": {"id": id}, "new": [1]});
+    let reply = ask(&gateway, body).await;
+    assert_eq!((reply.status, reply.at("/conversation")), (200, json!({"id": id})), "{}", reply.text());
+    let sent = &upstream.bodies()[0];
+    assert_eq!((sent.get("conversation"), &sent["store"], &sent["new"]), (None, &json!(false), &json!([1])));
+    assert_eq!(sent["input"].as_array().unwrap().len(), 2, "{sent}");
+    assert_eq!(texts(&gateway, &id).await, ["Begin.", "Go on.", "Hello."]);
+}
+
+async fn what_breaks_off_adds_nothing(place: &Place) {
+    let cut = [stream_head(), events(&[chunk(json!({"content": "Half"}), None)])].concat();
+    let upstream = Upstream::playing(vec![
+        error("400 Bad Request"),
+        cut,
+        whole("200 OK", &json!({"nonsense": true})),
+        answer("Whole."),
+    ])
+    .await;
+    let config = upstream.provider("one", "openai-chat") + "[routing]\nmax_retries = 0\n";
+    let gateway = place.start(&config).await;
+    let id = made(&gateway, json!({"items": [said("Begin.")]})).await;
+    let body =
+        |stream: bool| json!({"model": "one/m", "input": "Go on.", "conversation": id, "stream": stream});
+    assert_eq!(ask(&gateway, body(false)).await.status, 400);
+    assert_eq!(last(&ask(&gateway, body(true)).await)["type"], "response.failed");
+    assert_eq!(ask(&gateway, body(false)).await.status, 502);
+    assert_eq!(texts(&gateway, &id).await, ["Begin."]);
+    assert_eq!(ask(&gateway, body(false)).await.status, 200);
+    assert_eq!(texts(&gateway, &id).await, ["Begin.", "Go on.", "Whole."]);
+    assert_eq!(upstream.bodies().pop().unwrap()["messages"].as_array().unwrap().len(), 2);
+}
+
+async fn conversations_are_changed_by_their_callers_alone(place: &Place) {
+    let upstream = Upstream::playing(vec![]).await;
+    let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
+        + &upstream.provider("one", "openai-chat");
+    let gateway = place.start(&config).await;
+    let id = made(&gateway, json!({"items": [said("mine")]})).await;
+    let item = gateway.get(&format!("/v1/conversations/{id}/items")).await.at("/data/0/id");
+    let item = item.as_str().unwrap();
+    for line in [
+        format!("GET /v1/conversations/{id}"),
+        format!("DELETE /v1/conversations/{id}"),
+        format!("GET /v1/conversations/{id}/items"),
+        format!("GET /v1/conversations/{id}/items/{item}"),
+        format!("DELETE /v1/conversations/{id}/items/{item}"),
+    ] {
+        assert_eq!(request(&gateway, &line, "other-key").await.status, 404, "{line}");
+        assert_eq!(request(&gateway, &line, "no-key").await.status, 401, "{line}");
+    }
+    assert_eq!(texts(&gateway, &id).await, ["mine"]);
+    let other = json!({"model": "one/m", "input": "x", "conversation": id}).to_string();
+    let head = format!(
+        "POST /v1/responses HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: other-key\r\ncontent-length: {}\r\n\r\n{other}",
+        other.len()
+    );
+    let refused = gateway.send(head.as_bytes()).await;
+    assert_eq!((refused.status, refused.at("/error/param")), (400, json!("conversation")));
+    let path = format!("/v1/conversations/{id}");
+    for (path, body, param) in [
+        ("/v1/conversations", json!({"items": 5}), "items"),
+        ("/v1/conversations", json!({"items": ["x"]}), "items[0]"),
+        ("/v1/conversations", json!({"items": [{"role": "user"}]}), "items[0]"),
+        ("/v1/conversations", json!({"items": [{"type": "item_reference", "id": "x"}]}), "items[0]"),
+        ("/v1/conversations", json!({"items": vec![said("x"); 21]}), "items"),
+        ("/v1/conversations", json!({"metadata": {"a": 1}}), "metadata"),
+        (&path, json!({}), "metadata"),
+        (&format!("{path}/items"), json!({}), "items"),
+    ] {
+        let reply = gateway.post(path, body.to_string().as_bytes()).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{}", reply.text());
+    }
+    assert_eq!(gateway.post("/v1/conversations", b"{").await.status, 400);
+    assert_eq!(gateway.post(&format!("{path}/nonsense"), b"{}").await.status, 404);
+    assert_eq!(texts(&gateway, &id).await, ["mine"]);
+    assert!(upstream.heard().is_empty());
 }

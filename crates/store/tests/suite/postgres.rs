@@ -3,7 +3,9 @@
 use sqlx::Connection;
 use store::{Store, StoreError, WriterEvent};
 
-use crate::{drain, keys, migrate, projects, record, request_ids, responses, spool, usage, webhooks};
+use crate::{
+    conversations, drain, keys, migrate, projects, record, request_ids, responses, spool, usage, webhooks,
+};
 
 async fn empty(url: &str) -> Store {
     drop_all(url).await;
@@ -14,7 +16,7 @@ async fn drop_all(url: &str) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(
         "DROP TABLE IF EXISTS webhook_deliveries, schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
-            audit_log, stored_items CASCADE;
+            audit_log, stored_items, conversations, conversation_items CASCADE;
         DROP FUNCTION IF EXISTS llmgateway_notify",
     )
     .execute(&mut connection)
@@ -41,6 +43,9 @@ async fn on_postgres() {
     responses::answers_belong_to_their_key(&empty(&url).await).await;
     responses::a_chain_is_the_conversation(&empty(&url).await).await;
     responses::what_is_over_goes_in_batches(&empty(&url).await).await;
+    conversations::items_belong_to_their_conversation(&empty(&url).await).await;
+    conversations::an_answer_and_its_items_are_stored_together(&empty(&url).await).await;
+    conversations::additions_at_once_lose_nothing(&empty(&url).await).await;
     projects::projects_are_changed_by_those_who_have_read_them(&empty(&url).await).await;
     projects::keys_are_rotated_with_an_overlap(&empty(&url).await).await;
     projects::the_ledger_is_the_sum_of_the_records(&empty(&url).await).await;

@@ -32,13 +32,13 @@ fn missing(id: &str) -> Result<Vec<String>, Chain> {
 
 pub(crate) async fn answers_belong_to_their_key(store: &Store) {
     let one = answer("one", None, 100);
-    store.put_response(&one, &[]).await.unwrap();
+    store.put_response(&one, &[], None).await.unwrap();
     assert_eq!(store.response("static:test", "one", 99).await.unwrap(), Some(one.clone()));
     assert_eq!(store.response("static:test", "one", 100).await.unwrap(), None, "its time is over");
     assert_eq!(store.response("static:other", "one", 1).await.unwrap(), None);
     let chain = store.response_chain("static:other", "one", 1, PLENTY).await.unwrap();
     assert_eq!(chain, Chain::Missing("one".to_owned()));
-    assert!(store.put_response(&one, &[]).await.is_err(), "an id is given once");
+    assert!(store.put_response(&one, &[], None).await.is_err(), "an id is given once");
     assert!(!store.delete_response("static:other", "one", 1).await.unwrap());
     assert!(!store.delete_response("static:test", "one", 100).await.unwrap());
     assert!(store.delete_response("static:test", "one", 1).await.unwrap());
@@ -48,7 +48,7 @@ pub(crate) async fn answers_belong_to_their_key(store: &Store) {
 
 pub(crate) async fn a_chain_is_the_conversation(store: &Store) {
     for (id, previous) in [("a", None), ("b", Some("a")), ("c", Some("b")), ("fork", Some("a"))] {
-        store.put_response(&answer(id, previous, 100), &[]).await.unwrap();
+        store.put_response(&answer(id, previous, 100), &[], None).await.unwrap();
     }
     assert_eq!(ids(store, "c", 1).await.unwrap(), ["a", "b", "c"]);
     assert_eq!(ids(store, "fork", 1).await.unwrap(), ["a", "fork"]);
@@ -63,8 +63,8 @@ pub(crate) async fn a_chain_is_the_conversation(store: &Store) {
 
     // What another key has is no part of a conversation, whatever it is named.
     let foreign = StoredResponse { key_id: "static:other".to_owned(), ..answer("x", None, 100) };
-    store.put_response(&foreign, &[]).await.unwrap();
-    store.put_response(&answer("thief", Some("x"), 100), &[]).await.unwrap();
+    store.put_response(&foreign, &[], None).await.unwrap();
+    store.put_response(&answer("thief", Some("x"), 100), &[], None).await.unwrap();
     assert_eq!(ids(store, "thief", 1).await, missing("x"));
 
     store.delete_response("static:test", "b", 1).await.unwrap();
@@ -74,11 +74,11 @@ pub(crate) async fn a_chain_is_the_conversation(store: &Store) {
 
 pub(crate) async fn what_is_over_goes_in_batches(store: &Store) {
     for number in 0..5 {
-        store.put_response(&answer(&format!("old{number}"), None, 10), &[]).await.unwrap();
+        store.put_response(&answer(&format!("old{number}"), None, 10), &[], None).await.unwrap();
     }
-    store.put_response(&answer("begun", None, 10), &[]).await.unwrap();
-    store.put_response(&answer("ended", Some("begun"), 20), &[]).await.unwrap();
-    store.put_response(&answer("goes on", Some("begun"), 100), &[]).await.unwrap();
+    store.put_response(&answer("begun", None, 10), &[], None).await.unwrap();
+    store.put_response(&answer("ended", Some("begun"), 20), &[], None).await.unwrap();
+    store.put_response(&answer("goes on", Some("begun"), 100), &[], None).await.unwrap();
     assert_eq!(store.delete_expired_responses(50, 4).await.unwrap(), 4);
     assert_eq!(store.delete_expired_responses(50, 4).await.unwrap(), 2);
     assert_eq!(store.delete_expired_responses(50, 4).await.unwrap(), 0);
@@ -101,9 +101,9 @@ async fn an_answer_outlives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("usage.db").display());
     let first = Store::open(&url).await.unwrap();
-    first.put_response(&answer("a", None, 100), &[]).await.unwrap();
+    first.put_response(&answer("a", None, 100), &[], None).await.unwrap();
     first.close().await;
     let second = Store::open(&url).await.unwrap();
-    second.put_response(&answer("b", Some("a"), 100), &[]).await.unwrap();
+    second.put_response(&answer("b", Some("a"), 100), &[], None).await.unwrap();
     assert_eq!(ids(&second, "b", 1).await.unwrap(), ["a", "b"]);
 }

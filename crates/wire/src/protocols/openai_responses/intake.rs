@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use canon::{Error, Feature, Result};
+use serde::Deserialize;
 
 use crate::intake::{check_kind, expect, whole};
 use crate::json::{Kind, Scanner, Text, word};
@@ -34,15 +35,36 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     let names = ["prompt_cache_key", "safety_identifier", "user"];
     intake.conversation = names.into_iter().find_map(|name| intake.text(name));
     intake.service_tier = intake.text("service_tier");
+    let conversation = conversation(&intake)?;
     let references = intake.keeping.take().map(|keeping| keeping.references).unwrap_or_default();
     intake.keeping = Some(Box::new(Keeping {
         // As at OpenAI, answers are kept unless the request says no.
         store: intake.given("store") != Some(b"false"),
         previous: intake.text("previous_response_id"),
         references,
-        conversation: intake.given("conversation").is_some(),
+        conversation,
     }));
     Ok(intake)
+}
+
+/// The id of the conversation that is named, as a string or an object.
+fn conversation(intake: &Intake) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Named {
+        Id(String),
+        Object { id: String },
+    }
+    let Some(raw) = intake.given("conversation") else { return Ok(None) };
+    let Ok(Named::Id(id) | Named::Object { id }) = serde_json::from_slice(raw) else {
+        let message = "conversation must be the id of a conversation, or an object with its id.";
+        return Err(Error::invalid("conversation", message));
+    };
+    if intake.given("previous_response_id").is_some() {
+        let message = "previous_response_id and conversation exclude each other: both say what the request goes on from.";
+        return Err(Error::invalid("previous_response_id", message));
+    }
+    Ok(Some(id))
 }
 
 struct Reader<'r> {

@@ -56,6 +56,11 @@ pub fn items<'a>(turns: &[Turn<'a>]) -> Result<Vec<&'a RawValue>> {
     Ok(items)
 }
 
+/// A kept item.
+pub fn item(item: &str) -> Option<&RawValue> {
+    serde_json::from_str(item).ok()
+}
+
 /// The items of a kept input.
 pub fn list(input: &str) -> Result<Vec<&RawValue>> {
     serde_json::from_str(input).map_err(unreadable)
@@ -148,6 +153,7 @@ pub fn expanded(
     let mut edit = intake.edit();
     edit.set("input", &items);
     edit.remove("previous_response_id");
+    edit.remove("conversation");
     // The conversation is kept here.
     edit.set("store", b"false");
     Ok(edit.write(0).into())
@@ -161,11 +167,64 @@ pub fn reread(intake: &Intake, body: &Bytes) -> Result<Intake> {
     Ok(expanded)
 }
 
-/// The error for a conversation by id that no provider is named for.
-pub fn no_conversations() -> Error {
-    let message = "Conversations are not kept under ids of their own; go on by previous_response_id, or name the provider \
-        that has the conversation (\"provider/model\").";
-    Error::unsupported("conversation", message)
+/// The error for a conversation that is not here.
+pub fn no_conversation(id: &str) -> Error {
+    let message = format!("Conversation with id '{}' not found.", shown(id));
+    Error::invalid("conversation", message)
+}
+
+/// An item with its id.
+pub type Identified = (String, String);
+
+/// Most items that a caller may add to a conversation at once, as at OpenAI.
+pub const MOST_ITEMS: usize = 20;
+
+/// Items that a caller adds to a conversation, from the list in its body, as they are kept. `unique` makes their ids so.
+pub fn given(items: &RawValue, unique: &str) -> Result<Vec<Identified>> {
+    let wrong = || Error::invalid("items", "items must be a list of items of the Responses API.");
+    let items: Vec<&RawValue> = serde_json::from_str(items.get()).map_err(|_| wrong())?;
+    if items.len() > MOST_ITEMS {
+        let message = format!("items has {} items; {MOST_ITEMS} are allowed at once.", items.len());
+        return Err(Error::invalid("items", message));
+    }
+    items.iter().enumerate().map(|(number, item)| given_item(item.get(), unique, number)).collect()
+}
+
+fn given_item(item: &str, unique: &str, number: usize) -> Result<Identified> {
+    let path = format!("items[{number}]");
+    let known: Option<Known<'_>> = serde_json::from_str(item).ok().filter(|_| item.starts_with('{'));
+    let Some(known) = known else {
+        return Err(Error::invalid(path.clone(), format!("{path} must be an item of the Responses API.")));
+    };
+    match known.kind.as_deref() {
+        Some("item_reference") => {
+            let message = format!("{path} refers to an item by its id; send the item itself.");
+            return Err(Error::invalid(path, message));
+        }
+        None | Some("message") if known.role.is_none() || known.content.is_none() => {
+            let message = format!("{path} must have a role and content, or the type of another item.");
+            return Err(Error::invalid(path, message));
+        }
+        _ => {}
+    }
+    let item = completed(item, unique, number)?;
+    let item =
+        String::from_utf8(item).map_err(|_| Error::invalid(path.clone(), format!("{path} is no UTF-8.")))?;
+    let id = serde_json::from_str::<&RawValue>(&item).ok().and_then(id_of).unwrap_or_default();
+    Ok((id, item))
+}
+
+/// What a turn adds to its conversation. Items without an id have nothing to be known by, and get one.
+pub fn added(turn: &Turn<'_>, answer_id: &str) -> Result<Vec<Identified>> {
+    let unique = answer_id.strip_prefix("resp_").unwrap_or(answer_id);
+    let mut added = Vec::new();
+    for (number, item) in items(&[*turn])?.into_iter().enumerate() {
+        match id_of(item).filter(|id| !id.is_empty()) {
+            Some(id) => added.push((id, item.get().to_owned())),
+            None => added.push(given_item(item.get(), unique, number)?),
+        }
+    }
+    Ok(added)
 }
 
 fn no_item(number: usize, id: &str) -> Error {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::read::{self, StreamDecoder};
-use super::answer::write::fail_relayed;
+use super::answer::write::{self, fail_relayed};
 use super::{OpenaiResponses, REASONING_FORMAT, envelope, kept};
 use crate::framing::sse::SseParser;
 use crate::json::{Edit, Scanner, push_string};
@@ -229,6 +229,8 @@ struct Ending {
 struct KeptAnswer {
     /// The caller's `previous_response_id`, as raw JSON: the provider got the whole conversation in its place.
     previous: Option<String>,
+    /// The caller's conversation, as raw JSON: likewise.
+    conversation: Option<String>,
     /// The finished items of a stream.
     items: Vec<Vec<u8>>,
 }
@@ -239,10 +241,17 @@ impl KeptAnswer {
         struct Previous<'a> {
             #[serde(borrow, default)]
             previous_response_id: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            conversation: Option<&'a RawValue>,
         }
         let read = request.and_then(|body| serde_json::from_slice::<Previous<'_>>(body).ok());
-        let previous = read.and_then(|read| read.previous_response_id).map(|id| id.get().to_owned());
-        Self { previous, items: Vec::new() }
+        let (previous, conversation) =
+            read.map(|read| (read.previous_response_id, read.conversation)).unwrap_or_default();
+        Self {
+            previous: previous.map(|id| id.get().to_owned()),
+            conversation: conversation.map(|named| write::conversation(named.get())),
+            items: Vec::new(),
+        }
     }
 
     /// A response object that says so. None where it is no object.
@@ -251,6 +260,9 @@ impl KeptAnswer {
         edit.set("store", b"true");
         if let Some(previous) = &self.previous {
             edit.set("previous_response_id", previous.as_bytes());
+        }
+        if let Some(conversation) = &self.conversation {
+            edit.set("conversation", conversation.as_bytes());
         }
         if let Some(output) = output {
             edit.set("output", output);

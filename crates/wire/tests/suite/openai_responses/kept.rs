@@ -67,7 +67,7 @@ fn a_request_says_what_it_needs_of_kept_answers() {
     let all = json!({"model": "m", "input": input, "store": false, "previous_response_id": "resp_1"});
     let references = vec!["msg_1".to_owned(), "fc_é".to_owned()];
     let expected =
-        Keeping { store: false, previous: Some("resp_1".to_owned()), references, conversation: false };
+        Keeping { store: false, previous: Some("resp_1".to_owned()), references, conversation: None };
     assert_eq!(keeping(&all), expected);
     let null = json!({"model": "m", "input": "hi", "store": null, "previous_response_id": null});
     assert_eq!(keeping(&null), Keeping { store: true, ..Keeping::default() });

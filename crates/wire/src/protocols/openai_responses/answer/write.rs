@@ -10,7 +10,7 @@ use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningD
 
 use memchr::memmem;
 
-pub(in super::super) use echo::Echo;
+pub(in super::super) use echo::{Echo, conversation};
 use item::{CallItem, MessageItem, Open, PictureItem, ReasoningItem};
 
 use super::super::envelope::{self, Proof};

@@ -91,7 +91,8 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
     }
     // What is kept was put in its place before.
     if fields.raw("conversation").is_some() {
-        return Err(super::super::kept::no_conversations());
+        let message = "Nothing is stored here; send the whole conversation as input.";
+        return Err(Error::invalid("conversation", message));
     }
     if fields.raw("previous_response_id").is_some() {
         let message = "Nothing is stored here; send the whole conversation as input.";

@@ -33,6 +33,8 @@ const TIERS: [&str; 7] = ["auto", "default", "flex", "scale", "priority", "fast"
 pub(in super::super::super) struct Echo {
     fields: Vec<(&'static str, String)>,
     tools: CallerTools,
+    /// The conversation that it belongs to, as an object.
+    conversation: Option<String>,
     /// The answer is kept by the gateway.
     pub(in super::super::super) stored: bool,
 }
@@ -46,8 +48,10 @@ impl Echo {
             let value = fields.raw(name)?;
             Some((*name, value.to_owned()))
         });
+        let conversation = fields.raw("conversation").map(conversation);
         Self {
             fields: repeated.collect(),
+            conversation,
             tools: CallerTools::read(&fields).unwrap_or_default(),
             stored: false,
         }
@@ -71,6 +75,10 @@ impl Echo {
             push_key(out, name);
             out.extend_from_slice(given.map_or(absent, |(_, value)| value).as_bytes());
         }
+        if let Some(conversation) = &self.conversation {
+            push_key(out, "conversation");
+            out.extend_from_slice(conversation.as_bytes());
+        }
         push_key(out, "store");
         out.extend_from_slice(if self.stored { b"true" } else { b"false" });
         out.extend_from_slice(b",\"background\":false");
@@ -79,4 +87,9 @@ impl Echo {
             push_string(out, tier);
         }
     }
+}
+
+/// The conversation of a request as an answer names it: `{"id": …}`.
+pub(in super::super::super) fn conversation(raw: &str) -> String {
+    if raw.starts_with('"') { format!("{{\"id\":{raw}}}") } else { raw.to_owned() }
 }
