@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ::catalog::{Catalog, PriceList, PriceTier, ProviderRow, Rates};
-use canon::{Amount, Feature, Pico, ReasoningControl, Unit, Usage};
+use canon::{Amount, Effort, Feature, Pico, ReasoningControl, Unit, Usage};
 use wire::Protocol;
 
 fn embedded() -> Catalog {
@@ -481,4 +481,33 @@ fn a_unit_has_a_price_of_its_own() {
         let error = load(price).unwrap_err().to_string();
         assert!(error.contains(words), "{price}: {error}");
     }
+}
+
+/// Codex and pro models are called by the Responses API alone, at a known price and with the levels of thinking that they have.
+#[test]
+fn models_of_the_responses_api_alone_say_so() {
+    let catalog = Catalog::embedded().unwrap();
+    for (model, input, strongest) in [
+        ("gpt-5-pro", "15", Effort::High),
+        ("gpt-5.2-pro", "21", Effort::Xhigh),
+        ("gpt-5.3-codex", "1.75", Effort::Xhigh),
+        ("gpt-5.4-pro", "30", Effort::Xhigh),
+        ("gpt-5.5-pro", "30", Effort::Xhigh),
+        ("o3-pro", "20", Effort::High),
+    ] {
+        let serving = catalog.serving("openai", model).unwrap();
+        assert!(serving.facts.responses_only, "{model}");
+        let rates = serving.price.as_ref().unwrap().rates_for(1000, None).unwrap();
+        assert_eq!(rates.input, usd_per_million(input), "{model}");
+        let Some(ReasoningControl::Effort { levels }) = &serving.facts.reasoning else {
+            panic!("{model}: {:?}", serving.facts.reasoning)
+        };
+        assert_eq!(levels.last(), Some(&strongest), "{model}");
+        let quirks = &catalog.provider("openai").unwrap().quirks;
+        assert!(quirks.serves_by_responses_only(model), "{model}");
+    }
+    let azure = catalog.serving("azure", "gpt-5.2-codex").unwrap();
+    assert!(
+        azure.facts.responses_only && !catalog.serving("openai", "gpt-5.4").unwrap().facts.responses_only
+    );
 }
