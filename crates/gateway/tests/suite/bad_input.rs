@@ -93,7 +93,7 @@ async fn a_body_cut_anywhere_is_malformed() {
 }
 
 /// Every place in a value, as JSON pointers.
-fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+pub fn places(value: &Value, path: &str, found: &mut Vec<String>) {
     found.push(path.to_owned());
     match value {
         Value::Object(object) => {

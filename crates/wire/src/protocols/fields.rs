@@ -116,6 +116,14 @@ impl<'a> Fields<'a> {
         self.raw(name).map(Json::copy_of)
     }
 
+    /// The schema of a function's arguments.
+    pub(crate) fn opt_schema(&self, name: &str) -> Result<Option<Json>> {
+        match self.raw(name) {
+            Some(raw) if !raw.starts_with('{') => Err(self.wrong(name, "must be a JSON schema, an object.")),
+            raw => Ok(raw.map(Json::copy_of)),
+        }
+    }
+
     /// The member `cache_control`.
     pub(crate) fn cache_mark(&self) -> Result<Option<CacheMark>> {
         let Some(mark) = self.opt_fields("cache_control")? else { return Ok(None) };

@@ -127,7 +127,8 @@ fn thoughts(extent: Extent) -> BoxedStrategy<Vec<Part>> {
     }
     let named = select(vec!["anthropic-claude-v1", "google-gemini-v1"]).prop_map(|format| {
         let format = Some(format.to_owned());
-        thought(Reasoning { text: "unproven".into(), format, ..Reasoning::default() }, None)
+        let text = format!("unproven, of {}", format.as_deref().unwrap_or_default());
+        thought(Reasoning { text, format, ..Reasoning::default() }, None)
     });
     let unnamed = words().prop_map(|text| thought(Reasoning { text, ..Reasoning::default() }, Some("proof")));
     let block = Reasoning {

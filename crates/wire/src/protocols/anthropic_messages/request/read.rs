@@ -357,7 +357,7 @@ fn tools(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
                 name: tool.text("name")?,
                 description: tool.opt_text("description")?,
                 kind: ToolKind::Function {
-                    parameters: tool.opt_json("input_schema"),
+                    parameters: tool.opt_schema("input_schema")?,
                     strict: tool.opt_flag("strict")?,
                 },
                 cache: tool.cache_mark()?,

@@ -435,6 +435,12 @@ fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
             let field = Field::tool(tools.len(), ToolField::Parameters);
             spellings.note(field, format!("{path}.parametersJsonSchema"));
         }
+        for name in ["parametersJsonSchema", "parameters"] {
+            if function.find(name).is_some_and(|(_, value)| !value.starts_with('{') && value != "null") {
+                let message = format!("`{path}.{name}` must be a JSON schema, an object.");
+                return Err(Error::invalid(format!("{path}.{name}"), message));
+            }
+        }
         let parameters = function.take("parametersJsonSchema").map(Json::copy_of);
         let parameters = parameters.or_else(|| function.take("parameters").map(json_schema));
         function.lose_rest(losses);

@@ -264,8 +264,9 @@ fn tools(intake: &Intake, declared: Items<'_>) -> Result<Vec<Tool>> {
         tools.push(Tool { place: Place::entry(index), ..tool });
     }
     for (index, raw) in functions.enumerate() {
-        let function: types::FunctionTool = read(raw, &format!("functions[{index}]"))?;
-        tools.push(function_tool(function, None));
+        let path = format!("functions[{index}]");
+        let function: types::FunctionTool = read(raw, &path)?;
+        tools.push(function_tool(function, &path, None)?);
     }
     Ok(tools)
 }
@@ -274,7 +275,7 @@ fn tool(raw: &str, path: &str) -> Result<Tool> {
     let found: types::Tool = read(raw, path)?;
     let cache = found.cache_control.as_ref().map(cache_mark);
     match (found.kind.as_str(), found.function, found.custom) {
-        ("function" | "", Some(function), _) => Ok(function_tool(function, cache)),
+        ("function" | "", Some(function), _) => function_tool(function, &format!("{path}.function"), cache),
         ("custom", _, Some(custom)) => Ok(Tool {
             name: custom.name,
             description: custom.description,
@@ -296,15 +297,19 @@ fn tool(raw: &str, path: &str) -> Result<Tool> {
     }
 }
 
-fn function_tool(function: types::FunctionTool, cache: Option<CacheMark>) -> Tool {
+fn function_tool(function: types::FunctionTool, path: &str, cache: Option<CacheMark>) -> Result<Tool> {
     let parameters = function.parameters.filter(|schema| !schema.is_null());
-    Tool {
+    if parameters.as_ref().is_some_and(|schema| !schema.as_str().starts_with('{')) {
+        let message = format!("{path}.parameters must be a JSON schema, an object.");
+        return Err(Error::invalid(format!("{path}.parameters"), message));
+    }
+    Ok(Tool {
         name: function.name,
         description: function.description,
         kind: ToolKind::Function { parameters, strict: function.strict },
         cache,
         place: Place::NOWHERE,
-    }
+    })
 }
 
 fn tool_choice(intake: &Intake) -> Result<Option<ToolChoice>> {

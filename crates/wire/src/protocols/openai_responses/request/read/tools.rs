@@ -142,7 +142,7 @@ impl CallerTools {
             CallForm::Function => {
                 unread(&fields, &mut self.losses);
                 ToolKind::Function {
-                    parameters: fields.opt_json("parameters"),
+                    parameters: fields.opt_schema("parameters")?,
                     strict: fields.opt_flag("strict")?,
                 }
             }
