@@ -300,3 +300,132 @@ fn recorded_errors_keep_the_providers_words() {
         assert!(error.message.contains(words.get(..40).unwrap_or(words)), "{}: {}", record.id, error.message);
     }
 }
+
+#[test]
+fn recorded_rankings_come_out_in_one_shape_with_exact_scores() {
+    let catalog = Catalog::embedded().unwrap();
+    for (provider, record) in records("rerank") {
+        let Ok(body) = serde_json::from_slice::<Value>(&record.body) else { continue };
+        let results = ["results", "data"].into_iter().find_map(|name| body[name].as_array());
+        let Some(results) = results.filter(|_| record.status == 200) else { continue };
+        let documents: Vec<String> = (0..200).map(|number| format!("document {number}")).collect();
+        let model = if record.model.is_empty() { "some-model" } else { &record.model };
+        let asked = json!({"model": model, "query": "q", "documents": documents, "return_documents": true});
+        let request = written(&catalog, provider, Operation::Rerank, &asked).unwrap();
+        let read = request.reader.read(&[answer(&record)]);
+        let read = read.unwrap_or_else(|error| panic!("{}: {}", record.id, error.message));
+        let out: Value = serde_json::from_slice(&read.body).unwrap();
+        let expected: Vec<Value> = results
+            .iter()
+            .map(|result| {
+                let score =
+                    ["relevance_score", "relevanceScore"].into_iter().find_map(|name| result.get(name));
+                let text = format!("document {}", result["index"]);
+                json!({"index": result["index"], "relevance_score": score, "document": {"text": text}})
+            })
+            .collect();
+        assert_eq!(out["results"], json!(expected), "{}", record.id);
+        let units = body.pointer("/meta/billed_units/search_units").and_then(Value::as_u64);
+        let units = units.or((provider == "aws-bedrock").then_some(2));
+        assert_eq!(read.progress.amount.map(|amount| amount.count), units, "{}", record.id);
+        let tokens = body.pointer("/usage/prompt_tokens").or(body.pointer("/usage/total_tokens"));
+        assert_eq!(
+            read.progress.usage.map(|usage| usage.input),
+            tokens.and_then(Value::as_u64),
+            "{}",
+            record.id
+        );
+    }
+}
+
+#[test]
+fn recorded_requests_to_rerank_are_written_as_they_were() {
+    let catalog = Catalog::embedded().unwrap();
+    for (provider, record) in records("rerank") {
+        let Some(sent) = record.request.as_ref().filter(|_| record.status == 200) else { continue };
+        let mut asked = sent.clone();
+        asked["model"] = json!(record.model);
+        asked.as_object_mut().unwrap().remove("api_version");
+        // A limit of none is refused here, and answered with nothing by some.
+        if asked["top_n"] == 0 {
+            continue;
+        }
+        let request = written(&catalog, provider, Operation::Rerank, &asked).unwrap();
+        let body: Value = serde_json::from_slice(&request.parts[0].body).unwrap();
+        let mut expected = sent.clone();
+        let count = sent["documents"].as_array().unwrap().len();
+        if expected["top_n"].as_u64().is_some_and(|top| top as usize > count) {
+            expected["top_n"] = json!(count);
+        }
+        assert_eq!(body, expected, "{}", record.id);
+        assert!(request.losses.is_empty(), "{}", record.id);
+    }
+}
+
+#[test]
+fn rankings_that_cannot_be_are_errors() {
+    let catalog = Catalog::embedded().unwrap();
+    let asked = json!({"model": "rerank-2.5", "query": "q", "documents": ["a", "b"]});
+    let request = written(&catalog, "voyage", Operation::Rerank, &asked).unwrap();
+    let read = |body: &'static str| {
+        request
+            .reader
+            .read(&[PartAnswer { headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) }])
+    };
+    for body in [
+        "",
+        "<html>",
+        "{}",
+        r#"{"results":[{"index":2,"relevance_score":1}]}"#,
+        r#"{"results":[{"index":0,"relevance_score":1},{"index":0,"relevance_score":1}]}"#,
+        r#"{"results":[{"index":0,"relevance_score":"high"}]}"#,
+        r#"{"results":[{"relevance_score":1}]}"#,
+    ] {
+        assert!(read(body).is_err(), "{body}");
+    }
+    let bare = read(r#"[{"index":1,"score":0.25},{"index":0,"score":-4.5}]"#).unwrap();
+    let out: Value = serde_json::from_slice(&bare.body).unwrap();
+    assert_eq!(out["results"][0], json!({"index": 1, "relevance_score": 0.25}));
+    let scores = read(r#"{"scores":[0.1,0.9],"input_tokens":7}"#).unwrap();
+    let out: Value = serde_json::from_slice(&scores.body).unwrap();
+    assert_eq!((&out["results"][0]["index"], &out["usage"]["total_tokens"]), (&json!(1), &json!(7)));
+}
+
+#[test]
+fn recorded_moderations_pass_as_they_came() {
+    let catalog = Catalog::embedded().unwrap();
+    for (provider, record) in records("moderations") {
+        let Ok(body) = serde_json::from_slice::<Value>(&record.body) else { continue };
+        let Some(sent) = record.request.as_ref().filter(|_| record.status == 200) else { continue };
+        let mut asked = sent.clone();
+        if asked["model"].is_null() {
+            asked["model"] = json!("omni-moderation-latest");
+        }
+        let request = written(&catalog, provider, Operation::Moderations, &asked).unwrap();
+        let written: Value = serde_json::from_slice(&request.parts[0].body).unwrap();
+        assert_eq!(written, asked, "{}", record.id);
+        let read = request.reader.read(&[answer(&record)]);
+        let read = read.unwrap_or_else(|error| panic!("{}: {}", record.id, error.message));
+        assert_eq!(serde_json::from_slice::<Value>(&read.body).unwrap(), body, "{}", record.id);
+        assert!(read.losses.is_empty());
+    }
+}
+
+#[test]
+fn mistrals_moderations_get_openais_names() {
+    let catalog = Catalog::embedded().unwrap();
+    let asked = json!({"model": "mistral-moderation-latest", "input": [{"type": "text", "text": "a"}]});
+    let request = written(&catalog, "mistral", Operation::Moderations, &asked).unwrap();
+    let sent: Value = serde_json::from_slice(&request.parts[0].body).unwrap();
+    assert_eq!(sent, json!({"model": "mistral-moderation-latest", "input": "a"}));
+    let body = r#"{"id":"m","model":"mistral-moderation-2603","results":[{"categories":{"violence_and_threats":true,"dangerous":false,"criminal":true,"pii":false},"category_scores":{"violence_and_threats":0.75,"dangerous":0.5,"criminal":0.25,"pii":0.125}}]}"#;
+    let part = PartAnswer { headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) };
+    let read = request.reader.read(&[part]).unwrap();
+    let out: Value = serde_json::from_slice(&read.body).unwrap();
+    assert_eq!(out["results"][0]["flagged"], true);
+    assert_eq!(out["results"][0]["categories"], json!({"violence": true, "illicit": true, "pii": false}));
+    assert_eq!(out["results"][0]["category_scores"], json!({"violence": 0.75, "illicit": 0.5, "pii": 0.125}));
+    assert_eq!(read.losses.len(), 1);
+    let image = json!({"model": "m", "input": [{"type": "image_url", "image_url": {"url": "data:,"}}]});
+    assert!(written(&catalog, "mistral", Operation::Moderations, &image).is_err());
+}

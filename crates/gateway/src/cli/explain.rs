@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use canon::Operation;
 use serde_json::{Map, Value};
 
 use super::{ConfigArgument, say};
@@ -21,6 +22,9 @@ pub struct ExplainArguments {
     /// A request body, `-` for standard input; --model replaces its model. Default: a short question.
     #[arg(long, value_name = "FILE")]
     request: Option<PathBuf>,
+    /// What is asked, where that is no conversation: embeddings, rerank or moderations, as in the catalog.
+    #[arg(long, value_name = "NAME", requires = "request", value_parser = operation)]
+    operation: Option<Operation>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -40,12 +44,25 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         body.insert("model".to_owned(), model.as_str().into());
     }
     let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
-    let explanation = explain::explain(&snapshot, &serde_json::to_vec(&body)?.into())?;
+    let body = serde_json::to_vec(&body)?.into();
+    let explanation = match arguments.operation {
+        None | Some(Operation::Chat) => explain::explain(&snapshot, &body)?,
+        Some(operation) => explain::explain_operation(&snapshot, operation, &body)?,
+    };
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&explanation.as_json())?),
         false => say(&explanation.to_string()),
     }
     Ok(())
+}
+
+/// An operation by its name.
+fn operation(name: &str) -> Result<Operation, String> {
+    let known = [Operation::Chat, Operation::Embeddings, Operation::Rerank, Operation::Moderations];
+    known.into_iter().find(|operation| operation.as_str() == name).ok_or_else(|| {
+        let names = known.map(Operation::as_str).join(", ");
+        format!("{name:?} is no operation that can be explained; known are {names}")
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<Map<String, Value>> {

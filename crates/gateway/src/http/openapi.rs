@@ -66,6 +66,10 @@ fn bodies(serve: Serve) -> Bodies {
         Serve::Endpoint(Operation::Embeddings) => {
             Bodies { request: Some("EmbeddingsRequest"), ..answer("Embeddings") }
         }
+        Serve::Endpoint(Operation::Rerank) => Bodies { request: Some("RerankRequest"), ..answer("Ranking") },
+        Serve::Endpoint(Operation::Moderations) => {
+            Bodies { request: Some("ModerationsRequest"), ..answer("Moderations") }
+        }
         Serve::Stored => answer("Response"),
         Serve::Conversations => answer("Conversation"),
         Serve::Models(Protocol::Gemini) => answer("GeminiModelList"),

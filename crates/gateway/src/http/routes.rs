@@ -169,8 +169,10 @@ pub static ROUTES: &[Route] = &[
     route(Method::DELETE, "/v1/conversations/{id}", Access::Key, Serve::Conversations),
     route(Method::POST, "/v1/embeddings", Access::Key, Serve::Endpoint(Operation::Embeddings)),
     route(Method::POST, "/embeddings", Access::Key, Serve::Endpoint(Operation::Embeddings)),
-    not_yet(Method::POST, "/v1/rerank"),
-    not_yet(Method::POST, "/v1/moderations"),
+    route(Method::POST, "/v1/rerank", Access::Key, Serve::Endpoint(Operation::Rerank)),
+    route(Method::POST, "/v2/rerank", Access::Key, Serve::Endpoint(Operation::Rerank)),
+    route(Method::POST, "/rerank", Access::Key, Serve::Endpoint(Operation::Rerank)),
+    route(Method::POST, "/v1/moderations", Access::Key, Serve::Endpoint(Operation::Moderations)),
     not_yet(Method::POST, "/v1/images/generations"),
     not_yet(Method::POST, "/v1/images/edits"),
     not_yet(Method::POST, "/v1/images/variations"),
@@ -399,6 +401,12 @@ pub(super) fn about(serve: Serve) -> &'static str {
             "how many tokens such a request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
         }
         Serve::Endpoint(Operation::Embeddings) => "vectors of texts, in the format of OpenAI's embeddings",
+        Serve::Endpoint(Operation::Rerank) => {
+            "documents by how much they say on a query, in the shape of Cohere's and Jina's rerank"
+        }
+        Serve::Endpoint(Operation::Moderations) => {
+            "whether texts or images break rules, in the format of OpenAI's moderations"
+        }
         Serve::Endpoint(_) => "",
         Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
         Serve::Models(_) => "the list of models",

@@ -109,7 +109,7 @@ impl Pipeline {
 }
 
 /// Vectors of two models do not compare: all who may serve must serve one model.
-fn check_same_model(operation: Operation, resolved: &Resolved) -> Result<(), Error> {
+pub(super) fn check_same_model(operation: Operation, resolved: &Resolved) -> Result<(), Error> {
     let [first, others @ ..] = &resolved.offers[..] else { return Ok(()) };
     if !operation.keeps_model() || others.iter().all(|other| other.is_same_model(first)) {
         return Ok(());

@@ -8,8 +8,9 @@ use canon::{Error, Operation, Pico};
 use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
 use wire::providers::FormatChoice;
-use wire::{Addressed, Dialect, Exchange, Intake, OWN, Written};
+use wire::{Addressed, Asked, Dialect, Exchange, Intake, OWN, Written};
 
+use super::ask::check_same_model;
 use super::candidates;
 use super::resolve::{Offer, Resolver};
 use crate::snapshot::Snapshot;
@@ -33,28 +34,61 @@ struct Upstream {
     body: Value,
 }
 
-/// Explains a request. Nothing is sent.
+/// Explains a conversation. Nothing is sent.
 pub fn explain(snapshot: &Snapshot, body: &Bytes) -> Result<Explanation, Error> {
     let dialect = OWN;
     let intake = dialect.intake(Addressed::default(), body)?;
     let resolver =
         Resolver { asked: FormatChoice::of(dialect.protocol(), &intake), ..Resolver::of(snapshot) };
-    let asked = intake.asked();
-    let resolved = resolver.resolve_all(asked.model, &candidates::further_models(&asked)?)?;
-    let candidates = candidates::candidates(&resolved.offers, &asked);
+    explained(&resolver, &intake.asked(), |offer| {
+        let encoded = encode(offer, dialect, &intake)?;
+        let losses = serde_json::to_value(&encoded.told).unwrap_or_default();
+        Ok((losses, request(offer, &intake, encoded)?))
+    })
+}
+
+/// Explains a request of an endpoint without a conversation. Nothing is sent; of a request that goes in parts, the first is shown.
+pub fn explain_operation(
+    snapshot: &Snapshot,
+    operation: Operation,
+    body: &Bytes,
+) -> Result<Explanation, Error> {
+    let request = wire::endpoints::read(operation, body)?;
+    let resolver = Resolver { operation, ..Resolver::of(snapshot) };
+    explained(&resolver, &request.asked(), |offer| {
+        let written = request.write(offer.endpoint_target())?;
+        let part =
+            written.parts.first().ok_or_else(|| Error::invalid("", "The request asks for nothing."))?;
+        let credential = offer.provider.credentials.example();
+        let call = offer.part_call(part, &credential, SystemTime::UNIX_EPOCH);
+        let sent = offer.provider.endpoint.operation_request(&call, operation)?;
+        Ok((serde_json::to_value(&written.losses).unwrap_or_default(), Upstream::of(sent)))
+    })
+}
+
+/// Plans a request, and has `write` write it for whoever is first.
+fn explained(
+    resolver: &Resolver<'_>,
+    asked: &Asked<'_>,
+    write: impl FnOnce(&Offer) -> Result<(Value, Upstream), Error>,
+) -> Result<Explanation, Error> {
+    let snapshot = resolver.snapshot;
+    let resolved = resolver.resolve_all(asked.model, &candidates::further_models(asked)?)?;
+    check_same_model(resolver.operation, &resolved)?;
+    let candidates = candidates::candidates(&resolved.offers, asked);
     let settings = &snapshot.routing;
-    let preferences = candidates::preferences(&asked, &resolved.offers, &snapshot.catalog)?;
-    let (needs, health) = (candidates::needs(&asked), snapshot.health.of(Operation::Chat));
+    let preferences = candidates::preferences(asked, &resolved.offers, &snapshot.catalog)?;
+    let (needs, health) = (candidates::needs(asked), snapshot.health.of(resolver.operation));
     let found = routing::plan(&needs, &candidates, &preferences, health, settings, Timestamp(0), 0);
     let plan = found.map_err(|none| none.to_error())?;
     let first = plan.order[0].index;
-    let encoded = encode(&resolved.offers[first], dialect, &intake)?;
+    let (losses, request) = write(&resolved.offers[first])?;
     Ok(Explanation {
-        model: intake.model.clone(),
+        model: asked.model.to_owned(),
         sentence: sentence(&candidates[first], plan.reason(), &needs),
         selection: plan.selection(&candidates),
-        losses: serde_json::to_value(&encoded.told).unwrap_or_default(),
-        request: request(&resolved.offers[first], &intake, encoded)?,
+        losses,
+        request,
     })
 }
 
@@ -172,16 +206,22 @@ fn request(offer: &Offer, intake: &Intake, encoded: Written) -> Result<Upstream,
         &provider.credentials.example(),
         SystemTime::UNIX_EPOCH,
     ))?;
-    let request = with_our_headers(request);
-    let shown = |value: &http::HeaderValue| match value.is_sensitive() {
-        true => "***".to_owned(),
-        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-    };
-    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), shown(value)));
-    Ok(Upstream {
-        method: request.method().to_string(),
-        url: request.uri().to_string(),
-        headers: headers.collect(),
-        body: serde_json::from_slice(request.body()).unwrap_or_default(),
-    })
+    Ok(Upstream::of(request))
+}
+
+impl Upstream {
+    fn of(request: http::Request<Bytes>) -> Self {
+        let request = with_our_headers(request);
+        let shown = |value: &http::HeaderValue| match value.is_sensitive() {
+            true => "***".to_owned(),
+            false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        };
+        let headers = request.headers().iter().map(|(name, value)| (name.to_string(), shown(value)));
+        Self {
+            method: request.method().to_string(),
+            url: request.uri().to_string(),
+            headers: headers.collect(),
+            body: serde_json::from_slice(request.body()).unwrap_or_default(),
+        }
+    }
 }

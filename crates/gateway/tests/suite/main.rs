@@ -23,6 +23,7 @@ mod health;
 mod messages;
 mod models;
 mod money;
+mod ranking;
 mod records;
 mod reload;
 mod routes;

@@ -8,6 +8,8 @@
 //! [`Part::body`], with the edits that turn the caller's bytes into the provider's.
 
 pub mod embeddings;
+pub mod moderations;
+pub mod rerank;
 
 use std::borrow::Cow;
 
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::intake::Asked;
 use crate::{Headers, Protocol, Transcoder};
 use embeddings::{EmbeddingsFormat, EmbeddingsRow};
+use moderations::ModerationsRow;
+use rerank::{RerankFormat, RerankRow};
 
 /// A request as its caller wrote it.
 pub trait EndpointRequest: Send + Sync {
@@ -109,6 +113,10 @@ pub struct OperationRows {
     pub no_chat: bool,
     /// Embeddings.
     pub embeddings: Option<embeddings::EmbeddingsRow>,
+    /// Rerank.
+    pub rerank: Option<rerank::RerankRow>,
+    /// Moderations.
+    pub moderations: Option<moderations::ModerationsRow>,
 }
 
 impl OperationRows {
@@ -117,6 +125,8 @@ impl OperationRows {
         match operation {
             Operation::Chat | Operation::CountTokens => !self.no_chat,
             Operation::Embeddings => self.embeddings.is_some(),
+            Operation::Rerank => self.rerank.is_some(),
+            Operation::Moderations => self.moderations.is_some(),
             _ => false,
         }
     }
@@ -133,7 +143,18 @@ impl OperationRows {
             Protocol::BedrockConverse => EmbeddingsFormat::Bedrock,
             Protocol::AnthropicMessages => return Self::default(),
         };
-        Self { embeddings: Some(EmbeddingsRow::of(format)), ..Self::default() }
+        let is_openai = format == EmbeddingsFormat::Openai;
+        let rerank = match format {
+            EmbeddingsFormat::Cohere => Some(RerankFormat::Cohere),
+            EmbeddingsFormat::Bedrock => Some(RerankFormat::Bedrock),
+            _ => is_openai.then_some(RerankFormat::Jina),
+        };
+        Self {
+            embeddings: Some(EmbeddingsRow::of(format)),
+            rerank: rerank.map(|format| RerankRow { format, ..RerankRow::default() }),
+            moderations: is_openai.then(ModerationsRow::default),
+            ..Self::default()
+        }
     }
 }
 
@@ -149,6 +170,8 @@ pub struct EndpointFacts {
 pub fn read(operation: Operation, body: &Bytes) -> Result<Box<dyn EndpointRequest>> {
     match operation {
         Operation::Embeddings => Ok(Box::new(embeddings::EmbeddingsRequest::read(body)?)),
+        Operation::Rerank => Ok(Box::new(rerank::RerankRequest::read(body)?)),
+        Operation::Moderations => Ok(Box::new(moderations::ModerationsRequest::read(body)?)),
         _ => Err(Error::caller(canon::ErrorKind::NotFound, "This operation is not served.")),
     }
 }

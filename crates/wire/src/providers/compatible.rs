@@ -40,14 +40,20 @@ impl Endpoint for Compatible {
 
 /// A POST to the operation's path below the base URL, in which `{model}` stands for the model.
 pub(super) fn operation_request(call: &Call<'_>) -> Result<http::Request<Bytes>> {
-    let path = call.path.unwrap_or_default();
-    match path.contains("{model}") {
-        true => {
-            let path = path.replace("{model}", &model_segment(call.model)?);
-            post(call, &format!("{}{path}", call.base_url))
-        }
-        false => post(call, &format!("{}{path}", call.base_url)),
+    let (mut base, mut path) = (call.base_url, call.path.unwrap_or_default());
+    // An operation may be served beside the base URL's last part, and not below it.
+    while let (Some(rest), Some((above, _))) = (path.strip_prefix("/.."), base.rsplit_once('/')) {
+        (base, path) = (above, rest);
     }
+    match path.contains("{model}") {
+        true => post(call, &format!("{base}{}", path.replace("{model}", &model_path(call.model)?))),
+        false => post(call, &format!("{base}{path}")),
+    }
+}
+
+/// A model as the end of a path: its slashes stay.
+fn model_path(model: &str) -> Result<String> {
+    Ok(model_segment(model)?.replace("%2F", "/"))
 }
 
 /// The body of a Messages request as the count takes it: fields that only an answer has a use for are refused there.

@@ -3,7 +3,7 @@
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 
@@ -53,3 +53,16 @@ def test_structured_output(chat, method):
     else:
         answer = chat.with_structured_output(Profile, method=method).invoke("Generate a user profile")
         assert isinstance(answer, Profile)
+
+
+@pytest.mark.parametrize("embedder", ["openai/text-embedding-3-small", "cohere/embed-v4.0", "voyage/voyage-4"])
+def test_embeddings(base_url, api_key, embedder):
+    # With the check it would load a vocabulary from the network, and send token numbers.
+    embeddings = OpenAIEmbeddings(
+        model=embedder, base_url=base_url, api_key=api_key, max_retries=0, check_embedding_ctx_length=False,
+    )
+    texts = ["The capital of France is Paris.", "Invoices are paid within thirty days."]
+    vectors = embeddings.embed_documents(texts)
+    asked = embeddings.embed_query("capital of France")
+    likeness = [sum(left * right for left, right in zip(asked, vector)) for vector in vectors]
+    assert likeness[0] > likeness[1]

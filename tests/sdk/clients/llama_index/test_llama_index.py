@@ -3,6 +3,7 @@
 import pytest
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
+from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
@@ -51,3 +52,13 @@ def test_tools(chat):
 def test_structured_output(chat):
     answer = chat.as_structured_llm(Profile).chat(ask("Generate a user profile"))
     assert isinstance(answer.raw, Profile)
+
+
+@pytest.mark.parametrize("embedder", ["openai/text-embedding-3-small", "cohere/embed-v4.0", "voyage/voyage-4"])
+def test_embeddings(base_url, api_key, embedder):
+    embeddings = OpenAILikeEmbedding(model_name=embedder, api_base=base_url, api_key=api_key, max_retries=0)
+    texts = ["The capital of France is Paris.", "Invoices are paid within thirty days."]
+    vectors = embeddings.get_text_embedding_batch(texts)
+    asked = embeddings.get_query_embedding("capital of France")
+    likeness = [sum(left * right for left, right in zip(asked, vector)) for vector in vectors]
+    assert likeness[0] > likeness[1]

@@ -1,0 +1,217 @@
+//! Moderations: `POST /v1/moderations` as OpenAI's API has it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use canon::write::push_string;
+use canon::{Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Usage};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{
+    AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
+};
+use crate::intake::{Asked, Intake, check_kind};
+use crate::json::{Kind, mentions};
+use crate::{Protocol, ROUTING_FIELDS, adapter};
+
+/// The model where the caller names none, as at OpenAI.
+const USUAL_MODEL: &str = "omni-moderation-latest";
+
+/// How a provider serves moderations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModerationsRow {
+    /// The path below the base URL, where it is not `/moderations`.
+    pub path: Option<String>,
+    /// Texts only.
+    pub text_only: bool,
+    /// The provider's categories and OpenAI's names of them. A category that is not named here keeps its name.
+    pub categories: std::collections::BTreeMap<String, String>,
+}
+
+/// A request to moderate.
+#[derive(Clone, Debug)]
+pub struct ModerationsRequest {
+    intake: Intake,
+    has_images: bool,
+    /// How many answers there are: a list of parts is one input.
+    inputs: usize,
+    tokens: u64,
+}
+
+impl ModerationsRequest {
+    /// Reads a request. Errors name the field.
+    pub fn read(body: &Bytes) -> Result<Self> {
+        let mut intake = Intake::empty(body);
+        let (mut inputs, mut bytes, mut has_images) = (0, 0, false);
+        intake.scan(|intake, scanner, name| {
+            let kind = scanner.kind()?;
+            let raw = &scanner.json()[scanner.value()?];
+            match name {
+                "model" if kind != Kind::Null => {
+                    check_kind(name, kind, Kind::String)?;
+                    intake.take_model(raw)
+                }
+                "input" => {
+                    bytes = raw.len();
+                    (inputs, has_images) = count(kind, raw)?;
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+        })?;
+        if inputs == 0 {
+            return Err(Error::invalid(
+                "input",
+                "input is missing or empty; it needs a text, a list of texts, or a list of parts.",
+            ));
+        }
+        if intake.model.is_empty() {
+            intake.address(USUAL_MODEL)?;
+        }
+        Ok(Self { intake, has_images, inputs, tokens: (bytes as u64).div_ceil(4) })
+    }
+}
+
+/// How many inputs there are, and whether there are images among them.
+fn count(kind: Kind, raw: &[u8]) -> Result<(usize, bool)> {
+    match kind {
+        Kind::String => return Ok((1, false)),
+        Kind::Null => return Ok((0, false)),
+        Kind::Array => {}
+        kind => return check_kind("input", kind, Kind::String).map(|()| (0, false)),
+    }
+    let items: Vec<&serde_json::value::RawValue> = serde_json::from_slice(raw).unwrap_or_default();
+    let is_text = |item: &&serde_json::value::RawValue| item.get().starts_with('"');
+    let is_part = |item: &&serde_json::value::RawValue| item.get().starts_with('{');
+    if items.iter().all(is_text) {
+        return Ok((items.len(), false));
+    }
+    match items.iter().position(|item| !is_part(item)) {
+        None => Ok((1, mentions(raw, "image_url"))),
+        Some(index) => {
+            let path = format!("input[{index}]");
+            let message =
+                format!("{path} must be like the others: input is a list of texts, or a list of parts.");
+            Err(Error::invalid(path, message))
+        }
+    }
+}
+
+impl EndpointRequest for ModerationsRequest {
+    fn operation(&self) -> Operation {
+        Operation::Moderations
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let (prompt_tokens, reserved_tokens) = (self.tokens, self.tokens);
+        Asked { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), ..self.intake.asked() }
+    }
+
+    fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
+        let usual = ModerationsRow::default();
+        let row = target.rows.moderations.as_ref().unwrap_or(&usual);
+        if self.has_images && row.text_only {
+            return Err(Error::unsupported("input", format!("{} moderates texts only.", target.model)));
+        }
+        let mut losses = Losses::new();
+        self.intake.note_routing_losses(&mut losses);
+        let mut edit = self.intake.edit();
+        let mut quoted = Vec::new();
+        push_string(&mut quoted, target.model);
+        edit.set("model", &quoted);
+        for name in ROUTING_FIELDS {
+            edit.remove(name);
+        }
+        if row.text_only && self.intake.given("input").is_some_and(|raw| raw.starts_with(b"[{")) {
+            edit.set("input", &joined_text(self.intake.given("input").unwrap_or_default()));
+        }
+        let path = row.path.clone().map_or(Cow::Borrowed("/moderations"), Cow::Owned);
+        let part = Part { path, headers: Vec::new(), body: edit.write(64).into(), first_input: 0 };
+        let reader = Reader { row: row.clone(), inputs: self.inputs, model: target.model.to_owned() };
+        Ok(ProviderRequest { parts: vec![part], losses, reader: Box::new(reader) })
+    }
+}
+
+/// The texts of a list of parts as one text, for those who take no parts.
+fn joined_text(raw: &[u8]) -> Vec<u8> {
+    let parts: Vec<Value> = serde_json::from_slice(raw).unwrap_or_default();
+    let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+    let mut out = Vec::new();
+    push_string(&mut out, &texts.join("\n"));
+    out
+}
+
+struct Reader {
+    row: ModerationsRow,
+    inputs: usize,
+    model: String,
+}
+
+impl AnswerReader for Reader {
+    fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
+        let raw = parts.first().map_or(&b""[..], |part| &part.body);
+        let mut body: Map<String, Value> = serde_json::from_slice(raw)
+            .map_err(|error| broken(format!("The provider's moderation cannot be read: {error}.")))?;
+        let results = body.get_mut("results").and_then(Value::as_array_mut);
+        let Some(results) = results.filter(|results| results.len() == self.inputs) else {
+            let message =
+                format!("The provider's answer has not one result for each of {} inputs.", self.inputs);
+            return Err(broken(message));
+        };
+        let is_own = !self.row.categories.is_empty();
+        let mut losses = Losses::new();
+        if is_own {
+            results.iter_mut().for_each(|result| self.rename(result));
+            losses.approximated(
+                "categories",
+                "The provider has categories of its own; those of OpenAI's that it does not judge are absent.",
+            );
+        }
+        let model = body.get("model").and_then(Value::as_str).map(str::to_owned);
+        if is_own && model.is_none() {
+            body.insert("model".to_owned(), self.model.as_str().into());
+        }
+        let tokens = body.get("usage").and_then(|usage| usage["prompt_tokens"].as_u64());
+        let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
+        let progress =
+            Progress { content_started: true, finished: true, usage, model, ..Progress::default() };
+        let body = match is_own {
+            true => serde_json::to_vec(&body).unwrap_or_default(),
+            // As it came: scores keep their digits.
+            false => raw.trim_ascii().to_vec(),
+        };
+        Ok(EndpointAnswer { body, progress, losses })
+    }
+
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        adapter(Protocol::OpenaiChat).decode_error(status, headers, body)
+    }
+}
+
+impl Reader {
+    /// Gives a result OpenAI's names: of two categories with one name, either counts.
+    fn rename(&self, result: &mut Value) {
+        let (mut flags, mut scores) = (Map::new(), Map::new());
+        for (name, flag) in result["categories"].as_object().into_iter().flatten() {
+            let name = self.row.categories.get(name).unwrap_or(name);
+            let before = flags.get(name).and_then(Value::as_bool).unwrap_or(false);
+            flags.insert(name.clone(), (before || flag.as_bool().unwrap_or(false)).into());
+        }
+        for (name, score) in result["category_scores"].as_object().into_iter().flatten() {
+            let name = self.row.categories.get(name).unwrap_or(name);
+            let before = scores.get(name).and_then(Value::as_f64).unwrap_or(f64::MIN);
+            if score.as_f64().is_some_and(|score| score > before) {
+                scores.insert(name.clone(), score.clone());
+            }
+        }
+        let flagged = result["flagged"].as_bool().unwrap_or_else(|| flags.values().any(|flag| *flag == true));
+        *result = json!({"flagged": flagged, "categories": flags, "category_scores": scores});
+    }
+}
+
+fn broken(message: String) -> Error {
+    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+}

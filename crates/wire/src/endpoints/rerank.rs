@@ -1,0 +1,519 @@
+//! Rerank: `POST /v1/rerank` and `/v2/rerank`, in the shape that Cohere's and Jina's clients share.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use canon::write::{push_array, push_count, push_key, push_string, push_text};
+use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit, Usage};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
+};
+use crate::intake::{Asked, Intake, check_kind};
+use crate::json::{Kind, Members, Scanner};
+use crate::{Protocol, ROUTING_FIELDS, adapter};
+
+/// Documents of one search unit, as Cohere bills them.
+const DOCUMENTS_OF_A_UNIT: usize = 100;
+
+/// How a provider serves rerank.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RerankRow {
+    /// The format.
+    pub format: RerankFormat,
+    /// The path below the base URL, where it is not the format's usual one.
+    pub path: Option<String>,
+    /// The field for how many results are wanted.
+    pub top_field: String,
+    /// Documents may be objects.
+    pub objects: bool,
+}
+
+impl Default for RerankRow {
+    fn default() -> Self {
+        Self { format: RerankFormat::Jina, path: None, top_field: "top_n".to_owned(), objects: false }
+    }
+}
+
+/// A provider's format of rerank.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RerankFormat {
+    /// `query`, `documents` and `top_n`, which most have after Jina.
+    #[default]
+    Jina,
+    /// Cohere's API, version 2: documents are texts, and never come back.
+    Cohere,
+    /// Models at Amazon Bedrock, by InvokeModel.
+    Bedrock,
+    /// Text Embeddings Inference.
+    Tei,
+    /// DeepInfra's own: a score for each document, in the order of the documents.
+    Scores,
+}
+
+impl RerankFormat {
+    fn usual_path(self) -> &'static str {
+        match self {
+            Self::Jina | Self::Tei => "/rerank",
+            Self::Cohere => "/v2/rerank",
+            Self::Bedrock => "invoke",
+            Self::Scores => "/inference/{model}",
+        }
+    }
+
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Jina | Self::Tei | Self::Scores => Protocol::OpenaiChat,
+            Self::Cohere => Protocol::CohereChat,
+            Self::Bedrock => Protocol::BedrockConverse,
+        }
+    }
+}
+
+/// A request to rerank.
+#[derive(Clone, Debug)]
+pub struct RerankRequest {
+    intake: Intake,
+    /// Where each document stands in the body, raw.
+    documents: Vec<Range<usize>>,
+    /// How many results are wanted.
+    top: Option<usize>,
+    tokens: u64,
+}
+
+impl RerankRequest {
+    /// Reads a request. Errors name the field.
+    pub fn read(body: &Bytes) -> Result<Self> {
+        let mut intake = Intake::empty(body);
+        let (mut documents, mut text_bytes, mut is_given) = (Vec::new(), 0, false);
+        intake.scan(|intake, scanner, name| {
+            let kind = scanner.kind()?;
+            if name == "documents" && kind != Kind::Null {
+                check_kind(name, kind, Kind::Array)?;
+                is_given = true;
+                return take_documents(scanner, &mut documents, &mut text_bytes);
+            }
+            let raw = &scanner.json()[scanner.value()?];
+            match name {
+                "model" => {
+                    check_kind(name, kind, Kind::String)?;
+                    intake.take_model(raw)
+                }
+                "query" if kind != Kind::Null => {
+                    text_bytes += raw.len();
+                    match kind {
+                        Kind::String | Kind::Object => Ok(()),
+                        kind => check_kind(name, kind, Kind::String),
+                    }
+                }
+                "top_n" | "top_k" if kind != Kind::Null => check_kind(name, kind, Kind::Number),
+                "return_documents" if kind != Kind::Null => check_kind(name, kind, Kind::Bool),
+                _ => Ok(()),
+            }
+        })?;
+        for (name, is_missing) in [
+            ("model", intake.model.is_empty()),
+            ("query", intake.given("query").is_none()),
+            ("documents", !is_given),
+        ] {
+            if is_missing {
+                return Err(Error::invalid(name, format!("The field {name} is missing.")));
+            }
+        }
+        if documents.is_empty() {
+            return Err(Error::invalid("documents", "documents is an empty list; it needs at least one."));
+        }
+        let top = top(&intake)?;
+        Ok(Self { intake, documents, top, tokens: (text_bytes as u64).div_ceil(4) })
+    }
+
+    fn document(&self, place: &Range<usize>) -> &str {
+        std::str::from_utf8(&self.intake.body()[place.clone()]).unwrap_or("null")
+    }
+
+    fn returns_documents(&self) -> bool {
+        self.intake.given("return_documents") == Some(b"true")
+    }
+}
+
+fn take_documents(
+    scanner: &mut Scanner<'_>,
+    documents: &mut Vec<Range<usize>>,
+    bytes: &mut usize,
+) -> Result<()> {
+    scanner.array(|scanner, index| {
+        let kind = scanner.kind()?;
+        if !matches!(kind, Kind::String | Kind::Object) {
+            let path = format!("documents[{index}]");
+            let message = format!("{path} must be a text or an object, not {}.", kind.name());
+            return Err(Error::invalid(path, message));
+        }
+        let place = scanner.value()?;
+        *bytes += place.len();
+        documents.push(place);
+        Ok(())
+    })
+}
+
+fn top(intake: &Intake) -> Result<Option<usize>> {
+    for name in ["top_n", "top_k"] {
+        if intake.given(name).is_none() {
+            continue;
+        }
+        return match intake
+            .whole(name)
+            .and_then(|count| usize::try_from(count).ok())
+            .filter(|count| *count > 0)
+        {
+            Some(count) => Ok(Some(count)),
+            None => Err(Error::invalid(name, format!("{name} must be a whole number of 1 or more."))),
+        };
+    }
+    Ok(None)
+}
+
+impl EndpointRequest for RerankRequest {
+    fn operation(&self) -> Operation {
+        Operation::Rerank
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let (prompt_tokens, reserved_tokens) = (self.tokens, self.tokens);
+        Asked { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), ..self.intake.asked() }
+    }
+
+    fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
+        let usual = RerankRow::default();
+        let row = target.rows.rerank.as_ref().unwrap_or(&usual);
+        let mut losses = Losses::new();
+        self.intake.note_routing_losses(&mut losses);
+        let body = Writing { request: self, row, model: target.model, losses: &mut losses }.body()?;
+        let path = row.path.clone().map_or(Cow::Borrowed(row.format.usual_path()), Cow::Owned);
+        let part = Part { path, headers: Vec::new(), body: body.into(), first_input: 0 };
+        let documents = match self.returns_documents() {
+            true => self.documents.iter().map(|place| self.document(place).to_owned()).collect(),
+            false => Vec::new(),
+        };
+        let reader = Reader {
+            format: row.format,
+            count: self.documents.len(),
+            documents,
+            top: self.top,
+            model: target.model.to_owned(),
+            estimate: self.tokens,
+        };
+        Ok(ProviderRequest { parts: vec![part], losses, reader: Box::new(reader) })
+    }
+}
+
+struct Writing<'a> {
+    request: &'a RerankRequest,
+    row: &'a RerankRow,
+    model: &'a str,
+    losses: &'a mut Losses,
+}
+
+impl<'a> Writing<'a> {
+    fn body(mut self) -> Result<Vec<u8>> {
+        let format = self.row.format;
+        let query = self.query()?;
+        let mut out = vec![b'{'];
+        if matches!(format, RerankFormat::Jina | RerankFormat::Cohere) {
+            push_text(&mut out, "model", self.model);
+        }
+        match format {
+            RerankFormat::Scores => {
+                push_key(&mut out, "queries");
+                out.push(b'[');
+                out.extend_from_slice(query.as_bytes());
+                out.push(b']');
+            }
+            _ => {
+                push_key(&mut out, "query");
+                out.extend_from_slice(query.as_bytes());
+            }
+        }
+        let documents = self.documents();
+        push_key(&mut out, if format == RerankFormat::Tei { "texts" } else { "documents" });
+        push_array(&mut out, &documents, |document, out| out.extend_from_slice(document.as_bytes()));
+        // Where the number cannot be given, all come back and the first of them go on.
+        if let Some(top) =
+            self.request.top.filter(|_| !matches!(format, RerankFormat::Tei | RerankFormat::Scores))
+        {
+            push_count(&mut out, &self.row.top_field, top.min(documents.len()) as u64);
+        }
+        // Amazon's own model has no versions.
+        if format == RerankFormat::Bedrock && self.model.contains("cohere.") {
+            push_count(&mut out, "api_version", 2);
+        }
+        self.further(&mut out);
+        out.push(b'}');
+        Ok(out)
+    }
+
+    /// The query as raw JSON.
+    fn query(&self) -> Result<&'a str> {
+        let request = self.request;
+        let raw = request.intake.given("query").unwrap_or_default();
+        let raw = std::str::from_utf8(raw).unwrap_or_default();
+        if raw.starts_with('"') || self.row.objects {
+            return Ok(raw);
+        }
+        let text =
+            Members::of(raw).and_then(|members| members.get("text")).filter(|text| text.starts_with('"'));
+        text.ok_or_else(|| Error::unsupported("query", format!("{} takes a query of text only.", self.model)))
+    }
+
+    /// The documents as raw JSON. A provider that takes texts only gets an object's `text`, else the object as text.
+    fn documents(&mut self) -> Vec<Cow<'a, str>> {
+        let request = self.request;
+        let (mut all, mut is_lossy) = (Vec::with_capacity(request.documents.len()), false);
+        for place in &request.documents {
+            let raw = request.document(place);
+            if raw.starts_with('"') || self.row.objects {
+                all.push(Cow::Borrowed(raw));
+                continue;
+            }
+            let members = Members::of(raw);
+            match members
+                .as_ref()
+                .and_then(|members| members.get("text"))
+                .filter(|text| text.starts_with('"'))
+            {
+                Some(text) => all.push(Cow::Borrowed(text)),
+                None => {
+                    is_lossy = true;
+                    let mut quoted = Vec::new();
+                    push_string(&mut quoted, raw);
+                    all.push(Cow::Owned(String::from_utf8(quoted).unwrap_or_default()));
+                }
+            }
+        }
+        if is_lossy {
+            self.losses.approximated("documents", "The provider takes texts; objects go as their JSON.");
+        }
+        all
+    }
+
+    /// Fields beside the known ones: forwarded where the format is open, else a loss.
+    fn further(&mut self, out: &mut Vec<u8>) {
+        const KNOWN: [&str; 6] = ["model", "query", "documents", "top_n", "top_k", "return_documents"];
+        for (name, value) in self.request.intake.fields() {
+            if KNOWN.contains(&name) || ROUTING_FIELDS.contains(&name) || value == b"null" {
+                continue;
+            }
+            let passes = match self.row.format {
+                RerankFormat::Jina => true,
+                RerankFormat::Cohere => ["max_tokens_per_doc", "priority", "relevant_spans"].contains(&name),
+                RerankFormat::Bedrock => name == "max_tokens_per_doc",
+                RerankFormat::Tei => ["raw_scores", "truncate", "truncation_direction"].contains(&name),
+                RerankFormat::Scores => ["instruction", "service_tier"].contains(&name),
+            };
+            match passes {
+                true => {
+                    push_key(out, name);
+                    out.extend_from_slice(value);
+                }
+                false => self.losses.dropped(name.to_owned(), "The provider's own API has no such field."),
+            }
+        }
+    }
+}
+
+struct Reader {
+    format: RerankFormat,
+    /// How many documents there are.
+    count: usize,
+    /// The documents as raw JSON, where they are wanted back.
+    documents: Vec<String>,
+    top: Option<usize>,
+    model: String,
+    estimate: u64,
+}
+
+#[derive(Deserialize)]
+struct Whole<'a> {
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow, default, alias = "data")]
+    results: Option<Vec<Scored<'a>>>,
+    #[serde(borrow, default)]
+    scores: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    input_tokens: Option<f64>,
+    #[serde(default)]
+    usage: Option<Counts>,
+    #[serde(default)]
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Scored<'a> {
+    index: usize,
+    #[serde(borrow, alias = "relevanceScore", alias = "score", alias = "logit")]
+    relevance_score: &'a RawValue,
+    #[serde(borrow, default)]
+    relevant_spans: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default)]
+    billed_units: Option<Billed>,
+}
+
+/// Counts are floats here.
+#[derive(Deserialize)]
+struct Billed {
+    #[serde(default)]
+    search_units: Option<f64>,
+    #[serde(default)]
+    input_tokens: Option<f64>,
+}
+
+impl AnswerReader for Reader {
+    fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
+        let raw = parts.first().map_or(&b""[..], |part| &part.body);
+        let mut whole = match raw.trim_ascii_start().first() {
+            Some(b'[') => Whole { results: Some(parse(raw)?), ..parse(b"{}")? },
+            _ => parse::<Whole<'_>>(raw)?,
+        };
+        let results = self.results(&mut whole)?;
+        let (usage, amount) = self.billed(&whole);
+        let mut body = vec![b'{'];
+        if let Some(id) = &whole.id {
+            push_text(&mut body, "id", id);
+        }
+        push_text(&mut body, "object", "list");
+        push_text(&mut body, "model", whole.model.as_deref().unwrap_or(&self.model));
+        push_key(&mut body, "results");
+        push_array(&mut body, &results, |result, out| self.write_result(result, out));
+        push_key(&mut body, "meta");
+        body.extend_from_slice(b"{\"api_version\":{\"version\":\"2\"}");
+        if let Some(amount) = amount {
+            push_key(&mut body, "billed_units");
+            body.push(b'{');
+            push_count(&mut body, "search_units", amount.count);
+            body.push(b'}');
+        }
+        body.push(b'}');
+        if amount.is_none() {
+            let tokens = usage.map_or(self.estimate, |usage| usage.input);
+            push_key(&mut body, "usage");
+            body.push(b'{');
+            push_count(&mut body, "prompt_tokens", tokens);
+            push_count(&mut body, "total_tokens", tokens);
+            body.push(b'}');
+        }
+        body.push(b'}');
+        let model = whole.model.map(Cow::into_owned);
+        let progress =
+            Progress { content_started: true, finished: true, usage, amount, model, ..Progress::default() };
+        Ok(EndpointAnswer { body, progress, losses: Losses::new() })
+    }
+
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        adapter(self.format.protocol()).decode_error(status, headers, body)
+    }
+}
+
+impl Reader {
+    /// The results, the best first, no more than were asked for. Scores are the provider's own: of two models they do not compare.
+    fn results<'a>(&self, whole: &mut Whole<'a>) -> Result<Vec<Scored<'a>>> {
+        let in_order = whole.scores.take().map(|scores| {
+            let scored = |(index, relevance_score)| Scored { index, relevance_score, relevant_spans: None };
+            scores.into_iter().enumerate().map(scored).collect()
+        });
+        let Some(mut results) = whole.results.take().or(in_order) else {
+            return Err(broken("The provider's answer has no results.".to_owned()));
+        };
+        let mut seen = vec![false; self.count];
+        for result in &results {
+            match seen.get_mut(result.index) {
+                Some(seen) if !*seen => *seen = true,
+                _ => {
+                    return Err(broken(format!(
+                        "The provider's answer names document {} wrongly.",
+                        result.index
+                    )));
+                }
+            }
+            score(result)?;
+        }
+        results.sort_by(|left, right| {
+            let (left, right) = (score(left).unwrap_or_default(), score(right).unwrap_or_default());
+            right.total_cmp(&left)
+        });
+        results.truncate(self.top.unwrap_or(usize::MAX));
+        Ok(results)
+    }
+
+    /// What is billed: tokens where they are counted, else search units. Bedrock and Cohere bill those.
+    fn billed(&self, whole: &Whole<'_>) -> (Option<Usage>, Option<Amount>) {
+        let billed = whole.meta.as_ref().and_then(|meta| meta.billed_units.as_ref());
+        let of_usage = whole.usage.as_ref().and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
+        let rounded = |count: f64| count.max(0.0).round() as u64;
+        let of_units = billed.and_then(|billed| billed.input_tokens).or(whole.input_tokens).map(rounded);
+        let tokens = of_usage.or(of_units);
+        let computed = || {
+            let is_by_unit = self.format == RerankFormat::Bedrock;
+            is_by_unit.then(|| self.count.div_ceil(DOCUMENTS_OF_A_UNIT) as u64)
+        };
+        let units = billed.and_then(|billed| billed.search_units).map(rounded).or_else(computed);
+        let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
+        (usage, units.map(|count| Amount { unit: Unit::SearchUnit, count }))
+    }
+
+    fn write_result(&self, result: &Scored<'_>, out: &mut Vec<u8>) {
+        out.push(b'{');
+        push_count(out, "index", result.index as u64);
+        push_key(out, "relevance_score");
+        out.extend_from_slice(result.relevance_score.get().as_bytes());
+        if let Some(spans) = result.relevant_spans {
+            push_key(out, "relevant_spans");
+            out.extend_from_slice(spans.get().as_bytes());
+        }
+        if let Some(document) = self.documents.get(result.index) {
+            push_key(out, "document");
+            match document.starts_with('"') {
+                true => {
+                    out.extend_from_slice(b"{\"text\":");
+                    out.extend_from_slice(document.as_bytes());
+                    out.push(b'}');
+                }
+                false => out.extend_from_slice(document.as_bytes()),
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+fn score(result: &Scored<'_>) -> Result<f64> {
+    let number = result.relevance_score.get().parse::<f64>().ok().filter(|number| number.is_finite());
+    number.ok_or_else(|| broken("The provider's answer has a score that is no number.".to_owned()))
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(body)
+        .map_err(|error| broken(format!("The provider's ranking cannot be read: {error}.")))
+}
+
+fn broken(message: String) -> Error {
+    Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+}
