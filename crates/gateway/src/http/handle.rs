@@ -133,11 +133,8 @@ pub async fn handle(
             }
             Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
         },
-        Ok(route) if let Serve::Admin(resource) = route.serve => {
-            (Box::pin(administered(&api, &snapshot, (route.access, resource), &head, body)).await, None)
-        }
-        Ok(route) if route.serve == Serve::Conversations => {
-            (Box::pin(conversation(&api, &snapshot, &head, body)).await, None)
+        Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations) => {
+            (Box::pin(with_body(&api, &snapshot, route, &head, body)).await, None)
         }
         Ok(route) => (Box::pin(served(&api, &snapshot, route, &head, &request_id)).await, Some(body)),
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
@@ -317,7 +314,21 @@ async fn served(
     noted(head, request_id, Some(started), response)
 }
 
-/// Serves the admin API. Boxed by its caller, for it is rare.
+/// Serves what has a body and is answered by no model. Boxed by its caller, for it is rare.
+async fn with_body(
+    api: &Api,
+    snapshot: &Snapshot,
+    route: &Route,
+    head: &Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    match route.serve {
+        Serve::Admin(resource) => administered(api, snapshot, (route.access, resource), head, body).await,
+        _ => conversation(api, snapshot, head, body).await,
+    }
+}
+
+/// Serves the admin API.
 async fn administered(
     api: &Api,
     snapshot: &Snapshot,
@@ -349,7 +360,7 @@ async fn administered(
     noted(head, request_id, Some(started), response)
 }
 
-/// Serves what is asked of a kept conversation. Boxed by its caller, for it is rare.
+/// Serves what is asked of a kept conversation.
 async fn conversation(
     api: &Api,
     snapshot: &Snapshot,
