@@ -101,11 +101,7 @@ pub async fn handle(
         }
         found => found,
     };
-    let request_id_header = match &found {
-        Ok(route) => route.serve.dialect(),
-        Err(_) => routes::dialect_of(&routes::spelling(head.uri.path()), &head.method),
-    }
-    .request_id_header();
+    let request_id_header = spoken(&found, &head).request_id_header();
     let (mut response, unread) = match found {
         Ok(Route { serve, path, .. }) if serve.is_answered_by_model() => match asks(&api, &snapshot, &head)
             .await
@@ -167,6 +163,14 @@ pub async fn handle(
         Cors::allow(origin, response.headers_mut());
     }
     Ok(response.map(|body| Tracked { body, cut, _in_flight: in_flight }))
+}
+
+/// The format that the caller of a route speaks, or of a path without one.
+fn spoken(found: &Result<&Route, Response<ResponseBody>>, head: &Parts) -> &'static dyn Dialect {
+    match found {
+        Ok(route) => route.serve.dialect(),
+        Err(_) => routes::dialect_of(&routes::spelling(head.uri.path()), &head.method),
+    }
 }
 
 impl Body for Tracked {

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use canon::{Error, Operation, Result};
+use canon::{Error, Result};
 
 use super::vector::VectorForm;
-use crate::endpoints::{EndpointRequest, EndpointTarget, ProviderRequest};
-use crate::intake::{Asked, Intake, check_kind};
+use crate::intake::{Intake, check_kind};
 use crate::json::{Kind, Scanner};
 
 /// A request for embeddings.
@@ -75,25 +74,6 @@ impl EmbeddingsRequest {
     /// The raw JSON of one input.
     pub(super) fn input(&self, place: &Range<usize>) -> &[u8] {
         &self.intake.body()[place.clone()]
-    }
-}
-
-impl EndpointRequest for EmbeddingsRequest {
-    fn operation(&self) -> Operation {
-        Operation::Embeddings
-    }
-
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            prompt_tokens: self.tokens,
-            reserved_tokens: self.tokens,
-            max_output_tokens: Some(0),
-            ..self.intake.asked()
-        }
-    }
-
-    fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
-        super::write::write(self, target)
     }
 }
 

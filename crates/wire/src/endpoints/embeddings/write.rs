@@ -4,14 +4,17 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use canon::write::{push_count, push_key, push_string, push_text};
-use canon::{Error, Losses, Progress, Result, Usage};
+use canon::{Error, Losses, Operation, Progress, Result, Usage};
 use http::{HeaderMap, StatusCode};
 
 use super::native::Native;
 use super::request::PURPOSES;
 use super::vector::{Reading, push_vector};
 use super::{EmbeddingFacts, EmbeddingsFormat, EmbeddingsRequest, EmbeddingsRow, Purpose};
-use crate::endpoints::{AnswerReader, EndpointAnswer, EndpointTarget, Part, PartAnswer, ProviderRequest};
+use crate::endpoints::{
+    AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
+};
+use crate::intake::Asked;
 use crate::json::Edit;
 use crate::{ROUTING_FIELDS, adapter};
 
@@ -20,8 +23,27 @@ const MANY: usize = 2048;
 /// Bedrock counts tokens here, for models whose answers have no count too.
 const TOKENS_HEADER: &str = "x-amzn-bedrock-input-token-count";
 
+impl EndpointRequest for EmbeddingsRequest {
+    fn operation(&self) -> Operation {
+        Operation::Embeddings
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            prompt_tokens: self.tokens,
+            reserved_tokens: self.tokens,
+            max_output_tokens: Some(0),
+            ..self.intake.asked()
+        }
+    }
+
+    fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
+        write(self, target)
+    }
+}
+
 /// Writes the request for a provider.
-pub(super) fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
+fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
     let usual = EmbeddingsRow::default();
     let row = target.rows.embeddings.as_ref().unwrap_or(&usual);
     let facts = &target.facts.embedding;
