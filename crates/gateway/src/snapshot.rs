@@ -19,14 +19,13 @@ use wire::providers::Endpoint;
 use crate::admission::Books;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Timeouts};
-use crate::config::{KeepSettings, MetadataPlace, ProviderSettings, Settings};
+use crate::config::{KeepSettings, MetadataPlace, ProviderSettings, Settings, Webhook};
 use crate::cors::Cors;
 use crate::identity::Keys;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
 use crate::upstream::outbound::Outbound;
-use crate::webhooks::Webhook;
 
 /// One consistent view of everything that a reload can change.
 pub struct Snapshot {

@@ -9,20 +9,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use canon::Secret;
 use canon::date::date_of;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Uri};
 use limits::{Notice, Scope, Window};
-use ring::hmac;
 use serde_json::json;
 use store::{Delivery, Store, StoreError};
 
 use crate::admission::Books;
 use crate::clock::now_ms;
+use crate::config::Webhook;
 use crate::snapshot::Current;
 use crate::upstream::Client;
 
@@ -46,59 +40,6 @@ const LASTING: &str = "budget:%:total:%";
 const AT_A_TIME: u32 = 8;
 /// As much of an answer is read; nobody looks at it.
 const ANSWER_BYTES: usize = 64 << 10;
-/// How a secret of Standard Webhooks begins; base64 follows.
-const ENCODED_SECRET: &str = "whsec_";
-
-/// Where events are sent.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Webhook {
-    url: Uri,
-    key: Vec<u8>,
-    /// Names the address in the database, which does not keep it.
-    endpoint: String,
-}
-
-impl std::fmt::Debug for Webhook {
-    /// Neither the address nor the secret.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Webhook").field("endpoint", &self.endpoint).finish_non_exhaustive()
-    }
-}
-
-impl Webhook {
-    /// An address; an empty secret signs nothing. The error says what is wrong, without the URL, which may hold a secret.
-    pub fn new(url: &str, secret: &Secret) -> Result<Self, &'static str> {
-        let (base, _) = url.split_once('?').unwrap_or((url, ""));
-        if let Some(mistake) = crate::config::base_url::mistake(base) {
-            return Err(mistake);
-        }
-        let uri = url.parse().map_err(|_| "is not a valid URL")?;
-        let secret = secret.expose();
-        let key = match secret.strip_prefix(ENCODED_SECRET) {
-            Some(encoded) => STANDARD.decode(encoded).map_err(|_| "has a secret that is not base64")?,
-            None => secret.as_bytes().to_vec(),
-        };
-        let endpoint = hash(url);
-        Ok(Self { url: uri, key, endpoint })
-    }
-
-    fn request(&self, delivery: &Delivery, now_ms: i64) -> Option<Request<Bytes>> {
-        let id = format!("evt_{}", hash(&format!("{} {}", delivery.event, self.endpoint)));
-        let seconds = (now_ms / 1000).to_string();
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(self.url.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header("webhook-id", &id)
-            .header("webhook-timestamp", &seconds);
-        if !self.key.is_empty() {
-            let signed = format!("{id}.{seconds}.{}", delivery.body);
-            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.key), signed.as_bytes());
-            request = request.header("webhook-signature", format!("v1,{}", STANDARD.encode(tag)));
-        }
-        request.body(Bytes::from(delivery.body.clone())).ok()
-    }
-}
 
 /// Notices, writes down, sends.
 pub struct Sender {
@@ -148,7 +89,7 @@ impl Sender {
         let to_each = |(event, body): (String, String)| {
             let delivery = move |webhook: &Webhook| Delivery {
                 event: event.clone(),
-                endpoint: webhook.endpoint.clone(),
+                endpoint: webhook.endpoint().to_owned(),
                 body: body.clone(),
                 created_at_ms: now_ms(),
                 attempts: 0,
@@ -162,7 +103,7 @@ impl Sender {
         let now = now_ms();
         let due = self.store.take_deliveries(now, now + LEASE_MS, AT_A_TIME).await?;
         for delivery in due {
-            let next = match webhooks.iter().find(|webhook| webhook.endpoint == delivery.endpoint) {
+            let next = match webhooks.iter().find(|webhook| webhook.endpoint() == delivery.endpoint) {
                 // The address is gone from the configuration.
                 None => None,
                 Some(webhook) => send(client, webhook, &delivery).await,
@@ -176,14 +117,14 @@ impl Sender {
 /// Sends once. Returns when to try again, if at all.
 async fn send(client: &Client, webhook: &Webhook, delivery: &Delivery) -> Option<i64> {
     let now = now_ms();
-    let request = webhook.request(delivery, now)?;
+    let request = webhook.request(&delivery.event, &delivery.body, now)?;
     let reason = match tokio::time::timeout(LIMIT, client.exchange(request, ANSWER_BYTES)).await {
         Ok(Ok(answer)) if answer.status().is_success() => return None,
         Ok(Ok(answer)) => answer.status().to_string(),
         Ok(Err(reason)) => reason,
         Err(_) => "it does not answer".to_owned(),
     };
-    let host = webhook.url.host().unwrap_or_default();
+    let host = webhook.host();
     if now - delivery.created_at_ms > TRIED_FOR_MS {
         tracing::error!(host, event = delivery.event, "a webhook is given up: {reason}");
         return None;
@@ -233,12 +174,6 @@ fn key_of(notice: &Notice) -> Option<&str> {
     }
 }
 
-/// Twelve bytes of the SHA-256 of a text, in hexadecimal.
-fn hash(text: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn start_of(notice: &Notice) -> String {
     if notice.per == Window::Total { "always".to_owned() } else { date_of(notice.start) }
 }
@@ -248,41 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signature_is_that_of_standard_webhooks() {
-        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-        let webhook = Webhook::new("https://example.com/hook?token=1", &secret).unwrap();
-        let delivery = Delivery {
-            event: "e".to_owned(),
-            endpoint: webhook.endpoint.clone(),
-            body: "{\"test\": 2432232314}".to_owned(),
-            created_at_ms: 0,
-            attempts: 1,
-        };
-        let request = webhook.request(&delivery, 1_614_265_330_999).unwrap();
-        let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
-        assert_eq!(header("webhook-timestamp"), "1614265330");
-        let signed = format!("{}.1614265330.{}", header("webhook-id"), delivery.body);
-        let key =
-            hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap());
-        let tag = STANDARD.decode(header("webhook-signature").strip_prefix("v1,").unwrap()).unwrap();
-        hmac::verify(&key, signed.as_bytes(), &tag).unwrap();
-        assert_eq!(request.uri().path_and_query().unwrap(), "/hook?token=1");
-        assert!(!format!("{webhook:?}").contains("token"));
-    }
-
-    #[test]
     fn waits_double_up_to_an_hour() {
         assert_eq!([1, 2, 3, 30].map(wait_ms), [5_000, 10_000, 20_000, LONGEST_WAIT_MS]);
-    }
-
-    #[test]
-    fn what_is_no_address_is_said_without_repeating_it() {
-        let secret = Secret::new("");
-        for wrong in ["", "example.com", "ftp://x", "https://user:canary@x/", "https://x/#canary", "https://"]
-        {
-            let mistake = Webhook::new(wrong, &secret).unwrap_err();
-            assert!(!mistake.contains("canary"), "{mistake}");
-        }
-        assert!(Webhook::new("https://x/", &Secret::new("whsec_!")).is_err());
     }
 }

@@ -12,6 +12,8 @@ pub mod settings;
 pub mod source;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 pub use file::{ConfigFile, MetadataPlace};
 pub use settings::{KeepSettings, KeyEntry, ProviderSettings, Settings};
+pub use webhook::Webhook;

@@ -19,13 +19,13 @@ use super::file::{
     ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
 use super::source::ConfigSource;
+use super::webhook::Webhook;
 use crate::clock;
 use crate::cors::Cors;
 use crate::env::Environment;
 use crate::tls;
 use crate::upstream::credentials::{self, Absent, Given, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
-use crate::webhooks::Webhook;
 
 /// The provider that answers when there is no other.
 pub const DEMO: &str = "demo";
