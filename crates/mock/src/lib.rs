@@ -16,6 +16,7 @@ mod faults;
 mod format;
 mod gemini;
 mod journal;
+mod media;
 mod models;
 mod ollama;
 mod openai_chat;

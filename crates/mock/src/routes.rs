@@ -6,6 +6,7 @@ use crate::cohere::Cohere;
 use crate::endpoints;
 use crate::format::{Call, Format, Reply};
 use crate::gemini::{self, Gemini};
+use crate::media;
 use crate::models;
 use crate::ollama::Ollama;
 use crate::openai_chat::{self, OpenAiChat};
@@ -88,6 +89,12 @@ fn post(path: &str) -> Route {
     // Writer's path for OpenAI's format.
     if path.ends_with("/v1/chat") {
         return to(Target::Chat(&OpenAiChat));
+    }
+    if path.ends_with("/audio/speech") {
+        return to(Target::Page(media::speech));
+    }
+    if path.ends_with("/images/generations") || path.ends_with("/images/edits") {
+        return to(Target::Page(media::images));
     }
     if path.ends_with("/token") {
         return to(Target::Page(access_token));

@@ -9,7 +9,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use wire::{AnswerForm, Dialect};
 
 use super::lifecycle::cut_off;
-use crate::pipeline::pump::{PING_AFTER, Pump};
+use crate::pipeline::pump::{BrokenOff, PING_AFTER, Pump};
 use crate::pipeline::several::Several;
 use crate::pipeline::{Answer, Failure, Pending};
 
@@ -74,11 +74,11 @@ impl Waiting {
     }
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>>;
+type Polled = Poll<Option<Result<Frame<Bytes>, BrokenOff>>>;
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         loop {

@@ -204,10 +204,13 @@ async fn endpoint(
         Ok((wire::endpoints::read(operation, &bytes)?, held))
     };
     match read.await {
-        Ok((request, held)) => {
-            let outcome = api.pipeline.clone().ask(inbound, request, held).await;
-            answer(dialect, AnswerForm::default(), outcome)
-        }
+        Ok((request, held)) => match api.pipeline.clone().ask(inbound, request, held).await {
+            Ok((whole_or_stream, content_type)) => {
+                let response = answer(dialect, AnswerForm::default(), Ok(whole_or_stream));
+                respond::typed(response, content_type)
+            }
+            Err(failure) => respond::failure(dialect, &failure),
+        },
         Err(error) => {
             api.pipeline.refuse(&inbound, operation, &error);
             respond::error(dialect, &error)

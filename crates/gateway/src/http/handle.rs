@@ -31,6 +31,7 @@ use crate::cors::Cors;
 use crate::discovery::Discovery;
 use crate::identity::{Auth, Caller};
 use crate::pipeline::Pipeline;
+use crate::pipeline::pump::BrokenOff;
 use crate::reload::Reloader;
 use crate::responses::KeepFor;
 use crate::snapshot::{Current, Snapshot};
@@ -175,12 +176,12 @@ fn spoken(found: &Result<&Route, Response<ResponseBody>>, head: &Parts) -> &'sta
 
 impl Body for Tracked {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
         if this.body.is_stream() && this.cut.is_due(context) {
             this.body.cut();

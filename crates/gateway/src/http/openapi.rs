@@ -70,6 +70,12 @@ fn bodies(serve: Serve) -> Bodies {
         Serve::Endpoint(Operation::Moderations) => {
             Bodies { request: Some("ModerationsRequest"), ..answer("Moderations") }
         }
+        Serve::Endpoint(Operation::ImageGenerations | Operation::ImageEdits) => {
+            chat("ImagesRequest", "Images", "MediaEvent")
+        }
+        Serve::Endpoint(Operation::Speech) => {
+            Bodies { request: Some("SpeechRequest"), answer: None, event: Some("MediaEvent") }
+        }
         Serve::Stored => answer("Response"),
         Serve::Conversations => answer("Conversation"),
         Serve::Models(Protocol::Gemini) => answer("GeminiModelList"),
@@ -150,6 +156,10 @@ fn success(serve: Serve) -> Value {
     }
     if serve == Serve::Metrics {
         content.insert("text/plain".to_owned(), json!({ "schema": { "type": "string" } }));
+    }
+    if serve == Serve::Endpoint(Operation::Speech) {
+        let sound = json!({ "type": "string", "format": "binary" });
+        content.insert("audio/*".to_owned(), json!({ "schema": sound }));
     }
     let mut headers = vec!["x-request-id"];
     if serve.is_answered_by_model() {

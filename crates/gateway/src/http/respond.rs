@@ -44,6 +44,12 @@ pub fn stream(content_type: &'static str, body: ResponseBody) -> Response<Respon
     response
 }
 
+/// Says what kind of content it is.
+pub fn typed(mut response: Response<ResponseBody>, content_type: HeaderValue) -> Response<ResponseBody> {
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
 const PROVIDER: HeaderName = HeaderName::from_static("x-llmgateway-provider");
 const MODEL: HeaderName = HeaderName::from_static("x-llmgateway-model");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-llmgateway-attempts");

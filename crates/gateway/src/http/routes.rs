@@ -173,10 +173,10 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v2/rerank", Access::Key, Serve::Endpoint(Operation::Rerank)),
     route(Method::POST, "/rerank", Access::Key, Serve::Endpoint(Operation::Rerank)),
     route(Method::POST, "/v1/moderations", Access::Key, Serve::Endpoint(Operation::Moderations)),
-    not_yet(Method::POST, "/v1/images/generations"),
-    not_yet(Method::POST, "/v1/images/edits"),
+    route(Method::POST, "/v1/images/generations", Access::Key, Serve::Endpoint(Operation::ImageGenerations)),
+    route(Method::POST, "/v1/images/edits", Access::Key, Serve::Endpoint(Operation::ImageEdits)),
     not_yet(Method::POST, "/v1/images/variations"),
-    not_yet(Method::POST, "/v1/audio/speech"),
+    route(Method::POST, "/v1/audio/speech", Access::Key, Serve::Endpoint(Operation::Speech)),
     not_yet(Method::POST, "/v1/audio/transcriptions"),
     not_yet(Method::POST, "/v1/audio/translations"),
     not_yet(Method::POST, "/v1/files"),
@@ -407,6 +407,15 @@ pub(super) fn about(serve: Serve) -> &'static str {
         Serve::Endpoint(Operation::Moderations) => {
             "whether texts or images break rules, in the format of OpenAI's moderations"
         }
+        Serve::Endpoint(Operation::Speech) => {
+            "speech from a text: sound as it is made, or events with `stream_format` `sse` ([media.md](media.md))"
+        }
+        Serve::Endpoint(Operation::ImageGenerations) => {
+            "images from a text, whole or as events with `stream` ([media.md](media.md))"
+        }
+        Serve::Endpoint(Operation::ImageEdits) => {
+            "images from images and a text, whole or as events with `stream` ([media.md](media.md))"
+        }
         Serve::Endpoint(_) => "",
         Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
         Serve::Models(_) => "the list of models",
@@ -591,6 +600,6 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
         assert_eq!(allow("/v1/models", Method::POST), "GET, HEAD, OPTIONS");
         assert_eq!(allow("/v1/models/x", Method::PUT), "POST, GET, HEAD, OPTIONS");
         assert_eq!(allow("/", Method::POST), "GET, HEAD, OPTIONS");
-        assert!(matches!(serve("/v1/images/generations", &Method::GET), Some((Serve::NotYet, _))));
+        assert!(matches!(serve("/v1/images/variations", &Method::GET), Some((Serve::NotYet, _))));
     }
 }

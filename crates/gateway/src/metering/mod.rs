@@ -38,7 +38,9 @@ impl Pricing {
         let Some(amount) = progress.amount else { return self.cost(&progress.usage?, tier) };
         let price = self.serving.as_ref()?.price.as_ref()?;
         let tier = tier.or_else(|| price.tier_asked(self.asked_tier.as_deref()));
-        price.cost_of(amount, &progress.usage.unwrap_or_default(), tier)
+        // An answer may be measured in several ways; the price list decides which of them is billed.
+        let by_unit = price.cost_of(amount, &progress.usage.unwrap_or_default(), tier);
+        by_unit.or_else(|| price.cost(&progress.usage?, tier))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The story of a request without a conversation: embeddings, rerank, moderations. As in chat, with one answer and no events.
+//! The story of a request without a conversation: embeddings, speech, images and the like. As in chat, with one answer, which is
+//! whole or passes as it comes.
 
 use std::sync::Arc;
 
@@ -6,19 +7,35 @@ use canon::{Error, Losses, Operation};
 use wire::endpoints::{AnswerReader, EndpointAnswer, EndpointRequest, ProviderRequest};
 use wire::providers::{Credential, FormatChoice};
 
+use http::HeaderValue;
+
 use super::annotate::{self, Selection};
 use super::attempts::{Attempt, Failed, ProviderCall, in_order};
+use super::chat::Begun;
 use super::context::RequestContext;
 use super::permit::HeldPermit;
 use super::plain::PlainAttempt;
+use super::pump::Pump;
 use super::resolve::{Offer, Resolved, Resolver};
 use super::{Answer, Failure, Inbound, Pipeline, candidates, failure_metadata};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::{Pricing, Record};
 
-/// A good answer of a provider.
+/// A good answer of a provider, and its content type.
 struct Answered {
+    answer: Outcome,
+    content_type: HeaderValue,
+}
+
+/// See [`Answered`].
+enum Outcome {
+    Whole(Box<Whole>),
+    Stream(Box<Begun>),
+}
+
+/// An answer that is there.
+struct Whole {
     answer: EndpointAnswer,
     losses: Losses,
     selection: Selection,
@@ -26,17 +43,30 @@ struct Answered {
 }
 
 impl Pipeline {
-    /// Serves one request of an endpoint without a conversation: resolve, plan, try in order, and hand the answer over.
+    /// Serves one request of an endpoint without a conversation: resolve, plan, try in order, and hand the answer over, with its
+    /// content type.
     pub async fn ask(
         self: Arc<Self>,
         inbound: Inbound,
         request: Box<dyn EndpointRequest>,
         held: Held,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(Answer, HeaderValue), Failure> {
         let operation = request.operation();
         let mut record = self.record(&inbound, operation, Some(&request.asked()));
         match self.ask_in_order(&inbound, &*request, &held, &mut record).await {
-            Ok((answered, permit)) => Ok(self.hand_over(&inbound, answered, permit, record).await),
+            Ok((Answered { answer, content_type }, permit)) => {
+                let answer = match answer {
+                    Outcome::Whole(whole) => {
+                        self.hand_over(&inbound, (*whole, &content_type), permit, record).await
+                    }
+                    Outcome::Stream(begun) => {
+                        let served = record.served();
+                        let pump = Pump::new(*begun, record, permit, self.clone(), &inbound);
+                        Answer::Stream(Box::new(pump), served)
+                    }
+                };
+                Ok((answer, content_type))
+            }
             Err(error) => {
                 record.fail(&error);
                 let metadata = failure_metadata(&inbound, &record);
@@ -82,11 +112,11 @@ impl Pipeline {
     async fn hand_over(
         &self,
         inbound: &Inbound,
-        answered: Answered,
+        (whole, content_type): (Whole, &HeaderValue),
         mut permit: HeldPermit,
         mut record: Record,
     ) -> Answer {
-        let Answered { answer, losses, selection, held } = answered;
+        let Whole { answer, losses, selection, held } = whole;
         let EndpointAnswer { mut body, progress, .. } = answer;
         permit.succeeded(None);
         record.answered(progress);
@@ -98,6 +128,7 @@ impl Pipeline {
             false => record.finish(200),
         }
         if let Some(name) = inbound.options.metadata.name()
+            && content_type.as_bytes().starts_with(b"application/json")
             && body.last() == Some(&b'}')
         {
             body.pop();
@@ -145,17 +176,26 @@ impl ProviderCall for Asking<'_> {
                 _ => of_part(error, parts[part].first_input),
             }
         };
-        let plain = PlainAttempt { cx, attempt: &attempt, limit: reader.limit(), error: &error };
+        let streams = |headers: &http::HeaderMap| reader.transcoder(headers);
+        let plain =
+            PlainAttempt { cx, attempt: &attempt, limit: reader.limit(), error: &error, streams: &streams };
         let make = |credential: &Credential, part: usize| {
             let call = offer.part_call(&parts[part], credential, clock::wall());
             offer.provider.endpoint.operation_request(&call, cx.operation)
         };
         let received = plain.exchange(parts.len(), make, record).await?;
+        let headers = received.answers.first().map(|answer| &answer.headers);
+        let content_type = reader.content_type(headers.unwrap_or(&http::HeaderMap::new()));
+        if let Some(begun) = received.begun {
+            return Ok(Answered { answer: Outcome::Stream(begun), content_type });
+        }
         let answer = read(&*reader, &received.answers)?;
         losses.extend(answer.losses.clone());
         record.losses(&losses);
         cx.check_strict(&losses)?;
-        Ok(Answered { answer, losses, selection: attempt.selection.clone(), held: received.held })
+        let selection = attempt.selection.clone();
+        let whole = Whole { answer, losses, selection, held: received.held };
+        Ok(Answered { answer: Outcome::Whole(Box::new(whole)), content_type })
     }
 }
 

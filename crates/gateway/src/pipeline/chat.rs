@@ -42,6 +42,8 @@ pub struct Begun {
     pub deadlines: Deadlines,
     /// What keeps the stream alive.
     pub ping: &'static [u8],
+    /// The stream has no place for words of the gateway's: one that fails breaks off.
+    pub breaks_off: bool,
 }
 
 /// What has been read of a good answer.
@@ -152,7 +154,7 @@ impl ChatAttempt<'_> {
         record.first_token();
         record.progress(transcoder.progress());
         let ping = self.cx.inbound.dialect.ping(&self.intake.form);
-        Ok(Begun { body: rest, transcoder, out, held, deadlines, ping })
+        Ok(Begun { body: rest, transcoder, out, held, deadlines, ping, breaks_off: false })
     }
 
     /// The request in the provider's format.

@@ -14,7 +14,7 @@ use wire::{Intake, Protocol, adapter};
 use super::attempts::{Attempt, Failed, ProviderCall, in_order};
 use super::chat::ChatAttempt;
 use super::context::RequestContext;
-use super::plain::PlainAttempt;
+use super::plain::{PlainAttempt, never_streams};
 use super::resolve::{Offer, Resolved};
 use super::{Failure, Inbound, Pipeline, Served, candidates, failure_metadata, resolver};
 use crate::buffers::Held;
@@ -200,7 +200,8 @@ impl ProviderCall for Counting<'_> {
         let offer = chat.attempt.offer;
         let format = adapter(offer.protocol);
         let error = |_, status, headers: &HeaderMap, body: &[u8]| format.decode_error(status, headers, body);
-        let plain = PlainAttempt { cx, attempt: &chat.attempt, limit: ANSWER_LIMIT, error: &error };
+        let streams = &never_streams;
+        let plain = PlainAttempt { cx, attempt: &chat.attempt, limit: ANSWER_LIMIT, error: &error, streams };
         let call = |credential: &_, _| {
             let call = offer.call(&prepared, false, credential, clock::wall());
             offer.provider.endpoint.count_request(&call)

@@ -4,19 +4,22 @@ use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
+use wire::Transcoder;
 use wire::endpoints::PartAnswer;
 use wire::providers::Credential;
 
 use super::attempts::{Attempt, Failed, Repair, Repaired};
+use super::chat::Begun;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::Record;
-use crate::upstream::client::cut;
+use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::waits;
 
 /// Largest error body that is read.
@@ -26,6 +29,14 @@ const PARTS_AT_A_TIME: usize = 4;
 
 /// Reads an error answer to the part of this number.
 pub type ReadError<'a> = dyn Fn(usize, StatusCode, &HeaderMap, &[u8]) -> Error + Sync + 'a;
+
+/// What passes on as it comes a good answer with these headers; none where it is read whole.
+pub type Streams<'a> = dyn Fn(&HeaderMap) -> Option<Box<dyn Transcoder>> + Sync + 'a;
+
+/// Of answers that are always read whole.
+pub fn never_streams(_: &HeaderMap) -> Option<Box<dyn Transcoder>> {
+    None
+}
 
 /// One attempt.
 pub struct PlainAttempt<'a> {
@@ -37,14 +48,18 @@ pub struct PlainAttempt<'a> {
     pub limit: usize,
     /// Reads an error answer to a part.
     pub error: &'a ReadError<'a>,
+    /// Of an answer to the only part: whether it streams.
+    pub streams: &'a Streams<'a>,
 }
 
 /// What came back.
 pub struct Received {
-    /// One answer for each part, in the order of the parts.
+    /// One answer for each part, in the order of the parts. The body is empty of an answer that streams.
     pub answers: Vec<PartAnswer>,
     /// Their share of memory.
     pub held: Held,
+    /// The answer to the only part as a stream up to its first content.
+    pub begun: Option<Box<Begun>>,
 }
 
 /// A part that failed.
@@ -73,6 +88,10 @@ impl PlainAttempt<'_> {
                     first.and_then(|first| wire::protocols::errors::request_id(&first.headers)),
                 );
                 record.is_at_work();
+                if let Some(begun) = &received.begun {
+                    record.first_token();
+                    record.progress(begun.transcoder.progress());
+                }
                 return Ok(received);
             }
             Err(failed) => failed,
@@ -97,25 +116,24 @@ impl PlainAttempt<'_> {
         M: Fn(usize) -> Result<http::Request<Bytes>, Error> + Sync,
     {
         if parts == 1 {
-            let (answer, held) = self.send(0, make).await?;
-            return Ok(Received { answers: vec![answer], held });
+            return self.send(0, make, self.streams).await;
         }
         let mut waiting = 0..parts;
-        let numbered = |part| async move { (part, self.send(part, make).await) };
+        let numbered = |part| async move { (part, self.send(part, make, &never_streams).await) };
         let mut under_way: FuturesUnordered<_> =
             waiting.by_ref().take(PARTS_AT_A_TIME).map(numbered).collect();
         let mut answers: Vec<Option<PartAnswer>> = (0..parts).map(|_| None).collect();
         let mut held = self.cx.held.further();
         while let Some((part, sent)) = under_way.next().await {
-            let (answer, share) = sent?;
-            held.join(share);
-            answers[part] = Some(answer);
+            let received = sent?;
+            held.join(received.held);
+            answers[part] = received.answers.into_iter().next();
             under_way.extend(waiting.next().map(numbered));
         }
-        Ok(Received { answers: answers.into_iter().flatten().collect(), held })
+        Ok(Received { answers: answers.into_iter().flatten().collect(), held, begun: None })
     }
 
-    async fn send<M>(&self, part: usize, make: &M) -> Result<(PartAnswer, Held), PartFailed>
+    async fn send<M>(&self, part: usize, make: &M, streams: &Streams<'_>) -> Result<Received, PartFailed>
     where
         M: Fn(usize) -> Result<http::Request<Bytes>, Error> + Sync,
     {
@@ -139,6 +157,17 @@ impl PlainAttempt<'_> {
             return Err(PartFailed::before(refusal(read, head.status, &head.headers, &bytes)));
         }
         let mut held = self.cx.held.further();
+        if let Some(transcoder) = streams(&head.headers) {
+            let (body, transcoder, out) =
+                begin(body, transcoder, &mut watch, &mut held).await.map_err(PartFailed::at_work)?;
+            let is_events = is_events(&head.headers);
+            let ping: &[u8] = if is_events { b": ping\n\n" } else { b"" };
+            deadlines.content();
+            let begun = Begun { body, transcoder, out, held, deadlines, ping, breaks_off: !is_events };
+            let (held, body) = (self.cx.held.further(), Bytes::new());
+            let answers = vec![PartAnswer { headers: head.headers, body }];
+            return Ok(Received { answers, held, begun: Some(Box::new(begun)) });
+        }
         let mut bytes = Vec::new();
         while let Some(frame) = watch.until(body.frame()).await.map_err(PartFailed::at_work)? {
             let frame = frame.map_err(|error| PartFailed::at_work(cut(&error)))?;
@@ -150,8 +179,36 @@ impl PlainAttempt<'_> {
             held.grow_answer(data.len()).await.map_err(PartFailed::at_work)?;
             bytes.extend_from_slice(&data);
         }
-        Ok((PartAnswer { headers: head.headers, body: bytes.into() }, held))
+        let answers = vec![PartAnswer { headers: head.headers, body: bytes.into() }];
+        Ok(Received { answers, held, begun: None })
     }
+}
+
+/// Reads a stream to its first content: until then another provider can take over.
+async fn begin(
+    mut body: AnswerBody,
+    mut transcoder: Box<dyn Transcoder>,
+    watch: &mut Watch<'_>,
+    held: &mut Held,
+) -> Result<(Option<AnswerBody>, Box<dyn Transcoder>, Vec<u8>), Error> {
+    let mut out = Vec::new();
+    while let Some(frame) = watch.until(body.frame()).await? {
+        let Ok(data) = frame.map_err(|error| cut(&error))?.into_data() else { continue };
+        watch.input();
+        held.grow_answer(data.len()).await?;
+        transcoder.push(&data, &mut out)?;
+        if transcoder.progress().content_started {
+            return Ok((Some(body), transcoder, out));
+        }
+    }
+    transcoder.finish(&mut out)?;
+    Ok((None, transcoder, out))
+}
+
+/// Whether an answer is events. Any other stream is bytes, in which nothing of the gateway's can stand.
+fn is_events(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.trim_start().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
 }
 
 impl PartFailed {

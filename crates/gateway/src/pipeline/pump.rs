@@ -42,6 +42,8 @@ pub struct Pump {
     transcoder: Box<dyn Transcoder>,
     /// A ping in the caller's format.
     ping: &'static [u8],
+    /// See [`Begun::breaks_off`].
+    breaks_off: bool,
     /// What the caller gets next.
     out: Vec<u8>,
     /// The share of memory of what had come before the stream could begin.
@@ -59,8 +61,17 @@ pub struct Pump {
     last_output: Instant,
     /// How often it has run since something new arrived.
     turns: u8,
+    /// The stream failed.
+    has_failed: bool,
+    /// What came before the failure has had its turn to go out.
+    is_flushed: bool,
     closed: bool,
 }
+
+/// A stream ended before its end, and the caller must not take it for whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct BrokenOff;
 
 /// A finished answer that is being stored.
 struct Saving {
@@ -83,6 +94,7 @@ impl Pump {
             body: begun.body,
             transcoder: begun.transcoder,
             ping: begun.ping,
+            breaks_off: begun.breaks_off,
             out: begun.out,
             _held: begun.held,
             record,
@@ -95,6 +107,8 @@ impl Pump {
             timer: Box::pin(tokio::time::sleep_until(begun.deadlines.next().min(now + PING_AFTER))),
             last_output: now,
             turns: 0,
+            has_failed: false,
+            is_flushed: false,
             closed: false,
         }
     }
@@ -180,12 +194,25 @@ impl Pump {
         self.body = None;
         self.record.progress(self.transcoder.progress());
         self.record.broke(error);
-        if let Some(name) = self.place.name() {
+        self.has_failed = true;
+        if let Some(name) = self.place.name()
+            && !self.breaks_off
+        {
             add_to_event(&mut self.out, start, &failure_member(name, &self.record));
         }
         self.permit.failed(error);
         let request_id = self.record.request_id();
         tracing::warn!(request_id, kind = error.kind.as_str(), "a stream broke: {}", excerpt(&error.message));
+    }
+
+    /// Breaks the caller's connection, after a turn in which what came before goes out.
+    fn break_off(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if !std::mem::replace(&mut self.is_flushed, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.closed = true;
+        Poll::Ready(Some(Err(BrokenOff)))
     }
 
     /// Nothing has arrived: a ping is due, or the provider has been silent for too long.
@@ -214,7 +241,7 @@ impl Drop for Pump {
 
 impl Body for Pump {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -243,7 +270,10 @@ impl Body for Pump {
             this.permit.succeeded(this.record.tokens_per_second());
             // The record is safe before the caller has the last byte.
             this.record.finish(200);
-            this.closed = true;
+            if this.breaks_off && this.has_failed && this.out.is_empty() {
+                return this.break_off(cx);
+            }
+            this.closed = !(this.breaks_off && this.has_failed);
         }
         this.last_output = clock::now();
         let bytes = Bytes::from(std::mem::take(&mut this.out));

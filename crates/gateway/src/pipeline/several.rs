@@ -12,7 +12,7 @@ use canon::{Cost, Error, ErrorKind, Field};
 use http_body::{Body, Frame};
 use wire::{AnswerForm, Intake, Joiner};
 
-use super::pump::Pump;
+use super::pump::{BrokenOff, Pump};
 use super::{Answer, Failure, Inbound, Pending, Pipeline, resolver};
 use crate::buffers::Held;
 use crate::metering::Served;
@@ -215,7 +215,8 @@ impl Part {
                 .map_err(Box::new),
             Self::Streaming(pump) => Pin::new(&mut **pump).poll_frame(cx).map(|frame| match frame {
                 Some(Ok(frame)) => Ok(frame.into_data().map_or(Step::Ended, Step::Bytes)),
-                None => Ok(Step::Ended),
+                // Conversations have events, in which a failure is told: none breaks off.
+                Some(Err(_)) | None => Ok(Step::Ended),
             }),
         }
     }
@@ -240,7 +241,7 @@ impl Inbound {
 
 impl Body for Several {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

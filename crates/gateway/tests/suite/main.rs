@@ -20,6 +20,7 @@ mod fallback;
 mod gemini_dialect;
 mod governance;
 mod health;
+mod media;
 mod messages;
 mod models;
 mod money;

@@ -8,6 +8,7 @@
 //! [`Part::body`], with the edits that turn the caller's bytes into the provider's.
 
 pub mod embeddings;
+pub mod media;
 pub mod moderations;
 pub mod rerank;
 
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use canon::{Error, Losses, Operation, Progress, Result};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::Asked;
@@ -73,6 +74,10 @@ pub struct Part {
 pub trait AnswerReader: Send + Sync {
     /// Reads whole answers: one for each part, in the order of the parts.
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer>;
+    /// The content type of the answer that the caller gets, by the provider's headers.
+    fn content_type(&self, _headers: &HeaderMap) -> HeaderValue {
+        HeaderValue::from_static("application/json")
+    }
     /// What passes an answer on as it comes; none where it is read whole.
     fn transcoder(&self, _headers: &HeaderMap) -> Option<Box<dyn Transcoder>> {
         None
@@ -97,7 +102,7 @@ pub struct PartAnswer {
 /// An answer in the caller's format.
 #[derive(Debug)]
 pub struct EndpointAnswer {
-    /// The body: a JSON object, to which the gateway adds its own.
+    /// The body. To a JSON object the gateway adds its own.
     pub body: Vec<u8>,
     /// What is metered.
     pub progress: Progress,
@@ -117,6 +122,12 @@ pub struct OperationRows {
     pub rerank: Option<rerank::RerankRow>,
     /// Moderations.
     pub moderations: Option<moderations::ModerationsRow>,
+    /// Speech from a text.
+    pub speech: Option<media::MediaRow>,
+    /// Images from a text.
+    pub image_generations: Option<media::MediaRow>,
+    /// Images from images.
+    pub image_edits: Option<media::MediaRow>,
 }
 
 impl OperationRows {
@@ -127,6 +138,9 @@ impl OperationRows {
             Operation::Embeddings => self.embeddings.is_some(),
             Operation::Rerank => self.rerank.is_some(),
             Operation::Moderations => self.moderations.is_some(),
+            Operation::Speech => self.speech.is_some(),
+            Operation::ImageGenerations => self.image_generations.is_some(),
+            Operation::ImageEdits => self.image_edits.is_some(),
             _ => false,
         }
     }
@@ -144,6 +158,7 @@ impl OperationRows {
             Protocol::AnthropicMessages => return Self::default(),
         };
         let is_openai = format == EmbeddingsFormat::Openai;
+        let media = is_openai.then(media::MediaRow::default);
         let rerank = match format {
             EmbeddingsFormat::Cohere => Some(RerankFormat::Cohere),
             EmbeddingsFormat::Bedrock => Some(RerankFormat::Bedrock),
@@ -153,6 +168,9 @@ impl OperationRows {
             embeddings: Some(EmbeddingsRow::of(format)),
             rerank: rerank.map(|format| RerankRow { format, ..RerankRow::default() }),
             moderations: is_openai.then(ModerationsRow::default),
+            speech: media.clone(),
+            image_generations: media.clone(),
+            image_edits: media,
             ..Self::default()
         }
     }
@@ -164,6 +182,8 @@ impl OperationRows {
 pub struct EndpointFacts {
     /// Of a model that embeds.
     pub embedding: embeddings::EmbeddingFacts,
+    /// Of a model that makes images.
+    pub image: media::ImageFacts,
 }
 
 /// Reads a request with a JSON body.
@@ -172,6 +192,10 @@ pub fn read(operation: Operation, body: &Bytes) -> Result<Box<dyn EndpointReques
         Operation::Embeddings => Ok(Box::new(embeddings::EmbeddingsRequest::read(body)?)),
         Operation::Rerank => Ok(Box::new(rerank::RerankRequest::read(body)?)),
         Operation::Moderations => Ok(Box::new(moderations::ModerationsRequest::read(body)?)),
+        Operation::Speech => Ok(Box::new(media::SpeechRequest::read(body)?)),
+        Operation::ImageGenerations | Operation::ImageEdits => {
+            Ok(Box::new(media::ImagesRequest::read(operation, body)?))
+        }
         _ => Err(Error::caller(canon::ErrorKind::NotFound, "This operation is not served.")),
     }
 }

@@ -1,0 +1,257 @@
+//! Speech and images: what passes as it comes, what is metered of it, and what is refused.
+
+use std::net::SocketAddr;
+
+use canon::{Amount, Unit};
+use mock::Options;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestGateway, Upstream, error, raw, stream_head, whole};
+
+const SPEECH: &str = "/v1/audio/speech";
+const IMAGES: &str = "/v1/images/generations";
+
+async fn ask(gateway: &TestGateway, path: &str, body: &Value) -> Reply {
+    gateway.post(path, body.to_string().as_bytes()).await
+}
+
+fn provider(id: &str, upstream: &Upstream) -> String {
+    format!("[providers.{id}]\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\n", upstream.address)
+}
+
+/// Bytes that are no text in any encoding.
+fn sound(length: usize) -> Vec<u8> {
+    (0..length).map(|number| (number * 37 % 251) as u8 | 0x80).collect()
+}
+
+#[tokio::test]
+async fn speech_passes_byte_by_byte_and_costs_by_character() {
+    let bytes = sound(200_000);
+    let upstream = Upstream::playing(vec![raw("200 OK", "content-type: audio/mpeg\r\n", &bytes)]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let body =
+        json!({"model": "tts-1", "input": "Grüße 😀", "voice": "alloy", "provider": null, "speed": 1.0});
+    let reply = ask(&gateway, SPEECH, &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("content-type"), Some("audio/mpeg"));
+    assert_eq!(reply.header("x-llmgateway-model"), Some("tts-1"));
+    assert!(reply.body == bytes);
+    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    assert_eq!(sent, json!({"model": "tts-1", "input": "Grüße 😀", "voice": "alloy", "speed": 1.0}));
+    let record = gateway.record().await;
+    assert_eq!(record.operation.as_deref(), Some("speech"));
+    assert_eq!(record.amount, Some(Amount { unit: Unit::Character, count: 7 }));
+    assert_eq!(record.cost.unwrap().total.to_string(), "0.000105");
+}
+
+#[tokio::test]
+async fn a_sound_type_that_says_nothing_is_that_of_the_format() {
+    for (asked, given, wanted) in [
+        (json!("wav"), "application/octet-stream", "audio/wav"),
+        (json!("opus"), "audio/opus", "audio/opus"),
+        (Value::Null, "application/octet-stream", "audio/mpeg"),
+    ] {
+        let headers = format!("content-type: {given}\r\n");
+        let upstream = Upstream::playing(vec![raw("200 OK", &headers, sound(10))]).await;
+        let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+        let body = json!({"model": "tts-1", "input": "hi", "voice": {"id": "v"}, "response_format": asked});
+        assert_eq!(ask(&gateway, SPEECH, &body).await.header("content-type"), Some(wanted));
+    }
+}
+
+#[tokio::test]
+async fn speech_as_events_has_its_tokens_counted() {
+    let audio = "QUJD".repeat(100_000);
+    let events = format!(
+        "data: {{\"type\":\"speech.audio.delta\",\"audio\":\"{audio}\"}}\r\n\r\ndata: {}\r\n\r\n",
+        json!({"type": "speech.audio.done", "usage": {"input_tokens": 10, "output_tokens": 100, "total_tokens": 110}})
+    );
+    let upstream = Upstream::playing(vec![[stream_head(), events.clone().into_bytes()].concat()]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let body = json!({"model": "gpt-4o-mini-tts", "input": "hi", "voice": "alloy", "stream_format": "sse"});
+    let reply = ask(&gateway, SPEECH, &body).await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/event-stream")));
+    assert!(reply.text() == events);
+    let record = gateway.record().await;
+    assert_eq!(record.usage.map(|usage| (usage.input, usage.audio_output)), Some((10, 100)));
+    assert_eq!(record.cost.unwrap().total.to_string(), "0.001206");
+}
+
+#[tokio::test]
+async fn sound_that_breaks_off_is_never_taken_for_whole() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 1000\r\n\r\n";
+    let upstream = Upstream::playing(vec![[head.as_bytes(), &sound(500)].concat()]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let body = json!({"model": "tts-1", "input": "hi", "voice": "alloy"});
+    let reply = ask(&gateway, SPEECH, &body).await;
+    assert_eq!(reply.status, 200);
+    assert!(!reply.complete, "the last chunk says that the answer is whole");
+    let record = gateway.record().await;
+    assert_eq!((record.status, record.error_kind.is_some()), (502, true));
+}
+
+#[tokio::test]
+async fn before_the_first_byte_another_try_serves() {
+    for broken in [
+        error("503 Service Unavailable"),
+        raw("200 OK", "content-type: audio/mpeg\r\n", b""),
+        whole("200 OK", &json!({"error": {"message": "no"}})),
+    ] {
+        let good = raw("200 OK", "content-type: audio/mpeg\r\n", sound(10));
+        let (bad, second) = (Upstream::playing(vec![broken]).await, Upstream::playing(vec![good]).await);
+        let (bad, second) = (bad.provider("one", "openai-chat"), second.provider("two", "openai-chat"));
+        let alias = "[models.voice]\ntargets = [\"one/x\", \"two/x\"]\n";
+        let gateway = TestGateway::start(&format!("{bad}{second}{alias}")).await;
+        let reply = ask(&gateway, SPEECH, &json!({"model": "voice", "input": "hi", "voice": "v"})).await;
+        assert_eq!((reply.status, reply.body.len()), (200, 10), "{}", reply.text());
+        assert_eq!(reply.header("x-llmgateway-provider"), Some("two"));
+    }
+}
+
+#[tokio::test]
+async fn images_come_with_usage_cost_and_who_served() {
+    let image = "iVBORw0KGgo".repeat(50_000);
+    let usage = json!({
+        "input_tokens": 50, "input_tokens_details": {"text_tokens": 50, "image_tokens": 0},
+        "output_tokens": 1364, "output_tokens_details": {"image_tokens": 1056, "text_tokens": 308}, "total_tokens": 1414
+    });
+    let answer = json!({"created": 1, "data": [{"b64_json": image}], "output_format": "png", "usage": usage});
+    let upstream = Upstream::playing(vec![whole("200 OK", &answer)]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let body =
+        json!({"model": "gpt-image-1.5", "prompt": "a fox", "response_format": "b64_json", "size": "auto"});
+    let reply = ask(&gateway, IMAGES, &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(reply.at("/data/0/b64_json") == json!(image));
+    // 50 at 5, 308 at 10 and 1056 at 32 USD per million.
+    assert_eq!(reply.at("/llmgateway/cost_usd_total"), json!(0.037122));
+    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    assert_eq!(sent, json!({"model": "gpt-image-1.5", "prompt": "a fox", "size": "auto"}));
+    let record = gateway.record().await;
+    assert_eq!(record.amount, Some(Amount { unit: Unit::Image, count: 1 }));
+    assert_eq!(
+        record.usage.map(|usage| (usage.input, usage.output, usage.image_output)),
+        Some((50, 308, 1056))
+    );
+}
+
+#[tokio::test]
+async fn images_stream_as_they_are_made() {
+    let usage = json!({"input_tokens": 5, "output_tokens": 100, "total_tokens": 105});
+    let image = "AAAA".repeat(300_000);
+    let partial =
+        json!({"type": "image_generation.partial_image", "b64_json": image, "partial_image_index": 0});
+    let completed = json!({"type": "image_generation.completed", "b64_json": image, "usage": usage});
+    let events = format!("event: a\ndata: {partial}\n\nevent: b\ndata: {completed}\n\n");
+    let upstream = Upstream::playing(vec![[stream_head(), events.clone().into_bytes()].concat()]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let body = json!({"model": "gpt-image-1.5", "prompt": "a fox", "stream": true, "partial_images": 1});
+    let reply = ask(&gateway, IMAGES, &body).await;
+    assert!(reply.text() == events);
+    let record = gateway.record().await;
+    assert_eq!((record.status, record.streamed), (200, true));
+    assert_eq!(record.usage.map(|usage| (usage.input, usage.image_output)), Some((5, 100)));
+}
+
+#[tokio::test]
+async fn a_stream_without_its_last_event_ends_with_an_error() {
+    let partial =
+        json!({"type": "image_generation.partial_image", "b64_json": "AA", "partial_image_index": 0});
+    let events = format!("data: {partial}\n\n");
+    let upstream = Upstream::playing(vec![[stream_head(), events.into_bytes()].concat()]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let body = json!({"model": "gpt-image-1.5", "prompt": "a fox", "stream": true});
+    let reply = ask(&gateway, IMAGES, &body).await;
+    let last = reply.events().pop().unwrap();
+    assert_eq!(last["error"]["type"], json!("upstream_error"), "{}", reply.text());
+    assert_eq!(gateway.record().await.status, 502);
+}
+
+#[tokio::test]
+async fn what_a_provider_names_otherwise_is_named_so() {
+    let answer = whole("200 OK", &json!({"data": [{"url": "https://x/1"}, {"url": "https://x/2"}]}));
+    let upstream = Upstream::playing(vec![answer]).await;
+    let gateway = TestGateway::start(&provider("xai", &upstream)).await;
+    let body =
+        json!({"model": "grok-imagine-image", "prompt": "a fox", "size": "1536x1024", "n": 2, "seed": 7});
+    let reply = ask(&gateway, IMAGES, &body).await;
+    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    assert_eq!(
+        sent,
+        json!({"model": "grok-imagine-image", "prompt": "a fox", "n": 2, "aspect_ratio": "3:2"})
+    );
+    let fields: Vec<_> =
+        reply.at("/llmgateway/losses").as_array().unwrap().iter().map(|loss| loss["field"].clone()).collect();
+    assert_eq!(fields, [json!("seed"), json!("size")]);
+    assert_eq!(reply.at("/llmgateway/cost_usd_total"), json!(0.04), "{}", reply.text());
+
+    let upstream = Upstream::playing(vec![whole("200 OK", &json!({"data": []}))]).await;
+    let gateway = TestGateway::start(&provider("together-ai", &upstream)).await;
+    let body =
+        json!({"model": "together-ai/flux", "prompt": "x", "size": "512x256", "response_format": "b64_json"});
+    ask(&gateway, IMAGES, &body).await;
+    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    assert_eq!(
+        sent,
+        json!({"model": "flux", "prompt": "x", "response_format": "base64", "width": 512, "height": 256})
+    );
+}
+
+#[tokio::test]
+async fn bad_requests_name_their_field_and_ask_nobody() {
+    let upstream = Upstream::playing(vec![]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    for (path, body, param, words) in [
+        (SPEECH, json!({"model": "tts-1", "voice": "a"}), "input", "missing"),
+        (SPEECH, json!({"model": "tts-1", "input": "", "voice": "a"}), "input", "empty"),
+        (SPEECH, json!({"model": "tts-1", "input": ["a"]}), "input", "string"),
+        (SPEECH, json!({"input": "a"}), "model", "missing"),
+        (SPEECH, json!({"model": "tts-1", "input": "a", "speed": "fast"}), "speed", "number"),
+        (SPEECH, json!({"model": "gpt-5.4-mini", "input": "a"}), "model", "POST /v1/chat/completions"),
+        (SPEECH, json!({"model": "gpt-image-1.5", "input": "a"}), "model", "POST /v1/images/generations"),
+        (IMAGES, json!({"model": "tts-1", "prompt": "a"}), "model", "POST /v1/audio/speech"),
+        (IMAGES, json!({"model": "gpt-image-1.5"}), "prompt", "missing"),
+        (
+            IMAGES,
+            json!({"model": "gpt-image-1.5", "prompt": "a", "response_format": "gif"}),
+            "response_format",
+            "url",
+        ),
+        (
+            IMAGES,
+            json!({"model": "gpt-image-1.5", "prompt": "a", "response_format": "url"}),
+            "response_format",
+            "URL",
+        ),
+        ("/v1/images/edits", json!({"model": "gpt-image-1.5", "prompt": "a"}), "images", "missing"),
+    ] {
+        let reply = ask(&gateway, path, &body).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{}", reply.text());
+        assert!(reply.message().contains(words), "{}", reply.text());
+    }
+    assert!(upstream.heard().is_empty());
+}
+
+#[tokio::test]
+async fn the_mock_serves_speech_and_images() {
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap();
+    let config =
+        format!("[providers.openai]\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\n", mock.address());
+    let gateway = TestGateway::start(&config).await;
+    for format in ["mp3", "opus", "aac", "flac", "wav", "pcm"] {
+        let body =
+            json!({"model": "tts-1", "input": "two words", "voice": "alloy", "response_format": format});
+        let reply = ask(&gateway, SPEECH, &body).await;
+        assert_eq!(reply.status, 200, "{format}");
+        assert!(reply.body.len() >= 48_000, "{format}");
+    }
+    let body = json!({"model": "tts-1", "input": "a", "voice": "v", "stream_format": "sse"});
+    assert_eq!(ask(&gateway, SPEECH, &body).await.events().len(), 2);
+    let body = json!({"model": "gpt-image-1.5", "prompt": "a fox", "n": 2});
+    assert_eq!(ask(&gateway, IMAGES, &body).await.at("/data").as_array().unwrap().len(), 2);
+    let images = json!([{"image_url": "data:image/png;base64,AA"}]);
+    let body = json!({"model": "gpt-image-1.5", "prompt": "a", "images": images, "stream": true, "partial_images": 2});
+    let events = ask(&gateway, "/v1/images/edits", &body).await.events();
+    let kinds: Vec<_> = events.iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(kinds, ["image_edit.partial_image", "image_edit.partial_image", "image_edit.completed"]);
+}

@@ -1,0 +1,117 @@
+//! Sound and images in OpenAI's shapes, as they were recorded.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::format::{Call, Reply, text};
+
+/// One red pixel.
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
+
+/// `POST …/audio/speech`: half a second of silence for each word, as streaming WAV or as bytes of no meaning.
+pub fn speech(call: &Call) -> Reply {
+    let words = text(&call.body, "input").split_whitespace().count();
+    if words == 0 {
+        return invalid("input", "Input should be a non-empty string");
+    }
+    if text(&call.body, "voice").is_empty() && !call.body["voice"].is_object() {
+        return invalid("voice", "Field required");
+    }
+    let format = match text(&call.body, "response_format") {
+        "" => "mp3",
+        given => given,
+    };
+    let Some((content_type, head)) = sound(format) else {
+        return invalid("response_format", "Input should be 'mp3', 'opus', 'aac', 'flac', 'wav' or 'pcm'");
+    };
+    let pieces: Vec<Bytes> = (0..words).map(|_| Bytes::from(vec![0; 24_000])).collect();
+    if text(&call.body, "stream_format") == "sse" {
+        let delta = |piece: &Bytes| json!({"type": "speech.audio.delta", "audio": STANDARD.encode(piece)});
+        let (read, made) = (words * 2, words * 10);
+        let usage = json!({"input_tokens": read, "output_tokens": made, "total_tokens": read + made});
+        let done = json!({"type": "speech.audio.done", "usage": usage});
+        let events = pieces.iter().map(delta).chain([done]).map(|event| crate::format::data_frame(&event));
+        return Reply::stream("text/event-stream; charset=utf-8", events.collect());
+    }
+    let frames = [Bytes::from(head)].into_iter().chain(pieces).collect();
+    Reply::stream(content_type, frames)
+}
+
+/// The content type of a format, and how its bytes begin.
+fn sound(format: &str) -> Option<(&'static str, Vec<u8>)> {
+    Some(match format {
+        "mp3" => ("audio/mpeg", vec![0xFF, 0xF3, 0xE4, 0xC4]),
+        "opus" => ("audio/ogg", b"OggS".to_vec()),
+        "aac" => ("audio/aac", vec![0xFF, 0xF1]),
+        "flac" => ("audio/flac", b"fLaC".to_vec()),
+        "pcm" => ("audio/pcm", Vec::new()),
+        // Its sizes are not known when it begins.
+        "wav" => ("audio/wav", b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\xc0\x5d\0\0\x80\xbb\0\0\x02\0\x10\0data\xff\xff\xff\xff".to_vec()),
+        _ => return None,
+    })
+}
+
+/// `POST …/images/generations` and `POST …/images/edits`.
+pub fn images(call: &Call) -> Reply {
+    let is_edit = call.path.ends_with("/edits");
+    let prompt = text(&call.body, "prompt");
+    if prompt.is_empty() {
+        return invalid("prompt", "Invalid 'prompt': empty string.");
+    }
+    if call.body.get("response_format").is_some() && call.model.starts_with("gpt-image") {
+        let error = json!({"error": {
+            "message": "Unknown parameter: 'response_format'.", "type": "invalid_request_error",
+            "param": "response_format", "code": "unknown_parameter"
+        }});
+        return Reply::json(400, &error);
+    }
+    let count = call.body.get("n").and_then(Value::as_u64).unwrap_or(1);
+    let read = prompt.split_whitespace().count() as u64 + if is_edit { 388 } else { 0 };
+    let usage = |count: u64| {
+        let made = count * 1056;
+        json!({
+            "input_tokens": read,
+            "input_tokens_details": {"image_tokens": if is_edit { 388 } else { 0 }, "text_tokens": read - if is_edit { 388 } else { 0 }},
+            "output_tokens": made,
+            "output_tokens_details": {"image_tokens": made, "text_tokens": 0},
+            "total_tokens": read + made
+        })
+    };
+    let facts =
+        json!({"background": "opaque", "output_format": "png", "quality": "medium", "size": "1024x1024"});
+    if !call.streaming {
+        let data: Vec<Value> = (0..count).map(|_| json!({"b64_json": PNG})).collect();
+        let mut answer = json!({"created": call.created, "data": data, "usage": usage(count)});
+        extend(&mut answer, &facts);
+        return Reply::json(200, &answer);
+    }
+    let kind = if is_edit { "image_edit" } else { "image_generation" };
+    let partial = call.body.get("partial_images").and_then(Value::as_u64).unwrap_or(0);
+    let mut events = Vec::new();
+    for index in 0..partial {
+        let name = format!("{kind}.partial_image");
+        let mut event =
+            json!({"type": name, "b64_json": PNG, "partial_image_index": index, "created_at": call.created});
+        extend(&mut event, &facts);
+        events.push(Bytes::from(format!("event: {name}\ndata: {event}\n\n")));
+    }
+    let name = format!("{kind}.completed");
+    let mut event = json!({"type": name, "b64_json": PNG, "created_at": call.created, "usage": usage(1)});
+    extend(&mut event, &facts);
+    events.push(Bytes::from(format!("event: {name}\ndata: {event}\n\n")));
+    Reply::stream("text/event-stream; charset=utf-8", events)
+}
+
+fn extend(object: &mut Value, more: &Value) {
+    if let (Value::Object(object), Value::Object(more)) = (object, more) {
+        object.extend(more.clone());
+    }
+}
+
+fn invalid(param: &str, message: &str) -> Reply {
+    let error = json!({"message": message, "type": "invalid_request_error", "param": param, "code": null});
+    Reply::json(400, &json!({ "error": error }))
+}

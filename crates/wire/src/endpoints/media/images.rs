@@ -1,0 +1,212 @@
+//! Images: `POST /v1/images/generations`, and `POST /v1/images/edits` with a JSON body.
+
+use bytes::Bytes;
+use canon::write::push_string;
+use canon::{Error, Losses, Operation, Result};
+
+use super::meter::Meter;
+use super::reader::OpenaiReader;
+use super::{MediaRow, SizeField, forwarded};
+use crate::endpoints::{EndpointRequest, EndpointTarget, Part, ProviderRequest};
+use crate::intake::{Asked, Intake, check_kind};
+use crate::json::{Edit, Kind, Scanner, text_of};
+
+/// A request for images.
+#[derive(Clone, Debug)]
+pub struct ImagesRequest {
+    intake: Intake,
+    operation: Operation,
+    /// How many tokens the prompt has: an estimate.
+    tokens: u64,
+    /// How the images are to come, where that is said.
+    response_format: Option<String>,
+    /// Width and height, where they are said.
+    size: Option<(u64, u64)>,
+}
+
+/// Produced tokens of one image, where a budget has to reserve them: a large one of high quality.
+const IMAGE_TOKENS: u64 = 6240;
+
+/// The ratios of width and height that providers know.
+const RATIOS: [(u64, u64); 10] =
+    [(1, 1), (2, 3), (3, 2), (3, 4), (4, 3), (4, 5), (5, 4), (9, 16), (16, 9), (21, 9)];
+
+impl ImagesRequest {
+    /// Reads a request. Errors name the field; what only the provider can judge is left to it.
+    pub fn read(operation: Operation, body: &Bytes) -> Result<Self> {
+        let mut intake = Intake::empty(body);
+        let mut prompt = None;
+        intake.scan(|intake, scanner, name| {
+            let kind = scanner.kind()?;
+            let raw = &scanner.json()[scanner.value()?];
+            match name {
+                "model" => {
+                    check_kind(name, kind, Kind::String)?;
+                    intake.take_model(raw)
+                }
+                "prompt" => {
+                    check_kind(name, kind, Kind::String)?;
+                    let text = Scanner::new(raw).string()?;
+                    prompt = Some(text_of(raw, &text).map_or(0, |text| text.len()));
+                    Ok(())
+                }
+                "n" | "partial_images" | "output_compression" if kind != Kind::Null => {
+                    check_kind(name, kind, Kind::Number)
+                }
+                "size" | "quality" | "background" | "response_format" | "output_format" | "moderation"
+                | "style" | "user" | "routing"
+                    if kind != Kind::Null =>
+                {
+                    check_kind(name, kind, Kind::String)
+                }
+                "stream" if kind != Kind::Null => check_kind(name, kind, Kind::Bool),
+                "images" if kind != Kind::Null => check_kind(name, kind, Kind::Array),
+                _ => Ok(()),
+            }
+        })?;
+        if intake.model.is_empty() {
+            let message = "The field model is missing; name a model such as \"gpt-image-1.5\".";
+            return Err(Error::invalid("model", message));
+        }
+        match prompt {
+            Some(0) => return Err(Error::invalid("prompt", "prompt is empty; it needs a text.")),
+            None => return Err(Error::invalid("prompt", "prompt is missing; it needs a text.")),
+            Some(_) => {}
+        }
+        let is_edit = operation == Operation::ImageEdits;
+        if is_edit && ["images", "image"].iter().all(|name| intake.given(name).is_none()) {
+            let message = "images is missing; it needs a list of {\"image_url\": …} or {\"file_id\": …}.";
+            return Err(Error::invalid("images", message));
+        }
+        intake.form.stream = intake.given("stream") == Some(b"true");
+        let response_format = intake.string("response_format").map(|text| text.into_owned());
+        check_response_format(response_format.as_deref())?;
+        let size = intake.string("size").and_then(|text| parsed(&text));
+        let tokens = (prompt.unwrap_or_default() as u64).div_ceil(4);
+        Ok(Self { intake, operation, tokens, response_format, size })
+    }
+
+    fn sized(&self, edit: &mut Edit<'_>, row: &MediaRow, losses: &mut Losses) {
+        if row.size == SizeField::Size || self.intake.given("size").is_none() {
+            return;
+        }
+        edit.remove("size");
+        match (row.size, self.size) {
+            // `auto`, or words that only the model's maker knows.
+            (_, None) => losses.dropped("size", "The provider takes numbers only."),
+            (SizeField::WidthHeight, Some((width, height))) => {
+                edit.set("width", width.to_string().as_bytes());
+                edit.set("height", height.to_string().as_bytes());
+            }
+            (_, Some((width, height))) => {
+                let (wide, high) = nearest(width, height);
+                edit.set("aspect_ratio", format!("\"{wide}:{high}\"").as_bytes());
+                losses.approximated("size", "The provider takes a ratio of width and height.");
+            }
+        }
+    }
+
+    fn returned(&self, edit: &mut Edit<'_>, row: &MediaRow, target: EndpointTarget<'_>) -> Result<()> {
+        let Some(asked) = self.response_format.as_deref() else { return Ok(()) };
+        if target.facts.image.base64_only {
+            if asked == "url" {
+                let message = format!(
+                    "{} answers with images in b64_json: a URL is nothing that it makes.",
+                    target.model
+                );
+                return Err(Error::unsupported("response_format", message));
+            }
+            edit.remove("response_format");
+        } else if let (Some(word), "b64_json") = (&row.base64_word, asked) {
+            let mut quoted = Vec::new();
+            push_string(&mut quoted, word);
+            edit.set("response_format", &quoted);
+        }
+        Ok(())
+    }
+}
+
+impl EndpointRequest for ImagesRequest {
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            prompt_tokens: self.tokens,
+            reserved_tokens: self.tokens,
+            max_output_tokens: Some(IMAGE_TOKENS),
+            ..self.intake.asked()
+        }
+    }
+
+    fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
+        let usual = MediaRow::default();
+        let (row, path) = match self.operation {
+            Operation::ImageEdits => (&target.rows.image_edits, "/images/edits"),
+            _ => (&target.rows.image_generations, "/images/generations"),
+        };
+        let row = row.as_ref().unwrap_or(&usual);
+        let mut losses = Losses::new();
+        let mut edit = forwarded(&self.intake, row, target.model, &mut losses);
+        self.returned(&mut edit, row, target)?;
+        self.sized(&mut edit, row, &mut losses);
+        let body = edit.write(64).into();
+        let meter = Meter { operation: self.operation, characters: 0, recorded_ms: None };
+        Ok(ProviderRequest {
+            parts: vec![Part { path: row.path(path), headers: Vec::new(), body, first_input: 0 }],
+            losses,
+            reader: Box::new(OpenaiReader { meter, sound: None }),
+        })
+    }
+}
+
+fn check_response_format(asked: Option<&str>) -> Result<()> {
+    match asked {
+        None | Some("url" | "b64_json") => Ok(()),
+        Some(other) => {
+            let message = format!("response_format {other:?} is unknown; use \"b64_json\" or \"url\".");
+            Err(Error::invalid("response_format", message))
+        }
+    }
+}
+
+/// `1024x768`.
+fn parsed(size: &str) -> Option<(u64, u64)> {
+    let (width, height) = size.split_once('x')?;
+    let number = |text: &str| text.parse::<u64>().ok().filter(|number| (1..=65_536).contains(number));
+    Some((number(width)?, number(height)?))
+}
+
+/// The known ratio that is nearest, by the quotient of the two ratios.
+fn nearest(width: u64, height: u64) -> (u64, u64) {
+    let distance = |(wide, high): &(u64, u64)| {
+        let (asked, known) = (width * high, height * wide);
+        // In thousandths: the larger of the two over the smaller.
+        asked.max(known) * 1000 / asked.min(known).max(1)
+    };
+    RATIOS.into_iter().min_by_key(distance).unwrap_or((1, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_nearest_ratio() {
+        for (size, ratio) in [
+            ("1024x1024", (1, 1)),
+            ("1536x1024", (3, 2)),
+            ("1024x1536", (2, 3)),
+            ("1792x1024", (16, 9)),
+            ("3840x1600", (21, 9)),
+            ("1x65536", (9, 16)),
+        ] {
+            let (width, height) = parsed(size).unwrap();
+            assert_eq!(nearest(width, height), ratio, "{size}");
+        }
+        for odd in ["auto", "x", "0x10", "10x", "1024X1024", "-1x4", "99999x1"] {
+            assert_eq!(parsed(odd), None, "{odd}");
+        }
+    }
+}

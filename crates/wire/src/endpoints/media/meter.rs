@@ -1,0 +1,159 @@
+//! What is billed of an answer: tokens as the provider counts them, images, seconds, characters.
+
+use canon::{Amount, Operation, Progress, Unit, Usage};
+use serde::Deserialize;
+
+/// What an answer is measured by. The price list decides which of the measures is billed.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    /// What was asked.
+    pub operation: Operation,
+    /// How many characters are spoken.
+    pub characters: u64,
+    /// How long the recording is, in milliseconds, where its header says so.
+    pub recorded_ms: Option<u64>,
+}
+
+/// An event or an answer, as far as it is metered.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metered {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    model: Option<String>,
+    usage: Option<Counts>,
+    duration: Option<f64>,
+    data: Option<Vec<serde::de::IgnoredAny>>,
+    error: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    // OpenAI writes the one for images and the other for audio.
+    #[serde(alias = "input_token_details", alias = "prompt_tokens_details")]
+    input_tokens_details: Option<Details>,
+    #[serde(alias = "output_token_details", alias = "completion_tokens_details")]
+    output_tokens_details: Option<Details>,
+    seconds: Option<f64>,
+    prompt_audio_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    image_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
+}
+
+/// What an event means for the stream that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The stream goes on.
+    More,
+    /// It is the last, or may be.
+    Last,
+    /// The provider says that it failed.
+    Failed,
+}
+
+impl Meter {
+    /// What can be said before an answer says anything.
+    pub fn start(&self, progress: &mut Progress) {
+        progress.amount = match self.operation {
+            Operation::Speech => Some(Amount { unit: Unit::Character, count: self.characters }),
+            Operation::Transcriptions | Operation::Translations => self.recorded_ms.map(milliseconds),
+            _ => None,
+        };
+    }
+
+    /// Reads a whole answer, without its long strings.
+    pub fn answer(&self, json: &[u8], progress: &mut Progress) {
+        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return };
+        if let (true, Some(data)) = (self.makes_images(), &read.data) {
+            progress.amount = Some(Amount { unit: Unit::Image, count: data.len() as u64 });
+        }
+        self.take(read, progress);
+    }
+
+    /// Reads an event of a stream, without its long strings.
+    pub fn event(&self, json: &[u8], progress: &mut Progress) -> Meaning {
+        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return Meaning::More };
+        let meaning = match read.kind.as_deref() {
+            Some("error") => Meaning::Failed,
+            _ if read.error.is_some() => Meaning::Failed,
+            Some("speech.audio.done" | "transcript.text.done") => Meaning::Last,
+            Some("image_generation.completed" | "image_edit.completed") => {
+                let before = progress.amount.map_or(0, |amount| amount.count);
+                progress.amount = Some(Amount { unit: Unit::Image, count: before + 1 });
+                Meaning::Last
+            }
+            _ => Meaning::More,
+        };
+        self.take(read, progress);
+        meaning
+    }
+
+    fn makes_images(&self) -> bool {
+        matches!(self.operation, Operation::ImageGenerations | Operation::ImageEdits)
+    }
+
+    fn take(&self, read: Metered, progress: &mut Progress) {
+        progress.model = read.model.or(progress.model.take());
+        let hears = matches!(self.operation, Operation::Transcriptions | Operation::Translations);
+        let counts = read.usage.unwrap_or_default();
+        // What is billed comes first: whisper-1 rounds its duration up to whole seconds.
+        let seconds = counts.seconds.or(counts.prompt_audio_seconds).or(read.duration);
+        if let (true, Some(seconds)) = (hears, seconds.filter(|seconds| (0.0..1e8).contains(seconds))) {
+            progress.amount = Some(milliseconds((seconds * 1000.0).round() as u64));
+        }
+        let Some(usage) = self.usage(&counts).filter(Usage::is_plausible) else { return };
+        progress.usage = Some(match (self.makes_images(), progress.usage) {
+            // A stream of several images has the tokens of each.
+            (true, Some(before)) => Usage {
+                input: before.input.max(usage.input),
+                output: before.output + usage.output,
+                image_output: before.image_output + usage.image_output,
+                ..usage
+            },
+            _ => usage,
+        });
+    }
+
+    fn usage(&self, counts: &Counts) -> Option<Usage> {
+        // Mistral's counts of tokens leave those of the sound out, and seconds are what it bills.
+        if counts.prompt_audio_seconds.is_some() {
+            return None;
+        }
+        let input = counts.input_tokens.or(counts.prompt_tokens)?;
+        let output = counts.output_tokens.or(counts.completion_tokens).unwrap_or_default();
+        let of = |details: &Option<Details>, part: fn(&Details) -> Option<u64>| {
+            details.as_ref().and_then(part).unwrap_or_default()
+        };
+        let heard = of(&counts.input_tokens_details, |details| details.audio_tokens).min(input);
+        let cached = of(&counts.input_tokens_details, |details| details.cached_tokens).min(input - heard);
+        let text_in = input - heard - cached;
+        let base = Usage { input: text_in, cache_read: cached, audio_input: heard, ..Usage::default() };
+        Some(match self.operation {
+            Operation::Speech => Usage { audio_output: output, ..base },
+            _ if self.makes_images() => {
+                // Without details everything that was produced is image.
+                let images = match &counts.output_tokens_details {
+                    Some(details) => details.image_tokens.unwrap_or(output).min(output),
+                    None => output,
+                };
+                Usage { image_output: images, output: output - images, ..base }
+            }
+            _ => Usage { output, ..base },
+        })
+    }
+}
+
+fn milliseconds(count: u64) -> Amount {
+    Amount { unit: Unit::Millisecond, count }
+}

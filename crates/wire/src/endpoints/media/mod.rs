@@ -1,0 +1,89 @@
+//! Sound and images: speech, transcripts, translations of recordings, images and edits of them, as OpenAI's API has them.
+//!
+//! Providers of that form get the caller's request with the model's name in place of the caller's, and their answers pass as they
+//! come. What is known of a provider's fields is data of its row.
+
+mod condense;
+mod images;
+mod meter;
+mod reader;
+mod relay;
+mod speech;
+
+use std::borrow::Cow;
+
+use canon::Losses;
+use canon::write::push_string;
+use serde::{Deserialize, Serialize};
+
+use crate::ROUTING_FIELDS;
+use crate::intake::Intake;
+use crate::json::Edit;
+
+pub use condense::condensed;
+pub use images::ImagesRequest;
+pub use speech::SpeechRequest;
+
+/// How a provider serves one of these operations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MediaRow {
+    /// The path below the base URL, where it is not OpenAI's.
+    pub path: Option<String>,
+    /// How the size of an image is asked for.
+    pub size: SizeField,
+    /// The word for `b64_json` in `response_format`, where it is another.
+    pub base64_word: Option<String>,
+    /// Fields that the provider refuses although they only are hints: they are losses.
+    pub drop: Vec<String>,
+}
+
+/// How a provider takes the size of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeField {
+    /// `size`, as OpenAI has it.
+    #[default]
+    Size,
+    /// `width` and `height`.
+    WidthHeight,
+    /// `aspect_ratio`: the nearest of those that are known.
+    AspectRatio,
+}
+
+/// What is known of a model that makes images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageFacts {
+    /// It answers with images alone, never with URLs, and refuses `response_format`.
+    pub base64_only: bool,
+}
+
+impl MediaRow {
+    fn path(&self, usual: &'static str) -> Cow<'static, str> {
+        self.path.clone().map_or(usual.into(), Into::into)
+    }
+}
+
+/// The body as it came, with the provider's name of the model and without what only the gateway reads.
+fn forwarded<'a>(intake: &'a Intake, row: &MediaRow, model: &str, losses: &mut Losses) -> Edit<'a> {
+    intake.note_routing_losses(losses);
+    let mut edit = intake.edit();
+    let mut quoted = Vec::new();
+    push_string(&mut quoted, model);
+    edit.set("model", &quoted);
+    for name in ROUTING_FIELDS {
+        edit.remove(name);
+    }
+    for (name, value) in intake.fields() {
+        if value == b"null" {
+            edit.remove(name);
+        }
+    }
+    for name in &row.drop {
+        if edit.remove(name) {
+            losses.dropped(name.clone(), "The provider has no such field.");
+        }
+    }
+    edit
+}

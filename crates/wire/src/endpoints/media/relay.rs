@@ -1,0 +1,158 @@
+//! Answers that pass as they come: sound byte by byte, and events, of which only the counts are read.
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Progress, Result, Retry};
+
+use super::condense::Condenser;
+use super::meter::{Meaning, Meter};
+use crate::protocols::openai_chat::OpenaiChat;
+use crate::{AnswerForm, Dialect, Transcoder};
+
+/// An event whose short parts alone are longer is not read.
+const LONGEST_EVENT: usize = 256 << 10;
+
+/// Passes an answer on.
+pub struct Relay {
+    events: Option<Events>,
+    meter: Meter,
+    progress: Progress,
+    /// The provider's own words on a failure went out.
+    has_failed: bool,
+}
+
+impl Relay {
+    /// Of events.
+    pub fn of_events(meter: Meter) -> Self {
+        Self::new(meter, Some(Events::default()))
+    }
+
+    /// Of bytes.
+    pub fn of_bytes(meter: Meter) -> Self {
+        Self::new(meter, None)
+    }
+
+    fn new(meter: Meter, events: Option<Events>) -> Self {
+        let mut progress = Progress::default();
+        meter.start(&mut progress);
+        Self { events, meter, progress, has_failed: false }
+    }
+}
+
+impl Transcoder for Relay {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(bytes);
+        let Some(events) = &mut self.events else {
+            self.progress.content_started |= !bytes.is_empty();
+            return Ok(());
+        };
+        let (meter, progress, has_failed) = (&self.meter, &mut self.progress, &mut self.has_failed);
+        events.push(bytes, |event| {
+            if event == b"[DONE]" {
+                progress.finished = true;
+                return;
+            }
+            match meter.event(event, progress) {
+                Meaning::Failed => *has_failed = true,
+                Meaning::Last => (progress.content_started, progress.finished) = (true, true),
+                Meaning::More => progress.content_started = true,
+            }
+        });
+        match self.has_failed {
+            true => Err(failed("The provider's stream ended with an error.")),
+            false => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {
+        match &self.events {
+            Some(_) if !self.progress.finished => {
+                Err(failed("The provider's stream ended before the answer was complete."))
+            }
+            None if !self.progress.content_started => Err(failed("The provider's answer is empty.")),
+            _ => {
+                self.progress.finished = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        if self.events.is_some() && !self.has_failed {
+            out.extend_from_slice(&OpenaiChat.error_event(&AnswerForm::default(), error, None));
+        }
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+fn failed(message: &'static str) -> Error {
+    Error::upstream(ErrorKind::Upstream, Retry::Again, message)
+}
+
+/// Finds the data of events in a stream, without its long strings.
+#[derive(Default)]
+struct Events {
+    line: Line,
+    condenser: Condenser,
+    data: Vec<u8>,
+}
+
+/// Which part of a line comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// The name of a field, of which so many bytes are those of `data:`.
+    Name(usize),
+    /// The value of `data`.
+    Data,
+    /// What is no data.
+    Other,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::Name(0)
+    }
+}
+
+impl Events {
+    const NAME: &'static [u8] = b"data:";
+
+    fn push(&mut self, mut bytes: &[u8], mut on_event: impl FnMut(&[u8])) {
+        while let Some(&byte) = bytes.first() {
+            if let Line::Name(seen) = self.line {
+                bytes = &bytes[1..];
+                self.line = match byte {
+                    b'\n' if seen == 0 => {
+                        self.end(&mut on_event);
+                        Line::Name(0)
+                    }
+                    b'\n' => Line::Name(0),
+                    b'\r' if seen == 0 => Line::Name(0),
+                    byte if Self::NAME.get(seen) != Some(&byte) => Line::Other,
+                    _ if seen + 1 == Self::NAME.len() => Line::Data,
+                    _ => Line::Name(seen + 1),
+                };
+                continue;
+            }
+            let end = memchr::memchr(b'\n', bytes);
+            let text = &bytes[..end.unwrap_or(bytes.len())];
+            if self.line == Line::Data && self.data.len() < LONGEST_EVENT {
+                self.condenser.push(text, &mut self.data);
+            }
+            bytes = &bytes[end.map_or(bytes.len(), |at| at + 1)..];
+            if end.is_some() {
+                self.line = Line::Name(0);
+            }
+        }
+    }
+
+    fn end(&mut self, on_event: &mut impl FnMut(&[u8])) {
+        if !self.data.trim_ascii().is_empty() {
+            on_event(self.data.trim_ascii());
+        }
+        self.data.clear();
+        self.condenser = Condenser::default();
+    }
+}
