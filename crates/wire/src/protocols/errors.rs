@@ -15,6 +15,9 @@ const EXCERPT_CHARS: usize = 500;
 /// How much of a body is looked at for its excerpt: error pages can be large.
 const EXCERPT_BYTES: usize = 16 << 10;
 
+/// Most bytes of a provider's words that are told.
+const MOST_WORDS: usize = 16 << 10;
+
 /// Puts an error answer together: what it means, what helps, and what the provider said.
 ///
 /// `code` is the provider's most telling word (an error code, else its type): it takes part in the classification
@@ -24,8 +27,10 @@ pub fn upstream_error(
     headers: &HeaderMap,
     code: Option<String>,
     type_name: Option<String>,
-    message: String,
+    mut message: String,
 ) -> Error {
+    // Some providers quote the whole request.
+    message.truncate(message.floor_char_boundary(MOST_WORDS));
     let telling = code.as_deref().or(type_name.as_deref());
     let (kind, retry) = classify(status.as_u16(), telling, &message);
     let wait = retry_after(headers).or_else(|| (status.as_u16() == 429).then(|| reset(headers)).flatten());

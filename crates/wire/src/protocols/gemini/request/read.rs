@@ -25,6 +25,9 @@ use crate::protocols::fields::{MOST_TEXTS, object as members_object};
 use crate::protocols::media_types::media_type;
 use waiting::Waiting;
 
+/// Most settings that nobody knows: each keeps its name beside the request.
+const MOST_SETTINGS: usize = 256;
+
 /// Reads a body. Model and form are told by the URL.
 pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let body = std::str::from_utf8(body)
@@ -565,6 +568,10 @@ fn generation_config(mut config: Fields<'_>, request: &mut Request) -> Result<()
     if modalities.iter().any(|modality| !modality.eq_ignore_ascii_case("text")) {
         let names: Vec<_> = modalities.iter().map(|modality| modality.to_ascii_lowercase()).collect();
         request.extra.push(("modalities".to_owned(), Json::of(&names)));
+    }
+    if config.rest().nth(MOST_SETTINGS).is_some() {
+        let message = format!("generationConfig has more than {MOST_SETTINGS} unknown settings.");
+        return Err(Error::invalid("generationConfig", message));
     }
     for (name, value) in config.rest() {
         request.spellings.note(Field::extra(name.clone().into_owned()), format!("generationConfig.{name}"));

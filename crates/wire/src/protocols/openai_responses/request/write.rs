@@ -35,8 +35,6 @@ const CARRIED: [&str; 6] =
 #[derive(Serialize)]
 struct Settings<'a> {
     model: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<tools::Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Text<'a>>,
     #[serde(flatten)]
@@ -90,7 +88,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     output.push(br#"{"input":["#);
     input::input(request, target, &names, &mut losses, &mut output)?;
     output.push(b"]");
-    let tools = tools::tools(request, &names, &mut losses)?;
+    tools::tools(request, &names, &mut losses, &mut output)?;
     let mut writer = Writer { request, target, settings: Map::new(), losses };
     writer.sampling();
     let text = writer.text();
@@ -104,7 +102,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     let raw = writer.fields();
     writer.refused_fields();
     let Writer { settings, losses, .. } = writer;
-    output.members_of(&Settings { model: target.model, tools, text, settings, raw: RawFields(raw) })?;
+    output.members_of(&Settings { model: target.model, text, settings, raw: RawFields(raw) })?;
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 

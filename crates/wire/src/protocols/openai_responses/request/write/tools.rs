@@ -6,6 +6,7 @@ use canon::{Json, Losses, Request, Result, ToolChoice, ToolKind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::json::Output;
 use crate::protocols::Protocol;
 pub(super) use crate::protocols::anthropic_messages::tools::Names;
 use crate::protocols::hosted::{self, Task};
@@ -13,7 +14,7 @@ use crate::protocols::hosted::{self, Task};
 /// A tool on the wire.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Tool<'a> {
+enum Tool<'a> {
     Function {
         #[serde(rename = "type")]
         kind: &'static str,
@@ -37,16 +38,21 @@ pub(super) enum Tool<'a> {
     Hosted(Value),
 }
 
-/// The tools of a request.
-pub(super) fn tools<'a>(
-    request: &'a Request,
-    names: &'a Names,
+/// Appends the tools of a request, where there are any.
+pub(super) fn tools(
+    request: &Request,
+    names: &Names,
     losses: &mut Losses,
-) -> Result<Vec<Tool<'a>>> {
-    let mut tools = Vec::with_capacity(request.tools.len());
+    output: &mut Output,
+) -> Result<()> {
+    let searches = request.extra("web_search_options").filter(|options| !options.is_null());
+    if request.tools.is_empty() && searches.is_none() {
+        return Ok(());
+    }
+    output.raw("tools", "[");
     for (index, tool) in request.tools.iter().enumerate() {
         let description = tool.description.as_deref();
-        tools.push(match &tool.kind {
+        output.item(&match &tool.kind {
             ToolKind::Function { parameters, strict } => Tool::Function {
                 kind: "function",
                 name: names.wire(&tool.name),
@@ -61,12 +67,13 @@ pub(super) fn tools<'a>(
                 format: format.as_ref().and_then(flat_format),
             },
             ToolKind::Native(raw) => native(raw, index, request, losses)?,
-        });
+        })?;
     }
-    if let Some(options) = request.extra("web_search_options").filter(|options| !options.is_null()) {
-        tools.push(Tool::Hosted(web_search(options)));
+    if let Some(options) = searches {
+        output.item(&Tool::Hosted(web_search(options)))?;
     }
-    Ok(tools)
+    output.push(b"]");
+    Ok(())
 }
 
 fn schema(parameters: Option<&Json>) -> Cow<'_, Json> {

@@ -1,22 +1,12 @@
-//! Requests in OpenAI's format, forwarded and translated.
+//! In the format of OpenAI's chat completions.
 
-use canon::{ModelFacts, Quirks, Target};
-use wire::Protocol;
-use wire::protocols::openai_chat::{MediaUrls, forward, intake};
+use super::{Dimension, TEXT, list, repeat};
 
-use super::{Case, Dimension, Work};
-
-/// Most memory of what is forwarded as it is, as a multiple of the body.
-const FORWARDED: f64 = 2.0;
-/// Of what is edited message by message.
-const EDITED: f64 = 6.0;
-/// Of what is translated: the body, the request as it is read, what the provider's format makes of it, and the new body.
-const TRANSLATED: f64 = 6.0;
-/// Of schemas that are translated: the text is the body's, the request's, the provider's and the written one's.
-const FITTED: f64 = 6.0;
-
-fn repeat(count: usize, item: impl Fn(usize) -> String) -> String {
-    (0..count).map(item).collect::<Vec<_>>().join(",")
+pub fn dimensions() -> Vec<Dimension> {
+    [conversation(), calls_and_results(), tools(), schemas(), outputs(), settings()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn body(messages: &str, fields: &str) -> String {
@@ -56,13 +46,23 @@ fn calls(count: usize, id: impl Fn(usize) -> String) -> String {
     )
 }
 
-fn dimensions() -> Vec<Dimension> {
-    let text = "a sentence of some length, as people write them to each other every day";
+fn conversation() -> Vec<Dimension> {
     vec![
+        list("least messages", r#"{"model":"m","messages":[@]}"#, r#"{"role":"user","content":"x"}"#),
+        list(
+            "least parts",
+            r#"{"model":"m","messages":[{"role":"user","content":[@]}]}"#,
+            r#"{"type":"text","text":"x"}"#,
+        ),
+        list(
+            "empty parts",
+            r#"{"model":"m","messages":[{"role":"user","content":[@]}]}"#,
+            r#"{"type":"text","text":""}"#,
+        ),
         Dimension::new("messages", move |count| {
             body(
                 &repeat(count, |at| {
-                    format!(r#"{{"role":"{}","content":"{text}"}}"#, ["user", "assistant"][at % 2])
+                    format!(r#"{{"role":"{}","content":"{TEXT}"}}"#, ["user", "assistant"][at % 2])
                 }),
                 "",
             )
@@ -71,7 +71,7 @@ fn dimensions() -> Vec<Dimension> {
             body(
                 &format!(
                     r#"{},{{"role":"user","content":"x"}}"#,
-                    repeat(count, |_| format!(r#"{{"role":"system","content":"{text}"}}"#))
+                    repeat(count, |_| format!(r#"{{"role":"system","content":"{TEXT}"}}"#))
                 ),
                 "",
             )
@@ -86,7 +86,7 @@ fn dimensions() -> Vec<Dimension> {
             body(
                 &format!(
                     r#"{{"role":"user","content":[{}]}}"#,
-                    repeat(count, |_| format!(r#"{{"type":"text","text":"{text}"}}"#))
+                    repeat(count, |_| format!(r#"{{"type":"text","text":"{TEXT}"}}"#))
                 ),
                 "",
             )
@@ -112,6 +112,64 @@ fn dimensions() -> Vec<Dimension> {
                 "",
             )
         }),
+        Dimension::new("unknown fields of messages", |count| {
+            body(
+                &repeat(count, |_| r#"{"role":"user","content":"x","unknown":1,"further":2}"#.to_owned()),
+                "",
+            )
+        }),
+        Dimension::new("unknown fields of one message", |count| {
+            body(
+                &format!(
+                    r#"{{"role":"user","content":"x",{}}}"#,
+                    repeat(count, |at| format!(r#""unknown_{at}":1"#))
+                ),
+                "",
+            )
+        }),
+        Dimension::new("unknown fields of parts", |count| {
+            body(
+                &format!(
+                    r#"{{"role":"user","content":[{}]}}"#,
+                    repeat(count, |_| r#"{"type":"text","text":"x","unknown":1}"#.to_owned())
+                ),
+                "",
+            )
+        }),
+        Dimension::new("thinking", |count| {
+            body(
+                &repeat(count, |at| {
+                    format!(
+                        r#"{{"role":"assistant","content":"x","reasoning_details":[{{"type":"reasoning.text","text":"a thought {at}","signature":"c2lnbmF0dXJl","format":"anthropic-claude-v1","index":0}}]}},{{"role":"user","content":"and then?"}}"#
+                    )
+                }),
+                "",
+            )
+        }),
+        Dimension::new("cache marks", |count| {
+            body(
+                &repeat(count, |_| {
+                    format!(
+                        r#"{{"role":"user","content":[{{"type":"text","text":"{}","cache_control":{{"type":"ephemeral"}}}}]}}"#,
+                        "a".repeat(60)
+                    )
+                }),
+                "",
+            )
+        }),
+        Dimension::new("names of speakers", |count| {
+            body(
+                &repeat(count, |at| {
+                    format!(r#"{{"role":"user","name":"speaker_{at}","content":"a word of mine"}}"#)
+                }),
+                "",
+            )
+        }),
+    ]
+}
+
+fn calls_and_results() -> Vec<Dimension> {
+    vec![
         Dimension::new("tool calls and results", |count| calls(count, |at| format!("call_{at}"))),
         Dimension::new("tool calls with one id", |count| calls(count, |_| "call_1".to_owned())),
         Dimension::new("rounds of tools", |count| {
@@ -138,6 +196,11 @@ fn dimensions() -> Vec<Dimension> {
                 "",
             )
         }),
+    ]
+}
+
+fn tools() -> Vec<Dimension> {
+    vec![
         Dimension::new("tools", |count| {
             field(&format!(
                 r#","tools":[{}]"#,
@@ -165,6 +228,16 @@ fn dimensions() -> Vec<Dimension> {
                 })
             ))
         }),
+    ]
+}
+
+fn schemas() -> Vec<Dimension> {
+    vec![
+        list(
+            "depth of a schema",
+            r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{@}}}}]}"#,
+            r#""p№":{"type":"object","properties":{"a":{"type":"object","properties":{"a":{"type":"object","properties":{"a":{"type":"object","properties":{}}}}}}}}"#,
+        ),
         Dimension::new("properties", |count| {
             schema(&format!(
                 r#""properties":{{{}}}"#,
@@ -209,6 +282,11 @@ fn dimensions() -> Vec<Dimension> {
         Dimension::new("nested arrays of a schema", |count| {
             schema(&format!(r#""x-a":[{}]"#, repeat(count, |_| "[[[1]]]".to_owned())))
         }),
+    ]
+}
+
+fn outputs() -> Vec<Dimension> {
+    vec![
         Dimension::new("properties of an output", |count| {
             output(&format!(
                 r#""properties":{{{}}}"#,
@@ -227,32 +305,18 @@ fn dimensions() -> Vec<Dimension> {
         Dimension::new("numbers of an output's enum", |count| {
             output(&format!(r#""properties":{{"a":{{"enum":[{}]}}}}"#, repeat(count, |_| "1".to_owned())))
         }),
+    ]
+}
+
+fn settings() -> Vec<Dimension> {
+    vec![
+        list(
+            "empty stop words",
+            r#"{"model":"m","messages":[{"role":"user","content":"x"}],"stop":[@]}"#,
+            r#""""#,
+        ),
         Dimension::new("stop words", |count| {
             field(&format!(r#","stop":[{}]"#, repeat(count, |at| format!(r#""stop {at}""#))))
-        }),
-        Dimension::new("unknown fields of messages", |count| {
-            body(
-                &repeat(count, |_| r#"{"role":"user","content":"x","unknown":1,"further":2}"#.to_owned()),
-                "",
-            )
-        }),
-        Dimension::new("unknown fields of one message", |count| {
-            body(
-                &format!(
-                    r#"{{"role":"user","content":"x",{}}}"#,
-                    repeat(count, |at| format!(r#""unknown_{at}":1"#))
-                ),
-                "",
-            )
-        }),
-        Dimension::new("unknown fields of parts", |count| {
-            body(
-                &format!(
-                    r#"{{"role":"user","content":[{}]}}"#,
-                    repeat(count, |_| r#"{"type":"text","text":"x","unknown":1}"#.to_owned())
-                ),
-                "",
-            )
         }),
         Dimension::new("numbers of an unknown field", |count| {
             field(&format!(r#","unknown":[{}]"#, repeat(count, |_| "1".to_owned())))
@@ -267,140 +331,5 @@ fn dimensions() -> Vec<Dimension> {
         Dimension::new("logit bias", |count| {
             field(&format!(r#","logit_bias":{{{}}}"#, repeat(count, |at| format!(r#""{at}":1"#))))
         }),
-        Dimension::new("thinking", |count| {
-            body(
-                &repeat(count, |at| {
-                    format!(
-                        r#"{{"role":"assistant","content":"x","reasoning_details":[{{"type":"reasoning.text","text":"a thought {at}","signature":"c2lnbmF0dXJl","format":"anthropic-claude-v1","index":0}}]}},{{"role":"user","content":"and then?"}}"#
-                    )
-                }),
-                "",
-            )
-        }),
-        Dimension::new("cache marks", |count| {
-            body(
-                &repeat(count, |_| {
-                    format!(
-                        r#"{{"role":"user","content":[{{"type":"text","text":"{}","cache_control":{{"type":"ephemeral"}}}}]}}"#,
-                        "a".repeat(60)
-                    )
-                }),
-                "",
-            )
-        }),
-        Dimension::new("names of speakers", |count| {
-            body(
-                &repeat(count, |at| {
-                    format!(r#"{{"role":"user","name":"speaker_{at}","content":"a word of mine"}}"#)
-                }),
-                "",
-            )
-        }),
     ]
-}
-
-fn forwarded(name: &str, most_memory: f64, quirks: &str) -> Work {
-    forwarded_with(name, most_memory, quirks, ModelFacts::default())
-}
-
-fn forwarded_with(name: &str, most_memory: f64, quirks: &str, facts: ModelFacts) -> Work {
-    let quirks: Quirks = serde_json::from_str(quirks).unwrap();
-    Work {
-        name: name.to_owned(),
-        most_memory,
-        run: Box::new(move |body| {
-            // A refusal is work too.
-            let Ok(intake) = intake(body) else { return };
-            drop(std::hint::black_box(forward(
-                &intake,
-                Target { model: "m", facts: &facts, quirks: &quirks },
-            )));
-        }),
-    }
-}
-
-/// What one dimension may take where it is translated.
-fn most_translated(dimension: &str, protocol: Protocol) -> f64 {
-    use Protocol::{AnthropicMessages, BedrockConverse, Gemini, OllamaChat, OpenaiResponses};
-    match (dimension, protocol) {
-        // A round is 200 bytes: two messages (56 each), their parts (3 of 72), call and result (80 and 56), and five copied
-        // texts are read; ids take 90, and the blocks of a turn that waits for its results 250 before 240 are written.
-        ("rounds of tools", AnthropicMessages | BedrockConverse | Gemini) => 7.2,
-        (
-            "tool calls and results" | "tool calls with one id",
-            AnthropicMessages | BedrockConverse | Gemini,
-        ) => 6.6,
-        // A tool of 80 bytes has its name four times, in two maps, so that names stay different and can be told back.
-        ("names of tools that become one", AnthropicMessages | OpenaiResponses) => 7.0,
-        // A text of 8 bytes is a string of 24, in a list that doubles.
-        ("stop words", OllamaChat) => 7.5,
-        // All of them become parts (48) of one turn, in a list that doubles; a message is 52 bytes.
-        ("unknown fields of messages", Gemini) => 6.7,
-        // The parts (80) of one message, each 41 bytes of the body.
-        ("unknown fields of parts", OpenaiResponses) => 7.5,
-        // A pair of 16 bytes is looked at as two values.
-        ("metadata", BedrockConverse) => 6.6,
-        _ => most_fitted(dimension),
-    }
-}
-
-/// The same where all formats are alike.
-fn most_fitted(dimension: &str) -> f64 {
-    match dimension {
-        "properties"
-        | "required names"
-        | "words of an enum"
-        | "numbers of an enum"
-        | "alternatives"
-        | "definitions"
-        | "references"
-        | "nested arrays of a schema"
-        | "properties of an output"
-        | "properties of a sound output"
-        | "numbers of an output's enum" => FITTED,
-        _ => TRANSLATED,
-    }
-}
-
-fn works(dimension: &str) -> Vec<Work> {
-    let every = r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true,"reasoning_field":"reasoning_content","drop_tool_fields":["strict"]}"#;
-    let mut works = vec![
-        forwarded("forwarding", FORWARDED, "{}"),
-        forwarded("forwarding with quirks", EDITED, every),
-        forwarded_with(
-            "forwarding to a model that enforces a part of JSON schema",
-            EDITED,
-            "{}",
-            ModelFacts { strict_subset: true, ..ModelFacts::default() },
-        ),
-        Work {
-            name: "looking for media".to_owned(),
-            most_memory: TRANSLATED,
-            run: Box::new(|body| {
-                if let Ok(intake) = intake(body) {
-                    drop(std::hint::black_box(MediaUrls::of(&intake)));
-                }
-            }),
-        },
-    ];
-    // Between equal formats nothing is translated.
-    for protocol in Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::OpenaiChat) {
-        works.push(Work {
-            name: format!("translating to {}", protocol.as_str()),
-            most_memory: most_translated(dimension, protocol),
-            run: Box::new(move |body| {
-                let (facts, quirks) = (ModelFacts::default(), Quirks::default());
-                let dialect = wire::dialect(Protocol::OpenaiChat).unwrap();
-                let Ok(request) = dialect.decode_request(body) else { return };
-                let target = Target { model: "m", facts: &facts, quirks: &quirks };
-                drop(std::hint::black_box(wire::adapter(protocol).encode_request(&request, target)));
-            }),
-        });
-    }
-    works
-}
-
-pub fn cases() -> Vec<Case> {
-    let case = |dimension: Dimension| Case { works: works(&dimension.name), dimension };
-    dimensions().into_iter().map(case).collect()
 }

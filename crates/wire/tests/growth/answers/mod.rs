@@ -1,0 +1,151 @@
+//! Answers of providers, relayed and translated, and their errors.
+
+mod shapes;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use canon::{Annotator, AnswerFacts, Cost, Quirks, Usage};
+use wire::{AnswerForm, DecoderContext, Protocol, Transcoder, TranscoderParts};
+
+use super::{Case, Dimension, Work};
+use shapes::{Shape, shapes};
+
+struct Words;
+
+impl Annotator for Words {
+    fn answer_id(&self) -> &str {
+        "chatcmpl-ours"
+    }
+    fn created(&self) -> i64 {
+        1_700_000_000
+    }
+    fn model(&self) -> &str {
+        "ours"
+    }
+    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
+        None
+    }
+    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{}");
+    }
+    fn tool_call_id(&self) -> String {
+        "call_ours".to_owned()
+    }
+}
+
+/// What is written is taken away piece by piece, as the connection does: the longest piece counts.
+fn transcode(mut transcoder: Box<dyn Transcoder>, body: &[u8]) -> usize {
+    let mut longest = 0;
+    let mut out = Vec::new();
+    for piece in body.chunks(4096) {
+        out.clear();
+        if transcoder.push(&Bytes::copy_from_slice(piece), &mut out).is_err() {
+            return longest;
+        }
+        longest = longest.max(out.len());
+    }
+    out.clear();
+    let _ = std::hint::black_box(transcoder.finish(&mut out));
+    longest.max(out.len())
+}
+
+/// Most memory of an answer, as a multiple of the larger of what is read and what is written: of Google's log probabilities,
+/// whose entries are small objects. The aim is 6.
+const ANSWERED: f64 = 52.0;
+/// Of an error that is told, in several formats.
+const TOLD: f64 = 8.5;
+
+/// The formats of callers.
+const CALLERS: [Protocol; 5] = [
+    Protocol::OpenaiChat,
+    Protocol::AnthropicMessages,
+    Protocol::OpenaiResponses,
+    Protocol::Gemini,
+    Protocol::OpenaiCompletions,
+];
+
+fn work(name: String, caller: Protocol, upstream: Protocol, upstream_streams: bool, streams: bool) -> Work {
+    let run = move |body: &Bytes| {
+        let form = AnswerForm { stream: streams, include_usage: true, ..AnswerForm::default() };
+        let parts = TranscoderParts {
+            caller: wire::dialect(caller).unwrap(),
+            upstream,
+            upstream_streams,
+            form,
+            decoding: &DecoderContext::default(),
+            quirks: &Quirks::default(),
+            annotator: Arc::new(Words),
+        };
+        transcode(wire::exchange::transcoder(parts), body)
+    };
+    let is_counted = caller == Protocol::OpenaiChat && upstream_streams == streams;
+    Work { name, most_memory: ANSWERED, is_counted, run: Box::new(run) }
+}
+
+fn works(upstream: Protocol, upstream_streams: bool) -> Vec<Work> {
+    let mut works = Vec::new();
+    for caller in CALLERS.into_iter().filter(|caller| is_served(*caller, upstream)) {
+        let what = if caller == upstream { "relaying" } else { "translating" };
+        let to = caller.as_str();
+        works.push(work(format!("{what} to {to}"), caller, upstream, upstream_streams, upstream_streams));
+        let form = if upstream_streams { "one answer" } else { "a stream" };
+        works.push(work(
+            format!("making {form} of it for {to}"),
+            caller,
+            upstream,
+            upstream_streams,
+            !upstream_streams,
+        ));
+    }
+    works
+}
+
+/// Completions are asked for by callers of that format alone.
+fn is_served(caller: Protocol, upstream: Protocol) -> bool {
+    upstream != Protocol::OpenaiCompletions || caller == upstream
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |shape: Shape| {
+        let Shape { protocol, stream, name, body } = shape;
+        let kind = if stream { "stream" } else { "answer" };
+        let dimension = Dimension { name: format!("{} {kind}, {name}", protocol.as_str()), input: body };
+        Case { dimension, works: works(protocol, stream) }
+    };
+    shapes().into_iter().map(case).chain(errors()).collect()
+}
+
+/// What providers say when they refuse, read and told to callers of every format.
+fn errors() -> Vec<Case> {
+    let shapes: [(&str, [&str; 3]); 5] = [
+        ("length of a message", ["{\"error\":{\"type\":\"x\",\"message\":\"", "a word ", "\"}}"]),
+        ("escapes", ["{\"error\":{\"message\":\"", "\\u00e9\\n", "\"}}"]),
+        ("numbers", ["{\"error\":{\"message\":\"x\",\"details\":[1", ",1", "]}}"]),
+        ("nested arrays", ["{\"error\":{\"message\":\"x\",\"details\":[1", ",[[[[1]]]]", "]}}"]),
+        ("what is no JSON", ["<html>", "<p>refused</p>", "</html>"]),
+    ];
+    let cases = Protocol::ALL.into_iter().flat_map(|protocol| {
+        shapes.map(|(name, [first, piece, last])| Case {
+            dimension: Dimension::new(format!("{} error, {name}", protocol.as_str()), move |count| {
+                format!("{first}{}{last}", piece.repeat(count))
+            }),
+            works: vec![refusal(protocol)],
+        })
+    });
+    cases.collect()
+}
+
+fn refusal(upstream: Protocol) -> Work {
+    let run = move |body: &Bytes| {
+        let headers = http::HeaderMap::new();
+        let error = wire::adapter(upstream).decode_error(http::StatusCode::BAD_REQUEST, &headers, body);
+        let told = CALLERS.map(|caller| {
+            let dialect = wire::dialect(caller).unwrap();
+            let event = dialect.error_event(&AnswerForm::default(), &error, None);
+            event.len().max(dialect.error(&error, None).1.len())
+        });
+        told.into_iter().max().unwrap_or_default()
+    };
+    Work { name: "telling it".to_owned(), most_memory: TOLD, is_counted: true, run: Box::new(run) }
+}

@@ -1,0 +1,172 @@
+//! Requests of every format that callers write, forwarded and translated.
+
+mod chat;
+mod completions;
+mod gemini;
+mod messages;
+mod responses;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use canon::{ModelFacts, Quirks, Target};
+use wire::protocols::openai_chat::{MediaUrls, intake};
+use wire::{Addressed, Exchange, Protocol};
+
+use super::{Case, Dimension, Work, repeat};
+
+/// Most memory of a request that is translated, as a multiple of the larger body: of many parts of 13 bytes each. The aim is 6.
+const TRANSLATED: f64 = 16.0;
+/// Of one that is edited message by message.
+const EDITED: f64 = 6.5;
+/// What people write to each other.
+const TEXT: &str = "a sentence of some length, as people write them to each other every day";
+
+/// A list that grows: `frame` has `@` in its place, and an item has `№` for its number.
+fn list(name: &str, frame: &'static str, item: &'static str) -> Dimension {
+    Dimension::new(name, move |count| {
+        frame.replacen('@', &repeat(count, |at| item.replace('№', &at.to_string())), 1)
+    })
+}
+
+/// A text that grows, in the place of `@`.
+fn text(name: &str, frame: &'static str, piece: &'static str) -> Dimension {
+    Dimension::new(name, move |count| frame.replacen('@', &piece.repeat(count), 1))
+}
+
+/// Schemas that are deep and wide, in the place of `@`: as deep as readers take them, and as many of them as there is room.
+fn schemas(name: &str, frame: &'static str) -> Vec<Dimension> {
+    const OBJECT: &str = r#"{"type":"object",@}"#;
+    let deep = |count: usize| {
+        let depth = 30;
+        let (open, close) = (r#"{"type":"object","properties":{"a":"#.repeat(depth), "}}".repeat(depth));
+        let one = format!(r#"{open}{{"type":"string"}}{close}"#);
+        format!(r#""properties":{{{}}}"#, repeat(count, |at| format!(r#""p{at}":{one}"#)))
+    };
+    let wide = |count: usize| {
+        let property = |at| format!(r#""property_{at}":{{"type":"string","description":"what it means"}}"#);
+        format!(r#""properties":{{{}}}"#, repeat(count, property))
+    };
+    let least = |count: usize| {
+        format!(r#""properties":{{{}}}"#, repeat(count.min(30_000), |at| format!(r#""{at}":{{}}"#)))
+    };
+    let numbers =
+        |count: usize| format!(r#""properties":{{"a":{{"enum":[{}]}}}}"#, repeat(count, |_| "1".to_owned()));
+    let words = |count: usize| {
+        format!(r#""properties":{{"a":{{"enum":[{}]}}}}"#, repeat(count, |at| format!(r#""w{at}""#)))
+    };
+    let schema = |part: &str, inner: Rc<dyn Fn(usize) -> String>| {
+        Dimension::new(format!("{part} of {name}"), move |count| {
+            frame.replacen('@', &OBJECT.replacen('@', &inner(count), 1), 1)
+        })
+    };
+    vec![
+        schema("depth", Rc::new(deep)),
+        schema("properties", Rc::new(wide)),
+        schema("least properties", Rc::new(least)),
+        schema("numbers of an enum", Rc::new(numbers)),
+        schema("words of an enum", Rc::new(words)),
+    ]
+}
+
+struct Format {
+    protocol: Protocol,
+    /// What follows the route's path in the URL.
+    rest: &'static str,
+    dimensions: Vec<Dimension>,
+}
+
+fn formats() -> [Format; 5] {
+    let format = |protocol, rest, dimensions| Format { protocol, rest, dimensions };
+    [
+        format(Protocol::OpenaiChat, "", chat::dimensions()),
+        format(Protocol::AnthropicMessages, "", messages::dimensions()),
+        format(Protocol::OpenaiResponses, "", responses::dimensions()),
+        format(Protocol::Gemini, "m:generateContent", gemini::dimensions()),
+        format(Protocol::OpenaiCompletions, "", completions::dimensions()),
+    ]
+}
+
+/// Most memory of a request that is forwarded. The aim is 2, which the names of one object exceed while they are told apart
+/// (8 bytes for each, up to 32,768), as do addresses of pictures and the calls that Google's format pairs with results.
+fn most_forwarded(caller: Protocol) -> f64 {
+    match caller {
+        Protocol::AnthropicMessages => 13.5,
+        Protocol::Gemini => 7.0,
+        _ => 3.5,
+    }
+}
+
+/// How a request goes to a provider.
+struct Way {
+    name: String,
+    caller: Protocol,
+    rest: &'static str,
+    upstream: Protocol,
+    facts: ModelFacts,
+    quirks: &'static str,
+    most_memory: f64,
+}
+
+fn work(way: Way) -> Work {
+    let Way { name, caller, rest, upstream, facts, quirks, most_memory } = way;
+    let quirks: Quirks = serde_json::from_str(quirks).unwrap();
+    let run = move |body: &Bytes| {
+        let dialect = wire::dialect(caller).unwrap();
+        // A refusal is work too.
+        let Ok(intake) = dialect.intake(Addressed { rest, query: "" }, body) else { return 0 };
+        let target = Target { model: "m", facts: &facts, quirks: &quirks };
+        let exchange = Exchange { dialect, intake: &intake, upstream, target, memory: None };
+        let Ok(mut draft) = exchange.draft(false) else { return 0 };
+        drop(std::hint::black_box(draft.media()));
+        draft.write().map_or(0, |written| written.body.len())
+    };
+    Work { name, most_memory, is_counted: caller == Protocol::OpenaiChat, run: Box::new(run) }
+}
+
+fn works(caller: Protocol, rest: &'static str) -> Vec<Work> {
+    let way = |upstream: Protocol, name: String, most_memory| Way {
+        name,
+        caller,
+        rest,
+        upstream,
+        facts: ModelFacts::default(),
+        quirks: "{}",
+        most_memory,
+    };
+    let mut works = vec![work(way(caller, "forwarding".to_owned(), most_forwarded(caller)))];
+    for upstream in Protocol::ALL.into_iter().filter(|upstream| *upstream != caller) {
+        works.push(work(way(upstream, format!("translating to {}", upstream.as_str()), TRANSLATED)));
+    }
+    if caller == Protocol::OpenaiChat {
+        let every = r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true,"reasoning_field":"reasoning_content","drop_tool_fields":["strict"]}"#;
+        let edited = |name: &str| way(caller, name.to_owned(), EDITED);
+        works.push(work(Way { quirks: every, ..edited("forwarding with quirks") }));
+        let facts = ModelFacts { strict_subset: true, ..ModelFacts::default() };
+        works
+            .push(work(Way { facts, ..edited("forwarding to a model that enforces a part of JSON schema") }));
+        works.push(looking_for_media());
+    }
+    works
+}
+
+fn looking_for_media() -> Work {
+    let run = |body: &Bytes| {
+        if let Ok(intake) = intake(body) {
+            drop(std::hint::black_box(MediaUrls::of(&intake)));
+        }
+        0
+    };
+    Work { name: "looking for media".to_owned(), most_memory: EDITED, is_counted: true, run: Box::new(run) }
+}
+
+pub fn cases() -> Vec<Case> {
+    let cases = |format: Format| {
+        let Format { protocol, rest, dimensions } = format;
+        dimensions.into_iter().map(move |mut dimension| {
+            dimension.name = format!("{} request, {}", protocol.as_str(), dimension.name);
+            Case { works: works(protocol, rest), dimension }
+        })
+    };
+    formats().into_iter().flat_map(cases).collect()
+}
