@@ -66,7 +66,11 @@ impl TestGateway {
 
     async fn start_in(folder: TempDir, config: &str) -> Self {
         let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
-        let settings = settings(config, &database);
+        let mut settings = settings(config, &database);
+        // Beside a file of a database the spool is in the folder anyway.
+        if !settings.database_url.starts_with("sqlite:") {
+            settings.spool = folder.path().join("spool");
+        }
         Self::run(folder, database, settings).await
     }
 

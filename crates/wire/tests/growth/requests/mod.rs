@@ -93,7 +93,7 @@ fn most_forwarded(caller: Protocol) -> f64 {
     match caller {
         Protocol::AnthropicMessages => 13.5,
         Protocol::Gemini => 7.0,
-        _ => 3.5,
+        _ => 4.0,
     }
 }
 

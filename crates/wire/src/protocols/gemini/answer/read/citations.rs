@@ -102,8 +102,8 @@ fn length(link: &Link) -> usize {
 
 /// So many bytes have one count of characters.
 const BLOCK: usize = 256;
-/// How often the text is looked through from its beginning.
-const MOST_SEARCHES: usize = 64;
+/// How often the text is looked through, together by all searches.
+const PASSES: usize = 8;
 
 /// Where pieces of the text are, in characters.
 struct Places<'a> {
@@ -112,7 +112,8 @@ struct Places<'a> {
     counts: Vec<u32>,
     /// Where the last piece ended that was looked for: the next one is usually behind it.
     last: usize,
-    searches: usize,
+    /// How many bytes may still be looked through.
+    left: usize,
 }
 
 impl<'a> Places<'a> {
@@ -123,7 +124,7 @@ impl<'a> Places<'a> {
             counts.push(count);
             count += characters(block);
         }
-        Self { text, counts, last: 0, searches: 0 }
+        Self { text, counts, last: 0, left: PASSES * text.len() }
     }
 
     /// How many characters begin before a byte.
@@ -153,17 +154,20 @@ impl<'a> Places<'a> {
         }
     }
 
+    /// Looks behind the last piece, then everywhere.
     fn find(&mut self, piece: &str) -> Option<(usize, usize)> {
-        if self.searches == MOST_SEARCHES {
-            return None;
-        }
-        let behind = self.text[self.last..].find(piece).map(|found| self.last + found);
-        let found = behind.or_else(|| {
-            self.searches += 1;
-            self.text.find(piece)
-        })?;
+        let found = self.find_from(self.last, piece).or_else(|| self.find_from(0, piece))?;
         self.last = found + piece.len();
         Some((found, self.last))
+    }
+
+    fn find_from(&mut self, start: usize, piece: &str) -> Option<usize> {
+        if self.left == 0 {
+            return None;
+        }
+        let found = self.text[start..].find(piece).map(|found| start + found);
+        self.left = self.left.saturating_sub(found.unwrap_or(self.text.len()) - start);
+        found
     }
 }
 
