@@ -257,11 +257,15 @@ def check_done(finished, workshop, mock):
     assert "gamma now" in finished.output, told
 
 
-def check_served(mock, upstream):
-    """All requests reached this upstream, and none was refused."""
+def check_served(mock, upstream, repaired=None):
+    """All requests reached this upstream, and none was refused; but for words that the gateway answers with another request."""
     entries = mock.asked()
     assert entries, "the mock received nothing"
-    strange = [entry for entry in entries if not entry["path"].startswith(f"/{upstream}/") or entry["status"] != 200]
+
+    def is_served(entry):
+        return entry["status"] == 200 or repaired is not None and repaired in line(entry)
+
+    strange = [entry for entry in entries if not entry["path"].startswith(f"/{upstream}/") or not is_served(entry)]
     assert not strange, "\n".join(line(entry) for entry in strange)
 
 

@@ -139,8 +139,10 @@ def test_codex_compacts_and_goes_on(upstream, gateway, mock, workshop):
     at = command.index("--") + 1
     finished = workshop.run([*command[:at], *limit, *command[at:]], keyed(agent.environment(workshop.home)))
     check_done(finished, workshop, mock)
-    check_served(mock, upstream)
-    compactions = [entry for entry in mock.asked() if "CONTEXT CHECKPOINT COMPACTION" in str(entry["body"])]
+    # Thinking that Claude bound to the conversation before it was summed up is left out then, in a second request.
+    check_served(mock, upstream, repaired="bound to a different conversation")
+    served = [entry for entry in mock.asked() if entry["status"] == 200]
+    compactions = [entry for entry in served if "CONTEXT CHECKPOINT COMPACTION" in str(entry["body"])]
     assert 1 <= len(compactions) < 4, f"{len(compactions)} compactions\n{shown(mock)}"
 
 
