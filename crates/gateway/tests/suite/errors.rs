@@ -247,10 +247,10 @@ async fn a_whole_answer_that_is_cut_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn a_provider_that_is_not_there_is_a_bad_gateway() {
-    let upstream = Upstream::playing(vec![answer("never")]).await;
-    let address = upstream.address;
-    drop(upstream);
-    tokio::task::yield_now().await;
+    // Bound, and not listening: were the port free, another test's server could get it meanwhile.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
     let config = format!(
         "[providers.one]\nprotocol = \"openai-chat\"\nbase_url = \"http://{address}/v1\"\n[routing]\nmax_retries = 0\n"
     );
