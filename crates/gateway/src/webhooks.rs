@@ -20,8 +20,10 @@ use crate::config::Webhook;
 use crate::snapshot::Current;
 use crate::upstream::Client;
 
-/// How often it is looked for what is to be sent.
+/// How often it is looked for what was noticed.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often the database is asked for what other nodes, or an earlier process, left to be sent.
+const LEFT_EVERY_MS: i64 = 60_000;
 /// How long an address may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Somebody who took an event has this long to say what became of it.
@@ -54,17 +56,18 @@ pub struct Sender {
 impl Sender {
     /// Runs for ever.
     pub async fn run(self) -> Infallible {
-        let mut forgotten_ms = 0;
+        let (mut forgotten_ms, mut due_ms) = (0, 0);
         // Events that could not be written down yet.
         let mut waiting = Vec::new();
         loop {
             tokio::time::sleep(EVERY).await;
             let snapshot = self.current.get();
-            waiting.extend(self.noticed(&snapshot.webhooks));
-            if snapshot.webhooks.is_empty() {
+            let (webhooks, now) = (&snapshot.webhooks, now_ms());
+            waiting.extend(self.noticed(webhooks));
+            // Each look into the database is a write: it is not looked into for nothing.
+            if webhooks.is_empty() || waiting.is_empty() && now < due_ms {
                 continue;
             }
-            let now = now_ms();
             let result = async {
                 if !waiting.is_empty() {
                     self.store.add_deliveries(&waiting).await?;
@@ -74,7 +77,8 @@ impl Sender {
                     self.store.forget_deliveries(now - KEPT_MS, LASTING).await?;
                     forgotten_ms = now;
                 }
-                self.send_due(&snapshot.webhooks, &Client::new(snapshot.outbound.route())).await
+                due_ms = self.send_due(webhooks, &Client::new(snapshot.outbound.route())).await?;
+                Ok::<_, StoreError>(())
             };
             if let Err(error) = result.await {
                 tracing::warn!(%error, "webhooks wait for the database");
@@ -99,18 +103,21 @@ impl Sender {
         events.flat_map(to_each).collect()
     }
 
-    async fn send_due(&self, webhooks: &[Webhook], client: &Client) -> Result<(), StoreError> {
+    /// Sends what is due. Returns when something may be due next.
+    async fn send_due(&self, webhooks: &[Webhook], client: &Client) -> Result<i64, StoreError> {
         let now = now_ms();
         let due = self.store.take_deliveries(now, now + LEASE_MS, AT_A_TIME).await?;
+        let mut next_ms = if due.len() < AT_A_TIME as usize { now + LEFT_EVERY_MS } else { now };
         for delivery in due {
-            let next = match webhooks.iter().find(|webhook| webhook.endpoint() == delivery.endpoint) {
+            let again_ms = match webhooks.iter().find(|webhook| webhook.endpoint() == delivery.endpoint) {
                 // The address is gone from the configuration.
                 None => None,
                 Some(webhook) => send(client, webhook, &delivery).await,
             };
-            self.store.put_off_delivery(&delivery, next).await?;
+            self.store.put_off_delivery(&delivery, again_ms).await?;
+            next_ms = next_ms.min(again_ms.unwrap_or(next_ms));
         }
-        Ok(())
+        Ok(next_ms)
     }
 }
 
