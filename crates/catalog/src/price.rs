@@ -76,12 +76,16 @@ impl PriceList {
 
     /// What an answer cost that is billed by a unit, beside its tokens; none where the unit has no price.
     pub fn cost_of(&self, amount: Amount, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
-        let list = self.by_tier(service_tier)?;
-        let units = *list.units.get(&amount.unit)? * amount.count;
+        let units = self.units_for(amount, service_tier)?;
         let mut cost = self.cost(usage, service_tier)?;
         cost.other += units;
         cost.total += units;
         Some(cost)
+    }
+
+    /// What so much of a unit costs; none where the unit has no price.
+    pub fn units_for(&self, amount: Amount, service_tier: Option<&str>) -> Option<Pico> {
+        Some(*self.by_tier(service_tier)?.units.get(&amount.unit)? * amount.count)
     }
 
     /// What a request of this size is likely to cost by the service tier that it asks for; none where that is unknown.

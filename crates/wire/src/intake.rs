@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use canon::{Error, Feature, Features, Losses, Result};
+use canon::{Amount, Error, Feature, Features, Losses, Result};
 use serde_json::{Map, Value};
 
 use crate::Headers;
-use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, mentions, text_of, word};
+use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, mentions, quoted, text_of, word};
 
 /// Most top-level fields that a request may have. OpenAI, which has the most, knows about forty.
 const MAX_FIELDS: usize = 256;
@@ -131,6 +131,8 @@ pub struct Asked<'a> {
     pub reserved_tokens: u64,
     /// The caller's limit of produced tokens; none where the model's own holds.
     pub max_output_tokens: Option<u64>,
+    /// What is billed of each answer where that is not tokens, as far as it is known before.
+    pub amount: Option<Amount>,
     /// What the caller calls the conversation or the end user.
     pub conversation: Option<&'a str>,
     /// The service tier that is asked for.
@@ -291,6 +293,7 @@ impl Intake {
             prompt_tokens: self.size.estimated_tokens(),
             reserved_tokens: self.reserved_tokens(),
             max_output_tokens: self.max_output_tokens,
+            amount: None,
             conversation: self.conversation.as_deref(),
             service_tier: self.service_tier.as_deref(),
             stream: self.form.stream,
@@ -438,6 +441,34 @@ impl Intake {
     /// An edit of the raw body.
     pub(crate) fn edit(&self) -> Edit<'_> {
         self.fields.edit(&self.body)
+    }
+
+    /// The raw body for a provider that calls the model so, without what only the gateway reads.
+    pub(crate) fn addressed_to(&self, model: &str) -> Edit<'_> {
+        let mut edit = self.edit();
+        edit.set("model", &quoted(model));
+        for name in ROUTING_FIELDS {
+            edit.remove(name);
+        }
+        edit
+    }
+
+    /// Leaves out fields that are null: some providers take that for a value.
+    pub(crate) fn leave_out_nulls(&self, edit: &mut Edit<'_>) {
+        for (name, value) in self.fields() {
+            if value == b"null" {
+                edit.remove(name);
+            }
+        }
+    }
+
+    /// Refuses a request that names no model.
+    pub(crate) fn check_model(&self, example: &str) -> Result<()> {
+        if !self.model.is_empty() {
+            return Ok(());
+        }
+        let message = format!("The field model is missing; name a model such as {example:?}.");
+        Err(Error::invalid("model", message))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The OpenAPI document, written from the table of routes. What bodies hold is told loosely: the formats are others', and
-//! what the gateway does not know passes through.
+//! The OpenAPI document, written from the table of routes. Bodies are described loosely: their formats belong to other APIs, and
+//! fields that the gateway does not know pass through.
 
 use std::sync::LazyLock;
 

@@ -43,7 +43,8 @@ fn doubt(settings: &Settings, project: &ProjectSettings) -> Option<Mistake> {
         });
     }
     // A provider without a list serves whatever its server has.
-    let has_open = enabled.iter().any(|id| !settings.catalog.has_servings(id) && terms.allows_provider(id));
+    let has_open =
+        enabled.iter().any(|id| !settings.catalog.has_servings(id) && terms.provider_refusal(id).is_none());
     (!has_open && allowed.next().is_none()).then(|| Mistake {
         path: path("models"),
         message: "every request would be refused: the policy allows no model that an enabled provider serves"

@@ -80,23 +80,23 @@ impl Terms {
         self.models.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(alias))
     }
 
-    /// Whether anything of this provider may be used.
-    pub fn allows_provider(&self, provider: &str) -> bool {
-        let is_in = |list: &[Pattern]| list.iter().any(|pattern| pattern.matches(provider));
-        !is_in(&self.deny_providers) && (self.providers.is_empty() || is_in(&self.providers))
+    /// The rule that refuses a provider whatever the model, as it is written.
+    pub fn provider_refusal(&self, provider: &str) -> Option<String> {
+        if let Some(pattern) = self.deny_providers.iter().find(|pattern| pattern.matches(provider)) {
+            return Some(format!("deny_providers = {:?}", pattern.as_str()));
+        }
+        let is_allowed =
+            self.providers.is_empty() || self.providers.iter().any(|pattern| pattern.matches(provider));
+        (!is_allowed).then(|| format!("providers = {}", list(&self.providers)))
     }
 
     /// The rule that refuses an offer, as it is written.
     pub fn refusal(&self, offered: &Offered<'_>) -> Option<String> {
-        let provider = offered.provider;
         if let Some(pattern) = self.deny.iter().find(|pattern| offered.matches(pattern)) {
             return Some(format!("deny = {:?}", pattern.as_str()));
         }
-        if let Some(pattern) = self.deny_providers.iter().find(|pattern| pattern.matches(provider)) {
-            return Some(format!("deny_providers = {:?}", pattern.as_str()));
-        }
-        if !self.providers.is_empty() && !self.providers.iter().any(|pattern| pattern.matches(provider)) {
-            return Some(format!("providers = {}", list(&self.providers)));
+        if let Some(rule) = self.provider_refusal(offered.provider) {
+            return Some(rule);
         }
         let is_allowed = self.models.is_empty() || self.models.iter().any(|pattern| offered.matches(pattern));
         (!is_allowed).then(|| format!("models = {}", list(&self.models)))

@@ -117,15 +117,15 @@ impl Metering {
         }
     }
 
-    /// True while several requests are in flight, whose records may be written together.
-    pub fn is_busy(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 1
-    }
-
-    /// Waits until a record is safe, or counted as lost.
-    pub async fn committed(&self, commit: Commit, request_id: &str) {
-        if let Err(error) = commit.await {
-            self.say_lost(&error, Some(request_id));
+    /// Ends the record of a complete answer, which is handed over once this is ready: the record is then safe, or counted
+    /// as lost. While several requests are in flight their records are written together.
+    pub async fn finish(&self, record: &mut Record) {
+        // Not by the metric, which is for people: a metric steers nothing.
+        if self.in_flight.load(Ordering::Relaxed) <= 1 {
+            return record.finish(200);
+        }
+        if let Err(error) = record.finish_with_others(200).await {
+            self.say_lost(&error, Some(record.request_id()));
         }
     }
 
@@ -511,7 +511,7 @@ impl Record {
 
     /// The answer is complete, and is handed over when the returned future is ready: the record is then safe, written
     /// together with those of other requests.
-    pub fn finish_with_others(&mut self, status: u16) -> Commit {
+    fn finish_with_others(&mut self, status: u16) -> Commit {
         self.row.status = status;
         self.settle();
         self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
@@ -568,13 +568,18 @@ impl Record {
     /// Counts what was produced where the provider's own counts never came.
     fn estimate_usage(&mut self) {
         if self.progress.content_started && self.progress.usage.is_none() {
-            self.row.usage_estimated = true;
-            self.progress.usage = Some(Usage {
-                input: self.prompt_tokens,
-                output: self.progress.output_chars.div_ceil(4),
-                ..Usage::default()
-            });
+            self.assume_usage();
         }
+    }
+
+    /// Takes the estimate of the prompt and of what was produced for what the provider counts.
+    fn assume_usage(&mut self) {
+        self.row.usage_estimated = true;
+        self.progress.usage = Some(Usage {
+            input: self.prompt_tokens,
+            output: self.progress.output_chars.div_ceil(4),
+            ..Usage::default()
+        });
     }
 
     /// What a provider bills that has read the prompt, and of whose answer nothing is known.
@@ -633,17 +638,18 @@ impl Record {
         self.row.status = 499;
         self.row.error_kind = Some("cancelled".to_owned());
         self.estimate_usage();
-        if self.progress.content_started {
+        let is_asked = self.row.attempts.last().is_some_and(|last| last.error_type.is_empty());
+        let is_charged = self.progress.content_started || is_asked && self.reserves_money();
+        if is_charged {
+            if !self.progress.content_started {
+                // Whoever always hangs up before the first word would otherwise spend more than a budget has.
+                self.assume_usage();
+            }
             self.settle();
             self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
         } else {
-            let is_asked = self.row.attempts.last().is_some_and(|last| last.error_type.is_empty());
-            let prompt = if is_asked { self.prompt_cost() } else { Some(Pico::ZERO) };
             self.row.cost = Some(Cost::default());
-            if is_asked && self.reserves_money() {
-                self.charge_prompt(prompt);
-            }
-            self.last_attempt_cost(prompt);
+            self.last_attempt_cost(if is_asked { self.prompt_cost() } else { Some(Pico::ZERO) });
         }
         self.close();
     }
@@ -651,19 +657,6 @@ impl Record {
     /// Whether a budget applies.
     fn reserves_money(&self) -> bool {
         self.grant.as_ref().is_some_and(|grant| grant.reserved.is_some())
-    }
-
-    /// Charges the prompt alone. Whoever always hangs up before the first word would otherwise spend more than a budget has.
-    fn charge_prompt(&mut self, cost: Option<Pico>) {
-        self.row.usage = Some(Usage { input: self.prompt_tokens, ..Usage::default() });
-        self.row.usage_estimated = true;
-        self.row.cost = cost.map(|total| Cost { total, input: total, ..Cost::default() });
-        let Some(counters) = &self.counters else { return };
-        counters.input_tokens.inc_by(self.prompt_tokens);
-        match cost {
-            Some(cost) => drop(counters.cost.inc_by(cost.as_usd())),
-            None => drop(counters.unpriced.inc()),
-        }
     }
 }
 

@@ -35,7 +35,7 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
     let ask = Ask {
         is_downgraded: record.is_downgraded(),
         deadline_ms: now.saturating_add(request_ms).saturating_add(OVERDUE_MS),
-        ..worst_case(offer, cx.asked)
+        ..worst_case(offer, cx.asked, cx.operation)
     };
     let book = &caller.project.book;
     let result = match record.grant() {
@@ -67,7 +67,7 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
 
 /// The most that an answer of this offer takes, as far as it can be known before: the prompt at its most expensive rate, and
 /// output up to the limit of the caller or the model.
-pub fn worst_case(offer: &Offer, asked: &Asked<'_>) -> Ask {
+pub fn worst_case(offer: &Offer, asked: &Asked<'_>, operation: Operation) -> Ask {
     let prompt = asked.reserved_tokens;
     let model_limit = offer.facts().max_output_tokens;
     let output = asked.max_output_tokens.unwrap_or(USUAL_OUTPUT);
@@ -75,10 +75,20 @@ pub fn worst_case(offer: &Offer, asked: &Asked<'_>) -> Ask {
     let choices = choices.unwrap_or(1_u64).max(1);
     let output = model_limit.map_or(output, |limit| output.min(limit)).saturating_mul(choices);
     let cost = offer.serving.as_ref().and_then(|serving| serving.price.as_ref()).and_then(|price| {
-        let rates = price.rates_for(prompt, price.tier_asked(asked.service_tier))?;
+        let tier = price.tier_asked(asked.service_tier);
+        let rates = price.rates_for(prompt, tier)?;
         // A prompt that is written to the provider's cache costs more than one that is only read.
         let read = rates.cache_write.map_or(rates.input, |write| write.max(rates.input));
-        Some(read * prompt + rates.output * output + price.request.unwrap_or_default())
+        let made = match operation {
+            Operation::Speech => rates.audio_output,
+            Operation::ImageGenerations | Operation::ImageEdits => rates.image_output,
+            _ => None,
+        };
+        let units = asked.amount.and_then(|amount| price.units_for(amount, tier)).unwrap_or_default();
+        let units = units * choices;
+        Some(
+            read * prompt + made.unwrap_or(rates.output) * output + price.request.unwrap_or_default() + units,
+        )
     });
     Ask { cost: cost.unwrap_or_default(), tokens: prompt.saturating_add(output), ..Ask::default() }
 }

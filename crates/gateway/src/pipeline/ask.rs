@@ -17,7 +17,7 @@ use super::permit::HeldPermit;
 use super::plain::PlainAttempt;
 use super::pump::Pump;
 use super::resolve::{Offer, Resolved, Resolver};
-use super::{Answer, Failure, Inbound, Pipeline, candidates, failure_metadata};
+use super::{Answer, Failure, Inbound, Pipeline, candidates, failed};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::{Pricing, Record};
@@ -67,11 +67,7 @@ impl Pipeline {
                 };
                 Ok((answer, content_type))
             }
-            Err(error) => {
-                record.fail(&error);
-                let metadata = failure_metadata(&inbound, &record);
-                Err(Failure { error, metadata, served: record.served(), limits: record.limits() })
-            }
+            Err(error) => Err(failed(&inbound, record, error)),
         }
     }
 
@@ -120,13 +116,7 @@ impl Pipeline {
         let EndpointAnswer { mut body, progress, .. } = answer;
         permit.succeeded(None);
         record.answered(progress);
-        match self.metering.is_busy() {
-            true => {
-                let commit = record.finish_with_others(200);
-                self.metering.committed(commit, record.request_id()).await;
-            }
-            false => record.finish(200),
-        }
+        self.metering.finish(&mut record).await;
         if let Some(name) = inbound.options.metadata.name()
             && content_type.as_bytes().starts_with(b"application/json")
             && body.last() == Some(&b'}')

@@ -16,7 +16,7 @@ use super::chat::ChatAttempt;
 use super::context::RequestContext;
 use super::plain::{PlainAttempt, never_streams};
 use super::resolve::{Offer, Resolved};
-use super::{Failure, Inbound, Pipeline, Served, candidates, failure_metadata, resolver};
+use super::{Failure, Inbound, Pipeline, Served, candidates, failed, resolver};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::Record;
@@ -90,11 +90,7 @@ impl Pipeline {
                 count.served = record.served();
                 Ok(count)
             }
-            Err(error) => {
-                record.fail(&error);
-                let metadata = failure_metadata(inbound, &record);
-                Err(Failure { error, metadata, served: record.served(), limits: record.limits() })
-            }
+            Err(error) => Err(failed(inbound, record, error)),
         }
     }
 

@@ -112,11 +112,7 @@ impl Pipeline {
         let mut record = self.record(&inbound, Operation::Chat, Some(&intake.asked()));
         match self.serve(&inbound, &intake, &held, &mut record).await {
             Ok((begun, permit)) => Ok(self.answer(&inbound, &intake, (begun, permit), record).await),
-            Err(error) => {
-                record.fail(&error);
-                let metadata = failure_metadata(&inbound, &record);
-                Err(Failure { error, metadata, served: record.served(), limits: record.limits() })
-            }
+            Err(error) => Err(failed(&inbound, record, error)),
         }
     }
 
@@ -184,13 +180,7 @@ impl Pipeline {
             kept.retract(&mut begun.out);
         }
         permit.succeeded(None);
-        match self.metering.is_busy() {
-            true => {
-                let commit = record.finish_with_others(200);
-                self.metering.committed(commit, record.request_id()).await;
-            }
-            false => record.finish(200),
-        }
+        self.metering.finish(&mut record).await;
         Answer::Whole(begun.held.keep(begun.out), record.served())
     }
 
@@ -233,12 +223,12 @@ impl Seeds {
     }
 }
 
-/// What an error body says about the attempts.
-fn failure_metadata(inbound: &Inbound, record: &Record) -> Option<Vec<u8>> {
-    if record.attempts().is_empty() {
-        return None;
-    }
-    Some(annotate::failure_member(inbound.options.metadata.name()?, record))
+/// Ends the record of a request that failed; the error body says what was tried, if anything was.
+fn failed(inbound: &Inbound, mut record: Record, error: Error) -> Failure {
+    record.fail(&error);
+    let name = inbound.options.metadata.name().filter(|_| !record.attempts().is_empty());
+    let metadata = name.map(|name| annotate::failure_member(name, &record));
+    Failure { error, metadata, served: record.served(), limits: record.limits() }
 }
 
 /// What turns names of models into offers, by the snapshot and the policy of the caller.

@@ -2,7 +2,6 @@
 //! gateway's own, and nothing lost without a word.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use mock::{Mock, Options};
 use serde_json::{Value, json};
@@ -73,16 +72,7 @@ const ENDPOINTS: [Endpoint; 8] = [
 
 async fn gateway() -> (Mock, TestGateway) {
     let options = Options { journal_limit: 4, ..Options::plain() };
-    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), options).await.unwrap();
-    let address = mock.address();
-    let config = format!(
-        "[providers.openai]\nbase_url = \"http://{address}/openai-like/v1\"\napi_key = \"k\"\n\
-         [providers.anthropic]\nbase_url = \"http://{address}\"\napi_key = \"k\"\n\
-         [providers.google-ai-studio]\nbase_url = \"http://{address}\"\napi_key = \"k\"\n\
-         [providers.aws-bedrock]\nbase_url = \"http://{address}\"\napi_key = \"k\"\n\
-         [routing]\nmax_retries = 0\n"
-    );
-    (mock, TestGateway::start(&config).await)
+    crate::bad_input::gateway_before(options).await
 }
 
 fn schema() -> Value {

@@ -18,7 +18,12 @@ const MODELS: [&str; 4] = [
 ];
 
 async fn gateway() -> (Mock, TestGateway) {
-    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap();
+    gateway_before(Options::plain()).await
+}
+
+/// A gateway whose providers are played by a mock, each in its own format.
+pub async fn gateway_before(options: Options) -> (Mock, TestGateway) {
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), options).await.unwrap();
     let address = mock.address();
     let config = format!(
         "[providers.openai]\nbase_url = \"http://{address}/openai-like/v1\"\napi_key = \"k\"\n\

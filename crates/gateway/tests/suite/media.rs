@@ -255,3 +255,48 @@ async fn the_mock_serves_speech_and_images() {
     let kinds: Vec<_> = events.iter().map(|event| event["type"].clone()).collect();
     assert_eq!(kinds, ["image_edit.partial_image", "image_edit.partial_image", "image_edit.completed"]);
 }
+
+#[tokio::test]
+async fn a_budget_holds_what_is_billed_by_character_image_or_image_token() {
+    let image = r#"{"created":1,"data":[{"b64_json":"AA"}]}"#;
+    for (path, body, reply, provider_id) in [
+        // Ten characters are 0.00015 USD.
+        (
+            SPEECH,
+            json!({"model": "tts-1", "input": "0123456789", "voice": "v"}),
+            raw("200 OK", "content-type: audio/mpeg\r\n", sound(9)),
+            "openai",
+        ),
+        // An image is 0.02 USD.
+        (
+            IMAGES,
+            json!({"model": "grok-imagine-image", "prompt": "a"}),
+            whole("200 OK", &serde_json::from_str(image).unwrap()),
+            "xai",
+        ),
+        // A large image may have 6240 tokens at 30 USD a million.
+        (
+            IMAGES,
+            json!({"model": "gpt-image-2", "prompt": "a"}),
+            whole("200 OK", &serde_json::from_str(image).unwrap()),
+            "openai",
+        ),
+    ] {
+        let worst = match body["model"].as_str().unwrap() {
+            "tts-1" => 0.00015,
+            "gpt-image-2" => 6240.0 * 30e-6,
+            _ => 0.02,
+        };
+        for (budget, status) in [(worst * 1.01, 200), (worst * 0.99, 402)] {
+            let upstream = Upstream::playing(vec![reply.clone()]).await;
+            let project = format!(
+                "{}[projects.default]\nbudgets = [{{ usd = \"{budget:.9}\", per = \"total\" }}]\n",
+                provider(provider_id, &upstream)
+            );
+            let gateway = TestGateway::start(&project).await;
+            let reply = ask(&gateway, path, &body).await;
+            assert_eq!(reply.status, status, "{body}: {}", reply.text());
+            assert_eq!(upstream.heard().len(), usize::from(status == 200));
+        }
+    }
+}

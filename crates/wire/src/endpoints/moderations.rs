@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use canon::write::push_string;
+use canon::write::quoted;
 use canon::{Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::intake::{Asked, Intake, check_kind};
 use crate::json::{Kind, mentions};
-use crate::{Protocol, ROUTING_FIELDS, adapter};
+use crate::{Protocol, adapter};
 
 /// The model where the caller names none, as at OpenAI.
 const USUAL_MODEL: &str = "omni-moderation-latest";
@@ -118,13 +118,7 @@ impl EndpointRequest for ModerationsRequest {
         }
         let mut losses = Losses::new();
         self.intake.note_routing_losses(&mut losses);
-        let mut edit = self.intake.edit();
-        let mut quoted = Vec::new();
-        push_string(&mut quoted, target.model);
-        edit.set("model", &quoted);
-        for name in ROUTING_FIELDS {
-            edit.remove(name);
-        }
+        let mut edit = self.intake.addressed_to(target.model);
         if row.text_only && self.intake.given("input").is_some_and(|raw| raw.starts_with(b"[{")) {
             edit.set("input", &joined_text(self.intake.given("input").unwrap_or_default()));
         }
@@ -139,9 +133,7 @@ impl EndpointRequest for ModerationsRequest {
 fn joined_text(raw: &[u8]) -> Vec<u8> {
     let parts: Vec<Value> = serde_json::from_slice(raw).unwrap_or_default();
     let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
-    let mut out = Vec::new();
-    push_string(&mut out, &texts.join("\n"));
-    out
+    quoted(&texts.join("\n"))
 }
 
 struct Reader {

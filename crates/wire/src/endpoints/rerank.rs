@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use canon::write::{push_array, push_count, push_key, push_string, push_text};
+use canon::write::{push_array, push_count, push_key, push_text, quoted};
 use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -185,7 +185,8 @@ impl EndpointRequest for RerankRequest {
 
     fn asked(&self) -> Asked<'_> {
         let (prompt_tokens, reserved_tokens) = (self.tokens, self.tokens);
-        Asked { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), ..self.intake.asked() }
+        let amount = Some(Amount { unit: Unit::SearchUnit, count: search_units(self.documents.len()) });
+        Asked { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), amount, ..self.intake.asked() }
     }
 
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
@@ -210,6 +211,11 @@ impl EndpointRequest for RerankRequest {
         };
         Ok(ProviderRequest { parts: vec![part], losses, reader: Box::new(reader) })
     }
+}
+
+/// What providers bill for so many documents.
+fn search_units(documents: usize) -> u64 {
+    documents.div_ceil(DOCUMENTS_OF_A_UNIT) as u64
 }
 
 struct Writing<'a> {
@@ -289,9 +295,7 @@ impl<'a> Writing<'a> {
                 Some(text) => all.push(Cow::Borrowed(text)),
                 None => {
                     is_lossy = true;
-                    let mut quoted = Vec::new();
-                    push_string(&mut quoted, raw);
-                    all.push(Cow::Owned(String::from_utf8(quoted).unwrap_or_default()));
+                    all.push(Cow::Owned(String::from_utf8(quoted(raw)).unwrap_or_default()));
                 }
             }
         }
@@ -473,7 +477,7 @@ impl Reader {
         let tokens = of_usage.or(of_units);
         let computed = || {
             let is_by_unit = self.format == RerankFormat::Bedrock;
-            is_by_unit.then(|| self.count.div_ceil(DOCUMENTS_OF_A_UNIT) as u64)
+            is_by_unit.then(|| search_units(self.count))
         };
         let units = billed.and_then(|billed| billed.search_units).map(rounded).or_else(computed);
         let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);

@@ -12,7 +12,7 @@ mod scan;
 mod value;
 
 pub use canon::write::{
-    push_array, push_count, push_escaped, push_key, push_list, push_string, push_text, push_u64,
+    push_array, push_count, push_escaped, push_key, push_list, push_string, push_text, push_u64, quoted,
 };
 pub use edit::Edit;
 pub use extent::Extent;

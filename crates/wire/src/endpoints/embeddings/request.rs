@@ -196,10 +196,7 @@ fn form(intake: &Intake) -> Result<VectorForm> {
 }
 
 fn check_whole(intake: &Intake, inputs: &Inputs) -> Result<()> {
-    if intake.model.is_empty() {
-        let message = "The field model is missing; name a model such as \"text-embedding-3-small\".";
-        return Err(Error::invalid("model", message));
-    }
+    intake.check_model("text-embedding-3-small")?;
     if !inputs.is_given {
         let message = match intake.given("messages") {
             Some(_) => "input is missing; a conversation in messages goes to POST /v1/chat/completions.",

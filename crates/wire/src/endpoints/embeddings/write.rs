@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use canon::write::{push_count, push_key, push_string, push_text};
+use canon::write::{push_count, push_key, push_text, quoted};
 use canon::{Error, Losses, Operation, Progress, Result, Usage};
 use http::{HeaderMap, StatusCode};
 
@@ -143,24 +143,12 @@ impl Writing<'_> {
 
     fn edited(&self, losses: &mut Losses) -> Edit<'_> {
         let intake = &self.request.intake;
-        let mut edit = intake.edit();
-        let mut quoted = Vec::new();
-        push_string(&mut quoted, self.model);
-        edit.set("model", &quoted);
-        for name in ROUTING_FIELDS {
-            edit.remove(name);
-        }
-        for (name, value) in intake.fields() {
-            if value == b"null" {
-                edit.remove(name);
-            }
-        }
+        let mut edit = intake.addressed_to(self.model);
+        intake.leave_out_nulls(&mut edit);
         let encoding = intake.string("encoding_format");
         match encoding.filter(|word| self.row.encodings.iter().any(|known| known == word)) {
             Some(word) if self.row.encoding_field != "encoding_format" => {
-                let mut quoted = Vec::new();
-                push_string(&mut quoted, &word);
-                edit.rename("encoding_format", &self.row.encoding_field, &quoted);
+                edit.rename("encoding_format", &self.row.encoding_field, &quoted(&word));
             }
             Some(_) => {}
             None => {
@@ -181,9 +169,7 @@ impl Writing<'_> {
             edit.remove(name);
         }
         if let Some(word) = word.filter(|_| !field.is_empty()) {
-            let mut quoted = Vec::new();
-            push_string(&mut quoted, &word);
-            edit.set(field.as_str(), &quoted);
+            edit.set(field.as_str(), &quoted(&word));
         }
         edit
     }

@@ -1,8 +1,8 @@
 //! Images: `POST /v1/images/generations`, and `POST /v1/images/edits` with a JSON body.
 
 use bytes::Bytes;
-use canon::write::push_string;
-use canon::{Error, Losses, Operation, Result};
+use canon::write::quoted;
+use canon::{Amount, Error, Losses, Operation, Result, Unit};
 
 use super::meter::Meter;
 use super::reader::OpenaiReader;
@@ -64,10 +64,7 @@ impl ImagesRequest {
                 _ => Ok(()),
             }
         })?;
-        if intake.model.is_empty() {
-            let message = "The field model is missing; name a model such as \"gpt-image-1.5\".";
-            return Err(Error::invalid("model", message));
-        }
+        intake.check_model("gpt-image-2")?;
         match prompt {
             Some(0) => return Err(Error::invalid("prompt", "prompt is empty; it needs a text.")),
             None => return Err(Error::invalid("prompt", "prompt is missing; it needs a text.")),
@@ -118,9 +115,7 @@ impl ImagesRequest {
             }
             edit.remove("response_format");
         } else if let (Some(word), "b64_json") = (&row.base64_word, asked) {
-            let mut quoted = Vec::new();
-            push_string(&mut quoted, word);
-            edit.set("response_format", &quoted);
+            edit.set("response_format", &quoted(word));
         }
         Ok(())
     }
@@ -136,6 +131,7 @@ impl EndpointRequest for ImagesRequest {
             prompt_tokens: self.tokens,
             reserved_tokens: self.tokens,
             max_output_tokens: Some(IMAGE_TOKENS),
+            amount: Some(Amount { unit: Unit::Image, count: 1 }),
             ..self.intake.asked()
         }
     }
@@ -152,7 +148,7 @@ impl EndpointRequest for ImagesRequest {
         self.returned(&mut edit, row, target)?;
         self.sized(&mut edit, row, &mut losses);
         let body = edit.write(64).into();
-        let meter = Meter { operation: self.operation, characters: 0, recorded_ms: None };
+        let meter = Meter { operation: self.operation, characters: 0 };
         Ok(ProviderRequest {
             parts: vec![Part { path: row.path(path), headers: Vec::new(), body, first_input: 0 }],
             losses,

@@ -1,4 +1,4 @@
-//! What is billed of an answer: tokens as the provider counts them, images, seconds, characters.
+//! What is billed of an answer: tokens as the provider counts them, images, characters.
 
 use canon::{Amount, Operation, Progress, Unit, Usage};
 use serde::Deserialize;
@@ -10,8 +10,6 @@ pub struct Meter {
     pub operation: Operation,
     /// How many characters are spoken.
     pub characters: u64,
-    /// How long the recording is, in milliseconds, where its header says so.
-    pub recorded_ms: Option<u64>,
 }
 
 /// An event or an answer, as far as it is metered.
@@ -22,7 +20,6 @@ struct Metered {
     kind: Option<String>,
     model: Option<String>,
     usage: Option<Counts>,
-    duration: Option<f64>,
     data: Option<Vec<serde::de::IgnoredAny>>,
     error: Option<serde::de::IgnoredAny>,
 }
@@ -39,8 +36,6 @@ struct Counts {
     input_tokens_details: Option<Details>,
     #[serde(alias = "output_token_details", alias = "completion_tokens_details")]
     output_tokens_details: Option<Details>,
-    seconds: Option<f64>,
-    prompt_audio_seconds: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +62,6 @@ impl Meter {
     pub fn start(&self, progress: &mut Progress) {
         progress.amount = match self.operation {
             Operation::Speech => Some(Amount { unit: Unit::Character, count: self.characters }),
-            Operation::Transcriptions | Operation::Translations => self.recorded_ms.map(milliseconds),
             _ => None,
         };
     }
@@ -87,7 +81,7 @@ impl Meter {
         let meaning = match read.kind.as_deref() {
             Some("error") => Meaning::Failed,
             _ if read.error.is_some() => Meaning::Failed,
-            Some("speech.audio.done" | "transcript.text.done") => Meaning::Last,
+            Some("speech.audio.done") => Meaning::Last,
             Some("image_generation.completed" | "image_edit.completed") => {
                 let before = progress.amount.map_or(0, |amount| amount.count);
                 progress.amount = Some(Amount { unit: Unit::Image, count: before + 1 });
@@ -105,13 +99,7 @@ impl Meter {
 
     fn take(&self, read: Metered, progress: &mut Progress) {
         progress.model = read.model.or(progress.model.take());
-        let hears = matches!(self.operation, Operation::Transcriptions | Operation::Translations);
         let counts = read.usage.unwrap_or_default();
-        // What is billed comes first: whisper-1 rounds its duration up to whole seconds.
-        let seconds = counts.seconds.or(counts.prompt_audio_seconds).or(read.duration);
-        if let (true, Some(seconds)) = (hears, seconds.filter(|seconds| (0.0..1e8).contains(seconds))) {
-            progress.amount = Some(milliseconds((seconds * 1000.0).round() as u64));
-        }
         let Some(usage) = self.usage(&counts).filter(Usage::is_plausible) else { return };
         progress.usage = Some(match (self.makes_images(), progress.usage) {
             // A stream of several images has the tokens of each.
@@ -126,10 +114,6 @@ impl Meter {
     }
 
     fn usage(&self, counts: &Counts) -> Option<Usage> {
-        // Mistral's counts of tokens leave those of the sound out, and seconds are what it bills.
-        if counts.prompt_audio_seconds.is_some() {
-            return None;
-        }
         let input = counts.input_tokens.or(counts.prompt_tokens)?;
         let output = counts.output_tokens.or(counts.completion_tokens).unwrap_or_default();
         let of = |details: &Option<Details>, part: fn(&Details) -> Option<u64>| {
@@ -152,8 +136,4 @@ impl Meter {
             _ => Usage { output, ..base },
         })
     }
-}
-
-fn milliseconds(count: u64) -> Amount {
-    Amount { unit: Unit::Millisecond, count }
 }

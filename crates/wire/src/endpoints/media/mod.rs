@@ -13,10 +13,8 @@ mod speech;
 use std::borrow::Cow;
 
 use canon::Losses;
-use canon::write::push_string;
 use serde::{Deserialize, Serialize};
 
-use crate::ROUTING_FIELDS;
 use crate::intake::Intake;
 use crate::json::Edit;
 
@@ -68,18 +66,8 @@ impl MediaRow {
 /// The body as it came, with the provider's name of the model and without what only the gateway reads.
 fn forwarded<'a>(intake: &'a Intake, row: &MediaRow, model: &str, losses: &mut Losses) -> Edit<'a> {
     intake.note_routing_losses(losses);
-    let mut edit = intake.edit();
-    let mut quoted = Vec::new();
-    push_string(&mut quoted, model);
-    edit.set("model", &quoted);
-    for name in ROUTING_FIELDS {
-        edit.remove(name);
-    }
-    for (name, value) in intake.fields() {
-        if value == b"null" {
-            edit.remove(name);
-        }
-    }
+    let mut edit = intake.addressed_to(model);
+    intake.leave_out_nulls(&mut edit);
     for name in &row.drop {
         if edit.remove(name) {
             losses.dropped(name.clone(), "The provider has no such field.");

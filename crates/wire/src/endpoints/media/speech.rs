@@ -1,7 +1,7 @@
 //! Speech: `POST /v1/audio/speech`.
 
 use bytes::Bytes;
-use canon::{Error, Losses, Operation, Result};
+use canon::{Amount, Error, Losses, Operation, Result, Unit};
 
 use super::meter::Meter;
 use super::reader::OpenaiReader;
@@ -49,10 +49,7 @@ impl SpeechRequest {
                 _ => Ok(()),
             }
         })?;
-        if intake.model.is_empty() {
-            let message = "The field model is missing; name a model such as \"gpt-4o-mini-tts\".";
-            return Err(Error::invalid("model", message));
-        }
+        intake.check_model("gpt-4o-mini-tts")?;
         let characters = match characters {
             Some(0) => return Err(Error::invalid("input", "input is empty; it needs the text to speak.")),
             Some(count) => count,
@@ -85,7 +82,8 @@ impl EndpointRequest for SpeechRequest {
 
     fn asked(&self) -> Asked<'_> {
         let tokens = self.characters.div_ceil(4);
-        Asked { prompt_tokens: tokens, reserved_tokens: tokens, ..self.intake.asked() }
+        let amount = Some(Amount { unit: Unit::Character, count: self.characters });
+        Asked { prompt_tokens: tokens, reserved_tokens: tokens, amount, ..self.intake.asked() }
     }
 
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
@@ -94,7 +92,7 @@ impl EndpointRequest for SpeechRequest {
         let mut losses = Losses::new();
         let body = forwarded(&self.intake, row, target.model, &mut losses).write(64);
         let path = row.path("/audio/speech");
-        let meter = Meter { operation: Operation::Speech, characters: self.characters, recorded_ms: None };
+        let meter = Meter { operation: Operation::Speech, characters: self.characters };
         Ok(ProviderRequest {
             parts: vec![Part { path, headers: Vec::new(), body: body.into(), first_input: 0 }],
             losses,

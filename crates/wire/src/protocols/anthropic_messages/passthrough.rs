@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::request::write::thinking::{Generation, ThinkingKind, takes_effort, takes_kind};
 use super::{AnthropicMessages, request};
-use crate::json::{Edit, push_string};
+use crate::json::{Edit, quoted};
 use crate::{
     DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
@@ -100,9 +100,7 @@ struct Forward<'a> {
 impl Forward<'_> {
     fn model(&mut self) {
         let target = self.forwarding.target;
-        let mut model = Vec::with_capacity(target.model.len() + 2);
-        push_string(&mut model, target.model);
-        self.edit.set("model", &model);
+        self.edit.set("model", &quoted(target.model));
         if !target.quirks.takes_routing_fields {
             // The gateway itself has read them.
             for name in ROUTING_FIELDS {

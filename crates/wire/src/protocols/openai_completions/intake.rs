@@ -126,10 +126,7 @@ fn empty() -> Error {
 
 /// What can be judged only when all fields are known.
 fn check_whole(intake: &Intake) -> Result<()> {
-    if intake.model.is_empty() {
-        let message = "The field model is missing; name a model such as \"provider/model\".";
-        return Err(Error::invalid("model", message));
-    }
+    intake.check_model("provider/model")?;
     if intake.given("prompt").is_none() {
         let message = match intake.given("messages") {
             Some(_) => "prompt is missing; a conversation in messages goes to POST /v1/chat/completions.",

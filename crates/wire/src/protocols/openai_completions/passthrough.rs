@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use canon::write::push_string;
+use canon::write::quoted;
 use canon::{Annotator, AnswerFacts, Error, Losses, Progress, Quirks, Result, StreamUsage, Target, Usage};
 use serde_json::Map;
 use serde_json::value::RawValue;
@@ -30,9 +30,7 @@ impl Passthrough for OpenaiCompletions {
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
         let Target { model, quirks, .. } = forwarding.target;
         let (mut edit, mut losses) = (intake.edit(), Losses::new());
-        let mut quoted = Vec::new();
-        push_string(&mut quoted, model);
-        edit.set("model", &quoted);
+        edit.set("model", &quoted(model));
         if !quirks.takes_routing_fields {
             // The gateway itself has read them.
             for name in ROUTING_FIELDS {
@@ -40,11 +38,7 @@ impl Passthrough for OpenaiCompletions {
             }
             intake.note_routing_losses(&mut losses);
         }
-        for (name, value) in intake.fields() {
-            if value == b"null" {
-                edit.remove(name);
-            }
-        }
+        intake.leave_out_nulls(&mut edit);
         // Usage is always asked for: the gateway meters what the caller does not want to see.
         if intake.form.stream && quirks.stream_usage == StreamUsage::OnRequest {
             let mut options: Map<String, serde_json::Value> =

@@ -19,7 +19,7 @@ use super::answer::read::{self, StreamDecoder};
 use super::answer::write::{self, fail_relayed};
 use super::{OpenaiResponses, REASONING_FORMAT, envelope, kept};
 use crate::framing::sse::SseParser;
-use crate::json::{Edit, Scanner, push_string};
+use crate::json::{Edit, Scanner, quoted};
 use crate::proofs::{CallName, Memory, Proofs};
 use crate::protocols::repair;
 use crate::{
@@ -32,9 +32,7 @@ impl Passthrough for OpenaiResponses {
         let target = forwarding.target;
         let mut losses = Losses::new();
         let mut edit = intake.edit();
-        let mut model = Vec::with_capacity(target.model.len() + 2);
-        push_string(&mut model, target.model);
-        edit.set("model", &model);
+        edit.set("model", &quoted(target.model));
         if !target.quirks.takes_routing_fields {
             for name in ROUTING_FIELDS {
                 edit.remove(name);

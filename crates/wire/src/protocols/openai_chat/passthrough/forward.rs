@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use super::super::intake::WHOLE;
 use super::strictness;
 use super::thoughts::Recall;
-use crate::json::{Edit, Items, Kind, Members, Scanner, append, push_escaped, push_key, string, word};
+use crate::json::{
+    Edit, Items, Kind, Members, Scanner, append, push_escaped, push_key, quoted, string, word,
+};
 use crate::proofs::Memory;
 use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::protocols::strict_schema::Unfit;
@@ -921,12 +923,6 @@ pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
         hash /= 36;
     }
     short.into()
-}
-
-fn quoted(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    crate::json::push_string(&mut out, text);
-    out
 }
 
 fn bytes_of<T: serde::Serialize + ?Sized>(value: &T) -> Cow<'static, [u8]> {

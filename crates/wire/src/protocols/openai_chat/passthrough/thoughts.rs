@@ -11,7 +11,7 @@ use super::super::request::read::detail_part;
 use super::super::request::write::detail;
 use super::super::types::{ReasoningDetail, ToolCall};
 use crate::json::mentions;
-use crate::json::{Index, Object, Scanner, Syntax, Value, push_string, text_of};
+use crate::json::{Index, Object, Scanner, Syntax, Value, quoted, text_of};
 use crate::proofs::{CallName, Collector, Memory, Proofs};
 
 /// The names that thinking goes by.
@@ -271,12 +271,6 @@ fn holds_proofs(details: &[u8]) -> bool {
     let details: Vec<&RawValue> = serde_json::from_slice(details).unwrap_or_default();
     let read = |raw: &&RawValue| serde_json::from_str::<ReasoningDetail>(raw.get()).ok();
     details.iter().filter_map(read).any(|detail| detail.signature.is_some() || detail.data.is_some())
-}
-
-fn quoted(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    push_string(&mut out, text);
-    out
 }
 
 fn fields_of<'a>(scanner: &mut Scanner<'a>) -> Result<Index<'a>, Syntax> {
