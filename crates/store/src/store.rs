@@ -6,14 +6,17 @@ use std::future::Future;
 use std::time::Duration;
 
 use canon::Secret;
-use sqlx::{Connection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgPool};
 
 use crate::changes::Changes;
 use crate::conversations::{self, Addition, Conversation, StoredItem};
+use crate::filter::{self, RequestFilter};
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::ledger::{self, LedgerDay, Spent};
 use crate::loan::Loan;
+use crate::params::{Params, bound};
 use crate::projects::{self, Audit, AuditRow, Project, Written};
+use crate::requests::{self, Cursor, RequestPage, RequestRow, Stretch};
 use crate::responses::{self, Chain, StoredResponse};
 use crate::sqlite::Sqlite;
 use crate::webhooks::{self, Delivery};
@@ -223,6 +226,94 @@ impl Store {
             .fetch_all(connection)
             .await)?;
         records.iter().map(|record| read_record(record)).collect()
+    }
+
+    /// Records that pass the filter, the newest first, before a place. However rare they are, only so many records are looked at.
+    pub async fn requests(
+        &self,
+        filter: &RequestFilter,
+        before: Option<Cursor>,
+        limit: u32,
+    ) -> Result<RequestPage, StoreError> {
+        let limit = limit.clamp(1, requests::MOST_ROWS);
+        let mut stretch = Stretch::of(filter, before);
+        let mut rows: Vec<RequestRow> = Vec::new();
+        for slice in requests::SLICES {
+            let wanted = limit + 1 - rows.len() as u32;
+            rows.extend(self.slice_of_requests(filter, stretch, (slice, wanted)).await?);
+            if rows.len() > limit as usize {
+                rows.truncate(limit as usize);
+                break;
+            }
+            let Some(end) = self.end_of_slice(stretch, slice).await? else {
+                return Ok(RequestPage { rows, next: None, searched_to_ms: stretch.since_ms });
+            };
+            stretch.before = end;
+        }
+        let full = rows.len() == limit as usize;
+        let next = rows.last().filter(|_| full).map_or(stretch.before, |row| row.cursor);
+        Ok(RequestPage { rows, next: Some(next), searched_to_ms: next.started_at_ms })
+    }
+
+    async fn slice_of_requests(
+        &self,
+        filter: &RequestFilter,
+        stretch: Stretch,
+        counts: (u32, u32),
+    ) -> Result<Vec<RequestRow>, StoreError> {
+        let (sql, params) = requests::select(self.spelling(), filter, stretch, counts);
+        self.request_rows(sql, &params).await
+    }
+
+    async fn request_rows(&self, sql: String, params: &Params) -> Result<Vec<RequestRow>, StoreError> {
+        let rows: Vec<(i64, i64, String)> = on_either!(self, SLOW, connection => {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_all(connection).await
+        })?;
+        let row = |(started_at_ms, nonce, record): (i64, i64, String)| {
+            let record = read_record(&record)?;
+            Ok(RequestRow { cursor: Cursor { started_at_ms, nonce }, record })
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    async fn end_of_slice(&self, stretch: Stretch, slice: u32) -> Result<Option<Cursor>, StoreError> {
+        let (sql, params) = requests::select_end(stretch, slice);
+        let end: Option<(i64, i64)> = on_either!(self, SLOW, connection => {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_optional(connection).await
+        })?;
+        Ok(end.map(|(started_at_ms, nonce)| Cursor { started_at_ms, nonce }))
+    }
+
+    /// The records of a request id, the newest first: callers may choose ids, and choose one again.
+    pub async fn request(&self, id: &str) -> Result<Vec<RequestRow>, StoreError> {
+        let mut windows: Vec<(i64, i64)> = Vec::new();
+        if let Some(time) = requests::time_of_id(id) {
+            windows.extend(requests::ID_WINDOWS_MS.map(|(from, to)| (time + from, time + to)));
+        }
+        windows.push((i64::MIN, i64::MAX));
+        for (since, until) in windows {
+            let mut params = Params::default();
+            let (since, until) = (params.number(since), params.number(until));
+            let (id, most) = (params.text(id.to_owned()), params.number(requests::MOST_OF_ONE_ID));
+            let sql = format!(
+                "SELECT started_at_ms, nonce, {} FROM usage_records
+                WHERE started_at_ms >= {since} AND started_at_ms < {until} AND request_id = {id}
+                ORDER BY started_at_ms DESC, nonce DESC LIMIT {most}",
+                self.spelling().record
+            );
+            let rows = self.request_rows(sql, &params).await?;
+            if !rows.is_empty() {
+                return Ok(rows);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn spelling(&self) -> filter::Spelling {
+        match &self.pool {
+            Pool::Sqlite(_) => filter::SQLITE,
+            Pool::Postgres(_) => filter::POSTGRES,
+        }
     }
 
     /// Deletes the records of requests that began before a time; returns how many.

@@ -7,6 +7,7 @@ mod migrate;
 mod open;
 mod postgres;
 mod projects;
+mod requests;
 mod responses;
 mod spool;
 mod trouble;

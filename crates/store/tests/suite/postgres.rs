@@ -4,7 +4,8 @@ use sqlx::Connection;
 use store::{Store, StoreError, WriterEvent};
 
 use crate::{
-    conversations, drain, keys, migrate, projects, record, request_ids, responses, spool, usage, webhooks,
+    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, spool, usage,
+    webhooks,
 };
 
 async fn empty(url: &str) -> Store {
@@ -49,6 +50,8 @@ async fn on_postgres() {
     projects::projects_are_changed_by_those_who_have_read_them(&empty(&url).await).await;
     projects::keys_are_rotated_with_an_overlap(&empty(&url).await).await;
     projects::the_ledger_is_the_sum_of_the_records(&empty(&url).await).await;
+    requests::what_is_asked_for_comes_newest_first_and_nothing_else(&empty(&url).await).await;
+    requests::a_request_is_found_by_its_id(&empty(&url).await).await;
     webhooks::an_event_is_sent_until_it_is_taken_and_never_again(&empty(&url).await).await;
     a_database_of_the_release_before_is_brought_up_to_date(&url).await;
     every_node_hears_of_a_revoked_key(&url).await;

@@ -1,0 +1,41 @@
+//! Parameters of SQL that is put together.
+
+/// A parameter.
+#[derive(Clone, Debug)]
+pub(crate) enum Param {
+    Number(i64),
+    Text(String),
+}
+
+/// The parameters of a statement so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Params(pub(crate) Vec<Param>);
+
+impl Params {
+    /// Adds one; returns its name in the statement.
+    pub(crate) fn text(&mut self, text: String) -> String {
+        self.0.push(Param::Text(text));
+        format!("${}", self.0.len())
+    }
+
+    /// Adds one; returns its name in the statement.
+    pub(crate) fn number(&mut self, number: i64) -> String {
+        self.0.push(Param::Number(number));
+        format!("${}", self.0.len())
+    }
+}
+
+/// Binds the parameters to a query of either database.
+macro_rules! bound {
+    ($query:expr, $params:expr) => {{
+        let mut query = $query;
+        for param in &$params.0 {
+            query = match param {
+                $crate::params::Param::Number(number) => query.bind(*number),
+                $crate::params::Param::Text(text) => query.bind(text.as_str()),
+            };
+        }
+        query
+    }};
+}
+pub(crate) use bound;
