@@ -44,6 +44,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/postgres/0005.sql"),
     include_str!("migrations/postgres/0006.sql"),
     include_str!("migrations/postgres/0007.sql"),
+    include_str!("migrations/postgres/0008.sql"),
 ];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;

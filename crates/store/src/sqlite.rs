@@ -57,6 +57,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite/0006.sql"),
     include_str!("migrations/sqlite/0007.sql"),
     include_str!("migrations/sqlite/0008.sql"),
+    include_str!("migrations/sqlite/0009.sql"),
 ];
 /// The lock comes first: one that is taken in the middle of a transaction is refused without waiting for other writers.
 const BEGIN: &str = "BEGIN IMMEDIATE";

@@ -18,6 +18,7 @@ use crate::params::{Params, bound};
 use crate::projects::{self, Audit, AuditRow, Project, Written};
 use crate::requests::{self, Cursor, RequestPage, RequestRow, Stretch};
 use crate::responses::{self, Chain, StoredResponse};
+use crate::sessions::{self, ConsoleSession};
 use crate::sqlite::Sqlite;
 use crate::webhooks::{self, Delivery};
 use crate::{StoreError, UsageRecord, postgres, sqlite};
@@ -555,6 +556,52 @@ impl Store {
                 .fetch_all(connection)
                 .await)?;
         Ok(rows.into_iter().map(projects::audited).collect())
+    }
+
+    // Sessions of the dashboard
+
+    /// Begins a session, and forgets those that are over.
+    pub async fn create_session(&self, session: &ConsoleSession, audit: Audit) -> Result<(), StoreError> {
+        let now_ms = session.created_at_ms;
+        on_either!(self, QUICK, connection => {
+            sqlx::query(sessions::EXPIRE).bind(now_ms).execute(connection).await.map(drop)
+        })?;
+        change!(
+            self,
+            sqlx::query(sessions::INSERT)
+                .bind(&session.id)
+                .bind(&session.name)
+                .bind(&session.subject)
+                .bind(&session.means)
+                .bind(&session.role)
+                .bind(&session.address)
+                .bind(session.created_at_ms)
+                .bind(session.expires_at_ms),
+            Some(audit),
+            now_ms
+        )?;
+        Ok(())
+    }
+
+    /// A session that is not over.
+    pub async fn session(&self, id: &str, now_ms: i64) -> Result<Option<ConsoleSession>, StoreError> {
+        let row: Option<sessions::Row> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(sessions::SELECT_ONE).bind(id).bind(now_ms).fetch_optional(connection).await
+        })?;
+        Ok(row.map(sessions::from_row))
+    }
+
+    /// The sessions that are not over, the newest first.
+    pub async fn sessions(&self, now_ms: i64) -> Result<Vec<ConsoleSession>, StoreError> {
+        let rows: Vec<sessions::Row> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(sessions::SELECT).bind(now_ms).fetch_all(connection).await
+        })?;
+        Ok(rows.into_iter().map(sessions::from_row).collect())
+    }
+
+    /// Ends a session. False when there is none.
+    pub async fn end_session(&self, id: &str, audit: Audit, now_ms: i64) -> Result<bool, StoreError> {
+        change!(self, sqlx::query(sessions::DELETE).bind(id), Some(audit), now_ms)
     }
 
     // The ledger

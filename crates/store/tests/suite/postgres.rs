@@ -4,8 +4,8 @@ use sqlx::Connection;
 use store::{Store, StoreError, WriterEvent};
 
 use crate::{
-    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, spool, usage,
-    webhooks,
+    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, sessions, spool,
+    usage, webhooks,
 };
 
 async fn empty(url: &str) -> Store {
@@ -16,7 +16,7 @@ async fn empty(url: &str) -> Store {
 async fn drop_all(url: &str) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(
-        "DROP TABLE IF EXISTS webhook_deliveries, schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
+        "DROP TABLE IF EXISTS console_sessions, webhook_deliveries, schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
             audit_log, stored_items, conversations, conversation_items CASCADE;
         DROP FUNCTION IF EXISTS llmgateway_notify",
     )
@@ -48,6 +48,7 @@ async fn on_postgres() {
     conversations::an_answer_and_its_items_are_stored_together(&empty(&url).await).await;
     conversations::additions_at_once_lose_nothing(&empty(&url).await).await;
     projects::projects_are_changed_by_those_who_have_read_them(&empty(&url).await).await;
+    sessions::sessions_last_until_they_expire_or_are_ended(&empty(&url).await).await;
     projects::keys_are_rotated_with_an_overlap(&empty(&url).await).await;
     projects::the_ledger_is_the_sum_of_the_records(&empty(&url).await).await;
     requests::what_is_asked_for_comes_newest_first_and_nothing_else(&empty(&url).await).await;
