@@ -95,7 +95,7 @@ pub struct FilterError {
     pub reason: String,
 }
 
-/// What takes longer than this to its first token is slow.
+/// What takes this long to its first token is slow.
 pub const SLOW_MS: i64 = 5_120;
 
 /// The names of fields in the query language; `tag` takes a name of its own.
@@ -199,7 +199,7 @@ impl Test {
                 (Field::Outcome, Compare::Like(good.to_vec()), true)
             }
             "recovered" | "cancelled" => (Field::Outcome, Compare::Like(vec![name.to_owned()]), false),
-            "slow" => (Field::Ttft, Compare::Above(SLOW_MS), false),
+            "slow" => (Field::Ttft, Compare::Above(SLOW_MS - 1), false),
             "lossy" => (Field::Loss, any(), false),
             "unpriced" => (Field::Cost, Compare::Absent, false),
             "cached" => (Field::CacheRead, Compare::Above(0), false),
@@ -307,6 +307,11 @@ const TEXTS: [&str; 9] = [
 ];
 
 impl Spelling {
+    /// Whether a column is like a value.
+    pub(crate) fn like(&self, column: &str, value: &str, params: &mut Params) -> String {
+        format!("{column} {} {} ESCAPE '!'", self.like, params.text(pattern(value)))
+    }
+
     /// Adds the tests as a condition on a row of `usage_records`.
     pub(crate) fn push_tests(&self, tests: &[Test], params: &mut Params, sql: &mut String) {
         sql.push_str("true");

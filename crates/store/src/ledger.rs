@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// One day.
-pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
 /// What a new record adds to the ledger.
 pub(crate) struct Charge<'a> {
     pub(crate) key_id: &'a str,

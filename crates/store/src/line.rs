@@ -1,18 +1,13 @@
 //! A record as one line: a checksum, and JSON whose first fields are what the table has columns for. Written and read by
 //! hand, because every request pays for it.
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use canon::scan::may_have_unicode_escape;
-use canon::write::{self, plain_length, push_count, push_key, push_list, push_u64};
+use canon::write::{self, push_count, push_key, push_list, push_u64};
 use canon::{Cost, Pico, Usage};
 use memchr::memmem::Finder;
-use serde::{Deserialize, Deserializer};
 
-use crate::StoreError;
-use crate::ledger::{Charge, DAY_MS};
-use crate::projects::DEFAULT_PROJECT;
 use crate::record::{AttemptRecord, LossRecord, UsageRecord};
 
 /// Longer lines are shortened: see [`UsageRecord::shortened`].
@@ -267,114 +262,9 @@ pub(crate) fn record_of(line: &[u8]) -> Option<&str> {
     str::from_utf8(json).ok()
 }
 
-/// What the table has columns for, of a record's JSON.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
-pub(crate) struct Columns<'a> {
-    #[serde(default)]
-    pub(crate) nonce: i64,
-    pub(crate) started_at_ms: i64,
-    #[serde(borrow)]
-    pub(crate) request_id: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) key_id: Cow<'a, str>,
-    /// Absent in the lines of earlier releases.
-    #[serde(borrow, default = "default_project")]
-    pub(crate) project: Cow<'a, str>,
-    /// The sum of the cost; none when the price is unknown.
-    #[serde(default, rename = "cost_pico", deserialize_with = "read_total")]
-    pub(crate) charged: Option<i64>,
-}
-
-fn default_project() -> Cow<'static, str> {
-    Cow::Borrowed(DEFAULT_PROJECT)
-}
-
-fn read_total<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Amounts {
-        total: i64,
-    }
-    Ok(Option::<Amounts>::deserialize(deserializer)?.map(|amounts| amounts.total))
-}
-
-impl<'a> Columns<'a> {
-    /// What the ledger is told.
-    pub(crate) fn charge(&self) -> Charge<'_> {
-        Charge {
-            key_id: &self.key_id,
-            project: &self.project,
-            day: self.started_at_ms.div_euclid(DAY_MS),
-            charged: self.charged,
-        }
-    }
-
-    pub(crate) fn of(json: &'a str) -> Result<Self, StoreError> {
-        if let Some(columns) = Self::as_written(json) {
-            return Ok(columns);
-        }
-        serde_json::from_str(json)
-            .map_err(|error| StoreError::Corrupt { what: "usage line", reason: error.to_string() })
-    }
-
-    /// The columns of a record as [`UsageRecord::write`] writes it, without looking at the rest of it. Texts with
-    /// escapes are left to serde.
-    fn as_written(json: &'a str) -> Option<Self> {
-        let (nonce, rest) = integer(json.strip_prefix("{\"nonce\":")?)?;
-        let (started_at_ms, rest) = integer(rest.strip_prefix(",\"started_at_ms\":")?)?;
-        let (request_id, rest) = plain_text(rest.strip_prefix(",\"request_id\":\"")?)?;
-        let (key_id, rest) = plain_text(rest.strip_prefix(",\"key_id\":\"")?)?;
-        let (project, rest) = plain_text(rest.strip_prefix(",\"project\":\"")?)?;
-        let (charged, rest) = integer(rest.strip_prefix(",\"charged_pico\":")?)?;
-        let columns = Self {
-            nonce,
-            started_at_ms,
-            request_id: Cow::Borrowed(request_id),
-            key_id: Cow::Borrowed(key_id),
-            project: Cow::Borrowed(project),
-            charged: Some(charged),
-        };
-        rest.ends_with('}').then_some(columns)
-    }
-}
-
-/// An integer from the start, and what follows.
-fn integer(text: &str) -> Option<(i64, &str)> {
-    let length = text.bytes().take_while(|byte| *byte == b'-' || byte.is_ascii_digit()).count();
-    let (digits, rest) = text.split_at(length);
-    Some((digits.parse().ok()?, rest))
-}
-
-/// A text without escapes up to its closing quote, and what follows.
-fn plain_text(text: &str) -> Option<(&str, &str)> {
-    let length = plain_length(text.as_bytes());
-    let (text, rest) = text.split_at_checked(length)?;
-    Some((text, rest.strip_prefix('"')?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_the_same_whichever_way_they_are_read() {
-        for id in ["chatcmpl-1", "", "a\"b", "\\", "é", "\",\"key_id\":\"x"] {
-            let record = UsageRecord {
-                request_id: id.to_owned(),
-                key_id: format!("static:{id}"),
-                started_at_ms: -5,
-                project: "p".to_owned(),
-                cost: Some(Cost { total: canon::Pico(7), ..Cost::default() }),
-                ..UsageRecord::default()
-            };
-            let mut line = Vec::new();
-            record.encode(i64::MIN, &mut line);
-            let json = record_of(line.strip_suffix(b"\n").unwrap()).unwrap();
-            let by_serde: Columns<'_> = serde_json::from_str(json).unwrap();
-            assert_eq!(Columns::of(json).unwrap(), by_serde);
-            assert_eq!((by_serde.request_id.as_ref(), by_serde.nonce), (id, i64::MIN));
-        }
-    }
 
     #[test]
     fn a_changed_bit_is_noticed() {

@@ -1,5 +1,6 @@
 //! What is particular to PostgreSQL: connecting, migrations, the insertion of many records.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -7,18 +8,21 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::StoreError;
+use crate::facts::Facts;
 use crate::line::PROBE_RECORD;
 use crate::loan::Loan;
+use crate::params::bound;
+use crate::rollups::Rollups;
 
 /// Parameter: a JSON array of records, as text. New ones are added to the ledger, in an order that all nodes share: else two
 /// of them could wait for each other.
 const INSERT_USAGE: &str = "WITH new AS (
-        INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record)
+        INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record, indexed)
         SELECT (line ->> 'started_at_ms')::bigint, line ->> 'request_id', coalesce((line ->> 'nonce')::bigint, 0),
-            line ->> 'key_id', line
+            line ->> 'key_id', line, 1
         FROM jsonb_array_elements($1::text::jsonb) AS line
         ON CONFLICT DO NOTHING
-        RETURNING started_at_ms, key_id, record
+        RETURNING started_at_ms, request_id, nonce, key_id, record
     ), charges AS (
         SELECT scope, started_at_ms / 86400000 AS day, (record -> 'cost_pico' ->> 'total')::bigint AS spent
         FROM new CROSS JOIN LATERAL (
@@ -31,7 +35,7 @@ const INSERT_USAGE: &str = "WITH new AS (
         ON CONFLICT (scope, day) DO UPDATE SET spent_pico = ledger.spent_pico + excluded.spent_pico,
             requests = ledger.requests + excluded.requests, unpriced = ledger.unpriced + excluded.unpriced
     )
-    SELECT count(*) FROM new";
+    SELECT started_at_ms, request_id, nonce FROM new";
 
 /// What nodes are told changes by.
 const CHANGES: &str = "llmgateway_changes";
@@ -45,6 +49,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/postgres/0006.sql"),
     include_str!("migrations/postgres/0007.sql"),
     include_str!("migrations/postgres/0008.sql"),
+    include_str!("migrations/postgres/0009.sql"),
 ];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;
@@ -76,15 +81,36 @@ async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
     }
 }
 
-/// Inserts lines with one statement, taken apart by the database: its CPU is not the gateway's.
+/// Inserts lines in one transaction. The database takes them apart: its CPU is not the gateway's.
 pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<u64, StoreError> {
-    let array = format!("[{}]", lines.join(","));
     let mut loan = Loan::of(pool).await?;
-    let insert = sqlx::query_scalar(INSERT_USAGE).bind(array).fetch_one(loan.connection());
     // A connection that a firewall forgot would wait for ever.
-    let inserted = tokio::time::timeout(INSERT_TIMEOUT, insert).await.map_err(|_| StoreError::Away)?;
-    let inserted: i64 = loan.settle(inserted)?;
-    Ok(inserted.unsigned_abs())
+    let inserted = tokio::time::timeout(INSERT_TIMEOUT, insert_lines(loan.connection(), lines)).await;
+    loan.settle(inserted.map_err(|_| StoreError::Away)?)
+}
+
+async fn insert_lines(connection: &mut PgConnection, lines: &[&str]) -> Result<u64, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let array = format!("[{}]", lines.join(","));
+    let new: Vec<(i64, String, i64)> =
+        sqlx::query_as(INSERT_USAGE).bind(array).fetch_all(&mut *transaction).await?;
+    let inserted = new.len() as u64;
+    // All are new, but after a batch that was interrupted. Only new ones are counted.
+    let mut new: Option<HashSet<(i64, String, i64)>> =
+        (new.len() < lines.len()).then(|| new.into_iter().collect());
+    let mut rollups = Rollups::default();
+    for line in lines {
+        let facts = Facts::of(line)?;
+        let place = || (facts.started_at_ms, facts.request_id.clone().into_owned(), facts.nonce);
+        if new.as_mut().is_none_or(|new| new.remove(&place())) {
+            rollups.add(&facts);
+        }
+    }
+    for (sql, params) in rollups.statements() {
+        bound!(sqlx::query(sql), params).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(inserted)
 }
 
 /// Inserts a record and takes it back.

@@ -3,12 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::filter::{RequestFilter, Spelling};
+use crate::facts::{LOOKUP_SESSION, LOOKUP_TAG, folded};
+use crate::filter::{Compare, Field, RequestFilter, Spelling, Test};
 use crate::params::Params;
 use crate::record::UsageRecord;
+use crate::times::HOUR_MS;
 
 /// How many records one statement looks at: few at first, for the newest often have what is asked for.
 pub(crate) const SLICES: [u32; 3] = [1_000, 5_000, 14_000];
+/// How many stretches of time one page looks into.
+pub(crate) const MOST_PARTS: usize = 8;
 /// A page.
 pub(crate) const MOST_ROWS: u32 = 500;
 /// How many records of one request id are shown.
@@ -89,53 +93,189 @@ impl Stretch {
 
 const ORDER: &str = "ORDER BY started_at_ms DESC, nonce DESC";
 
+/// Where records are looked for.
+pub(crate) enum Source {
+    /// Among all.
+    All,
+    /// Among those with this entry in `usage_lookup`.
+    Found { kind: &'static str, value: String },
+}
+
+impl Source {
+    /// The place where what passes a filter is found soonest.
+    pub(crate) fn of(filter: &RequestFilter) -> Self {
+        let exact = |test: &Test| match &test.compare {
+            Compare::Like(values) if !test.not => match values.as_slice() {
+                [value] if value.is_ascii() && !value.contains('*') => Some(value.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let found = |test: &Test| match (&test.field, exact(test)?) {
+            (Field::Session, value) => Some(Self::Found { kind: LOOKUP_SESSION, value: folded(&value) }),
+            (Field::Tag(name), value) => {
+                Some(Self::Found { kind: LOOKUP_TAG, value: folded(&format!("{name}={value}")) })
+            }
+            _ => None,
+        };
+        filter.tests.iter().find_map(found).unwrap_or(Self::All)
+    }
+
+    /// The table, and the condition on it.
+    fn table(&self, params: &mut Params) -> (&'static str, String) {
+        match self {
+            Self::All => ("usage_records", "true".to_owned()),
+            Self::Found { kind, value } => {
+                let (kind, value) = (params.text((*kind).to_owned()), params.text(value.clone()));
+                let condition = format!("kind = {kind} AND value = {value}");
+                ("usage_lookup JOIN usage_records USING (started_at_ms, nonce)", condition)
+            }
+        }
+    }
+}
+
 /// Selects what passes the filter's tests among the newest `slice` records of a stretch.
 pub(crate) fn select(
     spelling: Spelling,
-    filter: &RequestFilter,
+    (filter, source): (&RequestFilter, &Source),
     stretch: Stretch,
     (slice, limit): (u32, u32),
 ) -> (String, Params) {
     let mut params = Params::default();
     let condition = stretch.condition(&mut params);
+    let (table, found) = source.table(&mut params);
     let (slice, limit) = (params.number(i64::from(slice)), params.number(i64::from(limit)));
     let mut tests = String::new();
     spelling.push_tests(&filter.tests, &mut params, &mut tests);
     let record = spelling.record;
     let sql = format!(
         "SELECT started_at_ms, nonce, {record} FROM (
-            SELECT started_at_ms, request_id, nonce, key_id, record FROM usage_records
-            WHERE {condition} {ORDER} LIMIT {slice}
+            SELECT started_at_ms, request_id, nonce, key_id, record FROM {table}
+            WHERE {condition} AND {found} {ORDER} LIMIT {slice}
         ) AS slice WHERE {tests} {ORDER} LIMIT {limit}"
     );
     (sql, params)
 }
 
 /// Selects the place of the last of the newest `slice` records of a stretch, if there are so many.
-pub(crate) fn select_end(stretch: Stretch, slice: u32) -> (String, Params) {
+pub(crate) fn select_end(source: &Source, stretch: Stretch, slice: u32) -> (String, Params) {
     let mut params = Params::default();
     let condition = stretch.condition(&mut params);
+    let (table, found) = source.table(&mut params);
     let skipped = params.number(i64::from(slice) - 1);
     let sql = format!(
-        "SELECT started_at_ms, nonce FROM usage_records WHERE {condition} {ORDER} LIMIT 1 OFFSET {skipped}"
+        "SELECT started_at_ms, nonce FROM {table} WHERE {condition} AND {found} {ORDER} LIMIT 1 OFFSET {skipped}"
     );
     (sql, params)
 }
 
-/// When the request of one of the gateway's own ids arrived, in milliseconds since 1970: the id begins with it.
-pub(crate) fn time_of_id(id: &str) -> Option<i64> {
-    let digits = id.strip_prefix("req_").filter(|rest| rest.len() == 32 && rest.is_ascii())?;
-    u128::from_str_radix(digits, 16).ok().filter(|_| digits.as_bytes()[12] == b'7')?;
-    i64::from_str_radix(&digits[..12], 16).ok()
+/// Hours that are told from one another: what is rare is in few of them, and in more it is found soon.
+const MOST_HOURS: i64 = 1_000;
+
+/// Selects the hours of a stretch that have what a filter asks for, as far as the sums tell; the newest first. None when they
+/// tell nothing.
+pub(crate) fn select_hours(
+    spelling: Spelling,
+    filter: &RequestFilter,
+    stretch: Stretch,
+) -> Option<(String, Params)> {
+    let (mut params, mut conditions, mut by_key) = (Params::default(), Vec::new(), false);
+    for test in &filter.tests {
+        let Compare::Like(values) = &test.compare else { continue };
+        let column = match test.field {
+            Field::Project => "project",
+            Field::Provider => "provider",
+            Field::Operation => "operation",
+            Field::Outcome | Field::Error => "outcome",
+            Field::Key => "key_id",
+            _ => continue,
+        };
+        if test.not && (test.field != Field::Outcome || values.iter().any(|value| value.contains('*'))) {
+            continue;
+        }
+        by_key |= test.field == Field::Key;
+        let likes: Vec<String> =
+            values.iter().map(|value| spelling.like(column, value, &mut params)).collect();
+        let not = if test.not { "NOT " } else { "" };
+        conditions.push(format!("{not}({})", likes.join(" OR ")));
+        if test.field == Field::Error {
+            conditions.push("outcome NOT IN ('ok', 'recovered')".to_owned());
+        }
+    }
+    if conditions.is_empty() {
+        return None;
+    }
+    let table = if by_key { "usage_key_hours" } else { "usage_hours" };
+    let since = params.number(stretch.since_ms.div_euclid(HOUR_MS));
+    let until = params.number(stretch.before.started_at_ms.div_euclid(HOUR_MS));
+    let most = params.number(MOST_HOURS);
+    let sql = format!(
+        "SELECT DISTINCT hour FROM {table} WHERE hour >= {since} AND hour <= {until} AND {}
+        ORDER BY hour DESC LIMIT {most}",
+        conditions.join(" AND ")
+    );
+    Some((sql, params))
 }
 
-/// How long after the time in its id, and how long before it, a record's own time may be: the body arrives in between, and clocks
-/// are set.
-pub(crate) const ID_WINDOWS_MS: [(i64, i64); 2] = [(-2_000, 5_000), (-60_000, 900_000)];
+/// The parts of a stretch that these hours are, neighbours together, the newest first. Of so many hours as were asked for there may
+/// be more: then the rest of the stretch is one part.
+pub(crate) fn parts_of(stretch: Stretch, hours: &[i64]) -> Vec<Stretch> {
+    let mut parts: Vec<Stretch> = Vec::new();
+    for hour in hours {
+        let since_ms = (hour * HOUR_MS).max(stretch.since_ms);
+        let end = Cursor { started_at_ms: (hour + 1).saturating_mul(HOUR_MS), nonce: i64::MIN };
+        match parts.last_mut() {
+            Some(last) if last.since_ms == end.started_at_ms => last.since_ms = since_ms,
+            _ => parts.push(Stretch { since_ms, before: end.min(stretch.before) }),
+        }
+    }
+    if hours.len() as i64 == MOST_HOURS
+        && let Some(last) = parts.last()
+    {
+        let end = Cursor { started_at_ms: last.since_ms, nonce: i64::MIN };
+        parts.push(Stretch { since_ms: stretch.since_ms, before: end });
+    }
+    parts
+}
+
+/// Selects the records of a request id within a stretch of time.
+pub(crate) fn select_of_id(spelling: Spelling, id: &str, (since, until): (i64, i64)) -> (String, Params) {
+    let mut params = Params::default();
+    let (since, until) = (params.number(since), params.number(until));
+    let (id, most) = (params.text(id.to_owned()), params.number(MOST_OF_ONE_ID));
+    let record = spelling.record;
+    let sql = format!(
+        "SELECT started_at_ms, nonce, {record} FROM usage_records
+        WHERE started_at_ms >= {since} AND started_at_ms < {until} AND request_id = {id} {ORDER} LIMIT {most}"
+    );
+    (sql, params)
+}
+
+/// Selects the newest records that have an entry in `usage_lookup`.
+pub(crate) fn select_found(spelling: Spelling, kind: &str, value: &str) -> (String, Params) {
+    let mut params = Params::default();
+    let (kind, value) = (params.text(kind.to_owned()), params.text(value.to_owned()));
+    let most = params.number(MOST_OF_ONE_ID);
+    let record = spelling.record;
+    let sql = format!(
+        "SELECT started_at_ms, nonce, {record} FROM usage_lookup JOIN usage_records USING (started_at_ms, nonce)
+        WHERE kind = {kind} AND value = {value} {ORDER} LIMIT {most}"
+    );
+    (sql, params)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_are_one_part() {
+        let before = Cursor { started_at_ms: 9 * HOUR_MS + 5, nonce: 3 };
+        let parts = parts_of(Stretch { since_ms: 2 * HOUR_MS + 7, before }, &[9, 8, 5, 2]);
+        let found: Vec<_> = parts.iter().map(|part| (part.since_ms, part.before.started_at_ms)).collect();
+        let h = HOUR_MS;
+        assert_eq!(found, [(8 * h, 9 * h + 5), (5 * h, 6 * h), (2 * h + 7, 3 * h)]);
+    }
 
     #[test]
     fn cursors_are_written_and_read() {
@@ -143,14 +283,5 @@ mod tests {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
         assert!("1".parse::<Cursor>().is_err());
-    }
-
-    #[test]
-    fn ids_tell_their_time() {
-        assert_eq!(time_of_id("req_019acd3f1c2a7b9e8c1d001122334455"), Some(0x019a_cd3f_1c2a));
-        for id in ["req_x", "019acd3f1c2a7b9e8c1d001122334455", "req_019acd3f1c2a4b9e8c1d001122334455", "ä"]
-        {
-            assert_eq!(time_of_id(id), None, "{id}");
-        }
     }
 }

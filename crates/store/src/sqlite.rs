@@ -11,9 +11,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
+use crate::facts::Facts;
 use crate::ledger::{Charged, Charges};
-use crate::line::{Columns, PROBE_RECORD};
+use crate::line::PROBE_RECORD;
 use crate::loan::Loan;
+use crate::params::bound;
+use crate::rollups::Rollups;
 
 /// How many records one statement inserts at most; a power of two. Rows as parameters, parsing included, cost little
 /// more than half the CPU of a JSON array that SQLite takes apart (4.4 and 7.7 µs per record, measured side by
@@ -26,9 +29,9 @@ static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     sizes
         .map(|rows| {
             format!(
-                "INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record)
+                "INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record, indexed)
                 VALUES {} ON CONFLICT DO NOTHING",
-                vec!["(?, ?, ?, ?, ?)"; rows].join(", ")
+                vec!["(?, ?, ?, ?, ?, 1)"; rows].join(", ")
             )
         })
         .collect()
@@ -58,9 +61,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite/0007.sql"),
     include_str!("migrations/sqlite/0008.sql"),
     include_str!("migrations/sqlite/0009.sql"),
+    include_str!("migrations/sqlite/0010.sql"),
 ];
 /// The lock comes first: one that is taken in the middle of a transaction is refused without waiting for other writers.
-const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long until the file is tried again.
@@ -184,17 +188,17 @@ async fn insert_lines(connection: &mut SqliteConnection, lines: &[&str]) -> Resu
     if let Some(inserted) = insert_new_lines(connection, lines).await? {
         return Ok(inserted);
     }
-    // Some are there already: a batch was interrupted. One by one the database says which, and only new ones are charged.
+    // Some are there already: a batch was interrupted. One by one the database says which, and only new ones are counted.
     let mut transaction = connection.begin_with(BEGIN).await?;
-    let (mut inserted, mut charges) = (0, Charges::default());
+    let (mut inserted, mut sums) = (0, Sums::default());
     for line in lines {
-        let columns = Columns::of(line)?;
-        if insert(&INSERTS[0], [(columns, *line)], &mut transaction).await? > 0 {
-            charges.add(&Columns::of(line)?.charge());
+        let facts = Facts::of(line)?;
+        if insert(&INSERTS[0], &[(facts, *line)], &mut transaction).await? > 0 {
+            sums.add(&Facts::of(line)?);
             inserted += 1;
         }
     }
-    charge(charges, &mut transaction).await?;
+    sums.write(&mut transaction).await?;
     transaction.commit().await?;
     Ok(inserted)
 }
@@ -205,7 +209,7 @@ async fn insert_new_lines(
     lines: &[&str],
 ) -> Result<Option<u64>, StoreError> {
     let mut transaction = connection.begin_with(BEGIN).await?;
-    let mut charges = Charges::default();
+    let mut sums = Sums::default();
     let mut rest = lines;
     while !rest.is_empty() {
         let power = rest.len().min(MOST_ROWS).ilog2();
@@ -213,35 +217,57 @@ async fn insert_new_lines(
         rest = others;
         let mut parsed = Vec::with_capacity(rows.len());
         for line in rows {
-            let columns = Columns::of(line)?;
-            charges.add(&columns.charge());
-            parsed.push((columns, *line));
+            let facts = Facts::of(line)?;
+            sums.add(&facts);
+            parsed.push((facts, *line));
         }
-        if insert(&INSERTS[power as usize], parsed, &mut transaction).await? < rows.len() as u64 {
+        if insert(&INSERTS[power as usize], &parsed, &mut transaction).await? < rows.len() as u64 {
             transaction.rollback().await?;
             return Ok(None);
         }
     }
-    charge(charges, &mut transaction).await?;
+    sums.write(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Some(lines.len() as u64))
 }
 
-async fn insert<'a>(
+async fn insert(
     sql: &'static str,
-    rows: impl IntoIterator<Item = (Columns<'a>, &'a str)>,
+    rows: &[(Facts<'_>, &str)],
     connection: &mut SqliteConnection,
 ) -> Result<u64, StoreError> {
     let mut query = sqlx::query(sql);
-    for (columns, line) in rows {
+    for (facts, line) in rows {
         query = query
-            .bind(columns.started_at_ms)
-            .bind(columns.request_id.into_owned())
-            .bind(columns.nonce)
-            .bind(columns.key_id.into_owned())
-            .bind(line.to_owned());
+            .bind(facts.started_at_ms)
+            .bind(facts.request_id.as_ref().to_owned())
+            .bind(facts.nonce)
+            .bind(facts.key_id.as_ref().to_owned())
+            .bind((*line).to_owned());
     }
     Ok(query.execute(connection).await?.rows_affected())
+}
+
+/// What new records add to the other tables.
+#[derive(Default)]
+struct Sums<'a> {
+    charges: Charges,
+    rollups: Rollups<'a>,
+}
+
+impl<'a> Sums<'a> {
+    fn add(&mut self, facts: &Facts<'a>) {
+        self.charges.add(&facts.charge());
+        self.rollups.add(facts);
+    }
+
+    async fn write(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        charge(self.charges, connection).await?;
+        for (sql, params) in self.rollups.statements() {
+            bound!(sqlx::query(sql), params).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Adds to the ledger what new records are charged.

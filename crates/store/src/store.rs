@@ -3,82 +3,66 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use canon::Secret;
-use sqlx::{AssertSqlSafe, Connection, PgPool};
+use sqlx::{Connection, PgPool};
 
 use crate::changes::Changes;
 use crate::conversations::{self, Addition, Conversation, StoredItem};
-use crate::filter::{self, RequestFilter};
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::ledger::{self, LedgerDay, Spent};
-use crate::loan::Loan;
-use crate::params::{Params, bound};
 use crate::projects::{self, Audit, AuditRow, Project, Written};
-use crate::requests::{self, Cursor, RequestPage, RequestRow, Stretch};
 use crate::responses::{self, Chain, StoredResponse};
 use crate::sessions::{self, ConsoleSession};
 use crate::sqlite::Sqlite;
 use crate::webhooks::{self, Delivery};
 use crate::{StoreError, UsageRecord, postgres, sqlite};
 
-/// More than one page of records is asked for in pages.
-const MAX_RECORDS: u32 = 10_000;
-
 /// The database. Clones share its connections.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool,
+    pub(crate) pool: Pool,
     hasher: KeyHasher,
     url: Secret,
+    /// All records are in the sums.
+    pub(crate) is_indexed: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
-enum Pool {
+pub(crate) enum Pool {
     Sqlite(Sqlite),
     Postgres(PgPool),
 }
 
-/// Which usage records to return.
-#[derive(Clone, Debug, Default)]
-pub struct UsageFilter {
-    /// From this time on, in milliseconds since 1970.
-    pub since_ms: Option<i64>,
-    /// Before this time.
-    pub until_ms: Option<i64>,
-    /// Of this key.
-    pub key_id: Option<String>,
-    /// Of this request.
-    pub request_id: Option<String>,
-    /// At most so many, the newest; without it, and at most, 10,000.
-    pub limit: Option<u32>,
-}
-
 /// How long a statement may take: a connection that a firewall forgot would wait for ever.
-const QUICK: Duration = Duration::from_secs(15);
-const SLOW: Duration = Duration::from_mins(5);
+pub(crate) const QUICK: Duration = Duration::from_secs(15);
+pub(crate) const SLOW: Duration = Duration::from_mins(5);
 
 /// Runs the same code on a connection of either pool, for so long at most. The two have different types, so that a
 /// function would have to be generic over a page of trait bounds.
 macro_rules! on_either {
     ($store:expr, $limit:expr, $connection:ident => $code:expr) => {
         match &$store.pool {
-            Pool::Sqlite(database) => {
+            $crate::store::Pool::Sqlite(database) => {
                 let mut loan = database.connection().await?;
                 let $connection = loan.connection();
-                let result = within($limit, async { $code }).await;
+                let result = $crate::store::within($limit, async { $code }).await;
                 loan.settle(result)
             }
-            Pool::Postgres(pool) => {
-                let mut loan = Loan::of(pool).await?;
+            $crate::store::Pool::Postgres(pool) => {
+                let mut loan = $crate::loan::Loan::of(pool).await?;
                 let $connection = loan.connection();
-                let result = within($limit, async { $code }).await;
+                let result = $crate::store::within($limit, async { $code }).await;
                 loan.settle(result)
             }
         }
     };
 }
+
+pub(crate) use on_either;
 
 /// Adds items to a conversation within a transaction; without the conversation nothing is changed, and the function returns
 /// false. Touching the conversation first has others wait who add to it at the same time.
@@ -140,7 +124,7 @@ macro_rules! change {
     };
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
@@ -159,7 +143,8 @@ impl Store {
             }
             None => return Err(StoreError::Url { reason: "it has no scheme".to_owned() }),
         };
-        let mut store = Self { pool, hasher: KeyHasher::new([0; 32]), url: Secret::new(url) };
+        let mut store =
+            Self { pool, hasher: KeyHasher::new([0; 32]), url: Secret::new(url), is_indexed: Arc::default() };
         store.hasher = KeyHasher::new(store.pepper().await?);
         Ok(store)
     }
@@ -209,120 +194,6 @@ impl Store {
             Pool::Sqlite(database) => sqlite::try_insert(database).await,
             Pool::Postgres(pool) => postgres::try_insert(pool).await,
         }
-    }
-
-    /// Usage records, the newest first.
-    pub async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageRecord>, StoreError> {
-        const SQL: &str = "SELECT CAST(record AS TEXT) FROM usage_records
-            WHERE started_at_ms >= $1 AND started_at_ms < $2
-              AND ($3 IS NULL OR key_id = $3) AND ($4 IS NULL OR request_id = $4)
-            ORDER BY started_at_ms DESC, request_id DESC LIMIT $5";
-        let limit = i64::from(filter.limit.unwrap_or(MAX_RECORDS).min(MAX_RECORDS));
-        let records: Vec<String> = on_either!(self, SLOW, connection => sqlx::query_scalar(SQL)
-            .bind(filter.since_ms.unwrap_or(i64::MIN))
-            .bind(filter.until_ms.unwrap_or(i64::MAX))
-            .bind(&filter.key_id)
-            .bind(&filter.request_id)
-            .bind(limit)
-            .fetch_all(connection)
-            .await)?;
-        records.iter().map(|record| read_record(record)).collect()
-    }
-
-    /// Records that pass the filter, the newest first, before a place. However rare they are, only so many records are looked at.
-    pub async fn requests(
-        &self,
-        filter: &RequestFilter,
-        before: Option<Cursor>,
-        limit: u32,
-    ) -> Result<RequestPage, StoreError> {
-        let limit = limit.clamp(1, requests::MOST_ROWS);
-        let mut stretch = Stretch::of(filter, before);
-        let mut rows: Vec<RequestRow> = Vec::new();
-        for slice in requests::SLICES {
-            let wanted = limit + 1 - rows.len() as u32;
-            rows.extend(self.slice_of_requests(filter, stretch, (slice, wanted)).await?);
-            if rows.len() > limit as usize {
-                rows.truncate(limit as usize);
-                break;
-            }
-            let Some(end) = self.end_of_slice(stretch, slice).await? else {
-                return Ok(RequestPage { rows, next: None, searched_to_ms: stretch.since_ms });
-            };
-            stretch.before = end;
-        }
-        let full = rows.len() == limit as usize;
-        let next = rows.last().filter(|_| full).map_or(stretch.before, |row| row.cursor);
-        Ok(RequestPage { rows, next: Some(next), searched_to_ms: next.started_at_ms })
-    }
-
-    async fn slice_of_requests(
-        &self,
-        filter: &RequestFilter,
-        stretch: Stretch,
-        counts: (u32, u32),
-    ) -> Result<Vec<RequestRow>, StoreError> {
-        let (sql, params) = requests::select(self.spelling(), filter, stretch, counts);
-        self.request_rows(sql, &params).await
-    }
-
-    async fn request_rows(&self, sql: String, params: &Params) -> Result<Vec<RequestRow>, StoreError> {
-        let rows: Vec<(i64, i64, String)> = on_either!(self, SLOW, connection => {
-            bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_all(connection).await
-        })?;
-        let row = |(started_at_ms, nonce, record): (i64, i64, String)| {
-            let record = read_record(&record)?;
-            Ok(RequestRow { cursor: Cursor { started_at_ms, nonce }, record })
-        };
-        rows.into_iter().map(row).collect()
-    }
-
-    async fn end_of_slice(&self, stretch: Stretch, slice: u32) -> Result<Option<Cursor>, StoreError> {
-        let (sql, params) = requests::select_end(stretch, slice);
-        let end: Option<(i64, i64)> = on_either!(self, SLOW, connection => {
-            bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_optional(connection).await
-        })?;
-        Ok(end.map(|(started_at_ms, nonce)| Cursor { started_at_ms, nonce }))
-    }
-
-    /// The records of a request id, the newest first: callers may choose ids, and choose one again.
-    pub async fn request(&self, id: &str) -> Result<Vec<RequestRow>, StoreError> {
-        let mut windows: Vec<(i64, i64)> = Vec::new();
-        if let Some(time) = requests::time_of_id(id) {
-            windows.extend(requests::ID_WINDOWS_MS.map(|(from, to)| (time + from, time + to)));
-        }
-        windows.push((i64::MIN, i64::MAX));
-        for (since, until) in windows {
-            let mut params = Params::default();
-            let (since, until) = (params.number(since), params.number(until));
-            let (id, most) = (params.text(id.to_owned()), params.number(requests::MOST_OF_ONE_ID));
-            let sql = format!(
-                "SELECT started_at_ms, nonce, {} FROM usage_records
-                WHERE started_at_ms >= {since} AND started_at_ms < {until} AND request_id = {id}
-                ORDER BY started_at_ms DESC, nonce DESC LIMIT {most}",
-                self.spelling().record
-            );
-            let rows = self.request_rows(sql, &params).await?;
-            if !rows.is_empty() {
-                return Ok(rows);
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    fn spelling(&self) -> filter::Spelling {
-        match &self.pool {
-            Pool::Sqlite(_) => filter::SQLITE,
-            Pool::Postgres(_) => filter::POSTGRES,
-        }
-    }
-
-    /// Deletes the records of requests that began before a time; returns how many.
-    pub async fn delete_usage_before(&self, before_ms: i64) -> Result<u64, StoreError> {
-        const SQL: &str = "DELETE FROM usage_records WHERE started_at_ms < $1";
-        on_either!(self, SLOW, connection => {
-            sqlx::query(SQL).bind(before_ms).execute(connection).await.map(|result| result.rows_affected())
-        })
     }
 
     // API keys
@@ -1024,10 +895,10 @@ const PEPPER: &str = "key_pepper";
 const BUMP_MARKER: &str = "UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT)
     WHERE name = 'change_marker'";
 
-fn read_record(record: &str) -> Result<UsageRecord, StoreError> {
+pub(crate) fn read_record(record: &str) -> Result<UsageRecord, StoreError> {
     serde_json::from_str(record).map_err(|error| corrupt("usage record", error))
 }
 
-fn corrupt(what: &'static str, reason: impl ToString) -> StoreError {
+pub(crate) fn corrupt(what: &'static str, reason: impl ToString) -> StoreError {
     StoreError::Corrupt { what, reason: reason.to_string() }
 }

@@ -20,6 +20,9 @@ use crate::{SpoolReader, Store, StoreError};
 const GATHER: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+/// How many records of an earlier release are added to the sums in one transaction, and how long others may write in between.
+const OLD_AT_ONCE: u32 = 2_000;
+const OLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the writer tells its owner, who logs and counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Writer {
     store: Store,
     reader: SpoolReader,
     on_event: Box<dyn Fn(WriterEvent) + Send + Sync>,
+    /// There may be records of an earlier release that are not in the sums yet.
+    has_old_usage: bool,
 }
 
 /// The owner asked the writer to stop.
@@ -74,7 +79,7 @@ impl Writer {
         reader: SpoolReader,
         on_event: impl Fn(WriterEvent) + Send + Sync + 'static,
     ) -> Self {
-        Self { store, reader, on_event: Box::new(on_event) }
+        Self { store, reader, on_event: Box::new(on_event), has_old_usage: true }
     }
 
     /// Moves once what there is, and says when that fails; it is tried again later.
@@ -144,12 +149,31 @@ impl Writer {
     /// Moves what there is, waits for a record, lets others gather.
     async fn run_once(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Stopped> {
         self.drain_with_retries(stop.as_mut()).await?;
+        if self.has_old_usage {
+            return self.index_old_usage(stop).await;
+        }
         tokio::select! {
             biased;
             () = stop.as_mut() => return Err(Stopped),
             () = self.reader.appended() => {}
         }
         sleep(GATHER, stop).await
+    }
+
+    /// Adds some records of an earlier release to the sums, between the new ones.
+    async fn index_old_usage(&mut self, stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Stopped> {
+        match self.store.index_old_usage(OLD_AT_ONCE).await {
+            Ok(has_more) => {
+                self.has_old_usage = has_more;
+                if has_more { sleep(OLD_PAUSE, stop).await } else { Ok(()) }
+            }
+            Err(error) => {
+                // What the database refuses, it refuses again.
+                self.has_old_usage = !error.is_about_the_data();
+                self.away(&error.into());
+                sleep(FIRST_RETRY, stop).await
+            }
+        }
     }
 
     async fn drain_with_retries(

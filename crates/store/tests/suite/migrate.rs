@@ -2,7 +2,7 @@
 //! revoked, and four requests of the first.
 
 use sqlx::Connection;
-use store::{DEFAULT_PROJECT, Store};
+use store::{DEFAULT_PROJECT, Store, UsageQuery};
 
 pub(crate) const SQLITE: &str = include_str!("../data/release-0.1-sqlite.sql");
 pub(crate) const POSTGRES: &str = include_str!("../data/release-0.1-postgres.sql");
@@ -29,6 +29,10 @@ pub(crate) async fn everything_is_there(store: &Store, key: &str) {
         assert_eq!(days.iter().map(|day| day.requests).sum::<i64>(), 4, "{scope}");
         assert_eq!(days.iter().map(|day| day.spent_pico).sum::<i64>(), total, "{scope}");
     }
+    while store.index_old_usage(1).await.unwrap() {}
+    let query = UsageQuery { until_ms: i64::MAX, ..UsageQuery::default() };
+    let sums = store.usage_sums(&query).await.unwrap();
+    assert_eq!((sums[0].sums.requests(), sums[0].sums.cost().0), (4, total));
 }
 
 #[tokio::test]

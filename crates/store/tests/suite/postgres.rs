@@ -4,8 +4,8 @@ use sqlx::Connection;
 use store::{Store, StoreError, WriterEvent};
 
 use crate::{
-    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, sessions, spool,
-    usage, webhooks,
+    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, rollups,
+    sessions, spool, usage, webhooks,
 };
 
 async fn empty(url: &str) -> Store {
@@ -15,14 +15,7 @@ async fn empty(url: &str) -> Store {
 
 async fn drop_all(url: &str) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-    sqlx::raw_sql(
-        "DROP TABLE IF EXISTS console_sessions, webhook_deliveries, schema_version, settings, api_keys, usage_records, stored_responses, projects, ledger,
-            audit_log, stored_items, conversations, conversation_items CASCADE;
-        DROP FUNCTION IF EXISTS llmgateway_notify",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
+    sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public").execute(&mut connection).await.unwrap();
 }
 
 /// One test, for all share the tables.
@@ -53,6 +46,14 @@ async fn on_postgres() {
     projects::the_ledger_is_the_sum_of_the_records(&empty(&url).await).await;
     requests::what_is_asked_for_comes_newest_first_and_nothing_else(&empty(&url).await).await;
     requests::a_request_is_found_by_its_id(&empty(&url).await).await;
+    rollups::sums_are_those_of_the_records(&empty(&url).await).await;
+    rollups::what_is_rare_is_found_where_it_is(&empty(&url).await).await;
+    drop_all(&url).await;
+    rollups::old_records_are_added_once(&url, async |sql| {
+        let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    })
+    .await;
     webhooks::an_event_is_sent_until_it_is_taken_and_never_again(&empty(&url).await).await;
     a_database_of_the_release_before_is_brought_up_to_date(&url).await;
     every_node_hears_of_a_revoked_key(&url).await;

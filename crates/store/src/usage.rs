@@ -1,0 +1,338 @@
+//! Usage records and their sums, as they are asked for.
+
+use std::sync::atomic::Ordering;
+
+use sqlx::{AssertSqlSafe, Connection, Row};
+
+use crate::facts::{Facts, LOOKUP_ID};
+use crate::filter::{self, RequestFilter};
+use crate::loan::Loan;
+use crate::params::{Params, bound};
+use crate::requests::{self, Cursor, RequestPage, RequestRow, Source, Stretch};
+use crate::rollups::{self, Gathered, Rollups, UsageQuery, UsageRow};
+use crate::store::{Pool, SLOW, corrupt, on_either, read_record};
+use crate::sums::{UsageSums, WIDTH};
+use crate::times;
+use crate::{Store, StoreError, UsageRecord, sqlite};
+
+/// More than one page of records is asked for in pages.
+const MAX_RECORDS: u32 = 10_000;
+
+/// Which usage records to return.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    /// From this time on, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Before this time.
+    pub until_ms: Option<i64>,
+    /// Of this key.
+    pub key_id: Option<String>,
+    /// Of this request.
+    pub request_id: Option<String>,
+    /// At most so many, the newest; without it, and at most, 10,000.
+    pub limit: Option<u32>,
+}
+
+/// Up to when all records are in the sums, while those of an earlier release are added.
+const INDEXED_FROM: &str = "usage_indexed_from";
+
+/// One step of [`Store::index_old_usage`] within a transaction: whether there are more. The setting is read and written in it, and
+/// locked, so that each record is added once, however many processes run.
+macro_rules! index_step {
+    ($transaction:ident, $lock:literal, $most:expr) => {{
+        let from: Option<String> =
+            sqlx::query_scalar(concat!("SELECT value FROM settings WHERE name = $1", $lock))
+                .bind(INDEXED_FROM)
+                .fetch_optional(&mut *$transaction)
+                .await?;
+        let from: Option<i64> = from.and_then(|from| from.parse().ok());
+        match from {
+            None => false,
+            Some(from) => {
+                let to: Option<i64> = sqlx::query_scalar(
+                    "SELECT started_at_ms FROM usage_records WHERE started_at_ms < $1
+                    ORDER BY started_at_ms DESC LIMIT 1 OFFSET $2",
+                )
+                .bind(from)
+                .bind(i64::from($most))
+                .fetch_optional(&mut *$transaction)
+                .await?;
+                let records: Vec<String> = sqlx::query_scalar(
+                    "SELECT CAST(record AS TEXT) FROM usage_records
+                    WHERE started_at_ms >= $1 AND started_at_ms < $2 AND indexed IS NULL",
+                )
+                .bind(to.unwrap_or(i64::MIN))
+                .bind(from)
+                .fetch_all(&mut *$transaction)
+                .await?;
+                let mut rollups = Rollups::default();
+                for record in &records {
+                    // A record that is none is left out, as everywhere.
+                    if let Ok(facts) = Facts::of(record) {
+                        rollups.add(&facts);
+                    }
+                }
+                for (sql, params) in rollups.statements() {
+                    bound!(sqlx::query(sql), params).execute(&mut *$transaction).await?;
+                }
+                let sql = match to {
+                    Some(_) => "UPDATE settings SET value = $2 WHERE name = $1",
+                    None => "DELETE FROM settings WHERE name = $1 AND value <> $2",
+                };
+                sqlx::query(sql)
+                    .bind(INDEXED_FROM)
+                    .bind(to.map(|to| to.to_string()).unwrap_or_default())
+                    .execute(&mut *$transaction)
+                    .await?;
+                to.is_some()
+            }
+        }
+    }};
+}
+
+impl Store {
+    /// Usage records, the newest first.
+    pub async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageRecord>, StoreError> {
+        const SQL: &str = "SELECT CAST(record AS TEXT) FROM usage_records
+            WHERE started_at_ms >= $1 AND started_at_ms < $2
+              AND ($3 IS NULL OR key_id = $3) AND ($4 IS NULL OR request_id = $4)
+            ORDER BY started_at_ms DESC, request_id DESC LIMIT $5";
+        let limit = i64::from(filter.limit.unwrap_or(MAX_RECORDS).min(MAX_RECORDS));
+        let records: Vec<String> = on_either!(self, SLOW, connection => sqlx::query_scalar(SQL)
+            .bind(filter.since_ms.unwrap_or(i64::MIN))
+            .bind(filter.until_ms.unwrap_or(i64::MAX))
+            .bind(&filter.key_id)
+            .bind(&filter.request_id)
+            .bind(limit)
+            .fetch_all(connection)
+            .await)?;
+        records.iter().map(|record| read_record(record)).collect()
+    }
+
+    /// Records that pass the filter, the newest first, before a place. However rare they are, only so many records are looked at.
+    pub async fn requests(
+        &self,
+        filter: &RequestFilter,
+        before: Option<Cursor>,
+        limit: u32,
+    ) -> Result<RequestPage, StoreError> {
+        let limit = limit.clamp(1, requests::MOST_ROWS);
+        let whole = Stretch::of(filter, before);
+        let is_indexed = self.usage_indexed_from().await?.is_none();
+        let source = if is_indexed { Source::of(filter) } else { Source::All };
+        let parts = match &source {
+            Source::All if is_indexed => self.parts_of_requests(filter, whole).await?,
+            _ => vec![whole],
+        };
+        let mut rows: Vec<RequestRow> = Vec::new();
+        let mut slices = requests::SLICES.into_iter();
+        let mut slice = slices.next();
+        for (index, mut stretch) in parts.into_iter().enumerate() {
+            loop {
+                // Enough was looked at: whoever wants more goes on from here.
+                let Some(size) = slice.filter(|_| index < requests::MOST_PARTS) else {
+                    return Ok(RequestPage {
+                        rows,
+                        next: Some(stretch.before),
+                        searched_to_ms: stretch.before.started_at_ms,
+                    });
+                };
+                let counts = (size, limit + 1 - rows.len() as u32);
+                let (sql, params) = requests::select(self.spelling(), (filter, &source), stretch, counts);
+                rows.extend(self.request_rows(sql, &params).await?);
+                if rows.len() > limit as usize {
+                    rows.truncate(limit as usize);
+                    let next = rows.last().map(|row| row.cursor);
+                    let searched_to_ms = next.map_or(whole.since_ms, |next| next.started_at_ms);
+                    return Ok(RequestPage { rows, next, searched_to_ms });
+                }
+                let (sql, params) = requests::select_end(&source, stretch, size);
+                let Some(end) = self.end_of_slice(sql, &params).await? else { break };
+                stretch.before = end;
+                slice = slices.next();
+            }
+        }
+        Ok(RequestPage { rows, next: None, searched_to_ms: whole.since_ms })
+    }
+
+    /// The parts of a stretch where the sums tell that there is something.
+    async fn parts_of_requests(
+        &self,
+        filter: &RequestFilter,
+        whole: Stretch,
+    ) -> Result<Vec<Stretch>, StoreError> {
+        let Some((sql, params)) = requests::select_hours(self.spelling(), filter, whole) else {
+            return Ok(vec![whole]);
+        };
+        let hours: Vec<i64> = on_either!(self, SLOW, connection => {
+            bound!(sqlx::query_scalar(AssertSqlSafe(sql)), params).fetch_all(connection).await
+        })?;
+        Ok(requests::parts_of(whole, &hours))
+    }
+
+    async fn request_rows(&self, sql: String, params: &Params) -> Result<Vec<RequestRow>, StoreError> {
+        let rows: Vec<(i64, i64, String)> = on_either!(self, SLOW, connection => {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_all(connection).await
+        })?;
+        let row = |(started_at_ms, nonce, record): (i64, i64, String)| {
+            let record = read_record(&record)?;
+            Ok(RequestRow { cursor: Cursor { started_at_ms, nonce }, record })
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    async fn end_of_slice(&self, sql: String, params: &Params) -> Result<Option<Cursor>, StoreError> {
+        let end: Option<(i64, i64)> = on_either!(self, SLOW, connection => {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_optional(connection).await
+        })?;
+        Ok(end.map(|(started_at_ms, nonce)| Cursor { started_at_ms, nonce }))
+    }
+
+    /// The records of a request id, the newest first: callers may choose ids, and choose one again.
+    pub async fn request(&self, id: &str) -> Result<Vec<RequestRow>, StoreError> {
+        let windows =
+            times::time_of_id(id).map(|time| times::ID_WINDOWS_MS.map(|it| (time + it.0, time + it.1)));
+        let mut rows = Vec::new();
+        for (since, until) in windows.into_iter().flatten() {
+            rows = self.requests_of_id(id, (since, until)).await?;
+            if !rows.is_empty() {
+                break;
+            }
+        }
+        let (sql, params) = requests::select_found(self.spelling(), LOOKUP_ID, id);
+        rows.extend(self.request_rows(sql, &params).await?);
+        if rows.is_empty() && self.usage_indexed_from().await?.is_some() {
+            rows = self.requests_of_id(id, (i64::MIN, i64::MAX)).await?;
+        }
+        rows.sort_by_key(|row| std::cmp::Reverse(row.cursor));
+        rows.dedup_by_key(|row| row.cursor);
+        Ok(rows)
+    }
+
+    async fn requests_of_id(&self, id: &str, window: (i64, i64)) -> Result<Vec<RequestRow>, StoreError> {
+        let (sql, params) = requests::select_of_id(self.spelling(), id, window);
+        self.request_rows(sql, &params).await
+    }
+
+    fn spelling(&self) -> filter::Spelling {
+        match &self.pool {
+            Pool::Sqlite(_) => filter::SQLITE,
+            Pool::Postgres(_) => filter::POSTGRES,
+        }
+    }
+
+    /// Deletes the records of requests that began before a time; returns how many.
+    pub async fn delete_usage_before(&self, before_ms: i64) -> Result<u64, StoreError> {
+        const SQL: &str = "DELETE FROM usage_records WHERE started_at_ms < $1";
+        const LOOKUPS: &str = "DELETE FROM usage_lookup WHERE started_at_ms < $1";
+        // A record that is not in the sums yet would never be.
+        while self.index_old_usage(MAX_RECORDS).await? {}
+        on_either!(self, SLOW, connection => {
+            let mut transaction = connection.begin().await?;
+            let deleted = sqlx::query(SQL).bind(before_ms).execute(&mut *transaction).await?;
+            sqlx::query(LOOKUPS).bind(before_ms).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(deleted.rows_affected())
+        })
+    }
+
+    /// What requests used, summed. Whole hours come from the sums that are kept; of an hour of which only a part is asked for, the
+    /// records are summed.
+    pub async fn usage_sums(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        let mut gathered = Gathered::default();
+        let (spans, edges) = rollups::parts(query);
+        for span in spans {
+            let (sql, params) = rollups::select(query, span);
+            let rows: Vec<(i64, Vec<String>, UsageSums)> = on_either!(self, SLOW, connection => {
+                let rows = bound!(sqlx::query(AssertSqlSafe(sql)), params).fetch_all(connection).await?;
+                let groups = query.group.len();
+                rows.iter().filter(|row| row.try_get::<Option<i64>, _>(groups + 1).is_ok_and(|count| count.is_some())).map(|row| {
+                    let of = (1..=groups).map(|index| row.try_get(index)).collect::<Result<_, _>>()?;
+                    let mut sums = UsageSums::default();
+                    for index in 0..WIDTH {
+                        sums.0[index] = row.try_get(groups + 1 + index)?;
+                    }
+                    Ok((row.try_get(0)?, of, sums))
+                }).collect::<Result<_, sqlx::Error>>()
+            })?;
+            for (start_ms, of, sums) in rows {
+                gathered.add(query.bucket.map(|_| start_ms), of, &sums);
+            }
+        }
+        for (since_ms, until_ms) in edges {
+            self.sum_records(query, (since_ms, until_ms), &mut gathered).await?;
+        }
+        Ok(gathered.rows())
+    }
+
+    async fn sum_records(
+        &self,
+        query: &UsageQuery,
+        (since_ms, until_ms): (i64, i64),
+        gathered: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let filter =
+            RequestFilter { since_ms: Some(since_ms), until_ms: Some(until_ms), ..RequestFilter::default() };
+        let mut stretch = Stretch::of(&filter, None);
+        loop {
+            let counts = (MAX_RECORDS, MAX_RECORDS);
+            let (sql, params) = requests::select(self.spelling(), (&filter, &Source::All), stretch, counts);
+            let rows: Vec<(i64, i64, String)> = on_either!(self, SLOW, connection => {
+                bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_all(connection).await
+            })?;
+            for (_, _, record) in &rows {
+                gathered.add_record(query, &Facts::of(record)?);
+            }
+            match rows.last() {
+                Some((started_at_ms, nonce, _)) if rows.len() == MAX_RECORDS as usize => {
+                    stretch.before = Cursor { started_at_ms: *started_at_ms, nonce: *nonce };
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// While the records of an earlier release are added to the sums: from this time on, in milliseconds since 1970, all are in
+    /// them. None once all are.
+    pub async fn usage_indexed_from(&self) -> Result<Option<i64>, StoreError> {
+        if self.is_indexed.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let from = self.setting(INDEXED_FROM).await?;
+        if from.is_none() {
+            self.is_indexed.store(true, Ordering::Relaxed);
+        }
+        from.map(|from| from.parse().map_err(|error| corrupt("state of the sums", error))).transpose()
+    }
+
+    /// Adds some of the records of an earlier release to the sums, about so many, the newest first. False when there are no more.
+    pub async fn index_old_usage(&self, most: u32) -> Result<bool, StoreError> {
+        if self.usage_indexed_from().await?.is_none() {
+            return Ok(false);
+        }
+        match &self.pool {
+            Pool::Sqlite(database) => {
+                let mut loan = database.connection().await?;
+                let step = async {
+                    let mut transaction = loan.connection().begin_with(sqlite::BEGIN).await?;
+                    let has_more = index_step!(transaction, "", most);
+                    transaction.commit().await?;
+                    Ok(has_more)
+                };
+                let result: Result<bool, StoreError> = step.await;
+                loan.settle(result)
+            }
+            Pool::Postgres(pool) => {
+                let mut loan = Loan::of(pool).await?;
+                let step = async {
+                    let mut transaction = loan.connection().begin().await?;
+                    let has_more = index_step!(transaction, " FOR UPDATE", most);
+                    transaction.commit().await?;
+                    Ok(has_more)
+                };
+                let result: Result<bool, StoreError> = step.await;
+                loan.settle(result)
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The sums are those of the records, however these are delivered. The functions that take a store run on both databases.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sqlx::Connection;
+use store::{Bucket, Dim, RequestFilter, Store, UsageQuery, UsageRecord, UsageSums};
+
+use crate::memory;
+
+const HOUR: i64 = 3_600_000;
+
+/// Numbers that look random, and are the same in every run.
+pub(crate) struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+}
+
+fn line(random: &mut Random, nonce: u64) -> Value {
+    let attempts = random.below(3);
+    let mut line = json!({
+        "nonce": nonce,
+        "started_at_ms": random.below(60) as i64 * HOUR + random.below(HOUR as u64) as i64,
+        "request_id": format!("r{nonce}"),
+        "key_id": random.one_of(&["static:a", "key_1", "key_\"2"]),
+        "duration_ms": random.below(200_000),
+        "requested_model": "fast",
+        "attempts": vec![json!({"provider": "p"}); attempts as usize],
+        "status": 200,
+        "streamed": random.below(2) == 0,
+        "usage_estimated": random.below(9) == 0,
+        "canceled": random.below(11) == 0,
+    });
+    let mut set = |chance: u64, name: &str, value: Value| {
+        if random.below(chance) > 0 {
+            line[name] = value;
+        }
+    };
+    set(5, "ttft_ms", json!(nonce * 37 % 90_000));
+    set(4, "project", json!((["default", "team"][nonce as usize % 2])));
+    set(4, "used_provider", json!((["openai", "azure"][nonce as usize / 2 % 2])));
+    set(4, "used_model", json!((["one", "two é"][nonce as usize / 4 % 2])));
+    set(2, "error_kind", json!("rate_limit"));
+    set(2, "operation", json!("embeddings"));
+    set(4, "cost_pico", json!({"total": nonce * 1_000_003}));
+    set(4, "upstream_cost_pico", json!(nonce * 2_000_003));
+    set(2, "losses", json!([{"field": "seed", "action": "dropped", "reason": "x"}]));
+    set(2, "session_id", json!(format!("S{}", nonce % 5)));
+    set(2, "tags", json!({ "team": (["A", "b"][nonce as usize % 2]) }));
+    set(
+        4,
+        "usage",
+        json!({"input": nonce, "cache_read": nonce % 3, "cache_write_1h": 5, "output": 7, "reasoning": 2}),
+    );
+    line
+}
+
+fn value(record: &UsageRecord, dim: Dim) -> String {
+    let outcome = match &record.error_kind {
+        _ if record.canceled => "cancelled",
+        Some(kind) => kind,
+        None if record.attempts.len() > 1 => "recovered",
+        None => "ok",
+    };
+    match dim {
+        Dim::Project if record.project.is_empty() => "default".to_owned(),
+        Dim::Project => record.project.clone(),
+        Dim::Key => record.key_id.clone(),
+        Dim::Model => record.used_model.clone().unwrap_or_default(),
+        Dim::Provider => record.used_provider.clone().unwrap_or_default(),
+        Dim::Operation => record.operation.as_deref().unwrap_or("chat").to_owned(),
+        Dim::Outcome => outcome.to_owned(),
+    }
+}
+
+/// What is compared of a sum.
+fn told(sums: &UsageSums) -> [u64; 20] {
+    let usage = sums.usage();
+    [
+        sums.requests(),
+        sums.attempts(),
+        sums.unpriced(),
+        sums.estimated(),
+        sums.lossy(),
+        sums.streamed(),
+        sums.cached(),
+        sums.slow(),
+        sums.duration_ms(),
+        sums.duration().count(),
+        sums.ttft().count(),
+        sums.cost().0.unsigned_abs(),
+        sums.upstream_cost().0.unsigned_abs(),
+        sums.upstream_unpriced(),
+        usage.input,
+        usage.cache_read,
+        usage.cache_write_1h,
+        usage.output,
+        usage.reasoning,
+        sums.ttft().buckets().take(17).map(|(_, count)| count).sum(),
+    ]
+}
+
+fn told_of(record: &UsageRecord) -> [u64; 20] {
+    let usage = record.usage.unwrap_or_default();
+    let cost = record.cost.map(|cost| cost.total.0.unsigned_abs());
+    let upstream = record.upstream_cost.map(|cost| cost.0.unsigned_abs());
+    [
+        1,
+        record.attempts.len() as u64,
+        u64::from(cost.is_none()),
+        u64::from(record.usage_estimated),
+        u64::from(!record.losses.is_empty()),
+        u64::from(record.streamed),
+        u64::from(usage.cache_read > 0),
+        u64::from(record.ttft_ms.is_some_and(|ms| ms >= 5120)),
+        record.duration_ms,
+        1,
+        u64::from(record.ttft_ms.is_some()),
+        cost.unwrap_or(0),
+        upstream.unwrap_or(0),
+        u64::from(upstream.is_none()),
+        usage.input,
+        usage.cache_read,
+        usage.cache_write_1h,
+        usage.output,
+        usage.reasoning,
+        u64::from(record.ttft_ms.is_some_and(|ms| ms < 5120)),
+    ]
+}
+
+type Told = BTreeMap<(Option<i64>, Vec<String>), [u64; 20]>;
+
+async fn summed(store: &Store, query: &UsageQuery) -> Told {
+    let rows = store.usage_sums(query).await.unwrap();
+    rows.into_iter().map(|row| ((row.start_ms, row.of), told(&row.sums))).collect()
+}
+
+fn expected(records: &[UsageRecord], query: &UsageQuery) -> Told {
+    let mut sums = Told::new();
+    for record in records {
+        let in_time = (query.since_ms..query.until_ms).contains(&record.started_at_ms);
+        if !in_time || query.of.iter().any(|(dim, wanted)| value(record, *dim) != *wanted) {
+            continue;
+        }
+        let start = query.bucket.map(|bucket| record.started_at_ms / bucket.ms() * bucket.ms());
+        let of = query.group.iter().map(|dim| value(record, *dim)).collect();
+        let sum = sums.entry((start, of)).or_default();
+        sum.iter_mut().zip(told_of(record)).for_each(|(sum, more)| *sum += more);
+    }
+    sums
+}
+
+fn queries(random: &mut Random, records: &[UsageRecord]) -> Vec<UsageQuery> {
+    let mut query = |unit: i64| {
+        let (one, other) = (random.below(62) as i64 * HOUR, random.below(62) as i64 * HOUR);
+        let mut shift = || if unit == 1 { random.below(HOUR as u64) as i64 } else { 0 };
+        let (one, other) = (one + shift(), other + shift());
+        let mut group = Dim::ALL.to_vec();
+        group.retain(|_| random.below(3) == 0);
+        let of = if random.below(2) == 0 {
+            let dim = Dim::ALL[random.below(6) as usize];
+            vec![(dim, value(&records[random.below(records.len() as u64) as usize], dim))]
+        } else {
+            Vec::new()
+        };
+        let bucket = [None, Some(Bucket::Hour), Some(Bucket::Day)][random.below(3) as usize];
+        UsageQuery { since_ms: one.min(other), until_ms: one.max(other), of, group, bucket }
+    };
+    (0..40).map(|number| query(if number % 2 == 0 { 1 } else { HOUR })).collect()
+}
+
+fn made(random: &mut Random, count: u64) -> (Vec<String>, Vec<UsageRecord>) {
+    let lines: Vec<Value> = (1..=count).map(|nonce| line(random, nonce)).collect();
+    let records = lines.iter().map(|line| serde_json::from_value(line.clone()).unwrap()).collect();
+    (lines.iter().map(Value::to_string).collect(), records)
+}
+
+/// Delivers the lines in batches, in any order, some of them again and again.
+async fn deliver(store: &Store, lines: &[String], random: &mut Random) {
+    let mut first = 0;
+    while first < lines.len() {
+        let end = (first + 1 + random.below(90) as usize).min(lines.len());
+        let again = first.saturating_sub(random.below(40) as usize);
+        let mut batch: Vec<&str> = lines[again..end].iter().map(String::as_str).collect();
+        if random.below(3) == 0 {
+            batch.reverse();
+            batch.push(batch[0]);
+        }
+        store.insert_usage(&batch).await.unwrap();
+        first = end;
+    }
+}
+
+pub(crate) async fn sums_are_those_of_the_records(store: &Store) {
+    let mut random = Random(7);
+    let (lines, records) = made(&mut random, 700);
+    deliver(store, &lines, &mut random).await;
+    let queries = queries(&mut random, &records);
+    for query in &queries {
+        assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
+    }
+    // They outlive the records.
+    let whole: Vec<&UsageQuery> =
+        queries.iter().filter(|query| query.since_ms % HOUR == 0 && query.until_ms % HOUR == 0).collect();
+    assert!(whole.len() > 10);
+    assert!(store.delete_usage_before(40 * HOUR + 5).await.unwrap() > 100);
+    for query in whole {
+        assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
+    }
+}
+
+pub(crate) async fn what_is_rare_is_found_where_it_is(store: &Store) {
+    let mut random = Random(11);
+    let (lines, records) = made(&mut random, 400);
+    deliver(store, &lines, &mut random).await;
+    let dims = [
+        ("project", Dim::Project),
+        ("key", Dim::Key),
+        ("provider", Dim::Provider),
+        ("operation", Dim::Operation),
+        ("outcome", Dim::Outcome),
+    ];
+    let passing = |passes: &dyn Fn(&UsageRecord) -> bool| {
+        let mut ids: Vec<&str> =
+            records.iter().filter(|one| passes(one)).map(|one| one.request_id.as_str()).collect();
+        ids.sort_unstable();
+        assert!(!ids.is_empty());
+        ids
+    };
+    let check = async |filter: RequestFilter, expected: Vec<&str>| {
+        for size in [3, 500] {
+            let (mut found, mut before) = (Vec::new(), None);
+            loop {
+                let page = store.requests(&filter, before, size).await.unwrap();
+                found.extend(page.rows.into_iter().map(|row| row.record.request_id));
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            found.sort_unstable();
+            assert_eq!(found, expected, "{filter:?}");
+        }
+    };
+    for (name, dim) in dims {
+        let wanted = value(&records[77], dim);
+        if !wanted.is_empty() {
+            let mut filter = RequestFilter::default();
+            let field = RequestFilter::parse(&format!("{name}:x")).unwrap().tests[0].field.clone();
+            filter = filter.with(field, &wanted);
+            check(filter, passing(&|one| value(one, dim) == wanted)).await;
+        }
+    }
+    check(
+        RequestFilter::parse("session:s3").unwrap(),
+        passing(&|one| one.session_id.as_deref() == Some("S3")),
+    )
+    .await;
+    check(
+        RequestFilter::parse("tag:team=a is:failed").unwrap(),
+        passing(&|one| {
+            one.tags.get("team").is_some_and(|team| team == "A")
+                && !["ok", "recovered", "cancelled"].contains(&value(one, Dim::Outcome).as_str())
+        }),
+    )
+    .await;
+    assert_eq!(store.request("r50").await.unwrap().len(), 1);
+}
+
+/// Makes the database look as if an earlier release had written its records.
+const FORGET: &str = "DELETE FROM usage_hours; DELETE FROM usage_days; DELETE FROM usage_key_hours; DELETE FROM usage_key_days;
+    DELETE FROM usage_lookup; UPDATE usage_records SET indexed = NULL;
+    INSERT INTO settings (name, value)
+    SELECT 'usage_indexed_from', CAST(max(started_at_ms) + 1 AS TEXT) FROM usage_records";
+
+pub(crate) async fn old_records_are_added_once(url: &str, forget: impl AsyncFn(&'static str)) {
+    let mut random = Random(3);
+    let (lines, records) = made(&mut random, 600);
+    let store = Store::open(url).await.unwrap();
+    deliver(&store, &lines[..200], &mut random).await;
+    store.close().await;
+    forget(FORGET).await;
+    let (store, other) = (Store::open(url).await.unwrap(), Store::open(url).await.unwrap());
+    let all = UsageQuery { until_ms: 61 * HOUR, ..UsageQuery::default() };
+    let (mut from, mut steps) = (store.usage_indexed_from().await.unwrap().unwrap(), 0);
+    assert!(store.usage_sums(&all).await.unwrap().is_empty());
+    // Meanwhile new ones come, and old ones again.
+    while store.index_old_usage(17).await.unwrap() {
+        let end = (steps + 1) * 10;
+        let batch: Vec<&str> =
+            lines[end - 10..end].iter().chain(&lines[190 + end..200 + end]).map(String::as_str).collect();
+        assert_eq!(other.insert_usage(&batch).await.unwrap(), 10);
+        let recent = UsageQuery { since_ms: (from / HOUR + 1) * HOUR, ..all.clone() };
+        assert_eq!(summed(&store, &recent).await, expected(&records[..200 + end], &recent));
+        let next = store.usage_indexed_from().await.unwrap().unwrap();
+        assert!(next < from);
+        (from, steps) = (next, steps + 1);
+        other.index_old_usage(1).await.unwrap();
+        from = from.min(store.usage_indexed_from().await.unwrap().unwrap_or(from));
+    }
+    assert!(steps > 5);
+    assert_eq!(other.usage_indexed_from().await.unwrap(), None);
+    let known = &records[..200 + steps * 10];
+    for query in queries(&mut random, known) {
+        assert_eq!(summed(&other, &query).await, expected(known, &query), "{query:?}");
+    }
+    let session = RequestFilter::parse("session:s1").unwrap();
+    let found = other.requests(&session, None, 500).await.unwrap().rows.len();
+    assert_eq!(found, known.iter().filter(|one| one.session_id.as_deref() == Some("S1")).count());
+}
+
+#[tokio::test]
+async fn on_sqlite() {
+    sums_are_those_of_the_records(&memory().await).await;
+    what_is_rare_is_found_where_it_is(&memory().await).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("old.db").display());
+    old_records_are_added_once(&url, async |sql| {
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    })
+    .await;
+}
