@@ -20,6 +20,7 @@ mod heard;
 mod hosted;
 mod losses_table;
 mod media;
+mod missing_parts;
 mod mutated;
 mod names;
 mod ollama;

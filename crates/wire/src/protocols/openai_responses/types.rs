@@ -49,6 +49,9 @@ pub(super) struct StreamEvent<'a> {
     /// Text in the events that are read; anything in others.
     #[serde(default, borrow)]
     pub delta: Option<&'a RawValue>,
+    /// All of a text, of arguments or of an input, in the last event of that.
+    #[serde(default, borrow, alias = "arguments", alias = "input", alias = "refusal")]
+    pub text: Option<&'a RawValue>,
     #[serde(default, borrow)]
     pub logprobs: Option<&'a RawValue>,
     #[serde(default, borrow)]

@@ -250,11 +250,12 @@ impl StreamState {
             return Ok(());
         }
         let mut data = sound(data);
-        if let Some(mended) = self.with_id(&data)? {
-            data = Cow::Owned(mended);
+        if let Some(whole) = self.whole_start(&data)? {
+            data = Cow::Owned(whole);
         }
         let event: StreamEvent<'_> = read(&data)?;
         let (kind, index) = (event.kind.clone().unwrap_or_default(), event.index);
+        let gives_reason = event.delta.as_ref().is_some_and(|delta| delta.stop_reason.is_some());
         let books = &mut self.books;
         let taken = books.answer.take(event, &mut books.events);
         books.enter();
@@ -274,10 +275,11 @@ impl StreamState {
                 append(out, &kind, &data);
             }
             "content_block_stop" if !self.open.remove(&index) => {}
+            "content_block_delta" | "content_block_stop" => append(out, &kind, &with_index(&data, index)),
             "message_delta" => {
                 self.begin(out);
                 self.close(None, out);
-                self.told_reason = true;
+                self.told_reason |= gives_reason;
                 append(out, &kind, &self.mended_delta(&data));
             }
             "message_stop" => self.stop(&data, out),
@@ -343,8 +345,9 @@ impl StreamState {
         }
     }
 
-    /// The beginning of a call with an id of ours, where it has none or that of another call.
-    fn with_id(&mut self, data: &[u8]) -> Result<Option<Vec<u8>>> {
+    /// The beginning of a block with what clients need there: its index, its empty texts, and an id of ours for a call that has
+    /// none or that of another call. None when it has all.
+    fn whole_start(&mut self, data: &[u8]) -> Result<Option<Vec<u8>>> {
         if memmem::find(data, b"\"content_block_start\"").is_none() {
             return Ok(None);
         }
@@ -354,22 +357,44 @@ impl StreamState {
             return Ok(None);
         };
         let block: AnswerBlock<'_> = read(raw.get().as_bytes())?;
-        let id = block.id.unwrap_or_default();
-        if block.kind != "tool_use" || (!id.is_empty() && self.called.insert(id)) {
+        let mut missing: Vec<(&str, String)> = Vec::new();
+        match block.kind.as_str() {
+            "text" if block.text.is_none() => missing.push(("text", String::new())),
+            "thinking" => {
+                let lacks = |name, value: &Option<String>| value.is_none().then(|| (name, String::new()));
+                missing.extend(lacks("thinking", &block.thinking));
+                missing.extend(lacks("signature", &block.signature));
+            }
+            "tool_use" => {
+                let id = block.id.unwrap_or_default();
+                if id.is_empty() || !self.called.insert(id) {
+                    let id = self.books.annotator.tool_call_id();
+                    self.called.insert(id.clone());
+                    missing.push(("id", id));
+                }
+            }
+            _ => {}
+        }
+        if missing.is_empty() && mentions(data, "index") {
             return Ok(None);
         }
-        let id = self.books.annotator.tool_call_id();
-        let mut event: Value = read(data)?;
-        event["content_block"]["id"] = json!(id);
-        self.called.insert(id);
-        Ok(Some(event.to_string().into_bytes()))
+        let mut whole: Value = read(data)?;
+        whole["index"] = json!(event.index);
+        for (name, value) in missing {
+            whole["content_block"][name] = json!(value);
+        }
+        Ok(Some(whole.to_string().into_bytes()))
     }
 
     /// The beginning of a message with what clients read there.
     fn mended_start<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
         let Ok(event) = read::<StreamEvent<'_>>(data) else { return Cow::Borrowed(data) };
         let Some(message) = event.message else { return Cow::Borrowed(data) };
-        let missing = missing(message.get().as_bytes(), &self.books);
+        let message = message.get().as_bytes();
+        let mut missing = missing(message, &self.books);
+        // Clients append the blocks to the list.
+        let usual = [("type", json!("message")), ("role", json!("assistant")), ("content", json!([]))];
+        missing.extend(usual.into_iter().filter(|(name, _)| !mentions(message, name)));
         if missing.is_empty() {
             return Cow::Borrowed(data);
         }
@@ -398,6 +423,17 @@ impl StreamState {
             }
             _ => Cow::Borrowed(data),
         }
+    }
+}
+
+/// An event of a block with the index of that.
+fn with_index(data: &[u8], index: u64) -> Cow<'_, [u8]> {
+    match (!mentions(data, "index")).then(|| Edit::of(data)) {
+        Some(Ok(mut edit)) => {
+            edit.set("index", index.to_string().as_bytes());
+            Cow::Owned(edit.write(32))
+        }
+        _ => Cow::Borrowed(data),
     }
 }
 

@@ -30,7 +30,7 @@ impl ReadWhole for Answer {
             .ok_or_else(|| broken("The provider's answer holds no message."))?;
         self.start(events);
         for (index, block) in message.content.into_iter().enumerate() {
-            self.whole_block(index, read(block.get().as_bytes())?, events);
+            self.whole_block(index, read(block.get().as_bytes())?, events)?;
         }
         if let Some(usage) = whole.usage {
             events.push(Event::Usage(usage.disjoint()));
@@ -134,7 +134,7 @@ impl Answer {
         let payload = sound(message.payload);
         match message.text(":event-type").unwrap_or_default() {
             "contentBlockStart" => self.block_start(read(&payload)?, events),
-            "contentBlockDelta" => self.block_delta(read(&payload)?, events),
+            "contentBlockDelta" => return self.block_delta(read(&payload)?, events),
             "contentBlockStop" => {
                 let stop: BlockStop = read(&payload)?;
                 self.block_stop(stop.content_block_index, events);
@@ -162,13 +162,13 @@ impl Answer {
         }
     }
 
-    fn block_delta(&mut self, delta: BlockDelta, events: &mut dyn EventSink) {
+    fn block_delta(&mut self, delta: BlockDelta, events: &mut dyn EventSink) -> Result<()> {
         let index = delta.content_block_index;
-        let Some(delta) = delta.delta else { return };
+        let Some(delta) = delta.delta else { return Ok(()) };
         if let Some(text) = delta.text {
             self.text(index, text, events);
         } else if let Some(call) = delta.tool_use {
-            self.arguments(index, repair::fragment(call.input), events);
+            self.arguments(index, repair::fragment(call.input), events)?;
         } else if let Some(thought) = delta.reasoning_content {
             self.thought_delta(index, thought, events);
         } else if let Some(citation) = delta.citation {
@@ -176,9 +176,10 @@ impl Answer {
         } else if let Some(image) = delta.image {
             picture(image, events);
         }
+        Ok(())
     }
 
-    fn whole_block(&mut self, index: usize, block: WholeBlock, events: &mut dyn EventSink) {
+    fn whole_block(&mut self, index: usize, block: WholeBlock, events: &mut dyn EventSink) -> Result<()> {
         let index = index as u64;
         if let Some(text) = block.text {
             self.text(index, text, events);
@@ -186,7 +187,7 @@ impl Answer {
             let input = call.input.take();
             self.call(index, call, events);
             let arguments = input.map(|input| repair::arguments(input.as_str()).into_owned());
-            self.arguments(index, arguments.unwrap_or_default(), events);
+            self.arguments(index, arguments.unwrap_or_default(), events)?;
         } else if let Some(thought) = block.reasoning_content {
             self.whole_thought(index, thought, events);
         } else if let Some(cited) = block.citations_content {
@@ -198,6 +199,7 @@ impl Answer {
             picture(image, events);
         }
         self.block_stop(index, events);
+        Ok(())
     }
 
     fn text(&mut self, index: u64, text: String, events: &mut dyn EventSink) {
@@ -235,9 +237,9 @@ impl Answer {
         self.blocks.insert(block, open);
     }
 
-    fn arguments(&mut self, block: u64, fragment: String, events: &mut dyn EventSink) {
+    fn arguments(&mut self, block: u64, fragment: String, events: &mut dyn EventSink) -> Result<()> {
         if fragment.is_empty() {
-            return;
+            return Ok(());
         }
         match self.blocks.get_mut(&block) {
             Some(Open::Call { index, has_arguments }) => {
@@ -249,8 +251,10 @@ impl Answer {
                 *has_arguments = true;
                 events.push(Event::Text { choice: 0, text: fragment });
             }
-            _ => {}
+            Some(Open::Ignored) => {}
+            _ => return Err(broken("The provider sent arguments of a tool call that had not begun.")),
         }
+        Ok(())
     }
 
     fn thought_delta(&mut self, index: u64, thought: ThoughtDelta, events: &mut dyn EventSink) {

@@ -35,7 +35,7 @@ impl ReadWhole for Answer {
         }
         probabilities(whole.logprobs.as_deref().unwrap_or_default(), events);
         for (index, call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
-            self.call(index as u64, call, events);
+            self.call(index as u64, call, events)?;
             self.end_call(index as u64, events);
         }
         message.citations.iter().flatten().for_each(|citation| annotate(citation, events));
@@ -115,6 +115,9 @@ impl Answer {
         }
         let event: StreamEvent = read(&sound(data))?;
         self.start(event.id, events);
+        if event.kind.is_none() && event.delta.is_some() {
+            return Err(broken("The provider sent an event without a type."));
+        }
         let index = event.index.unwrap_or_default();
         let delta = event.delta.unwrap_or_default();
         let message = delta.message.unwrap_or_default();
@@ -128,11 +131,11 @@ impl Answer {
             "tool-plan-delta" => self.think(PLAN, message.tool_plan.unwrap_or_default(), events),
             "tool-call-start" => {
                 let call = message.tool_calls.and_then(OneOrMany::one).unwrap_or_default();
-                self.call(index, call, events);
+                self.call(index, call, events)?;
             }
             "tool-call-delta" => {
                 let call = message.tool_calls.and_then(OneOrMany::one).unwrap_or_default();
-                self.arguments(index, call.function.unwrap_or_default().arguments, events);
+                self.arguments(index, call.function.unwrap_or_default().arguments, events)?;
             }
             "tool-call-end" => self.end_call(index, events),
             "citation-start" => {
@@ -166,7 +169,7 @@ impl Answer {
         events.push(Event::Reasoning { choice: 0, block, detail, format: FORMAT });
     }
 
-    fn call(&mut self, provider_index: u64, call: Call, events: &mut dyn EventSink) {
+    fn call(&mut self, provider_index: u64, call: Call, events: &mut dyn EventSink) -> Result<()> {
         let function = call.function.unwrap_or_default();
         let name = self.decoding.tool_name(&function.name.unwrap_or_default()).to_owned();
         let index = self.calls_so_far;
@@ -177,21 +180,28 @@ impl Answer {
         events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
         let open = OpenCall { index, is_free_text, held: String::new(), is_flowing: false };
         self.calls.insert(provider_index, open);
-        self.arguments(provider_index, function.arguments, events);
+        self.arguments(provider_index, function.arguments, events)
     }
 
-    fn arguments(&mut self, provider_index: u64, fragment: Option<Value>, events: &mut dyn EventSink) {
+    fn arguments(
+        &mut self,
+        provider_index: u64,
+        fragment: Option<Value>,
+        events: &mut dyn EventSink,
+    ) -> Result<()> {
         // A string in the API reference; some of its hosts write the object.
         let fragment = match fragment {
-            None | Some(Value::Null) => return,
-            Some(Value::String(text)) if text.is_empty() => return,
+            None | Some(Value::Null) => return Ok(()),
+            Some(Value::String(text)) if text.is_empty() => return Ok(()),
             Some(Value::String(text)) => text,
             Some(value) => value.to_string(),
         };
-        let Some(call) = self.calls.get_mut(&provider_index) else { return };
+        let Some(call) = self.calls.get_mut(&provider_index) else {
+            return Err(broken("The provider sent arguments of a tool call that had not begun."));
+        };
         if call.is_flowing {
             events.push(Event::ToolCallArguments { choice: 0, index: call.index, fragment });
-            return;
+            return Ok(());
         }
         call.held.push_str(&fragment);
         // Calls without arguments may say `null`.
@@ -200,6 +210,7 @@ impl Answer {
             let fragment = std::mem::take(&mut call.held);
             events.push(Event::ToolCallArguments { choice: 0, index: call.index, fragment });
         }
+        Ok(())
     }
 
     fn end_call(&mut self, provider_index: u64, events: &mut dyn EventSink) {

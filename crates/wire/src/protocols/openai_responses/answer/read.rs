@@ -1,10 +1,10 @@
 //! Reads a provider's answer, whole or streamed.
 //!
 //! The state of a stream is kept by `output_index`: some servers change an item's id between its first and its last event
-//! (recorded: GitHub Copilot). What an item said in pieces is not said again by its last event; where pieces are missing,
-//! the last event, or the response object at the end, says it.
+//! (recorded: GitHub Copilot). What an item said in pieces is not said again by its last event. Where the pieces or the last
+//! event are missing, the last event of a part, of the item, or the response object at the end says it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry};
 use serde::Deserialize;
@@ -76,6 +76,15 @@ struct Answer {
     started: bool,
     ended: bool,
     items: BTreeMap<u64, Seen>,
+    /// The place of the item that the last event was about, and the first place behind all items.
+    place: u64,
+    next_place: u64,
+    /// Some text was said.
+    spoke: bool,
+    /// The ids of the calls so far, with their places.
+    called: BTreeMap<String, u64>,
+    /// The kinds of finished items that are no message, thinking or call.
+    kinds: BTreeSet<String>,
     /// The calls so far.
     calls: u32,
     /// The blocks of thinking so far.
@@ -166,7 +175,7 @@ impl Answer {
         data: &[u8],
         events: &mut dyn EventSink,
     ) -> Result<()> {
-        let index = event.output_index.unwrap_or(0);
+        let index = self.place_of(kind, &event);
         match kind {
             "response.created" | "response.in_progress" | "response.queued" => {
                 let Some(raw) = event.response else { return Ok(()) };
@@ -207,6 +216,18 @@ impl Answer {
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
                 self.arguments(index, text_of(event.delta), events);
             }
+            "response.output_text.done" | "response.refusal.done" => {
+                let part = event.content_index.unwrap_or(0);
+                if !self.part(index, part).spoke {
+                    let is_refusal = kind == "response.refusal.done";
+                    self.text(index, part, text_of(event.text), is_refusal, events);
+                }
+            }
+            "response.function_call_arguments.done" | "response.custom_tool_call_input.done"
+                if !self.has_arguments(index) =>
+            {
+                self.arguments(index, text_of(event.text), events);
+            }
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 let Some(raw) = event.response else { return Err(no_response()) };
                 let mut response: Response<'_> = parse(raw.get().as_bytes())?;
@@ -215,16 +236,28 @@ impl Answer {
                 return self.whole(response, events);
             }
             "error" => return Err(in_stream_error(data)),
-            _ => {
-                // A bare error, as proxies put it into any stream.
-                if kind.is_empty()
-                    && serde_json::from_slice::<Value>(data).is_ok_and(|value| value["error"].is_object())
-                {
-                    return Err(in_stream_error(data));
-                }
+            // A bare error, as proxies put it into any stream.
+            "" if serde_json::from_slice::<Value>(data).is_ok_and(|value| value["error"].is_object()) => {
+                return Err(in_stream_error(data));
             }
+            "" if event.delta.is_some() || event.item.is_some() || event.response.is_some() => {
+                return Err(broken("The provider sent an event without a type."));
+            }
+            _ => {}
         }
         Ok(())
+    }
+
+    /// The place of the item that an event is about. Where the event does not say, a beginning is that of the next item, and
+    /// all else is about the item of the event before.
+    fn place_of(&mut self, kind: &str, event: &StreamEvent<'_>) -> u64 {
+        let begins = kind == "response.output_item.added";
+        let index = event.output_index.unwrap_or(if begins { self.next_place } else { self.place });
+        if event.item.is_some() || event.output_index.is_some() {
+            self.place = index;
+            self.next_place = self.next_place.max(index.saturating_add(1));
+        }
+        index
     }
 
     fn start(&mut self, response: &Response<'_>, events: &mut dyn EventSink) {
@@ -260,12 +293,7 @@ impl Answer {
                 "The provider answers in the background, which the gateway does not wait for.",
             ));
         }
-        // Where items came as events, their positions here may be others: servers leave out kinds of events.
-        if !self.items.values().any(|seen| seen.done) {
-            for (index, raw) in response.output.unwrap_or_default().into_iter().enumerate() {
-                self.item_ends(index as u64, parse(raw.get().as_bytes())?, events);
-            }
-        }
+        self.unsaid(response.output.unwrap_or_default(), events)?;
         self.close_calls(events);
         if let Some(tier) = response.service_tier.filter(|tier| !tier.is_empty() && tier != "auto") {
             if self.tier.as_ref() != Some(&tier) {
@@ -283,6 +311,38 @@ impl Answer {
         events.push(Event::Finish { choice: 0, reason, native: Some(native) });
         self.ended = true;
         Ok(())
+    }
+
+    /// Says the items of the response object that no event has said.
+    fn unsaid(&mut self, output: Vec<&RawValue>, events: &mut dyn EventSink) -> Result<()> {
+        let came_as_events = self.items.values().any(|seen| seen.done);
+        for (position, raw) in output.into_iter().enumerate() {
+            let item: Item<'_> = parse(raw.get().as_bytes())?;
+            let place = if came_as_events { self.place_of_unsaid(&item) } else { Some(position as u64) };
+            if let Some(index) = place {
+                self.item_ends(index, item, events);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where an item is said that stands in the response object; none where events have said it. Its position there may be
+    /// another than that of its events, and its id too: servers leave out kinds of events, and change ids. So calls are
+    /// recognised by the id of the call, other items by their kind.
+    fn place_of_unsaid(&mut self, item: &Item<'_>) -> Option<u64> {
+        let is_said = match item.kind.as_deref().unwrap_or_default() {
+            "message" => self.spoke,
+            "reasoning" => self.blocks > 0,
+            "function_call" | "custom_tool_call" => match &item.call_id {
+                Some(id) if let Some(begun) = self.called.get(id) => return Some(*begun),
+                Some(_) => false,
+                None => self.calls > 0,
+            },
+            kind => self.kinds.contains(kind),
+        };
+        let place = self.next_place;
+        self.next_place += 1;
+        (!is_said).then_some(place)
     }
 
     fn finish_reason(&self, status: &str, reason: Option<String>) -> (FinishReason, String) {
@@ -307,7 +367,11 @@ impl Answer {
             Some("custom_tool_call") => true,
             _ => return,
         };
-        if self.items.get(&index).is_none_or(|seen| seen.call.is_none() && !seen.done) {
+        // Another call may begin at the place of one that is complete.
+        if self.items.get(&index).is_some_and(|seen| seen.done) {
+            self.items.remove(&index);
+        }
+        if self.items.get(&index).is_none_or(|seen| seen.call.is_none()) {
             self.call_begins(index, item, custom, events);
         }
     }
@@ -323,10 +387,15 @@ impl Answer {
             "reasoning" => self.reasoning_ends(index, item, events),
             "function_call" => self.call_ends(index, item, false, events),
             "custom_tool_call" => self.call_ends(index, item, true, events),
-            "image_generation_call" => picture(item, events),
-            "web_search_call" => self.searches += 1,
+            kind @ "image_generation_call" => {
+                self.kinds.insert(kind.to_owned());
+                picture(item, events);
+            }
             // What else the provider does by itself: no calls for the caller.
-            _ => {}
+            kind => {
+                self.searches += u64::from(kind == "web_search_call");
+                self.kinds.insert(kind.to_owned());
+            }
         }
     }
 
@@ -369,6 +438,7 @@ impl Answer {
             return;
         }
         part.spoke = true;
+        self.spoke = true;
         if is_refusal {
             return events.push(Event::Refusal { choice: 0, text });
         }
@@ -446,6 +516,7 @@ impl Answer {
         let name = item.name.clone().unwrap_or_default();
         // Some servers give only an item id.
         let id = item.call_id.clone().or_else(|| item.id.clone()).unwrap_or_default();
+        self.called.insert(id.clone(), index);
         let name = self.decoding.tool_name(&name).to_owned();
         let held = match custom {
             true => None,
@@ -484,6 +555,15 @@ impl Answer {
                 arguments.push_str(&fragment)
             }
             _ => {}
+        }
+    }
+
+    /// Whether arguments have come, or cannot be taken.
+    fn has_arguments(&self, index: u64) -> bool {
+        match self.items.get(&index).and_then(|seen| seen.call.as_ref()) {
+            Some(Call::Open { spoke, .. }) => *spoke,
+            Some(Call::Held { arguments, .. }) => !arguments.is_empty(),
+            None => true,
         }
     }
 

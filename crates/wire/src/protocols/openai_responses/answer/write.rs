@@ -56,6 +56,22 @@ pub(in super::super) fn fail_relayed(
     encoder.fail(error, out);
 }
 
+/// The response object of an answer that has just begun.
+pub(in super::super) fn begun(model: Option<String>, annotator: Box<dyn Annotator>) -> Vec<u8> {
+    let mut encoder = new(true, Echo::default(), annotator);
+    encoder.start(None, model, None);
+    let mut response = Vec::new();
+    encoder.write_response(Status::InProgress, None, &mut response);
+    response
+}
+
+/// Counts as a response object has them.
+pub(in super::super) fn usage(counts: &Usage) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_usage(counts, &mut out);
+    out
+}
+
 /// What ends an event.
 const EVENT_END: &[u8] = b"}\n\n";
 /// How an answer says that it is kept, and where in that the value begins.
@@ -274,9 +290,11 @@ impl ResponseEncoder {
         let is_over = status != Status::InProgress;
         self.echo.write(is_over, facts.tier.as_deref(), out);
         push_key(out, "usage");
-        match facts.usage.filter(|_| is_over) {
-            Some(usage) => write_usage(&usage, out),
-            None => out.extend_from_slice(b"null"),
+        match (facts.usage.filter(|_| is_over), status) {
+            (Some(usage), _) => write_usage(&usage, out),
+            // The AI SDK takes no finished answer without counts: opencode asks again and again.
+            (None, Status::Completed | Status::Incomplete(_)) => write_usage(&Usage::default(), out),
+            (None, _) => out.extend_from_slice(b"null"),
         }
         if is_over {
             let known = AnswerFacts {

@@ -1,0 +1,105 @@
+//! The thinking of earlier turns in a raw request.
+
+use std::borrow::Cow;
+
+use canon::Losses;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::{REASONING_FORMAT, envelope, kept};
+use crate::json::Edit;
+use crate::proofs::{CallName, Memory};
+
+/// Takes thinking out of the input that is known to be of no use to the provider.
+pub(super) struct Sifting<'a> {
+    pub memory: Option<Memory<'a>>,
+    pub without_thinking: bool,
+}
+
+#[derive(Deserialize)]
+struct ReasoningItem<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    encrypted_content: Option<Cow<'a, str>>,
+}
+
+impl ReasoningItem<'_> {
+    /// Without its encrypted form the provider looks it up by its id, which it must have given itself.
+    fn may_be_known(&self) -> bool {
+        self.id.as_deref().is_some_and(|id| !id.is_empty() && kept::answers_of(id).is_empty())
+    }
+}
+
+impl Sifting<'_> {
+    /// The input without it; none when it can stay as it is.
+    pub(super) fn input(&self, input: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
+        let mentions = |name: &str| crate::json::mentions(input, name);
+        let has_calls = self.without_thinking && mentions("call_id");
+        if !input.starts_with(b"[") || !has_calls && !mentions("reasoning") {
+            return None;
+        }
+        let items: Vec<&RawValue> = serde_json::from_slice(input).ok()?;
+        let is_kept: Vec<bool> = items.iter().map(|item| self.keeps(item)).collect();
+        if !has_calls && is_kept.iter().all(|kept| *kept) {
+            return None;
+        }
+        let mut out = Vec::with_capacity(input.len());
+        out.push(b'[');
+        for (index, (item, kept)) in items.iter().zip(is_kept).enumerate() {
+            if !kept {
+                let reason = "It is thinking that is of no use to this provider.";
+                losses.dropped(format!("input[{index}]"), reason);
+                continue;
+            }
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&self.sent(item));
+        }
+        out.push(b']');
+        Some(out)
+    }
+
+    /// An item as it is sent. By the id of a call the provider knows the thinking that led to it, and wants both or neither.
+    fn sent<'t>(&self, item: &'t RawValue) -> Cow<'t, [u8]> {
+        let raw = item.get().as_bytes();
+        if !self.without_thinking || !crate::json::mentions(raw, "call_id") {
+            return raw.into();
+        }
+        let Ok(mut edit) = Edit::of(raw) else { return raw.into() };
+        match edit.remove("id") {
+            true => edit.write(0).into(),
+            false => raw.into(),
+        }
+    }
+
+    fn keeps(&self, item: &RawValue) -> bool {
+        if !crate::json::mentions(item.get().as_bytes(), "reasoning") {
+            return true;
+        }
+        let Ok(item) = serde_json::from_str::<ReasoningItem<'_>>(item.get()) else { return true };
+        if item.kind.as_deref() != Some("reasoning") {
+            return true;
+        }
+        if self.without_thinking {
+            return false;
+        }
+        let may_be_known = item.may_be_known();
+        let Some(data) = item.encrypted_content.filter(|data| !data.is_empty()) else { return may_be_known };
+        if envelope::open(&data).is_some() {
+            return false;
+        }
+        // Encrypted by another provider of this format.
+        let thought = canon::Reasoning {
+            encrypted: Some(data.into_owned()),
+            format: Some(REASONING_FORMAT.to_owned()),
+            ..canon::Reasoning::default()
+        };
+        let name = CallName::of_proof(&canon::PartKind::from(thought).into());
+        let issued = self.memory.zip(name).and_then(|(memory, name)| Some((memory, (memory.find)(&name)?)));
+        issued.is_none_or(|(memory, proofs)| memory.is_issuer(&proofs))
+    }
+}

@@ -1,0 +1,488 @@
+//! Answers between equal formats: events go as they came. What is changed is the last, which gets the gateway's object, and
+//! what the format requires and the provider left out.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::answer::read::{self, StreamDecoder};
+use super::super::answer::write::{self, fail_relayed};
+use super::items::{Changes, EventMembers, Items};
+use crate::framing::sse::SseParser;
+use crate::json::{Edit, Scanner, quoted};
+use crate::proofs::Proofs;
+use crate::protocols::repair;
+use crate::{Encoder, Kept, Transcoder, TranscoderParts, Translator, TranslatorParts};
+
+/// A relay for one answer.
+pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
+    let decoder: Box<dyn crate::Decoder> = match parts.form.stream {
+        true => Box::new(StreamDecoder::new(parts.decoding)),
+        false => read::whole(parts.decoding),
+    };
+    let ids = parts.annotator.clone();
+    let listener = Translator::new(TranslatorParts {
+        decoder,
+        encoder: Box::new(Silence),
+        taken: Default::default(),
+        ids: Box::new(move || ids.tool_call_id()),
+    });
+    let form = &parts.form;
+    let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
+    let ending = Ending { annotator: parts.annotator, keeping, kept: None };
+    match parts.form.stream {
+        true => Box::new(StreamRelay {
+            sse: SseParser::default(),
+            listener,
+            ending,
+            items: Items::default(),
+            begun: false,
+            next_number: 0,
+            shift: 0,
+            ended: false,
+        }),
+        false => Box::new(WholeRelay { body: Vec::new(), listener, ending }),
+    }
+}
+
+/// Writes nothing: who listens to an answer only wants to know what it says.
+struct Silence;
+
+impl Encoder for Silence {
+    fn push(&mut self, _event: Event, _out: &mut Vec<u8>) {}
+    fn finish(&mut self, _out: &mut Vec<u8>) {}
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+}
+
+type SharedAnnotator = Arc<dyn Annotator + Sync>;
+
+/// What is written of the response object that ends an answer.
+struct Ending {
+    annotator: SharedAnnotator,
+    /// What response objects say of an answer that the gateway keeps; none where it keeps none.
+    keeping: Option<KeptAnswer>,
+    /// The finished answer, where the gateway is to keep it.
+    kept: Option<Kept>,
+}
+
+/// What the gateway's keeping changes in response objects.
+struct KeptAnswer {
+    /// The caller's `previous_response_id`, as raw JSON: the provider got the whole conversation in its place.
+    previous: Option<String>,
+    /// The caller's conversation, as raw JSON: likewise.
+    conversation: Option<String>,
+}
+
+impl KeptAnswer {
+    fn of(request: Option<&Bytes>) -> Self {
+        #[derive(Deserialize)]
+        struct Previous<'a> {
+            #[serde(borrow, default)]
+            previous_response_id: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            conversation: Option<&'a RawValue>,
+        }
+        let read = request.and_then(|body| serde_json::from_slice::<Previous<'_>>(body).ok());
+        let (previous, conversation) =
+            read.map(|read| (read.previous_response_id, read.conversation)).unwrap_or_default();
+        Self {
+            previous: previous.map(|id| id.get().to_owned()),
+            conversation: conversation.map(|named| write::conversation(named.get())),
+        }
+    }
+
+    /// A response object that says so. None where it is no object.
+    fn said(&self, response: &[u8]) -> Option<Vec<u8>> {
+        let mut edit = Edit::of(response).ok()?;
+        edit.set("store", b"true");
+        if let Some(previous) = &self.previous {
+            edit.set("previous_response_id", previous.as_bytes());
+        }
+        if let Some(conversation) = &self.conversation {
+            edit.set("conversation", conversation.as_bytes());
+        }
+        Some(edit.write(64))
+    }
+}
+
+/// What is read of a finished response object.
+#[derive(Deserialize)]
+struct Finished<'a> {
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    status: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    output: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    usage: Option<Counted>,
+}
+
+/// The counts that clients cannot do without: opencode asks again and again where they are missing.
+#[derive(Deserialize)]
+struct Counted {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+/// A finished response object with the counts and items that it lacks; none where it lacks nothing.
+fn completed(
+    response: &[u8],
+    finished: &Finished<'_>,
+    items: &Items,
+    progress: &Progress,
+) -> Option<Vec<u8>> {
+    let is_counted = |usage: &Counted| usage.input_tokens.is_some() && usage.output_tokens.is_some();
+    let lacks_counts = !finished.usage.as_ref().is_some_and(is_counted);
+    let lacks_output = finished.output.as_ref().is_none_or(Vec::is_empty);
+    let output = lacks_output.then(|| items.output()).flatten();
+    if !lacks_counts && output.is_none() {
+        return None;
+    }
+    let mut edit = Edit::of(response).ok()?;
+    if let Some(output) = &output {
+        edit.set("output", output);
+    }
+    if lacks_counts {
+        edit.set("usage", &write::usage(&progress.usage.unwrap_or_default()));
+    }
+    Some(edit.write(256))
+}
+
+impl Ending {
+    /// Writes the response object of an answer that is still going on.
+    fn begin(&self, response: &[u8], out: &mut Vec<u8>) {
+        match self.keeping.as_ref().and_then(|keeping| keeping.said(response)) {
+            Some(said) => out.extend_from_slice(&said),
+            None => out.extend_from_slice(response),
+        }
+    }
+
+    /// Writes the last response object with the gateway's own object. `after` is how much follows it.
+    fn finish(&mut self, response: &[u8], progress: &Progress, after: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        let kept = self.keeping.as_ref().and_then(|keeping| keeping.complete(response));
+        let said = kept.as_ref().map_or(response, |(_, said)| said);
+        out.extend_from_slice(said);
+        annotate(&self.annotator, progress, out);
+        let answer = &out[start..];
+        self.kept = kept.map(|(id, _)| Kept {
+            id,
+            answer: answer.to_vec(),
+            said: member(answer, b"store").map(|value| answer.len() - value.start + after),
+        });
+    }
+}
+
+impl KeptAnswer {
+    /// The id of a complete answer, and its object as the gateway keeps it.
+    fn complete(&self, response: &[u8]) -> Option<(String, Vec<u8>)> {
+        let Finished { id, status, .. } = serde_json::from_slice(response).ok()?;
+        let id = id.filter(|id| !id.is_empty())?;
+        if !matches!(status.as_deref(), None | Some("completed" | "incomplete")) {
+            return None;
+        }
+        Some((id.into_owned(), self.said(response)?))
+    }
+}
+
+/// Appends the gateway's object to a response object that ends at the end of `out`.
+fn annotate(annotator: &SharedAnnotator, progress: &Progress, out: &mut Vec<u8>) {
+    if out.pop_if(|last| *last == b'}').is_none() {
+        return;
+    }
+    let facts = AnswerFacts { underlying_model: progress.model.as_deref(), usage: progress.usage.as_ref() };
+    annotator.write_member_with_cost(facts, progress.service_tier.as_deref(), out);
+    out.push(b'}');
+}
+
+struct StreamRelay {
+    sse: SseParser,
+    listener: Translator,
+    ending: Ending,
+    items: Items,
+    /// The response was created.
+    begun: bool,
+    /// The number of the next event.
+    next_number: u64,
+    /// How many events were put before those of the provider.
+    shift: u64,
+    ended: bool,
+}
+
+impl StreamRelay {
+    fn pass(&mut self, event: &[u8], data: &[u8], out: &mut Vec<u8>) {
+        let data = one_line(repair::sound(data));
+        if self.ended || matches!(data.trim_ascii(), b"" | b"[DONE]") {
+            return;
+        }
+        // What cannot be read the listener has reported.
+        let Ok(members) = serde_json::from_slice::<EventMembers<'_>>(&data) else { return };
+        let mut changes = Changes::new();
+        let kind = match &members.kind {
+            Some(kind) => kind.to_string(),
+            None => {
+                let kind = String::from_utf8_lossy(event).into_owned();
+                changes.push(("type", quoted(&kind)));
+                kind
+            }
+        };
+        match kind.as_str() {
+            // It is part of a line of its own.
+            kind if kind.is_empty() || kind.contains(['\n', '\r']) => {}
+            // A failure is reported in the gateway's words, after the listener has read it.
+            "error" | "response.failed" | "response.cancelled" => self.ended = true,
+            kind if is_last(kind) => self.last(kind, &data, &members, changes, out),
+            kind if is_about_all(kind) => {
+                let is_object = members.response.is_some_and(|response| response.get().starts_with('{'));
+                if is_object {
+                    self.begun |= kind == "response.created";
+                    self.begin(out);
+                    self.about_all(kind, &data, &members, changes, out);
+                }
+            }
+            kind => {
+                let mut missing = Vec::new();
+                let taken = self.items.take(kind, &members, &mut missing);
+                if let Some(taken) = taken {
+                    self.begin(out);
+                    self.insert_all(missing, out);
+                    changes.extend(taken);
+                    let data = self.changed(&data, &members, changes);
+                    write_event(kind, &data, out);
+                }
+            }
+        }
+    }
+
+    /// Creates the response where the provider forgot to.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        let model = self.progress().model.clone();
+        let response = write::begun(model, Box::new(self.ending.annotator.clone()));
+        let mut members = b",\"response\":".to_vec();
+        self.ending.begin(&response, &mut members);
+        self.insert("response.created", &members, out);
+    }
+
+    /// Writes events that the provider left out.
+    fn insert_all(&mut self, missing: Vec<(&'static str, Vec<u8>)>, out: &mut Vec<u8>) {
+        missing.iter().for_each(|(kind, members)| self.insert(kind, members, out));
+    }
+
+    fn insert(&mut self, kind: &str, members: &[u8], out: &mut Vec<u8>) {
+        let number = self.next_number;
+        let data = format!("{{\"type\":\"{kind}\",\"sequence_number\":{number}");
+        write_event(kind, &[data.as_bytes(), members, b"}"].concat(), out);
+        self.next_number += 1;
+        self.shift += 1;
+    }
+
+    /// An event with these changes, and with a number behind that of the event before.
+    fn changed<'d>(
+        &mut self,
+        data: &'d [u8],
+        members: &EventMembers<'_>,
+        mut changes: Changes,
+    ) -> Cow<'d, [u8]> {
+        let shifted = members.sequence_number.map(|number| number.saturating_add(self.shift));
+        let number = shifted.filter(|number| *number >= self.next_number).unwrap_or(self.next_number);
+        self.next_number = number.saturating_add(1);
+        if members.sequence_number != Some(number) {
+            changes.push(("sequence_number", number.to_string().into_bytes()));
+        }
+        match Edit::of(data) {
+            Ok(mut edit) if !changes.is_empty() => {
+                changes.iter().for_each(|(name, value)| edit.set(*name, value));
+                Cow::Owned(edit.write(64))
+            }
+            _ => Cow::Borrowed(data),
+        }
+    }
+
+    /// An event with the response object of an answer that goes on.
+    fn about_all(
+        &mut self,
+        kind: &str,
+        data: &[u8],
+        members: &EventMembers<'_>,
+        changes: Changes,
+        out: &mut Vec<u8>,
+    ) {
+        let data = self.changed(data, members, changes);
+        let Some(response) = member(&data, b"response") else { return };
+        write_start(kind, out);
+        out.extend_from_slice(&data[..response.start]);
+        self.ending.begin(&data[response.clone()], out);
+        out.extend_from_slice(&data[response.end..]);
+        out.extend_from_slice(EVENT_END);
+    }
+
+    /// The event that ends the answer.
+    fn last(
+        &mut self,
+        kind: &str,
+        data: &[u8],
+        members: &EventMembers<'_>,
+        mut changes: Changes,
+        out: &mut Vec<u8>,
+    ) {
+        self.ended = true;
+        let Some(response) = members.response.map(|response| response.get().as_bytes()) else { return };
+        let Ok(finished) = serde_json::from_slice::<Finished<'_>>(response) else { return };
+        self.begin(out);
+        let mut missing = Vec::new();
+        self.items.finish(finished.output.as_deref().unwrap_or_default(), &mut missing);
+        self.insert_all(missing, out);
+        let progress = self.listener.progress().clone();
+        changes.extend(
+            completed(response, &finished, &self.items, &progress).map(|response| ("response", response)),
+        );
+        let data = self.changed(data, members, changes);
+        let Some(response) = member(&data, b"response") else { return };
+        write_start(kind, out);
+        out.extend_from_slice(&data[..response.start]);
+        let after = data.len() - response.end + EVENT_END.len();
+        self.ending.finish(&data[response.clone()], &progress, after, out);
+        out.extend_from_slice(&data[response.end..]);
+        out.extend_from_slice(EVENT_END);
+    }
+}
+
+fn write_start(kind: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+}
+
+fn write_event(kind: &str, data: &[u8], out: &mut Vec<u8>) {
+    write_start(kind, out);
+    out.extend_from_slice(data);
+    out.extend_from_slice(EVENT_END);
+}
+
+/// What ends an event.
+const EVENT_END: &[u8] = b"\n\n";
+
+fn is_last(kind: &str) -> bool {
+    matches!(kind, "response.completed" | "response.incomplete")
+}
+
+/// Whether an event is about the response as a whole.
+fn is_about_all(kind: &str) -> bool {
+    is_last(kind) || matches!(kind, "response.created" | "response.queued" | "response.in_progress")
+}
+
+/// Data is one line in every answer that we write.
+fn one_line(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match memchr::memchr2(b'\n', b'\r', &data) {
+        None => data,
+        Some(_) => data.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect(),
+    }
+}
+
+/// Where the value of a member of an object stands.
+fn member(data: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    let mut scanner = Scanner::new(data);
+    let mut found = None;
+    let scanned = scanner.object(|scanner, key| {
+        let is_it = &data[key.range] == name;
+        let value = scanner.value()?;
+        if is_it {
+            found = Some(value);
+        }
+        Ok::<(), crate::json::Syntax>(())
+    });
+    scanned.ok().and(found)
+}
+
+impl Transcoder for StreamRelay {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        // The listener first: the last event tells what the answer cost.
+        let listened = self.listener.push(bytes, &mut Vec::new());
+        let mut found = Vec::new();
+        self.sse.push(bytes, |event| {
+            found.push((event.event.to_vec(), event.data.to_vec()));
+            Ok(())
+        })?;
+        found.iter().for_each(|(event, data)| self.pass(event, data, out));
+        listened
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let listened = self.listener.finish(&mut Vec::new());
+        let mut found = Vec::new();
+        self.sse.finish(|event| {
+            found.push((event.event.to_vec(), event.data.to_vec()));
+            Ok(())
+        })?;
+        found.iter().for_each(|(event, data)| self.pass(event, data, out));
+        listened
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        let model = self.progress().model.clone();
+        fail_relayed(error, self.next_number, model, Box::new(self.ending.annotator.clone()), out);
+    }
+
+    fn progress(&self) -> &Progress {
+        self.listener.progress()
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.ending.kept.take()
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.listener.proofs()
+    }
+}
+
+struct WholeRelay {
+    body: Vec<u8>,
+    listener: Translator,
+    ending: Ending,
+}
+
+impl Transcoder for WholeRelay {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        // The listener holds the limit of an answer's size.
+        self.listener.push(bytes, out)?;
+        crate::json::append(&mut self.body, bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.listener.finish(out)?;
+        let body = std::mem::take(&mut self.body);
+        let body = repair::sound(body.trim_ascii());
+        let progress = self.listener.progress();
+        let completed = match serde_json::from_slice(&body) {
+            Ok(finished) => completed(&body, &finished, &Items::default(), progress),
+            Err(_) => None,
+        };
+        self.ending.finish(completed.as_deref().unwrap_or(&body), progress, 0, out);
+        Ok(())
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+
+    fn progress(&self) -> &Progress {
+        self.listener.progress()
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.ending.kept.take()
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.listener.proofs()
+    }
+}
