@@ -24,6 +24,7 @@ pub mod memory;
 pub mod metering;
 pub mod pipeline;
 pub mod reload;
+pub mod report;
 pub mod responses;
 pub mod snapshot;
 pub mod telemetry;

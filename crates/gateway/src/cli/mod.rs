@@ -11,6 +11,7 @@ mod projects;
 mod run;
 mod serve;
 pub mod style;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Keys(keys::KeysArguments),
     /// Create, list, change and delete projects.
     Projects(projects::ProjectsArguments),
+    /// Show what was used and what it cost, by project, key, model, provider, hour or day.
+    Usage(usage::UsageArguments),
     /// Show how a request would be routed and what would be sent. Sends nothing.
     Explain(explain::ExplainArguments),
     /// Emulate every provider's API on loopback.
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Models(arguments) => models::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Projects(arguments) => projects::run(&arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Openapi => {

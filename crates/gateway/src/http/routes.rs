@@ -96,8 +96,12 @@ pub enum Resource {
     Key,
     /// Budgets and limits with what is taken of them.
     Budgets,
-    /// The ledger.
+    /// The ledger, and what was used by whom of what.
     Usage,
+    /// Requests, the newest first.
+    Requests,
+    /// One of them.
+    Request,
     /// Who changed what.
     Audit,
 }
@@ -147,6 +151,8 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/admin/v1/keys/{id}", Access::Admin, Serve::Admin(Resource::Key)),
     route(Method::GET, "/admin/v1/budgets", Access::Viewer, Serve::Admin(Resource::Budgets)),
     route(Method::GET, "/admin/v1/usage", Access::Viewer, Serve::Admin(Resource::Usage)),
+    route(Method::GET, "/admin/v1/requests", Access::Viewer, Serve::Admin(Resource::Requests)),
+    route(Method::GET, "/admin/v1/requests/{id}", Access::Viewer, Serve::Admin(Resource::Request)),
     route(Method::GET, "/admin/v1/audit", Access::Viewer, Serve::Admin(Resource::Audit)),
     route(Method::GET, "/health", Access::Anyone, Serve::Health),
     route(Method::GET, "/ready", Access::Operator, Serve::Ready),
@@ -436,8 +442,12 @@ pub(super) fn about(serve: Serve) -> &'static str {
         }
         Serve::Admin(Resource::Budgets) => "the rules of every project, with what this node has counted",
         Serve::Admin(Resource::Usage) => {
-            "what `?scope=project:ID` or `key:ID` was charged on each of the last `days`"
+            "what was used since `since` (or in `days`) until `until`, by `group=project,key,model,provider,operation,outcome` and `bucket=hour` or `day`, only of `project=ID` and the like; with `scope=project:ID` or `key:ID` what was charged on each of the last `days`"
         }
+        Serve::Admin(Resource::Requests) => {
+            "requests, the newest first: `filter=model:gpt-* status:5xx …`, `since`, `until`, `limit`, `after` ([governance.md](governance.md#requests-and-usage))"
+        }
+        Serve::Admin(Resource::Request) => "one request with everything that is known of it",
         Serve::Admin(Resource::Audit) => "who changed what, the newest first",
         Serve::Reload => "reads the configuration again",
         Serve::Metrics => "Prometheus metrics",

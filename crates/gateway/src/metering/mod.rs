@@ -534,6 +534,7 @@ impl Record {
         }
         self.row.underlying_model.clone_from(&self.progress.model);
         self.row.usage = self.progress.usage;
+        self.count_tokens();
         self.row.cost = Some(Cost::default());
         self.close();
     }
@@ -600,17 +601,21 @@ impl Record {
         self.row.usage = progress.usage;
         self.row.amount = progress.amount;
         self.row.cost = self.answer_cost();
+        self.count_tokens();
         let Some(counters) = &self.counters else { return };
-        if let Some(usage) = &progress.usage {
-            counters.input_tokens.inc_by(usage.input + usage.audio_input);
-            counters.cached_tokens.inc_by(usage.cache_read);
-            counters.written_tokens.inc_by(usage.cache_writes());
-            counters.output_tokens.inc_by(usage.completion_tokens());
-        }
         match self.row.cost {
             Some(cost) => drop(counters.cost.inc_by(cost.total.as_usd())),
             None => drop(counters.unpriced.inc()),
         }
+    }
+
+    /// Counts the tokens of the record.
+    fn count_tokens(&self) {
+        let (Some(counters), Some(usage)) = (&self.counters, &self.row.usage) else { return };
+        counters.input_tokens.inc_by(usage.input + usage.audio_input);
+        counters.cached_tokens.inc_by(usage.cache_read);
+        counters.written_tokens.inc_by(usage.cache_writes());
+        counters.output_tokens.inc_by(usage.completion_tokens());
     }
 
     fn close(&mut self) {

@@ -144,7 +144,11 @@ async fn mistakes_are_named_and_roles_are_kept_apart() {
         ("POST /admin/v1/keys", json!({"name": "k", "project": "none"}), json!("project")),
         ("GET /admin/v1/keys?after=x", Value::Null, json!("after")),
         ("GET /admin/v1/audit?limit=0", Value::Null, json!("limit")),
-        ("GET /admin/v1/usage", Value::Null, json!("scope")),
+        ("GET /admin/v1/usage?scope=nobody", Value::Null, json!("scope")),
+        ("GET /admin/v1/usage?group=colour", Value::Null, json!("group")),
+        ("GET /admin/v1/usage?since=long-ago", Value::Null, json!("since")),
+        ("GET /admin/v1/requests?filter=modle:x", Value::Null, json!("filter")),
+        ("GET /admin/v1/requests?after=7", Value::Null, json!("after")),
     ] {
         let reply = root(&gateway, line, body).await;
         assert_eq!((reply.status, reply.at("/error/param")), (400, param), "{line}: {}", reply.text());

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 /// Runs the program in a folder with nothing in its environment but these variables.
-fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+pub fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmgateway"));
     command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().copied());
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();

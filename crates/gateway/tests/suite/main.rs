@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read clocks, to compare")]
 
 mod admin;
+mod agree;
 mod bad_dialects;
 mod bad_input;
 mod bodies;

@@ -1,4 +1,4 @@
-//! `/admin/v1`: projects, keys, budgets, usage and the audit log. Errors have OpenAI's shape; a list is paged by `limit` and
+//! `/admin/v1`: projects, keys, budgets, requests, usage and the audit log. Errors have OpenAI's shape; a list is paged by `limit` and
 //! `after`; what can be changed has an `ETag`, and a change with `If-Match` is refused (412) when somebody else was faster.
 
 use canon::{Error, ErrorKind};
@@ -20,13 +20,15 @@ use crate::config::settings::{read_policy, wrong_project_id};
 use crate::identity::{self, Caller};
 use crate::snapshot::Snapshot;
 
+mod usage;
+
 /// How many entries a page has, and how many at most.
 const PAGE: u32 = 50;
 const MOST: u32 = 500;
 /// How long an old secret stays good where nothing else is said.
 const OVERLAP_SECONDS: i64 = 24 * 3600;
 /// How many days of usage are shown where nothing else is said.
-const DAYS: i64 = 30;
+const DAYS: i64 = crate::report::DAYS;
 /// The largest body that is read.
 pub(super) const BODY_LIMIT: usize = 256 << 10;
 
@@ -116,6 +118,8 @@ impl Asked<'_> {
             (Resource::Key, _) => self.key(rest).await,
             (Resource::Budgets, _) => self.budgets().await,
             (Resource::Usage, _) => self.usage().await,
+            (Resource::Requests, _) => self.requests().await,
+            (Resource::Request, _) => self.request(rest).await,
             (Resource::Audit, _) => self.audit_log().await,
         }
     }
@@ -409,27 +413,6 @@ impl Asked<'_> {
         projects.sort_by(|left, right| left.id.cmp(&right.id));
         let data: Vec<Value> = projects.into_iter().flat_map(|project| states(project)).collect();
         Ok(list(&data, None))
-    }
-
-    async fn usage(&self) -> Answer {
-        let scope = self
-            .parameter("scope")
-            .filter(|scope| scope.starts_with("project:") || scope.starts_with("key:"));
-        let scope = scope.ok_or_else(|| Error::invalid("scope", "scope must be project:ID or key:ID."))?;
-        let days = self.number("days", DAYS, 1..=3660)?;
-        let today = limits::day_of(now_ms());
-        let rows = self.api.store.ledger(&scope, today - days + 1, days as u32).await?;
-        let day = |row: &store::LedgerDay| {
-            json!({
-                "object": "usage_day",
-                "scope": row.scope,
-                "date": canon::date::date_of(row.day),
-                "spent_usd": canon::Pico(row.spent_pico).to_string(),
-                "requests": row.requests,
-                "unpriced_requests": row.unpriced,
-            })
-        };
-        Ok(list(&rows.iter().map(day).collect::<Vec<_>>(), None))
     }
 
     async fn audit_log(&self) -> Answer {

@@ -1,0 +1,276 @@
+//! What is shown of requests and usage, the same by the admin API and on the command line.
+
+use canon::{Cost, Pico, Usage};
+use serde_json::{Map, Value, json};
+use store::{
+    AttemptRecord, Bucket, Dim, Histogram, LossRecord, RequestRow, UsageQuery, UsageRecord, UsageRow,
+};
+use time::format_description::well_known::{Iso8601, Rfc3339};
+use time::{Date, OffsetDateTime};
+
+/// How many days are shown where nothing else is said.
+pub const DAYS: i64 = 30;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// A question about usage, as it is asked in words.
+#[derive(Clone, Debug, Default)]
+pub struct UsageWords {
+    /// A time from which on it counts.
+    pub since: Option<String>,
+    /// A time before which it counts.
+    pub until: Option<String>,
+    /// Instead of `since`: so many days, today included.
+    pub days: Option<i64>,
+    /// What it is grouped by, with commas between.
+    pub group: Option<String>,
+    /// `hour` or `day`.
+    pub bucket: Option<String>,
+    /// Only these values.
+    pub of: Vec<(Dim, String)>,
+}
+
+/// What cannot be read: the name of the parameter, and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong(pub &'static str, pub String);
+
+impl UsageWords {
+    /// As a question to the store. Without an end it goes on to the end of this hour.
+    pub fn read(self, now_ms: i64) -> Result<UsageQuery, Wrong> {
+        let today = now_ms.div_euclid(DAY_MS);
+        let since_ms = match (&self.since, self.days) {
+            (Some(_), Some(_)) => return Err(Wrong("days", "days and since exclude each other.".to_owned())),
+            (Some(since), None) => read_time("since", since)?,
+            (None, days) => (today - days.unwrap_or(DAYS) + 1) * DAY_MS,
+        };
+        let until_ms = match &self.until {
+            Some(until) => read_time("until", until)?,
+            None => (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS,
+        };
+        if until_ms < since_ms {
+            return Err(Wrong("until", "until lies before since.".to_owned()));
+        }
+        let bucket = match self.bucket.as_deref() {
+            None => None,
+            Some("hour") => Some(Bucket::Hour),
+            Some("day") => Some(Bucket::Day),
+            Some(_) => return Err(Wrong("bucket", "bucket must be hour or day.".to_owned())),
+        };
+        let names = self.group.as_deref().unwrap_or_default().split(',').filter(|name| !name.is_empty());
+        let mut group = Vec::new();
+        for name in names {
+            let dim = read_dim(name).ok_or_else(|| {
+                let known = Dim::ALL.map(Dim::as_str).join(", ");
+                Wrong("group", format!("group has {name:?}; it may have {known}."))
+            })?;
+            if !group.contains(&dim) {
+                group.push(dim);
+            }
+        }
+        Ok(UsageQuery { since_ms, until_ms, of: self.of, group, bucket })
+    }
+}
+
+fn read_dim(name: &str) -> Option<Dim> {
+    Dim::ALL.into_iter().find(|dim| dim.as_str() == name.trim())
+}
+
+/// Milliseconds since 1970 of a time in seconds since 1970, a date (its beginning, UTC), or a date and a time as in RFC 3339.
+pub fn read_time(name: &'static str, text: &str) -> Result<i64, Wrong> {
+    let seconds = text.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000));
+    let time =
+        || OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| time.unix_timestamp_nanos() / 1_000_000);
+    let date = || {
+        let date = Date::parse(text, &Iso8601::DATE).ok()?;
+        Some(date.midnight().assume_utc().unix_timestamp() * 1000)
+    };
+    let read = seconds.or_else(|| i64::try_from(time()?).ok()).or_else(date);
+    let limits = -62_135_596_800_000..=253_402_300_799_999;
+    read.filter(|ms| limits.contains(ms)).ok_or_else(|| {
+        Wrong(
+            name,
+            format!("{name} must be a date, a time as in 2026-11-27T10:00:00Z, or seconds since 1970."),
+        )
+    })
+}
+
+/// A time as in RFC 3339, to the millisecond.
+pub fn time_text(ms: i64) -> String {
+    let (day, in_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
+    let (hours, minutes) = (in_day / HOUR_MS, in_day / 60_000 % 60);
+    let (seconds, millis) = (in_day / 1000 % 60, in_day % 1000);
+    format!("{}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z", canon::date::date_of(day))
+}
+
+/// A sum as JSON.
+pub fn usage_object(query: &UsageQuery, row: &UsageRow) -> Value {
+    let sums = &row.sums;
+    let mut object = Map::new();
+    object.insert("object".to_owned(), "usage".into());
+    if let (Some(start), Some(bucket)) = (row.start_ms, query.bucket) {
+        object.insert("start".to_owned(), (start / 1000).into());
+        object.insert("end".to_owned(), ((start + bucket.ms()) / 1000).into());
+    }
+    for (dim, value) in query.group.iter().zip(&row.of) {
+        object.insert(dim.as_str().to_owned(), value.as_str().into());
+    }
+    let counted = json!({
+        "requests": sums.requests(),
+        "attempts": sums.attempts(),
+        "streamed_requests": sums.streamed(),
+        "lossy_requests": sums.lossy(),
+        "estimated_requests": sums.estimated(),
+        "unpriced_requests": sums.unpriced(),
+        "cost_usd": sums.cost().to_string(),
+        "upstream_cost_usd": sums.upstream_cost().to_string(),
+        "upstream_unpriced_requests": sums.upstream_unpriced(),
+        "usage": tokens(&sums.usage()),
+        "ttft_ms": times(&sums.ttft()),
+        "duration_ms": times(&sums.duration()),
+    });
+    if let Value::Object(counted) = counted {
+        object.extend(counted);
+    }
+    Value::Object(object)
+}
+
+fn times(histogram: &Histogram) -> Value {
+    let at = |share| histogram.quantile(share);
+    json!({
+        "count": histogram.count(),
+        "mean": histogram.mean(),
+        "p50": at(0.5),
+        "p90": at(0.9),
+        "p95": at(0.95),
+        "p99": at(0.99),
+    })
+}
+
+fn tokens(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens(),
+        "completion_tokens": usage.completion_tokens(),
+        "input": usage.input,
+        "cache_read": usage.cache_read,
+        "cache_write": usage.cache_write,
+        "cache_write_1h": usage.cache_write_1h,
+        "audio_input": usage.audio_input,
+        "output": usage.output,
+        "audio_output": usage.audio_output,
+        "image_output": usage.image_output,
+        "reasoning": usage.reasoning,
+        "web_searches": usage.web_searches,
+    })
+}
+
+/// How a request ended, in a word: as the sums group them.
+pub fn outcome(record: &UsageRecord) -> &str {
+    match &record.error_kind {
+        _ if record.canceled => "cancelled",
+        Some(kind) => kind,
+        None if record.attempts.len() > 1 => "recovered",
+        None => "ok",
+    }
+}
+
+/// A request as JSON, with everything that is known of it.
+pub fn request_object(row: &RequestRow) -> Value {
+    let record = &row.record;
+    json!({
+        "object": "request",
+        "id": record.request_id,
+        "cursor": row.cursor.to_string(),
+        "started_at": time_text(record.started_at_ms),
+        "started_at_ms": record.started_at_ms,
+        "duration_ms": record.duration_ms,
+        "ttft_ms": record.ttft_ms,
+        "project": if record.project.is_empty() { store::DEFAULT_PROJECT } else { &record.project },
+        "key": record.key_id,
+        "operation": record.operation.as_deref().unwrap_or("chat"),
+        "requested_model": record.requested_model,
+        "requested_provider": record.requested_provider,
+        "used_model": record.used_model,
+        "used_provider": record.used_provider,
+        "underlying_model": record.underlying_model,
+        "status": record.status,
+        "outcome": outcome(record),
+        "error": record.error_kind,
+        "streamed": record.streamed,
+        "finish_reason": record.finish_reason,
+        "session": record.session_id,
+        "tags": record.tags,
+        "usage": record.usage.as_ref().map(tokens),
+        "usage_estimated": record.usage_estimated,
+        "amount": record.amount.map(|amount| json!({"unit": amount.unit.as_str(), "count": amount.count})),
+        "cost_usd": usd(record.cost.map(|cost| cost.total)),
+        "cost": record.cost.as_ref().map(cost_parts),
+        "upstream_cost_usd": usd(record.upstream_cost),
+        "attempts": record.attempts.iter().map(attempt).collect::<Vec<_>>(),
+        "losses": record.losses.iter().map(loss).collect::<Vec<_>>(),
+    })
+}
+
+fn usd(amount: Option<Pico>) -> Option<String> {
+    amount.map(|amount| amount.to_string())
+}
+
+fn cost_parts(cost: &Cost) -> Value {
+    json!({
+        "input_usd": cost.input.to_string(),
+        "output_usd": cost.output.to_string(),
+        "cached_input_usd": cost.cached_input.to_string(),
+        "other_usd": cost.other.to_string(),
+    })
+}
+
+fn attempt(attempt: &AttemptRecord) -> Value {
+    let said = |text: &String| (!text.is_empty()).then(|| text.clone());
+    json!({
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "key": said(&attempt.key),
+        "status": (attempt.status_code > 0).then_some(attempt.status_code),
+        "error": said(&attempt.error_type),
+        "latency_ms": attempt.latency_ms,
+        "provider_request_id": attempt.provider_request_id,
+    })
+}
+
+fn loss(loss: &LossRecord) -> Value {
+    json!({"field": loss.field, "action": loss.action, "reason": loss.reason})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_and_written() {
+        let read = |text| read_time("since", text).ok();
+        assert_eq!(read("2026-11-27"), Some(1_795_737_600_000));
+        assert_eq!(read("2026-11-27T01:00:00.5+01:00"), Some(1_795_737_600_500));
+        assert_eq!(read("1795737600"), Some(1_795_737_600_000));
+        assert_eq!((read("yesterday"), read("99999999999999999"), read("")), (None, None, None));
+        assert_eq!(time_text(1_795_737_600_007), "2026-11-27T00:00:00.007Z");
+        assert_eq!(time_text(-1), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn questions_are_read() {
+        let now = 1_795_737_600_007;
+        let query =
+            UsageWords { days: Some(1), group: Some("model,key".to_owned()), ..UsageWords::default() };
+        let query = query.read(now).unwrap();
+        assert_eq!((query.since_ms, query.until_ms), (now - 7, now - 7 + HOUR_MS));
+        assert_eq!(query.group, [Dim::Model, Dim::Key]);
+        let wrong = |words: UsageWords| words.read(now).unwrap_err().0;
+        assert_eq!(wrong(UsageWords { group: Some("color".to_owned()), ..UsageWords::default() }), "group");
+        assert_eq!(wrong(UsageWords { bucket: Some("week".to_owned()), ..UsageWords::default() }), "bucket");
+        let turned = UsageWords {
+            since: Some("2026-11-27".to_owned()),
+            until: Some("2026-11-26".to_owned()),
+            ..UsageWords::default()
+        };
+        assert_eq!(wrong(turned), "until");
+    }
+}

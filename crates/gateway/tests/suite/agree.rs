@@ -1,0 +1,127 @@
+//! What is said of usage in one place is what is said in every other.
+
+use canon::Pico;
+use serde_json::Value;
+
+use crate::commands::run;
+use crate::support::{
+    TestGateway, Upstream, answer, chunk, error, events, question, stream_head, stream_of, streamed,
+};
+
+const PRICED: &str = "openai/gpt-4o-mini";
+const LABELS: &str = r#"provider="openai",model="gpt-4o-mini""#;
+
+/// What is compared: requests, attempts, tokens in, from a cache, and out, cost.
+type Told = (u64, u64, u64, u64, u64, String);
+
+fn told(object: &Value) -> Told {
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_u64).unwrap();
+    (
+        number("/requests"),
+        number("/attempts"),
+        number("/usage/input"),
+        number("/usage/cache_read"),
+        number("/usage/output"),
+        object["cost_usd"].as_str().unwrap().to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn answers_records_sums_metrics_and_commands_have_one_figure() {
+    let broken = [stream_head(), events(&[chunk(serde_json::json!({"content": "Hel"}), None)])].concat();
+    let upstream = Upstream::playing(vec![
+        answer("Hello."),
+        stream_of(&["Hello."]),
+        error("500 Internal Server Error"),
+        answer("At the second try."),
+        broken,
+        error("400 Bad Request"),
+    ])
+    .await;
+    let config = "[auth]\nadmin_keys = [\"root\"]\n".to_owned() + &upstream.known("openai");
+    let gateway = TestGateway::start_from_file(&config).await;
+    let mut paid = Pico::ZERO;
+    for body in [question(PRICED), streamed(PRICED), question(PRICED), streamed(PRICED), question(PRICED)] {
+        let reply = gateway.chat_with(&[("x-llmgateway-tags", "team=a")], &body).await;
+        let usage = match body["stream"].as_bool() {
+            Some(true) => reply.events().pop().unwrap_or_default()["usage"].clone(),
+            _ => reply.json()["usage"].clone(),
+        };
+        paid += Pico((usage["cost_usd_total"].as_f64().unwrap_or(0.0) * 1e12).round() as i64);
+    }
+    // Nobody is asked for a model that there is not.
+    assert_eq!(gateway.chat(&question("nothing-like-it")).await.status, 404);
+    let metric = async |name: &str| {
+        let value = gateway.metric(&format!("llmgateway_{name}")).await;
+        value.unwrap_or_else(|| panic!("{name}"))
+    };
+    let by_metrics = (
+        metric(&format!("requests_total{{{LABELS}}}")).await as u64,
+        metric(&format!("tokens_total{{{LABELS},kind=\"input\"}}")).await as u64,
+        metric(&format!("tokens_total{{{LABELS},kind=\"cache_read\"}}")).await as u64,
+        metric(&format!("tokens_total{{{LABELS},kind=\"output\"}}")).await as u64,
+    );
+    let cost_by_metrics = metric(&format!("cost_usd_total{{{LABELS}}}")).await;
+    let stopped = gateway.stop().await;
+    let records = stopped.records().await;
+    let gateway = stopped.start(&config).await;
+
+    let cost: Pico = records.iter().filter_map(|record| Some(record.cost?.total)).sum();
+    let sum =
+        |of: fn(&canon::Usage) -> u64| records.iter().filter_map(|one| one.usage.as_ref()).map(of).sum();
+    let by_records: Told = (
+        records.len() as u64,
+        records.iter().map(|record| record.attempts.len() as u64).sum(),
+        sum(|usage| usage.input),
+        sum(|usage| usage.cache_read),
+        sum(|usage| usage.output),
+        cost.to_string(),
+    );
+    assert_eq!((by_records.0, by_records.1), (6, 6), "{records:#?}");
+    assert_eq!(cost, paid);
+    assert!(cost > Pico::ZERO);
+    assert_eq!(by_metrics, (by_records.1, by_records.2, by_records.3, by_records.4));
+    assert!((cost_by_metrics - cost.as_usd()).abs() < 1e-12);
+
+    let admin = async |path: &str| {
+        let text = format!("GET {path} HTTP/1.1\r\nhost: g\r\nx-api-key: root\r\nconnection: close\r\n\r\n");
+        let reply = gateway.send(text.as_bytes()).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        reply.json()
+    };
+    let usage = admin("/admin/v1/usage?days=2").await;
+    assert_eq!(told(&usage["data"][0]), by_records);
+    let grouped = admin("/admin/v1/usage?days=2&group=outcome,provider&bucket=hour").await;
+    let mut requests = 0;
+    for row in grouped["data"].as_array().unwrap() {
+        requests += row["requests"].as_u64().unwrap();
+    }
+    assert_eq!(requests, by_records.0);
+    let outcomes: Vec<&str> =
+        grouped["data"].as_array().unwrap().iter().filter_map(|row| row["outcome"].as_str()).collect();
+    for outcome in ["ok", "recovered", "upstream_error", "invalid_request", "model_not_found"] {
+        assert!(outcomes.contains(&outcome), "{outcome}: {outcomes:?}");
+    }
+    let listed = admin("/admin/v1/requests?limit=2&filter=tag:team%3Da").await;
+    assert_eq!((listed["data"].as_array().unwrap().len(), listed["has_more"].as_bool()), (2, Some(true)));
+    let id = records[0].request_id.as_str();
+    let one = admin(&format!("/admin/v1/requests/{id}")).await;
+    assert_eq!((one["id"].as_str(), one["outcome"].as_str()), (Some(id), Some("ok")));
+    assert_eq!(one["cost_usd"].as_str(), Some(records[0].cost.unwrap().total.to_string().as_str()));
+    assert_eq!(one["attempts"][0]["provider"], "openai");
+    let ledger = admin("/admin/v1/usage?scope=project:default&days=2").await;
+    let days = ledger["data"].as_array().unwrap();
+    let spent: Pico =
+        days.iter().map(|day| day["spent_usd"].as_str().unwrap().parse::<Pico>().unwrap()).sum();
+    assert_eq!(spent, cost);
+
+    let folder = gateway.path("");
+    let (code, out, told_badly) = run(&folder, &["usage", "--days", "2", "--json"], &[]);
+    assert_eq!(code, 0, "{told_badly}");
+    assert_eq!(told(&serde_json::from_str(&out).unwrap()), by_records);
+    let (code, out, _) = run(&folder, &["usage", "--group", "model"], &[]);
+    assert_eq!(code, 0);
+    assert!(out.contains("gpt-4o-mini") && out.contains(&cost.to_string()), "{out}");
+    let (code, _, told_badly) = run(&folder, &["usage", "--group", "color"], &[]);
+    assert!(code == 1 && told_badly.contains("color"), "{told_badly}");
+}
