@@ -10,8 +10,10 @@ use tokio::sync::oneshot;
 
 use crate::admission::Books;
 use crate::buffers::Buffers;
-use crate::clock;
+use crate::clock::{self, now_ms};
 use crate::config::Settings;
+use crate::config::shown::without_secrets;
+use crate::console::{self, View};
 use crate::demo::Demo;
 use crate::discovery::Discovery;
 use crate::http::server::{self, Limits, Listener};
@@ -47,6 +49,11 @@ impl App {
     /// Opens the port, the database and the spool.
     pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
         let listeners = listeners(&settings).await?;
+        let (database, tls) = (without_secrets(&settings.database_url), settings.tls.is_some());
+        let node = listeners[0]
+            .socket
+            .local_addr()
+            .map_or_else(|_| settings.listen.to_string(), |at| at.to_string());
         let store =
             Store::open(&settings.database_url).await.map_err(|error| StartError(error.to_string()))?;
         let limits = SpoolLimits { max_bytes: settings.spool_limit };
@@ -81,6 +88,18 @@ impl App {
         tools.books.load().await.map_err(away)?;
         let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics));
         let current = Current::new(snapshot);
+        let reloader = Reloader::new(current.clone(), tools.clone(), &started_with, demo);
+        let view = View {
+            current: current.clone(),
+            auth: auth.clone(),
+            reloader: reloader.clone(),
+            metering: pipeline.metering.clone(),
+            database,
+            node,
+            tls,
+            started_at_ms: now_ms(),
+            epoch: pipeline.epoch,
+        };
         let webhooks = Sender { store: store.clone(), books: tools.books.clone(), current: current.clone() };
         let api = Arc::new(Api {
             pipeline,
@@ -90,7 +109,8 @@ impl App {
             store: store.clone(),
             buffers: Buffers::new(buffer_limit),
             lifecycle: Arc::default(),
-            reloader: Reloader::new(current.clone(), tools, &started_with, demo),
+            reloader,
+            console: console::service(store.clone(), view),
             current,
         });
         Ok(Self { listeners, api, limits, writer, store, webhooks })

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 mod coding;
 pub mod config;
+pub mod console;
 pub mod cors;
 mod demo;
 pub mod descriptors;

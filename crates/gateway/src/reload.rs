@@ -5,11 +5,12 @@
 //! (listeners, the database) is named, and stays.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use crate::clock::now_ms;
 use crate::config::Settings;
 use crate::config::source::ConfigSource;
 use crate::demo::Demo;
@@ -25,6 +26,8 @@ pub struct Reloader {
     source: Option<ConfigSource>,
     /// What only a start can change, as it was at the start: by setting.
     fixed: Vec<(&'static str, String)>,
+    /// When it was last tried, and what became of it.
+    last: std::sync::Mutex<Option<(i64, Result<Reloaded, String>)>>,
     /// One reload at a time.
     demo: Mutex<Demo>,
 }
@@ -44,6 +47,7 @@ impl Reloader {
             tools,
             source: settings.source.clone(),
             fixed: settings.fixed.clone(),
+            last: std::sync::Mutex::default(),
             demo: Mutex::new(demo),
         })
     }
@@ -52,6 +56,7 @@ impl Reloader {
     pub async fn reload(&self) -> Result<Reloaded, String> {
         let mut demo = self.demo.lock().await;
         let result = self.read_and_set(&mut demo).await;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now_ms(), result.clone()));
         match &result {
             Ok(done) if done.needs_restart.is_empty() => tracing::info!("the configuration was reloaded"),
             Ok(done) => tracing::warn!(
@@ -63,6 +68,11 @@ impl Reloader {
             }
         }
         result
+    }
+
+    /// The last reload of this process: when, and what became of it.
+    pub fn last(&self) -> Option<(i64, Result<Reloaded, String>)> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn read_and_set(&self, demo: &mut Demo) -> Result<Reloaded, String> {

@@ -19,6 +19,7 @@ use wire::providers::Endpoint;
 use crate::admission::Books;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Timeouts};
+use crate::config::shown::InForce;
 use crate::config::{KeepSettings, MetadataPlace, ProviderSettings, Settings, Webhook};
 use crate::cors::Cors;
 use crate::identity::Keys;
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub webhooks: Vec<Webhook>,
     /// TLS and proxies of all connections to the outside.
     pub outbound: Arc<Outbound>,
+    /// The settings as people may see them.
+    pub shown: Arc<InForce>,
 }
 
 /// What is accepted of callers.
@@ -159,6 +162,7 @@ impl Snapshot {
             keep: settings.keep,
             cors: settings.cors,
             webhooks: settings.webhooks,
+            shown: settings.shown,
             keys: Keys::fixed(
                 &tools.hasher,
                 &settings.api_keys,

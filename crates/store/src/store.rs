@@ -419,6 +419,19 @@ impl Store {
         }
     }
 
+    /// Notes what was done and is no change of the database itself.
+    pub async fn note(&self, audit: Audit, now_ms: i64) -> Result<(), StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(projects::AUDIT)
+            .bind(now_ms)
+            .bind(audit.actor)
+            .bind(audit.action)
+            .bind(audit.target)
+            .bind(audit.detail)
+            .execute(connection)
+            .await
+            .map(drop))
+    }
+
     /// So many entries of the audit log before this one, the newest first.
     pub async fn audit_before(&self, id: i64, most: u32) -> Result<Vec<AuditRow>, StoreError> {
         let rows: Vec<projects::AuditedRow> = on_either!(self, QUICK, connection => sqlx::query_as(projects::AUDITED)

@@ -43,14 +43,16 @@ pub fn summary(providers: &[ProviderSettings], style: Style) -> String {
     format!("{count}; `llmgateway check` lists the rest\n{names}{demo}")
 }
 
-/// The greeting: URL, key, a curl that works.
-pub fn banner(at: Listening, key: &CallerKey, example: &Example, style: Style) -> String {
+/// The greeting: URL, key, a curl that works, the dashboard.
+pub fn banner(at: Listening, key: &CallerKey, example: &Example, code: Option<&str>, style: Style) -> String {
     let url = at.url();
     let Example { model, hint } = example;
     let hint = hint.as_ref().map_or_else(String::new, |hint| format!("  {hint}\n"));
+    let dashboard = at.dashboard(code);
     format!(
         "{}  {}\n\
-         {}\n\n  \
+         {}\n\
+         Dashboard  {dashboard}\n\n  \
          curl {url}/chat/completions \\\n    \
            -H \"Authorization: Bearer {}\" \\\n    \
            -H \"Content-Type: application/json\" \\\n    \
@@ -72,8 +74,20 @@ pub struct Listening {
 }
 
 impl Listening {
+    fn root(self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, reachable(self.address))
+    }
+
     fn url(self) -> String {
-        format!("{}://{}/v1", if self.tls { "https" } else { "http" }, reachable(self.address))
+        format!("{}/v1", self.root())
+    }
+
+    /// The link to the dashboard; with a code it signs in, once and within an hour.
+    fn dashboard(self, code: Option<&str>) -> String {
+        match code {
+            Some(code) => format!("{}/ui/login?code={code}  (signs in once, within an hour)", self.root()),
+            None => format!("{}/ui  (sign in with an admin key)", self.root()),
+        }
     }
 }
 
@@ -178,13 +192,14 @@ mod tests {
         let key = CallerKey::Fresh { secret: Secret::new("llmg-abc"), file: None };
         let example = Example { model: "demo/echo".to_owned(), hint: None };
         let at = Listening { address: SocketAddr::from(([0, 0, 0, 0], 4000)), tls: false };
-        let text = banner(at, &key, &example, Style::PLAIN);
+        let text = banner(at, &key, &example, Some("c0de"), Style::PLAIN);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("http://127.0.0.1:4000/v1"), "{text}");
         assert!(lines[1].starts_with("API key  llmg-abc"), "{text}");
+        assert!(lines[2].starts_with("Dashboard  http://127.0.0.1:4000/ui/login?code=c0de "), "{text}");
         assert!(text.contains("  curl http://127.0.0.1:4000/v1/chat/completions \\\n"), "{text}");
         assert!(text.contains("Bearer llmg-abc\""), "{text}");
-        let text = banner(Listening { tls: true, ..at }, &key, &example, Style::PLAIN);
+        let text = banner(Listening { tls: true, ..at }, &key, &example, None, Style::PLAIN);
         assert!(text.contains("  curl https://127.0.0.1:4000/v1/"), "{text}");
     }
 
@@ -194,7 +209,7 @@ mod tests {
         let text = |provider| {
             let example = Example::without_model(provider, true);
             let at = Listening { address: SocketAddr::from(([127, 0, 0, 1], 4000)), tls: false };
-            banner(at, &key, &example, Style::PLAIN)
+            banner(at, &key, &example, None, Style::PLAIN)
         };
         let own = text(Some("mine"));
         assert!(own.contains("\"mine/MODEL\"") && own.contains("In place of MODEL put"), "{own}");

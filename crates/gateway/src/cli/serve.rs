@@ -60,7 +60,10 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         // A task, because a provider may be slow to list its models, and callers do not wait for a greeting.
         let greeting = tokio::spawn(async move {
             let example = banner::Example::find(&api, std::io::stdout().is_terminal()).await;
-            say(&format!("{}\n{providers}", banner::banner(at, &key, &example, style)));
+            // At the first start nobody has an admin key; at a terminal there is a person who is at home here.
+            let is_offered = matches!(key, CallerKey::Fresh { .. }) || std::io::stdout().is_terminal();
+            let code = if is_offered { api.console.new_code().ok() } else { None };
+            say(&format!("{}\n{providers}", banner::banner(at, &key, &example, code.as_deref(), style)));
             if !checked.doubts.is_empty() {
                 say_error(&checked.report());
             }

@@ -1,6 +1,7 @@
 //! Reads the configuration and collects everything that is wrong with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use catalog::Catalog;
 
@@ -8,6 +9,7 @@ use super::file::{ConfigFile, Mistake};
 use super::lines::Lines;
 use super::overlay::Overlay;
 use super::settings::Settings;
+use super::shown;
 use super::source::ConfigSource;
 
 impl ConfigSource {
@@ -31,6 +33,8 @@ impl ConfigSource {
             Ok(mut settings) => {
                 let doubts = std::mem::take(&mut settings.doubts);
                 settings.source = Some(self.clone());
+                let text = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+                settings.shown = Arc::new(shown::in_force(text, &settings));
                 let is_good = mistakes.is_empty() && elsewhere.is_empty();
                 (is_good.then_some(settings), doubts)
             }

@@ -9,6 +9,7 @@ pub mod lines;
 mod outbound;
 mod overlay;
 pub mod settings;
+pub mod shown;
 pub mod source;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use super::file::{
     ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, Pick, ProjectKeySection,
     ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
+use super::shown::InForce;
 use super::source::ConfigSource;
 use super::webhook::Webhook;
 use crate::clock;
@@ -95,6 +96,8 @@ pub struct Settings {
     pub catalog: Catalog,
     /// Where all this was read, to be read again at a reload.
     pub source: Option<ConfigSource>,
+    /// What people may see of it.
+    pub shown: Arc<InForce>,
     /// What is probably not meant: the gateway runs, and says so.
     pub doubts: Vec<Mistake>,
 }
@@ -333,6 +336,7 @@ impl Settings {
             providers,
             catalog,
             source: None,
+            shown: Arc::default(),
             doubts: Vec::new(),
         };
         check.exposure(&settings);

@@ -21,6 +21,8 @@ pub enum ResponseBody {
     Stream(Box<Pump>),
     /// Streams of the parts of a request, as one.
     Several(Box<Several>),
+    /// A page of the dashboard.
+    Page(Pin<Box<axum::body::Body>>),
     /// A stream whose first content is not there yet: the caller gets pings.
     Waiting(Box<Waiting>),
 }
@@ -53,13 +55,14 @@ impl ResponseBody {
 
     /// Whether it takes time.
     pub fn is_stream(&self) -> bool {
-        !matches!(self, Self::Whole(_))
+        !matches!(self, Self::Whole(_) | Self::Page(_))
     }
 
     /// Ends a stream with an error, for the gateway stops.
     pub fn cut(&mut self) {
         match self {
-            Self::Whole(_) => {}
+            // Browsers ask again.
+            Self::Whole(_) | Self::Page(_) => {}
             Self::Stream(pump) => pump.stop(cut_off()),
             Self::Several(several) => several.stop(&cut_off().into()),
             Self::Waiting(waiting) => *self = Self::whole(waiting.failure_event(&cut_off().into())),
@@ -86,6 +89,9 @@ impl Body for ResponseBody {
                 Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
                 Self::Stream(pump) => return Pin::new(&mut **pump).poll_frame(cx),
                 Self::Several(several) => return Pin::new(&mut **several).poll_frame(cx),
+                Self::Page(page) => {
+                    return page.as_mut().poll_frame(cx).map_err(|_| BrokenOff);
+                }
                 Self::Waiting(waiting) => {
                     let next = match waiting.outcome.as_mut().poll(cx) {
                         Poll::Ready(Ok(Answer::Stream(pump, _))) => Self::Stream(pump),

@@ -4,6 +4,7 @@
 //! first. Where none is idle, a few more are accepted: they get an answer from what needs no key, so that a full gateway
 //! does not look like a dead one to what watches it, and other requests wait a moment for room.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
@@ -63,6 +64,7 @@ pub struct Slot {
     regular: AtomicBool,
     closing: AtomicBool,
     waker: OnceLock<Waker>,
+    peer: Option<IpAddr>,
 }
 
 /// A connection's place among the others, given back when it is dropped.
@@ -104,7 +106,7 @@ impl Connections {
     }
 
     /// A place for a connection that was accepted.
-    pub fn open(self: &Arc<Self>) -> Place {
+    pub fn open(self: &Arc<Self>, peer: Option<IpAddr>) -> Place {
         self.open.fetch_add(1, Ordering::AcqRel);
         let regular = self.take();
         if !regular {
@@ -119,6 +121,7 @@ impl Connections {
             regular: AtomicBool::new(regular),
             closing: AtomicBool::new(false),
             waker: OnceLock::new(),
+            peer,
         });
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let index = slots.free.pop().unwrap_or_else(|| {
@@ -185,6 +188,11 @@ impl Slot {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.heard.store(false, Ordering::Relaxed);
         InFlight(self.clone())
+    }
+
+    /// Who opened it.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// Requests that have begun on it.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,6 +28,7 @@ use super::routes::{self, Access, Found, Resource, Route, Serve};
 use super::{ResponseBody, admin, chat, conversations, host, openapi, request_body, respond, stored};
 use crate::buffers::Buffers;
 use crate::clock;
+use crate::console::ConsoleService;
 use crate::cors::Cors;
 use crate::discovery::Discovery;
 use crate::identity::{Auth, Caller};
@@ -53,6 +55,8 @@ pub struct Api {
     pub current: Current,
     /// Puts another one in force.
     pub reloader: Arc<Reloader>,
+    /// The dashboard.
+    pub console: ConsoleService,
     /// Bytes of requests and answers that are held.
     pub buffers: Buffers,
     /// How far a stop has come.
@@ -130,8 +134,8 @@ pub async fn handle(
             }
             Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
         },
-        Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations) => {
-            (Box::pin(with_body(&api, &snapshot, route, &head, body)).await, None)
+        Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations | Serve::Console) => {
+            (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), &head, body)).await, None)
         }
         Ok(route) => (Box::pin(served(&api, &snapshot, route, &head, &request_id)).await, Some(body)),
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
@@ -324,13 +328,37 @@ async fn with_body(
     api: &Api,
     snapshot: &Snapshot,
     route: &Route,
+    peer: Option<IpAddr>,
     head: &Parts,
     body: Incoming,
 ) -> Response<ResponseBody> {
     match route.serve {
         Serve::Admin(resource) => administered(api, snapshot, (route.access, resource), head, body).await,
+        Serve::Console => page(api, snapshot, peer, head, body).await,
         _ => conversation(api, snapshot, head, body).await,
     }
+}
+
+/// Serves a page of the dashboard.
+async fn page(
+    api: &Api,
+    snapshot: &Snapshot,
+    peer: Option<IpAddr>,
+    head: &Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let started = clock::now();
+    let read = async {
+        let announced = Announced::read(&head.headers, console::BODY_LIMIT)?;
+        request_body::read(body, announced, snapshot.limits, &api.buffers).await
+    };
+    let response = match read.await {
+        Ok(received) => api.console.serve(head, peer, received.bytes).await,
+        Err(error) => refuse(api, head, &error),
+    };
+    let request_id =
+        head.headers.get(respond::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    noted(head, request_id, Some(started), response)
 }
 
 /// Serves the admin API.
@@ -435,6 +463,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         Serve::OpenApi => respond::json(StatusCode::OK, openapi::document()),
         Serve::Root => respond::json(StatusCode::OK, r#"{"name":"llmgateway","api":"/v1"}"#),
         Serve::Admin(_)
+        | Serve::Console
         | Serve::Chat(_)
         | Serve::Completions
         | Serve::Conversations

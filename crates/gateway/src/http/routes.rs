@@ -75,6 +75,8 @@ pub enum Serve {
     Reload,
     /// Prometheus metrics.
     Metrics,
+    /// A page of the dashboard.
+    Console,
     /// The document of all routes.
     OpenApi,
     /// What this server is.
@@ -181,6 +183,10 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/moderations", Access::Key, Serve::Endpoint(Operation::Moderations)),
     route(Method::POST, "/v1/images/generations", Access::Key, Serve::Endpoint(Operation::ImageGenerations)),
     route(Method::POST, "/v1/images/edits", Access::Key, Serve::Endpoint(Operation::ImageEdits)),
+    route(Method::GET, "/ui", Access::Anyone, Serve::Console),
+    route(Method::GET, "/ui/", Access::Anyone, Serve::Console),
+    route(Method::GET, "/ui/{page}", Access::Anyone, Serve::Console),
+    route(Method::POST, "/ui/{page}", Access::Anyone, Serve::Console),
     not_yet(Method::POST, "/v1/images/variations"),
     route(Method::POST, "/v1/audio/speech", Access::Key, Serve::Endpoint(Operation::Speech)),
     not_yet(Method::POST, "/v1/audio/transcriptions"),
@@ -397,6 +403,7 @@ pub(super) fn about(serve: Serve) -> &'static str {
         Serve::Completions => {
             "a text that the model goes on from, in the format of OpenAI's legacy completions"
         }
+        Serve::Console => "the dashboard ([dashboard.md](dashboard.md))",
         Serve::Conversations => {
             "a stored conversation: `POST` makes one, `GET`, `POST` and `DELETE ID`, `GET` and `POST ID/items`, `GET` and `DELETE ID/items/ITEM` ([responses.md](responses.md))"
         }

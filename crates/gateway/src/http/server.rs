@@ -123,7 +123,10 @@ impl Entrance {
         loop {
             self.connections.room().await;
             match accept(&self.listener.socket).await {
-                Ok(stream) => self.connection(stream, self.connections.open()),
+                Ok(stream) => {
+                    let peer = stream.peer_addr().ok().map(|address| address.ip());
+                    self.connection(stream, self.connections.open(peer));
+                }
                 Err(error) => {
                     // Out of file descriptors, usually: accepting again at once would spin.
                     tracing::warn!(%error, "a connection could not be accepted");

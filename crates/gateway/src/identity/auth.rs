@@ -16,7 +16,7 @@ use store::{KeyHash, KeyHasher, Project, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Caller, Keys, caller};
+use super::{Caller, Keys, Roles, caller};
 use crate::admission::Books;
 use crate::clock;
 
@@ -234,6 +234,17 @@ impl Auth {
             }
         };
         tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(Away))
+    }
+
+    /// The roles of whoever owns this, as fresh as a request would have them; none when the key is gone, expired or disabled.
+    pub async fn roles_of(self: &Arc<Self>, fixed: &Keys, owner: &str) -> Option<Roles> {
+        if let Some(roles) = fixed.roles_of(owner) {
+            return Some(roles);
+        }
+        if clock::now().saturating_duration_since(self.looked.borrow().as_of) > FRESH {
+            self.renewed().await;
+        }
+        self.stored.load().keys.roles_of(owner)
     }
 
     fn find(&self, fixed: &Keys, hash: &[u8; 32]) -> Option<Result<Caller, Error>> {

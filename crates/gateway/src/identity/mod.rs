@@ -294,6 +294,12 @@ impl Keys {
         self.keys.contains_key(hash)
     }
 
+    /// The roles of the key of this owner, if it is good.
+    pub fn roles_of(&self, owner: &str) -> Option<Roles> {
+        let known = self.keys.values().find(|known| *known.owner == *owner)?;
+        known.expires_at_ms.is_none_or(|expires| expires > now_ms()).then_some(known.roles)
+    }
+
     /// Whose the kept answers are that were asked for with these keys.
     pub fn owners(&self) -> impl Iterator<Item = Arc<str>> {
         self.keys.values().map(|known| known.owner.clone())

@@ -129,6 +129,16 @@ impl Metering {
         }
     }
 
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of records that wait for the database.
+    pub fn spool_bytes(&self) -> u64 {
+        self.spool.bytes()
+    }
+
     /// Fails when the next record could not be kept.
     pub fn check(&self) -> Result<(), store::AppendError> {
         self.spool.check().inspect_err(|error| self.say_lost(error, None))

@@ -10,6 +10,7 @@ mod bodies;
 mod commands;
 mod completions;
 mod conformance;
+mod console;
 mod continuity;
 mod contract;
 mod conversations;

@@ -92,7 +92,7 @@ async fn outside_of_requests(gateway: &TestGateway) -> String {
     let mut text = banner::providers(&providers, Style::PLAIN) + &banner::summary(&providers, Style::PLAIN);
     let at = banner::Listening { address: gateway.address, tls: false };
     let example = banner::Example::find(&gateway.api, true).await;
-    text += &banner::banner(at, &CallerKey::InConfiguration, &example, Style::PLAIN);
+    text += &banner::banner(at, &CallerKey::InConfiguration, &example, None, Style::PLAIN);
     for model in ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0"] {
         let body = question(model).to_string();
         let explanation = explain(&snapshot, &body.into()).unwrap();

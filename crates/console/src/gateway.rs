@@ -1,0 +1,292 @@
+//! What the console sees of the gateway. The gateway implements [`Gateway`]; the console knows nothing else of it.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use limits::{Pattern, Policy};
+use serde_json::Value;
+
+/// A future behind a trait.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Everything that the pages show and that is not in the database.
+pub trait Gateway: Identity + Configuration + Routing + Models + Budgets {}
+
+impl<T: Identity + Configuration + Routing + Models + Budgets> Gateway for T {}
+
+/// Keys.
+pub trait Identity: Send + Sync + 'static {
+    /// Whose this key is, and what it may see.
+    fn sign_in<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Subject, WrongKey>>;
+
+    /// What a subject that signed in with a key may see now; none when the key is gone.
+    fn rights<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Option<Rights>>;
+
+    /// What was changed in the database is in force on this node when this returns.
+    fn in_force(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Who signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// For the gateway.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// What they may do.
+    pub rights: Rights,
+}
+
+/// What a person may do in the dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Sees everything but secrets.
+    Viewer,
+    /// Changes everything.
+    Admin,
+}
+
+impl Rights {
+    /// The word of the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Reads the word; what is not known gives the least.
+    pub fn named(word: &str) -> Self {
+        if word == "admin" { Self::Admin } else { Self::Viewer }
+    }
+
+    /// The lesser of two.
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Admin { other } else { self }
+    }
+}
+
+/// Why a key does not sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WrongKey {
+    /// Nobody knows it, or it has expired or is disabled.
+    Unknown,
+    /// It is good, but for other things.
+    Role {
+        /// Whose it is.
+        project: String,
+    },
+    /// The database does not answer.
+    Away,
+}
+
+/// Settings.
+pub trait Configuration: Send + Sync + 'static {
+    /// What is in force, secrets masked.
+    fn in_force(&self) -> InForce;
+
+    /// Checks the configuration and puts it in force.
+    fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, String>>;
+
+    /// The last reload of this process.
+    fn last_reload(&self) -> Option<LastReload>;
+
+    /// This node.
+    fn node(&self) -> Node;
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// The file it was read from.
+    pub file: Option<String>,
+    /// In the order of the file's reference.
+    pub settings: Vec<Setting>,
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// `routing.max_retries`
+    pub path: String,
+    /// As it would be written; secrets are masked.
+    pub value: String,
+    /// `file`, `env NAME`, `default`.
+    pub source: String,
+}
+
+/// A reload and what became of it.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Settings that need a restart, or the mistakes.
+    pub result: Result<Vec<String>, String>,
+}
+
+/// A process of the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its release.
+    pub version: String,
+    /// Since when it runs, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Bytes of usage records that wait for the database.
+    pub spool_bytes: u64,
+    /// `SQLite` or `PostgreSQL`, and where it is, without a password.
+    pub database: String,
+    /// It has a certificate: cookies are for TLS alone.
+    pub tls: bool,
+}
+
+/// Who is asked, and how they are doing.
+pub trait Routing: Send + Sync + 'static {
+    /// All providers, those that can be called first.
+    fn providers(&self) -> Vec<Provider>;
+
+    /// What would happen to a request: as `llmgateway explain --json` prints it. Nothing is sent.
+    fn explain(&self, request: Bytes) -> Result<Value, canon::Error>;
+}
+
+/// A provider.
+#[derive(Clone, Debug, Default)]
+pub struct Provider {
+    /// Its id.
+    pub id: String,
+    /// Why it cannot be called.
+    pub off: Option<String>,
+    /// Labels of its keys.
+    pub keys: Vec<String>,
+    /// What is known of its models.
+    pub routes: Vec<routing::RouteSnapshot>,
+}
+
+/// The catalog in force.
+pub trait Models: Send + Sync + 'static {
+    /// Every model.
+    fn models(&self) -> Vec<Model>;
+
+    /// Names of aliases with what they stand for.
+    fn aliases(&self) -> Vec<(String, Vec<String>)>;
+}
+
+/// A model.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// Tokens of prompt and answer.
+    pub context: Option<u64>,
+    /// Tokens of an answer.
+    pub longest_answer: Option<u64>,
+    /// `tools`, `vision` …
+    pub features: Vec<&'static str>,
+    /// Who serves it.
+    pub offers: Vec<Offer>,
+}
+
+/// A model at a provider.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    /// The provider.
+    pub provider: String,
+    /// Its id there.
+    pub id: String,
+    /// It can be called.
+    pub on: bool,
+    /// USD per million tokens: prompt, cached prompt, answer. None: nobody knows the price.
+    pub price: Option<Price>,
+    /// Its context there.
+    pub context: Option<u64>,
+    /// Features of the model that it lacks there.
+    pub lacks: Vec<String>,
+    /// Its last day there.
+    pub last_day: Option<String>,
+}
+
+/// USD per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// Of a prompt.
+    pub input: canon::Pico,
+    /// Of what the provider has cached of it.
+    pub cached: Option<canon::Pico>,
+    /// Of an answer.
+    pub output: canon::Pico,
+}
+
+impl Model {
+    /// The cheapest offer that can be called, by a prompt six times as long as its answer.
+    pub fn cheapest(&self) -> Option<&Offer> {
+        let on = self.offers.iter().filter(|offer| offer.on);
+        let weight = |price: &Price| price.input.0.saturating_mul(6).saturating_add(price.output.0);
+        on.filter_map(|offer| Some((weight(offer.price.as_ref()?), offer)))
+            .min_by_key(|it| it.0)
+            .map(|it| it.1)
+    }
+
+    /// Whether a pattern of a policy is one for it.
+    pub fn is_matched(&self, pattern: &Pattern) -> bool {
+        pattern.matches(&self.id)
+            || self.offers.iter().any(|offer| {
+                pattern.matches(&offer.id)
+                    || pattern.matches(&format!("{}/{}", offer.provider, offer.id))
+                    || pattern.matches(&format!("{}/{}", offer.provider, self.id))
+            })
+    }
+}
+
+/// Projects as they are counted.
+pub trait Budgets: Send + Sync + 'static {
+    /// Projects of the configuration file: the console shows them and changes nothing.
+    fn declared(&self) -> Vec<(String, Policy)>;
+
+    /// What is taken of the rules of a project and its keys, as this node counts.
+    fn taken(&self, project: &str) -> Vec<Taken>;
+
+    /// The policy, checked and in its normal form; or what is wrong with it.
+    fn check_policy(&self, json: &str) -> Result<String, String>;
+
+    /// What is wrong with the id of a project.
+    fn wrong_project_id(&self, id: &str) -> Option<String>;
+
+    /// Why a project may not use a model, by provider; empty where it may at all of them.
+    fn refusals(&self, policy: &Policy, model: &str) -> MayUse;
+}
+
+/// The answer to "may this project use …".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MayUse {
+    /// No enabled provider serves it.
+    Unknown,
+    /// It may, at these providers; at others not, and why.
+    Providers {
+        /// Where it may.
+        allowed: Vec<String>,
+        /// Where not, and the rule.
+        refused: Vec<(String, String)>,
+    },
+}
+
+/// A rule and what is taken of it.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The rule in words.
+    pub rule: String,
+    /// Money: ceiling, window, spent, reserved.
+    pub money: Option<(canon::Pico, limits::Window, canon::Pico, canon::Pico)>,
+    /// Requests at a time: most, now.
+    pub concurrent: Option<(u64, u64)>,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct From(pub IpAddr);

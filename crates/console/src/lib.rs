@@ -1,0 +1,79 @@
+//! The dashboard under `/ui`: pages drawn by the server, sign-in, assets; all of it in the binary.
+//!
+//! Every page is one file of [`pages`], every part that pages share one of [`components`]. The console sees the database and
+//! what the gateway shows it ([`gateway`]); no request to a model passes through here but the playground's.
+
+mod assets;
+pub mod auth;
+pub mod components;
+mod fields;
+pub mod gateway;
+mod pages;
+mod policy;
+mod security;
+mod session;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use store::Store;
+
+use auth::Gate;
+use gateway::Gateway;
+
+/// The largest form.
+pub const BODY_LIMIT: usize = 256 << 10;
+
+/// What pages need.
+pub struct Console {
+    /// The database.
+    pub store: Store,
+    /// What is not in the database.
+    pub gateway: Arc<dyn Gateway>,
+    /// Counts wrong keys.
+    pub gate: Gate,
+    /// The clock: milliseconds since 1970.
+    pub clock: fn() -> i64,
+}
+
+impl Console {
+    /// A dashboard over this database and gateway.
+    pub fn new(store: Store, gateway: Arc<dyn Gateway>, clock: fn() -> i64) -> Arc<Self> {
+        Arc::new(Self { store, gateway, gate: Gate::default(), clock })
+    }
+
+    /// Now, in milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+}
+
+/// The routes under `/ui`.
+pub fn router(console: Arc<Console>) -> Router {
+    use pages::{audit, find, project, projects, settings};
+    let pages = Router::new()
+        .route("/", get(settings::page))
+        .route("/login", get(auth::form).post(auth::sign_in))
+        .route("/logout", post(auth::sign_out))
+        .route("/settings", get(settings::page))
+        .route("/settings/reload", post(settings::reload))
+        .route("/settings/sessions/end", post(auth::end))
+        .route("/audit", get(audit::page))
+        .route("/projects", get(projects::page).post(projects::create))
+        .route("/projects/{id}", get(project::page).post(project::change))
+        .route("/projects/{id}/keys", post(project::create_key))
+        .route("/keys/{id}", get(project::key_page))
+        .route("/keys/{id}/{what}", post(project::change_key))
+        .route("/find", get(find::find))
+        .route("/assets/{hash}/{name}", get(assets::serve))
+        .fallback(pages::not_found);
+    Router::new()
+        .nest("/ui", pages)
+        .route("/ui/", get(|| async { Redirect::permanent("/ui") }))
+        .layer(axum::middleware::from_fn(security::guard))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(console)
+}

@@ -1,0 +1,80 @@
+//! The pages, one file each.
+
+pub mod audit;
+pub mod find;
+pub mod login;
+pub mod project;
+pub mod projects;
+pub mod settings;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use maud::html;
+use store::StoreError;
+
+use crate::Console;
+use crate::components::page::{Page, Reader, document, head};
+use crate::components::{empty, mark};
+use crate::session::Session;
+
+/// A page that does not exist, for who is signed in.
+pub async fn not_found(
+    State(console): State<Arc<Console>>,
+    session: Session,
+    headers: HeaderMap,
+) -> Response {
+    let reader = Reader { console: &console, session: &session, headers: &headers };
+    absent(&reader, "There is no such page", "The side has those that there are.")
+}
+
+/// Something that does not exist.
+pub fn absent(reader: &Reader<'_>, title: &str, words: &str) -> Response {
+    let page = Page { title: "Not found", status: Some(StatusCode::NOT_FOUND), ..Page::default() };
+    page.around(reader, html! { section.panel { (empty(title, words)) } })
+}
+
+/// The database does not answer, and without it nobody is known.
+pub fn away(error: &StoreError) -> Response {
+    tracing::warn!(%error, "the dashboard could not use the database");
+    let markup = html! {
+        (maud::DOCTYPE)
+        html lang="en" {
+            (head("Unavailable", &[]))
+            body data-page="login" {
+                main.login #main {
+                    div.empty {
+                        (mark("bad", "badc"))
+                        h1 { "The database does not answer" }
+                        p { "Nobody can be signed in without it. Requests of callers go on; the log says what is wrong." }
+                        div.acts { a.btn href="" { "Try again" } }
+                    }
+                }
+            }
+        }
+    };
+    document(StatusCode::SERVICE_UNAVAILABLE, markup)
+}
+
+/// A mistake in a form: what it is, and the way back.
+pub fn refused(reader: &Reader<'_>, status: StatusCode, words: &str, back: &str) -> Response {
+    let page = Page { title: "Not done", status: Some(status), ..Page::default() };
+    let body = html! {
+        section.panel {
+            div.empty role="alert" {
+                (mark("bad", "badc"))
+                h3 { "Nothing was changed" }
+                p { (words) }
+                div.acts { a.btn.primary href=(back) { "Back" } }
+            }
+        }
+    };
+    page.around(reader, body).into_response()
+}
+
+/// A name as a part of a path.
+pub fn encoded(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,44 @@
+//! What the dashboard sees of the gateway, and the way of its requests to it.
+
+mod catalog;
+mod identity;
+mod operations;
+mod service;
+
+use std::sync::Arc;
+
+use store::Store;
+
+use crate::clock::now_ms;
+use crate::identity::Auth;
+use crate::metering::Metering;
+use crate::reload::Reloader;
+use crate::snapshot::Current;
+pub use service::ConsoleService;
+
+/// What the dashboard sees.
+pub struct View {
+    /// The configuration in force.
+    pub current: Current,
+    /// Keys.
+    pub auth: Arc<Auth>,
+    /// Reloads.
+    pub reloader: Arc<Reloader>,
+    /// Requests in flight and the spool.
+    pub metering: Metering,
+    /// Where the database is, without a password.
+    pub database: String,
+    /// This process.
+    pub node: String,
+    /// Callers come by TLS.
+    pub tls: bool,
+    /// Since when the process runs.
+    pub started_at_ms: i64,
+    /// Times of health are counted from here.
+    pub epoch: tokio::time::Instant,
+}
+
+/// The dashboard of a gateway.
+pub fn service(store: Store, view: View) -> ConsoleService {
+    ConsoleService::new(console::Console::new(store, Arc::new(view), now_ms))
+}
