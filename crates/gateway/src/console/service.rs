@@ -12,8 +12,6 @@ use http::request::Parts;
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::http::ResponseBody;
-
 /// The dashboard.
 pub struct ConsoleService {
     router: Router,
@@ -31,7 +29,7 @@ impl ConsoleService {
     }
 
     /// Answers one request.
-    pub async fn serve(&self, head: &Parts, peer: Option<IpAddr>, body: Bytes) -> Response<ResponseBody> {
+    pub async fn serve(&self, head: &Parts, peer: Option<IpAddr>, body: Bytes) -> Response<Body> {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
@@ -41,7 +39,7 @@ impl ConsoleService {
             request.extensions_mut().insert(From(peer));
         }
         match self.router.clone().call(request).await {
-            Ok(response) => response.map(|body| ResponseBody::Page(Box::pin(body))),
+            Ok(response) => response,
             Err(never) => match never {},
         }
     }

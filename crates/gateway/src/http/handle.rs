@@ -353,7 +353,10 @@ async fn page(
         request_body::read(body, announced, snapshot.limits, &api.buffers).await
     };
     let response = match read.await {
-        Ok(received) => api.console.serve(head, peer, received.bytes).await,
+        Ok(received) => {
+            let page = api.console.serve(head, peer, received.bytes).await;
+            page.map(|body| ResponseBody::Page(Box::pin(body)))
+        }
         Err(error) => refuse(api, head, &error),
     };
     let request_id =
