@@ -71,6 +71,8 @@ pub struct Snapshot {
 pub struct RequestLimits {
     /// Largest request body in bytes.
     pub body: usize,
+    /// Largest form with files in bytes.
+    pub upload: usize,
     /// Longest pause within a body.
     pub pause: Duration,
     /// Longest time for a whole body.
@@ -155,6 +157,7 @@ impl Snapshot {
             timeouts: settings.timeouts,
             limits: RequestLimits {
                 body: settings.body_limit,
+                upload: settings.upload_limit,
                 pause: settings.read_timeout,
                 whole: settings.body_timeout,
             },

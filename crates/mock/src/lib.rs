@@ -13,6 +13,7 @@ mod cohere;
 mod endpoints;
 mod example;
 mod faults;
+mod form;
 mod format;
 mod gemini;
 mod journal;

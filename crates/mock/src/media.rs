@@ -54,6 +54,84 @@ fn sound(format: &str) -> Option<(&'static str, Vec<u8>)> {
     })
 }
 
+/// `POST …/audio/transcriptions` and `…/translations`: says how much of which file it got. A second is 32,000 bytes of it.
+pub fn transcript(call: &Call) -> Reply {
+    let file = &call.body["file"];
+    let Some(bytes) = file["bytes"].as_u64() else { return invalid("file", "Field required") };
+    let is_translation = call.path.ends_with("/translations");
+    let words = format!("I heard {bytes} bytes of {}.", text(file, "filename"));
+    let seconds = bytes as f64 / 32_000.0;
+    let usage = match call.model.starts_with("gpt-4o") {
+        true => {
+            let heard = (seconds * 10.0).ceil() as u64;
+            json!({
+                "type": "tokens", "input_tokens": heard, "output_tokens": 8, "total_tokens": heard + 8,
+                "input_token_details": {"text_tokens": 0, "audio_tokens": heard}
+            })
+        }
+        false => json!({"type": "duration", "seconds": seconds.ceil()}),
+    };
+    if call.streaming && call.model != "whisper-1" {
+        let deltas =
+            words.split_inclusive(' ').map(|word| json!({"type": "transcript.text.delta", "delta": word}));
+        let done = json!({"type": "transcript.text.done", "text": words, "usage": usage});
+        let line = |event: String| Bytes::from(format!("data: {event}\r\n\r\n"));
+        let events = deltas.chain([done]).map(|event| event.to_string()).chain(["[DONE]".to_owned()]);
+        return Reply::stream("text/event-stream; charset=utf-8", events.map(line).collect());
+    }
+    let plain = |text: String| Reply::whole(200, "text/plain; charset=utf-8", text);
+    let stamp = |comma: char| {
+        let milliseconds = (seconds * 1000.0) as u64;
+        let (whole, rest) = (milliseconds / 1000, milliseconds % 1000);
+        format!("{:02}:{:02}:{:02}{comma}{rest:03}", whole / 3600, whole / 60 % 60, whole % 60)
+    };
+    let asked = |wanted: &str| {
+        let granularities = crate::format::items(&call.body, "timestamp_granularities");
+        granularities.iter().any(|given| given == wanted)
+    };
+    match text(&call.body, "response_format") {
+        "" | "json" => Reply::json(200, &json!({"text": words, "usage": usage})),
+        "text" => plain(format!("{words}\n")),
+        "srt" => plain(format!("1\n00:00:00,000 --> {}\n{words}\n\n\n", stamp(','))),
+        "vtt" => plain(format!("WEBVTT\n\n00:00:00.000 --> {}\n{words}\n\n", stamp('.'))),
+        "verbose_json" if call.model.starts_with("gpt-4o") => {
+            invalid("response_format", "response_format 'verbose_json' is not compatible with this model.")
+        }
+        "verbose_json" => {
+            let task = if is_translation { "translate" } else { "transcribe" };
+            let mut answer = json!({
+                "task": task, "language": "english", "duration": seconds, "text": words, "usage": usage
+            });
+            if asked("word") {
+                let each = seconds / words.split(' ').count() as f64;
+                let timed = |(index, word): (usize, &str)| {
+                    let start = each * index as f64;
+                    json!({"word": word, "start": start, "end": start + each})
+                };
+                answer["words"] = words.split(' ').enumerate().map(timed).collect();
+            }
+            if asked("segment") || !asked("word") {
+                answer["segments"] = json!([{
+                    "id": 0, "seek": 0, "start": 0.0, "end": seconds, "text": format!(" {words}"), "tokens": [1],
+                    "temperature": 0.0, "avg_logprob": -0.2, "compression_ratio": 1.0, "no_speech_prob": 0.01
+                }]);
+            }
+            Reply::json(200, &answer)
+        }
+        "diarized_json" => Reply::json(
+            200,
+            &json!({
+                "task": "transcribe", "duration": seconds, "text": words, "usage": usage,
+                "segments": [{"type": "transcript.text.segment", "id": "seg_0", "start": 0.0, "end": seconds, "text": words, "speaker": "A"}]
+            }),
+        ),
+        _ => invalid(
+            "response_format",
+            "Input should be 'json', 'text', 'srt', 'verbose_json', 'vtt' or 'diarized_json'",
+        ),
+    }
+}
+
 /// `POST …/images/generations` and `POST …/images/edits`.
 pub fn images(call: &Call) -> Reply {
     let is_edit = call.path.ends_with("/edits");

@@ -93,6 +93,9 @@ fn post(path: &str) -> Route {
     if path.ends_with("/audio/speech") {
         return to(Target::Page(media::speech));
     }
+    if path.ends_with("/audio/transcriptions") || path.ends_with("/audio/translations") {
+        return to(Target::Page(media::transcript));
+    }
     if path.ends_with("/images/generations") || path.ends_with("/images/edits") {
         return to(Target::Page(media::images));
     }

@@ -191,7 +191,8 @@ fn call(
     body: &[u8],
     route: &Route,
 ) -> Call {
-    let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let read = serde_json::from_slice(body).ok().or_else(|| crate::form::read(&headers, body));
+    let body: Value = read.unwrap_or(Value::Null);
     let in_body = || text(&body, "model").to_string();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Call {

@@ -6,6 +6,7 @@
 //! * [`framing`] cuts byte streams into frames,
 //! * [`protocols`] holds one folder per wire format, each with up to two faces: a [`Dialect`] towards callers and
 //!   an [`Adapter`] towards providers,
+//! * [`multipart`] reads and writes forms with files,
 //! * [`providers`] knows how to call whom: URL, authentication, signature, as values.
 
 pub mod endpoints;
@@ -13,6 +14,7 @@ pub mod exchange;
 pub mod framing;
 mod intake;
 mod json;
+pub mod multipart;
 pub mod proofs;
 pub mod protocols;
 pub mod providers;

@@ -54,6 +54,9 @@ pub struct ServerSection {
     pub listen: String,
     /// Largest request body. Default `64MiB`.
     pub body_limit: String,
+    /// Largest form with files (recordings, images to edit). Such a form passes to the provider as it comes, and is not held.
+    /// Default `512MiB`.
+    pub upload_limit: String,
     /// Most connections at a time. Default 20000.
     pub max_connections: usize,
     /// Largest request head in bytes. Default 64 KiB.
@@ -93,6 +96,7 @@ impl Default for ServerSection {
         Self {
             listen: "127.0.0.1:4000".to_owned(),
             body_limit: "64MiB".to_owned(),
+            upload_limit: "512MiB".to_owned(),
             max_connections: 20_000,
             header_limit: "64KiB".to_owned(),
             shutdown_seconds: 30,
@@ -389,6 +393,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "server" => &[
             "listen",
             "body_limit",
+            "upload_limit",
             "max_connections",
             "header_limit",
             "shutdown_seconds",

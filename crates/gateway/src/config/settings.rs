@@ -38,6 +38,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Largest request body in bytes.
     pub body_limit: usize,
+    /// Largest form with files in bytes.
+    pub upload_limit: usize,
     /// Largest request head in bytes.
     pub header_limit: usize,
     /// Most connections at a time.
@@ -303,6 +305,7 @@ impl Settings {
         let mut settings = Self {
             listen: check.listen,
             body_limit: check.bytes("server.body_limit", &server.body_limit) as usize,
+            upload_limit: check.bytes("server.upload_limit", &server.upload_limit) as usize,
             header_limit: check.bytes("server.header_limit", &server.header_limit).clamp(8 << 10, 1 << 20)
                 as usize,
             max_connections: server.max_connections.max(1),

@@ -7,17 +7,18 @@ use canon::{Error, ErrorKind, Operation};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Response};
 use hyper::body::Incoming;
+use wire::multipart::Boundary;
 use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
 use super::request_body::{self, Announced, Received};
-use super::{Api, ResponseBody, options, respond};
+use super::{Api, ResponseBody, options, respond, upload};
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
 use crate::hops::Hops;
 use crate::identity;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::several::Several;
-use crate::pipeline::{Answer, Failure, Inbound, Pending, Pipeline, RequestOptions};
+use crate::pipeline::{Answer, Failure, Inbound, Pending, Pipeline, Question, RequestOptions};
 use crate::responses::{KeepFor, Prepared};
 use crate::snapshot::Snapshot;
 
@@ -50,11 +51,11 @@ pub struct Address {
 /// Reads the head: everything that can be refused before the body is read.
 pub fn accept(
     dialect: &dyn Dialect,
-    headers: &HeaderMap,
+    operation: Operation,
+    (headers, hops): (&HeaderMap, &Hops),
     snapshot: &Snapshot,
-    hops: &Hops,
 ) -> Result<Accepted, Error> {
-    check_content_type(headers)?;
+    let announced = announced(operation, headers, snapshot)?;
     let mut options = options::options(headers, hops, snapshot.metadata)?;
     if options.metadata == MetadataPlace::Metadata && !dialect.leaves_metadata_free() {
         options.metadata = MetadataPlace::Llmgateway;
@@ -63,7 +64,18 @@ pub fn accept(
         headers.get_all(name).iter().map(move |value| (HeaderName::from_static(name), value.clone()))
     };
     let passed = dialect.travelling_headers().iter().flat_map(|name| of_name(name)).collect();
-    Ok(Accepted { options, announced: Announced::read(headers, snapshot.limits.body)?, passed })
+    Ok(Accepted { options, announced, passed })
+}
+
+/// What the head says of the body: JSON, or a form where the operation takes one.
+fn announced(operation: Operation, headers: &HeaderMap, snapshot: &Snapshot) -> Result<Announced, Error> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_form = content_type.get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data"));
+    if is_form && wire::endpoints::takes_forms(operation) {
+        return Announced::of_form(headers, Boundary::of(content_type)?, snapshot.limits);
+    }
+    check_content_type(headers)?;
+    Announced::read(headers, snapshot.limits.body)
 }
 
 /// Refuses a request by its head. It leaves a record all the same.
@@ -183,7 +195,7 @@ async fn read(
     }
 }
 
-/// Serves a request of an endpoint without a conversation, whose body is JSON.
+/// Serves a request of an endpoint without a conversation, whose body is JSON or a form.
 async fn endpoint(
     api: &Arc<Api>,
     caller: Caller,
@@ -199,12 +211,15 @@ async fn endpoint(
     }
     let read = async {
         inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
-        let Received { bytes, held } =
-            request_body::read(body, accepted.announced, inbound.snapshot.limits, &api.buffers).await?;
-        Ok((wire::endpoints::read(operation, &bytes)?, held))
+        let (limits, buffers) = (inbound.snapshot.limits, &api.buffers);
+        if accepted.announced.form.is_some() {
+            return upload::read(operation, body, accepted.announced, (limits, buffers)).await;
+        }
+        let Received { bytes, held } = request_body::read(body, accepted.announced, limits, buffers).await?;
+        Ok(Question { request: wire::endpoints::read(operation, &bytes)?, held, upload: None })
     };
     match read.await {
-        Ok((request, held)) => match api.pipeline.clone().ask(inbound, request, held).await {
+        Ok(question) => match api.pipeline.clone().ask(inbound, question).await {
             Ok((whole_or_stream, content_type)) => {
                 let response = answer(dialect, AnswerForm::default(), Ok(whole_or_stream));
                 respond::typed(response, content_type)

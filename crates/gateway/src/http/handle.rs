@@ -113,9 +113,10 @@ pub async fn handle(
         {
             Ok(caller) => {
                 let dialect = serve.dialect();
-                let accepted = chat::accept(dialect, &head.headers, &snapshot, &api.pipeline.hops);
-                let address = address(&head);
                 let operation = serve.operation();
+                let accepted =
+                    chat::accept(dialect, operation, (&head.headers, &api.pipeline.hops), &snapshot);
+                let address = address(&head);
                 drop(head);
                 let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address };
                 match accepted {

@@ -11,13 +11,14 @@ pub mod lifecycle;
 pub(crate) mod models;
 pub mod openapi;
 mod options;
-mod request_body;
+pub(crate) mod request_body;
 mod respond;
 pub mod routes;
 pub mod server;
 mod serving;
 mod socket;
 mod stored;
+mod upload;
 
 pub use body::ResponseBody;
 pub use handle::{Api, Door, handle};

@@ -76,6 +76,9 @@ fn bodies(serve: Serve) -> Bodies {
         Serve::Endpoint(Operation::Speech) => {
             Bodies { request: Some("SpeechRequest"), answer: None, event: Some("MediaEvent") }
         }
+        Serve::Endpoint(Operation::Transcriptions | Operation::Translations) => {
+            Bodies { event: Some("MediaEvent"), ..answer("Transcription") }
+        }
         Serve::Stored => answer("Response"),
         Serve::Conversations => answer("Conversation"),
         Serve::Models(Protocol::Gemini) => answer("GeminiModelList"),
@@ -122,7 +125,21 @@ fn operation(route: &Route) -> Value {
         let content = json!({ "application/json": { "schema": schema(name) } });
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
+    if let Some(form) = form(serve) {
+        let content = &mut operation["requestBody"]["content"]["multipart/form-data"];
+        content["schema"] = schema(form);
+        operation["requestBody"]["required"] = json!(true);
+    }
     operation
+}
+
+/// The schema of a route's request as a form.
+fn form(serve: Serve) -> Option<&'static str> {
+    match serve {
+        Serve::Endpoint(Operation::Transcriptions | Operation::Translations) => Some("TranscriptionForm"),
+        Serve::Endpoint(Operation::ImageEdits) => Some("ImageEditForm"),
+        _ => None,
+    }
 }
 
 fn schema(name: &str) -> Value {
@@ -160,6 +177,9 @@ fn success(serve: Serve) -> Value {
     if serve == Serve::Endpoint(Operation::Speech) {
         let sound = json!({ "type": "string", "format": "binary" });
         content.insert("audio/*".to_owned(), json!({ "schema": sound }));
+    }
+    if let Serve::Endpoint(Operation::Transcriptions | Operation::Translations) = serve {
+        content.insert("text/plain".to_owned(), json!({ "schema": { "type": "string" } }));
     }
     let mut headers = vec!["x-request-id"];
     if serve.is_answered_by_model() {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use canon::{Error, ErrorKind};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use wire::multipart::Boundary;
 
 use crate::buffers::{Buffers, Held};
 use crate::clock;
@@ -27,7 +28,9 @@ pub struct Received {
 pub struct Announced {
     /// Undoes its content codings, where it has some.
     decoder: Option<Decoder>,
-    length: Option<usize>,
+    pub(super) length: Option<usize>,
+    /// The boundary of a form.
+    pub(super) form: Option<Boundary>,
 }
 
 /// How much of a body that nobody wants is read, so that the client can read the answer instead of a reset.
@@ -55,13 +58,32 @@ const DECODED_AT_ONCE: usize = 32 << 10;
 impl Announced {
     /// Reads the headers, before the body. A length beyond the limit and a coding that is not understood are refused.
     pub fn read(headers: &HeaderMap, limit: usize) -> Result<Self, Error> {
+        Self::within(headers, limit, too_large)
+    }
+
+    /// The same of a form with files.
+    pub fn of_form(headers: &HeaderMap, boundary: Boundary, limits: RequestLimits) -> Result<Self, Error> {
+        let announced = match headers.contains_key(CONTENT_ENCODING) {
+            // What is decoded is held.
+            true => Self::read(headers, limits.body)?,
+            false => Self::within(headers, limits.upload, too_large_upload)?,
+        };
+        Ok(Self { form: Some(boundary), ..announced })
+    }
+
+    /// Its bytes are not what they stand for.
+    pub(super) fn is_coded(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    fn within(headers: &HeaderMap, limit: usize, too_large: fn(usize) -> Error) -> Result<Self, Error> {
         let decoded = Limits { total: limit, ratio: GROWTH, free: ALWAYS };
         let decoder = Decoder::of(headers, decoded).map_err(|error| refused(&error, limit))?;
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        Ok(Self { decoder, length })
+        Ok(Self { decoder, length, form: None })
     }
 }
 
@@ -192,7 +214,7 @@ pub fn leave_unread(mut body: Incoming) {
     });
 }
 
-fn broken(error: &hyper::Error) -> Error {
+pub(crate) fn broken(error: &hyper::Error) -> Error {
     if is_malformed(error) {
         return Error::invalid("", "The body's chunks are malformed.");
     }
@@ -211,13 +233,18 @@ fn is_malformed(error: &hyper::Error) -> bool {
     false
 }
 
-fn late(whole: bool) -> Error {
+pub(crate) fn late(whole: bool) -> Error {
     let setting = if whole { "server.body_seconds" } else { "server.read_seconds" };
     Error::caller(ErrorKind::RequestTimeout, format!("The body did not arrive in time ({setting})."))
 }
 
 fn too_large(limit: usize) -> Error {
     let message = format!("The body is larger than the limit of {limit} bytes (server.body_limit).");
+    Error::caller(ErrorKind::TooLarge, message)
+}
+
+pub(crate) fn too_large_upload(limit: usize) -> Error {
+    let message = format!("The form is larger than the limit of {limit} bytes (server.upload_limit).");
     Error::caller(ErrorKind::TooLarge, message)
 }
 

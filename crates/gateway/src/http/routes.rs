@@ -189,8 +189,8 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/ui/{page}", Access::Anyone, Serve::Console),
     not_yet(Method::POST, "/v1/images/variations"),
     route(Method::POST, "/v1/audio/speech", Access::Key, Serve::Endpoint(Operation::Speech)),
-    not_yet(Method::POST, "/v1/audio/transcriptions"),
-    not_yet(Method::POST, "/v1/audio/translations"),
+    route(Method::POST, "/v1/audio/transcriptions", Access::Key, Serve::Endpoint(Operation::Transcriptions)),
+    route(Method::POST, "/v1/audio/translations", Access::Key, Serve::Endpoint(Operation::Translations)),
     not_yet(Method::POST, "/v1/files"),
     not_yet(Method::GET, "/v1/files"),
     not_yet(Method::GET, "/v1/files/{id}"),
@@ -427,7 +427,13 @@ pub(super) fn about(serve: Serve) -> &'static str {
             "images from a text, whole or as events with `stream` ([media.md](media.md))"
         }
         Serve::Endpoint(Operation::ImageEdits) => {
-            "images from images and a text, whole or as events with `stream` ([media.md](media.md))"
+            "images from images and a text, by form or JSON, whole or as events with `stream` ([media.md](media.md))"
+        }
+        Serve::Endpoint(Operation::Transcriptions) => {
+            "the text of a recording, by form; whole, as subtitles, or as events with `stream` ([media.md](media.md))"
+        }
+        Serve::Endpoint(Operation::Translations) => {
+            "the text of a recording in English, by form ([media.md](media.md))"
         }
         Serve::Endpoint(_) => "",
         Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",

@@ -35,12 +35,19 @@ impl Pricing {
     /// What an answer costs as far as it is known: its tokens, and what is billed by a unit. None when that is unknown.
     fn cost_of(&self, progress: &Progress) -> Option<Cost> {
         let tier = progress.service_tier.as_deref();
-        let Some(amount) = progress.amount else { return self.cost(&progress.usage?, tier) };
+        let Some(amount) = progress.amount else { return self.cost_by_tokens(progress, tier) };
         let price = self.serving.as_ref()?.price.as_ref()?;
         let tier = tier.or_else(|| price.tier_asked(self.asked_tier.as_deref()));
         // An answer may be measured in several ways; the price list decides which of them is billed.
         let by_unit = price.cost_of(amount, &progress.usage.unwrap_or_default(), tier);
         by_unit.or_else(|| price.cost(&progress.usage?, tier))
+    }
+
+    /// An answer whose units nobody counted costs something else than nothing where the price is one of units.
+    fn cost_by_tokens(&self, progress: &Progress, tier: Option<&str>) -> Option<Cost> {
+        let cost = self.cost(&progress.usage?, tier)?;
+        let price = self.serving.as_ref()?.price.as_ref()?;
+        (price.units.is_empty() || cost.total > Pico::ZERO).then_some(cost)
     }
 }
 

@@ -21,6 +21,17 @@ use super::{Answer, Failure, Inbound, Pipeline, candidates, failed};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::{Pricing, Record};
+use crate::upstream::upload::Upload;
+
+/// A request, as it was read.
+pub struct Question {
+    /// What is asked.
+    pub request: Box<dyn EndpointRequest>,
+    /// Its share of memory.
+    pub held: Held,
+    /// What is not held of it.
+    pub upload: Option<Upload>,
+}
 
 /// A good answer of a provider, and its content type.
 struct Answered {
@@ -48,12 +59,11 @@ impl Pipeline {
     pub async fn ask(
         self: Arc<Self>,
         inbound: Inbound,
-        request: Box<dyn EndpointRequest>,
-        held: Held,
+        question: Question,
     ) -> Result<(Answer, HeaderValue), Failure> {
-        let operation = request.operation();
-        let mut record = self.record(&inbound, operation, Some(&request.asked()));
-        match self.ask_in_order(&inbound, &*request, &held, &mut record).await {
+        let request = &*question.request;
+        let mut record = self.record(&inbound, request.operation(), Some(&request.asked()));
+        match self.ask_in_order(&inbound, &question, &mut record).await {
             Ok((Answered { answer, content_type }, permit)) => {
                 let answer = match answer {
                     Outcome::Whole(whole) => {
@@ -74,10 +84,10 @@ impl Pipeline {
     async fn ask_in_order(
         self: &Arc<Self>,
         inbound: &Inbound,
-        request: &dyn EndpointRequest,
-        held: &Held,
+        question: &Question,
         record: &mut Record,
     ) -> Result<(Answered, HeldPermit), Error> {
+        let Question { request, held, .. } = question;
         let (operation, asked, seed) = (request.operation(), &request.asked(), self.seeds.next());
         let resolver = Resolver {
             random: seed,
@@ -96,7 +106,7 @@ impl Pipeline {
             let pinned = resolved.pinned.as_deref();
             let cx =
                 RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
-            let answer = in_order(&cx, &resolved.offers, record, &Asking { cx: &cx, request }).await;
+            let answer = in_order(&cx, &resolved.offers, record, &Asking { cx: &cx, question }).await;
             match record.take_downgrade() {
                 Some(alias) if !operation.keeps_model() => resolved = resolver.resolve(&alias)?,
                 _ => return answer,
@@ -147,7 +157,7 @@ pub(super) fn check_same_model(operation: Operation, resolved: &Resolved) -> Res
 /// Calls a provider with a request of an endpoint.
 struct Asking<'a> {
     cx: &'a RequestContext<'a>,
-    request: &'a dyn EndpointRequest,
+    question: &'a Question,
 }
 
 impl ProviderCall for Asking<'_> {
@@ -155,7 +165,8 @@ impl ProviderCall for Asking<'_> {
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Answered, Failed> {
         let (cx, offer) = (self.cx, attempt.offer);
-        let ProviderRequest { parts, mut losses, reader } = self.request.write(offer.endpoint_target())?;
+        let Question { request, upload, .. } = self.question;
+        let ProviderRequest { parts, mut losses, reader } = request.write(offer.endpoint_target())?;
         record.losses(&losses);
         record.priced_by(Pricing { serving: offer.serving.clone(), asked_tier: None });
         cx.check_strict(&losses)?;
@@ -167,8 +178,9 @@ impl ProviderCall for Asking<'_> {
             }
         };
         let streams = |headers: &http::HeaderMap| reader.transcoder(headers);
-        let plain =
-            PlainAttempt { cx, attempt: &attempt, limit: reader.limit(), error: &error, streams: &streams };
+        let upload = upload.as_ref().filter(|_| parts.first().is_some_and(|part| part.goes_on));
+        let (limit, attempt) = (reader.limit(), &attempt);
+        let plain = PlainAttempt { cx, attempt, limit, error: &error, streams: &streams, upload };
         let make = |credential: &Credential, part: usize| {
             let call = offer.part_call(&parts[part], credential, clock::wall());
             offer.provider.endpoint.operation_request(&call, cx.operation)

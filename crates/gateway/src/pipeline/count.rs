@@ -197,7 +197,14 @@ impl ProviderCall for Counting<'_> {
         let format = adapter(offer.protocol);
         let error = |_, status, headers: &HeaderMap, body: &[u8]| format.decode_error(status, headers, body);
         let streams = &never_streams;
-        let plain = PlainAttempt { cx, attempt: &chat.attempt, limit: ANSWER_LIMIT, error: &error, streams };
+        let plain = PlainAttempt {
+            cx,
+            attempt: &chat.attempt,
+            limit: ANSWER_LIMIT,
+            error: &error,
+            streams,
+            upload: None,
+        };
         let call = |credential: &_, _| {
             let call = offer.call(&prepared, false, credential, clock::wall());
             offer.provider.endpoint.count_request(&call)

@@ -21,6 +21,8 @@ pub struct Deadlines {
     limits: Timeouts,
     /// When the attempt began.
     started: Instant,
+    /// When the request was sent, as far as it is known to have taken time.
+    sent: Instant,
     /// When the request with all its attempts has to be over.
     request: Instant,
     /// When something arrived last.
@@ -40,7 +42,12 @@ enum Phase {
 impl Deadlines {
     /// The deadlines of an attempt that begins now.
     pub fn new(limits: Timeouts, started: Instant, request: Instant, stream: bool) -> Self {
-        Self { limits, started, request, last_input: started, phase: Phase::Head, stream }
+        Self { limits, started, sent: started, request, last_input: started, phase: Phase::Head, stream }
+    }
+
+    /// A piece of the request was sent.
+    pub fn sent(&mut self, at: Instant) {
+        self.sent = at;
     }
 
     /// The head of the answer is there.
@@ -76,8 +83,8 @@ impl Deadlines {
         let limits = &self.limits;
         let total = (self.started + limits.total, What::Total, limits.total);
         let idle = (self.last_input + limits.idle, What::Idle, limits.idle);
-        let head = (self.started + limits.first_byte, What::Head, limits.first_byte);
-        let content = (self.started + limits.first_token, What::Content, limits.first_token);
+        let head = (self.sent + limits.first_byte, What::Head, limits.first_byte);
+        let content = (self.sent + limits.first_token, What::Content, limits.first_token);
         let (first, second) = match (self.phase, self.stream) {
             (Phase::Head, false) => (head, head),
             (Phase::Head, true) => (head, content),

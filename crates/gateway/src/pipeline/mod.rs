@@ -35,6 +35,7 @@ use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
 use crate::upstream::media::MediaFetcher;
+pub use ask::Question;
 pub use context::{Inbound, RequestContext, RequestOptions};
 
 use attempts::in_order;

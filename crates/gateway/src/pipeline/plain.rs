@@ -20,6 +20,7 @@ use crate::buffers::Held;
 use crate::clock;
 use crate::metering::Record;
 use crate::upstream::client::{AnswerBody, cut};
+use crate::upstream::upload::Upload;
 use crate::upstream::waits;
 
 /// Largest error body that is read.
@@ -50,6 +51,8 @@ pub struct PlainAttempt<'a> {
     pub error: &'a ReadError<'a>,
     /// Of an answer to the only part: whether it streams.
     pub streams: &'a Streams<'a>,
+    /// What follows the body of the only part, as the caller sends it.
+    pub upload: Option<&'a Upload>,
 }
 
 /// What came back.
@@ -96,7 +99,10 @@ impl PlainAttempt<'_> {
             }
             Err(failed) => failed,
         };
-        let error = failed.error;
+        let error = match self.upload {
+            Some(upload) => upload.failed(failed.error),
+            None => failed.error,
+        };
         record.provider_request_id(error.upstream.as_ref().and_then(|reply| reply.request_id.clone()));
         if failed.is_at_work {
             record.is_at_work();
@@ -146,8 +152,15 @@ impl PlainAttempt<'_> {
             self.cx.add_headers(offer, request.headers_mut());
             Ok(request)
         };
-        let sent = offer.provider.client.send(Some(&self.cx.inbound.request_id), with_headers);
-        let sent = watch.until(sent).await.map_err(PartFailed::at_work)?;
+        let (client, id) = (&offer.provider.client, Some(self.cx.inbound.request_id.as_str()));
+        let sent = match self.upload {
+            None => watch.until(client.send(id, with_headers)).await,
+            Some(upload) => {
+                let request = with_headers().map_err(PartFailed::before)?;
+                uploading(client.send_upload(id, request, upload), upload, &mut watch).await
+            }
+        };
+        let sent = sent.map_err(PartFailed::at_work)?;
         let (mut head, mut body) = sent.map_err(PartFailed::before)?.into_parts();
         watch.set(Deadlines::head);
         if !head.status.is_success() {
@@ -181,6 +194,25 @@ impl PlainAttempt<'_> {
         }
         let answers = vec![PartAnswer { headers: head.headers, body: bytes.into() }];
         Ok(Received { answers, held, begun: None })
+    }
+}
+
+/// Waits for the head of an answer while a file passes: as long as it moves, the provider has time.
+async fn uploading<F: Future>(
+    sending: F,
+    upload: &Upload,
+    watch: &mut Watch<'_>,
+) -> Result<F::Output, Error> {
+    let mut sending = std::pin::pin!(sending);
+    let mut moved = upload.moved();
+    loop {
+        match watch.until(&mut sending).await {
+            Err(_) if upload.moved() > moved => {
+                moved = upload.moved();
+                watch.set(|deadlines| deadlines.sent(moved));
+            }
+            ended => return ended,
+        }
     }
 }
 

@@ -85,8 +85,9 @@ impl Offer {
     pub fn endpoint_target(&self) -> EndpointTarget<'_> {
         static NOTHING: LazyLock<EndpointFacts> = LazyLock::new(EndpointFacts::default);
         let facts = self.serving.as_ref().and_then(|serving| serving.endpoint.as_deref());
+        let provider = &self.provider;
         EndpointTarget {
-            model: &self.model,
+            model: provider.endpoint.name_in_body(&self.model, &provider.settings.settings),
             facts: facts.unwrap_or(&NOTHING),
             rows: &self.provider.row.operations,
         }

@@ -13,7 +13,7 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 
 use super::connect::Connector;
 use super::connection::{Connection, Forwarding, RequestBody, SendError};
@@ -21,6 +21,7 @@ use super::failure::{Failure, is_timeout, root_cause};
 use super::guard::Guard;
 use super::outbound::Route;
 use super::pool::{Origin, Pool, PooledBody};
+use super::upload::Upload;
 use crate::clock;
 use crate::coding::{CodingError, Decoder, Limits};
 
@@ -79,15 +80,31 @@ impl Client {
         request_id: Option<&str>,
         make: impl Fn() -> Result<Request<Bytes>, Error>,
     ) -> Result<Response<AnswerBody>, Error> {
-        let sent = self.try_send(request_id, make()?, || make().ok()).await;
+        let whole = |request: Request<Bytes>| request.map(RequestBody::from);
+        let sent = self.try_send(request_id, whole(make()?), || make().ok().map(whole)).await;
         let response = sent.map_err(Failure::into_error)?;
+        decoded(response).map_err(|error| cut(&AnswerError::Coding(error)))
+    }
+
+    /// Sends a request whose body goes on with what the caller still sends. It is sent once: what passed is gone.
+    pub async fn send_upload(
+        &self,
+        request_id: Option<&str>,
+        request: Request<Bytes>,
+        upload: &Upload,
+    ) -> Result<Response<AnswerBody>, Error> {
+        let (head, beginning) = request.into_parts();
+        let body = RequestBody::Upload(Box::new(upload.body(beginning)?));
+        let sent = self.try_send(request_id, Request::from_parts(head, body), || None).await;
+        let response = sent.map_err(|failure| upload.failed(failure.into_error()))?;
         decoded(response).map_err(|error| cut(&AnswerError::Coding(error)))
     }
 
     /// Like [`send`](Self::send). The error is the reason in words, without a secret.
     pub(super) async fn fetch(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, String> {
+        let whole = |request: Request<Bytes>| request.map(RequestBody::from);
         let copy = request.clone();
-        let sent = self.try_send(None, request, || Some(copy.clone())).await;
+        let sent = self.try_send(None, whole(request), || Some(whole(copy.clone()))).await;
         let response = sent.map_err(|failure| failure.reason)?;
         decoded(response).map_err(|error| error.to_string())
     }
@@ -106,16 +123,16 @@ impl Client {
     async fn try_send(
         &self,
         request_id: Option<&str>,
-        request: Request<Bytes>,
-        again: impl Fn() -> Option<Request<Bytes>>,
+        request: Request<RequestBody>,
+        again: impl Fn() -> Option<Request<RequestBody>>,
     ) -> Result<Response<PooledBody>, Failure> {
         let pool = &self.inner.pool;
         let origin = origin(request.uri()).ok_or_else(Failure::url)?;
         let path = request.uri().path_and_query().cloned();
-        let dressed = |request: Request<Bytes>| with_our_headers(request.map(Full::new));
-        let mut request = dressed(request);
-        let again = || again().map(dressed);
-        let mut may_be_stale = true;
+        let mut request = with_our_headers(request);
+        let again = || again().map(with_our_headers);
+        // What can be sent only once goes over a connection that is known to be good.
+        let mut may_be_stale = matches!(request.body(), RequestBody::Whole(_));
         let mut refusals = 0;
         loop {
             let idle = if may_be_stale { pool.take(&origin) } else { None };

@@ -11,6 +11,7 @@ pub mod outbound;
 mod pool;
 #[cfg(test)]
 mod testing;
+pub mod upload;
 pub mod waits;
 
 pub use client::Client;

@@ -40,5 +40,6 @@ mod thinking;
 mod tls;
 mod token_server;
 mod trouble;
+mod uploads;
 mod upstream_http;
 mod waiting;

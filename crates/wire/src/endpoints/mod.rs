@@ -4,8 +4,8 @@
 //! a [`ProviderRequest`] in that provider's format, together with what reads the answer: an [`AnswerReader`]. The gateway sends the
 //! parts and hands the answer back; it knows neither side's format.
 //!
-//! An answer that streams out is a [`Transcoder`], as in chat. A body that streams in never is one piece of bytes: it gets a place beside
-//! [`Part::body`], with the edits that turn the caller's bytes into the provider's.
+//! An answer that streams out is a [`Transcoder`], as in chat. A large form streams in: its fields are held and written anew, and the
+//! rest of it follows [`Part::body`] as it comes.
 
 pub mod embeddings;
 pub mod media;
@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::Asked;
+use crate::multipart::Form;
 use crate::{Headers, Protocol, Transcoder};
 use embeddings::{EmbeddingsFormat, EmbeddingsRow};
 use moderations::ModerationsRow;
@@ -66,6 +67,8 @@ pub struct Part {
     pub headers: Headers,
     /// The body.
     pub body: Bytes,
+    /// Behind the body goes the rest of the caller's form, which is not held.
+    pub goes_on: bool,
     /// The first of the caller's inputs that it holds: an error names it.
     pub first_input: usize,
 }
@@ -128,6 +131,10 @@ pub struct OperationRows {
     pub image_generations: Option<media::MediaRow>,
     /// Images from images.
     pub image_edits: Option<media::MediaRow>,
+    /// The text of a recording.
+    pub transcriptions: Option<media::MediaRow>,
+    /// The text of a recording in English.
+    pub translations: Option<media::MediaRow>,
 }
 
 impl OperationRows {
@@ -141,7 +148,8 @@ impl OperationRows {
             Operation::Speech => self.speech.is_some(),
             Operation::ImageGenerations => self.image_generations.is_some(),
             Operation::ImageEdits => self.image_edits.is_some(),
-            _ => false,
+            Operation::Transcriptions => self.transcriptions.is_some(),
+            Operation::Translations => self.translations.is_some(),
         }
     }
 
@@ -170,7 +178,9 @@ impl OperationRows {
             moderations: is_openai.then(ModerationsRow::default),
             speech: media.clone(),
             image_generations: media.clone(),
-            image_edits: media,
+            image_edits: media.clone(),
+            transcriptions: media.clone(),
+            translations: media,
             ..Self::default()
         }
     }
@@ -196,6 +206,20 @@ pub fn read(operation: Operation, body: &Bytes) -> Result<Box<dyn EndpointReques
         Operation::ImageGenerations | Operation::ImageEdits => {
             Ok(Box::new(media::ImagesRequest::read(operation, body)?))
         }
+        Operation::Transcriptions | Operation::Translations => {
+            let message = format!("{} takes a form; send multipart/form-data.", operation.route());
+            Err(Error::caller(canon::ErrorKind::UnsupportedMedia, message).at("content-type"))
+        }
         _ => Err(Error::caller(canon::ErrorKind::NotFound, "This operation is not served.")),
     }
+}
+
+/// Whether a request of the operation may be a form.
+pub fn takes_forms(operation: Operation) -> bool {
+    matches!(operation, Operation::ImageEdits | Operation::Transcriptions | Operation::Translations)
+}
+
+/// Reads a request that is a form. Of a form that is not [whole](Form::is_whole) the rest passes as it comes.
+pub fn read_form(operation: Operation, form: Form) -> Result<Box<dyn EndpointRequest>> {
+    Ok(Box::new(media::FormRequest::read(operation, form)?))
 }

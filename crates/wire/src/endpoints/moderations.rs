@@ -123,7 +123,8 @@ impl EndpointRequest for ModerationsRequest {
             edit.set("input", &joined_text(self.intake.given("input").unwrap_or_default()));
         }
         let path = row.path.clone().map_or(Cow::Borrowed("/moderations"), Cow::Owned);
-        let part = Part { path, headers: Vec::new(), body: edit.write(64).into(), first_input: 0 };
+        let part =
+            Part { path, headers: Vec::new(), body: edit.write(64).into(), goes_on: false, first_input: 0 };
         let reader = Reader { row: row.clone(), inputs: self.inputs, model: target.model.to_owned() };
         Ok(ProviderRequest { parts: vec![part], losses, reader: Box::new(reader) })
     }

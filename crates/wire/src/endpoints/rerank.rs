@@ -196,7 +196,7 @@ impl EndpointRequest for RerankRequest {
         self.intake.note_routing_losses(&mut losses);
         let body = Writing { request: self, row, model: target.model, losses: &mut losses }.body()?;
         let path = row.path.clone().map_or(Cow::Borrowed(row.format.usual_path()), Cow::Owned);
-        let part = Part { path, headers: Vec::new(), body: body.into(), first_input: 0 };
+        let part = Part { path, headers: Vec::new(), body: body.into(), goes_on: false, first_input: 0 };
         let documents = match self.returns_documents() {
             true => self.documents.iter().map(|place| self.document(place).to_owned()).collect(),
             false => Vec::new(),

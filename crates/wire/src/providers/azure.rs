@@ -42,6 +42,11 @@ impl Endpoint for Azure {
         to_deployment(call, deployment, &url)
     }
 
+    fn name_in_body<'a>(&self, model: &'a str, settings: &'a BTreeMap<String, String>) -> &'a str {
+        let deployment = settings.get(&format!("deployments.{model}"));
+        deployment.map(|name| name.trim()).filter(|name| !name.is_empty()).unwrap_or(model)
+    }
+
     fn counts_tokens(&self, protocol: Protocol, _target: Target<'_>) -> bool {
         protocol == Protocol::AnthropicMessages
     }
@@ -60,7 +65,9 @@ fn deployment<'a>(call: &'a Call<'_>) -> &'a str {
 }
 
 fn to_deployment(call: &Call<'_>, deployment: &str, url: &str) -> Result<http::Request<Bytes>> {
-    let body = match deployment == call.model {
+    // A form has the deployment in it already.
+    let is_json = call.passed.iter().all(|(name, _)| name != http::header::CONTENT_TYPE);
+    let body = match deployment == call.model || !is_json {
         true => call.body.clone(),
         false => edit(&call.body, &[], &[("model", deployment)])?,
     };

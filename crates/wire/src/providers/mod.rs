@@ -131,6 +131,10 @@ pub trait Endpoint: Sync {
     fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
         compatible::operation_request(call)
     }
+    /// What a body names the model by.
+    fn name_in_body<'a>(&self, model: &'a str, _settings: &'a BTreeMap<String, String>) -> &'a str {
+        model
+    }
     /// Whether the provider counts the tokens of prompts for this model.
     fn counts_tokens(&self, _protocol: Protocol, _target: Target<'_>) -> bool {
         false

@@ -21,6 +21,7 @@ mod hosted;
 mod losses_table;
 mod media;
 mod missing_parts;
+mod multipart;
 mod mutated;
 mod names;
 mod ollama;

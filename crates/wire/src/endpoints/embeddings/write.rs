@@ -66,6 +66,7 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
         path: path(),
         headers: Vec::new(),
         body: body.into(),
+        goes_on: false,
         first_input: number * most,
     };
     let is_shorter = |asked: &usize| facts.default_dimensions.is_some_and(|usual| *asked < usual);

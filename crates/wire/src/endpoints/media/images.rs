@@ -150,7 +150,13 @@ impl EndpointRequest for ImagesRequest {
         let body = edit.write(64).into();
         let meter = Meter { operation: self.operation, characters: 0 };
         Ok(ProviderRequest {
-            parts: vec![Part { path: row.path(path), headers: Vec::new(), body, first_input: 0 }],
+            parts: vec![Part {
+                path: row.path(path),
+                headers: Vec::new(),
+                body,
+                goes_on: false,
+                first_input: 0,
+            }],
             losses,
             reader: Box::new(OpenaiReader { meter, sound: None }),
         })

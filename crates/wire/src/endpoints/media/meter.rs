@@ -21,6 +21,8 @@ struct Metered {
     model: Option<String>,
     usage: Option<Counts>,
     data: Option<Vec<serde::de::IgnoredAny>>,
+    /// How long a recording is. Some say it as text.
+    duration: Option<Seconds>,
     error: Option<serde::de::IgnoredAny>,
 }
 
@@ -31,6 +33,9 @@ struct Counts {
     output_tokens: Option<u64>,
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+    /// What is billed of a recording.
+    #[serde(alias = "prompt_audio_seconds")]
+    seconds: Option<Seconds>,
     // OpenAI writes the one for images and the other for audio.
     #[serde(alias = "input_token_details", alias = "prompt_tokens_details")]
     input_tokens_details: Option<Details>,
@@ -44,6 +49,37 @@ struct Details {
     image_tokens: Option<u64>,
     audio_tokens: Option<u64>,
     cached_tokens: Option<u64>,
+}
+
+/// A duration: a number, or a text with one.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(from = "NumberOrText")]
+struct Seconds(Option<f64>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(f64),
+    Text(String),
+    Other(serde::de::IgnoredAny),
+}
+
+impl From<NumberOrText> for Seconds {
+    fn from(read: NumberOrText) -> Self {
+        Self(match read {
+            NumberOrText::Number(number) => Some(number),
+            NumberOrText::Text(text) => text.trim().parse().ok(),
+            NumberOrText::Other(_) => None,
+        })
+    }
+}
+
+impl Seconds {
+    /// In thousandths; none of what no recording can be.
+    fn milliseconds(self) -> Option<u64> {
+        let seconds = self.0.filter(|seconds| (0.0..1e8).contains(seconds))?;
+        Some((seconds * 1000.0).round() as u64)
+    }
 }
 
 /// What an event means for the stream that it is in.
@@ -75,13 +111,22 @@ impl Meter {
         self.take(read, progress);
     }
 
+    /// Reads subtitles: a recording is as long as its last line says.
+    pub fn subtitles(&self, text: &[u8], progress: &mut Progress) {
+        if !self.hears() {
+            return;
+        }
+        let end = memchr::memmem::rfind(text, b"-->").and_then(|at| timestamp(&text[at + 3..]));
+        progress.amount = end.map(|count| Amount { unit: Unit::Millisecond, count });
+    }
+
     /// Reads an event of a stream, without its long strings.
     pub fn event(&self, json: &[u8], progress: &mut Progress) -> Meaning {
         let Ok(read) = serde_json::from_slice::<Metered>(json) else { return Meaning::More };
         let meaning = match read.kind.as_deref() {
             Some("error") => Meaning::Failed,
             _ if read.error.is_some() => Meaning::Failed,
-            Some("speech.audio.done") => Meaning::Last,
+            Some("speech.audio.done" | "transcript.text.done") => Meaning::Last,
             Some("image_generation.completed" | "image_edit.completed") => {
                 let before = progress.amount.map_or(0, |amount| amount.count);
                 progress.amount = Some(Amount { unit: Unit::Image, count: before + 1 });
@@ -93,6 +138,10 @@ impl Meter {
         meaning
     }
 
+    fn hears(&self) -> bool {
+        matches!(self.operation, Operation::Transcriptions | Operation::Translations)
+    }
+
     fn makes_images(&self) -> bool {
         matches!(self.operation, Operation::ImageGenerations | Operation::ImageEdits)
     }
@@ -100,6 +149,13 @@ impl Meter {
     fn take(&self, read: Metered, progress: &mut Progress) {
         progress.model = read.model.or(progress.model.take());
         let counts = read.usage.unwrap_or_default();
+        if self.hears() {
+            // What is billed is rounded, what was heard is not.
+            let billed = counts.seconds.and_then(Seconds::milliseconds);
+            let heard = billed.or_else(|| read.duration.and_then(Seconds::milliseconds));
+            let amount = heard.map(|count| Amount { unit: Unit::Millisecond, count });
+            progress.amount = amount.or(progress.amount);
+        }
         let Some(usage) = self.usage(&counts).filter(Usage::is_plausible) else { return };
         progress.usage = Some(match (self.makes_images(), progress.usage) {
             // A stream of several images has the tokens of each.
@@ -135,5 +191,39 @@ impl Meter {
             }
             _ => Usage { output, ..base },
         })
+    }
+}
+
+/// `00:01:02,345` of SRT, `01:02.345` of VTT, in milliseconds.
+fn timestamp(text: &[u8]) -> Option<u64> {
+    let text = text.trim_ascii_start();
+    let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
+    let text = str::from_utf8(&text[..end]).ok()?.replace(',', ".");
+    let parts = text.split(':').map(|part| part.parse::<f64>().ok());
+    let seconds = parts.collect::<Option<Vec<_>>>()?.into_iter().fold(0.0, |sum, part| sum * 60.0 + part);
+    Seconds(Some(seconds)).milliseconds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subtitles_say_how_long_a_recording_is() {
+        let meter = Meter { operation: Operation::Transcriptions, characters: 0 };
+        for (text, expected) in [
+            (
+                "1\n00:00:00,000 --> 00:00:01,000\nHi\n\n2\n00:00:01,000 --> 01:02:03,456\nyou\n",
+                Some(3_723_456),
+            ),
+            ("WEBVTT\n\n00:00.000 --> 00:08.640 align:start\nHi\n", Some(8640)),
+            ("Hi there.", None),
+            ("a --> b", None),
+            ("-->", None),
+        ] {
+            let mut progress = Progress::default();
+            meter.subtitles(text.as_bytes(), &mut progress);
+            assert_eq!(progress.amount.map(|amount| amount.count), expected, "{text}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! come. What is known of a provider's fields is data of its row.
 
 mod condense;
+mod form;
 mod images;
 mod meter;
 mod reader;
@@ -19,6 +20,7 @@ use crate::intake::Intake;
 use crate::json::Edit;
 
 pub use condense::condensed;
+pub use form::FormRequest;
 pub use images::ImagesRequest;
 pub use speech::SpeechRequest;
 
@@ -34,6 +36,8 @@ pub struct MediaRow {
     pub base64_word: Option<String>,
     /// Fields that the provider refuses although they only are hints: they are losses.
     pub drop: Vec<String>,
+    /// Lists in forms have no brackets: `timestamp_granularities` in place of `timestamp_granularities[]`.
+    pub plain_lists: bool,
 }
 
 /// How a provider takes the size of an image.

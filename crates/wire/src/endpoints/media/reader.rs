@@ -41,6 +41,8 @@ impl AnswerReader for OpenaiReader {
         let is_object = body.trim_ascii_start().starts_with(b"{");
         if is_object {
             self.meter.answer(&condensed(&body), &mut progress);
+        } else {
+            self.meter.subtitles(&body, &mut progress);
         }
         let body = if is_object { ends_with_brace(&body) } else { body.to_vec() };
         Ok(EndpointAnswer { body, progress, losses: Losses::new() })

@@ -94,7 +94,13 @@ impl EndpointRequest for SpeechRequest {
         let path = row.path("/audio/speech");
         let meter = Meter { operation: Operation::Speech, characters: self.characters };
         Ok(ProviderRequest {
-            parts: vec![Part { path, headers: Vec::new(), body: body.into(), first_input: 0 }],
+            parts: vec![Part {
+                path,
+                headers: Vec::new(),
+                body: body.into(),
+                goes_on: false,
+                first_input: 0,
+            }],
             losses,
             reader: Box::new(OpenaiReader { meter, sound: Some(self.sound) }),
         })

@@ -1,0 +1,119 @@
+//! Forms with files: small ones are held, of large ones the beginning.
+
+use canon::{Error, ErrorKind, Operation};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use wire::endpoints;
+use wire::multipart::Form;
+
+use super::request_body::{self, Announced, Received, broken, late, leave_unread, too_large_upload};
+use crate::buffers::{Buffers, Held};
+use crate::clock;
+use crate::pipeline::Question;
+use crate::snapshot::RequestLimits;
+use crate::upstream::upload::{Rest, Upload};
+
+/// A form up to this size is held: it can be sent again, and to another provider.
+const HELD: usize = 4 << 20;
+/// The same of a form whose length is not known before.
+const HELD_OF_UNKNOWN: usize = 1 << 20;
+/// So much is held of a form whose model comes behind the file, as many clients of OpenAI's have it: the largest recording that
+/// OpenAI takes has 25 MB.
+const HELD_FOR_MODEL: usize = 32 << 20;
+
+/// Reads a form, or as much of it as has to be known.
+pub async fn read(
+    operation: Operation,
+    body: Incoming,
+    mut announced: Announced,
+    (limits, buffers): (RequestLimits, &Buffers),
+) -> Result<Question, Error> {
+    let Some(boundary) = announced.form.take() else {
+        return Err(Error::gateway(ErrorKind::Internal, "The body is no form."));
+    };
+    let mut form = Form::new(boundary);
+    if announced.is_coded() {
+        let Received { bytes, held } = request_body::read(body, announced, limits, buffers).await?;
+        form.push(&bytes)?;
+        form.finish()?;
+        return Ok(Question { request: endpoints::read_form(operation, form)?, held, upload: None });
+    }
+    let end = clock::now() + limits.whole;
+    let held_at_once = match announced.length {
+        Some(length) if length <= HELD => usize::MAX,
+        Some(_) => 0,
+        None => HELD_OF_UNKNOWN,
+    };
+    let mut reading = Reading { body, form, held: buffers.nothing(), end, limits, held_at_once };
+    let read = reading.beginning().await;
+    let Reading { body, form, held, .. } = reading;
+    if let Err(error) = read {
+        // Who was too slow once is not waited for again.
+        if !matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled) {
+            leave_unread(body);
+        }
+        return Err(error);
+    }
+    if form.is_whole() {
+        leave_unread(body);
+        return Ok(Question { request: endpoints::read_form(operation, form)?, held, upload: None });
+    }
+    let rest = Rest::new(body, &form, announced.length, (limits, end));
+    let request = endpoints::read_form(operation, form)?;
+    Ok(Question { request, held, upload: Some(Upload::new(rest)) })
+}
+
+struct Reading {
+    body: Incoming,
+    form: Form,
+    held: Held,
+    end: Instant,
+    limits: RequestLimits,
+    /// So much is held even of a form that could pass as it comes.
+    held_at_once: usize,
+}
+
+impl Reading {
+    /// Reads until all of the form is held, or it is known for whom it is and the rest is a file.
+    async fn beginning(&mut self) -> Result<(), Error> {
+        while !self.form.is_whole() && !self.may_pass()? {
+            let until = self.end.min(clock::now() + self.limits.pause);
+            let frame = match tokio::time::timeout_at(until, self.body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => return self.form.finish(),
+                Ok(Some(Err(error))) => return Err(broken(&error)),
+                Err(_) => return Err(late(self.end <= clock::now())),
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if self.form.len() + data.len() > self.limits.upload {
+                return Err(too_large_upload(self.limits.upload));
+            }
+            self.held.grow(data.len()).await?;
+            self.form.push(&data)?;
+        }
+        Ok(())
+    }
+
+    fn may_pass(&self) -> Result<bool, Error> {
+        let length = self.form.len();
+        if length > self.held_at_once && self.form.is_in_file() && self.form.field("model").is_some() {
+            return Ok(true);
+        }
+        if length <= HELD_FOR_MODEL {
+            return Ok(false);
+        }
+        Err(match self.form.field("model") {
+            Some(_) => {
+                let message = format!("The fields of the form are larger than {HELD_FOR_MODEL} bytes.");
+                Error::caller(ErrorKind::TooLarge, message)
+            }
+            None => {
+                let message = format!(
+                    "model does not come within the first {HELD_FOR_MODEL} bytes of the form; put it before the file."
+                );
+                Error::invalid("model", message)
+            }
+        })
+    }
+}

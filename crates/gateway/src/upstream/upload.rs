@@ -1,0 +1,242 @@
+//! What a caller still sends, on its way to a provider: large files are not held.
+//!
+//! A provider's connection asks for the next piece when it has room, and only then the caller's connection is read. What passed is
+//! gone, so that an attempt can be repeated only while nothing has been read.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Retry};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+use wire::multipart;
+
+use crate::clock;
+use crate::http::request_body::{broken, late, leave_unread, too_large_upload};
+use crate::snapshot::RequestLimits;
+
+/// The rest of a caller's form. Clones are the same one.
+#[derive(Clone)]
+pub struct Upload(Arc<Mutex<Shared>>);
+
+struct Shared {
+    /// The rest, while no attempt has it.
+    unread: Option<Rest>,
+    /// Something of it was read.
+    is_begun: bool,
+    /// Nobody wants it any more.
+    is_over: bool,
+    /// Why it ended early: the caller's fault.
+    failure: Option<Error>,
+    /// When something passed last.
+    moved: Instant,
+}
+
+/// What is still to come of a form.
+pub struct Rest {
+    body: Option<Incoming>,
+    /// Reads along.
+    form: multipart::Rest,
+    /// How many bytes came before.
+    came: usize,
+    /// How many bytes there are in all, where the caller said so.
+    length: Option<usize>,
+    limits: RequestLimits,
+    /// When all of it has to be there.
+    end: Instant,
+}
+
+impl Rest {
+    /// The rest of `form`, of which everything that came is held.
+    pub fn new(
+        body: Incoming,
+        form: &multipart::Form,
+        length: Option<usize>,
+        (limits, end): (RequestLimits, Instant),
+    ) -> Self {
+        Self { body: Some(body), form: form.rest(), came: form.len(), length, limits, end }
+    }
+
+    fn left(&self) -> Option<u64> {
+        Some(self.length?.saturating_sub(self.came) as u64)
+    }
+
+    /// Takes a piece.
+    fn take(&mut self, data: &Bytes) -> Result<(), Error> {
+        self.came += data.len();
+        if self.came > self.limits.upload {
+            return Err(too_large_upload(self.limits.upload));
+        }
+        self.form.push(data)?;
+        // A body of known length is not asked for more than that: its end is seen here.
+        if self.length == Some(self.came) { self.form.finish() } else { Ok(()) }
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            leave_unread(body);
+        }
+    }
+}
+
+impl Upload {
+    /// What the rest of a form is for the attempts of its request.
+    pub fn new(rest: Rest) -> Self {
+        Self(Arc::new(Mutex::new(Shared {
+            unread: Some(rest),
+            is_begun: false,
+            is_over: false,
+            failure: None,
+            moved: clock::now(),
+        })))
+    }
+
+    /// A body that begins with these bytes.
+    pub(super) fn body(&self, beginning: Bytes) -> Result<UploadBody, Error> {
+        let rest = self.lock().unread.take();
+        let rest = rest.ok_or_else(|| {
+            let message = "The file has passed to a provider already, and cannot be sent again.";
+            Error::gateway(ErrorKind::Upstream, message)
+        })?;
+        let timer = Box::pin(tokio::time::sleep_until(clock::now() + rest.limits.pause));
+        Ok(UploadBody {
+            beginning: (!beginning.is_empty()).then_some(beginning),
+            rest: Some(rest),
+            timer,
+            upload: self.clone(),
+        })
+    }
+
+    /// Why an attempt failed: the caller's fault comes first. A part of the file that passed is gone, and nobody else can be asked.
+    pub fn failed(&self, mut error: Error) -> Error {
+        let mut shared = self.lock();
+        shared.is_over |= shared.is_begun;
+        if let Some(failure) = shared.failure.take() {
+            return failure;
+        }
+        if shared.is_begun {
+            error.retry = Retry::No;
+        }
+        error
+    }
+
+    /// When something passed last.
+    pub fn moved(&self) -> Instant {
+        self.lock().moved
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body of a request to a provider: bytes that are held, and the rest of the caller's form.
+pub(super) struct UploadBody {
+    beginning: Option<Bytes>,
+    /// None at the end.
+    rest: Option<Rest>,
+    /// When the caller has been silent for too long.
+    timer: Pin<Box<Sleep>>,
+    upload: Upload,
+}
+
+/// The body ended early. The reason is the upload's.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller's upload ended early")]
+pub(super) struct UploadError;
+
+impl UploadBody {
+    fn fail(&mut self, error: Error) -> UploadError {
+        // Who was too slow, or went away, is not waited for again.
+        if matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled)
+            && let Some(rest) = &mut self.rest
+        {
+            rest.body = None;
+        }
+        self.rest = None;
+        self.upload.lock().failure = Some(error);
+        UploadError
+    }
+
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        loop {
+            let Some(body) = &mut rest.body else { return Poll::Ready(None) };
+            let polled = Pin::new(body).poll_frame(context);
+            let Poll::Ready(frame) = polled else {
+                ready!(self.timer.as_mut().poll(context));
+                return Poll::Ready(Some(Err(late(rest.end <= clock::now()))));
+            };
+            let now = clock::now();
+            self.timer.as_mut().reset(rest.end.min(now + rest.limits.pause));
+            match frame {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    {
+                        let mut shared = self.upload.lock();
+                        (shared.is_begun, shared.moved) = (true, now);
+                    }
+                    return Poll::Ready(Some(rest.take(&data).map(|()| data)));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(broken(&error)))),
+                None => {
+                    rest.body = None;
+                    let ended = rest.form.finish();
+                    return Poll::Ready(ended.err().map(Err));
+                }
+            }
+        }
+    }
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let this = &mut *self;
+        if let Some(beginning) = this.beginning.take() {
+            return Poll::Ready(Some(Ok(Frame::data(beginning))));
+        }
+        if this.upload.lock().is_over {
+            this.rest = None;
+            return Poll::Ready(Some(Err(UploadError)));
+        }
+        match ready!(this.poll_rest(context)) {
+            Some(Ok(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Err(error)) => Poll::Ready(Some(Err(this.fail(error)))),
+            None => {
+                this.rest = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// The length that the provider is told, where the caller said one.
+    fn size_hint(&self) -> SizeHint {
+        let beginning = self.beginning.as_ref().map_or(0, Bytes::len) as u64;
+        match self.rest.as_ref().map_or(Some(0), Rest::left) {
+            Some(left) => SizeHint::with_exact(beginning + left),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+/// An attempt that has read nothing leaves everything to the next one.
+impl Drop for UploadBody {
+    fn drop(&mut self) {
+        let Some(rest) = self.rest.take() else { return };
+        let mut shared = self.upload.lock();
+        if !shared.is_begun {
+            shared.unread = Some(rest);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Forms with files, as JSON: a text is a text, a list of texts is a list, and a file says its name, its type and its length.
+
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+/// Reads a form; none where the content type is another one, or the body is no form.
+pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
+    let kind = headers.get("content-type")?.to_str().ok()?;
+    let boundary = kind.strip_prefix("multipart/form-data")?.split_once("boundary=")?.1;
+    let boundary = boundary.split(';').next()?.trim().trim_matches('"');
+    let line = format!("--{boundary}");
+    let mut fields = Map::new();
+    let mut rest = body.get(find(body, line.as_bytes())? + line.len()..)?;
+    while let Some(part) = rest.strip_prefix(b"\r\n") {
+        let head_end = find(part, b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&part[..head_end]).into_owned();
+        let value = &part[head_end + 4..];
+        let end = find(value, format!("\r\n{line}").as_bytes())?;
+        add(&mut fields, &head, &value[..end]);
+        rest = &value[end + 2 + line.len()..];
+    }
+    rest.starts_with(b"--").then_some(Value::Object(fields))
+}
+
+fn add(fields: &mut Map<String, Value>, head: &str, value: &[u8]) {
+    let name = parameter(head, " name=").unwrap_or_default();
+    let value = match parameter(head, "filename=") {
+        Some(file) => {
+            let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("content-type:"));
+            let kind = line.and_then(|line| line.split_once(':')).map_or("", |(_, kind)| kind.trim());
+            json!({"filename": file, "content_type": kind, "bytes": value.len()})
+        }
+        None => match String::from_utf8_lossy(value).as_ref() {
+            "true" => json!(true),
+            "false" => json!(false),
+            text if ["n", "partial_images"].contains(&name.as_str()) => {
+                text.parse::<u64>().map_or(json!(text), Value::from)
+            }
+            text => json!(text),
+        },
+    };
+    match name.strip_suffix("[]") {
+        Some(list) => {
+            let list = fields.entry(list).or_insert_with(|| json!([]));
+            if let Value::Array(list) = list {
+                list.push(value);
+            }
+        }
+        None => drop(fields.insert(name, value)),
+    }
+}
+
+fn parameter(head: &str, name: &str) -> Option<String> {
+    let (_, rest) = head.split_once(name)?;
+    Some(match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next()?.to_owned(),
+        None => rest.split([';', '\r']).next()?.to_owned(),
+    })
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_part_by_part() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", "multipart/form-data; boundary=b".parse().unwrap());
+        let body = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n\
+            --b\r\nContent-Disposition: form-data; name=\"include[]\"\r\n\r\na\r\n\
+            --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n--b--\r\n";
+        let expected = json!({
+            "model": "m", "include": ["a"],
+            "file": {"filename": "a.wav", "content_type": "audio/wav", "bytes": 4}
+        });
+        assert_eq!(read(&headers, body.as_bytes()), Some(expected));
+        assert_eq!(read(&headers, b"--b\r\nx"), None);
+    }
+}

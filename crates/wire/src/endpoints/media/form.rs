@@ -1,0 +1,235 @@
+//! Requests with files: recordings to write down, and images to edit, as `multipart/form-data`.
+//!
+//! The form goes on as it came, part by part, with the provider's name of the model in `model` and without what only the gateway
+//! reads. Of a form that is not whole, the fields before the file are held, and the file passes as it comes.
+
+use canon::write::quoted;
+use canon::{Amount, Error, Losses, Operation, Result, Unit};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
+use super::MediaRow;
+use super::meter::Meter;
+use super::reader::OpenaiReader;
+use crate::endpoints::{EndpointRequest, EndpointTarget, Part, ProviderRequest};
+use crate::intake::{Asked, ROUTING_FIELDS, Wishes};
+use crate::multipart::{Form, FormPart};
+
+/// Longest name of a model, in bytes.
+const MODEL_LIMIT: usize = 512;
+/// Produced tokens of one image, where a budget has to reserve them.
+const IMAGE_TOKENS: u64 = 6240;
+
+/// Fields that have one value. What is given twice would mean one thing here and another at the provider.
+const SINGLE: [&str; 13] = [
+    "model",
+    "prompt",
+    "language",
+    "response_format",
+    "temperature",
+    "stream",
+    "n",
+    "size",
+    "quality",
+    "file",
+    "mask",
+    "provider",
+    "routing",
+];
+
+/// A request that is a form.
+#[derive(Debug)]
+pub struct FormRequest {
+    operation: Operation,
+    form: Form,
+    model: String,
+    is_stream: bool,
+    /// An estimate of the tokens of its texts.
+    tokens: u64,
+    /// How long the recording is at most, in milliseconds, as far as its bytes are held.
+    milliseconds: u64,
+    wishes: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl FormRequest {
+    /// Reads a form. Errors name the field; what only the provider can judge is left to it.
+    pub fn read(operation: Operation, form: Form) -> Result<Self> {
+        check_single(&form)?;
+        let model = form.text("model")?.map(str::trim).unwrap_or_default().to_owned();
+        if model.is_empty() {
+            let example = if operation == Operation::ImageEdits { "gpt-image-2" } else { "gpt-transcribe" };
+            let message = format!("model is missing; it names the model, as \"{example}\".");
+            return Err(Error::invalid("model", message));
+        }
+        if model.len() > MODEL_LIMIT {
+            let message = format!("model has {} bytes; {MODEL_LIMIT} are allowed.", model.len());
+            return Err(Error::invalid("model", message));
+        }
+        check_files(operation, &form)?;
+        let is_stream = matches!(form.text("stream")?.map(str::trim), Some("true" | "True" | "1"));
+        let texts = |part: &&FormPart| !part.head.is_file();
+        let length: usize = form.parts().iter().filter(texts).map(|part| form.value(part).len()).sum();
+        let milliseconds = form.parts().iter().filter(|part| part.head.plain_name() == "file");
+        let milliseconds = milliseconds.map(|part| longest(part, form.value(part).len())).sum();
+        let wishes = wishes(&form)?;
+        let tokens = (length as u64).div_ceil(4);
+        Ok(Self { operation, form, model, is_stream, tokens, milliseconds, wishes })
+    }
+
+    fn wish(&self, name: &str) -> Option<&[u8]> {
+        self.wishes.iter().find(|(known, _)| *known == name).map(|(_, raw)| &raw[..])
+    }
+
+    fn is_image_edit(&self) -> bool {
+        self.operation == Operation::ImageEdits
+    }
+
+    /// The provider's way with the operation, and OpenAI's path.
+    fn row<'a>(&self, target: EndpointTarget<'a>) -> (Option<&'a MediaRow>, &'static str) {
+        match self.operation {
+            Operation::ImageEdits => (target.rows.image_edits.as_ref(), "/images/edits"),
+            Operation::Translations => (target.rows.translations.as_ref(), "/audio/translations"),
+            _ => (target.rows.transcriptions.as_ref(), "/audio/transcriptions"),
+        }
+    }
+
+    /// The form as the provider takes it.
+    fn written(&self, row: &MediaRow, target: EndpointTarget<'_>, losses: &mut Losses) -> Result<Vec<u8>> {
+        self.form.rewritten(|part, value, writer| {
+            let name = part.head.plain_name();
+            match name {
+                _ if part.head.file_name.is_some() => self.form.keep(part, writer),
+                "model" => self.form.replace(part, target.model, writer),
+                _ if ROUTING_FIELDS.contains(&name) => {}
+                _ if row.drop.iter().any(|dropped| dropped == name) => {
+                    losses.dropped(name.to_owned(), "The provider has no such field.");
+                }
+                "response_format" if self.is_image_edit() && target.facts.image.base64_only => {
+                    if value == b"url" {
+                        let message = format!(
+                            "{} answers with images in b64_json: a URL is nothing that it makes.",
+                            target.model
+                        );
+                        return Err(Error::unsupported("response_format", message));
+                    }
+                }
+                _ if row.plain_lists && name != part.head.name => {
+                    writer.text(name, &String::from_utf8_lossy(value));
+                }
+                _ => self.form.keep(part, writer),
+            }
+            Ok(())
+        })
+    }
+}
+
+impl EndpointRequest for FormRequest {
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let amount = match self.is_image_edit() {
+            true => Amount { unit: Unit::Image, count: 1 },
+            false => Amount { unit: Unit::Millisecond, count: self.milliseconds },
+        };
+        Asked {
+            model: &self.model,
+            prompt_tokens: self.tokens,
+            reserved_tokens: self.tokens,
+            max_output_tokens: self.is_image_edit().then_some(IMAGE_TOKENS),
+            amount: Some(amount),
+            stream: self.is_stream,
+            wishes: Wishes {
+                models: self.wish("models"),
+                provider: self.wish("provider"),
+                routing: self.wish("routing"),
+                n: self.wish("n"),
+            },
+            ..Asked::default()
+        }
+    }
+
+    fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
+        let (row, usual) = self.row(target);
+        let default = MediaRow::default();
+        let row = row.unwrap_or(&default);
+        let mut losses = Losses::new();
+        let body = self.written(row, target, &mut losses)?.into();
+        let content_type = HeaderValue::try_from(self.form.content_type())
+            .map_err(|_| Error::invalid("content-type", "The boundary of the content type is not valid."))?;
+        let part = Part {
+            path: row.path(usual),
+            headers: vec![(CONTENT_TYPE, content_type)],
+            body,
+            goes_on: !self.form.is_whole(),
+            first_input: 0,
+        };
+        let meter = Meter { operation: self.operation, characters: 0 };
+        Ok(ProviderRequest {
+            parts: vec![part],
+            losses,
+            reader: Box::new(OpenaiReader { meter, sound: None }),
+        })
+    }
+}
+
+fn check_single(form: &Form) -> Result<()> {
+    for (index, part) in form.parts().iter().enumerate() {
+        let name = part.head.name.as_str();
+        let is_again = || form.parts()[..index].iter().any(|before| before.head.name == name);
+        if SINGLE.contains(&name) && is_again() {
+            return Err(Error::invalid(name.to_owned(), format!("The field {name:?} is given twice.")));
+        }
+    }
+    Ok(())
+}
+
+/// A recording or an image must be there, and not be empty. Some providers take the URL of one in its place. Where the form is not
+/// whole, the file may still come.
+fn check_files(operation: Operation, form: &Form) -> Result<()> {
+    let (name, others): (_, &[&str]) = match operation {
+        Operation::ImageEdits => ("image", &["images"]),
+        _ => ("file", &["url", "file_url", "file_id", "source_url"]),
+    };
+    let is_there = |name: &str| form.parts().iter().any(|part| part.head.plain_name() == name);
+    if form.is_whole() && !is_there(name) && !others.iter().any(|other| is_there(other)) {
+        return Err(Error::invalid(name, format!("{name} is missing; it needs a file.")));
+    }
+    let is_empty = |part: &&FormPart| part.head.is_file() && form.value(part).is_empty();
+    if form.is_whole()
+        && let Some(empty) = form.parts().iter().find(is_empty)
+    {
+        let name = empty.head.name.clone();
+        return Err(Error::invalid(name.clone(), format!("{name} is an empty file.")));
+    }
+    Ok(())
+}
+
+/// What the form says to the gateway, as JSON.
+fn wishes(form: &Form) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut wishes = Vec::new();
+    for name in ["models", "provider", "routing", "n"] {
+        let Some(text) = form.text(name)?.map(str::trim).filter(|text| !text.is_empty()) else { continue };
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let raw = match (name, is_json) {
+            ("routing", _) => quoted(text),
+            (_, true) => text.as_bytes().to_vec(),
+            ("n", false) => continue,
+            (_, false) => {
+                let message = format!("{name} is not valid JSON; in a form it is JSON in a text field.");
+                return Err(Error::invalid(name, message));
+            }
+        };
+        wishes.push((name, raw));
+    }
+    Ok(wishes)
+}
+
+/// How long a recording of so many bytes is at most, in milliseconds: 32 kbit/s where it is compressed, 256 kbit/s (16 bits at
+/// 16 kHz) where it is not.
+fn longest(part: &FormPart, bytes: usize) -> u64 {
+    let name = part.head.file_name.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let per_millisecond = if name.ends_with(".wav") || name.ends_with(".flac") { 16 } else { 4 };
+    bytes as u64 / per_millisecond
+}

@@ -1,0 +1,251 @@
+//! Forms with files: `multipart/form-data` (RFC 7578).
+//!
+//! A [`Form`] is what is held of one: all of it, or its fields and the beginning of a file. What follows is not held: a [`Rest`] reads
+//! along while the bytes pass, so that a form which breaks off or says something too late is noticed. A [`FormWriter`] writes a form
+//! with the caller's boundary, which by the caller's word stands in no value.
+
+mod head;
+mod parser;
+mod writer;
+
+use std::ops::Range;
+
+use canon::{Error, ErrorKind, Result};
+
+pub use head::PartHead;
+use parser::{Event, Parser};
+pub use writer::FormWriter;
+
+/// Most parts that a form may have.
+const MOST_PARTS: usize = 256;
+/// Largest value of a part that is no file.
+const FIELD_LIMIT: usize = 4 << 20;
+
+/// What stands between the parts of a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boundary(String);
+
+impl Boundary {
+    /// Reads the content type of a form.
+    pub fn of(content_type: &str) -> Result<Self> {
+        let parameters = head::parameters(content_type);
+        let given = parameters.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("boundary"));
+        let Some((_, boundary)) = given else {
+            let message =
+                "The content type multipart/form-data names no boundary; let the HTTP client set it.";
+            return Err(Error::invalid("content-type", message));
+        };
+        let fits = |byte: u8| (b' '..=b'~').contains(&byte);
+        let is_valid = (1..=70).contains(&boundary.len())
+            && boundary.bytes().all(fits)
+            && !boundary.ends_with(' ')
+            && !boundary.contains('"');
+        if !is_valid {
+            let message =
+                "The boundary of the content type is not valid: it has 1 to 70 printable characters.";
+            return Err(Error::invalid("content-type", message));
+        }
+        Ok(Self(boundary))
+    }
+
+    /// The boundary itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The content type of a form with this boundary.
+    pub fn content_type(&self) -> String {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        match self.0.bytes().all(is_token) {
+            true => format!("multipart/form-data; boundary={}", self.0),
+            false => format!("multipart/form-data; boundary=\"{}\"", self.0.replace('\\', "\\\\")),
+        }
+    }
+}
+
+/// One part of a form.
+#[derive(Clone, Debug)]
+pub struct FormPart {
+    /// What its headers say.
+    pub head: PartHead,
+    raw_head: Range<usize>,
+    value: Range<usize>,
+}
+
+/// What is held of a form.
+#[derive(Debug)]
+pub struct Form {
+    boundary: Boundary,
+    parser: Parser,
+    bytes: Vec<u8>,
+    parts: Vec<FormPart>,
+    /// The last part goes on.
+    is_open: bool,
+    is_whole: bool,
+}
+
+impl Form {
+    /// A form of which nothing has come.
+    pub fn new(boundary: Boundary) -> Self {
+        let parser = Parser::new(boundary.as_str());
+        Self { boundary, parser, bytes: Vec::new(), parts: Vec::new(), is_open: false, is_whole: false }
+    }
+
+    /// Takes what has come.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        let (parts, is_open, is_whole) = (&mut self.parts, &mut self.is_open, &mut self.is_whole);
+        self.parser.push(bytes, |event| {
+            match event {
+                Event::Part { head, at, value } => {
+                    if parts.len() == MOST_PARTS {
+                        let message = format!("The form has more than {MOST_PARTS} parts.");
+                        return Err(Error::invalid("", message));
+                    }
+                    let raw_head = at as usize..at as usize + head.len();
+                    let value = value as usize..value as usize;
+                    parts.push(FormPart { head: PartHead::read(&head)?, raw_head, value });
+                    *is_open = true;
+                }
+                Event::ValueEnd { at } => {
+                    *is_open = false;
+                    if let Some(part) = parts.last_mut() {
+                        part.value.end = at as usize;
+                    }
+                }
+                Event::End => *is_whole = true,
+            }
+            Ok(())
+        })?;
+        if self.is_open
+            && let Some(part) = self.parts.last_mut()
+        {
+            part.value.end = self.bytes.len();
+        }
+        self.parts.last().map_or(Ok(()), check_field)
+    }
+
+    /// The end of the body: a form that is not whole is refused.
+    pub fn finish(&self) -> Result<()> {
+        self.parser.finish()
+    }
+
+    /// Its last boundary has come.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// The last part is a file that goes on.
+    pub fn is_in_file(&self) -> bool {
+        self.is_open && self.parts.last().is_some_and(|part| part.head.is_file())
+    }
+
+    /// How many bytes are held.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing has come.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The parts, in the caller's order.
+    pub fn parts(&self) -> &[FormPart] {
+        &self.parts
+    }
+
+    /// The value of a part. Of a file that goes on it is the beginning.
+    pub fn value(&self, part: &FormPart) -> &[u8] {
+        self.bytes.get(part.value.clone()).unwrap_or_default()
+    }
+
+    /// The first part of this name that is no file. `name[]` is `name` too.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        let is_it = |part: &&FormPart| part.head.plain_name() == name && part.head.file_name.is_none();
+        self.parts.iter().find(is_it).map(|part| self.value(part))
+    }
+
+    /// The same as text.
+    pub fn text(&self, name: &str) -> Result<Option<&str>> {
+        let Some(value) = self.field(name) else { return Ok(None) };
+        let text = std::str::from_utf8(value);
+        text.map(Some).map_err(|_| Error::invalid(name.to_owned(), format!("{name} is no UTF-8 text.")))
+    }
+
+    /// What reads along with the rest of the form.
+    pub fn rest(&self) -> Rest {
+        Rest { parser: self.parser.clone() }
+    }
+
+    /// Writes the form again, part by part as `write` says, with its boundary. What is open stays open.
+    pub fn rewritten(
+        &self,
+        mut write: impl FnMut(&FormPart, &[u8], &mut FormWriter) -> Result<()>,
+    ) -> Result<Vec<u8>> {
+        let mut writer = FormWriter::new(&self.boundary, self.bytes.len() + 256);
+        for part in &self.parts {
+            write(part, self.value(part), &mut writer)?;
+        }
+        if self.is_open { writer.open() } else { writer.finish() }
+    }
+
+    /// Writes a part as it came.
+    pub fn keep(&self, part: &FormPart, writer: &mut FormWriter) {
+        let head = self.bytes.get(part.raw_head.clone()).unwrap_or_default();
+        writer.raw(head, self.value(part));
+    }
+
+    /// Writes a part with another value.
+    pub fn replace(&self, part: &FormPart, value: &str, writer: &mut FormWriter) {
+        let head = self.bytes.get(part.raw_head.clone()).unwrap_or_default();
+        writer.replaced(head, value);
+    }
+
+    /// The content type, with the boundary.
+    pub fn content_type(&self) -> String {
+        self.boundary.content_type()
+    }
+}
+
+fn check_field(part: &FormPart) -> Result<()> {
+    if part.head.is_file() || part.value.len() <= FIELD_LIMIT {
+        return Ok(());
+    }
+    let name = part.head.name.clone();
+    let message = format!("{name} is larger than {FIELD_LIMIT} bytes, and is no file.");
+    Err(Error::caller(ErrorKind::TooLarge, message).at(name))
+}
+
+/// Reads along while the rest of a form passes to the provider.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    parser: Parser,
+}
+
+impl Rest {
+    /// Fields that decide who serves: behind a file that is not held they come too late.
+    const LATE: [&'static str; 4] = ["model", "models", "provider", "routing"];
+
+    /// Looks at what passes next.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.parser.push(bytes, |event| {
+            let Event::Part { head, .. } = event else { return Ok(()) };
+            let name = PartHead::read(&head)?.name;
+            if Self::LATE.contains(&name.as_str()) {
+                let message = format!("{name} comes after a large file; put it before the file.");
+                return Err(Error::invalid(name, message));
+            }
+            Ok(())
+        })
+    }
+
+    /// The end of the body.
+    pub fn finish(&self) -> Result<()> {
+        self.parser.finish()
+    }
+}
+
+fn malformed(message: &'static str) -> Error {
+    Error::invalid("", message)
+}

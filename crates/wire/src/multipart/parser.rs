@@ -1,0 +1,208 @@
+//! Finds the parts of a form in bytes that come in pieces.
+
+use std::sync::Arc;
+
+use canon::Result;
+use memchr::memmem::Finder;
+
+use super::malformed;
+
+/// Longest head of a part.
+const HEAD_LIMIT: usize = 16 << 10;
+/// What may stand before the first boundary, and white space behind a boundary.
+const PREAMBLE_LIMIT: usize = 64 << 10;
+const PADDING_LIMIT: usize = 64;
+/// The form is read as if a line's end stood before it, so that its first boundary is like the others.
+const LINE_END: &[u8] = b"\r\n";
+
+/// What was found. Places count from the beginning of the form.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A part begins.
+    Part {
+        /// Its headers, without the line's end of the last one.
+        head: Vec<u8>,
+        /// Where they begin.
+        at: u64,
+        /// Where its value begins.
+        value: u64,
+    },
+    /// The value of a part ends.
+    ValueEnd {
+        /// Where.
+        at: u64,
+    },
+    /// The last boundary.
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Preamble,
+    Head,
+    Value,
+    Epilogue,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Parser {
+    delimiter: Arc<Finder<'static>>,
+    state: State,
+    /// What is not decided yet: a head, or what may be the beginning of a boundary.
+    buffer: Vec<u8>,
+    /// Where the value of the last part begins.
+    value: u64,
+    /// How many bytes of the form, and of the line's end before it, are gone from the buffer.
+    gone: u64,
+}
+
+/// Whether a boundary ends where it seems to.
+enum Ending {
+    /// So many bytes belong to it.
+    Next(usize),
+    Last,
+    Unclear,
+    None,
+}
+
+enum Found {
+    Delimiter {
+        at: usize,
+        end: usize,
+        is_last: bool,
+    },
+    /// What is before this place has none.
+    Nothing {
+        keep: usize,
+    },
+}
+
+impl Parser {
+    pub fn new(boundary: &str) -> Self {
+        let delimiter = [LINE_END, b"--", boundary.as_bytes()].concat();
+        Self {
+            delimiter: Arc::new(Finder::new(&delimiter).into_owned()),
+            state: State::Preamble,
+            buffer: LINE_END.to_vec(),
+            value: 0,
+            gone: 0,
+        }
+    }
+
+    /// Takes what has come.
+    pub fn push(&mut self, bytes: &[u8], mut on_event: impl FnMut(Event) -> Result<()>) -> Result<()> {
+        if self.state == State::Epilogue {
+            return Ok(());
+        }
+        self.buffer.extend_from_slice(bytes);
+        while self.step(&mut on_event)? {}
+        Ok(())
+    }
+
+    /// The form must have ended.
+    pub fn finish(&self) -> Result<()> {
+        match self.state {
+            State::Epilogue => Ok(()),
+            State::Preamble => Err(malformed(
+                "The body has no part: it is empty, or the boundary of the content type is another one.",
+            )),
+            _ => Err(malformed("The form ends before its last boundary.")),
+        }
+    }
+
+    /// Goes one step; false where more bytes are needed.
+    fn step(&mut self, on_event: &mut impl FnMut(Event) -> Result<()>) -> Result<bool> {
+        match self.state {
+            State::Epilogue => {
+                self.buffer.clear();
+                Ok(false)
+            }
+            State::Head => self.head(on_event),
+            State::Preamble | State::Value => match self.delimiter() {
+                Found::Nothing { keep } => {
+                    self.forget(keep);
+                    if self.state == State::Preamble && self.gone > PREAMBLE_LIMIT as u64 {
+                        let message = "The form does not begin with the boundary of the content type.";
+                        return Err(malformed(message));
+                    }
+                    Ok(false)
+                }
+                Found::Delimiter { at, end, is_last } => {
+                    if self.state == State::Value {
+                        on_event(Event::ValueEnd { at: self.place(at).max(self.value) })?;
+                    }
+                    self.forget(end);
+                    self.state = if is_last { State::Epilogue } else { State::Head };
+                    if is_last {
+                        on_event(Event::End)?;
+                    }
+                    Ok(true)
+                }
+            },
+        }
+    }
+
+    fn head(&mut self, on_event: &mut impl FnMut(Event) -> Result<()>) -> Result<bool> {
+        let (length, end) = match self.buffer.starts_with(LINE_END) {
+            true => (0, LINE_END.len()),
+            false => {
+                let searched = &self.buffer[..self.buffer.len().min(HEAD_LIMIT)];
+                match memchr::memmem::find(searched, b"\r\n\r\n") {
+                    Some(at) => (at, at + 4),
+                    None if self.buffer.len() >= HEAD_LIMIT => {
+                        return Err(malformed("The headers of a part are longer than 16384 bytes."));
+                    }
+                    None => return Ok(false),
+                }
+            }
+        };
+        let head = self.buffer[..length].to_vec();
+        let (at, value) = (self.place(0), self.place(end));
+        // A value that is empty and has no line's end of its own takes that of the head: `\r\n\r\n--boundary`.
+        self.forget(end - LINE_END.len());
+        self.value = value;
+        on_event(Event::Part { head, at, value })?;
+        self.state = State::Value;
+        Ok(true)
+    }
+
+    fn delimiter(&self) -> Found {
+        let length = self.delimiter.needle().len();
+        let mut from = 0;
+        while let Some(found) = self.delimiter.find(&self.buffer[from..]) {
+            let at = from + found;
+            match ending(&self.buffer[at + length..]) {
+                Ending::Next(more) => {
+                    return Found::Delimiter { at, end: at + length + more, is_last: false };
+                }
+                Ending::Last => return Found::Delimiter { at, end: at + length + 2, is_last: true },
+                Ending::Unclear => return Found::Nothing { keep: at },
+                Ending::None => from = at + 1,
+            }
+        }
+        Found::Nothing { keep: from.max(self.buffer.len().saturating_sub(length - 1)) }
+    }
+
+    fn place(&self, at: usize) -> u64 {
+        (self.gone + at as u64).saturating_sub(LINE_END.len() as u64)
+    }
+
+    fn forget(&mut self, length: usize) {
+        self.buffer.drain(..length);
+        self.gone += length as u64;
+    }
+}
+
+/// What follows a boundary: the end of its line, or two hyphens behind the last one. Anything else is part of a value.
+fn ending(rest: &[u8]) -> Ending {
+    let padding = rest.iter().take(PADDING_LIMIT).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    match &rest[padding..] {
+        [b'-', b'-', ..] if padding == 0 => Ending::Last,
+        [b'\r', b'\n', ..] => Ending::Next(padding + LINE_END.len()),
+        [] if padding < PADDING_LIMIT => Ending::Unclear,
+        [b'\r'] => Ending::Unclear,
+        [b'-'] if padding == 0 => Ending::Unclear,
+        _ => Ending::None,
+    }
+}
