@@ -55,7 +55,7 @@ pub fn accept(
     (headers, hops): (&HeaderMap, &Hops),
     snapshot: &Snapshot,
 ) -> Result<Accepted, Error> {
-    let announced = announced(operation, headers, snapshot)?;
+    let boundary = boundary(operation, headers)?;
     let mut options = options::options(headers, hops, snapshot.metadata)?;
     if options.metadata == MetadataPlace::Metadata && !dialect.leaves_metadata_free() {
         options.metadata = MetadataPlace::Llmgateway;
@@ -64,18 +64,21 @@ pub fn accept(
         headers.get_all(name).iter().map(move |value| (HeaderName::from_static(name), value.clone()))
     };
     let passed = dialect.travelling_headers().iter().flat_map(|name| of_name(name)).collect();
+    let announced = match boundary {
+        Some(boundary) => Announced::of_form(headers, boundary, snapshot.limits)?,
+        None => Announced::read(headers, snapshot.limits.body)?,
+    };
     Ok(Accepted { options, announced, passed })
 }
 
-/// What the head says of the body: JSON, or a form where the operation takes one.
-fn announced(operation: Operation, headers: &HeaderMap, snapshot: &Snapshot) -> Result<Announced, Error> {
+/// The boundary of a body that is a form, where the operation takes one; any other body is JSON.
+fn boundary(operation: Operation, headers: &HeaderMap) -> Result<Option<Boundary>, Error> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_form = content_type.get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data"));
-    if is_form && wire::endpoints::takes_forms(operation) {
-        return Announced::of_form(headers, Boundary::of(content_type)?, snapshot.limits);
+    match is_form && wire::endpoints::takes_forms(operation) {
+        true => Boundary::of(content_type).map(Some),
+        false => check_content_type(headers).map(|()| None),
     }
-    check_content_type(headers)?;
-    Announced::read(headers, snapshot.limits.body)
 }
 
 /// Refuses a request by its head. It leaves a record all the same.

@@ -137,7 +137,7 @@ proptest! {
 
 #[test]
 fn every_split_goes_on_as_the_whole() {
-    let audio = [b"RIFF\r\n--", BOUNDARY[..9].as_bytes(), b"\r\n\x00\xff\r\n-"].concat();
+    let audio = [b"RIFF\r\n--", &BOUNDARY.as_bytes()[..9], b"\r\n\x00\xff\r\n-"].concat();
     let parts =
         [field("model", "whisper-1"), field("language", "de"), file("file", &audio), field("prompt", "")];
     let bytes = form_of(BOUNDARY, &parts);
