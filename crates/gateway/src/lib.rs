@@ -21,6 +21,7 @@ pub mod env;
 pub mod hops;
 pub mod http;
 pub mod identity;
+pub mod incoming;
 pub mod memory;
 pub mod metering;
 pub mod pipeline;

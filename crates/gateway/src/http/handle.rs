@@ -32,6 +32,7 @@ use crate::console::ConsoleService;
 use crate::cors::Cors;
 use crate::discovery::Discovery;
 use crate::identity::{Auth, Caller};
+use crate::incoming::leave_unread;
 use crate::pipeline::Pipeline;
 use crate::pipeline::pump::BrokenOff;
 use crate::reload::Reloader;
@@ -147,7 +148,7 @@ pub async fn handle(
         Some(body) if waits_for_continue && !body.is_end_stream() => {
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
-        Some(body) => request_body::leave_unread(body),
+        Some(body) => leave_unread(body),
         None => {}
     }
     if is_finishing {

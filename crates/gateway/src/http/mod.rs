@@ -11,7 +11,7 @@ pub mod lifecycle;
 pub(crate) mod models;
 pub mod openapi;
 mod options;
-pub(crate) mod request_body;
+mod request_body;
 mod respond;
 pub mod routes;
 pub mod server;

@@ -1,8 +1,5 @@
 //! Request bodies: read within limits of size, time and memory, and decoded.
 
-use std::pin::Pin;
-use std::time::Duration;
-
 use bytes::{Buf, Bytes, BytesMut};
 use canon::{Error, ErrorKind};
 use http::HeaderMap;
@@ -14,6 +11,7 @@ use wire::multipart::Boundary;
 use crate::buffers::{Buffers, Held};
 use crate::clock;
 use crate::coding::{CodingError, Decoder, Limits};
+use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::snapshot::RequestLimits;
 
 /// A body that was read.
@@ -32,12 +30,6 @@ pub struct Announced {
     /// The boundary of a form.
     pub(super) form: Option<Boundary>,
 }
-
-/// How much of a body that nobody wants is read, so that the client can read the answer instead of a reset.
-const UNREAD_BYTES: usize = 256 << 20;
-/// How long that may take, and how long between two pieces.
-const UNREAD_TIME: Duration = Duration::from_secs(30);
-const UNREAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// The first room for a body of several pieces; it doubles as pieces come. What is only announced takes no memory.
 const FIRST_ROOM: usize = 64 << 10;
@@ -195,56 +187,8 @@ async fn decode(mut decoder: Decoder, body: Bytes, limit: usize, held: &mut Held
     Ok(Bytes::from(decoded))
 }
 
-/// Reads what is left of a body that nobody wants, beside the answer: a connection that is closed with unread bytes is
-/// reset, and the client may never see the answer (RFC 9112, 9.6). Bounded in bytes and time; then the connection closes.
-pub fn leave_unread(mut body: Incoming) {
-    if body.is_end_stream() {
-        return;
-    }
-    tokio::spawn(async move {
-        let end = clock::now() + UNREAD_TIME;
-        let mut seen = 0;
-        while seen <= UNREAD_BYTES {
-            let until = end.min(clock::now() + UNREAD_PAUSE);
-            match tokio::time::timeout_at(until, Pin::new(&mut body).frame()).await {
-                Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
-                _ => break,
-            }
-        }
-    });
-}
-
-pub(crate) fn broken(error: &hyper::Error) -> Error {
-    if is_malformed(error) {
-        return Error::invalid("", "The body's chunks are malformed.");
-    }
-    Error::caller(ErrorKind::Cancelled, "The body broke off.")
-}
-
-/// Whether the client sent something wrong, and did not just go away.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData);
-        }
-        source = inner.source();
-    }
-    false
-}
-
-pub(crate) fn late(whole: bool) -> Error {
-    let setting = if whole { "server.body_seconds" } else { "server.read_seconds" };
-    Error::caller(ErrorKind::RequestTimeout, format!("The body did not arrive in time ({setting})."))
-}
-
 fn too_large(limit: usize) -> Error {
     let message = format!("The body is larger than the limit of {limit} bytes (server.body_limit).");
-    Error::caller(ErrorKind::TooLarge, message)
-}
-
-pub(crate) fn too_large_upload(limit: usize) -> Error {
-    let message = format!("The form is larger than the limit of {limit} bytes (server.upload_limit).");
     Error::caller(ErrorKind::TooLarge, message)
 }
 

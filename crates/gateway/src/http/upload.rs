@@ -7,12 +7,13 @@ use tokio::time::Instant;
 use wire::endpoints;
 use wire::multipart::Form;
 
-use super::request_body::{self, Announced, Received, broken, late, leave_unread, too_large_upload};
+use super::request_body::{self, Announced, Received};
 use crate::buffers::{Buffers, Held};
 use crate::clock;
+use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::pipeline::Question;
 use crate::snapshot::RequestLimits;
-use crate::upstream::upload::{Rest, Upload};
+use crate::upstream::upload::{Bounds, Rest, Upload};
 
 /// A form up to this size is held: it can be sent again, and to another provider.
 const HELD: usize = 4 << 20;
@@ -59,7 +60,8 @@ pub async fn read(
         leave_unread(body);
         return Ok(Question { request: endpoints::read_form(operation, form)?, held, upload: None });
     }
-    let rest = Rest::new(body, &form, announced.length, (limits, end));
+    let bounds = Bounds { length: announced.length, limit: limits.upload, pause: limits.pause, end };
+    let rest = Rest::new(body, &form, bounds);
     let request = endpoints::read_form(operation, form)?;
     Ok(Question { request, held, upload: Some(Upload::new(rest)) })
 }

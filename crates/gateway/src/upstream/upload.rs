@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
@@ -15,8 +16,7 @@ use tokio::time::{Instant, Sleep};
 use wire::multipart;
 
 use crate::clock;
-use crate::http::request_body::{broken, late, leave_unread, too_large_upload};
-use crate::snapshot::RequestLimits;
+use crate::incoming::{broken, late, leave_unread, too_large_upload};
 
 /// The rest of a caller's form. Clones are the same one.
 #[derive(Clone)]
@@ -42,37 +42,41 @@ pub struct Rest {
     form: multipart::Rest,
     /// How many bytes came before.
     came: usize,
+    bounds: Bounds,
+}
+
+/// How large a form may be, and how long it may take.
+#[derive(Clone, Copy)]
+pub struct Bounds {
     /// How many bytes there are in all, where the caller said so.
-    length: Option<usize>,
-    limits: RequestLimits,
+    pub length: Option<usize>,
+    /// How many there may be.
+    pub limit: usize,
+    /// Longest pause.
+    pub pause: Duration,
     /// When all of it has to be there.
-    end: Instant,
+    pub end: Instant,
 }
 
 impl Rest {
     /// The rest of `form`, of which everything that came is held.
-    pub fn new(
-        body: Incoming,
-        form: &multipart::Form,
-        length: Option<usize>,
-        (limits, end): (RequestLimits, Instant),
-    ) -> Self {
-        Self { body: Some(body), form: form.rest(), came: form.len(), length, limits, end }
+    pub fn new(body: Incoming, form: &multipart::Form, bounds: Bounds) -> Self {
+        Self { body: Some(body), form: form.rest(), came: form.len(), bounds }
     }
 
     fn left(&self) -> Option<u64> {
-        Some(self.length?.saturating_sub(self.came) as u64)
+        Some(self.bounds.length?.saturating_sub(self.came) as u64)
     }
 
     /// Takes a piece.
     fn take(&mut self, data: &Bytes) -> Result<(), Error> {
         self.came += data.len();
-        if self.came > self.limits.upload {
-            return Err(too_large_upload(self.limits.upload));
+        if self.came > self.bounds.limit {
+            return Err(too_large_upload(self.bounds.limit));
         }
         self.form.push(data)?;
         // A body of known length is not asked for more than that: its end is seen here.
-        if self.length == Some(self.came) { self.form.finish() } else { Ok(()) }
+        if self.bounds.length == Some(self.came) { self.form.finish() } else { Ok(()) }
     }
 }
 
@@ -103,7 +107,7 @@ impl Upload {
             let message = "The file has passed to a provider already, and cannot be sent again.";
             Error::gateway(ErrorKind::Upstream, message)
         })?;
-        let timer = Box::pin(tokio::time::sleep_until(clock::now() + rest.limits.pause));
+        let timer = Box::pin(tokio::time::sleep_until(clock::now() + rest.bounds.pause));
         Ok(UploadBody {
             beginning: (!beginning.is_empty()).then_some(beginning),
             rest: Some(rest),
@@ -170,10 +174,10 @@ impl UploadBody {
             let polled = Pin::new(body).poll_frame(context);
             let Poll::Ready(frame) = polled else {
                 ready!(self.timer.as_mut().poll(context));
-                return Poll::Ready(Some(Err(late(rest.end <= clock::now()))));
+                return Poll::Ready(Some(Err(late(rest.bounds.end <= clock::now()))));
             };
             let now = clock::now();
-            self.timer.as_mut().reset(rest.end.min(now + rest.limits.pause));
+            self.timer.as_mut().reset(rest.bounds.end.min(now + rest.bounds.pause));
             match frame {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };

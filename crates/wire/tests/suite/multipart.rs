@@ -95,6 +95,8 @@ fn a_part() -> impl Strategy<Value = Given> {
 }
 
 proptest! {
+    #![proptest_config(testkit::random::cases(200))]
+
     #[test]
     fn parts_come_out_as_they_went_in(
         parts in proptest::collection::vec(a_part(), 1..6),
