@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::admission::Books;
 use crate::buffers::Buffers;
 use crate::clock::{self, now_ms};
+use crate::cluster::{Leases, Link, Node};
 use crate::config::Settings;
 use crate::config::shown::without_secrets;
 use crate::console::{self, View};
@@ -71,8 +72,15 @@ impl App {
         let metrics = Metrics::of(spool.clone());
         let mut writer = writer(&store, reader);
         // What an earlier process left in the spool was spent too.
-        writer.catch_up().await;
-        let books = Books::new(store.clone());
+        let is_delivered = writer.catch_up().await;
+        let mut process = match &settings.redis {
+            Some(_) => Some(Node::begin(&settings.spool).map_err(|error| {
+                StartError(format!("The folder {} cannot be written: {error}.", settings.spool.display()))
+            })?),
+            None => None,
+        };
+        let books = Books::new(store.clone(), process.is_some());
+        let leases = leases(&settings, &books, process.as_ref(), &metrics);
         let away = |error: store::StoreError| StartError(error.to_string());
         let auth = Auth::new(store.clone(), books.clone()).await.map_err(away)?;
         let limits = Limits {
@@ -86,7 +94,12 @@ impl App {
         let buffer_limit = settings.buffer_limit;
         let snapshot = Snapshot::first(settings, &tools);
         tools.books.load().await.map_err(away)?;
-        let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics));
+        let mut pipeline = pipeline(&snapshot, spool, &store, &metrics, process.as_ref());
+        pipeline.leases = leases.clone();
+        let pipeline = Arc::new(pipeline);
+        if let (Some(leases), Some(process)) = (&leases, &mut process) {
+            join(leases, process, is_delivered).await;
+        }
         let current = Current::new(snapshot);
         let reloader = Reloader::new(current.clone(), tools.clone(), &started_with, demo);
         let view = View {
@@ -146,11 +159,19 @@ impl App {
         });
         let (reloader, pipeline) = (self.api.reloader.clone(), self.api.pipeline.clone());
         let auth = self.api.auth.clone();
+        let leases = pipeline.leases.clone();
+        let report = async {
+            match &leases {
+                Some(leases) => leases.run().await,
+                None => std::future::pending().await,
+            }
+        };
         let cut = tokio::select! {
             cut = server::serve(self.listeners, self.api, self.limits, stop, at_once) => cut,
             never = reloader.watch() => match never {},
             never = pipeline.responses.expire() => match never {},
             never = auth.listen() => match never {},
+            never = report => match never {},
             never = self.webhooks.run() => match never {},
         };
         if cut > 0 {
@@ -158,6 +179,9 @@ impl App {
                 answers = cut,
                 "answers were cut off: they took longer than server.shutdown_seconds, or a second signal came"
             );
+        }
+        if let Some(leases) = &leases {
+            leases.farewell().await;
         }
         let _ = stop_writer.send(());
         match writer {
@@ -201,10 +225,35 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics) -> Pipeline {
+fn leases(settings: &Settings, books: &Books, node: Option<&Node>, metrics: &Metrics) -> Option<Arc<Leases>> {
+    let link = Link::new(settings.redis.clone()?, &settings.outbound.authorities, metrics.clone());
+    Some(Leases::new(link, books.clone(), node?, settings.exact_limits))
+}
+
+/// Opens the connection to the common counters, and frees what earlier processes with the same spool held, if the ledger has all
+/// that they spent. Whatever fails is tried again: by the report, and at the next start.
+async fn join(leases: &Leases, node: &mut Node, is_delivered: bool) {
+    if leases.try_again().await.is_err() || !is_delivered || node.before().is_empty() {
+        return;
+    }
+    if leases.retire(node.before()).await.is_ok()
+        && let Err(error) = node.forget_those_before()
+    {
+        tracing::warn!(%error, "the names of earlier processes stay in the spool's folder");
+    }
+}
+
+fn pipeline(
+    snapshot: &Snapshot,
+    spool: Spool,
+    store: &Store,
+    metrics: &Metrics,
+    node: Option<&Node>,
+) -> Pipeline {
     Pipeline {
         media: MediaFetcher::guarded(snapshot.outbound.route()),
-        metering: Metering::new(spool, metrics.clone()),
+        metering: Metering::new(spool, metrics.clone(), node.map(|node| node.name)),
+        leases: None,
         responses: Responses::new(store.clone(), metrics.clone()),
         proof_memory: crate::pipeline::proof_memory::ProofMemory::default(),
         seeds: crate::pipeline::Seeds::default(),

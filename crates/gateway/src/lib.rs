@@ -10,6 +10,7 @@ pub mod app;
 pub mod buffers;
 pub mod cli;
 pub mod clock;
+mod cluster;
 mod coding;
 pub mod config;
 pub mod console;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use canon::Pico;
 
-use crate::policy::{Limit, OnExhausted, Period, Policy};
+use crate::account::{Account, Claim, Fit, Kind, Money, Name, Places, Rate};
+use crate::lease::{Short, Told, Wish};
+use crate::policy::{Limit, OnExhausted, Policy};
 use crate::rule::{AccountId, Quantity, Rule, Scope};
-use crate::{Bucket, Pattern, Window, day_of};
+use crate::{Pattern, Window, day_of};
 
-/// Of a budget's ceiling, in per cent: what somebody is told when so much is spent.
-const THRESHOLDS: [u8; 3] = [50, 80, 100];
 /// How often overdue reservations are looked for, at most.
 const SWEEP_EVERY_MS: i64 = 60_000;
 /// When to try again where only the end of another request makes room.
@@ -28,6 +28,20 @@ pub struct Ask {
     pub is_downgraded: bool,
     /// When the reservation is overdue, in milliseconds since 1970.
     pub deadline_ms: i64,
+    /// What to do where counters are shared and this node's part of them is too small.
+    pub others: Others,
+}
+
+/// What is known of the other nodes, where counters are shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Others {
+    /// They were not asked yet: what is missing is [`Refusal::Short`].
+    #[default]
+    Unasked,
+    /// They were asked just now: what is missing is refused.
+    Asked,
+    /// They cannot be asked: this node counts for itself, beginning with what it last knew of them.
+    Away,
 }
 
 /// What a request took.
@@ -92,6 +106,9 @@ pub enum Refusal {
         /// How long until the request fits.
         retry_ms: u64,
     },
+    /// This node's part of shared counters is too small: the others are to be asked for more, and the reservation to be
+    /// tried again.
+    Short(Box<[Short]>),
 }
 
 /// A refusal, with what is left.
@@ -129,70 +146,10 @@ pub struct Book {
     free: Vec<u32>,
     swept_ms: i64,
     notices: Vec<Notice>,
-}
-
-/// What tells accounts apart. A limit that is changed is another account, and begins anew; money that was spent stays
-/// spent whatever the ceiling.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Name {
-    scope: Scope,
-    kind: Kind,
-    model: Option<Arc<str>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    Money(Window),
-    Requests(u64, Period),
-    Tokens(u64, Period),
-    Concurrent,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Account {
-    Money(Money),
-    Requests(Bucket),
-    Tokens(Bucket),
-    Concurrent(u64),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Money {
-    scope: Scope,
-    window: Window,
-    /// The first day of the window.
-    start: i64,
-    spent: Pico,
-    reserved: Pico,
-    /// What was spent before this book began is in `spent`.
-    is_loaded: bool,
-    /// The budgets that are counted here, which differ in what they do when they are exhausted.
-    ceilings: Vec<Ceiling>,
-}
-
-/// A budget, and what was noticed of it in the window that is running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ceiling {
-    amount: Pico,
-    /// How many of [`THRESHOLDS`].
-    noticed: usize,
-}
-
-impl Ceiling {
-    fn new(amount: Pico) -> Self {
-        Self { amount, noticed: 0 }
-    }
-
-    /// The highest threshold that is reached now and was not before.
-    fn reached(&mut self, spent: Pico) -> Option<u8> {
-        let before = self.noticed;
-        while let Some(percent) = THRESHOLDS.get(self.noticed)
-            && i128::from(spent.0) * 100 >= i128::from(self.amount.0) * i128::from(*percent)
-        {
-            self.noticed += 1;
-        }
-        (self.noticed > before).then(|| THRESHOLDS[self.noticed - 1])
-    }
+    /// Other nodes have a part of the accounts; whose each account is. None where this node is alone.
+    shared: Option<Vec<Name>>,
+    /// Nothing has changed since there was nothing to report.
+    is_quiet: bool,
 }
 
 /// A reservation that is not settled.
@@ -203,67 +160,16 @@ struct Open {
     is_expired: bool,
 }
 
-/// What a reservation holds of one account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Claim {
-    account: AccountId,
-    /// Money or tokens.
-    taken: i64,
-    /// Of the window that begins on this day.
-    start: i64,
-}
-
-impl Claim {
-    /// What it holds of the window that is running.
-    fn held_of(&self, money: &Money) -> i64 {
-        if self.start == money.start { self.taken } else { 0 }
-    }
-}
-
-impl Money {
-    /// Begins the window of a day, unless it has begun. Days never go back.
-    fn roll(&mut self, day: i64) {
-        let start = self.window.start(day);
-        if start > self.start {
-            self.start = start;
-            self.spent = Pico::ZERO;
-            self.reserved = Pico::ZERO;
-            self.ceilings.iter_mut().for_each(|ceiling| ceiling.noticed = 0);
-        }
-    }
-
-    /// Notes which budgets have reached a threshold. Those of a moment at which much was spent share a notice.
-    fn notice(&mut self, notices: &mut Vec<Notice>) {
-        for ceiling in &mut self.ceilings {
-            if let Some(percent) = ceiling.reached(self.spent) {
-                notices.push(Notice {
-                    scope: self.scope.clone(),
-                    per: self.window,
-                    start: self.start,
-                    ceiling: ceiling.amount,
-                    percent,
-                    spent: self.spent,
-                });
-            }
-        }
-    }
-
-    /// Counts for these budgets from now on, and for no other.
-    fn set_ceilings(&mut self, ceilings: impl Iterator<Item = Pico>) {
-        let known = std::mem::take(&mut self.ceilings);
-        let one = |amount| known.iter().find(|it| it.amount == amount).copied();
-        self.ceilings = ceilings.map(|amount| one(amount).unwrap_or(Ceiling::new(amount))).collect();
-    }
-
-    fn left(&self, ceiling: Pico) -> Pico {
-        Pico(ceiling.0.saturating_sub(self.spent.0).saturating_sub(self.reserved.0))
-    }
-}
-
 impl Book {
+    /// A book whose accounts other nodes share.
+    pub fn shared() -> Self {
+        Self { shared: Some(Vec::new()), ..Self::default() }
+    }
+
     /// The rules of a policy, with their accounts; those that are not there are begun.
     pub fn rules(&mut self, scope: &Scope, policy: &Policy) -> Vec<Rule> {
         let mut rules = Vec::with_capacity(policy.budgets.len() + policy.limits.len());
+        let mut concurrent = HashMap::new();
         self.set_ceilings(scope, policy);
         for budget in &policy.budgets {
             let account = self.account(scope, Kind::Money(budget.per), None);
@@ -277,8 +183,19 @@ impl Book {
         for limit in &policy.limits {
             let Some((kind, quantity)) = kind_of(limit) else { continue };
             let account = self.account(scope, kind, limit.model.as_deref());
+            if let Quantity::Concurrent(most) = quantity {
+                concurrent
+                    .entry(account)
+                    .and_modify(|least: &mut u64| *least = most.min(*least))
+                    .or_insert(most);
+            }
             let model = limit.model.as_deref().map(Pattern::new);
             rules.push(Rule { account, scope: scope.clone(), quantity, model });
+        }
+        for (account, most) in concurrent {
+            if let Some(Account::Concurrent(places)) = self.accounts.get_mut(account.0 as usize) {
+                places.most = most;
+            }
         }
         rules
     }
@@ -310,20 +227,16 @@ impl Book {
             return *id;
         }
         let id = AccountId(self.accounts.len() as u32);
+        let is_shared = self.shared.is_some();
         self.accounts.push(match kind {
-            Kind::Money(window) => Account::Money(Money {
-                scope: scope.clone(),
-                window,
-                start: i64::MIN,
-                spent: Pico::ZERO,
-                reserved: Pico::ZERO,
-                is_loaded: false,
-                ceilings: Vec::new(),
-            }),
-            Kind::Requests(limit, per) => Account::Requests(Bucket::new(limit, per.ms())),
-            Kind::Tokens(limit, per) => Account::Tokens(Bucket::new(limit, per.ms())),
-            Kind::Concurrent => Account::Concurrent(0),
+            Kind::Money(window) => Account::Money(Money::new(scope.clone(), window, is_shared)),
+            Kind::Requests(limit, per) => Account::Requests(Rate::new(limit, per, is_shared)),
+            Kind::Tokens(limit, per) => Account::Tokens(Rate::new(limit, per, is_shared)),
+            Kind::Concurrent => Account::Concurrent(Places::new(is_shared)),
         });
+        if let Some(names) = &mut self.shared {
+            names.push(name.clone());
+        }
         self.names.insert(name, id);
         id
     }
@@ -334,32 +247,27 @@ impl Book {
             Account::Money(money) if !money.is_loaded => Some((index, money)),
             _ => None,
         });
-        money.map(|(index, money)| (AccountId(index as u32), money.scope.clone(), money.window)).collect()
+        money.map(|(index, money)| (AccountId(index as u32), money.scope().clone(), money.window)).collect()
     }
 
     /// Says what was spent before, in the window of this time.
     pub fn load(&mut self, account: AccountId, spent: Pico, now_ms: i64) {
-        if let Some(Account::Money(money)) = self.accounts.get_mut(account.0 as usize)
-            && !money.is_loaded
-        {
-            money.roll(day_of(now_ms));
-            money.spent += spent;
-            money.is_loaded = true;
-            money.notice(&mut self.notices);
+        if let Some(Account::Money(money)) = self.accounts.get_mut(account.0 as usize) {
+            money.load(spent, day_of(now_ms), &mut self.notices);
         }
     }
 
-    /// What is spent and what is reserved, for a rule about money.
+    /// What is spent, by other nodes too as far as it is known, and what is reserved here, for a rule about money.
     pub fn spent(&self, account: AccountId, now_ms: i64) -> Option<(Pico, Pico)> {
         let Account::Money(money) = self.accounts.get(account.0 as usize)? else { return None };
         let is_over = money.window.start(day_of(now_ms)) > money.start;
-        Some(if is_over { (Pico::ZERO, Pico::ZERO) } else { (money.spent, money.reserved) })
+        Some(if is_over { (Pico::ZERO, Pico::ZERO) } else { (money.total(), money.reserved) })
     }
 
     /// How many requests are under way, for a rule about concurrency.
     pub fn held(&self, account: AccountId) -> Option<u64> {
         match self.accounts.get(account.0 as usize)? {
-            Account::Concurrent(held) => Some(*held),
+            Account::Concurrent(places) => Some(places.held),
             _ => None,
         }
     }
@@ -407,21 +315,21 @@ impl Book {
     /// Puts what a request took in the place of what was reserved.
     pub fn settle(&mut self, ticket: Ticket, actual: Actual) {
         let Some(open) = self.open.get_mut(ticket.slot as usize) else { return };
+        self.is_quiet = false;
         let mut open = std::mem::take(open);
         for claim in open.claims.drain(..) {
             match self.accounts.get_mut(claim.account.0 as usize) {
                 Some(Account::Money(money)) if money.start == claim.start => {
-                    let held = if open.is_expired { &mut money.spent } else { &mut money.reserved };
-                    held.0 = held.0.saturating_sub(claim.taken);
-                    money.spent += actual.cost;
-                    money.notice(&mut self.notices);
+                    money.settle(&claim, open.is_expired, actual.cost, &mut self.notices);
                 }
-                Some(Account::Tokens(bucket)) => {
+                Some(Account::Tokens(rate)) => {
                     let (taken, used) = (claim.taken as u64, actual.tokens.unwrap_or(claim.taken as u64));
-                    bucket.take_back(taken.saturating_sub(used));
-                    bucket.pour(used.saturating_sub(taken));
+                    match taken.checked_sub(used) {
+                        Some(less) => rate.take_back(less),
+                        None => rate.take(used - taken),
+                    }
                 }
-                Some(Account::Concurrent(held)) => *held = held.saturating_sub(1),
+                Some(Account::Concurrent(places)) => places.give_back(),
                 _ => {}
             }
         }
@@ -445,13 +353,65 @@ impl Book {
                 if let Some(Account::Money(money)) = self.accounts.get_mut(claim.account.0 as usize)
                     && money.start == claim.start
                 {
-                    money.reserved.0 = money.reserved.0.saturating_sub(claim.taken);
-                    money.spent += Pico(claim.taken);
-                    money.notice(&mut self.notices);
+                    money.expire(claim.taken, &mut self.notices);
                 }
             }
         }
         expired
+    }
+
+    /// What this node wants of the accounts that it shares: of those that are short for a request, or, without one, what there is
+    /// to report and to give back.
+    pub fn wishes(&mut self, short: Option<&[Short]>, is_exact: bool, now_ms: i64) -> Vec<Wish> {
+        let Some(names) = &self.shared else { return Vec::new() };
+        let day = day_of(now_ms);
+        let mut wish = |(id, missing): (AccountId, Option<i64>)| {
+            let account = self.accounts.get_mut(id.0 as usize)?;
+            if let Account::Money(money) = account {
+                money.roll(day);
+            }
+            let (wanted, name) = (account.wish(missing, is_exact, now_ms)?, names.get(id.0 as usize)?);
+            Some(Wish { account: id, scope: name.scope.clone(), model: name.model.clone(), wanted })
+        };
+        match short {
+            Some(short) => short.iter().filter_map(|it| wish((it.account, Some(it.missing)))).collect(),
+            None if self.is_quiet => Vec::new(),
+            None => {
+                let wishes: Vec<Wish> =
+                    (0..names.len() as u32).filter_map(|id| wish((AccountId(id), None))).collect();
+                self.is_quiet = wishes.is_empty() && self.open.len() == self.free.len();
+                wishes
+            }
+        }
+    }
+
+    /// Whose money is counted, and in which windows.
+    pub fn money(&self) -> Vec<(Scope, Window)> {
+        let money = self.accounts.iter().filter_map(|account| match account {
+            Account::Money(money) => Some((money.scope().clone(), money.window)),
+            _ => None,
+        });
+        money.collect()
+    }
+
+    /// Whether this node's parts are still too small.
+    pub fn is_short(&self, short: &[Short]) -> bool {
+        let account = |short: &Short| self.accounts.get(short.account.0 as usize);
+        short.iter().any(|short| account(short).is_some_and(|account| account.is_short(short.missing)))
+    }
+
+    /// Whether some of these are about money.
+    pub fn is_about_money(&self, short: &[Short]) -> bool {
+        let account = |short: &Short| self.accounts.get(short.account.0 as usize);
+        short.iter().any(|short| matches!(account(short), Some(Account::Money(_))))
+    }
+
+    /// Takes what the others told.
+    pub fn granted(&mut self, wish: &Wish, told: &Told, now_ms: i64) {
+        if let Some(account) = self.accounts.get_mut(wish.account.0 as usize) {
+            self.is_quiet = false;
+            account.granted(&wish.wanted, told, now_ms, &mut self.notices);
+        }
     }
 
     fn sweep(&mut self, now_ms: i64) {
@@ -472,42 +432,46 @@ impl Book {
     ) -> Result<(), Refused> {
         let day = day_of(now_ms);
         let (mut exhausted, mut limited, mut downgrade): (_, Option<(&Rule, u64)>, _) = (None, None, None);
+        let mut short = Vec::new();
         for rule in rules.clone() {
             let claim = claims.iter().find(|claim| claim.account == rule.account);
             let has = claim.map_or(0, |claim| claim.taken);
             let Some(account) = self.accounts.get_mut(rule.account.0 as usize) else { continue };
-            let wait_ms = match (account, &rule.quantity) {
+            let fit = match (account, &rule.quantity) {
                 (Account::Money(money), Quantity::Money { ceiling, on_exhausted, .. }) => {
                     money.roll(day);
                     let has = claim.map_or(0, |claim| claim.held_of(money));
                     let more = ask.cost.0.saturating_sub(has);
-                    if more > 0 && more > money.left(*ceiling).0 {
-                        match on_exhausted {
-                            OnExhausted::Block => {
-                                exhausted = exhausted.or(Some((rule, money.left(*ceiling), money.window)));
-                            }
-                            OnExhausted::Downgrade(_) if ask.is_downgraded => {}
-                            OnExhausted::Downgrade(alias) => downgrade = downgrade.or(Some(alias)),
+                    match (money.fit(more, *ceiling, ask.others, now_ms), on_exhausted) {
+                        (Fit::Fits, _) => Fit::Fits,
+                        (_, OnExhausted::Downgrade(_)) if ask.is_downgraded => Fit::Fits,
+                        (Fit::Short(missing), _) => Fit::Short(missing),
+                        (Fit::Wait(_), OnExhausted::Block) => {
+                            exhausted = exhausted.or(Some((rule, money.left(*ceiling), money.window)));
+                            Fit::Fits
+                        }
+                        (Fit::Wait(_), OnExhausted::Downgrade(alias)) => {
+                            downgrade = downgrade.or(Some(alias));
+                            Fit::Fits
                         }
                     }
-                    0
                 }
-                (Account::Requests(bucket), _) if claim.is_none() => {
-                    bucket.leak(now_ms);
-                    bucket.wait_ms(1).unwrap_or(u64::MAX)
+                (Account::Requests(rate), _) if claim.is_none() => rate.fit(1, ask.others, now_ms),
+                (Account::Tokens(rate), _) => {
+                    rate.fit(ask.tokens.saturating_sub(has as u64), ask.others, now_ms)
                 }
-                (Account::Tokens(bucket), _) => {
-                    bucket.leak(now_ms);
-                    let more = ask.tokens.saturating_sub(has as u64);
-                    bucket.wait_ms(more).unwrap_or(u64::MAX)
+                (Account::Concurrent(places), Quantity::Concurrent(most)) if claim.is_none() => {
+                    places.fit(*most, CONCURRENT_RETRY_MS, ask.others, now_ms)
                 }
-                (Account::Concurrent(held), Quantity::Concurrent(most)) if claim.is_none() => {
-                    if *held < *most { 0 } else { CONCURRENT_RETRY_MS }
-                }
-                _ => 0,
+                _ => Fit::Fits,
             };
-            if wait_ms > limited.map_or(0, |(_, longest)| longest) {
-                limited = Some((rule, wait_ms));
+            match fit {
+                Fit::Fits => {}
+                Fit::Short(missing) => short.push(Short { account: rule.account, missing }),
+                Fit::Wait(wait_ms) if wait_ms > limited.map_or(0, |(_, longest)| longest) => {
+                    limited = Some((rule, wait_ms));
+                }
+                Fit::Wait(_) => {}
             }
         }
         let refusal = if let Some((rule, left, window)) = exhausted {
@@ -516,6 +480,8 @@ impl Book {
             Refusal::Exhausted { rule: Box::new(rule.clone()), left, needed: ask.cost, retry_ms }
         } else if let Some((rule, retry_ms)) = limited {
             Refusal::Limited { rule: Box::new(rule.clone()), retry_ms }
+        } else if !short.is_empty() {
+            Refusal::Short(short.into())
         } else if let Some(alias) = downgrade {
             Refusal::Downgrade { alias: alias.clone() }
         } else {
@@ -526,6 +492,7 @@ impl Book {
 
     /// Takes what was found to fit.
     fn take<'r>(&mut self, slot: u32, rules: impl Iterator<Item = &'r Rule>, ask: Ask) {
+        self.is_quiet = false;
         let open = &mut self.open[slot as usize];
         open.deadline_ms = ask.deadline_ms;
         for rule in rules {
@@ -541,17 +508,20 @@ impl Book {
                     // A window that has begun since holds nothing of it yet.
                     let has = claim.held_of(money).min(has);
                     let more = ask.cost.0.saturating_sub(has).max(0);
-                    let held = if open.is_expired { &mut money.spent } else { &mut money.reserved };
-                    *held += Pico(more);
+                    if open.is_expired {
+                        money.spent += Pico(more);
+                    } else {
+                        money.reserve(more);
+                    }
                     claim = Claim { taken: has.saturating_add(more), start: money.start, ..claim };
                 }
-                Account::Tokens(bucket) => {
+                Account::Tokens(rate) => {
                     let more = ask.tokens.saturating_sub(has as u64);
-                    bucket.pour(more);
+                    rate.take(more);
                     claim.taken = has.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
                 }
-                Account::Requests(bucket) if known.is_none() => bucket.pour(1),
-                Account::Concurrent(held) if known.is_none() => *held += 1,
+                Account::Requests(rate) if known.is_none() => rate.take(1),
+                Account::Concurrent(places) if known.is_none() => places.take(),
                 _ => {}
             }
             match known {
@@ -564,12 +534,12 @@ impl Book {
     fn remaining<'r>(&self, rules: impl Iterator<Item = &'r Rule>) -> Remaining {
         let mut remaining = Remaining::default();
         for rule in rules {
-            let (figure, bucket) = match self.accounts.get(rule.account.0 as usize) {
-                Some(Account::Requests(bucket)) => (&mut remaining.requests, bucket),
-                Some(Account::Tokens(bucket)) => (&mut remaining.tokens, bucket),
+            let (figure, rate) = match self.accounts.get(rule.account.0 as usize) {
+                Some(Account::Requests(rate)) => (&mut remaining.requests, rate),
+                Some(Account::Tokens(rate)) => (&mut remaining.tokens, rate),
                 _ => continue,
             };
-            let left = bucket.remaining();
+            let (left, bucket) = (rate.remaining(), &rate.bucket);
             if figure.is_none_or(|other| left < other.remaining) {
                 *figure =
                     Some(Figure { limit: bucket.limit(), remaining: left, reset_ms: bucket.reset_ms() });

@@ -68,6 +68,17 @@ impl Bucket {
         u64::try_from(free / u128::from(self.period_ms)).unwrap_or(u64::MAX)
     }
 
+    /// How full it is, in units times milliseconds of the period.
+    pub fn level_ms(&self) -> u64 {
+        u64::try_from(self.level).unwrap_or(u64::MAX)
+    }
+
+    /// Makes it as full as somebody says who knows better.
+    pub fn set(&mut self, level_ms: u64, now_ms: i64) {
+        self.level = u128::from(level_ms);
+        self.at_ms = now_ms;
+    }
+
     /// How long until all of the limit is there again, in milliseconds.
     pub fn reset_ms(&self) -> u64 {
         match self.limit {

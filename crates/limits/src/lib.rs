@@ -12,17 +12,22 @@
 //! - **Concurrency** is a count of reservations that are not settled.
 //!
 //! Refusals change nothing.
+//!
+//! Several nodes share accounts through a common store: each has a part of them ([`Wish`], [`Told`]).
 
+mod account;
 mod book;
 mod bucket;
 mod glob;
+mod lease;
 mod policy;
 mod rule;
 mod window;
 
-pub use book::{Actual, Ask, Book, Figure, Notice, Refusal, Refused, Remaining, Ticket};
+pub use book::{Actual, Ask, Book, Figure, Notice, Others, Refusal, Refused, Remaining, Ticket};
 pub use bucket::Bucket;
 pub use glob::Pattern;
-pub use policy::{Budget, Limit, Mistake, OnExhausted, Period, Policy, Role, Unpriced, tags};
+pub use lease::{GONE_MS, Pool, Short, Told, Wanted, Wish};
+pub use policy::{Budget, CountersAway, Limit, Mistake, OnExhausted, Period, Policy, Role, Unpriced, tags};
 pub use rule::{AccountId, Quantity, Rule, Scope};
 pub use window::{DAY_MS, Window, day_of};

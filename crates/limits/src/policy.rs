@@ -50,6 +50,20 @@ pub struct Policy {
     /// False: no answers are kept for `previous_response_id`. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_responses: Option<bool>,
+    /// What becomes of requests while the counters that nodes share do not answer and this node's part is used up. Default:
+    /// `refuse` where a budget is counted, else `allow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters_away: Option<CountersAway>,
+}
+
+/// What becomes of requests while the counters that nodes share do not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CountersAway {
+    /// Each node counts for itself, beginning with what it last knew of the others.
+    Allow,
+    /// They are refused.
+    Refuse,
 }
 
 /// Most money in a window.

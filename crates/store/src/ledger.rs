@@ -90,3 +90,10 @@ pub(crate) type SpentRow = (String, i64, i64, i64, i64);
 pub(crate) fn spent((scope, first, second, third, total): SpentRow) -> (String, Spent) {
     (scope, Spent { since: [first, second, third], total })
 }
+
+/// What each process was charged in a scope from a day on; under no name what was charged before processes had names.
+pub(crate) const BY_NODE: &str = "SELECT node, CAST(sum(spent_pico) AS BIGINT) FROM node_ledger
+        WHERE scope = $1 AND day >= $2 GROUP BY node
+    UNION ALL
+    SELECT '', CAST(coalesce((SELECT sum(spent_pico) FROM ledger WHERE scope = $1 AND day >= $2), 0)
+        - coalesce((SELECT sum(spent_pico) FROM node_ledger WHERE scope = $1 AND day >= $2), 0) AS BIGINT)";

@@ -73,6 +73,9 @@ impl UsageRecord {
         if let Some(charged) = charged {
             push_integer(out, "charged_pico", charged.0);
         }
+        if let Some(node) = &self.node {
+            push_text(out, "node", node);
+        }
     }
 
     fn write_tags(&self, out: &mut Vec<u8>) {

@@ -24,7 +24,8 @@ const INSERT_USAGE: &str = "WITH new AS (
         ON CONFLICT DO NOTHING
         RETURNING started_at_ms, request_id, nonce, key_id, record
     ), charges AS (
-        SELECT scope, started_at_ms / 86400000 AS day, (record -> 'cost_pico' ->> 'total')::bigint AS spent
+        SELECT scope, started_at_ms / 86400000 AS day, record ->> 'node' AS node,
+            (record -> 'cost_pico' ->> 'total')::bigint AS spent
         FROM new CROSS JOIN LATERAL (
             VALUES ('key:' || key_id), ('project:' || coalesce(record ->> 'project', 'default'))
         ) AS scopes (scope)
@@ -34,6 +35,11 @@ const INSERT_USAGE: &str = "WITH new AS (
         FROM charges GROUP BY scope, day ORDER BY scope, day
         ON CONFLICT (scope, day) DO UPDATE SET spent_pico = ledger.spent_pico + excluded.spent_pico,
             requests = ledger.requests + excluded.requests, unpriced = ledger.unpriced + excluded.unpriced
+    ), node_rows AS (
+        INSERT INTO node_ledger (scope, day, node, spent_pico)
+        SELECT scope, day, node, sum(spent)::bigint
+        FROM charges WHERE node IS NOT NULL AND spent <> 0 GROUP BY scope, day, node ORDER BY scope, day, node
+        ON CONFLICT (scope, day, node) DO UPDATE SET spent_pico = node_ledger.spent_pico + excluded.spent_pico
     )
     SELECT started_at_ms, request_id, nonce FROM new";
 
@@ -50,6 +56,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/postgres/0007.sql"),
     include_str!("migrations/postgres/0008.sql"),
     include_str!("migrations/postgres/0009.sql"),
+    include_str!("migrations/postgres/0010.sql"),
 ];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;

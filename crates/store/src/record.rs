@@ -26,6 +26,8 @@ pub struct UsageRecord {
     pub key_id: String,
     /// The project of the key.
     pub project: String,
+    /// The process that served it, where several share budgets.
+    pub node: Option<Cow<'static, str>>,
     /// The model as the client wrote it.
     pub requested_model: String,
     /// The provider that the client pinned.

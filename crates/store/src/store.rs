@@ -515,6 +515,21 @@ impl Store {
         Ok(rows.into_iter().map(ledger::spent).collect())
     }
 
+    /// What each process that shares budgets was charged in a scope from a day on, and under the name "" everything else. Only
+    /// PostgreSQL is shared.
+    pub async fn spent_by_node(&self, scope: &str, since: i64) -> Result<Vec<(String, i64)>, StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query_as(ledger::BY_NODE)
+            .bind(scope)
+            .bind(since)
+            .fetch_all(connection)
+            .await)
+    }
+
+    /// Whether other processes on other machines can use the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.pool, Pool::Postgres(_))
+    }
+
     /// The days of a scope from one on, the newest first.
     pub async fn ledger(&self, scope: &str, since: i64, most: u32) -> Result<Vec<LedgerDay>, StoreError> {
         let rows: Vec<(String, i64, i64, i64, i64)> = on_either!(self, QUICK, connection => sqlx::query_as(ledger::DAYS)

@@ -3,7 +3,7 @@
 //! Policy. It sleeps without a timer while nothing is appended. After the first record it waits a little, so that
 //! many share one statement. While the database is away it tries again, ever less often, and the records stay in
 //! the spool. A record that the database refuses while it takes others is set aside: it holds up nothing. A file that
-//! cannot be read holds up no other. When it is told to stop it moves what there is, trying once.
+//! cannot be read holds up no other. When it is told to stop it moves what there is, trying a few times.
 
 use std::future::Future;
 use std::io;
@@ -20,6 +20,8 @@ use crate::{SpoolReader, Store, StoreError};
 const GATHER: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+/// How often it is tried at the end: the first try may only find out that a connection is dead.
+const LAST_TRIES: u32 = 3;
 /// How many records of an earlier release are added to the sums in one transaction, and how long others may write in between.
 const OLD_AT_ONCE: u32 = 2_000;
 const OLD_PAUSE: Duration = Duration::from_millis(20);
@@ -82,11 +84,13 @@ impl Writer {
         Self { store, reader, on_event: Box::new(on_event), has_old_usage: true }
     }
 
-    /// Moves once what there is, and says when that fails; it is tried again later.
-    pub async fn catch_up(&mut self) {
-        if let Err(error) = self.drain().await {
-            self.away(&error);
+    /// Moves once what there is. Returns whether the database has all of it now; if not, it is tried again later.
+    pub async fn catch_up(&mut self) -> bool {
+        let result = self.drain().await;
+        if let Err(error) = &result {
+            self.away(error);
         }
+        result.is_ok()
     }
 
     /// Runs as [`run`](Self::run) does, on a thread of its own of lower priority: answering comes first. The returned
@@ -109,10 +113,13 @@ impl Writer {
             lower_priority();
             runtime.block_on(async {
                 let mut stop = std::pin::pin!(stop);
-                if self.reopen_store(stop.as_mut()).await.is_ok() {
-                    let store = self.store.clone();
-                    self.run(stop).await;
-                    store.close().await;
+                match self.reopen_store(stop.as_mut()).await {
+                    Ok(()) => {
+                        let store = self.store.clone();
+                        self.run(stop).await;
+                        store.close().await;
+                    }
+                    Err(Stopped) => self.reopen_at_last().await,
                 }
             });
             let _ = sender.send(());
@@ -136,13 +143,32 @@ impl Writer {
         }
     }
 
+    /// The end came while the database was away: it may be back.
+    async fn reopen_at_last(mut self) {
+        match self.store.reopened().await {
+            Ok(store) => {
+                self.store = store.clone();
+                self.finish().await;
+                store.close().await;
+            }
+            Err(error) => self.away(&error.into()),
+        }
+    }
+
     /// Runs until `stop` is ready, then moves what is left, and returns. Nothing must be appended after `stop`;
     /// what is, waits for the next start.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         while self.run_once(stop.as_mut()).await.is_ok() {}
-        if let Err(error) = self.drain().await {
+        self.finish().await;
+    }
+
+    /// Moves what is left.
+    async fn finish(&mut self) {
+        for _ in 0..LAST_TRIES {
+            let Err(error) = self.drain().await else { return };
             self.away(&error);
+            tokio::time::sleep(FIRST_RETRY).await;
         }
     }
 

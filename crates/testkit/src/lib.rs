@@ -2,4 +2,5 @@
 
 pub mod corpus;
 pub mod random;
+pub mod redis;
 pub mod split;

@@ -1,6 +1,8 @@
-//! `cargo xtask simulate`: plays hours of traffic against simulated providers and compares ways of routing it.
+//! `cargo xtask simulate`: plays hours of traffic against simulated providers and compares ways of routing it;
+//! `cargo xtask simulate cluster`: what nodes that share budgets cost Redis, and whom they refuse.
 
 mod clock;
+mod cluster;
 mod policy;
 mod report;
 mod scenario;
@@ -18,6 +20,22 @@ use self::scenario::Scenario;
 
 /// Runs the named scenarios, or all of them. `--seed=N` plays them with other luck.
 pub fn run(arguments: &[&str]) -> Result<()> {
+    if let ["cluster", arguments @ ..] = arguments {
+        let text = cluster::run(arguments)?;
+        std::io::stdout().write_all(text.as_bytes())?;
+        if !arguments.is_empty() {
+            report::write_into(&root().join("docs/scaling.md"), &text)?;
+        }
+        return Ok(());
+    }
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|it| it.starts_with('-') && **it != "--write-docs" && !it.starts_with("--seed="))
+    {
+        bail!(
+            "cargo xtask simulate takes names of scenarios, --seed=N and --write-docs, or \"cluster\"; not {unknown}"
+        );
+    }
     let write_docs = arguments.contains(&"--write-docs");
     let seed = arguments.iter().find_map(|argument| argument.strip_prefix("--seed="));
     let seed = seed.map(str::parse::<u64>).transpose().context("--seed takes a number")?;

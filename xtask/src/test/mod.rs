@@ -28,7 +28,7 @@ const ALL: &[Step] = &[
     ("cargo deny: duplicates, licences, sources", deny),
     ("cargo deny: advisories", advisories),
     ("cargo clippy", clippy),
-    ("cargo test", cargo_test_with_postgres),
+    ("cargo test", cargo_test_with_servers),
     ("cargo test, without recordings", cargo_test_without_recordings),
     ("the programs: llmgateway, its benchmark, the reader of answers", build),
     ("official SDKs and other clients against the gateway, the mock and our decoders", sdks),
@@ -106,7 +106,8 @@ fn cargo_test(place: &Place) -> Result<()> {
     place.run("cargo", CARGO_TEST)
 }
 
-fn cargo_test_with_postgres(place: &Place) -> Result<()> {
+fn cargo_test_with_servers(place: &Place) -> Result<()> {
+    tools::redis(place)?;
     let Some(postgres) = Postgres::start(place)? else {
         return cargo_test(place);
     };

@@ -38,6 +38,15 @@ pub fn cargo_deny(place: &Place) -> Result<PathBuf> {
     Ok(built)
 }
 
+/// Redis or Valkey, which tests start themselves. Without one they say what they leave out.
+pub fn redis(place: &Place) -> Result<()> {
+    let is_there = |program: &&str| place.has(program, &["--version"]);
+    if !["redis-server", "valkey-server"].iter().any(is_there) && place.has("apt-get", &["--version"]) {
+        apt_get(place, &["redis-server"])?;
+    }
+    Ok(())
+}
+
 /// The Python of an environment that has the packages of the SDK tests.
 pub fn python(place: &Place) -> Result<PathBuf> {
     environment(place, "python", "tests/sdk/python/requirements.txt")

@@ -1,7 +1,7 @@
 //! Budgets and limits: what a request may take is reserved before each attempt, and settled when its record ends.
 //!
 //! One node keeps its counters in memory: a [`Book`] for each project. What was spent before is read from the database's
-//! ledger, which is the sum of the usage records.
+//! ledger, which is the sum of the usage records. Where several nodes share them, each has a part (`crate::cluster`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +18,35 @@ const MANY: usize = 64;
 
 /// The counters of a project, shared by everybody who works for it.
 #[derive(Clone, Default)]
-pub struct Book(Arc<Mutex<limits::Book>>);
+pub struct Book(Arc<Counters>);
+
+#[derive(Default)]
+struct Counters {
+    project: Arc<str>,
+    book: Mutex<limits::Book>,
+    /// Who has it speaks to the other nodes about these counters.
+    turn: tokio::sync::Mutex<()>,
+}
 
 impl Book {
+    fn new(project: &str, is_shared: bool) -> Self {
+        let book = if is_shared { limits::Book::shared() } else { limits::Book::default() };
+        Self(Arc::new(Counters { project: project.into(), book: Mutex::new(book), turn: Default::default() }))
+    }
+
     /// Nobody waits while it is held: it is a few hundred instructions.
     pub fn lock(&self) -> MutexGuard<'_, limits::Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose it is.
+    pub fn project(&self) -> &str {
+        &self.0.project
+    }
+
+    /// Whose turn it is to speak to the other nodes.
+    pub fn turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.turn
     }
 }
 
@@ -32,17 +55,29 @@ impl Book {
 pub struct Books {
     books: Arc<Mutex<HashMap<Arc<str>, Book>>>,
     store: Option<Store>,
+    is_shared: bool,
 }
 
 impl Books {
-    /// Books whose past is in this database.
-    pub fn new(store: Store) -> Self {
-        Self { books: Arc::default(), store: Some(store) }
+    /// Books whose past is in this database, and which other nodes share or do not.
+    pub fn new(store: Store, is_shared: bool) -> Self {
+        Self { books: Arc::default(), store: Some(store), is_shared }
     }
 
     /// The book of a project. It stays the same for as long as the process runs, whatever becomes of the project's policy.
     pub fn of(&self, project: &str) -> Book {
-        self.all().entry(project.into()).or_default().clone()
+        let begin = || Book::new(project, self.is_shared);
+        self.all().entry(project.into()).or_insert_with(begin).clone()
+    }
+
+    /// Where their past is.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// Those that there are by now.
+    pub fn all_of_them(&self) -> Vec<Book> {
+        self.all().values().cloned().collect()
     }
 
     /// What was noticed of budgets since this was last called, by project.

@@ -44,6 +44,10 @@ pub struct ConfigFile {
     /// Where events are sent.
     #[serde(skip)]
     pub webhooks: Vec<WebhookSection>,
+    /// What several nodes share.
+    pub cluster: ClusterSection,
+    /// How budgets and limits are counted.
+    pub limits: LimitsSection,
 }
 
 /// `[server]`
@@ -328,6 +332,26 @@ pub struct ProjectKeySection {
     pub policy: Policy,
 }
 
+/// `[cluster]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ClusterSection {
+    /// Redis or Valkey, where nodes share the counters of budgets and limits: `env:NAME`, `file:PATH`, or as it is.
+    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `redis+sentinel://HOST:PORT,HOST:PORT/MASTER` or
+    /// `redis+cluster://HOST:PORT,HOST:PORT`; `rediss` with TLS, for which `tls.ca_file` replaces the system's authorities. Needs
+    /// PostgreSQL as the database. Default: this node counts alone.
+    pub redis: Option<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LimitsSection {
+    /// Every request asks the common counters for exactly what it needs, and a node keeps nothing at hand, at the price of a
+    /// round trip to Redis for each request. Needs `cluster.redis`. Default false.
+    pub exact: bool,
+}
+
 /// One of `[[webhooks]]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -389,6 +413,8 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "models",
             "projects",
             "webhooks",
+            "cluster",
+            "limits",
         ],
         "server" => &[
             "listen",
@@ -416,6 +442,8 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "timeouts" => &TIMEOUT_KEYS,
         "tls" => &["ca_file"],
         "catalog" => &["overlay"],
+        "cluster" => &["redis"],
+        "limits" => &["exact"],
         section if section.starts_with("webhooks") => &["url", "secret"],
         section if section.starts_with("projects.") => &PROJECT_KEYS,
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
@@ -424,7 +452,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
 }
 
 /// Of a project, of its keys, and of the entries of their budgets and limits.
-const PROJECT_KEYS: [&str; 21] = [
+const PROJECT_KEYS: [&str; 22] = [
     "models",
     "deny",
     "providers",
@@ -434,6 +462,7 @@ const PROJECT_KEYS: [&str; 21] = [
     "tags",
     "unpriced",
     "stored_responses",
+    "counters_away",
     "keys",
     "name",
     "key",
@@ -493,6 +522,8 @@ impl ConfigFile {
                 "providers" => file.providers = sections(&name, value, &mut mistakes),
                 "models" => file.models = sections(&name, value, &mut mistakes),
                 "projects" => file.projects = projects(value, &mut mistakes),
+                "cluster" => file.cluster = section(&name, value, &mut mistakes),
+                "limits" => file.limits = section(&name, value, &mut mistakes),
                 "webhooks" => file.webhooks = list(&name, value, &mut mistakes),
                 _ => mistakes.push(unknown("", &name)),
             }

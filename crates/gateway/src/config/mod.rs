@@ -8,6 +8,7 @@ pub mod file;
 pub mod lines;
 mod outbound;
 mod overlay;
+pub mod redis_url;
 pub mod settings;
 pub mod shown;
 pub mod source;

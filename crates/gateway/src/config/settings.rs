@@ -18,6 +18,7 @@ use super::file::{
     ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, Pick, ProjectKeySection,
     ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
+use super::redis_url::RedisUrl;
 use super::shown::InForce;
 use super::source::ConfigSource;
 use super::webhook::Webhook;
@@ -76,6 +77,10 @@ pub struct Settings {
     pub projects: Vec<ProjectSettings>,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
+    /// Where nodes share counters; none when this one is alone.
+    pub redis: Option<RedisUrl>,
+    /// Each request asks the common counters.
+    pub exact_limits: bool,
     /// Database URL.
     pub database_url: String,
     /// Folder of the spool.
@@ -328,6 +333,8 @@ impl Settings {
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
             projects: check.projects(file),
             webhooks: check.webhooks(file),
+            redis: check.redis(file, &database_url),
+            exact_limits: file.limits.exact,
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
             database_url,
@@ -371,6 +378,8 @@ impl Settings {
             ("database.spool", self.spool.display().to_string()),
             ("database.spool_limit", self.spool_limit.to_string()),
             ("logging", format!("{:?}", self.logging)),
+            ("cluster.redis", format!("{:?}", self.redis)),
+            ("limits.exact", self.exact_limits.to_string()),
         ]
     }
 }
@@ -543,6 +552,25 @@ impl Check<'_> {
             projects.push(ProjectSettings { id: id.clone(), policy: section.policy.clone(), keys });
         }
         projects
+    }
+
+    fn redis(&mut self, file: &ConfigFile, database_url: &str) -> Option<RedisUrl> {
+        let Some(text) = &file.cluster.redis else {
+            if file.limits.exact {
+                self.mistake("limits.exact", "needs cluster.redis, where nodes share their counters");
+            }
+            return None;
+        };
+        let url = self.text("cluster.redis", text);
+        if url.is_empty() {
+            return None;
+        }
+        if !database_url.starts_with("postgres") {
+            let message =
+                "needs database.url to be PostgreSQL's: nodes that share counters share the ledger too";
+            self.mistake("cluster.redis", message);
+        }
+        RedisUrl::parse(url.trim()).map_err(|message| self.mistake("cluster.redis", message)).ok()
     }
 
     fn webhooks(&mut self, file: &ConfigFile) -> Vec<Webhook> {

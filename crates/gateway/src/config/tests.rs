@@ -16,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 13] = [
+const SECTIONS: [(&str, &str, &str); 15] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -63,6 +63,17 @@ const SECTIONS: [(&str, &str, &str); 13] = [
         "ModelSection",
         "An alias: a name for one or several models. A target is `provider/model` or a model of the catalog, \
          never another alias.",
+    ),
+    (
+        "cluster",
+        "ClusterSection",
+        "Several nodes: besides a PostgreSQL they share Redis or Valkey; [operations.md](operations.md) says what happens when one of \
+         them is away.",
+    ),
+    (
+        "limits",
+        "LimitsSection",
+        "How budgets and limits are counted where nodes share them; [governance.md](governance.md) has what they are.",
     ),
     (
         "webhooks",
@@ -137,7 +148,7 @@ an alias of which no target can be used.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
 at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, `catalog.overlay`, the keys in
-`[auth]` and of projects, `[[webhooks]]`, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
+`[auth]` and of projects, `cluster.redis`, `[[webhooks]]`, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
 
 ```toml
 [server]
@@ -233,6 +244,7 @@ fn kind(rust: &str) -> &str {
         "BTreeMap<String, toml::Value>" => "any",
         "Vec<Budget>" | "Vec<Limit>" => "list of tables, see below",
         "Unpriced" => "`allow` or `block`",
+        "CountersAway" => "`allow` or `refuse`",
         "Pico" => "decimal string",
         "Window" => "`day`, `week`, `month` or `total`",
         "Period" => "`minute`, `hour` or `day`",

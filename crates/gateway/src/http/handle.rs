@@ -606,7 +606,14 @@ async fn ready(api: &Api) -> Response<ResponseBody> {
         return respond::error(OWN, &Error::gateway(ErrorKind::StoreUnavailable, message));
     }
     match api.store.is_ready().await {
-        Ok(()) => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
+        Ok(()) => match &api.pipeline.leases {
+            None => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
+            // A node that counts for itself serves what policies allow then: no reason to send its requests elsewhere.
+            Some(leases) if leases.is_away() => {
+                respond::json(StatusCode::OK, r#"{"status":"ready","counters":"away"}"#)
+            }
+            Some(_) => respond::json(StatusCode::OK, r#"{"status":"ready","counters":"shared"}"#),
+        },
         Err(_) => {
             respond::error(OWN, &Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer."))
         }

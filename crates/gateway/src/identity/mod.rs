@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use canon::{Error, ErrorKind};
-use limits::{Policy, Role, Rule, Scope, Unpriced};
+use limits::{CountersAway, Policy, Role, Rule, Scope, Unpriced};
 use store::{DEFAULT_PROJECT, KeyHash, KeyHasher};
 
 use crate::admission::Books;
@@ -112,6 +112,15 @@ impl Caller {
     /// Whether money is counted.
     pub fn has_budget(&self) -> bool {
         self.terms().any(Terms::has_budget)
+    }
+
+    /// Whether requests are refused while the counters that nodes share do not answer. `is_money`: a budget is among them.
+    pub fn needs_counters(&self, is_money: bool) -> bool {
+        let mut said = self.terms().filter_map(|terms| terms.counters_away).peekable();
+        match said.peek() {
+            Some(_) => said.any(|away| away == CountersAway::Refuse),
+            None => is_money,
+        }
     }
 
     /// Whether answers may be kept for it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use limits::{Pattern, Policy, Rule, Scope, Unpriced};
+use limits::{CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
 
 use crate::admission::Book;
 
@@ -26,6 +26,8 @@ pub struct Terms {
     pub unpriced: Option<Unpriced>,
     /// Whether answers may be kept.
     pub stored_responses: bool,
+    /// What becomes of requests while shared counters do not answer, where it is said.
+    pub counters_away: Option<CountersAway>,
 }
 
 /// A model at a provider, under all of its names.
@@ -62,6 +64,7 @@ impl Terms {
             tags: policy.tags.clone(),
             unpriced: policy.unpriced,
             stored_responses: policy.stored_responses.unwrap_or(true),
+            counters_away: policy.counters_away,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One usage record for every request, also a failed or cancelled one. The same record feeds the log and the metrics.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -56,6 +57,7 @@ impl Pricing {
 pub struct Metering {
     spool: Spool,
     metrics: Metrics,
+    node: Option<&'static str>,
     /// Requests in flight. Apart from the metric, which is for people: a metric steers nothing.
     in_flight: Arc<AtomicUsize>,
     /// When it was last said that records are lost, in milliseconds since 1970.
@@ -86,8 +88,9 @@ pub struct Begin<'a> {
 
 impl Metering {
     /// Appends to this spool and counts here.
-    pub fn new(spool: Spool, metrics: Metrics) -> Self {
-        Self { spool, metrics, in_flight: Arc::default(), lost_said: Arc::default() }
+    /// `node` names this process in its records, where several share budgets.
+    pub fn new(spool: Spool, metrics: Metrics, node: Option<&'static str>) -> Self {
+        Self { spool, metrics, node, in_flight: Arc::default(), lost_said: Arc::default() }
     }
 
     /// A record that ends with `finish`, `fail`, or when it is dropped because the caller went away.
@@ -114,6 +117,7 @@ impl Metering {
                 started_at_ms: clock::now_ms(),
                 key_id: begin.caller.key_id.to_string(),
                 project: begin.caller.project.id.to_string(),
+                node: self.node.map(Cow::Borrowed),
                 tags: begin.tags,
                 requested_model: begin.model.to_owned(),
                 streamed: begin.stream,
@@ -196,6 +200,7 @@ pub(crate) fn empty_row() -> UsageRecord {
         ttft_ms: None,
         key_id: String::new(),
         project: store::DEFAULT_PROJECT.to_owned(),
+        node: None,
         tags: BTreeMap::new(),
         requested_model: String::new(),
         requested_provider: None,

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use canon::{Error, ErrorKind, Operation, Pico, Retry};
-use limits::{Ask, Refusal, Refused};
+use limits::{Ask, Others, Refusal, Refused, Short};
 use wire::Asked;
 
 use super::context::RequestContext;
 use super::resolve::Offer;
-use crate::admission::{Grant, duration};
+use crate::admission::{Book, Grant, duration};
+use crate::cluster::Away;
 use crate::identity::Offered;
 use crate::metering::Record;
 
@@ -19,7 +20,7 @@ const OVERDUE_MS: i64 = 3_600_000;
 
 /// Reserves what an attempt at this offer may take at most, or refuses the request. What earlier attempts reserved is
 /// raised where it is not enough.
-pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
+pub async fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
     let caller = &cx.inbound.caller;
     // A count of tokens is neither billed nor an answer.
     if !caller.has_rules() || cx.operation == Operation::CountTokens {
@@ -38,9 +39,22 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
         ..worst_case(offer, cx.asked, cx.operation)
     };
     let book = &caller.project.book;
-    let result = match record.grant() {
-        Some(Grant { ticket: Some(ticket), .. }) => book.lock().raise(ticket, rules, ask, now).map(|()| None),
-        _ => book.lock().reserve(rules, ask, now).map(Some),
+    let mut others = Others::Unasked;
+    let result = loop {
+        let ask = Ask { others, ..ask };
+        let rules = rules.clone();
+        let result = match record.grant() {
+            Some(Grant { ticket: Some(ticket), .. }) => {
+                book.lock().raise(ticket, rules, ask, now).map(|()| None)
+            }
+            _ => book.lock().reserve(rules, ask, now).map(Some),
+        };
+        match result {
+            Err(Refused { refusal: Refusal::Short(short), .. }) => {
+                others = ask_others(cx, book, &short, others).await?
+            }
+            result => break result,
+        }
     };
     let money = caller.has_budget().then_some(ask.cost);
     match result {
@@ -61,6 +75,36 @@ pub fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Res
                 }
                 other => refused(&other),
             })
+        }
+    }
+}
+
+/// Asks for more of the counters that nodes share. Returns what is known of the others then.
+async fn ask_others(
+    cx: &RequestContext<'_>,
+    book: &Book,
+    short: &[Short],
+    others: Others,
+) -> Result<Others, Error> {
+    // Counters are shared where there are leases.
+    let Some(leases) = &cx.pipeline.leases else { return Ok(Others::Away) };
+    match leases.ask(book, short).await {
+        Ok(true) => {
+            leases.count("asked");
+            Ok(Others::Asked)
+        }
+        // Somebody else asked at the same time, perhaps for enough.
+        Ok(false) => Ok(others),
+        Err(Away) if cx.inbound.caller.needs_counters(book.lock().is_about_money(short)) => {
+            leases.count("refused");
+            let message = "The counters of budgets and limits, which several nodes share, do not answer.";
+            let mut error = Error::gateway(ErrorKind::StoreUnavailable, message);
+            error.retry = Retry::After(Duration::from_secs(1));
+            Err(error)
+        }
+        Err(Away) => {
+            leases.count("allowed");
+            Ok(Others::Away)
         }
     }
 }
@@ -119,7 +163,9 @@ fn refused(refusal: &Refusal) -> Error {
             );
             (ErrorKind::RateLimit, Some(*retry_ms), message)
         }
-        Refusal::Downgrade { .. } => (ErrorKind::Quota, None, "A budget is exhausted.".to_owned()),
+        Refusal::Downgrade { .. } | Refusal::Short(_) => {
+            (ErrorKind::Quota, None, "A budget is exhausted.".to_owned())
+        }
     };
     let mut error = Error::caller(kind, message);
     error.retry = retry_ms.map_or(Retry::No, |wait| Retry::After(Duration::from_millis(wait)));

@@ -150,7 +150,7 @@ pub async fn in_order<E: ProviderCall>(
             tokio::time::sleep(wait).await;
         }
         let offer = turn.offer;
-        admit::admit(cx, offer, record)?;
+        admit::admit(cx, offer, record).await?;
         let route = candidates[turn.index].route(turn.key);
         record.attempt(route, offer.provider.metrics.model(offer.metric_label()));
         let started = clock::now();

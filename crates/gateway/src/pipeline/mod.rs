@@ -31,6 +31,7 @@ use wire::providers::FormatChoice;
 use wire::{Asked, Intake};
 
 use crate::buffers::Held;
+use crate::cluster::Leases;
 use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
@@ -51,6 +52,8 @@ pub struct Pipeline {
     pub media: MediaFetcher,
     /// Keeps usage records.
     pub metering: Metering,
+    /// This node's part of the counters that several share; none when it is alone.
+    pub leases: Option<Arc<Leases>>,
     /// Answers that are kept for callers.
     pub responses: Responses,
     /// Proofs that callers drop and providers want back.

@@ -64,6 +64,8 @@ struct Inner {
     overhead: Histograms,
     refused: Family<Kind, Counter>,
     stored_responses: Family<Kind, Counter>,
+    shared_counters: Family<Kind, Counter>,
+    shared_counters_up: Gauge,
     /// Requests in flight.
     active: Gauge,
     connections: Gauge,
@@ -161,6 +163,16 @@ impl Metrics {
             "stored_responses",
             "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
         );
+        let shared_counters = registered(
+            &mut registry,
+            "shared_counters",
+            "Requests that this node's part of shared counters was too small for: `asked` for more, `refused` or `allowed` while the counters did not answer",
+        );
+        let shared_counters_up = registered(
+            &mut registry,
+            "shared_counters_up",
+            "1 while the counters that nodes share answer; 0 when they do not, or are not shared",
+        );
         let active = Gauge::default();
         registry.register("active_requests", "Requests for models that are not answered yet", active.clone());
         let connections = Gauge::default();
@@ -183,6 +195,8 @@ impl Metrics {
                 overhead,
                 refused,
                 stored_responses,
+                shared_counters,
+                shared_counters_up,
                 active,
                 connections,
             }),
@@ -216,6 +230,16 @@ impl Metrics {
     /// An answer was to be kept.
     pub fn stored_response(&self, kind: &'static str) {
         self.inner.stored_responses.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// A request for which this node's part of shared counters was too small.
+    pub fn shared_counters(&self, kind: &'static str) {
+        self.inner.shared_counters.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Whether shared counters answer.
+    pub fn shared_counters_up(&self) -> &Gauge {
+        &self.inner.shared_counters_up
     }
 
     /// Open client connections.

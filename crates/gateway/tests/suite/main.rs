@@ -7,6 +7,7 @@ mod agree;
 mod bad_dialects;
 mod bad_input;
 mod bodies;
+mod cluster;
 mod commands;
 mod completions;
 mod conformance;

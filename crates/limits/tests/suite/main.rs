@@ -4,6 +4,7 @@
 mod book;
 mod bucket;
 mod interleavings;
+mod lease;
 mod policy;
 
 use canon::Pico;

@@ -87,6 +87,7 @@ fn full_record() -> UsageRecord {
         }],
         session_id: Some("s\u{0}1".to_owned()),
         project: "team-a".to_owned(),
+        node: Some("01a21c04e6ec712bb946971ee3bda9f0".into()),
         tags: [("env".to_owned(), "prød".to_owned()), ("team".to_owned(), "a".to_owned())].into(),
     }
 }

@@ -64,7 +64,8 @@ impl TestGateway {
         self.folder.path().join(name)
     }
 
-    async fn start_in(folder: TempDir, config: &str) -> Self {
+    /// Starts in a folder that another one left as it was when it died.
+    pub async fn start_in(folder: TempDir, config: &str) -> Self {
         let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
         let mut settings = settings(config, &database);
         // Beside a file of a database the spool is in the folder anyway.

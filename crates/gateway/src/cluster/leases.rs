@@ -1,0 +1,420 @@
+//! What this node has of shared counters: more of it for a request, and what is reported and given back once in a while.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use canon::Pico;
+use futures_util::StreamExt;
+use limits::{GONE_MS, Scope, Short, Told, Wanted, Window, Wish};
+use redis::Script;
+
+use super::link::{Away, LIMIT, Link, Patience};
+use super::node::Node;
+use crate::admission::{Book, Books};
+use crate::clock;
+
+/// How often is reported what was spent, and given back what is not needed. In this time others may be refused what this node
+/// could have given back.
+const REPORT: Duration = Duration::from_millis(500);
+/// The same where nothing is to be held that is not needed.
+const EXACT_REPORT: Duration = Duration::from_millis(50);
+/// So many projects are reported at a time.
+const AT_A_TIME: usize = 32;
+/// How long an account is remembered after its window, or the last that was heard of it.
+const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
+/// Money is counted in Redis in so many of the ledger's units, 10⁻⁹ USD: scripts count in doubles.
+const PICO: i64 = 1000;
+
+/// This node's part of the counters that several nodes share.
+pub struct Leases {
+    link: Link,
+    books: Books,
+    node: &'static str,
+    /// Each request asks for what it needs, and nothing is kept at hand.
+    is_exact: bool,
+    lease: Script,
+    begin: Script,
+    retire: Script,
+}
+
+impl Leases {
+    /// The parts of this node. The books must be shared ones.
+    pub fn new(link: Link, books: Books, node: &Node, is_exact: bool) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            books,
+            node: node.name,
+            is_exact,
+            lease: Script::new(include_str!("lease.lua")),
+            begin: Script::new(include_str!("begin.lua")),
+            retire: Script::new(include_str!("retire.lua")),
+        })
+    }
+
+    /// Whether the common counters do not answer.
+    pub fn is_away(&self) -> bool {
+        self.link.is_away()
+    }
+
+    /// Counts what became of a request for which this node's part was too small.
+    pub fn count(&self, kind: &'static str) {
+        self.link.metrics().shared_counters(kind);
+    }
+
+    /// Asks for what a request is short of. Says false when somebody else got enough of it in the meantime.
+    pub async fn ask(&self, book: &Book, short: &[Short]) -> Result<bool, Away> {
+        if self.link.is_away() {
+            return Err(Away);
+        }
+        let _turn = tokio::time::timeout(LIMIT, book.turn().lock()).await.map_err(|_| Away)?;
+        let wishes = {
+            let mut counters = book.lock();
+            if !counters.is_short(short) {
+                return Ok(false);
+            }
+            counters.wishes(Some(short), self.is_exact, clock::now_ms())
+        };
+        self.exchange(book, &wishes, Patience::Request).await?;
+        Ok(true)
+    }
+
+    /// Reports for as long as it is polled.
+    pub async fn run(&self) -> Infallible {
+        let every = if self.is_exact { EXACT_REPORT } else { REPORT };
+        loop {
+            tokio::time::sleep(every).await;
+            self.report(self.is_exact).await;
+        }
+    }
+
+    /// Gives back everything: no request is under way any more.
+    pub async fn farewell(&self) {
+        self.report(true).await;
+        self.report(true).await;
+    }
+
+    async fn report(&self, is_exact: bool) {
+        let books = self.books.all_of_them();
+        let report = |book: Book| async move {
+            let Ok(_turn) = book.turn().try_lock() else { return };
+            let wishes = book.lock().wishes(None, is_exact, clock::now_ms());
+            if !wishes.is_empty() {
+                let _ = self.exchange(&book, &wishes, Patience::Report).await;
+            }
+        };
+        if self.link.is_away() && self.try_again().await.is_err() {
+            return;
+        }
+        futures_util::stream::iter(books).for_each_concurrent(AT_A_TIME, report).await;
+    }
+
+    /// Finds out whether the server answers.
+    pub async fn try_again(&self) -> Result<(), Away> {
+        let arguments = [self.node.to_owned()];
+        self.link.run::<redis::Value>(&self.lease, &[], &arguments, Patience::Report).await.map(drop)
+    }
+
+    /// Says what a node spent that has ended and whose records are all in the ledger: what it held is free.
+    pub async fn retire(&self, nodes: &[String]) -> Result<(), Away> {
+        let now = clock::now_ms();
+        for book in self.books.all_of_them() {
+            let money = book.lock().money();
+            for (scope, window) in money {
+                let start = window.start(limits::day_of(now));
+                let by_node = self.by_node(&ledger_scope(&book, &scope), start).await?;
+                for node in nodes {
+                    let spent = by_node.get(node).copied().unwrap_or(0);
+                    let keys = [money_key(&book, &scope, window, start)];
+                    let arguments = [node.clone(), spent.to_string()];
+                    self.link.run::<i64>(&self.retire, &keys, &arguments, Patience::Report).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn exchange(&self, book: &Book, wishes: &[Wish], patience: Patience) -> Result<(), Away> {
+        let now = clock::now_ms();
+        let told = self.serve(book, wishes, patience).await?;
+        let unknown: Vec<&Wish> =
+            wishes.iter().zip(&told).filter(|(_, told)| told.is_none()).map(|(wish, _)| wish).collect();
+        if unknown.is_empty() {
+            apply(book, wishes.iter().zip(told), now);
+            return Ok(());
+        }
+        for wish in &unknown {
+            self.begin(book, wish, patience).await?;
+        }
+        let again: Vec<Wish> = unknown.into_iter().cloned().collect();
+        let told_again = self.serve(book, &again, patience).await?;
+        apply(book, wishes.iter().zip(told), now);
+        apply(book, again.iter().zip(told_again), now);
+        Ok(())
+    }
+
+    async fn serve(
+        &self,
+        book: &Book,
+        wishes: &[Wish],
+        patience: Patience,
+    ) -> Result<Vec<Option<Told>>, Away> {
+        let keys: Vec<String> = wishes.iter().map(|wish| key(book, wish)).collect();
+        let mut arguments = Vec::with_capacity(1 + 9 * wishes.len());
+        arguments.push(self.node.to_owned());
+        wishes.iter().for_each(|wish| push_arguments(&wish.wanted, &mut arguments));
+        let numbers: Vec<Vec<i64>> = self.link.run(&self.lease, &keys, &arguments, patience).await?;
+        let mut numbers = numbers.into_iter();
+        wishes
+            .iter()
+            .map(|wish| numbers.next().map(|numbers| told(&wish.wanted, &numbers)).ok_or(Away))
+            .collect()
+    }
+
+    /// Fills an account of money from the ledger.
+    async fn begin(&self, book: &Book, wish: &Wish, patience: Patience) -> Result<(), Away> {
+        let Wanted::Money { window, start, .. } = wish.wanted else { return Ok(()) };
+        let by_node = self.by_node(&ledger_scope(book, &wish.scope), start).await?;
+        let mut arguments = vec![lives_ms(&wish.wanted).to_string()];
+        for (node, spent) in by_node {
+            arguments.extend([node, spent.to_string()]);
+        }
+        let keys = [money_key(book, &wish.scope, window, start)];
+        self.link.run::<i64>(&self.begin, &keys, &arguments, patience).await.map(drop)
+    }
+
+    /// What each node spent in a scope from a day on, in 10⁻⁹ USD.
+    async fn by_node(&self, scope: &str, start: i64) -> Result<BTreeMap<String, i64>, Away> {
+        let store = self.books.store().ok_or(Away)?;
+        let asked = tokio::time::timeout(LIMIT, store.spent_by_node(scope, start)).await;
+        match asked {
+            Ok(Ok(rows)) => Ok(rows.into_iter().map(|(node, spent)| (node, up(Pico(spent)))).collect()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the ledger could not be read for the common counters");
+                Err(Away)
+            }
+            Err(_) => Err(Away),
+        }
+    }
+}
+
+fn apply<'a>(book: &Book, told: impl Iterator<Item = (&'a Wish, Option<Told>)>, now: i64) {
+    let mut counters = book.lock();
+    for (wish, told) in told {
+        if let Some(told) = told {
+            counters.granted(wish, &told, now);
+        }
+    }
+}
+
+/// In 10⁻⁹ USD, not less than it is.
+fn up(amount: Pico) -> i64 {
+    amount.0.div_euclid(PICO) + i64::from(amount.0.rem_euclid(PICO) > 0)
+}
+
+/// In 10⁻⁹ USD, not more than it is.
+fn down(amount: Pico) -> i64 {
+    amount.0.div_euclid(PICO)
+}
+
+fn pico(nano: i64) -> Pico {
+    Pico(nano.saturating_mul(PICO))
+}
+
+fn ledger_scope(book: &Book, scope: &Scope) -> String {
+    match scope {
+        Scope::Project => format!("project:{}", book.project()),
+        Scope::Key(id) => format!("key:{id}"),
+    }
+}
+
+/// The braces make all accounts of a project lie on the same node of a Redis cluster.
+fn prefix(book: &Book, scope: &Scope) -> String {
+    match scope {
+        Scope::Project => format!("llmgateway:{{{}}}:project", book.project()),
+        Scope::Key(id) => format!("llmgateway:{{{}}}:key:{id}", book.project()),
+    }
+}
+
+fn money_key(book: &Book, scope: &Scope, window: Window, start: i64) -> String {
+    let prefix = prefix(book, scope);
+    match window {
+        Window::Total => format!("{prefix}:usd:total"),
+        window => format!("{prefix}:usd:{}:{start}", window.as_str()),
+    }
+}
+
+fn key(book: &Book, wish: &Wish) -> String {
+    let mut key = match &wish.wanted {
+        Wanted::Money { window, start, .. } => return money_key(book, &wish.scope, *window, *start),
+        Wanted::Rate { is_tokens, limit, period, .. } => {
+            let what = if *is_tokens { "tokens" } else { "requests" };
+            format!("{}:{what}:{limit}:{}", prefix(book, &wish.scope), period.as_str())
+        }
+        Wanted::Places { .. } => format!("{}:concurrent", prefix(book, &wish.scope)),
+    };
+    if let Some(model) = &wish.model {
+        key.push(':');
+        key.push_str(model);
+    }
+    key
+}
+
+/// For how long an account is remembered; 0 for ever.
+fn lives_ms(wanted: &Wanted) -> u64 {
+    match wanted {
+        Wanted::Money { window, .. } => {
+            window.left_ms(clock::now_ms()).map_or(0, |left_ms| left_ms + REMEMBERED_MS)
+        }
+        Wanted::Rate { period, .. } => period.ms() + 60_000,
+        Wanted::Places { .. } => REMEMBERED_MS,
+    }
+}
+
+fn push_arguments(wanted: &Wanted, arguments: &mut Vec<String>) {
+    let (kind, numbers) = match *wanted {
+        Wanted::Money { ceiling, spent, has, needed, want, .. } => {
+            ("money", [down(ceiling), up(spent), up(has), up(needed), up(want), 0, 0])
+        }
+        Wanted::Rate { limit, period, owed, needed, want, back, .. } => {
+            ("rate", [limit, period.ms(), owed, needed, want, back, 0].map(|number| number as i64))
+        }
+        Wanted::Places { most, has, needed, want } => {
+            ("places", [most as i64, has as i64, needed as i64, want as i64, GONE_MS, 0, 0])
+        }
+    };
+    arguments.push(kind.to_owned());
+    arguments.push(lives_ms(wanted).to_string());
+    arguments.extend(numbers.map(|number| number.to_string()));
+}
+
+/// What the script answered; none for money of which it knows nothing.
+fn told(wanted: &Wanted, numbers: &[i64]) -> Option<Told> {
+    let &[first, second, third] = numbers else { return None };
+    Some(match wanted {
+        Wanted::Money { .. } => {
+            Told::Money { allowed: pico(first), all_allowed: pico(second), all_spent: pico(third) }
+        }
+        Wanted::Rate { .. } => Told::Rate { taken: first as u64, level_ms: second as u64 },
+        Wanted::Places { .. } => Told::Places { allowed: first as u64 },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use limits::{Period, Pool};
+    use proptest::prelude::*;
+    use testkit::redis::Redis;
+
+    use super::*;
+    use crate::config::redis_url::RedisUrl;
+    use crate::telemetry::Metrics;
+
+    const NODES: u32 = 3;
+    const USD: i64 = 1_000_000_000_000;
+
+    /// What a node may want, in whole cents, so that nothing is rounded.
+    fn wanted() -> impl Strategy<Value = Wanted> {
+        let cents = |amount: i64| Pico(amount * USD / 100);
+        let money = (0..200_i64, 0..200_i64, 0..200_i64).prop_map(move |(spent, has, want)| Wanted::Money {
+            window: Window::Month,
+            start: 0,
+            ceiling: cents(500),
+            spent: cents(spent),
+            has: cents(has),
+            needed: cents(want),
+            want: cents(want),
+        });
+        let rate = (0..20_u64, 0..60_u64, 0..40_u64, 0..20_u64).prop_map(|(owed, needed, more, back)| {
+            Wanted::Rate {
+                is_tokens: true,
+                limit: 100,
+                // A day: nothing leaks between two calls that a test makes.
+                period: Period::Day,
+                owed,
+                needed,
+                want: needed + more,
+                back,
+            }
+        });
+        let places = (0..20_u64, 0..20_u64).prop_map(|(has, want)| Wanted::Places {
+            most: 25,
+            has,
+            needed: want,
+            want,
+        });
+        prop_oneof![money, rate, places]
+    }
+
+    /// Of a rate's level only whole units: something leaks while a test runs.
+    fn days(told: Option<Told>) -> Option<Told> {
+        match told {
+            Some(Told::Rate { taken, level_ms }) => {
+                Some(Told::Rate { taken, level_ms: level_ms.div_ceil(Period::Day.ms()) })
+            }
+            told => told,
+        }
+    }
+
+    /// The script in Redis does what `limits::Pool` does, whose invariants `limits` tests.
+    #[test]
+    fn the_script_serves_as_the_pool_does() {
+        let Some(redis) = Redis::start() else {
+            eprintln!("skipped: there is no redis-server here");
+            return;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let link = Link::new(RedisUrl::parse(&redis.url()).unwrap(), &[], Metrics::new());
+        let [lease, begin, retire] =
+            [include_str!("lease.lua"), include_str!("begin.lua"), include_str!("retire.lua")]
+                .map(Script::new);
+        let steps = prop::collection::vec((0..NODES, wanted(), 0..20_u8), 1..60);
+        let round = std::cell::Cell::new(0);
+        proptest!(testkit::random::cases(60), |(steps in steps)| {
+            round.set(round.get() + 1);
+            let round = round.get();
+            let (mut pool, now) = (Pool::default(), clock::now_ms());
+            let ledger = BTreeMap::from([(0, 30 * USD / 100), (7, 11 * USD / 100)]);
+            let name = |wanted: &Wanted| match wanted {
+                Wanted::Money { .. } => format!("t:{round}:money"),
+                Wanted::Rate { .. } => format!("t:{round}:rate"),
+                Wanted::Places { .. } => format!("t:{round}:places"),
+            };
+            for (node, wanted, dice) in steps {
+                let keys = [name(&wanted)];
+                let run = |script: &Script, arguments: Vec<String>| {
+                    runtime.block_on(link.run::<redis::Value>(script, &keys, &arguments, Patience::Request)).unwrap()
+                };
+                let mut arguments = vec![node.to_string()];
+                push_arguments(&wanted, &mut arguments);
+                let numbers: Vec<Vec<i64>> = redis::from_redis_value(run(&lease, arguments.clone())).unwrap();
+                let mut ours = told(&wanted, &numbers[0]);
+                prop_assert_eq!(days(ours), days(pool.serve(&keys[0], node, &wanted, now)), "{:?}", wanted);
+                if ours.is_none() {
+                    let mut rows = vec!["0".to_owned()];
+                    for (node, spent) in &ledger {
+                        rows.extend([node.to_string(), up(Pico(*spent)).to_string()]);
+                    }
+                    run(&begin, rows);
+                    pool.begin(&keys[0], &ledger);
+                    let numbers: Vec<Vec<i64>> = redis::from_redis_value(run(&lease, arguments)).unwrap();
+                    ours = told(&wanted, &numbers[0]);
+                    prop_assert_eq!(ours, pool.serve(&keys[0], node, &wanted, now), "{:?}", wanted);
+                }
+                if dice == 0 && matches!(wanted, Wanted::Money { .. }) {
+                    let spent = 5 * USD / 100;
+                    run(&retire, vec![node.to_string(), up(Pico(spent)).to_string()]);
+                    pool.retire(&keys[0], node, spent);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn money_is_rounded_against_the_node() {
+        assert_eq!((up(Pico(1)), down(Pico(1))), (1, 0));
+        assert_eq!((up(Pico(2000)), down(Pico(2000))), (2, 2));
+        assert_eq!(pico(up(Pico(1999))), Pico(2000));
+    }
+}

@@ -1,0 +1,542 @@
+//! Several nodes that share a database and the counters in Redis: real servers, gateways in this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use store::{Store, UsageFilter};
+use testkit::redis::Redis;
+
+use crate::support::{Reply, TestGateway, Upstream, answer, question};
+
+/// 6 tokens at the full price, 4 from the cache at half of it, 5 produced ones: what an answer costs.
+const COST: i64 = 6 * 150_000 + 4 * 75_000 + 5 * 600_000;
+/// What is reserved for a question with at most 100 tokens of output.
+const WORST: i64 = 7 * 150_000 + 100 * 600_000;
+
+/// What nodes share. Each test has its own.
+struct Place {
+    redis: Redis,
+    database: String,
+    admin: String,
+    name: String,
+}
+
+impl Place {
+    /// None, with a word, where a server is missing.
+    async fn new(name: &str) -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
+        let url = std::env::var("LLMGATEWAY_TEST_POSTGRES");
+        let (Ok(admin), Some(redis)) = (url, Redis::start()) else {
+            eprintln!("skipped: LLMGATEWAY_TEST_POSTGRES names no database, or there is no redis-server");
+            return None;
+        };
+        let name = format!("cluster_{name}_{}", std::process::id());
+        let place = Self { redis, database: with_database(&admin, &name), admin, name };
+        place.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", place.name)).await;
+        place.execute(&format!("CREATE DATABASE {}", place.name)).await;
+        Some(place)
+    }
+
+    async fn execute(&self, sql: &str) {
+        use sqlx::Connection;
+        let mut connection = sqlx::PgConnection::connect(&self.admin).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    }
+
+    async fn end(self) {
+        self.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+    }
+
+    /// What a node of a project with this policy is told.
+    fn config(&self, upstream: &Upstream, project: &str) -> String {
+        format!(
+            "{}[database]\nurl = {:?}\n[cluster]\nredis = {:?}\n[projects.a]\n{project}\n\
+             [[projects.a.keys]]\nname = \"ci\"\nkey = \"team-key\"\n",
+            upstream.known("openai"),
+            self.database,
+            self.redis.url(),
+        )
+    }
+
+    async fn nodes(&self, many: usize, config: &str) -> Vec<Arc<TestGateway>> {
+        let mut nodes = Vec::new();
+        for _ in 0..many {
+            nodes.push(Arc::new(TestGateway::start(config).await));
+        }
+        nodes
+    }
+
+    /// What the ledger says, and what the records add up to.
+    async fn charged(&self) -> (i64, i64) {
+        let store = Store::open(&self.database).await.unwrap();
+        let days = store.ledger("project:a", 0, 100).await.unwrap();
+        let filter = UsageFilter { limit: Some(10_000), ..UsageFilter::default() };
+        let records = store.usage(filter).await.unwrap();
+        store.close().await;
+        let sum = records.iter().filter(|record| record.project == "a").filter_map(|record| record.cost);
+        (days.iter().map(|day| day.spent_pico).sum(), sum.map(|cost| cost.total.0).sum())
+    }
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let (server, _) = url.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+async fn ask(node: &TestGateway) -> Reply {
+    let mut body = question("openai/gpt-4o-mini");
+    body["max_tokens"] = json!(100);
+    node.chat_with(&[("authorization", "Bearer team-key")], &body).await
+}
+
+/// So many callers at once, each with some requests, spread over the nodes. Returns the statuses.
+async fn storm(nodes: &[Arc<TestGateway>], callers: usize, requests: usize) -> Vec<u16> {
+    let caller = |index: usize| {
+        let nodes: Vec<_> = nodes.to_vec();
+        tokio::spawn(async move {
+            let mut statuses = Vec::new();
+            for request in 0..requests {
+                statuses.push(ask(&nodes[(index + request) % nodes.len()]).await.status);
+            }
+            statuses
+        })
+    };
+    let tasks: Vec<_> = (0..callers).map(caller).collect();
+    let mut statuses = Vec::new();
+    for task in tasks {
+        statuses.extend(task.await.unwrap());
+    }
+    statuses
+}
+
+async fn stop(nodes: Vec<Arc<TestGateway>>) {
+    for node in nodes {
+        Arc::into_inner(node).unwrap().stop().await;
+    }
+}
+
+fn count(statuses: &[u16], status: u16) -> usize {
+    statuses.iter().filter(|it| **it == status).count()
+}
+
+/// Until a look says yes; the test fails after ten seconds.
+async fn until(mut look: impl AsyncFnMut() -> bool) {
+    for _ in 0..100 {
+        if look().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it did not come true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_spend_one_budget_together() {
+    let Some(place) = Place::new("budget").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    // Room for about a hundred answers; the worst case of one is that of fourteen.
+    let ceiling = 100 * COST;
+    let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(ceiling));
+    let nodes = place.nodes(3, &place.config(&upstream, &policy)).await;
+    let statuses = storm(&nodes, 12, 20).await;
+    let (served, refused) = (count(&statuses, 200), count(&statuses, 402));
+    assert_eq!(served + refused, 240, "{statuses:?}");
+    assert!(served <= 100, "{served} answers of a hundred");
+    // What is left at the end is less than the worst case of a request, and what nodes had at hand was given back.
+    until(async || {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        count(&storm(&nodes, 1, 6).await, 402) == 6
+    })
+    .await;
+    stop(nodes).await;
+    let (ledger, records) = place.charged().await;
+    assert_eq!(ledger, records);
+    assert!(ledger <= ceiling && ledger + WORST > ceiling, "{ledger} of {ceiling}");
+    let day = place.redis.command("KEYS llmgateway:{a}:project:usd:day:*").unwrap();
+    let key = day.lines().nth(2).unwrap();
+    let spent = place.redis.command(&format!("HGET {key} spent")).unwrap();
+    assert_eq!(spent.lines().nth(1).unwrap(), (ledger / 1000).to_string());
+    let allowed = place.redis.command(&format!("HGET {key} allowed")).unwrap();
+    assert_eq!(allowed.lines().nth(1), spent.lines().nth(1), "nodes that stopped hold nothing");
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_count_requests_and_places_together() {
+    let Some(place) = Place::new("limits").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let policy = "limits = [{ requests = 30, per = \"day\" }, { concurrent = 4 }]";
+    let nodes = place.nodes(3, &place.config(&upstream, policy)).await;
+    let mut served = 0;
+    for _ in 0..10 {
+        let statuses = storm(&nodes, 6, 5).await;
+        assert_eq!(count(&statuses, 200) + count(&statuses, 429), 30, "{statuses:?}");
+        served += count(&statuses, 200);
+    }
+    assert_eq!(served, 30);
+    let reply = ask(&nodes[0]).await;
+    assert_eq!(reply.status, 429);
+    assert_eq!(reply.header("x-ratelimit-limit-requests"), Some("30"));
+    assert_eq!(reply.header("x-ratelimit-remaining-requests"), Some("0"));
+    // One request fits when a thirtieth of the day is over, in 48 minutes.
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((2700..=2881).contains(&wait), "{wait}");
+    stop(nodes).await;
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_everything_is_told_again() {
+    let Some(place) = Place::new("flushed").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let ceiling = 200 * COST;
+    let policy = format!("budgets = [{{ usd = \"{}\", per = \"month\" }}]", canon::Pico(ceiling));
+    let config = place.config(&upstream, &policy);
+    let nodes = place.nodes(2, &config).await;
+    assert_eq!(count(&storm(&nodes, 2, 15).await, 200), 30);
+    place.redis.command("FLUSHALL");
+    let mut served = 30;
+    until(async || {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let statuses = storm(&nodes, 2, 20).await;
+        served += count(&statuses, 200);
+        count(&statuses, 402) == 40
+    })
+    .await;
+    // A node that is new learns from the ledger what was spent before.
+    stop(nodes).await;
+    place.redis.command("FLUSHALL");
+    let nodes = place.nodes(1, &config).await;
+    served += count(&storm(&nodes, 1, 5).await, 200);
+    stop(nodes).await;
+    let (ledger, records) = place.charged().await;
+    assert_eq!((ledger, records), (served as i64 * COST, served as i64 * COST));
+    assert!(ledger <= ceiling + WORST, "{ledger} of {ceiling}");
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_counters_budgets_wait_and_limits_go_on() {
+    let Some(mut place) = Place::new("away").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let limited = place.config(&upstream, "limits = [{ requests = 1000, per = \"day\" }]");
+    let counted = place.config(&upstream, "budgets = [{ usd = \"1000\", per = \"total\" }]");
+    let allowed =
+        place.config(&upstream, "budgets = [{ usd = \"1000\", per = \"total\" }]\ncounters_away = \"allow\"");
+    let nodes = [
+        TestGateway::start(&limited).await,
+        TestGateway::start(&counted).await,
+        TestGateway::start(&allowed).await,
+    ];
+    for node in &nodes {
+        assert_eq!(ask(node).await.status, 200);
+    }
+    for how in ["killed", "stopped"] {
+        match how {
+            "killed" => place.redis.kill(),
+            _ => place.redis.signal("STOP"),
+        }
+        assert_eq!(ask(&nodes[0]).await.status, 200, "{how}");
+        // It goes on with the part that it has, then it waits.
+        until(async || ask(&nodes[1]).await.status == 503).await;
+        let reply = ask(&nodes[1]).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{how}: {}", reply.text());
+        assert_eq!(reply.at("/error/code"), json!("store_unavailable"), "{how}: {}", reply.text());
+        assert_eq!(ask(&nodes[2]).await.status, 200, "{how}");
+        assert_eq!(nodes[1].metric("llmgateway_shared_counters_up").await, Some(0.0), "{how}");
+        let ready: Value = nodes[1].get("/ready").await.json();
+        assert_eq!(ready, json!({"status": "ready", "counters": "away"}), "{how}");
+        match how {
+            "killed" => place.redis.restart(),
+            _ => place.redis.signal("CONT"),
+        }
+        until(async || ask(&nodes[1]).await.status == 200).await;
+        let ready: Value = nodes[1].get("/ready").await.json();
+        assert_eq!(ready, json!({"status": "ready", "counters": "shared"}), "{how}");
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+    place.end().await;
+}
+
+/// A gateway with one node's budget, over this URL of Redis: it serves, and its part is known there.
+async fn serves_over(place: &Place, upstream: &Upstream, url: &str, more: &str) -> TestGateway {
+    let policy = "budgets = [{ usd = \"1000\", per = \"total\" }]";
+    let config = place.config(upstream, policy).replace(&place.redis.url(), url) + more;
+    let gateway = TestGateway::start(&config).await;
+    let reply = ask(&gateway).await;
+    assert_eq!(reply.status, 200, "{url}: {}", reply.text());
+    gateway
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_an_access_list_and_another_database() {
+    let Some(place) = Place::new("access").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let answer = place.redis.command("ACL SETUSER app on >s3cret:@/ ~llmgateway:* +@all");
+    assert_eq!(answer.as_deref(), Some("+OK\r\n"));
+    let host = format!("127.0.0.1:{}", place.redis.port());
+    let url = format!("redis://app:s3cret%3A%40%2F@{host}/2");
+    serves_over(&place, &upstream, &url, "").await.stop().await;
+    assert!(place.redis.command("INFO keyspace").unwrap().contains("db2:keys=1"));
+    // A wrong password is Redis away, and said without the password.
+    let config = place.config(&upstream, "budgets = [{ usd = \"1\", per = \"day\" }]");
+    let config = config.replace(&place.redis.url(), &format!("redis://app:wr0ng@{host}"));
+    let gateway = TestGateway::start(&config).await;
+    let reply = ask(&gateway).await;
+    assert_eq!(reply.status, 503);
+    assert!(!reply.text().contains("wr0ng"));
+    gateway.stop().await;
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_with_authorities_of_ones_own() {
+    let Some(place) = Place::new("tls").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
+    std::fs::write(&cert, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let tls =
+        ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];
+    let Some(redis) = Redis::start_with(&tls).filter(|redis| redis.command("PING").is_some()) else {
+        eprintln!("skipped: this redis-server has no TLS");
+        return place.end().await;
+    };
+    let url = format!("rediss://localhost:{port}");
+    let trusted = format!("[tls]\nca_file = {cert:?}\n");
+    serves_over(&place, &upstream, &url, &trusted).await.stop().await;
+    assert!(redis.command("INFO keyspace").unwrap().contains("db0:keys=1"));
+    // Who is not trusted is away.
+    let config = place.config(&upstream, "budgets = [{ usd = \"1\", per = \"day\" }]");
+    let gateway = TestGateway::start(&config.replace(&place.redis.url(), &url)).await;
+    assert_eq!(ask(&gateway).await.status, 503);
+    gateway.stop().await;
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_redis() {
+    let Some(place) = Place::new("slots").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display().to_string();
+    let nodes: Vec<Redis> = ["one", "two"]
+        .iter()
+        .map(|name| {
+            let file = format!("{name}.conf");
+            Redis::start_with(&["--cluster-enabled", "yes", "--dir", &dir, "--cluster-config-file", &file])
+                .unwrap()
+        })
+        .collect();
+    // Both halves of the slots, so that each account is where its project's braces say.
+    for (node, slots) in nodes.iter().zip(["0 8191", "8192 16383"]) {
+        assert_eq!(node.command(&format!("CLUSTER ADDSLOTSRANGE {slots}")).as_deref(), Some("+OK\r\n"));
+    }
+    nodes[0].command(&format!("CLUSTER MEET 127.0.0.1 {}", nodes[1].port()));
+    until(async || {
+        nodes.iter().all(|node| node.command("CLUSTER INFO").unwrap().contains("cluster_state:ok"))
+    })
+    .await;
+    let url = format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", nodes[0].port(), nodes[1].port());
+    let gateway = serves_over(&place, &upstream, &url, "").await;
+    let keys: Vec<_> = nodes.iter().map(|node| node.command("DBSIZE").unwrap()).collect();
+    assert!(keys.contains(&":1\r\n".to_owned()) && keys.contains(&":0\r\n".to_owned()), "{keys:?}");
+    gateway.stop().await;
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_sentinels_replace() {
+    let Some(place) = Place::new("sentinel").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let mut master = Redis::start().unwrap();
+    let port = master.port().to_string();
+    let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &port]).unwrap();
+    until(async || replica.command("INFO replication").unwrap().contains("master_link_status:up")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sentinel.conf");
+    std::fs::write(&file, "sentinel resolve-hostnames no\n").unwrap();
+    let sentinel = Redis::start_sentinel(&file).unwrap();
+    for command in [
+        format!("SENTINEL MONITOR main 127.0.0.1 {port} 1"),
+        "SENTINEL SET main down-after-milliseconds 500".to_owned(),
+        "SENTINEL SET main failover-timeout 2000".to_owned(),
+    ] {
+        assert_eq!(sentinel.command(&command).as_deref(), Some("+OK\r\n"), "{command}");
+    }
+    until(async || sentinel.command("SENTINEL REPLICAS main").unwrap().contains(&replica.port().to_string()))
+        .await;
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port());
+    let gateway = serves_over(&place, &upstream, &url, "").await;
+    master.kill();
+    until(async || ask(&gateway).await.status == 503).await;
+    until(async || ask(&gateway).await.status == 200).await;
+    assert!(replica.command("INFO replication").unwrap().contains("role:master"));
+    gateway.stop().await;
+    let (ledger, records) = place.charged().await;
+    assert_eq!(ledger, records);
+    let spent = replica.command("HGET llmgateway:{a}:project:usd:total spent").unwrap();
+    assert_eq!(
+        spent.lines().nth(1).unwrap(),
+        (ledger / 1000).to_string(),
+        "the new master knows what was spent"
+    );
+    place.end().await;
+}
+
+/// A way to the database that can be cut.
+struct Way {
+    port: u16,
+    is_open: tokio::sync::watch::Sender<bool>,
+}
+
+impl Way {
+    async fn to(database: &str) -> Self {
+        let (_, rest) = database.split_once('@').unwrap();
+        let target = rest.split_once('/').unwrap().0.to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (is_open, watched) = tokio::sync::watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let (target, mut watched) = (target.clone(), watched.clone());
+                tokio::spawn(async move {
+                    let Ok(mut to) = tokio::net::TcpStream::connect(target).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut from, &mut to) => {}
+                        _ = watched.wait_for(|is_open| !is_open) => {}
+                    }
+                });
+            }
+        });
+        Self { port, is_open }
+    }
+
+    fn url(&self, database: &str) -> String {
+        let (access, rest) = database.split_once('@').unwrap();
+        format!("{access}@127.0.0.1:{}/{}", self.port, rest.split_once('/').unwrap().1)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_known_keys_and_begun_budgets_go_on() {
+    let Some(place) = Place::new("no_database").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let way = Way::to(&place.database).await;
+    let config = place.config(&upstream, "budgets = [{ usd = \"1000\", per = \"total\" }]");
+    let gateway = TestGateway::start(&config.replace(&place.database, &way.url(&place.database))).await;
+    assert_eq!(ask(&gateway).await.status, 200);
+    way.is_open.send(false).unwrap();
+    until(async || gateway.get("/ready").await.status == 503).await;
+    assert_eq!(ask(&gateway).await.status, 200, "the budget has begun");
+    let stranger = [("authorization", "Bearer sk-gw-nobody-knows-this")];
+    until(async || gateway.chat_with(&stranger, &question("openai/gpt-4o-mini")).await.status == 503).await;
+    // What Redis has lost cannot be made anew without the ledger.
+    place.redis.command("FLUSHALL");
+    until(async || ask(&gateway).await.status == 503).await;
+    way.is_open.send(true).unwrap();
+    until(async || ask(&gateway).await.status == 200).await;
+    until(async || gateway.get("/ready").await.status == 200).await;
+    gateway.stop().await;
+    let (ledger, records) = place.charged().await;
+    assert_eq!(ledger, records);
+    let spent = place.redis.command("HGET llmgateway:{a}:project:usd:total spent").unwrap();
+    assert_eq!(spent.lines().nth(1).unwrap(), (ledger / 1000).to_string());
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_wait_for_the_counters_where_a_policy_says_so() {
+    let Some(mut place) = Place::new("refuse").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let policy = "limits = [{ requests = 1000, per = \"day\" }]\ncounters_away = \"refuse\"";
+    let gateway = TestGateway::start(&place.config(&upstream, policy)).await;
+    assert_eq!(ask(&gateway).await.status, 200);
+    place.redis.kill();
+    until(async || ask(&gateway).await.status == 503).await;
+    gateway.stop().await;
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exact_limits_leave_nothing_to_other_nodes_hands() {
+    let Some(place) = Place::new("exact").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let ceiling = 40 * COST + WORST;
+    let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(ceiling));
+    let config = place.config(&upstream, &policy) + "[limits]\nexact = true\n";
+    let nodes = place.nodes(3, &config).await;
+    // One after the other, so that no reservation of another request is in the way: all that fits is served.
+    let mut served = 0;
+    for request in 0..60 {
+        let mut reply = ask(&nodes[request % 3]).await;
+        if reply.status == 402 {
+            // What the request before gave back is reported twice a second.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            reply = ask(&nodes[request % 3]).await;
+        }
+        served += usize::from(reply.status == 200);
+        if reply.status == 402 {
+            break;
+        }
+    }
+    assert_eq!(served, 41);
+    stop(nodes).await;
+    place.end().await;
+}
+
+/// The spool of a node that was killed is delivered at its next start, which frees what it held of the budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_node_held_is_free_when_it_is_back() {
+    let Some(place) = Place::new("dead").await else { return };
+    let mut upstream = Upstream::by_hand().await;
+    let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(10 * WORST));
+    let config = place.config(&upstream, &policy);
+    let gateway = Arc::new(TestGateway::start(&config).await);
+    let asking = tokio::spawn({
+        let gateway = gateway.clone();
+        async move { ask(&gateway).await }
+    });
+    let waiting = upstream.next().await;
+    let held = |place: &Place| {
+        let keys = place.redis.command("KEYS llmgateway:{a}:project:usd:day:*").unwrap();
+        let key = keys.lines().nth(2).unwrap().to_owned();
+        let number = |field: &str| {
+            let answer = place.redis.command(&format!("HGET {key} {field}")).unwrap();
+            answer.lines().nth(1).unwrap().parse::<i64>().unwrap()
+        };
+        (number("allowed"), number("spent"))
+    };
+    assert!(held(&place).0 * 1000 >= WORST);
+    // What a killed process leaves: its folder as it is.
+    let folder = tempfile::tempdir().unwrap();
+    copy(&gateway.path("."), folder.path());
+    let next = TestGateway::start_in(folder, &config).await;
+    let (allowed, spent) = held(&place);
+    assert_eq!(allowed, spent, "the new one holds nothing yet, the old one what it had reserved");
+    assert_eq!(spent * 1000, WORST);
+    drop(waiting);
+    asking.abort();
+    let _ = asking.await;
+    next.stop().await;
+    place.end().await;
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => {
+                std::fs::create_dir_all(&target).unwrap();
+                copy(&entry.path(), &target);
+            }
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
