@@ -52,6 +52,8 @@ pub struct Quirks {
     pub drop_tool_fields: Vec<String>,
     /// Media are taken as bytes only: the gateway fetches what is named by a URL.
     pub no_media_urls: bool,
+    /// Of Gemini's own format: `fileUri` names no web address for models before Gemini 3. The gateway fetches what is there.
+    pub no_web_file_uris: bool,
     /// The field of the assistant's messages by which the provider takes thinking back: `reasoning_content`, `reasoning` or
     /// `reasoning_details`. Thinking that the caller dropped is put back beside its tool calls; thinking in other fields is
     /// sent in this one.

@@ -11,7 +11,7 @@ use canon::{
 
 use crate::proofs::{self, Memory, Refusal};
 use crate::{
-    Adapter, Addressed, AnswerForm, DecoderContext, Dialect, Encoded, Headers, Intake, Passthrough, Protocol,
+    Adapter, AnswerForm, DecoderContext, Dialect, Encoded, Headers, Intake, Passthrough, Protocol,
     Transcoder, Translator, TranslatorParts, adapter, passthrough,
 };
 
@@ -244,8 +244,7 @@ impl Draft<'_> {
                 format.forward(intake, options).map(Written::forwarded)
             }
             Way::Forwarded { format, body: Some(body), .. } => {
-                let url = Addressed { rest: &intake.model, query: "" };
-                format.forward(&dialect.intake(url, &body)?, options).map(Written::forwarded)
+                format.forward(&dialect.refilled(intake, &body)?, options).map(Written::forwarded)
             }
         }
     }

@@ -44,6 +44,10 @@ pub trait Dialect: Sync {
     fn protocol(&self) -> Option<Protocol>;
     /// Reads what has to be known before it is decided who serves the request. Errors name the field by its path.
     fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake>;
+    /// The same request with another body: its media are in place.
+    fn refilled(&self, intake: &Intake, body: &Bytes) -> Result<Intake> {
+        self.intake(Addressed { rest: &intake.model, query: "" }, body)
+    }
     /// Reads all of a request.
     fn decode(&self, intake: &Intake) -> Result<Request>;
     /// The requests that one stands for, where a provider of another format could not serve it as one.

@@ -6,6 +6,7 @@ mod cache_marks;
 mod call_ids;
 pub mod cohere_chat;
 mod counts;
+mod envelope;
 pub mod errors;
 mod fields;
 mod function_tools;

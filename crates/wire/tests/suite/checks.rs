@@ -241,6 +241,7 @@ pub fn relayed(form: &AnswerForm, body: &[u8]) {
             annotator: Box::new(Words),
             gathers: true,
             cached_outside_prompt: false,
+            taken_ids: Default::default(),
         });
         let mut out = Vec::new();
         let mut result = Ok(());

@@ -320,3 +320,41 @@ fn signatures_that_pass_are_remembered() {
     let proofs = relay.proofs().unwrap();
     assert_eq!(proofs.calls, [(CallName::new("", "f", r#"{"a":1}"#), Some("kept".to_owned()))]);
 }
+
+#[test]
+fn files_by_web_address_are_fetched_where_the_host_does_not() {
+    let quirks = Quirks { no_web_file_uris: true, ..Quirks::default() };
+    let facts = ModelFacts::default();
+    let body = json!({"contents": [{"role": "user", "parts": [
+        {"text": "Look."},
+        {"fileData": {"mimeType": "image/png", "fileUri": "https://x.test/a.png"}, "videoMetadata": {"fps": 1.0}},
+        {"file_data": {"file_uri": "http://x.test/b"}},
+        {"fileData": {"fileUri": "https://www.youtube.com/watch?v=1"}},
+        {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/x"}},
+    ]}]});
+    let intake = intake(&body.to_string());
+    let draft = |model: &'static str, quirks| {
+        let target = Target { model, facts: &facts, quirks };
+        let dialect = dialect(Protocol::Gemini).unwrap();
+        Exchange { dialect, intake: &intake, upstream: Protocol::Gemini, target, memory: None }
+            .draft(false)
+            .unwrap()
+    };
+    let mut fetching = draft(FLASH, &quirks);
+    let named: Vec<_> = fetching.media().into_iter().map(|media| (media.path, media.url)).collect();
+    let path = |position: u32| format!("contents[0].parts[{position}].fileData.fileUri");
+    let url = |url: &str| url.to_owned();
+    assert_eq!(named, [(path(1), url("https://x.test/a.png")), (path(2), url("http://x.test/b"))]);
+    let file = |mime: &str| wire::MediaFile { mime: mime.to_owned(), data: "AA==".to_owned() };
+    fetching.fill(vec![file("image/png"), file("application/pdf")]);
+    let sent: Value = serde_json::from_slice(&fetching.write().unwrap().body).unwrap();
+    let mut expected = body.clone();
+    let inline = |mime: &str| json!({"mimeType": mime, "data": "AA=="});
+    expected["contents"][0]["parts"][1] =
+        json!({"videoMetadata": {"fps": 1.0}, "inlineData": inline("image/png")});
+    expected["contents"][0]["parts"][2] = json!({"inlineData": inline("application/pdf")});
+    assert_eq!(sent, expected);
+    // Gemini 3 fetches the web itself, and so does Vertex.
+    assert!(draft(THREE, &quirks).media().is_empty());
+    assert!(draft(FLASH, &Quirks::default()).media().is_empty());
+}

@@ -18,6 +18,7 @@ mod gemini_passthrough;
 mod generate;
 mod heard;
 mod hosted;
+mod loops;
 mod losses_table;
 mod media;
 mod missing_parts;

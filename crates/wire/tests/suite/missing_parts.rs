@@ -16,7 +16,7 @@ use super::heard::{Heard, hear};
 const CALLERS: [Protocol; 4] =
     [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::OpenaiResponses, Protocol::Gemini];
 
-struct Gateway;
+pub(super) struct Gateway;
 
 impl Annotator for Gateway {
     fn answer_id(&self) -> &str {
@@ -70,7 +70,7 @@ impl Stream {
 }
 
 /// A text stands for what is no JSON.
-fn plain(event: &Value) -> String {
+pub(super) fn plain(event: &Value) -> String {
     event.as_str().map_or_else(|| event.to_string(), str::to_owned)
 }
 
@@ -87,7 +87,7 @@ fn streams() -> Vec<Stream> {
     ]
 }
 
-fn chat() -> Vec<Value> {
+pub(super) fn chat() -> Vec<Value> {
     let chunk = |choices: Value| json!({"id": "c", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": choices});
     let delta = |delta: Value| chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}]));
     let call = |call: Value| delta(json!({"tool_calls": [call]}));
@@ -108,7 +108,7 @@ fn chat() -> Vec<Value> {
     ]
 }
 
-fn messages() -> Vec<Value> {
+pub(super) fn messages() -> Vec<Value> {
     let begin = |index: u64, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
     let delta =
         |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
@@ -135,7 +135,7 @@ fn messages() -> Vec<Value> {
     ]
 }
 
-fn responses() -> Vec<Value> {
+pub(super) fn responses() -> Vec<Value> {
     let event = |kind: &str, mut members: Value| {
         members["type"] = json!(format!("response.{kind}"));
         members
@@ -357,7 +357,7 @@ fn ensure(is_so: bool, what: impl Into<String>) -> Checked {
     if is_so { Ok(()) } else { Err(what.into()) }
 }
 
-fn documents(body: &[u8]) -> Result<Vec<Value>, String> {
+pub(super) fn documents(body: &[u8]) -> Result<Vec<Value>, String> {
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
     let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
     let read = |data: &str| match data {

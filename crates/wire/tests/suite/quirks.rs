@@ -5,7 +5,7 @@ use canon::{Losses, Media, MediaKind, ModelFacts, Quirks, Source, Target};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use wire::protocols::openai_chat::forward;
-use wire::{DecoderContext, Protocol, adapter};
+use wire::{Addressed, DecoderContext, Protocol, adapter};
 
 /// A value of each quirk, and what a request must hold for it to matter.
 fn examples() -> Value {
@@ -55,6 +55,16 @@ fn fetches(quirks: &Quirks) -> bool {
     let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
     let target = Target { model: "m", facts: &ModelFacts::default(), quirks };
     adapter(Protocol::AnthropicMessages).wants_bytes(&media, target)
+}
+
+/// Whether the file of a raw request is fetched.
+fn fetches_files(quirks: &Quirks) -> bool {
+    let file = json!({"fileData": {"mimeType": "image/png", "fileUri": "https://x.test/a.png"}});
+    let body = json!({"contents": [{"parts": [file]}]}).to_string();
+    let dialect = wire::dialect(Protocol::Gemini).unwrap();
+    let intake = dialect.intake(Addressed { rest: "m:generateContent", query: "" }, &body.into()).unwrap();
+    let target = Target { model: "gemini-2.5-flash", facts: &ModelFacts::default(), quirks };
+    wire::passthrough(Protocol::Gemini).unwrap().media(&intake, target).is_some()
 }
 
 /// What of a list of betas goes along, with what does not as losses.
@@ -122,6 +132,12 @@ fn no_quirk_is_without_effect() {
             assert_ne!(fetches(&quirks), fetches(&Quirks::default()), "{name}");
             continue;
         }
+        if name == "no_web_file_uris" {
+            with.insert(name.clone(), true.into());
+            let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
+            assert_ne!(fetches_files(&quirks), fetches_files(&Quirks::default()), "{name}");
+            continue;
+        }
         if name == "refused_betas" {
             with.insert(name.clone(), json!(["one-*"]));
             let quirks: Quirks = serde_json::from_value(with.into()).unwrap();
@@ -180,5 +196,5 @@ fn no_quirk_is_without_effect() {
         let (plain, changed) = (sent(&example[1], &read(base)), sent(&example[1], &read(with)));
         assert_ne!(plain, changed, "{name} has no effect");
     }
-    assert_eq!(examples.as_object().unwrap().len() + 8, all.len(), "an example of a quirk that is gone");
+    assert_eq!(examples.as_object().unwrap().len() + 9, all.len(), "an example of a quirk that is gone");
 }

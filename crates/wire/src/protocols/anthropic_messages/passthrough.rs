@@ -48,13 +48,19 @@ impl Passthrough for AnthropicMessages {
     }
 
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
-        let mut forward = Forward { intake, forwarding, edit: intake.edit(), losses: Losses::new() };
+        let mut forward = Forward {
+            intake,
+            forwarding,
+            edit: intake.edit(),
+            losses: Losses::new(),
+            decoding: DecoderContext::default(),
+        };
         forward.model();
         forward.check_betas()?;
         forward.refused_fields();
         forward.history();
-        let (edit, losses) = (forward.edit, forward.losses);
-        Ok(Encoded { body: Bytes::from(edit.write(SPARE)), losses, decoding: DecoderContext::default() })
+        let Forward { edit, losses, decoding, .. } = forward;
+        Ok(Encoded { body: Bytes::from(edit.write(SPARE)), losses, decoding })
     }
 
     fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
@@ -95,6 +101,7 @@ struct Forward<'a> {
     forwarding: Forwarding<'a>,
     edit: Edit<'a>,
     losses: Losses,
+    decoding: DecoderContext,
 }
 
 impl Forward<'_> {
@@ -176,7 +183,8 @@ impl Forward<'_> {
             without_thinking,
             memory: memory.filter(|_| thinks && !without_thinking),
         };
-        let OutgoingTurns { messages, is_thoughtless } = history.outgoing(raw, &mut self.losses);
+        let OutgoingTurns { messages, is_thoughtless, called } = history.outgoing(raw, &mut self.losses);
+        self.decoding.taken_ids = called;
         if let Some(messages) = messages {
             self.edit.set("messages", &messages);
         }

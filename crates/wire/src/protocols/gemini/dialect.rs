@@ -21,6 +21,12 @@ impl Dialect for Gemini {
         intake(url, body)
     }
 
+    /// The method is a part of the URL.
+    fn refilled(&self, given: &Intake, body: &Bytes) -> Result<Intake> {
+        let method = if given.form.stream { "streamGenerateContent" } else { "generateContent" };
+        intake(Addressed { rest: &format!("{}:{method}", given.model), query: "" }, body)
+    }
+
     fn decode(&self, intake: &Intake) -> Result<Request> {
         intake.check_schema_size()?;
         let mut request = request::read::decode(intake.body())?;

@@ -2,23 +2,27 @@
 //! itself has read, what the model is known to refuse, and thought signatures: dropped ones are put back, foreign ones taken
 //! out.
 
+mod media;
 mod relay;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use canon::{Losses, Result};
+use canon::{Losses, Result, Target};
 
 use super::model::Generation;
 use super::request::write::tools::camel_case;
 use super::{Gemini, SKIP_SIGNATURE};
 use crate::json::{Kind, Scanner, Syntax, push_string, text_of};
 use crate::proofs::{CallName, FOREIGN, Memory};
+use crate::protocols::envelope::holds_thoughts;
 use crate::providers::edit;
 use crate::{
-    DecoderContext, Encoded, Forwarding, Intake, Passthrough, ROUTING_FIELDS, Transcoder, TranscoderParts,
+    DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
+    TranscoderParts,
 };
+use media::FileUris;
 use relay::Relay;
 
 /// Room for what is added.
@@ -46,6 +50,10 @@ impl Passthrough for Gemini {
         }
         let body = Bytes::from(body.write(SPARE));
         Ok(Encoded { body, losses, decoding: DecoderContext::default() })
+    }
+
+    fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
+        Some(Box::new(FileUris::of(intake, target)?))
     }
 
     fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
@@ -254,7 +262,7 @@ impl Signing<'_> {
                     );
                     None
                 }
-                (Some(proof), _) if self.is_foreign(proof, call.as_ref()) => {
+                (Some(proof), _) if holds_thoughts(proof) || self.is_foreign(proof, call.as_ref()) => {
                     losses.dropped(path(), FOREIGN);
                     None
                 }

@@ -38,6 +38,7 @@ impl Passthrough for OpenaiChat {
             annotator: Box::new(parts.annotator),
             gathers: parts.quirks.reasoning_field.is_some(),
             cached_outside_prompt: parts.decoding.cached_outside_prompt,
+            taken_ids: parts.decoding.taken_ids.clone(),
         })
     }
 

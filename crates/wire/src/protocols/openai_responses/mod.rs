@@ -8,7 +8,6 @@
 //! | `intake` | what routing has to know of a request |
 //! | `request/read`, `request/write` | a request as a canonical one, and back |
 //! | `answer/read`, `answer/write` | an answer, whole or streamed, as events, and back |
-//! | `envelope` | proofs of other families of models in `encrypted_content` |
 //! | `kept` | answers that the gateway keeps, put in front of the requests that go on from them |
 //! | `passthrough` | where both sides speak this format |
 //! | `errors`, `paths` | errors in both directions; the names of fields |
@@ -20,7 +19,6 @@
 mod adapter;
 mod answer;
 mod dialect;
-mod envelope;
 mod errors;
 mod intake;
 pub mod kept;

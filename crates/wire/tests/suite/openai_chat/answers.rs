@@ -398,6 +398,7 @@ fn only_what_can_be_seen_starts_the_content() {
         annotator: Box::new(super::Notes::default()),
         gathers: false,
         cached_outside_prompt: false,
+        taken_ids: Default::default(),
     });
     let mut out = Vec::new();
     relay.push(&body.into(), &mut out).unwrap();

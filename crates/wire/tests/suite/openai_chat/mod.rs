@@ -63,6 +63,7 @@ fn relayed<'a>(
         annotator: Box::new(Notes::default()),
         gathers: true,
         cached_outside_prompt: false,
+        taken_ids: Default::default(),
     });
     let mut out = Vec::new();
     let mut result = Ok(());

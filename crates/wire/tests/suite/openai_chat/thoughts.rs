@@ -19,6 +19,7 @@ fn gathered(form: AnswerForm, body: String) -> Option<Proofs> {
         annotator: Box::new(Notes::default()),
         gathers: true,
         cached_outside_prompt: false,
+        taken_ids: Default::default(),
     });
     let mut out = Vec::new();
     for piece in body.as_bytes().chunks(7) {

@@ -1,6 +1,7 @@
 //! The turns of a raw request. Only a turn that must change is written anew, and in it only the blocks that must.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use canon::{Losses, Part, PartKind};
@@ -67,6 +68,7 @@ impl History<'_> {
         let told: Vec<Outgoing<'_>> =
             turns.iter().enumerate().map(|(index, turn)| self.turn(index, turn, &mut seen, losses)).collect();
         outgoing.is_thoughtless = seen.has_results && !seen.begins_with_thinking;
+        outgoing.called = seen.called;
         if told.iter().all(|turn| matches!(turn, Outgoing::AsItIs(_))) {
             return outgoing;
         }
@@ -123,6 +125,7 @@ impl History<'_> {
             seen.begins_with_thinking |= begins_answer && changed.begins_with_thinking;
         }
         seen.has_results |= changed.has_results;
+        seen.called.extend(std::mem::take(&mut changed.called));
         if !changed.is_changed {
             return as_it_is;
         }
@@ -146,6 +149,8 @@ pub(super) struct OutgoingTurns {
     pub messages: Option<Vec<u8>>,
     /// The conversation ends with results of calls, and the answer with these calls does not begin with thinking.
     pub is_thoughtless: bool,
+    /// The ids of all calls.
+    pub called: BTreeSet<String>,
 }
 
 /// What was seen of the turns so far.
@@ -159,6 +164,8 @@ struct Seen {
     begins_with_thinking: bool,
     /// Results of calls came after the last answer.
     has_results: bool,
+    /// The ids of all calls.
+    called: BTreeSet<String>,
 }
 
 /// What has changed in one turn.
@@ -175,6 +182,8 @@ struct Blocks {
     has_blocks: bool,
     /// The first call.
     call: Option<CallName>,
+    /// The ids of all calls.
+    called: Vec<String>,
     losses: Losses,
 }
 
@@ -195,6 +204,7 @@ impl Blocks {
                 if let (Some(id), Some(name), None) = (&block.id, &block.name, &self.call) {
                     self.call = Some(CallName::new(id, name, block.input.map_or("{}", RawValue::get)));
                 }
+                self.called.extend(block.id);
                 return Some(self.with_plain_id("id", raw));
             }
             _ => {

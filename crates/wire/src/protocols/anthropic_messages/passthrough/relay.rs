@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
 use memchr::memmem;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::answer::read::{Answer, PlainParts, broken, read};
@@ -17,8 +18,7 @@ use super::super::errors;
 use super::super::types::{AnswerBlock, StreamEvent};
 use super::{OWN, plain};
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::Edit;
-use crate::json::mentions;
+use crate::json::{Edit, mentions, quoted};
 use crate::proofs::{Collector, Proofs};
 use crate::protocols::repair::sound;
 use crate::protocols::whole::check_size;
@@ -43,10 +43,11 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
                 told_reason: false,
                 stopped: false,
                 open: BTreeSet::new(),
-                called: BTreeSet::new(),
+                called: false,
+                taken: parts.decoding.taken_ids.clone(),
             },
         }),
-        false => Box::new(WholeRelay { books, body: Vec::new() }),
+        false => Box::new(WholeRelay { books, body: Vec::new(), taken: parts.decoding.taken_ids.clone() }),
     }
 }
 
@@ -111,6 +112,8 @@ impl Books {
 struct WholeRelay {
     books: Books,
     body: Vec<u8>,
+    /// The ids of the conversation's calls.
+    taken: BTreeSet<String>,
 }
 
 impl Transcoder for WholeRelay {
@@ -126,11 +129,15 @@ impl Transcoder for WholeRelay {
         if books.pass_plain(&body, out)? {
             return Ok(());
         }
-        let body = sound(&body);
+        let mut body = sound(&body);
+        if let Some(content) = with_new_ids(&body, &mut self.taken, &*books.annotator) {
+            let mut edit = Edit::of(&body).map_err(|_| not_a_message())?;
+            edit.set("content", &content);
+            body = Cow::Owned(edit.write(0));
+        }
         books.answer.document(&body, &mut books.events)?;
         books.enter();
-        let mut edit =
-            Edit::of(&body).map_err(|_| broken("The provider's answer is not what its format says."))?;
+        let mut edit = Edit::of(&body).map_err(|_| not_a_message())?;
         edit.remove(OWN);
         for (name, value) in missing(&body, books) {
             edit.set(name, value.to_string().as_bytes());
@@ -150,6 +157,44 @@ impl Transcoder for WholeRelay {
     fn proofs(&mut self) -> Option<Proofs> {
         self.books.proofs.take()
     }
+}
+
+fn not_a_message() -> Error {
+    broken("The provider's answer is not what its format says.")
+}
+
+/// The content of a message with ids of ours for the calls that have none, or that of another call; none when none has.
+fn with_new_ids(message: &[u8], taken: &mut BTreeSet<String>, annotator: &dyn Annotator) -> Option<Vec<u8>> {
+    #[derive(serde::Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow)]
+        content: Vec<&'a RawValue>,
+    }
+    if !mentions(message, "tool_use") {
+        return None;
+    }
+    let Content { content } = serde_json::from_slice(message).ok()?;
+    let mut is_changed = false;
+    let blocks: Vec<Cow<'_, [u8]>> = content
+        .iter()
+        .map(|raw| {
+            let raw = raw.get().as_bytes();
+            let block =
+                serde_json::from_slice::<AnswerBlock<'_>>(raw).ok().filter(|block| block.kind == "tool_use");
+            let id = block.map(|block| block.id.unwrap_or_default());
+            match (id.filter(|id| id.is_empty() || !taken.insert(id.clone())), Edit::of(raw)) {
+                (Some(_), Ok(mut edit)) => {
+                    is_changed = true;
+                    let id = annotator.tool_call_id();
+                    edit.set("id", &quoted(&id));
+                    taken.insert(id);
+                    edit.write(32).into()
+                }
+                _ => raw.into(),
+            }
+        })
+        .collect();
+    is_changed.then(|| [b"[", &blocks.join(&b","[..])[..], b"]"].concat())
 }
 
 /// What a message must have and this one has not.
@@ -205,8 +250,10 @@ struct StreamState {
     stopped: bool,
     /// Blocks that have not ended.
     open: BTreeSet<u64>,
-    /// The ids of the calls so far.
-    called: BTreeSet<String>,
+    /// Some tool was called.
+    called: bool,
+    /// The ids of the calls so far, those of the conversation included: agents take a call with a known id for the old one.
+    taken: BTreeSet<String>,
 }
 
 impl Transcoder for StreamRelay {
@@ -307,7 +354,7 @@ impl StreamState {
         self.begin(out);
         self.close(None, out);
         if !self.told_reason {
-            let reason = if self.called.is_empty() { "end_turn" } else { "tool_use" };
+            let reason = if self.called { "tool_use" } else { "end_turn" };
             let delta = json!({
                 "type": "message_delta",
                 "delta": { "stop_reason": reason, "stop_sequence": null },
@@ -366,10 +413,11 @@ impl StreamState {
                 missing.extend(lacks("signature", &block.signature));
             }
             "tool_use" => {
+                self.called = true;
                 let id = block.id.unwrap_or_default();
-                if id.is_empty() || !self.called.insert(id) {
+                if id.is_empty() || !self.taken.insert(id) {
                     let id = self.books.annotator.tool_call_id();
-                    self.called.insert(id.clone());
+                    self.taken.insert(id.clone());
                     missing.push(("id", id));
                 }
             }

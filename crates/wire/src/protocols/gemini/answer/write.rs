@@ -11,8 +11,12 @@ use crate::json::{
     Items, Meaning, Members, append, push_array, push_compact, push_count, push_escaped, push_key, push_text,
     push_u64,
 };
+use crate::protocols::envelope::{self, Thought};
 use crate::{AnswerForm, Encoder};
 use grounding::Grounding;
+
+/// Nobody says which family wrote thinking that comes without a proof.
+const UNKNOWN_FORMAT: &str = "unknown";
 
 /// Writes an answer, streamed or whole.
 pub(crate) struct GeminiEncoder {
@@ -37,6 +41,8 @@ struct Choice {
     call: Option<Call>,
     /// The block of thinking that has text.
     thinking: Option<u32>,
+    /// Thinking of other families of models, by block, which goes with the next call.
+    foreign: Vec<(u32, Thought)>,
     grounding: Grounding,
     chosen: Vec<u8>,
     top: Vec<u8>,
@@ -138,6 +144,9 @@ impl GeminiEncoder {
         self.flush_call(choice, out);
         let exclude = self.form.exclude_reasoning;
         let state = self.choice(choice);
+        if !matches!(format, REASONING_FORMAT | UNKNOWN_FORMAT) {
+            state.note_foreign(block, &detail, format);
+        }
         match detail {
             ReasoningDetail::Text(text) => {
                 let continues = state.thinking == Some(block);
@@ -150,7 +159,6 @@ impl GeminiEncoder {
                 }
                 self.said(choice, Said::Thought, &text, out);
             }
-            // Proofs of other families mean nothing to a caller of this API, and would be sent back as Google's.
             ReasoningDetail::Signature(signature) if format == REASONING_FORMAT => {
                 let is_of_thought = state.thinking == Some(block);
                 let write = |out: &mut Vec<u8>| {
@@ -163,6 +171,7 @@ impl GeminiEncoder {
                 };
                 self.part(choice, write, out);
             }
+            // Proofs of other families go with the next call: here they would be sent back as Google's.
             ReasoningDetail::Signature(_) | ReasoningDetail::Encrypted(_) => {}
         }
     }
@@ -181,7 +190,13 @@ impl GeminiEncoder {
     }
 
     fn flush_call(&mut self, choice: u32, out: &mut Vec<u8>) {
-        if let Some(call) = self.choice(choice).call.take() {
+        let state = self.choice(choice);
+        if let Some(mut call) = state.call.take() {
+            let foreign = std::mem::take(&mut state.foreign).into_iter().map(|(_, thought)| thought);
+            let proven: Vec<Thought> = foreign.filter(Thought::is_proven).collect();
+            if call.signature.is_none() && !proven.is_empty() {
+                call.signature = envelope::seal_thoughts(&proven);
+            }
             self.part(choice, |out| call.write(out), out);
         }
     }
@@ -331,6 +346,20 @@ impl Encoder for GeminiEncoder {
 }
 
 impl Choice {
+    /// Keeps thinking of another family for the call that follows.
+    fn note_foreign(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
+        if self.foreign.last().is_none_or(|(last, _)| *last != block) {
+            self.foreign.push((block, Thought { format: format.to_owned(), ..Thought::default() }));
+        }
+        let Some((_, thought)) = self.foreign.last_mut() else { return };
+        let (place, more) = match detail {
+            ReasoningDetail::Text(more) => (&mut thought.text, more),
+            ReasoningDetail::Signature(more) => (&mut thought.signature, more),
+            ReasoningDetail::Encrypted(more) => (&mut thought.encrypted, more),
+        };
+        place.push_str(more);
+    }
+
     /// Appends the whole choice, or the last piece of it.
     fn write(self, index: usize, out: &mut Vec<u8>) {
         let Self { parts, grounding, chosen, top, finish, .. } = self;

@@ -21,6 +21,7 @@ use super::write::media::{guessed_mime, kind_of};
 use super::write::tools::camel_case;
 use crate::json::{Items, Members, push_array, push_compact, push_string, room, string};
 use crate::protocols::Protocol;
+use crate::protocols::envelope;
 use crate::protocols::fields::{MOST_TEXTS, object as members_object};
 use crate::protocols::media_types::media_type;
 use waiting::Waiting;
@@ -242,7 +243,10 @@ impl History {
         for (index, part) in given.enumerate() {
             let path = format!("contents[{turn}].parts[{index}]");
             let mut fields = object(part, &path)?;
-            let signature = fields.take_text("thoughtSignature")?;
+            let mut signature = fields.take_text("thoughtSignature")?;
+            if let Some(sealed) = signature.take_if(|signature| envelope::holds_thoughts(signature)) {
+                self.unseal((&path, Place::entry(turn).piece(index)), &sealed, &mut parts);
+            }
             let is_thought = fields.take_as::<bool>("thought")?.unwrap_or(false);
             let place = Place::entry(turn).piece(index);
             if let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? {
@@ -258,6 +262,21 @@ impl History {
         self.waiting = Waiting::of(messages.len(), &parts);
         room::push(messages, Message::new(Role::Assistant, parts).at(Place::entry(turn)));
         Ok(())
+    }
+
+    /// Thinking of another family of models, which its call brings back. What the client sent of it itself gives way.
+    fn unseal(&mut self, (path, place): (&str, Place), sealed: &str, parts: &mut Vec<Part>) {
+        let Some(thoughts) = envelope::open_thoughts(sealed) else {
+            let reason = "It is the gateway's own envelope of a signature, and damaged.";
+            return self.losses.dropped(format!("{path}.thoughtSignature"), reason);
+        };
+        let after_calls = parts.iter().rposition(|part| matches!(part.kind, PartKind::ToolCall(_)));
+        let start = after_calls.map_or(0, |call| call + 1);
+        let is_bare = |part: &Part| part.signature.is_none() && matches!(part.kind, PartKind::Reasoning(_));
+        let first = parts[start..].iter().position(is_bare).map_or(start, |bare| start + bare);
+        let rest: Vec<Part> = parts.drain(first..).filter(|part| !is_bare(part)).collect();
+        parts.extend(thoughts.into_iter().map(|thought| thought.into_part().at(place)));
+        parts.extend(rest);
     }
 
     fn model_part(

@@ -164,8 +164,12 @@ fn failed_finish(native: &str, choice: &Object) -> Error {
     )
 }
 
-/// Mends a whole completion in place and takes its usage out.
-pub(crate) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -> Result<()> {
+/// Mends a whole completion in place and takes its usage out. `taken` are the ids of the conversation's calls.
+pub(crate) fn completion(
+    body: &mut Object,
+    annotator: Option<&dyn Annotator>,
+    taken: &BTreeSet<String>,
+) -> Result<()> {
     if let Some(error) = error_in(body) {
         return Err(error);
     }
@@ -183,7 +187,7 @@ pub(crate) fn completion(body: &mut Object, annotator: Option<&dyn Annotator>) -
     };
     for (position, choice) in choices.iter_mut().enumerate() {
         let Some(choice) = choice.as_object_mut() else { return Err(broken("a choice is no object")) };
-        whole_choice(choice, position, annotator)?;
+        whole_choice(choice, position, annotator, taken)?;
         if let (Some(Value::Object(message)), Some(citations)) = (choice.get_mut("message"), &citations) {
             message.or_insert("annotations", || citations.clone());
         }
@@ -216,7 +220,12 @@ fn identity(body: &mut Object, object: &str, annotator: Option<&dyn Annotator>) 
     }
 }
 
-fn whole_choice(choice: &mut Object, position: usize, annotator: Option<&dyn Annotator>) -> Result<()> {
+fn whole_choice(
+    choice: &mut Object,
+    position: usize,
+    annotator: Option<&dyn Annotator>,
+    taken: &BTreeSet<String>,
+) -> Result<()> {
     match choice.get("index").and_then(Value::as_u64) {
         Some(index) => check_index(index)?,
         None => choice.insert("index", position as u64),
@@ -230,7 +239,7 @@ fn whole_choice(choice: &mut Object, position: usize, annotator: Option<&dyn Ann
     content_parts(&mut message);
     mirror_reasoning(&mut message);
     message.or_insert("content", || Value::Null);
-    let has_calls = whole_calls(&mut message, annotator)?;
+    let has_calls = whole_calls(&mut message, annotator, taken)?;
     let native = choice.get("finish_reason").and_then(Value::as_str).unwrap_or("").to_owned();
     let legacy = native == "function_call" && message.get("function_call").is_some_and(Value::is_object);
     if !legacy {
@@ -309,9 +318,13 @@ fn details_text(details: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>) -> Result<bool> {
+fn whole_calls(
+    message: &mut Object,
+    annotator: Option<&dyn Annotator>,
+    taken: &BTreeSet<String>,
+) -> Result<bool> {
     let Some(calls) = message.remove("tool_calls") else { return Ok(false) };
-    let (mut mended, mut taken) = (vec![b'['], BTreeSet::new());
+    let (mut mended, mut taken) = (vec![b'['], taken.clone());
     for call in calls.items().filter(|call| !is_hosted(call)) {
         let is_named = called(&call)["name"].as_str().is_some_and(|name| !name.is_empty());
         match call.into_owned() {
@@ -378,15 +391,27 @@ fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>, taken: &mut 
         call.insert("id", annotator.map(Annotator::tool_call_id).unwrap_or_default());
     }
     if is_custom_call(call) {
+        if let Some(Value::Object(custom)) = call.get_mut("custom") {
+            let input = given_text(custom, true);
+            custom.remove("arguments");
+            custom.insert("input", input);
+        }
         return;
     }
     call.remove("custom");
     call.insert("type", "function");
     if let Some(Value::Object(function)) = call.get_mut("function") {
-        let arguments = arguments_text(function.get("arguments"));
+        let arguments = given_text(function, false);
+        function.remove("input");
         let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
         function.insert("arguments", arguments);
     }
+}
+
+/// What a tool is given, under the name that this kind of tool has for it, or under the other kind's.
+fn given_text(inner: &Object, custom: bool) -> String {
+    let names = if custom { ["input", "arguments"] } else { ["arguments", "input"] };
+    names.iter().map(|name| arguments_text(inner.get(name))).find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 /// Arguments as text: some servers send an object, or null for none.
@@ -441,6 +466,8 @@ pub(crate) struct Chunks {
     /// The usage object as last reported.
     pub usage: Option<Value>,
     annotated: bool,
+    /// The ids of the conversation's calls, which agents would take new ones with the same id for.
+    taken: BTreeSet<String>,
     /// Fields of chunks without choices, for the last chunk.
     pub trailing: Object,
 }
@@ -540,6 +567,11 @@ impl Call {
 }
 
 impl Chunks {
+    /// Chunks of an answer whose calls must not have these ids.
+    pub fn besides(taken: BTreeSet<String>) -> Self {
+        Self { taken, ..Self::default() }
+    }
+
     /// The identity of the stream, once a chunk came.
     pub fn identity(&self) -> Option<&Identity> {
         self.first.as_ref()
@@ -608,7 +640,7 @@ impl Chunks {
         let mut base = Object::new();
         self.identify(&mut base, annotator);
         if self.choices.is_empty() {
-            self.choices.push(Choice::default());
+            self.choices.push(Choice { ids: self.taken.clone(), ..Choice::default() });
         }
         self.choices.sort_by_key(|choice| choice.index);
         for choice in &mut self.choices {
@@ -676,7 +708,7 @@ impl Chunks {
         let (position, is_new) = match self.choices.iter().position(|choice| choice.index == index) {
             Some(position) => (position, false),
             None => {
-                self.choices.push(Choice { index, ..Choice::default() });
+                self.choices.push(Choice { index, ids: self.taken.clone(), ..Choice::default() });
                 (self.choices.len() - 1, true)
             }
         };
@@ -775,7 +807,7 @@ impl Choice {
         let custom = is_custom(call);
         let inner = called(call);
         let name = inner["name"].as_str().unwrap_or("");
-        let text = arguments_text(inner.get(if custom { "input" } else { "arguments" }));
+        let text = inner.as_object().map(|inner| given_text(inner, custom)).unwrap_or_default();
         let found = self.find_call(native_index, id, name);
         let index = found.unwrap_or_else(|| self.new_call(native_index, id, custom, annotator));
         // Once another call has begun, the name of the one before it is complete.

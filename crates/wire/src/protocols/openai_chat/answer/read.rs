@@ -1,5 +1,7 @@
 //! An OpenAI-like answer as canonical events. Mended first, so that only one shape has to be read.
 
+use std::collections::BTreeSet;
+
 use canon::{Event, FinishReason, Json, ReasoningDetail, Result};
 
 use super::normalise::{self, Chunks, broken};
@@ -101,7 +103,7 @@ impl StreamState {
 impl ReadWhole for Pieces {
     fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let mut body = Object::parse(body).ok_or_else(|| broken("it is not a JSON object"))?;
-        normalise::completion(&mut body, None)?;
+        normalise::completion(&mut body, None, &BTreeSet::new())?;
         self.start(&body, events);
         self.take_choices(&body, "message", events);
         self.release(None, events);

@@ -2,12 +2,14 @@
 //! for. Every edit that takes something away is a loss.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use canon::{
     Effort, Error, Feature, Losses, MaxTokensField, ReasoningControl, Result, StreamUsage, Target,
     WhenMissing,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::intake::WHOLE;
@@ -54,9 +56,27 @@ pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'
         losses: forward.losses,
         decoding: DecoderContext {
             cached_outside_prompt: target.quirks.counts_cached_outside(target.model),
+            taken_ids: called(intake),
             ..DecoderContext::default()
         },
     })
+}
+
+/// The ids of the conversation's calls.
+fn called(intake: &Intake) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow, default)]
+        tool_call_id: Option<Cow<'a, str>>,
+    }
+    let Some(messages) = intake.field("messages").filter(|_| intake.seen.tools) else {
+        return BTreeSet::new();
+    };
+    if !intake.mentions(messages, "tool_call_id") {
+        return BTreeSet::new();
+    }
+    let messages: Vec<Message<'_>> = serde_json::from_slice(messages).unwrap_or_default();
+    messages.into_iter().filter_map(|message| Some(message.tool_call_id?.into_owned())).collect()
 }
 
 struct Forward<'a> {

@@ -1,6 +1,8 @@
 //! An answer between equal formats. Each piece is looked at just long enough to know that it keeps the contract, and
 //! then copied; only what does not is taken apart and mended.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use serde_json::value::RawValue;
@@ -28,6 +30,8 @@ pub struct RelayParts {
     pub gathers: bool,
     /// The model's prompt tokens do not include those read from the cache.
     pub cached_outside_prompt: bool,
+    /// The ids of the conversation's calls, which those of the answer must not have.
+    pub taken_ids: BTreeSet<String>,
 }
 
 impl RelayParts {
@@ -144,7 +148,7 @@ impl WholeRelay {
     fn mend(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let mut body = Object::parse(self.body.bytes()).ok_or_else(|| broken("it is not a JSON object"))?;
         let annotator = self.parts.annotator.as_ref();
-        normalise::completion(&mut body, Some(annotator))?;
+        normalise::completion(&mut body, Some(annotator), &self.parts.taken_ids)?;
         let reported = body.remove("usage").filter(|usage| !usage.is_null()).map(|usage| usage.to_string());
         let counts = reported.as_ref().and_then(|usage| self.parts.usage(usage));
         self.progress = progress_of(&body);
@@ -388,11 +392,11 @@ struct StreamState {
 }
 
 impl StreamRelay {
-    fn new(parts: RelayParts) -> Self {
+    fn new(mut parts: RelayParts) -> Self {
         let state = StreamState {
             gatherer: parts.gathers.then(Gatherer::default),
+            chunks: Chunks::besides(std::mem::take(&mut parts.taken_ids)),
             parts,
-            chunks: Chunks::default(),
             mended: Vec::new(),
             progress: Progress::default(),
             done: false,

@@ -13,10 +13,10 @@ use memchr::memmem;
 pub(in super::super) use echo::{Echo, conversation};
 use item::{CallItem, MessageItem, Open, PictureItem, ReasoningItem};
 
-use super::super::envelope::{self, Proof};
 use super::super::errors;
 use super::super::request::read::CallForm;
 use crate::json::{push_key, push_string, push_u64};
+use crate::protocols::envelope::{self, Proof};
 use crate::{AnswerForm, Encoder, Kept};
 
 /// The encoder for one answer. `echo` is what the answer repeats of its request.

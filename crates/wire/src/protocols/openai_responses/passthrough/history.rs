@@ -6,9 +6,10 @@ use canon::Losses;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{REASONING_FORMAT, envelope, kept};
+use super::super::{REASONING_FORMAT, kept};
 use crate::json::Edit;
 use crate::proofs::{CallName, Memory};
+use crate::protocols::envelope;
 
 /// Takes thinking out of the input that is known to be of no use to the provider.
 pub(super) struct Sifting<'a> {

@@ -41,6 +41,11 @@ pub(crate) fn wants_bytes(media: &Media) -> bool {
     matches!(&media.source, Source::Url(url) if from_url(media.kind, url).is_none())
 }
 
+/// True for an address that the provider reads itself, whatever the model.
+pub(crate) fn is_read_by_provider(url: &str) -> bool {
+    from_url(MediaKind::Document, url).is_some()
+}
+
 /// What kind of media a MIME type names.
 pub(crate) fn kind_of(mime: &str) -> MediaKind {
     match mime.split('/').next() {

@@ -4,9 +4,9 @@ use canon::Json;
 use serde_json::{Map, Value, json};
 
 use super::super::super::REASONING_FORMAT;
-use super::super::super::envelope::{self, Proof};
 use super::super::super::request::read::CallForm;
 use crate::json::{Extent, push_key, push_string, push_u64};
+use crate::protocols::envelope::{self, Proof};
 
 /// Events to be sent: their names, and their members behind type and number.
 pub(super) type Events = Vec<(&'static str, Vec<u8>)>;

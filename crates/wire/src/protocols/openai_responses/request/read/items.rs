@@ -9,10 +9,10 @@ use canon::{
     ToolCall, ToolResult,
 };
 
-use super::super::super::envelope::{self, Proof};
 use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
 use super::tools::CallerTools;
 use crate::json::{Items, room};
+use crate::protocols::envelope::{self, Proof};
 use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{data_url, document_type, with_plain_scheme};
 

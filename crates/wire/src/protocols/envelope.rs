@@ -1,0 +1,161 @@
+//! Proofs of one family of models in the format of another.
+//!
+//! A caller may talk to other families of models than that of its format. Their proofs (signatures of thinking and of
+//! calls, redacted thinking) travel where the format has its own, in an envelope of ours, which says whose they are, and
+//! are unpacked when the caller sends them back.
+//!
+//! The Responses API has `encrypted_content`, in an item of its own. What a signature proves is not repeated there: the text
+//! is in the item's summary, and a mark of it tells whether it is still the same. Gemini's API has `thoughtSignature` on the
+//! part of a call, and its clients send thoughts back as they like: the thinking is in the envelope. The field is of type
+//! `bytes`, so the envelope is base64 as a whole.
+
+use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
+use canon::{Part, PartKind, Reasoning};
+use serde::{Deserialize, Serialize};
+
+use crate::protocols::call_ids::mark_of;
+
+/// What all envelopes begin with. OpenAI's own begin with `gAAAA`.
+const PREFIX: &str = "llmgateway.1.";
+
+/// The same in base64.
+const BYTES_PREFIX: &str = "bGxtZ2F0ZXdheS4x";
+/// Base64 with and without padding: clients write bytes anew.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// Most bytes of thinking that travel with a call: they come back with each request.
+const MOST_THINKING: usize = 1 << 18;
+
+/// What is in an envelope.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Proof {
+    /// A signature of the item's own text, which has this mark.
+    #[serde(rename = "s")]
+    Signature { format: String, signature: String, text: String },
+    /// Thinking that only its family can read.
+    #[serde(rename = "e")]
+    Encrypted { format: String, data: String },
+    /// A signature of the call with this id, which follows.
+    #[serde(rename = "c")]
+    Call { id: String, signature: String },
+    /// An envelope that was damaged.
+    #[serde(skip)]
+    Broken,
+}
+
+/// A mark of a text.
+pub(crate) fn mark(text: &str) -> String {
+    mark_of(text)
+}
+
+/// Writes an envelope.
+pub(crate) fn seal(proof: &Proof) -> String {
+    let json = serde_json::to_vec(proof).unwrap_or_default();
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
+}
+
+/// Opens an envelope; none for what is not one of ours.
+pub(crate) fn open(data: &str) -> Option<Proof> {
+    let sealed = data.strip_prefix(PREFIX)?;
+    let json = URL_SAFE_NO_PAD.decode(sealed).ok();
+    Some(json.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or(Proof::Broken))
+}
+
+/// A block of thinking with its proof.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Thought {
+    #[serde(rename = "f")]
+    pub format: String,
+    #[serde(rename = "t", default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    #[serde(rename = "s", default, skip_serializing_if = "String::is_empty")]
+    pub signature: String,
+    #[serde(rename = "e", default, skip_serializing_if = "String::is_empty")]
+    pub encrypted: String,
+}
+
+impl Thought {
+    pub(crate) fn is_proven(&self) -> bool {
+        !self.signature.is_empty() || !self.encrypted.is_empty()
+    }
+
+    /// The thinking as a part of a message.
+    pub(crate) fn into_part(self) -> Part {
+        let filled = |text: String| (!text.is_empty()).then_some(text);
+        let thought = Reasoning {
+            text: self.text,
+            format: Some(self.format),
+            encrypted: filled(self.encrypted),
+            ..Reasoning::default()
+        };
+        Part { signature: filled(self.signature), ..Part::new(PartKind::from(thought)) }
+    }
+}
+
+/// Writes an envelope of thinking as bytes in base64; none where there is too much.
+pub(crate) fn seal_thoughts(thoughts: &[Thought]) -> Option<String> {
+    let json = serde_json::to_vec(thoughts).ok().filter(|json| json.len() <= MOST_THINKING)?;
+    Some(STANDARD.encode([PREFIX.as_bytes(), &json].concat()))
+}
+
+/// Whether bytes in base64 are an envelope of ours.
+pub(crate) fn holds_thoughts(data: &str) -> bool {
+    data.starts_with(BYTES_PREFIX)
+}
+
+/// Opens an envelope of thinking; none where it is damaged.
+pub(crate) fn open_thoughts(data: &str) -> Option<Vec<Thought>> {
+    let data = data.replace('-', "+").replace('_', "/");
+    let bytes = LENIENT.decode(data).ok()?;
+    serde_json::from_slice(bytes.strip_prefix(PREFIX.as_bytes())?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proofs_come_back_as_they_were_sealed() {
+        let text = |text: &str| text.to_owned();
+        let proofs = [
+            Proof::Signature {
+                format: text("anthropic-claude-v1"),
+                signature: text("a+/="),
+                text: mark("é"),
+            },
+            Proof::Encrypted { format: text("f"), data: text("d") },
+            Proof::Call { id: text("call_1"), signature: text("s") },
+        ];
+        for proof in proofs {
+            let sealed = seal(&proof);
+            assert!(sealed.starts_with(PREFIX) && sealed.is_ascii(), "{sealed}");
+            assert_eq!(open(&sealed), Some(proof));
+        }
+        assert_eq!(open("gAAAA"), None);
+        for damaged in ["llmgateway.1.", "llmgateway.1.!", "llmgateway.1.e30"] {
+            assert_eq!(open(damaged), Some(Proof::Broken), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn thoughts_come_back_as_bytes_do() {
+        let thought = |text: &str, signature: &str, encrypted: &str| Thought {
+            format: "f".to_owned(),
+            text: text.to_owned(),
+            signature: signature.to_owned(),
+            encrypted: encrypted.to_owned(),
+        };
+        let thoughts = vec![thought("é>?>?", "a+/=", ""), thought("", "", "d")];
+        let sealed = seal_thoughts(&thoughts).unwrap();
+        assert!(holds_thoughts(&sealed) && !holds_thoughts("c2lnbmF0dXJl"));
+        assert_eq!(STANDARD.encode(STANDARD.decode(&sealed).unwrap()), sealed);
+        let other = sealed.trim_end_matches('=').replace('+', "-").replace('/', "_");
+        assert_eq!([open_thoughts(&sealed), open_thoughts(&other)], [Some(thoughts.clone()), Some(thoughts)]);
+        assert_eq!(open_thoughts(&sealed[..sealed.len() - 8]), None);
+        assert_eq!(seal_thoughts(&[thought(&"x".repeat(MOST_THINKING), "s", "")]), None);
+    }
+}

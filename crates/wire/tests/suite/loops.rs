@@ -1,0 +1,195 @@
+//! From an answer to the next turn: what a caller sends back of an answer reaches the provider that needs it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use canon::{ModelFacts, Quirks, Target};
+use serde_json::{Value, json};
+use wire::{
+    Addressed, AnswerForm, DecoderContext, Exchange, Intake, Protocol, TranscoderParts, Written, dialect,
+};
+
+use super::missing_parts::{Gateway, chat, documents, messages, plain, responses};
+
+fn intake(caller: Protocol, body: &Value) -> Intake {
+    let url = Addressed { rest: "m:generateContent", query: "" };
+    dialect(caller).unwrap().intake(url, &Bytes::from(body.to_string())).unwrap()
+}
+
+fn sent(caller: Protocol, body: &Value, upstream: Protocol, model: &str) -> Written {
+    let (facts, quirks) = (ModelFacts::default(), Quirks::default());
+    let exchange = Exchange {
+        dialect: dialect(caller).unwrap(),
+        intake: &intake(caller, body),
+        upstream,
+        target: Target { model, facts: &facts, quirks: &quirks },
+        memory: None,
+    };
+    exchange.draft(false).unwrap().write().unwrap()
+}
+
+fn told(
+    caller: Protocol,
+    upstream: Protocol,
+    decoding: &DecoderContext,
+    stream: bool,
+    body: String,
+) -> String {
+    let mut transcoder = wire::exchange::transcoder(TranscoderParts {
+        caller: dialect(caller).unwrap(),
+        upstream,
+        upstream_streams: stream,
+        form: AnswerForm { stream, include_usage: true, ..AnswerForm::default() },
+        decoding,
+        quirks: &Quirks::default(),
+        annotator: Arc::new(Gateway),
+    });
+    let mut out = Vec::new();
+    transcoder.push(&Bytes::from(body), &mut out).unwrap();
+    transcoder.finish(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn stream(events: &[Value]) -> String {
+    events.iter().map(|event| format!("data: {}\n\n", plain(event))).collect()
+}
+
+/// The parts of an answer to a Gemini caller.
+fn gemini_parts(upstream: Protocol, events: &[Value]) -> Vec<Value> {
+    let out = told(Protocol::Gemini, upstream, &DecoderContext::default(), true, stream(events));
+    let pieces = documents(out.as_bytes()).unwrap();
+    let parts = |piece: &Value| piece["candidates"][0]["content"]["parts"].as_array().cloned();
+    pieces.iter().filter_map(parts).flatten().collect()
+}
+
+fn gemini_turn(parts: &[Value]) -> Value {
+    json!({"contents": [
+        {"role": "user", "parts": [{"text": "Look."}]},
+        {"role": "model", "parts": parts},
+        {"role": "user", "parts": [{"functionResponse": {"id": "call_1", "name": "look", "response": {"output": "x"}}}]},
+    ], "tools": [{"functionDeclarations": [{"name": "look", "parametersJsonSchema": {"type": "object"}}]}],
+    "generationConfig": {"thinkingConfig": {"thinkingBudget": 2048}}})
+}
+
+#[test]
+fn proofs_of_other_families_come_back_from_gemini_callers() {
+    let claude = gemini_parts(Protocol::AnthropicMessages, &messages());
+    let of_call = |parts: &[Value]| -> Value {
+        parts.iter().find(|part| part["functionCall"].is_object()).unwrap().clone()
+    };
+    let call = of_call(&claude);
+    assert!(call["thoughtSignature"].as_str().unwrap().starts_with("bGxtZ2F0ZXdheS4x"), "{call}");
+    // Gemini CLI sends no thoughts back, opencode does.
+    for kept in [vec![call.clone()], claude.clone()] {
+        let written =
+            sent(Protocol::Gemini, &gemini_turn(&kept), Protocol::AnthropicMessages, "claude-sonnet-4-5");
+        let body: Value = serde_json::from_slice(&written.body).unwrap();
+        let thinking = json!({"type": "thinking", "thinking": "Hmm.", "signature": "sig"});
+        assert_eq!(body["messages"][1]["content"][0], thinking, "{body}");
+        let thoughts = body["messages"][1]["content"].as_array().unwrap();
+        assert_eq!(thoughts.iter().filter(|block| block["type"] == "thinking").count(), 1);
+        assert_eq!(body["thinking"]["type"], "enabled");
+        assert!(
+            !written.losses.iter().any(|loss| loss.field.to_string().contains("thoughtSignature")),
+            "{:?}",
+            written.losses
+        );
+    }
+    let call = of_call(&gemini_parts(Protocol::OpenaiResponses, &responses()));
+    let written = sent(Protocol::Gemini, &gemini_turn(&[call]), Protocol::OpenaiResponses, "gpt-5");
+    let body: Value = serde_json::from_slice(&written.body).unwrap();
+    let thought = body["input"].as_array().unwrap().iter().find(|item| item["type"] == "reasoning").unwrap();
+    assert_eq!(thought["encrypted_content"], "gAAA");
+}
+
+#[test]
+fn google_gets_no_proof_of_another_family() {
+    let call = gemini_parts(Protocol::AnthropicMessages, &messages()).pop().unwrap();
+    assert!(call["thoughtSignature"].is_string(), "{call}");
+    let written =
+        sent(Protocol::Gemini, &gemini_turn(std::slice::from_ref(&call)), Protocol::Gemini, "gemini-3-pro");
+    let body: Value = serde_json::from_slice(&written.body).unwrap();
+    let signature = &body["contents"][1]["parts"][0]["thoughtSignature"];
+    assert_eq!(signature, "skip_thought_signature_validator");
+    assert!(
+        written.told.iter().any(|loss| loss.field.to_string() == "contents[1].parts[0].thoughtSignature")
+    );
+    let mut damaged = call;
+    let sealed = damaged["thoughtSignature"].as_str().unwrap();
+    damaged["thoughtSignature"] = json!(sealed[..sealed.len() - 12]);
+    let written = sent(Protocol::Gemini, &gemini_turn(&[damaged]), Protocol::OpenaiChat, "m");
+    assert!(
+        written.told.iter().any(|loss| loss.field.to_string() == "contents[1].parts[0].thoughtSignature")
+    );
+}
+
+/// An agent takes a call with a known id for the old one, and drops it.
+#[test]
+fn ids_of_calls_are_new_in_the_conversation_between_equal_formats() {
+    let turn = json!({"model": "m", "tools": [{"type": "function", "function": {"name": "look"}}], "messages": [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "x"},
+    ]});
+    let whole = json!({"id": "c", "object": "chat.completion", "created": 7, "model": "m", "choices": [{"index": 0,
+        "finish_reason": "tool_calls", "message": {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}}]});
+    check_ids(Protocol::OpenaiChat, &turn, &chat(), &whole);
+
+    let turn = json!({"model": "m", "max_tokens": 9, "tools": [{"name": "look", "input_schema": {"type": "object"}}],
+    "messages": [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "call_1", "name": "look", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "x"}]},
+    ]});
+    let whole = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use",
+        "content": [{"type": "tool_use", "id": "call_1", "name": "look", "input": {}}],
+        "usage": {"input_tokens": 1, "output_tokens": 1}});
+    check_ids(Protocol::AnthropicMessages, &turn, &messages(), &whole);
+}
+
+fn check_ids(format: Protocol, turn: &Value, events: &[Value], whole: &Value) {
+    let known = sent(format, turn, format, "m").decoding;
+    let mut first = turn.clone();
+    first["messages"].as_array_mut().unwrap().truncate(1);
+    let new = sent(format, &first, format, "m").decoding;
+    for (stream_form, body) in [(true, stream(events)), (false, whole.to_string())] {
+        let again = told(format, format, &known, stream_form, body.clone());
+        assert!(again.contains("\"call_ours\"") && !again.contains("\"call_1\""), "{again}");
+        let kept = told(format, format, &new, stream_form, body);
+        assert!(kept.contains("\"call_1\"") && !kept.contains("\"call_ours\""), "{kept}");
+    }
+}
+
+/// Some servers give a function its `input`, or a tool that takes text its `arguments`.
+#[test]
+fn what_a_tool_is_given_is_found_by_either_name() {
+    let function =
+        json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "input": {"x": 1}}});
+    let custom =
+        json!({"index": 1, "id": "b", "type": "custom", "custom": {"name": "g", "arguments": "text"}});
+    let message = |name: &str| {
+        json!({"id": "c", "object": "chat.completion", "created": 7, "model": "m", "choices": [
+            {"index": 0, "finish_reason": "tool_calls", name: {"role": "assistant", "tool_calls": [function, custom]}}]})
+    };
+    let events = [message("delta"), json!("[DONE]")];
+    for (stream_form, body) in [(true, stream(&events)), (false, message("message").to_string())] {
+        let out = told(
+            Protocol::OpenaiChat,
+            Protocol::OpenaiChat,
+            &DecoderContext::default(),
+            stream_form,
+            body.clone(),
+        );
+        assert!(out.contains(r#""arguments":"{\"x\":1}""#) && out.contains(r#""input":"text""#), "{out}");
+        let out = told(
+            Protocol::OpenaiResponses,
+            Protocol::OpenaiChat,
+            &DecoderContext::default(),
+            stream_form,
+            body,
+        );
+        assert!(out.contains(r#""arguments":"{\"x\":1}""#) && out.contains(r#""input":"text""#), "{out}");
+    }
+}
