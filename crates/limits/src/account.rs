@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use canon::Pico;
 
-use crate::book::{Notice, Others};
-use crate::lease::{Pace, Told, Wanted};
+use crate::lease::{Others, Pace, Told, Wanted};
 use crate::policy::Period;
 use crate::rule::{AccountId, Scope};
 use crate::{Bucket, Window};
@@ -18,6 +17,23 @@ const THRESHOLDS: [u8; 3] = [50, 80, 100];
 /// For so long nobody asks again for what was refused, in milliseconds: an exhausted budget would else cost each refused
 /// request a round trip.
 const REFUSED_MS: i64 = 200;
+
+/// So much of a budget is spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose budget it is.
+    pub scope: Scope,
+    /// In which time.
+    pub per: Window,
+    /// The first day of the window, in days since 1970-01-01.
+    pub start: i64,
+    /// The budget.
+    pub ceiling: Pico,
+    /// How much of it is spent at least, in per cent: 50, 80 or 100.
+    pub percent: u8,
+    /// What is spent.
+    pub spent: Pico,
+}
 
 /// Who holds places lets itself be heard as often, in milliseconds: well before [`GONE_MS`](crate::GONE_MS).
 const HEARD_MS: i64 = 5000;

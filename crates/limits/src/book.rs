@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use canon::Pico;
 
-use crate::account::{Account, Claim, Fit, Kind, Money, Name, Places, Rate};
-use crate::lease::{Short, Told, Wish};
+use crate::account::{Account, Claim, Fit, Kind, Money, Name, Notice, Places, Rate};
+use crate::lease::{Others, Short, Told, Wish};
 use crate::policy::{Limit, OnExhausted, Policy};
 use crate::rule::{AccountId, Quantity, Rule, Scope};
 use crate::{Pattern, Window, day_of};
@@ -30,18 +30,6 @@ pub struct Ask {
     pub deadline_ms: i64,
     /// What to do where counters are shared and this node's part of them is too small.
     pub others: Others,
-}
-
-/// What is known of the other nodes, where counters are shared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Others {
-    /// They were not asked yet: what is missing is [`Refusal::Short`].
-    #[default]
-    Unasked,
-    /// They were asked just now: what is missing is refused.
-    Asked,
-    /// They cannot be asked: this node counts for itself, beginning with what it last knew of them.
-    Away,
 }
 
 /// What a request took.
@@ -118,23 +106,6 @@ pub struct Refused {
     pub refusal: Refusal,
     /// What is left.
     pub remaining: Remaining,
-}
-
-/// So much of a budget is spent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whose budget it is.
-    pub scope: Scope,
-    /// In which time.
-    pub per: Window,
-    /// The first day of the window, in days since 1970-01-01.
-    pub start: i64,
-    /// The budget.
-    pub ceiling: Pico,
-    /// How much of it is spent at least, in per cent: 50, 80 or 100.
-    pub percent: u8,
-    /// What is spent.
-    pub spent: Pico,
 }
 
 /// The accounts of one project and of its keys.

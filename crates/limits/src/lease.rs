@@ -17,6 +17,18 @@ use crate::policy::Period;
 use crate::rule::{AccountId, Scope};
 use crate::{Bucket, Window};
 
+/// What is known of the other nodes, where counters are shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Others {
+    /// They were not asked yet: what is missing is [`Refusal::Short`].
+    #[default]
+    Unasked,
+    /// They were asked just now: what is missing is refused.
+    Asked,
+    /// They cannot be asked: this node counts for itself, beginning with what it last knew of them.
+    Away,
+}
+
 /// This node's part of an account is too small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {

@@ -24,10 +24,11 @@ mod policy;
 mod rule;
 mod window;
 
-pub use book::{Actual, Ask, Book, Figure, Notice, Others, Refusal, Refused, Remaining, Ticket};
+pub use account::Notice;
+pub use book::{Actual, Ask, Book, Figure, Refusal, Refused, Remaining, Ticket};
 pub use bucket::Bucket;
 pub use glob::Pattern;
-pub use lease::{GONE_MS, Pool, Short, Told, Wanted, Wish};
+pub use lease::{GONE_MS, Others, Pool, Short, Told, Wanted, Wish};
 pub use policy::{Budget, CountersAway, Limit, Mistake, OnExhausted, Period, Policy, Role, Unpriced, tags};
 pub use rule::{AccountId, Quantity, Rule, Scope};
 pub use window::{DAY_MS, Window, day_of};

@@ -92,6 +92,21 @@ fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, 
     metric
 }
 
+/// What is counted where nodes share budgets and limits.
+fn shared_counters(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
+    let requests = registered(
+        registry,
+        "shared_counters",
+        "Requests that this node's part of shared counters was too small for: `asked` for more, `refused` or `allowed` while the counters did not answer",
+    );
+    let up = registered(
+        registry,
+        "shared_counters_up",
+        "1 while the counters that nodes share answer; 0 when they do not, or are not shared",
+    );
+    (requests, up)
+}
+
 impl Metrics {
     /// Fresh metrics, all at zero, of a gateway that keeps no usage records.
     pub fn new() -> Self {
@@ -163,16 +178,7 @@ impl Metrics {
             "stored_responses",
             "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
         );
-        let shared_counters = registered(
-            &mut registry,
-            "shared_counters",
-            "Requests that this node's part of shared counters was too small for: `asked` for more, `refused` or `allowed` while the counters did not answer",
-        );
-        let shared_counters_up = registered(
-            &mut registry,
-            "shared_counters_up",
-            "1 while the counters that nodes share answer; 0 when they do not, or are not shared",
-        );
+        let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
         let active = Gauge::default();
         registry.register("active_requests", "Requests for models that are not answered yet", active.clone());
         let connections = Gauge::default();
