@@ -249,6 +249,9 @@ pub trait Budgets: Send + Sync + 'static {
     /// Projects of the configuration file: the console shows them and changes nothing.
     fn declared(&self) -> Vec<(String, Policy)>;
 
+    /// Ids of all projects that are in force.
+    fn project_ids(&self) -> Vec<String>;
+
     /// What is taken of the rules of a project and its keys, as this node counts.
     fn taken(&self, project: &str) -> Vec<Taken>;
 

@@ -16,13 +16,14 @@ mod session;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::response::Redirect;
+use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::response::{IntoResponse, Redirect};
 use axum::routing::{get, post};
 use store::Store;
 
 use auth::Gate;
 use gateway::Gateway;
+use session::Session;
 
 /// The largest form.
 pub const BODY_LIMIT: usize = 256 << 10;
@@ -51,11 +52,41 @@ impl Console {
     }
 }
 
+impl Console {
+    /// Who asks a model from the playground: an administrator, by a script of our own page. Else the answer to give.
+    pub async fn may_ask(
+        self: &Arc<Self>,
+        head: &http::request::Parts,
+    ) -> Result<String, axum::response::Response> {
+        let mut parts = head.clone();
+        let session = <Session as FromRequestParts<Arc<Self>>>::from_request_parts(&mut parts, self).await?;
+        let token = head.headers.get("x-form-token").and_then(|token| token.to_str().ok());
+        session.check_token(token.unwrap_or_default())?;
+        match session.is_admin() && !security::is_foreign(&head.headers, &head.uri) {
+            true => Ok(session.row.name),
+            false => {
+                Err((http::StatusCode::FORBIDDEN, "Only an administrator may ask from here.\n")
+                    .into_response())
+            }
+        }
+    }
+}
+
 /// The routes under `/ui`.
 pub fn router(console: Arc<Console>) -> Router {
-    use pages::{audit, find, project, projects, settings};
+    use pages::{
+        audit, find, models, overview, playground, project, projects, request, requests, routing, settings,
+    };
     let pages = Router::new()
-        .route("/", get(settings::page))
+        .route("/", get(overview::page))
+        .route("/requests", get(requests::page))
+        .route("/requests/live", get(requests::live))
+        .route("/requests/rows", get(requests::rows))
+        .route("/requests/{id}", get(request::page))
+        .route("/models", get(models::page))
+        .route("/playground", get(playground::page))
+        .route("/routing", get(routing::page))
+        .route("/routing/explain", post(routing::explain))
         .route("/login", get(auth::form).post(auth::sign_in))
         .route("/logout", post(auth::sign_out))
         .route("/settings", get(settings::page))

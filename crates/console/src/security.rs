@@ -45,7 +45,7 @@ fn is_change(method: &Method) -> bool {
 
 /// Whether a browser says that the request was made by another site's page. Programs say nothing; they have no cookie that a
 /// page could borrow.
-fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
+pub fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
     if headers.get(FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
         return true;
     }

@@ -33,6 +33,7 @@ const ALL: &[Step] = &[
     ("the programs: llmgateway, its benchmark, the reader of answers", build),
     ("official SDKs and other clients against the gateway, the mock and our decoders", sdks),
     ("end to end: durability, the commands of the README", end_to_end),
+    ("the dashboard in a browser: every page, every action", dashboard),
     ("coding agents: against the mock, and through the gateway", agents),
     ("instructions by the size of the input", growth),
     ("instructions and allocations of one request", count),
@@ -208,6 +209,24 @@ fn end_to_end(place: &Place) -> Result<()> {
         .env("LLMGATEWAY_BINARY", place.gateway())
         .status()?;
     if status.success() { Ok(()) } else { bail!("the end-to-end tests failed") }
+}
+
+/// The longest time for the tests in a browser.
+const DASHBOARD_MOST: Duration = Duration::from_secs(900);
+
+/// Screenshots are kept in the target folder.
+fn dashboard(place: &Place) -> Result<()> {
+    let chromium = tools::chromium(place)?;
+    let shots = place.target.join("ui-shots");
+    let mut command = place.command("npm");
+    command
+        .args(["test", "--prefix", "tests/ui"])
+        .env("LLMGATEWAY_BINARY", place.gateway())
+        .env("LLMGATEWAY_CHROMIUM", chromium)
+        .env("LLMGATEWAY_SHOTS", &shots);
+    place.succeeds_within(DASHBOARD_MOST, &mut command)?;
+    say(&format!("screenshots: {}", shots.display()));
+    Ok(())
 }
 
 /// The longest time for the tests with coding agents.

@@ -92,10 +92,23 @@ fn uv(place: &Place) -> Result<PathBuf> {
 
 /// The packages of the Node tests, beside them.
 pub fn node_packages(place: &Place) -> Result<()> {
+    npm_ci(place, "tests/sdk/node")
+}
+
+fn npm_ci(place: &Place, folder: &str) -> Result<()> {
     if !place.has("node", &["--version"]) || !place.has("npm", &["--version"]) {
         apt_get(place, &["nodejs", "npm"])?;
     }
-    place.run("npm", &["ci", "--no-audit", "--no-fund", "--prefix", "tests/sdk/node"])
+    place.run("npm", &["ci", "--no-audit", "--no-fund", "--prefix", folder])
+}
+
+/// A browser, and the packages that drive it.
+pub fn chromium(place: &Place) -> Result<PathBuf> {
+    npm_ci(place, "tests/ui")?;
+    if !place.has("chromium", &["--version"]) {
+        apt_get(place, &["chromium"])?;
+    }
+    Ok(PathBuf::from("/usr/bin/chromium"))
 }
 
 /// The coding agents, beside their tests. They are programs of a gigabyte that change weekly: where npm cannot install

@@ -101,6 +101,8 @@ pub fn short(number: u64) -> String {
 /// `853 ms`, `2.04 s`
 pub fn duration(ms: f64) -> String {
     match ms {
+        // Records have whole milliseconds.
+        ms if ms < 1000.0 && ms.fract() == 0.0 => format!("{ms:.0} ms"),
         ms if ms < 1.0 => format!("{ms:.2} ms"),
         ms if ms < 10.0 => format!("{ms:.1} ms"),
         ms if ms < 1000.0 => format!("{ms:.0} ms"),

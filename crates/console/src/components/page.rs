@@ -12,8 +12,15 @@ use crate::assets;
 use crate::session::{Session, cookie};
 
 /// Path, name, key after `g`; the icon is called like the page.
-const PAGES: &[(&str, &str, &str, &str)] =
-    &[("/ui/projects", "projects", "Projects", "p"), ("/ui/settings", "settings", "Settings", "s")];
+const PAGES: &[(&str, &str, &str, &str)] = &[
+    ("/ui", "overview", "Overview", "o"),
+    ("/ui/requests", "requests", "Requests", "r"),
+    ("/ui/models", "models", "Models", "m"),
+    ("/ui/routing", "routing", "Routing", "h"),
+    ("/ui/projects", "projects", "Projects", "p"),
+    ("/ui/playground", "playground", "Playground", "y"),
+    ("/ui/settings", "settings", "Settings", "s"),
+];
 
 /// Who reads, and how they want it: what a page needs beside its own content.
 pub struct Reader<'a> {
@@ -122,12 +129,16 @@ fn topbar() -> Markup {
 fn side(reader: &Reader<'_>, current: &str) -> Markup {
     let node = reader.console.gateway.node();
     let role = reader.session.rights.as_str();
+    let failing = crate::pages::routing::failing(reader.console);
     html! {
         nav.side #nav popover aria-label="Main" {
             a.brand href="/ui" { (brand()) "llmgateway" }
             button.find data-palette { (icon("search")) span.grow { "Find or jump" } kbd { "/" } }
             @for (path, name, label, _) in PAGES {
-                a.nav href=(path) aria-current=[(*name == current).then_some("page")] { (icon(name)) (label) }
+                a.nav href=(path) aria-current=[(*name == current).then_some("page")] {
+                    (icon(name)) (label)
+                    @if *name == "routing" && failing > 0 { span.n.alert { (failing) span.vh { " providers fail" } } }
+                }
             }
             span.push {}
             div.foot {
@@ -151,7 +162,9 @@ fn side(reader: &Reader<'_>, current: &str) -> Markup {
 fn dialogs() -> Markup {
     let keys: &[(&[&str], &str)] = &[
         (&["/"], "Find or jump"),
-        (&["g", "p"], "Projects; g and another letter for the other pages, which “Find” lists"),
+        (&["g", "o r m h p y s"], "Overview, requests, models, routing, projects, playground, settings"),
+        (&["l"], "Live on and off (requests)"),
+        (&["←", "→"], "Points of a chart"),
         (&["j", "k"], "Next, previous row"),
         (&["Enter"], "Open the row"),
         (&["f"], "Filter this page"),

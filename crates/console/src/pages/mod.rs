@@ -3,8 +3,14 @@
 pub mod audit;
 pub mod find;
 pub mod login;
+pub mod models;
+pub mod overview;
+pub mod playground;
 pub mod project;
 pub mod projects;
+pub mod request;
+pub mod requests;
+pub mod routing;
 pub mod settings;
 
 use std::sync::Arc;
@@ -76,5 +82,7 @@ pub fn refused(reader: &Reader<'_>, status: StatusCode, words: &str, back: &str)
 
 /// A name as a part of a path.
 pub fn encoded(name: &str) -> String {
-    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(name, &ESCAPED).to_string()
 }

@@ -46,7 +46,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
     let body = serde_json::to_vec(&body)?.into();
     let explanation = match arguments.operation {
-        None | Some(Operation::Chat) => explain::explain(&snapshot, &body)?,
+        None | Some(Operation::Chat) => explain::explain(&snapshot, &body, routing::Timestamp(0))?,
         Some(operation) => explain::explain_operation(&snapshot, operation, &body)?,
     };
     match arguments.json {

@@ -52,7 +52,11 @@ pub fn in_force(file: Option<(&Path, &str)>, settings: &Settings) -> InForce {
             shown.settings.push(Shown { path: path.to_owned(), value, source: source.to_owned() });
         }
     };
-    for provider in settings.providers.iter().filter(|provider| provider.disabled.is_none()) {
+    for provider in settings
+        .providers
+        .iter()
+        .filter(|provider| provider.disabled.is_none() && !provider.base_url.is_empty())
+    {
         let path = format!("providers.{}", provider.row.id);
         other(
             &format!("{path}.base_url"),
@@ -115,7 +119,7 @@ fn masked(path: &str, value: &toml::Value) -> String {
                 format!("{name} = {}", masked(&format!("{path}.{name}"), value))
             };
             let items: Vec<String> = table.iter().map(item).collect();
-            format!("{{ {} }}", items.join(", "))
+            if items.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", items.join(", ")) }
         }
         other => other.to_string(),
     }

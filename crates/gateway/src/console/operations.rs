@@ -54,12 +54,17 @@ impl Configuration for View {
     }
 }
 
+impl View {
+    fn now(&self) -> routing::Timestamp {
+        let since = crate::clock::now().saturating_duration_since(self.epoch);
+        routing::Timestamp(since.as_millis() as u64)
+    }
+}
+
 impl Routing for View {
     fn providers(&self) -> Vec<Provider> {
         let snapshot = self.current.get();
-        let now =
-            routing::Timestamp(crate::clock::now().saturating_duration_since(self.epoch).as_millis() as u64);
-        let health = snapshot.health.of(Operation::Chat).snapshot(now);
+        let health = snapshot.health.of(Operation::Chat).snapshot(self.now());
         let provider = |handle: &std::sync::Arc<crate::snapshot::ProviderHandle>| Provider {
             id: handle.id().to_owned(),
             off: handle.disabled().map(str::to_owned),
@@ -73,7 +78,7 @@ impl Routing for View {
     }
 
     fn explain(&self, request: Bytes) -> Result<Value, Error> {
-        Ok(explain::explain(&self.current.get(), &request)?.as_json())
+        Ok(explain::explain(&self.current.get(), &request, self.now())?.as_json())
     }
 }
 
@@ -82,6 +87,15 @@ impl Budgets for View {
         let snapshot = self.current.get();
         let projects = snapshot.keys.projects().values();
         projects.map(|project| (project.id.to_string(), project.policy.clone())).collect()
+    }
+
+    fn project_ids(&self) -> Vec<String> {
+        let (snapshot, stored) = (self.current.get(), self.auth.stored());
+        let all = snapshot.keys.projects().keys().chain(stored.keys.projects().keys());
+        let mut ids: Vec<String> = all.map(|id| id.to_string()).collect();
+        ids.sort();
+        ids.dedup();
+        ids
     }
 
     fn taken(&self, id: &str) -> Vec<Taken> {

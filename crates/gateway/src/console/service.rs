@@ -28,6 +28,11 @@ impl ConsoleService {
         self.console.gate.new_code(self.console.now_ms())
     }
 
+    /// Who asks a model from the playground; else the answer to give.
+    pub async fn may_ask(&self, head: &Parts) -> Result<String, Response<Body>> {
+        self.console.may_ask(head).await
+    }
+
     /// Answers one request.
     pub async fn serve(&self, head: &Parts, peer: Option<IpAddr>, body: Bytes) -> Response<Body> {
         let mut request = Request::new(Body::from(body));

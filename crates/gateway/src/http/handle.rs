@@ -327,8 +327,8 @@ async fn served(
 
 /// Serves what has a body and is answered by no model. Boxed by its caller, for it is rare.
 async fn with_body(
-    api: &Api,
-    snapshot: &Snapshot,
+    api: &Arc<Api>,
+    snapshot: &Arc<Snapshot>,
     route: &Route,
     peer: Option<IpAddr>,
     head: &Parts,
@@ -336,9 +336,46 @@ async fn with_body(
 ) -> Response<ResponseBody> {
     match route.serve {
         Serve::Admin(resource) => administered(api, snapshot, (route.access, resource), head, body).await,
+        Serve::Console if head.method == Method::POST && head.uri.path() == "/ui/playground/ask" => {
+            asked_from_playground(api, snapshot.clone(), head, body).await
+        }
         Serve::Console => page(api, snapshot, peer, head, body).await,
         _ => conversation(api, snapshot, head, body).await,
     }
+}
+
+/// Asks a model for the playground of the dashboard: a conversation like any other, by the session in the place of a key.
+async fn asked_from_playground(
+    api: &Arc<Api>,
+    snapshot: Arc<Snapshot>,
+    head: &Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let name = match api.console.may_ask(head).await {
+        Ok(name) => name,
+        Err(refused) => return refused.map(|body| ResponseBody::Page(Box::pin(body))),
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let project = form_urlencoded::parse(query.as_bytes()).find(|(field, _)| field == "project");
+    let project = project.map_or(store::DEFAULT_PROJECT.into(), |(_, project)| project);
+    let Some(caller) = api.auth.of_session(&snapshot.keys, &name, &project) else {
+        let message = format!("There is no project {:?}.", shown(&project));
+        return respond::error(Serve::Console.dialect(), &Error::invalid("project", message));
+    };
+    let dialect = Serve::Chat(wire::Protocol::OpenaiChat).dialect();
+    let request_id = request_id(&head.headers);
+    let header = HeaderValue::try_from(request_id.as_str()).ok();
+    let accepted = chat::accept(dialect, Operation::Chat, (&head.headers, &api.pipeline.hops), &snapshot);
+    let path = "/ui/playground/ask";
+    let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address: Address::default() };
+    let mut response = match accepted {
+        Ok(accepted) => chat::chat(api, caller, accepted, Operation::Chat, body).await,
+        Err(error) => chat::refuse(api, caller, Operation::Chat, error),
+    };
+    if let Some(header) = header {
+        response.headers_mut().insert(respond::REQUEST_ID, header);
+    }
+    response
 }
 
 /// Serves a page of the dashboard.

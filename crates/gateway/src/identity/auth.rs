@@ -236,6 +236,21 @@ impl Auth {
         tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(Away))
     }
 
+    /// Who asks models from a session of the dashboard, for a project; none when there is no such project in force.
+    pub fn of_session(&self, fixed: &Keys, name: &str, project: &str) -> Option<Caller> {
+        let stored = self.stored.load();
+        let found = fixed.projects().get(project).or_else(|| stored.keys.projects().get(project))?;
+        let project = found.clone();
+        (!project.is_disabled).then(|| Caller {
+            key_id: "console".into(),
+            owner: format!("console:{name}").into(),
+            admin: false,
+            roles: Roles::INFERENCE,
+            project,
+            own: None,
+        })
+    }
+
     /// The roles of whoever owns this, as fresh as a request would have them; none when the key is gone, expired or disabled.
     pub async fn roles_of(self: &Arc<Self>, fixed: &Keys, owner: &str) -> Option<Roles> {
         if let Some(roles) = fixed.roles_of(owner) {

@@ -34,13 +34,13 @@ struct Upstream {
     body: Value,
 }
 
-/// Explains a conversation. Nothing is sent.
-pub fn explain(snapshot: &Snapshot, body: &Bytes) -> Result<Explanation, Error> {
+/// Explains a conversation, as health is at this time. Nothing is sent.
+pub fn explain(snapshot: &Snapshot, body: &Bytes, now: Timestamp) -> Result<Explanation, Error> {
     let dialect = OWN;
     let intake = dialect.intake(Addressed::default(), body)?;
     let resolver =
         Resolver { asked: FormatChoice::of(dialect.protocol(), &intake), ..Resolver::of(snapshot) };
-    explained(&resolver, &intake.asked(), |offer| {
+    explained(&resolver, &intake.asked(), now, |offer| {
         let encoded = encode(offer, dialect, &intake)?;
         let losses = serde_json::to_value(&encoded.told).unwrap_or_default();
         Ok((losses, request(offer, &intake, encoded)?))
@@ -55,7 +55,7 @@ pub fn explain_operation(
 ) -> Result<Explanation, Error> {
     let request = wire::endpoints::read(operation, body)?;
     let resolver = Resolver { operation, ..Resolver::of(snapshot) };
-    explained(&resolver, &request.asked(), |offer| {
+    explained(&resolver, &request.asked(), Timestamp(0), |offer| {
         let written = request.write(offer.endpoint_target())?;
         let part =
             written.parts.first().ok_or_else(|| Error::invalid("", "The request asks for nothing."))?;
@@ -70,6 +70,7 @@ pub fn explain_operation(
 fn explained(
     resolver: &Resolver<'_>,
     asked: &Asked<'_>,
+    now: Timestamp,
     write: impl FnOnce(&Offer) -> Result<(Value, Upstream), Error>,
 ) -> Result<Explanation, Error> {
     let snapshot = resolver.snapshot;
@@ -79,7 +80,7 @@ fn explained(
     let settings = &snapshot.routing;
     let preferences = candidates::preferences(asked, &resolved.offers, &snapshot.catalog)?;
     let (needs, health) = (candidates::needs(asked), snapshot.health.of(resolver.operation));
-    let found = routing::plan(&needs, &candidates, &preferences, health, settings, Timestamp(0), 0);
+    let found = routing::plan(&needs, &candidates, &preferences, health, settings, now, 0);
     let plan = found.map_err(|none| none.to_error())?;
     let first = plan.order[0].index;
     let (losses, request) = write(&resolved.offers[first])?;

@@ -95,7 +95,7 @@ async fn outside_of_requests(gateway: &TestGateway) -> String {
     text += &banner::banner(at, &CallerKey::InConfiguration, &example, None, Style::PLAIN);
     for model in ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "aws-bedrock/amazon.nova-lite-v1:0"] {
         let body = question(model).to_string();
-        let explanation = explain(&snapshot, &body.into()).unwrap();
+        let explanation = explain(&snapshot, &body.into(), routing::Timestamp(0)).unwrap();
         text += &format!("{explanation}{}", explanation.as_json());
     }
     text + &format!("{:?}", providers.iter().map(|provider| &provider.keys).collect::<Vec<_>>())

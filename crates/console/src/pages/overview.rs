@@ -1,0 +1,540 @@
+//! `/ui`: is anything wrong, and what does it cost?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use canon::Pico;
+use http::HeaderMap;
+use maud::{Markup, html};
+use store::{Bucket, Dim, RequestFilter, StoreError, UsageQuery, UsageRow, UsageSums};
+
+use super::projects::share;
+use super::requests::{first_steps, line, range, ranges};
+use super::routing::{self, trouble};
+use crate::Console;
+use crate::components::chart::{area_path, bar, line_path, round_step, short};
+use crate::components::number::{self, count, dollars, percent, sum};
+use crate::components::page::{Page, Reader};
+use crate::components::parts::unreadable;
+use crate::components::time::{self, DAY_MS};
+use crate::components::{Panel, Table, empty, icon, mark};
+use crate::fields::Query;
+use crate::session::Session;
+
+/// At most so many series are told apart; the rest are "others".
+const SERIES: usize = 7;
+/// At most so many notices.
+const NOTICES: usize = 5;
+
+/// The time that is shown, on whole hours or days, so that sums come from the roll-ups.
+struct Span {
+    since_ms: i64,
+    until_ms: i64,
+    bucket: Bucket,
+}
+
+impl Span {
+    fn of(since_ms: i64, now_ms: i64) -> Self {
+        let bucket = if now_ms - since_ms > 3 * DAY_MS { Bucket::Day } else { Bucket::Hour };
+        let step = bucket.ms();
+        Self { since_ms: since_ms.div_euclid(step) * step, until_ms: now_ms, bucket }
+    }
+
+    fn buckets(&self) -> Vec<i64> {
+        let step = self.bucket.ms();
+        (self.since_ms..self.until_ms).step_by(step as usize).collect()
+    }
+
+    /// The same length before.
+    fn before(&self) -> (i64, i64) {
+        (self.since_ms - (self.until_ms - self.since_ms), self.since_ms)
+    }
+}
+
+/// What the page is drawn from.
+struct Data {
+    by_model: Vec<UsageRow>,
+    by_outcome: Vec<UsageRow>,
+    before: UsageSums,
+}
+
+async fn data(console: &Console, span: &Span) -> Result<Data, StoreError> {
+    let query = |group: Vec<Dim>, bucket: Option<Bucket>, (since_ms, until_ms): (i64, i64)| UsageQuery {
+        since_ms,
+        until_ms,
+        group,
+        bucket,
+        ..UsageQuery::default()
+    };
+    let whole = (span.since_ms, span.until_ms);
+    let by_model = query(vec![Dim::Model], Some(span.bucket), whole);
+    let by_outcome = query(vec![Dim::Outcome], Some(span.bucket), whole);
+    let before = query(Vec::new(), None, span.before());
+    let mut sums = UsageSums::default();
+    for row in console.store.usage_sums(&before).await? {
+        sums.add(&row.sums);
+    }
+    Ok(Data {
+        by_model: console.store.usage_sums(&by_model).await?,
+        by_outcome: console.store.usage_sums(&by_outcome).await?,
+        before: sums,
+    })
+}
+
+/// The page.
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    session: Session,
+    Query(query): Query,
+    headers: HeaderMap,
+) -> Response {
+    let now_ms = console.now_ms();
+    let (range_name, since_ms) = range(&query, now_ms);
+    let span = Span::of(since_ms, now_ms);
+    let sums = match data(&console, &span).await {
+        Ok(data) => drawn(&data, &span, now_ms),
+        Err(error) => html! { section.panel { (unreadable("The sums", &error)) } },
+    };
+    let body = html! {
+        div.stack {
+            (notices(&console))
+            (sums)
+            div.cols.c-2.eq {
+                (Panel { title: "Providers", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/routing" { "Routing" } }), ..Panel::default() }.around(providers(&console)))
+                (Panel { title: "Budgets", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/projects" { "Projects" } }), ..Panel::default() }.around(budgets(&console).await))
+            }
+            (Panel { title: "Latest failures", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/requests?view=is%3Afailed" { "All" } }), ..Panel::default() }.around(failures(&console, since_ms, now_ms).await))
+        }
+    };
+    let reader = Reader { console: &console, session: &session, headers: &headers };
+    let page = Page {
+        nav: "overview",
+        title: "Overview",
+        acts: Some(ranges("/ui", &query, range_name)),
+        scripts: &["chart.js"],
+        ..Page::default()
+    };
+    page.around(&reader, body)
+}
+
+/// What needs a person, worst first.
+fn notices(console: &Console) -> Markup {
+    let mut list: Vec<(&str, Markup, String)> = Vec::new();
+    if let Some(crate::gateway::LastReload { result: Err(_), .. }) = console.gateway.last_reload() {
+        list.push((
+            "bad",
+            html! { b { "The last reload was refused." } " What was in force before still is." },
+            "/ui/settings".to_owned(),
+        ));
+    }
+    for provider in console.gateway.providers().iter().filter(|provider| provider.off.is_none()) {
+        if let Some((kind, words)) = trouble(provider) {
+            list.push((
+                kind,
+                html! { b { (provider.id) } " " (words) },
+                format!("/ui/routing?open={0}#{0}", super::encoded(&provider.id)),
+            ));
+        }
+    }
+    for (project, (ceiling, per, spent, _)) in all_budgets(console) {
+        let part = share(spent, ceiling);
+        if part >= 0.8 {
+            let kind = if part >= 1.0 { "bad" } else { "warn" };
+            let words = html! { b { (project) } " has spent " (format!("{:.0} %", part * 100.0)) " of its " (dollars(ceiling)) " a " (per.as_str()) };
+            list.push((kind, words, format!("/ui/projects/{}", super::encoded(&project))));
+        }
+    }
+    list.sort_by_key(|(kind, ..)| *kind != "bad");
+    html! {
+        @if !list.is_empty() {
+            ul.notice aria-label="What needs attention" {
+                @for (kind, words, link) in list.iter().take(NOTICES) {
+                    li { (mark(kind, if *kind == "bad" { "badc" } else { "warnc" })) span { (words) } a.btn.ghost.sm href=(link) aria-label="Show" { (icon("chev")) } }
+                }
+            }
+        }
+    }
+}
+
+type Money = (Pico, limits::Window, Pico, Pico);
+
+fn all_budgets(console: &Console) -> Vec<(String, Money)> {
+    let projects = console.gateway.project_ids().into_iter();
+    let of_project = |id: String| {
+        let taken = console.gateway.taken(&id);
+        let urgent = taken.into_iter().filter_map(|taken| taken.money);
+        urgent
+            .max_by_key(|(ceiling, _, spent, _)| (share(*spent, *ceiling) * 1e6) as i64)
+            .map(|money| (id, money))
+    };
+    let mut found: Vec<_> = projects.filter_map(of_project).collect();
+    found
+        .sort_by_key(|(_, (ceiling, _, spent, _))| std::cmp::Reverse((share(*spent, *ceiling) * 1e6) as i64));
+    found
+}
+
+async fn budgets(console: &Console) -> Markup {
+    let list = all_budgets(console);
+    if list.is_empty() {
+        return empty("No budget", "A project with a budget is shown here with what is left of it.");
+    }
+    html! {
+        ul.meters {
+            @for (project, (ceiling, per, spent, _)) in list.iter().take(6) {
+                @let part = share(*spent, *ceiling);
+                li {
+                    span.hstack.between { a.clip href={ "/ui/projects/" (super::encoded(project)) } { (project) } span.t3.nw { (dollars(*spent)) " of " (dollars(*ceiling)) " a " (per.as_str()) } }
+                    (bar(part, super::projects::colour(part), None, &format!("{:.0} % spent", part * 100.0)))
+                }
+            }
+        }
+    }
+}
+
+fn providers(console: &Console) -> Markup {
+    let on: Vec<_> =
+        console.gateway.providers().into_iter().filter(|provider| provider.off.is_none()).collect();
+    let table = Table {
+        caption: "Providers that are on",
+        class: "dense",
+        columns: &[("Provider", "max"), ("State", ""), ("TTFT", "n"), ("Tokens/s", "n p1")],
+    };
+    if on.is_empty() {
+        return empty("No provider is on", "Set a provider's key, such as OPENAI_API_KEY, and start again.");
+    }
+    table.around(html! {
+        @for provider in on.iter().take(10) {
+            @let figures = routing::figures(provider);
+            tr {
+                td.max { a.main.clip href={ "/ui/routing?open=" (super::encoded(&provider.id)) "#" (super::encoded(&provider.id)) } { (provider.id) } }
+                td { (routing::word(provider)) }
+                td.n { (number::maybe_duration(figures.first_token_ms)) }
+                td.n.p1 { @match figures.tokens_per_second { Some(speed) => (format!("{speed:.0}")), None => (number::absent()) } }
+            }
+        }
+    })
+}
+
+async fn failures(console: &Console, since_ms: i64, now_ms: i64) -> Markup {
+    let Ok(mut filter) = RequestFilter::parse("is:failed") else { return html! {} };
+    filter.since_ms = Some(since_ms);
+    match console.store.requests(&filter, None, 5).await {
+        Ok(page) if page.rows.is_empty() => empty("No request failed", "In the time that is shown."),
+        Ok(page) => {
+            let table = Table {
+                caption: "Latest failures",
+                class: "dense reqs",
+                columns: &[
+                    ("Time", ""),
+                    ("Status", ""),
+                    ("Model", "cm"),
+                    ("Provider", ""),
+                    ("Project, key", "p2"),
+                    ("TTFT", "n"),
+                    ("Whole", "n"),
+                    ("Tokens in", "n"),
+                    ("cached", "n p3"),
+                    ("out", "n"),
+                    ("Cost", "n"),
+                    ("~Tags", "p3"),
+                ],
+            };
+            table.around(html! { @for row in &page.rows { (line(row, now_ms)) } })
+        }
+        Err(error) => unreadable("The failures", &error),
+    }
+}
+
+fn total(rows: &[UsageRow]) -> UsageSums {
+    rows.iter().fold(UsageSums::default(), |mut all, row| {
+        all.add(&row.sums);
+        all
+    })
+}
+
+/// Requests by what became of them.
+#[derive(Clone, Copy, Default)]
+struct Outcomes {
+    all: u64,
+    recovered: u64,
+    callers: u64,
+    failed: u64,
+}
+
+impl Outcomes {
+    fn of<'a>(rows: impl Iterator<Item = &'a UsageRow>) -> Self {
+        let mut outcomes = Self::default();
+        for row in rows {
+            let requests = row.sums.requests();
+            outcomes.all += requests;
+            match row.of.first().map_or("", String::as_str) {
+                "ok" | "cancelled" => {}
+                "recovered" => outcomes.recovered += requests,
+                kind if is_callers(kind) => outcomes.callers += requests,
+                _ => outcomes.failed += requests,
+            }
+        }
+        outcomes
+    }
+}
+
+/// Kinds of errors that the caller can avoid.
+fn is_callers(kind: &str) -> bool {
+    use canon::ErrorKind::{
+        Authentication, ContextLength, InvalidRequest, MethodNotAllowed, ModelNotFound, NotFound, Permission,
+        UnsupportedFeature,
+    };
+    let callers = [
+        Authentication,
+        ContextLength,
+        InvalidRequest,
+        MethodNotAllowed,
+        ModelNotFound,
+        NotFound,
+        Permission,
+        UnsupportedFeature,
+    ];
+    callers.iter().any(|known| known.as_str() == kind)
+}
+
+fn drawn(data: &Data, span: &Span, now_ms: i64) -> Markup {
+    let all = total(&data.by_model);
+    if all.requests() == 0 && data.before.requests() == 0 {
+        return Panel { title: "Requests", raw: true, ..Panel::default() }.around(first_steps());
+    }
+    html! {
+        (strip(&all, data))
+        (cost_panel(data, span, now_ms))
+        div.cols.c-2.eq {
+            (outcome_panel(data, span, now_ms))
+            (Panel { title: "Time to first token", ..Panel::default() }.around(ttft(&all)))
+        }
+    }
+}
+
+fn strip(all: &UsageSums, data: &Data) -> Markup {
+    let outcomes = Outcomes::of(data.by_outcome.iter());
+    let served =
+        if outcomes.all == 0 { None } else { Some(1.0 - outcomes.failed as f64 / outcomes.all as f64) };
+    let usage = all.usage();
+    let prompt =
+        usage.input + usage.cache_read + usage.cache_write + usage.cache_write_1h + usage.audio_input;
+    let change = |now: f64, before: f64| {
+        (before > 0.0).then(|| format!("{:+.0} % to the time before", (now / before - 1.0) * 100.0))
+    };
+    // What has no known price is in no sum, and the sum says so.
+    let beside = match all.unpriced() {
+        0 => change(all.cost().0 as f64, data.before.cost().0 as f64),
+        unpriced => Some(format!("and {} of unknown price", count(unpriced))),
+    };
+    let figure = |label: &str, value: Markup, words: Option<String>| {
+        html! { div { div.fig-l { (label) } div.fig-v { (value) } div.fig-s { (words.unwrap_or_default()) } } }
+    };
+    html! {
+        div.strip {
+            (figure("Cost", number::money(Some(all.cost())), beside))
+            (figure("Requests", html! { span title=(count(all.requests())) { (number::short(all.requests())) } }, change(all.requests() as f64, data.before.requests() as f64)))
+            (figure("Served", html! { @match served { Some(share) => (percent(share)), None => (number::absent()) } }, Some(format!("{} failed for the caller", count(outcomes.failed)))))
+            (figure("First token, p50", number::maybe_duration(all.ttft().quantile(0.5).map(|ms| ms as f64)), all.ttft().quantile(0.95).map(|ms| format!("p95 {}", number::duration(ms as f64)))))
+            (figure("Tokens", html! { span title=(count(prompt + usage.output)) { (number::short(prompt + usage.output)) } }, Some(format!("{} in, {} out", number::short(prompt), number::short(usage.output)))))
+            (figure("From providers' caches", html! { @if prompt > 0 { (format!("{:.0} %", usage.cache_read as f64 * 100.0 / prompt as f64)) } @else { (number::absent()) } }, Some("of all prompt tokens".to_owned())))
+        }
+    }
+}
+
+fn ttft(all: &UsageSums) -> Markup {
+    let histogram = all.ttft();
+    if histogram.count() == 0 {
+        return empty("Nothing was measured", "Requests that stream have a time to the first token.");
+    }
+    html! {
+        dl.kv {
+            @for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)] {
+                dt { (name) } dd { (number::maybe_duration(histogram.quantile(share).map(|ms| ms as f64))) }
+            }
+            dt { "Measured" } dd { (count(histogram.count())) " requests" }
+        }
+    }
+}
+
+struct Series {
+    name: String,
+    class: &'static str,
+    sums: UsageSums,
+    values: Vec<f64>,
+}
+
+const CLASSES: [&str; SERIES + 1] = ["k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8"];
+
+fn series(data: &Data, buckets: &[i64]) -> Vec<Series> {
+    let mut by_name: BTreeMap<&str, UsageSums> = BTreeMap::new();
+    for row in &data.by_model {
+        by_name.entry(row.of.first().map_or("", String::as_str)).or_default().add(&row.sums);
+    }
+    let mut ranked: Vec<(&str, UsageSums)> = by_name.into_iter().collect();
+    ranked.sort_by_key(|(name, sums)| (std::cmp::Reverse((sums.cost().0, sums.requests())), *name));
+    let place: BTreeMap<&str, usize> =
+        ranked.iter().enumerate().map(|(at, (name, _))| (*name, at.min(SERIES))).collect();
+    let number = ranked.len().min(SERIES + 1);
+    let mut series: Vec<Series> = (0..number)
+        .map(|at| Series {
+            name: if at == SERIES { "others".to_owned() } else { shown_model(ranked[at].0) },
+            class: CLASSES[at],
+            sums: UsageSums::default(),
+            values: vec![0.0; buckets.len()],
+        })
+        .collect();
+    for row in &data.by_model {
+        let at = place.get(row.of.first().map_or("", String::as_str)).copied().unwrap_or(SERIES);
+        let Some(one) = series.get_mut(at) else { continue };
+        one.sums.add(&row.sums);
+        if let Some(bucket) =
+            row.start_ms.and_then(|start| buckets.iter().position(|bucket| *bucket == start))
+        {
+            one.values[bucket] += row.sums.cost().as_usd();
+        }
+    }
+    series
+}
+
+fn shown_model(name: &str) -> String {
+    if name.is_empty() { "not sent to a provider".to_owned() } else { name.to_owned() }
+}
+
+fn cost_panel(data: &Data, span: &Span, now_ms: i64) -> Markup {
+    let buckets = span.buckets();
+    let series = series(data, &buckets);
+    let table = Table {
+        caption: "Cost by model",
+        class: "dense",
+        columns: &[("Model", "max"), ("Requests", "n"), ("Cost", "n"), ("Share", "n p1")],
+    };
+    let whole: i64 = series.iter().map(|one| one.sums.cost().0).sum();
+    let rows = html! {
+        @for one in &series {
+            tr data-s=(one.class) {
+                td.max { span.hstack { i class={ "sw " (one.class) } {} span.clip title=(one.name) { (one.name) } } }
+                td.n { (count(one.sums.requests())) }
+                td.n { (sum(one.sums.cost(), one.sums.unpriced())) }
+                td.n.p1 { @if whole > 0 { (format!("{:.0} %", one.sums.cost().0 as f64 * 100.0 / whole as f64)) } @else { (number::absent()) } }
+            }
+        }
+    };
+    let body = html! { div.costgrid { div.body { (stacked(&series, &buckets, span, now_ms)) } (table.around(rows)) } };
+    let note = html! { "by " (if span.bucket == Bucket::Day { "day" } else { "hour" }) ", UTC" };
+    Panel { title: "Cost by model", raw: true, note: Some(note), ..Panel::default() }.around(body)
+}
+
+fn label(at_ms: i64, span: &Span, now_ms: i64) -> String {
+    match span.bucket {
+        Bucket::Day => time::day_of(at_ms, now_ms),
+        Bucket::Hour => time::clock(at_ms)[..5].to_owned(),
+    }
+}
+
+fn stacked(series: &[Series], buckets: &[i64], span: &Span, now_ms: i64) -> Markup {
+    let number = buckets.len();
+    let totals: Vec<f64> = (0..number).map(|at| series.iter().map(|one| one.values[at]).sum()).collect();
+    let highest = totals.iter().copied().fold(0.0, f64::max);
+    let step = round_step(highest * 1.02, 4.0);
+    let top = step * (highest / step).ceil().max(1.0);
+    let mut base = vec![0.0; number];
+    let mut paths = Vec::new();
+    for one in series {
+        let upper: Vec<f64> = base.iter().zip(&one.values).map(|(low, value)| low + value).collect();
+        let line: Vec<Option<f64>> = upper.iter().copied().map(Some).collect();
+        paths.push(html! {
+            path class={ "ar " (one.class) } data-s=(one.class) d=(area_path(&base, &upper, top)) {}
+            path.sep d=(line_path(&line, top)) {}
+        });
+        base = upper;
+    }
+    let labels: Vec<String> = buckets.iter().map(|at| label(*at, span, now_ms)).collect();
+    let numbers = serde_json::json!({
+        "x": labels, "u": "$", "total": true,
+        "s": series.iter().map(|one| serde_json::json!({"n": one.name, "k": one.class, "y": one.values})).collect::<Vec<_>>(),
+    });
+    chart(
+        "Cost by model over time, stacked",
+        top,
+        step,
+        &labels,
+        &numbers,
+        html! { @for path in &paths { (path) } },
+        &|tick| dollars(Pico((tick * 1e12) as i64)).trim_end_matches(".00").to_owned(),
+    )
+}
+
+/// A chart in its frame, with its numbers beside it for the reading line.
+fn chart(
+    words: &str,
+    top: f64,
+    step: f64,
+    labels: &[String],
+    numbers: &serde_json::Value,
+    inner: Markup,
+    format: &dyn Fn(f64) -> String,
+) -> Markup {
+    let plot = 170.0;
+    let y = |value: f64| 8.0 + plot - plot * value / top;
+    let ticks: Vec<f64> =
+        (0..=5).map(|at| f64::from(at) * step).filter(|tick| *tick <= top * 1.0001).collect();
+    let last = labels.len().saturating_sub(1).max(1);
+    let every = labels.len().div_ceil(6).max(1);
+    // Closing tags in a name must not end the element.
+    let numbers = numbers.to_string().replace('<', "\\u003c");
+    html! {
+        figure.chart data-chart tabindex="0" aria-label={ (words) ". Arrow keys move through the points." } {
+            div.cg {
+                svg.ya.h-200 width="44" height="200" aria-hidden="true" { @for tick in &ticks { text.e x="36" y=(short(y(*tick) + 3.5)) { (format(*tick)) } } }
+                svg.xa.h-200 width="100%" height="200" role="img" aria-label=(words) {
+                    @for (at, tick) in ticks.iter().enumerate() { line class=(if at == 0 { "axis" } else { "grid" }) x1="0" x2="100%" y1=(short(y(*tick))) y2=(short(y(*tick))) {} }
+                    @for (at, text) in labels.iter().enumerate().step_by(every) { text class=(if at == 0 { "" } else { "c" }) x={ (short(at as f64 / last as f64 * 100.0)) "%" } y="194" { (text) } }
+                    svg.plot y="8" width="100%" height="170" viewBox="0 0 1000 100" preserveAspectRatio="none" overflow="visible" { (inner) }
+                    line.cross y1="8" y2="178" visibility="hidden" {}
+                }
+            }
+            script type="application/json" { (maud::PreEscaped(numbers)) }
+        }
+    }
+}
+
+/// A line of the chart: its name, its colour, and what it counts.
+type Kind = (&'static str, &'static str, fn(&Outcomes) -> u64);
+
+fn outcome_panel(data: &Data, span: &Span, now_ms: i64) -> Markup {
+    let buckets = span.buckets();
+    let at = |bucket: i64| Outcomes::of(data.by_outcome.iter().filter(|row| row.start_ms == Some(bucket)));
+    let outcomes: Vec<Outcomes> = buckets.iter().map(|bucket| at(*bucket)).collect();
+    let kinds: [Kind; 3] = [
+        ("recovered by a second try", "k2", |it| it.recovered),
+        ("the caller's mistake", "kmute", |it| it.callers),
+        ("failed for the caller", "kbad", |it| it.failed),
+    ];
+    let highest =
+        outcomes.iter().map(|it| it.recovered.max(it.callers).max(it.failed)).max().unwrap_or(0) as f64;
+    let step = round_step(highest * 1.02, 4.0).max(1.0);
+    let top = step * (highest / step).ceil().max(1.0);
+    let labels: Vec<String> = buckets.iter().map(|bucket| label(*bucket, span, now_ms)).collect();
+    let numbers = serde_json::json!({
+        "x": labels, "u": "",
+        "s": kinds.iter().map(|(name, class, of)| serde_json::json!({"n": name, "k": class, "y": outcomes.iter().map(of).collect::<Vec<_>>()})).collect::<Vec<_>>(),
+    });
+    let inner = html! {
+        @for (_, class, of) in &kinds {
+            @let line: Vec<Option<f64>> = outcomes.iter().map(|it| (it.all > 0).then(|| of(it) as f64)).collect();
+            path class={ "ln " (class) } d=(line_path(&line, top)) {}
+        }
+    };
+    let whole = Outcomes::of(data.by_outcome.iter());
+    let legend = html! {
+        div.legend.lpad { @for (name, class, of) in &kinds { span class=(class) { i.sw {} (name) " " b { (count(of(&whole))) } } } }
+    };
+    let drawing =
+        chart("Recovered and failed requests over time", top, step, &labels, &numbers, inner, &|tick| {
+            number::short(tick as u64)
+        });
+    Panel { title: "Recovered and failed", ..Panel::default() }.around(html! { (drawing) (legend) })
+}

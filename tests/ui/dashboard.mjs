@@ -1,0 +1,136 @@
+// A gateway with traffic, and a browser that fails a test for everything that a page must not do.
+import { spawn } from "node:child_process";
+import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+const BINARY = process.env.LLMGATEWAY_BINARY ?? new URL("../../target/debug/llmgateway", import.meta.url).pathname;
+const CHROMIUM = process.env.LLMGATEWAY_CHROMIUM ?? "/usr/bin/chromium";
+const SHOTS = process.env.LLMGATEWAY_SHOTS ?? new URL("../../target/ui-shots", import.meta.url).pathname;
+const AXE = readFileSync(new URL("./node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+
+export const ADMIN = "lgw-admin-key-of-the-browser-tests";
+export const VIEWER = "lgw-viewer-key-of-the-browser-tests";
+export const CALLER = "lgw-caller-key-of-the-browser-tests";
+/// What callers and operators could write wherever a text is shown.
+export const HOSTILE = `<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>"'><b>\u202Ereversed\u202C`;
+export const LONG = `demo/${"very-long-model-name-".repeat(15)}`.slice(0, 300);
+
+const freePort = () => new Promise((done) => {
+  const server = createServer().listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => done(port)); });
+});
+
+/// A gateway in a folder of its own.
+export async function startGateway() {
+  const folder = mkdtempSync(join(tmpdir(), "llmgateway-ui-"));
+  const port = await freePort();
+  const origin = `http://127.0.0.1:${port}`;
+  writeFileSync(join(folder, "llmgateway.toml"), `
+[server]
+listen = "127.0.0.1:${port}"
+[auth]
+api_keys = ["${CALLER}"]
+admin_keys = ["${ADMIN}"]
+[database]
+url = "sqlite:${join(folder, "gateway.db")}"
+[models.fast]
+targets = ["demo/echo"]
+[projects.declared]
+models = ["demo/*"]
+budgets = [{ usd = "5", per = "month" }, { usd = "1", per = "day" }]
+limits = [{ concurrent = 4 }, { requests = 600, per = "minute" }]
+unpriced = "allow"
+keys = [{ name = "watch", key = "${VIEWER}", roles = ["viewer"] }]
+[providers.demo.models.paid]
+price = { input = "3", output = "15" }
+[providers.broken]
+protocol = "openai-chat"
+base_url = "http://127.0.0.1:9/v1"
+`);
+  const child = spawn(BINARY, ["serve", "--config", "llmgateway.toml"], { cwd: folder, env: { PATH: process.env.PATH, HOME: folder }, stdio: ["ignore", "pipe", "pipe"] });
+  let log = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => { log += data; });
+  for (let tries = 0; ; tries += 1) {
+    if (child.exitCode !== null || tries > 300) throw new Error(`the gateway does not answer:\n${log}`);
+    try { if ((await fetch(`${origin}/health`)).ok) break; } catch { /* not yet */ }
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  const stop = async () => {
+    const ended = new Promise((done) => child.once("exit", done));
+    child.kill("SIGTERM");
+    await ended;
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { origin, folder, stop, log: () => log };
+}
+
+/// Asks a model; the answer's status.
+export async function ask(origin, body, headers = {}) {
+  const answer = await fetch(`${origin}/v1/chat/completions`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${CALLER}`, "content-type": "application/json", ...headers },
+    body: JSON.stringify({ messages: [{ role: "user", content: "Hello" }], ...body }),
+  });
+  await answer.text();
+  return answer.status;
+}
+
+export const admin = (origin, method, path, body) => fetch(`${origin}/admin/v1/${path}`, {
+  method, headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" }, body: body && JSON.stringify(body),
+}).then((answer) => answer.json());
+
+export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
+
+/// A page of its own context, signed in with a key, that notes whatever it must not do.
+export async function visitor(browser, origin, { key, theme = "light", width = 1440, scripts = true } = {}) {
+  const context = await browser.newContext({ baseURL: origin, viewport: { width, height: width < 600 ? 844 : 900 }, colorScheme: theme, javaScriptEnabled: scripts, reducedMotion: "reduce" });
+  const page = await context.newPage();
+  const faults = [];
+  page.on("console", (message) => { if (message.type() === "error" && !/status of 40[0134]/.test(message.text())) faults.push(`console: ${message.text()}`); });
+  page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
+  page.on("request", (request) => { if (!request.url().startsWith(origin) && !/^(data|about|blob):/.test(request.url())) faults.push(`foreign request: ${request.url()}`); });
+  await page.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (ev) => console.error(`CSP: ${ev.violatedDirective} ${ev.blockedURI} ${ev.sourceFile}:${ev.lineNumber}`));
+  });
+  const clean = () => { assert.deepEqual(faults.splice(0), []); };
+  if (key) {
+    await page.goto("/ui/login");
+    await page.getByLabel("Admin or viewer key").fill(key);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.waitForURL((url) => !url.pathname.startsWith("/ui/login"));
+    clean();
+  }
+  return { page, context, clean };
+}
+
+/// No serious finding of axe-core. It runs from outside of the page's policy, and what it does is not the page's fault.
+export async function accessible(page, name) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  const told = serious.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 120)} ${(node.any[0] ?? node.all[0] ?? node.none[0])?.message ?? ""}`).join(" | ")}`);
+  assert.deepEqual(told, [], name);
+}
+
+/// The whole page does not scroll sideways, no id is there twice, nothing that was written became markup.
+export async function sound(page, name) {
+  const state = await page.evaluate(() => {
+    const ids = [...document.querySelectorAll("[id]")].map((el) => el.id);
+    return {
+      sideways: Math.max(0, document.documentElement.scrollWidth - innerWidth),
+      twice: ids.filter((id, at) => ids.indexOf(id) !== at),
+      hacked: globalThis.hacked ?? null,
+      styled: document.querySelectorAll("[style]:not(.menu):not(.tip)").length,
+      headings: document.querySelectorAll("h1").length,
+    };
+  });
+  assert.deepEqual(state, { sideways: 0, twice: [], hacked: null, styled: 0, headings: 1 }, name);
+}
+
+export async function shot(page, name) {
+  mkdirSync(SHOTS, { recursive: true });
+  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+}
