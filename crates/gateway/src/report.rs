@@ -3,7 +3,7 @@
 use canon::{Cost, Pico, Usage};
 use serde_json::{Map, Value, json};
 use store::{
-    AttemptRecord, Bucket, Dim, Histogram, LossRecord, RequestRow, UsageQuery, UsageRecord, UsageRow,
+    AttemptRecord, Bucket, Dim, Histogram, LossRecord, Phases, RequestRow, UsageQuery, UsageRecord, UsageRow,
 };
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime};
@@ -187,6 +187,7 @@ pub fn request_object(row: &RequestRow) -> Value {
         "project": if record.project.is_empty() { store::DEFAULT_PROJECT } else { &record.project },
         "key": record.key_id,
         "operation": record.operation.as_deref().unwrap_or("chat"),
+        "dialect": record.dialect.as_deref().unwrap_or("openai-chat"),
         "requested_model": record.requested_model,
         "requested_provider": record.requested_provider,
         "used_model": record.used_model,
@@ -207,6 +208,8 @@ pub fn request_object(row: &RequestRow) -> Value {
         "upstream_cost_usd": usd(record.upstream_cost),
         "attempts": record.attempts.iter().map(attempt).collect::<Vec<_>>(),
         "losses": record.losses.iter().map(loss).collect::<Vec<_>>(),
+        "phases_us": record.phases.map(phases),
+        "decision": record.decision,
     })
 }
 
@@ -231,8 +234,22 @@ fn attempt(attempt: &AttemptRecord) -> Value {
         "key": said(&attempt.key),
         "status": (attempt.status_code > 0).then_some(attempt.status_code),
         "error": said(&attempt.error_type),
+        "start_ms": attempt.start_ms,
         "latency_ms": attempt.latency_ms,
         "provider_request_id": attempt.provider_request_id,
+    })
+}
+
+fn phases(phases: Phases) -> Value {
+    json!({
+        "admission": phases.admission,
+        "reading": phases.reading,
+        "plan": phases.plan,
+        "queue": phases.queue,
+        "connect": phases.connect,
+        "wait": phases.wait,
+        "stream": phases.stream,
+        "settle": phases.settle,
     })
 }
 

@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub metadata: MetadataPlace,
     /// How answers are kept.
     pub keep: KeepSettings,
+    /// Of which requests the decision is kept.
+    pub decisions_sample: Sample,
     /// Which pages may call from a browser.
     pub cors: Cors,
     /// The keys of the configuration.
@@ -77,6 +79,25 @@ pub struct RequestLimits {
     pub pause: Duration,
     /// Longest time for a whole body.
     pub whole: Duration,
+}
+
+/// A share of requests, chosen by chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// What a random number has to be below; none takes all of them.
+    below: Option<u64>,
+}
+
+impl Sample {
+    /// A share from 0 to 1.
+    pub fn of(share: f64) -> Self {
+        Self { below: (share < 1.0).then_some((share.max(0.0) * u64::MAX as f64) as u64) }
+    }
+
+    /// Whether the request of a random number is one of them. Its other choices depend on the same number: it is mixed anew.
+    pub fn takes(self, seed: u64) -> bool {
+        self.below.is_none_or(|below| routing::chance::mixed(!seed) < below)
+    }
 }
 
 /// What a snapshot is made with, besides the settings.
@@ -163,6 +184,7 @@ impl Snapshot {
             },
             metadata: settings.metadata,
             keep: settings.keep,
+            decisions_sample: Sample::of(settings.logging.decisions_sample),
             cors: settings.cors,
             webhooks: settings.webhooks,
             shown: settings.shown,

@@ -38,7 +38,7 @@ pub use filter::{Compare, Field, FilterError, RequestFilter, SLOW_MS, Test};
 pub use keys::{KeyFields, KeyHash, KeyHasher, KeyRow};
 pub use ledger::{LedgerDay, Spent};
 pub use projects::{Audit, AuditRow, DEFAULT_PROJECT, Project, Written};
-pub use record::{AttemptRecord, LossRecord, UsageRecord};
+pub use record::{AttemptRecord, LossRecord, Phases, UsageRecord};
 pub use requests::{Cursor, RequestPage, RequestRow};
 pub use responses::{Chain, StoredResponse};
 pub use rollups::{Bucket, Dim, UsageQuery, UsageRow};

@@ -8,7 +8,7 @@ use canon::write::{self, push_count, push_key, push_list, push_u64};
 use canon::{Cost, Pico, Usage};
 use memchr::memmem::Finder;
 
-use crate::record::{AttemptRecord, LossRecord, UsageRecord};
+use crate::record::{AttemptRecord, LossRecord, Phases, UsageRecord};
 
 /// Longer lines are shortened: see [`UsageRecord::shortened`].
 const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -143,6 +143,16 @@ impl UsageRecord {
         }
         push_list(out, "losses", &self.losses, write_loss);
         self.write_tags(out);
+        if let Some(dialect) = &self.dialect {
+            push_text(out, "dialect", dialect);
+        }
+        if let Some(phases) = &self.phases {
+            write_phases(phases, out);
+        }
+        if let Some(decision) = &self.decision {
+            push_key(out, "decision");
+            out.extend_from_slice(decision.to_string().as_bytes());
+        }
         out.push(b'}');
     }
 }
@@ -183,11 +193,23 @@ fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {
         }
     }
     push_count(out, "status_code", u64::from(attempt.status_code));
+    if attempt.start_ms > 0 {
+        push_count(out, "start_ms", attempt.start_ms);
+    }
     push_count(out, "latency_ms", attempt.latency_ms);
     if let Some(id) = &attempt.provider_request_id {
         push_text(out, "provider_request_id", id);
     }
     out.push(b'}');
+}
+
+fn write_phases(phases: &Phases, out: &mut Vec<u8>) {
+    push_key(out, "phases");
+    for (index, time) in phases.list().into_iter().enumerate() {
+        out.push(if index == 0 { b'[' } else { b',' });
+        push_u64(out, time);
+    }
+    out.push(b']');
 }
 
 fn write_loss(loss: &LossRecord, out: &mut Vec<u8>) {

@@ -71,6 +71,48 @@ pub struct UsageRecord {
     pub session_id: Option<String>,
     /// What the request is for: of the project and the key, and of the request itself.
     pub tags: BTreeMap<String, String>,
+    /// The format that the caller spoke, where that is not OpenAI's chat completions.
+    pub dialect: Option<Cow<'static, str>>,
+    /// Where the time went; absent in the records of earlier releases.
+    pub phases: Option<Phases>,
+    /// Scores, exclusions and reasons, as routing told them; kept of some requests.
+    pub decision: Option<serde_json::Value>,
+}
+
+/// Where the time of a request went, in microseconds. From `plan` on they add up to its duration; what is before is not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "[u64; 8]")]
+pub struct Phases {
+    /// Until the caller was known: the key, room for the request.
+    pub admission: u64,
+    /// Until the body was there and read.
+    pub reading: u64,
+    /// Until the first attempt: the names of models, the choice, budgets and limits.
+    pub plan: u64,
+    /// Between attempts, by rule.
+    pub queue: u64,
+    /// Connections to providers that had to be opened.
+    pub connect: u64,
+    /// Attempts without that: until a stream's first content, a whole answer or a failure.
+    pub wait: u64,
+    /// From a stream's first content to its end.
+    pub stream: u64,
+    /// From a whole answer to the record.
+    pub settle: u64,
+}
+
+impl From<[u64; 8]> for Phases {
+    fn from([admission, reading, plan, queue, connect, wait, stream, settle]: [u64; 8]) -> Self {
+        Self { admission, reading, plan, queue, connect, wait, stream, settle }
+    }
+}
+
+impl Phases {
+    /// In the order of time.
+    pub fn list(&self) -> [u64; 8] {
+        let Self { admission, reading, plan, queue, connect, wait, stream, settle } = *self;
+        [admission, reading, plan, queue, connect, wait, stream, settle]
+    }
 }
 
 /// One attempt at a provider.
@@ -87,6 +129,8 @@ pub struct AttemptRecord {
     pub status_code: u16,
     /// The kind of the error; empty on success.
     pub error_type: String,
+    /// When the attempt began, in milliseconds after the request.
+    pub start_ms: u64,
     /// How long the attempt took.
     pub latency_ms: u64,
     /// The provider's own id of the request, if it gave one.
@@ -126,6 +170,7 @@ impl UsageRecord {
             &mut record.finish_reason,
             &mut record.session_id,
         ];
+        record.decision = None;
         record.attempts.truncate(SHORT_LIST_ITEMS);
         record.losses.truncate(SHORT_LIST_ITEMS);
         let attempts = record.attempts.iter_mut();

@@ -194,11 +194,14 @@ pub struct LoggingSection {
     pub format: Format,
     /// A line for each request, at level `info`. Default true.
     pub access: bool,
+    /// The share of requests, 0 to 1, whose routing decision (scores, exclusions, reasons) is kept with the record. It is always kept
+    /// of requests with more than one attempt, and of those with `x-llmgateway-explain`. Default 0.01.
+    pub decisions_sample: f64,
 }
 
 impl Default for LoggingSection {
     fn default() -> Self {
-        Self { format: Format::Text, access: true }
+        Self { format: Format::Text, access: true, decisions_sample: 0.01 }
     }
 }
 
@@ -438,7 +441,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "answers" => &["metadata"],
         "responses" => &["store", "keep_days", "size_limit"],
         "database" => &["url", "spool", "spool_limit"],
-        "logging" => &["format", "access"],
+        "logging" => &["format", "access", "decisions_sample"],
         "timeouts" => &TIMEOUT_KEYS,
         "tls" => &["ca_file"],
         "catalog" => &["overlay"],

@@ -338,7 +338,7 @@ impl Settings {
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
             database_url,
-            logging: file.logging,
+            logging: check.logging(&file.logging),
             routing: check.routing(&file.routing),
             timeouts,
             aliases: check.aliases(file, &catalog, &providers),
@@ -377,7 +377,7 @@ impl Settings {
             ("database.url", self.database_url.clone()),
             ("database.spool", self.spool.display().to_string()),
             ("database.spool_limit", self.spool_limit.to_string()),
-            ("logging", format!("{:?}", self.logging)),
+            ("logging", format!("{:?} {}", self.logging.format, self.logging.access)),
             ("cluster.redis", format!("{:?}", self.redis)),
             ("limits.exact", self.exact_limits.to_string()),
         ]
@@ -461,6 +461,13 @@ impl Check<'_> {
             self.mistake(path, format!("{text:?} is no size, such as 64MiB"));
             1 << 20
         })
+    }
+
+    fn logging(&mut self, section: &LoggingSection) -> LoggingSection {
+        if !(0.0..=1.0).contains(&section.decisions_sample) {
+            self.mistake("logging.decisions_sample", "must be a share from 0 to 1".to_owned());
+        }
+        *section
     }
 
     fn keep(&mut self, section: &ResponsesSection) -> KeepSettings {

@@ -7,15 +7,18 @@ use canon::{Error, ErrorKind, Operation};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Response};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use wire::multipart::Boundary;
 use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
 use super::request_body::{self, Announced, Received};
 use super::{Api, ResponseBody, options, respond, upload};
 use crate::buffers::Held;
+use crate::clock;
 use crate::config::MetadataPlace;
 use crate::hops::Hops;
 use crate::identity;
+use crate::metering::Arrival;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::several::Several;
 use crate::pipeline::{Answer, Failure, Inbound, Pending, Pipeline, Question, RequestOptions};
@@ -37,6 +40,8 @@ pub struct Caller {
     pub path: &'static str,
     pub dialect: &'static dyn Dialect,
     pub address: Address,
+    /// When the head was there.
+    pub received: Instant,
 }
 
 /// What the URL says, for formats that name model and method there.
@@ -90,7 +95,7 @@ pub fn refuse(api: &Api, caller: Caller, operation: Operation, error: Error) -> 
 
 impl Caller {
     fn inbound(self, options: RequestOptions) -> (Inbound, Address) {
-        let Self { snapshot, caller, request_id, path, dialect, address } = self;
+        let Self { snapshot, caller, request_id, path, dialect, address, received } = self;
         let tags = BTreeMap::new();
         let inbound = Inbound {
             request_id,
@@ -102,6 +107,7 @@ impl Caller {
             keep: None,
             elsewhere: None,
             tags,
+            arrival: Arrival { received, admitted: clock::now() },
         };
         (inbound, address)
     }

@@ -93,6 +93,7 @@ pub async fn handle(
     let (head, body) = request.into_parts();
     let is_h2 = head.version == Version::HTTP_2;
     let waits_for_continue = !is_h2 && head.headers.contains_key(EXPECT);
+    let received = clock::now();
     let request_id = request_id(&head.headers);
     let header = HeaderValue::try_from(request_id.as_str()).ok();
     let snapshot = api.current.get();
@@ -119,7 +120,7 @@ pub async fn handle(
                     chat::accept(dialect, operation, (&head.headers, &api.pipeline.hops), &snapshot);
                 let address = address(&head);
                 drop(head);
-                let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address };
+                let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address, received };
                 match accepted {
                     Ok(accepted) => {
                         let mut answer = pin!(chat::chat(&api, caller, accepted, operation, body));

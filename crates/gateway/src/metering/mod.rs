@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use canon::{Cost, Error, FinishReason, Losses, Operation, Pico, Progress, Usage};
 use catalog::Serving;
 use limits::Remaining;
-use store::{AttemptRecord, Commit, OpenRequest, Spool, UsageRecord};
+use store::{AttemptRecord, Commit, OpenRequest, Phases, Spool, UsageRecord};
 use tokio::time::Instant;
 
 use crate::admission::{self, Grant};
@@ -84,6 +85,19 @@ pub struct Begin<'a> {
     pub operation: Operation,
     /// What the request is for.
     pub tags: BTreeMap<String, String>,
+    /// The format that the caller speaks; none for OpenAI's chat completions.
+    pub dialect: Option<&'static str>,
+    /// When the request arrived, and when its caller was known.
+    pub arrival: Arrival,
+}
+
+/// When a request arrived, and when its caller was known.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its head was there.
+    pub received: Instant,
+    /// It was known who asks.
+    pub admitted: Instant,
 }
 
 impl Metering {
@@ -97,9 +111,18 @@ impl Metering {
     pub fn begin(&self, begin: Begin<'_>) -> Record {
         self.metrics.active().inc();
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let started = clock::now();
+        let Arrival { received, admitted } = begin.arrival;
+        let phases = Phases {
+            admission: micros(admitted.saturating_duration_since(received)),
+            reading: micros(started.saturating_duration_since(admitted)),
+            ..Phases::default()
+        };
         Record {
             metering: self.clone(),
-            started: clock::now(),
+            started,
+            phases,
+            attempt_ended: 0,
             path: begin.path,
             prompt_tokens: begin.prompt_tokens,
             counters: None,
@@ -123,6 +146,7 @@ impl Metering {
                 streamed: begin.stream,
                 session_id: begin.session,
                 operation: begin.operation.of_record(),
+                dialect: begin.dialect.map(Into::into),
                 ..empty_row()
             },
         }
@@ -221,6 +245,9 @@ pub(crate) fn empty_row() -> UsageRecord {
         finish_reason: None,
         losses: Vec::new(),
         session_id: None,
+        dialect: None,
+        phases: None,
+        decision: None,
     }
 }
 
@@ -228,6 +255,9 @@ pub(crate) fn empty_row() -> UsageRecord {
 pub struct Record {
     metering: Metering,
     started: Instant,
+    phases: Phases,
+    /// When the last attempt ended, in microseconds after the start.
+    attempt_ended: u64,
     path: &'static str,
     prompt_tokens: u64,
     counters: Option<Arc<RouteCounters>>,
@@ -376,10 +406,28 @@ impl Record {
         self.row.requested_provider = Some(provider.to_owned());
     }
 
-    /// An attempt begins.
-    pub fn attempt(&mut self, route: routing::Route<'_>, counters: Arc<RouteCounters>) {
+    /// Keeps scores, exclusions and reasons, once.
+    pub fn decided(&mut self, selection: impl FnOnce() -> routing::Selection) {
+        if self.row.decision.is_none() {
+            self.row.decision = serde_json::to_value(selection()).ok();
+        }
+    }
+
+    /// It took so long to open a connection.
+    pub fn connected(&mut self, time: Duration) {
+        self.phases.connect += micros(time);
+    }
+
+    /// An attempt begins now.
+    pub fn attempt(&mut self, route: routing::Route<'_>, counters: Arc<RouteCounters>, now: Instant) {
+        let before = now.saturating_duration_since(self.started);
+        let start = micros(before);
         if self.counters.is_none() {
-            counters.overhead.observe(self.started.elapsed().as_secs_f64());
+            counters.overhead.observe(before.as_secs_f64());
+        }
+        match self.row.attempts.is_empty() {
+            true => self.phases.plan = start,
+            false => self.phases.queue += start.saturating_sub(self.attempt_ended),
         }
         counters.requests.inc();
         self.is_at_work = false;
@@ -392,6 +440,7 @@ impl Record {
             key: route.key.to_owned(),
             status_code: 0,
             error_type: String::new(),
+            start_ms: start / 1000,
             latency_ms: 0,
             provider_request_id: None,
         });
@@ -438,6 +487,8 @@ impl Record {
     /// The attempt got an answer: status and time to its head or first token.
     pub fn attempt_ended(&mut self, status: u16, error: Option<&Error>, since: Instant) {
         let elapsed = since.elapsed();
+        self.phases.wait += micros(elapsed);
+        self.attempt_ended = micros(since.saturating_duration_since(self.started) + elapsed);
         if let Some(attempt) = self.row.attempts.last_mut() {
             attempt.status_code = status;
             attempt.error_type = error.map_or(String::new(), |error| error.kind.as_str().to_owned());
@@ -649,7 +700,9 @@ impl Record {
 
     fn end(&mut self) {
         self.closed = true;
-        self.row.duration_ms = self.started.elapsed().as_millis() as u64;
+        let elapsed = self.started.elapsed();
+        self.row.duration_ms = elapsed.as_millis() as u64;
+        self.row.phases = Some(self.phases_at_end(micros(elapsed)));
         if let Some(mut grant) = self.grant.take() {
             let cost = self.row.cost.map_or(Pico::ZERO, |cost| cost.total);
             grant.settle(cost, self.row.usage.as_ref());
@@ -657,6 +710,30 @@ impl Record {
         access::model_request(self.path, &self.row);
         self.metering.metrics.active().dec();
         self.metering.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn phases_at_end(&self, all: u64) -> Phases {
+        let mut phases = self.phases;
+        if self.row.attempts.is_empty() {
+            phases.plan = all;
+            return phases;
+        }
+        let rest = all.saturating_sub(phases.plan + phases.queue + phases.wait);
+        match self.row.streamed && self.row.ttft_ms.is_some() {
+            true => phases.stream = rest,
+            // Of an attempt that never ended, because the caller went away, it is the wait.
+            false if self.is_under_way() => phases.wait += rest,
+            false => phases.settle = rest,
+        }
+        // Opening a connection is a part of an attempt.
+        phases.connect = phases.connect.min(phases.wait);
+        phases.wait -= phases.connect;
+        phases
+    }
+
+    /// Whether an attempt began and did not end.
+    fn is_under_way(&self) -> bool {
+        self.row.attempts.last().is_some_and(|last| last.error_type.is_empty() && last.status_code == 0)
     }
 
     /// The caller went away: the prompt was read and what was produced was produced.
@@ -685,6 +762,10 @@ impl Record {
     fn reserves_money(&self) -> bool {
         self.grant.as_ref().is_some_and(|grant| grant.reserved.is_some())
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
 }
 
 /// The sum; none where a part is unknown.

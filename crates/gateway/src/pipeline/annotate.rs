@@ -137,6 +137,7 @@ impl Envelope {
             key: self.key.clone(),
             status_code: 200,
             error_type: String::new(),
+            start_ms: 0,
             latency_ms: self.attempt_started.elapsed().as_millis() as u64,
             provider_request_id: self.provider_request_id.clone(),
         }

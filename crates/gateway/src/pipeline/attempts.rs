@@ -117,6 +117,11 @@ impl RequestContext<'_> {
         clock::now() + wait.unwrap_or_default() >= self.deadline
     }
 
+    /// Whether the decision is kept even if the first attempt answers.
+    fn keeps_decision(&self) -> bool {
+        self.inbound.options.explain || self.inbound.snapshot.decisions_sample.takes(self.seed)
+    }
+
     fn selection(&self, plan: &Plan, candidates: &[Candidate<'_>]) -> Selection {
         match self.inbound.options.explain {
             true => Selection::Explained(Json::of(&plan.selection(candidates))),
@@ -141,6 +146,9 @@ pub async fn in_order<E: ProviderCall>(
     let candidates = candidates::candidates(offers, cx.asked);
     let plan = cx.plan(offers, &candidates, session)?;
     let selection = cx.selection(&plan, &candidates);
+    if cx.keeps_decision() {
+        record.decided(|| plan.selection(&candidates));
+    }
     budget.deposit(pipeline.now());
     let mut attempts =
         Attempts::new(&plan, &candidates, &snapshot.routing).no_fallback(cx.inbound.options.no_fallback);
@@ -152,8 +160,8 @@ pub async fn in_order<E: ProviderCall>(
         let offer = turn.offer;
         admit::admit(cx, offer, record).await?;
         let route = candidates[turn.index].route(turn.key);
-        record.attempt(route, offer.provider.metrics.model(offer.metric_label()));
         let started = clock::now();
+        record.attempt(route, offer.provider.metrics.model(offer.metric_label()), started);
         turn.permit.starts(started);
         let failed = match call.attempt(turn.attempt(&selection, started), record).await {
             Ok(answer) => {
@@ -179,6 +187,8 @@ pub async fn in_order<E: ProviderCall>(
             continue;
         }
         turn.permit.failed(&error);
+        // Whoever looks at it asks why it went to these.
+        record.decided(|| plan.selection(&candidates));
         match attempts.next(&error, health, budget, now, cx.seed) {
             Next::GiveUp => return Err(error),
             Next::Candidate(next) if cx.is_over(next.after) => return Err(error),

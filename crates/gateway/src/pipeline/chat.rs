@@ -20,7 +20,7 @@ use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::{Pricing, Record};
-use crate::upstream::client::{AnswerBody, cut};
+use crate::upstream::client::{AnswerBody, Connected, cut};
 use crate::upstream::waits;
 
 /// Largest error body that is read.
@@ -147,6 +147,9 @@ impl ChatAttempt<'_> {
             record.is_at_work();
         }
         let response = sent??;
+        if let Some(Connected(time)) = response.extensions().get() {
+            record.connected(*time);
+        }
         watch.set(Deadlines::head);
         let Received { rest, transcoder, out, held } =
             self.receive(response, &mut watch, prepared, record).await?;

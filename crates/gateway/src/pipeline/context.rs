@@ -12,6 +12,7 @@ use super::Pipeline;
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
 use crate::identity::Caller;
+use crate::metering::Arrival;
 use crate::responses::Keep;
 use crate::snapshot::Snapshot;
 
@@ -36,6 +37,8 @@ pub struct Inbound {
     pub elsewhere: Option<Error>,
     /// What the request is for.
     pub tags: BTreeMap<String, String>,
+    /// When it arrived.
+    pub arrival: Arrival,
 }
 
 /// What headers ask for.

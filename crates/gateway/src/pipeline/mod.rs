@@ -28,7 +28,7 @@ use limits::Remaining;
 use routing::{Timestamp, chance};
 use tokio::time::Instant;
 use wire::providers::FormatChoice;
-use wire::{Asked, Intake};
+use wire::{Asked, Intake, Protocol};
 
 use crate::buffers::Held;
 use crate::cluster::Leases;
@@ -208,6 +208,12 @@ impl Pipeline {
             tags: inbound.tags.clone(),
             prompt_tokens: asked.map_or(0, |asked| asked.prompt_tokens),
             operation,
+            dialect: inbound
+                .dialect
+                .protocol()
+                .filter(|it| *it != Protocol::OpenaiChat)
+                .map(Protocol::as_str),
+            arrival: inbound.arrival,
         })
     }
 }

@@ -235,6 +235,7 @@ impl Inbound {
             keep: None,
             elsewhere: None,
             tags: self.tags.clone(),
+            arrival: self.arrival,
         }
     }
 }

@@ -134,18 +134,30 @@ impl Client {
         // What can be sent only once goes over a connection that is known to be good.
         let mut may_be_stale = matches!(request.body(), RequestBody::Whole(_));
         let mut refusals = 0;
+        let (mut opening, mut took) = (None, None);
         loop {
             let idle = if may_be_stale { pool.take(&origin) } else { None };
             let was_idle = idle.is_some();
             let connection = match idle {
                 Some(connection) => connection,
                 // Boxed because it is rare and large: unboxed it would enlarge every request's future.
-                None => Box::pin(pool.open(&origin, || self.inner.connector.open(origin.uri()))).await?,
+                None => {
+                    let began = *opening.get_or_insert_with(clock::now);
+                    let opened =
+                        Box::pin(pool.open(&origin, || self.inner.connector.open(origin.uri()))).await?;
+                    took = Some(Connected(began.elapsed()));
+                    opened
+                }
             };
             request = addressed(request, &origin, path.as_ref(), &connection);
             let started = clock::now();
             let error = match pool.send(&origin, connection, request).await {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    if let Some(took) = took {
+                        response.extensions_mut().insert(took);
+                    }
+                    return Ok(response);
+                }
                 Err(error) => error,
             };
             (request, may_be_stale) = match error {
@@ -165,6 +177,10 @@ impl Client {
         }
     }
 }
+
+/// How long it took to open the connection that an answer came over; an extension of the answer's head. Absent where it was open.
+#[derive(Clone, Copy, Debug)]
+pub struct Connected(pub Duration);
 
 fn origin(uri: &Uri) -> Option<Origin> {
     Some(Origin { tls: uri.scheme() == Some(&Scheme::HTTPS), authority: uri.authority()?.clone() })

@@ -176,3 +176,48 @@ async fn active_requests_are_a_gauge_of_streams_too() {
     settle().await;
     assert_eq!(gateway.metric("llmgateway_active_requests").await, Some(0.0));
 }
+
+/// Where the time went adds up, and the decision is kept where somebody will ask for it.
+#[tokio::test]
+async fn records_tell_where_the_time_went_and_why_it_went_there() {
+    let upstream = Upstream::playing(vec![
+        answer("Hello."),
+        stream_of(&["Hello."]),
+        error("500 Internal Server Error"),
+        answer("At the second try."),
+        answer("Explained."),
+    ])
+    .await;
+    let config = upstream.known("openai") + "[logging]\ndecisions_sample = 0.0\n";
+    let gateway = TestGateway::start(&config).await;
+    for body in [question(PRICED), streamed(PRICED), question(PRICED)] {
+        assert_eq!(gateway.chat(&body).await.status, 200);
+    }
+    gateway.chat_with(&[("x-llmgateway-explain", "true")], &question(PRICED)).await;
+    let records = gateway.records().await;
+    let kept: Vec<bool> = records.iter().map(|record| record.decision.is_some()).collect();
+    assert_eq!(kept, [false, false, true, true]);
+    let decision = records[2].decision.as_ref().unwrap();
+    assert_eq!(decision["scores"][0]["provider"], "openai", "{decision}");
+    for record in &records {
+        let phases = record.phases.unwrap();
+        let all = phases.list();
+        let whole: u64 = all[2..].iter().sum();
+        assert_eq!(whole / 1000, record.duration_ms, "{phases:?}");
+        assert!(phases.wait > 0 && phases.plan > 0, "{phases:?}");
+    }
+    let opened: Vec<bool> = records.iter().map(|record| record.phases.unwrap().connect > 0).collect();
+    assert!(opened[0], "the first request opens a connection");
+    assert!(records[1].phases.unwrap().settle == 0 && records[0].phases.unwrap().stream == 0);
+    let starts: Vec<u64> = records[2].attempts.iter().map(|attempt| attempt.start_ms).collect();
+    assert!(starts.len() == 2 && starts.is_sorted());
+}
+
+#[tokio::test]
+async fn a_sample_of_decisions_is_kept() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = upstream.known("openai") + "[logging]\ndecisions_sample = 1.0\n";
+    let gateway = TestGateway::start(&config).await;
+    gateway.chat(&question(PRICED)).await;
+    assert_eq!(gateway.record().await.decision.unwrap()["filtered"], json!([]));
+}

@@ -58,6 +58,7 @@ fn full_record() -> UsageRecord {
                 key: String::new(),
                 status_code: 503,
                 error_type: "upstream_error".to_owned(),
+                start_ms: 3,
                 latency_ms: 12,
                 provider_request_id: Some("req_1".to_owned()),
             },
@@ -89,6 +90,9 @@ fn full_record() -> UsageRecord {
         project: "team-a".to_owned(),
         node: Some("01a21c04e6ec712bb946971ee3bda9f0".into()),
         tags: [("env".to_owned(), "prød".to_owned()), ("team".to_owned(), "a".to_owned())].into(),
+        dialect: Some("gemini".into()),
+        phases: Some([1, 2, 3, 4, 5, 6, 7, u64::from(u32::MAX)].into()),
+        decision: Some(serde_json::json!({"reason": "best \"score\"", "scores": [1.5]})),
     }
 }
 
