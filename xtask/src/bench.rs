@@ -13,6 +13,12 @@ pub fn count_alone(update: bool) -> Result<()> {
     count(&place, update)
 }
 
+/// Fills a database with made-up usage records, or times the questions of the dashboard.
+pub fn generate_usage(arguments: &[&str]) -> Result<()> {
+    let example = ["run", "--quiet", "--release", "-p", "store", "--example", "generate_usage", "--"];
+    Place::find().run("cargo", &[&example, arguments].concat())
+}
+
 /// Counts instructions and allocations of one request. The counts are those of the dev profile, because that is what
 /// the tests have built: they tell more or less work, not how fast the release is.
 pub fn count(place: &Place, update: bool) -> Result<()> {

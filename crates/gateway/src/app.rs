@@ -21,6 +21,7 @@ use crate::http::server::{self, Limits, Listener};
 use crate::http::{Api, Door, Times};
 use crate::identity::Auth;
 use crate::metering::Metering;
+use crate::nodes::Heart;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
 use crate::responses::Responses;
@@ -124,6 +125,7 @@ impl App {
             lifecycle: Arc::default(),
             reloader,
             console: console::service(store.clone(), view),
+            node: Arc::default(),
             current,
         });
         Ok(Self { listeners, api, limits, writer, store, webhooks })
@@ -166,12 +168,21 @@ impl App {
                 None => std::future::pending().await,
             }
         };
+        let heart = Heart {
+            node: self.api.node.clone(),
+            store: self.store.clone(),
+            current: self.api.current.clone(),
+            reloader: reloader.clone(),
+            metering: pipeline.metering.clone(),
+            lifecycle: self.api.lifecycle.clone(),
+        };
         let cut = tokio::select! {
             cut = server::serve(self.listeners, self.api, self.limits, stop, at_once) => cut,
             never = reloader.watch() => match never {},
             never = pipeline.responses.expire() => match never {},
             never = auth.listen() => match never {},
             never = report => match never {},
+            never = heart.beat() => match never {},
             never = self.webhooks.run() => match never {},
         };
         if cut > 0 {
@@ -194,6 +205,7 @@ impl App {
                 tracing::error!(%error, "the usage writer has no thread; its records stay in the spool")
             }
         }
+        heart.stop().await;
         self.store.close().await;
         cut
     }

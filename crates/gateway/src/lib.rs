@@ -25,6 +25,7 @@ pub mod identity;
 pub mod incoming;
 pub mod memory;
 pub mod metering;
+mod nodes;
 pub mod pipeline;
 pub mod reload;
 pub mod report;

@@ -1,12 +1,15 @@
 //! What is shown of requests and usage, the same by the admin API and on the command line.
 
-use canon::{Cost, Pico, Usage};
+use canon::{Cost, Feature, Pico, Usage};
+use catalog::{ModelRow, Serving};
 use serde_json::{Map, Value, json};
 use store::{
     AttemptRecord, Bucket, Dim, Histogram, LossRecord, Phases, RequestRow, UsageQuery, UsageRecord, UsageRow,
 };
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime};
+
+use crate::http::models::per_million;
 
 /// How many days are shown where nothing else is said.
 pub const DAYS: i64 = 30;
@@ -237,6 +240,24 @@ fn attempt(attempt: &AttemptRecord) -> Value {
         "start_ms": attempt.start_ms,
         "latency_ms": attempt.latency_ms,
         "provider_request_id": attempt.provider_request_id,
+    })
+}
+
+/// A model at a provider as JSON.
+pub fn serving_object(model: &ModelRow, serving: &Serving, is_enabled: bool) -> Value {
+    let price = serving.price.as_ref();
+    json!({
+        "model": model.id,
+        "provider": serving.provider,
+        "upstream_model": serving.upstream_id,
+        "name": model.name,
+        "enabled": is_enabled,
+        "context_tokens": serving.facts.context_tokens,
+        "max_output_tokens": serving.facts.max_output_tokens,
+        "input_usd_per_million": price.map(|price| per_million(price.rates.input)),
+        "output_usd_per_million": price.map(|price| per_million(price.rates.output)),
+        "features": serving.facts.features.map(|features| features.iter().map(Feature::as_str).collect::<Vec<_>>()),
+        "deprecated": serving.deprecated,
     })
 }
 

@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub metadata: MetadataPlace,
     /// How answers are kept.
     pub keep: KeepSettings,
+    /// A hash of the configuration file; empty without one.
+    pub config: String,
     /// Of which requests the decision is kept.
     pub decisions_sample: Sample,
     /// Which pages may call from a browser.
@@ -184,6 +186,7 @@ impl Snapshot {
             },
             metadata: settings.metadata,
             keep: settings.keep,
+            config: settings.fingerprint,
             decisions_sample: Sample::of(settings.logging.decisions_sample),
             cors: settings.cors,
             webhooks: settings.webhooks,

@@ -14,6 +14,7 @@ use crate::changes::Changes;
 use crate::conversations::{self, Addition, Conversation, StoredItem};
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::ledger::{self, LedgerDay, Spent};
+use crate::nodes::{self, Node};
 use crate::projects::{self, Audit, AuditRow, Project, Written};
 use crate::responses::{self, Chain, StoredResponse};
 use crate::sessions::{self, ConsoleSession};
@@ -872,6 +873,37 @@ impl Store {
             .execute(connection)
             .await
             .map(|result| result.rows_affected()))
+    }
+
+    // Nodes
+
+    /// Writes what a process says of itself, and forgets those that were not seen since a time.
+    pub async fn tell_node(&self, node: &Node, forget_before_ms: i64) -> Result<(), StoreError> {
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            sqlx::query(nodes::UPSERT)
+                .bind(&node.id)
+                .bind(&node.name)
+                .bind(&node.version)
+                .bind(&node.config)
+                .bind(node.started_at_ms)
+                .bind(node.seen_at_ms)
+                .bind(&node.state)
+                .bind(node.spool_bytes)
+                .bind(&node.reload)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(nodes::FORGET).bind(forget_before_ms).execute(&mut *transaction).await?;
+            transaction.commit().await
+        })
+    }
+
+    /// The processes on this database, by the names of their machines.
+    pub async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
+        let rows: Vec<nodes::Row> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(nodes::SELECT).fetch_all(connection).await
+        })?;
+        Ok(rows.into_iter().map(nodes::from_row).collect())
     }
 
     // Settings

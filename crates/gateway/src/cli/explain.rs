@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use canon::Operation;
+use routing::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{ConfigArgument, say};
@@ -46,8 +47,8 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
     let body = serde_json::to_vec(&body)?.into();
     let explanation = match arguments.operation {
-        None | Some(Operation::Chat) => explain::explain(&snapshot, &body, routing::Timestamp(0))?,
-        Some(operation) => explain::explain_operation(&snapshot, operation, &body)?,
+        None | Some(Operation::Chat) => explain::explain(&snapshot, &body, Timestamp(0))?,
+        Some(operation) => explain::explain_operation(&snapshot, operation, &body, Timestamp(0))?,
     };
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&explanation.as_json())?),

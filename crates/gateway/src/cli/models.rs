@@ -11,6 +11,7 @@ use super::{ConfigArgument, runtime, say};
 use crate::clock;
 use crate::discovery::{Discovery, Lists};
 use crate::http::models::per_million;
+use crate::report;
 use crate::snapshot::{Snapshot, Tools};
 
 /// Arguments of `models`.
@@ -134,25 +135,10 @@ impl Listing<'_> {
                 "enabled": true, "context_tokens": model.context_tokens,
             })
         });
-        let servings = self.servings().into_iter().map(|(model, serving)| self.serving(model, serving));
+        let servings = self.servings().into_iter().map(|(model, serving)| {
+            report::serving_object(model, serving, self.is_enabled(&serving.provider))
+        });
         aliases.chain(listed).chain(servings).collect()
-    }
-
-    fn serving(&self, model: &ModelRow, serving: &Serving) -> Value {
-        let price = serving.price.as_ref();
-        json!({
-            "model": model.id,
-            "provider": serving.provider,
-            "upstream_model": serving.upstream_id,
-            "name": model.name,
-            "enabled": self.is_enabled(&serving.provider),
-            "context_tokens": serving.facts.context_tokens,
-            "max_output_tokens": serving.facts.max_output_tokens,
-            "input_usd_per_million": price.map(|price| per_million(price.rates.input)),
-            "output_usd_per_million": price.map(|price| per_million(price.rates.output)),
-            "features": serving.facts.features.map(|features| features.iter().map(Feature::as_str).collect::<Vec<_>>()),
-            "deprecated": serving.deprecated,
-        })
     }
 }
 

@@ -35,6 +35,8 @@ impl ConfigSource {
                 settings.source = Some(self.clone());
                 let text = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
                 settings.shown = Arc::new(shown::in_force(text, &settings));
+                settings.fingerprint =
+                    file.as_ref().map_or_else(String::new, |(_, text)| store::fingerprint(text));
                 let is_good = mistakes.is_empty() && elsewhere.is_empty();
                 (is_good.then_some(settings), doubts)
             }

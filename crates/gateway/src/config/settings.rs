@@ -105,6 +105,8 @@ pub struct Settings {
     pub source: Option<ConfigSource>,
     /// What people may see of it.
     pub shown: Arc<InForce>,
+    /// A hash of the file; empty without one.
+    pub fingerprint: String,
     /// What is probably not meant: the gateway runs, and says so.
     pub doubts: Vec<Mistake>,
 }
@@ -347,6 +349,7 @@ impl Settings {
             catalog,
             source: None,
             shown: Arc::default(),
+            fingerprint: String::new(),
             doubts: Vec::new(),
         };
         check.exposure(&settings);

@@ -33,6 +33,7 @@ use crate::cors::Cors;
 use crate::discovery::Discovery;
 use crate::identity::{Auth, Caller};
 use crate::incoming::leave_unread;
+use crate::nodes::ThisNode;
 use crate::pipeline::Pipeline;
 use crate::pipeline::pump::BrokenOff;
 use crate::reload::Reloader;
@@ -62,6 +63,8 @@ pub struct Api {
     pub buffers: Buffers,
     /// How far a stop has come.
     pub lifecycle: Arc<Lifecycle>,
+    /// Who this process is among the others on the database.
+    pub node: Arc<ThisNode>,
 }
 
 /// Where a request comes in.
@@ -352,6 +355,7 @@ async fn asked_from_playground(
     head: &Parts,
     body: Incoming,
 ) -> Response<ResponseBody> {
+    let received = clock::now();
     let name = match api.console.may_ask(head).await {
         Ok(name) => name,
         Err(refused) => return refused.map(|body| ResponseBody::Page(Box::pin(body))),
@@ -368,7 +372,8 @@ async fn asked_from_playground(
     let header = HeaderValue::try_from(request_id.as_str()).ok();
     let accepted = chat::accept(dialect, Operation::Chat, (&head.headers, &api.pipeline.hops), &snapshot);
     let path = "/ui/playground/ask";
-    let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address: Address::default() };
+    let address = Address::default();
+    let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address, received };
     let mut response = match accepted {
         Ok(accepted) => chat::chat(api, caller, accepted, Operation::Chat, body).await,
         Err(error) => chat::refuse(api, caller, Operation::Chat, error),

@@ -104,6 +104,16 @@ pub enum Resource {
     Requests,
     /// One of them.
     Request,
+    /// Models at their providers.
+    Models,
+    /// Providers.
+    Providers,
+    /// What routing knows of them.
+    Routing,
+    /// What would happen to a request.
+    Explain,
+    /// The processes on the database.
+    Nodes,
     /// Who changed what.
     Audit,
 }
@@ -155,6 +165,11 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/admin/v1/usage", Access::Viewer, Serve::Admin(Resource::Usage)),
     route(Method::GET, "/admin/v1/requests", Access::Viewer, Serve::Admin(Resource::Requests)),
     route(Method::GET, "/admin/v1/requests/{id}", Access::Viewer, Serve::Admin(Resource::Request)),
+    route(Method::GET, "/admin/v1/models", Access::Viewer, Serve::Admin(Resource::Models)),
+    route(Method::GET, "/admin/v1/providers", Access::Viewer, Serve::Admin(Resource::Providers)),
+    route(Method::GET, "/admin/v1/routing", Access::Viewer, Serve::Admin(Resource::Routing)),
+    route(Method::POST, "/admin/v1/explain", Access::Viewer, Serve::Admin(Resource::Explain)),
+    route(Method::GET, "/admin/v1/nodes", Access::Viewer, Serve::Admin(Resource::Nodes)),
     route(Method::GET, "/admin/v1/audit", Access::Viewer, Serve::Admin(Resource::Audit)),
     route(Method::GET, "/health", Access::Anyone, Serve::Health),
     route(Method::GET, "/ready", Access::Operator, Serve::Ready),
@@ -459,6 +474,19 @@ pub(super) fn about(serve: Serve) -> &'static str {
         }
         Serve::Admin(Resource::Requests) => {
             "requests, the newest first: `filter=model:gpt-* status:5xx …`, `since`, `until`, `limit`, `after` ([governance.md](governance.md#requests-and-usage))"
+        }
+        Serve::Admin(Resource::Models) => {
+            "models at the providers that are on, page by page; `all=true` also where they are off, `provider=ID` of one"
+        }
+        Serve::Admin(Resource::Providers) => "the providers, and why one is off",
+        Serve::Admin(Resource::Routing) => {
+            "what routing knows of each provider's models, by operation, on this node"
+        }
+        Serve::Admin(Resource::Explain) => {
+            "who would serve the request in the body and why, and what would be sent, with secrets masked; nothing is sent. `operation=embeddings` and the like for other endpoints"
+        }
+        Serve::Admin(Resource::Nodes) => {
+            "the processes on this database: release, hash of the configuration file, uptime, spool, last reload; `gone` was not seen for 20 seconds"
         }
         Serve::Admin(Resource::Request) => "one request with everything that is known of it",
         Serve::Admin(Resource::Audit) => "who changed what, the newest first",

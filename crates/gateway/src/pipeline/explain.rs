@@ -52,10 +52,11 @@ pub fn explain_operation(
     snapshot: &Snapshot,
     operation: Operation,
     body: &Bytes,
+    now: Timestamp,
 ) -> Result<Explanation, Error> {
     let request = wire::endpoints::read(operation, body)?;
     let resolver = Resolver { operation, ..Resolver::of(snapshot) };
-    explained(&resolver, &request.asked(), Timestamp(0), |offer| {
+    explained(&resolver, &request.asked(), now, |offer| {
         let written = request.write(offer.endpoint_target())?;
         let part =
             written.parts.first().ok_or_else(|| Error::invalid("", "The request asks for nothing."))?;

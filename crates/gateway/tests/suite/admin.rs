@@ -167,3 +167,99 @@ async fn mistakes_are_named_and_roles_are_kept_apart() {
     let reply = gateway.chat_with(&[("authorization", &bearer)], &question("mine/m")).await;
     assert_eq!((reply.status, reply.at("/error/type")), (403, json!("permission_error")));
 }
+
+#[tokio::test]
+async fn the_state_of_the_gateway_is_shown() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = format!("{}{}{CONFIG}", upstream.known("openai"), upstream.provider("mine", "openai-chat"));
+    let gateway = TestGateway::start_from_file(&config).await;
+    assert_eq!(gateway.chat(&question("mine/m")).await.status, 200);
+
+    let get = async |path: &str| {
+        let reply = root(&gateway, &format!("GET /admin/v1/{path}"), Value::Null).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        reply.json()
+    };
+    let (mut ids, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = get(&format!("models?provider=openai&limit=7&after={after}")).await;
+        ids.extend(page["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        next.clone_into(&mut after);
+    }
+    assert!(ids.len() > 14 && ids.is_sorted() && ids.contains(&"openai/gpt-4o-mini".to_owned()), "{ids:?}");
+    let one = get("models?provider=openai&limit=500").await;
+    let mini = one["data"].as_array().unwrap().iter().find(|row| row["id"] == "openai/gpt-4o-mini").unwrap();
+    assert_eq!(
+        (mini["enabled"].clone(), mini["input_usd_per_million"].clone()),
+        (json!(true), json!("0.15"))
+    );
+
+    let providers = get("providers").await;
+    let of = |id: &str| providers["data"].as_array().unwrap().iter().find(|row| row["id"] == id).unwrap();
+    assert_eq!(of("openai")["enabled"], true);
+    assert!(of("groq")["disabled_because"].as_str().unwrap().contains("GROQ_API_KEY"));
+    assert!(!providers.to_string().contains("sk-"), "no secret");
+
+    let routing = get("routing").await;
+    assert_eq!(routing["data"][0]["operation"], "chat");
+    assert_eq!(routing["data"][0]["routes"][0]["provider"], "mine", "{routing}");
+
+    let asked = json!({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]});
+    let explained = root(&gateway, "POST /admin/v1/explain", asked.clone()).await;
+    assert_eq!(explained.status, 200, "{}", explained.text());
+    assert_eq!(explained.at("/selection/scores/0/provider"), "openai");
+    assert_eq!(explained.at("/request/body/messages"), asked["messages"]);
+    let embedded = json!({"model": "openai/text-embedding-3-small", "input": "Hi"});
+    let explained = root(&gateway, "POST /admin/v1/explain?operation=embeddings", embedded).await;
+    assert_eq!(explained.status, 200, "{}", explained.text());
+    assert_eq!(
+        root(&gateway, "POST /admin/v1/explain", json!({"model": "nothing-like-it"})).await.status,
+        400
+    );
+    assert_eq!(
+        root(&gateway, "POST /admin/v1/explain?operation=x", asked).await.at("/error/param"),
+        "operation"
+    );
+    assert_eq!(upstream.heard().len(), 1, "nothing was sent");
+
+    root(&gateway, "POST /admin/v1/reload", Value::Null).await;
+    gateway.rewrite("[server]\nlimbs = 2\n");
+    assert_eq!(root(&gateway, "POST /admin/v1/reload", Value::Null).await.status, 400);
+    let (_, last) = gateway.api.reloader.last().unwrap();
+    assert!(last.as_ref().is_err_and(|reason| reason.contains("limbs")), "{last:?}");
+    let nodes = get("nodes").await;
+    let node = &nodes["data"][0];
+    assert_eq!((node["this"].clone(), node["state"].clone()), (json!(true), json!("serving")), "{nodes}");
+    assert_eq!(node["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(node["config"].as_str().unwrap().len(), 12);
+}
+
+/// Nodes that stop say so, and one that is killed is seen to be gone.
+#[tokio::test]
+async fn nodes_see_each_other() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = format!("{}{CONFIG}", upstream.provider("mine", "openai-chat"));
+    let stopped = TestGateway::start(&config).await.stop().await;
+    let gateway = stopped.start(&config).await;
+    let killed = store::Node {
+        id: "node_killed".to_owned(),
+        name: "zz".to_owned(),
+        version: "0".to_owned(),
+        config: String::new(),
+        started_at_ms: 1_000,
+        seen_at_ms: gateway::clock::now_ms() - 60_000,
+        state: "serving".to_owned(),
+        spool_bytes: 5,
+        reload: "null".to_owned(),
+    };
+    gateway.api.store.tell_node(&killed, 0).await.unwrap();
+    let mut states = Vec::new();
+    // The row of the new one is written as soon as it runs.
+    while states.len() < 3 {
+        let nodes = root(&gateway, "GET /admin/v1/nodes", Value::Null).await.json();
+        let rows = nodes["data"].as_array().unwrap();
+        states = rows.iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect();
+    }
+    assert_eq!(states, ["stopped", "serving", "gone"]);
+}

@@ -92,7 +92,8 @@ async fn what_would_be_sent_can_be_explained() {
     let gateway = TestGateway::start(&file).await;
     assert!(Catalog::embedded().unwrap().serving("cohere", "embed-v4.0").is_some());
     let body = json!({"model": "cohere/embed-v4.0", "input": "a", "user": "ann"}).to_string();
-    let explained = explain_operation(&gateway.snapshot(), Operation::Embeddings, &body.into());
+    let explained =
+        explain_operation(&gateway.snapshot(), Operation::Embeddings, &body.into(), routing::Timestamp(0));
     let told = explained.unwrap_or_else(|error| panic!("{}", error.message)).as_json();
     assert!(told["request"]["url"].as_str().unwrap().ends_with("/v2/embed"), "{told}");
     assert_eq!(told["request"]["body"]["input_type"], "search_document");

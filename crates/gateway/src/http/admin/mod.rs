@@ -20,6 +20,7 @@ use crate::config::settings::{read_policy, wrong_project_id};
 use crate::identity::{self, Caller};
 use crate::snapshot::Snapshot;
 
+mod state;
 mod usage;
 
 /// How many entries a page has, and how many at most.
@@ -118,6 +119,11 @@ impl Asked<'_> {
             (Resource::Key, _) => self.key(rest).await,
             (Resource::Budgets, _) => self.budgets().await,
             (Resource::Usage, _) => self.usage().await,
+            (Resource::Models, _) => self.models().await,
+            (Resource::Providers, _) => self.providers().await,
+            (Resource::Routing, _) => self.routing().await,
+            (Resource::Explain, _) => self.explain().await,
+            (Resource::Nodes, _) => self.nodes().await,
             (Resource::Requests, _) => self.requests().await,
             (Resource::Request, _) => self.request(rest).await,
             (Resource::Audit, _) => self.audit_log().await,

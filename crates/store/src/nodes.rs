@@ -1,0 +1,46 @@
+//! Which processes serve on this database: each writes a row from time to time.
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Tells processes apart: another one after each start.
+    pub id: String,
+    /// The name of the machine.
+    pub name: String,
+    /// The release.
+    pub version: String,
+    /// A hash of the configuration file in force; empty without one. Nodes in step have the same.
+    pub config: String,
+    /// When it started, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// When it wrote this.
+    pub seen_at_ms: i64,
+    /// `serving`, `draining` or `stopped`.
+    pub state: String,
+    /// Records that wait for the database, in bytes.
+    pub spool_bytes: i64,
+    /// What became of the last reload, as JSON.
+    pub reload: String,
+}
+
+pub(crate) type Row = (String, String, String, String, i64, i64, String, i64, String);
+
+pub(crate) const UPSERT: &str =
+    "INSERT INTO nodes (id, name, version, config, started_at_ms, seen_at_ms, state, spool_bytes, reload)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET config = excluded.config,
+    seen_at_ms = excluded.seen_at_ms, state = excluded.state, spool_bytes = excluded.spool_bytes,
+    reload = excluded.reload";
+pub(crate) const FORGET: &str = "DELETE FROM nodes WHERE seen_at_ms < $1";
+pub(crate) const SELECT: &str =
+    "SELECT id, name, version, config, started_at_ms, seen_at_ms, state, spool_bytes, reload
+    FROM nodes ORDER BY name, started_at_ms";
+
+pub(crate) fn from_row(row: Row) -> Node {
+    let (id, name, version, config, started_at_ms, seen_at_ms, state, spool_bytes, reload) = row;
+    Node { id, name, version, config, started_at_ms, seen_at_ms, state, spool_bytes, reload }
+}
+
+/// A short hash that tells texts apart.
+pub fn fingerprint(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()
+}
