@@ -98,6 +98,9 @@ fn advisories(place: &Place) -> Result<()> {
     if output.status.success() { Ok(()) } else { bail!("cargo deny found advisories") }
 }
 
+/// Where tests find a PostgreSQL in which they may do everything.
+const POSTGRES: &str = "LLMGATEWAY_TEST_POSTGRES";
+
 /// The longest time for the tests of one group of clients: a client that waits for ever is stopped.
 const CLIENTS_MOST: Duration = Duration::from_secs(300);
 
@@ -113,7 +116,7 @@ fn cargo_test_with_servers(place: &Place) -> Result<()> {
         return cargo_test(place);
     };
     let mut command = place.command("cargo");
-    let status = command.args(CARGO_TEST).env("LLMGATEWAY_TEST_POSTGRES", postgres.url()).status()?;
+    let status = command.args(CARGO_TEST).env(POSTGRES, postgres.url()).status()?;
     if status.success() { Ok(()) } else { bail!("cargo test failed") }
 }
 
@@ -203,12 +206,15 @@ fn clients(place: &Place, environment: &[(&str, String); 2]) -> Result<()> {
 }
 
 fn end_to_end(place: &Place) -> Result<()> {
-    let status = place
-        .command(tools::python(place)?)
+    let postgres = Postgres::start(place)?;
+    let mut command = place.command(tools::python(place)?);
+    command
         .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/e2e"])
-        .env("LLMGATEWAY_BINARY", place.gateway())
-        .status()?;
-    if status.success() { Ok(()) } else { bail!("the end-to-end tests failed") }
+        .env("LLMGATEWAY_BINARY", place.gateway());
+    if let Some(postgres) = &postgres {
+        command.env(POSTGRES, postgres.url());
+    }
+    if command.status()?.success() { Ok(()) } else { bail!("the end-to-end tests failed") }
 }
 
 /// The longest time for the tests in a browser.
@@ -254,4 +260,21 @@ pub fn kill(times: &str) -> Result<()> {
         .env("LLMGATEWAY_KILLS", times)
         .status()?;
     if status.success() { Ok(()) } else { bail!("records were lost, or the gateway failed") }
+}
+
+/// Kills nodes that share a budget, as the end-to-end tests do, but with more callers and for minutes.
+pub fn chaos() -> Result<()> {
+    let place = Place::find();
+    tools::redis(&place)?;
+    let Some(postgres) = Postgres::start(&place)? else { bail!("there is no PostgreSQL here") };
+    place.run("cargo", &["build", "--locked", "--package", "gateway"])?;
+    let status = place
+        .command(tools::python(&place)?)
+        .args(["-m", "pytest", "-q", "-s", "-rs", "-p", "no:cacheprovider", "tests/e2e/test_cluster.py"])
+        .env("LLMGATEWAY_BINARY", place.gateway())
+        .env("LLMGATEWAY_CALLERS", "200")
+        .env("LLMGATEWAY_KILLS", "100")
+        .env(POSTGRES, postgres.url())
+        .status()?;
+    if status.success() { Ok(()) } else { bail!("the budget or a record was lost, or a node failed") }
 }
