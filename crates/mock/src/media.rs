@@ -132,6 +132,50 @@ pub fn transcript(call: &Call) -> Reply {
     }
 }
 
+/// ElevenLabs' speech: the voice is in the path, the kind of sound in the query.
+pub fn elevenlabs_speech(call: &Call) -> Reply {
+    let words = text(&call.body, "text").split_whitespace().count();
+    if words == 0 || text(&call.body, "model_id").is_empty() {
+        return elevenlabs_refusal("text and model_id are required");
+    }
+    let format = call.query_value("output_format").unwrap_or("mp3_44100_128");
+    let Some((content_type, head)) = sound(format.split('_').next().unwrap_or_default()) else {
+        return elevenlabs_refusal("output_format is unknown");
+    };
+    let pieces = (0..words).map(|_| Bytes::from(vec![0; 24_000]));
+    Reply::stream(content_type, [Bytes::from(head)].into_iter().chain(pieces).collect())
+}
+
+/// ElevenLabs' transcript: what is between words is a word too.
+pub fn elevenlabs_transcript(call: &Call) -> Reply {
+    let file = &call.body["file"];
+    let (Some(bytes), false) = (file["bytes"].as_u64(), text(&call.body, "model_id").is_empty()) else {
+        return elevenlabs_refusal("file and model_id are required");
+    };
+    let said = format!("I heard {bytes} bytes of {}.", text(file, "filename"));
+    let seconds = bytes as f64 / 32_000.0;
+    let each = seconds / said.split(' ').count() as f64;
+    let mut words = Vec::new();
+    for (index, word) in said.split(' ').enumerate() {
+        let start = each * index as f64;
+        if index > 0 {
+            words.push(json!({"text": " ", "start": start, "end": start, "type": "spacing", "speaker_id": "speaker_0"}));
+        }
+        words.push(json!({"text": word, "start": start, "end": start + each, "type": "word", "speaker_id": "speaker_0"}));
+    }
+    Reply::json(
+        200,
+        &json!({
+            "language_code": "eng", "language_probability": 0.98, "text": said, "words": words,
+            "transcription_id": format!("mock{}", call.serial), "audio_duration_secs": seconds
+        }),
+    )
+}
+
+fn elevenlabs_refusal(message: &str) -> Reply {
+    Reply::json(422, &json!({"detail": {"status": "invalid_request", "message": message}}))
+}
+
 /// `POST …/images/generations` and `POST …/images/edits`.
 pub fn images(call: &Call) -> Reply {
     let is_edit = call.path.ends_with("/edits");

@@ -93,6 +93,12 @@ fn post(path: &str) -> Route {
     if path.ends_with("/audio/speech") {
         return to(Target::Page(media::speech));
     }
+    if path.contains("/text-to-speech/") {
+        return to(Target::Page(media::elevenlabs_speech));
+    }
+    if path.ends_with("/speech-to-text") {
+        return to(Target::Page(media::elevenlabs_transcript));
+    }
     if path.ends_with("/audio/transcriptions") || path.ends_with("/audio/translations") {
         return to(Target::Page(media::transcript));
     }

@@ -10,15 +10,18 @@ use canon::Operation;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use testkit::corpus::{Record, other_records};
-use wire::endpoints::{EndpointFacts, EndpointTarget, PartAnswer, ProviderRequest, read};
+use wire::endpoints::{EndpointFacts, EndpointTarget, PartAnswer, ProviderRequest, read, read_form};
+use wire::multipart::{Boundary, Form};
 
 /// Folders of recordings and the providers that they are of.
-const FOLDERS: [(&str, &str); 15] = [
+const FOLDERS: [(&str, &str); 17] = [
     ("azure", "azure"),
     ("bedrock-agent", "aws-bedrock"),
     ("bedrock-invoke", "aws-bedrock"),
     ("cohere", "cohere"),
     ("doubleword", "vllm"),
+    ("elevenlabs", "elevenlabs"),
+    ("groq", "groq"),
     ("google-ai-studio", "google-ai-studio"),
     ("llamacpp", "llamacpp"),
     ("mistral", "mistral"),
@@ -428,4 +431,150 @@ fn mistrals_moderations_get_openais_names() {
     assert_eq!(read.losses.len(), 1);
     let image = json!({"model": "m", "input": [{"type": "image_url", "image_url": {"url": "data:,"}}]});
     assert!(written(&catalog, "mistral", Operation::Moderations, &image).is_err());
+}
+
+/// A form for a transcript.
+fn form(model: &str, fields: &[(&str, &str)]) -> Form {
+    let mut text = format!("--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n");
+    for (name, value) in fields {
+        text.push_str(&format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"));
+    }
+    text.push_str(
+        "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n",
+    );
+    let mut form = Form::new(Boundary::of("multipart/form-data; boundary=b").unwrap());
+    form.push(text.as_bytes()).unwrap();
+    form.finish().unwrap();
+    form
+}
+
+fn transcribed(catalog: &Catalog, provider: &str, form: Form) -> canon::Result<ProviderRequest> {
+    let model = form.text("model").unwrap().unwrap().to_owned();
+    let facts = EndpointFacts::default();
+    let rows = &catalog.provider(provider).unwrap().operations;
+    read_form(Operation::Transcriptions, form)?.write(EndpointTarget { model: &model, facts: &facts, rows })
+}
+
+#[test]
+fn recorded_transcripts_come_out_as_openais() {
+    let catalog = Catalog::embedded().unwrap();
+    let mut natives = 0;
+    for (provider, record) in records("transcriptions") {
+        let Ok(body) = serde_json::from_slice::<Value>(&record.body) else { continue };
+        let rows = &catalog.provider(provider).unwrap().operations;
+        if record.status != 200 || rows.transcriptions.is_none() || !body["text"].is_string() {
+            continue;
+        }
+        let request = transcribed(&catalog, provider, form("some-model", &[])).unwrap();
+        let read = request.reader.read(&[answer(&record)]).unwrap();
+        let out: Value = serde_json::from_slice(&read.body).unwrap();
+        assert_eq!(out["text"], body["text"], "{}", record.id);
+        let seconds = ["/usage/seconds", "/usage/prompt_audio_seconds", "/duration", "/audio_duration_secs"];
+        let seconds = seconds.into_iter().find_map(|place| body.pointer(place)?.as_f64());
+        let counted = read.progress.amount.map(|amount| amount.count as f64 / 1000.0);
+        if let Some(seconds) = seconds {
+            assert!((counted.unwrap() - seconds).abs() < 0.001, "{}: {counted:?}", record.id);
+        }
+        if !["elevenlabs", "mistral"].contains(&provider) {
+            continue;
+        }
+        natives += 1;
+        for (name, kind) in [
+            ("srt", "text/plain; charset=utf-8"),
+            ("vtt", "text/plain; charset=utf-8"),
+            ("text", "text/plain; charset=utf-8"),
+            ("verbose_json", "application/json"),
+            ("diarized_json", "application/json"),
+        ] {
+            let fields = [("response_format", name), ("timestamp_granularities[]", "word")];
+            let request = transcribed(&catalog, provider, form("some-model", &fields)).unwrap();
+            assert_eq!(request.reader.content_type(&HeaderMap::new()), kind);
+            match request.reader.read(&[answer(&record)]) {
+                Ok(read) => assert!(!read.body.is_empty()),
+                // Recorded without times.
+                Err(error) => assert!(error.message.contains("when what was said"), "{}", error.message),
+            }
+        }
+    }
+    assert!(natives > 2 || other_records("elevenlabs").is_empty(), "{natives}");
+}
+
+#[test]
+fn transcripts_of_words_become_sentences_and_subtitles() {
+    let catalog = Catalog::embedded().unwrap();
+    let body = json!({
+        "language_code": "eng", "text": "Hi there. (laughs) You?", "audio_duration_secs": 3.5,
+        "words": [
+            {"text": "Hi", "start": 0.0, "end": 0.5, "type": "word", "speaker_id": "speaker_0"},
+            {"text": " ", "start": 0.5, "end": 0.6, "type": "spacing", "speaker_id": "speaker_0"},
+            {"text": "there.", "start": 0.6, "end": 1.0, "type": "word", "speaker_id": "speaker_0"},
+            {"text": "(laughs)", "start": 1.0, "end": 2.0, "type": "audio_event", "speaker_id": "speaker_1"},
+            {"text": "You?", "start": 2.0, "end": 3.25, "type": "word", "speaker_id": "speaker_1"}
+        ]
+    });
+    let read = |fields: &[(&str, &str)]| {
+        let request = transcribed(&catalog, "elevenlabs", form("scribe_v2", fields)).unwrap();
+        let part = PartAnswer { headers: HeaderMap::new(), body: body.to_string().into() };
+        (request.reader.read(&[part]).unwrap(), String::from_utf8_lossy(&request.parts[0].body).into_owned())
+    };
+    let (srt, sent) = read(&[("response_format", "srt"), ("language", "en"), ("prompt", "p")]);
+    assert_eq!(
+        String::from_utf8(srt.body).unwrap(),
+        "1\n00:00:00,000 --> 00:00:01,000\nHi there.\n\n2\n00:00:02,000 --> 00:00:03,250\nYou?\n\n"
+    );
+    for (there, is_there) in
+        [("model_id", true), ("language_code", true), ("\"prompt\"", false), ("response_format", false)]
+    {
+        assert_eq!(sent.contains(there), is_there, "{there}: {sent}");
+    }
+    let (vtt, _) = read(&[("response_format", "vtt")]);
+    assert!(vtt.body.starts_with(b"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHi there."));
+    let (verbose, _) = read(&[("response_format", "verbose_json"), ("timestamp_granularities[]", "word")]);
+    let verbose: Value = serde_json::from_slice(&verbose.body).unwrap();
+    assert_eq!((verbose["words"].as_array().unwrap().len(), &verbose["duration"]), (3, &json!(3.5)));
+    let (diarized, sent) = read(&[("response_format", "diarized_json")]);
+    let diarized: Value = serde_json::from_slice(&diarized.body).unwrap();
+    assert_eq!(diarized["segments"][1]["speaker"], "speaker_1");
+    assert!(sent.contains("name=\"diarize\"\r\n\r\ntrue"), "{sent}");
+    for fields in [[("stream", "true")], [("response_format", "html")]] {
+        assert!(transcribed(&catalog, "elevenlabs", form("scribe_v2", &fields)).is_err());
+    }
+}
+
+#[test]
+fn speech_of_other_forms_is_asked_for_in_their_words() {
+    let catalog = Catalog::embedded().unwrap();
+    let asked = json!({
+        "model": "eleven_v3", "input": "Hi \"there\"", "voice": "a/b c", "response_format": "wav", "speed": 2.0,
+        "instructions": "softly", "seed": 7, "voice_settings": {"stability": 0.5}
+    });
+    let sent = written(&catalog, "elevenlabs", Operation::Speech, &asked).unwrap();
+    assert_eq!(sent.parts[0].path, "/v1/text-to-speech/a%2Fb%20c?output_format=wav_24000");
+    let body: Value = serde_json::from_slice(&sent.parts[0].body).unwrap();
+    assert_eq!(
+        body,
+        json!({"model_id": "eleven_v3", "text": "Hi \"there\"", "seed": 7, "voice_settings": {"stability": 0.5, "speed": 1.2}})
+    );
+    let lost: Vec<_> = sent.losses.iter().map(|loss| loss.field.to_string()).collect();
+    assert_eq!(lost, ["instructions", "speed"]);
+    for (field, value) in [
+        ("voice", json!("..")),
+        ("voice", Value::Null),
+        ("response_format", json!("flac")),
+        ("stream_format", json!("sse")),
+    ] {
+        let mut bad = asked.clone();
+        bad[field] = value;
+        let error = written(&catalog, "elevenlabs", Operation::Speech, &bad).map(|_| ()).unwrap_err();
+        assert_eq!(error.param.unwrap().to_string(), field);
+    }
+    let asked = json!({"model": "voxtral-mini-tts-3", "input": "Hi", "voice": "v"});
+    let sent = written(&catalog, "mistral", Operation::Speech, &asked).unwrap();
+    let part = |body: Value| PartAnswer { headers: HeaderMap::new(), body: body.to_string().into() };
+    let read = sent.reader.read(&[part(json!({"audio_data": STANDARD.encode(b"ID3")}))]).unwrap();
+    assert_eq!((&read.body[..], read.progress.amount.unwrap().count), (&b"ID3"[..], 2));
+    assert_eq!(sent.reader.content_type(&HeaderMap::new()), "audio/mpeg");
+    for bad in [json!({}), json!({"audio_data": ""}), json!({"audio_data": "!"})] {
+        assert!(sent.reader.read(&[part(bad)]).is_err());
+    }
 }

@@ -483,3 +483,41 @@ async fn the_mock_writes_down_and_edits() {
     let reply = send(&gateway, "/v1/images/edits", &form(&parts)).await;
     assert_eq!(reply.at("/data").as_array().map(Vec::len), Some(2), "{}", reply.text());
 }
+
+#[tokio::test]
+async fn elevenlabs_speaks_and_writes_down_in_openais_forms() {
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::plain()).await.unwrap();
+    let config =
+        format!("[providers.elevenlabs]\nbase_url = \"http://{}\"\napi_key = \"k\"\n", mock.address());
+    let gateway = TestGateway::start(&config).await;
+    let body =
+        json!({"model": "eleven_v3", "input": "two words", "voice": "george", "response_format": "wav"});
+    let reply = gateway.post("/v1/audio/speech", body.to_string().as_bytes()).await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("audio/wav")), "{}", reply.text());
+    assert!(reply.body.starts_with(b"RIFF") && reply.body.len() > 48_000);
+    let audio = sound(64_000);
+    let verbose = [("response_format", "verbose_json"), ("timestamp_granularities[]", "word")];
+    let reply = send(&gateway, TRANSCRIPTIONS, &recording("scribe_v2", &audio, &verbose)).await;
+    assert_eq!((reply.status, reply.at("/duration")), (200, json!(2.0)), "{}", reply.text());
+    assert_eq!(reply.at("/words/0/word"), json!("I"));
+    assert_eq!(reply.at("/llmgateway/cost_usd_total"), json!(0.000_122_2));
+    let reply =
+        send(&gateway, TRANSCRIPTIONS, &recording("scribe_v2", &audio, &[("response_format", "srt")])).await;
+    assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(
+        reply.text().starts_with("1\n00:00:00,000 --> 00:00:02,000\nI heard 64000 bytes of a.wav."),
+        "{}",
+        reply.text()
+    );
+    // A large file passes to a form of the provider's own too.
+    let reply = send(&gateway, TRANSCRIPTIONS, &recording("scribe_v2", &sound(5 << 20), &[])).await;
+    assert_eq!(
+        (reply.status, reply.at("/text")),
+        (200, json!(format!("I heard {} bytes of a.wav.", 5 << 20)))
+    );
+    let has_key = mock.journal()[0].headers.contains_key("xi-api-key");
+    assert!(has_key);
+    let records = gateway.records().await;
+    assert_eq!(records[0].amount, Some(Amount { unit: Unit::Character, count: 9 }));
+    assert_eq!(records[1].amount, Some(Amount { unit: Unit::Millisecond, count: 2000 }));
+}

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Target, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
+use wire::endpoints::{EndpointFacts, EndpointTarget, OperationRows};
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
+use wire::multipart::{Boundary, Form, PartHead};
 use wire::protocols::openai_chat::{RelayParts, forward, relay};
 use wire::protocols::openai_completions::OpenaiCompletions;
 use wire::{AnswerForm, DecoderContext, Dialect, Intake, Protocol, ROUTING_FIELDS};
@@ -128,6 +130,37 @@ pub fn json_lines(bytes: &[u8]) {
         parser.finish(&mut note).expect("no limit is reached");
         found
     });
+}
+
+/// A form has the same parts however it is cut, and what is written of it is read as the same again.
+pub fn form(bytes: &[u8]) {
+    let boundary = || Boundary::of("multipart/form-data; boundary=b").expect("a boundary");
+    let read = |pieces: Vec<&[u8]>| {
+        let mut form = Form::new(boundary());
+        pieces.into_iter().try_for_each(|piece| form.push(piece)).and_then(|()| form.finish()).map(|()| form)
+    };
+    let parts = |form: &Form| -> Vec<(PartHead, Vec<u8>)> {
+        form.parts().iter().map(|part| (part.head.clone(), form.value(part).to_vec())).collect()
+    };
+    let found = same(bytes, |pieces| read(pieces).map(|form| parts(&form)).map_err(|error| error.message));
+    let Ok(found) = found else { return };
+    let form = read(vec![bytes]).expect("it was read before");
+    let written = form.rewritten(|part, _, writer| {
+        form.keep(part, writer);
+        Ok(())
+    });
+    let again = read(vec![&written.expect("its values are its own")]).expect("what was written is a form");
+    assert_eq!(parts(&again), found);
+    for operation in [canon::Operation::Transcriptions, canon::Operation::ImageEdits] {
+        let again = read(vec![bytes]).expect("it was read before");
+        let Ok(request) = wire::endpoints::read_form(operation, again) else { continue };
+        let (rows, facts) = (OperationRows::usual(Protocol::OpenaiChat), EndpointFacts::default());
+        let target = EndpointTarget { model: "m", facts: &facts, rows: &rows };
+        if let Ok(sent) = request.write(target) {
+            let body = sent.parts[0].body.clone();
+            assert!(read(vec![&body]).is_ok(), "not a form: {}", String::from_utf8_lossy(&body));
+        }
+    }
 }
 
 /// A request that is understood can be written for every provider, or is refused in words.

@@ -127,6 +127,8 @@ proptest! {
     #[test]
     fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0_usize..300) {
         let text = [b"--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n", &bytes[..]].concat();
+        crate::checks::form(&text);
+        crate::checks::form(&[&text[..], b"\r\n--b--"].concat());
         let at = at.min(text.len());
         let mut form = Form::new(boundary("b"));
         let pushed = form.push(&text[..at]).and_then(|()| form.push(&text[at..]));
@@ -161,6 +163,22 @@ fn every_split_goes_on_as_the_whole() {
     }
     let text = String::from_utf8_lossy(&whole.parts[0].body).into_owned();
     assert!(text.contains("name=\"model\"\r\n\r\nother\r\n"), "{text}");
+}
+
+#[test]
+fn damaged_forms_are_read_the_same_however_they_are_cut() {
+    let parts =
+        [field("model", "m"), field("language", "de"), file("file", b"RIFF\r\n--\r\n--b-\r\n--bb\r\n")];
+    let bytes = form_of("b", &parts);
+    crate::checks::form(&bytes);
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x20;
+        crate::checks::form(&damaged);
+        damaged.remove(at);
+        crate::checks::form(&damaged);
+        crate::checks::form(&bytes[..at]);
+    }
 }
 
 #[test]

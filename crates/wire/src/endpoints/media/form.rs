@@ -8,10 +8,12 @@ use canon::{Amount, Error, Losses, Operation, Result, Unit};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use super::MediaRow;
 use super::meter::Meter;
+use super::native::{TranscriptReader, no_stream};
 use super::reader::OpenaiReader;
-use crate::endpoints::{EndpointRequest, EndpointTarget, Part, ProviderRequest};
+use super::transcript::TranscriptForm;
+use super::{MediaFormat, MediaRow};
+use crate::endpoints::{AnswerReader, EndpointRequest, EndpointTarget, Part, ProviderRequest};
 use crate::intake::{Asked, ROUTING_FIELDS, Wishes};
 use crate::multipart::{Form, FormPart};
 
@@ -44,6 +46,9 @@ pub struct FormRequest {
     form: Form,
     model: String,
     is_stream: bool,
+    /// Which times a transcript is to have.
+    granularities: Vec<String>,
+    response_format: String,
     /// An estimate of the tokens of its texts.
     tokens: u64,
     /// How long the recording is at most, in milliseconds, as far as its bytes are held.
@@ -72,8 +77,22 @@ impl FormRequest {
         let milliseconds = form.parts().iter().filter(|part| part.head.plain_name() == "file");
         let milliseconds = milliseconds.map(|part| longest(part, form.value(part).len())).sum();
         let wishes = wishes(&form)?;
+        let response_format = form.text("response_format")?.unwrap_or_default().trim().to_owned();
+        let asked = form.parts().iter().filter(|part| part.head.plain_name() == "timestamp_granularities");
+        let granularities = asked.map(|part| String::from_utf8_lossy(form.value(part)).trim().to_owned());
+        let granularities = granularities.collect();
         let tokens = (length as u64).div_ceil(4);
-        Ok(Self { operation, form, model, is_stream, tokens, milliseconds, wishes })
+        Ok(Self {
+            operation,
+            form,
+            model,
+            is_stream,
+            granularities,
+            response_format,
+            tokens,
+            milliseconds,
+            wishes,
+        })
     }
 
     fn wish(&self, name: &str) -> Option<&[u8]> {
@@ -91,6 +110,57 @@ impl FormRequest {
             Operation::Translations => (target.rows.translations.as_ref(), "/audio/translations"),
             _ => (target.rows.transcriptions.as_ref(), "/audio/transcriptions"),
         }
+    }
+
+    fn wants(&self, granularity: &str) -> bool {
+        self.granularities.iter().any(|asked| asked == granularity)
+    }
+
+    /// The form as a provider takes it whose answers have a form of their own.
+    fn native(
+        &self,
+        row: &MediaRow,
+        model: &str,
+        losses: &mut Losses,
+    ) -> Result<(Vec<u8>, TranscriptReader)> {
+        if self.is_stream {
+            return Err(no_stream(self.operation));
+        }
+        let form = TranscriptForm::of(&self.response_format)?;
+        let is_elevenlabs = row.format == MediaFormat::Elevenlabs;
+        let mut is_first = true;
+        let written = self.form.rewritten(|part, value, writer| {
+            let name = part.head.plain_name();
+            let text = || String::from_utf8_lossy(value);
+            match name {
+                _ if part.head.file_name.is_some() => self.form.keep(part, writer),
+                "model" if is_elevenlabs => writer.text("model_id", model),
+                "model" => self.form.replace(part, model, writer),
+                "response_format" | "stream" | "timestamp_granularities" => {}
+                "language" if is_elevenlabs => writer.text("language_code", &text()),
+                _ if ROUTING_FIELDS.contains(&name) => {}
+                _ if row.drop.iter().any(|dropped| dropped == name) => {
+                    losses.dropped(name.to_owned(), "The provider has no such field.");
+                }
+                _ if row.plain_lists && name != part.head.name => writer.text(name, &text()),
+                _ => self.form.keep(part, writer),
+            }
+            // Behind the first part, which may be the only one before a file that passes.
+            if name == "model" && std::mem::take(&mut is_first) {
+                if form == TranscriptForm::Diarized {
+                    writer.text("diarize", "true");
+                }
+                if !is_elevenlabs && form.needs_times() {
+                    writer.text("timestamp_granularities", "segment");
+                }
+            }
+            Ok(())
+        })?;
+        let (words, segments) = (self.wants("word"), self.wants("segment"));
+        if words && !is_elevenlabs {
+            losses.dropped("timestamp_granularities", "The provider gives the times of segments only here.");
+        }
+        Ok((written, TranscriptReader { format: row.format, form, words: words && is_elevenlabs, segments }))
     }
 
     /// The form as the provider takes it.
@@ -155,22 +225,26 @@ impl EndpointRequest for FormRequest {
         let default = MediaRow::default();
         let row = row.unwrap_or(&default);
         let mut losses = Losses::new();
-        let body = self.written(row, target, &mut losses)?.into();
+        let (body, reader): (_, Box<dyn AnswerReader>) = match row.format {
+            MediaFormat::Openai => {
+                let meter = Meter { operation: self.operation, characters: 0 };
+                (self.written(row, target, &mut losses)?, Box::new(OpenaiReader { meter, sound: None }))
+            }
+            _ => {
+                let (body, reader) = self.native(row, target.model, &mut losses)?;
+                (body, Box::new(reader))
+            }
+        };
         let content_type = HeaderValue::try_from(self.form.content_type())
             .map_err(|_| Error::invalid("content-type", "The boundary of the content type is not valid."))?;
         let part = Part {
             path: row.path(usual),
             headers: vec![(CONTENT_TYPE, content_type)],
-            body,
+            body: body.into(),
             goes_on: !self.form.is_whole(),
             first_input: 0,
         };
-        let meter = Meter { operation: self.operation, characters: 0 };
-        Ok(ProviderRequest {
-            parts: vec![part],
-            losses,
-            reader: Box::new(OpenaiReader { meter, sound: None }),
-        })
+        Ok(ProviderRequest { parts: vec![part], losses, reader })
     }
 }
 

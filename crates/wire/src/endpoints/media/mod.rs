@@ -7,9 +7,11 @@ mod condense;
 mod form;
 mod images;
 mod meter;
+mod native;
 mod reader;
 mod relay;
 mod speech;
+mod transcript;
 
 use std::borrow::Cow;
 
@@ -28,6 +30,8 @@ pub use speech::SpeechRequest;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MediaRow {
+    /// Whose form requests and answers have.
+    pub format: MediaFormat,
     /// The path below the base URL, where it is not OpenAI's.
     pub path: Option<String>,
     /// How the size of an image is asked for.
@@ -38,6 +42,19 @@ pub struct MediaRow {
     pub drop: Vec<String>,
     /// Lists in forms have no brackets: `timestamp_granularities` in place of `timestamp_granularities[]`.
     pub plain_lists: bool,
+}
+
+/// A form of requests and answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MediaFormat {
+    /// OpenAI's.
+    #[default]
+    Openai,
+    /// ElevenLabs': the voice is in the path, and a transcript has words.
+    Elevenlabs,
+    /// Mistral's: sound is in JSON, and a transcript is always JSON.
+    Mistral,
 }
 
 /// How a provider takes the size of an image.

@@ -1,14 +1,21 @@
 //! Speech: `POST /v1/audio/speech`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use canon::write::quoted;
 use canon::{Amount, Error, Losses, Operation, Result, Unit};
 
 use super::meter::Meter;
+use super::native::{SoundInJson, no_stream};
 use super::reader::OpenaiReader;
-use super::{MediaRow, forwarded};
-use crate::endpoints::{EndpointRequest, EndpointTarget, Part, ProviderRequest};
+use super::{MediaFormat, MediaRow, forwarded};
+use crate::endpoints::{AnswerReader, EndpointRequest, EndpointTarget, Part, ProviderRequest};
 use crate::intake::{Asked, Intake, check_kind};
 use crate::json::{Kind, Scanner, text_of};
+use crate::providers::segment;
+
+const PATH: &str = "/audio/speech";
 
 /// A request for speech.
 #[derive(Clone, Debug)]
@@ -90,9 +97,23 @@ impl EndpointRequest for SpeechRequest {
         let usual = MediaRow::default();
         let row = target.rows.speech.as_ref().unwrap_or(&usual);
         let mut losses = Losses::new();
-        let body = forwarded(&self.intake, row, target.model, &mut losses).write(64);
-        let path = row.path("/audio/speech");
-        let meter = Meter { operation: Operation::Speech, characters: self.characters };
+        let (body, path, reader): (Vec<u8>, _, Box<dyn AnswerReader>) = match row.format {
+            MediaFormat::Openai => {
+                let body = forwarded(&self.intake, row, target.model, &mut losses).write(64);
+                (body, row.path(PATH), Box::new(self.sound_reader()))
+            }
+            MediaFormat::Mistral => {
+                self.check_whole()?;
+                let body = forwarded(&self.intake, row, target.model, &mut losses).write(64);
+                let reader = SoundInJson { characters: self.characters, sound: self.sound };
+                (body, row.path(PATH), Box::new(reader))
+            }
+            MediaFormat::Elevenlabs => {
+                self.check_whole()?;
+                let body = self.elevenlabs(target.model, row, &mut losses)?;
+                (body, self.elevenlabs_path()?.into(), Box::new(self.sound_reader()))
+            }
+        };
         Ok(ProviderRequest {
             parts: vec![Part {
                 path,
@@ -102,7 +123,75 @@ impl EndpointRequest for SpeechRequest {
                 first_input: 0,
             }],
             losses,
-            reader: Box::new(OpenaiReader { meter, sound: Some(self.sound) }),
+            reader,
         })
     }
+}
+
+impl SpeechRequest {
+    fn sound_reader(&self) -> OpenaiReader {
+        let meter = Meter { operation: Operation::Speech, characters: self.characters };
+        OpenaiReader { meter, sound: Some(self.sound) }
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        if self.intake.form.stream { Err(no_stream(Operation::Speech)) } else { Ok(()) }
+    }
+
+    /// The voice is in the path, and the kind of sound in the query.
+    fn elevenlabs_path(&self) -> Result<String> {
+        let object: Option<VoiceId> = self.intake.read_as("voice");
+        let voice = self.intake.string("voice").map(Cow::into_owned).or(object.map(|voice| voice.id));
+        let Some(voice) = voice.filter(|voice| !voice.is_empty()) else {
+            let message = "voice is missing; it needs the id of one of the provider's voices.";
+            return Err(Error::unsupported("voice", message));
+        };
+        let voice = segment(&voice, "voice")?;
+        let format = match self.intake.string("response_format").as_deref().unwrap_or("mp3") {
+            "mp3" => "mp3_44100_128",
+            "opus" => "opus_48000_128",
+            "wav" => "wav_24000",
+            "pcm" => "pcm_24000",
+            // A name of the provider's own.
+            own if own.contains('_')
+                && own.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') =>
+            {
+                return Ok(format!("/v1/text-to-speech/{voice}?output_format={own}"));
+            }
+            other => {
+                let message = format!("The provider makes no {other}; it makes mp3, opus, wav and pcm.");
+                return Err(Error::unsupported("response_format", message));
+            }
+        };
+        Ok(format!("/v1/text-to-speech/{voice}?output_format={format}"))
+    }
+
+    fn elevenlabs(&self, model: &str, row: &MediaRow, losses: &mut Losses) -> Result<Vec<u8>> {
+        let mut body = forwarded(&self.intake, row, model, losses);
+        for name in ["model", "voice", "response_format", "stream_format", "input", "speed"] {
+            body.remove(name);
+        }
+        body.set("model_id", &quoted(model));
+        if let Some(text) = self.intake.field("input") {
+            body.set("text", text);
+        }
+        if let Some(speed) = self.intake.read_as::<f64>("speed") {
+            let own: Option<serde_json::Map<String, serde_json::Value>> =
+                self.intake.read_as("voice_settings");
+            let mut settings = own.unwrap_or_default();
+            let within = speed.clamp(0.7, 1.2);
+            if within != speed {
+                losses.approximated("speed", "The provider takes 0.7 to 1.2.");
+            }
+            settings.insert("speed".to_owned(), within.into());
+            body.set("voice_settings", serde_json::Value::Object(settings).to_string().as_bytes());
+        }
+        Ok(body.write(128))
+    }
+}
+
+/// A voice that is named by an object.
+#[derive(serde::Deserialize)]
+struct VoiceId {
+    id: String,
 }

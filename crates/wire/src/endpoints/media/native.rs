@@ -1,0 +1,108 @@
+//! Sound of providers whose form is their own: ElevenLabs' and Mistral's.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use super::MediaFormat;
+use super::transcript::{Transcript, TranscriptForm};
+use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
+use crate::{Protocol, adapter};
+
+/// Hours of speech with every word's times.
+const TEXTS: usize = 64 << 20;
+
+/// Reads a transcript, and writes it in the form that was asked for.
+#[derive(Debug)]
+pub struct TranscriptReader {
+    /// Whose form it is.
+    pub format: MediaFormat,
+    /// The form that the caller wants.
+    pub form: TranscriptForm,
+    /// Times of words are wanted.
+    pub words: bool,
+    /// Times of segments are wanted.
+    pub segments: bool,
+}
+
+impl AnswerReader for TranscriptReader {
+    fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
+        let body = parts.first().map(|part| &part.body[..]).unwrap_or_default();
+        let transcript = Transcript::read(self.format, body)?;
+        let count = transcript.milliseconds();
+        let progress = Progress {
+            content_started: true,
+            finished: true,
+            amount: count.map(|count| Amount { unit: Unit::Millisecond, count }),
+            ..Progress::default()
+        };
+        let body = transcript.write(self.form, self.words, self.segments)?;
+        Ok(EndpointAnswer { body, progress, losses: Losses::new() })
+    }
+
+    fn content_type(&self, _: &HeaderMap) -> HeaderValue {
+        HeaderValue::from_static(self.form.content_type())
+    }
+
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        adapter(Protocol::OpenaiChat).decode_error(status, headers, body)
+    }
+
+    fn limit(&self) -> usize {
+        TEXTS
+    }
+}
+
+/// Reads sound that stands in JSON: `{"audio_data": "…"}`.
+#[derive(Debug)]
+pub struct SoundInJson {
+    /// How many characters are spoken.
+    pub characters: u64,
+    /// The content type of the sound.
+    pub sound: &'static str,
+}
+
+#[derive(Deserialize)]
+struct Sound<'a> {
+    #[serde(borrow)]
+    audio_data: std::borrow::Cow<'a, str>,
+}
+
+impl AnswerReader for SoundInJson {
+    fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
+        let body = parts.first().map(|part| &part.body[..]).unwrap_or_default();
+        let read = serde_json::from_slice::<Sound<'_>>(body).ok();
+        let sound = read.and_then(|read| STANDARD.decode(read.audio_data.as_bytes()).ok());
+        let Some(sound) = sound.filter(|sound| !sound.is_empty()) else {
+            let message = "The provider's answer has no sound.";
+            return Err(Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message));
+        };
+        let progress = Progress {
+            content_started: true,
+            finished: true,
+            amount: Some(Amount { unit: Unit::Character, count: self.characters }),
+            ..Progress::default()
+        };
+        Ok(EndpointAnswer { body: sound, progress, losses: Losses::new() })
+    }
+
+    fn content_type(&self, _: &HeaderMap) -> HeaderValue {
+        HeaderValue::from_static(self.sound)
+    }
+
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        adapter(Protocol::OpenaiChat).decode_error(status, headers, body)
+    }
+
+    fn limit(&self) -> usize {
+        TEXTS
+    }
+}
+
+/// A stream of the operation that the provider has in a form of its own only.
+pub fn no_stream(operation: Operation) -> Error {
+    let field = if operation == Operation::Speech { "stream_format" } else { "stream" };
+    Error::unsupported(field, "The provider has no such events; ask without a stream.")
+}
