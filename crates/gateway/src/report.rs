@@ -9,8 +9,6 @@ use store::{
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime};
 
-use crate::http::models::per_million;
-
 /// How many days are shown where nothing else is said.
 pub const DAYS: i64 = 30;
 const HOUR_MS: i64 = 3_600_000;
@@ -276,6 +274,11 @@ fn phases(phases: Phases) -> Value {
 
 fn loss(loss: &LossRecord) -> Value {
     json!({"field": loss.field, "action": loss.action, "reason": loss.reason})
+}
+
+/// A price per token as a decimal string per million tokens.
+pub fn per_million(price: Pico) -> String {
+    (price * 1_000_000).to_string()
 }
 
 #[cfg(test)]

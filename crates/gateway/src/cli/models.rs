@@ -10,8 +10,8 @@ use super::style::{Style, columns};
 use super::{ConfigArgument, runtime, say};
 use crate::clock;
 use crate::discovery::{Discovery, Lists};
-use crate::http::models::per_million;
 use crate::report;
+use crate::report::per_million;
 use crate::snapshot::{Snapshot, Tools};
 
 /// Arguments of `models`.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use canon::{Operation, Operations, Pico};
+use canon::{Operation, Operations};
 use catalog::{ModelRow, Serving};
 use serde_json::{Map, Value, json};
 use wire::providers::ListedModel;
@@ -13,6 +13,7 @@ use crate::clock;
 use crate::discovery::Lists;
 use crate::identity::{Caller, Offered};
 use crate::pipeline::resolve::{AUTO, Resolver};
+use crate::report::per_million;
 use crate::snapshot::Snapshot;
 
 /// What `created` says of a name whose beginning is not known: when this gateway began to list it.
@@ -215,11 +216,6 @@ fn provider(serving: &Serving) -> Value {
         }),
         "deprecated": serving.deprecated,
     })
-}
-
-/// A price per token as a decimal string per million tokens.
-pub fn per_million(price: Pico) -> String {
-    (price * 1_000_000).to_string()
 }
 
 #[cfg(test)]

@@ -458,43 +458,47 @@ pub(super) fn about(serve: Serve) -> &'static str {
         Serve::Routing => "the state of routing: health of providers and models",
         Serve::Health => "whether the process lives",
         Serve::Ready => "whether it can serve",
-        Serve::Admin(Resource::Projects) => "the projects ([governance.md](governance.md)); `POST` makes one",
-        Serve::Admin(Resource::Project) => {
-            "one project; `PATCH` changes it (`If-Match`), `DELETE` deletes it when it has no active key"
-        }
-        Serve::Admin(Resource::Keys) => {
-            "the keys of the database, of one project with `?project=ID`; `POST` makes one and shows its secret once"
-        }
-        Serve::Admin(Resource::Key) => {
-            "one key; `PATCH` changes it (`If-Match`), `DELETE` revokes it, `POST ID/rotate` makes another secret"
-        }
-        Serve::Admin(Resource::Budgets) => "the rules of every project, with what this node has counted",
-        Serve::Admin(Resource::Usage) => {
-            "what was used since `since` (or in `days`) until `until`, by `group=project,key,model,provider,operation,outcome` and `bucket=hour` or `day`, only of `project=ID` and the like; with `scope=project:ID` or `key:ID` what was charged on each of the last `days`"
-        }
-        Serve::Admin(Resource::Requests) => {
-            "requests, the newest first: `filter=model:gpt-* status:5xx …`, `since`, `until`, `limit`, `after` ([governance.md](governance.md#requests-and-usage))"
-        }
-        Serve::Admin(Resource::Models) => {
-            "models at the providers that are on, page by page; `all=true` also where they are off, `provider=ID` of one"
-        }
-        Serve::Admin(Resource::Providers) => "the providers, and why one is off",
-        Serve::Admin(Resource::Routing) => {
-            "what routing knows of each provider's models, by operation, on this node"
-        }
-        Serve::Admin(Resource::Explain) => {
-            "who would serve the request in the body and why, and what would be sent, with secrets masked; nothing is sent. `operation=embeddings` and the like for other endpoints"
-        }
-        Serve::Admin(Resource::Nodes) => {
-            "the processes on this database: release, hash of the configuration file, uptime, spool, last reload; `gone` was not seen for 20 seconds"
-        }
-        Serve::Admin(Resource::Request) => "one request with everything that is known of it",
-        Serve::Admin(Resource::Audit) => "who changed what, the newest first",
+        Serve::Admin(resource) => about_resource(resource),
         Serve::Reload => "reads the configuration again",
         Serve::Metrics => "Prometheus metrics",
         Serve::OpenApi => "this document of all routes, as OpenAPI 3.1",
         Serve::Root => "what this server is",
         Serve::NotYet => "",
+    }
+}
+
+fn about_resource(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Projects => "the projects ([governance.md](governance.md)); `POST` makes one",
+        Resource::Project => {
+            "one project; `PATCH` changes it (`If-Match`), `DELETE` deletes it when it has no active key"
+        }
+        Resource::Keys => {
+            "the keys of the database, of one project with `?project=ID`; `POST` makes one and shows its secret once"
+        }
+        Resource::Key => {
+            "one key; `PATCH` changes it (`If-Match`), `DELETE` revokes it, `POST ID/rotate` makes another secret"
+        }
+        Resource::Budgets => "the rules of every project, with what this node has counted",
+        Resource::Usage => {
+            "what was used since `since` (or in `days`) until `until`, by `group=project,key,model,provider,operation,outcome` and `bucket=hour` or `day`, only of `project=ID` and the like; with `scope=project:ID` or `key:ID` what was charged on each of the last `days`"
+        }
+        Resource::Requests => {
+            "requests, the newest first: `filter=model:gpt-* status:5xx …`, `since`, `until`, `limit`, `after` ([governance.md](governance.md#requests-and-usage))"
+        }
+        Resource::Models => {
+            "models at the providers that are on, page by page; `all=true` also where they are off, `provider=ID` of one"
+        }
+        Resource::Providers => "the providers, and why one is off",
+        Resource::Routing => "what routing knows of each provider's models, by operation, on this node",
+        Resource::Explain => {
+            "who would serve the request in the body and why, and what would be sent, with secrets masked; nothing is sent. `operation=embeddings` and the like for other endpoints"
+        }
+        Resource::Nodes => {
+            "the processes on this database: release, hash of the configuration file, uptime, spool, last reload; `gone` was not seen for 20 seconds"
+        }
+        Resource::Request => "one request with everything that is known of it",
+        Resource::Audit => "who changed what, the newest first",
     }
 }
 
