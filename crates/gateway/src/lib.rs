@@ -23,6 +23,7 @@ pub mod hops;
 pub mod http;
 pub mod identity;
 pub mod incoming;
+pub mod lifecycle;
 pub mod memory;
 pub mod metering;
 mod nodes;

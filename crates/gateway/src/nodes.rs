@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use store::{Node, Store};
 
 use crate::clock;
-use crate::http::lifecycle::{Lifecycle, Phase};
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::metering::Metering;
 use crate::reload::Reloader;
 use crate::snapshot::Current;

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Interval, MissedTickBehavior};
 use wire::{AnswerForm, Dialect};
 
-use super::lifecycle::cut_off;
+use crate::lifecycle::cut_off;
 use crate::pipeline::pump::{BrokenOff, PING_AFTER, Pump};
 use crate::pipeline::several::Several;
 use crate::pipeline::{Answer, Failure, Pending};

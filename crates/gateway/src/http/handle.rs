@@ -21,7 +21,6 @@ use wire::{Dialect, OWN};
 
 use super::chat::Address;
 use super::connections::InFlight;
-use super::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use super::models::Models;
 use super::request_body::Announced;
 use super::routes::{self, Access, Found, Resource, Route, Serve};
@@ -33,6 +32,7 @@ use crate::cors::Cors;
 use crate::discovery::Discovery;
 use crate::identity::{Auth, Caller};
 use crate::incoming::leave_unread;
+use crate::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use crate::nodes::ThisNode;
 use crate::pipeline::Pipeline;
 use crate::pipeline::pump::BrokenOff;

@@ -7,7 +7,6 @@ mod connections;
 mod conversations;
 mod handle;
 mod host;
-pub mod lifecycle;
 pub(crate) mod models;
 pub mod openapi;
 mod options;

@@ -18,10 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connections::{Connections, Place, Slot};
 use super::handle::Door;
-use super::lifecycle::Phase;
 use super::serving::{Protocol, Serving, Times};
 use super::socket::Socket;
 use super::{Api, handle};
+use crate::lifecycle::Phase;
 use crate::tls::Tls;
 
 /// Where connections come in.
