@@ -219,3 +219,48 @@ fn a_failure_is_told_once_with_the_next_number() {
         );
     }
 }
+
+/// LM Studio tells thinking in parts of the content; its summary stays empty.
+#[test]
+fn thinking_without_a_summary_stays_as_it_is() {
+    let response =
+        json!({"id": "resp_1", "object": "response", "status": "in_progress", "model": "m", "output": []});
+    let begun = json!({"type": "reasoning", "id": "rs_1", "summary": [], "content": []});
+    let part = json!({"type": "reasoning_text", "text": "Hmm."});
+    let done = json!({"type": "reasoning", "id": "rs_1", "summary": [], "content": [part]});
+    let mut last = response.clone();
+    last["status"] = json!("completed");
+    last["output"] = json!([done]);
+    last["usage"] = json!({"input_tokens": 1, "output_tokens": 1, "total_tokens": 2});
+    let at = json!({"output_index": 0, "item_id": "rs_1", "content_index": 0});
+    let event = |kind: &str, members: Value| {
+        let mut event = members;
+        event["type"] = json!(format!("response.{kind}"));
+        event
+    };
+    let of_part = |kind: &str, name: &str, value: Value| {
+        let mut members = at.clone();
+        members[name] = value;
+        event(kind, members)
+    };
+    let events = [
+        event("created", json!({"response": response})),
+        event("output_item.added", json!({"output_index": 0, "item": begun})),
+        of_part("content_part.added", "part", json!({"type": "reasoning_text", "text": ""})),
+        of_part("reasoning_text.delta", "delta", json!("Hmm.")),
+        of_part("content_part.done", "part", part.clone()),
+        event("output_item.done", json!({"output_index": 0, "item": done})),
+        event("completed", json!({"response": last})),
+    ];
+    let number = |(number, event): (usize, &Value)| {
+        let mut event = event.clone();
+        event["sequence_number"] = json!(number);
+        format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())
+    };
+    let body: String = events.iter().enumerate().map(number).collect();
+    let (out, result, _) = relayed(true, vec![body.as_bytes()]);
+    assert!(result.is_ok());
+    let told = documents(std::str::from_utf8(&out).unwrap());
+    assert_eq!(told.len(), events.len());
+    assert_eq!(told[5]["item"], done);
+}

@@ -102,6 +102,11 @@ impl PartKind {
         out.extend_from_slice(end);
     }
 
+    /// Whether items of this kind have such parts.
+    fn is_of(self, item: &str) -> bool {
+        item == if self == Self::Summary { "reasoning" } else { "message" }
+    }
+
     fn added(self) -> (&'static str, &'static str) {
         match self {
             Self::Summary => ("response.reasoning_summary_part.added", "summary_index"),
@@ -324,6 +329,8 @@ impl Items {
             None => None,
         };
         match about {
+            // Thinking that is not summarised has parts of its own.
+            About::PartBegins(kind) | About::Part(kind) if !kind.is_of(&item.kind) => {}
             About::PartBegins(kind) => {
                 item.parts.entry(event.part_index()).or_insert((kind, String::new()));
             }
@@ -400,7 +407,8 @@ impl OpenItem {
             changes.push(("status", b"\"completed\"".to_vec()));
         }
         let lacks_parts = |list: &Option<Vec<ItemPart>>| {
-            !self.parts.is_empty() && list.as_ref().is_none_or(|list| list.iter().all(ItemPart::is_empty))
+            self.parts.values().any(|(_, text)| !text.is_empty())
+                && list.as_ref().is_none_or(|list| list.iter().all(ItemPart::is_empty))
         };
         let lacks_text =
             |text: &Option<&RawValue>| text.is_none_or(|text| matches!(text.get(), "null" | "\"\""));
