@@ -67,6 +67,7 @@ fn example() -> UsageRecord {
             key: String::new(),
             status_code: 200,
             error_type: String::new(),
+            start_ms: 1,
             latency_ms: 800,
             provider_request_id: Some("req_00112233445566778899".to_owned()),
         }],
