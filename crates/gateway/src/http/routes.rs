@@ -447,10 +447,7 @@ pub(super) fn about(serve: Serve) -> &'static str {
         Serve::Endpoint(Operation::Transcriptions) => {
             "the text of a recording, by form; whole, as subtitles, or as events with `stream` ([media.md](media.md))"
         }
-        Serve::Endpoint(Operation::Translations) => {
-            "the text of a recording in English, by form ([media.md](media.md))"
-        }
-        Serve::Endpoint(_) => "",
+        Serve::Endpoint(_) => "the text of a recording in English, by form ([media.md](media.md))",
         Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
         Serve::Models(_) => "the list of models",
         Serve::Model(Protocol::Gemini) => "one model, in Google's shape",
