@@ -10,7 +10,7 @@ use crate::record::UsageRecord;
 use crate::times::HOUR_MS;
 
 /// How many records one statement looks at: few at first, for the newest often have what is asked for.
-pub(crate) const SLICES: [u32; 3] = [1_000, 5_000, 14_000];
+pub(crate) const SLICES: [u32; 3] = [500, 1_500, 3_000];
 /// How many stretches of time one page looks into.
 pub(crate) const MOST_PARTS: usize = 8;
 /// A page.
