@@ -148,9 +148,20 @@ def wait_for_records(database, whole):
     raise AssertionError("records of complete answers are missing")
 
 
-def test_one_budget_holds_over_nodes_that_are_killed(tmp_path, mock, database, redis):
+@pytest.fixture
+def nodes(tmp_path, mock, database, redis):
     settings = {"database": database, "redis": redis.address, "mock": mock.url}
-    nodes = [Node(number, tmp_path, settings) for number in range(NODES)]
+    nodes = []
+    try:
+        for number in range(NODES):
+            nodes.append(Node(number, tmp_path, settings))
+        yield nodes
+    finally:
+        for node in nodes:
+            node.process.kill()
+
+
+def test_one_budget_holds_over_nodes_that_are_killed(nodes, database, redis):
     moments = random.Random(SEED)
     print(f"{CALLERS} callers, {KILLS} kills, seed {SEED}")
     callers = Callers(nodes)

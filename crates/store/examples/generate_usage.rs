@@ -89,7 +89,7 @@ async fn generate(store: &Store, records: u64) -> Result<(), Box<dyn Error>> {
         let lines: Vec<String> = numbers.map(|number| line(&mut random, number, time(number))).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         store.insert_usage(&lines).await?;
-        if first / BATCH % 40 == 0 {
+        if (first / BATCH).is_multiple_of(40) {
             eprintln!("{first} of {records} records, {:.0?}", started.elapsed());
         }
     }
@@ -233,6 +233,7 @@ async fn worst<E>(work: impl AsyncFn() -> Result<usize, E>) -> Result<(Duration,
     Ok((longest, found))
 }
 
+#[expect(clippy::print_stdout, reason = "it talks to a person")]
 fn say(name: &str, (time, found): (Duration, usize)) {
     println!("{:>8.1} ms  {found:>6} rows  {name}", time.as_secs_f64() * 1e3);
 }
