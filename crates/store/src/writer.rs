@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use crate::line::record_of;
 use crate::{SpoolReader, Store, StoreError};
 
-/// How long records are gathered after the first.
-const GATHER: Duration = Duration::from_millis(200);
+/// How long records are gathered after the first. Each batch writes a few wide rows of sums besides: more often costs more.
+const GATHER: Duration = Duration::from_millis(500);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 /// How often it is tried at the end: the first try may only find out that a connection is dead.
