@@ -102,6 +102,35 @@ fn proofs_of_other_families_come_back_from_gemini_callers() {
     assert_eq!(thought["encrypted_content"], "gAAA");
 }
 
+/// A gateway of OpenAI's format names the family with some pieces of the thinking and not with all of them.
+#[test]
+fn thinking_whose_family_is_named_late_is_whole() {
+    let chunk = |delta: Value, finish: Value| {
+        json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    };
+    let detail = |more: Value| {
+        let mut detail = json!({"type": "reasoning.text", "index": 0});
+        detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"reasoning_details": [detail]})
+    };
+    let call = json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
+        "function": {"name": "look", "arguments": "{}"}}]});
+    let events = [
+        chunk(detail(json!({"text": "Hm"})), Value::Null),
+        chunk(detail(json!({"text": "m.", "format": "anthropic-claude-v1"})), Value::Null),
+        chunk(detail(json!({"signature": "sig", "format": "anthropic-claude-v1"})), Value::Null),
+        chunk(call, json!("tool_calls")),
+    ];
+    let parts = gemini_parts(Protocol::OpenaiChat, &events);
+    let call = parts.iter().find(|part| part["functionCall"].is_object()).unwrap().clone();
+    let model = "claude-sonnet-4-5";
+    let written = sent(Protocol::Gemini, &gemini_turn(&[call]), Protocol::AnthropicMessages, model);
+    let body: Value = serde_json::from_slice(&written.body).unwrap();
+    let thinking = json!({"type": "thinking", "thinking": "Hmm.", "signature": "sig"});
+    assert_eq!(body["messages"][1]["content"][0], thinking, "{body}");
+}
+
 #[test]
 fn google_gets_no_proof_of_another_family() {
     let call = gemini_parts(Protocol::AnthropicMessages, &messages()).pop().unwrap();

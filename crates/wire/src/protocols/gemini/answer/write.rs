@@ -144,7 +144,7 @@ impl GeminiEncoder {
         self.flush_call(choice, out);
         let exclude = self.form.exclude_reasoning;
         let state = self.choice(choice);
-        if !matches!(format, REASONING_FORMAT | UNKNOWN_FORMAT) {
+        if format != REASONING_FORMAT {
             state.note_foreign(block, &detail, format);
         }
         match detail {
@@ -193,7 +193,8 @@ impl GeminiEncoder {
         let state = self.choice(choice);
         if let Some(mut call) = state.call.take() {
             let foreign = std::mem::take(&mut state.foreign).into_iter().map(|(_, thought)| thought);
-            let proven: Vec<Thought> = foreign.filter(Thought::is_proven).collect();
+            let proven: Vec<Thought> =
+                foreign.filter(|it| it.is_proven() && it.format != UNKNOWN_FORMAT).collect();
             if call.signature.is_none() && !proven.is_empty() {
                 call.signature = envelope::seal_thoughts(&proven);
             }
@@ -352,6 +353,10 @@ impl Choice {
             self.foreign.push((block, Thought { format: format.to_owned(), ..Thought::default() }));
         }
         let Some((_, thought)) = self.foreign.last_mut() else { return };
+        // Some providers name the family only with the proof, and the text that it proves came before.
+        if thought.format == UNKNOWN_FORMAT {
+            format.clone_into(&mut thought.format);
+        }
         let (place, more) = match detail {
             ReasoningDetail::Text(more) => (&mut thought.text, more),
             ReasoningDetail::Signature(more) => (&mut thought.signature, more),
