@@ -1,7 +1,7 @@
 // What a person does: keys, projects, live tail, find, theme; with scripts and without, by keyboard alone.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { ADMIN, CALLER, admin, ask, launch, startGateway, visitor } from "./dashboard.mjs";
+import { ADMIN, CALLER, admin, ask, eventually, launch, startGateway, visitor } from "./dashboard.mjs";
 
 let gateway, browser;
 before(async () => { gateway = await startGateway(); browser = await launch(); });
@@ -29,10 +29,8 @@ for (const scripts of [true, false]) {
     // The browser has nothing to show: the answer of the form is in no cache.
     await page.goBack().catch(() => {});
     assert.ok(!(await page.content().catch(() => "")).includes(secret), "also not by the history");
-    // The browser's own page for what it does not have is a navigation that may still be under way.
-    await page.goto("about:blank").catch(() => page.goto("about:blank"));
-
-    await page.goto(`/ui/projects/${id}`);
+    // The browser's own page for what it does not have is a navigation, which may still be under way and interrupt the next.
+    await eventually(() => page.goto(`/ui/projects/${id}`));
     await page.getByRole("link", { name: "ci & co" }).click();
     await page.getByRole("button", { name: "Disable" }).click();
     await page.getByRole("button", { name: "Enable" }).waitFor();

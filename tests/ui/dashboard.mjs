@@ -82,6 +82,18 @@ export const admin = (origin, method, path, body) => fetch(`${origin}/admin/v1/$
   method, headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" }, body: body && JSON.stringify(body),
 }).then((answer) => answer.json());
 
+/** Tries again what another navigation interrupted; the last failure counts. */
+export async function eventually(action) {
+  for (let left = 5; left > 0; left -= 1) {
+    try {
+      return await action();
+    } catch {
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  }
+  return action();
+}
+
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
 
 /// A page of its own context, signed in with a key, that notes whatever it must not do.
