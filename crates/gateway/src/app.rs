@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::admission::Books;
 use crate::buffers::Buffers;
 use crate::clock::{self, now_ms};
-use crate::cluster::{Leases, Link, Node};
+use crate::cluster::{Leases, Link, Predecessors};
 use crate::config::Settings;
 use crate::config::shown::without_secrets;
 use crate::console::{self, View};
@@ -21,7 +21,7 @@ use crate::http::server::{self, Limits, Listener};
 use crate::http::{Api, Door, Times};
 use crate::identity::Auth;
 use crate::metering::Metering;
-use crate::nodes::Heart;
+use crate::nodes::{Heart, ThisNode};
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
 use crate::responses::Responses;
@@ -74,14 +74,15 @@ impl App {
         let mut writer = writer(&store, reader);
         // What an earlier process left in the spool was spent too.
         let is_delivered = writer.catch_up().await;
-        let mut process = match &settings.redis {
-            Some(_) => Some(Node::begin(&settings.spool).map_err(|error| {
+        let this = Arc::new(ThisNode::default());
+        let mut predecessors = match &settings.redis {
+            Some(_) => Some(Predecessors::of(&settings.spool, this.id()).map_err(|error| {
                 StartError(format!("The folder {} cannot be written: {error}.", settings.spool.display()))
             })?),
             None => None,
         };
-        let books = Books::new(store.clone(), process.is_some());
-        let leases = leases(&settings, &books, process.as_ref(), &metrics);
+        let books = Books::new(store.clone(), predecessors.is_some());
+        let leases = leases(&settings, &books, this.id(), &metrics);
         let away = |error: store::StoreError| StartError(error.to_string());
         let auth = Auth::new(store.clone(), books.clone()).await.map_err(away)?;
         let limits = Limits {
@@ -95,11 +96,11 @@ impl App {
         let buffer_limit = settings.buffer_limit;
         let snapshot = Snapshot::first(settings, &tools);
         tools.books.load().await.map_err(away)?;
-        let mut pipeline = pipeline(&snapshot, spool, &store, &metrics, process.as_ref());
+        let mut pipeline = pipeline(&snapshot, spool, &store, &metrics, leases.as_ref().map(|_| this.id()));
         pipeline.leases = leases.clone();
         let pipeline = Arc::new(pipeline);
-        if let (Some(leases), Some(process)) = (&leases, &mut process) {
-            join(leases, process, is_delivered).await;
+        if let (Some(leases), Some(predecessors)) = (&leases, &mut predecessors) {
+            join(leases, predecessors, is_delivered).await;
         }
         let current = Current::new(snapshot);
         let reloader = Reloader::new(current.clone(), tools.clone(), &started_with, demo);
@@ -125,7 +126,7 @@ impl App {
             lifecycle: Arc::default(),
             reloader,
             console: console::service(store.clone(), view),
-            node: Arc::default(),
+            node: this,
             current,
         });
         Ok(Self { listeners, api, limits, writer, store, webhooks })
@@ -237,21 +238,21 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-fn leases(settings: &Settings, books: &Books, node: Option<&Node>, metrics: &Metrics) -> Option<Arc<Leases>> {
+fn leases(settings: &Settings, books: &Books, node: &'static str, metrics: &Metrics) -> Option<Arc<Leases>> {
     let link = Link::new(settings.redis.clone()?, &settings.outbound.authorities, metrics.clone());
-    Some(Leases::new(link, books.clone(), node?, settings.exact_limits))
+    Some(Leases::new(link, books.clone(), node, settings.exact_limits))
 }
 
 /// Opens the connection to the common counters, and frees what earlier processes with the same spool held, if the ledger has all
 /// that they spent. Whatever fails is tried again: by the report, and at the next start.
-async fn join(leases: &Leases, node: &mut Node, is_delivered: bool) {
-    if leases.try_again().await.is_err() || !is_delivered || node.before().is_empty() {
+async fn join(leases: &Leases, predecessors: &mut Predecessors, is_delivered: bool) {
+    if leases.try_again().await.is_err() || !is_delivered || predecessors.ids().is_empty() {
         return;
     }
-    if leases.retire(node.before()).await.is_ok()
-        && let Err(error) = node.forget_those_before()
+    if leases.retire(predecessors.ids()).await.is_ok()
+        && let Err(error) = predecessors.forget()
     {
-        tracing::warn!(%error, "the names of earlier processes stay in the spool's folder");
+        tracing::warn!(%error, "the ids of earlier processes stay in the spool's folder");
     }
 }
 
@@ -260,11 +261,11 @@ fn pipeline(
     spool: Spool,
     store: &Store,
     metrics: &Metrics,
-    node: Option<&Node>,
+    node: Option<&'static str>,
 ) -> Pipeline {
     Pipeline {
         media: MediaFetcher::guarded(snapshot.outbound.route()),
-        metering: Metering::new(spool, metrics.clone(), node.map(|node| node.name)),
+        metering: Metering::new(spool, metrics.clone(), node),
         leases: None,
         responses: Responses::new(store.clone(), metrics.clone()),
         proof_memory: crate::pipeline::proof_memory::ProofMemory::default(),

@@ -24,7 +24,8 @@ const KEPT_MS: i64 = 24 * 3_600_000;
 
 /// Who this process is.
 pub struct ThisNode {
-    id: String,
+    /// New at each start.
+    id: &'static str,
     name: String,
     started_at_ms: i64,
 }
@@ -32,14 +33,16 @@ pub struct ThisNode {
 impl Default for ThisNode {
     fn default() -> Self {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { id: format!("node_{}", uuid::Uuid::now_v7().simple()), name, started_at_ms: clock::now_ms() }
+        // Usage records have it too; it is made once in the life of a process.
+        let id = Box::leak(format!("node_{}", uuid::Uuid::now_v7().simple()).into_boxed_str());
+        Self { id, name, started_at_ms: clock::now_ms() }
     }
 }
 
 impl ThisNode {
     /// Its id.
-    pub fn id(&self) -> &str {
-        &self.id
+    pub fn id(&self) -> &'static str {
+        self.id
     }
 }
 
@@ -104,7 +107,7 @@ impl Heart {
     async fn tell(&self, state: &str) -> Result<(), store::StoreError> {
         let now = clock::now_ms();
         let node = Node {
-            id: self.node.id.clone(),
+            id: self.node.id.to_owned(),
             name: self.node.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: self.current.get().config.clone(),

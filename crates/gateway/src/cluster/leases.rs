@@ -11,7 +11,6 @@ use limits::{GONE_MS, Scope, Short, Told, Wanted, Window, Wish};
 use redis::Script;
 
 use super::link::{Away, LIMIT, Link, Patience};
-use super::node::Node;
 use crate::admission::{Book, Books};
 use crate::clock;
 
@@ -41,11 +40,11 @@ pub struct Leases {
 
 impl Leases {
     /// The parts of this node. The books must be shared ones.
-    pub fn new(link: Link, books: Books, node: &Node, is_exact: bool) -> Arc<Self> {
+    pub fn new(link: Link, books: Books, node: &'static str, is_exact: bool) -> Arc<Self> {
         Arc::new(Self {
             link,
             books,
-            node: node.name,
+            node,
             is_exact,
             lease: Script::new(include_str!("lease.lua")),
             begin: Script::new(include_str!("begin.lua")),

@@ -6,8 +6,8 @@
 
 mod leases;
 mod link;
-mod node;
+mod predecessors;
 
 pub use leases::Leases;
 pub use link::{Away, Link};
-pub use node::Node;
+pub use predecessors::Predecessors;

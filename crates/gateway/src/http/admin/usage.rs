@@ -17,19 +17,19 @@ impl From<Wrong> for super::Refused {
 }
 
 /// The fields of requests that have a parameter of their own.
-const FIELDS: [(&str, Field); 12] = [
-    ("model", Field::Model),
-    ("provider", Field::Provider),
-    ("project", Field::Project),
-    ("key", Field::Key),
-    ("status", Field::Status),
-    ("error", Field::Error),
-    ("loss", Field::Loss),
-    ("session", Field::Session),
-    ("dialect", Field::Dialect),
-    ("operation", Field::Operation),
-    ("outcome", Field::Outcome),
-    ("id", Field::Id),
+const PARAMETERS: [&str; 12] = [
+    "model",
+    "provider",
+    "project",
+    "key",
+    "status",
+    "error",
+    "loss",
+    "session",
+    "dialect",
+    "operation",
+    "outcome",
+    "id",
 ];
 
 impl Asked<'_> {
@@ -38,8 +38,9 @@ impl Asked<'_> {
         let filter = self.parameter("filter").unwrap_or_default();
         let mut filter =
             RequestFilter::parse(&filter).map_err(|wrong| Error::invalid("filter", format!("{wrong}.")))?;
-        for (name, field) in FIELDS {
-            if let Some(value) = self.parameter(name).filter(|value| !value.is_empty()) {
+        for name in PARAMETERS {
+            let value = self.parameter(name).filter(|value| !value.is_empty());
+            if let (Some(value), Some(field)) = (value, Field::named(name)) {
                 filter = filter.with(field, &value);
             }
         }

@@ -1,0 +1,68 @@
+//! The processes that used the same spool before.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Its file in the folder of the spool: the ids of the processes that used the spool and whose records may not all have been
+/// delivered, one in a line.
+const FILE: &str = "nodes";
+
+/// The processes that used the same spool before, and ended. Each start has a new id, which stands in its usage records: so the
+/// ledger knows what each has spent.
+pub struct Predecessors {
+    own: &'static str,
+    file: PathBuf,
+    ids: Vec<String>,
+}
+
+impl Predecessors {
+    /// Reads them, and writes down the id of this process before it is used.
+    pub fn of(spool: &Path, own: &'static str) -> io::Result<Self> {
+        let file = spool.join(FILE);
+        let ids: Vec<String> = match std::fs::read_to_string(&file) {
+            Ok(text) => text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let known = Self { own, file, ids };
+        known.write()?;
+        Ok(known)
+    }
+
+    /// Their ids.
+    pub fn ids(&self) -> &[String] {
+        &self.ids
+    }
+
+    /// They have nothing more to deliver.
+    pub fn forget(&mut self) -> io::Result<()> {
+        self.ids.clear();
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let ids = self.ids.iter().map(String::as_str).chain([self.own]);
+        let text: String = ids.flat_map(|id| [id, "\n"]).collect();
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, text)?;
+        std::fs::File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, &self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_who_was_there_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = |own| Predecessors::of(folder.path(), own).unwrap();
+        assert!(known("one").ids().is_empty());
+        assert_eq!(known("two").ids(), ["one"]);
+        let mut third = known("three");
+        assert_eq!(third.ids(), ["one", "two"]);
+        third.forget().unwrap();
+        assert_eq!(known("four").ids(), ["three"]);
+    }
+}
