@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use limits::{Limit, OnExhausted, Policy};
 
+use crate::Console;
 use crate::fields::Fields;
 
 /// Patterns, one a line.
@@ -41,8 +42,15 @@ pub fn limit_words(limit: &Limit) -> String {
     words
 }
 
+/// The policy of a form as it is stored; or what is wrong with it, as a sentence.
+pub fn checked(console: &Console, form: &Fields, before: &Policy) -> Result<String, String> {
+    of_form(form, before)
+        .and_then(|json| console.gateway.check_policy(&json))
+        .map_err(|mistake| format!("The policy is wrong: {mistake}."))
+}
+
 /// The policy of a form, as JSON; or what is wrong with a line. What the form does not show stays as it was.
-pub fn of_form(form: &Fields, before: &Policy) -> Result<String, String> {
+fn of_form(form: &Fields, before: &Policy) -> Result<String, String> {
     let mut policy = match serde_json::to_value(before) {
         Ok(Value::Object(object)) => object,
         _ => Map::new(),

@@ -119,6 +119,13 @@ const FIELDS: [(&str, Field); 17] = [
     ("id", Field::Id),
 ];
 
+impl Field {
+    /// The field of this name in the query language.
+    pub fn named(name: &str) -> Option<Self> {
+        FIELDS.into_iter().find(|(known, _)| *known == name).map(|(_, field)| field)
+    }
+}
+
 impl RequestFilter {
     /// Reads `model:gpt-* provider:openai,azure !status:200 cost:>0.01 duration:>2s tag:team=a error:* is:slow words`. A value with
     /// spaces stands in double quotes.
@@ -174,7 +181,7 @@ impl Test {
             }
             return Ok(Self { field: Field::Tag(tag.to_owned()), not, compare: like(value)? });
         }
-        let Some((_, field)) = FIELDS.into_iter().find(|(known, _)| *known == name) else {
+        let Some(field) = Field::named(&name) else {
             let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).chain(["tag", "is"]).collect();
             return Err(format!("there is no field {name:?}; there are {}", known.join(", ")));
         };

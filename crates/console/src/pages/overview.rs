@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use store::{Bucket, Dim, RequestFilter, StoreError, UsageQuery, UsageRow, UsageSums};
 
 use super::projects::share;
-use super::requests::{first_steps, line, range, ranges};
+use super::requests::{self, first_steps, range, ranges};
 use super::routing::{self, trouble};
 use crate::Console;
 use crate::components::chart::{area_path, bar, line_path, round_step, short};
@@ -222,27 +222,7 @@ async fn failures(console: &Console, since_ms: i64, now_ms: i64) -> Markup {
     filter.since_ms = Some(since_ms);
     match console.store.requests(&filter, None, 5).await {
         Ok(page) if page.rows.is_empty() => empty("No request failed", "In the time that is shown."),
-        Ok(page) => {
-            let table = Table {
-                caption: "Latest failures",
-                class: "dense reqs",
-                columns: &[
-                    ("Time", ""),
-                    ("Status", ""),
-                    ("Model", "cm"),
-                    ("Provider", ""),
-                    ("Project, key", "p2"),
-                    ("TTFT", "n"),
-                    ("Whole", "n"),
-                    ("Tokens in", "n"),
-                    ("cached", "n p3"),
-                    ("out", "n"),
-                    ("Cost", "n"),
-                    ("~Tags", "p3"),
-                ],
-            };
-            table.around(html! { @for row in &page.rows { (line(row, now_ms)) } })
-        }
+        Ok(page) => requests::table("Latest failures", &page.rows, now_ms),
         Err(error) => unreadable("The failures", &error),
     }
 }

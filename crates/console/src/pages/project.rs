@@ -383,17 +383,9 @@ pub async fn change(
             &back,
         );
     }
-    let json = policy::of_form(&form, &policy_of(&project));
-    project.policy = match json.and_then(|json| console.gateway.check_policy(&json)) {
+    project.policy = match policy::checked(&console, &form, &policy_of(&project)) {
         Ok(policy) => policy,
-        Err(mistake) => {
-            return refused(
-                &reader,
-                StatusCode::BAD_REQUEST,
-                &format!("The policy is wrong: {mistake}."),
-                &back,
-            );
-        }
+        Err(mistake) => return refused(&reader, StatusCode::BAD_REQUEST, &mistake, &back),
     };
     project.name = form.get("name").unwrap_or(&id).to_owned();
     project.disabled_at_ms = form.has("disabled").then(|| project.disabled_at_ms.unwrap_or(console.now_ms()));
@@ -435,17 +427,9 @@ pub async fn create_key(
     let Some(name) = form.get("name") else {
         return refused(&reader, StatusCode::BAD_REQUEST, "The key has no name.", &back);
     };
-    let json = policy::of_form(&form, &Policy::default());
-    let policy = match json.and_then(|json| console.gateway.check_policy(&json)) {
+    let policy = match policy::checked(&console, &form, &Policy::default()) {
         Ok(policy) => policy,
-        Err(mistake) => {
-            return refused(
-                &reader,
-                StatusCode::BAD_REQUEST,
-                &format!("The policy is wrong: {mistake}."),
-                &back,
-            );
-        }
+        Err(mistake) => return refused(&reader, StatusCode::BAD_REQUEST, &mistake, &back),
     };
     let role = form.get("role").and_then(limits::Role::named).unwrap_or(limits::Role::Inference);
     if !console.gate.is_first(form.text("once")) {

@@ -257,10 +257,9 @@ pub async fn create(
     if console.gateway.declared().iter().any(|(declared, _)| *declared == id) {
         return wrong("The configuration file has a project of this id.");
     }
-    let policy = policy::of_form(&form, &limits::Policy::default());
-    let policy = match policy.and_then(|json| console.gateway.check_policy(&json)) {
+    let policy = match policy::checked(&console, &form, &limits::Policy::default()) {
         Ok(policy) => policy,
-        Err(mistake) => return wrong(&format!("The policy is wrong: {mistake}.")),
+        Err(mistake) => return wrong(&mistake),
     };
     let project = Project {
         name: form.get("name").unwrap_or(&id).to_owned(),

@@ -172,8 +172,13 @@ pub fn first_steps() -> Markup {
 }
 
 fn log(rows: &[RequestRow], now_ms: i64) -> Markup {
+    html! { div #log { (table("Requests, newest first", rows, now_ms)) } }
+}
+
+/// Requests, a line each.
+pub fn table(caption: &str, rows: &[RequestRow], now_ms: i64) -> Markup {
     let table = Table {
-        caption: "Requests, newest first",
+        caption,
         class: "dense reqs",
         columns: &[
             ("Time", ""),
@@ -190,9 +195,7 @@ fn log(rows: &[RequestRow], now_ms: i64) -> Markup {
             ("~Tags", "p3"),
         ],
     };
-    html! {
-        div #log { (table.around(html! { @for row in rows { (line(row, now_ms)) } })) }
-    }
+    table.around(html! { @for row in rows { (line(row, now_ms)) } })
 }
 
 /// The colour of a status.
