@@ -393,9 +393,6 @@ impl Rate {
             }
             None => {
                 *back = part.credit.saturating_sub(slack.saturating_mul(2)).max(0) as u64;
-                if slack == 0 {
-                    *back = part.credit.max(0) as u64;
-                }
                 if owed == 0 && *back == 0 {
                     return None;
                 }

@@ -9,7 +9,8 @@ use wire::{
     Addressed, AnswerForm, DecoderContext, Exchange, Intake, Protocol, TranscoderParts, Written, dialect,
 };
 
-use super::missing_parts::{Gateway, chat, documents, messages, plain, responses};
+use super::checks::Words;
+use super::missing_parts::{chat, documents, messages, plain, responses};
 
 fn intake(caller: Protocol, body: &Value) -> Intake {
     let url = Addressed { rest: "m:generateContent", query: "" };
@@ -42,7 +43,7 @@ fn told(
         form: AnswerForm { stream, include_usage: true, ..AnswerForm::default() },
         decoding,
         quirks: &Quirks::default(),
-        annotator: Arc::new(Gateway),
+        annotator: Arc::new(Words),
     });
     let mut out = Vec::new();
     transcoder.push(&Bytes::from(body), &mut out).unwrap();

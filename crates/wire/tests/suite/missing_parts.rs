@@ -5,42 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Cost, Quirks, Usage};
+use canon::Quirks;
 use serde_json::{Value, json};
 use wire::exchange::transcoder;
 use wire::framing::aws_eventstream::encode_event;
 use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, dialect};
 
+use super::checks::Words;
 use super::heard::{Heard, hear};
 
 const CALLERS: [Protocol; 4] =
     [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::OpenaiResponses, Protocol::Gemini];
-
-pub(super) struct Gateway;
-
-impl Annotator for Gateway {
-    fn answer_id(&self) -> &str {
-        "chatcmpl-ours"
-    }
-    fn created(&self) -> i64 {
-        1_700_000_000
-    }
-    fn model(&self) -> &str {
-        "ours"
-    }
-    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
-        None
-    }
-    fn metadata_name(&self) -> Option<&'static str> {
-        Some("llmgateway")
-    }
-    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{}");
-    }
-    fn tool_call_id(&self) -> String {
-        "call_ours".to_owned()
-    }
-}
 
 /// A provider's stream: thinking, a text in two pieces, a call in two pieces, the end, the counts.
 struct Stream {
@@ -339,7 +314,7 @@ fn told(caller: Protocol, upstream: Protocol, body: Vec<u8>) -> (Vec<u8>, bool) 
         form: AnswerForm { stream: true, include_usage: true, ..AnswerForm::default() },
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
-        annotator: Arc::new(Gateway),
+        annotator: Arc::new(Words),
     });
     let mut out = Vec::new();
     let result = transcoder.push(&Bytes::from(body), &mut out).and_then(|()| transcoder.finish(&mut out));
