@@ -123,6 +123,24 @@ impl Transcoder for Translator {
     }
 }
 
+/// What a relay reads of an answer on its way. Each event is entered when it is read, and none is kept.
+#[derive(Default)]
+pub(crate) struct Books {
+    /// What the answer says of itself.
+    pub progress: Progress,
+    /// What the provider will want back.
+    pub proofs: Collector,
+}
+
+impl EventSink for Books {
+    fn push(&mut self, event: Event) {
+        if !matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
+            note(&mut self.progress, &event);
+            self.proofs.note(&event);
+        }
+    }
+}
+
 /// Keeps the books of an answer.
 pub(crate) fn note(progress: &mut Progress, event: &Event) {
     let produced = match event {

@@ -3,6 +3,7 @@
 mod edit;
 mod extent;
 mod index;
+mod list;
 mod meaning;
 mod members;
 mod output;
@@ -17,6 +18,7 @@ pub use canon::write::{
 pub use edit::Edit;
 pub use extent::Extent;
 pub use index::{Index, Places, name};
+pub use list::List;
 pub use meaning::Meaning;
 pub use members::{Items, Members, push_compact, string};
 pub use output::{Output, Pieces, append};

@@ -81,7 +81,7 @@ fn main() {
     if given("--list") || arguments.iter().any(|word| !word.starts_with('-') && !"growth".contains(word)) {
         return;
     }
-    let mut faults = memory_faults();
+    let mut faults = memory_faults(given(ALL));
     match std::env::var_os(instructions::VARIABLE) {
         Some(_) => faults.extend(instructions::faults()),
         None => println!(
@@ -103,8 +103,10 @@ const BYTES: usize = 64 << 10;
 
 /// How many of the largest figures are shown.
 const SHOWN: usize = 5;
+/// The argument that asks for all of them: `cargo test -p wire --test growth -- --all`.
+const ALL: &str = "--all";
 
-fn memory_faults() -> Vec<String> {
+fn memory_faults(shows_all: bool) -> Vec<String> {
     let mut faults = Vec::new();
     let mut highest: Vec<(f64, String)> = Vec::new();
     for case in cases() {
@@ -127,7 +129,8 @@ fn memory_faults() -> Vec<String> {
     }
     highest.sort_by(|left, right| right.0.total_cmp(&left.0));
     println!("memory of {} works; the most:", highest.len());
-    highest.iter().take(SHOWN).for_each(|(_, what)| println!("  {what}"));
+    let shown = if shows_all { highest.len() } else { SHOWN };
+    highest.iter().take(shown).for_each(|(_, what)| println!("  {what}"));
     faults
 }
 

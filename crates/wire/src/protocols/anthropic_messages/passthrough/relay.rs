@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
+use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use memchr::memmem;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -19,20 +19,17 @@ use super::super::types::{AnswerBlock, StreamEvent};
 use super::{OWN, plain};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Edit, mentions, quoted};
-use crate::proofs::{Collector, Proofs};
+use crate::proofs::Proofs;
 use crate::protocols::repair::sound;
 use crate::protocols::whole::check_size;
-use crate::translate::note;
-use crate::{Transcoder, TranscoderParts};
+use crate::{Transcoder, TranscoderParts, translate};
 
 /// A relay for one answer.
 pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     let books = Books {
         answer: Answer::new(parts.decoding),
         annotator: parts.annotator,
-        events: Vec::with_capacity(8),
-        progress: Progress::default(),
-        proofs: Collector::default(),
+        read: translate::Books::default(),
     };
     match parts.form.stream {
         true => Box::new(StreamRelay {
@@ -55,22 +52,10 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
 struct Books {
     annotator: Arc<dyn Annotator + Sync>,
     answer: Answer,
-    events: Vec<Event>,
-    progress: Progress,
-    proofs: Collector,
+    read: translate::Books,
 }
 
 impl Books {
-    /// Enters what was read.
-    fn enter(&mut self) {
-        for event in self.events.drain(..) {
-            if !matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
-                note(&mut self.progress, &event);
-                self.proofs.note(&event);
-            }
-        }
-    }
-
     /// Passes a message on that is in order, and tells whether it was.
     fn pass_plain(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         let Some(found) = plain::message(body) else { return Ok(false) };
@@ -84,21 +69,20 @@ impl Books {
         if !message.usage.is_whole() {
             return Ok(false);
         }
-        self.answer.plain(message, &mut self.events);
-        self.enter();
-        self.progress.output_chars += found.length as u64;
-        self.progress.content_started |= found.length > 0;
+        self.answer.plain(message, &mut self.read);
+        self.read.progress.output_chars += found.length as u64;
+        self.read.progress.content_started |= found.length > 0;
         out.reserve_exact(body.len() + 1024);
         out.extend_from_slice(&body[..found.end]);
         self.add_member(out);
-        self.progress.finished = true;
+        self.read.progress.finished = true;
         Ok(true)
     }
 
     /// Appends what the gateway says to an object that is complete otherwise.
     fn add_member(&self, out: &mut Vec<u8>) {
         if out.pop() == Some(b'}') {
-            let progress = &self.progress;
+            let progress = &self.read.progress;
             let facts =
                 AnswerFacts { underlying_model: progress.model.as_deref(), usage: progress.usage.as_ref() };
             self.annotator.write_member_with_cost(facts, progress.service_tier.as_deref(), out);
@@ -135,8 +119,7 @@ impl Transcoder for WholeRelay {
             edit.set("content", &content);
             body = Cow::Owned(edit.write(0));
         }
-        books.answer.document(&body, &mut books.events)?;
-        books.enter();
+        books.answer.document(&body, &mut books.read)?;
         let mut edit = Edit::of(&body).map_err(|_| not_a_message())?;
         edit.remove(OWN);
         for (name, value) in missing(&body, books) {
@@ -144,18 +127,18 @@ impl Transcoder for WholeRelay {
         }
         out.append(&mut edit.write(1024));
         books.add_member(out);
-        books.progress.finished = true;
+        books.read.progress.finished = true;
         Ok(())
     }
 
     fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
 
     fn progress(&self) -> &Progress {
-        &self.books.progress
+        &self.books.read.progress
     }
 
     fn proofs(&mut self) -> Option<Proofs> {
-        self.books.proofs.take()
+        self.books.read.proofs.take()
     }
 }
 
@@ -215,7 +198,7 @@ fn missing(message: &[u8], books: &Books) -> Vec<(&'static str, Value)> {
         missing.push(("model", json!(books.annotator.model())));
     }
     if !found.usage.is_some_and(|usage| usage.is_whole()) {
-        missing.push(("usage", counts(&books.progress.usage.unwrap_or_default())));
+        missing.push(("usage", counts(&books.read.progress.usage.unwrap_or_default())));
     }
     missing
 }
@@ -273,11 +256,11 @@ impl Transcoder for StreamRelay {
     }
 
     fn progress(&self) -> &Progress {
-        &self.state.books.progress
+        &self.state.books.read.progress
     }
 
     fn proofs(&mut self) -> Option<Proofs> {
-        self.state.books.proofs.take()
+        self.state.books.read.proofs.take()
     }
 }
 
@@ -291,8 +274,8 @@ impl StreamState {
         if let Some((index, length)) = plain::text_delta(data).filter(|_| self.begun)
             && self.books.answer.takes_text(index)
         {
-            self.books.progress.output_chars += length as u64;
-            self.books.progress.content_started |= length > 0;
+            self.books.read.progress.output_chars += length as u64;
+            self.books.read.progress.content_started |= length > 0;
             append(out, "content_block_delta", data);
             return Ok(());
         }
@@ -304,9 +287,7 @@ impl StreamState {
         let (kind, index) = (event.kind.clone().unwrap_or_default(), event.index);
         let gives_reason = event.delta.as_ref().is_some_and(|delta| delta.stop_reason.is_some());
         let books = &mut self.books;
-        let taken = books.answer.take(event, &mut books.events);
-        books.enter();
-        taken?;
+        books.answer.take(event, &mut books.read)?;
         match kind.as_str() {
             "message_start" if self.begun => {}
             "message_start" => {
@@ -318,7 +299,7 @@ impl StreamState {
                 self.close(Some(index), out);
                 self.open.insert(index);
                 // Also what the provider does by itself is worth waiting for no longer.
-                self.books.progress.content_started = true;
+                self.books.read.progress.content_started = true;
                 append(out, &kind, &data);
             }
             "content_block_stop" if !self.open.remove(&index) => {}
@@ -340,13 +321,11 @@ impl StreamState {
     /// The end of the provider's stream.
     fn end(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let books = &mut self.books;
-        let ended = books.answer.end_of_stream(&mut books.events);
-        books.enter();
-        ended?;
+        books.answer.end_of_stream(&mut books.read)?;
         if !self.stopped {
             self.stop(br#"{"type":"message_stop"}"#, out);
         }
-        self.books.progress.finished = true;
+        self.books.read.progress.finished = true;
         Ok(())
     }
 
@@ -358,7 +337,7 @@ impl StreamState {
             let delta = json!({
                 "type": "message_delta",
                 "delta": { "stop_reason": reason, "stop_sequence": null },
-                "usage": counts(&self.books.progress.usage.unwrap_or_default()),
+                "usage": counts(&self.books.read.progress.usage.unwrap_or_default()),
             });
             write(out, "message_delta", &delta);
         }
@@ -466,7 +445,7 @@ impl StreamState {
         }
         match read::<Value>(data) {
             Ok(mut event) if event.is_object() => {
-                event["usage"] = counts(&self.books.progress.usage.unwrap_or_default());
+                event["usage"] = counts(&self.books.read.progress.usage.unwrap_or_default());
                 Cow::Owned(event.to_string().into_bytes())
             }
             _ => Cow::Borrowed(data),

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::super::errors;
 use super::super::model::Generation;
-use super::types::{Answer, ModalityCount, UsageMetadata};
+use super::types::{Answer, UsageMetadata};
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
 use crate::json::append;
 use crate::protocols::repair::sound;
@@ -137,7 +137,8 @@ impl AnswerState {
         if let Some(reason) = answer.prompt_feedback.and_then(|feedback| feedback.block_reason) {
             self.blocked = Some(reason);
         }
-        for (position, candidate) in answer.candidates.into_iter().enumerate() {
+        for (position, candidate) in answer.candidates.iter().enumerate() {
+            let candidate = candidate.map_err(|_| malformed())?;
             // Only the first may leave out its index.
             let index = candidate.index.unwrap_or(position as u32) as usize;
             if index >= CHOICE_LIMIT {
@@ -206,14 +207,10 @@ impl AnswerState {
                 && (total == prompt + candidates || total == all_in + candidates)
         });
         let output = if thoughts_included { candidates } else { candidates + thoughts };
-        let of = |details: &[ModalityCount], modality: &str| {
-            let counts = details.iter().filter(|count| count.modality == modality);
-            counts.fold(0u64, |sum, count| sum.saturating_add(count.token_count))
-        };
-        let audio = of(&usage.prompt_tokens_details, "AUDIO");
-        let audio_input = audio.saturating_sub(of(&usage.cache_tokens_details, "AUDIO")).min(all_in - cached);
-        let image_output = of(&usage.candidates_tokens_details, "IMAGE").min(output);
-        let audio_output = of(&usage.candidates_tokens_details, "AUDIO").min(output - image_output);
+        let audio = usage.prompt_tokens_details.audio;
+        let audio_input = audio.saturating_sub(usage.cache_tokens_details.audio).min(all_in - cached);
+        let image_output = usage.candidates_tokens_details.image.min(output);
+        let audio_output = usage.candidates_tokens_details.audio.min(output - image_output);
         let queries: u64 = self.candidates.iter().map(CandidateState::searches).sum();
         Usage {
             input: all_in - cached - audio_input,

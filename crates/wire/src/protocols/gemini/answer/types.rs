@@ -1,12 +1,12 @@
 //! Answers as they come over the wire, read tolerantly: whatever may be missing or null may be missing or null.
 
 use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::json::List;
 use crate::protocols::counts::count;
 
 /// A `GenerateContentResponse`: a whole answer, or a piece of a stream.
@@ -14,8 +14,8 @@ use crate::protocols::counts::count;
 #[serde(rename_all = "camelCase", default)]
 pub struct Answer<'a> {
     /// The choices, or what is new of them.
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub candidates: Vec<Candidate<'a>>,
+    #[serde(borrow)]
+    pub candidates: List<'a, Candidate<'a>>,
     /// Why the prompt was refused.
     pub prompt_feedback: Option<PromptFeedback>,
     /// Token counts, cumulative in a stream.
@@ -44,11 +44,14 @@ pub struct Candidate<'a> {
     /// Which choice; missing means the first.
     pub index: Option<u32>,
     /// Sources of the answer, from a search.
-    pub grounding_metadata: Option<GroundingMetadata>,
+    #[serde(borrow)]
+    pub grounding_metadata: Option<GroundingMetadata<'a>>,
     /// Sources that the answer quotes.
-    pub citation_metadata: Option<CitationMetadata>,
+    #[serde(borrow)]
+    pub citation_metadata: Option<CitationMetadata<'a>>,
     /// Log probabilities.
-    pub logprobs_result: Option<LogprobsResult>,
+    #[serde(borrow)]
+    pub logprobs_result: Option<LogprobsResult<'a>>,
 }
 
 /// The parts of a choice.
@@ -56,52 +59,8 @@ pub struct Candidate<'a> {
 #[serde(default)]
 pub struct Content<'a> {
     /// In order.
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub parts: Parts<'a>,
-}
-
-/// The parts of a choice. Most have one, which is read at once; a list of many is kept as text, which is smaller.
-#[derive(Debug, Default)]
-pub struct Parts<'a> {
-    first: Vec<Part<'a>>,
-    rest: Vec<&'a RawValue>,
-}
-
-/// How many parts are read at once.
-const AT_ONCE: usize = 8;
-
-impl<'a> Parts<'a> {
-    /// The parts in order.
-    pub fn into_iter(self) -> impl Iterator<Item = serde_json::Result<Part<'a>>> {
-        let rest = self.rest.into_iter().map(|part| serde_json::from_str(part.get()));
-        self.first.into_iter().map(Ok).chain(rest)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        struct PartsVisitor<'a>(PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for PartsVisitor<'a> {
-            type Value = Parts<'a>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of parts")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Parts<'a>, A::Error> {
-                let mut parts = Parts::default();
-                while parts.first.len() < AT_ONCE {
-                    match items.next_element()? {
-                        Some(part) => parts.first.push(part),
-                        None => return Ok(parts),
-                    }
-                }
-                while let Some(part) = items.next_element()? {
-                    parts.rest.push(part);
-                }
-                Ok(parts)
-            }
-        }
-        source.deserialize_seq(PartsVisitor(PhantomData))
-    }
+    #[serde(borrow)]
+    pub parts: List<'a, Part<'a>>,
 }
 
 /// One piece of content.
@@ -148,8 +107,8 @@ pub struct FunctionCall<'a> {
     #[serde(borrow)]
     pub args: Option<&'a RawValue>,
     /// Pieces of arguments.
-    #[serde(deserialize_with = "or_default")]
-    pub partial_args: Vec<PartialArg>,
+    #[serde(borrow)]
+    pub partial_args: List<'a, PartialArg>,
     /// More pieces follow.
     #[serde(deserialize_with = "or_default")]
     pub will_continue: bool,
@@ -220,13 +179,13 @@ pub struct UsageMetadata {
     pub total_token_count: Option<u64>,
     /// The prompt by kind of media.
     #[serde(deserialize_with = "or_default")]
-    pub prompt_tokens_details: Vec<ModalityCount>,
+    pub prompt_tokens_details: Modalities,
     /// The cached part of the prompt by kind of media.
     #[serde(deserialize_with = "or_default")]
-    pub cache_tokens_details: Vec<ModalityCount>,
+    pub cache_tokens_details: Modalities,
     /// The answer by kind of media.
     #[serde(deserialize_with = "or_default")]
-    pub candidates_tokens_details: Vec<ModalityCount>,
+    pub candidates_tokens_details: Modalities,
     /// AI Studio: `standard`, `flex`, `priority`.
     #[serde(deserialize_with = "tier_word")]
     pub service_tier: Option<String>,
@@ -246,31 +205,65 @@ impl UsageMetadata {
     }
 }
 
+/// Tokens by those kinds of media that have prices of their own, summed up from a list of kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Modalities {
+    /// Of sound.
+    pub audio: u64,
+    /// Of pictures.
+    pub image: u64,
+}
+
 /// Tokens of one kind of media.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ModalityCount {
+struct ModalityCount {
     /// `TEXT`, `IMAGE`, `AUDIO` …
     #[serde(deserialize_with = "modality_word")]
-    pub modality: String,
+    modality: String,
     /// How many.
     #[serde(deserialize_with = "or_default")]
-    pub token_count: u64,
+    token_count: u64,
+}
+
+impl<'de> Deserialize<'de> for Modalities {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        struct Sums;
+        impl<'de> Visitor<'de> for Sums {
+            type Value = Modalities;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of kinds of media")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut counts: A) -> Result<Modalities, A::Error> {
+                let mut sums = Modalities::default();
+                while let Some(ModalityCount { modality, token_count }) = counts.next_element()? {
+                    let sum = match modality.as_str() {
+                        "AUDIO" => &mut sums.audio,
+                        "IMAGE" => &mut sums.image,
+                        _ => continue,
+                    };
+                    *sum = sum.saturating_add(token_count);
+                }
+                Ok(sums)
+            }
+        }
+        source.deserialize_seq(Sums)
+    }
 }
 
 /// Sources of an answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct GroundingMetadata {
+pub struct GroundingMetadata<'a> {
     /// What was searched for.
-    #[serde(deserialize_with = "or_default")]
-    pub web_search_queries: Vec<String>,
+    #[serde(borrow)]
+    pub web_search_queries: List<'a, IgnoredAny>,
     /// The sources.
-    #[serde(deserialize_with = "or_default")]
-    pub grounding_chunks: Vec<GroundingChunk>,
+    #[serde(borrow)]
+    pub grounding_chunks: List<'a, GroundingChunk>,
     /// Which source supports which piece of text.
-    #[serde(deserialize_with = "or_default")]
-    pub grounding_supports: Vec<GroundingSupport>,
+    #[serde(borrow)]
+    pub grounding_supports: List<'a, GroundingSupport<'a>>,
 }
 
 /// A source.
@@ -298,12 +291,12 @@ pub struct Link {
 /// Sources of a piece of text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct GroundingSupport {
+pub struct GroundingSupport<'a> {
     /// Which text.
     pub segment: Segment,
     /// Which sources.
-    #[serde(deserialize_with = "or_default")]
-    pub grounding_chunk_indices: Vec<usize>,
+    #[serde(borrow)]
+    pub grounding_chunk_indices: List<'a, usize>,
 }
 
 /// A piece of text, counted in bytes of UTF-8.
@@ -321,10 +314,10 @@ pub struct Segment {
 /// Quoted sources.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct CitationMetadata {
+pub struct CitationMetadata<'a> {
     /// The sources.
-    #[serde(alias = "citationSources", deserialize_with = "or_default")]
-    pub citations: Vec<Citation>,
+    #[serde(alias = "citationSources", borrow)]
+    pub citations: List<'a, Citation>,
 }
 
 /// A quoted source.
@@ -344,22 +337,22 @@ pub struct Citation {
 /// Log probabilities.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct LogprobsResult {
+pub struct LogprobsResult<'a> {
     /// The tokens of the answer.
-    #[serde(deserialize_with = "or_default")]
-    pub chosen_candidates: Vec<TokenLogprob>,
+    #[serde(borrow)]
+    pub chosen_candidates: List<'a, TokenLogprob>,
     /// For each of them the alternatives.
-    #[serde(deserialize_with = "or_default")]
-    pub top_candidates: Vec<TopCandidates>,
+    #[serde(borrow)]
+    pub top_candidates: List<'a, TopCandidates<'a>>,
 }
 
 /// Alternatives of one token.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct TopCandidates {
+pub struct TopCandidates<'a> {
     /// Likeliest first.
-    #[serde(deserialize_with = "or_default")]
-    pub candidates: Vec<TokenLogprob>,
+    #[serde(borrow)]
+    pub candidates: List<'a, TokenLogprob>,
 }
 
 /// A token and its log probability.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use canon::write::{push_key, push_string};
-use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
+use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use serde_json::value::RawValue;
 
 use super::super::answer::read::{AnswerState, malformed, too_large};
@@ -13,10 +13,11 @@ use super::super::answer::write::Frames;
 use super::super::errors;
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
 use crate::json::mentions;
-use crate::proofs::{Collector, Proofs};
+use crate::proofs::Proofs;
 use crate::protocols::repair::sound;
 use crate::providers::edit;
-use crate::{AnswerForm, Transcoder, TranscoderParts, translate};
+use crate::translate::Books;
+use crate::{AnswerForm, Transcoder, TranscoderParts};
 
 /// Passes an answer on.
 pub(super) struct Relay {
@@ -36,9 +37,7 @@ struct Pieces {
     frames: Frames,
     annotator: Arc<dyn Annotator + Sync>,
     state: AnswerState,
-    events: Vec<Event>,
-    progress: Progress,
-    proofs: Collector,
+    books: Books,
     /// A piece that may be the last: the gateway's object goes into it.
     held: Option<Vec<u8>>,
     is_ending: bool,
@@ -53,9 +52,7 @@ impl Relay {
             form,
             annotator,
             state: AnswerState::new(decoding.clone()),
-            events: Vec::new(),
-            progress: Progress::default(),
-            proofs: Collector::default(),
+            books: Books::default(),
             held: None,
             is_ending: false,
         };
@@ -107,11 +104,11 @@ impl Transcoder for Relay {
     }
 
     fn progress(&self) -> &Progress {
-        &self.pieces.progress
+        &self.pieces.books.progress
     }
 
     fn proofs(&mut self) -> Option<Proofs> {
-        self.pieces.proofs.take()
+        self.pieces.books.proofs.take()
     }
 }
 
@@ -130,9 +127,7 @@ impl Pieces {
     }
 
     fn piece(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let read = self.state.document(data, &mut self.events);
-        self.drain();
-        read?;
+        self.state.document(data, &mut self.books)?;
         let mut piece = self.cleaned(data)?;
         self.release(out);
         self.is_ending |= mentions(data, "finishReason") || mentions(data, "blockReason");
@@ -170,32 +165,19 @@ impl Pieces {
         }
     }
 
-    fn drain(&mut self) {
-        for event in self.events.drain(..) {
-            if matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
-                continue;
-            }
-            translate::note(&mut self.progress, &event);
-            self.proofs.note(&event);
-        }
-    }
-
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let ended = self.state.finish(&mut self.events);
-        self.drain();
-        ended?;
-        self.progress.finished = true;
+        self.state.finish(&mut self.books)?;
+        let progress = &mut self.books.progress;
+        progress.finished = true;
         let mut last = self.held.take().unwrap_or_else(|| b"{}".to_vec());
         last.pop();
         if last.trim_ascii_end().ends_with(b"{") {
             // The gateway's object follows a member.
             last.extend_from_slice(b"\"candidates\":[]");
         }
-        let facts = AnswerFacts {
-            underlying_model: self.progress.model.as_deref(),
-            usage: self.progress.usage.as_ref(),
-        };
-        self.annotator.write_member_with_cost(facts, self.progress.service_tier.as_deref(), &mut last);
+        let facts =
+            AnswerFacts { underlying_model: progress.model.as_deref(), usage: progress.usage.as_ref() };
+        self.annotator.write_member_with_cost(facts, progress.service_tier.as_deref(), &mut last);
         last.push(b'}');
         match self.form.stream {
             true => {

@@ -6,16 +6,18 @@
 mod echo;
 mod item;
 
+use std::ops::Range;
+
 use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningDetail, Usage};
 
 use memchr::memmem;
 
 pub(in super::super) use echo::{Echo, conversation};
-use item::{CallItem, MessageItem, Open, PictureItem, ReasoningItem};
+use item::{CallItem, EVENT_END, Events, MessageItem, Open, PictureItem, ReasoningItem};
 
 use super::super::errors;
 use super::super::request::read::CallForm;
-use crate::json::{push_key, push_string, push_u64};
+use crate::json::{append, push_key, push_string, push_u64, room};
 use crate::protocols::envelope::{self, Proof};
 use crate::{AnswerForm, Encoder, Kept};
 
@@ -30,7 +32,7 @@ pub(in super::super) fn encoder(
 
 fn new(stream: bool, echo: Echo, annotator: Box<dyn Annotator>) -> ResponseEncoder {
     ResponseEncoder {
-        stream: stream.then(Numbered::default),
+        next_event: stream.then_some(0),
         hides_thinking: false,
         echo,
         annotator,
@@ -50,7 +52,7 @@ pub(in super::super) fn fail_relayed(
     out: &mut Vec<u8>,
 ) {
     let mut encoder = new(true, Echo::default(), annotator);
-    encoder.stream = Some(Numbered { next: events });
+    encoder.next_event = Some(events);
     encoder.facts.begun = events > 0;
     encoder.start(None, model, None);
     encoder.fail(error, out);
@@ -72,15 +74,15 @@ pub(in super::super) fn usage(counts: &Usage) -> Vec<u8> {
     out
 }
 
-/// What ends an event.
-const EVENT_END: &[u8] = b"}\n\n";
+/// How much there is around the output, about.
+const AROUND: usize = 1024;
 /// How an answer says that it is kept, and where in that the value begins.
 const STORED: &[u8] = b",\"store\":true,\"background\":false";
 const STORE_KEY: usize = b",\"store\":".len();
 
 struct ResponseEncoder {
-    /// None for a whole answer.
-    stream: Option<Numbered>,
+    /// The number of the next event of a stream; none for a whole answer.
+    next_event: Option<u64>,
     hides_thinking: bool,
     echo: Echo,
     annotator: Box<dyn Annotator>,
@@ -88,7 +90,7 @@ struct ResponseEncoder {
     /// Items in progress, in the order of their indexes.
     open: Vec<Open>,
     /// Finished items as JSON, by their indexes.
-    done: Vec<(u64, Vec<u8>)>,
+    done: Vec<(u64, Box<[u8]>)>,
     /// The finished answer, where the gateway is to keep it.
     kept: Option<Kept>,
 }
@@ -165,15 +167,13 @@ impl Encoder for ResponseEncoder {
             "response.completed"
         };
         let start = out.len();
-        if self.stream.is_none() {
+        if self.next_event.is_none() {
             self.write_response(status, None, out);
             self.keep(&out[start..], 0);
             return;
         }
-        let mut response = Vec::new();
-        self.write_response(status, None, &mut response);
-        self.whole_event(name, &response, out);
-        self.keep(&response, EVENT_END.len());
+        let response = self.response_event(name, status, None, out);
+        self.keep(&out[response], EVENT_END.len());
     }
 
     fn kept(&mut self) -> Option<Kept> {
@@ -181,20 +181,14 @@ impl Encoder for ResponseEncoder {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        if self.stream.is_none() {
+        if self.next_event.is_none() {
             return;
         }
         if !self.facts.begun {
-            return self.event("error", out, |out| errors::write_members(error, out));
+            return self.events(out).send("error", |out| errors::write_members(error, out));
         }
         self.response_event("response.failed", Status::Failed, Some(error), out);
     }
-}
-
-/// Numbers the events of a stream.
-#[derive(Default)]
-struct Numbered {
-    next: u64,
 }
 
 // ---------------------------------------------------------------------------------------------- the response object
@@ -225,7 +219,7 @@ impl ResponseEncoder {
         if self.facts.id.is_empty() {
             self.start(None, None, None);
         }
-        if self.stream.is_some() {
+        if self.next_event.is_some() {
             self.response_event("response.created", Status::InProgress, None, out);
             self.response_event("response.in_progress", Status::InProgress, None, out);
         }
@@ -239,17 +233,22 @@ impl ResponseEncoder {
         }
     }
 
-    fn response_event(&mut self, name: &str, status: Status, error: Option<&Error>, out: &mut Vec<u8>) {
-        let mut response = Vec::new();
-        self.write_response(status, error, &mut response);
-        self.whole_event(name, &response, out);
-    }
-
-    fn whole_event(&mut self, name: &str, response: &[u8], out: &mut Vec<u8>) {
-        self.event(name, out, |out| {
-            push_key(out, "response");
-            out.extend_from_slice(response);
-        });
+    /// Writes an event about the response as a whole, and tells where the response stands in it.
+    fn response_event(
+        &mut self,
+        name: &str,
+        status: Status,
+        error: Option<&Error>,
+        out: &mut Vec<u8>,
+    ) -> Range<usize> {
+        let Some(next) = &mut self.next_event else { return 0..0 };
+        item::start_event(name, next, out);
+        push_key(out, "response");
+        let start = out.len();
+        self.write_response(status, error, out);
+        let end = out.len();
+        out.extend_from_slice(EVENT_END);
+        start..end
     }
 
     /// Remembers the finished answer, which ends so many bytes before what was written does.
@@ -307,6 +306,7 @@ impl ResponseEncoder {
     }
 
     fn write_output(&self, out: &mut Vec<u8>) {
+        out.reserve_exact(self.done.iter().map(|(_, item)| item.len() + 1).sum::<usize>() + AROUND);
         out.push(b'[');
         for (position, (_, item)) in self.done.iter().enumerate() {
             if position > 0 {
@@ -317,24 +317,9 @@ impl ResponseEncoder {
         out.push(b']');
     }
 
-    /// An event with its number; `members` writes what else it holds.
-    fn event(&mut self, name: &str, out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
-        let Some(stream) = &mut self.stream else { return };
-        out.extend_from_slice(b"event: ");
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\ndata: {\"type\":\"");
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\",\"sequence_number\":");
-        push_u64(out, stream.next);
-        stream.next += 1;
-        members(out);
-        out.extend_from_slice(EVENT_END);
-    }
-
-    fn events(&mut self, events: item::Events, out: &mut Vec<u8>) {
-        for (name, members) in events {
-            self.event(name, out, |out| out.extend_from_slice(&members));
-        }
+    /// Where the next events go.
+    fn events<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Events<'a> {
+        Events { next: self.next_event.as_mut(), out }
     }
 }
 
@@ -371,29 +356,32 @@ impl ResponseEncoder {
         format!("{prefix}_{}{index:02}", self.facts.base)
     }
 
-    fn added(&mut self, index: u64, item: &[u8], out: &mut Vec<u8>) {
-        self.event("response.output_item.added", out, |out| {
+    fn added(&mut self, index: u64, out: &mut Vec<u8>, write_item: impl FnOnce(&mut Vec<u8>)) {
+        self.events(out).send("response.output_item.added", |out| {
             push_key(out, "output_index");
             push_u64(out, index);
             push_key(out, "item");
-            out.extend_from_slice(item);
+            write_item(out);
         });
     }
 
     /// An item is complete.
     fn close(&mut self, open: Open, out: &mut Vec<u8>) {
         let index = open.index();
-        self.events(open.last_events(), out);
+        let mut events = self.events(out);
+        open.send_last(&mut events);
         let mut item = Vec::new();
         open.write(&mut item);
-        self.event("response.output_item.done", out, |out| {
+        drop(open);
+        events.send("response.output_item.done", |out| {
             push_key(out, "output_index");
             push_u64(out, index);
             push_key(out, "item");
-            out.extend_from_slice(&item);
+            append(out, &item);
         });
         let place = self.done.partition_point(|(known, _)| *known < index);
-        self.done.insert(place, (index, item));
+        room::make(&mut self.done);
+        self.done.insert(place, (index, item.into_boxed_slice()));
     }
 
     fn close_where(&mut self, is_over: impl Fn(&Open) -> bool, out: &mut Vec<u8>) {
@@ -422,9 +410,7 @@ impl ResponseEncoder {
         self.close_where(|open| matches!(open, Open::Reasoning(_)), out);
         let position = self.open_message(out);
         let Some(Open::Message(message)) = self.open.get_mut(position) else { return };
-        let mut events = Vec::new();
-        message.say(text, is_refusal, &mut events);
-        self.events(events, out);
+        message.say(text, is_refusal, &mut Events { next: self.next_event.as_mut(), out });
     }
 
     /// The place of the message in progress.
@@ -434,9 +420,7 @@ impl ResponseEncoder {
         }
         let index = self.next_index();
         let message = MessageItem::new(index, self.item_id("msg", index));
-        let mut item = Vec::new();
-        message.write_start(&mut item);
-        self.added(index, &item, out);
+        self.added(index, out, |out| message.write_start(out));
         self.open.push(Open::Message(message));
         self.open.len() - 1
     }
@@ -446,17 +430,15 @@ impl ResponseEncoder {
         self.begin(out);
         let position = self.open_message(out);
         let Some(Open::Message(message)) = self.open.get_mut(position) else { return };
-        let mut events = Vec::new();
-        message.annotate(annotation, &mut events);
-        self.events(events, out);
+        message.annotate(&annotation, &mut Events { next: self.next_event.as_mut(), out });
     }
 
     fn logprobs(&mut self, logprobs: &Json, out: &mut Vec<u8>) {
-        let Some(tokens) = item::tokens(logprobs) else { return };
+        let Some(tokens) = item::Tokens::of(logprobs) else { return };
         self.begin(out);
         let position = self.open_message(out);
         if let Some(Open::Message(message)) = self.open.get_mut(position) {
-            message.logprobs.extend(tokens);
+            item::add_tokens(&tokens, &mut message.logprobs);
         }
     }
 
@@ -465,9 +447,7 @@ impl ResponseEncoder {
         self.close_words(out);
         let index = self.next_index();
         let picture = PictureItem::new(index, self.item_id("ig", index), mime, data);
-        let mut item = Vec::new();
-        picture.write_start(&mut item);
-        self.added(index, &item, out);
+        self.added(index, out, |out| picture.write_start(out));
         self.close(Open::Picture(picture), out);
     }
 
@@ -486,22 +466,19 @@ impl ResponseEncoder {
             None => self.open_reasoning(Some(block), out),
         };
         let Some(Open::Reasoning(item)) = self.open.get_mut(position) else { return };
-        let mut events = Vec::new();
+        let mut events = Events { next: self.next_event.as_mut(), out };
         match detail {
             ReasoningDetail::Text(_) if self.hides_thinking => {}
             ReasoningDetail::Text(text) => item.think(&text, &mut events),
             ReasoningDetail::Signature(proof) => item.sign(&proof, format),
             ReasoningDetail::Encrypted(data) => item.encrypt(&data, format),
         }
-        self.events(events, out);
     }
 
     fn open_reasoning(&mut self, block: Option<u32>, out: &mut Vec<u8>) -> usize {
         let index = self.next_index();
         let reasoning = ReasoningItem::new(index, self.item_id("rs", index), block);
-        let mut item = Vec::new();
-        reasoning.write_start(&mut item);
-        self.added(index, &item, out);
+        self.added(index, out, |out| reasoning.write_start(out));
         self.open.push(Open::Reasoning(reasoning));
         self.open.len() - 1
     }
@@ -531,9 +508,7 @@ impl ResponseEncoder {
         let item_id = self.item_id(CallItem::prefix(caller.form), index);
         let call = CallItem::new(number, index, item_id, id, caller);
         if call.is_streamed() {
-            let mut item = Vec::new();
-            call.write_start(&mut item);
-            self.added(index, &item, out);
+            self.added(index, out, |out| call.write_start(out));
         }
         self.open.push(Open::Call(call));
     }
@@ -545,10 +520,8 @@ impl ResponseEncoder {
         let is_this = |open: &Open| matches!(open, Open::Call(call) if call.number == number);
         let Some(position) = self.open.iter().position(is_this) else { return };
         let Some(Open::Call(call)) = self.open.get_mut(position) else { return };
-        let mut events = Vec::new();
-        call.push(fragment, &mut events);
+        call.push(fragment, &mut Events { next: self.next_event.as_mut(), out });
         let is_complete = call.is_complete();
-        self.events(events, out);
         if is_complete {
             let item = self.open.remove(position);
             self.close(item, out);

@@ -1,10 +1,11 @@
 //! One choice of an answer, from its parts to events.
 
 use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::citations::Citations;
 use super::partial_args::PartialArgs;
+use crate::json::Output;
 use crate::protocols::gemini::REASONING_FORMAT;
 use crate::protocols::gemini::answer::types::{
     Blob, Candidate, FunctionCall, LogprobsResult, Part, TokenLogprob,
@@ -62,14 +63,15 @@ impl CandidateState {
         decoding: &DecoderContext,
         events: &mut dyn EventSink,
     ) -> Result<()> {
-        for part in candidate.content.unwrap_or_default().parts.into_iter() {
+        for part in candidate.content.unwrap_or_default().parts.iter() {
             self.part(part.map_err(|_| super::malformed())?, decoding, events)?;
         }
         if let Some(logprobs) = candidate.logprobs_result {
-            let logprobs = Json::of(&openai_logprobs(&logprobs));
+            let logprobs = openai_logprobs(&logprobs).map_err(|_| super::malformed())?;
             events.push(Event::Logprobs { choice: self.choice, logprobs });
         }
-        self.citations.note(candidate.grounding_metadata, candidate.citation_metadata);
+        let noted = self.citations.note(candidate.grounding_metadata, candidate.citation_metadata);
+        noted.map_err(|_| super::malformed())?;
         if let Some(reason) = candidate.finish_reason {
             self.finish = Some((reason, candidate.finish_message));
         }
@@ -217,8 +219,8 @@ impl CandidateState {
         if signature.is_some() {
             open.signature = signature;
         }
-        for piece in call.partial_args {
-            open.args.set(piece).ok_or_else(super::malformed)?;
+        for piece in call.partial_args.iter() {
+            open.args.set(piece.map_err(|_| super::malformed())?).ok_or_else(super::malformed)?;
         }
         if !call.will_continue
             && let Some(open) = self.open_call.take()
@@ -319,16 +321,42 @@ fn is_failure(native: &str) -> bool {
     )
 }
 
-fn openai_logprobs(result: &LogprobsResult) -> Value {
-    let entry = |token: &TokenLogprob| json!({"token": token.token, "logprob": token.log_probability, "bytes": token.token.as_bytes()});
-    let content = result.chosen_candidates.iter().enumerate().map(|(position, chosen)| {
-        let mut token = entry(chosen);
-        let top = result.top_candidates.get(position);
-        let top = top.map_or_else(Vec::new, |top| top.candidates.iter().map(entry).collect());
-        token["top_logprobs"] = Value::Array(top);
-        token
-    });
-    json!({"content": content.collect::<Vec<_>>(), "refusal": null})
+/// Log probabilities in OpenAI's form, of which no more than one token is taken apart at once.
+fn openai_logprobs(result: &LogprobsResult<'_>) -> serde_json::Result<Json> {
+    let length = result.chosen_candidates.as_str().len() + result.top_candidates.as_str().len();
+    let mut out = Output::with_room(length);
+    out.push(br#"{"content":["#);
+    let mut alternatives = result.top_candidates.iter();
+    for chosen in result.chosen_candidates.iter() {
+        out.comma();
+        write_token(&chosen?, &mut out);
+        out.key("top_logprobs");
+        out.push(b"[");
+        let top = alternatives.next().transpose()?.unwrap_or_default();
+        for token in top.candidates.iter() {
+            out.comma();
+            write_token(&token?, &mut out);
+            out.push(b"}");
+        }
+        out.push(b"]}");
+    }
+    out.push(br#"],"refusal":null}"#);
+    Json::parse(String::from_utf8_lossy(&out.into_bytes()))
+}
+
+/// A token as an object that stands open.
+fn write_token(token: &TokenLogprob, out: &mut Output) {
+    let TokenLogprob { token, log_probability } = token;
+    out.push(b"{");
+    out.text("token", token);
+    out.raw("logprob", &Value::from(*log_probability).to_string());
+    out.key("bytes");
+    out.push(b"[");
+    for byte in token.bytes() {
+        out.comma();
+        out.push(byte.to_string().as_bytes());
+    }
+    out.push(b"]");
 }
 
 #[cfg(test)]

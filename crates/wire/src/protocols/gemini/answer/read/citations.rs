@@ -4,6 +4,7 @@ use canon::{Event, Json};
 use serde_json::json;
 
 use crate::EventSink;
+use crate::json::{List, room};
 use crate::protocols::gemini::answer::types::{
     Citation, CitationMetadata, GroundingChunk, GroundingMetadata, GroundingSupport, Link, Segment,
 };
@@ -13,9 +14,17 @@ use crate::protocols::gemini::answer::types::{
 pub(super) struct Citations {
     text: String,
     queries: u64,
-    chunks: Vec<GroundingChunk>,
-    supports: Vec<GroundingSupport>,
-    quoted: Vec<Citation>,
+    /// Sources, some of them without an address.
+    chunks: Vec<Option<Source>>,
+    /// Which text rests on which source, and quoted sources, both as they were written: lists in JSON.
+    supports: Box<str>,
+    quoted: Box<str>,
+}
+
+/// Where a source is.
+struct Source {
+    url: Box<str>,
+    title: Option<Box<str>>,
 }
 
 impl Citations {
@@ -30,57 +39,82 @@ impl Citations {
     }
 
     /// Sources. What comes later replaces what came before.
-    pub fn note(&mut self, grounding: Option<GroundingMetadata>, quoted: Option<CitationMetadata>) {
+    pub fn note(
+        &mut self,
+        grounding: Option<GroundingMetadata<'_>>,
+        quoted: Option<CitationMetadata<'_>>,
+    ) -> serde_json::Result<()> {
         if let Some(grounding) = grounding {
-            self.queries = self.queries.max(grounding.web_search_queries.len() as u64);
+            self.queries = self.queries.max(grounding.web_search_queries.iter().count() as u64);
             if !grounding.grounding_chunks.is_empty() {
-                self.chunks = grounding.grounding_chunks;
+                self.chunks = sources(grounding.grounding_chunks)?;
             }
             if !grounding.grounding_supports.is_empty() {
-                self.supports = grounding.grounding_supports;
+                grounding.grounding_supports.iter().try_for_each(|support| support.map(drop))?;
+                self.supports = grounding.grounding_supports.as_str().into();
             }
         }
         if let Some(quoted) = quoted.filter(|quoted| !quoted.citations.is_empty()) {
-            self.quoted = quoted.citations;
+            quoted.citations.iter().try_for_each(|citation| citation.map(drop))?;
+            self.quoted = quoted.citations.as_str().into();
         }
+        Ok(())
     }
 
     /// One annotation per text and source; sources without a text stand for the whole answer.
     pub fn events(&mut self, choice: u32, events: &mut dyn EventSink) {
-        let supports = std::mem::take(&mut self.supports);
-        let chunks = std::mem::take(&mut self.chunks);
-        if supports.is_empty() && chunks.is_empty() && self.quoted.is_empty() {
+        let emptied = Self { queries: self.queries, ..Self::default() };
+        let Self { text, chunks, supports, quoted, .. } = std::mem::replace(self, emptied);
+        if supports.is_empty() && chunks.is_empty() && quoted.is_empty() {
             return;
         }
-        let mut places = Places::of(&self.text);
+        let mut places = Places::of(&text);
         let mut is_used = vec![false; chunks.len()];
         let mut room = room(&chunks, &supports);
-        for support in &supports {
+        for support in List::<GroundingSupport<'_>>::of(&supports).iter().flatten() {
             let range = places.range(&support.segment);
-            for index in &support.grounding_chunk_indices {
-                let Some(link) = chunks.get(*index).and_then(link_of) else { continue };
-                is_used[*index] = true;
-                room = room.saturating_sub(length(link));
+            for index in support.grounding_chunk_indices.iter().flatten() {
+                let Some(Some(source)) = chunks.get(index) else { continue };
+                is_used[index] = true;
+                room = room.saturating_sub(source.length());
                 if room > 0 {
-                    events.push(annotation(choice, range, link));
+                    events.push(annotation(choice, range, source));
                 }
             }
         }
         let whole = places.whole();
-        for (chunk, is_used) in chunks.iter().zip(is_used) {
-            if let (false, Some(link)) = (is_used, link_of(chunk)) {
-                events.push(annotation(choice, whole, link));
+        for (source, is_used) in chunks.iter().zip(is_used) {
+            if let (false, Some(source)) = (is_used, source) {
+                events.push(annotation(choice, whole, source));
             }
         }
-        for quoted in std::mem::take(&mut self.quoted) {
-            if quoted.uri.is_some() {
-                let link = Link { uri: quoted.uri, title: quoted.title };
-                let segment =
-                    Segment { start_index: quoted.start_index, end_index: quoted.end_index, text: None };
-                events.push(annotation(choice, places.range(&segment), &link));
+        for quoted in List::<Citation>::of(&quoted).iter().flatten() {
+            let Citation { start_index, end_index, uri, title } = quoted;
+            if let Some(source) = Source::of(Link { uri, title }) {
+                let range = places.range(&Segment { start_index, end_index, text: None });
+                events.push(annotation(choice, range, &source));
             }
         }
     }
+}
+
+impl Source {
+    fn of(link: Link) -> Option<Self> {
+        Some(Self { url: link.uri?.into(), title: link.title.map(Into::into) })
+    }
+
+    fn length(&self) -> usize {
+        self.url.len() + self.title.as_ref().map_or(0, |title| title.len())
+    }
+}
+
+fn sources(chunks: List<'_, GroundingChunk>) -> serde_json::Result<Vec<Option<Source>>> {
+    let mut sources = Vec::new();
+    for chunk in chunks.iter() {
+        let GroundingChunk { web, retrieved_context, maps } = chunk?;
+        room::push(&mut sources, web.or(retrieved_context).or(maps).and_then(Source::of));
+    }
+    Ok(sources)
 }
 
 /// How much of addresses and titles is repeated at least.
@@ -90,14 +124,15 @@ const REPEATED: usize = 4;
 
 /// How much of addresses and titles the annotations may repeat: one address can be of any length, and be referred to in two
 /// bytes.
-fn room(chunks: &[GroundingChunk], supports: &[GroundingSupport]) -> usize {
-    let links = chunks.iter().filter_map(link_of).map(length).sum::<usize>();
-    let references = supports.iter().map(|support| support.grounding_chunk_indices.len()).sum::<usize>();
+fn room(chunks: &[Option<Source>], supports: &str) -> usize {
+    let links = chunks.iter().flatten().map(Source::length).sum::<usize>();
+    let supports = List::<GroundingSupport<'_>>::of(supports);
+    let references = supports
+        .iter()
+        .flatten()
+        .map(|support| support.grounding_chunk_indices.iter().count())
+        .sum::<usize>();
     LEAST_ROOM + REPEATED * (links + references)
-}
-
-fn length(link: &Link) -> usize {
-    link.uri.as_ref().map_or(0, String::len) + link.title.as_ref().map_or(0, String::len)
 }
 
 /// So many bytes have one count of characters.
@@ -175,14 +210,9 @@ fn characters(bytes: &[u8]) -> u32 {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u32
 }
 
-fn link_of(chunk: &GroundingChunk) -> Option<&Link> {
-    let link = chunk.web.as_ref().or(chunk.retrieved_context.as_ref()).or(chunk.maps.as_ref())?;
-    link.uri.as_ref().map(|_| link)
-}
-
-fn annotation(choice: u32, (start, end): (usize, usize), link: &Link) -> Event {
-    let url = link.uri.as_deref().unwrap_or_default();
-    let title = link.title.as_deref().unwrap_or(url);
+fn annotation(choice: u32, (start, end): (usize, usize), source: &Source) -> Event {
+    let Source { url, title } = source;
+    let title = title.as_ref().unwrap_or(url);
     let annotation = Json::of(&json!({
         "type": "url_citation",
         "url_citation": {"start_index": start, "end_index": end, "url": url, "title": title},

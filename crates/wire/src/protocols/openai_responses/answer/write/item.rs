@@ -1,15 +1,48 @@
 //! The items of an output while they are written.
 
+use std::borrow::Cow;
+
 use canon::Json;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::super::super::REASONING_FORMAT;
 use super::super::super::request::read::CallForm;
-use crate::json::{Extent, push_key, push_string, push_u64};
+use crate::json::{Extent, List, append, push_key, push_string, push_u64};
 use crate::protocols::envelope::{self, Proof};
 
-/// Events to be sent: their names, and their members behind type and number.
-pub(super) type Events = Vec<(&'static str, Vec<u8>)>;
+/// What ends an event.
+pub(super) const EVENT_END: &[u8] = b"}\n\n";
+
+/// Where the events of a stream are written; nowhere for a whole answer.
+pub(super) struct Events<'a> {
+    /// The number of the next event; none for a whole answer.
+    pub next: Option<&'a mut u64>,
+    pub out: &'a mut Vec<u8>,
+}
+
+impl Events<'_> {
+    /// Writes an event; `members` appends what it holds behind type and number.
+    pub fn send(&mut self, name: &str, members: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(next) = &mut self.next {
+            start_event(name, next, self.out);
+            members(self.out);
+            self.out.extend_from_slice(EVENT_END);
+        }
+    }
+}
+
+/// Begins an event, which stays open for its members.
+pub(super) fn start_event(name: &str, next: &mut u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\ndata: {\"type\":\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\",\"sequence_number\":");
+    push_u64(out, *next);
+    *next += 1;
+}
 
 /// How the caller calls a tool.
 pub(super) struct Caller {
@@ -36,18 +69,16 @@ impl Open {
         }
     }
 
-    /// The events before `output_item.done`.
-    pub fn last_events(&self) -> Events {
-        let mut events = Vec::new();
+    /// Sends the events before `output_item.done`.
+    pub fn send_last(&self, events: &mut Events<'_>) {
         match self {
-            Self::Message(item) => item.close_part(&mut events),
-            Self::Reasoning(item) => item.close_summary(&mut events),
-            Self::Call(item) => item.close_arguments(&mut events),
+            Self::Message(item) => item.close_part(events),
+            Self::Reasoning(item) => item.close_summary(events),
+            Self::Call(item) => item.close_arguments(events),
             Self::Picture(item) => {
-                events.push(("response.image_generation_call.completed", item.place.members()))
+                events.send("response.image_generation_call.completed", |out| item.place.members(out));
             }
         }
-        events
     }
 
     /// The finished item.
@@ -69,20 +100,17 @@ pub(super) struct Place {
 
 impl Place {
     /// `item_id` and `output_index`, as every event of an item has them.
-    fn members(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(96);
-        push_key_text(&mut out, "item_id", &self.id);
-        push_key(&mut out, "output_index");
-        push_u64(&mut out, self.index);
-        out
+    fn members(&self, out: &mut Vec<u8>) {
+        push_key_text(out, "item_id", &self.id);
+        push_key(out, "output_index");
+        push_u64(out, self.index);
     }
 
     /// Members with the number of a part.
-    fn part(&self, name: &str, number: usize) -> Vec<u8> {
-        let mut out = self.members();
-        push_key(&mut out, name);
-        push_u64(&mut out, number as u64);
-        out
+    fn part(&self, name: &str, number: usize, out: &mut Vec<u8>) {
+        self.members(out);
+        push_key(out, name);
+        push_u64(out, number as u64);
     }
 
     fn open(&self, kind: &str, out: &mut Vec<u8>) {
@@ -106,15 +134,45 @@ pub(super) struct MessageItem {
     parts: Vec<Vec<u8>>,
     /// The part in progress: a text or a refusal.
     current: Option<(String, bool)>,
-    annotations: Vec<Value>,
-    /// Of the part in progress.
-    pub logprobs: Vec<Value>,
+    /// Of the part in progress, as JSON.
+    annotations: Values,
+    pub logprobs: Values,
+}
+
+/// Items of a list as they are written.
+#[derive(Default)]
+pub(super) struct Values {
+    json: Vec<u8>,
+    count: u64,
+}
+
+impl Values {
+    /// Appends an item.
+    pub fn push(&mut self, item: &[u8]) {
+        if self.count > 0 {
+            append(&mut self.json, b",");
+        }
+        append(&mut self.json, item);
+        self.count += 1;
+    }
+
+    fn write(&self, name: &str, out: &mut Vec<u8>) {
+        push_key(out, name);
+        out.push(b'[');
+        append(out, &self.json);
+        out.push(b']');
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 impl MessageItem {
     pub fn new(index: u64, id: String) -> Self {
         let place = Place { index, id };
-        Self { place, parts: Vec::new(), current: None, annotations: Vec::new(), logprobs: Vec::new() }
+        let (annotations, logprobs) = Default::default();
+        Self { place, parts: Vec::new(), current: None, annotations, logprobs }
     }
 
     pub fn write_start(&self, out: &mut Vec<u8>) {
@@ -122,44 +180,52 @@ impl MessageItem {
         out.extend_from_slice(b",\"status\":\"in_progress\",\"role\":\"assistant\",\"content\":[]}");
     }
 
-    pub fn say(&mut self, text: &str, is_refusal: bool, events: &mut Events) {
+    pub fn say(&mut self, text: &str, is_refusal: bool, events: &mut Events<'_>) {
         if self.current.as_ref().is_some_and(|(_, refuses)| *refuses != is_refusal) {
             self.close_part(events);
             self.end_part();
         }
         self.open_part(is_refusal, events);
-        let mut members = self.place.part("content_index", self.parts.len());
-        push_key_text(&mut members, "delta", text);
-        if is_refusal {
-            events.push(("response.refusal.delta", members));
-        } else {
-            members.extend_from_slice(b",\"logprobs\":[]");
-            events.push(("response.output_text.delta", members));
-        }
+        let name = if is_refusal { "response.refusal.delta" } else { "response.output_text.delta" };
+        events.send(name, |out| {
+            self.part(out);
+            push_key_text(out, "delta", text);
+            if !is_refusal {
+                out.extend_from_slice(b",\"logprobs\":[]");
+            }
+        });
         if let Some((said, _)) = &mut self.current {
             said.push_str(text);
         }
     }
 
-    fn open_part(&mut self, is_refusal: bool, events: &mut Events) {
+    /// The members that tell the part in progress.
+    fn part(&self, out: &mut Vec<u8>) {
+        self.place.part("content_index", self.parts.len(), out);
+    }
+
+    fn open_part(&mut self, is_refusal: bool, events: &mut Events<'_>) {
         if self.current.is_some() {
             return;
         }
         self.current = Some((String::new(), is_refusal));
-        let mut members = self.place.part("content_index", self.parts.len());
-        push_key(&mut members, "part");
-        self.write_part(&mut members);
-        events.push(("response.content_part.added", members));
+        events.send("response.content_part.added", |out| {
+            self.part(out);
+            push_key(out, "part");
+            self.write_part(out);
+        });
     }
 
-    pub fn annotate(&mut self, annotation: Value, events: &mut Events) {
+    /// Takes a citation as JSON.
+    pub fn annotate(&mut self, annotation: &[u8], events: &mut Events<'_>) {
         self.open_part(false, events);
-        let mut members = self.place.part("content_index", self.parts.len());
-        push_key(&mut members, "annotation_index");
-        push_u64(&mut members, self.annotations.len() as u64);
-        push_key(&mut members, "annotation");
-        members.extend_from_slice(annotation.to_string().as_bytes());
-        events.push(("response.output_text.annotation.added", members));
+        events.send("response.output_text.annotation.added", |out| {
+            self.part(out);
+            push_key(out, "annotation_index");
+            push_u64(out, self.annotations.count);
+            push_key(out, "annotation");
+            out.extend_from_slice(annotation);
+        });
         self.annotations.push(annotation);
     }
 
@@ -172,26 +238,26 @@ impl MessageItem {
         }
         out.extend_from_slice(b"{\"type\":\"output_text\",\"text\":");
         push_string(out, text);
-        push_values(out, "annotations", &self.annotations);
-        push_values(out, "logprobs", &self.logprobs);
+        self.annotations.write("annotations", out);
+        self.logprobs.write("logprobs", out);
         out.push(b'}');
     }
 
-    fn close_part(&self, events: &mut Events) {
+    fn close_part(&self, events: &mut Events<'_>) {
         let Some((text, is_refusal)) = &self.current else { return };
-        let mut members = self.place.part("content_index", self.parts.len());
-        if *is_refusal {
-            push_key_text(&mut members, "refusal", text);
-            events.push(("response.refusal.done", members));
-        } else {
-            push_key_text(&mut members, "text", text);
-            push_values(&mut members, "logprobs", &self.logprobs);
-            events.push(("response.output_text.done", members));
-        }
-        let mut members = self.place.part("content_index", self.parts.len());
-        push_key(&mut members, "part");
-        self.write_part(&mut members);
-        events.push(("response.content_part.done", members));
+        let name = if *is_refusal { "response.refusal.done" } else { "response.output_text.done" };
+        events.send(name, |out| {
+            self.part(out);
+            push_key_text(out, if *is_refusal { "refusal" } else { "text" }, text);
+            if !is_refusal {
+                self.logprobs.write("logprobs", out);
+            }
+        });
+        events.send("response.content_part.done", |out| {
+            self.part(out);
+            push_key(out, "part");
+            self.write_part(out);
+        });
     }
 
     fn end_part(&mut self) {
@@ -222,46 +288,101 @@ impl MessageItem {
     }
 }
 
-fn push_values(out: &mut Vec<u8>, name: &str, values: &[Value]) {
-    push_key(out, name);
-    out.push(b'[');
-    for (position, value) in values.iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(value.to_string().as_bytes());
+/// Appends a citation, flat as this format has it.
+pub(super) fn flat_annotation(annotation: &Json) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Annotation<'a> {
+        #[serde(borrow)]
+        url_citation: Cited<'a>,
     }
-    out.push(b']');
+    #[derive(Deserialize)]
+    struct Cited<'a> {
+        #[serde(borrow)]
+        url: Cow<'a, str>,
+        #[serde(borrow, default)]
+        title: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        start_index: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        end_index: Option<&'a RawValue>,
+    }
+    let Annotation { url_citation: cited } = annotation.read().ok()?;
+    let title = cited.title.and_then(|title| crate::json::string(title.get())).unwrap_or_default();
+    let place = |place: Option<&RawValue>| place.and_then(|place| place.get().parse().ok()).unwrap_or(0);
+    let mut out = br#"{"type":"url_citation""#.to_vec();
+    push_key_text(&mut out, "url", &cited.url);
+    push_key_text(&mut out, "title", &title);
+    push_key(&mut out, "start_index");
+    push_u64(&mut out, place(cited.start_index));
+    push_key(&mut out, "end_index");
+    push_u64(&mut out, place(cited.end_index));
+    out.push(b'}');
+    Some(out)
 }
 
-/// A citation, flat as this format has it.
-pub(super) fn flat_annotation(annotation: &Json) -> Option<Value> {
-    let value = annotation.to_value().ok()?;
-    let cited = value.get("url_citation")?;
-    Some(json!({
-        "type": "url_citation",
-        "url": cited.get("url")?.as_str()?,
-        "title": cited["title"].as_str().unwrap_or_default(),
-        "start_index": cited["start_index"].as_u64().unwrap_or(0),
-        "end_index": cited["end_index"].as_u64().unwrap_or(0),
-    }))
+/// A token of chat's log probabilities.
+#[derive(Deserialize)]
+struct Token<'a> {
+    #[serde(borrow, default)]
+    token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    bytes: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    logprob: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    top_logprobs: List<'a, Token<'a>>,
 }
 
-/// The tokens of chat's log probabilities.
-pub(super) fn tokens(logprobs: &Json) -> Option<Vec<Value>> {
-    let value = logprobs.to_value().ok()?;
-    let tokens = value.get("content")?.as_array()?.iter().map(|token| {
-        let bytes = |token: &Value| match &token["bytes"] {
-            Value::Array(bytes) => Value::Array(bytes.clone()),
-            _ => json!([]),
-        };
-        let top = token["top_logprobs"].as_array().into_iter().flatten();
-        let top: Vec<Value> = top
-            .map(|one| json!({"token": one["token"], "bytes": bytes(one), "logprob": one["logprob"]}))
-            .collect();
-        json!({"token": token["token"], "bytes": bytes(token), "logprob": token["logprob"], "top_logprobs": top})
-    });
-    Some(tokens.collect())
+impl Token<'_> {
+    /// The token as an object that stands open.
+    fn write(&self, out: &mut Vec<u8>) {
+        let or = |value: Option<&RawValue>, usual| value.map_or(usual, RawValue::get).to_owned();
+        let bytes = self.bytes.filter(|bytes| bytes.get().starts_with('['));
+        let members = [
+            ("token", or(self.token, "null")),
+            ("bytes", or(bytes, "[]")),
+            ("logprob", or(self.logprob, "null")),
+        ];
+        out.push(b'{');
+        for (name, value) in members {
+            push_key(out, name);
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
+}
+
+/// Chat's log probabilities.
+#[derive(Deserialize)]
+pub(super) struct Tokens<'a> {
+    #[serde(borrow)]
+    content: List<'a, Token<'a>>,
+}
+
+impl<'a> Tokens<'a> {
+    /// None where no tokens are told.
+    pub fn of(logprobs: &'a Json) -> Option<Self> {
+        logprobs.read().ok().filter(|tokens: &Self| !tokens.content.as_str().is_empty())
+    }
+}
+
+/// Adds the tokens of chat's log probabilities to a list.
+pub(super) fn add_tokens(tokens: &Tokens<'_>, list: &mut Values) {
+    let mut written = Vec::new();
+    for token in tokens.content.iter().flatten() {
+        written.clear();
+        token.write(&mut written);
+        push_key(&mut written, "top_logprobs");
+        written.push(b'[');
+        for (position, top) in token.top_logprobs.iter().flatten().enumerate() {
+            if position > 0 {
+                written.push(b',');
+            }
+            top.write(&mut written);
+            written.push(b'}');
+        }
+        written.extend_from_slice(b"]}");
+        list.push(&written);
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- thinking
@@ -288,19 +409,26 @@ impl ReasoningItem {
         out.extend_from_slice(b",\"summary\":[]}");
     }
 
-    pub fn think(&mut self, text: &str, events: &mut Events) {
+    pub fn think(&mut self, text: &str, events: &mut Events<'_>) {
         if text.is_empty() {
             return;
         }
         if self.text.is_none() {
-            let mut members = self.place.part("summary_index", 0);
-            members.extend_from_slice(b",\"part\":{\"type\":\"summary_text\",\"text\":\"\"}");
-            events.push(("response.reasoning_summary_part.added", members));
+            events.send("response.reasoning_summary_part.added", |out| {
+                self.part(out);
+                out.extend_from_slice(b",\"part\":{\"type\":\"summary_text\",\"text\":\"\"}");
+            });
         }
         self.text.get_or_insert_default().push_str(text);
-        let mut members = self.place.part("summary_index", 0);
-        push_key_text(&mut members, "delta", text);
-        events.push(("response.reasoning_summary_text.delta", members));
+        events.send("response.reasoning_summary_text.delta", |out| {
+            self.part(out);
+            push_key_text(out, "delta", text);
+        });
+    }
+
+    /// The members that tell the one part that there is.
+    fn part(&self, out: &mut Vec<u8>) {
+        self.place.part("summary_index", 0, out);
     }
 
     pub fn sign(&mut self, proof: &str, format: &'static str) {
@@ -311,15 +439,17 @@ impl ReasoningItem {
         self.encrypted.get_or_insert_with(|| (String::new(), format)).0.push_str(data);
     }
 
-    fn close_summary(&self, events: &mut Events) {
+    fn close_summary(&self, events: &mut Events<'_>) {
         let Some(text) = &self.text else { return };
-        let mut members = self.place.part("summary_index", 0);
-        push_key_text(&mut members, "text", text);
-        events.push(("response.reasoning_summary_text.done", members));
-        let mut members = self.place.part("summary_index", 0);
-        push_key(&mut members, "part");
-        write_summary(text, &mut members);
-        events.push(("response.reasoning_summary_part.done", members));
+        events.send("response.reasoning_summary_text.done", |out| {
+            self.part(out);
+            push_key_text(out, "text", text);
+        });
+        events.send("response.reasoning_summary_part.done", |out| {
+            self.part(out);
+            push_key(out, "part");
+            write_summary(text, out);
+        });
     }
 
     /// The family's own proof as it is, others in an envelope.
@@ -403,7 +533,7 @@ impl CallItem {
         self.caller.form != CallForm::Custom && self.extent.is_complete()
     }
 
-    pub fn push(&mut self, fragment: &str, events: &mut Events) {
+    pub fn push(&mut self, fragment: &str, events: &mut Events<'_>) {
         self.arguments.push_str(fragment);
         if self.caller.form != CallForm::Custom {
             self.extent.push(fragment);
@@ -413,37 +543,33 @@ impl CallItem {
             CallForm::Custom => "response.custom_tool_call_input.delta",
             _ => return,
         };
-        let mut members = self.place.members();
-        push_key_text(&mut members, "delta", fragment);
-        events.push((name, members));
+        events.send(name, |out| {
+            self.place.members(out);
+            push_key_text(out, "delta", fragment);
+        });
     }
 
     pub fn write_start(&self, out: &mut Vec<u8>) {
         self.write_call("in_progress", "", out);
     }
 
-    fn close_arguments(&self, events: &mut Events) {
-        let mut members = self.place.members();
+    fn close_arguments(&self, events: &mut Events<'_>) {
         match self.caller.form {
-            CallForm::Function => {
-                push_key_text(&mut members, "arguments", self.whole());
-                push_key_text(&mut members, "name", &self.caller.name);
-                events.push(("response.function_call_arguments.done", members));
-            }
-            CallForm::Custom => {
-                push_key_text(&mut members, "input", &self.arguments);
-                events.push(("response.custom_tool_call_input.done", members));
-            }
-            _ => {
-                let mut item = Vec::new();
-                self.write(&mut item);
-                let mut members = Vec::new();
-                push_key(&mut members, "output_index");
-                push_u64(&mut members, self.place.index);
-                push_key(&mut members, "item");
-                members.extend_from_slice(&item);
-                events.push(("response.output_item.added", members));
-            }
+            CallForm::Function => events.send("response.function_call_arguments.done", |out| {
+                self.place.members(out);
+                push_key_text(out, "arguments", self.whole());
+                push_key_text(out, "name", &self.caller.name);
+            }),
+            CallForm::Custom => events.send("response.custom_tool_call_input.done", |out| {
+                self.place.members(out);
+                push_key_text(out, "input", &self.arguments);
+            }),
+            _ => events.send("response.output_item.added", |out| {
+                push_key(out, "output_index");
+                push_u64(out, self.place.index);
+                push_key(out, "item");
+                self.write(out);
+            }),
         }
     }
 
