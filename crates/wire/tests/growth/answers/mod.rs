@@ -50,9 +50,8 @@ fn transcode(mut transcoder: Box<dyn Transcoder>, body: &[u8]) -> usize {
     longest.max(out.len())
 }
 
-/// Most memory of an answer, as a multiple of the larger of what is read and what is written: of Google's log probabilities,
-/// whose entries are small objects. The aim is 6.
-const ANSWERED: f64 = 52.0;
+/// Most memory of an answer, as a multiple of the larger of what is read and what is written. The aim is 6.
+const ANSWERED: f64 = 15.0;
 /// Of an error that is told, in several formats.
 const TOLD: f64 = 8.5;
 
