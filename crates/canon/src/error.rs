@@ -22,6 +22,8 @@ pub enum ErrorKind {
     ContextLength,
     /// The provider refuses the content.
     ContentFilter,
+    /// A guardrail of the gateway refuses the content.
+    ContentPolicy,
     /// The caller's key is missing or wrong.
     Authentication,
     /// The caller's key may not do this.
@@ -64,11 +66,12 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests and metric labels.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::UnsupportedFeature,
         Self::ContextLength,
         Self::ContentFilter,
+        Self::ContentPolicy,
         Self::Authentication,
         Self::Permission,
         Self::ModelNotFound,
@@ -97,6 +100,7 @@ impl ErrorKind {
             Self::UnsupportedFeature => "unsupported_feature",
             Self::ContextLength => "context_length_exceeded",
             Self::ContentFilter => "content_filter",
+            Self::ContentPolicy => "content_policy_violation",
             Self::Authentication => "authentication",
             Self::Permission => "permission",
             Self::ModelNotFound => "model_not_found",
@@ -122,9 +126,11 @@ impl ErrorKind {
     /// The status of this kind when no provider's status is to be kept.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::InvalidRequest | Self::UnsupportedFeature | Self::ContextLength | Self::ContentFilter => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::InvalidRequest
+            | Self::UnsupportedFeature
+            | Self::ContextLength
+            | Self::ContentFilter
+            | Self::ContentPolicy => StatusCode::BAD_REQUEST,
             Self::Authentication => StatusCode::UNAUTHORIZED,
             Self::Permission => StatusCode::FORBIDDEN,
             Self::ModelNotFound | Self::NotFound => StatusCode::NOT_FOUND,

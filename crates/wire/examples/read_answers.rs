@@ -105,6 +105,7 @@ fn rendered<'a>(
             calls: AtomicU32::default(),
             is_chat: asked.caller == Some(Protocol::OpenaiChat),
         }),
+        filter: None,
     });
     let mut bytes = Vec::new();
     let mut result = Ok(());

@@ -11,8 +11,8 @@ use canon::{
 
 use crate::proofs::{self, Memory, Refusal};
 use crate::{
-    Adapter, AnswerForm, DecoderContext, Dialect, Encoded, Headers, Intake, Passthrough, Protocol,
-    Transcoder, Translator, TranslatorParts, adapter, passthrough,
+    Adapter, AnswerForm, DecoderContext, Dialect, Encoded, EventFilter, Headers, Intake, Passthrough,
+    Protocol, Transcoder, Translator, TranslatorParts, adapter, passthrough,
 };
 
 /// One request between one caller and one provider.
@@ -46,6 +46,8 @@ pub struct TranscoderParts<'a> {
     pub quirks: &'a Quirks,
     /// What the gateway adds.
     pub annotator: Arc<dyn Annotator + Sync>,
+    /// Looks at the answer before the caller has it: it is translated then, also between equal formats.
+    pub filter: Option<Box<dyn EventFilter>>,
 }
 
 /// How a request is written anew when the provider refused the thinking of earlier turns.
@@ -101,7 +103,9 @@ impl<'a> Exchange<'a> {
 /// What turns a provider's answer into the caller's.
 pub fn transcoder(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     // What was renamed or stands in for something else has to be undone, which is the translator's work.
-    let is_same = parts.caller.protocol() == Some(parts.upstream) && parts.decoding.is_plain();
+    let is_same = parts.caller.protocol() == Some(parts.upstream)
+        && parts.decoding.is_plain()
+        && parts.filter.is_none();
     match passthrough(parts.upstream).filter(|_| is_same && parts.upstream_streams == parts.form.stream) {
         Some(format) => format.relay(parts),
         None => translator(parts),
@@ -117,6 +121,7 @@ pub fn translator(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
         encoder: parts.caller.encoder(&parts.form, Box::new(parts.annotator)),
         ids: Box::new(move || ids.tool_call_id()),
         taken,
+        filter: parts.filter,
     }))
 }
 

@@ -18,6 +18,7 @@ pub mod multipart;
 pub mod proofs;
 pub mod protocols;
 pub mod providers;
+pub mod texts;
 pub mod tokens;
 mod translate;
 
@@ -32,6 +33,7 @@ pub use translate::{Translator, TranslatorParts};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use canon::{Annotator, Error, Event, Field, Losses, Progress, Quirks, Request, Result, Target};
@@ -243,6 +245,17 @@ pub trait Decoder: Send {
     fn finish(&mut self, events: &mut dyn EventSink) -> Result<()>;
 }
 
+/// Looks at the events of an answer before they are written for the caller. It may change them, hold them back, and end the answer
+/// by an error. What the provider produced is metered, and remembered for later turns, as it came.
+pub trait EventFilter: Send {
+    /// Takes the next event, and gives those that the caller may have.
+    fn push(&mut self, event: Event, events: &mut dyn EventSink) -> Result<()>;
+    /// Takes the end of the answer.
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()>;
+    /// Ready when it waits for nobody's word about what it holds back. Until then nothing is pushed.
+    fn poll(&mut self, cx: &mut Context<'_>, events: &mut dyn EventSink) -> Poll<Result<()>>;
+}
+
 /// Writes an answer for a caller.
 pub trait Encoder: Send {
     /// Appends what the event adds to the answer. A whole answer appends nothing until its finish.
@@ -290,6 +303,15 @@ pub trait Transcoder: Send {
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
     /// What is known by now.
     fn progress(&self) -> &Progress;
+    /// Content has come that the caller may have.
+    fn has_begun(&self) -> bool {
+        self.progress().content_started
+    }
+    /// Ready when nothing has to be waited for before more is pushed, or before the answer is handed over that has ended: see
+    /// [`EventFilter`].
+    fn poll_released(&mut self, _cx: &mut Context<'_>, _out: &mut Vec<u8>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
     /// The finished answer, where the gateway is to keep it.
     fn kept(&mut self) -> Option<Kept> {
         None

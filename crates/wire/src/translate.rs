@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use canon::{Error, Event, Progress, Result};
 
 use crate::proofs::{Collector, Proofs};
-use crate::{Decoder, Encoder, EventSink, Kept, Transcoder};
+use crate::{Decoder, Encoder, EventFilter, EventSink, Kept, Transcoder};
 
 /// Translates an answer between two formats by way of canonical events.
 pub struct Translator {
@@ -25,6 +26,18 @@ struct Writing {
     called: BTreeSet<u64>,
     progress: Progress,
     proofs: Collector,
+    filter: Option<Filtering>,
+}
+
+/// What looks at the events before they are written, and what came of it.
+struct Filtering {
+    filter: Box<dyn EventFilter>,
+    /// It ended the answer: a decoder cannot be told in the middle of its bytes.
+    refused: Option<Error>,
+    /// The provider's answer is complete.
+    is_ended: bool,
+    /// Content has been let through.
+    has_begun: bool,
 }
 
 /// What a translator is made of.
@@ -37,6 +50,8 @@ pub struct TranslatorParts {
     pub ids: Box<dyn Fn() -> String + Send>,
     /// The ids of the conversation's calls, which calls of the answer must not have.
     pub taken: BTreeSet<String>,
+    /// Looks at the events before they are written.
+    pub filter: Option<Box<dyn EventFilter>>,
 }
 
 impl Translator {
@@ -51,6 +66,12 @@ impl Translator {
                 called: BTreeSet::new(),
                 progress: Progress::default(),
                 proofs: Collector::default(),
+                filter: parts.filter.map(|filter| Filtering {
+                    filter,
+                    refused: None,
+                    is_ended: false,
+                    has_begun: false,
+                }),
             },
         }
     }
@@ -72,7 +93,64 @@ impl Writing {
             }
         }
         self.proofs.note(&event);
-        self.encoder.push(event, out);
+        match &mut self.filter {
+            None => self.encoder.push(event, out),
+            Some(filtering) => filtering.push(event, &mut Released { encoder: &mut *self.encoder, out }),
+        }
+    }
+
+    /// The error by which the filter ended the answer.
+    fn check(&mut self) -> Result<()> {
+        match self.filter.as_mut().and_then(|filtering| filtering.refused.take()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the end of the provider's answer.
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let Some(filtering) = &mut self.filter else {
+            self.encoder.finish(out);
+            return Ok(());
+        };
+        filtering.is_ended = true;
+        filtering.filter.finish(&mut Released { encoder: &mut *self.encoder, out })
+    }
+
+    fn poll_released(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<()>> {
+        let Some(filtering) = &mut self.filter else { return Poll::Ready(Ok(())) };
+        let start = out.len();
+        let released = &mut Released { encoder: &mut *self.encoder, out };
+        ready!(filtering.filter.poll(cx, released))?;
+        filtering.has_begun |= out.len() > start;
+        if std::mem::take(&mut filtering.is_ended) {
+            self.encoder.finish(out);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Filtering {
+    fn push(&mut self, event: Event, released: &mut Released<'_>) {
+        if self.refused.is_some() {
+            return;
+        }
+        let is_content = !matches!(event, Event::Start { .. } | Event::Usage(_) | Event::Field { .. });
+        let start = released.out.len();
+        self.refused = self.filter.push(event, released).err();
+        self.has_begun |= is_content && released.out.len() > start;
+    }
+}
+
+/// Writes what the filter lets through.
+struct Released<'a> {
+    encoder: &'a mut dyn Encoder,
+    out: &'a mut Vec<u8>,
+}
+
+impl EventSink for Released<'_> {
+    fn push(&mut self, event: Event) {
+        self.encoder.push(event, self.out);
     }
 }
 
@@ -96,14 +174,17 @@ impl EventSink for Through<'_> {
 
 impl Transcoder for Translator {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
-        self.decoder.push(bytes, &mut Through { writing: &mut self.writing, out })
+        let read = self.decoder.push(bytes, &mut Through { writing: &mut self.writing, out });
+        self.writing.check()?;
+        read
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.decoder.finish(&mut Through { writing: &mut self.writing, out })?;
+        let read = self.decoder.finish(&mut Through { writing: &mut self.writing, out });
+        self.writing.check()?;
+        read?;
         self.writing.progress.finished = true;
-        self.writing.encoder.finish(out);
-        Ok(())
+        self.writing.end(out)
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
@@ -112,6 +193,17 @@ impl Transcoder for Translator {
 
     fn progress(&self) -> &Progress {
         &self.writing.progress
+    }
+
+    fn has_begun(&self) -> bool {
+        match &self.writing.filter {
+            None => self.writing.progress.content_started,
+            Some(filtering) => filtering.has_begun,
+        }
+    }
+
+    fn poll_released(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<()>> {
+        self.writing.poll_released(cx, out)
     }
 
     fn kept(&mut self) -> Option<Kept> {

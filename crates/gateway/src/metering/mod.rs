@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use canon::{Cost, Error, FinishReason, Losses, Operation, Pico, Progress, Usage};
+use canon::{Cost, Error, ErrorKind, FinishReason, Losses, Operation, Pico, Progress, Usage};
 use catalog::Serving;
 use limits::Remaining;
 use store::{AttemptRecord, Commit, OpenRequest, Phases, Spool, UsageRecord};
@@ -503,7 +503,14 @@ impl Record {
         // A provider that refuses a request says so, and bills nothing.
         if error.is_some_and(|error| error.upstream.is_none()) && self.is_at_work {
             self.is_at_work = false;
-            let cost = self.prompt_cost();
+            let is_withheld = error.is_some_and(|error| error.kind == ErrorKind::ContentPolicy);
+            if is_withheld {
+                self.estimate_usage();
+            }
+            let cost = match is_withheld {
+                true => self.answer_cost().map(|cost| cost.total),
+                false => self.prompt_cost(),
+            };
             self.bill(cost);
             self.failed_cost = sum(self.failed_cost, cost);
         }
@@ -608,7 +615,13 @@ impl Record {
         self.row.underlying_model.clone_from(&self.progress.model);
         self.row.usage = self.progress.usage;
         self.count_tokens();
+        // The provider produced what a guardrail withholds: whoever always asks for that would otherwise spend more than a budget has.
+        let is_withheld = error.kind == ErrorKind::ContentPolicy && self.progress.content_started;
         self.row.cost = Some(Cost::default());
+        if is_withheld {
+            self.row.cost = self.answer_cost();
+            self.count_cost();
+        }
         self.close();
     }
 
@@ -675,6 +688,11 @@ impl Record {
         self.row.amount = progress.amount;
         self.row.cost = self.answer_cost();
         self.count_tokens();
+        self.count_cost();
+    }
+
+    /// Counts what the caller is charged.
+    fn count_cost(&self) {
         let Some(counters) = &self.counters else { return };
         match self.row.cost {
             Some(cost) => drop(counters.cost.inc_by(cost.total.as_usd())),

@@ -1,9 +1,10 @@
 //! One attempt at a chat answer: the request in the provider's format, and the answer up to its first content.
 
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use canon::{Error, Field};
+use canon::{Error, ErrorKind, Field};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
@@ -242,14 +243,16 @@ impl ChatAttempt<'_> {
                 let streams = self.streams(&head.headers, &data);
                 wire::unframed(self.attempt.offer.protocol, &data, self.transcoder(prepared, streams, record))
             });
-            transcoder.push(&data, &mut out)?;
-            if stream && transcoder.progress().content_started {
+            let read = transcoder.push(&data, &mut out);
+            released(read, (&mut **transcoder, &mut out), record).await?;
+            if stream && transcoder.has_begun() {
                 break Some(body);
             }
         };
         let mut transcoder = transcoder.unwrap_or_else(|| self.transcoder(prepared, stream, record));
         if rest.is_none() {
-            transcoder.finish(&mut out)?;
+            let read = transcoder.finish(&mut out);
+            released(read, (&mut *transcoder, &mut out), record).await?;
         }
         Ok(Received { rest, transcoder, out, held })
     }
@@ -270,6 +273,7 @@ impl ChatAttempt<'_> {
             decoding: &prepared.decoding,
             quirks: &offer.provider.row.quirks,
             annotator: Arc::new(self.envelope(prepared, record)),
+            filter: None,
         })
     }
 
@@ -308,4 +312,20 @@ impl ChatAttempt<'_> {
     fn form(&self) -> &AnswerForm {
         &self.intake.form
     }
+}
+
+/// Waits until what was read may be handed over. An answer that a guardrail withholds is billed like any other.
+async fn released(
+    read: Result<(), Error>,
+    (transcoder, out): (&mut dyn Transcoder, &mut Vec<u8>),
+    record: &mut Record,
+) -> Result<(), Error> {
+    let released = match read {
+        Ok(()) => poll_fn(|cx| transcoder.poll_released(cx, out)).await,
+        refused => refused,
+    };
+    if released.as_ref().is_err_and(|error| error.kind == ErrorKind::ContentPolicy) {
+        record.progress(transcoder.progress());
+    }
+    released
 }

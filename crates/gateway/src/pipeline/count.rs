@@ -172,6 +172,7 @@ fn is_about_the_request(error: &Error) -> bool {
             | ErrorKind::UnsupportedFeature
             | ErrorKind::ContextLength
             | ErrorKind::ContentFilter
+            | ErrorKind::ContentPolicy
             | ErrorKind::TooLarge
             | ErrorKind::ModelNotFound
             | ErrorKind::LoopDetected

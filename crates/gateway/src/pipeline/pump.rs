@@ -39,6 +39,8 @@ const PATIENCE: u8 = 8;
 pub struct Pump {
     /// What the provider still sends; none when all of it is there.
     body: Option<AnswerBody>,
+    /// The provider's answer is complete, and what is held back of it is being looked at.
+    is_complete: bool,
     transcoder: Box<dyn Transcoder>,
     /// A ping in the caller's format.
     ping: &'static [u8],
@@ -92,6 +94,7 @@ impl Pump {
         permit.begun();
         Self {
             body: begun.body,
+            is_complete: false,
             transcoder: begun.transcoder,
             ping: begun.ping,
             breaks_off: begun.breaks_off,
@@ -115,7 +118,13 @@ impl Pump {
 
     /// Takes everything that has arrived.
     fn drain(&mut self, cx: &mut Context<'_>) {
-        while !self.ended() && self.out.len() < JOIN_LIMIT {
+        while !self.ended() && (self.is_complete || self.out.len() < JOIN_LIMIT) {
+            match self.transcoder.poll_released(cx, &mut self.out) {
+                Poll::Pending => return,
+                Poll::Ready(Err(error)) => return self.fail(error),
+                Poll::Ready(Ok(())) if self.is_complete => return self.close(),
+                Poll::Ready(Ok(())) => {}
+            }
             let Some(body) = &mut self.body else { return };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => return,
@@ -152,12 +161,14 @@ impl Pump {
 
     fn end(&mut self) {
         match self.transcoder.finish(&mut self.out) {
-            Ok(()) => {
-                self.pipeline.keep_proofs(&self.record, self.transcoder.as_mut());
-                self.body = None;
-            }
+            Ok(()) => self.is_complete = true,
             Err(error) => self.fail(error),
         }
+    }
+
+    fn close(&mut self) {
+        self.pipeline.keep_proofs(&self.record, self.transcoder.as_mut());
+        self.body = None;
     }
 
     /// The answer is stored before the caller has the last byte, if it is one to keep and came to its end.

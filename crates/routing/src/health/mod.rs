@@ -67,6 +67,7 @@ impl Outcome {
             | ErrorKind::UnsupportedFeature
             | ErrorKind::ContextLength
             | ErrorKind::ContentFilter
+            | ErrorKind::ContentPolicy
             | ErrorKind::NotFound
             | ErrorKind::MethodNotAllowed
             | ErrorKind::UnsupportedMedia

@@ -237,6 +237,7 @@ fn answered_raw(protocol: Protocol, body: &[u8]) -> Value {
         decoding: &wire::DecoderContext::default(),
         quirks: &canon::Quirks::default(),
         annotator: std::sync::Arc::new(super::openai_chat::Notes::default()),
+        filter: None,
     });
     let mut out = Vec::new();
     translator.push(&body.to_vec().into(), &mut out).unwrap();

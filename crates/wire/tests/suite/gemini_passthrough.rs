@@ -183,6 +183,7 @@ fn exchange_retells() -> bool {
 
 fn relay(stream: bool, is_list: bool) -> Box<dyn Transcoder> {
     exchange::transcoder(TranscoderParts {
+        filter: None,
         caller: dialect(Protocol::Gemini).unwrap(),
         upstream: Protocol::Gemini,
         upstream_streams: stream,

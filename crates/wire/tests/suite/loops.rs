@@ -37,6 +37,7 @@ fn told(
     body: String,
 ) -> String {
     let mut transcoder = wire::exchange::transcoder(TranscoderParts {
+        filter: None,
         caller: dialect(caller).unwrap(),
         upstream,
         upstream_streams: stream,

@@ -315,6 +315,7 @@ fn told(caller: Protocol, upstream: Protocol, body: Vec<u8>) -> (Vec<u8>, bool) 
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
         annotator: Arc::new(Words),
+        filter: None,
     });
     let mut out = Vec::new();
     let result = transcoder.push(&Bytes::from(body), &mut out).and_then(|()| transcoder.finish(&mut out));

@@ -84,6 +84,7 @@ fn tell(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> 
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
         annotator: Arc::new(Gateway::default()),
+        filter: None,
     });
     let mut bytes = Vec::new();
     transcoder.push(&Bytes::copy_from_slice(&record.body), &mut bytes).ok()?;

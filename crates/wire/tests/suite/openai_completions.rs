@@ -205,6 +205,7 @@ fn recorded_answers_pass_as_they_came() {
         let form = AnswerForm { stream: record.streaming, include_usage: true, ..AnswerForm::default() };
         let (decoding, quirks) = (wire::DecoderContext::default(), Quirks::default());
         let parts = || wire::exchange::TranscoderParts {
+            filter: None,
             caller: &OpenaiCompletions,
             upstream: Protocol::OpenaiCompletions,
             upstream_streams: record.streaming,

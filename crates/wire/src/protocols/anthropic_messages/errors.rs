@@ -97,6 +97,7 @@ pub(super) fn to_json(error: &Error, member: Option<&[u8]>) -> Value {
         | ErrorKind::UnsupportedFeature
         | ErrorKind::ContextLength
         | ErrorKind::ContentFilter
+        | ErrorKind::ContentPolicy
         | ErrorKind::UnsupportedMedia
         | ErrorKind::MethodNotAllowed
         | ErrorKind::RequestTimeout => "invalid_request_error",

@@ -1,6 +1,8 @@
 //! Streams in Amazon's binary frames ("InvokeModelWithResponseStream"): each frame holds the JSON of one event. They become
 //! the API's own event streams, which everything behind reads.
 
+use std::task::{Context, Poll};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -80,6 +82,14 @@ impl Transcoder for Framed {
 
     fn progress(&self) -> &Progress {
         self.inner.progress()
+    }
+
+    fn has_begun(&self) -> bool {
+        self.inner.has_begun()
+    }
+
+    fn poll_released(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<()>> {
+        self.inner.poll_released(cx, out)
     }
 
     fn kept(&mut self) -> Option<Kept> {

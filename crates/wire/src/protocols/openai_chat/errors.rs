@@ -132,6 +132,7 @@ fn names(error: &Error) -> (&'static str, Option<&'static str>) {
         ErrorKind::UnsupportedFeature => ("invalid_request_error", Some("unsupported_feature")),
         ErrorKind::ContextLength => ("invalid_request_error", Some("context_length_exceeded")),
         ErrorKind::ContentFilter => ("invalid_request_error", Some("content_filter")),
+        ErrorKind::ContentPolicy => ("invalid_request_error", Some("content_policy_violation")),
         ErrorKind::Authentication => ("authentication_error", Some("invalid_api_key")),
         ErrorKind::Permission => ("permission_error", None),
         ErrorKind::ModelNotFound => ("invalid_request_error", Some("model_not_found")),

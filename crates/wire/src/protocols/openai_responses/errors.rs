@@ -98,6 +98,7 @@ fn code(error: &Error) -> &'static str {
         ErrorKind::RateLimit => "rate_limit_exceeded",
         ErrorKind::Quota if !error.refuses_gateway() => "insufficient_quota",
         ErrorKind::ContextLength => "context_length_exceeded",
+        ErrorKind::ContentPolicy => "content_policy_violation",
         ErrorKind::InvalidRequest | ErrorKind::UnsupportedFeature | ErrorKind::ContentFilter => {
             "invalid_prompt"
         }

@@ -75,6 +75,7 @@ fn work(name: String, caller: Protocol, upstream: Protocol, upstream_streams: bo
             decoding: &DecoderContext::default(),
             quirks: &Quirks::default(),
             annotator: Arc::new(Words),
+            filter: None,
         };
         transcode(wire::exchange::transcoder(parts), body)
     };

@@ -12,6 +12,7 @@ use super::{Notes, dialect};
 
 fn transcoder(beginning: &[u8]) -> Box<dyn Transcoder> {
     let parts = TranscoderParts {
+        filter: None,
         caller: dialect(),
         upstream: Protocol::AnthropicMessages,
         upstream_streams: true,

@@ -110,6 +110,7 @@ fn relayed_answers_are_kept_as_their_callers_get_them() {
             decoding: &DecoderContext::default(),
             quirks: &Quirks::default(),
             annotator: Arc::new(Notes),
+            filter: None,
         });
         let mut out = Vec::new();
         transcoder.push(&body.into(), &mut out).unwrap();
@@ -150,6 +151,7 @@ fn relayed(stream: bool, pieces: Vec<&[u8]>) -> (Vec<u8>, canon::Result<()>, can
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
         annotator: Arc::new(Notes),
+        filter: None,
     });
     let mut out = Vec::new();
     let mut result = Ok(());

@@ -31,6 +31,7 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
         encoder: Box::new(Silence),
         taken: Default::default(),
         ids: Box::new(move || ids.tool_call_id()),
+        filter: None,
     });
     let form = &parts.form;
     let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
