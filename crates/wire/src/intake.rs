@@ -222,6 +222,9 @@ impl Intake {
         mut take: impl FnMut(&mut Self, &mut Scanner<'_>, &str) -> Result<()>,
     ) -> Result<()> {
         let body = self.body.clone();
+        if u32::try_from(body.len()).is_err() {
+            return Err(json::TOO_LONG.into());
+        }
         if !is_utf8(&body)
             && let Err(error) = std::str::from_utf8(&body)
         {

@@ -3,70 +3,102 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Scanner, Syntax, text_of};
+use super::{Scanner, Syntax, room, string};
 
 /// Replaces, removes and adds fields of a JSON object; everything else is copied as it stands.
 #[derive(Debug)]
 pub struct Edit<'a> {
     json: &'a [u8],
-    fields: Vec<Field<'a>>,
+    /// The fields, in their order.
+    places: Vec<Place>,
+    /// What takes the place of fields, and what is added behind them.
+    changes: Vec<Change<'a>>,
 }
 
-#[derive(Debug)]
-struct Field<'a> {
-    name: Cow<'a, str>,
-    change: Change,
-    /// From the key's opening quote to the value's end.
-    range: Range<usize>,
+/// Where a field stands. An object may have many, so each takes 16 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The key's opening quote.
+    start: u32,
+    /// The key's closing quote.
+    key_end: u32,
+    /// The value's end.
+    end: u32,
+    fate: Fate,
 }
 
-#[derive(Debug)]
-enum Change {
+/// What becomes of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
     Keep,
     Remove,
-    /// A whole `"name":value`.
-    Replace(Vec<u8>),
+    /// The change of this number takes its place.
+    Replace(u16),
 }
 
+#[derive(Debug)]
+struct Change<'a> {
+    name: Cow<'a, str>,
+    value: Cow<'a, [u8]>,
+    /// It stands behind the fields.
+    is_added: bool,
+}
+
+/// Which field is meant.
+enum Found {
+    Place(usize),
+    Added(usize),
+}
+
+/// Texts of 4 GiB have no places.
+pub const TOO_LONG: Syntax = Syntax { at: u32::MAX as usize, expected: "less than 4 GiB of text" };
+
 impl<'a> Edit<'a> {
-    /// An edit of `json`, whose fields are given as names and as ranges from the key's opening quote to the value's end.
-    pub fn new(json: &'a [u8], fields: impl Iterator<Item = (Cow<'a, str>, Range<usize>)>) -> Self {
-        Self {
-            json,
-            fields: fields.map(|(name, range)| Field { name, change: Change::Keep, range }).collect(),
-        }
+    /// An edit of `json`, which is less than 4 GiB. Of each field are given its key, between the quotes, and its value's end.
+    pub fn new(json: &'a [u8], fields: impl ExactSizeIterator<Item = (Range<usize>, usize)>) -> Self {
+        let mut places = Vec::with_capacity(fields.len());
+        places.extend(fields.map(|(key, end)| Place::of(&key, end)));
+        Self { json, places, changes: Vec::new() }
     }
 
     /// An edit of the object that `json` is.
     pub fn of(json: &'a [u8]) -> Result<Self, Syntax> {
+        if u32::try_from(json.len()).is_err() {
+            return Err(TOO_LONG);
+        }
         let mut scanner = Scanner::new(json);
-        let mut fields = Vec::new();
+        let mut places = Vec::with_capacity(FEW);
         scanner.object(|scanner, key| {
-            let whole = key.range.start - 1..scanner.value()?.end;
-            fields.extend(text_of(json, &key).map(|name| (name, whole)));
+            let end = scanner.value()?.end;
+            room::push(&mut places, Place::of(&key.range, end));
             Ok::<(), Syntax>(())
         })?;
         scanner.end()?;
-        Ok(Self::new(json, fields.into_iter()))
+        Ok(Self { json, places, changes: Vec::new() })
     }
 
     /// Leaves the field out. False if there is none.
     pub fn remove(&mut self, name: &str) -> bool {
-        let found = self.find(name);
-        if let Some(field) = found {
-            field.change = Change::Remove;
-            return true;
+        match self.find(name) {
+            Some(Found::Place(at)) => self.places[at].fate = Fate::Remove,
+            Some(Found::Added(at)) => self.changes[at].is_added = false,
+            None => return false,
         }
-        false
+        true
     }
 
     /// Sets the field to a raw value, in its old place or at the end.
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: &[u8]) {
-        let name = name.into();
-        let text = named(&name, value);
+        self.put(name, value.to_vec());
+    }
+
+    /// Sets the field to a raw value that may be long.
+    pub fn put(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, [u8]>>) {
+        let (name, value) = (name.into(), value.into());
         match self.find(&name) {
-            Some(field) => field.change = Change::Replace(text),
-            None => self.fields.push(Field { name, change: Change::Replace(text), range: 0..0 }),
+            Some(Found::Place(at)) => self.replace(at, name, value),
+            Some(Found::Added(at)) => self.changes[at].value = value,
+            None => self.changes.push(Change { name, value, is_added: true }),
         }
     }
 
@@ -76,44 +108,53 @@ impl<'a> Edit<'a> {
             return;
         }
         self.remove(new_name);
-        if let Some(field) = self.find(name) {
-            field.change = Change::Replace(named(new_name, value));
-            field.name = Cow::Owned(new_name.to_owned());
+        let (new_name, value) = (Cow::Owned(new_name.to_owned()), Cow::Owned(value.to_vec()));
+        match self.find(name) {
+            Some(Found::Place(at)) => self.replace(at, new_name, value),
+            Some(Found::Added(at)) => self.changes[at] = Change { name: new_name, value, is_added: true },
+            None => {}
         }
     }
 
     /// True when the field is there and stays.
     pub fn has(&self, name: &str) -> bool {
-        self.fields.iter().any(|field| field.name == name && !matches!(field.change, Change::Remove))
+        self.find(name).is_some()
     }
 
     /// Writes the object, with room for `spare` more bytes.
     pub fn write(&self, spare: usize) -> Vec<u8> {
-        // The object may be a small part of the text.
-        let start = self.fields.first().map_or(0, |field| field.range.start);
-        let end = self.fields.iter().map(|field| field.range.end).max().unwrap_or(0);
-        let mut out = Vec::with_capacity(end.saturating_sub(start) + 2 + spare);
+        let mut out = Vec::with_capacity(self.length() + spare);
         out.push(b'{');
         let mut pending: Option<Range<usize>> = None;
-        for field in &self.fields {
-            match &field.change {
+        for place in &self.places {
+            match place.fate {
                 // Neighbours that stay are copied in one go, with what stands between them.
-                Change::Keep => match &mut pending {
-                    Some(range) => range.end = field.range.end,
-                    None => pending = Some(field.range.clone()),
+                Fate::Keep => match &mut pending {
+                    Some(range) => range.end = place.end as usize,
+                    None => pending = Some(place.start as usize..place.end as usize),
                 },
-                change => {
+                Fate::Remove => self.flush(&mut pending, &mut out),
+                Fate::Replace(number) => {
                     self.flush(&mut pending, &mut out);
-                    if let Change::Replace(text) = change {
-                        comma(&mut out);
-                        out.extend_from_slice(text);
-                    }
+                    self.changes[usize::from(number)].write(&mut out);
                 }
             }
         }
         self.flush(&mut pending, &mut out);
+        self.changes.iter().filter(|change| change.is_added).for_each(|change| change.write(&mut out));
         out.push(b'}');
         out
+    }
+
+    /// How long the object becomes at most.
+    fn length(&self) -> usize {
+        // It may be a small part of the text. What is replaced is not written.
+        let before = self.places.first().map_or(0, |place| place.start as usize);
+        let behind = self.places.last().map_or(0, |place| place.end as usize);
+        let gone = self.places.iter().filter(|place| place.fate != Fate::Keep);
+        let gone: usize = gone.map(|place| (place.end - place.start) as usize).sum();
+        let changes = self.changes.iter().map(|change| change.name.len() + change.value.len() + 4);
+        behind.saturating_sub(before + gone) + changes.sum::<usize>() + 2
     }
 
     fn flush(&self, pending: &mut Option<Range<usize>>, out: &mut Vec<u8>) {
@@ -123,8 +164,62 @@ impl<'a> Edit<'a> {
         }
     }
 
-    fn find(&mut self, name: &str) -> Option<&mut Field<'a>> {
-        self.fields.iter_mut().find(|field| field.name == name && !matches!(field.change, Change::Remove))
+    fn find(&self, name: &str) -> Option<Found> {
+        let is_it = |place: &Place| match place.fate {
+            Fate::Keep => place.is(self.json, name),
+            Fate::Remove => false,
+            Fate::Replace(number) => self.changes[usize::from(number)].name == name,
+        };
+        let place = self.places.iter().position(is_it).map(Found::Place);
+        place.or_else(|| {
+            let is_it = |change: &Change<'_>| change.is_added && change.name == name;
+            self.changes.iter().position(is_it).map(Found::Added)
+        })
+    }
+
+    fn replace(&mut self, at: usize, name: Cow<'a, str>, value: Cow<'a, [u8]>) {
+        let change = Change { name, value, is_added: false };
+        match self.places[at].fate {
+            Fate::Replace(number) => self.changes[usize::from(number)] = change,
+            // Changes are made by our own code, of which there are fewer.
+            _ => {
+                self.places[at].fate = u16::try_from(self.changes.len()).map_or(Fate::Keep, Fate::Replace);
+                self.changes.push(change);
+            }
+        }
+    }
+}
+
+/// Most objects have no more fields.
+const FEW: usize = 8;
+
+impl Place {
+    fn of(key: &Range<usize>, end: usize) -> Self {
+        // Who makes an edit has looked at the length of the text.
+        let [start, key_end, end] = [key.start - 1, key.end, end].map(|at| at as u32);
+        Self { start, key_end, end, fate: Fate::Keep }
+    }
+
+    fn is(&self, json: &[u8], name: &str) -> bool {
+        let quoted = &json[self.start as usize..=self.key_end as usize];
+        let raw = &quoted[1..quoted.len() - 1];
+        if raw == name.as_bytes() {
+            return !raw.contains(&b'\\');
+        }
+        // Names with escapes are rare, and longer than what they mean.
+        raw.len() > name.len()
+            && raw.contains(&b'\\')
+            && std::str::from_utf8(quoted).ok().and_then(string).is_some_and(|given| given == name)
+    }
+}
+
+impl Change<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        comma(out);
+        out.push(b'"');
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(&self.value);
     }
 }
 
@@ -132,13 +227,4 @@ fn comma(out: &mut Vec<u8>) {
     if out.len() > 1 {
         out.push(b',');
     }
-}
-
-fn named(name: &str, value: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(name.len() + value.len() + 3);
-    text.push(b'"');
-    text.extend_from_slice(name.as_bytes());
-    text.extend_from_slice(b"\":");
-    text.extend_from_slice(value);
-    text
 }

@@ -19,18 +19,11 @@ pub struct Places(Vec<Field>);
 /// One field.
 #[derive(Clone, Debug)]
 struct Field {
-    name: Name,
-    /// From the key's opening quote to the value's end.
-    whole: Range<usize>,
+    /// Between the quotes.
+    key: Range<usize>,
     value: Range<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum Name {
-    /// As it stands in the text.
-    Plain(Range<usize>),
-    /// Written with escapes there.
-    Escaped(Box<str>),
+    /// The name, where it is written with escapes.
+    escaped: Option<Box<str>>,
 }
 
 impl Places {
@@ -41,12 +34,11 @@ impl Places {
 
     /// Adds the field of this key, whose name is known.
     pub fn push(&mut self, name: Cow<'_, str>, key: &Text, value: Range<usize>) {
-        let whole = key.range.start - 1..value.end;
-        let name = match name {
-            Cow::Borrowed(_) => Name::Plain(key.range.clone()),
-            Cow::Owned(name) => Name::Escaped(name.into_boxed_str()),
+        let escaped = match name {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(name) => Some(name.into_boxed_str()),
         };
-        self.0.push(Field { name, whole, value });
+        self.0.push(Field { key: key.range.clone(), value, escaped });
     }
 
     /// How many fields there are.
@@ -56,41 +48,34 @@ impl Places {
 
     /// The raw value of a field.
     pub fn get<'a>(&self, json: &'a [u8], name: &str) -> Option<&'a [u8]> {
-        let field = self.0.iter().find(|field| field.name.is(json, name))?;
+        let field = self.0.iter().find(|field| field.is(json, name))?;
         Some(&json[field.value.clone()])
     }
 
     /// The names with their raw values.
     pub fn iter<'a>(&'a self, json: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.0.iter().map(|field| (field.name.text(json), &json[field.value.clone()]))
+        self.0.iter().map(|field| (field.name(json), &json[field.value.clone()]))
     }
 
     /// An edit of the object.
     pub fn edit<'a>(&self, json: &'a [u8]) -> Edit<'a> {
-        Edit::new(json, self.0.iter().map(|field| (field.name.cow(json), field.whole.clone())))
+        Edit::new(json, self.0.iter().map(|field| (field.key.clone(), field.value.end)))
     }
 }
 
-impl Name {
+impl Field {
     fn is(&self, json: &[u8], name: &str) -> bool {
-        match self {
-            Self::Plain(range) => &json[range.clone()] == name.as_bytes(),
-            Self::Escaped(text) => **text == *name,
+        match &self.escaped {
+            None => &json[self.key.clone()] == name.as_bytes(),
+            Some(text) => **text == *name,
         }
     }
 
-    fn text<'a>(&'a self, json: &'a [u8]) -> &'a str {
-        match self {
+    fn name<'a>(&'a self, json: &'a [u8]) -> &'a str {
+        match &self.escaped {
             // Every text that is indexed was found to be UTF-8.
-            Self::Plain(range) => std::str::from_utf8(&json[range.clone()]).unwrap_or_default(),
-            Self::Escaped(text) => text,
-        }
-    }
-
-    fn cow<'a>(&self, json: &'a [u8]) -> Cow<'a, str> {
-        match self {
-            Self::Plain(range) => String::from_utf8_lossy(&json[range.clone()]),
-            Self::Escaped(text) => Cow::Owned(text.to_string()),
+            None => std::str::from_utf8(&json[self.key.clone()]).unwrap_or_default(),
+            Some(text) => text,
         }
     }
 }

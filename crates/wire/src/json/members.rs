@@ -46,6 +46,12 @@ impl<'a> Members<'a> {
         self.places.iter().map(|place| (self.name(place), self.value(place)))
     }
 
+    /// The names with the texts of the whole members.
+    pub fn texts(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        let whole = |place: &Place| &self.json[place.name.0 as usize - 1..place.value.1 as usize];
+        self.places.iter().map(move |place| (self.name(place), whole(place)))
+    }
+
     /// The text of a member's value.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         let found = self.places.iter().find(|place| self.is(place, name))?;

@@ -15,7 +15,7 @@ mod value;
 pub use canon::write::{
     push_array, push_count, push_escaped, push_key, push_list, push_string, push_text, push_u64, quoted,
 };
-pub use edit::Edit;
+pub use edit::{Edit, TOO_LONG};
 pub use extent::Extent;
 pub use index::{Index, Places, name};
 pub use list::List;

@@ -12,6 +12,7 @@ mod fields;
 mod function_tools;
 pub mod gemini;
 mod hosted;
+mod media_slots;
 mod media_types;
 mod offered;
 pub mod ollama_chat;

@@ -12,7 +12,7 @@ use crate::protocols::gemini::camel_case;
 
 /// Removes fields, and sets fields to strings. A field that is set keeps its place, or comes last.
 pub(crate) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Result<Bytes> {
-    let mut edit = fields(body)
+    let mut edit = Edit::of(body)
         .map_err(|_| Error::gateway(ErrorKind::Internal, "The request's body is not a JSON object."))?;
     for name in removed {
         edit.remove(name);
@@ -33,7 +33,7 @@ pub(super) fn messages_of_a_cloud(
     removed: &[&str],
     passed: &[(HeaderName, HeaderValue)],
 ) -> Result<Bytes> {
-    let mut edit = fields(body)
+    let mut edit = Edit::of(body)
         .map_err(|_| Error::gateway(ErrorKind::Internal, "The request's body is not a JSON object."))?;
     for name in removed {
         edit.remove(name);
@@ -94,18 +94,6 @@ pub(crate) fn names(body: &[u8]) -> Vec<Cow<'_, str>> {
         names.clear();
     }
     names
-}
-
-fn fields(body: &[u8]) -> Result<Edit<'_>, Syntax> {
-    let mut scanner = Scanner::new(body);
-    let mut fields = Vec::new();
-    scanner.object(|scanner, key| {
-        let whole = key.range.start - 1..scanner.value()?.end;
-        fields.extend(text_of(body, &key).map(|name| (name, whole)));
-        Ok::<(), Syntax>(())
-    })?;
-    scanner.end()?;
-    Ok(Edit::new(body, fields.into_iter()))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
     TranscoderParts,
 };
 use history::{History, OutgoingTurns};
-use media::MediaUrls;
+use media::media_urls;
 
 /// The gateway's own object: one that another gateway has put there gives way.
 const OWN: &str = "llmgateway";
@@ -44,7 +44,7 @@ impl Passthrough for AnthropicMessages {
 
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
         let wants = intake.needs.has(Feature::Vision) || intake.needs.has(Feature::Documents);
-        Some(Box::new(wants.then(|| MediaUrls::of(intake, target)).flatten()?))
+        Some(Box::new(wants.then(|| media_urls(intake, target)).flatten()?))
     }
 
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
@@ -186,7 +186,7 @@ impl Forward<'_> {
         let OutgoingTurns { messages, is_thoughtless, called } = history.outgoing(raw, &mut self.losses);
         self.decoding.taken_ids = called;
         if let Some(messages) = messages {
-            self.edit.set("messages", &messages);
+            self.edit.put("messages", messages);
         }
         // A budget of thinking wants the thinking in front of the last calls.
         let wants_thinking = || GenerationFields::of(self.intake).thinking == Some(ThinkingKind::Enabled);

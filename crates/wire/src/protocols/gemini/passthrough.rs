@@ -6,7 +6,6 @@ mod media;
 mod relay;
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
 use canon::{Losses, Result, Target};
@@ -14,7 +13,7 @@ use canon::{Losses, Result, Target};
 use super::model::Generation;
 use super::request::write::tools::camel_case;
 use super::{Gemini, SKIP_SIGNATURE};
-use crate::json::{Kind, Scanner, Syntax, push_string, text_of};
+use crate::json::{Items, Members, append, push_text, string};
 use crate::proofs::{CallName, FOREIGN, Memory};
 use crate::protocols::envelope::holds_thoughts;
 use crate::providers::edit;
@@ -22,7 +21,7 @@ use crate::{
     DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
 };
-use media::FileUris;
+use media::file_uris;
 use relay::Relay;
 
 /// Room for what is added.
@@ -46,14 +45,14 @@ impl Passthrough for Gemini {
         if let Some((name, contents)) = field(intake, "contents")
             && let Some(signed) = signed(intake, contents, &forwarding, &mut losses)?
         {
-            body.set(name.to_owned(), &signed);
+            body.put(name, signed);
         }
         let body = Bytes::from(body.write(SPARE));
         Ok(Encoded { body, losses, decoding: DecoderContext::default() })
     }
 
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
-        Some(Box::new(FileUris::of(intake, target)?))
+        Some(Box::new(file_uris(intake, target)?))
     }
 
     fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
@@ -112,120 +111,86 @@ fn signed(
     if !has_calls && !says("thoughtSignature") && !says("thought_signature") {
         return Ok(None);
     }
-    let turns = turns(contents)?;
+    let Ok(text) = std::str::from_utf8(contents) else { return Ok(None) };
     let signing = Signing {
-        contents,
         memory: forwarding.memory,
         drops_all: forwarding.without_thinking,
         wants_signatures: Generation::of(forwarding.target.model).at_least(3, 0),
     };
-    let current = turns.iter().rposition(Turn::is_from_user).unwrap_or(0);
-    let mut edits = Vec::new();
-    for (index, turn) in turns.iter().enumerate() {
-        signing.turn(index, turn, index >= current, &mut edits, losses);
+    let current = turns(text).enumerate().filter(|(_, turn)| turn.is_from_user()).last();
+    let current = current.map_or(0, |(index, _)| index);
+    let mut out = Vec::new();
+    let mut copied = 0;
+    for (index, turn) in turns(text).enumerate() {
+        signing.turn(index, &turn, index >= current, losses, |part, signed| {
+            if copied == 0 {
+                out.reserve_exact(contents.len() + MORE);
+            }
+            let start = part.as_ptr() as usize - text.as_ptr() as usize;
+            append(&mut out, &contents[copied..start]);
+            append(&mut out, &signed);
+            copied = start + part.len();
+        });
     }
-    if edits.is_empty() {
+    if copied == 0 {
         return Ok(None);
     }
-    let mut out = Vec::with_capacity(contents.len() + 256 * edits.len());
-    let mut copied = 0;
-    for (range, part) in edits {
-        out.extend_from_slice(&contents[copied..range.start]);
-        out.extend_from_slice(&part);
-        copied = range.end;
-    }
-    out.extend_from_slice(&contents[copied..]);
+    append(&mut out, &contents[copied..]);
     Ok(Some(out))
 }
+
+/// Room for the signatures that are put back.
+const MORE: usize = 1024;
 
 /// One entry of `contents`, as far as signatures are concerned.
 #[derive(Default)]
 struct Turn<'a> {
     is_models: bool,
-    parts: Vec<Part<'a>>,
+    /// A list, or one part.
+    parts: &'a str,
 }
 
 /// A part of a turn.
 struct Part<'a> {
-    /// Where it stands.
-    range: Range<usize>,
-    /// Its members: name, from the key's quote to the value's end, value.
-    members: Vec<(Cow<'a, str>, Range<usize>, Range<usize>)>,
+    text: &'a str,
+    members: Members<'a>,
 }
 
-impl Turn<'_> {
+/// The turns. What has an unexpected type is left to the provider.
+fn turns(contents: &str) -> impl Iterator<Item = Turn<'_>> {
+    one_or_more(contents).map(|turn| {
+        let Some(members) = Members::of(turn) else { return Turn::default() };
+        Turn {
+            is_models: members.last("role").and_then(string).is_some_and(|role| role == "model"),
+            parts: members.last("parts").unwrap_or_default(),
+        }
+    })
+}
+
+/// The items of a list, or what stands in place of a list of one.
+fn one_or_more(json: &str) -> impl Iterator<Item = &str> {
+    let one = (!json.is_empty() && !json.starts_with('[')).then_some(json);
+    one.into_iter().chain(Items::of(json))
+}
+
+impl<'a> Turn<'a> {
+    fn parts(&self) -> impl Iterator<Item = Part<'a>> {
+        one_or_more(self.parts).filter_map(|text| Some(Part { text, members: Members::of(text)? }))
+    }
+
     /// The user said something, and did not only hand over results.
     fn is_from_user(&self) -> bool {
-        let is_result = |part: &Part<'_>| part.value("functionResponse").is_some();
-        !self.is_models && !self.parts.iter().all(is_result)
+        !self.is_models && !self.parts().all(|part| part.value("functionResponse").is_some())
     }
 }
 
-impl Part<'_> {
-    fn value(&self, name: &str) -> Option<Range<usize>> {
-        self.members.iter().find(|(given, ..)| camel_case(given) == name).map(|(.., value)| value.clone())
+impl<'a> Part<'a> {
+    fn value(&self, name: &str) -> Option<&'a str> {
+        self.members.iter().find(|(given, _)| camel_case(given) == name).map(|(_, value)| value)
     }
-}
-
-/// Reads the turns. What has an unexpected type is left to the provider.
-fn turns(contents: &[u8]) -> Result<Vec<Turn<'_>>, Syntax> {
-    let mut scanner = Scanner::new(contents);
-    let mut turns = Vec::new();
-    match scanner.kind()? {
-        Kind::Array => scanner.array(|scanner, _| {
-            turns.push(turn(scanner)?);
-            Ok::<(), Syntax>(())
-        })?,
-        _ => turns.push(turn(&mut scanner)?),
-    }
-    Ok(turns)
-}
-
-fn turn<'a>(scanner: &mut Scanner<'a>) -> Result<Turn<'a>, Syntax> {
-    let mut turn = Turn::default();
-    if scanner.kind()? != Kind::Object {
-        scanner.value()?;
-        return Ok(turn);
-    }
-    scanner.object(|scanner, key| {
-        let json = scanner.json();
-        let name = text_of(json, &key).unwrap_or_default();
-        match (&*name, scanner.kind()?) {
-            ("role", Kind::String) => {
-                let role = scanner.string()?;
-                turn.is_models = text_of(json, &role).is_some_and(|role| role == "model");
-            }
-            ("parts", Kind::Array) => scanner.array(|scanner, _| part(scanner, &mut turn.parts))?,
-            ("parts", Kind::Object) => part(scanner, &mut turn.parts)?,
-            _ => {
-                scanner.value()?;
-            }
-        }
-        Ok::<(), Syntax>(())
-    })?;
-    Ok(turn)
-}
-
-fn part<'a>(scanner: &mut Scanner<'a>, parts: &mut Vec<Part<'a>>) -> Result<(), Syntax> {
-    if scanner.kind()? != Kind::Object {
-        scanner.value()?;
-        return Ok(());
-    }
-    let json = scanner.json();
-    let start = scanner.position();
-    let mut members = Vec::new();
-    scanner.object(|scanner, key| {
-        let value = scanner.value()?;
-        let name = text_of(json, &key).unwrap_or_default();
-        members.push((name, key.range.start - 1..value.end, value));
-        Ok::<(), Syntax>(())
-    })?;
-    parts.push(Part { range: start..scanner.position(), members });
-    Ok(())
 }
 
 struct Signing<'a> {
-    contents: &'a [u8],
     memory: Option<Memory<'a>>,
     /// The provider refused a signature: none is sent.
     drops_all: bool,
@@ -234,24 +199,24 @@ struct Signing<'a> {
 }
 
 impl Signing<'_> {
-    /// Adds the edits of one turn.
-    fn turn(
+    /// Tells the parts of one turn that change, with what they become.
+    fn turn<'t>(
         &self,
         index: usize,
-        turn: &Turn<'_>,
+        turn: &Turn<'t>,
         is_current: bool,
-        edits: &mut Vec<(Range<usize>, Vec<u8>)>,
         losses: &mut Losses,
+        mut change: impl FnMut(&'t str, Vec<u8>),
     ) {
         if !turn.is_models {
             return;
         }
         let mut calls = 0;
-        for (position, part) in turn.parts.iter().enumerate() {
+        for (position, part) in turn.parts().enumerate() {
             let path = || format!("contents[{index}].parts[{position}].thoughtSignature");
-            let given = self.text(part, "thoughtSignature").filter(|proof| !proof.is_empty());
+            let given = given_text(&part, "thoughtSignature").filter(|proof| !proof.is_empty());
             let is_empty = given.is_none() && part.value("thoughtSignature").is_some();
-            let call = part.value("functionCall").map(|call| self.call_name(call));
+            let call = part.value("functionCall").map(call_name);
             let is_first_call = call.is_some() && calls == 0;
             calls += usize::from(call.is_some());
             let mut wanted = match (&given, &call) {
@@ -279,50 +244,9 @@ impl Signing<'_> {
                 }
             }
             if wanted != given || is_empty {
-                edits.push((part.range.clone(), self.rewritten(part, wanted.as_deref())));
+                change(part.text, rewritten(&part, wanted.as_deref()));
             }
         }
-    }
-
-    /// The part with this signature, or without one.
-    fn rewritten(&self, part: &Part<'_>, signature: Option<&str>) -> Vec<u8> {
-        let kept = part.members.iter().filter(|(name, ..)| camel_case(name) != "thoughtSignature");
-        let mut out = vec![b'{'];
-        for (at, (_, member, _)) in kept.enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&self.contents[member.clone()]);
-        }
-        if let Some(signature) = signature {
-            out.extend_from_slice(if out.len() > 1 {
-                b",\"thoughtSignature\":"
-            } else {
-                b"\"thoughtSignature\":"
-            });
-            push_string(&mut out, signature);
-        }
-        out.push(b'}');
-        out
-    }
-
-    fn text(&self, part: &Part<'_>, name: &str) -> Option<Cow<'_, str>> {
-        let raw = self.contents.get(part.value(name)?)?;
-        serde_json::from_slice::<String>(raw).ok().map(Cow::Owned)
-    }
-
-    fn call_name(&self, call: Range<usize>) -> CallName {
-        #[derive(Default, serde::Deserialize)]
-        #[serde(default)]
-        struct Call<'a> {
-            id: Option<String>,
-            name: Option<String>,
-            #[serde(borrow)]
-            args: Option<&'a serde_json::value::RawValue>,
-        }
-        let call: Call<'_> = serde_json::from_slice(&self.contents[call]).unwrap_or_default();
-        let arguments = call.args.map_or("", |args| args.get());
-        CallName::new(&call.id.unwrap_or_default(), &call.name.unwrap_or_default(), arguments)
     }
 
     /// The signature of a call that this provider gave.
@@ -342,4 +266,40 @@ impl Signing<'_> {
             proofs.calls.iter().any(|(known, signature)| known == call && signature.as_deref() == Some(proof))
         })
     }
+}
+
+/// The part with this signature, or without one.
+fn rewritten(part: &Part<'_>, signature: Option<&str>) -> Vec<u8> {
+    let kept = part.members.texts().filter(|(name, _)| camel_case(name) != "thoughtSignature");
+    let mut out = Vec::with_capacity(part.text.len() + signature.map_or(0, str::len) + 32);
+    out.push(b'{');
+    for (at, (_, member)) in kept.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(member.as_bytes());
+    }
+    if let Some(signature) = signature {
+        push_text(&mut out, "thoughtSignature", signature);
+    }
+    out.push(b'}');
+    out
+}
+
+fn given_text(part: &Part<'_>, name: &str) -> Option<Cow<'static, str>> {
+    string(part.value(name)?).map(|text| Cow::Owned(text.into_owned()))
+}
+
+fn call_name(call: &str) -> CallName {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Call<'a> {
+        id: Option<String>,
+        name: Option<String>,
+        #[serde(borrow)]
+        args: Option<&'a serde_json::value::RawValue>,
+    }
+    let call: Call<'_> = serde_json::from_str(call).unwrap_or_default();
+    let arguments = call.args.map_or("", |args| args.get());
+    CallName::new(&call.id.unwrap_or_default(), &call.name.unwrap_or_default(), arguments)
 }

@@ -151,7 +151,7 @@ pub fn expanded(
     }
     items.push(b']');
     let mut edit = intake.edit();
-    edit.set("input", &items);
+    edit.put("input", items);
     edit.remove("previous_response_id");
     edit.remove("conversation");
     // The conversation is kept here.

@@ -37,7 +37,7 @@ impl Passthrough for OpenaiResponses {
         }
         let sifting = Sifting { memory: forwarding.memory, without_thinking: forwarding.without_thinking };
         if let Some(input) = intake.given("input").and_then(|input| sifting.input(input, &mut losses)) {
-            edit.set("input", &input);
+            edit.put("input", input);
         }
         if intake.form.kept {
             edit.set("store", b"false");

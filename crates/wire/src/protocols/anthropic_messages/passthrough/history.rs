@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use canon::{Losses, Part, PartKind};
@@ -10,6 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::request::write::tools::{is_id_byte, wire_id};
+use crate::json::{Items, append};
 use crate::proofs::{CallName, Memory, Proofs};
 use crate::protocols::fields::{Fields, object};
 
@@ -52,94 +54,160 @@ struct Block<'a> {
     tool_use_id: Option<String>,
 }
 
-/// A turn as it goes out.
-enum Outgoing<'a> {
-    AsItIs(&'a str),
-    Changed(String),
-    LeftOut,
-}
-
 impl History<'_> {
     /// The turns as they go out.
     pub(super) fn outgoing(&self, raw: &[u8], losses: &mut Losses) -> OutgoingTurns {
         let mut outgoing = OutgoingTurns::default();
-        let Ok(turns) = serde_json::from_slice::<Vec<&RawValue>>(raw) else { return outgoing };
+        let Ok(text) = std::str::from_utf8(raw) else { return outgoing };
         let mut seen = Seen::default();
-        let told: Vec<Outgoing<'_>> =
-            turns.iter().enumerate().map(|(index, turn)| self.turn(index, turn, &mut seen, losses)).collect();
+        let mut turns = Turns { text, out: None, end: 0 };
+        for (index, turn) in Items::of(text).enumerate() {
+            let changed = self.turn(index, turn, &mut seen, losses);
+            match changed {
+                None => turns.keep(turn),
+                Some(Content { given, restored, is_answer }) => {
+                    let mut again = Blocks { index, ..Blocks::default() };
+                    let kept = Items::of(given).enumerate().filter_map(|(position, block)| {
+                        again.outgoing(self, is_answer, position, block, None)
+                    });
+                    turns.change(turn, given, restored.into_iter().map(Cow::Owned).chain(kept));
+                }
+            }
+        }
         outgoing.is_thoughtless = seen.has_results && !seen.begins_with_thinking;
         outgoing.called = seen.called;
-        if told.iter().all(|turn| matches!(turn, Outgoing::AsItIs(_))) {
-            return outgoing;
-        }
-        let texts: Vec<&str> = told
-            .iter()
-            .filter_map(|turn| match turn {
-                Outgoing::AsItIs(text) => Some(*text),
-                Outgoing::Changed(text) => Some(text),
-                Outgoing::LeftOut => None,
-            })
-            .collect();
-        outgoing.messages = Some(format!("[{}]", texts.join(",")).into_bytes());
+        outgoing.messages = turns.finish();
         outgoing
     }
 
+    /// Looks at one turn; none when it stays as it is. Its blocks, of which there may be many, are not kept: those of a turn
+    /// that changes are looked at again.
     fn turn<'t>(
         &self,
         index: usize,
-        raw: &'t RawValue,
+        raw: &'t str,
         seen: &mut Seen,
         losses: &mut Losses,
-    ) -> Outgoing<'t> {
-        let as_it_is = Outgoing::AsItIs(raw.get());
-        let Ok(turn) = serde_json::from_str::<Turn<'_>>(raw.get()) else { return as_it_is };
+    ) -> Option<Content<'t>> {
+        let turn = serde_json::from_str::<Turn<'_>>(raw).ok()?;
         let is_answer = turn.role == "assistant";
         let was_answer = std::mem::replace(&mut seen.is_answer, is_answer);
         let begins_answer = is_answer && !was_answer;
         seen.begins_with_thinking &= !begins_answer;
         seen.has_results &= !is_answer;
-        let Ok(blocks) = serde_json::from_str::<Vec<&RawValue>>(turn.content.get()) else { return as_it_is };
-        let mut changed = Blocks { index, ..Blocks::default() };
-        let mut texts: Vec<Cow<'_, str>> = Vec::with_capacity(blocks.len());
-        for (position, block) in blocks.iter().enumerate() {
-            texts.extend(match is_answer {
-                true => changed.answered(self, position, block),
-                false => Some(changed.with_plain_id("tool_use_id", block)),
-            });
+        let given = turn.content.get();
+        if !given.starts_with('[') {
+            return None;
         }
+        let mut blocks = Blocks { index, ..Blocks::default() };
+        for (position, block) in Items::of(given).enumerate() {
+            drop(blocks.outgoing(self, is_answer, position, block, Some(&mut seen.called)));
+        }
+        let mut restored = Vec::new();
         if is_answer {
-            let found = self.memory.zip(changed.call.as_ref()).and_then(|(memory, call)| (memory.find)(call));
+            let found = self.memory.zip(blocks.call.as_ref()).and_then(|(memory, call)| (memory.find)(call));
             let pair = seen.before.as_ref().zip(found.as_ref());
             let is_new = pair.is_none_or(|(before, found)| !Arc::ptr_eq(before, found));
-            if let (Some(proofs), true) = (&found, is_new && !changed.thinks) {
-                let restored = self.restored(proofs);
+            if let (Some(proofs), true) = (&found, is_new && !blocks.thinks) {
+                restored = self.restored(proofs);
                 if !restored.is_empty() {
                     // What the caller kept of it gives way to the original.
-                    changed.losses = Losses::new();
-                    changed.is_changed = true;
-                    texts.splice(0..0, restored.into_iter().map(Cow::Owned));
-                    changed.begins_with_thinking = true;
+                    blocks.losses = Losses::new();
+                    blocks.is_changed = true;
+                    blocks.begins_with_thinking = true;
                 }
             }
             seen.before = found;
-            seen.begins_with_thinking |= begins_answer && changed.begins_with_thinking;
+            seen.begins_with_thinking |= begins_answer && blocks.begins_with_thinking;
         }
-        seen.has_results |= changed.has_results;
-        seen.called.extend(std::mem::take(&mut changed.called));
-        if !changed.is_changed {
-            return as_it_is;
+        seen.has_results |= blocks.has_results;
+        if !blocks.is_changed {
+            return None;
         }
-        losses.extend(changed.losses);
-        match texts.is_empty() {
-            true => Outgoing::LeftOut,
-            false => Outgoing::Changed(with_content(raw, &format!("[{}]", texts.join(",")))),
-        }
+        losses.extend(blocks.losses);
+        Some(Content { given, restored, is_answer })
     }
 
     /// The thinking of an answer, as far as this provider takes it back.
     fn restored(&self, proofs: &Proofs) -> Vec<String> {
         proofs.portable().filter_map(thinking_block).collect()
     }
+}
+
+/// The content of a turn that changes.
+struct Content<'t> {
+    given: &'t str,
+    /// Thinking that is put in front of it.
+    restored: Vec<String>,
+    is_answer: bool,
+}
+
+/// Turns of which some change. The others are copied as they stand.
+struct Turns<'t> {
+    text: &'t str,
+    /// None until a turn changes.
+    out: Option<Vec<u8>>,
+    /// Where the turn before ends.
+    end: usize,
+}
+
+/// Room for thinking that is put back.
+const MORE: usize = 1024;
+
+impl<'t> Turns<'t> {
+    fn keep(&mut self, turn: &'t str) {
+        if let Some(out) = &mut self.out {
+            separate(out);
+            append(out, turn.as_bytes());
+        }
+        self.end = place(self.text, turn).end;
+    }
+
+    /// Writes a turn with other content; one without content is left out.
+    fn change<'b>(&mut self, turn: &'t str, content: &str, blocks: impl Iterator<Item = Cow<'b, str>>) {
+        let out = self.out.get_or_insert_with(|| {
+            let mut out = Vec::with_capacity(self.text.len() + MORE);
+            out.extend_from_slice(self.text[..self.end.max(1)].as_bytes());
+            out
+        });
+        let content = place(turn, content);
+        let start = out.len();
+        separate(out);
+        append(out, turn[..content.start].as_bytes());
+        append(out, b"[");
+        let before = out.len();
+        for block in blocks {
+            separate(out);
+            append(out, block.as_bytes());
+        }
+        if out.len() == before {
+            out.truncate(start);
+        } else {
+            append(out, b"]");
+            append(out, turn[content.end..].as_bytes());
+        }
+        self.end = place(self.text, turn).end;
+    }
+
+    /// None when nothing changed.
+    fn finish(self) -> Option<Vec<u8>> {
+        let mut out = self.out?;
+        append(&mut out, b"]");
+        Some(out)
+    }
+}
+
+/// A comma, unless a list begins here.
+fn separate(out: &mut Vec<u8>) {
+    if out.last() != Some(&b'[') {
+        append(out, b",");
+    }
+}
+
+/// Where a part of a text stands in it.
+fn place(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + part.len()
 }
 
 /// The turns as they go out.
@@ -182,20 +250,34 @@ struct Blocks {
     has_blocks: bool,
     /// The first call.
     call: Option<CallName>,
-    /// The ids of all calls.
-    called: Vec<String>,
     losses: Losses,
 }
 
 impl Blocks {
+    /// A block of a turn; none when it is left out. The ids of calls are added to `called`.
+    fn outgoing<'t>(
+        &mut self,
+        history: &History<'_>,
+        is_answer: bool,
+        position: usize,
+        raw: &'t str,
+        called: Option<&mut BTreeSet<String>>,
+    ) -> Option<Cow<'t, str>> {
+        match is_answer {
+            true => self.answered(history, position, raw, called),
+            false => Some(self.with_plain_id("tool_use_id", raw)),
+        }
+    }
+
     /// A block of an answer; none when it is left out.
     fn answered<'t>(
         &mut self,
         history: &History<'_>,
         position: usize,
-        raw: &'t RawValue,
+        raw: &'t str,
+        called: Option<&mut BTreeSet<String>>,
     ) -> Option<Cow<'t, str>> {
-        let Ok(block) = serde_json::from_str::<Block<'_>>(raw.get()) else { return Some(raw.get().into()) };
+        let Ok(block) = serde_json::from_str::<Block<'_>>(raw) else { return Some(raw.into()) };
         let proof = match &*block.kind {
             "thinking" => block.signature.unwrap_or_default(),
             "redacted_thinking" => block.data.unwrap_or_default(),
@@ -204,12 +286,14 @@ impl Blocks {
                 if let (Some(id), Some(name), None) = (&block.id, &block.name, &self.call) {
                     self.call = Some(CallName::new(id, name, block.input.map_or("{}", RawValue::get)));
                 }
-                self.called.extend(block.id);
+                if let Some(called) = called {
+                    called.extend(block.id);
+                }
                 return Some(self.with_plain_id("id", raw));
             }
             _ => {
                 self.has_blocks = true;
-                return Some(raw.get().into());
+                return Some(raw.into());
             }
         };
         let reason = match () {
@@ -220,7 +304,7 @@ impl Blocks {
             () => {
                 self.thinks = true;
                 self.begins_with_thinking |= !std::mem::replace(&mut self.has_blocks, true);
-                return Some(raw.get().into());
+                return Some(raw.into());
             }
         };
         self.is_changed = true;
@@ -229,12 +313,12 @@ impl Blocks {
     }
 
     /// A block with the id of its call in the alphabet that the API takes.
-    fn with_plain_id<'t>(&mut self, field: &str, raw: &'t RawValue) -> Cow<'t, str> {
+    fn with_plain_id<'t>(&mut self, field: &str, raw: &'t str) -> Cow<'t, str> {
         let is_plain = |id: &str| id.len() <= ID_LIMIT && id.bytes().all(is_id_byte);
-        let Ok(block) = serde_json::from_str::<Block<'_>>(raw.get()) else { return raw.get().into() };
+        let Ok(block) = serde_json::from_str::<Block<'_>>(raw) else { return raw.into() };
         self.has_results |= block.kind == "tool_result";
         let id = if field == "id" { block.id } else { block.tool_use_id };
-        let Some(id) = id.filter(|id| !is_plain(id)) else { return raw.get().into() };
+        let Some(id) = id.filter(|id| !is_plain(id)) else { return raw.into() };
         self.is_changed = true;
         with_member(raw, field, &json!(wire_id(&id)).to_string()).into()
     }
@@ -250,13 +334,9 @@ fn thinking_block(part: &Part) -> Option<String> {
     Some(block.to_string())
 }
 
-fn with_content(turn: &RawValue, content: &str) -> String {
-    with_member(turn, "content", content)
-}
-
 /// The object with another value of one of its members; everything else is as it was written.
-fn with_member(raw: &RawValue, name: &str, value: &str) -> String {
-    let Ok(fields) = Fields::parse(raw.get(), String::new()) else { return raw.get().to_owned() };
+fn with_member(raw: &str, name: &str, value: &str) -> String {
+    let Ok(fields) = Fields::parse(raw, String::new()) else { return raw.to_owned() };
     let members =
         fields.others(&[]).map(|(known, old)| if known == name { (known, value) } else { (known, old) });
     object(members).as_str().to_owned()

@@ -1,89 +1,91 @@
 //! Media by URL in a raw request, for hosts that only take bytes.
 
+use canon::write::push_text;
 use canon::{MediaKind, Target};
-use serde_json::{Value, json};
 
+use crate::json::{Items, Members, room, string};
+use crate::protocols::media_slots::{Format, RawSlots, Slot};
 use crate::protocols::media_types::is_web;
-use crate::{Intake, MediaFile, MediaSlots, MediaUrl};
+use crate::{Intake, MediaFile};
 
-/// The messages of a request whose media are to be put in place of their URLs.
-#[derive(Debug)]
-pub(super) struct MediaUrls {
-    messages: Value,
-    places: Vec<Place>,
-}
+/// Sources of media that are to be put in place of their URLs.
+pub(super) struct Sources;
 
-/// One URL.
-#[derive(Debug)]
-struct Place {
-    /// Of the block, as a JSON pointer.
-    pointer: String,
-    url: MediaUrl,
-}
-
-impl MediaUrls {
-    /// Every address that this host does not fetch itself; none when there is none. The API fetches `https`.
-    pub(super) fn of(intake: &Intake, target: Target<'_>) -> Option<Self> {
-        let raw = intake.given("messages")?;
-        if !intake.mentions(raw, "url") {
-            return None;
-        }
-        let messages: Value = serde_json::from_slice(raw).ok()?;
-        let mut places = Vec::new();
-        let is_wanted =
-            |url: &str| is_web(url) && (target.quirks.no_media_urls || !url.starts_with("https://"));
-        for (index, message) in messages.as_array()?.iter().enumerate() {
-            let at = (format!("/{index}/content"), format!("messages[{index}].content"));
-            find(&message["content"], at, &is_wanted, &mut places);
-        }
-        (!places.is_empty()).then_some(Self { messages, places })
+/// Every address that this host does not fetch itself; none when there is none. The API fetches `https`.
+pub(super) fn media_urls(intake: &Intake, target: Target<'_>) -> Option<RawSlots<Sources>> {
+    let raw = intake.given("messages")?;
+    if !intake.mentions(raw, "url") {
+        return None;
     }
+    let text = std::str::from_utf8(raw).ok()?;
+    let is_wanted = |url: &str| is_web(url) && (target.quirks.no_media_urls || !url.starts_with("https://"));
+    let search = Search { text, is_wanted: &is_wanted };
+    let mut slots = Vec::new();
+    for (index, message) in Items::of(text).enumerate() {
+        let members = Members::of(message);
+        let content = members.as_ref().and_then(|members| members.last("content")).unwrap_or_default();
+        for (position, block) in Items::of(content).enumerate() {
+            search.block(block, &mut |slot, inner| {
+                room::push(&mut slots, slot.at(index, position, inner));
+            });
+        }
+    }
+    RawSlots::new(intake, text, slots, Sources)
 }
 
-/// Looks through blocks; results of tools hold blocks themselves.
-fn find(
-    content: &Value,
-    (pointer, path): (String, String),
-    is_wanted: &impl Fn(&str) -> bool,
-    places: &mut Vec<Place>,
-) {
-    for (index, block) in content.as_array().into_iter().flatten().enumerate() {
-        let (pointer, path) = (format!("{pointer}/{index}"), format!("{path}[{index}]"));
-        let kind = match block["type"].as_str() {
+struct Search<'a> {
+    text: &'a str,
+    is_wanted: &'a dyn Fn(&str) -> bool,
+}
+
+impl Search<'_> {
+    /// Looks through a block; results of tools hold blocks themselves.
+    fn block(&self, block: &str, found: &mut dyn FnMut(Slot, Option<usize>)) {
+        let Some(members) = Members::of(block) else { return };
+        let kind = match kind_of(&members).as_deref() {
+            Some("tool_result") => {
+                let content = members.last("content").unwrap_or_default();
+                for (inner, block) in Items::of(content).enumerate() {
+                    self.block(block, &mut |slot, _| found(slot, Some(inner)));
+                }
+                return;
+            }
             Some("image") => MediaKind::Image,
             Some("document") => MediaKind::Document,
-            Some("tool_result") => {
-                find(
-                    &block["content"],
-                    (format!("{pointer}/content"), format!("{path}.content")),
-                    is_wanted,
-                    places,
-                );
-                continue;
-            }
-            _ => continue,
+            _ => return,
         };
-        if let (Some("url"), Some(url)) = (block["source"]["type"].as_str(), block["source"]["url"].as_str())
-            && is_wanted(url)
-        {
-            places.push(Place { pointer, url: MediaUrl { path, url: url.to_owned(), kind } });
+        let Some(given) = members.last("source") else { return };
+        let Some(source) = Members::of(given).filter(|source| kind_of(source).as_deref() == Some("url"))
+        else {
+            return;
+        };
+        let url = source.last("url").filter(|url| string(url).is_some_and(|url| (self.is_wanted)(&url)));
+        if let Some(slot) = url.and_then(|url| Slot::new(self.text, given, url, kind)) {
+            found(slot, None);
         }
     }
 }
 
-impl MediaSlots for MediaUrls {
-    fn urls(&self) -> Vec<MediaUrl> {
-        self.places.iter().map(|place| place.url.clone()).collect()
+fn kind_of<'a>(members: &Members<'a>) -> Option<std::borrow::Cow<'a, str>> {
+    string(members.last("type")?)
+}
+
+impl Format for Sources {
+    fn field<'a>(&self, _intake: &'a Intake) -> Option<&'a str> {
+        Some("messages")
     }
 
-    fn fill(mut self: Box<Self>, intake: &Intake, files: Vec<MediaFile>) -> Vec<u8> {
-        for (place, MediaFile { mime, data }) in self.places.iter().zip(files) {
-            if let Some(block) = self.messages.pointer_mut(&place.pointer) {
-                block["source"] = json!({"type": "base64", "media_type": mime, "data": data});
-            }
+    fn path(&self, message: u32, part: u32, inner: Option<u32>) -> String {
+        match inner {
+            None => format!("messages[{message}].content[{part}]"),
+            Some(inner) => format!("messages[{message}].content[{part}].content[{inner}]"),
         }
-        let mut edit = intake.edit();
-        edit.set("messages", self.messages.to_string().as_bytes());
-        edit.write(0)
+    }
+
+    fn write(&self, _given: &str, _kind: MediaKind, file: &MediaFile, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"type":"base64""#);
+        push_text(out, "media_type", &file.mime);
+        push_text(out, "data", &file.data);
+        out.push(b'}');
     }
 }

@@ -116,7 +116,7 @@ impl Transcoder for WholeRelay {
         let mut body = sound(&body);
         if let Some(content) = with_new_ids(&body, &mut self.taken, &*books.annotator) {
             let mut edit = Edit::of(&body).map_err(|_| not_a_message())?;
-            edit.set("content", &content);
+            edit.put("content", content);
             body = Cow::Owned(edit.write(0));
         }
         books.answer.document(&body, &mut books.read)?;

@@ -3,87 +3,83 @@
 //! AI Studio takes its own files and YouTube in `fileUri`; other web addresses only for Gemini 3 and later. Vertex fetches them
 //! for every model.
 
+use canon::write::{push_key, push_text};
 use canon::{MediaKind, Target};
-use serde_json::{Value, json};
 
 use super::super::model::Generation;
 use super::super::request::write::media::{is_read_by_provider, kind_of};
 use super::super::request::write::tools::camel_case;
 use super::field;
+use crate::json::{Edit, Items, Members, room, string};
+use crate::protocols::media_slots::{Format, RawSlots, Slot};
 use crate::protocols::media_types::is_web;
-use crate::{Intake, MediaFile, MediaSlots, MediaUrl};
+use crate::{Intake, MediaFile};
 
-/// The turns of a request whose files are to be put in place of their addresses.
-#[derive(Debug)]
-pub(super) struct FileUris {
-    contents: Value,
-    places: Vec<Place>,
-}
+/// Parts with a file that is to be put in place of its address.
+pub(super) struct FileParts;
 
-/// One address.
-#[derive(Debug)]
-struct Place {
-    /// Of the part, as a JSON pointer.
-    pointer: String,
-    /// The name of `fileData` there, in either spelling.
-    name: String,
-    url: MediaUrl,
-}
-
-impl FileUris {
-    /// Every address that this host does not fetch itself; none when there is none.
-    pub(super) fn of(intake: &Intake, target: Target<'_>) -> Option<Self> {
-        if !target.quirks.no_web_file_uris || Generation::of(target.model).at_least(3, 0) {
-            return None;
-        }
-        let (_, raw) = field(intake, "contents")?;
-        if !intake.mentions(raw, "fileUri") && !intake.mentions(raw, "file_uri") {
-            return None;
-        }
-        let contents: Value = serde_json::from_slice(raw).ok()?;
-        let mut places = Vec::new();
-        for (turn, content) in contents.as_array()?.iter().enumerate() {
-            for (position, part) in content["parts"].as_array().into_iter().flatten().enumerate() {
-                places.extend(place(part, turn, position));
+/// Every address that this host does not fetch itself; none when there is none.
+pub(super) fn file_uris(intake: &Intake, target: Target<'_>) -> Option<RawSlots<FileParts>> {
+    if !target.quirks.no_web_file_uris || Generation::of(target.model).at_least(3, 0) {
+        return None;
+    }
+    let (_, raw) = field(intake, "contents")?;
+    if !intake.mentions(raw, "fileUri") && !intake.mentions(raw, "file_uri") {
+        return None;
+    }
+    let text = std::str::from_utf8(raw).ok()?;
+    let mut slots = Vec::new();
+    for (index, turn) in Items::of(text).enumerate() {
+        let members = Members::of(turn);
+        let parts = members.as_ref().and_then(|members| members.last("parts")).unwrap_or_default();
+        for (position, part) in Items::of(parts).enumerate() {
+            if let Some(slot) = slot(text, part) {
+                room::push(&mut slots, slot.at(index, position, None));
             }
         }
-        (!places.is_empty()).then_some(Self { contents, places })
     }
+    RawSlots::new(intake, text, slots, FileParts)
+}
+
+/// A member by its name in camel case, in whatever spelling it came.
+fn member<'a>(members: &Members<'a>, wanted: &str) -> Option<&'a str> {
+    members.iter().find(|(name, _)| camel_case(name) == wanted).map(|(_, value)| value)
 }
 
 /// The address in a part.
-fn place(part: &Value, turn: usize, position: usize) -> Option<Place> {
-    let member = |object: &Value, wanted: &str| -> Option<(String, Value)> {
-        let found = object.as_object()?.iter().find(|(name, _)| camel_case(name) == wanted)?;
-        Some((found.0.clone(), found.1.clone()))
-    };
-    let (name, file) = member(part, "fileData")?;
-    let (_, uri) = member(&file, "fileUri")?;
-    let url = uri.as_str().filter(|uri| is_web(uri) && !is_read_by_provider(uri))?.to_owned();
-    let kind = match member(&file, "mimeType").and_then(|(_, mime)| Some(kind_of(mime.as_str()?))) {
-        Some(kind) => kind,
-        None => MediaKind::Document,
-    };
-    let path = format!("contents[{turn}].parts[{position}].fileData.fileUri");
-    Some(Place { pointer: format!("/{turn}/parts/{position}"), name, url: MediaUrl { path, url, kind } })
+fn slot(text: &str, part: &str) -> Option<Slot> {
+    let file = Members::of(member(&Members::of(part)?, "fileData")?)?;
+    let url = member(&file, "fileUri")?;
+    let is_wanted = |uri: &str| is_web(uri) && !is_read_by_provider(uri);
+    string(url).filter(|url| is_wanted(url))?;
+    let mime = member(&file, "mimeType").and_then(string);
+    let kind = mime.map_or(MediaKind::Document, |mime| kind_of(&mime));
+    Slot::new(text, part, url, kind)
 }
 
-impl MediaSlots for FileUris {
-    fn urls(&self) -> Vec<MediaUrl> {
-        self.places.iter().map(|place| place.url.clone()).collect()
+impl Format for FileParts {
+    fn field<'a>(&self, intake: &'a Intake) -> Option<&'a str> {
+        field(intake, "contents").map(|(name, _)| name)
     }
 
-    fn fill(mut self: Box<Self>, intake: &Intake, files: Vec<MediaFile>) -> Vec<u8> {
-        for (place, MediaFile { mime, data }) in self.places.iter().zip(files) {
-            if let Some(Value::Object(part)) = self.contents.pointer_mut(&place.pointer) {
-                part.remove(&place.name);
-                part.insert("inlineData".to_owned(), json!({"mimeType": mime, "data": data}));
-            }
+    fn path(&self, message: u32, part: u32, _inner: Option<u32>) -> String {
+        format!("contents[{message}].parts[{part}].fileData.fileUri")
+    }
+
+    /// The part with the file in place of its address. What else it has stays.
+    fn write(&self, given: &str, _kind: MediaKind, file: &MediaFile, out: &mut Vec<u8>) {
+        let members = Members::of(given);
+        let name = members.iter().flat_map(Members::iter).find(|(name, _)| camel_case(name) == "fileData");
+        let Ok(mut rest) = Edit::of(given.as_bytes()) else { return out.extend_from_slice(given.as_bytes()) };
+        if let Some((name, _)) = name {
+            rest.remove(&name);
         }
-        let mut edit = intake.edit();
-        if let Some((name, _)) = field(intake, "contents") {
-            edit.set(name.to_owned(), self.contents.to_string().as_bytes());
-        }
-        edit.write(0)
+        out.append(&mut rest.write(0));
+        out.pop();
+        push_key(out, "inlineData");
+        out.push(b'{');
+        push_text(out, "mimeType", &file.mime);
+        push_text(out, "data", &file.data);
+        out.extend_from_slice(b"}}");
     }
 }

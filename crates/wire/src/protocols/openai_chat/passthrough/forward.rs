@@ -16,7 +16,7 @@ use super::super::intake::WHOLE;
 use super::strictness;
 use super::thoughts::Recall;
 use crate::json::{
-    Edit, Items, Kind, Members, Scanner, append, push_escaped, push_key, quoted, string, word,
+    Edit, Items, Kind, List, Members, Scanner, append, push_escaped, push_key, quoted, string, word,
 };
 use crate::proofs::Memory;
 use crate::protocols::call_ids::{Pairing, UniqueIds};
@@ -48,8 +48,8 @@ pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'
     forward.tool_choice();
     forward.refused_fields();
     forward.tools();
-    if let Some(messages) = &forward.messages {
-        forward.edit.set("messages", messages);
+    if let Some(messages) = forward.messages.take() {
+        forward.edit.put("messages", messages);
     }
     Ok(Encoded {
         body: Bytes::from(forward.edit.write(SPARE)),
@@ -75,8 +75,8 @@ fn called(intake: &Intake) -> BTreeSet<String> {
     if !intake.mentions(messages, "tool_call_id") {
         return BTreeSet::new();
     }
-    let messages: Vec<Message<'_>> = serde_json::from_slice(messages).unwrap_or_default();
-    messages.into_iter().filter_map(|message| Some(message.tool_call_id?.into_owned())).collect()
+    let messages: List<'_, Message<'_>> = serde_json::from_slice(messages).unwrap_or_default();
+    messages.iter().filter_map(|message| Some(message.ok()?.tool_call_id?.into_owned())).collect()
 }
 
 struct Forward<'a> {
@@ -375,7 +375,7 @@ impl Forward<'_> {
                 self.instruct();
             }
             Some((text, unfit)) => {
-                self.edit.set(FIELD, &text);
+                self.edit.put(FIELD, text);
                 self.losses.dropped("response_format.json_schema.strict", unfit.reason());
             }
         }
@@ -590,10 +590,10 @@ impl Forward<'_> {
         }
         let Some(raw) = self.intake.given("tools") else { return };
         let relaxed = self.relaxed_tools(raw);
-        if let Some(text) = &relaxed {
-            self.edit.set("tools", text);
+        let shortened = self.without_fields(relaxed.as_deref().unwrap_or(raw));
+        if let Some(tools) = shortened.or(relaxed) {
+            self.edit.put("tools", tools);
         }
-        self.drop_tool_fields(relaxed.as_deref().unwrap_or(raw));
     }
 
     /// The tools without `strict` where the model would refuse to enforce their parameters. None if all stay as they are.
@@ -608,11 +608,12 @@ impl Forward<'_> {
         Some(relaxed.text)
     }
 
-    fn drop_tool_fields(&mut self, raw: &[u8]) {
+    /// The tools without fields that the provider does not take. None if all stay as they are.
+    fn without_fields(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
         let fields = &self.target.quirks.drop_tool_fields;
         let mentioned: Vec<_> = fields.iter().filter(|name| self.intake.mentions(raw, name)).collect();
         if mentioned.is_empty() {
-            return;
+            return None;
         }
         let mut changed = false;
         let tools = each_item(raw, "tools", |index, tool| {
@@ -624,9 +625,7 @@ impl Forward<'_> {
                 }
             }
         });
-        if let (true, Ok(tools)) = (changed, tools) {
-            self.edit.set("tools", &tools);
-        }
+        tools.ok().filter(|_| changed)
     }
 
     fn raw_messages(&self) -> &[u8] {

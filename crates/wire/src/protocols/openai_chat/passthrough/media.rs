@@ -1,26 +1,20 @@
 //! Media by URL in a request between equal formats, for providers that only take bytes.
 
+use std::borrow::Cow;
+
 use canon::MediaKind;
-use serde_json::{Map, Value};
 
+use crate::json::{Edit, Items, Members, push_key, push_string, room, string};
+use crate::protocols::media_slots::{Format, RawSlots, Slot};
 use crate::protocols::media_types::is_web;
-use crate::{Intake, MediaFile, MediaSlots, MediaUrl};
+use crate::{Intake, MediaFile};
 
-/// The messages of a request whose media are to be put in place of their URLs.
+/// The parts of a request whose media are to be put in place of their URLs.
+pub type MediaUrls = RawSlots<Parts>;
+
+/// The parts of chat's messages.
 #[derive(Debug)]
-pub struct MediaUrls {
-    messages: Vec<Value>,
-    places: Vec<Place>,
-}
-
-/// One URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    message: usize,
-    part: usize,
-    url: String,
-    kind: MediaKind,
-}
+pub struct Parts;
 
 /// Kinds of parts with the field, and the field within it, that holds a URL.
 const FIELDS: [(&str, &str, MediaKind); 3] = [
@@ -36,49 +30,54 @@ impl MediaUrls {
         if !FIELDS.iter().any(|(name, ..)| intake.mentions(json, name)) {
             return None;
         }
-        let messages: Vec<Value> = serde_json::from_slice(json).ok()?;
-        let mut places = Vec::new();
-        for (index, message) in messages.iter().enumerate() {
-            for (position, part) in message["content"].as_array().into_iter().flatten().enumerate() {
-                let url = FIELDS.iter().find_map(|(name, field, kind)| {
-                    let url = part[name].as_str().or(part[name][field].as_str())?;
-                    is_web(url).then_some((url, *kind))
-                });
-                if let Some((url, kind)) = url {
-                    places.push(Place { message: index, part: position, url: url.to_owned(), kind });
+        let text = std::str::from_utf8(json).ok()?;
+        let mut slots = Vec::new();
+        for (index, message) in Items::of(text).enumerate() {
+            let members = Members::of(message);
+            let content = members.as_ref().and_then(|members| members.last("content")).unwrap_or_default();
+            for (position, part) in Items::of(content).enumerate() {
+                if let Some(slot) = slot(text, part) {
+                    room::push(&mut slots, slot.at(index, position, None));
                 }
             }
         }
-        (!places.is_empty()).then_some(Self { messages, places })
+        Self::new(intake, text, slots, Parts)
     }
 }
 
-impl MediaSlots for MediaUrls {
-    fn urls(&self) -> Vec<MediaUrl> {
-        let url = |place: &Place| MediaUrl {
-            path: format!("messages[{}].content[{}]", place.message, place.part),
-            url: place.url.clone(),
-            kind: place.kind,
+fn slot(text: &str, part: &str) -> Option<Slot> {
+    let members = Members::of(part)?;
+    FIELDS.iter().find_map(|(name, field, kind)| {
+        let given = members.last(name)?;
+        let url = match given.starts_with('"') {
+            true => given,
+            false => Members::of(given)?.last(field)?,
         };
-        self.places.iter().map(url).collect()
+        string(url).filter(|url| is_web(url)).and_then(|_| Slot::new(text, given, url, *kind))
+    })
+}
+
+impl Format for Parts {
+    fn field<'a>(&self, _intake: &'a Intake) -> Option<&'a str> {
+        Some("messages")
     }
 
-    fn fill(mut self: Box<Self>, intake: &Intake, files: Vec<MediaFile>) -> Vec<u8> {
-        for (place, MediaFile { mime, data }) in self.places.iter().zip(files) {
-            let part = &mut self.messages[place.message]["content"][place.part];
-            let data_url = Value::String(format!("data:{mime};base64,{data}"));
-            for (name, field, _) in FIELDS {
-                match part.get_mut(name) {
-                    Some(Value::Object(object)) => drop(object.insert(field.to_owned(), data_url.clone())),
-                    Some(text @ Value::String(_)) => {
-                        *text = Value::Object(Map::from_iter([(field.to_owned(), data_url.clone())]));
-                    }
-                    _ => {}
-                }
-            }
+    fn path(&self, message: u32, part: u32, _inner: Option<u32>) -> String {
+        format!("messages[{message}].content[{part}]")
+    }
+
+    fn write(&self, given: &str, kind: MediaKind, file: &MediaFile, out: &mut Vec<u8>) {
+        let field = FIELDS.iter().find(|(.., known)| *known == kind).map_or("url", |(_, field, _)| field);
+        let url = format!("data:{};base64,{}", file.mime, file.data);
+        if let Ok(mut edit) = Edit::of(given.as_bytes()) {
+            let mut value = Vec::with_capacity(url.len() + 2);
+            push_string(&mut value, &url);
+            edit.put(Cow::Borrowed(field), value);
+            return out.append(&mut edit.write(0));
         }
-        let mut edit = intake.edit();
-        edit.set("messages", &serde_json::to_vec(&self.messages).unwrap_or_default());
-        edit.write(0)
+        out.push(b'{');
+        push_key(out, field);
+        push_string(out, &url);
+        out.push(b'}');
     }
 }

@@ -10,8 +10,7 @@ use super::super::answer::normalise::{called, is_custom};
 use super::super::request::read::detail_part;
 use super::super::request::write::detail;
 use super::super::types::{ReasoningDetail, ToolCall};
-use crate::json::mentions;
-use crate::json::{Index, Object, Scanner, Syntax, Value, quoted, text_of};
+use crate::json::{Index, Object, Scanner, Syntax, Value, append, mentions, quoted, text_of};
 use crate::proofs::{CallName, Collector, Memory, Proofs};
 
 /// The names that thinking goes by.
@@ -127,6 +126,9 @@ fn thought(text: String) -> Part {
 
 // ---------------------------------------------------------------------------------------------- requests
 
+/// Room for thinking that is put back.
+const MORE: usize = 1024;
+
 /// How a provider takes thinking back.
 pub(super) struct Recall<'a> {
     /// The field that it reads.
@@ -156,8 +158,11 @@ impl Recall<'_> {
             let fields = fields_of(scanner)?;
             let range = start..scanner.position();
             if let Some(edited) = self.message(index, &fields, losses) {
-                out.extend_from_slice(&json[copied..range.start]);
-                out.extend_from_slice(&edited);
+                if copied == 0 {
+                    out.reserve_exact(json.len() + MORE);
+                }
+                append(&mut out, &json[copied..range.start]);
+                append(&mut out, &edited);
                 copied = range.end;
             }
             Ok::<(), Syntax>(())
@@ -165,7 +170,7 @@ impl Recall<'_> {
         if walked.is_err() || copied == 0 {
             return None;
         }
-        out.extend_from_slice(&json[copied..]);
+        append(&mut out, &json[copied..]);
         Some(out)
     }
 

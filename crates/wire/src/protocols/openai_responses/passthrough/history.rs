@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use canon::Losses;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::super::{REASONING_FORMAT, kept};
-use crate::json::Edit;
+use crate::json::{Edit, Items};
 use crate::proofs::{CallName, Memory};
 use crate::protocols::envelope;
 
@@ -42,15 +41,14 @@ impl Sifting<'_> {
         if !input.starts_with(b"[") || !has_calls && !mentions("reasoning") {
             return None;
         }
-        let items: Vec<&RawValue> = serde_json::from_slice(input).ok()?;
-        let is_kept: Vec<bool> = items.iter().map(|item| self.keeps(item)).collect();
-        if !has_calls && is_kept.iter().all(|kept| *kept) {
+        let items = || Items::of(std::str::from_utf8(input).unwrap_or_default());
+        if !has_calls && items().all(|item| self.keeps(item)) {
             return None;
         }
         let mut out = Vec::with_capacity(input.len());
         out.push(b'[');
-        for (index, (item, kept)) in items.iter().zip(is_kept).enumerate() {
-            if !kept {
+        for (index, item) in items().enumerate() {
+            if !self.keeps(item) {
                 let reason = "It is thinking that is of no use to this provider.";
                 losses.dropped(format!("input[{index}]"), reason);
                 continue;
@@ -65,8 +63,8 @@ impl Sifting<'_> {
     }
 
     /// An item as it is sent. By the id of a call the provider knows the thinking that led to it, and wants both or neither.
-    fn sent<'t>(&self, item: &'t RawValue) -> Cow<'t, [u8]> {
-        let raw = item.get().as_bytes();
+    fn sent<'t>(&self, item: &'t str) -> Cow<'t, [u8]> {
+        let raw = item.as_bytes();
         if !self.without_thinking || !crate::json::mentions(raw, "call_id") {
             return raw.into();
         }
@@ -77,11 +75,11 @@ impl Sifting<'_> {
         }
     }
 
-    fn keeps(&self, item: &RawValue) -> bool {
-        if !crate::json::mentions(item.get().as_bytes(), "reasoning") {
+    fn keeps(&self, item: &str) -> bool {
+        if !crate::json::mentions(item.as_bytes(), "reasoning") {
             return true;
         }
-        let Ok(item) = serde_json::from_str::<ReasoningItem<'_>>(item.get()) else { return true };
+        let Ok(item) = serde_json::from_str::<ReasoningItem<'_>>(item) else { return true };
         if item.kind.as_deref() != Some("reasoning") {
             return true;
         }
