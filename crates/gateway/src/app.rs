@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::admission::Books;
 use crate::buffers::Buffers;
+use crate::cache::ResponseCache;
 use crate::clock::{self, now_ms};
 use crate::cluster::{Leases, Link, Predecessors};
 use crate::config::Settings;
@@ -94,11 +95,11 @@ impl App {
         };
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books };
         let buffer_limit = settings.buffer_limit;
+        let cache = response_cache(&settings, &metrics);
         let snapshot = Snapshot::first(settings, &tools);
         tools.books.load().await.map_err(away)?;
-        let mut pipeline = pipeline(&snapshot, spool, &store, &metrics, leases.as_ref().map(|_| this.id()));
-        pipeline.leases = leases.clone();
-        let pipeline = Arc::new(pipeline);
+        let shared = Shared { node: leases.as_ref().map(|_| this.id()), leases: leases.clone(), cache };
+        let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics, shared));
         if let (Some(leases), Some(predecessors)) = (&leases, &mut predecessors) {
             join(leases, predecessors, is_delivered).await;
         }
@@ -239,8 +240,17 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 fn leases(settings: &Settings, books: &Books, node: &'static str, metrics: &Metrics) -> Option<Arc<Leases>> {
-    let link = Link::new(settings.redis.clone()?, &settings.outbound.authorities, metrics.clone());
-    Some(Leases::new(link, books.clone(), node, settings.exact_limits))
+    let up = metrics.shared_counters_up().clone();
+    let link = Link::new(settings.redis.clone()?, &settings.outbound.authorities, up);
+    Some(Leases::new(link, books.clone(), node, settings.exact_limits, metrics.clone()))
+}
+
+/// The cache of answers. A connection of its own, so that large answers are not in the way of counters.
+fn response_cache(settings: &Settings, metrics: &Metrics) -> Arc<ResponseCache> {
+    let url = settings.redis.clone().filter(|_| settings.cache.redis);
+    let link =
+        url.map(|url| Link::new(url, &settings.outbound.authorities, metrics.response_cache_up().clone()));
+    ResponseCache::new(settings.cache, link, metrics.clone())
 }
 
 /// Opens the connection to the common counters, and frees what earlier processes with the same spool held, if the ledger has all
@@ -256,17 +266,20 @@ async fn join(leases: &Leases, predecessors: &mut Predecessors, is_delivered: bo
     }
 }
 
-fn pipeline(
-    snapshot: &Snapshot,
-    spool: Spool,
-    store: &Store,
-    metrics: &Metrics,
+/// What requests share with those of other nodes, where there are some.
+struct Shared {
     node: Option<&'static str>,
-) -> Pipeline {
+    leases: Option<Arc<Leases>>,
+    cache: Arc<ResponseCache>,
+}
+
+fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics, shared: Shared) -> Pipeline {
+    let Shared { node, leases, cache } = shared;
     Pipeline {
         media: MediaFetcher::guarded(snapshot.outbound.route()),
         metering: Metering::new(spool, metrics.clone(), node),
-        leases: None,
+        leases,
+        cache,
         responses: Responses::new(store.clone(), metrics.clone()),
         proof_memory: crate::pipeline::proof_memory::ProofMemory::default(),
         seeds: crate::pipeline::Seeds::default(),

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod app;
 pub mod buffers;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 mod cluster;

@@ -210,6 +210,7 @@ pub fn request_object(row: &RequestRow) -> Value {
         "attempts": record.attempts.iter().map(attempt).collect::<Vec<_>>(),
         "losses": record.losses.iter().map(loss).collect::<Vec<_>>(),
         "phases_us": record.phases.map(phases),
+        "cache": record.cache,
         "decision": record.decision,
     })
 }

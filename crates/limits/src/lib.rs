@@ -29,6 +29,9 @@ pub use book::{Actual, Ask, Book, Figure, Refusal, Refused, Remaining, Ticket};
 pub use bucket::Bucket;
 pub use glob::Pattern;
 pub use lease::{GONE_MS, Others, Pool, Short, Told, Wanted, Wish};
-pub use policy::{Budget, CountersAway, Limit, Mistake, OnExhausted, Period, Policy, Role, Unpriced, tags};
+pub use policy::{
+    Budget, CachePolicy, CountersAway, LONGEST_CACHE_SECONDS, Limit, Mistake, OnExhausted, Period, Policy,
+    Role, Unpriced, tags,
+};
 pub use rule::{AccountId, Quantity, Rule, Scope};
 pub use window::{DAY_MS, Window, day_of};

@@ -15,6 +15,8 @@ const MOST_TAGS: usize = 16;
 const LONGEST_TAG_NAME: usize = 32;
 const LONGEST_TAG_VALUE: usize = 128;
 const LONGEST_PATTERN: usize = 256;
+/// 30 days: an answer that is older hardly answers the question any more.
+pub const LONGEST_CACHE_SECONDS: u64 = 30 * 86_400;
 /// Larger limits are none.
 const MOST_UNITS: u64 = 1_000_000_000_000;
 
@@ -54,6 +56,27 @@ pub struct Policy {
     /// `refuse` where a budget is counted, else `allow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters_away: Option<CountersAway>,
+    /// Whether equal requests get an answer that was kept: `{ seconds = 600 }`. Default: where a request asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CachePolicy>,
+}
+
+/// How answers are kept for equal requests of the project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachePolicy {
+    /// How old an answer may be. 0: nothing is kept, whatever a request asks for.
+    pub seconds: u64,
+    /// Whether a request waits for an equal one that is under way, to get its answer. Default true.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub share: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// What becomes of requests while the counters that nodes share do not answer.
@@ -279,6 +302,9 @@ impl Policy {
             if let Some((field, wrong)) = limit.mistake() {
                 mistake(format!("limits[{index}]{field}"), wrong);
             }
+        }
+        if self.cache.is_some_and(|cache| cache.seconds > LONGEST_CACHE_SECONDS) {
+            mistake("cache.seconds".to_owned(), format!("must be at most {LONGEST_CACHE_SECONDS}, 30 days"));
         }
         if self.tags.len() > MOST_TAGS {
             mistake("tags".to_owned(), format!("has more than {MOST_TAGS} tags"));

@@ -67,6 +67,17 @@ impl Plan {
         matches!(self.reason, Reason::Exploration | Reason::Probe | Reason::LastResort)
     }
 
+    /// The candidates that can serve the request, best first, each once: also those that are closed or rest.
+    pub fn ranked(&self) -> Vec<usize> {
+        let mut ranked = Vec::with_capacity(self.order.len());
+        for choice in self.order.iter().chain(&self.reserve) {
+            if !ranked.contains(&choice.index) {
+                ranked.push(choice.index);
+            }
+        }
+        ranked
+    }
+
     /// The whole story; worked out only here. `candidates` are those that the plan was made of.
     pub fn selection(&self, candidates: &[Candidate<'_>]) -> Selection {
         let scored = self.order.iter().map(|choice| choice.index);

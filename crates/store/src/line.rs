@@ -146,6 +146,9 @@ impl UsageRecord {
         if let Some(dialect) = &self.dialect {
             push_text(out, "dialect", dialect);
         }
+        if let Some(cache) = &self.cache {
+            push_text(out, "cache", cache);
+        }
         if let Some(phases) = &self.phases {
             write_phases(phases, out);
         }

@@ -77,6 +77,8 @@ pub struct UsageRecord {
     pub phases: Option<Phases>,
     /// Scores, exclusions and reasons, as routing told them; kept of some requests.
     pub decision: Option<serde_json::Value>,
+    /// What the cache of answers did: `hit` or `miss`; none where it was not to do anything.
+    pub cache: Option<Cow<'static, str>>,
 }
 
 /// Where the time of a request went, in microseconds. From `plan` on they add up to its duration; what is before is not in it.

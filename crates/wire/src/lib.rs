@@ -18,6 +18,7 @@ pub mod multipart;
 pub mod proofs;
 pub mod protocols;
 pub mod providers;
+pub mod replay;
 pub mod texts;
 pub mod tokens;
 mod translate;

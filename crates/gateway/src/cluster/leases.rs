@@ -13,6 +13,7 @@ use redis::Script;
 use super::link::{Away, LIMIT, Link, Patience};
 use crate::admission::{Book, Books};
 use crate::clock;
+use crate::telemetry::Metrics;
 
 /// How often is reported what was spent, and given back what is not needed. In this time others may be refused what this node
 /// could have given back.
@@ -33,6 +34,7 @@ pub struct Leases {
     node: &'static str,
     /// Each request asks for what it needs, and nothing is kept at hand.
     is_exact: bool,
+    metrics: Metrics,
     lease: Script,
     begin: Script,
     retire: Script,
@@ -40,12 +42,13 @@ pub struct Leases {
 
 impl Leases {
     /// The parts of this node. The books must be shared ones.
-    pub fn new(link: Link, books: Books, node: &'static str, is_exact: bool) -> Arc<Self> {
+    pub fn new(link: Link, books: Books, node: &'static str, is_exact: bool, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             link,
             books,
             node,
             is_exact,
+            metrics,
             lease: Script::new(include_str!("lease.lua")),
             begin: Script::new(include_str!("begin.lua")),
             retire: Script::new(include_str!("retire.lua")),
@@ -59,7 +62,7 @@ impl Leases {
 
     /// Counts what became of a request for which this node's part was too small.
     pub fn count(&self, kind: &'static str) {
-        self.link.metrics().shared_counters(kind);
+        self.metrics.shared_counters(kind);
     }
 
     /// Asks for what a request is short of. Says false when somebody else got enough of it in the meantime.
@@ -308,7 +311,6 @@ mod tests {
 
     use super::*;
     use crate::config::redis_url::RedisUrl;
-    use crate::telemetry::Metrics;
 
     const NODES: u32 = 3;
     const USD: i64 = 1_000_000_000_000;
@@ -364,7 +366,7 @@ mod tests {
             return;
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let link = Link::new(RedisUrl::parse(&redis.url()).unwrap(), &[], Metrics::new());
+        let link = Link::new(RedisUrl::parse(&redis.url()).unwrap(), &[], Default::default());
         let [lease, begin, retire] =
             [include_str!("lease.lua"), include_str!("begin.lua"), include_str!("retire.lua")]
                 .map(Script::new);

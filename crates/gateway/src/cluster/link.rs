@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use prometheus_client::metrics::gauge::Gauge;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, Script, TlsCertificates, TlsMode,
 };
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Mutex;
 
 use crate::config::redis_url::{RedisForm, RedisUrl};
-use crate::telemetry::Metrics;
 
 /// The server must have answered after this time.
 pub const LIMIT: Duration = Duration::from_millis(500);
@@ -43,7 +43,8 @@ pub struct Link {
     certificates: Option<TlsCertificates>,
     connection: Mutex<Option<Connection>>,
     is_away: AtomicBool,
-    metrics: Metrics,
+    /// 1 while the server answers.
+    up: Gauge,
 }
 
 #[derive(Clone)]
@@ -53,8 +54,9 @@ enum Connection {
 }
 
 impl Link {
-    /// A connection to these servers, not opened yet. `authorities` are trusted in place of the system's, if there are any.
-    pub fn new(url: RedisUrl, authorities: &[CertificateDer<'static>], metrics: Metrics) -> Self {
+    /// A connection to these servers, not opened yet. `authorities` are trusted in place of the system's, if there are any. `up`
+    /// says whether the server answers.
+    pub fn new(url: RedisUrl, authorities: &[CertificateDer<'static>], up: Gauge) -> Self {
         let pem = |certificate: &CertificateDer<'_>| {
             format!(
                 "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
@@ -64,17 +66,12 @@ impl Link {
         let root_cert: String = authorities.iter().map(pem).collect();
         let root_cert = (!root_cert.is_empty()).then(|| root_cert.into_bytes());
         let certificates = url.tls.then_some(TlsCertificates { client_tls: None, root_cert });
-        Self { url, certificates, connection: Mutex::new(None), is_away: AtomicBool::new(false), metrics }
+        Self { url, certificates, connection: Mutex::new(None), is_away: AtomicBool::new(false), up }
     }
 
     /// Whether the last call was not answered.
     pub fn is_away(&self) -> bool {
         self.is_away.load(Ordering::Relaxed)
-    }
-
-    /// Where is counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 
     /// Runs a script.
@@ -85,9 +82,6 @@ impl Link {
         arguments: &[String],
         patience: Patience,
     ) -> Result<T, Away> {
-        if patience == Patience::Request && self.is_away() {
-            return Err(Away);
-        }
         let mut invocation = script.prepare_invoke();
         for key in keys {
             invocation.key(key);
@@ -101,18 +95,40 @@ impl Link {
                 Connection::Cluster(mut cluster) => invocation.invoke_async(&mut cluster).await,
             }
         };
+        self.within_limit(patience, run).await
+    }
+
+    /// Runs a command.
+    pub async fn command<T: FromRedisValue>(&self, command: &Cmd, patience: Patience) -> Result<T, Away> {
+        let run = async {
+            match self.connection().await? {
+                Connection::One(mut one) => command.query_async(&mut one).await,
+                Connection::Cluster(mut cluster) => command.query_async(&mut cluster).await,
+            }
+        };
+        self.within_limit(patience, run).await
+    }
+
+    async fn within_limit<T>(
+        &self,
+        patience: Patience,
+        run: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, Away> {
+        if patience == Patience::Request && self.is_away() {
+            return Err(Away);
+        }
         let timeout = || RedisError::from((ErrorKind::Io, "it does not answer"));
         let result = tokio::time::timeout(LIMIT, run).await.unwrap_or_else(|_| Err(timeout()));
         match result {
             Ok(value) => {
-                self.metrics.shared_counters_up().set(1);
+                self.up.set(1);
                 if self.is_away.swap(false, Ordering::Relaxed) {
                     tracing::info!(host = self.url.host(), "Redis answers again");
                 }
                 Ok(value)
             }
             Err(error) => {
-                self.metrics.shared_counters_up().set(0);
+                self.up.set(0);
                 // Whatever it was, the next call begins with a connection to whoever is the master then.
                 *self.connection.lock().await = None;
                 if !self.is_away.swap(true, Ordering::Relaxed) {

@@ -9,5 +9,5 @@ mod link;
 mod predecessors;
 
 pub use leases::Leases;
-pub use link::{Away, Link};
+pub use link::{Away, Link, Patience};
 pub use predecessors::Predecessors;

@@ -48,6 +48,8 @@ pub struct ConfigFile {
     pub cluster: ClusterSection,
     /// How budgets and limits are counted.
     pub limits: LimitsSection,
+    /// How much room answers have that are kept for equal requests.
+    pub cache: CacheSection,
 }
 
 /// `[server]`
@@ -355,6 +357,24 @@ pub struct LimitsSection {
     pub exact: bool,
 }
 
+/// `[cache]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct CacheSection {
+    /// Most memory for answers; those that were not asked for the longest make room. `0` keeps none in memory. Default `256MiB`.
+    pub memory: String,
+    /// Largest answer that is kept, as it came from the provider. Default `1MiB`.
+    pub answer_limit: String,
+    /// Whether answers are kept in `cluster.redis` too, where every node finds them, and a node that begins anew. Default false.
+    pub redis: bool,
+}
+
+impl Default for CacheSection {
+    fn default() -> Self {
+        Self { memory: "256MiB".to_owned(), answer_limit: "1MiB".to_owned(), redis: false }
+    }
+}
+
 /// One of `[[webhooks]]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -418,6 +438,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "webhooks",
             "cluster",
             "limits",
+            "cache",
         ],
         "server" => &[
             "listen",
@@ -447,6 +468,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "catalog" => &["overlay"],
         "cluster" => &["redis"],
         "limits" => &["exact"],
+        "cache" => &["memory", "answer_limit", "redis"],
         section if section.starts_with("webhooks") => &["url", "secret"],
         section if section.starts_with("projects.") => &PROJECT_KEYS,
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
@@ -455,7 +477,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
 }
 
 /// Of a project, of its keys, and of the entries of their budgets and limits.
-const PROJECT_KEYS: [&str; 22] = [
+const PROJECT_KEYS: [&str; 25] = [
     "models",
     "deny",
     "providers",
@@ -466,6 +488,9 @@ const PROJECT_KEYS: [&str; 22] = [
     "unpriced",
     "stored_responses",
     "counters_away",
+    "cache",
+    "seconds",
+    "share",
     "keys",
     "name",
     "key",
@@ -527,6 +552,7 @@ impl ConfigFile {
                 "projects" => file.projects = projects(value, &mut mistakes),
                 "cluster" => file.cluster = section(&name, value, &mut mistakes),
                 "limits" => file.limits = section(&name, value, &mut mistakes),
+                "cache" => file.cache = section(&name, value, &mut mistakes),
                 "webhooks" => file.webhooks = list(&name, value, &mut mistakes),
                 _ => mistakes.push(unknown("", &name)),
             }

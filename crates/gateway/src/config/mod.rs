@@ -17,5 +17,5 @@ mod tests;
 mod webhook;
 
 pub use file::{ConfigFile, MetadataPlace};
-pub use settings::{KeepSettings, KeyEntry, ProviderSettings, Settings};
+pub use settings::{CacheSettings, KeepSettings, KeyEntry, ProviderSettings, Settings};
 pub use webhook::Webhook;

@@ -81,6 +81,8 @@ pub struct Settings {
     pub redis: Option<RedisUrl>,
     /// Each request asks the common counters.
     pub exact_limits: bool,
+    /// Room for answers that equal requests get again.
+    pub cache: CacheSettings,
     /// Database URL.
     pub database_url: String,
     /// Folder of the spool.
@@ -337,6 +339,7 @@ impl Settings {
             webhooks: check.webhooks(file),
             redis: check.redis(file, &database_url),
             exact_limits: file.limits.exact,
+            cache: check.cache(file),
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
             database_url,
@@ -383,6 +386,7 @@ impl Settings {
             ("logging", format!("{:?} {}", self.logging.format, self.logging.access)),
             ("cluster.redis", format!("{:?}", self.redis)),
             ("limits.exact", self.exact_limits.to_string()),
+            ("cache", format!("{:?}", self.cache)),
         ]
     }
 }
@@ -581,6 +585,18 @@ impl Check<'_> {
             self.mistake("cluster.redis", message);
         }
         RedisUrl::parse(url.trim()).map_err(|message| self.mistake("cluster.redis", message)).ok()
+    }
+
+    fn cache(&mut self, file: &ConfigFile) -> CacheSettings {
+        let section = &file.cache;
+        if section.redis && file.cluster.redis.is_none() {
+            self.mistake("cache.redis", "needs cluster.redis, which says where it is");
+        }
+        CacheSettings {
+            memory: self.bytes("cache.memory", &section.memory),
+            answer_limit: self.bytes("cache.answer_limit", &section.answer_limit) as usize,
+            redis: section.redis,
+        }
     }
 
     fn webhooks(&mut self, file: &ConfigFile) -> Vec<Webhook> {
@@ -1363,6 +1379,17 @@ fn parse_bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(unit)
+}
+
+/// Room for answers that equal requests get again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Most bytes in memory.
+    pub memory: u64,
+    /// Most bytes of an answer.
+    pub answer_limit: usize,
+    /// Whether they are in Redis too.
+    pub redis: bool,
 }
 
 /// How answers are kept for callers.

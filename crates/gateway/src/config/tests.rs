@@ -16,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 15] = [
+const SECTIONS: [(&str, &str, &str); 16] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -74,6 +74,12 @@ const SECTIONS: [(&str, &str, &str); 15] = [
         "limits",
         "LimitsSection",
         "How budgets and limits are counted where nodes share them; [governance.md](governance.md) has what they are.",
+    ),
+    (
+        "cache",
+        "CacheSection",
+        "Room for answers that equal requests get again. They are kept where a project's policy or a request asks for it: \
+         [caching.md](caching.md).",
     ),
     (
         "webhooks",
@@ -245,6 +251,9 @@ fn kind(rust: &str) -> &str {
         "Vec<Budget>" | "Vec<Limit>" => "list of tables, see below",
         "Unpriced" => "`allow` or `block`",
         "CountersAway" => "`allow` or `refuse`",
+        "CachePolicy" => {
+            "table: `seconds`, 0 to 2,592,000; `share`, whether equal requests wait for each other (default true)"
+        }
         "Pico" => "decimal string",
         "Window" => "`day`, `week`, `month` or `total`",
         "Period" => "`minute`, `hour` or `day`",

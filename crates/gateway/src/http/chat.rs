@@ -106,6 +106,7 @@ impl Caller {
             options,
             keep: None,
             elsewhere: None,
+            cache: None,
             tags,
             arrival: Arrival { received, admitted: clock::now() },
         };
@@ -171,6 +172,7 @@ async fn read(
 ) -> Result<Box<Read>, Error> {
     let read = async {
         inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
+        inbound.cache = inbound.caller.caching(inbound.options.cache);
         let Received { bytes, held } =
             request_body::read(body, announced, inbound.snapshot.limits, &api.buffers).await?;
         let url = Addressed { rest: &address.rest, query: &address.query };

@@ -163,7 +163,8 @@ fn parameters(route: &Route) -> Vec<Value> {
         }));
     }
     if route.serve.is_answered_by_model() {
-        let names = ["no_fallback", "strict", "explain", "metadata", "session", "traceparent"];
+        let names =
+            ["no_fallback", "strict", "explain", "cache", "no_cache", "metadata", "session", "traceparent"];
         parameters.extend(names.map(|name| json!({ "$ref": format!("#/components/parameters/{name}") })));
     }
     parameters

@@ -4,13 +4,15 @@
 use canon::Error;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use limits::LONGEST_CACHE_SECONDS;
 
 use crate::config::MetadataPlace;
 use crate::hops::Hops;
-use crate::pipeline::RequestOptions;
+use crate::pipeline::{CacheAsked, RequestOptions};
 
 const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
 const NO_CACHE: HeaderName = HeaderName::from_static("x-no-cache");
+const CACHE: HeaderName = HeaderName::from_static("x-llmgateway-cache");
 const STRICT: HeaderName = HeaderName::from_static("x-llmgateway-strict");
 const EXPLAIN: HeaderName = HeaderName::from_static("x-llmgateway-explain");
 const METADATA: HeaderName = HeaderName::from_static("x-llmgateway-metadata");
@@ -28,8 +30,6 @@ pub(super) fn options(
     hops: &Hops,
     metadata: MetadataPlace,
 ) -> Result<RequestOptions, Error> {
-    // There is no cache yet that could be passed by; what the header says is checked all the same.
-    switch(headers, &NO_CACHE)?;
     let session = headers.get(&SESSION).and_then(|value| value.to_str().ok()).map(str::trim);
     Ok(RequestOptions {
         no_fallback: switch(headers, &NO_FALLBACK)?,
@@ -41,8 +41,30 @@ pub(super) fn options(
         trace: trace(headers),
         hops: hops.passed(headers)?,
         metadata: place(headers, metadata)?,
+        cache: cache(headers)?,
         tags: tags(headers)?,
     })
+}
+
+/// Whether an answer may come from the cache, and how old it may be.
+fn cache(headers: &HeaderMap) -> Result<CacheAsked, Error> {
+    if switch(headers, &NO_CACHE)? {
+        return Ok(CacheAsked::No);
+    }
+    let mut asked = CacheAsked::Unsaid;
+    for value in headers.get_all(&CACHE) {
+        let seconds = str::from_utf8(value.as_bytes()).ok().and_then(|text| text.trim().parse().ok());
+        let seconds = seconds.filter(|seconds| *seconds <= LONGEST_CACHE_SECONDS);
+        let said =
+            seconds.map(CacheAsked::Seconds).filter(|said| [CacheAsked::Unsaid, *said].contains(&asked));
+        asked = said.ok_or_else(|| {
+            let message = format!(
+                "The header x-llmgateway-cache must be a number of seconds, at most {LONGEST_CACHE_SECONDS}."
+            );
+            Error::invalid("x-llmgateway-cache", message)
+        })?;
+    }
+    Ok(asked)
 }
 
 /// What the request is for, as it is written; what it means is checked with the key's policy. Sent several times, all count.

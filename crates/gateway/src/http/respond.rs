@@ -52,6 +52,7 @@ pub fn typed(mut response: Response<ResponseBody>, content_type: HeaderValue) ->
 
 const PROVIDER: HeaderName = HeaderName::from_static("x-llmgateway-provider");
 const MODEL: HeaderName = HeaderName::from_static("x-llmgateway-model");
+const CACHE: HeaderName = HeaderName::from_static("x-llmgateway-cache");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-llmgateway-attempts");
 const COUNT: HeaderName = HeaderName::from_static("x-llmgateway-count");
 const COST: HeaderName = HeaderName::from_static("x-llmgateway-cost-usd");
@@ -70,6 +71,9 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
         }
     }
     headers.insert(ATTEMPTS, HeaderValue::from(served.attempts));
+    if let Some(cache) = served.cache {
+        headers.insert(CACHE, HeaderValue::from_static(cache.as_str()));
+    }
     if let Some(remaining) = &served.limits {
         limits(headers, remaining);
     }

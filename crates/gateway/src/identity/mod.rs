@@ -9,6 +9,7 @@ mod terms;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use canon::{Error, ErrorKind};
 use limits::{CountersAway, Policy, Role, Rule, Scope, Unpriced};
@@ -18,6 +19,8 @@ use crate::admission::Books;
 use crate::clock::now_ms;
 use crate::config::KeyEntry;
 use crate::config::settings::ProjectSettings;
+use crate::pipeline::CacheAsked;
+use crate::pipeline::cached::Caching;
 pub use auth::{Auth, presented};
 pub use terms::{Offered, Terms};
 
@@ -126,6 +129,19 @@ impl Caller {
     /// Whether answers may be kept for it.
     pub fn may_store(&self) -> bool {
         self.terms().all(|terms| terms.stored_responses)
+    }
+
+    /// What a request may get from the cache. The key's policy goes before the project's, and the request before both; none of
+    /// them allows what another one forbids.
+    pub fn caching(&self, asked: CacheAsked) -> Option<Caching> {
+        let said = || self.terms().filter_map(|terms| terms.cache);
+        let seconds = match asked {
+            CacheAsked::No => None,
+            CacheAsked::Seconds(seconds) => Some(seconds),
+            CacheAsked::Unsaid => said().last().map(|policy| policy.seconds),
+        };
+        let seconds = seconds.filter(|seconds| *seconds > 0 && said().all(|policy| policy.seconds > 0))?;
+        Some(Caching { oldest: Duration::from_secs(seconds), share: said().all(|policy| policy.share) })
     }
 
     /// Why an offer is refused, as a sentence; none when it is allowed.

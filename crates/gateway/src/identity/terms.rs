@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use limits::{CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
+use limits::{CachePolicy, CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
 
 use crate::admission::Book;
 
@@ -28,6 +28,8 @@ pub struct Terms {
     pub stored_responses: bool,
     /// What becomes of requests while shared counters do not answer, where it is said.
     pub counters_away: Option<CountersAway>,
+    /// How answers are kept for equal requests, where it is said.
+    pub cache: Option<CachePolicy>,
 }
 
 /// A model at a provider, under all of its names.
@@ -65,6 +67,7 @@ impl Terms {
             unpriced: policy.unpriced,
             stored_responses: policy.stored_responses.unwrap_or(true),
             counters_away: policy.counters_away,
+            cache: policy.cache,
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::admission::{self, Grant};
 use crate::clock;
 use crate::identity::Caller;
+use crate::pipeline::cached::CacheUse;
 use crate::telemetry::{Metrics, RouteCounters, access};
 
 /// What an answer is priced by: what is shown, recorded and counted comes from here.
@@ -24,18 +25,36 @@ pub struct Pricing {
     pub serving: Option<Arc<Serving>>,
     /// The service tier that was asked of the provider.
     pub asked_tier: Option<String>,
+    /// Nothing was asked of a provider, and nothing is billed.
+    is_nothing: bool,
 }
 
 impl Pricing {
+    /// By these prices.
+    pub fn new(serving: Option<Arc<Serving>>, asked_tier: Option<String>) -> Self {
+        Self { serving, asked_tier, is_nothing: false }
+    }
+
+    /// Of an answer that costs nothing.
+    pub fn nothing() -> Self {
+        Self { is_nothing: true, ..Self::default() }
+    }
+
     /// What these tokens cost by the tier that the answer names, else by the one that was asked for. None when the price is
     /// unknown.
     pub fn cost(&self, usage: &Usage, served_tier: Option<&str>) -> Option<Cost> {
+        if self.is_nothing {
+            return Some(Cost::default());
+        }
         let price = self.serving.as_ref()?.price.as_ref()?;
         price.cost(usage, served_tier.or_else(|| price.tier_asked(self.asked_tier.as_deref())))
     }
 
     /// What an answer costs as far as it is known: its tokens, and what is billed by a unit. None when that is unknown.
     fn cost_of(&self, progress: &Progress) -> Option<Cost> {
+        if self.is_nothing {
+            return Some(Cost::default());
+        }
         let tier = progress.service_tier.as_deref();
         let Some(amount) = progress.amount else { return self.cost_by_tokens(progress, tier) };
         let price = self.serving.as_ref()?.price.as_ref()?;
@@ -135,6 +154,7 @@ impl Metering {
             open: None,
             limits: None,
             downgrade: Downgrade::No,
+            cache: None,
             row: UsageRecord {
                 request_id: begin.request_id.to_owned(),
                 started_at_ms: clock::now_ms(),
@@ -212,6 +232,8 @@ pub struct Served {
     pub cost: Option<Cost>,
     /// What is left of the caller's limits.
     pub limits: Option<Box<Remaining>>,
+    /// What the cache did.
+    pub cache: Option<CacheUse>,
 }
 
 const LOST_SAID_EVERY_MS: i64 = 10_000;
@@ -248,6 +270,7 @@ pub(crate) fn empty_row() -> UsageRecord {
         dialect: None,
         phases: None,
         decision: None,
+        cache: None,
     }
 }
 
@@ -275,6 +298,7 @@ pub struct Record {
     /// What is left of limits.
     limits: Option<Box<Remaining>>,
     downgrade: Downgrade,
+    cache: Option<CacheUse>,
     row: UsageRecord,
 }
 
@@ -393,7 +417,25 @@ impl Record {
             attempts: self.row.attempts.len(),
             cost: self.row.cost,
             limits: self.limits.clone(),
+            cache: self.cache,
         })
+    }
+
+    /// What the cache did; none where it was not to do anything.
+    pub fn cache_use(&self) -> Option<CacheUse> {
+        self.cache
+    }
+
+    /// The cache did this.
+    pub fn used_cache(&mut self, what: CacheUse) {
+        self.cache = Some(what);
+        self.row.cache = Some(what.as_str().into());
+    }
+
+    /// The answer is one that this model at this provider gave before.
+    pub fn answers_from(&mut self, provider: &str, model: &str) {
+        self.row.used_provider = Some(provider.to_owned());
+        self.row.used_model = Some(model.to_owned());
     }
 
     /// The attempts so far.
@@ -723,7 +765,9 @@ impl Record {
         self.row.phases = Some(self.phases_at_end(micros(elapsed)));
         if let Some(mut grant) = self.grant.take() {
             let cost = self.row.cost.map_or(Pico::ZERO, |cost| cost.total);
-            grant.settle(cost, self.row.usage.as_ref());
+            // Tokens of a kept answer were counted when it was new.
+            let usage = self.row.usage.as_ref().filter(|_| self.cache != Some(CacheUse::Hit));
+            grant.settle(cost, usage);
         }
         access::model_request(self.path, &self.row);
         self.metering.metrics.active().dec();

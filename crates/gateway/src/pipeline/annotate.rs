@@ -9,6 +9,7 @@ use store::AttemptRecord;
 use tokio::time::Instant;
 use wire::IdPrefixes;
 
+use super::cached::CacheUse;
 use crate::config::MetadataPlace;
 use crate::metering::{Pricing, Record, UpstreamCost};
 
@@ -38,6 +39,8 @@ pub struct Envelope {
     pub provider_request_id: Option<String>,
     /// The attempts before this one.
     pub earlier: Vec<AttemptRecord>,
+    /// What the cache did; none where it was not to do anything.
+    pub cache: Option<CacheUse>,
     /// When this attempt began.
     pub attempt_started: Instant,
     /// Why this provider.
@@ -106,7 +109,13 @@ impl Annotator for Envelope {
         push_text(out, "used_provider", &self.used_provider);
         push_text(out, "underlying_used_model", facts.underlying_model.unwrap_or(&self.used_model));
         push_key(out, "routing");
-        push_array(out, self.earlier.iter().chain([&self.this_attempt()]), write_attempt);
+        match self.cache {
+            Some(CacheUse::Hit) => out.extend_from_slice(b"[]"),
+            _ => push_array(out, self.earlier.iter().chain([&self.this_attempt()]), write_attempt),
+        }
+        if let Some(cache) = self.cache {
+            push_text(out, "cache", cache.as_str());
+        }
         push_key(out, "selection");
         self.selection.write(out);
         if !self.earlier_cost.is_zero() {

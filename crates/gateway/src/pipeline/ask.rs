@@ -168,7 +168,7 @@ impl ProviderCall for Asking<'_> {
         let Question { request, upload, .. } = self.question;
         let ProviderRequest { parts, mut losses, reader } = request.write(offer.endpoint_target())?;
         record.losses(&losses);
-        record.priced_by(Pricing { serving: offer.serving.clone(), asked_tier: None });
+        record.priced_by(Pricing::new(offer.serving.clone(), None));
         cx.check_strict(&losses)?;
         let error = |part: usize, status, headers: &http::HeaderMap, body: &[u8]| {
             let error = reader.error(status, headers, body);

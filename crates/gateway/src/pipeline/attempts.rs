@@ -34,6 +34,28 @@ pub struct Attempt<'a> {
     pub body: Option<Written>,
 }
 
+/// Offers in the order in which they would be asked.
+pub struct Ranked<'a> {
+    offers: &'a [Offer],
+    order: Vec<usize>,
+    selection: &'a Selection,
+}
+
+impl<'a> Ranked<'a> {
+    /// The first so many, as attempts that are not made: for what can be known without asking.
+    pub fn first(&self, most: usize) -> Vec<Attempt<'a>> {
+        let of = |index: &usize| Attempt {
+            offer: &self.offers[*index],
+            key: 0,
+            selection: self.selection,
+            started: clock::now(),
+            repaired: Repaired::default(),
+            body: None,
+        };
+        self.order.iter().take(most).map(of).collect()
+    }
+}
+
 /// Repairs that were made. Each is worth one attempt with a key.
 #[derive(Clone, Copy, Default)]
 pub struct Repaired {
@@ -70,6 +92,14 @@ pub trait ProviderCall: Sync {
         attempt: Attempt<'_>,
         record: &mut Record,
     ) -> impl Future<Output = Result<Self::Answer, Failed>> + Send;
+    /// An answer to an equal request that was kept, with the offer that it is from. None where there is none, or none is wanted.
+    fn kept<'a>(
+        &self,
+        _ranked: Ranked<'a>,
+        _record: &mut Record,
+    ) -> impl Future<Output = Result<Option<(&'a Offer, Self::Answer)>, Error>> + Send {
+        async { Ok(None) }
+    }
 }
 
 impl From<Error> for Failed {
@@ -148,6 +178,12 @@ pub async fn in_order<E: ProviderCall>(
     let selection = cx.selection(&plan, &candidates);
     if cx.keeps_decision() {
         record.decided(|| plan.selection(&candidates));
+    }
+    if cx.inbound.cache.is_some() {
+        let ranked = Ranked { offers, order: plan.ranked(), selection: &selection };
+        if let Some((offer, answer)) = Box::pin(call.kept(ranked, record)).await? {
+            return Ok((answer, HeldPermit::none(cx, offer)));
+        }
     }
     budget.deposit(pipeline.now());
     let mut attempts =

@@ -14,9 +14,11 @@ use wire::providers::Credential;
 use wire::{AnswerForm, Intake, Transcoder, Written, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
-use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired};
+use super::attempts::{Attempt, Failed, ProviderCall, Ranked, Repair, Repaired};
+use super::cached::Missed;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
+use super::resolve::Offer;
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
 use crate::clock;
@@ -61,13 +63,34 @@ pub struct Chat<'a> {
     pub cx: &'a RequestContext<'a>,
     /// What is asked.
     pub intake: &'a Intake,
+    /// What was looked for in the cache.
+    pub(super) missed: Missed,
+}
+
+impl<'a> Chat<'a> {
+    /// This request.
+    pub fn new(cx: &'a RequestContext<'a>, intake: &'a Intake) -> Self {
+        Self { cx, intake, missed: Missed::default() }
+    }
 }
 
 impl ProviderCall for Chat<'_> {
     type Answer = Begun;
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Begun, Failed> {
-        ChatAttempt { cx: self.cx, intake: self.intake, attempt }.run(record).await
+        let missed = self.cx.inbound.cache.is_some().then_some(&self.missed);
+        ChatAttempt { cx: self.cx, intake: self.intake, attempt, missed }.run(record).await
+    }
+
+    async fn kept<'a>(
+        &self,
+        ranked: Ranked<'a>,
+        record: &mut Record,
+    ) -> Result<Option<(&'a Offer, Begun)>, Error> {
+        match self.cx.inbound.cache {
+            Some(caching) => self.find_kept(ranked, caching, record).await,
+            None => Ok(None),
+        }
     }
 }
 
@@ -79,12 +102,15 @@ pub(super) struct ChatAttempt<'a> {
     pub(super) intake: &'a Intake,
     /// Who is asked.
     pub(super) attempt: Attempt<'a>,
+    /// What was looked for in the cache; none where the answer is not to be kept there.
+    pub(super) missed: Option<&'a Missed>,
 }
 
 impl ChatAttempt<'_> {
     /// Sends the request, and reads the answer as far as it has to be known to be good.
     async fn run(mut self, record: &mut Record) -> Result<Begun, Failed> {
-        let mut prepared = match self.attempt.body.take() {
+        let written = self.attempt.body.take().or_else(|| self.missed?.take_written(self.attempt.offer));
+        let mut prepared = match written {
             Some(body) => body,
             None => self.prepare().await?,
         };
@@ -241,7 +267,7 @@ impl ChatAttempt<'_> {
             held.grow_answer(data.len()).await?;
             let transcoder = transcoder.get_or_insert_with(|| {
                 let streams = self.streams(&head.headers, &data);
-                wire::unframed(self.attempt.offer.protocol, &data, self.transcoder(prepared, streams, record))
+                self.kept_on_the_way(self.unframed(&data, prepared, streams, record), streams)
             });
             let read = transcoder.push(&data, &mut out);
             released(read, (&mut **transcoder, &mut out), record).await?;
@@ -261,6 +287,18 @@ impl ChatAttempt<'_> {
     fn streams(&self, headers: &HeaderMap, beginning: &[u8]) -> bool {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         wire::is_stream(self.attempt.offer.protocol, content_type, beginning, self.form().stream)
+    }
+
+    /// The way of an answer that begins like this.
+    pub(super) fn unframed(
+        &self,
+        beginning: &[u8],
+        prepared: &Written,
+        upstream_streams: bool,
+        record: &Record,
+    ) -> Box<dyn Transcoder> {
+        let transcoder = self.transcoder(prepared, upstream_streams, record);
+        wire::unframed(self.attempt.offer.protocol, beginning, transcoder)
     }
 
     fn transcoder(&self, prepared: &Written, upstream_streams: bool, record: &Record) -> Box<dyn Transcoder> {
@@ -294,6 +332,7 @@ impl ChatAttempt<'_> {
             key: attempts.last().map(|attempt| attempt.key.clone()).unwrap_or_default(),
             provider_request_id: attempts.last().and_then(|attempt| attempt.provider_request_id.clone()),
             earlier: attempts[..attempts.len().saturating_sub(1)].to_vec(),
+            cache: record.cache_use(),
             attempt_started: self.attempt.started,
             selection: self.attempt.selection.clone(),
             losses: prepared.told.clone(),
@@ -306,7 +345,7 @@ impl ChatAttempt<'_> {
     fn pricing(&self, prepared: &Written) -> Pricing {
         let asked = self.intake.service_tier.clone();
         let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field.name() != "service_tier");
-        Pricing { serving: self.attempt.offer.serving.clone(), asked_tier: asked.filter(was_sent) }
+        Pricing::new(self.attempt.offer.serving.clone(), asked.filter(was_sent))
     }
 
     fn form(&self) -> &AnswerForm {

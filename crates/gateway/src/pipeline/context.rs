@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use wire::{Asked, Dialect};
 
 use super::Pipeline;
+use super::cached::Caching;
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
 use crate::identity::Caller;
@@ -35,10 +36,24 @@ pub struct Inbound {
     /// The request goes on from something that only a named provider of the same format can have. This is the error where
     /// none is named.
     pub elsewhere: Option<Error>,
+    /// What it may get from the cache, and leaves there; none where it has nothing to do with it.
+    pub cache: Option<Caching>,
     /// What the request is for.
     pub tags: BTreeMap<String, String>,
     /// When it arrived.
     pub arrival: Arrival,
+}
+
+/// What a request's headers say of the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheAsked {
+    /// Nothing: the policy decides.
+    #[default]
+    Unsaid,
+    /// An answer may be so many seconds old.
+    Seconds(u64),
+    /// Past the cache.
+    No,
 }
 
 /// What headers ask for.
@@ -56,6 +71,8 @@ pub struct RequestOptions {
     pub trace: Vec<(HeaderName, HeaderValue)>,
     /// The gateways that the request has passed: `x-llmgateway-hops`.
     pub hops: Option<String>,
+    /// `x-no-cache`, else `x-llmgateway-cache`.
+    pub cache: CacheAsked,
     /// `x-llmgateway-tags`, as it came.
     pub tags: Option<String>,
     /// Where the gateway's object goes: `x-llmgateway-metadata`, else what is known of the client, else the setting.

@@ -191,7 +191,7 @@ impl ProviderCall for Counting<'_> {
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Count, Failed> {
         let cx = self.cx;
-        let chat = ChatAttempt { cx, intake: self.intake, attempt };
+        let chat = ChatAttempt { cx, intake: self.intake, attempt, missed: None };
         let prepared = chat.prepare().await?;
         cx.check_strict(&prepared.told)?;
         let offer = chat.attempt.offer;

@@ -4,6 +4,7 @@ mod admit;
 pub mod annotate;
 mod ask;
 pub mod attempts;
+pub mod cached;
 pub mod candidates;
 pub mod chat;
 mod context;
@@ -31,13 +32,14 @@ use wire::providers::FormatChoice;
 use wire::{Asked, Intake, Protocol};
 
 use crate::buffers::Held;
+use crate::cache::ResponseCache;
 use crate::cluster::Leases;
 use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
 use crate::upstream::media::MediaFetcher;
 pub use ask::Question;
-pub use context::{Inbound, RequestContext, RequestOptions};
+pub use context::{CacheAsked, Inbound, RequestContext, RequestOptions};
 
 use attempts::in_order;
 use chat::{Begun, Chat};
@@ -56,6 +58,8 @@ pub struct Pipeline {
     pub leases: Option<Arc<Leases>>,
     /// Answers that are kept for callers.
     pub responses: Responses,
+    /// Answers that equal requests get again.
+    pub cache: Arc<ResponseCache>,
     /// Proofs that callers drop and providers want back.
     pub proof_memory: proof_memory::ProofMemory,
     /// Decide where chance does.
@@ -152,7 +156,7 @@ impl Pipeline {
             let (operation, asked) = (Operation::Chat, &asked);
             let cx =
                 RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
-            let answer = in_order(&cx, &resolved.offers, record, &Chat { cx: &cx, intake }).await;
+            let answer = in_order(&cx, &resolved.offers, record, &Chat::new(&cx, intake)).await;
             // A budget that is exhausted may say who serves then. That happens once: the second time such budgets only count.
             match record.take_downgrade() {
                 Some(alias) if inbound.elsewhere.is_none() => resolved = resolver.resolve(&alias)?,

@@ -45,6 +45,21 @@ impl HeldPermit {
         }
     }
 
+    /// For an answer that nobody was asked for: there is nothing to report.
+    pub fn none(cx: &RequestContext<'_>, offer: &Offer) -> Self {
+        Self {
+            snapshot: cx.inbound.snapshot.clone(),
+            operation: cx.operation,
+            epoch: cx.pipeline.epoch,
+            provider: offer.provider.clone(),
+            model: String::new(),
+            key: 0,
+            permit: None,
+            started: clock::now(),
+            first_token: None,
+        }
+    }
+
     /// An attempt begins.
     pub fn starts(&mut self, started: Instant) {
         self.started = started;

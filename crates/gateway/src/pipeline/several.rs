@@ -234,6 +234,8 @@ impl Inbound {
             options: self.options.clone(),
             keep: None,
             elsewhere: None,
+            // Equal parts of one request are to have answers of their own.
+            cache: None,
             tags: self.tags.clone(),
             arrival: self.arrival,
         }

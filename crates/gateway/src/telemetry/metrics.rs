@@ -66,6 +66,9 @@ struct Inner {
     stored_responses: Family<Kind, Counter>,
     shared_counters: Family<Kind, Counter>,
     shared_counters_up: Gauge,
+    response_cache: Family<Kind, Counter>,
+    response_cache_bytes: Gauge,
+    response_cache_up: Gauge,
     /// Requests in flight.
     active: Gauge,
     connections: Gauge,
@@ -105,6 +108,22 @@ fn shared_counters(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
         "1 while the counters that nodes share answer; 0 when they do not, or are not shared",
     );
     (requests, up)
+}
+
+/// What is counted of answers that equal requests get again.
+fn response_cache(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge, Gauge) {
+    let requests = registered(
+        registry,
+        "response_cache",
+        "Requests that may be answered from the cache: `hit`, `miss`, `waited` for an equal one, and what became of new answers: `stored`, `too_large`; `away` when Redis did not answer",
+    );
+    let bytes = registered(registry, "response_cache_bytes", "Memory of the answers that are kept");
+    let up = registered(
+        registry,
+        "response_cache_up",
+        "1 while the answers that nodes share can be had; 0 when they cannot, or are not shared",
+    );
+    (requests, bytes, up)
 }
 
 impl Metrics {
@@ -179,6 +198,7 @@ impl Metrics {
             "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
         );
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
+        let (response_cache, response_cache_bytes, response_cache_up) = response_cache(&mut registry);
         let active = Gauge::default();
         registry.register("active_requests", "Requests for models that are not answered yet", active.clone());
         let connections = Gauge::default();
@@ -203,6 +223,9 @@ impl Metrics {
                 stored_responses,
                 shared_counters,
                 shared_counters_up,
+                response_cache,
+                response_cache_bytes,
+                response_cache_up,
                 active,
                 connections,
             }),
@@ -246,6 +269,21 @@ impl Metrics {
     /// Whether shared counters answer.
     pub fn shared_counters_up(&self) -> &Gauge {
         &self.inner.shared_counters_up
+    }
+
+    /// A request that may be answered from the cache, or a new answer.
+    pub fn response_cache(&self, kind: &'static str) {
+        self.inner.response_cache.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Memory of the answers that are kept.
+    pub fn response_cache_bytes(&self) -> &Gauge {
+        &self.inner.response_cache_bytes
+    }
+
+    /// Whether the answers that nodes share can be had.
+    pub fn response_cache_up(&self) -> &Gauge {
+        &self.inner.response_cache_up
     }
 
     /// Open client connections.

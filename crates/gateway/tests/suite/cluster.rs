@@ -540,3 +540,40 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_answers_and_go_on_without_redis() {
+    let Some(mut place) = Place::new("answers").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = format!(
+        "{}[cache]\nredis = true\n",
+        place.config(&upstream, "cache = { seconds = 600 }\nlimits = [{ requests = 1000, per = \"day\" }]\ncounters_away = \"allow\"")
+    );
+    let nodes = place.nodes(2, &config).await;
+    let used = |reply: &Reply| reply.header("x-llmgateway-cache").map(str::to_owned);
+    assert_eq!(used(&ask(&nodes[0]).await).as_deref(), Some("miss"));
+    // The first node has it at once; Redis a moment later.
+    assert_eq!(used(&ask(&nodes[0]).await).as_deref(), Some("hit"));
+    until(async || place.redis.command("KEYS llmgateway:response:*").unwrap().starts_with("*1")).await;
+    let reply = ask(&nodes[1]).await;
+    assert_eq!(
+        (used(&reply).as_deref(), reply.at("/choices/0/message/content")),
+        (Some("hit"), json!("Hello."))
+    );
+    assert_eq!(upstream.heard().len(), 1);
+    // What somebody else wrote there is no answer.
+    let keys = place.redis.command("KEYS llmgateway:response:*").unwrap();
+    place.redis.command(&format!("SET {} damaged", keys.lines().nth(2).unwrap())).unwrap();
+    let third = TestGateway::start(&config).await;
+    assert_eq!(used(&ask(&third).await).as_deref(), Some("miss"));
+    assert_eq!(upstream.heard().len(), 2);
+    place.redis.kill();
+    let other = TestGateway::start(&config).await;
+    let reply = ask(&other).await;
+    assert_eq!((reply.status, used(&reply).as_deref()), (200, Some("miss")), "{}", reply.text());
+    assert_eq!(used(&ask(&other).await).as_deref(), Some("hit"), "from its own memory");
+    assert_eq!(other.metric("llmgateway_response_cache_up").await, Some(0.0));
+    drop((third, other));
+    stop(nodes).await;
+    place.end().await;
+}

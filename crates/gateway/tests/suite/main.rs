@@ -30,6 +30,7 @@ mod money;
 mod ranking;
 mod records;
 mod reload;
+mod response_cache;
 mod routes;
 mod secrets;
 mod server;

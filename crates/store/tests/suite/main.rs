@@ -91,6 +91,7 @@ fn full_record() -> UsageRecord {
         node: Some("01a21c04e6ec712bb946971ee3bda9f0".into()),
         tags: [("env".to_owned(), "prød".to_owned()), ("team".to_owned(), "a".to_owned())].into(),
         dialect: Some("gemini".into()),
+        cache: Some("miss".into()),
         phases: Some([1, 2, 3, 4, 5, 6, 7, u64::from(u32::MAX)].into()),
         decision: Some(serde_json::json!({"reason": "best \"score\"", "scores": [1.5]})),
     }

@@ -1,0 +1,64 @@
+//! Equal requests at the same time: one asks, the others wait for its answer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::key::Key;
+
+/// Requests under way that others wait for.
+#[derive(Default)]
+pub struct Flights(Mutex<HashMap<Key, watch::Receiver<()>>>);
+
+/// What a request does.
+pub enum Turn {
+    /// It asks, and the others wait until it drops this.
+    Leads(Flight),
+    /// It waits for another one.
+    Follows(Landing),
+}
+
+/// A request that others wait for. Dropped, however the request ends, it lets them go on.
+pub struct Flight {
+    flights: Arc<Flights>,
+    key: Key,
+    _others: watch::Sender<()>,
+}
+
+/// The end of another request.
+pub struct Landing(watch::Receiver<()>);
+
+impl Landing {
+    /// Waits for it.
+    pub async fn wait(mut self) {
+        // Nothing is ever sent: it ends when the sender goes.
+        let _ = self.0.changed().await;
+    }
+}
+
+impl Flights {
+    /// The turn of a request among equal ones.
+    pub fn turn(self: &Arc<Self>, key: Key) -> Turn {
+        match self.lock().entry(key) {
+            Entry::Occupied(other) => Turn::Follows(Landing(other.get().clone())),
+            Entry::Vacant(place) => {
+                let (sender, receiver) = watch::channel(());
+                place.insert(receiver);
+                Turn::Leads(Flight { flights: self.clone(), key, _others: sender })
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, watch::Receiver<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        // Before the sender goes: whoever it lets go on may lead.
+        self.flights.lock().remove(&self.key);
+    }
+}

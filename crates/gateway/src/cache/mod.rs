@@ -1,0 +1,131 @@
+//! Answers that are given again to equal requests.
+//!
+//! What is kept is what a provider sent, under a hash of the project and of the request as the provider got it. So an answer
+//! cannot pass from one project to another, and a change of what a request means (an alias, a model, a setting of the
+//! translation) is another hash. The answer goes the way that a new one would go: from the same bytes, in any caller's format,
+//! streamed or whole.
+//!
+//! | file | |
+//! |---|---|
+//! | `key` | which requests are equal |
+//! | `answer` | what is kept |
+//! | `flights` | equal requests at the same time |
+//! | `shared` | answers that nodes share, in Redis |
+
+mod answer;
+mod flights;
+mod key;
+mod shared;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+pub use answer::CachedAnswer;
+pub use flights::{Flight, Turn};
+pub use key::{Key, KeyParts};
+
+use crate::clock;
+use crate::cluster::Link;
+use crate::config::CacheSettings;
+use crate::telemetry::Metrics;
+use flights::Flights;
+use shared::SharedAnswers;
+
+/// What is expected of an answer's size, which only decides how the memory's tables begin.
+const USUAL_BYTES: u64 = 8 << 10;
+/// What an entry takes beside its answer, about.
+const ENTRY_BYTES: u64 = 256;
+
+/// Answers that are kept for equal requests.
+pub struct ResponseCache {
+    memory: Option<Cache<Key, Arc<CachedAnswer>, Bytes>>,
+    shared: Option<SharedAnswers>,
+    flights: Arc<Flights>,
+    answer_limit: usize,
+    metrics: Metrics,
+}
+
+/// Answers weigh what they take of memory.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Arc<CachedAnswer>> for Bytes {
+    fn weight(&self, _key: &Key, answer: &Arc<CachedAnswer>) -> u64 {
+        ENTRY_BYTES + answer.body.len() as u64
+    }
+}
+
+impl ResponseCache {
+    /// An empty cache. `link` leads to where nodes share answers, if they do.
+    pub fn new(settings: CacheSettings, link: Option<Link>, metrics: Metrics) -> Arc<Self> {
+        let CacheSettings { memory, answer_limit, .. } = settings;
+        let expected = usize::try_from(memory / USUAL_BYTES).unwrap_or(usize::MAX).max(16);
+        Arc::new(Self {
+            memory: (memory > 0).then(|| Cache::with_weighter(expected, memory, Bytes)),
+            shared: link.map(|link| SharedAnswers::new(link, metrics.clone())),
+            flights: Arc::default(),
+            answer_limit,
+            metrics,
+        })
+    }
+
+    /// Largest answer that is kept, in bytes.
+    pub fn answer_limit(&self) -> usize {
+        self.answer_limit
+    }
+
+    /// Where is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The answer to the first of these that has one which is at most so old, and its place among them.
+    pub async fn find(&self, keys: &[Key], oldest: Duration) -> Option<(usize, Arc<CachedAnswer>)> {
+        if let Some(found) = self.in_memory(keys, oldest) {
+            return Some(found);
+        }
+        let shared = self.shared.as_ref()?;
+        let now = clock::now_ms();
+        let (place, answer) = shared.find(keys, |answer| answer.is_good(now, oldest)).await?;
+        let answer = Arc::new(answer);
+        if let Some(memory) = &self.memory {
+            memory.insert(keys[place], answer.clone());
+        }
+        Some((place, answer))
+    }
+
+    /// The same without what has to be waited for.
+    pub fn in_memory(&self, keys: &[Key], oldest: Duration) -> Option<(usize, Arc<CachedAnswer>)> {
+        let (memory, now) = (self.memory.as_ref()?, clock::now_ms());
+        keys.iter().enumerate().find_map(|(place, key)| {
+            let answer = memory.get(key)?;
+            answer.is_good(now, oldest).then_some((place, answer))
+        })
+    }
+
+    /// Keeps an answer.
+    pub fn put(self: &Arc<Self>, key: Key, answer: CachedAnswer) {
+        self.metrics.response_cache("stored");
+        let answer = Arc::new(answer);
+        if let Some(memory) = &self.memory {
+            memory.insert(key, answer.clone());
+            self.metrics.response_cache_bytes().set(i64::try_from(memory.weight()).unwrap_or(i64::MAX));
+        }
+        if self.shared.is_some() {
+            let cache = self.clone();
+            tokio::spawn(async move {
+                if let Some(shared) = &cache.shared {
+                    shared.put(key, &answer).await;
+                }
+            });
+        }
+    }
+
+    /// This request's turn among equal ones.
+    pub fn turn(&self, key: Key) -> Turn {
+        self.flights.turn(key)
+    }
+}

@@ -1,0 +1,289 @@
+//! Answers from the cache: what a request looks for, how a kept answer is given, and how a new one is kept.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use canon::{Error, FinishReason, Progress};
+use wire::proofs::Proofs;
+use wire::{Kept, Transcoder, Written};
+
+use super::admit;
+use super::attempts::Ranked;
+use super::chat::{Begun, Chat, ChatAttempt};
+use super::resolve::Offer;
+use crate::cache::{CachedAnswer, Flight, Key, KeyParts, ResponseCache, Turn};
+use crate::clock;
+use crate::metering::{Pricing, Record};
+use crate::snapshot::ProviderHandle;
+
+/// Of so many offers, in the order in which they would be asked, an answer is looked for. For each the request is written.
+const MOST_OFFERS: usize = 4;
+/// A request waits at most so long for an equal one, and asks itself then.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What a request may get from the cache, and leaves in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caching {
+    /// How old an answer may be, and how long a new one is kept.
+    pub oldest: Duration,
+    /// The request waits for an equal one that is under way.
+    pub share: bool,
+}
+
+/// What the cache did for a request: `metadata.cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// The answer is one that was kept.
+    Hit,
+    /// There was none.
+    Miss,
+}
+
+impl CacheUse {
+    /// The word of metadata, headers and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+        }
+    }
+}
+
+/// The requests that were looked for without finding an answer: the first attempts send what was written for that.
+#[derive(Default)]
+pub(super) struct Missed(Mutex<Looked>);
+
+#[derive(Default)]
+struct Looked {
+    requests: Vec<Request>,
+    flight: Option<Flight>,
+}
+
+/// A request as one provider would get it.
+struct Request {
+    provider: Arc<ProviderHandle>,
+    model: String,
+    key: Key,
+    written: Option<Written>,
+}
+
+impl Missed {
+    /// The request to this offer, if it was written.
+    pub(super) fn take_written(&self, offer: &Offer) -> Option<Written> {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.requests.iter_mut().find(|request| request.is_to(offer))?.written.take()
+    }
+
+    fn capture(&self, offer: &Offer) -> Option<(Key, Option<Flight>)> {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = looked.requests.iter().find(|request| request.is_to(offer))?.key;
+        Some((key, looked.flight.take()))
+    }
+}
+
+impl Request {
+    fn is_to(&self, offer: &Offer) -> bool {
+        Arc::ptr_eq(&self.provider, &offer.provider) && self.model == offer.model
+    }
+}
+
+impl Chat<'_> {
+    /// The answer to an equal request, with the offer that it is from. Without one, what was written stays for the attempts.
+    pub(super) async fn find_kept<'a>(
+        &self,
+        ranked: Ranked<'a>,
+        caching: Caching,
+        record: &mut Record,
+    ) -> Result<Option<(&'a Offer, Begun)>, Error> {
+        let cache = self.cx.pipeline.cache.clone();
+        let (mut attempts, mut requests) = (Vec::new(), Vec::new());
+        for attempt in ranked.first(MOST_OFFERS) {
+            let offer = attempt.offer;
+            let attempt = ChatAttempt { cx: self.cx, intake: self.intake, attempt, missed: None };
+            // What cannot be asked of a provider shows when it is to be asked.
+            let Ok(written) = attempt.prepare().await else { continue };
+            if self.cx.check_strict(&written.told).is_err() {
+                continue;
+            }
+            requests.push(attempt.request(written));
+            attempts.push((offer, attempt));
+        }
+        let keys: Vec<Key> = requests.iter().map(|request| request.key).collect();
+        let Some(first) = keys.first() else { return Ok(None) };
+        let wait = clock::now() + LONGEST_WAIT;
+        let flight = loop {
+            if let Some((found, answer)) = cache.find(&keys, caching.oldest).await {
+                let ((offer, attempt), written) = (&attempts[found], requests[found].written.take());
+                let Some(written) = written else { break None };
+                if let Some(begun) = attempt.replay(&answer, &written, record).await? {
+                    cache.metrics().response_cache("hit");
+                    return Ok(Some((offer, begun)));
+                }
+                // What cannot be read any more is asked for anew.
+                requests[found].written = Some(written);
+                break None;
+            }
+            if !caching.share {
+                break None;
+            }
+            match cache.turn(*first) {
+                // Between the look and the turn another one may have ended.
+                Turn::Leads(flight) if cache.in_memory(&keys, caching.oldest).is_some() => drop(flight),
+                Turn::Leads(flight) => break Some(flight),
+                Turn::Follows(landing) => {
+                    cache.metrics().response_cache("waited");
+                    if tokio::time::timeout_at(wait.min(self.cx.deadline), landing.wait()).await.is_err() {
+                        break None;
+                    }
+                }
+            }
+        };
+        cache.metrics().response_cache("miss");
+        record.used_cache(CacheUse::Miss);
+        *self.missed.0.lock().unwrap_or_else(PoisonError::into_inner) = Looked { requests, flight };
+        Ok(None)
+    }
+}
+
+impl ChatAttempt<'_> {
+    fn request(&self, written: Written) -> Request {
+        let offer = self.attempt.offer;
+        let key = Key::of(&KeyParts {
+            project: &self.cx.inbound.caller.project.id,
+            provider: offer.provider.id(),
+            model: &offer.model,
+            protocol: offer.protocol,
+            written: &written,
+        });
+        Request { provider: offer.provider.clone(), model: offer.model.clone(), key, written: Some(written) }
+    }
+
+    /// Gives a kept answer in place of the provider's. None when it cannot be read.
+    async fn replay(
+        &self,
+        answer: &CachedAnswer,
+        written: &Written,
+        record: &mut Record,
+    ) -> Result<Option<Begun>, Error> {
+        let offer = self.attempt.offer;
+        admit::admit_kept(self.cx, offer, record).await?;
+        record.used_cache(CacheUse::Hit);
+        record.answers_from(offer.provider.id(), &offer.model);
+        record.losses(&written.losses);
+        record.priced_by(Pricing::nothing());
+        let body = match &answer.id {
+            Some(id) => wire::replay::with_id(&answer.body, id, &uuid::Uuid::now_v7().simple().to_string()),
+            None => answer.body.clone(),
+        };
+        let mut transcoder = self.unframed(&body, written, answer.streams, record);
+        let (mut out, mut held) = (Vec::new(), self.cx.held.further());
+        held.grow_answer(body.len()).await?;
+        let read = transcoder.push(&body, &mut out).and_then(|()| transcoder.finish(&mut out));
+        if let Err(error) = read {
+            tracing::debug!(
+                request_id = record.request_id(),
+                "a kept answer cannot be read: {}",
+                error.message
+            );
+            return Ok(None);
+        }
+        record.first_token();
+        record.progress(transcoder.progress());
+        let deadlines = self.cx.deadlines(&self.attempt, self.intake.form.stream);
+        let ping = self.cx.inbound.dialect.ping(&self.intake.form);
+        Ok(Some(Begun { body: None, transcoder, out, held, deadlines, ping, breaks_off: false }))
+    }
+
+    /// The way of the answer, which keeps it on the way where that is wanted.
+    pub(super) fn kept_on_the_way(&self, inner: Box<dyn Transcoder>, streams: bool) -> Box<dyn Transcoder> {
+        let (Some(missed), Some(caching)) = (self.missed, self.cx.inbound.cache) else { return inner };
+        // What had to be repaired is not the request that others are compared with.
+        if self.attempt.repaired.thinking {
+            return inner;
+        }
+        let Some((key, flight)) = missed.capture(self.attempt.offer) else { return inner };
+        Box::new(Keeping {
+            inner,
+            cache: self.cx.pipeline.cache.clone(),
+            key,
+            keep: caching.oldest,
+            protocol: self.attempt.offer.protocol,
+            streams,
+            body: Some(BytesMut::new()),
+            flight,
+        })
+    }
+}
+
+/// Keeps what a provider sends, once it turns out to be complete and good.
+struct Keeping {
+    inner: Box<dyn Transcoder>,
+    cache: Arc<ResponseCache>,
+    key: Key,
+    keep: Duration,
+    protocol: wire::Protocol,
+    streams: bool,
+    /// What came by now; none when it is too much.
+    body: Option<BytesMut>,
+    /// Others wait for the answer.
+    flight: Option<Flight>,
+}
+
+impl Keeping {
+    fn keep(&mut self) {
+        let reason = self.inner.progress().finish_reason;
+        if !matches!(reason, Some(FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls)) {
+            return;
+        }
+        let Some(body) = self.body.take() else { return };
+        let body = body.freeze();
+        let id = wire::replay::answer_id(self.protocol, self.streams, &body);
+        let (streams, at_ms, keep) = (self.streams, clock::now_ms(), self.keep);
+        self.cache.put(self.key, CachedAnswer { body, streams, id, at_ms, keep });
+    }
+}
+
+impl Transcoder for Keeping {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), Error> {
+        if let Some(body) = &mut self.body {
+            match body.len() + bytes.len() > self.cache.answer_limit() {
+                false => body.extend_from_slice(bytes),
+                true => {
+                    self.cache.metrics().response_cache("too_large");
+                    self.body = None;
+                    self.flight = None;
+                }
+            }
+        }
+        self.inner.push(bytes, out)
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        let result = self.inner.finish(out);
+        if result.is_ok() {
+            self.keep();
+        }
+        // The others find it, or ask themselves.
+        self.flight = None;
+        result
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        self.body = None;
+        self.flight = None;
+        self.inner.fail(error, out);
+    }
+
+    fn progress(&self) -> &Progress {
+        self.inner.progress()
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.inner.kept()
+    }
+
+    fn proofs(&mut self) -> Option<Proofs> {
+        self.inner.proofs()
+    }
+}

@@ -1,0 +1,503 @@
+//! Answers that equal requests get again.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mock::{Mock, Options};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Reply, TestGateway, Upstream, answer, answer_of, chunk, error, events, question, settle, stream_of,
+    streamed, whole,
+};
+
+const MODEL: &str = "openai/gpt-4o-mini";
+
+/// A configuration with two projects of these policies, with one key each.
+fn config(upstream: &Upstream, one: &str, other: &str) -> String {
+    let project = |id: &str, policy: &str| {
+        format!("[projects.{id}]\n{policy}\n[[projects.{id}.keys]]\nname = \"k\"\nkey = \"key-{id}\"\n")
+    };
+    format!("{}{}{}", upstream.known("openai"), project("a", one), project("b", other))
+}
+
+const CACHED: &str = "cache = { seconds = 600 }";
+
+async fn ask(gateway: &TestGateway, project: &str, body: &Value) -> Reply {
+    ask_with(gateway, project, &[], body).await
+}
+
+async fn ask_with(gateway: &TestGateway, project: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+    let bearer = format!("Bearer key-{project}");
+    let mut all = vec![("authorization", bearer.as_str())];
+    all.extend(headers);
+    gateway.chat_with(&all, body).await
+}
+
+fn used(reply: &Reply) -> Option<&str> {
+    reply.header("x-llmgateway-cache")
+}
+
+#[tokio::test]
+async fn an_equal_request_gets_the_answer_for_nothing() {
+    let upstream = Upstream::playing(vec![answer("Hello."), answer("Other.")]).await;
+    let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
+    let first = ask(&gateway, "a", &question(MODEL)).await;
+    assert_eq!((first.status, used(&first), first.at("/metadata/cache")), (200, Some("miss"), json!("miss")));
+    // White space and the order of members say nothing.
+    let body = format!(
+        "{{ \"messages\" : [ {{\"role\":\"user\",\"content\":\"Say hello.\"}} ],\n\"model\":\"{MODEL}\" }}"
+    );
+    let again =
+        gateway.post_with("/v1/chat/completions", "authorization: Bearer key-a\r\n", body.as_bytes()).await;
+    assert_eq!((again.status, used(&again), again.at("/metadata/cache")), (200, Some("hit"), json!("hit")));
+    assert_eq!(again.at("/choices"), first.at("/choices"));
+    assert_eq!(again.at("/usage/prompt_tokens"), first.at("/usage/prompt_tokens"));
+    assert_eq!((again.at("/usage/cost_usd_total"), again.at("/metadata/routing")), (json!(0), json!([])));
+    assert_eq!(again.header("x-llmgateway-cost-usd"), Some("0"));
+    assert_eq!(again.at("/metadata/used_provider"), json!("openai"));
+    assert_ne!(again.at("/id"), first.at("/id"));
+    let other = json!({"model": MODEL, "messages": [{"role": "user", "content": "Say  hello."}]});
+    let other = ask(&gateway, "a", &other).await;
+    assert_eq!(other.at("/choices/0/message/content"), json!("Other."));
+    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(gateway.metric("llmgateway_response_cache_total{kind=\"hit\"}").await, Some(1.0));
+    assert_eq!(gateway.metric("llmgateway_response_cache_total{kind=\"stored\"}").await, Some(2.0));
+    assert!(gateway.metric("llmgateway_response_cache_bytes").await.unwrap() > 100.0);
+    let records = gateway.records().await;
+    let said: Vec<_> = records
+        .iter()
+        .map(|record| (record.cache.as_deref(), record.cost.unwrap().total.0 > 0, record.attempts.len()))
+        .collect();
+    assert_eq!(said.iter().filter(|said| **said == (Some("hit"), false, 0)).count(), 1, "{said:?}");
+    assert_eq!(said.iter().filter(|said| **said == (Some("miss"), true, 1)).count(), 2, "{said:?}");
+    let hit = records.iter().find(|record| record.cache.as_deref() == Some("hit")).unwrap();
+    assert_eq!((hit.used_provider.as_deref(), hit.upstream_cost.unwrap().0), (Some("openai"), 0));
+}
+
+#[tokio::test]
+async fn a_stream_answers_a_whole_request_and_the_other_way_round() {
+    for first_streams in [true, false] {
+        let reply = match first_streams {
+            true => stream_of(&["Hel", "lo."]),
+            false => answer("Hello."),
+        };
+        let upstream = Upstream::playing(vec![reply, error("500 Internal Server Error")]).await;
+        let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
+        let (whole, stream) = (question(MODEL), streamed(MODEL));
+        let order = if first_streams { [&stream, &whole, &stream] } else { [&whole, &stream, &whole] };
+        let mut ids = BTreeSet::new();
+        for (index, body) in order.into_iter().enumerate() {
+            let reply = ask(&gateway, "a", body).await;
+            assert_eq!((reply.status, used(&reply)), (200, Some(if index == 0 { "miss" } else { "hit" })));
+            match body["stream"] == true {
+                true => {
+                    assert_eq!((reply.content(), reply.done()), ("Hello.".to_owned(), 1));
+                    assert_eq!(reply.finishes(), ["stop"]);
+                    ids.insert(reply.events()[0]["id"].clone().to_string());
+                }
+                false => {
+                    assert_eq!(reply.at("/choices/0/message/content"), json!("Hello."));
+                    ids.insert(reply.at("/id").to_string());
+                }
+            }
+        }
+        assert_eq!((upstream.heard().len(), ids.len()), (1, 3), "{ids:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_project_gets_what_another_one_asked() {
+    let upstream = Upstream::playing(vec![answer("for a"), answer("for b")]).await;
+    let gateway = TestGateway::start(&config(&upstream, CACHED, CACHED)).await;
+    for (project, text, what) in
+        [("a", "for a", "miss"), ("b", "for b", "miss"), ("a", "for a", "hit"), ("b", "for b", "hit")]
+    {
+        let reply = ask(&gateway, project, &question(MODEL)).await;
+        let content = reply.at("/choices/0/message/content");
+        assert_eq!((content, used(&reply)), (json!(text), Some(what)), "{project}");
+    }
+    // Not with a header that names it either: it is the key that says whose request it is.
+    let reply = ask_with(&gateway, "b", &[("x-llmgateway-project", "a")], &question(MODEL)).await;
+    assert_eq!(reply.at("/choices/0/message/content"), json!("for b"));
+}
+
+#[tokio::test]
+async fn the_request_says_whether_and_how_old() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::start(&config(&upstream, "", "cache = { seconds = 0 }")).await;
+    let asked = |project: &'static str, headers: &'static [(&'static str, &'static str)]| {
+        let gateway = &gateway;
+        async move { ask_with(gateway, project, headers, &question(MODEL)).await }
+    };
+    let minute = &[("x-llmgateway-cache", "60")];
+    assert_eq!(used(&asked("a", &[]).await), None, "nobody asked for it");
+    assert_eq!(used(&asked("a", minute).await), Some("miss"));
+    assert_eq!(used(&asked("a", minute).await), Some("hit"));
+    assert_eq!(used(&asked("a", &[("x-llmgateway-cache", "0")]).await), None);
+    assert_eq!(used(&asked("a", &[("x-llmgateway-cache", "60"), ("x-no-cache", "true")]).await), None);
+    assert_eq!(used(&asked("b", minute).await), None, "the policy forbids it");
+    assert_eq!(upstream.heard().len(), 5);
+    for wrong in ["yes", "-1", "", "1.5", "2592001", "99999999999999999999"] {
+        let reply = ask_with(&gateway, "a", &[("x-llmgateway-cache", wrong)], &question(MODEL)).await;
+        assert_eq!((reply.status, reply.at("/error/param")), (400, json!("x-llmgateway-cache")), "{wrong}");
+    }
+    let twice = &[("x-llmgateway-cache", "60"), ("x-llmgateway-cache", "61")];
+    assert_eq!(asked("a", twice).await.status, 400);
+}
+
+#[tokio::test]
+async fn what_is_not_a_good_answer_is_not_kept() {
+    let broken = events(&[chunk(json!({"content": "Hel"}), None)]);
+    let filtered =
+        whole("200 OK", &answer_of(json!({"role": "assistant", "content": "No."}), "content_filter"));
+    let cases: [(&str, Vec<u8>, Value); 3] = [
+        ("an error", error("400 Bad Request"), question(MODEL)),
+        ("a stream that breaks", broken, streamed(MODEL)),
+        ("a refusal", filtered, question(MODEL)),
+    ];
+    for (what, reply, body) in cases {
+        let upstream = Upstream::playing(vec![reply, stream_of(&["Good."])]).await;
+        let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
+        ask(&gateway, "a", &body).await;
+        let next = ask(&gateway, "a", &streamed(MODEL)).await;
+        assert_eq!((next.content(), used(&next)), ("Good.".to_owned(), Some("miss")), "{what}");
+        assert_eq!(used(&ask(&gateway, "a", &body).await), Some("hit"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_caller_did_not_wait_for_is_not_kept() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
+    let headers = [("authorization", "Bearer key-a")];
+    let open = tokio::spawn({
+        let address = gateway.address;
+        async move { crate::support::open(address, &headers, streamed(MODEL).to_string().as_bytes()).await }
+    });
+    let mut line = upstream.next().await;
+    line.send(events(&[chunk(json!({"content": "Hel"}), None)])).await;
+    let mut open = open.await.unwrap();
+    assert!(open.piece().await.is_some());
+    drop(open);
+    line.hung_up().await;
+    let again = tokio::spawn({
+        let address = gateway.address;
+        async move {
+            crate::support::chat(
+                address,
+                &[("authorization", "Bearer key-a")],
+                streamed(MODEL).to_string().as_bytes(),
+            )
+            .await
+        }
+    });
+    let mut line = upstream.next().await;
+    line.send(stream_of(&["Good."])).await;
+    drop(line);
+    assert_eq!(again.await.unwrap().content(), "Good.");
+}
+
+#[tokio::test]
+async fn large_answers_and_a_cache_without_room_keep_nothing() {
+    for settings in ["answer_limit = \"1KiB\"", "memory = \"0\""] {
+        let upstream = Upstream::playing(vec![answer(&"long ".repeat(400))]).await;
+        let config = format!("{}[cache]\n{settings}\n", config(&upstream, CACHED, ""));
+        let gateway = TestGateway::start(&config).await;
+        for _ in 0..2 {
+            let reply = ask(&gateway, "a", &question(MODEL)).await;
+            assert_eq!((reply.status, used(&reply)), (200, Some("miss")), "{settings}");
+        }
+    }
+}
+
+fn start_equal(gateway: &Arc<TestGateway>, many: usize) -> Vec<tokio::task::JoinHandle<Reply>> {
+    (0..many)
+        .map(|index| {
+            let gateway = gateway.clone();
+            let body = if index % 2 == 0 { question(MODEL) } else { streamed(MODEL) };
+            tokio::spawn(async move { ask(&gateway, "a", &body).await })
+        })
+        .collect()
+}
+
+fn text_of(reply: &Reply) -> String {
+    match reply.header("content-type").unwrap_or_default().starts_with("text/event-stream") {
+        true => reply.content(),
+        false => reply.at("/choices/0/message/content").as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn equal_requests_at_the_same_time_are_asked_once() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = Arc::new(TestGateway::start(&config(&upstream, CACHED, "")).await);
+    let asked = start_equal(&gateway, 6);
+    let mut line = upstream.next().await;
+    settle().await;
+    line.send(answer("Once.")).await;
+    let mut hits = 0;
+    for asked in asked {
+        let reply = asked.await.unwrap();
+        assert_eq!((reply.status, text_of(&reply).as_str()), (200, "Once."));
+        hits += usize::from(used(&reply) == Some("hit"));
+    }
+    assert_eq!((upstream.heard().len(), hits), (1, 5));
+}
+
+#[tokio::test]
+async fn whoever_waits_asks_when_the_first_one_fails_or_goes() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = Arc::new(TestGateway::start(&config(&upstream, CACHED, "")).await);
+    let first = tokio::spawn({
+        let gateway = gateway.clone();
+        async move { ask(&gateway, "a", &question(MODEL)).await }
+    });
+    let line = upstream.next().await;
+    let others = start_equal(&gateway, 3);
+    settle().await;
+    first.abort();
+    line.hung_up().await;
+    let mut line = upstream.next().await;
+    settle().await;
+    line.send(error("400 Bad Request")).await;
+    let mut line = upstream.next().await;
+    settle().await;
+    line.send(answer("At last.")).await;
+    let mut statuses = Vec::new();
+    for asked in others {
+        statuses.push(asked.await.unwrap().status);
+    }
+    statuses.sort_unstable();
+    assert_eq!((statuses, upstream.heard().len()), (vec![200, 200, 400], 3));
+}
+
+#[tokio::test]
+async fn a_policy_may_let_everyone_ask() {
+    let mut upstream = Upstream::by_hand().await;
+    let policy = "cache = { seconds = 600, share = false }";
+    let gateway = Arc::new(TestGateway::start(&config(&upstream, policy, "")).await);
+    let asked = start_equal(&gateway, 3);
+    for _ in 0..3 {
+        upstream.next().await.send(stream_of(&["Own."])).await;
+    }
+    for asked in asked {
+        assert_eq!(text_of(&asked.await.unwrap()), "Own.");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_answer_takes_a_request_and_neither_money_nor_tokens() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    // One answer uses 15 tokens and reserves up to 107, and costs 4.2 millionths of a dollar.
+    let policy = format!(
+        "{CACHED}\nbudgets = [{{ usd = \"0.000065\", per = \"day\" }}]\n\
+         limits = [{{ requests = 4, per = \"day\" }}, {{ tokens = 120, per = \"day\" }}]"
+    );
+    let gateway = TestGateway::start(&config(&upstream, &policy, "")).await;
+    let mut body = question(MODEL);
+    body["max_tokens"] = json!(100);
+    for what in ["miss", "hit", "hit"] {
+        let reply = ask(&gateway, "a", &body).await;
+        assert_eq!((reply.status, used(&reply)), (200, Some(what)), "{}", reply.text());
+    }
+    let mut other = body.clone();
+    other["messages"][0]["content"] = json!("Say something else.");
+    let refused = ask(&gateway, "a", &other).await;
+    assert!([402, 429].contains(&refused.status), "what is new needs room: {}", refused.text());
+    assert_eq!(ask(&gateway, "a", &body).await.status, 200);
+    let refused = ask(&gateway, "a", &body).await;
+    assert_eq!(refused.status, 429, "a kept answer is a request all the same: {}", refused.text());
+}
+
+#[tokio::test]
+async fn what_is_kept_is_there_while_its_provider_is_away() {
+    let upstream = Upstream::playing(vec![answer("Hello."), error("500 Internal Server Error")]).await;
+    let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
+    assert_eq!(ask(&gateway, "a", &question(MODEL)).await.status, 200);
+    for index in 0..12 {
+        let other = json!({"model": MODEL, "messages": [{"role": "user", "content": index.to_string()}]});
+        assert!(ask(&gateway, "a", &other).await.status >= 500);
+    }
+    let reply = ask(&gateway, "a", &question(MODEL)).await;
+    assert_eq!((reply.status, used(&reply)), (200, Some("hit")));
+}
+
+#[tokio::test]
+async fn provider_preferences_hold_for_kept_answers() {
+    let (one, other) =
+        (Upstream::playing(vec![answer("one")]).await, Upstream::playing(vec![answer("other")]).await);
+    let config = format!(
+        "{}{}[models.both]\ntargets = [\"one/m\", \"other/m\"]\n[projects.a]\n{CACHED}\n\
+         [[projects.a.keys]]\nname = \"k\"\nkey = \"key-a\"\n",
+        one.provider("one", "openai-chat"),
+        other.provider("other", "openai-chat"),
+    );
+    let gateway = TestGateway::start(&config).await;
+    let to = |only: &str| {
+        let mut body = question("both");
+        body["provider"] = json!({"only": [only]});
+        body
+    };
+    for (only, what) in [("one", "miss"), ("other", "miss"), ("one", "hit"), ("other", "hit")] {
+        let reply = ask(&gateway, "a", &to(only)).await;
+        assert_eq!((reply.at("/choices/0/message/content"), used(&reply)), (json!(only), Some(what)));
+    }
+    // Whoever does not mind gets whichever is there.
+    assert_eq!(used(&ask(&gateway, "a", &question("both")).await), Some("hit"));
+}
+
+const SPOKEN: [&str; 6] = [
+    "openai/gpt-4o-mini",
+    "anthropic/claude-sonnet-4-5",
+    "google-ai-studio/gemini-2.5-flash",
+    "aws-bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "cohere/command-a-03-2025",
+    "local/gpt-oss:20b",
+];
+
+async fn with_mock() -> (Mock, TestGateway) {
+    let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::default()).await.unwrap();
+    let at = mock.address();
+    let mut config = format!(
+        "[providers.aws-bedrock]\nbase_url = \"http://{at}/aws-bedrock\"\naccess_key_id = \"A\"\nsecret_access_key = \"s\"\n\
+         [providers.local]\nprotocol = \"ollama-chat\"\nbase_url = \"http://{at}/local\"\n\
+         [providers.openai]\nbase_url = \"http://{at}/openai/v1\"\napi_key = \"k\"\n\
+         [projects.a]\n{CACHED}\n[[projects.a.keys]]\nname = \"k\"\nkey = \"key-a\"\n"
+    );
+    for id in ["anthropic", "google-ai-studio", "cohere"] {
+        config += &format!("[providers.{id}]\nbase_url = \"http://{at}/{id}\"\napi_key = \"k\"\n");
+    }
+    let gateway = TestGateway::start(&config).await;
+    (mock, gateway)
+}
+
+/// The path and the body of a question in each of the callers' formats.
+fn spoken(model: &str, stream: bool) -> [(String, Value); 4] {
+    let turn = json!([{"role": "user", "content": "Say hello."}]);
+    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    [
+        ("/v1/chat/completions".into(), json!({"model": model, "stream": stream, "messages": turn})),
+        (
+            "/v1/messages".into(),
+            json!({"model": model, "stream": stream, "max_tokens": 64, "messages": turn}),
+        ),
+        ("/v1/responses".into(), json!({"model": model, "stream": stream, "input": "Say hello."})),
+        (
+            format!("/v1beta/models/{model}:{method}"),
+            json!({"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}),
+        ),
+    ]
+}
+
+/// The text of an answer in whichever format, and its id.
+fn said(reply: &Reply, stream: bool) -> (String, String) {
+    let events = if stream { reply.events() } else { vec![reply.json()] };
+    let mut text = String::new();
+    let mut id = None;
+    for event in &events {
+        let places = match stream {
+            true => {
+                ["/choices/0/delta/content", "/delta/text", "/delta", "/candidates/0/content/parts/0/text"]
+            }
+            false => [
+                "/choices/0/message/content",
+                "/content/0/text",
+                "/output/0/content/0/text",
+                "/candidates/0/content/parts/0/text",
+            ],
+        };
+        let piece = places.iter().find_map(|place| event.pointer(place)?.as_str());
+        text += piece.unwrap_or_default();
+        let ids = ["/message/id", "/response/id", "/responseId", "/id"];
+        id = id.or_else(|| ids.iter().find_map(|place| event.pointer(place)?.as_str().map(str::to_owned)));
+    }
+    (text, id.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn in_every_format_from_every_format_streamed_and_whole() {
+    let (_mock, gateway) = with_mock().await;
+    let head = "authorization: Bearer key-a\r\ncontent-type: application/json\r\n";
+    for model in SPOKEN {
+        for speech in 0..4 {
+            let mut ids = BTreeSet::new();
+            let mut texts = BTreeSet::new();
+            for (round, stream) in [false, true, false, true].into_iter().enumerate() {
+                let (path, body) = &spoken(model, stream)[speech];
+                let reply = gateway.post_with(path, head, body.to_string().as_bytes()).await;
+                // The first one may be equal to one in another format.
+                let is_expected = round == 0 || used(&reply) == Some("hit");
+                assert!(reply.status == 200 && is_expected, "{model} {path} {round}: {}", reply.text());
+                let (text, id) = said(&reply, stream);
+                assert!(!text.is_empty() && !id.is_empty(), "{model} {path}: {}", reply.text());
+                texts.insert(text);
+                ids.insert(id);
+            }
+            assert_eq!((texts.len(), ids.len()), (1, 4), "{model} {speech}: {texts:?} {ids:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_answer_can_be_gone_on_from() {
+    let (_mock, gateway) = with_mock().await;
+    let head = "authorization: Bearer key-a\r\ncontent-type: application/json\r\n";
+    let ask = |body: Value| {
+        let gateway = &gateway;
+        async move { gateway.post_with("/v1/responses", head, body.to_string().as_bytes()).await }
+    };
+    let mut ids = BTreeSet::new();
+    for _ in 0..2 {
+        let reply = ask(json!({"model": MODEL, "input": "Say hello."})).await;
+        let id = reply.at("/id").as_str().unwrap().to_owned();
+        let next =
+            ask(json!({"model": MODEL, "input": format!("And {id}?"), "previous_response_id": id})).await;
+        assert_eq!(next.status, 200, "{}", next.text());
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), 2);
+}
+
+#[tokio::test]
+async fn calls_of_tools_and_shaped_answers_are_given_again() {
+    let (_mock, gateway) = with_mock().await;
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false});
+    for model in SPOKEN {
+        let with_tools = json!({"model": model, "messages": [{"role": "user", "content": "Weather in Oslo?"}], "tool_choice": "required",
+            "tools": [{"type": "function", "function": {"name": "weather", "parameters": schema}}]});
+        let shaped = json!({"model": model, "messages": [{"role": "user", "content": "A city?"}],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "c", "strict": true, "schema": schema}}});
+        for body in [with_tools, shaped] {
+            let (first, again) = (ask(&gateway, "a", &body).await, ask(&gateway, "a", &body).await);
+            assert_eq!(
+                (first.status, again.status, used(&again)),
+                (200, 200, Some("hit")),
+                "{model}: {}",
+                first.text()
+            );
+            let message = |reply: &Reply| {
+                let mut message = reply.at("/choices/0/message");
+                // Ids that the gateway makes are new ones each time.
+                if let Some(calls) = message["tool_calls"].as_array_mut() {
+                    calls.iter_mut().for_each(|call| call["id"] = Value::Null);
+                }
+                message
+            };
+            assert_eq!(message(&first), message(&again), "{model}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn parts_of_one_request_have_answers_of_their_own() {
+    let upstream = Upstream::playing(vec![answer("one"), answer("two")]).await;
+    let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
+    let body = json!({"model": MODEL, "prompt": ["Say.", "Say."], "max_tokens": 5});
+    let reply = gateway
+        .post_with("/v1/completions", "authorization: Bearer key-a\r\n", body.to_string().as_bytes())
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(upstream.heard().len(), 2, "{}", reply.text());
+}

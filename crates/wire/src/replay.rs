@@ -1,0 +1,134 @@
+//! What it takes to give a provider's answer once more, to a later request that is equal: which requests are equal, and an
+//! id of its own for every answer.
+
+use bytes::Bytes;
+use canon::Event;
+use memchr::memmem;
+
+use crate::json::{Members, push_compact};
+use crate::{DecoderContext, EventSink, Protocol, adapter};
+
+/// Fields of a request that say how its answer travels, and not what it says.
+const TRAVEL: [&str; 2] = ["stream", "stream_options"];
+/// An id that is shorter may stand for something else elsewhere in the answer.
+const SHORTEST_ID: usize = 8;
+
+/// A provider's request as equal requests have it in common: members in the order of their names, without white space, and
+/// without what only asks for a stream. What is no object stays as it is.
+pub fn canonical_request(body: &[u8]) -> Vec<u8> {
+    let Some(members) = str::from_utf8(body).ok().and_then(Members::of) else { return body.to_vec() };
+    let mut sorted: Vec<_> = members.iter().filter(|(name, _)| !TRAVEL.contains(&name.as_ref())).collect();
+    sorted.sort_by(|(left, _), (right, _)| left.cmp(right));
+    let mut out = Vec::with_capacity(body.len());
+    for (name, value) in sorted {
+        out.extend_from_slice(&(name.len() as u64).to_le_bytes());
+        out.extend_from_slice(name.as_bytes());
+        push_compact(&mut out, value);
+        out.push(b'\n');
+    }
+    out
+}
+
+/// The id that a provider gave its answer, if it can be told from the bytes.
+pub fn answer_id(protocol: Protocol, streams: bool, body: &[u8]) -> Option<String> {
+    let mut first = FirstId::default();
+    let mut decoder = adapter(protocol).decoder(streams, &DecoderContext::default());
+    // What cannot be read has no id.
+    let _ = decoder.push(body, &mut first).and_then(|()| decoder.finish(&mut first));
+    first.id.filter(|id| id.len() >= SHORTEST_ID && id.bytes().all(is_plain))
+}
+
+/// The answer under another id: `unique` behind what the old one began with, as in `chatcmpl-`.
+pub fn with_id(body: &Bytes, old: &str, unique: &str) -> Bytes {
+    let quoted = format!("\"{old}\"");
+    let new = format!("\"{}{unique}\"", prefix(old));
+    let mut out = Vec::new();
+    let mut rest = 0;
+    for at in memmem::find_iter(body, &quoted) {
+        out.extend_from_slice(&body[rest..at]);
+        out.extend_from_slice(new.as_bytes());
+        rest = at + quoted.len();
+    }
+    if rest == 0 {
+        return body.clone();
+    }
+    out.extend_from_slice(&body[rest..]);
+    out.into()
+}
+
+/// What ids of this kind begin with: a word and a sign that parts it from the rest.
+fn prefix(id: &str) -> &str {
+    let word = id.bytes().take_while(u8::is_ascii_lowercase).count();
+    match id.as_bytes().get(word) {
+        Some(b'-' | b'_') if word > 0 => &id[..=word],
+        _ => "",
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+#[derive(Default)]
+struct FirstId {
+    id: Option<String>,
+}
+
+impl EventSink for FirstId {
+    fn push(&mut self, event: Event) {
+        if let Event::Start { id: Some(id), .. } = event
+            && self.id.is_none()
+        {
+            self.id = Some(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_requests_have_one_form() {
+        let one =
+            canonical_request(br#"{"model":"m","messages":[{"role":"user","content":"a b"}],"stream":true}"#);
+        let other = canonical_request(
+            b"{ \"messages\": [ {\"role\":\"user\", \"content\":\"a b\"} ],\n \"model\": \"m\", \"stream_options\":{\"include_usage\":true} }",
+        );
+        assert_eq!(String::from_utf8_lossy(&one), String::from_utf8_lossy(&other));
+        let further = canonical_request(br#"{"model":"m","messages":[{"role":"user","content":"a  b"}]}"#);
+        assert_ne!(one, further, "white space in texts counts");
+        // A name must not pass for another name with its value.
+        assert_ne!(canonical_request(br#"{"a":1,"b":2}"#), canonical_request(br#"{"a":"1\n","b":2}"#));
+        assert_eq!(canonical_request(b"no json"), b"no json");
+    }
+
+    #[test]
+    fn each_answer_gets_an_id_of_its_own() {
+        let whole = Bytes::from_static(
+            br#"{"id":"chatcmpl-12345678","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
+        );
+        let id = answer_id(Protocol::OpenaiChat, false, &whole).unwrap();
+        assert_eq!(id, "chatcmpl-12345678");
+        let fresh = String::from_utf8(with_id(&whole, &id, "new").to_vec()).unwrap();
+        assert!(fresh.starts_with(r#"{"id":"chatcmpl-new","object""#), "{fresh}");
+        assert_eq!(answer_id(Protocol::OpenaiChat, false, b"{}"), None);
+        for (id, expected) in [("msg_01", "msg_"), ("AbC-1", ""), ("resp-a_b", "resp-"), ("0f-1", "")] {
+            assert_eq!(prefix(id), expected);
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_stream_is_in_all_of_its_events() {
+        let chunk = |rest: &str| format!("data: {{\"id\":\"gen-123456789\",\"model\":\"m\",{rest}}}\n\n");
+        let stream = [
+            chunk(r#""choices":[{"index":0,"delta":{"role":"assistant","content":"hi"}}]"#),
+            chunk(r#""choices":[{"index":0,"delta":{},"finish_reason":"stop"}]"#),
+            "data: [DONE]\n\n".to_owned(),
+        ];
+        let body = Bytes::from(stream.concat());
+        let id = answer_id(Protocol::OpenaiChat, true, &body).unwrap();
+        let fresh = String::from_utf8(with_id(&body, &id, "x").to_vec()).unwrap();
+        assert_eq!((fresh.matches("gen-x").count(), fresh.matches("gen-123456789").count()), (2, 0));
+    }
+}
