@@ -275,6 +275,8 @@ pub(crate) struct Spelling {
     attempts: &'static str,
     /// The JSON of a record as text.
     pub(crate) record: &'static str,
+    /// Begins a transaction whose statements see the database at one moment.
+    pub(crate) snapshot: &'static str,
 }
 
 pub(crate) const SQLITE: Spelling = Spelling {
@@ -285,6 +287,7 @@ pub(crate) const SQLITE: Spelling = Spelling {
     ],
     attempts: "coalesce(json_array_length(record, '$.attempts'), 0)",
     record: "record",
+    snapshot: "BEGIN",
 };
 
 pub(crate) const POSTGRES: Spelling = Spelling {
@@ -296,6 +299,7 @@ pub(crate) const POSTGRES: Spelling = Spelling {
     ],
     attempts: "coalesce(jsonb_array_length(record -> 'attempts'), 0)",
     record: "record::text",
+    snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 };
 
 const OUTCOME: &str = "CASE WHEN CAST(record ->> 'canceled' AS TEXT) IN ('true', '1') THEN 'cancelled' \
@@ -363,6 +367,10 @@ impl Spelling {
                     let _ = write!(sql, "{or}coalesce({column}, '') {like} {parameter} ESCAPE '!'");
                 }
                 sql.push(')');
+            }
+            // A key's id is no name that people write in one case or the other, and there is an index of them.
+            Field::Key if !value.contains('*') => {
+                let _ = write!(sql, "key_id = {}", params.text(value.to_owned()));
             }
             _ => {
                 let expression = self.expression(field, params);

@@ -12,7 +12,7 @@ use crate::facts::Facts;
 use crate::line::PROBE_RECORD;
 use crate::loan::Loan;
 use crate::params::bound;
-use crate::rollups::Rollups;
+use crate::rollups::{Inserted, Rollups};
 
 /// Parameter: a JSON array of records, as text. New ones are added to the ledger, in an order that all nodes share: else two
 /// of them could wait for each other.
@@ -58,6 +58,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/postgres/0009.sql"),
     include_str!("migrations/postgres/0010.sql"),
     include_str!("migrations/postgres/0011.sql"),
+    include_str!("migrations/postgres/0012.sql"),
 ];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;
@@ -90,19 +91,19 @@ async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
 }
 
 /// Inserts lines in one transaction. The database takes them apart: its CPU is not the gateway's.
-pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<u64, StoreError> {
+pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<Inserted, StoreError> {
     let mut loan = Loan::of(pool).await?;
     // A connection that a firewall forgot would wait for ever.
     let inserted = tokio::time::timeout(INSERT_TIMEOUT, insert_lines(loan.connection(), lines)).await;
     loan.settle(inserted.map_err(|_| StoreError::Away)?)
 }
 
-async fn insert_lines(connection: &mut PgConnection, lines: &[&str]) -> Result<u64, StoreError> {
+async fn insert_lines(connection: &mut PgConnection, lines: &[&str]) -> Result<Inserted, StoreError> {
     let mut transaction = connection.begin().await?;
     let array = format!("[{}]", lines.join(","));
     let new: Vec<(i64, String, i64)> =
         sqlx::query_as(INSERT_USAGE).bind(array).fetch_all(&mut *transaction).await?;
-    let inserted = new.len() as u64;
+    let records = new.len() as u64;
     // All are new, but after a batch that was interrupted. Only new ones are counted.
     let mut new: Option<HashSet<(i64, String, i64)>> =
         (new.len() < lines.len()).then(|| new.into_iter().collect());
@@ -114,11 +115,12 @@ async fn insert_lines(connection: &mut PgConnection, lines: &[&str]) -> Result<u
             rollups.add(&facts);
         }
     }
-    for (sql, params) in rollups.statements() {
+    let (statements, pending_bytes) = rollups.statements()?;
+    for (sql, params) in statements {
         bound!(sqlx::query(sql), params).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
-    Ok(inserted)
+    Ok(Inserted { records, pending_bytes })
 }
 
 /// Inserts a record and takes it back.

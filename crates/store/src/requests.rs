@@ -1,5 +1,6 @@
 //! Records page by page, the newest first. A statement looks at a bounded number of records, however rare what is asked for is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,6 +8,7 @@ use crate::facts::{LOOKUP_SESSION, LOOKUP_TAG, folded};
 use crate::filter::{Compare, Field, RequestFilter, Spelling, Test};
 use crate::params::Params;
 use crate::record::UsageRecord;
+use crate::rollups::{Bucket, Dim, Table};
 use crate::times::HOUR_MS;
 
 /// How many records one statement looks at: few at first, for the newest often have what is asked for.
@@ -99,6 +101,8 @@ pub(crate) enum Source {
     All,
     /// Among those with this entry in `usage_lookup`.
     Found { kind: &'static str, value: String },
+    /// Among those of a key.
+    OfKey(String),
 }
 
 impl Source {
@@ -116,6 +120,7 @@ impl Source {
             (Field::Tag(name), value) => {
                 Some(Self::Found { kind: LOOKUP_TAG, value: folded(&format!("{name}={value}")) })
             }
+            (Field::Key, value) => Some(Self::OfKey(value)),
             _ => None,
         };
         filter.tests.iter().find_map(found).unwrap_or(Self::All)
@@ -130,6 +135,7 @@ impl Source {
                 let condition = format!("kind = {kind} AND value = {value}");
                 ("usage_lookup JOIN usage_records USING (started_at_ms, nonce)", condition)
             }
+            Self::OfKey(id) => ("usage_records", format!("key_id = {}", params.text(id.clone()))),
         }
     }
 }
@@ -179,23 +185,23 @@ pub(crate) fn select_hours(
     filter: &RequestFilter,
     stretch: Stretch,
 ) -> Option<(String, Params)> {
-    let (mut params, mut conditions, mut by_key) = (Params::default(), Vec::new(), false);
+    let (mut params, mut conditions, mut dims) = (Params::default(), Vec::new(), Vec::new());
     for test in &filter.tests {
         let Compare::Like(values) = &test.compare else { continue };
-        let column = match test.field {
-            Field::Project => "project",
-            Field::Provider => "provider",
-            Field::Operation => "operation",
-            Field::Outcome | Field::Error => "outcome",
-            Field::Key => "key_id",
+        let dim = match test.field {
+            Field::Project => Dim::Project,
+            Field::Provider => Dim::Provider,
+            Field::Operation => Dim::Operation,
+            Field::Outcome | Field::Error => Dim::Outcome,
+            Field::Key => Dim::Key,
             _ => continue,
         };
         if test.not && (test.field != Field::Outcome || values.iter().any(|value| value.contains('*'))) {
             continue;
         }
-        by_key |= test.field == Field::Key;
+        dims.push(dim);
         let likes: Vec<String> =
-            values.iter().map(|value| spelling.like(column, value, &mut params)).collect();
+            values.iter().map(|value| spelling.like(dim.column(), value, &mut params)).collect();
         let not = if test.not { "NOT " } else { "" };
         conditions.push(format!("{not}({})", likes.join(" OR ")));
         if test.field == Field::Error {
@@ -205,7 +211,7 @@ pub(crate) fn select_hours(
     if conditions.is_empty() {
         return None;
     }
-    let table = if by_key { "usage_key_hours" } else { "usage_hours" };
+    let table = Table::of(Bucket::Hour, &dims).name;
     let since = params.number(stretch.since_ms.div_euclid(HOUR_MS));
     let until = params.number(stretch.before.started_at_ms.div_euclid(HOUR_MS));
     let most = params.number(MOST_HOURS);
@@ -217,11 +223,17 @@ pub(crate) fn select_hours(
     Some((sql, params))
 }
 
-/// The parts of a stretch that these hours are, neighbours together, the newest first. Of so many hours as were asked for there may
-/// be more: then the rest of the stretch is one part.
-pub(crate) fn parts_of(stretch: Stretch, hours: &[i64]) -> Vec<Stretch> {
+/// The parts of a stretch that these hours are, of the tables and of sums that are not there yet; neighbours together, the newest
+/// first. Of so many hours as were asked for there may be more: then the rest of the stretch is one part.
+pub(crate) fn parts_of(stretch: Stretch, hours: &[i64], pending: &BTreeSet<i64>) -> Vec<Stretch> {
+    let has_rest = hours.len() as i64 == MOST_HOURS;
+    let first = stretch.since_ms.div_euclid(HOUR_MS);
+    let first = hours.last().filter(|_| has_rest).map_or(first, |last| first.max(*last));
+    let last = stretch.before.started_at_ms.div_euclid(HOUR_MS);
+    let pending = pending.iter().filter(|hour| (first..=last).contains(hour));
+    let hours: BTreeSet<i64> = hours.iter().chain(pending).copied().collect();
     let mut parts: Vec<Stretch> = Vec::new();
-    for hour in hours {
+    for hour in hours.into_iter().rev() {
         let since_ms = (hour * HOUR_MS).max(stretch.since_ms);
         let end = Cursor { started_at_ms: (hour + 1).saturating_mul(HOUR_MS), nonce: i64::MIN };
         match parts.last_mut() {
@@ -229,9 +241,7 @@ pub(crate) fn parts_of(stretch: Stretch, hours: &[i64]) -> Vec<Stretch> {
             _ => parts.push(Stretch { since_ms, before: end.min(stretch.before) }),
         }
     }
-    if hours.len() as i64 == MOST_HOURS
-        && let Some(last) = parts.last()
-    {
+    if has_rest && let Some(last) = parts.last() {
         let end = Cursor { started_at_ms: last.since_ms, nonce: i64::MIN };
         parts.push(Stretch { since_ms: stretch.since_ms, before: end });
     }
@@ -271,7 +281,8 @@ mod tests {
     #[test]
     fn neighbours_are_one_part() {
         let before = Cursor { started_at_ms: 9 * HOUR_MS + 5, nonce: 3 };
-        let parts = parts_of(Stretch { since_ms: 2 * HOUR_MS + 7, before }, &[9, 8, 5, 2]);
+        let stretch = Stretch { since_ms: 2 * HOUR_MS + 7, before };
+        let parts = parts_of(stretch, &[9, 5, 2], &[1, 2, 8, 10].into());
         let found: Vec<_> = parts.iter().map(|part| (part.since_ms, part.before.started_at_ms)).collect();
         let h = HOUR_MS;
         assert_eq!(found, [(8 * h, 9 * h + 5), (5 * h, 6 * h), (2 * h + 7, 3 * h)]);

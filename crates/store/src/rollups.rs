@@ -1,12 +1,18 @@
-//! Sums of the usage records by hour and by day, written in the transaction that writes the records. Two tables for each unit of
-//! time: one for all keys together, which stays small however many keys there are, and one by key.
+//! Sums of the usage records by hour and by day. The transaction that writes records writes their sums as one small row of JSON
+//! (`usage_pending`), whatever happens afterwards; from time to time these rows are folded into the tables, in a transaction that
+//! deletes them. A question reads both at one moment, and of the tables the smallest that tells apart what it asks for: some know
+//! models and no projects, some projects and no models, some both, some the keys as well.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
 use crate::facts::Facts;
 use crate::params::{Param, Params};
+use crate::store::corrupt;
 use crate::sums::{UsageSums, sum_columns};
 use crate::times::{DAY_MS, HOUR_MS, HOURS_OF_DAY};
 
@@ -44,7 +50,7 @@ impl Dim {
         }
     }
 
-    fn column(self) -> &'static str {
+    pub(crate) fn column(self) -> &'static str {
         if self == Self::Key { "key_id" } else { self.as_str() }
     }
 }
@@ -105,13 +111,39 @@ impl Gathered {
 
     /// Adds a record that a query asks for.
     pub(crate) fn add_record(&mut self, query: &UsageQuery, facts: &Facts<'_>) {
-        let group = Group::of(facts, 0);
-        if query.of.iter().any(|(dim, value)| group.value(*dim) != value) {
-            return;
+        let group = Group::of(facts);
+        if let Some(sums) = self.sums_for(query, &group) {
+            sums.add_record(facts);
         }
-        let start = query.bucket.map(|bucket| facts.started_at_ms.div_euclid(bucket.ms()) * bucket.ms());
+    }
+
+    /// Adds what a query asks for of the sums that are not in the tables yet.
+    pub(crate) fn add_pending(
+        &mut self,
+        query: &UsageQuery,
+        hours: (i64, i64),
+        pending: &[String],
+    ) -> Result<(), StoreError> {
+        for json in pending {
+            for Counted { of, sums } in read_pending(json)? {
+                if (hours.0..hours.1).contains(&of.hour)
+                    && let Some(sum) = self.sums_for(query, &of)
+                {
+                    sum.add(&sums);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums that a group is part of; none when it is not asked for.
+    fn sums_for(&mut self, query: &UsageQuery, group: &Group<'_>) -> Option<&mut UsageSums> {
+        if query.of.iter().any(|(dim, value)| group.value(*dim) != value) {
+            return None;
+        }
+        let start = query.bucket.map(|bucket| (group.hour * HOUR_MS).div_euclid(bucket.ms()) * bucket.ms());
         let of = query.group.iter().map(|dim| group.value(*dim).to_owned()).collect();
-        self.0.entry((start, of)).or_default().add_record(facts);
+        Some(self.0.entry((start, of)).or_default())
     }
 
     pub(crate) fn rows(self) -> Vec<UsageRow> {
@@ -124,21 +156,36 @@ impl Gathered {
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) unit: Bucket,
-    pub(crate) by_key: bool,
+    /// What it tells apart, in the order of its key; the time comes before the project, or else first.
+    dims: &'static [Dim],
 }
 
-/// In the order in which they are written, which all nodes share: else two of them could wait for each other.
-const TABLES: [Table; 4] = [
-    Table { name: "usage_hours", unit: Bucket::Hour, by_key: false },
-    Table { name: "usage_days", unit: Bucket::Day, by_key: false },
-    Table { name: "usage_key_hours", unit: Bucket::Hour, by_key: true },
-    Table { name: "usage_key_days", unit: Bucket::Day, by_key: true },
+const BY_MODEL: &[Dim] = &[Dim::Model, Dim::Provider, Dim::Operation, Dim::Outcome];
+const OF_PROJECT: &[Dim] = &[Dim::Project, Dim::Outcome];
+const BY_PROJECT: &[Dim] = &[Dim::Project, Dim::Model, Dim::Provider, Dim::Operation, Dim::Outcome];
+const BY_KEY: &[Dim] = &[Dim::Key, Dim::Project, Dim::Model, Dim::Provider, Dim::Operation, Dim::Outcome];
+
+/// Smaller ones first. They are written in this order, which all nodes share: else two of them could wait for each other.
+const TABLES: [Table; 8] = [
+    Table { name: "usage_project_hours", unit: Bucket::Hour, dims: OF_PROJECT },
+    Table { name: "usage_project_days", unit: Bucket::Day, dims: OF_PROJECT },
+    Table { name: "usage_model_hours", unit: Bucket::Hour, dims: BY_MODEL },
+    Table { name: "usage_model_days", unit: Bucket::Day, dims: BY_MODEL },
+    Table { name: "usage_hours", unit: Bucket::Hour, dims: BY_PROJECT },
+    Table { name: "usage_days", unit: Bucket::Day, dims: BY_PROJECT },
+    Table { name: "usage_key_hours", unit: Bucket::Hour, dims: BY_KEY },
+    Table { name: "usage_key_days", unit: Bucket::Day, dims: BY_KEY },
 ];
 
 impl Table {
-    pub(crate) fn of(unit: Bucket, by_key: bool) -> Self {
-        let is_it = |table: &&Self| table.unit == unit && table.by_key == by_key;
+    /// The smallest that tells these apart.
+    pub(crate) fn of(unit: Bucket, dims: &[Dim]) -> Self {
+        let is_it = |table: &&Self| table.unit == unit && dims.iter().all(|dim| table.dims.contains(dim));
         TABLES.iter().find(is_it).copied().unwrap_or(TABLES[0])
+    }
+
+    fn by_key(self) -> bool {
+        self.dims.contains(&Dim::Key)
     }
 
     /// The column of the time, counted in its unit since 1970.
@@ -150,9 +197,9 @@ impl Table {
     }
 
     fn keys(self) -> impl Iterator<Item = &'static str> {
-        let key = self.by_key.then_some("key_id");
-        let others = ["project", "model", "provider", "operation", "outcome"];
-        key.into_iter().chain([self.time()]).chain(others)
+        let (key, others) = self.dims.split_at(usize::from(self.by_key()));
+        let columns = |dims: &'static [Dim]| dims.iter().map(|dim| dim.column());
+        columns(key).chain([self.time()]).chain(columns(others))
     }
 
     fn upsert(self, rows: usize) -> String {
@@ -186,23 +233,30 @@ static UPSERTS: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
 });
 
 /// What requests have in common that are counted together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default)]
 struct Group<'a> {
+    /// Hours since 1970.
+    hour: i64,
+    #[serde(borrow)]
     key: Cow<'a, str>,
-    /// Hours or days since 1970.
-    time: i64,
+    #[serde(borrow)]
     project: Cow<'a, str>,
+    #[serde(borrow)]
     model: Cow<'a, str>,
+    #[serde(borrow)]
     provider: Cow<'a, str>,
+    #[serde(borrow)]
     operation: Cow<'a, str>,
+    #[serde(borrow)]
     outcome: Cow<'a, str>,
 }
 
 impl<'a> Group<'a> {
-    fn of(facts: &Facts<'a>, time: i64) -> Self {
+    fn of(facts: &Facts<'a>) -> Self {
         Self {
+            hour: facts.started_at_ms.div_euclid(HOUR_MS),
             key: facts.key_id.clone(),
-            time,
             project: facts.project.clone(),
             model: facts.used_model.clone().unwrap_or_default(),
             provider: facts.used_provider.clone().unwrap_or_default(),
@@ -223,10 +277,121 @@ impl<'a> Group<'a> {
     }
 }
 
+/// One entry of a row of `usage_pending`.
+#[derive(Serialize, Deserialize)]
+struct Counted<'a> {
+    #[serde(borrow)]
+    of: Group<'a>,
+    sums: UsageSums,
+}
+
+fn read_pending(json: &str) -> Result<Vec<Counted<'_>>, StoreError> {
+    serde_json::from_str(json).map_err(|error| corrupt("row of usage_pending", error))
+}
+
+/// The hours that are in rows of `usage_pending`.
+pub(crate) fn hours_of_pending(pending: &[String]) -> Result<BTreeSet<i64>, StoreError> {
+    let mut hours = BTreeSet::new();
+    for json in pending {
+        hours.extend(read_pending(json)?.iter().map(|counted| counted.of.hour));
+    }
+    Ok(hours)
+}
+
+/// All rows of `usage_pending`.
+pub(crate) const PENDING: &str = "SELECT sums FROM usage_pending";
+const INSERT_PENDING: &str = "INSERT INTO usage_pending (sums) VALUES ($1)";
+
+/// Sums by hour.
+#[derive(Default)]
+pub(crate) struct Hours<'a>(HashMap<Group<'a>, UsageSums>);
+
+impl<'a> Hours<'a> {
+    pub(crate) fn add(&mut self, facts: &Facts<'a>) {
+        self.0.entry(Group::of(facts)).or_default().add_record(facts);
+    }
+
+    pub(crate) fn add_pending(&mut self, json: &'a str) -> Result<(), StoreError> {
+        for Counted { of, sums } in read_pending(json)? {
+            self.0.entry(of).or_default().add(&sums);
+        }
+        Ok(())
+    }
+
+    fn to_json(&self) -> Result<String, StoreError> {
+        #[derive(Serialize)]
+        struct Borrowed<'a> {
+            of: &'a Group<'a>,
+            sums: &'a UsageSums,
+        }
+        let counted: Vec<Borrowed<'_>> = self.0.iter().map(|(of, sums)| Borrowed { of, sums }).collect();
+        serde_json::to_string(&counted).map_err(|error| corrupt("row of usage_pending", error))
+    }
+
+    /// The statements that add them to the tables.
+    pub(crate) fn fold(&self) -> Vec<Statement> {
+        let mut statements = Vec::new();
+        for (table, upserts) in TABLES.iter().zip(UPSERTS.iter()) {
+            let mut rows: BTreeMap<Row<'_>, UsageSums> = BTreeMap::new();
+            for (group, sums) in &self.0 {
+                rows.entry(table.row(group)).or_default().add(sums);
+            }
+            let rows: Vec<_> = rows.into_iter().collect();
+            push_statements(upserts, &rows, &mut statements, |((time, values), sums), params| {
+                let (key, others) = values.split_at(usize::from(table.by_key()));
+                let texts = |values: &[&str]| {
+                    values.iter().map(|it| Param::Text((*it).to_owned())).collect::<Vec<_>>()
+                };
+                params.0.extend(texts(key));
+                params.0.push(Param::Number(*time));
+                params.0.extend(texts(others));
+                params.0.extend(sums.0.iter().map(|sum| Param::Number(*sum)));
+            });
+        }
+        statements
+    }
+}
+
+/// The key of a row: the time in the table's unit, and the values of its dimensions.
+type Row<'a> = (i64, Vec<&'a str>);
+
+impl Table {
+    fn row<'a>(self, group: &'a Group<'_>) -> Row<'a> {
+        let time = if self.unit == Bucket::Day { group.hour.div_euclid(HOURS_OF_DAY) } else { group.hour };
+        (time, self.dims.iter().map(|dim| group.value(*dim)).collect())
+    }
+}
+
+/// Adds statements that write these rows: the N-th of `sizes` writes 2ᴺ of them.
+fn push_statements<R>(
+    sizes: &'static [String],
+    mut rows: &[R],
+    statements: &mut Vec<Statement>,
+    push_row: impl Fn(&R, &mut Params),
+) {
+    while !rows.is_empty() {
+        let power = rows.len().min(MOST_ROWS).ilog2();
+        let (some, others) = rows.split_at(1 << power);
+        rows = others;
+        let mut params = Params::default();
+        some.iter().for_each(|row| push_row(row, &mut params));
+        statements.push((sizes[power as usize].as_str(), params));
+    }
+}
+
+/// What came of an insertion.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inserted {
+    /// How many records were new.
+    pub(crate) records: u64,
+    /// The size of their sums, which are to be folded.
+    pub(crate) pending_bytes: u64,
+}
+
 /// What new records add to the tables beside their own.
 #[derive(Default)]
 pub(crate) struct Rollups<'a> {
-    hours: HashMap<Group<'a>, UsageSums>,
+    hours: Hours<'a>,
     lookups: Vec<Lookup>,
 }
 
@@ -260,65 +425,39 @@ pub(crate) type Statement = (&'static str, Params);
 
 impl<'a> Rollups<'a> {
     pub(crate) fn add(&mut self, facts: &Facts<'a>) {
-        let group = Group::of(facts, facts.started_at_ms.div_euclid(HOUR_MS));
-        self.hours.entry(group).or_default().add_record(facts);
+        self.hours.add(facts);
         let (started_at_ms, nonce) = (facts.started_at_ms, facts.nonce);
         let lookups = facts.lookups();
         self.lookups.extend(lookups.map(|(kind, value)| Lookup { kind, value, started_at_ms, nonce }));
     }
 
-    /// The statements that add them.
-    pub(crate) fn statements(&self) -> Vec<Statement> {
-        let mut statements = Vec::new();
-        for (table, upserts) in TABLES.iter().zip(UPSERTS.iter()) {
-            let mut rows: BTreeMap<Group<'_>, UsageSums> = BTreeMap::new();
-            for (group, sums) in &self.hours {
-                let mut group = group.clone();
-                if table.unit == Bucket::Day {
-                    group.time = group.time.div_euclid(HOURS_OF_DAY);
-                }
-                if !table.by_key {
-                    group.key = "".into();
-                }
-                rows.entry(group).or_default().add(sums);
-            }
-            let rows: Vec<_> = rows.into_iter().collect();
-            let mut rest = rows.as_slice();
-            while !rest.is_empty() {
-                let power = rest.len().min(MOST_ROWS).ilog2();
-                let (some, others) = rest.split_at(1 << power);
-                rest = others;
-                let mut params = Params::default();
-                some.iter().for_each(|(group, sums)| push_row(*table, group, sums, &mut params));
-                statements.push((upserts[power as usize].as_str(), params));
-            }
+    /// The statements that add new records, and the size of their sums, which are folded later.
+    pub(crate) fn statements(&self) -> Result<(Vec<Statement>, u64), StoreError> {
+        let (mut statements, mut bytes) = (Vec::new(), 0);
+        if !self.hours.0.is_empty() {
+            let (json, mut params) = (self.hours.to_json()?, Params::default());
+            bytes = json.len() as u64;
+            params.text(json);
+            statements.push((INSERT_PENDING, params));
         }
-        let mut rest = self.lookups.as_slice();
-        while !rest.is_empty() {
-            let power = rest.len().min(MOST_ROWS).ilog2();
-            let (some, others) = rest.split_at(1 << power);
-            rest = others;
-            let mut params = Params::default();
-            for lookup in some {
-                params.0.push(Param::Text(lookup.kind.to_owned()));
-                params.0.push(Param::Text(lookup.value.clone()));
-                params.0.extend([lookup.started_at_ms, lookup.nonce].map(Param::Number));
-            }
-            statements.push((INSERT_LOOKUPS[power as usize].as_str(), params));
-        }
+        self.push_lookups(&mut statements);
+        Ok((statements, bytes))
+    }
+
+    /// The statements that add old records.
+    pub(crate) fn folded(&self) -> Vec<Statement> {
+        let mut statements = self.hours.fold();
+        self.push_lookups(&mut statements);
         statements
     }
-}
 
-fn push_row(table: Table, group: &Group<'_>, sums: &UsageSums, params: &mut Params) {
-    let text = |text: &Cow<'_, str>| Param::Text(text.as_ref().to_owned());
-    if table.by_key {
-        params.0.push(text(&group.key));
+    fn push_lookups(&self, statements: &mut Vec<Statement>) {
+        push_statements(&INSERT_LOOKUPS, &self.lookups, statements, |lookup, params| {
+            params.0.push(Param::Text(lookup.kind.to_owned()));
+            params.0.push(Param::Text(lookup.value.clone()));
+            params.0.extend([lookup.started_at_ms, lookup.nonce].map(Param::Number));
+        });
     }
-    params.0.push(Param::Number(group.time));
-    let names = [&group.project, &group.model, &group.provider, &group.operation, &group.outcome];
-    params.0.extend(names.map(text));
-    params.0.extend(sums.0.iter().map(|sum| Param::Number(*sum)));
 }
 
 /// Which part of a query one table answers: from this unit of its time to that.
@@ -327,6 +466,13 @@ pub(crate) struct Span {
     pub(crate) unit: Bucket,
     pub(crate) from: i64,
     pub(crate) to: i64,
+}
+
+/// The hours that spans, which follow each other, are together.
+pub(crate) fn hours_of(spans: &[Span]) -> (i64, i64) {
+    let hours = |span: &Span| if span.unit == Bucket::Day { HOURS_OF_DAY } else { 1 };
+    let first = spans.first().map_or(0, |span| span.from * hours(span));
+    (first, spans.last().map_or(first, |span| span.to * hours(span)))
 }
 
 /// How a stretch of time is put together: whole days and hours, and stretches within an hour that only records tell.
@@ -352,8 +498,8 @@ pub(crate) fn parts(query: &UsageQuery) -> (Vec<Span>, Vec<(i64, i64)>) {
 
 /// Selects the sums of a span: the start of the bucket, what is grouped by, the sums.
 pub(crate) fn select(query: &UsageQuery, span: Span) -> (String, Params) {
-    let by_key = query.group.contains(&Dim::Key) || query.of.iter().any(|(dim, _)| *dim == Dim::Key);
-    let table = Table::of(span.unit, by_key);
+    let asked: Vec<Dim> = query.of.iter().map(|(dim, _)| *dim).chain(query.group.iter().copied()).collect();
+    let table = Table::of(span.unit, &asked);
     let time = table.time();
     let mut params = Params::default();
     let (from, to) = (params.number(span.from), params.number(span.to));
@@ -373,7 +519,7 @@ pub(crate) fn select(query: &UsageQuery, span: Span) -> (String, Params) {
     }
     // By key the table is ordered, and then by time: one look for each key, not through the whole table.
     let has_key = query.of.iter().any(|(dim, _)| *dim == Dim::Key);
-    let (with, join) = if by_key && !has_key {
+    let (with, join) = if table.by_key() && !has_key {
         let name = table.name;
         let with = format!(
             "WITH RECURSIVE known (id) AS (

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use canon::Secret;
@@ -30,6 +30,8 @@ pub struct Store {
     url: Secret,
     /// All records are in the sums.
     pub(crate) is_indexed: Arc<AtomicBool>,
+    /// About how large the sums are that are not in the tables yet; [`UNKNOWN_BYTES`] or more while that is not known.
+    pub(crate) pending_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -37,6 +39,9 @@ pub(crate) enum Pool {
     Sqlite(Sqlite),
     Postgres(PgPool),
 }
+
+/// What an earlier process left to be folded.
+const UNKNOWN_BYTES: u64 = u64::MAX / 2;
 
 /// How long a statement may take: a connection that a firewall forgot would wait for ever.
 pub(crate) const QUICK: Duration = Duration::from_secs(15);
@@ -144,8 +149,13 @@ impl Store {
             }
             None => return Err(StoreError::Url { reason: "it has no scheme".to_owned() }),
         };
-        let mut store =
-            Self { pool, hasher: KeyHasher::new([0; 32]), url: Secret::new(url), is_indexed: Arc::default() };
+        let mut store = Self {
+            pool,
+            hasher: KeyHasher::new([0; 32]),
+            url: Secret::new(url),
+            is_indexed: Arc::default(),
+            pending_bytes: Arc::new(AtomicU64::new(UNKNOWN_BYTES)),
+        };
         store.hasher = KeyHasher::new(store.pepper().await?);
         Ok(store)
     }
@@ -183,10 +193,12 @@ impl Store {
     /// Inserts records, each given as JSON, with as few statements as possible and in one
     /// transaction. Records that are there already are left as they are. Returns how many were new.
     pub async fn insert_usage(&self, records: &[&str]) -> Result<u64, StoreError> {
-        match &self.pool {
+        let inserted = match &self.pool {
             Pool::Sqlite(database) => sqlite::insert_usage(database, records).await,
             Pool::Postgres(pool) => postgres::insert_usage(pool, records).await,
-        }
+        }?;
+        self.pending_bytes.fetch_add(inserted.pending_bytes, Ordering::Relaxed);
+        Ok(inserted.records)
     }
 
     /// Whether the database takes a record: inserts one and takes it back.

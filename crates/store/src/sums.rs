@@ -1,8 +1,13 @@
 //! What is counted of requests, and how long they took.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::LazyLock;
 
 use canon::{Pico, Usage};
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::facts::Facts;
 use crate::filter::SLOW_MS;
@@ -264,6 +269,44 @@ static SUM_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let counters = COUNTERS.iter().map(|name| (*name).to_owned());
     counters.chain(buckets("ttft")).chain(buckets("duration")).collect()
 });
+
+static PLACES: LazyLock<HashMap<&'static str, usize>> =
+    LazyLock::new(|| sum_columns().enumerate().map(|(place, name)| (name, place)).collect());
+
+/// What is not zero, under the names of the columns: another release may have more of them, in another order.
+impl Serialize for UsageSums {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, sum) in SUM_COLUMNS.iter().zip(self.0).filter(|(_, sum)| *sum != 0) {
+            map.serialize_entry(name, &sum)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for UsageSums {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = UsageSums;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("sums")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UsageSums, A::Error> {
+                let mut sums = UsageSums::default();
+                while let Some((name, sum)) = map.next_entry::<&str, i64>()? {
+                    if let Some(place) = PLACES.get(name) {
+                        sums.0[*place] = sum;
+                    }
+                }
+                Ok(sums)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
 
 /// The columns, in the order of the sums.
 pub(crate) fn sum_columns() -> impl Iterator<Item = &'static str> {

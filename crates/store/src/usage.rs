@@ -9,7 +9,7 @@ use crate::filter::{self, RequestFilter};
 use crate::loan::Loan;
 use crate::params::{Params, bound};
 use crate::requests::{self, Cursor, RequestPage, RequestRow, Source, Stretch};
-use crate::rollups::{self, Gathered, Rollups, UsageQuery, UsageRow};
+use crate::rollups::{self, Gathered, Hours, Rollups, Span, UsageQuery, UsageRow};
 use crate::store::{Pool, SLOW, corrupt, on_either, read_record};
 use crate::sums::{UsageSums, WIDTH};
 use crate::times;
@@ -35,6 +35,24 @@ pub struct UsageFilter {
 
 /// Up to when all records are in the sums, while those of an earlier release are added.
 const INDEXED_FROM: &str = "usage_indexed_from";
+
+/// A row of sums: the start of its stretch, what it is of, the sums. None where nothing was summed.
+macro_rules! read_sums {
+    ($row:ident, $groups:expr) => {{
+        let groups = $groups;
+        match $row.try_get::<Option<i64>, _>(groups + 1)? {
+            None => None,
+            Some(_) => {
+                let of = (1..=groups).map(|index| $row.try_get(index)).collect::<Result<_, _>>()?;
+                let mut sums = UsageSums::default();
+                for index in 0..WIDTH {
+                    sums.0[index] = $row.try_get(groups + 1 + index)?;
+                }
+                Some(($row.try_get(0)?, of, sums))
+            }
+        }
+    }};
+}
 
 /// One step of [`Store::index_old_usage`] within a transaction: whether there are more. The setting is read and written in it, and
 /// locked, so that each record is added once, however many processes run.
@@ -72,7 +90,7 @@ macro_rules! index_step {
                         rollups.add(&facts);
                     }
                 }
-                for (sql, params) in rollups.statements() {
+                for (sql, params) in rollups.folded() {
                     bound!(sqlx::query(sql), params).execute(&mut *$transaction).await?;
                 }
                 let sql = match to {
@@ -87,6 +105,31 @@ macro_rules! index_step {
                 to.is_some()
             }
         }
+    }};
+}
+
+/// How many rows of sums are folded in one transaction.
+const FOLDED_AT_ONCE: usize = 1_000;
+
+/// One step of [`Store::fold_usage`] within a transaction: whether there may be more.
+macro_rules! fold_step {
+    ($transaction:ident, $lock:literal) => {{
+        let pending: Vec<String> = sqlx::query_scalar(concat!(
+            "DELETE FROM usage_pending WHERE id IN (SELECT id FROM usage_pending ORDER BY id LIMIT $1",
+            $lock,
+            ") RETURNING sums"
+        ))
+        .bind(FOLDED_AT_ONCE as i64)
+        .fetch_all(&mut *$transaction)
+        .await?;
+        let mut hours = Hours::default();
+        for json in &pending {
+            hours.add_pending(json)?;
+        }
+        for (sql, params) in hours.fold() {
+            bound!(sqlx::query(sql), params).execute(&mut *$transaction).await?;
+        }
+        pending.len() == FOLDED_AT_ONCE
     }};
 }
 
@@ -164,10 +207,16 @@ impl Store {
         let Some((sql, params)) = requests::select_hours(self.spelling(), filter, whole) else {
             return Ok(vec![whole]);
         };
+        // What is folded in between is in both, and is not missed.
+        let pending = rollups::hours_of_pending(&self.pending_sums().await?)?;
         let hours: Vec<i64> = on_either!(self, SLOW, connection => {
             bound!(sqlx::query_scalar(AssertSqlSafe(sql)), params).fetch_all(connection).await
         })?;
-        Ok(requests::parts_of(whole, &hours))
+        Ok(requests::parts_of(whole, &hours, &pending))
+    }
+
+    async fn pending_sums(&self) -> Result<Vec<String>, StoreError> {
+        on_either!(self, SLOW, connection => sqlx::query_scalar(rollups::PENDING).fetch_all(connection).await)
     }
 
     async fn request_rows(&self, sql: String, params: &Params) -> Result<Vec<RequestRow>, StoreError> {
@@ -241,28 +290,88 @@ impl Store {
     pub async fn usage_sums(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
         let mut gathered = Gathered::default();
         let (spans, edges) = rollups::parts(query);
-        for span in spans {
-            let (sql, params) = rollups::select(query, span);
-            let rows: Vec<(i64, Vec<String>, UsageSums)> = on_either!(self, SLOW, connection => {
-                let rows = bound!(sqlx::query(AssertSqlSafe(sql)), params).fetch_all(connection).await?;
-                let groups = query.group.len();
-                rows.iter().filter(|row| row.try_get::<Option<i64>, _>(groups + 1).is_ok_and(|count| count.is_some())).map(|row| {
-                    let of = (1..=groups).map(|index| row.try_get(index)).collect::<Result<_, _>>()?;
-                    let mut sums = UsageSums::default();
-                    for index in 0..WIDTH {
-                        sums.0[index] = row.try_get(groups + 1 + index)?;
-                    }
-                    Ok((row.try_get(0)?, of, sums))
-                }).collect::<Result<_, sqlx::Error>>()
-            })?;
-            for (start_ms, of, sums) in rows {
-                gathered.add(query.bucket.map(|_| start_ms), of, &sums);
-            }
+        if !spans.is_empty() {
+            self.sum_hours(query, &spans, &mut gathered).await?;
         }
         for (since_ms, until_ms) in edges {
             self.sum_records(query, (since_ms, until_ms), &mut gathered).await?;
         }
         Ok(gathered.rows())
+    }
+
+    /// Sums whole hours: what is in the tables, and what is not there yet, at one moment.
+    async fn sum_hours(
+        &self,
+        query: &UsageQuery,
+        spans: &[Span],
+        gathered: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        type Sums = Vec<(i64, Vec<String>, UsageSums)>;
+        let selects: Vec<_> = spans.iter().map(|span| rollups::select(query, *span)).collect();
+        let snapshot = self.spelling().snapshot;
+        let (sums, pending): (Sums, Vec<String>) = on_either!(self, SLOW, connection => {
+            let mut transaction = connection.begin_with(snapshot).await?;
+            let mut sums = Vec::new();
+            for (sql, params) in &selects {
+                let select = bound!(sqlx::query(AssertSqlSafe(sql.as_str())), params);
+                for row in select.fetch_all(&mut *transaction).await? {
+                    sums.extend(read_sums!(row, query.group.len()));
+                }
+            }
+            let pending = sqlx::query_scalar(rollups::PENDING).fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok((sums, pending))
+        })?;
+        for (start_ms, of, sums) in sums {
+            gathered.add(query.bucket.map(|_| start_ms), of, &sums);
+        }
+        gathered.add_pending(query, rollups::hours_of(spans), &pending)
+    }
+
+    /// Folds the sums of new records into the tables of hours and days, once there are so many bytes of them, or it is not known how
+    /// many.
+    pub async fn fold_usage(&self, from_bytes: u64) -> Result<(), StoreError> {
+        if self.pending_bytes.load(Ordering::Relaxed) < from_bytes {
+            return Ok(());
+        }
+        let bytes = self.pending_bytes.swap(0, Ordering::Relaxed);
+        loop {
+            match self.fold_some().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn fold_some(&self) -> Result<bool, StoreError> {
+        match &self.pool {
+            Pool::Sqlite(database) => {
+                let mut loan = database.connection().await?;
+                let step = async {
+                    let mut transaction = loan.connection().begin_with(sqlite::BEGIN).await?;
+                    let has_more = fold_step!(transaction, "");
+                    transaction.commit().await?;
+                    Ok(has_more)
+                };
+                let result: Result<bool, StoreError> = step.await;
+                loan.settle(result)
+            }
+            Pool::Postgres(pool) => {
+                let mut loan = Loan::of(pool).await?;
+                let step = async {
+                    let mut transaction = loan.connection().begin().await?;
+                    let has_more = fold_step!(transaction, " FOR UPDATE SKIP LOCKED");
+                    transaction.commit().await?;
+                    Ok(has_more)
+                };
+                let result: Result<bool, StoreError> = step.await;
+                loan.settle(result)
+            }
+        }
     }
 
     async fn sum_records(

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::line::record_of;
 use crate::{SpoolReader, Store, StoreError};
 
-/// How long records are gathered after the first. Each batch writes a few wide rows of sums besides: more often costs more.
+/// How long records are gathered after the first.
 const GATHER: Duration = Duration::from_millis(500);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -25,6 +25,10 @@ const LAST_TRIES: u32 = 3;
 /// How many records of an earlier release are added to the sums in one transaction, and how long others may write in between.
 const OLD_AT_ONCE: u32 = 2_000;
 const OLD_PAUSE: Duration = Duration::from_millis(20);
+
+/// So many bytes of sums are folded together: hundreds of batches, so that what it costs to change the wide rows of hours and days is
+/// shared by thousands of requests; and few enough that a question reads them in a millisecond or two.
+const FOLD_BYTES: u64 = 256 * 1024;
 
 /// What the writer tells its owner, who logs and counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +179,10 @@ impl Writer {
     /// Moves what there is, waits for a record, lets others gather.
     async fn run_once(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Stopped> {
         self.drain_with_retries(stop.as_mut()).await?;
+        // What cannot be folded now is folded later, and is in all sums meanwhile.
+        if let Err(error) = self.store.fold_usage(FOLD_BYTES).await {
+            self.away(&error.into());
+        }
         if self.has_old_usage {
             return self.index_old_usage(stop).await;
         }

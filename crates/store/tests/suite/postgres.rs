@@ -49,6 +49,8 @@ async fn on_postgres() {
     rollups::sums_are_those_of_the_records(&empty(&url).await).await;
     rollups::what_is_rare_is_found_where_it_is(&empty(&url).await).await;
     drop_all(&url).await;
+    rollups::sums_are_whole_while_they_are_folded(&url).await;
+    drop_all(&url).await;
     rollups::old_records_are_added_once(&url, async |sql| {
         let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();

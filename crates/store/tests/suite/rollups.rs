@@ -1,12 +1,18 @@
 //! The sums are those of the records, however these are delivered. The functions that take a store run on both databases.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+use canon::{Cost, Pico};
 use serde_json::{Value, json};
 use sqlx::Connection;
-use store::{Bucket, Dim, RequestFilter, Store, UsageQuery, UsageRecord, UsageSums};
+use store::{
+    Bucket, Dim, RequestFilter, Spool, Store, UsageFilter, UsageQuery, UsageRecord, UsageSums, Writer,
+};
 
-use crate::memory;
+use crate::{PLENTY, drain, memory};
 
 const HOUR: i64 = 3_600_000;
 
@@ -195,6 +201,9 @@ async fn deliver(store: &Store, lines: &[String], random: &mut Random) {
             batch.push(batch[0]);
         }
         store.insert_usage(&batch).await.unwrap();
+        if random.below(4) == 0 {
+            store.fold_usage(0).await.unwrap();
+        }
         first = end;
     }
 }
@@ -207,6 +216,11 @@ pub(crate) async fn sums_are_those_of_the_records(store: &Store) {
     for query in &queries {
         assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
     }
+    // As they are when all are in the tables.
+    store.fold_usage(0).await.unwrap();
+    for query in &queries {
+        assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
+    }
     // They outlive the records.
     let whole: Vec<&UsageQuery> =
         queries.iter().filter(|query| query.since_ms % HOUR == 0 && query.until_ms % HOUR == 0).collect();
@@ -214,6 +228,25 @@ pub(crate) async fn sums_are_those_of_the_records(store: &Store) {
     assert!(store.delete_usage_before(40 * HOUR + 5).await.unwrap() > 100);
     for query in whole {
         assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
+    }
+}
+
+/// Whoever asks while sums are folded sees each once.
+pub(crate) async fn sums_are_whole_while_they_are_folded(url: &str) {
+    let (store, other) = (Store::open(url).await.unwrap(), Store::open(url).await.unwrap());
+    let (lines, records) = made(&mut Random(23), 300);
+    let all = UsageQuery { until_ms: 61 * HOUR, group: vec![Dim::Key], ..UsageQuery::default() };
+    for (index, batch) in lines.chunks(10).enumerate() {
+        let batch: Vec<&str> = batch.iter().map(String::as_str).collect();
+        store.insert_usage(&batch).await.unwrap();
+        let expected = expected(&records[..(index + 1) * 10], &all);
+        let asked = async {
+            for _ in 0..4 {
+                assert_eq!(summed(&other, &all).await, expected);
+            }
+        };
+        let folded = async { if index % 3 == 0 { store.fold_usage(0).await } else { Ok(()) } };
+        tokio::join!(asked, folded).1.unwrap();
     }
 }
 
@@ -276,8 +309,8 @@ pub(crate) async fn what_is_rare_is_found_where_it_is(store: &Store) {
 }
 
 /// Makes the database look as if an earlier release had written its records.
-const FORGET: &str = "DELETE FROM usage_hours; DELETE FROM usage_days; DELETE FROM usage_key_hours; DELETE FROM usage_key_days;
-    DELETE FROM usage_lookup; UPDATE usage_records SET indexed = NULL;
+const FORGET: &str = "DELETE FROM usage_project_hours; DELETE FROM usage_project_days; DELETE FROM usage_model_hours; DELETE FROM usage_model_days; DELETE FROM usage_hours; DELETE FROM usage_days;
+    DELETE FROM usage_key_hours; DELETE FROM usage_key_days; DELETE FROM usage_pending; DELETE FROM usage_lookup; UPDATE usage_records SET indexed = NULL;
     INSERT INTO settings (name, value)
     SELECT 'usage_indexed_from', CAST(max(started_at_ms) + 1 AS TEXT) FROM usage_records";
 
@@ -317,12 +350,92 @@ pub(crate) async fn old_records_are_added_once(url: &str, forget: impl AsyncFn(&
     assert_eq!(found, known.iter().filter(|one| one.session_id.as_deref() == Some("S1")).count());
 }
 
+/// Set for the child process that writes until it is killed.
+const CHILD_FOLDER: &str = "STORE_TEST_WRITE_FOREVER";
+
+fn database_in(folder: &Path) -> String {
+    format!("sqlite:{}", folder.join("usage.db").display())
+}
+
+/// The parent kills the child at some moment while records are inserted, and their sums folded.
+#[tokio::test]
+async fn after_a_kill_the_sums_are_those_of_the_records() {
+    for kill_after in [3, 400, 1_500] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "rollups::child_writes_for_ever", "--nocapture"])
+            .env(CHILD_FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let seen = lines.filter(|line| line.starts_with("ack ")).take(kill_after).count();
+        assert_eq!(seen, kill_after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let store = Store::open(&database_in(folder.path())).await.unwrap();
+        let all = UsageQuery {
+            until_ms: 9 * HOUR,
+            group: Dim::ALL.to_vec(),
+            bucket: Some(Bucket::Hour),
+            ..UsageQuery::default()
+        };
+        let check = async |when: &str| {
+            let records = store.usage(UsageFilter::default()).await.unwrap();
+            assert_eq!(summed(&store, &all).await, expected(&records, &all), "{when}");
+            records.len()
+        };
+        check("as it was left").await;
+        let (_spool, reader) = Spool::open(&folder.path().join("spool"), PLENTY).unwrap();
+        drain(&store, reader).await;
+        assert!(check("the rest of the spool is there").await >= kill_after);
+        store.fold_usage(0).await.unwrap();
+        check("folded").await;
+    }
+}
+
+/// Does nothing when it is run as a test.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "how the parent tells the child that it is one")]
+async fn child_writes_for_ever() {
+    let Some(folder) = std::env::var_os(CHILD_FOLDER) else { return };
+    let folder = Path::new(&folder);
+    let store = Store::open(&database_in(folder)).await.unwrap();
+    let (spool, reader) = Spool::open(&folder.join("spool"), PLENTY).unwrap();
+    let mut writer = Writer::new(store.clone(), reader, |_| {});
+    for number in 0_u64..1_000_000 {
+        let record = UsageRecord {
+            request_id: number.to_string(),
+            started_at_ms: (number % 8) as i64 * HOUR,
+            key_id: format!("static:{}", number % 3),
+            project: "team".to_owned(),
+            used_model: Some(format!("m{}", number % 5)),
+            used_provider: Some("p".to_owned()),
+            operation: Some("chat".into()),
+            duration_ms: number,
+            cost: Some(Cost { total: Pico(number as i64), ..Cost::default() }),
+            ..UsageRecord::default()
+        };
+        spool.append(&record).unwrap();
+        println!("\nack {number}");
+        if number % 7 == 0 {
+            assert!(writer.catch_up().await);
+        }
+        if number % 50 == 0 {
+            store.fold_usage(0).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn on_sqlite() {
     sums_are_those_of_the_records(&memory().await).await;
     what_is_rare_is_found_where_it_is(&memory().await).await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("old.db").display());
+    sums_are_whole_while_they_are_folded(&format!("sqlite:{}", folder.path().join("fold.db").display()))
+        .await;
     old_records_are_added_once(&url, async |sql| {
         let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
