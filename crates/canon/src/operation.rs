@@ -28,11 +28,17 @@ pub enum Operation {
     Translations,
     /// Speech from a text.
     Speech,
+    /// Files that a provider keeps for batches.
+    Files,
+    /// Many requests that a provider answers within hours.
+    Batches,
+    /// A request of a provider's own API, in its own words.
+    Passthrough,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Chat,
         Self::CountTokens,
         Self::Embeddings,
@@ -43,6 +49,9 @@ impl Operation {
         Self::Transcriptions,
         Self::Translations,
         Self::Speech,
+        Self::Files,
+        Self::Batches,
+        Self::Passthrough,
     ];
 
     /// The name in the catalog, in records and in `GET /v1/models`.
@@ -58,6 +67,9 @@ impl Operation {
             Self::Transcriptions => "transcriptions",
             Self::Translations => "translations",
             Self::Speech => "speech",
+            Self::Files => "files",
+            Self::Batches => "batches",
+            Self::Passthrough => "passthrough",
         }
     }
 
@@ -74,6 +86,9 @@ impl Operation {
             Self::Transcriptions => "/v1/audio/transcriptions",
             Self::Translations => "/v1/audio/translations",
             Self::Speech => "/v1/audio/speech",
+            Self::Files => "/v1/files",
+            Self::Batches => "/v1/batches",
+            Self::Passthrough => "/p/{provider}/…",
         }
     }
 

@@ -61,8 +61,8 @@ pub fn late(whole: bool) -> Error {
     Error::caller(ErrorKind::RequestTimeout, format!("The body did not arrive in time ({setting})."))
 }
 
-/// A form is too large.
+/// A body that passes as it comes is too large.
 pub fn too_large_upload(limit: usize) -> Error {
-    let message = format!("The form is larger than the limit of {limit} bytes (server.upload_limit).");
+    let message = format!("The body is larger than the limit of {limit} bytes (server.upload_limit).");
     Error::caller(ErrorKind::TooLarge, message)
 }

@@ -31,6 +31,7 @@ pub enum Phase {
 pub struct Lifecycle {
     phase: AtomicU8,
     cut: Arc<Notify>,
+    steps: Notify,
 }
 
 impl Lifecycle {
@@ -49,6 +50,18 @@ impl Lifecycle {
         self.phase.store(phase as u8, Ordering::Release);
         if phase == Phase::Cutting {
             self.cut.notify_waiters();
+        }
+        self.steps.notify_waiters();
+    }
+
+    /// Waits for a phase, or a later one.
+    pub async fn reached(&self, phase: Phase) {
+        loop {
+            let step = self.steps.notified();
+            if self.phase() >= phase {
+                return;
+            }
+            step.await;
         }
     }
 }

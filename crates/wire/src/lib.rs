@@ -7,6 +7,7 @@
 //! * [`protocols`] holds one folder per wire format, each with up to two faces: a [`Dialect`] towards callers and
 //!   an [`Adapter`] towards providers,
 //! * [`multipart`] reads and writes forms with files,
+//! * [`native`] knows requests of providers' own APIs that pass as they are,
 //! * [`providers`] knows how to call whom: URL, authentication, signature, as values.
 
 pub mod endpoints;
@@ -15,6 +16,7 @@ pub mod framing;
 mod intake;
 mod json;
 pub mod multipart;
+pub mod native;
 pub mod proofs;
 pub mod protocols;
 pub mod providers;

@@ -223,6 +223,8 @@ pub struct TimeoutSection {
     pub total: Option<f64>,
     /// For all attempts of a request together; not for providers. Default 3600.
     pub request: Option<f64>,
+    /// WebSockets of `/p/…`: without a byte either way. Default 600.
+    pub websocket_idle: Option<f64>,
     /// Ask another provider also after a timeout within a whole answer, which the first one then bills as well.
     /// Default false.
     pub repeat_begun: Option<bool>,
@@ -508,8 +510,8 @@ const PROJECT_KEYS: [&str; 25] = [
 /// The fields of a key that are no policy.
 const KEY_FIELDS: [&str; 4] = ["name", "key", "roles", "expires"];
 
-const TIMEOUT_KEYS: [&str; 7] =
-    ["connect", "first_byte", "first_token", "idle", "total", "request", "repeat_begun"];
+const TIMEOUT_KEYS: [&str; 8] =
+    ["connect", "first_byte", "first_token", "idle", "total", "request", "websocket_idle", "repeat_begun"];
 
 /// A file as far as it can be read, with everything that is wrong with its form.
 #[derive(Debug, Default)]

@@ -163,6 +163,8 @@ pub struct Timeouts {
     pub total: Duration,
     /// For all attempts of a request.
     pub request: Duration,
+    /// WebSockets: without a byte either way.
+    pub websocket_idle: Duration,
     /// Repeat a whole answer elsewhere that the provider had begun.
     pub repeat_begun: bool,
 }
@@ -176,6 +178,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(120),
             total: Duration::from_secs(1800),
             request: Duration::from_secs(3600),
+            websocket_idle: Duration::from_secs(600),
             repeat_begun: false,
         }
     }
@@ -192,11 +195,12 @@ impl TimeoutSection {
             idle: given(self.idle, base.idle),
             total: given(self.total, base.total),
             request: given(self.request, base.request),
+            websocket_idle: given(self.websocket_idle, base.websocket_idle),
             repeat_begun: self.repeat_begun.unwrap_or(base.repeat_begun),
         }
     }
 
-    fn seconds(&self) -> [(&'static str, Option<f64>); 6] {
+    fn seconds(&self) -> [(&'static str, Option<f64>); 7] {
         [
             ("connect", self.connect),
             ("first_byte", self.first_byte),
@@ -204,6 +208,7 @@ impl TimeoutSection {
             ("idle", self.idle),
             ("total", self.total),
             ("request", self.request),
+            ("websocket_idle", self.websocket_idle),
         ]
     }
 }

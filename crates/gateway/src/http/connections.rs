@@ -74,9 +74,9 @@ pub struct Place {
     slot: Arc<Slot>,
 }
 
-/// A request in flight on a connection.
+/// A request in flight on a connection. It keeps the connection's place: a tunnel outlives what served its request.
 #[derive(Debug)]
-pub struct InFlight(Arc<Slot>);
+pub struct InFlight(Arc<Place>);
 
 impl Connections {
     /// Room for so many.
@@ -182,14 +182,6 @@ impl Connections {
 }
 
 impl Slot {
-    /// A request begins.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
-        self.requests.fetch_add(1, Ordering::AcqRel);
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.heard.store(false, Ordering::Relaxed);
-        InFlight(self.clone())
-    }
-
     /// Who opened it.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
@@ -280,6 +272,14 @@ impl Place {
     pub fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
+
+    /// A request begins.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.slot.requests.fetch_add(1, Ordering::AcqRel);
+        self.slot.begun.fetch_add(1, Ordering::Relaxed);
+        self.slot.heard.store(false, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
 }
 
 impl Drop for Place {
@@ -300,14 +300,21 @@ impl Drop for Place {
 impl InFlight {
     /// Its connection.
     pub fn slot(&self) -> &Arc<Slot> {
-        &self.0
+        &self.0.slot
+    }
+
+    /// The request goes on as a tunnel when its connection has ended for HTTP.
+    pub fn further(&self) -> Self {
+        self.slot().requests.fetch_add(1, Ordering::AcqRel);
+        Self(self.0.clone())
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.connections.now(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        let slot = &self.0.slot;
+        slot.idle_since.store(slot.connections.now(), Ordering::Relaxed);
+        slot.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

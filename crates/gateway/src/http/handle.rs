@@ -24,7 +24,7 @@ use super::connections::InFlight;
 use super::models::Models;
 use super::request_body::Announced;
 use super::routes::{self, Access, Found, Resource, Route, Serve};
-use super::{ResponseBody, admin, chat, conversations, host, openapi, request_body, respond, stored};
+use super::{ResponseBody, admin, chat, conversations, host, native, openapi, request_body, respond, stored};
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::console::ConsoleService;
@@ -140,6 +140,15 @@ pub async fn handle(
             }
             Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
         },
+        Ok(Route { serve: Serve::Passthrough, path, .. }) => {
+            let asking = native::Asking { snapshot, request_id, received, path };
+            let mut answer = Box::pin(native::serve(&api, asking, head, body, &in_flight));
+            let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
+                Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(OWN, &cut_off())),
+                polled => polled,
+            });
+            (response.await, None)
+        }
         Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations | Serve::Console) => {
             (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), &head, body)).await, None)
         }
@@ -247,7 +256,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Some clients of the Responses API ask for a websocket first. Codex falls back at once on 426, and only after some
 /// attempts on other statuses.
-fn wants_websocket(head: &Parts) -> bool {
+pub(super) fn wants_websocket(head: &Parts) -> bool {
     let asked = head.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
     asked.is_some_and(|asked| asked.eq_ignore_ascii_case("websocket"))
 }
@@ -517,6 +526,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         | Serve::Conversations
         | Serve::CountTokens(_)
         | Serve::Endpoint(_)
+        | Serve::Passthrough
         | Serve::NotYet => refuse(api, head, &not_yet(head, route.path)),
     }
 }
@@ -686,7 +696,9 @@ fn shown(text: &str) -> &str {
 
 /// `HEAD` gets the headers of `GET` alone.
 fn leave_body(response: &mut Response<ResponseBody>) {
-    if let Some(length) = response.body().size_hint().exact() {
+    if let Some(length) = response.body().size_hint().exact()
+        && !response.headers().contains_key(CONTENT_LENGTH)
+    {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     *response.body_mut() = ResponseBody::Whole(None);

@@ -8,6 +8,7 @@ mod conversations;
 mod handle;
 mod host;
 pub(crate) mod models;
+mod native;
 pub mod openapi;
 mod options;
 mod request_body;

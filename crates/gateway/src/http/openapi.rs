@@ -85,7 +85,7 @@ fn bodies(serve: Serve) -> Bodies {
         Serve::Models(_) => answer("ModelList"),
         Serve::Model(Protocol::Gemini) => answer("GeminiModel"),
         Serve::Model(_) => answer("Model"),
-        Serve::Metrics | Serve::NotYet => Bodies::default(),
+        Serve::Metrics | Serve::Passthrough | Serve::NotYet => Bodies::default(),
         _ => answer("Object"),
     }
 }

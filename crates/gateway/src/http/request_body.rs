@@ -27,6 +27,8 @@ pub struct Announced {
     /// Undoes its content codings, where it has some.
     decoder: Option<Decoder>,
     pub(super) length: Option<usize>,
+    /// Not a byte of it may change.
+    is_raw: bool,
     /// The boundary of a form.
     pub(super) form: Option<Boundary>,
 }
@@ -53,6 +55,15 @@ impl Announced {
         Self::within(headers, limit, too_large)
     }
 
+    /// The same of a body whose content coding is its reader's business.
+    pub fn as_it_is(headers: &HeaderMap, limit: usize) -> Result<Self, Error> {
+        let length = announced_length(headers);
+        match length.is_some_and(|length| length > limit) {
+            true => Err(too_large(limit)),
+            false => Ok(Self { decoder: None, length, is_raw: true, form: None }),
+        }
+    }
+
     /// The same of a form with files.
     pub fn of_form(headers: &HeaderMap, boundary: Boundary, limits: RequestLimits) -> Result<Self, Error> {
         let announced = match headers.contains_key(CONTENT_ENCODING) {
@@ -71,12 +82,17 @@ impl Announced {
     fn within(headers: &HeaderMap, limit: usize, too_large: fn(usize) -> Error) -> Result<Self, Error> {
         let decoded = Limits { total: limit, ratio: GROWTH, free: ALWAYS };
         let decoder = Decoder::of(headers, decoded).map_err(|error| refused(&error, limit))?;
-        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let length = announced_length(headers);
         if length.is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        Ok(Self { decoder, length, form: None })
+        Ok(Self { decoder, length, is_raw: false, form: None })
     }
+}
+
+/// How long a body says that it is.
+pub(super) fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads a body.
@@ -100,7 +116,7 @@ pub async fn read(
         bytes = decode(decoder, bytes, limits.body, &mut held).await?;
     }
     // Some clients and most text files of Windows begin with a byte order mark, which is no JSON.
-    if bytes.starts_with(b"\xef\xbb\xbf") {
+    if bytes.starts_with(b"\xef\xbb\xbf") && !announced.is_raw {
         bytes.advance(3);
     }
     Ok(Received { bytes, held })

@@ -59,6 +59,8 @@ pub enum Serve {
     CountTokens(Protocol),
     /// What is asked of a model without a conversation.
     Endpoint(Operation),
+    /// A provider's own API.
+    Passthrough,
     /// The list of models, in this format.
     Models(Protocol),
     /// One model, in this format.
@@ -124,6 +126,10 @@ const fn route(method: Method, path: &'static str, access: Access, serve: Serve)
 
 const fn not_yet(method: Method, path: &'static str) -> Route {
     route(method, path, Access::Anyone, Serve::NotYet)
+}
+
+const fn passthrough(method: Method) -> Route {
+    route(method, "/p/{provider}", Access::Key, Serve::Passthrough)
 }
 
 const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
@@ -198,6 +204,11 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/moderations", Access::Key, Serve::Endpoint(Operation::Moderations)),
     route(Method::POST, "/v1/images/generations", Access::Key, Serve::Endpoint(Operation::ImageGenerations)),
     route(Method::POST, "/v1/images/edits", Access::Key, Serve::Endpoint(Operation::ImageEdits)),
+    passthrough(Method::GET),
+    passthrough(Method::POST),
+    passthrough(Method::PUT),
+    passthrough(Method::PATCH),
+    passthrough(Method::DELETE),
     route(Method::GET, "/ui", Access::Anyone, Serve::Console),
     route(Method::GET, "/ui/", Access::Anyone, Serve::Console),
     route(Method::GET, "/ui/{page}", Access::Anyone, Serve::Console),
@@ -448,6 +459,9 @@ pub(super) fn about(serve: Serve) -> &'static str {
             "the text of a recording, by form; whole, as subtitles, or as events with `stream` ([media.md](media.md))"
         }
         Serve::Endpoint(_) => "the text of a recording in English, by form ([media.md](media.md))",
+        Serve::Passthrough => {
+            "a provider's own API: what follows the provider's name is the path there, and the credential is the gateway's; for keys with the role `passthrough` ([passthrough.md](passthrough.md))"
+        }
         Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
         Serve::Models(_) => "the list of models",
         Serve::Model(Protocol::Gemini) => "one model, in Google's shape",

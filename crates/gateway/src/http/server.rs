@@ -12,11 +12,10 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connections::{Connections, Place, Slot};
+use super::connections::{Connections, Place};
 use super::handle::Door;
 use super::serving::{Protocol, Serving, Times};
 use super::socket::Socket;
@@ -125,7 +124,7 @@ impl Entrance {
             match accept(&self.listener.socket).await {
                 Ok(stream) => {
                     let peer = stream.peer_addr().ok().map(|address| address.ip());
-                    self.connection(stream, self.connections.open(peer));
+                    self.connection(stream, Arc::new(self.connections.open(peer)));
                 }
                 Err(error) => {
                     // Out of file descriptors, usually: accepting again at once would spin.
@@ -136,8 +135,8 @@ impl Entrance {
         }
     }
 
-    fn connection(&self, stream: TcpStream, place: Place) {
-        let desk = Desk { api: self.api.clone(), slot: place.slot().clone(), door: self.listener.door };
+    fn connection(&self, stream: TcpStream, place: Arc<Place>) {
+        let desk = Desk { api: self.api.clone(), place: place.clone(), door: self.listener.door };
         let socket = Socket::new(stream, place.slot().clone());
         let (limits, metrics) = (self.limits, self.api.metrics.clone());
         match &self.listener.tls {
@@ -183,7 +182,7 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
 /// What takes the requests of one connection.
 struct Desk {
     api: Arc<Api>,
-    slot: Arc<Slot>,
+    place: Arc<Place>,
     door: Door,
 }
 
@@ -193,15 +192,16 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        handle(desk.api.clone(), desk.door, desk.slot.begin(), request)
+        handle(desk.api.clone(), desk.door, desk.place.begin(), request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.header_limit.max(16 << 10))
         .half_close(false)
-        .serve_connection(TokioIo::new(io), service);
-    Inline(connection)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    Inline { connection, close: |connection| connection.graceful_shutdown() }
 }
 
 fn http2<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
@@ -209,14 +209,14 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        handle(desk.api.clone(), desk.door, desk.slot.begin(), request)
+        handle(desk.api.clone(), desk.door, desk.place.begin(), request)
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(limits.header_limit.try_into().unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
-    Boxed(Box::pin(connection))
+    Boxed { connection: Box::pin(connection), close: |connection| connection.graceful_shutdown() }
 }
 
 /// HTTP/1, or HTTP/2 by a client that knows beforehand that it is understood.
@@ -237,50 +237,65 @@ where
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(limits.header_limit.try_into().unwrap_or(u32::MAX));
     let service = service_fn(move |request: Request<Incoming>| {
-        handle(desk.api.clone(), desk.door, desk.slot.begin(), request)
+        handle(desk.api.clone(), desk.door, desk.place.begin(), request)
     });
-    Boxed(Box::pin(builder.serve_connection(TokioIo::new(io), service).into_owned()))
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
+    Boxed { connection: Box::pin(connection), close: |connection| connection.graceful_shutdown() }
 }
 
-/// A connection of hyper's that may move.
-struct Inline<C>(C);
+/// A connection of hyper's that may move, and how it is asked to close.
+struct Inline<C> {
+    connection: C,
+    close: fn(Pin<&mut C>),
+}
 
 /// A connection of hyper's that may not.
-struct Boxed<C>(Pin<Box<C>>);
+struct Boxed<C> {
+    connection: Pin<Box<C>>,
+    close: fn(Pin<&mut C>),
+}
 
-impl<C: GracefulConnection + Unpin> Future for Inline<C> {
-    type Output = Result<(), C::Error>;
+impl<C: Future + Unpin> Future for Inline<C> {
+    type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
+        Pin::new(&mut self.connection).poll(context)
     }
 }
 
-impl<C: GracefulConnection> Future for Boxed<C> {
-    type Output = Result<(), C::Error>;
+impl<C: Future> Future for Boxed<C> {
+    type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        self.connection.as_mut().poll(context)
     }
 }
 
-impl<C: GracefulConnection<Error: std::fmt::Display> + Unpin> Protocol for Inline<C> {
-    type Error = C::Error;
+impl<C, E> Protocol for Inline<C>
+where
+    C: Future<Output = Result<(), E>> + Unpin,
+    E: std::fmt::Display,
+{
+    type Error = E;
 
     const HEADS_ARE_BYTES: bool = true;
 
     fn close(&mut self) {
-        Pin::new(&mut self.0).graceful_shutdown();
+        (self.close)(Pin::new(&mut self.connection));
     }
 }
 
-impl<C: GracefulConnection<Error: std::fmt::Display>> Protocol for Boxed<C> {
-    type Error = C::Error;
+impl<C, E> Protocol for Boxed<C>
+where
+    C: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    type Error = E;
 
     const HEADS_ARE_BYTES: bool = false;
 
     fn close(&mut self) {
-        self.0.as_mut().graceful_shutdown();
+        (self.close)(self.connection.as_mut());
     }
 }
 

@@ -40,7 +40,7 @@ pub trait Protocol: Future<Output = Result<(), Self::Error>> + Unpin {
 /// See the module.
 pub struct Serving<C> {
     connection: C,
-    place: Place,
+    place: Arc<Place>,
     metrics: Metrics,
     times: Times,
     /// Fires when something may have taken too long, and seldom else: it is not moved for each request.
@@ -53,7 +53,7 @@ pub struct Serving<C> {
 
 impl<C: Protocol> Serving<C> {
     /// Serves a connection.
-    pub fn new(connection: C, place: Place, metrics: Metrics, times: Times) -> Self {
+    pub fn new(connection: C, place: Arc<Place>, metrics: Metrics, times: Times) -> Self {
         metrics.connections().inc();
         let timer = Box::pin(tokio::time::sleep(times.keep_alive));
         Self { connection, place, metrics, times, timer, is_armed: false, head: None, is_closing: false }

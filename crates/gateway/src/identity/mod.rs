@@ -157,6 +157,11 @@ impl Caller {
         })
     }
 
+    /// Whether a policy is about some models and not about others: what names no model could be one of them.
+    pub fn singles_out_models(&self) -> bool {
+        self.terms().any(Terms::singles_out_models)
+    }
+
     /// Whether anything can be refused by a policy: a look that spares the rest.
     pub fn is_restricted(&self) -> bool {
         self.project.terms.restricts || self.own.as_ref().is_some_and(|own| own.restricts)

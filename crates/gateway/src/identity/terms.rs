@@ -81,6 +81,11 @@ impl Terms {
         self.has_budget
     }
 
+    /// Whether it is about some models and not about others.
+    pub fn singles_out_models(&self) -> bool {
+        !self.deny.is_empty() || self.rules.iter().any(|rule| rule.model.is_some())
+    }
+
     /// Whether `models` names it, by a pattern that says something.
     pub fn names(&self, alias: &str) -> bool {
         self.models.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(alias))

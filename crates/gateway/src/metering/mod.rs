@@ -648,8 +648,18 @@ impl Record {
         self.failed(error);
     }
 
+    /// The same of a failure that the caller gets with the provider's own status.
+    pub fn fail_with(&mut self, error: &Error, status: u16) {
+        self.last_attempt_cost(Some(Pico::ZERO));
+        self.failed_with(error, status);
+    }
+
     fn failed(&mut self, error: &Error) {
-        self.row.status = error.status().as_u16();
+        self.failed_with(error, error.status().as_u16());
+    }
+
+    fn failed_with(&mut self, error: &Error, status: u16) {
+        self.row.status = status;
         self.row.error_kind = Some(error.kind.as_str().to_owned());
         if self.row.attempts.is_empty() {
             self.metering.metrics.refused(error.kind.as_str());

@@ -128,8 +128,10 @@ impl RequestContext<'_> {
         let mut preferences = candidates::preferences(self.asked, offers, &self.inbound.snapshot.catalog)?;
         preferences.allow_fallbacks &= !self.inbound.options.no_fallback;
         let mut needs = match self.operation {
-            // A prompt that is too long for the model has a length too.
-            Operation::CountTokens => Needs { model: self.asked.model, ..Needs::default() },
+            // A prompt that is too long for the model has a length too; what passes as it is, its provider judges.
+            Operation::CountTokens | Operation::Passthrough => {
+                Needs { model: self.asked.model, ..Needs::default() }
+            }
             _ => candidates::needs(self.asked),
         };
         let now = pipeline.now();

@@ -11,6 +11,7 @@ mod context;
 pub mod count;
 pub mod deadlines;
 pub mod explain;
+pub mod native;
 pub mod permit;
 pub mod plain;
 pub mod proof_memory;
@@ -18,6 +19,7 @@ pub mod pump;
 pub mod resolve;
 mod sending;
 pub mod several;
+pub mod tunnel;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -198,7 +198,7 @@ impl PlainAttempt<'_> {
 }
 
 /// Waits for the head of an answer while a file passes: as long as it moves, the provider has time.
-async fn uploading<F: Future>(
+pub(super) async fn uploading<F: Future>(
     sending: F,
     upload: &Upload,
     watch: &mut Watch<'_>,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use canon::Error;
+use http::StatusCode;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use wire::{Kept, Transcoder};
@@ -46,6 +47,8 @@ pub struct Pump {
     ping: &'static [u8],
     /// See [`Begun::breaks_off`].
     breaks_off: bool,
+    /// The status that the caller has got.
+    status: u16,
     /// What the caller gets next.
     out: Vec<u8>,
     /// The share of memory of what had come before the stream could begin.
@@ -98,6 +101,7 @@ impl Pump {
             transcoder: begun.transcoder,
             ping: begun.ping,
             breaks_off: begun.breaks_off,
+            status: 200,
             out: begun.out,
             _held: begun.held,
             record,
@@ -114,6 +118,12 @@ impl Pump {
             is_flushed: false,
             closed: false,
         }
+    }
+
+    /// Of an answer with another status than 200.
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status.as_u16();
+        self
     }
 
     /// Takes everything that has arrived.
@@ -280,7 +290,7 @@ impl Body for Pump {
             this.record.progress(this.transcoder.progress());
             this.permit.succeeded(this.record.tokens_per_second());
             // The record is safe before the caller has the last byte.
-            this.record.finish(200);
+            this.record.finish(this.status);
             if this.breaks_off && this.has_failed && this.out.is_empty() {
                 return this.break_off(cx);
             }

@@ -150,7 +150,7 @@ pub struct Resolved {
 pub const AUTO: &str = "auto";
 
 /// Names are kept by health, metrics, log and records, and compared with those of the catalog: they are bounded.
-const MAX_NAME_BYTES: usize = 512;
+pub(super) const MAX_NAME_BYTES: usize = 512;
 
 /// Finds out what model names stand for.
 #[derive(Clone, Copy)]
@@ -352,7 +352,8 @@ impl<'a> Resolver<'a> {
         if handle.endpoint.speaks(format, model) { format } else { usual }
     }
 
-    fn offer(&self, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
+    /// A provider's model by its own name. An empty name is of no model.
+    pub(super) fn offer(&self, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
         let snapshot = self.snapshot;
         if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
             return self.known_offer(handle, serving);

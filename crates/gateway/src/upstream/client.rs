@@ -13,7 +13,9 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
 
 use super::connect::Connector;
 use super::connection::{Connection, Forwarding, RequestBody, SendError};
@@ -98,6 +100,23 @@ impl Client {
         let sent = self.try_send(request_id, Request::from_parts(head, body), || None).await;
         let response = sent.map_err(|failure| upload.failed(failure.into_error()))?;
         decoded(response).map_err(|error| cut(&AnswerError::Coding(error)))
+    }
+
+    /// Sends a request whose answer may end HTTP on its connection, which is opened for it.
+    pub async fn upgrade(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
+        self.try_upgrade(request).await.map_err(Failure::into_error)
+    }
+
+    async fn try_upgrade(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Failure> {
+        let origin = origin(request.uri()).ok_or_else(Failure::url)?;
+        let (socket, forwarding) = self.inner.connector.open_to_upgrade(origin.uri()).await?;
+        let (mut sender, driver) = http1::handshake(socket).await.map_err(|error| Failure::broken(&error))?;
+        // It ends with the answer, or when the connection is handed over.
+        tokio::spawn(driver.with_upgrades());
+        let path = request.uri().path_and_query().cloned();
+        let mut request = with_our_headers(request.map(Full::new));
+        address_http1(&mut request, &origin, path.as_ref(), forwarding.as_deref());
+        sender.send_request(request).await.map_err(|error| Failure::broken(&error))
     }
 
     /// Like [`send`](Self::send). The error is the reason in words, without a secret.
@@ -222,8 +241,7 @@ pub fn with_our_headers<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// The request with its address in the form of the connection's protocol: HTTP/1 has the host in a header, and a proxy
-/// wants the whole URL.
+/// The request with its address in the form of the connection's protocol.
 fn addressed(
     mut request: Request<RequestBody>,
     origin: &Origin,
@@ -240,6 +258,17 @@ fn addressed(
             return request;
         }
     };
+    address_http1(&mut request, origin, path, forwarding);
+    request
+}
+
+/// HTTP/1 has the host in a header, and a proxy wants the whole URL.
+fn address_http1<B>(
+    request: &mut Request<B>,
+    origin: &Origin,
+    path: Option<&PathAndQuery>,
+    forwarding: Option<&Forwarding>,
+) {
     let headers = request.headers_mut();
     if let Ok(host) = HeaderValue::try_from(origin.host()) {
         headers.insert(HOST, host);
@@ -253,7 +282,6 @@ fn addressed(
         }
         None => path.map(|path| Uri::from(path.clone())).unwrap_or_default(),
     };
-    request
 }
 
 /// The body of an answer, without a content coding.

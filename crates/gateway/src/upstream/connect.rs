@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::client::proxy::matcher::Intercept;
 use tower_service::Service;
 
-use super::connection::{Connection, Forwarding, Outer};
+use super::connection::{Connection, Forwarding, Outer, Socket};
 use super::failure::{Failure, root_cause};
 use super::guard::{Guard, Resolver};
 use super::outbound::{Proxies, Route};
@@ -26,17 +26,20 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Connector {
     tls: HttpsConnector<Outlet>,
+    /// The same without HTTP/2: a connection that another protocol takes over afterwards.
+    http1: HttpsConnector<Outlet>,
     proxies: Proxies,
     limit: Duration,
 }
 
 impl Connector {
     pub(super) fn new(route: Route, guard: Option<Guard>) -> Self {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(route.tls.clone()).https_or_http();
+        let connector = || HttpsConnectorBuilder::new().with_tls_config(route.tls.clone()).https_or_http();
+        let (connector, to_upgrade) = (connector(), connector());
         let outlet = Outlet {
             direct: tcp(Resolver(guard.clone()), route.limit),
             to_proxy: HttpsConnectorBuilder::new()
-                .with_tls_config(route.tls)
+                .with_tls_config(route.tls.clone())
                 .https_or_http()
                 .enable_http1()
                 .wrap_connector(tcp(Resolver(None), route.limit)),
@@ -45,6 +48,7 @@ impl Connector {
             guard,
         };
         Self {
+            http1: to_upgrade.enable_http1().wrap_connector(outlet.clone()),
             tls: connector.enable_http1().enable_http2().wrap_connector(outlet),
             proxies: route.proxies,
             limit: route.limit,
@@ -55,6 +59,19 @@ impl Connector {
     pub(super) async fn open(&self, origin: Uri) -> Result<Connection, Failure> {
         match tokio::time::timeout(self.limit, self.open_unlimited(origin)).await {
             Ok(opened) => opened,
+            Err(_) => Err(Failure::connect_timeout(self.limit)),
+        }
+    }
+
+    /// A socket for one request whose answer ends HTTP on it.
+    pub(super) async fn open_to_upgrade(
+        &self,
+        origin: Uri,
+    ) -> Result<(Socket, Option<Box<Forwarding>>), Failure> {
+        let forwarding = self.forwarding(&origin);
+        match tokio::time::timeout(self.limit, call(self.http1.clone(), origin)).await {
+            Ok(Ok(socket)) => Ok((socket, forwarding)),
+            Ok(Err(error)) => Err(Failure::connect(error.as_ref())),
             Err(_) => Err(Failure::connect_timeout(self.limit)),
         }
     }

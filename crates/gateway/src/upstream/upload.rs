@@ -1,4 +1,4 @@
-//! What a caller still sends, on its way to a provider: large files are not held.
+//! What a caller still sends, on its way to a provider: large bodies are not held.
 //!
 //! A provider's connection asks for the next piece when it has room, and only then the caller's connection is read. What passed is
 //! gone, so that an attempt can be repeated only while nothing has been read.
@@ -18,7 +18,7 @@ use wire::multipart;
 use crate::clock;
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 
-/// The rest of a caller's form. Clones are the same one.
+/// The rest of a caller's body. Clones are the same one.
 #[derive(Clone)]
 pub struct Upload(Arc<Mutex<Shared>>);
 
@@ -35,17 +35,17 @@ struct Shared {
     moved: Instant,
 }
 
-/// What is still to come of a form.
+/// What is still to come of a body.
 pub struct Rest {
     body: Option<Incoming>,
-    /// Reads along.
-    form: multipart::Rest,
+    /// Reads along, where the body is a form.
+    form: Option<multipart::Rest>,
     /// How many bytes came before.
     came: usize,
     bounds: Bounds,
 }
 
-/// How large a form may be, and how long it may take.
+/// How large a body may be, and how long it may take.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     /// How many bytes there are in all, where the caller said so.
@@ -61,7 +61,12 @@ pub struct Bounds {
 impl Rest {
     /// The rest of `form`, of which everything that came is held.
     pub fn new(body: Incoming, form: &multipart::Form, bounds: Bounds) -> Self {
-        Self { body: Some(body), form: form.rest(), came: form.len(), bounds }
+        Self { body: Some(body), form: Some(form.rest()), came: form.len(), bounds }
+    }
+
+    /// The rest of a body that nobody reads, of which `came` bytes are held.
+    pub fn plain(body: Incoming, came: usize, bounds: Bounds) -> Self {
+        Self { body: Some(body), form: None, came, bounds }
     }
 
     fn left(&self) -> Option<u64> {
@@ -74,9 +79,14 @@ impl Rest {
         if self.came > self.bounds.limit {
             return Err(too_large_upload(self.bounds.limit));
         }
-        self.form.push(data)?;
+        let Some(form) = &mut self.form else { return Ok(()) };
+        form.push(data)?;
         // A body of known length is not asked for more than that: its end is seen here.
-        if self.bounds.length == Some(self.came) { self.form.finish() } else { Ok(()) }
+        if self.bounds.length == Some(self.came) { form.finish() } else { Ok(()) }
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        self.form.as_ref().map_or(Ok(()), multipart::Rest::finish)
     }
 }
 
@@ -89,7 +99,7 @@ impl Drop for Rest {
 }
 
 impl Upload {
-    /// What the rest of a form is for the attempts of its request.
+    /// What the rest of a body is for the attempts of its request.
     pub fn new(rest: Rest) -> Self {
         Self(Arc::new(Mutex::new(Shared {
             unread: Some(rest),
@@ -104,7 +114,7 @@ impl Upload {
     pub(super) fn body(&self, beginning: Bytes) -> Result<UploadBody, Error> {
         let rest = self.lock().unread.take();
         let rest = rest.ok_or_else(|| {
-            let message = "The file has passed to a provider already, and cannot be sent again.";
+            let message = "The body has passed to a provider already, and cannot be sent again.";
             Error::gateway(ErrorKind::Upstream, message)
         })?;
         let timer = Box::pin(tokio::time::sleep_until(clock::now() + rest.bounds.pause));
@@ -116,7 +126,7 @@ impl Upload {
         })
     }
 
-    /// Why an attempt failed: the caller's fault comes first. A part of the file that passed is gone, and nobody else can be asked.
+    /// Why an attempt failed: the caller's fault comes first. A part of the body that passed is gone, and nobody else can be asked.
     pub fn failed(&self, mut error: Error) -> Error {
         let mut shared = self.lock();
         shared.is_over |= shared.is_begun;
@@ -139,7 +149,7 @@ impl Upload {
     }
 }
 
-/// The body of a request to a provider: bytes that are held, and the rest of the caller's form.
+/// The body of a request to a provider: bytes that are held, and the rest of the caller's body.
 pub(super) struct UploadBody {
     beginning: Option<Bytes>,
     /// None at the end.
@@ -190,7 +200,7 @@ impl UploadBody {
                 Some(Err(error)) => return Poll::Ready(Some(Err(broken(&error)))),
                 None => {
                     rest.body = None;
-                    let ended = rest.form.finish();
+                    let ended = rest.finish();
                     return Poll::Ready(ended.err().map(Err));
                 }
             }

@@ -27,6 +27,7 @@ mod media;
 mod messages;
 mod models;
 mod money;
+mod passthrough;
 mod ranking;
 mod records;
 mod reload;

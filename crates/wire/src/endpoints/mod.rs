@@ -150,6 +150,8 @@ impl OperationRows {
             Operation::ImageEdits => self.image_edits.is_some(),
             Operation::Transcriptions => self.transcriptions.is_some(),
             Operation::Translations => self.translations.is_some(),
+            // Whoever asks here names the provider, and not what a row says.
+            Operation::Files | Operation::Batches | Operation::Passthrough => false,
         }
     }
 

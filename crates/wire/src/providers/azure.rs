@@ -13,7 +13,7 @@ use canon::{Operation, Result, Target};
 use super::compatible::{counted_by_messages, misconfigured, post, usual_path};
 use super::edit::edit;
 use super::segment::{escape_segment, model_segment};
-use super::{Auth, Call, Endpoint, is_host_label};
+use super::{Auth, Call, Endpoint, Native, is_host_label, native};
 use crate::Protocol;
 
 const USUAL_BASE: &str = "https://{resource}.openai.azure.com";
@@ -45,6 +45,20 @@ impl Endpoint for Azure {
     fn name_in_body<'a>(&self, model: &'a str, settings: &'a BTreeMap<String, String>) -> &'a str {
         let deployment = settings.get(&format!("deployments.{model}"));
         deployment.map(|name| name.trim()).filter(|name| !name.is_empty()).unwrap_or(model)
+    }
+
+    fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
+        let is_claude = native.path.starts_with("/anthropic/");
+        let protocol = if is_claude { Protocol::AnthropicMessages } else { Protocol::OpenaiChat };
+        let call = Call { protocol, ..call.clone() };
+        let base = base_url(&call)?;
+        let auth = auth(&base);
+        native::request(&Call { auth: &auth, ..call.clone() }, native, trimmed(&base))
+    }
+
+    fn model_named<'a>(&self, name: &'a str, settings: &'a BTreeMap<String, String>) -> &'a str {
+        let mut deployments = settings.iter().filter(|(_, deployment)| deployment.trim() == name);
+        deployments.find_map(|(setting, _)| setting.strip_prefix("deployments.")).unwrap_or(name)
     }
 
     fn counts_tokens(&self, protocol: Protocol, _target: Target<'_>) -> bool {

@@ -80,7 +80,7 @@ fn without<'a>(url: &'a str, ending: &str) -> Option<&'a str> {
 }
 
 /// The path of a URL, without a slash at its end. Empty for a host alone.
-fn path_of(url: &str) -> &str {
+pub(super) fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.find('/').map_or("", |start| rest[start..].trim_end_matches('/'))
 }

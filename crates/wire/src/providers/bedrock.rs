@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue};
 use super::compatible::{misconfigured, post, secret_value};
 use super::edit::{messages_of_a_cloud, only};
 use super::segment::model_segment;
-use super::{Auth, Call, Credential, Endpoint, is_host_label};
+use super::{Auth, Call, Credential, Endpoint, Native, is_host_label, native};
 use crate::Protocol;
 
 /// The service's name in signatures; its host says `bedrock-runtime`.
@@ -57,6 +57,17 @@ impl Endpoint for Bedrock {
         let (base, model) = (base_url(call, &region), profiled(call, &region));
         let url = format!("{base}/model/{}/{}", model_segment(&model)?, call.path.unwrap_or_default());
         authorized(call, &url, &region)
+    }
+
+    fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
+        let region = region(call)?;
+        let base = base_url(call, &region);
+        let Credential::Aws { .. } = call.credential else {
+            return native::request(&Call { auth: &Auth::Bearer, ..call.clone() }, native, &base);
+        };
+        let mut request = native::unauthorized(call, native, &base)?;
+        sign_for_aws(&mut request, call.credential, SERVICE, &region, call.now)?;
+        Ok(request)
     }
 
     /// "CountTokens" knows Claude only.
@@ -190,7 +201,7 @@ fn base_url<'a>(call: &'a Call<'_>, region: &str) -> Cow<'a, str> {
     }
 }
 
-/// Signs a POST request to a service of AWS: adds date, token and signature. Host and content type are signed; what
+/// Signs a request to a service of AWS: adds date, token and signature. Host and content type are signed; what
 /// proxies change is not.
 pub fn sign_for_aws(
     request: &mut http::Request<Bytes>,
@@ -216,10 +227,9 @@ pub fn sign_for_aws(
         .into();
     let url = request.uri().to_string();
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or("application/json").to_owned();
-    let signed = [(CONTENT_TYPE.as_str(), content_type.as_str())].into_iter();
-    let signable =
-        SignableRequest::new("POST", &url, signed, SignableBody::Bytes(request.body())).map_err(failed)?;
+    let signed = content_type.map(|content_type| (CONTENT_TYPE.as_str(), content_type)).into_iter();
+    let (method, body) = (request.method().as_str(), SignableBody::Bytes(request.body()));
+    let signable = SignableRequest::new(method, &url, signed, body).map_err(failed)?;
     let (instructions, _) = sign(signable, &params).map_err(failed)?.into_parts();
     for header in instructions.into_parts().0 {
         let value = match header.sensitive() || header.name() == "authorization" {

@@ -122,7 +122,7 @@ pub(super) fn post(call: &Call<'_>, url: &str) -> Result<http::Request<Bytes>> {
 }
 
 /// Adds the key or the token.
-fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> {
+pub(super) fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> {
     let (name, text) = match (call.credential, call.auth) {
         (Credential::None, _) => return Ok(()),
         (Credential::Token(token), _) => (AUTHORIZATION, format!("Bearer {}", token.expose())),

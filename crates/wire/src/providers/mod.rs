@@ -11,6 +11,7 @@ pub(crate) mod edit;
 mod google_ai_studio;
 mod google_vertex;
 mod listing;
+mod native;
 mod segment;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::{Intake, Protocol};
 pub use base_url::Place;
 pub use bedrock::{inference_profile, sign_for_aws};
 pub use listing::{ListedModel, MOST_MODELS, list_request, read_list};
+pub use native::Native;
 
 /// Which way a provider is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -130,6 +132,14 @@ pub trait Endpoint: Sync {
     /// The HTTP request for an operation without a conversation. Its [`path`](Call::path) is there.
     fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
         compatible::operation_request(call)
+    }
+    /// The HTTP request for what its caller asks of the provider's own API.
+    fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
+        native::request(call, native, native::root(call.base_url, native.usual))
+    }
+    /// The model that a body or a path names so: the other way round than [`name_in_body`](Self::name_in_body).
+    fn model_named<'a>(&self, name: &'a str, _settings: &'a BTreeMap<String, String>) -> &'a str {
+        name
     }
     /// What a body names the model by.
     fn name_in_body<'a>(&self, model: &'a str, _settings: &'a BTreeMap<String, String>) -> &'a str {

@@ -28,7 +28,7 @@ pub(super) fn escape_segment(segment: &str) -> String {
 }
 
 /// True when a part between slashes is `.` or `..`, also after any number of percent-decodings.
-fn has_dot_segment(text: &str) -> bool {
+pub(super) fn has_dot_segment(text: &str) -> bool {
     let mut text = text.to_ascii_lowercase();
     // Each pass removes two bytes for each escape that it decodes, so this ends.
     while ["%25", "%2e", "%2f", "%5c"].iter().any(|escape| text.contains(escape)) {

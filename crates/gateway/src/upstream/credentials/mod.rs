@@ -235,6 +235,17 @@ impl Credentials {
         }
     }
 
+    /// A text in the provider's words, without its secrets.
+    pub fn cleaned(&self, text: &str) -> String {
+        let mut text = self.mask.apply(text).into_owned();
+        for source in &self.sources {
+            if let Source::Cached(cache) = source {
+                text = Mask::of(&cache.secrets()).apply(&text).into_owned();
+            }
+        }
+        text
+    }
+
     /// A credential that can be shown: a fixed one, or one that stands for those that would be fetched.
     pub fn example(&self) -> Credential {
         match self.source(0) {

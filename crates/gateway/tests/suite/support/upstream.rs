@@ -106,6 +106,13 @@ impl Line {
         self.socket.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Waits for so many bytes.
+    pub async fn receive(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.socket.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
     /// Waits until the gateway has closed the connection.
     pub async fn hung_up(mut self) {
         let mut rest = [0; 64];

@@ -1,0 +1,433 @@
+//! `/p/{provider}/…`: a provider's own API, with the gateway's credential in the place of the caller's.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use canon::{Error, ErrorKind, Operation};
+use http::header::{
+    ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
+    ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+use limits::Role;
+use wire::native::{Metered, NativeForm};
+use wire::providers::Native;
+use wire::{Headers, OWN};
+
+use super::connections::InFlight;
+use super::handle::{Api, wants_websocket};
+use super::options;
+use super::request_body::{self, Announced, Received};
+use super::{ResponseBody, respond, routes};
+use crate::buffers::Held;
+use crate::clock;
+use crate::config::MetadataPlace;
+use crate::identity::Caller;
+use crate::incoming::{broken, late, leave_unread, too_large_upload};
+use crate::metering::Arrival;
+use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion, TunnelEnd};
+use crate::pipeline::{Failure, Inbound, RequestOptions};
+use crate::snapshot::{ProviderHandle, Snapshot};
+use crate::upstream::upload::{Bounds, Rest, Upload};
+
+/// A body up to this size is held: it can be sent again.
+const HELD: usize = 1 << 20;
+/// So much of a body is held where it may name the model.
+const HELD_FOR_MODEL: usize = 4 << 20;
+
+/// Who asks, and with which id.
+pub struct Asking {
+    /// The configuration that the request sees.
+    pub snapshot: Arc<Snapshot>,
+    /// The id of the request.
+    pub request_id: String,
+    /// When its head was there.
+    pub received: tokio::time::Instant,
+    /// The path of the route.
+    pub path: &'static str,
+}
+
+/// Serves a request.
+pub async fn serve(
+    api: &Arc<Api>,
+    asking: Asking,
+    mut head: Parts,
+    body: Incoming,
+    in_flight: &InFlight,
+) -> Response<ResponseBody> {
+    let caller = match admit(api, &asking.snapshot, &head).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            leave_unread(body);
+            api.metrics.refused(error.kind.as_str());
+            return respond::error(OWN, &error);
+        }
+    };
+    let mut inbound = inbound(asking, caller);
+    let tunnel = tunnel(api, &mut head, in_flight);
+    match question(api, &mut inbound, (head, tunnel), body).await {
+        Ok(question) => {
+            let dialect = inbound.dialect;
+            match api.pipeline.clone().pass(inbound, question).await {
+                Ok(answer) => answered(answer),
+                Err(failure) => respond::failure(dialect, &failure),
+            }
+        }
+        Err(error) => {
+            api.pipeline.refuse(&inbound, Operation::Passthrough, &error);
+            respond::failure(inbound.dialect, &Failure::from(error))
+        }
+    }
+}
+
+async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+    let caller = api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await?;
+    caller.check_role(Role::Passthrough)?;
+    Ok(caller)
+}
+
+fn inbound(asking: Asking, caller: Caller) -> Inbound {
+    let Asking { snapshot, request_id, received, path } = asking;
+    Inbound {
+        request_id,
+        path,
+        snapshot,
+        caller,
+        dialect: OWN,
+        options: RequestOptions::default(),
+        keep: None,
+        elsewhere: None,
+        tags: Default::default(),
+        arrival: Arrival { received, admitted: clock::now() },
+    }
+}
+
+/// Reads what has to be known of a request before it passes.
+async fn question(
+    api: &Api,
+    inbound: &mut Inbound,
+    (head, tunnel): (Parts, Option<TunnelEnd>),
+    body: Incoming,
+) -> Result<NativeQuestion, Error> {
+    let addressed = addressed(api, inbound, &head);
+    let (provider, path) = match addressed {
+        Ok(addressed) => addressed,
+        Err(error) => {
+            leave_unread(body);
+            return Err(error);
+        }
+    };
+    let mut form = NativeForm::of(&head.method, &path);
+    let mut headers = passed(&head.headers);
+    if tunnel.is_some() {
+        let pairs = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+        let model = pairs.into_iter().find(|(name, _)| name == "model").map(|(_, model)| model.into_owned());
+        form = NativeForm { metered: Some(Metered::Turns), model, streams: Some(true) };
+        headers.extend(of_websocket(&head.headers));
+    }
+    let held = Holding::of(&provider, inbound, &form).read(api, inbound, &head.headers, body).await?;
+    let Beginning { bytes, held, length, upload } = held;
+    Ok(NativeQuestion {
+        query: query(head.uri.query().unwrap_or_default()),
+        headers,
+        tunnel,
+        provider,
+        method: head.method,
+        path,
+        form,
+        body: bytes,
+        length,
+        held,
+        upload,
+    })
+}
+
+/// Whom the URL names, and which path there; and what the headers ask of the gateway.
+fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<ProviderHandle>, String), Error> {
+    let rest = head.uri.path().strip_prefix("/p/").unwrap_or_default();
+    let (id, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let id = routes::unescape(id).unwrap_or_default();
+    let snapshot = &inbound.snapshot;
+    let not_found = |message: String| Error::caller(ErrorKind::NotFound, message);
+    let Some(provider) = snapshot.providers.get(&*id) else {
+        let shown: String = id.chars().take(100).collect();
+        let near = snapshot.catalog.nearest_providers(&id, 3).join(", ");
+        let hint = if near.is_empty() { String::new() } else { format!(" Near to it: {near}.") };
+        return Err(not_found(format!("The provider {shown:?} in the path is unknown.{hint}")));
+    };
+    inbound.dialect = wire::dialect(provider.row.protocol).unwrap_or(OWN);
+    if let Some(reason) = provider.disabled() {
+        return Err(not_found(format!("The provider {:?} is not enabled: {reason}.", provider.id())));
+    }
+    if Native::is_ambiguous(path) {
+        let message = "The path holds a dot segment, which would lead elsewhere; write the path itself.";
+        return Err(Error::invalid("path", message));
+    }
+    let provider = provider.clone();
+    inbound.options = options::options(&head.headers, &api.pipeline.hops, inbound.snapshot.metadata)?;
+    if inbound.options.metadata == MetadataPlace::Metadata {
+        inbound.options.metadata = MetadataPlace::Llmgateway;
+    }
+    inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
+    Ok((provider, if path.is_empty() { "/".to_owned() } else { path.to_owned() }))
+}
+
+/// The query without what can hold a key of the caller's.
+fn query(query: &str) -> String {
+    let is_key = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let name = routes::unescape(name).unwrap_or_default();
+        matches!(&*name, "key" | "access_token" | "api_key" | "api-key")
+    };
+    query.split('&').filter(|pair| !is_key(pair)).collect::<Vec<_>>().join("&")
+}
+
+/// Headers that end here: those of one connection, those that name the caller, credentials, and what is the gateway's own.
+const KEPT_BACK: [HeaderName; 15] = [
+    ACCEPT_ENCODING,
+    AUTHORIZATION,
+    CONNECTION,
+    CONTENT_LENGTH,
+    COOKIE,
+    EXPECT,
+    FORWARDED,
+    HOST,
+    ORIGIN,
+    PROXY_AUTHORIZATION,
+    REFERER,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+/// The same by names that have no constant. The trace and the id of the request are added anew; whose bill it is, the gateway's
+/// credential says.
+const KEPT_BACK_TOO: [&str; 22] = [
+    "api-key",
+    "keep-alive",
+    "openai-organization",
+    "openai-project",
+    "proxy-connection",
+    "traceparent",
+    "tracestate",
+    "via",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-goog-api-key",
+    "x-goog-user-project",
+    "x-no-cache",
+    "x-no-fallback",
+    "x-real-ip",
+    "x-request-id",
+    "x-session-id",
+    "xi-api-key",
+    "x-csrf-token",
+    "http2-settings",
+];
+/// And those that begin so.
+const KEPT_BACK_FROM: [&str; 4] = ["x-llmgateway-", "x-forwarded-", "sec-", "cf-"];
+
+/// The caller's headers that go along.
+fn passed(headers: &HeaderMap) -> Headers {
+    let of_connection = named_by_connection(headers);
+    let goes = |name: &HeaderName| {
+        let text = name.as_str();
+        !KEPT_BACK.contains(name)
+            && !KEPT_BACK_TOO.contains(&text)
+            && !KEPT_BACK_FROM.iter().any(|start| text.starts_with(start))
+            && !of_connection.iter().any(|named| named.eq_ignore_ascii_case(text))
+    };
+    headers.iter().filter(|(name, _)| goes(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The headers that `Connection` names: they are of this connection (RFC 9110, 7.6.1).
+fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect()
+}
+
+/// The caller's side of a WebSocket, where it asks for one. HTTP/2 has another way for that, which is not served.
+fn tunnel(api: &Api, head: &mut Parts, in_flight: &InFlight) -> Option<TunnelEnd> {
+    let upgrade = head.extensions.remove::<OnUpgrade>()?;
+    let asks = wants_websocket(head) && head.method == Method::GET && head.version == Version::HTTP_11;
+    asks.then(|| TunnelEnd {
+        upgrade,
+        lifecycle: api.lifecycle.clone(),
+        place: Box::new(in_flight.further()),
+    })
+}
+
+/// What the two sides of a WebSocket agree on. Browsers have no other place for a key than among the protocols; extensions would
+/// hide the frames' text.
+fn of_websocket(headers: &HeaderMap) -> Headers {
+    let mut all: Headers = Vec::new();
+    for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION] {
+        all.extend(headers.get(&name).map(|value| (name.clone(), value.clone())));
+    }
+    let given = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let is_kept_back = |protocol: &&str| {
+        const OF_CALLER: [&str; 3] = ["openai-insecure-api-key.", "openai-organization.", "openai-project."];
+        OF_CALLER.iter().any(|start| protocol.starts_with(start))
+    };
+    let protocols: Vec<&str> = given
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|protocol| !protocol.is_empty() && !is_kept_back(protocol))
+        .collect();
+    if let (false, Ok(value)) = (protocols.is_empty(), HeaderValue::from_str(&protocols.join(", "))) {
+        all.push((SEC_WEBSOCKET_PROTOCOL, value));
+    }
+    all
+}
+
+/// How much of a body is held.
+struct Holding {
+    /// All of it, or nobody can be asked.
+    whole: bool,
+    /// It may name the model.
+    names_model: bool,
+}
+
+/// What of a body is held.
+struct Beginning {
+    bytes: Bytes,
+    held: Held,
+    length: usize,
+    upload: Option<Upload>,
+}
+
+impl Holding {
+    fn of(provider: &ProviderHandle, inbound: &Inbound, form: &NativeForm) -> Self {
+        Self {
+            whole: NativeQuestion::must_be_whole(provider, inbound, form),
+            names_model: form.metered.is_some() && form.model.is_none(),
+        }
+    }
+
+    async fn read(
+        self,
+        api: &Api,
+        inbound: &Inbound,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Beginning, Error> {
+        let limits = inbound.snapshot.limits;
+        let length = request_body::announced_length(headers);
+        let is_small = length.is_some_and(|length| length <= HELD) || body.is_end_stream();
+        if self.whole || is_small {
+            let announced = Announced::as_it_is(headers, limits.body)?;
+            let Received { bytes, held } = request_body::read(body, announced, limits, &api.buffers).await?;
+            return Ok(Beginning { length: bytes.len(), bytes, held, upload: None });
+        }
+        if length.is_some_and(|length| length > limits.upload) {
+            leave_unread(body);
+            return Err(too_large_upload(limits.upload));
+        }
+        let end = clock::now() + limits.whole;
+        let bounds = Bounds { length, limit: limits.upload, pause: limits.pause, end };
+        let mut begun = Begun { body, bytes: BytesMut::new(), held: api.buffers.nothing(), is_whole: false };
+        if self.names_model {
+            if let Err(error) = begun.read(bounds).await {
+                // Who was too slow once is not waited for again.
+                if !matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled) {
+                    leave_unread(begun.body);
+                }
+                return Err(error);
+            }
+        }
+        let Begun { body, bytes, held, is_whole } = begun;
+        let came = bytes.len();
+        let upload = match is_whole {
+            true => None,
+            false => Some(Upload::new(Rest::plain(body, came, bounds))),
+        };
+        Ok(Beginning { bytes: bytes.freeze(), held, length: length.unwrap_or(came), upload })
+    }
+}
+
+/// The beginning of a body.
+struct Begun {
+    body: Incoming,
+    bytes: BytesMut,
+    held: Held,
+    is_whole: bool,
+}
+
+impl Begun {
+    /// Reads until there is enough of it, or all.
+    async fn read(&mut self, bounds: Bounds) -> Result<(), Error> {
+        while self.bytes.len() < HELD_FOR_MODEL {
+            let until = bounds.end.min(clock::now() + bounds.pause);
+            let frame = match tokio::time::timeout_at(until, self.body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => {
+                    self.is_whole = true;
+                    return Ok(());
+                }
+                Ok(Some(Err(error))) => return Err(broken(&error)),
+                Err(_) => return Err(late(bounds.end <= clock::now())),
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            self.held.grow(data.len()).await?;
+            self.bytes.extend_from_slice(&data);
+        }
+        Ok(())
+    }
+}
+
+/// The provider's answer, as it is but for what is of its connection, or about its caller: us.
+fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
+    let NativeAnswer { status, headers, body, served } = answer;
+    let body = match body {
+        NativeBody::Whole(bytes) => ResponseBody::whole(bytes),
+        NativeBody::Stream(pump) => ResponseBody::Stream(pump),
+    };
+    let is_whole = matches!(body, ResponseBody::Whole(_));
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let of_connection = named_by_connection(&headers);
+    for (name, value) in &headers {
+        let is_kept = !KEPT_FROM_CALLER.contains(name)
+            && !KEPT_FROM_CALLER_TOO.contains(&name.as_str())
+            && !name.as_str().starts_with("access-control-")
+            && !of_connection.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
+            // Of a body that was read and cleaned the length may be another one.
+            && !(is_whole && name == CONTENT_LENGTH);
+        if is_kept {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        *response.body_mut() = ResponseBody::Whole(None);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    respond::served(response, served.as_ref())
+}
+
+const KEPT_FROM_CALLER: [HeaderName; 8] = [
+    ALT_SVC,
+    CONNECTION,
+    PROXY_AUTHENTICATE,
+    SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+const KEPT_FROM_CALLER_TOO: [&str; 6] = [
+    "anthropic-organization-id",
+    "keep-alive",
+    "openai-organization",
+    "openai-project",
+    "proxy-connection",
+    "x-request-id",
+];

@@ -1,0 +1,481 @@
+//! The story of a request of a provider's own API: one provider, the caller's words, the provider's answer as it is. Policies,
+//! limits, health and the record are those of every request.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Features, Operation, Origin, Retry};
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use hyper::upgrade::OnUpgrade;
+use wire::native::{Metered, NativeForm, Realtime, tap};
+use wire::providers::{Call, Credential, FormatChoice, Native};
+use wire::{Addressed, Asked, Headers, Intake};
+
+use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, in_order};
+use super::chat::Begun;
+use super::context::RequestContext;
+use super::deadlines::{Deadlines, Watch};
+use super::permit::HeldPermit;
+use super::plain::uploading;
+use super::pump::Pump;
+use super::resolve::{MAX_NAME_BYTES, Offer, Resolver};
+use super::sending::{is_refused_credential, read_up_to};
+use super::tunnel::{Session, Tunnel};
+use super::{Failure, Inbound, Pipeline, failed};
+use crate::buffers::Held;
+use crate::clock;
+use crate::lifecycle::Lifecycle;
+use crate::metering::{Pricing, Record, Served};
+use crate::snapshot::ProviderHandle;
+use crate::upstream::client::{AnswerBody, Connected};
+use crate::upstream::upload::Upload;
+use crate::upstream::waits;
+
+/// Largest error body that is read.
+const ERROR_LIMIT: usize = 1 << 20;
+
+/// A request, as far as it was read.
+pub struct NativeQuestion {
+    /// Who is asked.
+    pub provider: Arc<ProviderHandle>,
+    /// The method.
+    pub method: Method,
+    /// The path at the provider.
+    pub path: String,
+    /// The query.
+    pub query: String,
+    /// The caller's headers that go along.
+    pub headers: Headers,
+    /// What the path says.
+    pub form: NativeForm,
+    /// The body, or its beginning.
+    pub body: Bytes,
+    /// How long all of it is, as far as that is known.
+    pub length: usize,
+    /// Its share of memory.
+    pub held: Held,
+    /// What is not held of it.
+    pub upload: Option<Upload>,
+    /// The caller's connection, where it wants a tunnel.
+    pub tunnel: Option<TunnelEnd>,
+}
+
+/// The caller's side of a tunnel.
+pub struct TunnelEnd {
+    /// Its connection, once it is no HTTP any more.
+    pub upgrade: OnUpgrade,
+    /// Ends the tunnel when the gateway stops.
+    pub lifecycle: Arc<Lifecycle>,
+    /// What holds the place of the connection.
+    pub place: Box<dyn Any + Send + Sync>,
+}
+
+/// What the provider answered.
+pub struct NativeAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: NativeBody,
+    /// Who served the request.
+    pub served: Option<Served>,
+}
+
+/// See [`NativeAnswer`].
+pub enum NativeBody {
+    /// All of it.
+    Whole(Bytes),
+    /// It passes as it comes.
+    Stream(Box<Pump>),
+}
+
+/// An answer whose head is there; without a body, all of it is.
+pub(super) struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+    rest: Rest,
+}
+
+/// What follows a head.
+enum Rest {
+    Nothing,
+    Body(Box<Begun>),
+    Tunnel(OnUpgrade),
+}
+
+/// What a provider answered to a request that it refused.
+struct Refused {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl NativeQuestion {
+    /// Whether something has to be known of all of the body before anybody is asked.
+    pub fn must_be_whole(provider: &ProviderHandle, inbound: &Inbound, form: &NativeForm) -> bool {
+        let names_model_in_body = form.metered.is_some() && form.model.is_none();
+        let is_bound = inbound.caller.is_restricted() || inbound.caller.has_rules();
+        // A signature of AWS is one of the body too.
+        provider.row.calling == wire::providers::CallStyle::AwsBedrock || names_model_in_body && is_bound
+    }
+
+    /// What the format of the request says of it, where it has one that is read.
+    fn intake(&self) -> Option<Intake> {
+        let Some(Metered::Conversation(protocol)) = self.form.metered else { return None };
+        if self.upload.is_some() {
+            return None;
+        }
+        let rest = self.path.rsplit_once("/models/").map_or("", |(_, rest)| rest);
+        let rest = percent_encoding::percent_decode_str(rest).decode_utf8().ok()?;
+        wire::dialect(protocol)?.intake(Addressed { rest: &rest, query: &self.query }, &self.body).ok()
+    }
+
+    /// The model by the provider's own name; empty where the request names none.
+    fn model(&self, intake: Option<&Intake>) -> String {
+        let named = self.form.model.clone().or_else(|| Some(intake?.model.clone()));
+        let named = named.or_else(|| wire::native::model_of(&self.body)).unwrap_or_default();
+        let settings = &self.provider.settings.settings;
+        self.provider.endpoint.model_named(&named, settings).to_owned()
+    }
+
+    /// What limits and metering ask. Of an answer that nobody reads no tokens are reserved.
+    fn asked<'a>(&self, model: &'a str, intake: Option<&'a Intake>) -> Asked<'a> {
+        let tokens = (self.length as u64).div_ceil(4);
+        let unread = Asked { model, max_output_tokens: Some(0), ..Asked::default() };
+        match (self.form.metered, intake) {
+            (None, _) => unread,
+            (Some(Metered::Turns), _) => Asked { stream: true, ..unread },
+            (Some(Metered::Embeddings), _) => {
+                Asked { prompt_tokens: tokens, reserved_tokens: tokens, ..unread }
+            }
+            (Some(_), Some(intake)) => {
+                // The provider judges what its model can do.
+                Asked { model, needs: Features::NONE, wishes: Default::default(), ..intake.asked() }
+            }
+            (Some(_), None) => Asked {
+                model,
+                prompt_tokens: tokens,
+                reserved_tokens: tokens,
+                stream: self.form.streams == Some(true),
+                ..Asked::default()
+            },
+        }
+    }
+
+    fn may_be_repeated(&self, error: &Error) -> bool {
+        let is_safe = matches!(self.method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE);
+        // What was refused for who we are, or for how much we asked, was not done.
+        let is_undone = matches!(error.kind, ErrorKind::RateLimit | ErrorKind::UpstreamCredential);
+        self.form.metered.is_some() || is_safe || is_undone
+    }
+}
+
+impl Pipeline {
+    /// Passes a request on to its provider, and the head of the answer back.
+    pub async fn pass(
+        self: Arc<Self>,
+        inbound: Inbound,
+        mut question: NativeQuestion,
+    ) -> Result<NativeAnswer, Failure> {
+        let tunnel = question.tunnel.take();
+        let intake = question.intake();
+        let model = question.model(intake.as_ref());
+        let asked = question.asked(&model, intake.as_ref());
+        let mut record = self.record(&inbound, Operation::Passthrough, Some(&asked));
+        record.pinned(question.provider.id());
+        let offer = match offer(&inbound, &question, &model) {
+            Ok(offer) => offer,
+            Err(error) => return Err(failed(&inbound, record, error)),
+        };
+        let cx = self.native_context(&inbound, &asked, &question, &record);
+        let passing =
+            Passing { cx: &cx, question: &question, tunnels: tunnel.is_some(), refused: Mutex::new(None) };
+        let offers = [offer];
+        let error = match in_order(&cx, &offers, &mut record, &passing).await {
+            Ok((answered, mut permit)) => {
+                let Answered { status, headers, rest } = answered;
+                let mut served = record.served();
+                let body = match (rest, tunnel) {
+                    (Rest::Body(begun), _) => {
+                        let pump = Pump::new(*begun, record, permit, self.clone(), &inbound);
+                        NativeBody::Stream(Box::new(pump.with_status(status)))
+                    }
+                    (Rest::Tunnel(provider), Some(caller)) => {
+                        permit.begun();
+                        tunnel_through((caller, provider), &inbound, record, permit);
+                        NativeBody::Whole(Bytes::new())
+                    }
+                    _ => {
+                        permit.succeeded(None);
+                        record.finish(status.as_u16());
+                        served = record.served();
+                        NativeBody::Whole(Bytes::new())
+                    }
+                };
+                return Ok(NativeAnswer { status, headers, body, served });
+            }
+            Err(error) => error,
+        };
+        // Whose key the provider refused is not the caller's business: that is the gateway's own.
+        let refused = passing.refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match refused
+            .filter(|_| error.kind != ErrorKind::UpstreamCredential && error.origin == Origin::Upstream)
+        {
+            Some(Refused { status, headers, body }) => {
+                record.fail_with(&error, status.as_u16());
+                let body = match str::from_utf8(&body) {
+                    Ok(text) => question.provider.credentials.cleaned(text).into(),
+                    Err(_) => body.into(),
+                };
+                let served = record.served();
+                Ok(NativeAnswer { status, headers, body: NativeBody::Whole(body), served })
+            }
+            None => Err(failed(&inbound, record, error)),
+        }
+    }
+
+    fn native_context<'a>(
+        self: &'a Arc<Self>,
+        inbound: &'a Inbound,
+        asked: &'a Asked<'a>,
+        question: &'a NativeQuestion,
+        record: &Record,
+    ) -> RequestContext<'a> {
+        RequestContext {
+            operation: Operation::Passthrough,
+            pipeline: self,
+            inbound,
+            asked,
+            held: &question.held,
+            pinned: Some(question.provider.id()),
+            deadline: record.started() + inbound.snapshot.timeouts.request,
+            seed: self.seeds.next(),
+        }
+    }
+}
+
+fn tunnel_through(
+    (caller, provider): (TunnelEnd, OnUpgrade),
+    inbound: &Inbound,
+    record: Record,
+    permit: HeldPermit,
+) {
+    let TunnelEnd { upgrade, lifecycle, place } = caller;
+    let timeouts = inbound.snapshot.timeouts;
+    let end = record.started() + timeouts.request;
+    let session = Session { record, permit, turns: Mutex::new(Realtime::default()) };
+    let idle = timeouts.websocket_idle;
+    Tunnel { caller: upgrade, provider, session, lifecycle, idle, end, place }.start();
+}
+
+/// The provider's model, where the caller may use it. What is not metered has no known price.
+fn offer(inbound: &Inbound, question: &NativeQuestion, model: &str) -> Result<Offer, Error> {
+    let caller = &inbound.caller;
+    if model.len() > MAX_NAME_BYTES {
+        let message = format!("A model's name has at most {MAX_NAME_BYTES} bytes.");
+        return Err(Error::invalid("model", message));
+    }
+    let resolver = Resolver {
+        snapshot: &inbound.snapshot,
+        asked: FormatChoice { caller: None, needs: Features::NONE, thinking: false },
+        random: 0,
+        caller: Some(caller),
+        operation: Operation::Passthrough,
+    };
+    let mut offer = resolver.offer(&question.provider, model);
+    let refused = match model.is_empty() && caller.singles_out_models() {
+        true => Some("the request names no model, and a policy is about some models".to_owned()),
+        false => {
+            let mut offered = offer.offered("");
+            offered.price_unknown |= question.form.metered.is_none();
+            caller.is_restricted().then(|| caller.refusal(&offered)).flatten()
+        }
+    };
+    if let Some(reason) = refused {
+        let what = if model.is_empty() { &question.path } else { model };
+        let what: String = what.chars().take(100).collect();
+        let id = question.provider.id();
+        let message = format!("This key may not use {what:?} of {id}: {reason}.");
+        return Err(Error::caller(ErrorKind::Permission, message).at("model"));
+    }
+    if question.form.metered.is_none() {
+        offer.serving = None;
+    }
+    Ok(offer)
+}
+
+/// Passes a request on.
+struct Passing<'a> {
+    cx: &'a RequestContext<'a>,
+    question: &'a NativeQuestion,
+    /// A WebSocket is wanted.
+    tunnels: bool,
+    /// What the last attempt was refused with.
+    refused: Mutex<Option<Refused>>,
+}
+
+impl ProviderCall for Passing<'_> {
+    type Answer = Answered;
+
+    async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Answered, Failed> {
+        let asked_tier = self.cx.asked.service_tier.map(str::to_owned);
+        record.priced_by(Pricing { serving: attempt.offer.serving.clone(), asked_tier });
+        let credentials = &attempt.offer.provider.credentials;
+        let credential = credentials.credential(attempt.key, Some(&self.cx.inbound.request_id)).await?;
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let exchanged = match self.tunnels {
+            false => self.exchange(&attempt, &credential, record).await,
+            true => Box::pin(self.upgrade(&attempt, &credential, record)).await,
+        };
+        let mut error = match exchanged {
+            Ok(answered) => return Ok(answered),
+            Err(error) => error,
+        };
+        if let Some(upload) = &self.question.upload {
+            error = upload.failed(error);
+        }
+        if !self.question.may_be_repeated(&error) {
+            error.retry = Retry::No;
+        }
+        record.provider_request_id(error.upstream.as_ref().and_then(|reply| reply.request_id.clone()));
+        // A token can end before its time; a fixed key cannot be had anew.
+        let is_renewed = !attempt.repaired.credential
+            && error.retry != Retry::No
+            && is_refused_credential(&error)
+            && credentials.refused(attempt.key, &credential);
+        let repaired = Repaired { credential: true, ..attempt.repaired };
+        let repair = is_renewed.then(|| Box::new(Repair { repaired, body: None }));
+        Err(Failed { error, repair })
+    }
+}
+
+impl Passing<'_> {
+    async fn exchange(
+        &self,
+        attempt: &Attempt<'_>,
+        credential: &Credential,
+        record: &mut Record,
+    ) -> Result<Answered, Error> {
+        let mut deadlines = self.cx.deadlines(attempt, false);
+        let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
+        let mut watch = Watch::new(&mut deadlines, timer);
+        let make = || self.request(attempt.offer, credential);
+        let (client, id) = (&attempt.offer.provider.client, Some(self.cx.inbound.request_id.as_str()));
+        let sent = match &self.question.upload {
+            None => watch.until(client.send(id, make)).await,
+            Some(upload) => uploading(client.send_upload(id, make()?, upload), upload, &mut watch).await,
+        };
+        if sent.is_err() {
+            record.is_at_work();
+        }
+        let (mut head, body) = sent??.into_parts();
+        if let Some(Connected(time)) = head.extensions.get() {
+            record.connected(*time);
+        }
+        watch.set(Deadlines::head);
+        if head.status.is_client_error() || head.status.is_server_error() {
+            let body = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
+            waits::in_seconds(&mut head.headers, clock::wall());
+            return Err(self.refused(attempt, head, body));
+        }
+        record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
+        record.is_at_work();
+        record.first_token();
+        deadlines.content();
+        let rest = match body.is_end_stream() {
+            true => Rest::Nothing,
+            false => Rest::Body(Box::new(self.begun(&head.headers, body, deadlines))),
+        };
+        Ok(Answered { status: head.status, headers: head.headers, rest })
+    }
+
+    /// Asks for a WebSocket.
+    async fn upgrade(
+        &self,
+        attempt: &Attempt<'_>,
+        credential: &Credential,
+        record: &mut Record,
+    ) -> Result<Answered, Error> {
+        let mut deadlines = self.cx.deadlines(attempt, false);
+        let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
+        let mut watch = Watch::new(&mut deadlines, timer);
+        let mut request = self.request(attempt.offer, credential)?;
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        request.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let response = watch.until(attempt.offer.provider.client.upgrade(request)).await??;
+        record.provider_request_id(wire::protocols::errors::request_id(response.headers()));
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            record.is_at_work();
+            record.first_token();
+            let (status, headers) = (response.status(), response.headers().clone());
+            let rest = Rest::Tunnel(hyper::upgrade::on(response));
+            return Ok(Answered { status, headers, rest });
+        }
+        let (head, body) = response.into_parts();
+        let body = watch.until(Limited::new(body, ERROR_LIMIT).collect()).await?;
+        let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+        if head.status.is_client_error() || head.status.is_server_error() {
+            return Err(self.refused(attempt, head, body));
+        }
+        let message =
+            format!("The provider answered with status {} and opened no WebSocket.", head.status.as_u16());
+        Err(Error::upstream(ErrorKind::Upstream, Retry::No, message))
+    }
+
+    /// What an error answer means; it is kept as it came.
+    fn refused(&self, attempt: &Attempt<'_>, head: http::response::Parts, body: Vec<u8>) -> Error {
+        let format = wire::adapter(attempt.offer.protocol);
+        let error = format.decode_error(head.status, &head.headers, &body);
+        let refused = Refused { status: head.status, headers: head.headers, body };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+        error
+    }
+
+    fn begun(&self, headers: &HeaderMap, body: AnswerBody, deadlines: Deadlines) -> Begun {
+        let content_type =
+            headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let streams = self.question.form.streams.unwrap_or(self.cx.asked.stream);
+        Begun {
+            body: Some(body),
+            transcoder: tap(self.question.form.metered, content_type, streams),
+            out: Vec::new(),
+            held: self.cx.held.further(),
+            deadlines,
+            ping: b"",
+            breaks_off: true,
+        }
+    }
+
+    /// The request with our credential.
+    fn request(&self, offer: &Offer, credential: &Credential) -> Result<http::Request<Bytes>, Error> {
+        let (provider, question) = (&offer.provider, self.question);
+        let call = Call {
+            base_url: &provider.settings.base_url,
+            protocol: offer.protocol,
+            model: &offer.model,
+            streaming: false,
+            body: question.body.clone(),
+            credential,
+            auth: &provider.row.auth,
+            headers: &provider.row.headers,
+            passed: &question.headers,
+            path: None,
+            settings: &provider.settings.settings,
+            now: clock::wall(),
+        };
+        let native = Native {
+            method: &question.method,
+            path: &question.path,
+            query: &question.query,
+            usual: provider.row.base_url.as_deref(),
+        };
+        let mut request = provider.endpoint.native_request(&call, &native)?;
+        self.cx.add_headers(offer, request.headers_mut());
+        Ok(request)
+    }
+}

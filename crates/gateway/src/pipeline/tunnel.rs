@@ -1,0 +1,225 @@
+//! A WebSocket between a caller and a provider, once both have agreed on it: bytes both ways, read on the way for what turns cost.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use canon::{Error, ErrorKind, Retry};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+use wire::native::Realtime;
+
+use super::permit::HeldPermit;
+use crate::clock;
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::metering::Record;
+
+/// How much of either direction is under way.
+const ROOM: usize = 16 << 10;
+/// How long one side may take to end after the other has.
+const ENDING: Duration = Duration::from_secs(5);
+/// "Going away" (RFC 6455, 7.4.1), as a server says it.
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+/// The status that ended HTTP.
+const SWITCHED: u16 = 101;
+
+/// See the module.
+pub struct Tunnel {
+    /// The caller's connection, once the answer that ends HTTP has been sent.
+    pub caller: OnUpgrade,
+    /// The provider's.
+    pub provider: OnUpgrade,
+    /// How it is settled.
+    pub session: Session,
+    /// Ends it when the gateway stops.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Longest silence.
+    pub idle: Duration,
+    /// When it has to be over.
+    pub end: Instant,
+    /// What holds the place of the caller's connection.
+    pub place: Box<dyn Any + Send + Sync>,
+}
+
+/// What is settled at the end, however it comes.
+pub struct Session {
+    /// The record.
+    pub record: Record,
+    /// The permit.
+    pub permit: HeldPermit,
+    /// Reads what the provider sends.
+    pub turns: Mutex<Realtime>,
+}
+
+/// Why a tunnel ended.
+enum Ended {
+    /// One of the two closed it.
+    Closed,
+    /// The provider's connection broke.
+    Broke(std::io::Error),
+    /// Nobody closed it, and the gateway did.
+    ByGateway,
+}
+
+impl Tunnel {
+    /// Serves it in a task of its own.
+    pub fn start(self) {
+        tokio::spawn(self.run());
+    }
+
+    async fn run(self) {
+        let Self { caller, provider, mut session, lifecycle, idle, end, place: _place } = self;
+        let both = async { tokio::try_join!(caller, provider) };
+        // Who goes away before the answer is sent drops the record, which says so.
+        let Ok(Ok((caller, provider))) = tokio::time::timeout_at(end, both).await else { return };
+        let ended = between(caller, provider, &session, Ends { lifecycle: &lifecycle, idle, end }).await;
+        session.end(ended);
+    }
+}
+
+impl Session {
+    fn turns(&self) -> MutexGuard<'_, Realtime> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&mut self, ended: Ended) {
+        let progress = self.turns().progress().clone();
+        let has_turns = progress.usage.is_some();
+        self.record.progress(&progress);
+        match ended {
+            Ended::Broke(error) if !has_turns => {
+                let message = format!("The provider's connection broke: {error}.");
+                let error = Error::upstream(ErrorKind::Upstream, Retry::No, message);
+                self.record.broke(&error);
+                self.permit.failed(&error);
+            }
+            // What was said before is to be paid for.
+            _ => {
+                self.permit.succeeded(None);
+                self.record.finish(SWITCHED);
+            }
+        }
+    }
+}
+
+/// A task that is given up ends as one whose caller went away.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let progress = self.turns().progress().clone();
+        self.record.progress(&progress);
+    }
+}
+
+/// What ends a tunnel that nobody closes.
+struct Ends<'a> {
+    lifecycle: &'a Lifecycle,
+    idle: Duration,
+    end: Instant,
+}
+
+/// When something passed last.
+struct Moved {
+    since: Instant,
+    milliseconds: AtomicU64,
+}
+
+impl Moved {
+    fn now(&self) {
+        self.milliseconds.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Waits for so long a silence.
+    async fn silent_for(&self, idle: Duration) {
+        loop {
+            let last = self.since + Duration::from_millis(self.milliseconds.load(Ordering::Relaxed));
+            let until = last + idle;
+            if clock::now() >= until {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+async fn between(caller: Upgraded, provider: Upgraded, session: &Session, ends: Ends<'_>) -> Ended {
+    let (from_caller, mut to_caller) = tokio::io::split(TokioIo::new(caller));
+    let (from_provider, to_provider) = tokio::io::split(TokioIo::new(provider));
+    let moved = Moved { since: clock::now(), milliseconds: AtomicU64::new(0) };
+    let by_gateway = {
+        let up = std::pin::pin!(copy(from_caller, to_provider, |_| moved.now()));
+        let down = std::pin::pin!(copy(from_provider, &mut to_caller, |bytes| {
+            moved.now();
+            session.turns().push(bytes);
+        }));
+        let ended = async {
+            tokio::select! {
+                // Whatever became of the caller, the provider's last words still count.
+                (up, down) = ended_by_caller(up, down) => down.or(up),
+                () = moved.silent_for(ends.idle) => Some(Ended::ByGateway),
+                () = tokio::time::sleep_until(ends.end) => Some(Ended::ByGateway),
+                () = ends.lifecycle.reached(Phase::Finishing) => Some(Ended::ByGateway),
+            }
+        };
+        ended.await
+    };
+    let ended = by_gateway.unwrap_or(Ended::Closed);
+    if matches!(ended, Ended::ByGateway) && session.turns().is_between_frames() {
+        let said = async {
+            to_caller.write_all(&GOING_AWAY).await?;
+            to_caller.shutdown().await
+        };
+        let _ = tokio::time::timeout(ENDING, said).await;
+    }
+    ended
+}
+
+/// Waits until either direction has ended, and a moment for the other.
+async fn ended_by_caller(
+    up: impl Future<Output = Result<(), Broke>> + Unpin,
+    down: impl Future<Output = Result<(), Broke>> + Unpin,
+) -> (Option<Ended>, Option<Ended>) {
+    let of = |result: Result<(), Broke>, reads_provider: bool| match result {
+        Err(Broke { error, at_reading }) if at_reading == reads_provider => Some(Ended::Broke(error)),
+        _ => None,
+    };
+    let (mut up, mut down) = (up, down);
+    tokio::select! {
+        result = &mut up => {
+            let rest = tokio::time::timeout(ENDING, &mut down).await;
+            (of(result, false), rest.ok().and_then(|result| of(result, true)))
+        }
+        result = &mut down => {
+            let _ = tokio::time::timeout(ENDING, &mut up).await;
+            (None, of(result, true))
+        }
+    }
+}
+
+/// Why a direction ended early.
+struct Broke {
+    error: std::io::Error,
+    /// It was what is read that broke, and not what is written to.
+    at_reading: bool,
+}
+
+/// Copies until the end, and passes that on.
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    passed: impl Fn(&[u8]),
+) -> Result<(), Broke> {
+    let mut room = vec![0; ROOM];
+    let written = |error| Broke { error, at_reading: false };
+    loop {
+        let length = from.read(&mut room).await.map_err(|error| Broke { error, at_reading: true })?;
+        if length == 0 {
+            return to.shutdown().await.map_err(written);
+        }
+        passed(&room[..length]);
+        to.write_all(&room[..length]).await.map_err(written)?;
+        to.flush().await.map_err(written)?;
+    }
+}

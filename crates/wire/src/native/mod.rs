@@ -1,0 +1,165 @@
+//! Requests of a provider's own API that pass as they are: what is known of them by their path, and what is read of their
+//! answers on the way. Nothing is changed, and nothing is held that metering does not need.
+
+mod picker;
+mod realtime;
+mod tap;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::Protocol;
+
+pub use realtime::Realtime;
+pub use tap::tap;
+
+/// How the answer of a request is metered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metered {
+    /// A conversation in this format.
+    Conversation(Protocol),
+    /// Vectors, in OpenAI's form.
+    Embeddings,
+    /// Turns of a conversation over a WebSocket.
+    Turns,
+}
+
+/// What a path says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativeForm {
+    /// How its answer is metered; none where nobody knows.
+    pub metered: Option<Metered>,
+    /// The model, where the path names it.
+    pub model: Option<String>,
+    /// Whether the answer streams, where the path says so.
+    pub streams: Option<bool>,
+}
+
+impl NativeForm {
+    /// Of a request at this path of a provider's.
+    pub fn of(method: &Method, path: &str) -> Self {
+        if *method != Method::POST {
+            return Self { metered: None, model: None, streams: None };
+        }
+        let path = path.trim_end_matches('/');
+        by_method_of_model(path).or_else(|| of_bedrock(path)).unwrap_or_else(|| by_end(path))
+    }
+}
+
+/// `…/models/MODEL:method`, as Google has it, for models of others too.
+fn by_method_of_model(path: &str) -> Option<NativeForm> {
+    let (_, rest) = path.rsplit_once("/models/")?;
+    let (model, method) = rest.rsplit_once(':')?;
+    let by_publisher = if path.contains("/publishers/anthropic/") {
+        Protocol::AnthropicMessages
+    } else {
+        Protocol::OpenaiChat
+    };
+    let (protocol, streams) = match method {
+        "generateContent" => (Some(Protocol::Gemini), false),
+        "streamGenerateContent" => (Some(Protocol::Gemini), true),
+        // Vertex has predictions of all kinds by this name, and of others' models conversations only.
+        "rawPredict" if !path.contains("/publishers/google/") => (Some(by_publisher), false),
+        "streamRawPredict" if !path.contains("/publishers/google/") => (Some(by_publisher), true),
+        _ => (None, false),
+    };
+    Some(NativeForm {
+        metered: protocol.map(Metered::Conversation),
+        model: unescaped(model),
+        streams: protocol.map(|_| streams),
+    })
+}
+
+/// `/model/MODEL/method`
+fn of_bedrock(path: &str) -> Option<NativeForm> {
+    let (model, method) = path.strip_prefix("/model/")?.rsplit_once('/')?;
+    let model = unescaped(model)?;
+    let native = model.contains("anthropic.claude").then_some(Protocol::AnthropicMessages);
+    let (protocol, streams) = match method {
+        "converse" => (Some(Protocol::BedrockConverse), false),
+        "converse-stream" => (Some(Protocol::BedrockConverse), true),
+        "invoke" => (native, false),
+        "invoke-with-response-stream" => (native, true),
+        _ => (None, false),
+    };
+    Some(NativeForm {
+        metered: protocol.map(Metered::Conversation),
+        model: Some(model),
+        streams: protocol.map(|_| streams),
+    })
+}
+
+fn by_end(path: &str) -> NativeForm {
+    const ENDS: [(&str, Metered); 7] = [
+        ("/chat/completions", Metered::Conversation(Protocol::OpenaiChat)),
+        ("/completions", Metered::Conversation(Protocol::OpenaiCompletions)),
+        ("/responses", Metered::Conversation(Protocol::OpenaiResponses)),
+        ("/v1/messages", Metered::Conversation(Protocol::AnthropicMessages)),
+        ("/v2/chat", Metered::Conversation(Protocol::CohereChat)),
+        ("/api/chat", Metered::Conversation(Protocol::OllamaChat)),
+        ("/embeddings", Metered::Embeddings),
+    ];
+    let metered = ENDS.iter().find(|(end, _)| path.ends_with(end)).map(|(_, metered)| *metered);
+    let deployment = path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next());
+    NativeForm { metered, model: deployment.and_then(unescaped), streams: None }
+}
+
+/// The model that a JSON body names, or the beginning of one; the last where it names several, as most servers read it.
+pub fn model_of(body: &[u8]) -> Option<String> {
+    let mut picker = picker::Picker::new(&["model"]);
+    picker.push(body);
+    serde_json::from_slice(picker.found("model")?).ok()
+}
+
+fn unescaped(part: &str) -> Option<String> {
+    let text = percent_decode_str(part).decode_utf8().ok()?.into_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str) -> (Option<Metered>, Option<String>, Option<bool>) {
+        let NativeForm { metered, model, streams } = NativeForm::of(&Method::POST, path);
+        (metered, model, streams)
+    }
+
+    #[test]
+    fn formats_are_known_by_their_paths() {
+        use Protocol::{AnthropicMessages, BedrockConverse, Gemini, OpenaiChat, OpenaiResponses};
+        let named = |protocol, model: &str, streams| {
+            (Some(Metered::Conversation(protocol)), Some(model.to_owned()), Some(streams))
+        };
+        let plain = |protocol| (Some(Metered::Conversation(protocol)), None, None);
+        assert_eq!(of("/v1/chat/completions"), plain(OpenaiChat));
+        assert_eq!(of("/openai/v1/responses/"), plain(OpenaiResponses));
+        assert_eq!(of("/v1/messages"), plain(AnthropicMessages));
+        assert_eq!(of("/v1/embeddings"), (Some(Metered::Embeddings), None, None));
+        assert_eq!(
+            of("/openai/deployments/my%20own/chat/completions"),
+            (Some(Metered::Conversation(OpenaiChat)), Some("my own".to_owned()), None)
+        );
+        let gemini = "/v1beta/models/gemini-2.5-flash";
+        assert_eq!(of(&format!("{gemini}:generateContent")), named(Gemini, "gemini-2.5-flash", false));
+        assert_eq!(of(&format!("{gemini}:streamGenerateContent")), named(Gemini, "gemini-2.5-flash", true));
+        assert_eq!(of(&format!("{gemini}:embedContent")), (None, Some("gemini-2.5-flash".to_owned()), None));
+        let vertex = "/v1/projects/p/locations/l/publishers";
+        assert_eq!(
+            of(&format!("{vertex}/anthropic/models/claude-sonnet-4-5@20250929:streamRawPredict")),
+            named(AnthropicMessages, "claude-sonnet-4-5@20250929", true)
+        );
+        assert_eq!(
+            of("/model/eu.anthropic.claude-sonnet-4-5-v1%3A0/converse-stream"),
+            named(BedrockConverse, "eu.anthropic.claude-sonnet-4-5-v1:0", true)
+        );
+        assert_eq!(
+            of("/model/anthropic.claude-x/invoke"),
+            named(AnthropicMessages, "anthropic.claude-x", false)
+        );
+        assert_eq!(of("/model/amazon.titan/invoke"), (None, Some("amazon.titan".to_owned()), None));
+        assert_eq!(of("/v1/messages/batches"), (None, None, None));
+        assert_eq!(of("/v1/files"), (None, None, None));
+        assert_eq!(NativeForm::of(&Method::GET, "/v1/responses").metered, None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Answers that pass as they are, and are read on the way for what they cost.
+
+use bytes::Bytes;
+use canon::{Error, Event, Progress, Result, Usage};
+use serde::Deserialize;
+
+use super::Metered;
+use super::picker::Picker;
+use crate::protocols::anthropic_messages::unframed;
+use crate::protocols::{adapter, is_stream};
+use crate::translate::note;
+use crate::{Decoder, DecoderContext, EventSink, Protocol, Transcoder};
+
+/// So much of a whole answer is read. One that is longer passes all the same, and its tokens are not known.
+const READ: usize = 8 << 20;
+
+/// What passes an answer on. `streams`: a stream was asked for.
+pub fn tap(metered: Option<Metered>, content_type: &str, streams: bool) -> Box<dyn Transcoder> {
+    let reading = match metered {
+        None | Some(Metered::Turns) => Reading::Nothing,
+        Some(Metered::Embeddings) => Reading::Vectors(Box::new(Picker::new(&["usage", "model"]))),
+        Some(Metered::Conversation(protocol)) => {
+            Reading::Unbegun { protocol, content_type: content_type.to_owned(), streams }
+        }
+    };
+    Box::new(Tap { reading, progress: Progress::default() })
+}
+
+struct Tap {
+    reading: Reading,
+    progress: Progress,
+}
+
+/// What is read.
+enum Reading {
+    Nothing,
+    /// Nothing has come yet that says whether it streams.
+    Unbegun {
+        protocol: Protocol,
+        content_type: String,
+        streams: bool,
+    },
+    Stream(Box<dyn Transcoder>),
+    Whole {
+        reader: Box<dyn Transcoder>,
+        left: usize,
+    },
+    Vectors(Box<Picker>),
+    /// The provider said within the stream that it failed.
+    Failed(Box<Error>),
+}
+
+impl Tap {
+    fn read(&mut self, bytes: &Bytes) {
+        if let Reading::Unbegun { protocol, content_type, streams } = &self.reading {
+            // White space ahead of an answer keeps the connection, and says nothing of what will come.
+            if bytes.trim_ascii().is_empty() {
+                return;
+            }
+            let streams = is_stream(*protocol, content_type, bytes, *streams);
+            let decoder = adapter(*protocol).decoder(streams, &DecoderContext::default());
+            let reader = Box::new(Reader { decoder, progress: Progress::default() });
+            let reader = unframed(*protocol, bytes, reader);
+            self.reading = match streams {
+                true => Reading::Stream(reader),
+                false => Reading::Whole { reader, left: READ },
+            };
+        }
+        match &mut self.reading {
+            Reading::Stream(reader) => match reader.push(bytes, &mut Vec::new()) {
+                Ok(()) => self.progress.clone_from(reader.progress()),
+                Err(error) => {
+                    self.progress.clone_from(reader.progress());
+                    // What cannot be read passes; what the provider calls an error is one.
+                    self.reading = match error.upstream.is_some() {
+                        true => Reading::Failed(Box::new(error)),
+                        false => Reading::Nothing,
+                    };
+                }
+            },
+            Reading::Whole { reader, left } => {
+                let fits = bytes.len() <= *left && reader.push(bytes, &mut Vec::new()).is_ok();
+                *left = left.saturating_sub(bytes.len());
+                if !fits {
+                    self.reading = Reading::Nothing;
+                    self.progress.content_started = true;
+                    self.progress.output_chars = READ as u64;
+                }
+            }
+            Reading::Vectors(picker) => picker.push(bytes),
+            Reading::Nothing | Reading::Unbegun { .. } | Reading::Failed(_) => {}
+        }
+    }
+}
+
+impl Transcoder for Tap {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(bytes);
+        self.read(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            // A stream without its own end was cut off, however it was closed.
+            Reading::Stream(mut reader) => {
+                let ended = reader.finish(&mut Vec::new());
+                self.progress.clone_from(reader.progress());
+                ended
+            }
+            Reading::Whole { mut reader, .. } => {
+                if reader.finish(&mut Vec::new()).is_ok() {
+                    self.progress.clone_from(reader.progress());
+                }
+                Ok(())
+            }
+            Reading::Vectors(picker) => {
+                self.progress.usage = usage_of_vectors(&picker);
+                self.progress.model = picker.found("model").and_then(|raw| serde_json::from_slice(raw).ok());
+                Ok(())
+            }
+            Reading::Failed(error) => Err(*error),
+            Reading::Nothing | Reading::Unbegun { .. } => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+#[derive(Deserialize)]
+struct UsageOfVectors {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
+}
+
+/// OpenAI counts both; some count one of the two.
+fn usage_of_vectors(picker: &Picker) -> Option<Usage> {
+    let usage: UsageOfVectors = serde_json::from_slice(picker.found("usage")?).ok()?;
+    let usage = Usage { input: usage.prompt_tokens.or(usage.total_tokens)?, ..Usage::default() };
+    usage.is_plausible().then_some(usage)
+}
+
+/// Reads an answer, and writes nothing.
+struct Reader {
+    decoder: Box<dyn Decoder>,
+    progress: Progress,
+}
+
+struct Noting<'a>(&'a mut Progress);
+
+impl EventSink for Noting<'_> {
+    fn push(&mut self, event: Event) {
+        if !matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
+            note(self.0, &event);
+        }
+    }
+}
+
+impl Transcoder for Reader {
+    fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
+        self.decoder.push(bytes, &mut Noting(&mut self.progress))
+    }
+
+    fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        self.decoder.finish(&mut Noting(&mut self.progress))?;
+        self.progress.finished = true;
+        Ok(())
+    }
+
+    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}

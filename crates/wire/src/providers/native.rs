@@ -1,0 +1,102 @@
+//! Requests of a provider's own API in their caller's words: only the address and the credential are ours.
+
+use bytes::Bytes;
+use canon::Result;
+use http::header::Entry;
+use http::{HeaderName, HeaderValue, Method};
+
+use super::Call;
+use super::base_url::path_of;
+use super::compatible::{authorize, misconfigured};
+use super::segment::has_dot_segment;
+
+/// What a caller asks of a provider's own API. Its headers are those that the call passes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Native<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path at the provider, which begins with a slash. Still escaped.
+    pub path: &'a str,
+    /// The query, still escaped; empty where there is none.
+    pub query: &'a str,
+    /// The provider's usual base URL, if it has one.
+    pub usual: Option<&'a str>,
+}
+
+impl Native<'_> {
+    /// Whether the path can mean another one than it says: some servers resolve dots.
+    pub fn is_ambiguous(path: &str) -> bool {
+        has_dot_segment(path)
+    }
+}
+
+/// What the paths of a provider's API stand behind: the base URL without the path that the usual one has, or without a version at
+/// its end, for callers write both.
+pub(super) fn root<'a>(base: &'a str, usual: Option<&str>) -> &'a str {
+    let usual = usual.map(path_of).filter(|path| !path.is_empty());
+    if let Some(root) = usual.and_then(|path| base.strip_suffix(path)) {
+        return root;
+    }
+    let is_version = |part: &str| {
+        let mut bytes = part.bytes();
+        bytes.next() == Some(b'v') && bytes.next().is_some_and(|byte| byte.is_ascii_digit())
+    };
+    match base.rsplit_once('/') {
+        Some((above, last)) if is_version(last) && !above.ends_with('/') => above,
+        _ => base,
+    }
+}
+
+/// The request below this root, with its credential.
+pub(super) fn request(call: &Call<'_>, native: &Native<'_>, root: &str) -> Result<http::Request<Bytes>> {
+    let mut request = unauthorized(call, native, root)?;
+    authorize(call, request.headers_mut())?;
+    Ok(request)
+}
+
+/// The same before it has a credential.
+pub(super) fn unauthorized(call: &Call<'_>, native: &Native<'_>, root: &str) -> Result<http::Request<Bytes>> {
+    let question_mark = if native.query.is_empty() { "" } else { "?" };
+    let url = format!("{root}{}{question_mark}{}", native.path, native.query);
+    let request = http::Request::builder().method(native.method).uri(url).body(call.body.clone());
+    let mut request =
+        request.map_err(|_| misconfigured("The provider's URL is not valid; check its base_url."))?;
+    let headers = request.headers_mut();
+    for (name, value) in call.passed {
+        headers.append(name, value.clone());
+    }
+    // What the caller says of a version or a feature goes before what the catalog would say for it.
+    for (name, value) in call.headers {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            return Err(misconfigured(format!("The provider's header {name:?} is not valid.")));
+        };
+        if let Entry::Vacant(vacant) = headers.entry(name) {
+            vacant.insert(value);
+        }
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_has_no_version() {
+        let openai = Some("https://api.openai.com/v1");
+        let groq = Some("https://api.groq.com/openai/v1");
+        for (base, usual, expected) in [
+            ("https://api.openai.com/v1", openai, "https://api.openai.com"),
+            ("http://proxy/x/v1", openai, "http://proxy/x"),
+            ("https://api.groq.com/openai/v1", groq, "https://api.groq.com"),
+            ("http://proxy/groq/v1", groq, "http://proxy/groq"),
+            ("http://own/api/v3", None, "http://own/api"),
+            ("http://own/api", None, "http://own/api"),
+            ("http://v1", None, "http://v1"),
+            ("https://api.anthropic.com", Some("https://api.anthropic.com"), "https://api.anthropic.com"),
+            ("http://mock/v1beta", Some("https://google"), "http://mock"),
+        ] {
+            assert_eq!(root(base, usual), expected, "{base}");
+        }
+    }
+}
