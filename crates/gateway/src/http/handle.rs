@@ -142,12 +142,7 @@ pub async fn handle(
         },
         Ok(Route { serve: Serve::Passthrough, path, .. }) => {
             let asking = native::Asking { snapshot, request_id, received, path };
-            let mut answer = Box::pin(native::serve(&api, asking, head, body, &in_flight));
-            let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
-                Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(OWN, &cut_off())),
-                polled => polled,
-            });
-            (response.await, None)
+            (Box::pin(native::serve(&api, asking, (head, body), &in_flight, &mut cut)).await, None)
         }
         Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations | Serve::Console) => {
             (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), &head, body)).await, None)
@@ -173,16 +168,20 @@ pub async fn handle(
     if is_head {
         leave_body(&mut response);
     }
-    if let Some(header) = header {
-        if let Some(name) = request_id_header {
-            response.headers_mut().insert(name, header.clone());
-        }
-        response.headers_mut().insert(respond::REQUEST_ID, header);
-    }
+    tell_id(&mut response, header, request_id_header);
     if let Some(origin) = origin {
         Cors::allow(origin, response.headers_mut());
     }
     Ok(response.map(|body| Tracked { body, cut, _in_flight: in_flight }))
+}
+
+/// Says the id of the request, by its own header and by that of the caller's format.
+fn tell_id(response: &mut Response<ResponseBody>, id: Option<HeaderValue>, further: Option<&'static str>) {
+    let Some(id) = id else { return };
+    if let Some(name) = further {
+        response.headers_mut().insert(name, id.clone());
+    }
+    response.headers_mut().insert(respond::REQUEST_ID, id);
 }
 
 /// The format that the caller of a route speaks, or of a path without one.
@@ -256,11 +255,6 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Some clients of the Responses API ask for a websocket first. Codex falls back at once on 426, and only after some
 /// attempts on other statuses.
-pub(super) fn wants_websocket(head: &Parts) -> bool {
-    let asked = head.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
-    asked.is_some_and(|asked| asked.eq_ignore_ascii_case("websocket"))
-}
-
 fn no_websocket(api: &Api, head: &Parts, path: &str, allowed: &routes::Allowed) -> Response<ResponseBody> {
     let message = format!("{path} is not served over a websocket; send {} requests.", allowed.as_str());
     let mut response = refuse(api, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
@@ -300,7 +294,7 @@ fn route(
             response.headers_mut().insert(ALLOW, allowed.header());
             Err(response)
         }
-        Found::OtherMethods(allowed) if wants_websocket(head) => {
+        Found::OtherMethods(allowed) if native::wants_websocket(head) => {
             Err(no_websocket(api, head, &path, &allowed))
         }
         Found::OtherMethods(allowed) => {

@@ -1,6 +1,7 @@
 //! `/p/{provider}/…`: a provider's own API, with the gateway's credential in the place of the caller's.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use canon::{Error, ErrorKind, Operation};
@@ -21,15 +22,15 @@ use wire::providers::Native;
 use wire::{Headers, OWN};
 
 use super::connections::InFlight;
-use super::handle::{Api, wants_websocket};
 use super::options;
 use super::request_body::{self, Announced, Received};
-use super::{ResponseBody, respond, routes};
+use super::{Api, ResponseBody, respond, routes};
 use crate::buffers::Held;
 use crate::clock;
 use crate::config::MetadataPlace;
 use crate::identity::Caller;
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
+use crate::lifecycle::{CutNotice, cut_off};
 use crate::metering::Arrival;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion, TunnelEnd};
 use crate::pipeline::{Failure, Inbound, RequestOptions};
@@ -57,8 +58,22 @@ pub struct Asking {
 pub async fn serve(
     api: &Arc<Api>,
     asking: Asking,
-    mut head: Parts,
-    body: Incoming,
+    (head, body): (Parts, Incoming),
+    in_flight: &InFlight,
+    cut: &mut CutNotice,
+) -> Response<ResponseBody> {
+    let mut answer = std::pin::pin!(passed_on(api, asking, (head, body), in_flight));
+    let until_cut = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
+        Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(OWN, &cut_off())),
+        polled => polled,
+    });
+    until_cut.await
+}
+
+async fn passed_on(
+    api: &Arc<Api>,
+    asking: Asking,
+    (mut head, body): (Parts, Incoming),
     in_flight: &InFlight,
 ) -> Response<ResponseBody> {
     let caller = match admit(api, &asking.snapshot, &head).await {
@@ -254,6 +269,12 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
+/// Whether a WebSocket is asked for.
+pub fn wants_websocket(head: &Parts) -> bool {
+    let asked = head.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
+    asked.is_some_and(|asked| asked.eq_ignore_ascii_case("websocket"))
+}
+
 /// The caller's side of a WebSocket, where it asks for one. HTTP/2 has another way for that, which is not served.
 fn tunnel(api: &Api, head: &mut Parts, in_flight: &InFlight) -> Option<TunnelEnd> {
     let upgrade = head.extensions.remove::<OnUpgrade>()?;
@@ -334,14 +355,14 @@ impl Holding {
         let end = clock::now() + limits.whole;
         let bounds = Bounds { length, limit: limits.upload, pause: limits.pause, end };
         let mut begun = Begun { body, bytes: BytesMut::new(), held: api.buffers.nothing(), is_whole: false };
-        if self.names_model {
-            if let Err(error) = begun.read(bounds).await {
-                // Who was too slow once is not waited for again.
-                if !matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled) {
-                    leave_unread(begun.body);
-                }
-                return Err(error);
+        if self.names_model
+            && let Err(error) = begun.read(bounds).await
+        {
+            // Who was too slow once is not waited for again.
+            if !matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled) {
+                leave_unread(begun.body);
             }
+            return Err(error);
         }
         let Begun { body, bytes, held, is_whole } = begun;
         let came = bytes.len();
@@ -395,13 +416,8 @@ fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
     *response.status_mut() = status;
     let of_connection = named_by_connection(&headers);
     for (name, value) in &headers {
-        let is_kept = !KEPT_FROM_CALLER.contains(name)
-            && !KEPT_FROM_CALLER_TOO.contains(&name.as_str())
-            && !name.as_str().starts_with("access-control-")
-            && !of_connection.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
-            // Of a body that was read and cleaned the length may be another one.
-            && !(is_whole && name == CONTENT_LENGTH);
-        if is_kept {
+        // Of a body that was read and cleaned the length may be another one.
+        if is_told(name, &of_connection) && (name != CONTENT_LENGTH || !is_whole) {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
@@ -411,6 +427,14 @@ fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     respond::served(response, served.as_ref())
+}
+
+/// Whether the caller gets this header of the provider's.
+fn is_told(name: &HeaderName, of_connection: &[&str]) -> bool {
+    let text = name.as_str();
+    let is_kept = KEPT_FROM_CALLER.contains(name) || KEPT_FROM_CALLER_TOO.contains(&text);
+    let is_of_connection = of_connection.iter().any(|named| named.eq_ignore_ascii_case(text));
+    !is_kept && !is_of_connection && !text.starts_with("access-control-")
 }
 
 const KEPT_FROM_CALLER: [HeaderName; 8] = [

@@ -156,6 +156,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(testkit::random::cases(256))]
+
         #[test]
         fn any_split_picks_the_same(text in ".{0,80}", cuts in prop::collection::vec(0_usize..90, 0..5)) {
             let whole = json!({"a": text, "usage": {"t": text}, "b": [text, {"usage": 1}], "model": text}).to_string();
