@@ -117,6 +117,7 @@ fn inbound(asking: Asking, caller: Caller) -> Inbound {
         dialect: OWN,
         options: RequestOptions::default(),
         keep: None,
+        cache: None,
         elsewhere: None,
         tags: Default::default(),
         arrival: Arrival { received, admitted: clock::now() },

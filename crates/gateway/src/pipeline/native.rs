@@ -324,7 +324,7 @@ impl ProviderCall for Passing<'_> {
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Answered, Failed> {
         let asked_tier = self.cx.asked.service_tier.map(str::to_owned);
-        record.priced_by(Pricing { serving: attempt.offer.serving.clone(), asked_tier });
+        record.priced_by(Pricing::new(attempt.offer.serving.clone(), asked_tier));
         let credentials = &attempt.offer.provider.credentials;
         let credential = credentials.credential(attempt.key, Some(&self.cx.inbound.request_id)).await?;
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
