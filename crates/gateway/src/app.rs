@@ -12,7 +12,7 @@ use crate::admission::Books;
 use crate::buffers::Buffers;
 use crate::cache::ResponseCache;
 use crate::clock::{self, now_ms};
-use crate::cluster::{Leases, Link, Predecessors};
+use crate::cluster::{Leases, Link, OutageNotices, Predecessors, SharedConversations, SharedMemory};
 use crate::config::Settings;
 use crate::config::shown::without_secrets;
 use crate::console::{self, View};
@@ -41,6 +41,8 @@ pub struct App {
     writer: Writer,
     store: Store,
     webhooks: Sender,
+    /// None when this node is alone.
+    outages: Option<OutageNotices>,
 }
 
 /// Why the gateway cannot start: one sentence that says what to do.
@@ -95,15 +97,24 @@ impl App {
         };
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books };
         let buffer_limit = settings.buffer_limit;
-        let cache = response_cache(&settings, &metrics);
+        let memory = shared_memory(&settings, &metrics);
+        let of_cache = memory.clone().filter(|_| settings.cache.redis);
+        let cache = ResponseCache::new(settings.cache, of_cache, metrics.clone());
         let snapshot = Snapshot::first(settings, &tools);
         tools.books.load().await.map_err(away)?;
-        let shared = Shared { node: leases.as_ref().map(|_| this.id()), leases: leases.clone(), cache };
+        let shared = Shared {
+            node: leases.as_ref().map(|_| this.id()),
+            leases: leases.clone(),
+            memory: memory.clone(),
+            cache,
+        };
         let pipeline = Arc::new(pipeline(&snapshot, spool, &store, &metrics, shared));
         if let (Some(leases), Some(predecessors)) = (&leases, &mut predecessors) {
             join(leases, predecessors, is_delivered).await;
         }
         let current = Current::new(snapshot);
+        let outages =
+            memory.map(|memory| OutageNotices::new(memory, current.clone(), this.id(), pipeline.epoch));
         let reloader = Reloader::new(current.clone(), tools.clone(), &started_with, demo);
         let view = View {
             current: current.clone(),
@@ -130,7 +141,7 @@ impl App {
             node: this,
             current,
         });
-        Ok(Self { listeners, api, limits, writer, store, webhooks })
+        Ok(Self { listeners, api, limits, writer, store, webhooks, outages })
     }
 
     /// Where it listens.
@@ -170,6 +181,12 @@ impl App {
                 None => std::future::pending().await,
             }
         };
+        let notices = async {
+            match &self.outages {
+                Some(outages) => outages.run().await,
+                None => std::future::pending().await,
+            }
+        };
         let heart = Heart {
             node: self.api.node.clone(),
             store: self.store.clone(),
@@ -184,6 +201,7 @@ impl App {
             never = pipeline.responses.expire() => match never {},
             never = auth.listen() => match never {},
             never = report => match never {},
+            never = notices => match never {},
             never = heart.beat() => match never {},
             never = self.webhooks.run() => match never {},
         };
@@ -245,12 +263,11 @@ fn leases(settings: &Settings, books: &Books, node: &'static str, metrics: &Metr
     Some(Leases::new(link, books.clone(), node, settings.exact_limits, metrics.clone()))
 }
 
-/// The cache of answers. A connection of its own, so that large answers are not in the way of counters.
-fn response_cache(settings: &Settings, metrics: &Metrics) -> Arc<ResponseCache> {
-    let url = settings.redis.clone().filter(|_| settings.cache.redis);
-    let link =
-        url.map(|url| Link::new(url, &settings.outbound.authorities, metrics.response_cache_up().clone()));
-    ResponseCache::new(settings.cache, link, metrics.clone())
+/// What nodes share beside counters.
+fn shared_memory(settings: &Settings, metrics: &Metrics) -> Option<Arc<SharedMemory>> {
+    let up = metrics.shared_memory_up().clone();
+    let link = Link::new(settings.redis.clone()?, &settings.outbound.authorities, up);
+    Some(SharedMemory::new(link))
 }
 
 /// Opens the connection to the common counters, and frees what earlier processes with the same spool held, if the ledger has all
@@ -270,15 +287,17 @@ async fn join(leases: &Leases, predecessors: &mut Predecessors, is_delivered: bo
 struct Shared {
     node: Option<&'static str>,
     leases: Option<Arc<Leases>>,
+    memory: Option<Arc<SharedMemory>>,
     cache: Arc<ResponseCache>,
 }
 
 fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics, shared: Shared) -> Pipeline {
-    let Shared { node, leases, cache } = shared;
+    let Shared { node, leases, memory, cache } = shared;
     Pipeline {
         media: MediaFetcher::guarded(snapshot.outbound.route()),
         metering: Metering::new(spool, metrics.clone(), node),
         leases,
+        conversations: memory.map(SharedConversations::new),
         cache,
         responses: Responses::new(store.clone(), metrics.clone()),
         proof_memory: crate::pipeline::proof_memory::ProofMemory::default(),

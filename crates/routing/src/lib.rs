@@ -44,7 +44,10 @@ pub use budget::{KeyBudget, RetryBudget};
 pub use candidate::{Candidate, Needs, Route, UnitPrices};
 pub use chance::pick_weighted;
 pub use fit::{Filter, NoCandidate};
-pub use health::{Health, KeySnapshot, KeyState, Metrics, Outcome, Permit, Report, RouteSnapshot, Snapshot};
+pub use health::{
+    Health, KeySnapshot, KeyState, Metrics, Outage, OutageKind, Outcome, Permit, Report, RouteSnapshot,
+    Snapshot,
+};
 pub use plan::{Choice, Plan, plan};
 pub use preferences::{MaxPrice, Preferences, Sort};
 pub use selection::{Filtered, Parts, Reason, Score, Selection};

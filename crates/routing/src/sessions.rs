@@ -18,6 +18,16 @@ impl Warm {
         Self { provider_model: hash(&(route.provider, route.model)), key: hash(route.key) }
     }
 
+    /// As two numbers, to be told to another gateway.
+    pub fn numbers(self) -> [u64; 2] {
+        [self.provider_model, self.key]
+    }
+
+    /// What these numbers say.
+    pub fn of_numbers([provider_model, key]: [u64; 2]) -> Self {
+        Self { provider_model, key }
+    }
+
     pub(crate) fn is_at(&self, route: Route<'_>) -> bool {
         self.provider_model == hash(&(route.provider, route.model))
     }
@@ -38,6 +48,8 @@ pub struct Sessions {
 struct Entry {
     warm: Warm,
     used: Timestamp,
+    /// When others were told of it.
+    told: Timestamp,
 }
 
 impl Sessions {
@@ -61,13 +73,48 @@ impl Sessions {
 
     /// Remembers that the conversation was just served by this route. Not to be called for a plan whose
     /// `Plan::is_trial` says so: a conversation must not stay where it came by chance.
-    pub fn put(&self, scope: &str, session: &str, route: Route<'_>, now: Timestamp) {
+    /// Whoever shares conversations with other gateways tells them when this says so: it has moved, or nobody was told for a
+    /// quarter of the time that it is remembered.
+    pub fn put(&self, scope: &str, session: &str, route: Route<'_>, now: Timestamp) -> Option<Warm> {
+        let warm = Warm::at(route);
+        let known = self.keep(scope, session, warm, now, |before| match before {
+            Some(before) if before.warm == warm && !self.is_old_news(before, now) => before.told,
+            _ => now,
+        });
+        (known == now).then_some(warm)
+    }
+
+    /// Another gateway served the conversation.
+    pub fn hear(&self, scope: &str, session: &str, warm: Warm, now: Timestamp) {
+        self.keep(scope, session, warm, now, |_| now);
+    }
+
+    /// How long a conversation is remembered.
+    pub fn ttl(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.settings.ttl_seconds)
+    }
+
+    fn is_old_news(&self, entry: &Entry, now: Timestamp) -> bool {
+        now.since(entry.told) >= self.settings.ttl_seconds.saturating_mul(250)
+    }
+
+    /// Returns when others were told, which `told` decides.
+    fn keep(
+        &self,
+        scope: &str,
+        session: &str,
+        warm: Warm,
+        now: Timestamp,
+        told: impl FnOnce(Option<&Entry>) -> Timestamp,
+    ) -> Timestamp {
         let id = hash(&(scope, session));
         let mut shard = self.entries.at(id);
         if shard.len() >= Shards::<Entry>::share(self.settings.capacity) && !shard.contains_key(&id) {
             self.make_room(&mut shard, now);
         }
-        shard.insert(id, Entry { warm: Warm::at(route), used: now });
+        let told = told(shard.get(&id));
+        shard.insert(id, Entry { warm, used: now, told });
+        told
     }
 
     /// Drops what has expired; when that is not enough, the half that was unused the longest.

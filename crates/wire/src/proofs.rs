@@ -15,6 +15,8 @@ use crate::Protocol;
 use crate::json::Meaning;
 use crate::protocols::{gemini, openai_responses};
 
+mod written;
+
 /// Largest answer of which anything is kept, in bytes of thinking and arguments.
 const LIMIT: usize = 1 << 20;
 /// Most calls of an answer whose proofs are kept.
@@ -118,6 +120,11 @@ impl CallName {
             Err(_) => text.hash(&mut hasher),
         }
         Self { id: id.to_owned(), content: hasher.finish() }
+    }
+
+    /// The id, and a hash of what is called: what the name consists of.
+    pub fn parts(&self) -> (&str, u64) {
+        (&self.id, self.content)
     }
 
     fn of(call: &ToolCall) -> Self {

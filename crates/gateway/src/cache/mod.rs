@@ -28,7 +28,7 @@ pub use flights::{Flight, Turn};
 pub use key::{Key, KeyParts};
 
 use crate::clock;
-use crate::cluster::Link;
+use crate::cluster::SharedMemory;
 use crate::config::CacheSettings;
 use crate::telemetry::Metrics;
 use flights::Flights;
@@ -59,13 +59,13 @@ impl Weighter<Key, Arc<CachedAnswer>> for Bytes {
 }
 
 impl ResponseCache {
-    /// An empty cache. `link` leads to where nodes share answers, if they do.
-    pub fn new(settings: CacheSettings, link: Option<Link>, metrics: Metrics) -> Arc<Self> {
+    /// An empty cache. `shared` is where nodes share answers, if they do.
+    pub fn new(settings: CacheSettings, shared: Option<Arc<SharedMemory>>, metrics: Metrics) -> Arc<Self> {
         let CacheSettings { memory, answer_limit, .. } = settings;
         let expected = usize::try_from(memory / USUAL_BYTES).unwrap_or(usize::MAX).max(16);
         Arc::new(Self {
             memory: (memory > 0).then(|| Cache::with_weighter(expected, memory, Bytes)),
-            shared: link.map(|link| SharedAnswers::new(link, metrics.clone())),
+            shared: shared.map(|memory| SharedAnswers::new(memory, metrics.clone())),
             flights: Arc::default(),
             answer_limit,
             metrics,

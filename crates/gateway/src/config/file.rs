@@ -343,10 +343,10 @@ pub struct ProjectKeySection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ClusterSection {
-    /// Redis or Valkey, where nodes share the counters of budgets and limits: `env:NAME`, `file:PATH`, or as it is.
+    /// Redis or Valkey, where nodes share the counters of budgets and limits, and what they know of conversations and outages: `env:NAME`, `file:PATH`, or as it is.
     /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `redis+sentinel://HOST:PORT,HOST:PORT/MASTER` or
     /// `redis+cluster://HOST:PORT,HOST:PORT`; `rediss` with TLS, for which `tls.ca_file` replaces the system's authorities. Needs
-    /// PostgreSQL as the database. Default: this node counts alone.
+    /// PostgreSQL as the database. Default: this node is alone.
     pub redis: Option<String>,
 }
 

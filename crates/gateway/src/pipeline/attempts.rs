@@ -118,6 +118,27 @@ impl RequestContext<'_> {
         self.inbound.options.session.as_deref().or(self.asked.conversation)
     }
 
+    /// Asks where a conversation is warm that this node does not know, if there is a choice.
+    async fn hear_of(&self, session: &str, offers: &[Offer]) {
+        let (caller, sessions) = (&self.inbound.caller.key_id, &self.inbound.snapshot.sessions);
+        let has_choice = offers.len() > 1 || offers.iter().any(|offer| offer.provider.key_labels.len() > 1);
+        let Some(conversations) = self.pipeline.conversations.as_ref().filter(|_| has_choice) else { return };
+        if sessions.get(caller, session, self.pipeline.now()).is_none()
+            && let Some(warm) = conversations.warm(caller, session).await
+        {
+            sessions.hear(caller, session, warm, self.pipeline.now());
+        }
+    }
+
+    /// The conversation was just served by this route.
+    fn is_warm_at(&self, session: &str, route: routing::Route<'_>) {
+        let (caller, sessions) = (&self.inbound.caller.key_id, &self.inbound.snapshot.sessions);
+        let news = sessions.put(caller, session, route, self.pipeline.now());
+        if let (Some(warm), Some(conversations)) = (news, &self.pipeline.conversations) {
+            conversations.tell_warm(caller, session, warm, sessions.ttl());
+        }
+    }
+
     fn plan(
         &self,
         offers: &[Offer],
@@ -176,6 +197,9 @@ pub async fn in_order<E: ProviderCall>(
     let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
     let session = cx.session();
     let candidates = candidates::candidates(offers, cx.asked);
+    if let Some(session) = session {
+        cx.hear_of(session, offers).await;
+    }
     let plan = cx.plan(offers, &candidates, session)?;
     let selection = cx.selection(&plan, &candidates);
     if cx.keeps_decision() {
@@ -205,7 +229,7 @@ pub async fn in_order<E: ProviderCall>(
             Ok(answer) => {
                 record.attempt_ended(200, None, started);
                 if let (Some(session), false) = (session, plan.is_trial()) {
-                    snapshot.sessions.put(&cx.inbound.caller.key_id, session, route, pipeline.now());
+                    cx.is_warm_at(session, route);
                 }
                 return Ok((answer, turn.permit));
             }

@@ -1,7 +1,7 @@
 //! One attempt at a chat answer: the request in the provider's format, and the answer up to its first content.
 
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Field};
@@ -189,7 +189,29 @@ impl ChatAttempt<'_> {
 
     /// The request in the provider's format.
     pub(super) async fn prepare(&self) -> Result<Written, Error> {
-        let find = |call: &CallName| self.remembered(call);
+        let Some(conversations) = &self.cx.pipeline.conversations else {
+            return self.written(self.exchange_with(&|call| self.remembered(call)).draft(false)?).await;
+        };
+        let unknown = Mutex::new(Vec::new());
+        let find = |call: &CallName| {
+            let found = self.remembered(call);
+            if found.is_none() {
+                unknown.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
+            }
+            found
+        };
+        let written = self.written(self.exchange_with(&find).draft(false)?).await;
+        let unknown = std::mem::take(&mut *unknown.lock().unwrap_or_else(PoisonError::into_inner));
+        // What this node does not know, another one that served an earlier turn may.
+        let caller = &self.cx.inbound.caller.key_id;
+        let proofs =
+            if unknown.is_empty() { Vec::new() } else { conversations.proofs(caller, &unknown).await };
+        if proofs.is_empty() {
+            return written;
+        }
+        for proofs in proofs {
+            self.cx.pipeline.proof_memory.put(caller, proofs, self.cx.pipeline.now());
+        }
         self.written(self.exchange_with(&find).draft(false)?).await
     }
 
@@ -203,7 +225,8 @@ impl ChatAttempt<'_> {
             intake: self.intake,
             upstream: offer.protocol,
             target: offer.target(),
-            memory: (!self.cx.pipeline.proof_memory.is_empty()).then_some(memory),
+            memory: (self.cx.pipeline.conversations.is_some() || !self.cx.pipeline.proof_memory.is_empty())
+                .then_some(memory),
         }
     }
 

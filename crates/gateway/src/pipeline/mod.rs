@@ -35,7 +35,7 @@ use wire::{Asked, Intake, Protocol};
 
 use crate::buffers::Held;
 use crate::cache::ResponseCache;
-use crate::cluster::Leases;
+use crate::cluster::{Leases, SharedConversations};
 use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
@@ -60,6 +60,8 @@ pub struct Pipeline {
     pub leases: Option<Arc<Leases>>,
     /// Answers that are kept for callers.
     pub responses: Responses,
+    /// Conversations that may go on at another node; none when this one is alone.
+    pub conversations: Option<SharedConversations>,
     /// Answers that equal requests get again.
     pub cache: Arc<ResponseCache>,
     /// Proofs that callers drop and providers want back.
@@ -199,6 +201,9 @@ impl Pipeline {
         if let (Some(mut proofs), Some((provider, model))) = (transcoder.proofs(), record.used()) {
             provider.clone_into(&mut proofs.issuer);
             model.clone_into(&mut proofs.model);
+            if let Some(conversations) = &self.conversations {
+                conversations.tell_proofs(record.caller(), &proofs);
+            }
             self.proof_memory.put(record.caller(), proofs, self.now());
         }
     }

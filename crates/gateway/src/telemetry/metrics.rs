@@ -68,7 +68,7 @@ struct Inner {
     shared_counters_up: Gauge,
     response_cache: Family<Kind, Counter>,
     response_cache_bytes: Gauge,
-    response_cache_up: Gauge,
+    shared_memory_up: Gauge,
     /// Requests in flight.
     active: Gauge,
     connections: Gauge,
@@ -111,19 +111,14 @@ fn shared_counters(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
 }
 
 /// What is counted of answers that equal requests get again.
-fn response_cache(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge, Gauge) {
+fn response_cache(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
     let requests = registered(
         registry,
         "response_cache",
         "Requests that may be answered from the cache: `hit`, `miss`, `waited` for an equal one, and what became of new answers: `stored`, `too_large`; `away` when Redis did not answer",
     );
     let bytes = registered(registry, "response_cache_bytes", "Memory of the answers that are kept");
-    let up = registered(
-        registry,
-        "response_cache_up",
-        "1 while the answers that nodes share can be had; 0 when they cannot, or are not shared",
-    );
-    (requests, bytes, up)
+    (requests, bytes)
 }
 
 impl Metrics {
@@ -198,7 +193,12 @@ impl Metrics {
             "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
         );
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
-        let (response_cache, response_cache_bytes, response_cache_up) = response_cache(&mut registry);
+        let (response_cache, response_cache_bytes) = response_cache(&mut registry);
+        let shared_memory_up = registered(
+            &mut registry,
+            "shared_memory_up",
+            "1 while what nodes share beside counters can be had: kept answers, conversations, outages; 0 when it cannot, or nothing is shared",
+        );
         let active = Gauge::default();
         registry.register("active_requests", "Requests for models that are not answered yet", active.clone());
         let connections = Gauge::default();
@@ -225,7 +225,7 @@ impl Metrics {
                 shared_counters_up,
                 response_cache,
                 response_cache_bytes,
-                response_cache_up,
+                shared_memory_up,
                 active,
                 connections,
             }),
@@ -281,9 +281,9 @@ impl Metrics {
         &self.inner.response_cache_bytes
     }
 
-    /// Whether the answers that nodes share can be had.
-    pub fn response_cache_up(&self) -> &Gauge {
-        &self.inner.response_cache_up
+    /// Whether what nodes share beside counters can be had.
+    pub fn shared_memory_up(&self) -> &Gauge {
+        &self.inner.shared_memory_up
     }
 
     /// Open client connections.

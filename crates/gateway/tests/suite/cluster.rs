@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use canon::Operation;
+use routing::KeyState;
 use serde_json::{Value, json};
 use store::{Store, UsageFilter};
 use testkit::redis::Redis;
 
-use crate::support::{Reply, TestGateway, Upstream, answer, question};
+use crate::support::{Reply, TestGateway, Upstream, answer, error, question, whole};
 
 /// 6 tokens at the full price, 4 from the cache at half of it, 5 produced ones: what an answer costs.
 const COST: i64 = 6 * 150_000 + 4 * 75_000 + 5 * 600_000;
@@ -572,8 +574,119 @@ async fn nodes_share_answers_and_go_on_without_redis() {
     let reply = ask(&other).await;
     assert_eq!((reply.status, used(&reply).as_deref()), (200, Some("miss")), "{}", reply.text());
     assert_eq!(used(&ask(&other).await).as_deref(), Some("hit"), "from its own memory");
-    assert_eq!(other.metric("llmgateway_response_cache_up").await, Some(0.0));
+    assert_eq!(other.metric("llmgateway_shared_memory_up").await, Some(0.0));
     drop((third, other));
+    stop(nodes).await;
+    place.end().await;
+}
+
+/// Two providers of one model, of which the first is the cheaper one.
+fn two(place: &Place, one: &Upstream, other: &Upstream) -> String {
+    let price = |id: &str, usd: &str| {
+        format!("[providers.{id}.models.m]\nprice = {{ input = \"{usd}\", output = \"{usd}\" }}\n")
+    };
+    format!(
+        "{}{}{}{}[models.both]\ntargets = [\"one/m\", \"other/m\"]\n[database]\nurl = {:?}\n[cluster]\nredis = {:?}\n",
+        one.provider("one", "openai-chat"),
+        other.provider("other", "openai-chat"),
+        price("one", "1"),
+        price("other", "9"),
+        place.database,
+        place.redis.url(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_stays_where_it_is_warm_whichever_node_it_comes_to() {
+    let Some(place) = Place::new("warm").await else { return };
+    let (one, other) =
+        (Upstream::playing(vec![answer("one")]).await, Upstream::playing(vec![answer("other")]).await);
+    let nodes = place.nodes(2, &two(&place, &one, &other)).await;
+    let ask = async |node: &TestGateway, session: &str, only: Option<&str>| {
+        let mut body = question("both");
+        if let Some(only) = only {
+            body["provider"] = json!({"only": [only]});
+        }
+        node.chat_with(&[("x-session-id", session)], &body).await.at("/choices/0/message/content")
+    };
+    assert_eq!(ask(&nodes[0], "a", None).await, json!("one"));
+    assert_eq!(ask(&nodes[0], "b", Some("other")).await, json!("other"));
+    until(async || place.redis.command("KEYS llmgateway:*:session:*").unwrap().starts_with("*2")).await;
+    assert_eq!(ask(&nodes[1], "b", None).await, json!("other"));
+    assert_eq!(ask(&nodes[1], "c", None).await, json!("one"), "that one is new");
+    stop(nodes).await;
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_node_met_the_others_need_not_meet() {
+    let Some(place) = Place::new("outages").await else { return };
+    let sick = Upstream::playing(vec![error("500 Internal Server Error")]).await;
+    let sound = Upstream::playing(vec![answer("other")]).await;
+    let config = two(&place, &sick, &sound);
+    let nodes = place.nodes(2, &config).await;
+    // Its configuration is a file, with a hash.
+    let stranger = TestGateway::start_from_file(&config).await;
+    for _ in 0..8 {
+        let mut body = question("both");
+        body["provider"] = json!({"only": ["one"]});
+        nodes[0].chat(&body).await;
+    }
+    let asked = sick.heard().len();
+    let state = async |node: &TestGateway| {
+        let (snapshot, now) = (node.api.current.get(), node.api.pipeline.now());
+        let routes = snapshot.health.of(Operation::Chat).snapshot(now).routes;
+        let sick = routes.into_iter().find(|route| route.provider == "one")?;
+        Some(sick.keys.first()?.state)
+    };
+    assert_eq!(state(&nodes[0]).await, Some(KeyState::Open));
+    until(async || state(&nodes[1]).await == Some(KeyState::Open)).await;
+    assert_eq!(state(&stranger).await, None, "it has another configuration");
+    assert_eq!(nodes[1].chat(&question("both")).await.at("/choices/0/message/content"), json!("other"));
+    assert_eq!(sick.heard().len(), asked, "nobody asked it again");
+    drop(stranger);
+    stop(nodes).await;
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_of_thinking_are_found_by_whichever_node_goes_on() {
+    let Some(place) = Place::new("proofs").await else { return };
+    let thought = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "tool_use",
+        "content": [
+            {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"},
+            {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}},
+        ],
+        "usage": {"input_tokens": 10, "output_tokens": 5},
+    });
+    let done = json!({
+        "id": "msg_2", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Done."}], "usage": {"input_tokens": 10, "output_tokens": 5},
+    });
+    let upstream = Upstream::playing(vec![whole("200 OK", &thought), whole("200 OK", &done)]).await;
+    let config = format!(
+        "{}[database]\nurl = {:?}\n[cluster]\nredis = {:?}\n",
+        upstream.known("anthropic"),
+        place.database,
+        place.redis.url()
+    );
+    let nodes = place.nodes(2, &config).await;
+    let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]);
+    let mut body = json!({"model": "anthropic/claude-sonnet-4-5", "reasoning_effort": "low", "tools": tools,
+        "messages": [{"role": "user", "content": "Look."}]});
+    let reply = nodes[0].chat(&body).await;
+    let call = reply.at("/choices/0/message/tool_calls/0");
+    assert_eq!(call["id"], json!("toolu_1"), "{}", reply.text());
+    until(async || place.redis.command("KEYS llmgateway:*:proof:*").unwrap().starts_with("*1")).await;
+    // The client drops the thinking.
+    let turns = body["messages"].as_array_mut().unwrap();
+    turns.push(json!({"role": "assistant", "content": null, "tool_calls": [call]}));
+    turns.push(json!({"role": "tool", "tool_call_id": "toolu_1", "content": "Nothing there."}));
+    let reply = nodes[1].chat(&body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let sent = &upstream.bodies()[1]["messages"][1]["content"][0];
+    assert_eq!(sent["signature"], json!("c2lnbmVk"), "{}", upstream.bodies()[1]);
     stop(nodes).await;
     place.end().await;
 }

@@ -64,6 +64,12 @@ impl Breaker {
         }
     }
 
+    /// Somebody else's breaker opened: this one is as careful.
+    pub(crate) fn hear_open(&mut self, until: Timestamp) {
+        self.state = State::Open { until };
+        self.proofs = 0;
+    }
+
     /// The probe starts.
     pub(crate) fn probe(&mut self, now: Timestamp) {
         self.state = State::Probing { since: now };

@@ -64,7 +64,7 @@ impl Memory {
         self.keys.iter_mut().find(|key| *key.label == *label)
     }
 
-    fn key_or_new(&mut self, label: &str, now: Timestamp) -> &mut KeyMemory {
+    pub(super) fn key_or_new(&mut self, label: &str, now: Timestamp) -> &mut KeyMemory {
         let place = match self.keys.iter().position(|key| *key.label == *label) {
             Some(place) => place,
             None => {
@@ -148,7 +148,9 @@ impl Memory {
 pub(super) struct KeyMemory {
     pub(super) label: Box<str>,
     pub(super) breaker: Breaker,
-    cooling_until: Timestamp,
+    pub(super) cooling_until: Timestamp,
+    /// The end of the outage that another gateway told of last.
+    pub(super) heard: Timestamp,
     limits_in_a_row: u32,
     used: Timestamp,
 }
@@ -170,6 +172,7 @@ impl KeyMemory {
             label: label.into(),
             breaker: Breaker::default(),
             cooling_until: Timestamp(0),
+            heard: Timestamp(0),
             limits_in_a_row: 0,
             used: now,
         }

@@ -7,6 +7,7 @@
 mod breaker;
 mod incumbent;
 mod memory;
+mod outages;
 mod snapshot;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use canon::{Error, ErrorKind, Origin, Retry};
 pub(crate) use self::incumbent::Incumbents;
 pub(crate) use self::memory::Access;
 use self::memory::Memory;
+pub use self::outages::{Outage, OutageKind};
 pub use self::snapshot::{KeySnapshot, KeyState, Metrics, RouteSnapshot, Snapshot};
 use crate::shards::{Map, Shards, hash, lock};
 use crate::{Candidate, Route, Settings, Timestamp, Warm};
@@ -128,6 +130,22 @@ pub enum Permit {
     LastResort,
 }
 
+/// A key that rests for all models.
+#[derive(Debug)]
+struct Bench {
+    provider: Box<str>,
+    key: Box<str>,
+    until: Timestamp,
+    /// The end that another gateway said last.
+    heard: Timestamp,
+}
+
+impl Bench {
+    fn new(provider: &str, key: &str, until: Timestamp) -> Self {
+        Self { provider: provider.into(), key: key.into(), until, heard: Timestamp(0) }
+    }
+}
+
 /// How a candidate stands: the key to use, and whether it can be used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
@@ -147,7 +165,7 @@ pub struct Health {
 #[derive(Debug)]
 struct Table {
     routes: Shards<Vec<Memory>>,
-    benched: Mutex<Map<Timestamp>>,
+    benched: Mutex<Map<Bench>>,
     /// When the last of `benched` is over: usually past, and then the lock is not needed.
     benched_until: AtomicU64,
     incumbents: Incumbents,
@@ -241,7 +259,10 @@ impl Health {
         drop(shard);
         if report.outcome == Outcome::Success && self.benched_until(route.provider, route.key, now).is_some()
         {
-            lock(&self.table.benched).remove(&bench_id(route.provider, route.key));
+            // Its end stays: who told of it may say so once more.
+            if let Some(bench) = lock(&self.table.benched).get_mut(&bench_id(route.provider, route.key)) {
+                bench.until = now;
+            }
         }
     }
 
@@ -332,10 +353,11 @@ impl Health {
         let until = now.plus(Duration::from_secs(self.settings.health.credential_seconds));
         let mut benched = lock(&self.table.benched);
         if benched.len() >= MAX_BENCHED {
-            benched.retain(|_, until| *until > now);
+            benched.retain(|_, bench| bench.until > now);
         }
         if benched.len() < MAX_BENCHED {
-            benched.insert(bench_id(route.provider, route.key), until);
+            let bench = benched.entry(bench_id(route.provider, route.key));
+            bench.or_insert_with(|| Bench::new(route.provider, route.key, until)).until = until;
             self.table.benched_until.fetch_max(until.0, Ordering::Release);
         }
     }
@@ -344,7 +366,7 @@ impl Health {
         if now.0 >= self.table.benched_until.load(Ordering::Acquire) {
             return None;
         }
-        let until = lock(&self.table.benched).get(&bench_id(provider, key)).copied()?;
+        let until = lock(&self.table.benched).get(&bench_id(provider, key))?.until;
         (now < until).then_some(until)
     }
 

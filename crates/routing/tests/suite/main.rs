@@ -2,6 +2,7 @@
 
 mod attempts;
 mod health;
+mod outages;
 mod plan;
 mod properties;
 mod support;

@@ -1,0 +1,75 @@
+//! What nodes share beside counters: answers, conversations, proofs of thinking, outages. It is a convenience: where Redis does not
+//! answer, each node goes on with what it knows itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use redis::{Cmd, FromRedisValue};
+
+use super::link::{Away, Link, Patience};
+use crate::clock;
+
+/// While it is away, one call after so long finds out whether it is back.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What nodes share, by name.
+pub struct SharedMemory {
+    link: Link,
+    /// When it may be asked again while it is away, in milliseconds since 1970.
+    again_at_ms: AtomicI64,
+}
+
+impl SharedMemory {
+    /// Behind this link, which nothing else uses: what is large would be in the way of counters.
+    pub fn new(link: Link) -> Arc<Self> {
+        Arc::new(Self { link, again_at_ms: AtomicI64::new(0) })
+    }
+
+    /// What goes by this name.
+    pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Away> {
+        self.ask(Cmd::new().arg("GET").arg(name)).await
+    }
+
+    /// What goes by these names, in their order. A cluster of servers wants the same text in braces in all of them.
+    pub async fn get_all(&self, names: &[String]) -> Result<Vec<Option<Vec<u8>>>, Away> {
+        match names {
+            [] => Ok(Vec::new()),
+            names => self.ask(Cmd::new().arg("MGET").arg(names)).await,
+        }
+    }
+
+    /// Keeps a value under this name for a time.
+    pub async fn put(&self, name: &str, value: &[u8], keep: Duration) -> Result<(), Away> {
+        let ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.ask(Cmd::new().arg("SET").arg(name).arg(value).arg("PX").arg(ms)).await
+    }
+
+    /// The same, for whoever does not wait.
+    pub fn put_later(self: &Arc<Self>, values: Vec<(String, Vec<u8>)>, keep: Duration) {
+        let memory = self.clone();
+        tokio::spawn(async move {
+            for (name, value) in values {
+                if memory.put(&name, &value, keep).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Runs any command.
+    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Away> {
+        let patience = match self.link.is_away() {
+            true if !self.may_try_again() => return Err(Away),
+            true => Patience::Report,
+            false => Patience::Request,
+        };
+        self.link.command(command, patience).await
+    }
+
+    fn may_try_again(&self) -> bool {
+        let (now, at) = (clock::now_ms(), self.again_at_ms.load(Ordering::Relaxed));
+        let next = now + AGAIN.as_millis() as i64;
+        now >= at && self.again_at_ms.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}

@@ -1,0 +1,148 @@
+//! Breakers that open, pauses that providers ask for and keys that they refuse: what one node meets, the others need not meet too.
+//!
+//! Each node keeps its own outages in one field of a hash and reads those of the others, twice a second. Nodes of another
+//! configuration are not listened to: the same name may stand for something else there.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use canon::Operation;
+use redis::Cmd;
+use routing::{Outage, OutageKind, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::link::Away;
+use super::memory::SharedMemory;
+use crate::clock;
+use crate::snapshot::{Current, Snapshot};
+
+/// How often.
+const EVERY: Duration = Duration::from_millis(500);
+/// What all nodes have to say.
+const NAME: &str = "llmgateway:outages";
+/// Most outages that a node tells of.
+const MOST: usize = 1000;
+/// How long the hash outlives the last word.
+const KEPT_MS: u64 = 3_600_000;
+
+/// What one node has to say.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Said {
+    /// A hash of its configuration.
+    config: String,
+    outages: Vec<Told>,
+}
+
+/// An outage, with its end in milliseconds since 1970.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Told {
+    operation: String,
+    provider: String,
+    model: String,
+    key: String,
+    kind: String,
+    until_ms: i64,
+}
+
+/// Tells outages and hears of them.
+pub struct OutageNotices {
+    memory: Arc<SharedMemory>,
+    current: Current,
+    node: &'static str,
+    /// The zero of the clock that health is measured by, in milliseconds since 1970.
+    zero_ms: i64,
+}
+
+impl OutageNotices {
+    /// Of this node. `epoch` is the zero of the clock that health is measured by.
+    pub fn new(memory: Arc<SharedMemory>, current: Current, node: &'static str, epoch: Instant) -> Self {
+        let zero_ms = clock::now_ms() - epoch.elapsed().as_millis() as i64;
+        Self { memory, current, node, zero_ms }
+    }
+
+    /// Tells and hears for as long as it is polled.
+    pub async fn run(&self) -> Infallible {
+        let mut said = Said::default();
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let now = self.now();
+            let snapshot = self.current.get();
+            let news = self.own(&snapshot, now);
+            let is_news = news.outages != said.outages || news.config != said.config;
+            if is_news && self.tell(&news).await.is_ok() {
+                said = news;
+            }
+            // Away: what was said may be lost there.
+            if self.hear(&snapshot, now).await.is_err() {
+                said = Said::default();
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(clock::now_ms() - self.zero_ms).unwrap_or_default())
+    }
+
+    fn own(&self, snapshot: &Snapshot, now: Timestamp) -> Said {
+        let mut outages = Vec::new();
+        for (operation, health) in snapshot.health.known() {
+            let of = |outage: Outage| Told {
+                operation: operation.as_str().to_owned(),
+                until_ms: self.zero_ms.saturating_add(i64::try_from(outage.until.0).unwrap_or(i64::MAX)),
+                provider: outage.provider,
+                model: outage.model,
+                key: outage.key,
+                kind: outage.kind.as_str().to_owned(),
+            };
+            outages.extend(health.outages(MOST - outages.len(), now).into_iter().map(of));
+        }
+        Said { config: snapshot.config.clone(), outages }
+    }
+
+    async fn tell(&self, said: &Said) -> Result<(), Away> {
+        if said.outages.is_empty() {
+            return self.memory.ask(Cmd::new().arg("HDEL").arg(NAME).arg(self.node)).await;
+        }
+        let text = serde_json::to_string(said).unwrap_or_default();
+        let () = self.memory.ask(Cmd::new().arg("HSET").arg(NAME).arg(self.node).arg(text)).await?;
+        self.memory.ask(Cmd::new().arg("PEXPIRE").arg(NAME).arg(KEPT_MS)).await
+    }
+
+    async fn hear(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Away> {
+        let all: HashMap<String, String> = self.memory.ask(Cmd::new().arg("HGETALL").arg(NAME)).await?;
+        for (node, text) in all {
+            if node == self.node {
+                continue;
+            }
+            let said: Said = serde_json::from_str(&text).unwrap_or_default();
+            if said.config == snapshot.config {
+                said.outages.iter().for_each(|told| self.take(told, snapshot, now));
+            }
+            // A node that has gone cannot take its words back.
+            if said.outages.iter().all(|told| told.until_ms <= clock::now_ms()) {
+                let () = self.memory.ask(Cmd::new().arg("HDEL").arg(NAME).arg(&node)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, told: &Told, snapshot: &Snapshot, now: Timestamp) {
+        let operation = Operation::ALL.into_iter().find(|operation| operation.as_str() == told.operation);
+        let (Some(operation), Some(kind)) = (operation, OutageKind::named(&told.kind)) else { return };
+        if !snapshot.providers.contains_key(&told.provider) {
+            return;
+        }
+        let until = Timestamp(u64::try_from(told.until_ms - self.zero_ms).unwrap_or_default());
+        let outage = Outage {
+            provider: told.provider.clone(),
+            model: told.model.clone(),
+            key: told.key.clone(),
+            kind,
+            until,
+        };
+        snapshot.health.of(operation).hear(&outage, now);
+    }
+}

@@ -1,0 +1,153 @@
+//! What several gateways tell each other: which routes rest, and until when.
+//!
+//! Each tells what it has found out itself, and not what it heard. What is heard holds once: whoever has tried since, and found that
+//! a route works, does not hear of the same outage again.
+
+use super::breaker::Gate;
+use super::memory::{KeyMemory, Memory};
+use super::{Bench, Health, KeyState, MAX_BENCHED, bench_id, find};
+use crate::shards::{hash, lock};
+use crate::{Settings, Timestamp};
+
+/// A route that rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The provider.
+    pub provider: String,
+    /// The model; empty where the key rests for all of them.
+    pub model: String,
+    /// The label of the key.
+    pub key: String,
+    /// Why.
+    pub kind: OutageKind,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// Why a route rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutageKind {
+    /// Too many failures: the breaker is open.
+    Open,
+    /// The provider asked for a pause, or does not serve the model to the key.
+    CoolingDown,
+    /// The provider refuses the key.
+    Benched,
+}
+
+impl OutageKind {
+    const ALL: [Self; 3] = [Self::Open, Self::CoolingDown, Self::Benched];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::CoolingDown => "cooling_down",
+            Self::Benched => "benched",
+        }
+    }
+
+    /// Reads the word.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl Health {
+    /// The routes that rest for a reason that was met here, at most so many.
+    pub fn outages(&self, most: usize, now: Timestamp) -> Vec<Outage> {
+        let mut outages = Vec::new();
+        if now.0 < self.table.benched_until.load(std::sync::atomic::Ordering::Acquire) {
+            let benched = lock(&self.table.benched);
+            let own = benched.values().filter(|bench| bench.until > now && bench.until != bench.heard);
+            outages.extend(own.take(most).map(Bench::outage));
+        }
+        for shard in self.table.routes.iter() {
+            for memory in shard.values().flatten() {
+                let room = most.saturating_sub(outages.len());
+                let of_keys = memory.keys.iter().filter_map(|key| key.outage(memory, &self.settings, now));
+                outages.extend(of_keys.take(room));
+            }
+        }
+        outages
+    }
+
+    /// Another gateway met this outage.
+    pub fn hear(&self, outage: &Outage, now: Timestamp) {
+        if outage.until <= now {
+            return;
+        }
+        let Outage { provider, model, key, .. } = outage;
+        if outage.kind == OutageKind::Benched {
+            return self.hear_benched(outage, now);
+        }
+        let id = hash(&(provider.as_str(), model.as_str()));
+        let mut shard = self.table.routes.at(id);
+        if find(&mut shard, id, provider, model).is_none() {
+            self.make_room(&mut shard);
+            shard.entry(id).or_default().push(Memory::new(provider, model, now));
+        }
+        if let Some(memory) = find(&mut shard, id, provider, model) {
+            memory.key_or_new(key, now).hear(outage, &self.settings, now);
+        }
+    }
+
+    fn hear_benched(&self, outage: &Outage, now: Timestamp) {
+        let mut benched = lock(&self.table.benched);
+        let id = bench_id(&outage.provider, &outage.key);
+        if benched.len() >= MAX_BENCHED && !benched.contains_key(&id) {
+            return;
+        }
+        let bench = benched.entry(id).or_insert_with(|| Bench::new(&outage.provider, &outage.key, now));
+        if outage.until > bench.heard && outage.until > bench.until {
+            (bench.until, bench.heard) = (outage.until, outage.until);
+            self.table.benched_until.fetch_max(outage.until.0, std::sync::atomic::Ordering::Release);
+        }
+    }
+}
+
+impl Bench {
+    fn outage(&self) -> Outage {
+        Outage {
+            provider: self.provider.to_string(),
+            model: String::new(),
+            key: self.key.to_string(),
+            kind: OutageKind::Benched,
+            until: self.until,
+        }
+    }
+}
+
+impl KeyMemory {
+    /// Why it rests, if that was met here.
+    fn outage(&self, memory: &Memory, settings: &Settings, now: Timestamp) -> Option<Outage> {
+        let access = self.access(settings, now);
+        let kind = match access.state {
+            KeyState::Open => OutageKind::Open,
+            KeyState::CoolingDown => OutageKind::CoolingDown,
+            _ => return None,
+        };
+        (access.until != self.heard).then(|| Outage {
+            provider: memory.provider.to_string(),
+            model: memory.model.to_string(),
+            key: self.label.to_string(),
+            kind,
+            until: access.until,
+        })
+    }
+
+    fn hear(&mut self, outage: &Outage, settings: &Settings, now: Timestamp) {
+        if outage.until <= self.heard {
+            return;
+        }
+        match outage.kind {
+            OutageKind::CoolingDown if outage.until > self.cooling_until => self.cooling_until = outage.until,
+            OutageKind::Open if self.breaker.gate(&settings.breaker, now) == Gate::Closed => {
+                self.breaker.hear_open(outage.until);
+            }
+            // It rests already, for as long or for a reason of its own.
+            _ => return,
+        }
+        self.heard = outage.until;
+    }
+}

@@ -1,0 +1,109 @@
+//! What several gateways tell each other.
+
+use std::time::Duration;
+
+use routing::{Outage, OutageKind, Outcome, Report, SessionSettings, Sessions};
+
+use crate::support::*;
+
+/// What one has met, told to the other.
+fn tell(from: &World, to: &World, now: routing::Timestamp) -> Vec<Outage> {
+    let outages = from.health.outages(100, now);
+    outages.iter().for_each(|outage| to.health.hear(outage, now));
+    outages
+}
+
+#[test]
+fn a_breaker_that_opened_elsewhere_is_open_here_until_its_probe() {
+    let (one, other) = (World::new(), World::new());
+    let a = route("a", "k");
+    assert!(tell(&one, &other, T0).is_empty());
+    one.times(5, a, Outcome::Fault, T0);
+    let told = tell(&one, &other, T0);
+    assert_eq!((told.len(), told[0].kind, told[0].until), (1, OutageKind::Open, T0.plus_ms(10_000)));
+    assert_eq!(other.health.begin(a, T0.plus_ms(9_999)), None);
+    assert!(other.health.outages(100, T0).is_empty(), "what was heard is not told on");
+    let later = T0.plus_ms(10_000);
+    let probe = other.health.begin(a, later).unwrap();
+    assert!(is_probe(&probe));
+    assert_eq!(other.health.begin(a, later), None);
+    other.health.finish(a, probe, &Report::success(None, None), later);
+    assert!(!is_probe(&other.health.begin(a, later).unwrap()));
+    // What it meets itself it tells.
+    other.times(5, a, Outcome::Fault, later);
+    assert_eq!(tell(&other, &one, later).len(), 1);
+}
+
+#[test]
+fn whoever_has_tried_since_does_not_hear_of_it_again() {
+    let (one, other) = (World::new(), World::new());
+    let a = route("a", "k");
+    one.times(5, a, Outcome::Fault, T0);
+    tell(&one, &other, T0);
+    let soon = T0.plus_ms(1000);
+    other.report(a, Outcome::Success, soon);
+    assert!(other.health.begin(a, soon).is_some(), "a last resort that worked");
+    tell(&one, &other, soon);
+    assert!(other.health.begin(a, soon).is_some());
+    // The next outage is another one.
+    one.times(1, a, Outcome::Fault, T0.plus_ms(10_001));
+    tell(&one, &other, T0.plus_ms(10_001));
+    assert_eq!(other.health.begin(a, T0.plus_ms(10_002)), None);
+}
+
+#[test]
+fn pauses_and_refused_keys_hold_everywhere() {
+    let (one, other) = (World::new(), World::new());
+    let (slow, refused) = (route("a", "k1"), route("a", "k2"));
+    one.report(slow, Outcome::RateLimit(Some(Duration::from_secs(7))), T0);
+    one.report(refused, Outcome::Credential, T0);
+    let kinds: Vec<_> = tell(&one, &other, T0).into_iter().map(|outage| outage.kind).collect();
+    assert_eq!(kinds, [OutageKind::Benched, OutageKind::CoolingDown]);
+    for key in [slow, refused] {
+        assert_eq!(other.health.begin(key, T0.plus_ms(6_999)), None);
+    }
+    assert!(other.health.begin(slow, T0.plus_ms(7_000)).is_some());
+    // The key of all models.
+    let elsewhere = routing::Route { model: "other", ..refused };
+    assert_eq!(other.health.begin(elsewhere, T0.plus_ms(1)), None);
+    assert!(other.health.outages(100, T0).is_empty());
+    other.report(refused, Outcome::Success, T0.plus_ms(1));
+    tell(&one, &other, T0.plus_ms(1));
+    assert!(other.health.begin(refused, T0.plus_ms(2)).is_some(), "it was tried, and works");
+}
+
+#[test]
+fn what_is_over_or_shorter_changes_nothing() {
+    let world = World::new();
+    let a = route("a", "k");
+    world.report(a, Outcome::RateLimit(Some(Duration::from_secs(60))), T0);
+    let outage = |kind, seconds: u64| Outage {
+        provider: "a".into(),
+        model: MODEL.into(),
+        key: "k".into(),
+        kind,
+        until: T0.plus_ms(seconds * 1000),
+    };
+    world.health.hear(&outage(OutageKind::CoolingDown, 30), T0);
+    let own = world.health.outages(100, T0);
+    assert_eq!((own.len(), own[0].until), (1, T0.plus_ms(60_000)), "its own is told still");
+    let late = T0.plus_ms(100_000);
+    world.health.hear(&outage(OutageKind::Open, 100), late);
+    assert!(world.health.begin(a, late).is_some());
+    assert_eq!(world.health.outages(0, T0).len(), 0);
+}
+
+#[test]
+fn a_conversation_is_told_when_it_moves_and_once_in_a_while() {
+    let settings = SessionSettings { ttl_seconds: 400, ..SessionSettings::default() };
+    let (one, other) = (Sessions::new(&settings), Sessions::new(&settings));
+    let warm = one.put("caller", "s", route("a", "k"), T0).expect("it is new");
+    assert_eq!(one.put("caller", "s", route("a", "k"), T0.plus_ms(1)), None);
+    assert_eq!(one.put("caller", "s", route("a", "k"), T0.plus_ms(99_999)), None);
+    assert!(one.put("caller", "s", route("a", "k"), T0.plus_ms(100_000)).is_some());
+    assert!(one.put("caller", "s", route("b", "k"), T0.plus_ms(100_001)).is_some());
+    other.hear("caller", "s", routing::Warm::of_numbers(warm.numbers()), T0);
+    assert_eq!(other.get("caller", "s", T0), Some(warm));
+    assert_eq!(other.put("caller", "s", route("a", "k"), T0.plus_ms(1)), None, "the others know");
+    assert_eq!(other.get("caller", "s", T0.plus_ms(400_001)), None);
+}
