@@ -63,7 +63,7 @@ fn of_form(form: &Fields, before: &Policy) -> Result<String, String> {
             policy.insert(name.to_owned(), value);
         }
     };
-    for name in ["models", "deny", "providers", "deny_providers"] {
+    for name in ["models", "deny", "providers", "deny_providers", "guardrails"] {
         let patterns =
             form.text(name).split([',', '\n', ' ', '\r']).map(str::trim).filter(|it| !it.is_empty());
         put(name, patterns.map(Value::from).collect());
@@ -121,13 +121,14 @@ mod tests {
     fn what_a_form_shows_is_what_it_reads() {
         let json = r#"{"models":["openai/*","claude-*"],"budgets":[{"usd":"250","per":"month"},
             {"usd":"20","per":"day","on_exhausted":"downgrade:cheap"}],"limits":[{"requests":600,"per":"minute"},
-            {"concurrent":40},{"tokens":5,"per":"hour","model":"o3-*"}],"tags":{"team":"a"},"unpriced":"allow"}"#;
+            {"concurrent":40},{"tokens":5,"per":"hour","model":"o3-*"}],"tags":{"team":"a"},"unpriced":"allow","guardrails":["email","keys"]}"#;
         let policy: Policy = serde_json::from_str(json).unwrap();
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
             .append_pair("models", &lines(&policy.models))
             .append_pair("budgets", &budget_lines(&policy))
             .append_pair("limits", &limit_lines(&policy))
+            .append_pair("guardrails", &lines(&policy.guardrails))
             .append_pair("unpriced", "allow");
         let form = Fields::parse(query.finish().as_bytes());
         let read: Policy = serde_json::from_str(&of_form(&form, &policy).unwrap()).unwrap();

@@ -20,6 +20,7 @@ mod demo;
 pub mod descriptors;
 pub mod discovery;
 pub mod env;
+pub mod guardrails;
 pub mod hops;
 pub mod http;
 pub mod identity;

@@ -209,10 +209,15 @@ pub fn request_object(row: &RequestRow) -> Value {
         "upstream_cost_usd": usd(record.upstream_cost),
         "attempts": record.attempts.iter().map(attempt).collect::<Vec<_>>(),
         "losses": record.losses.iter().map(loss).collect::<Vec<_>>(),
+        "guardrails": record.guardrails.iter().map(guardrail).collect::<Vec<_>>(),
         "phases_us": record.phases.map(phases),
         "cache": record.cache,
         "decision": record.decision,
     })
+}
+
+fn guardrail(record: &store::GuardrailRecord) -> Value {
+    json!({"guardrail": record.guardrail, "on": record.on, "action": record.action, "count": record.count})
 }
 
 fn usd(amount: Option<Pico>) -> Option<String> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use canon::{ModelFacts, Operation};
+use canon::{Error, ModelFacts, Operation};
 use catalog::{Catalog, ProviderRow};
 use routing::{Health, RetryBudget, Sessions};
 use store::KeyHasher;
@@ -18,11 +18,12 @@ use wire::providers::Endpoint;
 
 use crate::admission::Books;
 use crate::config::file::ModelSection;
-use crate::config::settings::{DEMO, Timeouts};
+use crate::config::settings::{DEMO, Names, Timeouts};
 use crate::config::shown::InForce;
 use crate::config::{KeepSettings, MetadataPlace, ProviderSettings, Settings, Webhook};
 use crate::cors::Cors;
-use crate::identity::Keys;
+use crate::guardrails::{Guard, Guardrails};
+use crate::identity::{Caller, Keys};
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::upstream::Client;
 use crate::upstream::credentials::Credentials;
@@ -62,6 +63,8 @@ pub struct Snapshot {
     pub cors: Cors,
     /// The keys of the configuration.
     pub keys: Keys,
+    /// What is looked for in requests and answers.
+    pub guardrails: Guardrails,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
     /// TLS and proxies of all connections to the outside.
@@ -88,6 +91,16 @@ pub struct RequestLimits {
 pub struct Sample {
     /// What a random number has to be below; none takes all of them.
     below: Option<u64>,
+}
+
+impl Names for Snapshot {
+    fn has_alias(&self, name: &str) -> bool {
+        self.aliases.contains_key(name)
+    }
+
+    fn has_guardrail(&self, name: &str) -> bool {
+        self.guardrails.has(name)
+    }
 }
 
 impl Sample {
@@ -189,6 +202,7 @@ impl Snapshot {
             config: settings.fingerprint,
             decisions_sample: Sample::of(settings.logging.decisions_sample),
             cors: settings.cors,
+            guardrails: Guardrails::new(settings.guardrails, &outbound, &tools.metrics),
             webhooks: settings.webhooks,
             shown: settings.shown,
             keys: Keys::fixed(
@@ -205,6 +219,18 @@ impl Snapshot {
     pub fn timeouts_of(&self, model: &str) -> Timeouts {
         let own = self.aliases.get(model).and_then(|alias| alias.timeouts);
         own.map_or(self.timeouts, |own| own.over(self.timeouts))
+    }
+
+    /// The guardrails of a caller, by its policies; none where they name none.
+    pub fn guard(&self, caller: &Caller, request_id: &str) -> Result<Option<Arc<Guard>>, Error> {
+        match caller.is_guarded() {
+            false => Ok(None),
+            true => self
+                .guardrails
+                .guard(caller.guardrails(), &caller.project.id, request_id)
+                .map(Arc::new)
+                .map(Some),
+        }
     }
 
     /// Providers that can be called.

@@ -59,6 +59,9 @@ pub struct Policy {
     /// Whether equal requests get an answer that was kept: `{ seconds = 600 }`. Default: where a request asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CachePolicy>,
+    /// Guardrails of the configuration that look at requests and answers, by name. Those of a key hold beside its project's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<String>,
 }
 
 /// How answers are kept for equal requests of the project.
@@ -271,7 +274,12 @@ impl Policy {
                 }
             }
         }
-        for (name, length) in [("budgets", self.budgets.len()), ("limits", self.limits.len())] {
+        let counted = [
+            ("budgets", self.budgets.len()),
+            ("limits", self.limits.len()),
+            ("guardrails", self.guardrails.len()),
+        ];
+        for (name, length) in counted {
             if length > MOST_RULES {
                 mistake(name.to_owned(), format!("has more than {MOST_RULES} entries"));
             }

@@ -40,7 +40,7 @@ pub use keys::{KeyFields, KeyHash, KeyHasher, KeyRow};
 pub use ledger::{LedgerDay, Spent};
 pub use nodes::{Node, fingerprint};
 pub use projects::{Audit, AuditRow, DEFAULT_PROJECT, Project, Written};
-pub use record::{AttemptRecord, LossRecord, Phases, UsageRecord};
+pub use record::{AttemptRecord, GuardrailRecord, LossRecord, Phases, UsageRecord};
 pub use requests::{Cursor, RequestPage, RequestRow};
 pub use responses::{Chain, StoredResponse};
 pub use rollups::{Bucket, Dim, UsageQuery, UsageRow};

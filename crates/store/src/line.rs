@@ -8,7 +8,7 @@ use canon::write::{self, push_count, push_key, push_list, push_u64};
 use canon::{Cost, Pico, Usage};
 use memchr::memmem::Finder;
 
-use crate::record::{AttemptRecord, LossRecord, Phases, UsageRecord};
+use crate::record::{AttemptRecord, GuardrailRecord, LossRecord, Phases, UsageRecord};
 
 /// Longer lines are shortened: see [`UsageRecord::shortened`].
 const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -142,6 +142,9 @@ impl UsageRecord {
             push_integer(out, "upstream_cost_pico", cost.0);
         }
         push_list(out, "losses", &self.losses, write_loss);
+        if !self.guardrails.is_empty() {
+            push_list(out, "guardrails", &self.guardrails, write_guardrail);
+        }
         self.write_tags(out);
         if let Some(dialect) = &self.dialect {
             push_text(out, "dialect", dialect);
@@ -220,6 +223,15 @@ fn write_loss(loss: &LossRecord, out: &mut Vec<u8>) {
     push_text(out, "field", &loss.field);
     push_text(out, "action", &loss.action);
     push_text(out, "reason", &loss.reason);
+    out.push(b'}');
+}
+
+fn write_guardrail(record: &GuardrailRecord, out: &mut Vec<u8>) {
+    out.push(b'{');
+    push_text(out, "guardrail", &record.guardrail);
+    push_text(out, "on", &record.on);
+    push_text(out, "action", &record.action);
+    push_count(out, "count", record.count);
     out.push(b'}');
 }
 

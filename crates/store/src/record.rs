@@ -75,6 +75,8 @@ pub struct UsageRecord {
     pub dialect: Option<Cow<'static, str>>,
     /// Where the time went; absent in the records of earlier releases.
     pub phases: Option<Phases>,
+    /// What guardrails did.
+    pub guardrails: Vec<GuardrailRecord>,
     /// Scores, exclusions and reasons, as routing told them; kept of some requests.
     pub decision: Option<serde_json::Value>,
     /// What the cache of answers did: `hit` or `miss`; none where it was not to do anything.
@@ -151,6 +153,20 @@ pub struct LossRecord {
     pub reason: Cow<'static, str>,
 }
 
+/// What a guardrail did: never what it found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct GuardrailRecord {
+    /// Its name.
+    pub guardrail: String,
+    /// `input` or `output`.
+    pub on: Cow<'static, str>,
+    /// `redacted`, `denied`, `unchecked` or `unavailable`.
+    pub action: Cow<'static, str>,
+    /// How many times.
+    pub count: u64,
+}
+
 impl From<&Loss> for LossRecord {
     fn from(loss: &Loss) -> Self {
         Self { field: loss.field.name(), action: loss.action.as_str().into(), reason: loss.reason.clone() }
@@ -175,6 +191,7 @@ impl UsageRecord {
         record.decision = None;
         record.attempts.truncate(SHORT_LIST_ITEMS);
         record.losses.truncate(SHORT_LIST_ITEMS);
+        record.guardrails.truncate(SHORT_LIST_ITEMS);
         let attempts = record.attempts.iter_mut();
         let of_attempts = attempts.flat_map(|one| [&mut one.provider, &mut one.model, &mut one.error_type]);
         let losses = record.losses.iter_mut();

@@ -197,7 +197,7 @@ pub fn of_request(body: &[u8]) -> Vec<Text> {
     let walked = scanner.object(|scanner, key| {
         let name = text_of(body, &key).unwrap_or_default();
         let (reads, rank) = match &*name {
-            name if SETTINGS.contains(&name) => return Ok(scanner.value().map(drop)?),
+            name if SETTINGS.contains(&name) => return scanner.value().map(drop),
             name if FIRST.contains(&name) => (Reads::Texts, 0),
             name if SCHEMAS.contains(&name) => (Reads::Descriptions, 1),
             _ => (Reads::Texts, 2),

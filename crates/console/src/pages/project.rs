@@ -117,6 +117,8 @@ fn facts(project: &Project, policy: &Policy) -> Markup {
             dt { "Unpriced models" }
             dd { @match policy.unpriced { Some(limits::Unpriced::Allow) => "allowed", Some(limits::Unpriced::Block) => "refused", None if policy.budgets.is_empty() => "allowed", None => "refused, because a budget applies" } }
             dt { "Answers kept" } dd { (if policy.stored_responses == Some(false) { "no" } else { "where a request asks for it" }) }
+            dt { "Guardrails" }
+            dd { @if policy.guardrails.is_empty() { span.t3 { "–" } } @for name in &policy.guardrails { span.tag.clip { (name) } " " } }
             dt { "Tags" }
             dd { @if policy.tags.is_empty() { span.t3 { "–" } } @for (name, value) in &policy.tags { span.tag.clip { (name) "=" (value) } " " } }
             @if !policy.limits.is_empty() { dt { "Limits" } dd { @for limit in &policy.limits { div { (policy::limit_words(limit)) } } } }

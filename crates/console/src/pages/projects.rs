@@ -224,6 +224,7 @@ pub fn policy_fields(given: &limits::Policy) -> Markup {
             (area("deny", "Not these models", "goes before the allowed ones", policy::lines(&given.deny)))
             (area("providers", "Allowed providers", "none allows all", policy::lines(&given.providers)))
             (area("deny_providers", "Not these providers", "", policy::lines(&given.deny_providers)))
+            (area("guardrails", "Guardrails", "names of the configuration's, one a line", policy::lines(&given.guardrails)))
             (area("budgets", "Budgets, USD", "250 per month; 20 per day downgrade:ALIAS", policy::budget_lines(given)))
             (area("limits", "Limits", "600 requests per minute; 40 concurrent; 5 requests per minute for o3-*", policy::limit_lines(given)))
         }

@@ -26,6 +26,9 @@ pub struct ExplainArguments {
     /// What is asked, where that is no conversation: embeddings, rerank or moderations, as in the catalog.
     #[arg(long, value_name = "NAME", requires = "request", value_parser = operation)]
     operation: Option<Operation>,
+    /// A project of the configuration, whose guardrails look at the request. Checks are not asked.
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -45,11 +48,20 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         body.insert("model".to_owned(), model.as_str().into());
     }
     let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
-    let body = serde_json::to_vec(&body)?.into();
+    let mut body = serde_json::to_vec(&body)?.into();
+    let mut guardrails = None;
+    if let Some(id) = &arguments.project {
+        let project = snapshot.keys.projects().get(id.as_str());
+        let project = project.with_context(|| format!("The configuration has no project {id:?}."))?;
+        let names = project.policy.guardrails.iter().map(String::as_str);
+        let (other, told) = snapshot.guardrails.rehearse(names, &body)?;
+        (body, guardrails) = (other, Some(told));
+    }
     let explanation = match arguments.operation {
         None | Some(Operation::Chat) => explain::explain(&snapshot, &body, Timestamp(0))?,
         Some(operation) => explain::explain_operation(&snapshot, operation, &body, Timestamp(0))?,
     };
+    let explanation = explanation.guarded(guardrails);
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&explanation.as_json())?),
         false => say(&explanation.to_string()),

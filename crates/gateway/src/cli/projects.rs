@@ -100,7 +100,7 @@ pub(super) fn audit(action: &'static str, target: String) -> Audit {
 
 /// A policy that was given as JSON, as it is stored; the error lists everything that is wrong with it.
 pub(super) fn checked_policy(json: &str, settings: &Settings) -> anyhow::Result<String> {
-    let policy = read_policy(json, |alias| settings.aliases.contains_key(alias));
+    let policy = read_policy(json, settings);
     let policy = policy.map_err(|wrong| anyhow::anyhow!("The policy is wrong: {wrong}."))?;
     Ok(serde_json::to_string(&policy)?)
 }

@@ -41,6 +41,8 @@ pub struct ConfigFile {
     /// Teams and applications by id: what they may do.
     #[serde(skip)]
     pub projects: BTreeMap<String, ProjectSection>,
+    /// What is looked for in requests and answers, by name.
+    pub guardrails: BTreeMap<String, GuardrailSection>,
     /// Where events are sent.
     #[serde(skip)]
     pub webhooks: Vec<WebhookSection>,
@@ -377,6 +379,100 @@ impl Default for CacheSection {
     }
 }
 
+/// `[guardrails.NAME]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct GuardrailSection {
+    /// `deny` refuses the request or the answer, `redact` puts a placeholder in the place of each match, `check` asks the server
+    /// at `url`. Default `deny`.
+    pub action: GuardrailAction,
+    /// What is looked at: what callers send, and answers. Default `["input"]`.
+    pub on: Vec<Side>,
+    /// What to look for, as regular expressions (syntax of Rust's `regex`: without backreferences, linear time). On output a match
+    /// must have a longest length, at most 4096 bytes.
+    pub patterns: Vec<String>,
+    /// Words to look for, each as a whole word.
+    pub words: Vec<String>,
+    /// Whether capitals make no difference. Default true.
+    pub ignore_case: bool,
+    /// The name of placeholders: `EMAIL` for `[EMAIL_1]`. Default: the rule's name in capitals.
+    pub placeholder: Option<String>,
+    /// Whom `check` asks: `env:NAME`, `file:PATH`, or as it is.
+    pub url: Option<String>,
+    /// How it is asked: `openai` (as OpenAI's moderations) or `webhook`. Default `openai`.
+    pub form: CheckForm,
+    /// Sent there as a bearer token: `env:NAME`, `file:PATH`, or as it is.
+    pub key: Option<String>,
+    /// The model to name in OpenAI's form.
+    pub model: Option<String>,
+    /// How long it may take to answer, in seconds. Default 2.
+    pub timeout_seconds: Option<f64>,
+    /// What becomes of a text when it does not answer: `closed` refuses with 503, `open` lets it pass and says so. Default
+    /// `closed`.
+    pub on_error: OnError,
+}
+
+impl Default for GuardrailSection {
+    fn default() -> Self {
+        Self {
+            action: GuardrailAction::Deny,
+            on: vec![Side::Input],
+            patterns: Vec::new(),
+            words: Vec::new(),
+            ignore_case: true,
+            placeholder: None,
+            url: None,
+            form: CheckForm::Openai,
+            key: None,
+            model: None,
+            timeout_seconds: None,
+            on_error: OnError::Closed,
+        }
+    }
+}
+
+/// What a guardrail does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuardrailAction {
+    /// Refuses.
+    Deny,
+    /// Replaces.
+    Redact,
+    /// Asks.
+    Check,
+}
+
+/// What a guardrail looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// What callers send.
+    Input,
+    /// Answers.
+    Output,
+}
+
+/// How a check is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckForm {
+    /// As OpenAI's moderations.
+    Openai,
+    /// As the gateway's own webhooks.
+    Webhook,
+}
+
+/// What becomes of a text when a check does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// It passes.
+    Open,
+    /// It is refused.
+    Closed,
+}
+
 /// One of `[[webhooks]]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -437,6 +533,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "providers",
             "models",
             "projects",
+            "guardrails",
             "webhooks",
             "cluster",
             "limits",
@@ -471,6 +568,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "cluster" => &["redis"],
         "limits" => &["exact"],
         "cache" => &["memory", "answer_limit", "redis"],
+        section if section.starts_with("guardrails.") => &GUARDRAIL_KEYS,
         section if section.starts_with("webhooks") => &["url", "secret"],
         section if section.starts_with("projects.") => &PROJECT_KEYS,
         section if section.starts_with("providers.") => &["ca_file", "cert", "key"],
@@ -478,8 +576,23 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
     }
 }
 
+const GUARDRAIL_KEYS: [&str; 12] = [
+    "action",
+    "on",
+    "patterns",
+    "words",
+    "ignore_case",
+    "placeholder",
+    "url",
+    "form",
+    "key",
+    "model",
+    "timeout_seconds",
+    "on_error",
+];
+
 /// Of a project, of its keys, and of the entries of their budgets and limits.
-const PROJECT_KEYS: [&str; 25] = [
+const PROJECT_KEYS: [&str; 26] = [
     "models",
     "deny",
     "providers",
@@ -493,6 +606,7 @@ const PROJECT_KEYS: [&str; 25] = [
     "cache",
     "seconds",
     "share",
+    "guardrails",
     "keys",
     "name",
     "key",
@@ -551,6 +665,7 @@ impl ConfigFile {
                 "routing" => file.routing = section(&name, value, &mut mistakes),
                 "providers" => file.providers = sections(&name, value, &mut mistakes),
                 "models" => file.models = sections(&name, value, &mut mistakes),
+                "guardrails" => file.guardrails = sections(&name, value, &mut mistakes),
                 "projects" => file.projects = projects(value, &mut mistakes),
                 "cluster" => file.cluster = section(&name, value, &mut mistakes),
                 "limits" => file.limits = section(&name, value, &mut mistakes),

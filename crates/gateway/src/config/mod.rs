@@ -5,6 +5,7 @@
 pub mod base_url;
 pub mod check;
 pub mod file;
+pub mod guardrail;
 pub mod lines;
 mod outbound;
 mod overlay;

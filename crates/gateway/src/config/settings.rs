@@ -18,6 +18,7 @@ use super::file::{
     ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, Pick, ProjectKeySection,
     ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
+use super::guardrail::{Guardrail, MOST_GUARDRAILS};
 use super::redis_url::RedisUrl;
 use super::shown::InForce;
 use super::source::ConfigSource;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub admin_keys: Vec<KeyEntry>,
     /// Projects of the configuration.
     pub projects: Vec<ProjectSettings>,
+    /// What is looked for in requests and answers.
+    pub guardrails: Vec<Arc<Guardrail>>,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
     /// Where nodes share counters; none when this one is alone.
@@ -341,6 +344,7 @@ impl Settings {
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
             projects: check.projects(file),
+            guardrails: check.guardrails(file),
             webhooks: check.webhooks(file),
             redis: check.redis(file, &database_url),
             exact_limits: file.limits.exact,
@@ -604,6 +608,24 @@ impl Check<'_> {
         }
     }
 
+    fn guardrails(&mut self, file: &ConfigFile) -> Vec<Arc<Guardrail>> {
+        if file.guardrails.len() > MOST_GUARDRAILS {
+            self.mistake("guardrails", format!("has more than {MOST_GUARDRAILS} guardrails"));
+        }
+        let mut found = Vec::new();
+        for (name, section) in &file.guardrails {
+            let path = format!("guardrails.{name}");
+            let mut mistakes = Vec::new();
+            let resolve = |field: &str, text: &str| self.text(&format!("{path}.{field}"), text);
+            found.extend(Guardrail::new(name, section, resolve, &mut mistakes).map(Arc::new));
+            for mistake in mistakes {
+                let dot = if mistake.path.is_empty() { "" } else { "." };
+                self.mistake(format!("{path}{dot}{}", mistake.path), mistake.message);
+            }
+        }
+        found
+    }
+
     fn webhooks(&mut self, file: &ConfigFile) -> Vec<Webhook> {
         let mut webhooks = Vec::new();
         for (index, section) in file.webhooks.iter().enumerate() {
@@ -647,7 +669,7 @@ impl Check<'_> {
 
     /// A policy's values, and what it says of others: an alias that serves when a budget is exhausted must exist.
     fn policy(&mut self, path: &str, policy: &Policy, file: &ConfigFile) {
-        for mistake in policy_mistakes(policy, |alias| file.models.contains_key(alias)) {
+        for mistake in policy_mistakes(policy, file) {
             self.mistake(format!("{path}.{}", mistake.path), mistake.message);
         }
         let is_soft = |budget: &limits::Budget| budget.on_exhausted != OnExhausted::Block;
@@ -1316,30 +1338,62 @@ fn flatten(name: &str, value: &toml::Value, settings: &mut BTreeMap<String, Stri
     }
 }
 
-/// Everything that is wrong with a policy, where these aliases exist.
-pub fn policy_mistakes(policy: &Policy, has_alias: impl Fn(&str) -> bool) -> Vec<limits::Mistake> {
+/// The names that a policy may say.
+pub trait Names {
+    /// Whether there is an alias of this name.
+    fn has_alias(&self, name: &str) -> bool;
+    /// Whether there is a guardrail of this name.
+    fn has_guardrail(&self, name: &str) -> bool;
+}
+
+impl Names for ConfigFile {
+    fn has_alias(&self, name: &str) -> bool {
+        self.models.contains_key(name)
+    }
+
+    fn has_guardrail(&self, name: &str) -> bool {
+        self.guardrails.contains_key(name)
+    }
+}
+
+impl Names for Settings {
+    fn has_alias(&self, name: &str) -> bool {
+        self.aliases.contains_key(name)
+    }
+
+    fn has_guardrail(&self, name: &str) -> bool {
+        self.guardrails.iter().any(|guardrail| *guardrail.name == *name)
+    }
+}
+
+/// Everything that is wrong with a policy, where these names exist.
+pub fn policy_mistakes(policy: &Policy, names: &impl Names) -> Vec<limits::Mistake> {
     let mut mistakes = policy.mistakes();
     for (index, budget) in policy.budgets.iter().enumerate() {
         if let OnExhausted::Downgrade(alias) = &budget.on_exhausted
-            && !has_alias(alias)
+            && !names.has_alias(alias)
         {
             let path = format!("budgets[{index}].on_exhausted");
             let message = format!("there is no alias {alias:?}; add [models.{alias}]");
             mistakes.push(limits::Mistake { path, message });
         }
     }
+    for (index, name) in policy.guardrails.iter().enumerate().filter(|(_, name)| !names.has_guardrail(name)) {
+        let message = format!("there is no guardrail {name:?}; add [guardrails.{name}]");
+        mistakes.push(limits::Mistake { path: format!("guardrails[{index}]"), message });
+    }
     mistakes
 }
 
 /// Reads a policy from JSON; the error lists everything that is wrong with it.
-pub fn read_policy(json: &str, has_alias: impl Fn(&str) -> bool) -> Result<Policy, String> {
+pub fn read_policy(json: &str, names: &impl Names) -> Result<Policy, String> {
     let mut unknown = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let policy: Policy = serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()))
         .map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
     let mut wrong: Vec<String> = unknown.iter().map(|path| format!("{path} is unknown")).collect();
-    let mistakes = policy_mistakes(&policy, has_alias);
+    let mistakes = policy_mistakes(&policy, names);
     wrong.extend(mistakes.into_iter().map(|mistake| format!("{} {}", mistake.path, mistake.message)));
     if wrong.is_empty() { Ok(policy) } else { Err(wrong.join("; ")) }
 }

@@ -16,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 16] = [
+const SECTIONS: [(&str, &str, &str); 17] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -80,6 +80,12 @@ const SECTIONS: [(&str, &str, &str); 16] = [
         "CacheSection",
         "Room for answers that equal requests get again. They are kept where a project's policy or a request asks for it: \
          [caching.md](caching.md).",
+    ),
+    (
+        "guardrails.NAME",
+        "GuardrailSection",
+        "What is looked for in requests and answers of projects and keys whose policy names it (`guardrails = [\"NAME\"]`); \
+         [governance.md](governance.md#guardrails) has examples and bounds.",
     ),
     (
         "webhooks",
@@ -270,6 +276,10 @@ fn kind(rust: &str) -> &str {
         "ServerTlsSection" => "table, see below",
         "MetadataPlace" => "`metadata`, `llmgateway` or `none`",
         "TimeoutSection" => "table, see `[timeouts]`",
+        "GuardrailAction" => "`deny`, `redact` or `check`",
+        "Vec<Side>" => "list of `input`, `output`",
+        "CheckForm" => "`openai` or `webhook`",
+        "OnError" => "`open` or `closed`",
         "Pick" => "`best`, `order` or `weight`",
         "Format" => "`text` or `json`",
         "ProviderTlsSection" => {
@@ -498,4 +508,60 @@ fn documents_name_models_that_live() {
             );
         }
     }
+}
+
+#[test]
+fn guardrails_are_checked_with_their_lines() {
+    let mistakes = |text: &str| -> Vec<String> {
+        let environment = Environment::of(&[]);
+        let file = match ConfigFile::parse(text) {
+            Ok(file) => file,
+            Err(mistakes) => return mistakes.iter().map(|mistake| mistake.to_string()).collect(),
+        };
+        match Settings::build(&file, &environment, Catalog::embedded().unwrap()) {
+            Ok(_) => Vec::new(),
+            Err(mistakes) => mistakes.iter().map(|mistake| mistake.to_string()).collect(),
+        }
+    };
+    let cases = [
+        ("patterns = ['(']", "guardrails.a.patterns[0]: is no regular expression: unclosed group"),
+        ("patterns = ['a', 'x*']", "guardrails.a.patterns[1]: matches the empty text"),
+        (
+            "patterns = ['(a{1,900}){1,900}']",
+            "guardrails.a.patterns[0]: cannot be used: Compiled regex exceeds size limit",
+        ),
+        ("patterns = ['(.)\\1']", "guardrails.a.patterns[0]: is no regular expression"),
+        ("on = [\"output\"]\npatterns = ['a+']", "guardrails.a.patterns[0]: may match more than 4096 bytes"),
+        (
+            "on = [\"output\"]\npatterns = ['a{1,5000}']",
+            "guardrails.a.patterns[0]: may match more than 4096 bytes",
+        ),
+        ("on = []\npatterns = ['a']", "guardrails.a.on: names neither"),
+        ("on = [\"both\"]\npatterns = ['a']", "guardrails.a.on"),
+        ("", "guardrails.a: looks for nothing"),
+        ("words = [\" x\"]", "guardrails.a.words[0]: is empty, has spaces around it"),
+        (
+            "action = \"redact\"\nwords = [\"x\"]\nplaceholder = \"e mail\"",
+            "guardrails.a.placeholder: has 1 to 32",
+        ),
+        ("action = \"check\"", "guardrails.a.url: is missing"),
+        ("action = \"check\"\nurl = \"ftp://x\"", "guardrails.a.url: "),
+        (
+            "action = \"check\"\nurl = \"http://x\"\ntimeout_seconds = 0",
+            "guardrails.a.timeout_seconds: must be from",
+        ),
+        ("action = \"check\"\nurl = \"http://x\"\nwords = [\"x\"]", "guardrails.a: patterns, words"),
+        ("words = [\"x\"]\nurl = \"http://x\"", "guardrails.a.url: goes with action"),
+        ("patern = ['a']", "guardrails.a.patern: unknown key; did you mean"),
+    ];
+    for (text, expected) in cases {
+        let found = mistakes(&format!("[guardrails.a]\n{text}\n"));
+        assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{text}: {found:?}");
+    }
+    let unknown = mistakes("[projects.a]\nguardrails = [\"no\"]\n");
+    assert_eq!(unknown, ["projects.a.guardrails[0]: there is no guardrail \"no\"; add [guardrails.no]"]);
+    let name = mistakes("[guardrails.\"A b\"]\nwords = [\"x\"]\n");
+    assert!(name[0].starts_with("guardrails.A b: the name of a guardrail"), "{name:?}");
+    let text = "[guardrails.a]\nwords = [\"x\"]\npatterns = [\n  'fine',\n  '(',\n]\n";
+    assert_eq!(crate::config::lines::Lines::of(text).of_path("guardrails.a.patterns[1]"), Some(5));
 }

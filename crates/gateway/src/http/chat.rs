@@ -108,6 +108,7 @@ impl Caller {
             elsewhere: None,
             cache: None,
             tags,
+            guard: None,
             arrival: Arrival { received, admitted: clock::now() },
         };
         (inbound, address)
@@ -180,17 +181,21 @@ async fn read(
         if is_count {
             intake.only_counts();
         }
+        inbound.guard = inbound.snapshot.guard(&inbound.caller, &inbound.request_id)?;
+        let mut held = held;
         if !intake.keeping.as_ref().is_some_and(|keeping| keeping.is_used()) {
+            let intake = guarded(&inbound, intake, &mut held).await?;
             return Ok((Prepared::as_it_is(intake), held));
         }
-        let mut held = held;
         let whose = KeepFor {
             owner: &inbound.caller.owner,
             may_store: inbound.caller.may_store(),
             settings: inbound.snapshot.keep,
             body_limit: inbound.snapshot.limits.body,
         };
-        let prepared = Box::pin(api.pipeline.responses.prepare(whose, intake, &mut held)).await?;
+        let mut prepared = Box::pin(api.pipeline.responses.prepare(whose, intake, &mut held)).await?;
+        // What is kept is what the caller wrote: the conversation is looked at each time that it is sent.
+        prepared.intake = guarded(&inbound, prepared.intake, &mut held).await?;
         Ok((prepared, held))
     };
     match read.await {
@@ -204,6 +209,17 @@ async fn read(
             Err(error)
         }
     }
+}
+
+/// The request as its guardrails leave it.
+async fn guarded(inbound: &Inbound, intake: Intake, held: &mut Held) -> Result<Intake, Error> {
+    let Some(guard) = &inbound.guard else { return Ok(intake) };
+    let Some(body) = Box::pin(guard.guarded(intake.body())).await? else { return Ok(intake) };
+    held.grow(body.len()).await?;
+    let mut other = inbound.dialect.refilled(&intake, &body)?;
+    // Where an answer repeats parts of its request, it repeats what the caller wrote.
+    (other.form, other.headers, other.keeping) = (intake.form, intake.headers, intake.keeping);
+    Ok(other)
 }
 
 /// Serves a request of an endpoint without a conversation, whose body is JSON or a form.
@@ -223,10 +239,20 @@ async fn endpoint(
     let read = async {
         inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
         let (limits, buffers) = (inbound.snapshot.limits, &api.buffers);
+        inbound.guard = inbound.snapshot.guard(&inbound.caller, &inbound.request_id)?;
+        let guard = inbound.guard.as_deref();
         if accepted.announced.form.is_some() {
-            return upload::read(operation, body, accepted.announced, (limits, buffers)).await;
+            return upload::read(operation, body, accepted.announced, (limits, buffers, guard)).await;
         }
-        let Received { bytes, held } = request_body::read(body, accepted.announced, limits, buffers).await?;
+        let Received { mut bytes, mut held } =
+            request_body::read(body, accepted.announced, limits, buffers).await?;
+        if let Some(guard) = &inbound.guard
+            && wire::endpoints::read(operation, &bytes).is_ok()
+            && let Some(other) = Box::pin(guard.guarded(&bytes)).await?
+        {
+            held.grow(other.len()).await?;
+            bytes = other;
+        }
         Ok(Question { request: wire::endpoints::read(operation, &bytes)?, held, upload: None })
     };
     match read.await {

@@ -10,6 +10,7 @@ use wire::multipart::Form;
 use super::request_body::{self, Announced, Received};
 use crate::buffers::{Buffers, Held};
 use crate::clock;
+use crate::guardrails::Guard;
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::pipeline::Question;
 use crate::snapshot::RequestLimits;
@@ -28,7 +29,7 @@ pub async fn read(
     operation: Operation,
     body: Incoming,
     mut announced: Announced,
-    (limits, buffers): (RequestLimits, &Buffers),
+    (limits, buffers, guard): (RequestLimits, &Buffers, Option<&Guard>),
 ) -> Result<Question, Error> {
     let Some(boundary) = announced.form.take() else {
         return Err(Error::gateway(ErrorKind::Internal, "The body is no form."));
@@ -38,6 +39,7 @@ pub async fn read(
         let Received { bytes, held } = request_body::read(body, announced, limits, buffers).await?;
         form.push(&bytes)?;
         form.finish()?;
+        check_fields(guard, &form).await?;
         return Ok(Question { request: endpoints::read_form(operation, form)?, held, upload: None });
     }
     let end = clock::now() + limits.whole;
@@ -56,6 +58,7 @@ pub async fn read(
         }
         return Err(error);
     }
+    check_fields(guard, &form).await?;
     if form.is_whole() {
         leave_unread(body);
         return Ok(Question { request: endpoints::read_form(operation, form)?, held, upload: None });
@@ -64,6 +67,17 @@ pub async fn read(
     let rest = Rest::new(body, &form, bounds);
     let request = endpoints::read_form(operation, form)?;
     Ok(Question { request, held, upload: Some(Upload::new(rest)) })
+}
+
+/// Has guardrails look at the texts of a form.
+async fn check_fields(guard: Option<&Guard>, form: &Form) -> Result<(), Error> {
+    let Some(guard) = guard else { return Ok(()) };
+    for name in ["prompt", "instructions", "input"] {
+        if let Some(text) = form.field(name) {
+            guard.check_field(name, &String::from_utf8_lossy(text)).await?;
+        }
+    }
+    Ok(())
 }
 
 struct Reading {

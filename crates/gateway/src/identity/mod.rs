@@ -126,6 +126,17 @@ impl Caller {
         }
     }
 
+    /// Whether anything looks at its requests and answers.
+    pub fn is_guarded(&self) -> bool {
+        !self.project.terms.guardrails.is_empty()
+            || self.own.as_ref().is_some_and(|own| !own.guardrails.is_empty())
+    }
+
+    /// The names of what looks at its requests and answers.
+    pub fn guardrails(&self) -> impl Iterator<Item = &str> {
+        self.terms().flat_map(|terms| &terms.guardrails).map(String::as_str)
+    }
+
     /// Whether answers may be kept for it.
     pub fn may_store(&self) -> bool {
         self.terms().all(|terms| terms.stored_responses)

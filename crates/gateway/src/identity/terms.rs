@@ -30,6 +30,8 @@ pub struct Terms {
     pub counters_away: Option<CountersAway>,
     /// How answers are kept for equal requests, where it is said.
     pub cache: Option<CachePolicy>,
+    /// What looks at requests and answers.
+    pub guardrails: Vec<String>,
 }
 
 /// A model at a provider, under all of its names.
@@ -68,6 +70,7 @@ impl Terms {
             stored_responses: policy.stored_responses.unwrap_or(true),
             counters_away: policy.counters_away,
             cache: policy.cache,
+            guardrails: policy.guardrails.clone(),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::admission::{self, Grant};
 use crate::clock;
+use crate::guardrails::Guard;
 use crate::identity::Caller;
 use crate::pipeline::cached::CacheUse;
 use crate::telemetry::{Metrics, RouteCounters, access};
@@ -106,6 +107,8 @@ pub struct Begin<'a> {
     pub tags: BTreeMap<String, String>,
     /// The format that the caller speaks; none for OpenAI's chat completions.
     pub dialect: Option<&'static str>,
+    /// What looks at the request and its answer.
+    pub guard: Option<Arc<Guard>>,
     /// When the request arrived, and when its caller was known.
     pub arrival: Arrival,
 }
@@ -155,6 +158,7 @@ impl Metering {
             limits: None,
             downgrade: Downgrade::No,
             cache: None,
+            guard: begin.guard,
             row: UsageRecord {
                 request_id: begin.request_id.to_owned(),
                 started_at_ms: clock::now_ms(),
@@ -269,6 +273,7 @@ pub(crate) fn empty_row() -> UsageRecord {
         session_id: None,
         dialect: None,
         phases: None,
+        guardrails: Vec::new(),
         decision: None,
         cache: None,
     }
@@ -299,6 +304,7 @@ pub struct Record {
     limits: Option<Box<Remaining>>,
     downgrade: Downgrade,
     cache: Option<CacheUse>,
+    guard: Option<Arc<Guard>>,
     row: UsageRecord,
 }
 
@@ -337,6 +343,11 @@ impl Record {
     /// Nothing more can be reserved.
     pub fn refused_with(&mut self, remaining: Remaining) {
         self.limits = admission::said(remaining);
+    }
+
+    /// What looks at the request and its answer.
+    pub fn guard(&self) -> Option<&Arc<Guard>> {
+        self.guard.as_ref()
     }
 
     /// What is left of limits.
@@ -770,6 +781,9 @@ impl Record {
 
     fn end(&mut self) {
         self.closed = true;
+        if let Some(guard) = &self.guard {
+            self.row.guardrails = guard.records();
+        }
         let elapsed = self.started.elapsed();
         self.row.duration_ms = elapsed.as_millis() as u64;
         self.row.phases = Some(self.phases_at_end(micros(elapsed)));

@@ -1,6 +1,6 @@
 //! What the gateway adds to an answer: ids, cost, and the metadata that tells what it did.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use canon::write::{push_array, push_count, push_key, push_text};
 use canon::{Annotator, AnswerFacts, Cost, Json, Losses, Pico, Usage};
@@ -11,6 +11,7 @@ use wire::IdPrefixes;
 
 use super::cached::CacheUse;
 use crate::config::MetadataPlace;
+use crate::guardrails::Guard;
 use crate::metering::{Pricing, Record, UpstreamCost};
 
 /// The envelope of one answer.
@@ -51,6 +52,8 @@ pub struct Envelope {
     pub pricing: Pricing,
     /// What earlier attempts cost.
     pub earlier_cost: EarlierCost,
+    /// What looks at the answer.
+    pub guard: Option<Arc<Guard>>,
 }
 
 /// What attempts cost that failed before the answer. It is added to the cost of the answer as that was last shown.
@@ -122,6 +125,7 @@ impl Annotator for Envelope {
             write_cost(self.upstream_cost(facts.usage), out);
         }
         write_losses(&self.losses, out);
+        write_guard(self.guard.as_ref(), out);
         out.push(b'}');
     }
 
@@ -188,6 +192,7 @@ pub fn failure_member(name: &str, record: &Record) -> Vec<u8> {
         write_cost(cost, &mut out);
     }
     write_losses(&Losses::new(), &mut out);
+    write_guard(record.guard(), &mut out);
     out.push(b'}');
     out
 }
@@ -223,6 +228,7 @@ pub fn push_answer_member(
         out.extend_from_slice(b"true");
     }
     write_losses(losses, out);
+    write_guard(record.guard(), out);
     out.push(b'}');
 }
 
@@ -280,6 +286,12 @@ fn write_attempt(attempt: &AttemptRecord, out: &mut Vec<u8>) {
         push_text(out, "provider_request_id", id);
     }
     out.push(b'}');
+}
+
+fn write_guard(guard: Option<&Arc<Guard>>, out: &mut Vec<u8>) {
+    if let Some(guard) = guard {
+        guard.write(out);
+    }
 }
 
 fn write_losses(losses: &Losses, out: &mut Vec<u8>) {

@@ -1,16 +1,17 @@
 //! Answers from the cache: what a request looks for, how a kept answer is given, and how a new one is kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use canon::{Error, FinishReason, Progress};
+use canon::{Error, FinishReason, Origin, Progress};
 use wire::proofs::Proofs;
 use wire::{Kept, Transcoder, Written};
 
 use super::admit;
 use super::attempts::Ranked;
-use super::chat::{Begun, Chat, ChatAttempt};
+use super::chat::{Begun, Chat, ChatAttempt, released};
 use super::resolve::Offer;
 use crate::cache::{CachedAnswer, Flight, Key, KeyParts, ResponseCache, Turn};
 use crate::clock;
@@ -180,7 +181,12 @@ impl ChatAttempt<'_> {
         let (mut out, mut held) = (Vec::new(), self.cx.held.further());
         held.grow_answer(body.len()).await?;
         let read = transcoder.push(&body, &mut out).and_then(|()| transcoder.finish(&mut out));
+        let read = released(read, (&mut *transcoder, &mut out), record).await;
         if let Err(error) = read {
+            // A guardrail looks at kept answers too, and may withhold one.
+            if error.origin != Origin::Upstream {
+                return Err(error);
+            }
             tracing::debug!(
                 request_id = record.request_id(),
                 "a kept answer cannot be read: {}",
@@ -277,6 +283,14 @@ impl Transcoder for Keeping {
 
     fn progress(&self) -> &Progress {
         self.inner.progress()
+    }
+
+    fn has_begun(&self) -> bool {
+        self.inner.has_begun()
+    }
+
+    fn poll_released(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<(), Error>> {
+        self.inner.poll_released(cx, out)
     }
 
     fn kept(&mut self) -> Option<Kept> {

@@ -22,6 +22,7 @@ use super::resolve::Offer;
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
 use crate::clock;
+use crate::guardrails::Guard;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, Connected, cut};
 use crate::upstream::waits;
@@ -334,7 +335,7 @@ impl ChatAttempt<'_> {
             decoding: &prepared.decoding,
             quirks: &offer.provider.row.quirks,
             annotator: Arc::new(self.envelope(prepared, record)),
-            filter: None,
+            filter: self.cx.inbound.guard.as_ref().and_then(Guard::filter),
         })
     }
 
@@ -361,6 +362,7 @@ impl ChatAttempt<'_> {
             losses: prepared.told.clone(),
             pricing: record.pricing().clone(),
             earlier_cost: EarlierCost::new(record.failed_cost()),
+            guard: self.cx.inbound.guard.clone(),
         }
     }
 
@@ -377,7 +379,7 @@ impl ChatAttempt<'_> {
 }
 
 /// Waits until what was read may be handed over. An answer that a guardrail withholds is billed like any other.
-async fn released(
+pub(super) async fn released(
     read: Result<(), Error>,
     (transcoder, out): (&mut dyn Transcoder, &mut Vec<u8>),
     record: &mut Record,

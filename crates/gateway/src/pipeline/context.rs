@@ -12,6 +12,7 @@ use super::Pipeline;
 use super::cached::Caching;
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
+use crate::guardrails::Guard;
 use crate::identity::Caller;
 use crate::metering::Arrival;
 use crate::responses::Keep;
@@ -40,6 +41,8 @@ pub struct Inbound {
     pub cache: Option<Caching>,
     /// What the request is for.
     pub tags: BTreeMap<String, String>,
+    /// What looks at the request and its answer; none where nothing does.
+    pub guard: Option<Arc<Guard>>,
     /// When it arrived.
     pub arrival: Arrival,
 }

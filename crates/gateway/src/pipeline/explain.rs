@@ -24,6 +24,8 @@ pub struct Explanation {
     selection: Selection,
     losses: Value,
     request: Upstream,
+    /// What guardrails look at it, where that was asked.
+    guardrails: Option<Vec<Value>>,
 }
 
 /// The request to the provider, with its secrets masked.
@@ -91,12 +93,26 @@ fn explained(
         selection: plan.selection(&candidates),
         losses,
         request,
+        guardrails: None,
     })
 }
 
 impl Explanation {
+    /// With what guardrails do with the request.
+    pub fn guarded(self, guardrails: Option<Vec<Value>>) -> Self {
+        Self { guardrails, ..self }
+    }
+
     /// For machines.
     pub fn as_json(&self) -> Value {
+        let mut object = self.object();
+        if let Some(guardrails) = &self.guardrails {
+            object["guardrails"] = guardrails.clone().into();
+        }
+        object
+    }
+
+    fn object(&self) -> Value {
         let headers: Map<String, Value> = self
             .request
             .headers
@@ -153,6 +169,11 @@ impl fmt::Display for Explanation {
         for loss in self.losses.as_array().into_iter().flatten() {
             let text = |name: &str| loss[name].as_str().unwrap_or_default();
             writeln!(f, "loss: {} is {}: {}", text("field"), text("action"), text("reason"))?;
+        }
+        for guardrail in self.guardrails.iter().flatten() {
+            let text = |name: &str| guardrail[name].to_string().replace('"', "");
+            let (name, action, on, found) = (text("guardrail"), text("action"), text("on"), text("found"));
+            writeln!(f, "guardrail: {name} ({action}, on {on}) finds {found}")?;
         }
         writeln!(f, "\n{} {}", self.request.method, self.request.url)?;
         for (name, value) in &self.request.headers {

@@ -224,6 +224,7 @@ impl Pipeline {
                 .protocol()
                 .filter(|it| *it != Protocol::OpenaiChat)
                 .map(Protocol::as_str),
+            guard: inbound.guard.clone(),
             arrival: inbound.arrival,
         })
     }

@@ -237,6 +237,7 @@ impl Inbound {
             // Equal parts of one request are to have answers of their own.
             cache: None,
             tags: self.tags.clone(),
+            guard: self.guard.clone(),
             arrival: self.arrival,
         }
     }

@@ -91,6 +91,11 @@ fn of_record(format: Format, path: &str, row: &UsageRecord) -> Vec<u8> {
     if let Some(kind) = &row.error_kind {
         line.text("error", kind);
     }
+    if !row.guardrails.is_empty() {
+        let did =
+            row.guardrails.iter().map(|it| format!("{}:{}:{}={}", it.guardrail, it.on, it.action, it.count));
+        line.text("guardrails", &did.collect::<Vec<_>>().join(","));
+    }
     line.end()
 }
 

@@ -42,6 +42,13 @@ struct Kind {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfGuardrail {
+    guardrail: String,
+    on: &'static str,
+    action: &'static str,
+}
+
 type Histograms = Family<Route, Histogram, fn() -> Histogram>;
 
 /// All metrics.
@@ -64,6 +71,7 @@ struct Inner {
     overhead: Histograms,
     refused: Family<Kind, Counter>,
     stored_responses: Family<Kind, Counter>,
+    guardrails: Family<OfGuardrail, Counter>,
     shared_counters: Family<Kind, Counter>,
     shared_counters_up: Gauge,
     response_cache: Family<Kind, Counter>,
@@ -192,6 +200,11 @@ impl Metrics {
             "stored_responses",
             "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
         );
+        let guardrails = registered(
+            &mut registry,
+            "guardrails",
+            "What guardrails did: `redacted` (each match), `denied`, `unchecked` when a check did not answer and the text passed, `unavailable` when it was refused then",
+        );
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
         let (response_cache, response_cache_bytes) = response_cache(&mut registry);
         let shared_memory_up = registered(
@@ -221,6 +234,7 @@ impl Metrics {
                 overhead,
                 refused,
                 stored_responses,
+                guardrails,
                 shared_counters,
                 shared_counters_up,
                 response_cache,
@@ -259,6 +273,12 @@ impl Metrics {
     /// An answer was to be kept.
     pub fn stored_response(&self, kind: &'static str) {
         self.inner.stored_responses.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// A guardrail did something so many times.
+    pub fn guardrail(&self, name: &str, on: &'static str, action: &'static str, times: u64) {
+        let labels = OfGuardrail { guardrail: name.to_owned(), on, action };
+        self.inner.guardrails.get_or_create(&labels).inc_by(times);
     }
 
     /// A request for which this node's part of shared counters was too small.

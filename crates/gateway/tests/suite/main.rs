@@ -22,6 +22,7 @@ mod errors;
 mod fallback;
 mod gemini_dialect;
 mod governance;
+mod guardrails;
 mod health;
 mod media;
 mod messages;

@@ -93,6 +93,12 @@ fn full_record() -> UsageRecord {
         dialect: Some("gemini".into()),
         cache: Some("miss".into()),
         phases: Some([1, 2, 3, 4, 5, 6, 7, u64::from(u32::MAX)].into()),
+        guardrails: vec![store::GuardrailRecord {
+            guardrail: "email".to_owned(),
+            on: "input".into(),
+            action: "redacted".into(),
+            count: 2,
+        }],
         decision: Some(serde_json::json!({"reason": "best \"score\"", "scores": [1.5]})),
     }
 }

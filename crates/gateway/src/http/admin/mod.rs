@@ -165,8 +165,7 @@ impl Asked<'_> {
 
     fn policy(&self, json: Option<&RawValue>) -> Result<Option<String>, Error> {
         let Some(json) = json else { return Ok(None) };
-        let has_alias = |alias: &str| self.snapshot.aliases.contains_key(alias);
-        let policy = read_policy(json.get(), has_alias)
+        let policy = read_policy(json.get(), self.snapshot)
             .map_err(|wrong| Error::invalid("policy", format!("The policy is wrong: {wrong}.")))?;
         Ok(Some(serde_json::to_string(&policy).unwrap_or_default()))
     }
@@ -214,6 +213,15 @@ impl Asked<'_> {
         }
         let project = self.api.store.project(id).await?.ok_or_else(|| absent("project", id))?;
         Ok(tagged(StatusCode::OK, &project_object(&project), project.version))
+    }
+
+    /// The policy of a project, declared or stored.
+    async fn policy_of(&self, id: &str) -> Result<limits::Policy, Refused> {
+        if let Some(project) = self.snapshot.keys.projects().get(id) {
+            return Ok(project.policy.clone());
+        }
+        let project = self.api.store.project(id).await?.ok_or_else(|| absent("project", id))?;
+        Ok(serde_json::from_str(&project.policy).unwrap_or_default())
     }
 
     fn not_declared(&self, id: &str) -> Result<(), Refused> {

@@ -89,11 +89,20 @@ impl Asked<'_> {
             return Err(Error::invalid("operation", format!("operation must be one of {names}.")).into());
         };
         let now = self.api.pipeline.now();
+        let (body, guardrails) = match self.parameter("project") {
+            Some(id) => {
+                let policy = self.policy_of(&id).await?;
+                let names = policy.guardrails.iter().map(String::as_str);
+                let (body, told) = self.snapshot.guardrails.rehearse(names, &body)?;
+                (body, Some(told))
+            }
+            None => (body, None),
+        };
         let explanation = match operation {
             Operation::Chat => explain::explain(self.snapshot, &body, now)?,
             other => explain::explain_operation(self.snapshot, other, &body, now)?,
         };
-        Ok(respond::json(StatusCode::OK, explanation.as_json().to_string()))
+        Ok(respond::json(StatusCode::OK, explanation.guarded(guardrails).as_json().to_string()))
     }
 
     /// The processes on this database.

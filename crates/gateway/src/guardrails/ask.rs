@@ -1,0 +1,149 @@
+//! Asks somebody else whether texts are fine. The key and the address are in no error and no log line; the host is.
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Guard, Way};
+use crate::config::file::{CheckForm, OnError};
+use crate::config::guardrail::Check;
+
+/// Most bytes of text that one question may have.
+const MOST_TEXT: usize = 1 << 20;
+/// As much of an answer is read.
+const ANSWER_BYTES: usize = 256 << 10;
+/// As much of a reason is shown.
+const REASON_BYTES: usize = 200;
+
+/// An answer in OpenAI's form.
+#[derive(Deserialize)]
+struct Moderation {
+    results: Vec<Flagged>,
+}
+
+#[derive(Deserialize)]
+struct Flagged {
+    flagged: bool,
+}
+
+/// An answer of a webhook.
+#[derive(Deserialize)]
+struct Verdict {
+    allow: bool,
+    reason: Option<String>,
+}
+
+impl Guard {
+    /// Asks everybody who is to be asked about these texts.
+    pub(super) async fn ask(&self, way: Way, texts: Vec<String>) -> Result<(), Error> {
+        if texts.is_empty() {
+            return Ok(());
+        }
+        for (rule, check) in self.asking(way) {
+            match self.verdict(rule, check, way, &texts).await {
+                Ok(Verdict { allow: true, .. }) => {}
+                Ok(Verdict { reason, .. }) => {
+                    return Err(self.denied(rule, way, reason.as_deref().map(plain).as_deref()));
+                }
+                Err(reason) => self.unchecked(rule, check, way, &reason)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody said whether the texts are fine.
+    fn unchecked(&self, rule: usize, check: &Check, way: Way, reason: &str) -> Result<(), Error> {
+        let (name, host) = (&*self.rules[rule].name, check.url.host().unwrap_or_default());
+        tracing::warn!(
+            request_id = self.request_id,
+            guardrail = name,
+            host,
+            "a guardrail was not answered: {reason}"
+        );
+        match check.on_error {
+            OnError::Open => {
+                self.did(rule, way, "unchecked", 1);
+                Ok(())
+            }
+            OnError::Closed => {
+                self.did(rule, way, "unavailable", 1);
+                let message = format!(
+                    "The guardrail {name:?} could not be asked, and nothing passes without it; try again later."
+                );
+                Err(Error::gateway(ErrorKind::Unavailable, message))
+            }
+        }
+    }
+
+    async fn verdict(
+        &self,
+        rule: usize,
+        check: &Check,
+        way: Way,
+        texts: &[String],
+    ) -> Result<Verdict, String> {
+        if texts.iter().map(String::len).sum::<usize>() > MOST_TEXT {
+            return Err(format!("the texts have more than {MOST_TEXT} bytes"));
+        }
+        let question = match check.form {
+            CheckForm::Openai => {
+                let mut question = json!({ "input": texts });
+                if let Some(model) = &check.model {
+                    question["model"] = Value::from(model.as_str());
+                }
+                question
+            }
+            CheckForm::Webhook => json!({
+                "type": "guardrail.check",
+                "guardrail": *self.rules[rule].name,
+                "on": way.as_str(),
+                "project": self.project,
+                "request_id": self.request_id,
+                "texts": texts,
+            }),
+        };
+        let request = request(check, &question).ok_or("the request cannot be written")?;
+        let asked = tokio::time::timeout(check.timeout, self.client.exchange(request, ANSWER_BYTES));
+        let answer = asked.await.map_err(|_| "it does not answer in time".to_owned())??;
+        if !answer.status().is_success() {
+            return Err(format!("it answers {}", answer.status()));
+        }
+        read(check.form, answer.body()).ok_or_else(|| "its answer is not understood".to_owned())
+    }
+}
+
+fn request(check: &Check, question: &Value) -> Option<Request<Bytes>> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(check.url.clone())
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let key = check.key.expose();
+    if !key.is_empty() {
+        let mut value = HeaderValue::try_from(format!("Bearer {key}")).ok()?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    request.body(Bytes::from(question.to_string())).ok()
+}
+
+fn read(form: CheckForm, body: &[u8]) -> Option<Verdict> {
+    match form {
+        CheckForm::Webhook => serde_json::from_slice(body).ok(),
+        CheckForm::Openai => {
+            let Moderation { results } = serde_json::from_slice(body).ok()?;
+            let allow = !results.iter().any(|result| result.flagged);
+            (!results.is_empty()).then_some(Verdict { allow, reason: None })
+        }
+    }
+}
+
+/// As much of somebody else's words as is shown, in one line and without a full stop.
+fn plain(reason: &str) -> String {
+    let end = reason.floor_char_boundary(REASON_BYTES);
+    let line: String =
+        reason[..end].chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    line.trim().trim_end_matches('.').to_owned()
+}

@@ -1,0 +1,231 @@
+//! What looks at requests and answers for the rules of `[guardrails.NAME]`: refuses, puts placeholders in the place of what it
+//! finds, asks somebody else.
+//!
+//! A project without guardrails pays nothing. For the others each request gets one [`Guard`]: it changes the texts of the raw body
+//! before a provider is chosen ([`wire::texts`] finds them), remembers what its placeholders stand for until the request is over,
+//! and makes the [filter](output::OutputFilter) of each answer. What was done is in the answer's metadata, the record, the log and
+//! the metrics; what was found is nowhere.
+
+mod ask;
+mod input;
+mod output;
+mod search;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use canon::write::{push_array, push_count, push_key, push_text};
+use canon::{Error, ErrorKind};
+use serde_json::{Value, json};
+use store::GuardrailRecord;
+
+use crate::config::guardrail::{Check, Does, Guardrail, Matcher};
+use crate::telemetry::Metrics;
+use crate::upstream::Client;
+use crate::upstream::outbound::Outbound;
+
+/// The guardrails of the configuration.
+pub struct Guardrails {
+    by_name: HashMap<Arc<str>, Arc<Guardrail>>,
+    client: Client,
+    metrics: Metrics,
+}
+
+/// What looks at one request and its answer.
+pub struct Guard {
+    rules: Vec<Arc<Guardrail>>,
+    client: Client,
+    /// None where nobody is served.
+    metrics: Option<Metrics>,
+    project: String,
+    request_id: String,
+    state: Mutex<State>,
+}
+
+/// What is known while the request is served.
+#[derive(Default)]
+struct State {
+    /// Placeholders, and what they stand for.
+    placeholders: HashMap<String, String>,
+    /// The length of the longest of them.
+    longest: usize,
+    /// The placeholder of each text that was found, by the name of placeholders.
+    given: HashMap<(String, String), String>,
+    /// The last number of each name.
+    numbers: HashMap<String, u64>,
+    /// What was done, by rule.
+    done: BTreeMap<(usize, &'static str, &'static str), u64>,
+}
+
+/// Which way a text goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the provider.
+    Input,
+    /// To the caller.
+    Output,
+}
+
+impl Way {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+        }
+    }
+
+    fn looks(self, rule: &Guardrail) -> bool {
+        match self {
+            Self::Input => rule.on_input,
+            Self::Output => rule.on_output,
+        }
+    }
+}
+
+impl Guardrails {
+    /// These, with connections to the outside.
+    pub fn new(rules: Vec<Arc<Guardrail>>, outbound: &Outbound, metrics: &Metrics) -> Self {
+        let by_name = rules.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
+        Self { by_name, client: Client::new(outbound.route()), metrics: metrics.clone() }
+    }
+
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The guard of a request by these names. A policy may name a guardrail that the configuration has no more: nothing passes then.
+    pub fn guard<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        project: &str,
+        request_id: &str,
+    ) -> Result<Guard, Error> {
+        let mut rules: Vec<Arc<Guardrail>> = Vec::new();
+        for name in names {
+            let Some(rule) = self.by_name.get(name) else {
+                let message = format!(
+                    "The policy of this key names the guardrail {name:?}, which the configuration does not have; add [guardrails.{name}]."
+                );
+                return Err(Error::gateway(ErrorKind::Unavailable, message));
+            };
+            if !rules.iter().any(|known| known.name == rule.name) {
+                rules.push(rule.clone());
+            }
+        }
+        Ok(Guard {
+            rules,
+            client: self.client.clone(),
+            metrics: Some(self.metrics.clone()),
+            project: project.to_owned(),
+            request_id: request_id.to_owned(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// What would be done with a request: nobody is asked, and nothing is counted. Returns the body as it is left.
+    pub fn rehearse<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        body: &Bytes,
+    ) -> Result<(Bytes, Vec<Value>), Error> {
+        let guard = Guard { metrics: None, ..self.guard(names, "", "")? };
+        let changed = guard.changed(body)?;
+        let records = guard.records();
+        let of_rule = |rule: &Arc<Guardrail>| {
+            let on = [(rule.on_input, "input"), (rule.on_output, "output")];
+            let on: Vec<&str> = on.into_iter().filter_map(|(is, on)| is.then_some(on)).collect();
+            let done = records.iter().find(|record| *record.guardrail == *rule.name);
+            let action = match &rule.does {
+                Does::Deny(_) => "deny",
+                Does::Redact { .. } => "redact",
+                Does::Ask(_) => "check",
+            };
+            json!({"guardrail": *rule.name, "on": on, "action": action, "found": done.map_or(0, |record| record.count)})
+        };
+        let told = guard.rules.iter().map(of_rule).collect();
+        Ok((changed.unwrap_or_else(|| body.clone()), told))
+    }
+}
+
+impl Guard {
+    /// What was done, as the member `guardrails` of the gateway's object.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        push_key(out, "guardrails");
+        push_array(out, self.records().iter(), |record, out| {
+            out.push(b'{');
+            push_text(out, "guardrail", &record.guardrail);
+            push_text(out, "on", &record.on);
+            push_text(out, "action", &record.action);
+            push_count(out, "count", record.count);
+            out.push(b'}');
+        });
+    }
+
+    /// What was done.
+    pub fn records(&self) -> Vec<GuardrailRecord> {
+        let record =
+            |((rule, on, action), count): (&(usize, &'static str, &'static str), &u64)| GuardrailRecord {
+                guardrail: self.rules[*rule].name.to_string(),
+                on: Cow::Borrowed(on),
+                action: Cow::Borrowed(action),
+                count: *count,
+            };
+        self.state().done.iter().map(record).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what a rule did.
+    fn did(&self, rule: usize, way: Way, action: &'static str, times: u64) {
+        *self.state().done.entry((rule, way.as_str(), action)).or_default() += times;
+        if let Some(metrics) = &self.metrics {
+            metrics.guardrail(&self.rules[rule].name, way.as_str(), action, times);
+        }
+    }
+
+    /// The refusal of a rule.
+    fn denied(&self, rule: usize, way: Way, reason: Option<&str>) -> Error {
+        self.did(rule, way, "denied", 1);
+        let what = match way {
+            Way::Input => "request",
+            Way::Output => "answer",
+        };
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let message = format!("The guardrail {:?} refuses the {what}{reason}.", self.rules[rule].name);
+        Error::caller(ErrorKind::ContentPolicy, message)
+    }
+
+    fn matchers(&self, way: Way) -> impl Iterator<Item = (usize, &Does)> {
+        let looks = move |(_, rule): &(usize, &Arc<Guardrail>)| way.looks(rule);
+        self.rules.iter().enumerate().filter(looks).map(|(index, rule)| (index, &rule.does))
+    }
+
+    /// The rules that refuse what they find.
+    fn denying(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
+        self.matchers(way).filter_map(|(index, does)| match does {
+            Does::Deny(matcher) => Some((index, matcher)),
+            _ => None,
+        })
+    }
+
+    /// The rules that replace what they find, with the names of their placeholders.
+    fn redacting(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher, &str)> {
+        self.matchers(way).filter_map(|(index, does)| match does {
+            Does::Redact { matcher, placeholder } => Some((index, matcher, placeholder.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The rules that ask somebody.
+    fn asking(&self, way: Way) -> impl Iterator<Item = (usize, &Check)> {
+        self.matchers(way).filter_map(|(index, does)| match does {
+            Does::Ask(check) => Some((index, check)),
+            _ => None,
+        })
+    }
+}

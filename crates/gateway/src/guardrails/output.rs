@@ -1,0 +1,461 @@
+//! Answers: the events of a stream or of a whole answer are looked at alike.
+//!
+//! Of each text as much is held back as a match can have, so that what is found does not depend on how the text comes in pieces.
+//! The arguments of a call are looked at when they are complete, within their JSON. After that others are asked, if a rule says
+//! so: about all of a whole answer, and of a stream about each [`ASKED_BYTES`], with the end of what they saw before. Last of all
+//! the placeholders of the request become what they stand for.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use canon::{Error, ErrorKind, Event, Json, ReasoningDetail, Result};
+use memchr::memchr;
+use wire::{EventFilter, EventSink, texts};
+
+use super::search::Search;
+use super::{Guard, Way};
+
+/// So much of a stream comes together before somebody is asked about it.
+const ASKED_BYTES: usize = 2048;
+/// So much of what was asked before goes along.
+const CONTEXT_BYTES: usize = 256;
+/// Most bytes of events that are held back. Answers of models are far shorter.
+const MOST_HELD: usize = 16 << 20;
+
+/// A text of an answer that comes in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Text,
+    Refusal,
+    Reasoning(u32, &'static str),
+}
+
+type Key = (u32, Kind);
+
+/// A text that is under way.
+#[derive(Default)]
+struct Channel {
+    /// What is not decided yet, behind a little of what is: neighbours decide whether a word begins.
+    text: String,
+    /// From where nothing is given out.
+    given: usize,
+    /// From where no rule has refused.
+    passed: usize,
+}
+
+/// The arguments of a call.
+#[derive(Default)]
+struct Call {
+    text: String,
+    is_free_text: bool,
+}
+
+/// What the rules have passed.
+enum Item {
+    Piece(Key, String),
+    /// The text ends.
+    End(Key),
+    Arguments {
+        choice: u32,
+        index: u32,
+        text: String,
+        is_free_text: bool,
+    },
+    Event(Event),
+}
+
+/// Somebody is being asked.
+struct Asking {
+    word: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
+    /// So many items are held that the question is about.
+    items: usize,
+}
+
+/// Looks at one answer.
+pub struct OutputFilter {
+    guard: Arc<Guard>,
+    /// Nothing is given out of a text's last bytes.
+    window: usize,
+    has_rules: bool,
+    has_checks: bool,
+    channels: BTreeMap<Key, Channel>,
+    calls: BTreeMap<(u32, u32), Call>,
+    /// The end of what was given out of a text, where that may become a placeholder.
+    opened: BTreeMap<Key, String>,
+    /// What waits until somebody was asked.
+    held: Vec<Item>,
+    held_bytes: usize,
+    /// The texts of it that nobody was asked about.
+    unasked: String,
+    /// The end of what somebody was asked about.
+    context: String,
+    asking: Option<Asking>,
+    is_ended: bool,
+}
+
+impl Guard {
+    /// What looks at the answer; none where nobody has to.
+    pub fn filter(self: &Arc<Self>) -> Option<Box<dyn EventFilter>> {
+        let way = Way::Output;
+        let both = self.denying(way).chain(self.redacting(way).map(|(rule, matcher, _)| (rule, matcher)));
+        let window = both.map(|(_, matcher)| matcher.window).max();
+        let has_checks = self.asking(way).next().is_some();
+        if window.is_none() && !has_checks && self.state().placeholders.is_empty() {
+            return None;
+        }
+        Some(Box::new(OutputFilter {
+            guard: self.clone(),
+            window: window.unwrap_or(0),
+            has_rules: window.is_some(),
+            has_checks,
+            channels: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            held: Vec::new(),
+            held_bytes: 0,
+            unasked: String::new(),
+            context: String::new(),
+            asking: None,
+            is_ended: false,
+        }))
+    }
+}
+
+impl EventFilter for OutputFilter {
+    fn push(&mut self, event: Event, events: &mut dyn EventSink) -> Result<()> {
+        match event {
+            Event::Text { choice, text } => self.piece((choice, Kind::Text), text, events),
+            Event::Refusal { choice, text } => self.piece((choice, Kind::Refusal), text, events),
+            Event::Reasoning { choice, block, detail: ReasoningDetail::Text(text), format } => {
+                self.piece((choice, Kind::Reasoning(block, format)), text, events)
+            }
+            Event::ToolCallArguments { choice, index, fragment } => {
+                self.held_bytes += fragment.len();
+                self.calls.entry((choice, index)).or_default().text.push_str(&fragment);
+                self.check_room()
+            }
+            Event::ToolCallStart { choice, index, custom, .. } => {
+                self.end_texts(choice, None, events)?;
+                self.end_calls(choice, events)?;
+                self.calls.insert((choice, index), Call { text: String::new(), is_free_text: custom });
+                self.put(Item::Event(event), events)
+            }
+            Event::Reasoning { choice, .. } | Event::Image { choice, .. } => {
+                self.end_texts(choice, None, events)?;
+                self.put(Item::Event(event), events)
+            }
+            Event::Finish { choice, .. } => {
+                self.end_texts(choice, None, events)?;
+                self.end_calls(choice, events)?;
+                self.put(Item::Event(event), events)
+            }
+            Event::Annotation { choice, annotation } => {
+                let annotation = self.annotation(annotation)?;
+                self.put(Item::Event(Event::Annotation { choice, annotation }), events)
+            }
+            // They repeat the text piece by piece.
+            Event::Logprobs { .. } if self.has_rules || self.has_checks => Ok(()),
+            other => self.put(Item::Event(other), events),
+        }
+    }
+
+    fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
+        let choices: Vec<u32> =
+            self.channels.keys().map(|key| key.0).chain(self.calls.keys().map(|key| key.0)).collect();
+        for choice in choices {
+            self.end_texts(choice, None, events)?;
+            self.end_calls(choice, events)?;
+        }
+        self.is_ended = true;
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, events: &mut dyn EventSink) -> Poll<Result<()>> {
+        loop {
+            if let Some(asking) = &mut self.asking {
+                let word = ready!(asking.word.as_mut().poll(cx));
+                let items = asking.items;
+                self.asking = None;
+                word?;
+                self.release(items, events);
+            }
+            let is_due = self.unasked.len() >= ASKED_BYTES || self.is_ended && !self.unasked.is_empty();
+            if !is_due {
+                break;
+            }
+            self.ask();
+        }
+        if self.unasked.is_empty() {
+            self.release(self.held.len(), events);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl OutputFilter {
+    /// Takes a piece of a text. Another text of the same choice is over then.
+    fn piece(&mut self, key: Key, piece: String, events: &mut dyn EventSink) -> Result<()> {
+        self.end_texts(key.0, Some(key), events)?;
+        if !self.has_rules {
+            self.channels.entry(key).or_default();
+            return self.put(Item::Piece(key, piece), events);
+        }
+        let mut channel = self.channels.remove(&key).unwrap_or_default();
+        channel.text.push_str(&piece);
+        let passed = self.passed(&mut channel, false);
+        self.channels.insert(key, channel);
+        match passed? {
+            text if text.is_empty() => Ok(()),
+            text => self.put(Item::Piece(key, text), events),
+        }
+    }
+
+    /// Ends the texts of a choice but one.
+    fn end_texts(&mut self, choice: u32, but: Option<Key>, events: &mut dyn EventSink) -> Result<()> {
+        let open = |key: &Key| key.0 == choice && Some(*key) != but;
+        while let Some(key) = self.channels.keys().copied().find(open) {
+            let mut channel = self.channels.remove(&key).unwrap_or_default();
+            if self.has_rules {
+                let rest = self.passed(&mut channel, true)?;
+                if !rest.is_empty() {
+                    self.put(Item::Piece(key, rest), events)?;
+                }
+            }
+            self.put(Item::End(key), events)?;
+        }
+        Ok(())
+    }
+
+    fn end_calls(&mut self, choice: u32, events: &mut dyn EventSink) -> Result<()> {
+        while let Some(key) = self.calls.keys().copied().find(|key| key.0 == choice) {
+            let Call { text, is_free_text } = self.calls.remove(&key).unwrap_or_default();
+            self.held_bytes = self.held_bytes.saturating_sub(text.len());
+            if text.is_empty() {
+                continue;
+            }
+            let text = self.in_json(text, is_free_text, |filter, text| filter.of_whole(text))?;
+            self.put(Item::Arguments { choice, index: key.1, text, is_free_text }, events)?;
+        }
+        Ok(())
+    }
+
+    /// What the rules say of a text that comes in pieces: as much of it as is decided.
+    fn passed(&self, channel: &mut Channel, is_end: bool) -> Result<String> {
+        let Channel { text, given, passed, .. } = channel;
+        // A match that begins before this is whole in what is there.
+        let settled = match is_end {
+            true => text.len(),
+            false => text.floor_char_boundary(text.len().saturating_sub(self.window)),
+        };
+        let mut out = String::new();
+        if settled > *passed {
+            let mut search = Search::new(text, self.guard.denying(Way::Output));
+            if let Some((rule, range)) = search.first(*passed)
+                && range.start < settled
+            {
+                return Err(self.guard.denied(rule, Way::Output, None));
+            }
+            *passed = settled;
+        }
+        if settled > *given {
+            let rules = self.guard.redacting(Way::Output).map(|(rule, matcher, _)| (rule, matcher));
+            let mut search = Search::new(text, rules);
+            while let Some((rule, range)) = search.first(*given)
+                && range.start < settled
+            {
+                out.push_str(&text[*given..range.start]);
+                out.push_str(&self.mark(rule));
+                self.guard.did(rule, Way::Output, "redacted", 1);
+                *given = range.end;
+            }
+            if settled > *given {
+                out.push_str(&text[*given..settled]);
+                *given = settled;
+            }
+        }
+        let kept = text.floor_char_boundary(given.min(passed).saturating_sub(1));
+        text.drain(..kept);
+        *given -= kept;
+        *passed -= kept;
+        Ok(out)
+    }
+
+    /// What stands for something that was found in an answer, and does not come back.
+    fn mark(&self, rule: usize) -> String {
+        let name = self
+            .guard
+            .redacting(Way::Output)
+            .find(|(index, ..)| *index == rule)
+            .map_or("", |(.., name)| name);
+        format!("[{name}]")
+    }
+
+    fn of_whole(&self, text: &str) -> Result<Option<String>> {
+        if !self.has_rules {
+            return Ok(None);
+        }
+        let mut channel = Channel { text: text.to_owned(), ..Channel::default() };
+        let other = self.passed(&mut channel, true)?;
+        Ok((other != text).then_some(other))
+    }
+
+    /// Changes a text that is JSON within it, and another one as it is.
+    fn in_json(
+        &self,
+        text: String,
+        is_free_text: bool,
+        change: impl Fn(&Self, &str) -> Result<Option<String>>,
+    ) -> Result<String> {
+        let found = if is_free_text { None } else { texts::of_value(text.as_bytes()) };
+        let other = match found {
+            None => change(self, &text)?,
+            Some(found) => texts::changed(text.as_bytes(), &found, &mut |_, text| change(self, text))?
+                .and_then(|other| String::from_utf8(other).ok()),
+        };
+        Ok(other.unwrap_or(text))
+    }
+
+    /// A citation with its texts as the rules leave them, and what its placeholders stand for.
+    fn annotation(&self, annotation: Json) -> Result<Json> {
+        let text = annotation.as_str().to_owned();
+        let other = self.in_json(text.clone(), false, |filter, text| {
+            let passed = filter.of_whole(text)?;
+            let restored = filter.restored(passed.as_deref().unwrap_or(text));
+            Ok(restored.or(passed))
+        })?;
+        match other == text {
+            true => Ok(annotation),
+            false => Ok(serde_json::from_str::<serde_json::Value>(&other)
+                .map_or(annotation, |value| Json::of(&value))),
+        }
+    }
+
+    /// Gives something on, or holds it until somebody was asked.
+    fn put(&mut self, item: Item, events: &mut dyn EventSink) -> Result<()> {
+        if !self.has_checks {
+            self.give(item, events);
+            return Ok(());
+        }
+        let text = match &item {
+            Item::Piece(_, text) | Item::Arguments { text, .. } => text.as_str(),
+            Item::End(_) | Item::Event(_) => "",
+        };
+        self.unasked.push_str(text);
+        self.held_bytes += text.len();
+        self.held.push(item);
+        self.check_room()
+    }
+
+    fn check_room(&self) -> Result<()> {
+        match self.held_bytes > MOST_HELD {
+            true => Err(Error::gateway(
+                ErrorKind::Unavailable,
+                format!("The answer has more than {MOST_HELD} bytes that a guardrail has to see at once."),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Asks about what nobody was asked about.
+    fn ask(&mut self) {
+        let text = format!("{}{}", self.context, std::mem::take(&mut self.unasked));
+        // Begins the next question: what is refused may be partly in each.
+        let start = text.floor_char_boundary(text.len().saturating_sub(CONTEXT_BYTES));
+        text[start..].clone_into(&mut self.context);
+        let guard = self.guard.clone();
+        let word = Box::pin(async move { guard.ask(Way::Output, vec![text]).await });
+        self.asking = Some(Asking { word, items: self.held.len() });
+    }
+
+    fn release(&mut self, items: usize, events: &mut dyn EventSink) {
+        let rest = self.held.split_off(items);
+        for item in std::mem::replace(&mut self.held, rest) {
+            if let Item::Piece(_, text) | Item::Arguments { text, .. } = &item {
+                self.held_bytes = self.held_bytes.saturating_sub(text.len());
+            }
+            self.give(item, events);
+        }
+    }
+
+    /// Gives to the caller, with what placeholders stand for.
+    fn give(&mut self, item: Item, events: &mut dyn EventSink) {
+        match item {
+            Item::Event(event) => events.push(event),
+            Item::Piece(key, text) => {
+                let text = self.opened.remove(&key).unwrap_or_default() + &text;
+                let (text, opened) = self.restored_piece(text);
+                if !opened.is_empty() {
+                    self.opened.insert(key, opened);
+                }
+                if !text.is_empty() {
+                    events.push(event_of(key, text));
+                }
+            }
+            Item::End(key) => {
+                if let Some(text) = self.opened.remove(&key) {
+                    events.push(event_of(key, text));
+                }
+            }
+            Item::Arguments { choice, index, text, is_free_text } => {
+                let restored = self.in_json(text, is_free_text, |filter, text| Ok(filter.restored(text)));
+                let fragment = restored.unwrap_or_default();
+                events.push(Event::ToolCallArguments { choice, index, fragment });
+            }
+        }
+    }
+
+    /// A whole text with what its placeholders stand for; none where it has none.
+    fn restored(&self, text: &str) -> Option<String> {
+        if !text.contains('[') {
+            return None;
+        }
+        let (other, rest) = self.restored_piece(text.to_owned());
+        let other = other + &rest;
+        (other != text).then_some(other)
+    }
+
+    /// A piece of a text with what its placeholders stand for, and its end where that may become one.
+    fn restored_piece(&self, text: String) -> (String, String) {
+        let state = self.guard.state();
+        let longest = state.longest;
+        if longest == 0 {
+            return (text, String::new());
+        }
+        let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+        while let Some(start) = memchr(b'[', &text.as_bytes()[at..]).map(|found| at + found) {
+            out.push_str(&text[at..start]);
+            let rest = &text[start..];
+            let inner =
+                rest.bytes().skip(1).take(longest).take_while(|byte| is_of_placeholder(*byte)).count();
+            match rest.as_bytes().get(1 + inner) {
+                None => return (out, rest.to_owned()),
+                Some(b']') if let Some(value) = state.placeholders.get(&rest[..inner + 2]) => {
+                    out.push_str(value);
+                    at = start + inner + 2;
+                }
+                Some(_) => {
+                    out.push('[');
+                    at = start + 1;
+                }
+            }
+        }
+        out.push_str(&text[at..]);
+        (out, String::new())
+    }
+}
+
+fn is_of_placeholder(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'
+}
+
+fn event_of((choice, kind): Key, text: String) -> Event {
+    match kind {
+        Kind::Text => Event::Text { choice, text },
+        Kind::Refusal => Event::Refusal { choice, text },
+        Kind::Reasoning(block, format) => {
+            Event::Reasoning { choice, block, detail: ReasoningDetail::Text(text), format }
+        }
+    }
+}

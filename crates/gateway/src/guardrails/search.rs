@@ -1,0 +1,55 @@
+//! The matches of several rules in one text, in order.
+
+use std::ops::Range;
+
+use crate::config::guardrail::{Finder, Matcher};
+
+/// A search in one text.
+pub struct Search<'a> {
+    text: &'a str,
+    lanes: Vec<Lane<'a>>,
+}
+
+/// One finder, with its next match: each part of a text is searched once, however many matches others have in it.
+struct Lane<'a> {
+    rule: usize,
+    finder: &'a Finder,
+    next: Next,
+}
+
+enum Next {
+    Unknown,
+    At(Range<usize>),
+    None,
+}
+
+impl<'a> Search<'a> {
+    /// For what these rules look for.
+    pub fn new(text: &'a str, rules: impl Iterator<Item = (usize, &'a Matcher)>) -> Self {
+        let lane = |(rule, finder)| Lane { rule, finder, next: Next::Unknown };
+        let finders =
+            rules.flat_map(|(rule, matcher)| matcher.finders.iter().map(move |finder| (rule, finder)));
+        Self { text, lanes: finders.map(lane).collect() }
+    }
+
+    /// The first match that begins at `from` or behind it, with its rule: of those that begin together that of the first rule.
+    pub fn first(&mut self, from: usize) -> Option<(usize, Range<usize>)> {
+        let mut best: Option<(usize, Range<usize>)> = None;
+        for lane in &mut self.lanes {
+            let is_old = match &lane.next {
+                Next::Unknown => true,
+                Next::At(range) => range.start < from,
+                Next::None => false,
+            };
+            if is_old {
+                lane.next = lane.finder.find_at(self.text, from).map_or(Next::None, Next::At);
+            }
+            if let Next::At(range) = &lane.next
+                && best.as_ref().is_none_or(|(_, best)| range.start < best.start)
+            {
+                best = Some((lane.rule, range.clone()));
+            }
+        }
+        best
+    }
+}
