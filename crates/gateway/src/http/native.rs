@@ -104,6 +104,11 @@ async fn passed_on(
 async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
     let caller = api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await?;
     caller.check_role(Role::Passthrough)?;
+    if caller.is_guarded() {
+        let message = "Guardrails look at what this key sends, and cannot look at what passes to a provider's own API; \
+                       use the gateway's own endpoints, or a key without guardrails.";
+        return Err(Error::caller(ErrorKind::Permission, message));
+    }
     Ok(caller)
 }
 
@@ -120,6 +125,7 @@ fn inbound(asking: Asking, caller: Caller) -> Inbound {
         cache: None,
         elsewhere: None,
         tags: Default::default(),
+        guard: None,
         arrival: Arrival { received, admitted: clock::now() },
     }
 }

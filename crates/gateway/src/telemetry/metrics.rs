@@ -103,6 +103,37 @@ fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, 
     metric
 }
 
+/// Times: to the first token, of an attempt, and before the first one.
+fn times(registry: &mut Registry) -> [Histograms; 3] {
+    let mut time = |name: &str, help: &str, make: fn() -> Histogram| {
+        let metric = Histograms::new_with_constructor(make);
+        registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    };
+    [
+        time(
+            "first_token",
+            "Time to the first content of a stream, or to the end of a whole answer",
+            seconds,
+        ),
+        time(
+            "upstream",
+            "Time of an attempt: to the first content of a stream, to the end of a whole answer, or to its failure",
+            seconds,
+        ),
+        time("overhead", "Time spent in the gateway before the first attempt", microseconds),
+    ]
+}
+
+/// What guardrails did.
+fn guardrails(registry: &mut Registry) -> Family<OfGuardrail, Counter> {
+    registered(
+        registry,
+        "guardrails",
+        "What guardrails did: `redacted` (each match), `denied`, `unchecked` when a check did not answer and the text passed, `unavailable` when it was refused then",
+    )
+}
+
 /// What is counted where nodes share budgets and limits.
 fn shared_counters(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
     let requests = registered(
@@ -172,27 +203,7 @@ impl Metrics {
             "Fields that a translation could not carry, by what became of them",
             losses.clone(),
         );
-        let first_token = Histograms::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register_with_unit(
-            "first_token",
-            "Time to the first content of a stream, or to the end of a whole answer",
-            Unit::Seconds,
-            first_token.clone(),
-        );
-        let upstream = Histograms::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register_with_unit(
-            "upstream",
-            "Time of an attempt: to the first content of a stream, to the end of a whole answer, or to its failure",
-            Unit::Seconds,
-            upstream.clone(),
-        );
-        let overhead = Histograms::new_with_constructor(microseconds as fn() -> Histogram);
-        registry.register_with_unit(
-            "overhead",
-            "Time spent in the gateway before the first attempt",
-            Unit::Seconds,
-            overhead.clone(),
-        );
+        let [first_token, upstream, overhead] = times(&mut registry);
         let refused =
             registered(&mut registry, "refused", "Requests that no provider was asked for, by kind of error");
         let stored_responses = registered(
@@ -200,11 +211,7 @@ impl Metrics {
             "stored_responses",
             "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
         );
-        let guardrails = registered(
-            &mut registry,
-            "guardrails",
-            "What guardrails did: `redacted` (each match), `denied`, `unchecked` when a check did not answer and the text passed, `unavailable` when it was refused then",
-        );
+        let guardrails = guardrails(&mut registry);
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
         let (response_cache, response_cache_bytes) = response_cache(&mut registry);
         let shared_memory_up = registered(

@@ -451,3 +451,15 @@ async fn kept_answers_are_looked_at_too_and_placeholders_are_those_of_the_asker(
     assert_eq!(second.at("/metadata/cache"), "hit", "{}", second.text());
     assert_eq!(upstream.heard().len(), 1);
 }
+
+#[tokio::test]
+async fn what_cannot_be_looked_at_does_not_pass() {
+    let upstream = Upstream::playing(vec![answer("fine")]).await;
+    let config = config(&upstream, RULES, "\"email\"")
+        .replace("name = \"ci\"", "name = \"ci\"\nroles = [\"inference\", \"passthrough\"]");
+    let gateway = TestGateway::start(&config).await;
+    let reply = post(&gateway, "/p/openai/v1/chat/completions", &saying("Mail ann@x.org")).await;
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    assert!(reply.message().contains("Guardrails"), "{}", reply.text());
+    assert!(upstream.heard().is_empty());
+}
