@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use store::{Spool, SpoolLimits, Store, Writer, WriterEvent};
+use store::{Spool, SpoolLimits, SpoolReader, Store, Writer, WriterEvent};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -14,6 +14,7 @@ use crate::cache::ResponseCache;
 use crate::clock::{self, now_ms};
 use crate::cluster::{Leases, Link, OutageNotices, Predecessors, SharedConversations, SharedMemory};
 use crate::config::Settings;
+use crate::config::redis_url::RedisUrl;
 use crate::config::shown::without_secrets;
 use crate::console::{self, View};
 use crate::demo::Demo;
@@ -61,15 +62,7 @@ impl App {
             .map_or_else(|_| settings.listen.to_string(), |at| at.to_string());
         let store =
             Store::open(&settings.database_url).await.map_err(|error| StartError(error.to_string()))?;
-        let limits = SpoolLimits { max_bytes: settings.spool_limit };
-        let (spool, reader) =
-            Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
-        if spool.interrupted() > 0 {
-            tracing::warn!(
-                requests = spool.interrupted(),
-                "requests with a budget were under way when the gateway was killed; each is recorded with what it had reserved"
-            );
-        }
+        let (spool, reader) = open_spool(&settings)?;
         let mut demo = Demo::default();
         demo.serve(&mut settings).await.map_err(StartError)?;
         let started_with = StartedWith::of(&settings);
@@ -78,12 +71,7 @@ impl App {
         // What an earlier process left in the spool was spent too.
         let is_delivered = writer.catch_up().await;
         let this = Arc::new(ThisNode::default());
-        let mut predecessors = match &settings.redis {
-            Some(_) => Some(Predecessors::of(&settings.spool, this.id()).map_err(|error| {
-                StartError(format!("The folder {} cannot be written: {error}.", settings.spool.display()))
-            })?),
-            None => None,
-        };
+        let mut predecessors = predecessors(&settings, this.id())?;
         let books = Books::new(store.clone(), predecessors.is_some());
         let leases = leases(&settings, &books, this.id(), &metrics);
         let away = |error: store::StoreError| StartError(error.to_string());
@@ -231,6 +219,29 @@ impl App {
     }
 }
 
+fn open_spool(settings: &Settings) -> Result<(Spool, SpoolReader), StartError> {
+    let limits = SpoolLimits { max_bytes: settings.spool_limit };
+    let (spool, reader) =
+        Spool::open(&settings.spool, limits).map_err(|error| StartError(error.to_string()))?;
+    if spool.interrupted() > 0 {
+        tracing::warn!(
+            requests = spool.interrupted(),
+            "requests with a budget were under way when the gateway was killed; each is recorded with what it had reserved"
+        );
+    }
+    Ok((spool, reader))
+}
+
+/// The processes that had the spool before, where several nodes share counters.
+fn predecessors(settings: &Settings, node: &'static str) -> Result<Option<Predecessors>, StartError> {
+    let of_spool = |_: &RedisUrl| {
+        Predecessors::of(&settings.spool, node).map_err(|error| {
+            StartError(format!("The folder {} cannot be written: {error}.", settings.spool.display()))
+        })
+    };
+    settings.redis.as_ref().map(of_spool).transpose()
+}
+
 async fn listeners(settings: &Settings) -> Result<Vec<Listener>, StartError> {
     let tls = settings.tls.clone().map(Tls::load).transpose().map_err(StartError)?;
     let door = if settings.internal_listen.is_some() { Door::Callers } else { Door::Only };
@@ -307,7 +318,7 @@ fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics,
     }
 }
 
-fn writer(store: &Store, reader: store::SpoolReader) -> Writer {
+fn writer(store: &Store, reader: SpoolReader) -> Writer {
     Writer::new(store.clone(), reader, |event| match event {
         WriterEvent::Flushed { records, .. } => tracing::debug!(records, "usage records written"),
         WriterEvent::DatabaseAway { error } => {

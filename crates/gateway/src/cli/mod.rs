@@ -7,6 +7,8 @@ mod explain;
 mod keys;
 mod mock;
 mod models;
+#[cfg(test)]
+mod page;
 mod projects;
 mod run;
 mod serve;
@@ -24,9 +26,9 @@ use crate::config::check::Checked;
 use crate::config::source::ConfigSource;
 use crate::env::Environment;
 
-/// One OpenAI-compatible endpoint in front of every LLM provider.
+/// One endpoint in front of every LLM provider, in the format that the caller speaks.
 #[derive(Debug, Parser)]
-#[command(name = "llmgateway", version, about)]
+#[command(name = "llmgateway", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -494,9 +494,14 @@ fn documents_name_models_that_live() {
         };
         serving?.deprecated.clone()
     };
-    for document in
-        ["README.md", "docs/configuration.md", "docs/endpoints.md", "docs/routing.md", "docs/mock.md"]
-    {
+    for document in [
+        "README.md",
+        "docs/http-api.md",
+        "docs/configuration.md",
+        "docs/endpoints.md",
+        "docs/routing.md",
+        "docs/mock.md",
+    ] {
         let text = std::fs::read_to_string(format!("{FOLDER}/{document}")).unwrap();
         let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_./:".contains(letter);
         for word in text.split(|letter| !is_part(letter)) {

@@ -149,6 +149,14 @@ fn shared_counters(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
     (requests, up)
 }
 
+fn shared_memory_up(registry: &mut Registry) -> Gauge {
+    registered(
+        registry,
+        "shared_memory_up",
+        "1 while what nodes share beside counters can be had: kept answers, conversations, outages; 0 when it cannot, or nothing is shared",
+    )
+}
+
 /// What is counted of answers that equal requests get again.
 fn response_cache(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
     let requests = registered(
@@ -173,35 +181,28 @@ impl Metrics {
 
     fn with(spool: Option<Spool>) -> Self {
         let mut registry = Registry::with_prefix("llmgateway");
-        let requests = Family::default();
-        registry.register(
+        let requests = registered(
+            &mut registry,
             "requests",
             "Requests to a provider: one for each attempt, also a failed one",
-            requests.clone(),
         );
-        let errors = Family::default();
-        registry.register("errors", "Failed attempts by kind of error", errors.clone());
-        let tokens = Family::default();
-        registry.register("tokens", "Tokens by bucket", tokens.clone());
-        let cost = Family::default();
-        registry.register(
+        let errors = registered(&mut registry, "errors", "Failed attempts by kind of error");
+        let tokens = registered(&mut registry, "tokens", "Tokens by bucket");
+        let cost = registered(
+            &mut registry,
             "cost_usd",
             "What callers are charged in USD: the cost of complete and of cancelled answers",
-            cost.clone(),
         );
-        let upstream_cost = Family::default();
-        registry.register(
+        let upstream_cost = registered(
+            &mut registry,
             "upstream_cost_usd",
             "What providers bill in USD as far as it is known: broken answers and failed attempts too",
-            upstream_cost.clone(),
         );
-        let unpriced = Family::default();
-        registry.register("unpriced", "Answers whose price is unknown", unpriced.clone());
-        let losses = Family::default();
-        registry.register(
+        let unpriced = registered(&mut registry, "unpriced", "Answers whose price is unknown");
+        let losses = registered(
+            &mut registry,
             "losses",
             "Fields that a translation could not carry, by what became of them",
-            losses.clone(),
         );
         let [first_token, upstream, overhead] = times(&mut registry);
         let refused =
@@ -214,15 +215,10 @@ impl Metrics {
         let guardrails = guardrails(&mut registry);
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
         let (response_cache, response_cache_bytes) = response_cache(&mut registry);
-        let shared_memory_up = registered(
-            &mut registry,
-            "shared_memory_up",
-            "1 while what nodes share beside counters can be had: kept answers, conversations, outages; 0 when it cannot, or nothing is shared",
-        );
-        let active = Gauge::default();
-        registry.register("active_requests", "Requests for models that are not answered yet", active.clone());
-        let connections = Gauge::default();
-        registry.register("connections", "Open client connections", connections.clone());
+        let shared_memory_up = shared_memory_up(&mut registry);
+        let active =
+            registered(&mut registry, "active_requests", "Requests for models that are not answered yet");
+        let connections = registered(&mut registry, "connections", "Open client connections");
         if let Some(spool) = spool {
             registry.register_collector(Box::new(UsageLog(spool)));
         }
