@@ -28,7 +28,8 @@ pub use field::{CallField, Field, MessageField, OutputField, PartField, Place, S
 pub use json::Json;
 pub use loss::{Loss, LossAction, Losses};
 pub use message::{
-    CacheMark, Media, MediaKind, Message, Part, PartKind, Reasoning, Role, Source, ToolCall, ToolResult,
+    CacheMark, Media, MediaKind, Message, Part, PartKind, Proof, Reasoning, Role, Source, ToolCall,
+    ToolResult,
 };
 pub use model::{Feature, Features, ModelFacts, ReasoningControl, Target, WhenMissing};
 pub use money::{Cost, Pico};

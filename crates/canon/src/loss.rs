@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -62,8 +63,15 @@ pub struct Losses {
 /// What it takes to keep a long list without looking through it for each entry.
 #[derive(Clone, Debug, Default)]
 struct Many {
-    listed: HashSet<(Field, LossAction)>,
+    /// By hash: a field takes several times the room.
+    listed: HashSet<u64>,
     further: usize,
+}
+
+fn hash_of(field: &Field, action: LossAction) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (field, action).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Losses {
@@ -95,14 +103,15 @@ impl Losses {
             return;
         }
         let many = self.many.get_or_insert_with(|| {
-            let listed = self.list.iter().map(|loss| (loss.field.clone(), loss.action)).collect();
+            let listed = self.list.iter().map(|loss| hash_of(&loss.field, loss.action)).collect();
             Box::new(Many { listed, further: 0 })
         });
-        if field == FURTHER || many.listed.contains(&(field.clone(), action)) {
+        let hash = hash_of(&field, action);
+        if field == FURTHER || many.listed.contains(&hash) {
             return;
         }
         if self.list.len() < MOST {
-            many.listed.insert((field.clone(), action));
+            many.listed.insert(hash);
             self.list.push(Loss { field, action, reason });
             return;
         }

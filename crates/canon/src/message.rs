@@ -4,6 +4,9 @@
 //! a message of role [`Role::Tool`] has exactly one part, a [`PartKind::ToolResult`]; tool calls and reasoning
 //! stand only in messages of role [`Role::Assistant`]; empty content is an empty list of parts.
 
+use std::fmt;
+use std::ops::Deref;
+
 use crate::{Json, Place};
 
 /// Who speaks.
@@ -43,7 +46,7 @@ pub struct Message {
 
 impl Message {
     /// A message of one text.
-    pub fn text(role: Role, text: impl Into<String>) -> Self {
+    pub fn text(role: Role, text: impl Into<Box<str>>) -> Self {
         Self::new(role, vec![Part::text(text)])
     }
 
@@ -78,6 +81,51 @@ impl Message {
     }
 }
 
+/// An opaque proof. Few parts have one, so that it takes no more than one word in all the others.
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+#[expect(clippy::box_collection, reason = "a text of its own would take two words more in each part")]
+pub struct Proof(Box<String>);
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl Deref for Proof {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Proof {
+    /// Appends a piece.
+    pub fn push_str(&mut self, piece: &str) {
+        self.0.push_str(piece);
+    }
+}
+
+impl From<String> for Proof {
+    fn from(text: String) -> Self {
+        Self(Box::new(text))
+    }
+}
+
+impl From<&str> for Proof {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<Proof> for String {
+    fn from(proof: Proof) -> Self {
+        *proof.0
+    }
+}
+
 /// One piece of a message, with what may be pinned to any piece.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
@@ -86,7 +134,7 @@ pub struct Part {
     /// The caller wants the prompt cached up to and including this part.
     pub cache: Option<CacheMark>,
     /// An opaque proof that the provider attached to this part and wants back with it.
-    pub signature: Option<String>,
+    pub signature: Option<Proof>,
     /// Where the caller wrote it. A part of a tool's result counts within the result.
     pub place: Place,
 }
@@ -104,7 +152,7 @@ impl Part {
     }
 
     /// A text part.
-    pub fn text(text: impl Into<String>) -> Self {
+    pub fn text(text: impl Into<Box<str>>) -> Self {
         Self::new(PartKind::Text(text.into()))
     }
 }
@@ -144,9 +192,9 @@ pub struct CacheMark {
 #[derive(Clone, Debug, PartialEq)]
 pub enum PartKind {
     /// Plain text.
-    Text(String),
+    Text(Box<str>),
     /// A refusal that the model gave earlier.
-    Refusal(String),
+    Refusal(Box<str>),
     /// An image, audio clip, document or video.
     Media(Box<Media>),
     /// The model calls a tool.
@@ -257,8 +305,8 @@ mod tests {
     /// A short message is 30 bytes of the caller's text.
     #[test]
     fn a_message_of_one_text_is_small() {
-        assert!(size_of::<PartKind>() <= 32, "{}", size_of::<PartKind>());
-        assert!(size_of::<Part>() <= 72, "{}", size_of::<Part>());
+        assert!(size_of::<PartKind>() <= 24, "{}", size_of::<PartKind>());
+        assert!(size_of::<Part>() <= 48, "{}", size_of::<Part>());
         assert!(size_of::<Message>() <= 56, "{}", size_of::<Message>());
     }
 }

@@ -12,7 +12,7 @@ use canon::{
 };
 
 use crate::Protocol;
-use crate::json::Meaning;
+use crate::json::{Meaning, room};
 use crate::protocols::{gemini, openai_responses};
 
 mod written;
@@ -78,7 +78,7 @@ impl Proofs {
     /// How many bytes it takes to keep this, about.
     pub fn size(&self) -> usize {
         let thinking = self.thinking.iter().map(|part| {
-            let signature = part.signature.as_ref().map_or(0, String::len);
+            let signature = part.signature.as_ref().map_or(0, |proof| proof.len());
             signature
                 + match &part.kind {
                     PartKind::Reasoning(thought) => {
@@ -134,7 +134,8 @@ impl CallName {
     /// The name of a block of thinking whose proof holds only at the issuer.
     pub(crate) fn of_proof(part: &Part) -> Option<Self> {
         let PartKind::Reasoning(thought) = &part.kind else { return None };
-        let proof = part.signature.as_ref().or(thought.encrypted.as_ref()).filter(|_| !is_portable(part))?;
+        let proof =
+            part.signature.as_deref().or(thought.encrypted.as_deref()).filter(|_| !is_portable(part))?;
         Some(Self::of_signature(proof))
     }
 
@@ -230,7 +231,7 @@ impl Collector {
         }
         if self.block != Some(block) {
             self.block = Some(block);
-            self.thinking.push(PartKind::from(Reasoning::default()).into());
+            room::push(&mut self.thinking, PartKind::from(Reasoning::default()).into());
         }
         let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) = self.thinking.last_mut()
         else {
@@ -328,7 +329,7 @@ impl Restoring<'_> {
             let known = known.and_then(|(_, signature)| signature.as_ref());
             match self.is_own {
                 true if part.signature.is_none() && has_signed_calls(self.protocol) => {
-                    part.signature = known.cloned();
+                    part.signature = known.cloned().map(Into::into);
                 }
                 true => {}
                 false if part.signature.take().is_some() => {

@@ -222,9 +222,11 @@ impl io::Write for Output {
     }
 }
 
-/// What the names and brackets around a message or a part take, about.
-const AROUND: usize = 24;
-/// The same for a call or a tool.
+/// What the names and brackets around a message take, about.
+const AROUND: usize = 28;
+/// The same for a part.
+const AROUND_PART: usize = 12;
+/// The same for a call or a function.
 const AROUND_CALL: usize = 64;
 /// The settings of a request.
 const SETTINGS: usize = 256;
@@ -236,7 +238,8 @@ fn room(request: &Request) -> usize {
             ToolKind::Function { parameters: json, .. } | ToolKind::Custom { format: json } => {
                 json.as_ref().map_or(0, |json| json.as_str().len())
             }
-            ToolKind::Native(json) => json.as_str().len(),
+            // It is there by itself, or is no tool of the provider.
+            ToolKind::Native(json) => return json.as_str().len(),
         };
         AROUND_CALL + tool.name.len() + tool.description.as_ref().map_or(0, String::len) + kind
     });
@@ -250,7 +253,7 @@ fn room(request: &Request) -> usize {
 
 fn room_of(parts: &[Part]) -> usize {
     let length = |part: &Part| match &part.kind {
-        PartKind::Text(text) | PartKind::Refusal(text) => AROUND + text.len(),
+        PartKind::Text(text) | PartKind::Refusal(text) => AROUND_PART + text.len(),
         PartKind::Media(media) => {
             AROUND_CALL
                 + match &media.source {
@@ -266,7 +269,7 @@ fn room_of(parts: &[Part]) -> usize {
             AROUND
                 + thought.text.len()
                 + thought.encrypted.as_ref().map_or(0, String::len)
-                + part.signature.as_ref().map_or(0, String::len)
+                + part.signature.as_ref().map_or(0, |proof| proof.len())
         }
     };
     parts.iter().map(length).sum()

@@ -6,9 +6,22 @@ pub fn push<T>(list: &mut Vec<T>, item: T) {
     list.push(item);
 }
 
+/// Appends a list; to nothing, with the room that it has.
+pub fn append<T>(list: &mut Vec<T>, more: &mut Vec<T>) {
+    if list.is_empty() {
+        return std::mem::swap(list, more);
+    }
+    make_for(list, more.len());
+    list.append(more);
+}
+
 /// Makes room for one more.
 pub fn make<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact((list.len() / 4).max(1));
+    make_for(list, 1);
+}
+
+fn make_for<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact((list.len() / 4).max(more));
     }
 }

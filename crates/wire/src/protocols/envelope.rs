@@ -92,7 +92,7 @@ impl Thought {
             encrypted: filled(self.encrypted),
             ..Reasoning::default()
         };
-        Part { signature: filled(self.signature), ..Part::new(PartKind::from(thought)) }
+        Part { signature: filled(self.signature).map(Into::into), ..Part::new(PartKind::from(thought)) }
     }
 }
 

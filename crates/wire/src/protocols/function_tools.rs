@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::hosted::{self, is_left_out};
 use super::offered::Offered;
 use crate::DecoderContext;
+use crate::json::room;
 
 /// One tool in OpenAI's shape.
 #[derive(Debug, Serialize)]
@@ -35,7 +36,7 @@ pub(super) fn function_tools<'a>(
     decoding: &mut DecoderContext,
     losses: &mut Losses,
 ) -> Result<Vec<FunctionTool<'a>>> {
-    let mut tools = Vec::with_capacity(request.tools.len());
+    let mut tools = Vec::new();
     let offered = match &request.tool_choice {
         Some(ToolChoice::Named(only)) => Offered::only(Some(std::slice::from_ref(only)), request),
         _ => Offered::of(request),
@@ -62,7 +63,7 @@ pub(super) fn function_tools<'a>(
         };
         let description = tool.description.as_deref().filter(|text| !text.is_empty());
         let function = Function { name: &tool.name, description, parameters };
-        tools.push(FunctionTool { kind: "function", function });
+        room::push(&mut tools, FunctionTool { kind: "function", function });
     }
     Ok(tools)
 }

@@ -6,9 +6,13 @@
 
 mod answers;
 mod instructions;
+mod limits;
 mod requests;
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
+use limits::Kind;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -29,8 +33,8 @@ type Run = Box<dyn Fn(&Bytes) -> usize>;
 pub struct Work {
     /// For the report.
     pub name: String,
-    /// Most memory, as a multiple of the larger of input and output.
-    pub most_memory: f64,
+    /// What it is, which decides how much memory it may take.
+    pub kind: Kind,
     /// Its instructions are counted too: that takes fifty times as long.
     pub is_counted: bool,
     /// Does it.
@@ -81,7 +85,8 @@ fn main() {
     if given("--list") || arguments.iter().any(|word| !word.starts_with('-') && !"growth".contains(word)) {
         return;
     }
-    let mut faults = memory_faults(given(ALL));
+    let only: Vec<&str> = arguments.iter().filter_map(|argument| argument.strip_prefix(ONLY)).collect();
+    let mut faults = memory_faults(given(ALL), &only);
     match std::env::var_os(instructions::VARIABLE) {
         Some(_) => faults.extend(instructions::faults()),
         None => println!(
@@ -105,13 +110,24 @@ const BYTES: usize = 64 << 10;
 const SHOWN: usize = 5;
 /// The argument that asks for all of them: `cargo test -p wire --test growth -- --all`.
 const ALL: &str = "--all";
+/// What arguments begin with that choose some works by parts of their names: `--only=gemini --only="hosted tools"`.
+const ONLY: &str = "--only=";
 
-fn memory_faults(shows_all: bool) -> Vec<String> {
+fn memory_faults(shows_all: bool, only: &[&str]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut highest: Vec<(f64, String)> = Vec::new();
+    let mut by_dimension: HashMap<(Kind, String), f64> = HashMap::new();
     for case in cases() {
+        let chosen = |work: &&Work| {
+            let name = format!("{}: {}", case.dimension.name, work.name);
+            only.iter().all(|text| name.contains(text))
+        };
+        let works: Vec<&Work> = case.works.iter().filter(chosen).collect();
+        if works.is_empty() {
+            continue;
+        }
         let inputs = [1, BYTES].map(|bytes| Bytes::from(case.dimension.sized(bytes)));
-        for work in &case.works {
+        for work in works {
             // What an input of one thing takes is no matter of how many there are: tables, buffers of a fixed size.
             let [(least, _), (peak, written)] = [0, 1].map(|at| measured(work, &inputs[at]));
             let [small, read] = [0, 1].map(|at| inputs[at].len());
@@ -121,11 +137,17 @@ fn memory_faults(shows_all: bool) -> Vec<String> {
                 "{}: {} takes {times:.1} times its {larger} bytes ({read} read, {written} written)",
                 case.dimension.name, work.name
             );
-            if times > work.most_memory {
-                faults.push(format!("{what}, more than {}", work.most_memory));
+            let most = limits::most(work.kind, &case.dimension.name);
+            if times > most {
+                faults.push(format!("{what}, more than {most:.1}"));
             }
-            highest.push((times / work.most_memory, what));
+            highest.push((times / most, what));
+            let known = by_dimension.entry((work.kind, case.dimension.name.clone())).or_insert(times);
+            *known = known.max(times);
         }
+    }
+    if only.is_empty() {
+        faults.extend(limits::faults(|kind, name| by_dimension.get(&(kind, name.to_owned())).copied()));
     }
     highest.sort_by(|left, right| right.0.total_cmp(&left.0));
     println!("memory of {} works; the most:", highest.len());

@@ -537,7 +537,7 @@ fn media_are_inline() {
 #[test]
 fn thinking_goes_back_to_its_family_only() {
     let thought = |format: &str, signature: Option<&str>| Part {
-        signature: signature.map(str::to_owned),
+        signature: signature.map(Into::into),
         ..PartKind::from(Reasoning {
             text: "Hm".to_owned(),
             format: Some(format.to_owned()),

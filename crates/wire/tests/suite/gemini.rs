@@ -673,7 +673,7 @@ fn media_of_results() {
 #[test]
 fn signatures_go_back_where_they_belong() {
     let reasoning = |text: &str, format: Option<&str>, signature: Option<&str>| Part {
-        signature: signature.map(str::to_owned),
+        signature: signature.map(Into::into),
         ..PartKind::from(Reasoning {
             text: text.into(),
             format: format.map(str::to_owned),

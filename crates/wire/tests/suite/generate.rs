@@ -98,13 +98,13 @@ fn call() -> impl Strategy<Value = Part> {
     (called, prop_oneof![3 => Just(None), 1 => words().prop_map(Some)]).prop_map(
         |((name, arguments, custom), signature)| {
             let call = ToolCall { id: String::new(), name: name.to_owned(), arguments, custom };
-            Part { signature, ..Part::new(PartKind::from(call)) }
+            Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(call)) }
         },
     )
 }
 
 fn thought(reasoning: Reasoning, signature: Option<&str>) -> Part {
-    Part { signature: signature.map(str::to_owned), ..Part::new(PartKind::from(reasoning)) }
+    Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(reasoning)) }
 }
 
 /// Thinking: one block of text alone, or blocks that each have a proof. Other formats allow any mixture.
@@ -144,13 +144,13 @@ fn thoughts(extent: Extent) -> BoxedStrategy<Vec<Part>> {
 }
 
 fn refusal() -> impl Strategy<Value = Vec<Part>> {
-    vec(words().prop_map(|text| Part::new(PartKind::Refusal(text))), 0..2)
+    vec(words().prop_map(|text| Part::new(PartKind::Refusal(text.into()))), 0..2)
 }
 
 /// What the model said: thinking, texts, perhaps a refusal or a picture, and calls.
 fn answered(extent: Extent) -> impl Strategy<Value = Vec<Part>> {
-    let signed =
-        (words(), words()).prop_map(|(text, proof)| Part { signature: Some(proof), ..Part::text(text) });
+    let signed = (words(), words())
+        .prop_map(|(text, proof)| Part { signature: Some(proof.into()), ..Part::text(text) });
     let picture = Media {
         kind: MediaKind::Image,
         source: Source::Base64 { mime: "image/png".into(), data: "BBBB".into() },

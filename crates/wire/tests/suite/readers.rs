@@ -103,7 +103,7 @@ fn bedrock_turn(turn: &Value, messages: &mut Vec<Message>) {
     for block in list(&turn["content"]) {
         if let Some(answer) = block.get("toolResult") {
             let mut content = bedrock_parts(&answer["content"]);
-            content.retain(|part| !matches!(&part.kind, PartKind::Text(text) if text == "(no output)"));
+            content.retain(|part| !matches!(&part.kind, PartKind::Text(text) if **text == *"(no output)"));
             messages.push(result(&answer["toolUseId"], content, answer["status"] == "error"));
         } else if let (Some(point), true, Some(last)) =
             (block.get("cachePoint"), rest.is_empty(), messages.last_mut())
@@ -142,7 +142,7 @@ fn bedrock_parts(blocks: &Value) -> Vec<Part> {
             "reasoningContent" => {
                 let reasoning = Reasoning { text: text_of(&thought["text"]), ..Reasoning::default() };
                 Part {
-                    signature: Some(text_of(&thought["signature"])),
+                    signature: Some(text_of(&thought["signature"]).into()),
                     ..Part::new(PartKind::from(reasoning))
                 }
             }

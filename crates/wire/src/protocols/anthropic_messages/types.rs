@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// Marks a file that goes to the provider's code sandbox rather than to the model.
 pub(super) const CONTAINER_UPLOAD: &str = "container_upload";
 
-use canon::{CacheMark, Json, Usage};
+use canon::{CacheMark, Json, Proof, Usage};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -145,7 +145,7 @@ pub(super) enum Block<'a> {
     ToolResult(Box<ToolResult<'a>>),
     Thinking {
         thinking: &'a String,
-        signature: &'a String,
+        signature: &'a Proof,
     },
     RedactedThinking {
         data: &'a str,

@@ -5,6 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::json::List;
+
 /// A response object, in whole answers and within events.
 #[derive(Debug, Deserialize)]
 pub(super) struct Response<'a> {
@@ -21,7 +23,7 @@ pub(super) struct Response<'a> {
     #[serde(default)]
     pub incomplete_details: Option<IncompleteDetails>,
     #[serde(default, borrow)]
-    pub output: Option<Vec<&'a RawValue>>,
+    pub output: Option<List<'a, Item<'a>>>,
     #[serde(default, borrow)]
     pub usage: Option<&'a RawValue>,
     #[serde(default)]
@@ -78,10 +80,10 @@ pub(super) struct Item<'a> {
     pub arguments: Option<&'a RawValue>,
     #[serde(default)]
     pub input: Option<String>,
-    #[serde(default)]
-    pub content: Option<Vec<ContentPart<'a>>>,
-    #[serde(default)]
-    pub summary: Option<Vec<ContentPart<'a>>>,
+    #[serde(default, borrow)]
+    pub content: List<'a, ContentPart<'a>>,
+    #[serde(default, borrow)]
+    pub summary: List<'a, ContentPart<'a>>,
     #[serde(default)]
     pub encrypted_content: Option<String>,
     /// The bytes of a picture.
@@ -101,7 +103,7 @@ pub(super) struct ContentPart<'a> {
     #[serde(default)]
     pub refusal: Option<String>,
     #[serde(default, borrow)]
-    pub annotations: Option<Vec<&'a RawValue>>,
+    pub annotations: List<'a, &'a RawValue>,
     #[serde(default, borrow)]
     pub logprobs: Option<&'a RawValue>,
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Cost, Quirks, Usage};
 use wire::{AnswerForm, DecoderContext, Protocol, Transcoder, TranscoderParts};
 
+use super::limits::Kind;
 use super::{Case, Dimension, Work};
 use shapes::{Shape, shapes};
 
@@ -50,11 +51,6 @@ fn transcode(mut transcoder: Box<dyn Transcoder>, body: &[u8]) -> usize {
     longest.max(out.len())
 }
 
-/// Most memory of an answer, as a multiple of the larger of what is read and what is written. The aim is 6.
-const ANSWERED: f64 = 15.0;
-/// Of an error that is told, in several formats.
-const TOLD: f64 = 8.5;
-
 /// The formats of callers.
 const CALLERS: [Protocol; 5] = [
     Protocol::OpenaiChat,
@@ -80,7 +76,7 @@ fn work(name: String, caller: Protocol, upstream: Protocol, upstream_streams: bo
         transcode(wire::exchange::transcoder(parts), body)
     };
     let is_counted = caller == Protocol::OpenaiChat && upstream_streams == streams;
-    Work { name, most_memory: ANSWERED, is_counted, run: Box::new(run) }
+    Work { name, kind: Kind::Answered, is_counted, run: Box::new(run) }
 }
 
 fn works(upstream: Protocol, upstream_streams: bool) -> Vec<Work> {
@@ -147,5 +143,5 @@ fn refusal(upstream: Protocol) -> Work {
         });
         told.into_iter().max().unwrap_or_default()
     };
-    Work { name: "telling it".to_owned(), most_memory: TOLD, is_counted: true, run: Box::new(run) }
+    Work { name: "telling it".to_owned(), kind: Kind::Answered, is_counted: true, run: Box::new(run) }
 }

@@ -13,12 +13,9 @@ use canon::{ModelFacts, Quirks, Target};
 use wire::protocols::openai_chat::{MediaUrls, intake};
 use wire::{Addressed, Exchange, Protocol};
 
+use super::limits::Kind;
 use super::{Case, Dimension, Work, repeat};
 
-/// Most memory of a request that is translated, as a multiple of the larger body: of many parts of 13 bytes each. The aim is 6.
-const TRANSLATED: f64 = 16.0;
-/// Of one that is edited message by message.
-const EDITED: f64 = 4.3;
 /// What people write to each other.
 const TEXT: &str = "a sentence of some length, as people write them to each other every day";
 
@@ -87,15 +84,6 @@ fn formats() -> [Format; 5] {
     ]
 }
 
-/// Most memory of a request that is forwarded. The aim is 2, which the names of one object exceed while they are told apart
-/// (8 bytes for each, up to 32,768), and an id of a call that is kept and written anew.
-fn most_forwarded(caller: Protocol) -> f64 {
-    match caller {
-        Protocol::AnthropicMessages => 6.1,
-        _ => 3.2,
-    }
-}
-
 /// How a request goes to a provider.
 struct Way {
     name: String,
@@ -104,11 +92,11 @@ struct Way {
     upstream: Protocol,
     facts: ModelFacts,
     quirks: &'static str,
-    most_memory: f64,
+    kind: Kind,
 }
 
 fn work(way: Way) -> Work {
-    let Way { name, caller, rest, upstream, facts, quirks, most_memory } = way;
+    let Way { name, caller, rest, upstream, facts, quirks, kind } = way;
     let quirks: Quirks = serde_json::from_str(quirks).unwrap();
     let run = move |body: &Bytes| {
         let dialect = wire::dialect(caller).unwrap();
@@ -120,26 +108,26 @@ fn work(way: Way) -> Work {
         drop(std::hint::black_box(draft.media()));
         draft.write().map_or(0, |written| written.body.len())
     };
-    Work { name, most_memory, is_counted: caller == Protocol::OpenaiChat, run: Box::new(run) }
+    Work { name, kind, is_counted: caller == Protocol::OpenaiChat, run: Box::new(run) }
 }
 
 fn works(caller: Protocol, rest: &'static str) -> Vec<Work> {
-    let way = |upstream: Protocol, name: String, most_memory| Way {
+    let way = |upstream: Protocol, name: String, kind| Way {
         name,
         caller,
         rest,
         upstream,
         facts: ModelFacts::default(),
         quirks: "{}",
-        most_memory,
+        kind,
     };
-    let mut works = vec![work(way(caller, "forwarding".to_owned(), most_forwarded(caller)))];
+    let mut works = vec![work(way(caller, "forwarding".to_owned(), Kind::Forwarded))];
     for upstream in Protocol::ALL.into_iter().filter(|upstream| *upstream != caller) {
-        works.push(work(way(upstream, format!("translating to {}", upstream.as_str()), TRANSLATED)));
+        works.push(work(way(upstream, format!("translating to {}", upstream.as_str()), Kind::Translated)));
     }
     if caller == Protocol::OpenaiChat {
         let every = r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true,"reasoning_field":"reasoning_content","drop_tool_fields":["strict"]}"#;
-        let edited = |name: &str| way(caller, name.to_owned(), EDITED);
+        let edited = |name: &str| way(caller, name.to_owned(), Kind::Edited);
         works.push(work(Way { quirks: every, ..edited("forwarding with quirks") }));
         let facts = ModelFacts { strict_subset: true, ..ModelFacts::default() };
         works
@@ -156,7 +144,7 @@ fn looking_for_media() -> Work {
         }
         0
     };
-    Work { name: "looking for media".to_owned(), most_memory: EDITED, is_counted: true, run: Box::new(run) }
+    Work { name: "looking for media".to_owned(), kind: Kind::Edited, is_counted: true, run: Box::new(run) }
 }
 
 pub fn cases() -> Vec<Case> {

@@ -234,7 +234,7 @@ fn thinking_goes_back_only_where_it_came_from() {
             ..Reasoning::default()
         }),
         cache: None,
-        signature: signature.map(str::to_owned),
+        signature: signature.map(Into::into),
         place: canon::Place::NOWHERE,
     };
     let own = Some("anthropic-claude-v1");

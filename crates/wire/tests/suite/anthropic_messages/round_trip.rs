@@ -16,7 +16,7 @@ fn again(request: &Request) -> Request {
 
 fn part(kind: PartKind, cache: Option<u32>, signature: Option<&str>) -> Part {
     let cache = cache.map(|seconds| CacheMark { ttl_seconds: Some(seconds) });
-    Part { kind, cache, signature: signature.map(str::to_owned), place: canon::Place::NOWHERE }
+    Part { kind, cache, signature: signature.map(Into::into), place: canon::Place::NOWHERE }
 }
 
 fn call(id: &str, arguments: &str) -> Part {

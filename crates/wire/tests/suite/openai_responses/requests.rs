@@ -239,7 +239,7 @@ fn every_item_is_understood() {
         .iter()
         .map(|part| match &part.kind {
             PartKind::Reasoning(thought) => format!("{} {:?}", thought.text, thought.encrypted),
-            PartKind::Text(text) => text.clone(),
+            PartKind::Text(text) => text.to_string(),
             PartKind::ToolCall(call) => format!("{} {} {}", call.id, call.name, call.custom),
             other => panic!("{other:?}"),
         })

@@ -167,13 +167,13 @@ impl<'t> Turns<'t> {
     fn change<'b>(&mut self, turn: &'t str, content: &str, blocks: impl Iterator<Item = Cow<'b, str>>) {
         let out = self.out.get_or_insert_with(|| {
             let mut out = Vec::with_capacity(self.text.len() + MORE);
-            out.extend_from_slice(self.text[..self.end.max(1)].as_bytes());
+            out.extend_from_slice(&self.text.as_bytes()[..self.end.max(1)]);
             out
         });
         let content = place(turn, content);
         let start = out.len();
         separate(out);
-        append(out, turn[..content.start].as_bytes());
+        append(out, &turn.as_bytes()[..content.start]);
         append(out, b"[");
         let before = out.len();
         for block in blocks {
@@ -184,7 +184,7 @@ impl<'t> Turns<'t> {
             out.truncate(start);
         } else {
             append(out, b"]");
-            append(out, turn[content.end..].as_bytes());
+            append(out, &turn.as_bytes()[content.end..]);
         }
         self.end = place(self.text, turn).end;
     }

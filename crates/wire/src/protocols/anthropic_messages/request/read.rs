@@ -204,7 +204,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             let (signature, format) = proof(block.opt_text("signature")?);
             let text = block.opt_text("thinking")?.unwrap_or_default();
             let thought = Reasoning { text, format, ..Reasoning::default() };
-            Ok(Part { signature, ..Part::new(PartKind::from(thought)) })
+            Ok(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(thought)) })
         }
         "redacted_thinking" => {
             let (encrypted, format) = proof(Some(block.text("data")?));
@@ -349,7 +349,9 @@ fn search_result(block: &Fields<'_>) -> Result<Part> {
 }
 
 fn tools(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
-    for (index, raw) in fields.list("tools")?.enumerate() {
+    let tools = fields.list("tools")?;
+    request.tools.reserve_exact(tools.count());
+    for (index, raw) in tools.enumerate() {
         let tool = Fields::parse(raw, format!("tools[{index}]"))?;
         let kind = tool.opt_text("type")?.filter(|kind| kind != "custom");
         let decoded = match kind {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use canon::{CacheMark, Json};
+use canon::{CacheMark, Json, Proof};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 use serde_json::value::RawValue;
@@ -88,8 +88,8 @@ pub(super) struct ToolResultBlock<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum ReasoningContent<'a> {
-    ReasoningText { text: &'a String, signature: &'a String },
-    RedactedContent(&'a str),
+    ReasoningText { text: &'a String, signature: &'a Proof },
+    RedactedContent(&'a String),
 }
 
 /// "Cache up to here": stands after what it caches.

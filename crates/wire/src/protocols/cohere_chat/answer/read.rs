@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::framing::sse::SseParser;
+use crate::json::{List, append};
 use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::function_tools::unwrap_free_text;
@@ -26,19 +27,22 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 
 impl ReadWhole for Answer {
     fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        let whole: Whole = read(&sound(body))?;
+        let body = sound(body);
+        let whole: Whole<'_> = read(&body)?;
         let message = whole.message.ok_or_else(|| broken("The provider's answer holds no message."))?;
         self.start(whole.id, events);
         self.think(PLAN, message.tool_plan.unwrap_or_default(), events);
-        for (index, block) in message.content.unwrap_or_default().into_iter().enumerate() {
-            self.block(index as u64, block, events);
+        for (index, block) in message.content.iter().enumerate() {
+            self.block(index as u64, block.map_err(no_answer)?, events);
         }
-        probabilities(whole.logprobs.as_deref().unwrap_or_default(), events);
-        for (index, call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
-            self.call(index as u64, call, events)?;
+        probabilities(whole.logprobs.iter(), events)?;
+        for (index, call) in message.tool_calls.iter().enumerate() {
+            self.call(index as u64, call.map_err(no_answer)?, events)?;
             self.end_call(index as u64, events);
         }
-        message.citations.iter().flatten().for_each(|citation| annotate(citation, events));
+        for citation in message.citations.iter() {
+            annotate(&citation.map_err(no_answer)?, events);
+        }
         self.end(End { finish_reason: whole.finish_reason, usage: whole.usage, error: None }, events)
     }
 }
@@ -126,7 +130,7 @@ impl Answer {
                 if let Some(block) = message.content.and_then(OneOrMany::one) {
                     self.block(index, block, events);
                 }
-                probabilities(event.logprobs.as_slice(), events);
+                probabilities(event.logprobs.into_iter().map(Ok), events)?;
             }
             "tool-plan-delta" => self.think(PLAN, message.tool_plan.unwrap_or_default(), events),
             "tool-call-start" => {
@@ -279,21 +283,36 @@ fn annotate(citation: &Citation, events: &mut dyn EventSink) {
 
 /// Log probabilities in OpenAI's form. A piece of text may be of several tokens, whose own texts are not told: it counts as
 /// one token, and the logarithms add up (API reference of v2 chat, `LogprobItem`).
-fn probabilities(items: &[Probability], events: &mut dyn EventSink) {
-    let entry = |item: &Probability| {
-        let token = item.text.as_deref()?;
-        let logprob: f64 = item.logprobs.as_ref().filter(|all| !all.is_empty())?.iter().sum();
-        Some(json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []}))
-    };
-    let content: Vec<Value> = items.iter().filter_map(entry).collect();
+fn probabilities(
+    items: impl Iterator<Item = serde_json::Result<Probability>>,
+    events: &mut dyn EventSink,
+) -> Result<()> {
+    const START: &str = r#"{"content":["#;
+    let mut content = Vec::new();
+    for item in items {
+        let Probability { text, logprobs } = item.map_err(no_answer)?;
+        let Some((token, logprobs)) = text.zip(logprobs.filter(|all| !all.is_empty())) else { continue };
+        let logprob: f64 = logprobs.iter().sum();
+        let entry =
+            json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []});
+        let before = if content.is_empty() { START } else { "," };
+        append(&mut content, before.as_bytes());
+        append(&mut content, entry.to_string().as_bytes());
+    }
     if !content.is_empty() {
-        let logprobs = Json::of(&json!({"content": content, "refusal": null}));
+        append(&mut content, br#"],"refusal":null}"#);
+        let logprobs = Json::copy_of(&String::from_utf8_lossy(&content));
         events.push(Event::Logprobs { choice: 0, logprobs });
     }
+    Ok(())
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|_| broken("The provider sent something that is no answer."))
+    serde_json::from_slice(bytes).map_err(no_answer)
+}
+
+fn no_answer(_: serde_json::Error) -> Error {
+    broken("The provider sent something that is no answer.")
 }
 
 fn broken(message: &'static str) -> Error {
@@ -309,10 +328,12 @@ struct End {
 }
 
 #[derive(Deserialize)]
-struct Whole {
+struct Whole<'a> {
     id: Option<String>,
-    message: Option<WholeMessage>,
-    logprobs: Option<Vec<Probability>>,
+    #[serde(borrow)]
+    message: Option<WholeMessage<'a>>,
+    #[serde(borrow, default)]
+    logprobs: List<'a, Probability>,
     finish_reason: Option<String>,
     usage: Option<NativeUsage>,
 }
@@ -324,11 +345,14 @@ struct Probability {
 }
 
 #[derive(Deserialize)]
-struct WholeMessage {
-    content: Option<Vec<Block>>,
+struct WholeMessage<'a> {
+    #[serde(borrow, default)]
+    content: List<'a, Block>,
     tool_plan: Option<String>,
-    tool_calls: Option<Vec<Call>>,
-    citations: Option<Vec<Citation>>,
+    #[serde(borrow, default)]
+    tool_calls: List<'a, Call>,
+    #[serde(borrow, default)]
+    citations: List<'a, Citation>,
 }
 
 #[derive(Deserialize)]

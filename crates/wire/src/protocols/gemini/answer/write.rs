@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::{REASONING_FORMAT, errors};
 use crate::json::{
     Items, Meaning, Members, append, push_array, push_compact, push_count, push_escaped, push_key, push_text,
-    push_u64,
+    push_u64, room,
 };
 use crate::protocols::envelope::{self, Thought};
 use crate::{AnswerForm, Encoder};
@@ -38,7 +38,7 @@ struct Choice {
     /// The last part goes on with text of this kind.
     open: Option<Said>,
     /// A call whose arguments are not complete yet.
-    call: Option<Call>,
+    call: Option<Box<Call>>,
     /// The block of thinking that has text.
     thinking: Option<u32>,
     /// Thinking of other families of models, by block, which goes with the next call.
@@ -83,7 +83,7 @@ impl GeminiEncoder {
     fn choice(&mut self, choice: u32) -> &mut Choice {
         let index = choice as usize;
         while self.choices.len() <= index {
-            self.choices.push(Choice::default());
+            room::push(&mut self.choices, Choice::default());
         }
         &mut self.choices[index]
     }
@@ -178,7 +178,7 @@ impl GeminiEncoder {
 
     fn call_start(&mut self, choice: u32, call: Call, out: &mut Vec<u8>) {
         self.flush_call(choice, out);
-        self.choice(choice).call = Some(call);
+        self.choice(choice).call = Some(Box::new(call));
     }
 
     fn call_arguments(&mut self, choice: u32, index: u32, fragment: &str) {
@@ -350,7 +350,10 @@ impl Choice {
     /// Keeps thinking of another family for the call that follows.
     fn note_foreign(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
         if self.foreign.last().is_none_or(|(last, _)| *last != block) {
-            self.foreign.push((block, Thought { format: format.to_owned(), ..Thought::default() }));
+            room::push(
+                &mut self.foreign,
+                (block, Thought { format: format.to_owned(), ..Thought::default() }),
+            );
         }
         let Some((_, thought)) = self.foreign.last_mut() else { return };
         // Some providers name the family only with the proof, and the text that it proves came before.

@@ -53,7 +53,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let mut history = History::default();
     history.read(contents, &mut request.messages)?;
     request.losses = history.losses;
-    for (index, entry) in fields.take_list("tools")?.enumerate() {
+    let entries = fields.take_list("tools")?;
+    request.tools.reserve_exact(entries.clone().count());
+    for (index, entry) in entries.enumerate() {
         tool_entry(index, entry, &mut request)?;
     }
     if let Some(config) = fields.take("toolConfig") {
@@ -250,12 +252,12 @@ impl History {
             let is_thought = fields.take_as::<bool>("thought")?.unwrap_or(false);
             let place = Place::entry(turn).piece(index);
             if let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? {
-                parts.push(Part { signature, place, ..Part::new(kind) });
+                parts.push(Part { signature: signature.map(Into::into), place, ..Part::new(kind) });
             } else if signature.is_some() {
                 // Google itself puts a proof that belongs to no words on an empty thought.
                 let format = Some(REASONING_FORMAT.to_owned());
                 let thought = PartKind::from(Reasoning { format, ..Reasoning::default() });
-                parts.push(Part { signature, place, ..Part::new(thought) });
+                parts.push(Part { signature: signature.map(Into::into), place, ..Part::new(thought) });
             }
             fields.lose_rest(&mut self.losses);
         }
@@ -301,17 +303,17 @@ impl History {
                 let reasoning = Reasoning { text, format, ..Reasoning::default() };
                 return Ok(Some(reasoning.into()));
             }
-            return Ok(Some(PartKind::Text(text)));
+            return Ok(Some(PartKind::Text(text.into())));
         }
         if let Some(code) = fields.take("executableCode") {
             self.told_as_text(path, "executableCode");
             let code = text_in(code, "code");
-            return Ok(Some(PartKind::Text(format!("\n```\n{code}\n```\n"))));
+            return Ok(Some(PartKind::Text(format!("\n```\n{code}\n```\n").into())));
         }
         if let Some(result) = fields.take("codeExecutionResult") {
             self.told_as_text(path, "codeExecutionResult");
             let output = text_in(result, "output");
-            return Ok(Some(PartKind::Text(format!("\n```\n{output}\n```\n"))));
+            return Ok(Some(PartKind::Text(format!("\n```\n{output}\n```\n").into())));
         }
         media(path, fields, &mut self.losses).map(|media| media.map(PartKind::from))
     }
@@ -447,7 +449,9 @@ fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
     let Request { tools, losses, spellings, .. } = request;
     let mut fields = object(entry, &format!("tools[{index}]"))?;
     let functions = fields.take_list("functionDeclarations")?;
-    tools.reserve_exact(functions.clone().count());
+    if tools.is_empty() {
+        tools.reserve_exact(functions.clone().count());
+    }
     for (position, function) in functions.enumerate() {
         let path = format!("tools[{index}].functionDeclarations[{position}]");
         let mut function = object(function, &path)?;
@@ -468,7 +472,7 @@ fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
         function.lose_rest(losses);
         let kind = ToolKind::Function { parameters, strict: None };
         let place = Place::entry(index).piece(position);
-        tools.push(Tool { name, description, kind, cache: None, place });
+        room::push(tools, Tool { name, description, kind, cache: None, place });
     }
     // Libraries write the kinds of tools that are not meant as null.
     for (name, value) in fields.rest().filter(|(_, value)| *value != "null") {

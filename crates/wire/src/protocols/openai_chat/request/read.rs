@@ -381,7 +381,7 @@ fn message(found: types::Message<'_>, path: &str, place: Place) -> Result<Messag
     content(found.content, path, place, &mut parts)?;
     if role == Role::Assistant {
         if let Some(refusal) = found.refusal.filter(|text| !text.is_empty()) {
-            parts.push(PartKind::Refusal(refusal).into());
+            parts.push(PartKind::Refusal(refusal.into()).into());
         }
         let before = parts.len();
         calls(found.tool_calls, found.function_call, path, &mut parts)?;
@@ -437,7 +437,7 @@ pub(crate) fn detail_part(detail: types::ReasoningDetail) -> Part {
         id: detail.id,
         extra: None,
     }));
-    part.signature = detail.signature;
+    part.signature = detail.signature.map(Into::into);
     part
 }
 
@@ -462,7 +462,7 @@ fn calls(
             }
         };
         let call = Part::from(ToolCall { id: call.id, name, arguments, custom });
-        room::push(parts, Part { signature, ..call });
+        room::push(parts, Part { signature: signature.map(Into::into), ..call });
     }
     if let Some(function) = legacy {
         let id = format!("function_{}", function.name);
@@ -513,8 +513,12 @@ fn part(item: types::Part, path: &str) -> Result<PartKind> {
     let missing =
         |field: &str| Error::invalid(format!("{path}.{field}"), format!("{path}.{field} is missing."));
     match item.kind.as_str() {
-        "text" | "input_text" | "output_text" => item.text.map(PartKind::Text).ok_or_else(|| missing("text")),
-        "refusal" => item.refusal.map(PartKind::Refusal).ok_or_else(|| missing("refusal")),
+        "text" | "input_text" | "output_text" => {
+            item.text.map(|text| PartKind::Text(text.into())).ok_or_else(|| missing("text"))
+        }
+        "refusal" => {
+            item.refusal.map(|text| PartKind::Refusal(text.into())).ok_or_else(|| missing("refusal"))
+        }
         "image_url" => {
             let url = item.image_url.ok_or_else(|| missing("image_url"))?;
             url_media(MediaKind::Image, url, &format!("{path}.image_url.url"))

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::super::types::{ContentPart, Item, ReportedUsage, Response, StreamEvent};
 use super::super::{REASONING_FORMAT, errors};
 use crate::framing::sse::{SseEvent, SseParser};
+use crate::json::List;
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair;
 use crate::protocols::whole::{ReadWhole, WholeDecoder};
@@ -56,6 +57,11 @@ impl Decoder for StreamDecoder {
 /// Reads a whole answer.
 pub(in super::super) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
     Box::new(WholeDecoder::new(Answer::new(decoding)))
+}
+
+/// The same of a body that is gathered elsewhere.
+pub(in super::super) fn whole_body(decoding: &DecoderContext) -> Box<dyn ReadWhole> {
+    Box::new(Answer::new(decoding))
 }
 
 impl ReadWhole for Answer {
@@ -189,7 +195,7 @@ impl Answer {
             }
             "response.output_item.done" => {
                 if let Some(raw) = event.item {
-                    self.item_ends(index, parse(raw.get().as_bytes())?, events);
+                    self.item_ends(index, parse(raw.get().as_bytes())?, events)?;
                 }
             }
             "response.output_text.delta" => {
@@ -314,13 +320,17 @@ impl Answer {
     }
 
     /// Says the items of the response object that no event has said.
-    fn unsaid(&mut self, output: Vec<&RawValue>, events: &mut dyn EventSink) -> Result<()> {
+    fn unsaid(&mut self, output: List<'_, Item<'_>>, events: &mut dyn EventSink) -> Result<()> {
         let came_as_events = self.items.values().any(|seen| seen.done);
-        for (position, raw) in output.into_iter().enumerate() {
-            let item: Item<'_> = parse(raw.get().as_bytes())?;
+        for (position, item) in output.iter().enumerate() {
+            let item = item.map_err(|_| unreadable())?;
             let place = if came_as_events { self.place_of_unsaid(&item) } else { Some(position as u64) };
             if let Some(index) = place {
-                self.item_ends(index, item, events);
+                self.item_ends(index, item, events)?;
+            }
+            if !came_as_events {
+                // No event follows that could be about it.
+                self.items.remove(&(position as u64));
             }
         }
         Ok(())
@@ -377,14 +387,14 @@ impl Answer {
     }
 
     /// The last event of an item. Also the only one at some servers, and in a whole answer.
-    fn item_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) {
+    fn item_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) -> Result<()> {
         self.ensure_started(events);
         if std::mem::replace(&mut self.items.entry(index).or_default().done, true) {
-            return;
+            return Ok(());
         }
         match item.kind.as_deref().unwrap_or_default() {
-            "message" => self.message_ends(index, item.content.unwrap_or_default(), events),
-            "reasoning" => self.reasoning_ends(index, item, events),
+            "message" => self.message_ends(index, item.content, events)?,
+            "reasoning" => self.reasoning_ends(index, item, events)?,
             "function_call" => self.call_ends(index, item, false, events),
             "custom_tool_call" => self.call_ends(index, item, true, events),
             kind @ "image_generation_call" => {
@@ -397,11 +407,17 @@ impl Answer {
                 self.kinds.insert(kind.to_owned());
             }
         }
+        Ok(())
     }
 
-    fn message_ends(&mut self, index: u64, parts: Vec<ContentPart<'_>>, events: &mut dyn EventSink) {
-        for (position, part) in parts.into_iter().enumerate() {
-            let position = position as u64;
+    fn message_ends(
+        &mut self,
+        index: u64,
+        parts: List<'_, ContentPart<'_>>,
+        events: &mut dyn EventSink,
+    ) -> Result<()> {
+        for (position, part) in parts.iter().enumerate() {
+            let (position, part) = (position as u64, part.map_err(|_| unreadable())?);
             let seen = self.part(index, position);
             let (spoke, told, has_logprobs) = (seen.spoke, seen.annotations, seen.logprobs);
             if !spoke {
@@ -412,10 +428,11 @@ impl Answer {
             if !has_logprobs {
                 self.logprobs(index, position, part.logprobs, events);
             }
-            for raw in part.annotations.unwrap_or_default().into_iter().skip(told) {
-                self.annotation(index, position, raw, events);
+            for raw in part.annotations.iter().skip(told) {
+                self.annotation(index, position, raw.map_err(|_| unreadable())?, events);
             }
         }
+        Ok(())
     }
 
     fn part(&mut self, index: u64, position: u64) -> &mut SeenPart {
@@ -467,15 +484,15 @@ impl Answer {
 
     // ------------------------------------------------------------------------------------------ thinking
 
-    fn reasoning_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) {
+    fn reasoning_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) -> Result<()> {
         let has_spoken = self.items.get(&index).is_some_and(|seen| seen.thought.is_some());
         if !has_spoken {
-            let summary = item.summary.unwrap_or_default();
-            let (telling, parts) = match summary.is_empty() {
-                true => (Telling::Content, item.content.unwrap_or_default()),
-                false => (Telling::Summary, summary),
+            let (telling, parts) = match item.summary.is_empty() {
+                true => (Telling::Content, item.content),
+                false => (Telling::Summary, item.summary),
             };
-            for (position, part) in parts.into_iter().enumerate() {
+            for (position, part) in parts.iter().enumerate() {
+                let part = part.map_err(|_| unreadable())?;
                 self.thinking(index, (telling, position as u64), part.text.unwrap_or_default(), events);
             }
         }
@@ -483,6 +500,7 @@ impl Answer {
             let block = self.thought(index).block;
             thought(block, ReasoningDetail::Encrypted(data), events);
         }
+        Ok(())
     }
 
     fn thought(&mut self, index: u64) -> &mut Thought {
@@ -741,7 +759,11 @@ fn is_known(kind: &str) -> bool {
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(json).map_err(|_| broken("The provider's answer is not what its format says."))
+    serde_json::from_slice(json).map_err(|_| unreadable())
+}
+
+fn unreadable() -> Error {
+    broken("The provider's answer is not what its format says.")
 }
 
 fn no_response() -> Error {

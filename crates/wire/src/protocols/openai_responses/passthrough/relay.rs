@@ -14,41 +14,40 @@ use super::super::answer::read::{self, StreamDecoder};
 use super::super::answer::write::{self, fail_relayed};
 use super::items::{Changes, EventMembers, Items};
 use crate::framing::sse::SseParser;
-use crate::json::{Edit, Scanner, quoted};
+use crate::json::{Edit, List, Scanner, quoted};
 use crate::proofs::Proofs;
 use crate::protocols::repair;
+use crate::protocols::whole::{ReadWhole, check_size};
+use crate::translate::Books;
 use crate::{Encoder, Kept, Transcoder, TranscoderParts, Translator, TranslatorParts};
 
 /// A relay for one answer.
 pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
-    let decoder: Box<dyn crate::Decoder> = match parts.form.stream {
-        true => Box::new(StreamDecoder::new(parts.decoding)),
-        false => read::whole(parts.decoding),
-    };
+    let form = &parts.form;
+    let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
     let ids = parts.annotator.clone();
+    let ending = Ending { annotator: parts.annotator, keeping, kept: None };
+    if !form.stream {
+        let answer = read::whole_body(parts.decoding);
+        return Box::new(WholeRelay { body: Vec::new(), answer, books: Books::default(), ending });
+    }
     let listener = Translator::new(TranslatorParts {
-        decoder,
+        decoder: Box::new(StreamDecoder::new(parts.decoding)),
         encoder: Box::new(Silence),
         taken: Default::default(),
         ids: Box::new(move || ids.tool_call_id()),
         filter: None,
     });
-    let form = &parts.form;
-    let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
-    let ending = Ending { annotator: parts.annotator, keeping, kept: None };
-    match parts.form.stream {
-        true => Box::new(StreamRelay {
-            sse: SseParser::default(),
-            listener,
-            ending,
-            items: Items::default(),
-            begun: false,
-            next_number: 0,
-            shift: 0,
-            ended: false,
-        }),
-        false => Box::new(WholeRelay { body: Vec::new(), listener, ending }),
-    }
+    Box::new(StreamRelay {
+        sse: SseParser::default(),
+        listener,
+        ending,
+        items: Items::default(),
+        begun: false,
+        next_number: 0,
+        shift: 0,
+        ended: false,
+    })
 }
 
 /// Writes nothing: who listens to an answer only wants to know what it says.
@@ -119,7 +118,7 @@ struct Finished<'a> {
     #[serde(borrow, default)]
     status: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    output: Option<Vec<&'a RawValue>>,
+    output: List<'a, &'a RawValue>,
     #[serde(default)]
     usage: Option<Counted>,
 }
@@ -140,7 +139,7 @@ fn completed(
 ) -> Option<Vec<u8>> {
     let is_counted = |usage: &Counted| usage.input_tokens.is_some() && usage.output_tokens.is_some();
     let lacks_counts = !finished.usage.as_ref().is_some_and(is_counted);
-    let lacks_output = finished.output.as_ref().is_none_or(Vec::is_empty);
+    let lacks_output = finished.output.is_empty();
     let output = lacks_output.then(|| items.output()).flatten();
     if !lacks_counts && output.is_none() {
         return None;
@@ -169,6 +168,7 @@ impl Ending {
         let start = out.len();
         let kept = self.keeping.as_ref().and_then(|keeping| keeping.complete(response));
         let said = kept.as_ref().map_or(response, |(_, said)| said);
+        out.reserve_exact(said.len() + 1024);
         out.extend_from_slice(said);
         annotate(&self.annotator, progress, out);
         let answer = &out[start..];
@@ -340,7 +340,8 @@ impl StreamRelay {
         let Ok(finished) = serde_json::from_slice::<Finished<'_>>(response) else { return };
         self.begin(out);
         let mut missing = Vec::new();
-        self.items.finish(finished.output.as_deref().unwrap_or_default(), &mut missing);
+        let output: Vec<&RawValue> = finished.output.iter().flatten().collect();
+        self.items.finish(&output, &mut missing);
         self.insert_all(missing, out);
         let progress = self.listener.progress().clone();
         changes.extend(
@@ -448,23 +449,24 @@ impl Transcoder for StreamRelay {
 
 struct WholeRelay {
     body: Vec<u8>,
-    listener: Translator,
+    answer: Box<dyn ReadWhole>,
+    books: Books,
     ending: Ending,
 }
 
 impl Transcoder for WholeRelay {
-    fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
-        // The listener holds the limit of an answer's size.
-        self.listener.push(bytes, out)?;
+    fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
+        check_size(self.body.len() + bytes.len())?;
         crate::json::append(&mut self.body, bytes);
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.listener.finish(out)?;
         let body = std::mem::take(&mut self.body);
+        self.answer.read_whole(&body, &mut self.books)?;
+        self.books.progress.finished = true;
         let body = repair::sound(body.trim_ascii());
-        let progress = self.listener.progress();
+        let progress = &self.books.progress;
         let completed = match serde_json::from_slice(&body) {
             Ok(finished) => completed(&body, &finished, &Items::default(), progress),
             Err(_) => None,
@@ -476,7 +478,7 @@ impl Transcoder for WholeRelay {
     fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
 
     fn progress(&self) -> &Progress {
-        self.listener.progress()
+        &self.books.progress
     }
 
     fn kept(&mut self) -> Option<Kept> {
@@ -484,6 +486,6 @@ impl Transcoder for WholeRelay {
     }
 
     fn proofs(&mut self) -> Option<Proofs> {
-        self.listener.proofs()
+        self.books.proofs.take()
     }
 }

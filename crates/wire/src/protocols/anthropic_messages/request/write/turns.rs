@@ -11,6 +11,7 @@ use canon::{
 
 use super::thinking::Generation;
 use super::tools::{Names, input, wire_id};
+use crate::json::room::{self, append};
 use crate::protocols::anthropic_messages::types::{
     self, Block, CONTAINER_UPLOAD, CacheControl, Content, Source, ToolUse, Turn,
 };
@@ -40,8 +41,7 @@ pub(super) fn conversation<'a>(
     losses: &mut Losses,
 ) -> Result<Conversation<'a>> {
     let ids = CallIds::of(request, wire_id);
-    let turns = Vec::with_capacity(request.messages.len() + 2);
-    let mut builder = Builder { names, losses, ids, turns, calls: Vec::new() };
+    let mut builder = Builder { names, losses, ids, turns: Vec::new(), calls: Vec::new() };
     let leading = request.messages.iter().take_while(|message| message.role.is_instruction()).count();
     let mut system = Vec::new();
     for (index, message) in request.messages.iter().enumerate() {
@@ -104,14 +104,6 @@ fn sort(results: &mut Vec<(u32, Block<'_>)>) {
         }
         same
     });
-}
-
-/// Appends what was collected; to nothing, with the room that it has.
-fn append<T>(list: &mut Vec<T>, more: &mut Vec<T>) {
-    match list.is_empty() {
-        true => *list = std::mem::take(more),
-        false => list.append(more),
-    }
 }
 
 /// A single text without a mark is a string.
@@ -264,7 +256,7 @@ impl<'a> Builder<'a, '_> {
             let block = self.result(result, part, index, number)?;
             let turn = turn as usize + 1;
             if turn == self.turns.len() {
-                self.turns.push(Turn { user: true, ..Turn::default() });
+                room::push(&mut self.turns, Turn { user: true, ..Turn::default() });
             }
             let results = &mut self.turns[turn].tools().results;
             if results.is_empty() {
@@ -377,7 +369,7 @@ impl<'a> Builder<'a, '_> {
     fn turn(&mut self, user: bool) -> &mut Turn<'a> {
         let same = self.turns.last().is_some_and(|turn| turn.user == user);
         if !same {
-            self.turns.push(Turn { user, ..Turn::default() });
+            room::push(&mut self.turns, Turn { user, ..Turn::default() });
         }
         let last = self.turns.len() - 1;
         &mut self.turns[last]

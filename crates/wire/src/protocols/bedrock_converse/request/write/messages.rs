@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use canon::{
-    CacheMark, Error, Field, Losses, Message, MessageField, ModelFacts, Part, PartKind, Reasoning, Request,
-    Result, Role, ToolCall, ToolResult,
+    CacheMark, Error, Field, Losses, Message, MessageField, ModelFacts, Part, PartKind, Proof, Reasoning,
+    Request, Result, Role, ToolCall, ToolResult,
 };
 
 use super::family::Family;
 use super::media::Documents;
 use super::tools::ToolNames;
+use crate::json::room;
 use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::call_ids::{CallIds, clean, mark_of};
 use crate::protocols::function_tools::call_input;
@@ -64,7 +65,7 @@ pub(super) fn conversation<'a>(
         names,
         losses,
         system: Vec::new(),
-        drafts: Vec::with_capacity(request.messages.len()),
+        drafts: Vec::new(),
         documents: Documents::default(),
     };
     for (index, message) in request.messages.iter().enumerate() {
@@ -150,6 +151,12 @@ impl<'a> Writer<'a, '_> {
                 "the provider has no names of participants",
             );
         }
+        if message.role == Role::User && message.parts.len() > 1 {
+            let rest = &mut self.draft(true).rest;
+            if rest.is_empty() {
+                rest.reserve_exact(message.parts.len());
+            }
+        }
         for (position, part) in message.parts.iter().enumerate() {
             let path = || Field::part(index, position);
             match message.role {
@@ -184,7 +191,7 @@ impl<'a> Writer<'a, '_> {
                 let reason = "instructions stand in front of the conversation";
                 self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
             }
-            self.system.push(Block::Text(text.into()));
+            room::push(&mut self.system, Block::Text(Cow::Borrowed(text)));
         }
         if let Some(point) = self.cache_point(part.cache.as_ref())
             && !self.system.is_empty()
@@ -202,7 +209,7 @@ impl<'a> Writer<'a, '_> {
     ) -> Result<()> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
-            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
+            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(Cow::Borrowed(text))),
             PartKind::Media(media) => Some(self.documents.media(media, &path(), self.losses)?),
             PartKind::ToolResult(result) => {
                 return self.result((index, position), result, part.cache.as_ref());
@@ -224,7 +231,7 @@ impl<'a> Writer<'a, '_> {
     ) -> Result<()> {
         let block = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
-            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(text.into())),
+            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(Cow::Borrowed(text))),
             PartKind::Reasoning(reasoning) => {
                 // A cache point must not follow thinking.
                 let block = self.reasoning((index, position), reasoning, part.signature.as_ref());
@@ -291,7 +298,7 @@ impl<'a> Writer<'a, '_> {
             let path = || Field::result_part(index, position);
             match &part.kind {
                 PartKind::Text(text) if is_blank(text) => {}
-                PartKind::Text(text) => content.push(Block::Text(text.into())),
+                PartKind::Text(text) => content.push(Block::Text(Cow::Borrowed(text))),
                 PartKind::Media(media) if self.text_results => {
                     let reason = "the model takes only text as the result of a tool: sent beside it";
                     self.losses.approximated(path(), reason);
@@ -319,8 +326,7 @@ impl<'a> Writer<'a, '_> {
         }
         self.drafts[turn].rest.append(&mut beside);
         let results = &mut self.drafts[turn].tools().results;
-        room_for_one(results);
-        results.push((number as u32, Box::new(block)));
+        room::push(results, (number as u32, Box::new(block)));
         Ok(())
     }
 
@@ -337,7 +343,7 @@ impl<'a> Writer<'a, '_> {
         &mut self,
         (index, position): (usize, usize),
         reasoning: &'a Reasoning,
-        signature: Option<&'a String>,
+        signature: Option<&'a Proof>,
     ) -> Option<Block<'a>> {
         let is_ours = self.family.is_claude() && reasoning.format.as_deref() == Some(CLAUDE_FORMAT);
         let content = match (&reasoning.encrypted, signature) {
@@ -367,20 +373,20 @@ impl<'a> Writer<'a, '_> {
 
     fn draft(&mut self, user: bool) -> &mut Draft<'a> {
         if self.drafts.last().is_none_or(|draft| draft.user != user) {
-            self.drafts.push(Draft { user, rest: Vec::new(), tools: None });
+            room::push(&mut self.drafts, Draft { user, rest: Vec::new(), tools: None });
         }
         let last = self.drafts.len() - 1;
         &mut self.drafts[last]
     }
 
     fn finish(mut self) -> Result<Conversation<'a>> {
-        let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.drafts.len());
+        let mut turns: Vec<Turn<'a>> = Vec::new();
         for turn in std::mem::take(&mut self.drafts).into_iter().map(Draft::finish) {
             // A turn without content may have stood between two of the other role.
             match turns.last_mut() {
                 _ if turn.content.is_empty() => {}
                 Some(last) if last.role == turn.role => last.content.extend(turn.content),
-                _ => turns.push(turn),
+                _ => room::push(&mut turns, turn),
             }
         }
         self.open(&mut turns)?;
@@ -436,21 +442,13 @@ fn trim_end(content: &mut Vec<Block<'_>>) {
 
 fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Option<CachePoint>) {
     let point = point.map(Block::CachePoint);
-    if block.is_some() {
-        room_for_one(blocks);
+    if let Some(block) = block {
+        room::push(blocks, block);
     }
-    blocks.extend(block);
     let may_follow =
         blocks.last().is_some_and(|last| !matches!(last, Block::CachePoint(_) | Block::ReasoningContent(_)));
     if may_follow {
         blocks.extend(point);
-    }
-}
-
-/// The first item takes room for itself alone: the usual room for four is more than most turns have text.
-fn room_for_one<T>(list: &mut Vec<T>) {
-    if list.is_empty() {
-        list.reserve_exact(1);
     }
 }
 

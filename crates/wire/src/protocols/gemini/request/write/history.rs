@@ -16,6 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::media::media_part;
 use super::names::Names;
+use crate::json::room;
 use crate::protocols::call_ids::CallIds;
 use crate::protocols::gemini::model::{Generation, is_gemma};
 use crate::protocols::gemini::request::types::{
@@ -43,7 +44,7 @@ pub(super) fn history<'a>(
         ids: CallIds::of(request, |id| id.into()),
         calls: 0,
         instruction: Instruction::default(),
-        contents: Vec::with_capacity(request.messages.len()),
+        contents: Vec::new(),
         open: None,
         answers_with_media: generation.at_least(3, 0),
         names,
@@ -148,7 +149,7 @@ impl<'a> Writer<'a, '_> {
             self.note_marks(part);
             match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty() => {}
-                PartKind::Text(text) | PartKind::Refusal(text) => parts.push(Part::text(text.as_str())),
+                PartKind::Text(text) | PartKind::Refusal(text) => parts.push(Part::text(&**text)),
                 PartKind::Media(media) => {
                     self.note_media(media, field(position));
                     parts.push(media_part(media, field(position))?);
@@ -359,7 +360,7 @@ impl<'a> Writer<'a, '_> {
                 append(&mut last.parts, parts);
                 last.is_from_user |= is_from_user;
             }
-            _ => self.contents.push(Content { role, parts, is_from_user }),
+            _ => room::push(&mut self.contents, Content { role, parts, is_from_user }),
         }
     }
 
@@ -412,12 +413,8 @@ impl<'a> Writer<'a, '_> {
     }
 }
 
-/// Appends a list; to nothing, with the room that it has.
 fn append<T>(list: &mut Vec<T>, mut more: Vec<T>) {
-    match list.is_empty() {
-        true => *list = more,
-        false => list.append(&mut more),
-    }
+    room::append(list, &mut more);
 }
 
 /// A turn of the model while it is put together.

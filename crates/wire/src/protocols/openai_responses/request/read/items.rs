@@ -192,7 +192,7 @@ impl Reader<'_, '_> {
         if thought.encrypted.is_none() {
             thought.id = None;
         }
-        self.said(Part { signature, ..Part::new(PartKind::from(thought)) });
+        self.said(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(thought)) });
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Reader<'_, '_> {
 
     fn called(&mut self, call: ToolCall) {
         let signature = self.signatures.remove(&call.id);
-        self.said(Part { signature, ..Part::new(PartKind::from(call)) });
+        self.said(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(call)) });
     }
 
     /// A call of a tool that the caller's machine runs: what to do is its arguments.
@@ -345,9 +345,9 @@ fn content(raw: &str, path: &str, place: Place) -> Result<Vec<Part>> {
 fn part(fields: &Fields<'_>) -> Result<Part> {
     let kind = match fields.text("type")?.as_str() {
         "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => {
-            PartKind::Text(fields.text("text")?)
+            PartKind::Text(fields.text("text")?.into())
         }
-        "refusal" => PartKind::Refusal(fields.text("refusal")?),
+        "refusal" => PartKind::Refusal(fields.text("refusal")?.into()),
         "input_image" | "computer_screenshot" => PartKind::from(image(fields)?),
         "input_file" => PartKind::from(file(fields)?),
         "input_audio" => PartKind::from(sound(fields)?),

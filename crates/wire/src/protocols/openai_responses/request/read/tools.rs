@@ -102,7 +102,8 @@ impl CallerTools {
     /// Reads the tools of a request.
     pub(in super::super::super) fn read(body: &Fields<'_>) -> Result<Self> {
         let ambiguous = ambiguous_names(body)?;
-        let mut tools = Self::default();
+        let given = body.opt_list("tools").ok().flatten().map_or(0, Iterator::count);
+        let mut tools = Self { tools: Vec::with_capacity(given), ..Self::default() };
         each_tool(body, &mut |tool| {
             let name = own_name(&tool.fields)?;
             let flat = match &tool.namespace {
