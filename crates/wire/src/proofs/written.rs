@@ -35,7 +35,9 @@ impl Proofs {
     /// As bytes.
     pub fn write(&self) -> Vec<u8> {
         let thinking = self.thinking.iter().filter_map(|part| match &part.kind {
-            PartKind::Reasoning(thought) => Some(Thought::of(thought, part.signature.clone())),
+            PartKind::Reasoning(thought) => {
+                Some(Thought::of(thought, part.signature.clone().map(Into::into)))
+            }
             _ => None,
         });
         let written = Written {
@@ -83,7 +85,7 @@ impl Thought {
     fn part(self) -> Part {
         let Self { text, encrypted, format, id, extra, signature } = self;
         let thought = Reasoning { text, encrypted, format, id, extra };
-        Part { signature, ..PartKind::from(thought).into() }
+        Part { signature: signature.map(Into::into), ..PartKind::from(thought).into() }
     }
 }
 
