@@ -152,6 +152,20 @@ pub struct Cost {
     pub other: Pico,
 }
 
+impl Cost {
+    /// So many hundredths of it.
+    pub fn share(self, percent: u8) -> Self {
+        let of = |cost: Pico| Pico((i128::from(cost.0) * i128::from(percent) / 100) as i64);
+        Self {
+            total: of(self.total),
+            input: of(self.input),
+            output: of(self.output),
+            cached_input: of(self.cached_input),
+            other: of(self.other),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

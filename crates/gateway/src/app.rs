@@ -315,6 +315,7 @@ fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics,
         seeds: crate::pipeline::Seeds::default(),
         hops: crate::hops::Hops::default(),
         epoch: clock::now(),
+        settled: crate::pipeline::batch::Settled::default(),
     }
 }
 

@@ -33,6 +33,7 @@ pub mod pipeline;
 pub mod reload;
 pub mod report;
 pub mod responses;
+mod sealed;
 pub mod snapshot;
 pub mod telemetry;
 pub mod tls;

@@ -24,7 +24,9 @@ use super::connections::InFlight;
 use super::models::Models;
 use super::request_body::Announced;
 use super::routes::{self, Access, Found, Resource, Route, Serve};
-use super::{ResponseBody, admin, chat, conversations, host, native, openapi, request_body, respond, stored};
+use super::{
+    ResponseBody, admin, chat, conversations, host, kept, native, openapi, request_body, respond, stored,
+};
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::console::ConsoleService;
@@ -140,9 +142,9 @@ pub async fn handle(
             }
             Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
         },
-        Ok(Route { serve: Serve::Passthrough, path, .. }) => {
-            let asking = native::Asking { snapshot, request_id, received, path };
-            (Box::pin(native::serve(&api, asking, (head, body), &in_flight, &mut cut)).await, None)
+        Ok(route) if matches!(route.serve, Serve::Kept(_) | Serve::Passthrough) => {
+            let asking = native::Asking { snapshot, request_id, received, path: route.path };
+            (Box::pin(passed(&api, route.serve, asking, (head, body), (&in_flight, &mut cut))).await, None)
         }
         Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations | Serve::Console) => {
             (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), &head, body)).await, None)
@@ -173,6 +175,20 @@ pub async fn handle(
         Cors::allow(origin, response.headers_mut());
     }
     Ok(response.map(|body| Tracked { body, cut, _in_flight: in_flight }))
+}
+
+/// Serves what goes to a provider as it is, or nearly so.
+async fn passed(
+    api: &Arc<Api>,
+    serve: Serve,
+    asking: native::Asking,
+    request: (Parts, Incoming),
+    (in_flight, cut): (&InFlight, &mut CutNotice),
+) -> Response<ResponseBody> {
+    match serve {
+        Serve::Kept(resource) => kept::serve(api, resource, asking, request, cut).await,
+        _ => native::serve(api, asking, request, in_flight, cut).await,
+    }
 }
 
 /// Says the id of the request, by its own header and by that of the caller's format.
@@ -521,6 +537,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         | Serve::CountTokens(_)
         | Serve::Endpoint(_)
         | Serve::Passthrough
+        | Serve::Kept(_)
         | Serve::NotYet => refuse(api, head, &not_yet(head, route.path)),
     }
 }

@@ -76,7 +76,7 @@ async fn passed_on(
     (mut head, body): (Parts, Incoming),
     in_flight: &InFlight,
 ) -> Response<ResponseBody> {
-    let caller = match admit(api, &asking.snapshot, &head).await {
+    let caller = match admit(api, &asking.snapshot, &head, Role::Passthrough).await {
         Ok(caller) => caller,
         Err(error) => {
             leave_unread(body);
@@ -89,7 +89,7 @@ async fn passed_on(
     match question(api, &mut inbound, (head, tunnel), body).await {
         Ok(question) => {
             let dialect = inbound.dialect;
-            match api.pipeline.clone().pass(inbound, question).await {
+            match api.pipeline.clone().pass(&inbound, question).await {
                 Ok(answer) => answered(answer),
                 Err(failure) => respond::failure(dialect, &failure),
             }
@@ -101,18 +101,18 @@ async fn passed_on(
     }
 }
 
-async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
+pub(super) async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts, role: Role) -> Result<Caller, Error> {
     let caller = api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await?;
-    caller.check_role(Role::Passthrough)?;
+    caller.check_role(role)?;
     if caller.is_guarded() {
-        let message = "Guardrails look at what this key sends, and cannot look at what passes to a provider's own API; \
-                       use the gateway's own endpoints, or a key without guardrails.";
+        let message = "Guardrails look at what this key sends, and cannot look at files, batches and what passes to a provider's own API; \
+                       use the gateway's other endpoints, or a key without guardrails.";
         return Err(Error::caller(ErrorKind::Permission, message));
     }
     Ok(caller)
 }
 
-fn inbound(asking: Asking, caller: Caller) -> Inbound {
+pub(super) fn inbound(asking: Asking, caller: Caller) -> Inbound {
     let Asking { snapshot, request_id, received, path } = asking;
     Inbound {
         request_id,
@@ -156,6 +156,9 @@ async fn question(
     let held = Holding::of(&provider, inbound, &form).read(api, inbound, &head.headers, body).await?;
     let Beginning { bytes, held, length, upload } = held;
     Ok(NativeQuestion {
+        operation: Operation::Passthrough,
+        asks_no_model: false,
+        key: None,
         query: query(head.uri.query().unwrap_or_default()),
         headers,
         tunnel,
@@ -258,7 +261,7 @@ const KEPT_BACK_TOO: [&str; 22] = [
 const KEPT_BACK_FROM: [&str; 4] = ["x-llmgateway-", "x-forwarded-", "sec-", "cf-"];
 
 /// The caller's headers that go along.
-fn passed(headers: &HeaderMap) -> Headers {
+pub(super) fn passed(headers: &HeaderMap) -> Headers {
     let of_connection = named_by_connection(headers);
     let goes = |name: &HeaderName| {
         let text = name.as_str();
@@ -412,8 +415,8 @@ impl Begun {
 }
 
 /// The provider's answer, as it is but for what is of its connection, or about its caller: us.
-fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
-    let NativeAnswer { status, headers, body, served } = answer;
+pub(super) fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
+    let NativeAnswer { status, headers, body, served, .. } = answer;
     let body = match body {
         NativeBody::Whole(bytes) => ResponseBody::whole(bytes),
         NativeBody::Stream(pump) => ResponseBody::Stream(pump),

@@ -3,11 +3,14 @@
 
 use std::borrow::Cow;
 
+use super::kept;
 use canon::Operation;
 use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use wire::protocols::openai_completions::OpenaiCompletions;
 use wire::{Dialect, OWN, Protocol};
+
+use super::kept;
 
 /// One route.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub enum Serve {
     CountTokens(Protocol),
     /// What is asked of a model without a conversation.
     Endpoint(Operation),
+    /// Files and batches.
+    Kept(kept::Resource),
     /// A provider's own API.
     Passthrough,
     /// The list of models, in this format.
@@ -133,6 +138,9 @@ const fn passthrough(method: Method) -> Route {
 }
 
 const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
+const FILES: Serve = Serve::Kept(kept::Resource::Files);
+const BATCHES: Serve = Serve::Kept(kept::Resource::Batches);
+const MESSAGE_BATCHES: Serve = Serve::Kept(kept::Resource::MessageBatches);
 const MODELS: Serve = Serve::Models(Protocol::OpenaiChat);
 
 /// All routes. The first of them is looked for first.
@@ -217,14 +225,19 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/audio/speech", Access::Key, Serve::Endpoint(Operation::Speech)),
     route(Method::POST, "/v1/audio/transcriptions", Access::Key, Serve::Endpoint(Operation::Transcriptions)),
     route(Method::POST, "/v1/audio/translations", Access::Key, Serve::Endpoint(Operation::Translations)),
-    not_yet(Method::POST, "/v1/files"),
-    not_yet(Method::GET, "/v1/files"),
-    not_yet(Method::GET, "/v1/files/{id}"),
-    not_yet(Method::DELETE, "/v1/files/{id}"),
-    not_yet(Method::POST, "/v1/batches"),
-    not_yet(Method::GET, "/v1/batches"),
-    not_yet(Method::GET, "/v1/batches/{id}"),
-    not_yet(Method::POST, "/v1/batches/{id}"),
+    route(Method::POST, "/v1/files", Access::Key, FILES),
+    route(Method::GET, "/v1/files", Access::Key, FILES),
+    route(Method::GET, "/v1/files/{id}", Access::Key, FILES),
+    route(Method::DELETE, "/v1/files/{id}", Access::Key, FILES),
+    route(Method::POST, "/v1/batches", Access::Key, BATCHES),
+    route(Method::GET, "/v1/batches", Access::Key, BATCHES),
+    route(Method::GET, "/v1/batches/{id}", Access::Key, BATCHES),
+    route(Method::POST, "/v1/batches/{id}", Access::Key, BATCHES),
+    route(Method::POST, "/v1/messages/batches", Access::Key, MESSAGE_BATCHES),
+    route(Method::GET, "/v1/messages/batches", Access::Key, MESSAGE_BATCHES),
+    route(Method::GET, "/v1/messages/batches/{id}", Access::Key, MESSAGE_BATCHES),
+    route(Method::POST, "/v1/messages/batches/{id}", Access::Key, MESSAGE_BATCHES),
+    route(Method::DELETE, "/v1/messages/batches/{id}", Access::Key, MESSAGE_BATCHES),
     not_yet(Method::GET, "/v1/realtime"),
     not_yet(Method::POST, "/v1/videos"),
     not_yet(Method::GET, "/v1/videos/{id}"),
@@ -247,7 +260,10 @@ impl Serve {
 
     fn has_dialect(self) -> bool {
         self.is_answered_by_model()
-            || matches!(self, Self::Stored | Self::Conversations | Self::Models(_) | Self::Model(_))
+            || matches!(
+                self,
+                Self::Kept(_) | Self::Stored | Self::Conversations | Self::Models(_) | Self::Model(_)
+            )
     }
 
     /// The format that its callers speak.
@@ -257,6 +273,7 @@ impl Serve {
             | Self::CountTokens(protocol)
             | Self::Models(protocol)
             | Self::Model(protocol) => wire::dialect(protocol).unwrap_or(OWN),
+            Self::Kept(kept::Resource::MessageBatches) => Self::Chat(Protocol::AnthropicMessages).dialect(),
             Self::Completions => &OpenaiCompletions,
             Self::Stored | Self::Conversations => Self::Chat(Protocol::OpenaiResponses).dialect(),
             _ => OWN,
@@ -459,6 +476,15 @@ pub(super) fn about(serve: Serve) -> &'static str {
             "the text of a recording, by form; whole, as subtitles, or as events with `stream` ([media.md](media.md))"
         }
         Serve::Endpoint(_) => "the text of a recording in English, by form ([media.md](media.md))",
+        Serve::Kept(kept::Resource::Files) => {
+            "files for batches: `POST` a form, `GET`, `GET` and `DELETE ID`, `GET ID/content` ([batches.md](batches.md))"
+        }
+        Serve::Kept(kept::Resource::Batches) => {
+            "batches, in OpenAI's form: `POST`, `GET`, `GET ID`, `POST ID/cancel` ([batches.md](batches.md))"
+        }
+        Serve::Kept(kept::Resource::MessageBatches) => {
+            "batches, in Anthropic's form: `POST`, `GET` and `DELETE ID`, `GET ID/results`, `POST ID/cancel` ([batches.md](batches.md))"
+        }
         Serve::Passthrough => {
             "a provider's own API: what follows the provider's name is the path there, and the credential is the gateway's; for keys with the role `passthrough` ([passthrough.md](passthrough.md))"
         }

@@ -24,13 +24,27 @@ const HELD_OF_UNKNOWN: usize = 1 << 20;
 /// OpenAI takes has 25 MB.
 const HELD_FOR_MODEL: usize = 32 << 20;
 
+/// What is accepted, who counts what is held, and who looks at the fields.
+type Within<'a> = (RequestLimits, &'a Buffers, Option<&'a Guard>);
+
 /// Reads a form, or as much of it as has to be known.
 pub async fn read(
     operation: Operation,
     body: Incoming,
-    mut announced: Announced,
-    (limits, buffers, guard): (RequestLimits, &Buffers, Option<&Guard>),
+    announced: Announced,
+    within: Within<'_>,
 ) -> Result<Question, Error> {
+    let (form, held, upload) = beginning(body, announced, true, within).await?;
+    Ok(Question { request: endpoints::read_form(operation, form)?, held, upload })
+}
+
+/// Reads a form up to a file that can pass as it comes. `names_model`: it has to name one before.
+pub async fn beginning(
+    body: Incoming,
+    mut announced: Announced,
+    names_model: bool,
+    (limits, buffers, guard): Within<'_>,
+) -> Result<(Form, Held, Option<Upload>), Error> {
     let Some(boundary) = announced.form.take() else {
         return Err(Error::gateway(ErrorKind::Internal, "The body is no form."));
     };
@@ -40,7 +54,7 @@ pub async fn read(
         form.push(&bytes)?;
         form.finish()?;
         check_fields(guard, &form).await?;
-        return Ok(Question { request: endpoints::read_form(operation, form)?, held, upload: None });
+        return Ok((form, held, None));
     }
     let end = clock::now() + limits.whole;
     let held_at_once = match announced.length {
@@ -48,7 +62,7 @@ pub async fn read(
         Some(_) => 0,
         None => HELD_OF_UNKNOWN,
     };
-    let mut reading = Reading { body, form, held: buffers.nothing(), end, limits, held_at_once };
+    let mut reading = Reading { body, form, held: buffers.nothing(), end, limits, held_at_once, names_model };
     let read = reading.beginning().await;
     let Reading { body, form, held, .. } = reading;
     if let Err(error) = read {
@@ -61,12 +75,11 @@ pub async fn read(
     check_fields(guard, &form).await?;
     if form.is_whole() {
         leave_unread(body);
-        return Ok(Question { request: endpoints::read_form(operation, form)?, held, upload: None });
+        return Ok((form, held, None));
     }
     let bounds = Bounds { length: announced.length, limit: limits.upload, pause: limits.pause, end };
     let rest = Rest::new(body, &form, bounds);
-    let request = endpoints::read_form(operation, form)?;
-    Ok(Question { request, held, upload: Some(Upload::new(rest)) })
+    Ok((form, held, Some(Upload::new(rest))))
 }
 
 /// Has guardrails look at the texts of a form.
@@ -88,6 +101,8 @@ struct Reading {
     limits: RequestLimits,
     /// So much is held even of a form that could pass as it comes.
     held_at_once: usize,
+    /// The model has to be known.
+    names_model: bool,
 }
 
 impl Reading {
@@ -113,18 +128,19 @@ impl Reading {
 
     fn may_pass(&self) -> Result<bool, Error> {
         let length = self.form.len();
-        if length > self.held_at_once && self.form.is_in_file() && self.form.field("model").is_some() {
+        let is_named = !self.names_model || self.form.field("model").is_some();
+        if length > self.held_at_once && self.form.is_in_file() && is_named {
             return Ok(true);
         }
         if length <= HELD_FOR_MODEL {
             return Ok(false);
         }
-        Err(match self.form.field("model") {
-            Some(_) => {
+        Err(match is_named {
+            true => {
                 let message = format!("The fields of the form are larger than {HELD_FOR_MODEL} bytes.");
                 Error::caller(ErrorKind::TooLarge, message)
             }
-            None => {
+            false => {
                 let message = format!(
                     "model does not come within the first {HELD_FOR_MODEL} bytes of the form; put it before the file."
                 );

@@ -124,6 +124,11 @@ struct Look {
 struct Away;
 
 impl Auth {
+    /// Knows the secret of the installation.
+    pub fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
     /// Loads the keys of the database.
     pub async fn new(store: Store, books: Books) -> Result<Arc<Self>, StoreError> {
         Self::with_source(store.key_hasher(), Box::new(store), books).await

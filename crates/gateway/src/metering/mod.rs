@@ -159,6 +159,7 @@ impl Metering {
             downgrade: Downgrade::No,
             cache: None,
             guard: begin.guard,
+            price_percent: None,
             row: UsageRecord {
                 request_id: begin.request_id.to_owned(),
                 started_at_ms: clock::now_ms(),
@@ -305,6 +306,8 @@ pub struct Record {
     downgrade: Downgrade,
     cache: Option<CacheUse>,
     guard: Option<Arc<Guard>>,
+    /// Whatever the answer is, it costs this share of its price, in hundredths; 0 where nothing is billed.
+    price_percent: Option<u8>,
     row: UsageRecord,
 }
 
@@ -703,7 +706,29 @@ impl Record {
 
     /// What the answer so far costs; none when that is unknown.
     fn answer_cost(&self) -> Option<Cost> {
-        self.pricing.cost_of(&self.progress)
+        match self.price_percent {
+            None => self.pricing.cost_of(&self.progress),
+            Some(0) => Some(Cost::default()),
+            Some(percent) => self.pricing.cost_of(&self.progress).map(|cost| cost.share(percent)),
+        }
+    }
+
+    /// The answer costs this share of its price, in hundredths.
+    pub fn costs_percent(&mut self, percent: u8) {
+        self.price_percent = Some(percent);
+    }
+
+    /// Records what was done at another time, once, however often it is seen: of records with the same time and id, the database
+    /// takes the first.
+    pub fn finish_once(mut self, started_at_ms: i64) {
+        self.row.status = 200;
+        self.settle();
+        self.last_attempt_cost(self.row.cost.map(|cost| cost.total));
+        self.row.started_at_ms = started_at_ms;
+        self.end();
+        if let Err(error) = self.metering.spool.append_once(&self.row) {
+            self.metering.say_lost(&error, Some(&self.row.request_id));
+        }
     }
 
     /// What is known of a whole answer without a conversation. Tokens that the provider does not count are estimated, where nothing

@@ -10,7 +10,7 @@ use super::context::RequestContext;
 use super::resolve::Offer;
 use crate::admission::{Book, Grant, duration};
 use crate::cluster::Away;
-use crate::identity::Offered;
+use crate::identity::{Caller, Offered};
 use crate::metering::Record;
 
 /// Output that an answer may have where neither the caller nor the model sets a limit.
@@ -93,6 +93,20 @@ async fn reserve(
                 other => refused(&other),
             })
         }
+    }
+}
+
+/// Has the caller's budgets and limits count what was used already, whatever is left of them.
+pub fn note(caller: &Caller, offer: &Offer, record: &mut Record) {
+    let offered = offer.offered("");
+    let rules = caller.rules().filter(|rule| rule.model.as_ref().is_none_or(|model| offered.matches(model)));
+    let now = record.started_at_ms();
+    let ask = Ask { deadline_ms: now.saturating_add(OVERDUE_MS), others: Others::Away, ..Ask::default() };
+    let book = &caller.project.book;
+    // Refused, it is in the ledger all the same, from which budgets begin.
+    let reserved = book.lock().reserve(rules, ask, now);
+    if let Ok((ticket, remaining)) = reserved {
+        record.granted(Grant { book: book.clone(), ticket: Some(ticket), reserved: None }, remaining);
     }
 }
 

@@ -150,7 +150,7 @@ impl RequestContext<'_> {
         preferences.allow_fallbacks &= !self.inbound.options.no_fallback;
         let mut needs = match self.operation {
             // A prompt that is too long for the model has a length too; what passes as it is, its provider judges.
-            Operation::CountTokens | Operation::Passthrough => {
+            Operation::CountTokens | Operation::Passthrough | Operation::Files | Operation::Batches => {
                 Needs { model: self.asked.model, ..Needs::default() }
             }
             _ => candidates::needs(self.asked),
@@ -221,7 +221,7 @@ pub async fn in_order<E: ProviderCall>(
         }
         let offer = turn.offer;
         admit::admit(cx, offer, record).await?;
-        let route = candidates[turn.index].route(turn.key);
+        let route = candidates[turn.index].route(turn.label);
         let started = clock::now();
         record.attempt(route, offer.provider.metrics.model(offer.metric_label()), started);
         turn.permit.starts(started);
@@ -263,7 +263,9 @@ pub async fn in_order<E: ProviderCall>(
 struct Turn<'a> {
     offer: &'a Offer,
     index: usize,
+    /// Its key, by the place among the provider's, and among those that will do.
     key: usize,
+    label: usize,
     after: Option<Duration>,
     permit: HeldPermit,
     repaired: Repaired,
@@ -273,12 +275,14 @@ struct Turn<'a> {
 impl<'a> Turn<'a> {
     fn new(cx: &RequestContext<'_>, offers: &'a [Offer], next: routing::Attempt) -> Self {
         let offer = &offers[next.index];
+        let key = offer.keys().1 + next.key;
         Self {
             offer,
             index: next.index,
-            key: next.key,
+            key,
+            label: next.key,
             after: next.after,
-            permit: HeldPermit::new(cx, offer, next.key, next.permit),
+            permit: HeldPermit::new(cx, offer, key, next.permit),
             repaired: Repaired::default(),
             body: None,
         }

@@ -50,7 +50,7 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
     candidate.granted = wire::providers::granted(offer.protocol);
     candidate.tier = offer.tier;
     candidate.priority = provider.row.priority;
-    candidate.keys = &provider.key_labels;
+    candidate.keys = offer.keys().0;
     let Some(serving) = &offer.serving else { return candidate };
     candidate.deprecated = serving.deprecated.is_some() && serving.is_gone(&clock::today());
     if let Some(price) = &serving.price {

@@ -4,6 +4,7 @@ mod admit;
 pub mod annotate;
 mod ask;
 pub mod attempts;
+pub mod batch;
 pub mod cached;
 pub mod candidates;
 pub mod chat;
@@ -72,6 +73,8 @@ pub struct Pipeline {
     pub hops: Hops,
     /// The zero of the clock that health is measured by.
     pub epoch: Instant,
+    /// The outputs of batches that were read, by the ids of their records.
+    pub settled: batch::Settled,
 }
 
 /// An error on its way to the caller, with the metadata of what was tried.

@@ -40,8 +40,14 @@ const ERROR_LIMIT: usize = 1 << 20;
 
 /// A request, as far as it was read.
 pub struct NativeQuestion {
+    /// What is asked: what its caller says it is, or what the gateway itself asks of files and batches.
+    pub operation: Operation,
+    /// No model has to do with it, as with a file, or those that have were looked at.
+    pub asks_no_model: bool,
     /// Who is asked.
     pub provider: Arc<ProviderHandle>,
+    /// The only one of its keys that will do.
+    pub key: Option<usize>,
     /// The method.
     pub method: Method,
     /// The path at the provider.
@@ -84,6 +90,8 @@ pub struct NativeAnswer {
     pub body: NativeBody,
     /// Who served the request.
     pub served: Option<Served>,
+    /// The label of the provider's key.
+    pub key: String,
 }
 
 /// See [`NativeAnswer`].
@@ -179,20 +187,24 @@ impl Pipeline {
     /// Passes a request on to its provider, and the head of the answer back.
     pub async fn pass(
         self: Arc<Self>,
-        inbound: Inbound,
+        inbound: &Inbound,
         mut question: NativeQuestion,
     ) -> Result<NativeAnswer, Failure> {
         let tunnel = question.tunnel.take();
         let intake = question.intake();
         let model = question.model(intake.as_ref());
         let asked = question.asked(&model, intake.as_ref());
-        let mut record = self.record(&inbound, Operation::Passthrough, Some(&asked));
+        let mut record = self.record(inbound, question.operation, Some(&asked));
         record.pinned(question.provider.id());
-        let offer = match offer(&inbound, &question, &model) {
+        let offer = match offer(inbound, &question, &model) {
             Ok(offer) => offer,
-            Err(error) => return Err(failed(&inbound, record, error)),
+            Err(error) => return Err(failed(inbound, record, error)),
         };
-        let cx = self.native_context(&inbound, &asked, &question, &record);
+        if question.operation != Operation::Passthrough {
+            // What answers of a batch cost is recorded when its output is read.
+            record.costs_percent(0);
+        }
+        let cx = self.native_context(inbound, &asked, &question, &record);
         let passing =
             Passing { cx: &cx, question: &question, tunnels: tunnel.is_some(), refused: Mutex::new(None) };
         let offers = [offer];
@@ -200,14 +212,15 @@ impl Pipeline {
             Ok((answered, mut permit)) => {
                 let Answered { status, headers, rest } = answered;
                 let mut served = record.served();
+                let key = record.attempts().last().map(|attempt| attempt.key.clone()).unwrap_or_default();
                 let body = match (rest, tunnel) {
                     (Rest::Body(begun), _) => {
-                        let pump = Pump::new(*begun, record, permit, self.clone(), &inbound);
+                        let pump = Pump::new(*begun, record, permit, self.clone(), inbound);
                         NativeBody::Stream(Box::new(pump.with_status(status)))
                     }
                     (Rest::Tunnel(provider), Some(caller)) => {
                         permit.begun();
-                        tunnel_through((caller, provider), &inbound, record, permit);
+                        tunnel_through((caller, provider), inbound, record, permit);
                         NativeBody::Whole(Bytes::new())
                     }
                     _ => {
@@ -217,7 +230,7 @@ impl Pipeline {
                         NativeBody::Whole(Bytes::new())
                     }
                 };
-                return Ok(NativeAnswer { status, headers, body, served });
+                return Ok(NativeAnswer { status, headers, body, served, key });
             }
             Err(error) => error,
         };
@@ -233,9 +246,10 @@ impl Pipeline {
                     Err(_) => body.into(),
                 };
                 let served = record.served();
-                Ok(NativeAnswer { status, headers, body: NativeBody::Whole(body), served })
+                let (body, key) = (NativeBody::Whole(body), String::new());
+                Ok(NativeAnswer { status, headers, body, served, key })
             }
-            None => Err(failed(&inbound, record, error)),
+            None => Err(failed(inbound, record, error)),
         }
     }
 
@@ -247,7 +261,7 @@ impl Pipeline {
         record: &Record,
     ) -> RequestContext<'a> {
         RequestContext {
-            operation: Operation::Passthrough,
+            operation: question.operation,
             pipeline: self,
             inbound,
             asked,
@@ -288,6 +302,14 @@ fn offer(inbound: &Inbound, question: &NativeQuestion, model: &str) -> Result<Of
         operation: Operation::Passthrough,
     };
     let mut offer = resolver.offer(&question.provider, model);
+    offer.key = question.key;
+    if question.asks_no_model {
+        let refused = caller.terms().find_map(|terms| terms.provider_refusal(question.provider.id()));
+        let Some(rule) = refused else { return Ok(Offer { serving: None, ..offer }) };
+        let message =
+            format!("This key may not use {:?}: a policy refuses it ({rule}).", question.provider.id());
+        return Err(Error::caller(ErrorKind::Permission, message).at("provider"));
+    }
     let refused = match model.is_empty() && caller.singles_out_models() {
         true => Some("the request names no model, and a policy is about some models".to_owned()),
         false => {
@@ -307,6 +329,26 @@ fn offer(inbound: &Inbound, question: &NativeQuestion, model: &str) -> Result<Of
         offer.serving = None;
     }
     Ok(offer)
+}
+
+impl Pipeline {
+    /// Refuses a batch that has a model in it which the caller may not use.
+    pub fn check_models(
+        &self,
+        inbound: &Inbound,
+        provider: &Arc<ProviderHandle>,
+        models: &[&str],
+    ) -> Result<(), Error> {
+        for model in models {
+            let offer = Resolver::of(&inbound.snapshot).offer(provider, model);
+            if let Some(reason) = inbound.caller.refusal(&offer.offered("")) {
+                let model: String = model.chars().take(100).collect();
+                let message = format!("This key may not use the model {model:?}: {reason}.");
+                return Err(Error::caller(ErrorKind::Permission, message).at("requests"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Passes a request on.
@@ -473,6 +515,7 @@ impl Passing<'_> {
             path: &question.path,
             query: &question.query,
             usual: provider.row.base_url.as_deref(),
+            below_base: question.operation != Operation::Passthrough,
         };
         let mut request = provider.endpoint.native_request(&call, &native)?;
         self.cx.add_headers(offer, request.headers_mut());

@@ -29,6 +29,8 @@ pub struct Offer {
     pub facts: FactsSource,
     /// Lower comes first whatever the score.
     pub tier: u32,
+    /// The only one of the provider's keys that will do.
+    pub key: Option<usize>,
     /// The timeouts of the alias that led here.
     pub timeouts: Option<Box<TimeoutSection>>,
 }
@@ -43,6 +45,15 @@ pub enum FactsSource {
 }
 
 impl Offer {
+    /// The labels of the keys that will do, and the place of the first among the provider's.
+    pub fn keys(&self) -> (&[String], usize) {
+        let labels = &self.provider.key_labels;
+        match self.key.and_then(|key| Some((labels.get(key..=key)?, key))) {
+            Some(only) => only,
+            None => (labels, 0),
+        }
+    }
+
     /// The facts.
     pub fn facts(&self) -> &ModelFacts {
         match &self.facts {
@@ -336,6 +347,7 @@ impl<'a> Resolver<'a> {
             model: serving.upstream_id.clone(),
             facts: FactsSource::Serving(serving.clone()),
             tier: 0,
+            key: None,
             timeouts: None,
         }
     }
@@ -373,6 +385,7 @@ impl<'a> Resolver<'a> {
             model: model.to_owned(),
             facts,
             tier: 0,
+            key: None,
             timeouts: None,
         }
     }

@@ -6,6 +6,7 @@ mod admin;
 mod agree;
 mod bad_dialects;
 mod bad_input;
+mod batches;
 mod bodies;
 mod cluster;
 mod commands;

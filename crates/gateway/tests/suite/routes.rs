@@ -123,7 +123,8 @@ async fn a_models_id_may_be_escaped() {
 #[tokio::test]
 async fn what_is_not_served_yet_says_so_by_name() {
     let (gateway, _upstream) = gateway("").await;
-    for line in ["POST /v1/videos", "POST /v1/videos/", "POST /v1/images/variations", "GET /v1/files/file-1"]
+    for line in
+        ["POST /v1/videos", "POST /v1/videos/", "POST /v1/images/variations", "GET /v1/videos/video-1"]
     {
         let reply = request(&gateway, line, "").await;
         assert_eq!(

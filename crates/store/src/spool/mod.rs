@@ -163,6 +163,18 @@ impl Spool {
         Ok(())
     }
 
+    /// Appends a record of something that is recorded once, however often it is seen: of those with the same time and id the
+    /// database takes the first.
+    pub fn append_once(&self, record: &UsageRecord) -> Result<(), AppendError> {
+        LINE.with_borrow_mut(|line| {
+            record.encode(0, line);
+            self.shared.append_lines(line, 1)
+        })
+        .map_err(|lost| lost.error)?;
+        self.shared.appended.notify_one();
+        Ok(())
+    }
+
     /// Appends a record together with those of other requests that finish at the same time, with one write. The record
     /// survives the death of the process from the moment at which the returned future is ready.
     pub fn append_with_others(&self, record: &UsageRecord, open: Option<OpenRequest>) -> Commit {

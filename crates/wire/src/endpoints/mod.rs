@@ -7,6 +7,7 @@
 //! An answer that streams out is a [`Transcoder`], as in chat. A large form streams in: its fields are held and written anew, and the
 //! rest of it follows [`Part::body`] as it comes.
 
+pub mod batches;
 pub mod embeddings;
 pub mod media;
 pub mod moderations;
@@ -135,6 +136,10 @@ pub struct OperationRows {
     pub transcriptions: Option<media::MediaRow>,
     /// The text of a recording in English.
     pub translations: Option<media::MediaRow>,
+    /// Files for batches.
+    pub files: Option<batches::FilesRow>,
+    /// Batches.
+    pub batches: Option<batches::BatchesRow>,
 }
 
 impl OperationRows {
@@ -150,8 +155,10 @@ impl OperationRows {
             Operation::ImageEdits => self.image_edits.is_some(),
             Operation::Transcriptions => self.transcriptions.is_some(),
             Operation::Translations => self.translations.is_some(),
-            // Whoever asks here names the provider, and not what a row says.
-            Operation::Files | Operation::Batches | Operation::Passthrough => false,
+            Operation::Files => self.files.is_some(),
+            Operation::Batches => self.batches.is_some(),
+            // Whoever asks there names the provider, and not what a row says.
+            Operation::Passthrough => false,
         }
     }
 
@@ -183,6 +190,8 @@ impl OperationRows {
             image_edits: media.clone(),
             transcriptions: media.clone(),
             translations: media,
+            files: is_openai.then(batches::FilesRow::default),
+            batches: is_openai.then(batches::BatchesRow::default),
             ..Self::default()
         }
     }

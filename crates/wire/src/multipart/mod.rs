@@ -196,6 +196,27 @@ impl Form {
         writer.raw(head, self.value(part));
     }
 
+    /// Writes a part with this before the name of its file.
+    pub fn keep_renamed(&self, part: &FormPart, mark: &str, writer: &mut FormWriter) {
+        let head = self.bytes.get(part.raw_head.clone()).unwrap_or_default();
+        let lower = head.to_ascii_lowercase();
+        let begins = |name: &[u8], skipped: fn(&[u8]) -> usize| {
+            let start = memchr::memmem::rfind(&lower, name)? + name.len();
+            Some(start + skipped(&head[start..]))
+        };
+        let quoted = |value: &[u8]| usize::from(value.first() == Some(&b'"'));
+        let extended = |value: &[u8]| memchr::memmem::find(value, b"''").map_or(0, |at| at + 2);
+        let mut places: Vec<usize> =
+            [begins(b"filename=", quoted), begins(b"filename*=", extended)].into_iter().flatten().collect();
+        places.sort_unstable();
+        let mut renamed = head.to_vec();
+        // From the last one on, so that places before stay.
+        for place in places.into_iter().rev() {
+            renamed.splice(place..place, mark.bytes());
+        }
+        writer.raw(&renamed, self.value(part));
+    }
+
     /// Writes a part with another value.
     pub fn replace(&self, part: &FormPart, value: &str, writer: &mut FormWriter) {
         let head = self.bytes.get(part.raw_head.clone()).unwrap_or_default();

@@ -119,13 +119,7 @@ impl Realtime {
 
     fn add(&mut self, usage: Option<Usage>) {
         let Some(usage) = usage.filter(Usage::is_plausible) else { return };
-        let sum = self.progress.usage.get_or_insert_default();
-        sum.input += usage.input;
-        sum.cache_read += usage.cache_read;
-        sum.audio_input += usage.audio_input;
-        sum.output += usage.output;
-        sum.audio_output += usage.audio_output;
-        sum.reasoning += usage.reasoning;
+        *self.progress.usage.get_or_insert_default() += usage;
         self.progress.content_started = true;
     }
 }

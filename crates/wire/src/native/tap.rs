@@ -147,9 +147,9 @@ fn usage_of_vectors(picker: &Picker) -> Option<Usage> {
 }
 
 /// Reads an answer, and writes nothing.
-struct Reader {
-    decoder: Box<dyn Decoder>,
-    progress: Progress,
+pub(super) struct Reader {
+    pub(super) decoder: Box<dyn Decoder>,
+    pub(super) progress: Progress,
 }
 
 struct Noting<'a>(&'a mut Progress);

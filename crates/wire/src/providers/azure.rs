@@ -53,7 +53,9 @@ impl Endpoint for Azure {
         let call = Call { protocol, ..call.clone() };
         let base = base_url(&call)?;
         let auth = auth(&base);
-        native::request(&Call { auth: &auth, ..call.clone() }, native, trimmed(&base))
+        let root = trimmed(&base);
+        let root = if native.below_base { format!("{root}/openai/v1") } else { root.to_owned() };
+        native::request(&Call { auth: &auth, ..call.clone() }, native, &root)
     }
 
     fn model_named<'a>(&self, name: &'a str, settings: &'a BTreeMap<String, String>) -> &'a str {

@@ -135,7 +135,7 @@ pub trait Endpoint: Sync {
     }
     /// The HTTP request for what its caller asks of the provider's own API.
     fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
-        native::request(call, native, native::root(call.base_url, native.usual))
+        native::request(call, native, native::root_of(call.base_url, native))
     }
     /// The model that a body or a path names so: the other way round than [`name_in_body`](Self::name_in_body).
     fn model_named<'a>(&self, name: &'a str, _settings: &'a BTreeMap<String, String>) -> &'a str {
@@ -217,6 +217,11 @@ pub(crate) fn segment(text: &str, field: &'static str) -> Result<String> {
     segment::model_segment(text).map_err(|_| {
         canon::Error::invalid(field, format!("{field} {text:?} cannot stand in a path of the provider's."))
     })
+}
+
+/// A text as one segment of a path; an error that names the field where it would lead elsewhere.
+pub fn path_segment(text: &str, field: &'static str) -> Result<String> {
+    segment(text, field)
 }
 
 /// How a provider is called whose call style this is.

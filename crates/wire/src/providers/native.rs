@@ -21,6 +21,8 @@ pub struct Native<'a> {
     pub query: &'a str,
     /// The provider's usual base URL, if it has one.
     pub usual: Option<&'a str>,
+    /// The path is below the base URL, as those of the gateway's own requests are.
+    pub below_base: bool,
 }
 
 impl Native<'_> {
@@ -45,6 +47,11 @@ pub(super) fn root<'a>(base: &'a str, usual: Option<&str>) -> &'a str {
         Some((above, last)) if is_version(last) && !above.ends_with('/') => above,
         _ => base,
     }
+}
+
+/// What the path of a request stands behind.
+pub(super) fn root_of<'a>(base: &'a str, native: &Native<'_>) -> &'a str {
+    if native.below_base { base } else { root(base, native.usual) }
 }
 
 /// The request below this root, with its credential.

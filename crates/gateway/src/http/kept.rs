@@ -1,0 +1,730 @@
+//! Files and batches: what providers keep for callers. Requests and answers pass as they are, but for ids: those that callers get lead
+//! back to the provider and the key that they belong to, for the callers' project alone.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use canon::{Error, ErrorKind, Operation};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use limits::Role;
+use serde_json::{Value, json};
+use wire::endpoints::batches::BatchesFormat;
+use wire::multipart::Boundary;
+use wire::native::{BatchOutput, NativeForm};
+use wire::{Headers, OWN, Protocol};
+
+use super::native::{self, Asking};
+use super::request_body::{self, Announced};
+use super::{Api, ResponseBody, options, respond, routes, upload};
+use crate::buffers::Held;
+use crate::config::MetadataPlace;
+use crate::incoming::leave_unread;
+use crate::lifecycle::{CutNotice, cut_off};
+use crate::pipeline::batch::Output;
+use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion};
+use crate::pipeline::{Failure, Inbound};
+use crate::sealed::{Kind, Place, Sealer};
+use crate::snapshot::ProviderHandle;
+use crate::upstream::upload::Upload;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Files, in OpenAI's form.
+    Files,
+    /// Batches, in OpenAI's form.
+    Batches,
+    /// Batches, in Anthropic's form.
+    MessageBatches,
+}
+
+/// Largest answer about files and batches. A list of 10,000 files has 3 MB.
+const ANSWER: usize = 16 << 20;
+/// As many as OpenAI lists at a time.
+const FILES_AT_A_TIME: usize = 10_000;
+const BATCHES_AT_A_TIME: usize = 100;
+/// The member of a batch's metadata that says whose it is.
+const MARK: &str = "llmgateway";
+/// As many members as metadata may have at OpenAI.
+const MOST_METADATA: usize = 16;
+const PROVIDER: HeaderName = HeaderName::from_static("x-llmgateway-provider");
+
+impl Resource {
+    fn operation(self) -> Operation {
+        match self {
+            Self::Files => Operation::Files,
+            _ => Operation::Batches,
+        }
+    }
+
+    /// The path below a provider's base URL.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Files => "/files",
+            Self::Batches => "/batches",
+            // The base URL of Anthropic's API has no version.
+            Self::MessageBatches => "/v1/messages/batches",
+        }
+    }
+
+    /// The path of the route.
+    fn route(self) -> &'static str {
+        match self {
+            Self::Files => "/v1/files",
+            Self::Batches => "/v1/batches",
+            Self::MessageBatches => "/v1/messages/batches",
+        }
+    }
+
+    /// What its ids are of.
+    fn kind(self) -> Kind {
+        match self {
+            Self::Files => Kind::File,
+            Self::Batches => Kind::Batch,
+            Self::MessageBatches => Kind::MessageBatch,
+        }
+    }
+
+    /// Whether a provider has it.
+    fn is_at(self, provider: &ProviderHandle) -> bool {
+        let rows = &provider.row.operations;
+        let format = rows.batches.as_ref().map(|row| row.format);
+        match self {
+            Self::Files => rows.files.is_some(),
+            Self::Batches => format == Some(BatchesFormat::Openai),
+            Self::MessageBatches => format == Some(BatchesFormat::Anthropic),
+        }
+    }
+}
+
+/// Serves a request.
+pub async fn serve(
+    api: &Arc<Api>,
+    resource: Resource,
+    asking: Asking,
+    (head, body): (Parts, Incoming),
+    cut: &mut CutNotice,
+) -> Response<ResponseBody> {
+    let mut answer = std::pin::pin!(served(api, resource, asking, (head, body)));
+    let until_cut = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
+        Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(OWN, &cut_off())),
+        polled => polled,
+    });
+    until_cut.await
+}
+
+async fn served(
+    api: &Arc<Api>,
+    resource: Resource,
+    asking: Asking,
+    (head, body): (Parts, Incoming),
+) -> Response<ResponseBody> {
+    let dialect = match resource {
+        Resource::MessageBatches => wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN),
+        _ => OWN,
+    };
+    let caller = match native::admit(api, &asking.snapshot, &head, Role::Inference).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            leave_unread(body);
+            api.metrics.refused(error.kind.as_str());
+            return respond::error(dialect, &error);
+        }
+    };
+    let mut inbound = native::inbound(asking, caller);
+    inbound.dialect = dialect;
+    if let Err(error) = read_options(api, &mut inbound, &head.headers) {
+        leave_unread(body);
+        api.pipeline.refuse(&inbound, resource.operation(), &error);
+        return respond::error(dialect, &error);
+    }
+    let desk = Desk { api, resource, inbound: &inbound, head: &head };
+    match desk.serve(body).await {
+        Ok(response) => response,
+        Err(Refused::Before(error)) => {
+            api.pipeline.refuse(&inbound, resource.operation(), &error);
+            respond::error(dialect, &error)
+        }
+        Err(Refused::Recorded(failure)) => respond::failure(dialect, &failure),
+    }
+}
+
+fn read_options(api: &Api, inbound: &mut Inbound, headers: &HeaderMap) -> Result<(), Error> {
+    inbound.options = options::options(headers, &api.pipeline.hops, inbound.snapshot.metadata)?;
+    if inbound.options.metadata == MetadataPlace::Metadata {
+        inbound.options.metadata = MetadataPlace::Llmgateway;
+    }
+    inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
+    Ok(())
+}
+
+/// Why there is no answer.
+enum Refused {
+    /// Nobody was asked: it has no record yet.
+    Before(Error),
+    /// It has one.
+    Recorded(Box<Failure>),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Before(error)
+    }
+}
+
+type Served<T> = Result<T, Refused>;
+
+/// Who asks for what.
+struct Desk<'a> {
+    api: &'a Arc<Api>,
+    resource: Resource,
+    inbound: &'a Inbound,
+    head: &'a Parts,
+}
+
+/// What is asked of a provider.
+struct Ask {
+    method: Method,
+    path: String,
+    query: String,
+    headers: Headers,
+    body: Body,
+    /// Of models: nobody can see which.
+    hides_models: bool,
+}
+
+impl Ask {
+    fn post(path: String, headers: Headers, body: Body) -> Self {
+        Self { method: Method::POST, path, query: String::new(), headers, body, hides_models: false }
+    }
+}
+
+/// A body, as far as it is held.
+struct Body {
+    bytes: Bytes,
+    held: Held,
+    upload: Option<Upload>,
+}
+
+/// Which part of a list.
+struct Page {
+    /// How many entries at most.
+    wanted: usize,
+    /// The query at the provider.
+    query: String,
+    /// Whose the entry is that it comes behind.
+    owner: Option<Owner>,
+}
+
+/// Whose something is.
+#[derive(Clone)]
+struct Owner {
+    provider: Arc<ProviderHandle>,
+    key: Option<usize>,
+}
+
+impl Desk<'_> {
+    async fn serve(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+        let path = routes::spelling(self.head.uri.path());
+        let rest = path.strip_prefix(self.resource.route()).unwrap_or_default().trim_start_matches('/');
+        let (id, part) = rest.split_once('/').unwrap_or((rest, ""));
+        let id = routes::unescape(id).unwrap_or_default();
+        let is_get = matches!(self.head.method, Method::GET | Method::HEAD);
+        let is_post = self.head.method == Method::POST;
+        if is_post && id.is_empty() {
+            return match self.resource {
+                Resource::Files => self.upload(body).await,
+                Resource::Batches => self.create(body).await,
+                Resource::MessageBatches => self.create_of_messages(body).await,
+            };
+        }
+        leave_unread(body);
+        match (self.resource, part) {
+            (Resource::MessageBatches, "") if is_get && id.is_empty() => {
+                let message = "Message batches are not listed: a list of the provider's does not say whose they are. \
+                               Keep the ids of yours.";
+                Err(Error::caller(ErrorKind::UnsupportedFeature, message).into())
+            }
+            (_, "") if is_get && id.is_empty() => self.list().await,
+            (_, "") if is_get => self.about(&id, Method::GET, "").await,
+            (Resource::Files, "content") if is_get => self.content(&id).await,
+            (Resource::MessageBatches, "results") if is_get => self.content(&id).await,
+            (Resource::Files | Resource::MessageBatches, "") if self.head.method == Method::DELETE => {
+                self.about(&id, Method::DELETE, "").await
+            }
+            (Resource::Batches | Resource::MessageBatches, "cancel") if is_post => {
+                self.about(&id, Method::POST, "/cancel").await
+            }
+            _ => {
+                let message = format!("There is no route {} {}.", self.head.method, shown(&path));
+                Err(Error::caller(ErrorKind::NotFound, message).into())
+            }
+        }
+    }
+
+    fn sealer(&self) -> Sealer<'_> {
+        Sealer { hasher: self.api.auth.hasher(), project: &self.inbound.caller.project.id }
+    }
+
+    /// Where something of this project's is.
+    fn place(
+        &self,
+        id: &str,
+        param: &'static str,
+        is_wanted: impl Fn(Kind) -> bool,
+    ) -> Served<(Place, Owner)> {
+        let place = self.sealer().open(id).filter(|place| is_wanted(place.kind));
+        let known = place.and_then(|place| {
+            let provider = self.inbound.snapshot.providers.get(&place.provider)?.clone();
+            let key = place.key_among(self.api.auth.hasher(), &provider.key_labels)?;
+            provider.disabled().is_none().then_some((place, Owner { provider, key: Some(key) }))
+        });
+        known.ok_or_else(|| {
+            let what =
+                if self.resource == Resource::Files || param == "input_file_id" { "file" } else { "batch" };
+            let message = format!("There is no {what} {:?} of this project.", shown(id));
+            Error::caller(ErrorKind::NotFound, message).at(param).into()
+        })
+    }
+
+    /// Who is to keep something new: as the query, a header or the form says, else the only one who could.
+    fn chosen(&self, in_form: Option<&str>) -> Served<Owner> {
+        let query = self.head.uri.query().unwrap_or_default();
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        let in_query = pairs.find(|(name, _)| name == "provider").map(|(_, value)| value.into_owned());
+        let in_header = self.head.headers.get(&PROVIDER).and_then(|value| value.to_str().ok());
+        let named = in_query.as_deref().or(in_header).or(in_form).map(str::trim);
+        let snapshot = &self.inbound.snapshot;
+        let mut able: Vec<_> = snapshot.enabled().filter(|provider| self.resource.is_at(provider)).collect();
+        able.sort_by(|left, right| left.id().cmp(right.id()));
+        let names = able.iter().map(|provider| provider.id()).collect::<Vec<_>>().join(", ");
+        let route = self.resource.route();
+        let provider = match (named, &able[..]) {
+            (Some(named), _) => able.iter().find(|provider| provider.id() == named).ok_or_else(|| {
+                let message = format!(
+                    "The provider {:?} does not serve {route} here; these do: {names}.",
+                    shown(named)
+                );
+                Error::invalid("provider", message)
+            })?,
+            (None, [only]) => only,
+            (None, []) => {
+                let message = format!("No enabled provider serves {route}.");
+                return Err(Error::caller(ErrorKind::UnsupportedFeature, message).into());
+            }
+            (None, _) => {
+                let message = format!(
+                    "Several providers serve {route} ({names}); name one by ?provider= or the header x-llmgateway-provider."
+                );
+                return Err(Error::invalid("provider", message).into());
+            }
+        };
+        Ok(Owner { provider: (*provider).clone(), key: None })
+    }
+
+    fn nothing(&self) -> Body {
+        Body { bytes: Bytes::new(), held: self.api.buffers.nothing(), upload: None }
+    }
+
+    async fn ask(&self, owner: &Owner, ask: Ask) -> Served<NativeAnswer> {
+        let Ask { method, path, query, headers, body: Body { bytes, held, upload }, hides_models } = ask;
+        let question = NativeQuestion {
+            operation: self.resource.operation(),
+            asks_no_model: !hides_models,
+            provider: owner.provider.clone(),
+            key: owner.key,
+            method,
+            path,
+            query,
+            headers,
+            form: NativeForm { metered: None, model: None, streams: None },
+            length: bytes.len(),
+            body: bytes,
+            held,
+            upload,
+            tunnel: None,
+        };
+        let passed = self.api.pipeline.clone().pass(self.inbound, question).await;
+        passed.map_err(|failure| Refused::Recorded(Box::new(failure)))
+    }
+
+    /// Asks for what is not large, and has ids changed in it. Refusals stay as they are.
+    async fn answer(
+        &self,
+        owner: &Owner,
+        ask: Ask,
+        change: impl FnOnce(&mut Value, &Owner),
+    ) -> Served<Response<ResponseBody>> {
+        let answer = self.ask(owner, ask).await?;
+        if !answer.status.is_success() {
+            return Ok(native::answered(answer));
+        }
+        let NativeAnswer { status, mut headers, body, served, key } = answer;
+        let bytes = match body {
+            NativeBody::Whole(bytes) => bytes,
+            NativeBody::Stream(pump) => match Limited::new(*pump, ANSWER).collect().await {
+                Ok(bytes) => bytes.to_bytes(),
+                Err(_) => return Err(broken_answer()),
+            },
+        };
+        let Ok(mut value) = serde_json::from_slice::<Value>(&bytes) else { return Err(broken_answer()) };
+        let label = owner.provider.key_labels.iter().position(|label| *label == key);
+        change(&mut value, &Owner { provider: owner.provider.clone(), key: owner.key.or(label) });
+        headers.remove(CONTENT_LENGTH);
+        let body = NativeBody::Whole(value.to_string().into());
+        Ok(native::answered(NativeAnswer { status, headers, body, served, key }))
+    }
+
+    async fn upload(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+        let content_type = self.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default();
+        if !content_type.get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data")) {
+            leave_unread(body);
+            let message = "/v1/files takes a form; send multipart/form-data.";
+            return Err(Error::caller(ErrorKind::UnsupportedMedia, message).at("content-type").into());
+        }
+        let limits = self.inbound.snapshot.limits;
+        let announced = Boundary::of(content_type)
+            .and_then(|boundary| Announced::of_form(&self.head.headers, boundary, limits));
+        let announced = match announced {
+            Ok(announced) => announced,
+            Err(error) => {
+                leave_unread(body);
+                return Err(error.into());
+            }
+        };
+        let (form, held, upload) =
+            upload::beginning(body, announced, false, (limits, &self.api.buffers, None)).await?;
+        let owner = self.chosen(form.text("provider")?)?;
+        let mark = format!("{}-", self.sealer().mark());
+        let bytes = form.rewritten(|part, _, writer| {
+            match part.head.plain_name() {
+                "provider" => {}
+                "file" => form.keep_renamed(part, &mark, writer),
+                _ => form.keep(part, writer),
+            }
+            Ok(())
+        })?;
+        let content_type = HeaderValue::try_from(form.content_type())
+            .map_err(|_| Error::invalid("content-type", "The boundary cannot stand in a header."))?;
+        let headers = vec![(CONTENT_TYPE, content_type)];
+        let body = Body { bytes: bytes.into(), held, upload };
+        let path = self.resource.path().to_owned();
+        let ask = Ask::post(path, headers, body);
+        self.answer(&owner, ask, |file, owner| self.tell_file(file, owner, (Kind::File, 0))).await
+    }
+
+    async fn json(&self, body: Incoming) -> Served<(Value, Bytes, Held)> {
+        let announced = match Announced::read(&self.head.headers, self.inbound.snapshot.limits.body) {
+            Ok(announced) => announced,
+            Err(error) => {
+                leave_unread(body);
+                return Err(error.into());
+            }
+        };
+        let received =
+            request_body::read(body, announced, self.inbound.snapshot.limits, &self.api.buffers).await?;
+        let value = serde_json::from_slice::<Value>(&received.bytes).ok().filter(Value::is_object);
+        let value = value.ok_or_else(|| Error::invalid("", "The body is not a JSON object."))?;
+        Ok((value, received.bytes, received.held))
+    }
+
+    async fn create(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+        let (mut batch, _, held) = self.json(body).await?;
+        let Some(input) = batch["input_file_id"].as_str() else {
+            return Err(Error::invalid("input_file_id", "input_file_id must be the id of a file.").into());
+        };
+        let is_file = |kind| matches!(kind, Kind::File | Kind::Output);
+        let (place, owner) = self.place(input, "input_file_id", is_file)?;
+        if !self.resource.is_at(&owner.provider) {
+            let message =
+                format!("The provider {:?} of the file serves no batches of this form.", place.provider);
+            return Err(Error::invalid("input_file_id", message).into());
+        }
+        batch["input_file_id"] = place.id.into();
+        if batch["metadata"].is_null() {
+            batch["metadata"] = json!({});
+        }
+        if let Some(metadata) = batch["metadata"].as_object_mut() {
+            if metadata.len() >= MOST_METADATA {
+                let message =
+                    format!("metadata may have {} members: one more is the gateway's.", MOST_METADATA - 1);
+                return Err(Error::invalid("metadata", message).into());
+            }
+            metadata.insert(MARK.to_owned(), self.sealer().mark().into());
+        }
+        let body = Body { bytes: batch.to_string().into(), held, upload: None };
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let path = self.resource.path().to_owned();
+        let ask = Ask { hides_models: true, ..Ask::post(path, headers, body) };
+        self.answer(&owner, ask, |batch, owner| self.tell(batch, owner)).await
+    }
+
+    /// The requests stand in the body, with their models.
+    async fn create_of_messages(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+        let (batch, bytes, held) = self.json(body).await?;
+        let owner = self.chosen(None)?;
+        let Some(requests) = batch["requests"].as_array() else {
+            return Err(Error::invalid("requests", "requests must be a list.").into());
+        };
+        let mut models: Vec<&str> = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            let Some(model) = request["params"]["model"].as_str() else {
+                let param = format!("requests[{index}].params.model");
+                return Err(Error::invalid(param.clone(), format!("{param} must name a model.")).into());
+            };
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        }
+        self.api.pipeline.check_models(self.inbound, &owner.provider, &models)?;
+        let body = Body { bytes, held, upload: None };
+        let mut headers = native::passed(&self.head.headers);
+        headers.retain(|(name, _)| name == CONTENT_TYPE || name.as_str().starts_with("anthropic-"));
+        let path = self.resource.path().to_owned();
+        let ask = Ask::post(path, headers, body);
+        self.answer(&owner, ask, |batch, owner| self.tell(batch, owner)).await
+    }
+
+    /// Asks about one of them.
+    async fn about(&self, id: &str, method: Method, part: &str) -> Served<Response<ResponseBody>> {
+        let kind = self.resource.kind();
+        let is_wanted = |found| found == kind || kind == Kind::File && found == Kind::Output;
+        let (place, owner) = self.place(id, "id", is_wanted)?;
+        let path = format!("{}/{}{part}", self.resource.path(), segment(&place.id)?);
+        let ask = Ask {
+            method,
+            path,
+            query: String::new(),
+            headers: self.headers(),
+            body: self.nothing(),
+            hides_models: false,
+        };
+        self.answer(&owner, ask, |found, owner| match self.resource {
+            Resource::Files => self.tell_file(found, owner, (place.kind, place.made_at)),
+            _ => self.tell(found, owner),
+        })
+        .await
+    }
+
+    /// What a file holds, or what a batch gave.
+    async fn content(&self, id: &str) -> Served<Response<ResponseBody>> {
+        let is_messages = self.resource == Resource::MessageBatches;
+        let is_wanted = |kind| match is_messages {
+            true => kind == Kind::MessageBatch,
+            false => matches!(kind, Kind::File | Kind::Output),
+        };
+        let (place, owner) = self.place(id, "id", is_wanted)?;
+        let part = if is_messages { "results" } else { "content" };
+        let path = format!("{}/{}/{part}", self.resource.path(), segment(&place.id)?);
+        let ask = |desk: &Self| Ask {
+            method: Method::GET,
+            path: path.clone(),
+            query: String::new(),
+            headers: desk.headers(),
+            body: desk.nothing(),
+            hides_models: false,
+        };
+        if place.kind != Kind::File {
+            if let Some(refused) = self.settle(&place, &owner, ask(self)).await? {
+                return Ok(refused);
+            }
+        }
+        let mut answer = self.ask(&owner, ask(self)).await?;
+        let name = answer.headers.get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
+        let name = name.map(|name| name.replace(&format!("{}-", self.sealer().mark()), ""));
+        if let Some(Ok(name)) = name.map(HeaderValue::try_from) {
+            answer.headers.insert(CONTENT_DISPOSITION, name);
+        }
+        Ok(native::answered(answer))
+    }
+
+    /// Records what an output cost, if that was not done. Returns the provider's refusal, where it gives none.
+    async fn settle(&self, place: &Place, owner: &Owner, ask: Ask) -> Served<Option<Response<ResponseBody>>> {
+        let id = self.sealer().record_id(place);
+        let output = Output {
+            id: &id,
+            made_at: place.made_at,
+            provider: &owner.provider,
+            key: owner.key.unwrap_or_default(),
+        };
+        let away = |_| {
+            let message = "The database does not say whether this output was recorded.";
+            Refused::Before(Error::gateway(ErrorKind::StoreUnavailable, message))
+        };
+        if self.api.pipeline.is_settled(&self.api.store, &output).await.map_err(away)? {
+            return Ok(None);
+        }
+        let answer = self.ask(owner, ask).await?;
+        if !answer.status.is_success() {
+            return Ok(Some(native::answered(answer)));
+        }
+        let mut read = BatchOutput::default();
+        match answer.body {
+            NativeBody::Whole(bytes) => read.push(&bytes),
+            NativeBody::Stream(mut pump) => {
+                while let Some(frame) = pump.frame().await {
+                    let frame = frame.map_err(|_| broken_answer())?;
+                    if let Ok(data) = frame.into_data() {
+                        read.push(&data);
+                    }
+                }
+            }
+        }
+        read.finish();
+        self.api.pipeline.settle(self.inbound, &output, &read);
+        Ok(None)
+    }
+
+    /// Those of this project among the newest of the account.
+    async fn list(&self) -> Served<Response<ResponseBody>> {
+        let Page { wanted, query, owner } = self.page()?;
+        let owner = match owner {
+            Some(owner) => owner,
+            None => self.chosen(None)?,
+        };
+        let path = self.resource.path().to_owned();
+        let ask = Ask {
+            method: Method::GET,
+            path,
+            query,
+            headers: self.headers(),
+            body: self.nothing(),
+            hides_models: false,
+        };
+        self.answer(&owner, ask, |list, owner| self.tell_list(list, owner, wanted)).await
+    }
+
+    /// What the query of a list says.
+    fn page(&self) -> Served<Page> {
+        let query = self.head.uri.query().unwrap_or_default();
+        let (mut wanted, mut owner) = (usize::MAX, None);
+        let mut query_there = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| *limit > 0);
+                    let message = "limit must be a number from 1 on.";
+                    wanted = limit.ok_or_else(|| Error::invalid("limit", message))?;
+                }
+                "after" => {
+                    let kind = self.resource.kind();
+                    let (place, of) = self.place(&value, "after", |found| found == kind)?;
+                    query_there.append_pair("after", &place.id);
+                    owner = Some(of);
+                }
+                "provider" | "key" => {}
+                name => drop(query_there.append_pair(name, &value)),
+            }
+        }
+        let at_a_time = match self.resource {
+            Resource::Files => FILES_AT_A_TIME,
+            _ => BATCHES_AT_A_TIME,
+        };
+        query_there.append_pair("limit", &at_a_time.to_string());
+        Ok(Page { wanted, query: query_there.finish(), owner })
+    }
+
+    fn headers(&self) -> Headers {
+        let mut headers = native::passed(&self.head.headers);
+        headers.retain(|(name, _)| name.as_str().starts_with("anthropic-"));
+        headers
+    }
+
+    fn tell_list(&self, list: &mut Value, owner: &Owner, wanted: usize) {
+        let all = list["data"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let mark = self.sealer().mark();
+        let is_own = |entry: &Value| match self.resource {
+            Resource::Files => {
+                entry["filename"].as_str().is_some_and(|name| name.starts_with(&format!("{mark}-")))
+            }
+            _ => entry["metadata"][MARK] == mark.as_str(),
+        };
+        let mut own: Vec<Value> = all.into_iter().filter(is_own).collect();
+        let is_cut = own.len() > wanted;
+        own.truncate(wanted);
+        for entry in &mut own {
+            match self.resource {
+                Resource::Files => self.tell_file(entry, owner, (Kind::File, 0)),
+                _ => self.tell(entry, owner),
+            }
+        }
+        let id = |entry: Option<&Value>| entry.map_or(Value::Null, |entry| entry["id"].clone());
+        let has_more = list["has_more"].as_bool().unwrap_or(false);
+        let (first, last) = (id(own.first()), id(own.last()));
+        *list = json!({
+            "object": "list", "data": own, "first_id": first, "last_id": last, "has_more": is_cut || has_more
+        });
+    }
+
+    fn seal(&self, kind: Kind, owner: &Owner, id: &str, made_at: u32) -> String {
+        let label = owner.key.and_then(|key| owner.provider.key_labels.get(key)).map_or("", String::as_str);
+        self.sealer().seal(kind, (owner.provider.id(), label), id, made_at)
+    }
+
+    fn tell_file(&self, file: &mut Value, owner: &Owner, (kind, made_at): (Kind, u32)) {
+        if let Some(id) = file["id"].as_str() {
+            file["id"] = self.seal(kind, owner, id, made_at).into();
+        }
+        let mark = format!("{}-", self.sealer().mark());
+        if let Some(name) = file["filename"].as_str().and_then(|name| name.strip_prefix(&mark)) {
+            file["filename"] = name.into();
+        }
+    }
+
+    /// Changes the ids in a batch.
+    fn tell(&self, batch: &mut Value, owner: &Owner) {
+        let made_at = match &batch["created_at"] {
+            Value::String(text) => seconds_of(text),
+            number => number.as_u64().and_then(|seconds| u32::try_from(seconds).ok()),
+        };
+        let made_at = made_at.unwrap_or_default();
+        let kinds = [
+            ("id", self.resource.kind()),
+            ("input_file_id", Kind::File),
+            ("output_file_id", Kind::Output),
+            ("error_file_id", Kind::File),
+        ];
+        for (name, kind) in kinds {
+            if let Some(id) = batch.get(name).and_then(Value::as_str).filter(|id| !id.is_empty()) {
+                batch[name] = self.seal(kind, owner, id, made_at).into();
+            }
+        }
+        if let Some(metadata) = batch.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.shift_remove(MARK);
+            if metadata.is_empty() {
+                batch["metadata"] = Value::Null;
+            }
+        }
+        if batch.get("results_url").is_some_and(Value::is_string) {
+            // Clients put their base URL before it.
+            let id = batch["id"].as_str().unwrap_or_default();
+            batch["results_url"] = format!("{}/{id}/results", self.resource.route()).into();
+        }
+    }
+}
+
+/// The seconds of an RFC 3339 time.
+fn seconds_of(text: &str) -> Option<u32> {
+    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    u32::try_from(time.unix_timestamp()).ok()
+}
+
+fn segment(id: &str) -> Result<String, Error> {
+    wire::providers::path_segment(id, "id")
+}
+
+fn broken_answer() -> Refused {
+    let message = "The provider's answer broke off, or is no JSON.";
+    let error = Error::upstream(ErrorKind::Upstream, canon::Retry::No, message);
+    Refused::Recorded(Box::new(Failure::from(error)))
+}
+
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(100)]
+}

@@ -1,0 +1,190 @@
+//! Ids that lead back: an id of a provider's, with the provider and the key that it belongs to, sealed for a project. Nothing has to be
+//! remembered for them. Whoever changes one, or has one of another project, has none.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use store::KeyHasher;
+
+/// What an id is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// What a batch gave.
+    Output,
+    /// A batch.
+    Batch,
+    /// A batch of messages.
+    MessageBatch,
+}
+
+/// All of them.
+const KINDS: [Kind; 4] = [Kind::File, Kind::Output, Kind::Batch, Kind::MessageBatch];
+
+/// Where something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What it is.
+    pub kind: Kind,
+    /// The provider.
+    pub provider: String,
+    /// The provider's own id.
+    pub id: String,
+    /// Of a batch and what it gave: when it was made, in seconds since 1970.
+    pub made_at: u32,
+    /// Tells the key apart from the others of the provider.
+    key: [u8; KEY],
+}
+
+/// Seals and reads the ids of a project.
+pub struct Sealer<'a> {
+    /// Knows the secret of the installation, which all nodes share.
+    pub hasher: &'a KeyHasher,
+    /// Whose ids they are.
+    pub project: &'a str,
+}
+
+/// How much of a hash stands in an id: forging one takes 2^127 tries.
+const SEAL: usize = 16;
+/// The same of the name of a key.
+const KEY: usize = 6;
+/// Longer ids are none of ours.
+const LONGEST: usize = 1024;
+
+impl Kind {
+    /// As clients expect ids to begin.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::File | Self::Output => "file-",
+            Self::Batch => "batch_",
+            Self::MessageBatch => "msgbatch_",
+        }
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            Self::File => b'f',
+            Self::Output => b'o',
+            Self::Batch => b'b',
+            Self::MessageBatch => b'm',
+        }
+    }
+}
+
+impl Place {
+    /// Which of these keys it belongs to.
+    pub fn key_among(&self, hasher: &KeyHasher, labels: &[String]) -> Option<usize> {
+        labels.iter().position(|label| key(hasher, label) == self.key)
+    }
+}
+
+impl Sealer<'_> {
+    /// The id for callers of something that a provider keeps for this key.
+    pub fn seal(&self, kind: Kind, (provider, label): (&str, &str), id: &str, made_at: u32) -> String {
+        let mut plain = vec![kind.byte()];
+        plain.extend_from_slice(&key(self.hasher, label));
+        plain.extend_from_slice(&made_at.to_be_bytes());
+        plain.extend_from_slice(provider.as_bytes());
+        plain.push(0);
+        plain.extend_from_slice(id.as_bytes());
+        let mut sealed = self.tag(&plain).to_vec();
+        sealed.extend_from_slice(&plain);
+        format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    /// Where something is that was sealed for this project. None for everything else.
+    pub fn open(&self, id: &str) -> Option<Place> {
+        if id.len() > LONGEST {
+            return None;
+        }
+        let (prefix, text) = id.split_at_checked(id.find(['-', '_'])? + 1)?;
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (tag, plain) = sealed.split_at_checked(SEAL)?;
+        if !is_same(tag, &self.tag(plain)) {
+            return None;
+        }
+        let (head, rest) = plain.split_at_checked(1 + KEY + 4)?;
+        let kind = KINDS.into_iter().find(|kind| kind.byte() == head[0])?;
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let place = Place {
+            kind,
+            provider: text(&rest[..end])?,
+            id: text(&rest[end + 1..])?,
+            made_at: u32::from_be_bytes(head[1 + KEY..].try_into().ok()?),
+            key: head[1..=KEY].try_into().ok()?,
+        };
+        (prefix == kind.prefix()).then_some(place)
+    }
+
+    /// What marks something at a provider as this project's.
+    pub fn mark(&self) -> String {
+        let hash = self.hasher.hash(&format!("mark\0{}", self.project));
+        hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// How the ids of the records begin that say what something cost. Whoever asks for it, it is the same.
+    pub fn record_id(&self, place: &Place) -> String {
+        let hash = self.hasher.hash(&format!("record\0{}\0{}", place.provider, place.id));
+        let hash: String = hash[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("batch_{hash}")
+    }
+
+    /// A header cannot hold a zero: no API key has the same hash.
+    fn tag(&self, plain: &[u8]) -> [u8; SEAL] {
+        let text = URL_SAFE_NO_PAD.encode(plain);
+        let hash = self.hasher.hash(&format!("id\0{}\0{text}", self.project));
+        let mut tag = [0; SEAL];
+        tag.copy_from_slice(&hash[..SEAL]);
+        tag
+    }
+}
+
+fn key(hasher: &KeyHasher, label: &str) -> [u8; KEY] {
+    let hash = hasher.hash(&format!("label\0{label}"));
+    let mut key = [0; KEY];
+    key.copy_from_slice(&hash[..KEY]);
+    key
+}
+
+/// Takes the same time wherever they differ.
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).fold(0, |all, (left, right)| all | left ^ right) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_back_for_its_project_alone() {
+        let hasher = KeyHasher::new([7; 32]);
+        let of = |project| Sealer { hasher: &hasher, project };
+        let labels = ["one".to_owned(), "two".to_owned()];
+        for kind in KINDS {
+            let id = of("a").seal(kind, ("openai", "two"), "file-abc_1", 1_700_000_000);
+            let place = of("a").open(&id).unwrap();
+            assert_eq!(
+                (place.kind, place.provider.as_str(), place.id.as_str()),
+                (kind, "openai", "file-abc_1")
+            );
+            assert_eq!((place.made_at, place.key_among(&hasher, &labels)), (1_700_000_000, Some(1)));
+            assert_eq!(place.key_among(&hasher, &labels[..1]), None);
+            assert_eq!(of("b").open(&id), None);
+            let other = KeyHasher::new([8; 32]);
+            assert_eq!(Sealer { hasher: &other, project: "a" }.open(&id), None);
+            for index in 0..id.len() {
+                let mut forged = id.clone().into_bytes();
+                forged[index] = if forged[index] == b'A' { b'B' } else { b'A' };
+                assert_eq!(of("a").open(str::from_utf8(&forged).unwrap()), None, "{index}");
+            }
+            for cut in 0..id.len() {
+                assert_eq!(of("a").open(&id[..cut]), None);
+            }
+        }
+        for id in ["", "file-", "file-abc", "batch_", "x", "é-é", "file-é"] {
+            assert_eq!(of("a").open(id), None, "{id}");
+        }
+        assert_ne!(of("a").mark(), of("b").mark());
+    }
+}
