@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use super::kept;
 use canon::Operation;
 use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
