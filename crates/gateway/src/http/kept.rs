@@ -505,9 +505,15 @@ impl Desk<'_> {
             body: self.nothing(),
             hides_models: false,
         };
-        self.answer(&owner, ask, |found, owner| match self.resource {
-            Resource::Files => self.tell_file(found, owner, (place.kind, place.made_at)),
-            _ => self.tell(found, owner),
+        self.answer(&owner, ask, |found, owner| {
+            match self.resource {
+                Resource::Files => self.tell_file(found, owner, (place.kind, place.made_at)),
+                _ => self.tell(found, owner),
+            }
+            // That something is deleted says nothing of its time.
+            if found.get("id").is_some() {
+                found["id"] = id.into();
+            }
         })
         .await
     }

@@ -86,7 +86,9 @@ pub(super) fn unauthorized(call: &Call<'_>, native: &Native<'_>, root: &str) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Auth, CallStyle, Credential, endpoint};
     use super::*;
+    use crate::Protocol;
 
     #[test]
     fn the_root_has_no_version() {
@@ -105,5 +107,136 @@ mod tests {
         ] {
             assert_eq!(root(base, usual), expected, "{base}");
         }
+    }
+
+    fn sent(
+        style: CallStyle,
+        base_url: &str,
+        native: Native<'_>,
+        credential: &Credential,
+    ) -> http::Request<Bytes> {
+        let settings = [
+            ("resource", "mine"),
+            ("region", "eu-west-1"),
+            ("project", "p"),
+            ("deployments.gpt-5", "my-five"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let headers = [("anthropic-version".to_owned(), "2023-06-01".to_owned())].into();
+        let passed = [("x-own", "1"), ("x-own", "2"), ("anthropic-version", "2024-01-01")];
+        let passed =
+            passed.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let call = Call {
+            base_url,
+            protocol: Protocol::OpenaiChat,
+            model: "",
+            streaming: false,
+            body: Bytes::new(),
+            credential,
+            auth: &Auth::Bearer,
+            headers: &headers,
+            passed: &passed,
+            path: None,
+            settings: &settings,
+            now: std::time::UNIX_EPOCH,
+        };
+        endpoint(style).native_request(&call, &native).unwrap()
+    }
+
+    #[test]
+    fn each_kind_of_provider_has_its_own_address_and_proof() {
+        let native =
+            |path, below_base| Native { method: &Method::GET, path, query: "a=%2F", usual: None, below_base };
+        let key = Credential::Key(canon::Secret::new("k".to_owned()));
+        let aws = Credential::Aws {
+            access_key_id: "AKID".to_owned(),
+            secret_access_key: canon::Secret::new("s".to_owned()),
+            session_token: None,
+        };
+        for (style, base, native, credential, url, header, value) in [
+            (
+                CallStyle::Compatible,
+                "http://h/v1",
+                native("/v1/files", false),
+                &key,
+                "http://h/v1/files?a=%2F",
+                "authorization",
+                "Bearer k",
+            ),
+            (
+                CallStyle::Compatible,
+                "http://h/openai/v1",
+                native("/files", true),
+                &key,
+                "http://h/openai/v1/files?a=%2F",
+                "authorization",
+                "Bearer k",
+            ),
+            (
+                CallStyle::Azure,
+                "",
+                native("/openai/v1/files", false),
+                &key,
+                "https://mine.openai.azure.com/openai/v1/files?a=%2F",
+                "api-key",
+                "k",
+            ),
+            (
+                CallStyle::Azure,
+                "",
+                native("/files", true),
+                &key,
+                "https://mine.openai.azure.com/openai/v1/files?a=%2F",
+                "api-key",
+                "k",
+            ),
+            (
+                CallStyle::Azure,
+                "",
+                native("/anthropic/v1/messages", false),
+                &key,
+                "https://mine.services.ai.azure.com/anthropic/v1/messages?a=%2F",
+                "api-key",
+                "k",
+            ),
+            (
+                CallStyle::GoogleVertex,
+                "",
+                native("/v1/projects/p", false),
+                &key,
+                "https://eu-west-1-aiplatform.googleapis.com/v1/projects/p?a=%2F",
+                "authorization",
+                "Bearer k",
+            ),
+            (
+                CallStyle::AwsBedrock,
+                "",
+                native("/model/m/converse", false),
+                &key,
+                "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse?a=%2F",
+                "authorization",
+                "Bearer k",
+            ),
+            (
+                CallStyle::AwsBedrock,
+                "",
+                native("/model/m/converse", false),
+                &aws,
+                "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse?a=%2F",
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=AKID/19700101/eu-west-1/bedrock/aws4_request",
+            ),
+        ] {
+            let request = sent(style, base, native, credential);
+            assert_eq!(request.uri().to_string(), url);
+            let proof = request.headers()[header].to_str().unwrap();
+            assert!(proof.starts_with(value), "{url}: {proof}");
+            assert_eq!(request.headers().get_all("x-own").iter().count(), 2);
+            assert_eq!(request.headers()["anthropic-version"], "2024-01-01");
+            assert_eq!(request.headers().get_all("anthropic-version").iter().count(), 1);
+        }
+        let settings = [("deployments.gpt-5".to_owned(), "my-five".to_owned())].into();
+        assert_eq!(endpoint(CallStyle::Azure).model_named("my-five", &settings), "gpt-5");
+        assert_eq!(endpoint(CallStyle::Azure).model_named("other", &settings), "other");
     }
 }
