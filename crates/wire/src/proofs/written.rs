@@ -102,7 +102,7 @@ mod tests {
             id: Some("rs_1".to_owned()),
             extra: Json::parse(r#"{"index":0}"#.to_owned()).ok(),
         };
-        let part = Part { signature: Some("proof".to_owned()), ..PartKind::from(thought).into() };
+        let part = Part { signature: Some("proof".into()), ..PartKind::from(thought).into() };
         let proofs = Proofs {
             issuer: "anthropic".to_owned(),
             model: "m".to_owned(),
