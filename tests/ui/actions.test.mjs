@@ -119,6 +119,23 @@ test("the theme is kept, and drawn by the server", async () => {
   await context.close();
 });
 
+test("an administrator has a provider rest, and ends it", async () => {
+  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts: false });
+  await page.goto("/ui/routing?open=demo");
+  await page.getByLabel("Why All of it rests").fill("<b>maintenance</b>");
+  await page.getByRole("button", { name: "Rest", exact: true }).first().click();
+  await page.getByText("<b>maintenance</b>").waitFor();
+  await page.goto("/ui/routing?model=demo%2Fecho");
+  await page.getByText("an administrator has it rest").first().waitFor();
+  await page.goto("/ui/audit");
+  await page.getByText("routing.rest").first().waitFor();
+  await page.goto("/ui/routing?open=demo");
+  await page.getByRole("button", { name: "End rest" }).click();
+  await page.getByRole("button", { name: "Rest", exact: true }).first().waitFor();
+  clean();
+  await context.close();
+});
+
 test("explain says who would serve, also a whole request", async () => {
   const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN });
   await page.goto("/ui/routing");

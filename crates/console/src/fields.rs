@@ -15,6 +15,11 @@ pub struct Fields(Vec<(String, String)>);
 pub struct Query(pub Fields);
 
 impl Fields {
+    /// These.
+    pub fn of(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// Reads what browsers send.
     pub fn parse(bytes: &[u8]) -> Self {
         Self(form_urlencoded::parse(bytes).into_owned().collect())

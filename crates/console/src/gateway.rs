@@ -165,6 +165,15 @@ pub struct Provider {
     pub keys: Vec<String>,
     /// What is known of its models.
     pub routes: Vec<routing::RouteSnapshot>,
+    /// What of it administrators have rest: all of it, or keys.
+    pub rests: Vec<store::Rest>,
+}
+
+impl Provider {
+    /// The rest of all of it (no key), or of one of its keys.
+    pub fn rest_of(&self, key: Option<&str>) -> Option<&store::Rest> {
+        self.rests.iter().find(|rest| rest.key.as_deref() == key)
+    }
 }
 
 /// The catalog in force.

@@ -87,6 +87,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/playground", get(playground::page))
         .route("/routing", get(routing::page))
         .route("/routing/explain", post(routing::explain))
+        .route("/routing/rest", post(routing::rest))
         .route("/login", get(auth::form).post(auth::sign_in))
         .route("/logout", post(auth::sign_out))
         .route("/settings", get(settings::page))

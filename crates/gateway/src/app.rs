@@ -83,7 +83,8 @@ impl App {
             drain: settings.drain,
             shutdown: settings.shutdown,
         };
-        let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books };
+        let rests = auth.rests().clone();
+        let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books, rests };
         let buffer_limit = settings.buffer_limit;
         let memory = shared_memory(&settings, &metrics);
         let of_cache = memory.clone().filter(|_| settings.cache.redis);
@@ -182,6 +183,7 @@ impl App {
             reloader: reloader.clone(),
             metering: pipeline.metering.clone(),
             lifecycle: self.api.lifecycle.clone(),
+            auth: self.api.auth.clone(),
         };
         let cut = tokio::select! {
             cut = server::serve(self.listeners, self.api, self.limits, stop, at_once) => cut,

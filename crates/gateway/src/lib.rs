@@ -33,6 +33,7 @@ pub mod pipeline;
 pub mod reload;
 pub mod report;
 pub mod responses;
+pub mod rests;
 mod sealed;
 pub mod snapshot;
 pub mod telemetry;

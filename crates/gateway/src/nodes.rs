@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use store::{Node, Store};
 
 use crate::clock;
+use crate::identity::Auth;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metering::Metering;
 use crate::reload::Reloader;
@@ -78,6 +79,8 @@ pub struct Heart {
     pub metering: Metering,
     /// Whether it serves.
     pub lifecycle: Arc<Lifecycle>,
+    /// Looks after what other processes have changed.
+    pub auth: Arc<Auth>,
 }
 
 impl Heart {
@@ -94,6 +97,8 @@ impl Heart {
                 }
                 Err(_) => {}
             }
+            // SQLite tells nobody of changes, and requests with keys of the configuration do not look for them.
+            self.auth.look();
             tokio::time::sleep(BEAT).await;
         }
     }

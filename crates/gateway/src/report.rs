@@ -287,6 +287,19 @@ pub fn per_million(price: Pico) -> String {
     (price * 1_000_000).to_string()
 }
 
+/// What an administrator has rest.
+pub fn rest_object(rest: &store::Rest) -> Value {
+    json!({
+        "object": "rest",
+        "provider": rest.provider,
+        "key": rest.key,
+        "reason": rest.reason,
+        "actor": rest.actor,
+        "since": rest.since_ms / 1000,
+        "until": rest.until_ms.map(|until| until / 1000),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use canon::{Error, ModelFacts, Operation};
 use catalog::{Catalog, ProviderRow};
-use routing::{Health, RetryBudget, Sessions};
+use routing::{Health, Rests, RetryBudget, Sessions};
 use store::KeyHasher;
 use wire::providers::Endpoint;
 
@@ -124,12 +124,19 @@ pub struct Tools {
     pub hasher: KeyHasher,
     /// The counters of projects.
     pub books: Books,
+    /// What administrators have rest.
+    pub rests: Rests,
 }
 
 impl Tools {
     /// For a command that serves nobody.
     pub fn for_commands() -> anyhow::Result<Self> {
-        Ok(Self { metrics: Metrics::new(), hasher: KeyHasher::random()?, books: Books::default() })
+        Ok(Self {
+            metrics: Metrics::new(),
+            hasher: KeyHasher::random()?,
+            books: Books::default(),
+            rests: Rests::default(),
+        })
     }
 }
 
@@ -138,7 +145,7 @@ impl Snapshot {
     pub fn first(settings: Settings, tools: &Tools) -> Self {
         let routing = &settings.routing;
         let learnt = Learnt {
-            health: HealthByOperation::new(routing),
+            health: HealthByOperation::new(routing, tools.rests.clone()),
             sessions: Sessions::new(&routing.sessions),
             retries: RetryBudget::new(&routing.retry),
         };
@@ -246,18 +253,23 @@ pub struct HealthByOperation {
     /// Of the other operations, once they are asked for: each takes memory for every processor.
     others: [OnceLock<Health>; Operation::ALL.len()],
     settings: routing::Settings,
+    rests: Rests,
 }
 
 impl HealthByOperation {
-    fn new(settings: &routing::Settings) -> Self {
-        Self { chat: Health::new(settings), others: Default::default(), settings: settings.clone() }
+    fn new(settings: &routing::Settings, rests: Rests) -> Self {
+        let chat = Health::new(settings).with_rests(rests.clone());
+        Self { chat, others: Default::default(), settings: settings.clone(), rests }
     }
 
     /// Of one operation.
     pub fn of(&self, operation: Operation) -> &Health {
         match operation {
             Operation::Chat => &self.chat,
-            other => self.others[other as usize].get_or_init(|| Health::new(&self.settings)),
+            other => {
+                let new = || Health::new(&self.settings).with_rests(self.rests.clone());
+                self.others[other as usize].get_or_init(new)
+            }
         }
     }
 
@@ -274,7 +286,8 @@ impl HealthByOperation {
             Some(health) => OnceLock::from(health.with_settings(settings)),
             None => OnceLock::new(),
         });
-        Self { chat: self.chat.with_settings(settings), others, settings: settings.clone() }
+        let (chat, rests) = (self.chat.with_settings(settings), self.rests.clone());
+        Self { chat, others, settings: settings.clone(), rests }
     }
 
     fn forget(&self, provider: &str, keys: &[String]) {

@@ -249,7 +249,7 @@ impl<'a> Attempts<'a> {
         let wait = match state {
             KeyState::Ready | KeyState::HalfOpen | KeyState::Open | KeyState::Probing => 0,
             KeyState::CoolingDown => until.since(now),
-            KeyState::Benched => return None,
+            KeyState::Benched | KeyState::Rested => return None,
         };
         (wait <= self.settings.retry.max_wait_ms).then_some((choice, Duration::from_millis(wait)))
     }

@@ -23,6 +23,8 @@ pub enum Filter {
     BreakerOpen,
     /// All its keys rest.
     KeysResting,
+    /// An administrator has it rest, or all its keys.
+    Rested,
 }
 
 /// No candidate can serve the request.
@@ -37,6 +39,8 @@ pub struct NoCandidate {
     model: String,
     prompt_tokens: u64,
     largest_context: u64,
+    /// The reason of one that came nearest.
+    why: String,
 }
 
 impl NoCandidate {
@@ -50,7 +54,10 @@ impl NoCandidate {
             .min_by_key(|missing| missing.iter().count());
         let contexts = candidates.iter().filter_map(|candidate| candidate.facts.context_tokens);
         let filtered = candidates.iter().zip(filters);
+        let nearest = filtered.clone().find(|(_, own)| Some(**own) == filter);
+        let why = nearest.map(|(candidate, filter)| left_out(candidate, *filter, needs.features).reason);
         Self {
+            why: why.unwrap_or_default(),
             filter,
             missing: missing.filter(|_| filter == Some(Filter::Unsupported)).unwrap_or_default(),
             filtered: filtered
@@ -91,9 +98,10 @@ impl NoCandidate {
                 );
                 Error::invalid("provider.max_price", message)
             }
-            Some(Filter::Disabled | Filter::Tight | Filter::BreakerOpen | Filter::KeysResting) => {
-                let why = self.filtered.first().map_or("", |first| first.reason.as_str());
-                let message = format!("No provider of `{model}` is available: {why}.");
+            Some(
+                Filter::Disabled | Filter::Tight | Filter::BreakerOpen | Filter::KeysResting | Filter::Rested,
+            ) => {
+                let message = format!("No provider of `{model}` is available: {}.", self.why);
                 Error::gateway(ErrorKind::Unavailable, message)
             }
         }
@@ -163,6 +171,7 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
         Filter::Tight => "prompt and longest answer together do not fit".to_owned(),
         Filter::BreakerOpen => "closed for a while after repeated failures".to_owned(),
         Filter::KeysResting => "all its keys rest after rate limits or refusals".to_owned(),
+        Filter::Rested => "an administrator has it rest".to_owned(),
     };
     Filtered { provider: candidate.provider.to_owned(), model: candidate.model.to_owned(), reason }
 }

@@ -139,6 +139,10 @@ pub fn plan(
     entries.sort_by(compare);
     let reason = if last_resort { Reason::LastResort } else { planner.reconsider(&mut entries) };
     entries.extend(planner.tight(candidates, &filters));
+    if entries.is_empty() {
+        let filters: Vec<_> = filters.into_iter().map(|filter| filter.unwrap_or(Filter::Rested)).collect();
+        return Err(NoCandidate::new(needs, candidates, &filters));
+    }
     Ok(planner.finish(candidates, &filters, &entries, &reserve, reason))
 }
 
@@ -246,9 +250,17 @@ impl Planner<'_> {
             return Vec::new();
         }
         let any_usable = entries.iter().any(Entry::is_usable);
-        let (usable, unhealthy): (Vec<_>, Vec<_>) =
+        let (usable, mut unhealthy): (Vec<_>, Vec<_>) =
             std::mem::take(entries).into_iter().partition(Entry::is_usable);
         *entries = usable;
+        // What an administrator has rest is no last resort either.
+        unhealthy.retain(|entry| {
+            let rests = entry.access.state == KeyState::Rested;
+            if rests {
+                filters[entry.index] = Some(Filter::Rested);
+            }
+            !rests
+        });
         for entry in unhealthy.iter().filter(|_| any_usable) {
             let resting = matches!(entry.access.state, KeyState::CoolingDown | KeyState::Benched);
             filters[entry.index] = Some(if resting { Filter::KeysResting } else { Filter::BreakerOpen });
@@ -425,7 +437,7 @@ fn compare(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
         KeyState::Ready => 0,
         KeyState::HalfOpen | KeyState::Probing | KeyState::Open => 1,
         KeyState::CoolingDown => 2,
-        KeyState::Benched => 3,
+        KeyState::Benched | KeyState::Rested => 3,
     };
     let by_wish = || a.place.cmp(&b.place).then(a.sorted_by.total_cmp(&b.sorted_by));
     // Only as a last resort are there any that rest; the one that is ready soonest comes first.

@@ -96,6 +96,7 @@ async fn generate(store: &Store, records: u64) -> Result<(), Box<dyn Error>> {
             eprintln!("{first} of {records} records, {:.0?}", started.elapsed());
         }
     }
+    store.fold_usage(0).await?;
     eprintln!("{records} records in {:.0?}", started.elapsed());
     Ok(())
 }

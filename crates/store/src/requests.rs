@@ -126,6 +126,13 @@ impl Source {
         filter.tests.iter().find_map(found).unwrap_or(Self::All)
     }
 
+    /// How many records the statements look at, one after the other. A key's lie far from one another in the file: no more are read
+    /// than may be shown.
+    pub(crate) fn slices(&self, limit: u32) -> impl Iterator<Item = u32> + use<> {
+        let first = matches!(self, Self::OfKey(_)).then_some(limit + 1);
+        first.into_iter().chain(SLICES)
+    }
+
     /// The table, and the condition on it.
     fn table(&self, params: &mut Params) -> (&'static str, String) {
         match self {
@@ -200,8 +207,12 @@ pub(crate) fn select_hours(
             continue;
         }
         dims.push(dim);
-        let likes: Vec<String> =
-            values.iter().map(|value| spelling.like(dim.column(), value, &mut params)).collect();
+        let is_exact = |value: &str| dim == Dim::Key && !value.contains('*');
+        let likes = values.iter().map(|value| match is_exact(value) {
+            true => format!("key_id = {}", params.text(value.clone())),
+            false => spelling.like(dim.column(), value, &mut params),
+        });
+        let likes: Vec<String> = likes.collect();
         let not = if test.not { "NOT " } else { "" };
         conditions.push(format!("{not}({})", likes.join(" OR ")));
         if test.field == Field::Error {

@@ -17,6 +17,7 @@ use crate::ledger::{self, LedgerDay, Spent};
 use crate::nodes::{self, Node};
 use crate::projects::{self, Audit, AuditRow, Project, Written};
 use crate::responses::{self, Chain, StoredResponse};
+use crate::rests::{self, Rest};
 use crate::sessions::{self, ConsoleSession};
 use crate::sqlite::Sqlite;
 use crate::webhooks::{self, Delivery};
@@ -885,6 +886,46 @@ impl Store {
             .execute(connection)
             .await
             .map(|result| result.rows_affected()))
+    }
+
+    // What rests by hand
+
+    /// Everything that administrators have rest, also what is over.
+    pub async fn rests(&self) -> Result<Vec<Rest>, StoreError> {
+        let rows: Vec<rests::Row> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(rests::SELECT).fetch_all(connection).await
+        })?;
+        Ok(rows.into_iter().map(rests::from_row).collect())
+    }
+
+    /// Has a provider or a key rest; takes the place of what was said of it before.
+    pub async fn rest(&self, rest: &Rest, audit: Audit) -> Result<(), StoreError> {
+        let now_ms = rest.since_ms;
+        change!(
+            self,
+            sqlx::query(rests::UPSERT)
+                .bind(&rest.provider)
+                .bind(rest.key.as_deref().unwrap_or_default())
+                .bind(&rest.reason)
+                .bind(&rest.actor)
+                .bind(rest.since_ms)
+                .bind(rest.until_ms),
+            Some(audit),
+            now_ms
+        )?;
+        Ok(())
+    }
+
+    /// Ends a rest. False when there is none.
+    pub async fn end_rest(
+        &self,
+        provider: &str,
+        key: Option<&str>,
+        audit: Audit,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let key = key.unwrap_or_default();
+        change!(self, sqlx::query(rests::DELETE).bind(provider).bind(key), Some(audit), now_ms)
     }
 
     // Nodes

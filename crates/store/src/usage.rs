@@ -164,11 +164,11 @@ impl Store {
         let is_indexed = self.usage_indexed_from().await?.is_none();
         let source = if is_indexed { Source::of(filter) } else { Source::All };
         let parts = match &source {
-            Source::All if is_indexed => self.parts_of_requests(filter, whole).await?,
+            Source::All | Source::OfKey(_) if is_indexed => self.parts_of_requests(filter, whole).await?,
             _ => vec![whole],
         };
         let mut rows: Vec<RequestRow> = Vec::new();
-        let mut slices = requests::SLICES.into_iter();
+        let mut slices = source.slices(limit);
         let mut slice = slices.next();
         for (index, mut stretch) in parts.into_iter().enumerate() {
             loop {

@@ -68,7 +68,9 @@ async fn data(console: &Console, span: &Span) -> Result<Data, StoreError> {
         bucket,
         ..UsageQuery::default()
     };
-    let whole = (span.since_ms, span.until_ms);
+    let hour = Bucket::Hour.ms();
+    // Up to the end of the hour, which the sums have as a whole: its records need not be summed one by one.
+    let whole = (span.since_ms, (span.until_ms.div_euclid(hour) + 1) * hour);
     let by_model = query(vec![Dim::Model], Some(span.bucket), whole);
     let by_outcome = query(vec![Dim::Outcome], Some(span.bucket), whole);
     let before = query(Vec::new(), None, span.before());

@@ -7,10 +7,10 @@ use axum::response::Response;
 use canon::Usage;
 use http::HeaderMap;
 use maud::{Markup, html};
-use store::{AttemptRecord, UsageRecord};
+use store::{AttemptRecord, Phases, UsageRecord};
 
 use super::requests::{pips, status_kind};
-use super::{absent, encoded};
+use super::{absent, encoded, routing};
 use crate::Console;
 use crate::components::chart::short;
 use crate::components::number::{self, count, duration, exact, money};
@@ -57,20 +57,21 @@ pub async fn page(
             @if rows.len() > 1 {
                 div.banner.warn { (crate::components::mark("warn", "warnc")) div { b { (rows.len()) " requests have this id." } " " span.t2 { "Callers may choose ids; the newest comes first." } } }
             }
-            @for row in &rows { (one(&row.record, now_ms)) }
+            @for row in &rows { (one(&reader, &row.record, now_ms)) }
         }
     };
     Page { nav: "requests", title, sub: Some(sub), crumb: Some(crumb), ..Page::default() }
         .around(&reader, body)
 }
 
-fn one(record: &UsageRecord, now_ms: i64) -> Markup {
+fn one(reader: &Reader<'_>, record: &UsageRecord, now_ms: i64) -> Markup {
     html! {
         (figures(record))
         div.cols.c-side {
             div.stack {
                 (Panel { title: "Timeline", raw: true, note: Some(html! { "where " (duration(record.duration_ms as f64)) " went" }), ..Panel::default() }.around(timeline(record)))
                 (Panel { title: "Attempts", raw: true, ..Panel::default() }.around(attempts(record)))
+                (decision(reader, record))
                 (Panel { title: "Bodies and headers", raw: true, ..Panel::default() }.around(
                     empty("The gateway keeps no bodies", "Tokens, cost, attempts and losses are here all the same.")
                 ))
@@ -127,7 +128,9 @@ fn timeline(record: &UsageRecord) -> Markup {
     let whole = record.duration_ms.max(1) as f64;
     let tried = record.attempts.iter().map(|attempt| attempt.latency_ms).sum::<u64>() as f64;
     let first_token = record.ttft_ms.map(|ms| ms as f64).filter(|_| record.streamed);
-    let mut at = (first_token.unwrap_or(record.duration_ms as f64) - tried).max(0.0);
+    let begins = |attempt: &AttemptRecord| record.phases.is_some().then_some(attempt.start_ms as f64);
+    let guessed = (first_token.unwrap_or(record.duration_ms as f64) - tried).max(0.0);
+    let mut at = record.attempts.first().and_then(begins).unwrap_or(guessed);
     let mut lines = vec![(
         "Before".to_owned(),
         "reading, limits, planning".to_owned(),
@@ -136,7 +139,8 @@ fn timeline(record: &UsageRecord) -> Markup {
     )];
     let mut sentence = format!("Timeline: {} before the first attempt", duration(at));
     for (number, attempt) in record.attempts.iter().enumerate() {
-        let (from, to) = (at, at + attempt.latency_ms as f64);
+        let from = begins(attempt).unwrap_or(at);
+        let to = from + attempt.latency_ms as f64;
         at = to;
         let is_bad = !attempt.error_type.is_empty();
         let streams = !is_bad && number + 1 == record.attempts.len() && first_token.is_some();
@@ -156,7 +160,89 @@ fn timeline(record: &UsageRecord) -> Markup {
         div.wfall role="group" aria-label=(sentence) {
             ol { @for (label, more, stretches, words) in &lines { (stretch(whole, label, more, stretches, words)) } }
         }
+        @match &record.phases {
+            Some(times) => (phases(times, record.duration_ms)),
+            None => p.t3.sm.body { "The record is of an earlier release: only the times of attempts are known." },
+        }
     }
+}
+
+/// The time by phase. From planning on the phases add up to the whole; what is before lies before its beginning.
+fn phases(times: &Phases, duration_ms: u64) -> Markup {
+    let names = [
+        ("Admission", "the key, room for the request"),
+        ("Reading", "the body"),
+        ("Planning", "names of models, the choice, budgets and limits"),
+        ("Queue", "between attempts, by rule"),
+        ("Connecting", "connections that had to be opened"),
+        ("Waiting", "for the first content, or for a failure"),
+        ("Streaming", "from the first content to the last"),
+        ("Settling", "from the answer to the record"),
+    ];
+    let table = Table {
+        caption: "Time by phase",
+        class: "dense",
+        columns: &[("Phase", ""), ("What", "p1"), ("Time", "n"), ("Share", "n p1")],
+    };
+    let list = times.list();
+    let whole: u64 = list[2..].iter().sum();
+    html! {
+        details.body {
+            summary { "Time by phase" }
+            (table.around(html! {
+                @for (at, ((name, what), micros)) in names.iter().zip(list).enumerate() {
+                    tr {
+                        td { (name) }
+                        td.p1 { span.t3 { (what) } }
+                        td.n { @if micros == 0 { (number::quiet_count(0)) } @else { (precise(micros)) } }
+                        td.n.p1 { @if at >= 2 && whole > 0 { (format!("{:.1} %", micros as f64 * 100.0 / whole as f64)) } @else { span.t3 { "before" } } }
+                    }
+                }
+                tr {
+                    td { b { "Together" } }
+                    td.p1 { span.t3 { "without what was before; the record says " (duration(duration_ms as f64)) } }
+                    td.n { (precise(whole)) }
+                    td.n.p1 { }
+                }
+            }))
+        }
+    }
+}
+
+/// Microseconds.
+fn precise(micros: u64) -> Markup {
+    if micros < 10_000 {
+        html! { (count(micros)) " µs" }
+    } else {
+        html! { (duration(micros as f64 / 1000.0)) }
+    }
+}
+
+/// Why the first provider was first: as it was kept, or as it would be now.
+fn decision(reader: &Reader<'_>, record: &UsageRecord) -> Markup {
+    let is_chat = record.operation.as_deref().is_none_or(|operation| operation == "chat");
+    let (note, selection) = match &record.decision {
+        Some(kept) => ("as it was decided then", Some(kept.clone())),
+        None if is_chat && !record.requested_model.is_empty() => {
+            let answer = reader.console.gateway.explain(routing::request_like(record).into());
+            (
+                "was not kept: recomputed as of now, for a request of this size",
+                answer.ok().map(|it| it["selection"].clone()),
+            )
+        }
+        None => return html! {},
+    };
+    let body = match selection {
+        Some(selection) => html! {
+            div.body { p.t2 { "Reason: " b { (selection["reason"].as_str().unwrap_or("unknown").replace('_', " ")) } } }
+            (routing::candidates(&selection))
+        },
+        None => empty(
+            "Nobody would serve it now",
+            "The model, its providers or the settings are others than they were.",
+        ),
+    };
+    Panel { title: "Decision", raw: true, note: Some(html! { (note) }), ..Panel::default() }.around(body)
 }
 
 fn stretch(whole: f64, label: &str, more: &str, stretches: &[Stretch], words: &str) -> Markup {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use http::HeaderMap;
 use maud::{Markup, html};
@@ -14,9 +14,9 @@ use crate::Console;
 use crate::components::chart::short;
 use crate::components::number::{absent, money, percent};
 use crate::components::page::{Page, Reader};
-use crate::components::{Panel, Table, empty, form_token, icon, number, state};
+use crate::components::{Panel, Table, empty, form_token, icon, number, state, time};
 use crate::fields::{Fields, Query};
-use crate::gateway::Provider;
+use crate::gateway::{Identity, Provider};
 use crate::session::Session;
 use ::routing::KeyState;
 
@@ -53,6 +53,9 @@ pub fn figures(provider: &Provider) -> Figures {
 
 /// What is wrong with a provider that is on: how serious, and in words.
 pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
+    if provider.rest_of(None).is_some() {
+        return Some(("warn", "an administrator has it rest".to_owned()));
+    }
     let keys: Vec<KeyState> =
         provider.routes.iter().flat_map(|route| route.keys.iter().map(|key| key.state)).collect();
     let count = |state: KeyState| keys.iter().filter(|known| **known == state).count();
@@ -64,6 +67,7 @@ pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
         (open, _) if open > 0 && !up => Some(("bad", "fails: its breaker is open".to_owned())),
         (open, _) if open > 0 => Some(("warn", format!("fails for {open} of {} routes", keys.len()))),
         (_, refused) if refused > 0 => Some(("warn", "refuses one of its keys".to_owned())),
+        _ if !provider.rests.is_empty() => Some(("warn", "an administrator has a key rest".to_owned())),
         _ if count(KeyState::CoolingDown) > 0 => Some(("warn", "a key rests".to_owned())),
         _ if count(KeyState::HalfOpen) > 0 => Some(("warn", "is tried again after failures".to_owned())),
         _ if figures(provider).uptime.is_some_and(|share| share < LIMPS_BELOW) => {
@@ -129,7 +133,7 @@ fn shown(reader: &Reader<'_>, query: &Fields, asked: Option<String>) -> Response
                 }
                 details.body { summary { "Explain a whole request" } (paste(reader.session, query.text("request"))) }
             }))
-            (Panel { title: "Health", raw: true, note: Some(html! { "as this node sees it, worst first" }), ..Panel::default() }.around(health(&on, query.text("open"))))
+            (Panel { title: "Health", raw: true, note: Some(html! { "as this node sees it, worst first" }), ..Panel::default() }.around(health(reader, &on, query.text("open"))))
             (Panel { title: "Off", raw: true, note: Some(html! { (off.len()) " providers of the catalog, and what would turn each on" }), ..Panel::default() }.around(html! {
                 ul.offl { @for provider in &off { li { b.w5 { (provider.id) } span.t3 title=[provider.off.as_deref()] { (provider.off.as_deref().unwrap_or_default()) } } } }
             }))
@@ -199,10 +203,35 @@ fn body_of(query: &Fields) -> String {
 }
 
 fn verdict(answer: &Value) -> Markup {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let scores = answer["selection"]["scores"].as_array().cloned().unwrap_or_default();
     let filtered = answer["selection"]["filtered"].as_array().cloned().unwrap_or_default();
     let losses = answer["losses"].as_array().cloned().unwrap_or_default();
+    html! {
+        div.verdict role="status" { span.t2 { (text(&answer["summary"])) } }
+        details #why open {
+            summary { (scores.len()) " can serve it, " (filtered.len()) " left out" }
+            div #scores {
+                (ranking(&scores))
+                @if !losses.is_empty() {
+                    div.excl { h3 { "What the first one would lose" } ul { @for loss in &losses { li { code { (text(&loss["field"])) } " " span.t2 { (text(&loss["action"])) ": " (text(&loss["reason"])) } } } } }
+                }
+                (left_out(&filtered))
+            }
+        }
+    }
+}
+
+/// Candidates and exclusions of a decision.
+pub fn candidates(selection: &Value) -> Markup {
+    let list = |name: &str| selection[name].as_array().cloned().unwrap_or_default();
+    html! { (ranking(&list("scores"))) (left_out(&list("filtered"))) }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn ranking(scores: &[Value]) -> Markup {
     let table = Table {
         caption: "Candidates in order",
         class: "dense",
@@ -220,10 +249,6 @@ fn verdict(answer: &Value) -> Markup {
     };
     let widest = scores.iter().filter_map(|score| score["score"].as_f64()).fold(0.08, f64::max);
     html! {
-        div.verdict role="status" { span.t2 { (text(&answer["summary"])) } }
-        details #why open {
-            summary { (scores.len()) " can serve it, " (filtered.len()) " left out" }
-            div #scores {
                 (table.around(html! {
                     @for (rank, score) in scores.iter().enumerate().take(12) {
                         tr.cur[rank == 0] {
@@ -243,18 +268,33 @@ fn verdict(answer: &Value) -> Markup {
                     @for (class, words) in [("k1", "price"), ("k5", "uptime"), ("k3", "throughput"), ("k2", "latency")] { span class=(class) { i.sw {} (words) } }
                     span.t3 { "less is better" }
                 }
-                @if !losses.is_empty() {
-                    div.excl { h3 { "What the first one would lose" } ul { @for loss in &losses { li { code { (text(&loss["field"])) } " " span.t2 { (text(&loss["action"])) ": " (text(&loss["reason"])) } } } } }
-                }
+    }
+}
+
+fn left_out(filtered: &[Value]) -> Markup {
+    html! {
                 @if !filtered.is_empty() {
                     div.excl { h3 { "Left out" } ul {
                         @for left in filtered.iter().take(20) { li { b.w5 { (text(&left["provider"])) } " " span.t2 { (text(&left["reason"])) } } }
                         @if filtered.len() > 20 { li.t3 { "and " (filtered.len() - 20) " more" } }
                     } }
                 }
-            }
-        }
     }
+}
+
+/// A request as large as a recorded one, to ask who would serve it now.
+pub fn request_like(record: &store::UsageRecord) -> String {
+    let usage = record.usage.unwrap_or_default();
+    let prompt = usage.input + usage.cache_read + usage.cache_write + usage.cache_write_1h;
+    let mut query = vec![
+        ("model".to_owned(), record.requested_model.clone()),
+        ("prompt".to_owned(), prompt.to_string()),
+        ("out".to_owned(), usage.output.to_string()),
+    ];
+    if record.streamed {
+        query.push(("stream".to_owned(), "1".to_owned()));
+    }
+    body_of(&Fields::of(query))
 }
 
 /// Money in JSON is a number or a text of it.
@@ -277,7 +317,7 @@ fn parts(parts: &Value, score: f64, widest: f64) -> Markup {
     html! { svg.bar.tall.w120 role="img" aria-label={ "score " (format!("{score:.3}")) } { @for rect in &rects { (rect) } } }
 }
 
-fn health(on: &[Provider], open: &str) -> Markup {
+fn health(reader: &Reader<'_>, on: &[Provider], open: &str) -> Markup {
     if on.is_empty() {
         return empty("No provider is on", "Set a provider's key, such as OPENAI_API_KEY, and start again.");
     }
@@ -318,7 +358,7 @@ fn health(on: &[Provider], open: &str) -> Markup {
                 td.p1 { @if provider.keys.is_empty() { span.t3 { "none needed" } } @else { (provider.keys.len()) } }
                 td.n.p1 { (number::quiet_count(provider.routes.len() as u64)) }
             }
-            @if is_open { tr.subrow { td colspan="7" { (routes(provider)) } } }
+            @if is_open { tr.subrow { td colspan="7" { (routes(provider)) (rests(reader, provider)) } } }
         }
     })
 }
@@ -349,6 +389,108 @@ fn routes(provider: &Provider) -> Markup {
     }
 }
 
+/// What an administrator has rest of a provider, and the forms for it.
+fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
+    let now_ms = reader.console.now_ms();
+    let form = |key: Option<&str>, does: &'static str, fields: Markup| {
+        html! {
+            form.hstack.wrap method="post" action="/ui/routing/rest" {
+                (form_token(reader.session))
+                input type="hidden" name="provider" value=(provider.id);
+                @if let Some(key) = key { input type="hidden" name="key" value=(key); }
+                (fields)
+                button.btn.sm name="does" value=(does) { (if does == "rest" { "Rest" } else { "End rest" }) }
+            }
+        }
+    };
+    let line = |key: Option<&str>| {
+        let what = key.map_or_else(|| "All of it".to_owned(), |key| format!("Key {key}"));
+        html! {
+            li.hstack.wrap {
+                b.w5 { (what) }
+                @match provider.rest_of(key) {
+                    Some(rest) => {
+                        (state("warn", html! { "rests since " (time::when(rest.since_ms, now_ms)) }))
+                        span.t2 { "by " (rest.actor) @if !rest.reason.is_empty() { ": " (rest.reason) } }
+                        @if let Some(until) = rest.until_ms { span.t3 { "until " (time::when(until, now_ms)) } }
+                        @if reader.session.is_admin() { (form(key, "end", html! {})) }
+                    }
+                    None if reader.session.is_admin() => (form(key, "rest", html! {
+                        input.in name="reason" maxlength="500" placeholder="Why" aria-label={ "Why " (what) " rests" } autocomplete="off";
+                        select.sel name="hours" aria-label="For how long" {
+                            option value="" { "until it is ended" }
+                            @for hours in [1, 4, 24] { option value=(hours) { (hours) " h" } }
+                        }
+                    })),
+                    None => span.t3 { "in use" },
+                }
+            }
+        }
+    };
+    html! {
+        div.excl {
+            h3 { "Rest by hand" }
+            p.t3.sm { "What rests gets no requests on any node, whatever is reloaded or restarted." }
+            ul {
+                (line(None))
+                @if provider.keys.len() > 1 { @for key in &provider.keys { (line(Some(key))) } }
+            }
+        }
+    }
+}
+
+/// `POST /ui/routing/rest`: has a provider or a key rest, or ends that.
+pub async fn rest(
+    State(console): State<Arc<Console>>,
+    session: Session,
+    headers: HeaderMap,
+    form: Fields,
+) -> Response {
+    if let Err(refused) = session.may_change(&form) {
+        return refused;
+    }
+    let reader = Reader { console: &console, session: &session, headers: &headers };
+    let (id, key) = (form.text("provider"), form.get("key"));
+    let providers = console.gateway.providers();
+    let found = providers.iter().find(|provider| provider.id == id);
+    let has_key = |provider: &&Provider| key.is_none_or(|key| provider.keys.iter().any(|it| it == key));
+    if found.filter(has_key).is_none() {
+        return super::absent(
+            &reader,
+            "There is no such provider or key",
+            "The configuration may have changed.",
+        );
+    }
+    let now_ms = console.now_ms();
+    let target = key.map_or_else(|| format!("provider:{id}"), |key| format!("provider:{id}/{key}"));
+    let done = match form.text("does") {
+        "end" => {
+            let audit = session.audit("routing.rest_end", target, &json!({}));
+            console.store.end_rest(id, key, audit, now_ms).await.map(drop)
+        }
+        _ => {
+            let hours = form.number("hours").filter(|hours| (1..=24 * 366).contains(hours));
+            let mut reason = form.text("reason").to_owned();
+            reason.truncate(reason.floor_char_boundary(500));
+            let audit = session.audit("routing.rest", target, &json!({"reason": reason, "hours": hours}));
+            let rest = store::Rest {
+                provider: id.to_owned(),
+                key: key.map(str::to_owned),
+                reason,
+                actor: audit.actor.clone(),
+                since_ms: now_ms,
+                until_ms: hours.map(|hours| now_ms + hours as i64 * 3_600_000),
+            };
+            console.store.rest(&rest, audit).await
+        }
+    };
+    if let Err(error) = done {
+        return super::away(&error);
+    }
+    Identity::in_force(&*console.gateway).await;
+    Redirect::to(&format!("/ui/routing?open={0}#{0}", encoded(id))).into_response()
+}
+
 fn key_state(key: KeyState) -> Markup {
     match key {
         KeyState::Ready => state("ok", "closed"),
@@ -357,5 +499,6 @@ fn key_state(key: KeyState) -> Markup {
         KeyState::Probing => state("run", "is tried now"),
         KeyState::Open => state("bad", "open"),
         KeyState::Benched => state("bad", "refused by the provider"),
+        KeyState::Rested => state("warn", "an administrator has it rest"),
     }
 }

@@ -22,9 +22,17 @@ use crate::session::Session;
 pub async fn page(State(console): State<Arc<Console>>, session: Session, headers: HeaderMap) -> Response {
     let now_ms = console.now_ms();
     let node = console.gateway.node();
-    let (sessions, log) =
-        futures_util::future::join(console.store.sessions(now_ms), console.store.audit_before(i64::MAX, 8))
-            .await;
+    let (sessions, log, all) = futures_util::future::join3(
+        console.store.sessions(now_ms),
+        console.store.audit_before(i64::MAX, 8),
+        console.store.nodes(),
+    )
+    .await;
+    let nodes = match all {
+        Ok(rows) if !rows.is_empty() => nodes(&rows, now_ms),
+        Ok(_) => empty("No node has told of itself yet", "Each does within seconds of its start."),
+        Err(error) => unreadable("The list of nodes", &error),
+    };
     let sessions = match sessions {
         Ok(rows) => sessions_table(&rows, &session, now_ms),
         Err(error) => unreadable("The list of sessions", &error),
@@ -41,7 +49,7 @@ pub async fn page(State(console): State<Arc<Console>>, session: Session, headers
                 (reload_panel(console.gateway.last_reload().as_ref(), &session, now_ms))
                 (Panel { title: "Stores", ..Panel::default() }.around(stores(&node)))
             }
-            (Panel { title: "Nodes", id: Some("nodes"), raw: true, ..Panel::default() }.around(nodes(&node, now_ms)))
+            (Panel { title: "Nodes", id: Some("nodes"), raw: true, ..Panel::default() }.around(nodes))
             div.cols.c-2.eq {
                 (configuration_panel(&configuration))
                 div.stack {
@@ -127,19 +135,59 @@ fn stores(node: &Node) -> Markup {
     }
 }
 
-fn nodes(node: &Node, now_ms: i64) -> Markup {
+/// Whoever was not seen for so long is gone without a word.
+const GONE_MS: i64 = 20_000;
+
+fn node_state(node: &store::Node, now_ms: i64) -> Markup {
+    match node.state.as_str() {
+        "stopped" => state("off", "stopped"),
+        _ if now_ms - node.seen_at_ms > GONE_MS => {
+            state("bad", html! { "gone since " (time::when(node.seen_at_ms, now_ms)) })
+        }
+        "draining" => state("run", "drains"),
+        _ => state("ok", "serves"),
+    }
+}
+
+/// The processes on the database. Those that serve should have one configuration.
+fn nodes(rows: &[store::Node], now_ms: i64) -> Markup {
     let table = Table {
         caption: "Nodes",
         class: "dense",
-        columns: &[("Node", ""), ("State", ""), ("Version", ""), ("Up", "p1"), ("In flight", "n")],
+        columns: &[
+            ("Node", "max"),
+            ("State", ""),
+            ("Version", "p1"),
+            ("Configuration", "p1"),
+            ("Up", "p1"),
+            ("Last reload", "p2"),
+            ("Spool", "n"),
+        ],
     };
+    let serves = |node: &&store::Node| node.state == "serving" && now_ms - node.seen_at_ms <= GONE_MS;
+    let newest = rows.iter().filter(serves).max_by_key(|node| node.started_at_ms);
     table.around(html! {
-        tr {
-            td { b.w5 { (node.name) } }
-            td { (state("ok", "serves")) }
-            td { (node.version) }
-            td.p1 { span.t2 { (time::span(now_ms - node.started_at_ms)) } }
-            td.n { (node.in_flight) }
+        @for node in rows {
+            @let reload: serde_json::Value = serde_json::from_str(&node.reload).unwrap_or_default();
+            @let differs = serves(&node) && newest.is_some_and(|newest| newest.config != node.config);
+            tr {
+                td.max { span.hstack { b.w5.clip title=(node.name) { (node.name) } span.mono.t3 title=(node.id) { (node.id.get(..8).unwrap_or_default()) } } }
+                td { (node_state(node, now_ms)) }
+                td.p1 { (node.version) }
+                td.p1 {
+                    @if node.config.is_empty() { span.t3 { "no file" } } @else { span.mono { (node.config) } }
+                    @if differs { " " span.tag.warn { "differs" } }
+                }
+                td.p1 { span.t2 { (time::span(node.seen_at_ms - node.started_at_ms)) } }
+                td.p2 {
+                    @match reload["reloaded"].as_bool() {
+                        Some(true) => (state("ok", "in force")),
+                        Some(false) => span title=[reload["reason"].as_str()] { (state("bad", "refused")) },
+                        None => span.t3 { "none" },
+                    }
+                }
+                td.n { (bytes(u64::try_from(node.spool_bytes).unwrap_or_default())) }
+            }
         }
     })
 }

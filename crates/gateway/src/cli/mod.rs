@@ -10,6 +10,7 @@ mod models;
 #[cfg(test)]
 mod page;
 mod projects;
+mod rests;
 mod run;
 mod serve;
 pub mod style;
@@ -50,6 +51,8 @@ enum Command {
     Projects(projects::ProjectsArguments),
     /// Show what was used and what it cost, by project, key, model, provider, hour or day.
     Usage(usage::UsageArguments),
+    /// Have a provider or one of its keys rest, on all nodes, end that, or list what rests.
+    Rest(rests::RestArguments),
     /// Show how a request would be routed and what would be sent. Sends nothing.
     Explain(explain::ExplainArguments),
     /// Emulate every provider's API on loopback.
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Projects(arguments) => projects::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),
+        Command::Rest(arguments) => rests::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Openapi => {

@@ -65,7 +65,9 @@ impl Routing for View {
     fn providers(&self) -> Vec<Provider> {
         let snapshot = self.current.get();
         let health = snapshot.health.of(Operation::Chat).snapshot(self.now());
+        let rests = self.auth.resting();
         let provider = |handle: &std::sync::Arc<crate::snapshot::ProviderHandle>| Provider {
+            rests: rests.iter().filter(|rest| rest.provider == handle.id()).cloned().collect(),
             id: handle.id().to_owned(),
             off: handle.disabled().map(str::to_owned),
             keys: handle.key_labels.clone(),

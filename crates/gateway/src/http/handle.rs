@@ -39,6 +39,7 @@ use crate::nodes::ThisNode;
 use crate::pipeline::Pipeline;
 use crate::pipeline::pump::BrokenOff;
 use crate::reload::Reloader;
+use crate::report;
 use crate::responses::KeepFor;
 use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::{Metrics, access};
@@ -634,6 +635,7 @@ async fn model(
 
 /// In the format that the scraper asks for: Prometheus asks for OpenMetrics first, and others take the older text.
 fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
+    api.metrics.set_rests(&api.auth.resting());
     let mut accepted = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     match accepted.any(|value| value.to_ascii_lowercase().contains("application/openmetrics-text")) {
         true => respond::text(
@@ -646,7 +648,9 @@ fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
 
 fn routing(api: &Api, snapshot: &Snapshot) -> Response<ResponseBody> {
     let health = snapshot.health.of(Operation::Chat).snapshot(api.pipeline.now());
-    respond::json(StatusCode::OK, serde_json::to_vec(&health).unwrap_or_default())
+    let mut state = serde_json::to_value(&health).unwrap_or_default();
+    state["rests"] = api.auth.resting().iter().map(report::rest_object).collect();
+    respond::json(StatusCode::OK, state.to_string())
 }
 
 /// Reads the configuration again. One with mistakes changes nothing, and the answer says why.

@@ -116,6 +116,10 @@ pub enum Resource {
     Providers,
     /// What routing knows of them.
     Routing,
+    /// What administrators have rest.
+    Rests,
+    /// One of them.
+    Rest,
     /// What would happen to a request.
     Explain,
     /// The processes on the database.
@@ -181,6 +185,9 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/admin/v1/models", Access::Viewer, Serve::Admin(Resource::Models)),
     route(Method::GET, "/admin/v1/providers", Access::Viewer, Serve::Admin(Resource::Providers)),
     route(Method::GET, "/admin/v1/routing", Access::Viewer, Serve::Admin(Resource::Routing)),
+    route(Method::GET, "/admin/v1/rests", Access::Viewer, Serve::Admin(Resource::Rests)),
+    route(Method::POST, "/admin/v1/rests", Access::Admin, Serve::Admin(Resource::Rests)),
+    route(Method::DELETE, "/admin/v1/rests/{id}", Access::Admin, Serve::Admin(Resource::Rest)),
     route(Method::POST, "/admin/v1/explain", Access::Viewer, Serve::Admin(Resource::Explain)),
     route(Method::GET, "/admin/v1/nodes", Access::Viewer, Serve::Admin(Resource::Nodes)),
     route(Method::GET, "/admin/v1/audit", Access::Viewer, Serve::Admin(Resource::Audit)),
@@ -527,6 +534,12 @@ fn about_resource(resource: Resource) -> &'static str {
         }
         Resource::Providers => "the providers, and why one is off",
         Resource::Routing => "what routing knows of each provider's models, by operation, on this node",
+        Resource::Rests => {
+            "what administrators have rest by hand; `POST` has a `provider` rest, or one `key` of it by its label, with a `reason` and `seconds` or for good, on all nodes, whatever is reloaded or restarted"
+        }
+        Resource::Rest => {
+            "`DELETE` ends the rest of a provider (`PROVIDER`) or of one of its keys (`PROVIDER/KEY`)"
+        }
         Resource::Explain => {
             "who would serve the request in the body and why, and what would be sent, with secrets masked; nothing is sent. `operation=embeddings` and the like for other endpoints"
         }

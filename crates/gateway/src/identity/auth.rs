@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 use canon::{Error, ErrorKind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
-use store::{KeyHash, KeyHasher, Project, Store, StoreError};
+use routing::Rests;
+use store::{KeyHash, KeyHasher, Project, Rest, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -45,6 +46,7 @@ pub struct Auth {
     source: Box<dyn KeySource>,
     books: Books,
     stored: ArcSwap<Stored>,
+    rests: Rests,
     /// The last look at the database.
     looked: watch::Sender<Look>,
     unknown: Mutex<Unknown>,
@@ -54,8 +56,19 @@ pub struct Auth {
 pub struct KeyList {
     /// Changes with every change of a key.
     pub marker: i64,
-    /// Keys and projects; none when they are those of the marker that was given.
-    pub known: Option<(Vec<KeyHash>, Vec<Project>)>,
+    /// What there is; none when it is that of the marker that was given.
+    pub known: Option<Known>,
+}
+
+/// What the database has for routing and for the admission of requests.
+#[derive(Default)]
+pub struct Known {
+    /// The keys that may be used.
+    pub keys: Vec<KeyHash>,
+    /// Projects.
+    pub projects: Vec<Project>,
+    /// What administrators have rest.
+    pub rests: Vec<Rest>,
 }
 
 /// Where keys are stored.
@@ -78,7 +91,11 @@ impl KeySource for Store {
             let now = self.change_marker().await?;
             let known = match marker == Some(now) {
                 true => None,
-                false => Some((self.active_keys().await?, self.projects_after("", u32::MAX).await?)),
+                false => Some(Known {
+                    keys: self.active_keys().await?,
+                    projects: self.projects_after("", u32::MAX).await?,
+                    rests: self.rests().await?,
+                }),
             };
             Ok(KeyList { marker: now, known })
         })
@@ -105,6 +122,7 @@ impl KeySource for Store {
 pub struct Stored {
     /// Keys and projects.
     pub keys: Keys,
+    rests: Vec<Rest>,
     marker: Option<i64>,
 }
 
@@ -146,6 +164,7 @@ impl Auth {
             source,
             books,
             stored: ArcSwap::default(),
+            rests: Rests::default(),
             looked: watch::Sender::new(Look { as_of: now, began: now, failed: None, running: false }),
             unknown: Mutex::default(),
         };
@@ -277,7 +296,7 @@ impl Auth {
     }
 
     /// Looks after the database, unless somebody does. Nothing ticks without requests.
-    fn look(self: &Arc<Self>) {
+    pub fn look(self: &Arc<Self>) {
         let begins = self.looked.send_if_modified(|look| !std::mem::replace(&mut look.running, true));
         if !begins {
             return;
@@ -301,15 +320,18 @@ impl Auth {
         let answer = tokio::time::timeout(PATIENCE, asked).await;
         match answer.unwrap_or(Err(StoreError::Away)) {
             Ok(KeyList { marker, known }) => {
-                if let Some((keys, projects)) = known {
+                if let Some(Known { keys, projects, rests }) = known {
                     let keys = Keys::stored(&keys, &projects, &self.books);
                     // A budget that is new here counts what was spent before, or is not in force.
                     if let Err(error) = self.books.load().await {
                         self.failed();
                         return Err(error);
                     }
-                    self.stored.store(Arc::new(Stored { keys, marker: Some(marker) }));
+                    self.stored.store(Arc::new(Stored { keys, rests, marker: Some(marker) }));
                 }
+                // Also when nothing has changed: one may be over.
+                let rests = self.resting();
+                self.rests.set(rests.iter().map(|rest| (rest.provider.as_str(), rest.key.as_deref())));
                 self.looked.send_modify(|look| {
                     look.as_of = look.as_of.max(began);
                     look.failed = None;
@@ -329,6 +351,17 @@ impl Auth {
             look.failed = Some(clock::now());
             look.running = false;
         });
+    }
+
+    /// What administrators have rest, for routing.
+    pub fn rests(&self) -> &Rests {
+        &self.rests
+    }
+
+    /// What administrators have rest now, as it was at the last look.
+    pub fn resting(&self) -> Vec<Rest> {
+        let (stored, now) = (self.stored.load(), clock::now_ms());
+        stored.rests.iter().filter(|rest| rest.is_active(now)).cloned().collect()
     }
 
     /// The keys and projects of the database, as they were at the last look.
@@ -434,7 +467,8 @@ mod tests {
                 if state.fails {
                     return Err(StoreError::Away);
                 }
-                let known = (marker != Some(state.marker)).then(|| (state.keys.clone(), Vec::new()));
+                let known = (marker != Some(state.marker))
+                    .then(|| Known { keys: state.keys.clone(), ..Known::default() });
                 Ok(KeyList { marker: state.marker, known })
             })
         }

@@ -49,6 +49,12 @@ struct OfGuardrail {
     action: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Resting {
+    provider: String,
+    key: String,
+}
+
 type Histograms = Family<Route, Histogram, fn() -> Histogram>;
 
 /// All metrics.
@@ -77,6 +83,7 @@ struct Inner {
     response_cache: Family<Kind, Counter>,
     response_cache_bytes: Gauge,
     shared_memory_up: Gauge,
+    resting: Family<Resting, Gauge>,
     /// Requests in flight.
     active: Gauge,
     connections: Gauge,
@@ -216,6 +223,11 @@ impl Metrics {
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
         let (response_cache, response_cache_bytes) = response_cache(&mut registry);
         let shared_memory_up = shared_memory_up(&mut registry);
+        let resting = registered(
+            &mut registry,
+            "resting",
+            "1 for what an administrator has rest: a provider, or one of its keys (else `key` is empty)",
+        );
         let active =
             registered(&mut registry, "active_requests", "Requests for models that are not answered yet");
         let connections = registered(&mut registry, "connections", "Open client connections");
@@ -243,6 +255,7 @@ impl Metrics {
                 response_cache,
                 response_cache_bytes,
                 shared_memory_up,
+                resting,
                 active,
                 connections,
             }),
@@ -307,6 +320,16 @@ impl Metrics {
     /// Whether what nodes share beside counters can be had.
     pub fn shared_memory_up(&self) -> &Gauge {
         &self.inner.shared_memory_up
+    }
+
+    /// What administrators have rest now.
+    pub fn set_rests(&self, rests: &[store::Rest]) {
+        self.inner.resting.clear();
+        for rest in rests {
+            let labels =
+                Resting { provider: rest.provider.clone(), key: rest.key.clone().unwrap_or_default() };
+            self.inner.resting.get_or_create(&labels).set(1);
+        }
     }
 
     /// Open client connections.

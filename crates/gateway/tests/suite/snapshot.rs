@@ -7,9 +7,7 @@ use catalog::Catalog;
 use gateway::config::{ConfigFile, Settings};
 use gateway::env::Environment;
 use gateway::snapshot::{Current, ProviderHandle, Snapshot, Tools};
-use gateway::telemetry::Metrics;
 use routing::{Report, Route, Timestamp};
-use store::KeyHasher;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -19,7 +17,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn tools() -> Tools {
-    Tools { metrics: Metrics::new(), hasher: KeyHasher::random().unwrap(), books: Default::default() }
+    Tools::for_commands().unwrap()
 }
 
 fn two(first: &str, second: &str) -> String {

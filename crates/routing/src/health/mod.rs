@@ -8,6 +8,7 @@ mod breaker;
 mod incumbent;
 mod memory;
 mod outages;
+mod rests;
 mod snapshot;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ pub(crate) use self::incumbent::Incumbents;
 pub(crate) use self::memory::Access;
 use self::memory::Memory;
 pub use self::outages::{Outage, OutageKind};
+pub use self::rests::Rests;
 pub use self::snapshot::{KeySnapshot, KeyState, Metrics, RouteSnapshot, Snapshot};
 use crate::shards::{Map, Shards, hash, lock};
 use crate::{Candidate, Route, Settings, Timestamp, Warm};
@@ -159,6 +161,7 @@ pub(crate) struct Standing {
 pub struct Health {
     settings: Settings,
     table: Arc<Table>,
+    rests: Rests,
 }
 
 /// What was seen. Shared by all views of it ([`Health::with_settings`]).
@@ -180,12 +183,17 @@ impl Health {
             benched_until: AtomicU64::new(0),
             incumbents: Incumbents::new(),
         };
-        Self { settings: settings.clone(), table: Arc::new(table) }
+        Self { settings: settings.clone(), table: Arc::new(table), rests: Rests::default() }
+    }
+
+    /// With what rests by hand.
+    pub fn with_rests(self, rests: Rests) -> Self {
+        Self { rests, ..self }
     }
 
     /// The same memory under other settings: what one view learns, the other sees.
     pub fn with_settings(&self, settings: &Settings) -> Self {
-        Self { settings: settings.clone(), table: self.table.clone() }
+        Self { settings: settings.clone(), table: self.table.clone(), rests: self.rests.clone() }
     }
 
     /// Forgets a provider, whose address or keys are others now: nothing that was seen holds for the new ones.
@@ -204,7 +212,9 @@ impl Health {
 
     /// Asks to send a request. None when the route is closed or rests.
     pub fn begin(&self, route: Route<'_>, now: Timestamp) -> Option<Permit> {
-        if self.benched_until(route.provider, route.key, now).is_some() {
+        if self.rests.has(route.provider, route.key)
+            || self.benched_until(route.provider, route.key, now).is_some()
+        {
             return None;
         }
         self.with(route.provider, route.model, |memory| {
@@ -324,6 +334,9 @@ impl Health {
     }
 
     fn access(&self, memory: Option<&Memory>, route: Route<'_>, now: Timestamp) -> Access {
+        if self.rests.has(route.provider, route.key) {
+            return Access { state: KeyState::Rested, until: now };
+        }
         if let Some(until) = self.benched_until(route.provider, route.key, now) {
             return Access { state: KeyState::Benched, until };
         }
@@ -374,7 +387,7 @@ impl Health {
         let keys = memory.keys.iter().map(|key| {
             let route = Route { provider: &memory.provider, model: &memory.model, key: &key.label };
             let access = self.access(Some(memory), route, now);
-            let waits = !matches!(access.state, KeyState::Ready | KeyState::HalfOpen);
+            let waits = !matches!(access.state, KeyState::Ready | KeyState::HalfOpen | KeyState::Rested);
             KeySnapshot {
                 key: key.label.to_string(),
                 state: access.state,
@@ -416,6 +429,7 @@ fn rank(access: Access) -> (u8, Timestamp) {
         KeyState::HalfOpen => (1, access.until),
         KeyState::CoolingDown | KeyState::Probing | KeyState::Open => (2, access.until),
         KeyState::Benched => (3, access.until),
+        KeyState::Rested => (4, access.until),
     }
 }
 

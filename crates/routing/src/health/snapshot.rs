@@ -43,7 +43,7 @@ pub struct KeySnapshot {
     pub key: String,
     /// Whether it can be used.
     pub state: KeyState,
-    /// When that changes, in milliseconds from now; null when it can be used.
+    /// When that changes, in milliseconds from now; null when it can be used, and when an administrator has it rest.
     pub ready_in_ms: Option<u64>,
 }
 
@@ -63,4 +63,6 @@ pub enum KeyState {
     Open,
     /// The provider refuses the key: it rests for all models.
     Benched,
+    /// An administrator has it rest.
+    Rested,
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use canon::{ErrorKind, Feature, Features, ModelFacts, Pico};
 use routing::{
-    Candidate, Filter, MaxPrice, Needs, Outcome, Preferences, Reason, Sessions, Settings, Sort, UnitPrices,
-    Warm, plan,
+    Attempts, Candidate, Filter, Health, KeyState, MaxPrice, Needs, Next, Outcome, Preferences, Reason,
+    Rests, RetryBudget, Sessions, Settings, Sort, UnitPrices, Warm, plan,
 };
 
 use crate::support::*;
@@ -336,4 +336,60 @@ fn settings_are_strict_and_sane() {
     let bad = Settings { exploration: 2.0, hysteresis: f64::NAN, ..Settings::default() };
     let paths: Vec<_> = bad.mistakes().iter().map(|(path, _)| *path).collect();
     assert_eq!(paths, ["exploration", "hysteresis"]);
+}
+
+/// What an administrator has rest gets nothing, also not as a last resort.
+#[test]
+fn what_rests_by_hand_is_left_out() {
+    let rests = Rests::default();
+    let settings = settings();
+    let health = Health::new(&settings).with_settings(&settings).with_rests(rests.clone());
+    let world = World { health, ..World::with(settings) };
+    let keyed = Candidate { keys: keys(&["k1", "k2"]), ..at("a", 1.0) };
+    let candidates = [keyed, at("b", 2.0)];
+    assert_eq!(world.order(&candidates, T0), ["a", "b"]);
+
+    // One key: the other is used, whatever it does.
+    rests.set([("a", Some("k1"))].into_iter());
+    for seed in 0..20 {
+        let found = plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, seed);
+        assert_eq!((found.unwrap().order[0].index, seed), (0, seed));
+        let found = plan(&needs(), &[keyed], &world.preferences, &world.health, &world.settings, T0, seed);
+        assert_eq!(found.unwrap().order[0].key, 1);
+    }
+    let only = [keyed];
+    let found = world.plan(&only, T0);
+    let mut attempts = Attempts::new(&found, &only, &world.settings);
+    let first = attempts.first(&world.health, T0);
+    let report = routing::Report::failure(&limited(None));
+    world.health.finish(keyed.route(first.key), first.permit, &report, T0);
+    let retries = RetryBudget::new(&world.settings.retry);
+    if let Next::Candidate(next) = attempts.next(&limited(None), &world.health, &retries.of("caller"), T0, 1)
+    {
+        assert_eq!(next.key, 1);
+    }
+
+    // All of it.
+    rests.set([("a", None), ("a", Some("k1"))].into_iter());
+    let found = world.plan(&candidates, T0);
+    assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
+    let selection = found.selection(&candidates);
+    assert_eq!(selection.filtered[0].reason, "an administrator has it rest");
+    assert_eq!(selection.scores.len(), 1);
+    assert!(world.health.begin(keyed.route(1), T0).is_none());
+    let seen = world.health.snapshot(T0);
+    let route = seen.routes.iter().find(|route| route.provider == "a").unwrap();
+    assert_eq!((route.keys[0].state, route.keys[0].ready_in_ms), (KeyState::Rested, None));
+
+    // Nobody is left.
+    rests.set([("a", None), ("b", None)].into_iter());
+    let no =
+        plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
+    assert_eq!(no.filter, Some(Filter::Rested));
+    let error = no.to_error();
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(error.message.contains("an administrator has it rest"), "{}", error.message);
+
+    rests.set(std::iter::empty());
+    assert_eq!(world.plan(&candidates, T0).order.len(), 2);
 }

@@ -20,6 +20,7 @@ use crate::config::settings::{read_policy, wrong_project_id};
 use crate::identity::{self, Caller};
 use crate::snapshot::Snapshot;
 
+mod rests;
 mod state;
 mod usage;
 
@@ -122,6 +123,9 @@ impl Asked<'_> {
             (Resource::Models, _) => self.models().await,
             (Resource::Providers, _) => self.providers().await,
             (Resource::Routing, _) => self.routing().await,
+            (Resource::Rests, &Method::POST) => self.rest().await,
+            (Resource::Rests, _) => self.rests().await,
+            (Resource::Rest, _) => self.end_rest(rest).await,
             (Resource::Explain, _) => self.explain().await,
             (Resource::Nodes, _) => self.nodes().await,
             (Resource::Requests, _) => self.requests().await,

@@ -52,6 +52,7 @@ impl Asked<'_> {
     pub(super) async fn providers(&self) -> Answer {
         let mut providers: Vec<_> = self.snapshot.providers.values().collect();
         providers.sort_by(|left, right| left.id().cmp(right.id()));
+        let rests = self.api.auth.resting();
         let object = |provider: &&std::sync::Arc<crate::snapshot::ProviderHandle>| {
             json!({
                 "object": "provider",
@@ -61,6 +62,7 @@ impl Asked<'_> {
                 "keys": provider.key_labels,
                 "credential_from": provider.settings.credential_source,
                 "names_models": provider.names_models,
+                "rests": rests.iter().filter(|rest| rest.provider == provider.id()).map(report::rest_object).collect::<Value>(),
             })
         };
         Ok(list(&providers.iter().map(object).collect::<Vec<_>>(), None))

@@ -1,0 +1,92 @@
+//! `llmgateway rest`
+
+use store::{Rest, Store};
+
+use super::projects::audit;
+use super::{ConfigArgument, runtime, say};
+use crate::clock::now_ms;
+use crate::report::time_text;
+use crate::rests::{check, target};
+use crate::snapshot::{Snapshot, Tools};
+
+/// Arguments of `rest`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RestArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The provider that is to rest. Without it, what rests is listed.
+    provider: Option<String>,
+    /// Only this key of it, by its label.
+    #[arg(long, requires = "provider")]
+    key: Option<String>,
+    /// Why, for people.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// For so many hours. Default: until it is ended.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=24 * 366))]
+    hours: Option<u32>,
+    /// End the rest.
+    #[arg(long, requires = "provider", conflicts_with_all = ["reason", "hours"])]
+    end: bool,
+}
+
+/// Works on the database of the configuration, also while gateways run on it: they follow within seconds.
+pub fn run(arguments: &RestArguments) -> anyhow::Result<()> {
+    let settings = arguments.config.load()?;
+    runtime()?.block_on(async {
+        let store = Store::open(&settings.database_url).await?;
+        match &arguments.provider {
+            None => list(&store).await?,
+            Some(provider) if arguments.end => end(&store, provider, arguments.key.as_deref()).await?,
+            Some(provider) => {
+                let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
+                check(&snapshot, provider, arguments.key.as_deref())
+                    .map_err(|(_, wrong)| anyhow::anyhow!("{wrong}."))?;
+                begin(&store, provider, arguments).await?;
+            }
+        }
+        store.close().await;
+        anyhow::Ok(())
+    })
+}
+
+async fn list(store: &Store) -> anyhow::Result<()> {
+    let now = now_ms();
+    let rests: Vec<Rest> = store.rests().await?.into_iter().filter(|rest| rest.is_active(now)).collect();
+    if rests.is_empty() {
+        say("nothing rests");
+    }
+    for rest in rests {
+        let key = rest.key.map(|key| format!("/{key}")).unwrap_or_default();
+        let until = rest.until_ms.map(|until| format!(" until {}", time_text(until))).unwrap_or_default();
+        let reason = if rest.reason.is_empty() { String::new() } else { format!(": {}", rest.reason) };
+        let since = time_text(rest.since_ms);
+        say(&format!("{}{key} rests since {since}{until}, by {}{reason}", rest.provider, rest.actor));
+    }
+    Ok(())
+}
+
+async fn begin(store: &Store, provider: &str, arguments: &RestArguments) -> anyhow::Result<()> {
+    let now = now_ms();
+    let entry = audit("routing.rest", target(provider, arguments.key.as_deref()));
+    let rest = Rest {
+        provider: provider.to_owned(),
+        key: arguments.key.clone(),
+        reason: arguments.reason.clone(),
+        actor: entry.actor.clone(),
+        since_ms: now,
+        until_ms: arguments.hours.map(|hours| now + i64::from(hours) * 3_600_000),
+    };
+    store.rest(&rest, entry).await?;
+    say(&format!("{provider} rests"));
+    Ok(())
+}
+
+async fn end(store: &Store, provider: &str, key: Option<&str>) -> anyhow::Result<()> {
+    let entry = audit("routing.rest_end", target(provider, key));
+    if !store.end_rest(provider, key, entry, now_ms()).await? {
+        anyhow::bail!("Nothing of {provider:?} rests by that name; llmgateway rest lists what does.");
+    }
+    say(&format!("{provider} is in use again"));
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Resting a provider or a key by hand.
+
+use canon::{Error, ErrorKind};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::Rest;
+
+use super::{Answer, Asked, absent, deleted, list};
+use crate::clock::now_ms;
+use crate::http::respond;
+use crate::report;
+use crate::rests::{check, target};
+
+/// The longest reason.
+const REASON_BYTES: usize = 500;
+/// The longest rest that ends by itself.
+const MOST_SECONDS: i64 = 366 * 24 * 3600;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RestBody {
+    provider: Option<String>,
+    key: Option<String>,
+    reason: String,
+    seconds: Option<i64>,
+}
+
+impl Asked<'_> {
+    /// What administrators have rest now.
+    pub(super) async fn rests(&self) -> Answer {
+        let now = now_ms();
+        let rests = self.api.store.rests().await?;
+        let data: Vec<Value> =
+            rests.iter().filter(|rest| rest.is_active(now)).map(report::rest_object).collect();
+        Ok(list(&data, None))
+    }
+
+    /// Has a provider or a key rest.
+    pub(super) async fn rest(&self) -> Answer {
+        let body: RestBody = self.body()?;
+        let provider =
+            body.provider.ok_or_else(|| Error::invalid("provider", "The id of the provider is missing."))?;
+        check(self.snapshot, &provider, body.key.as_deref())
+            .map_err(|(field, wrong)| Error::invalid(field, format!("{wrong}.")))?;
+        if body.reason.len() > REASON_BYTES {
+            let message = format!("The reason may have {REASON_BYTES} bytes.");
+            return Err(Error::invalid("reason", message).into());
+        }
+        if body.seconds.is_some_and(|seconds| !(1..=MOST_SECONDS).contains(&seconds)) {
+            let message =
+                format!("seconds must be from 1 to {MOST_SECONDS}, or absent for a rest without an end.");
+            return Err(Error::invalid("seconds", message).into());
+        }
+        let now = now_ms();
+        let rest = Rest {
+            provider,
+            key: body.key,
+            reason: body.reason,
+            actor: format!("key:{}", self.caller.key_id),
+            since_ms: now,
+            until_ms: body.seconds.map(|seconds| now + seconds * 1000),
+        };
+        let detail = json!({"reason": rest.reason, "seconds": body.seconds});
+        let audit = self.audit("routing.rest", target(&rest.provider, rest.key.as_deref()), detail);
+        self.api.store.rest(&rest, audit).await?;
+        self.in_force().await;
+        Ok(respond::json(StatusCode::CREATED, report::rest_object(&rest).to_string()))
+    }
+
+    /// Ends a rest.
+    pub(super) async fn end_rest(&self, id: &str) -> Answer {
+        let (provider, key) = id.split_once('/').map_or((id, None), |(provider, key)| (provider, Some(key)));
+        if provider.is_empty() || key == Some("") {
+            return Err(Error::caller(ErrorKind::NotFound, "Whose rest is to end?").into());
+        }
+        let audit = self.audit("routing.rest_end", target(provider, key), json!({}));
+        if !self.api.store.end_rest(provider, key, audit, now_ms()).await? {
+            return Err(absent("rest of", id).into());
+        }
+        self.in_force().await;
+        Ok(deleted("rest", id))
+    }
+}

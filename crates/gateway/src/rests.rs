@@ -1,0 +1,28 @@
+//! Resting a provider or a key by hand: what the admin API and the command have in common.
+
+use crate::snapshot::Snapshot;
+
+/// Whether there is such a provider, and key of it. The error names the field, and is a sentence without its end.
+pub fn check(snapshot: &Snapshot, provider: &str, key: Option<&str>) -> Result<(), (&'static str, String)> {
+    let Some(handle) = snapshot.providers.get(provider) else {
+        return Err(("provider", format!("There is no provider {provider:?}")));
+    };
+    match key {
+        Some(key) if !handle.key_labels.iter().any(|label| label == key) => {
+            let known = match handle.key_labels.as_slice() {
+                [] => "it has no keys".to_owned(),
+                labels => format!("its keys are {}", labels.join(", ")),
+            };
+            Err(("key", format!("{provider} has no key {key:?}; {known}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What rests, in the audit log.
+pub fn target(provider: &str, key: Option<&str>) -> String {
+    match key {
+        Some(key) => format!("provider:{provider}/{key}"),
+        None => format!("provider:{provider}"),
+    }
+}

@@ -1,0 +1,48 @@
+//! What an administrator has rest by hand: a provider, or one of its keys. Nothing goes there, also not as a last resort.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::shards::lock;
+
+/// What rests by hand. Clones share it; it is the same for all operations and outlives a change of settings.
+#[derive(Clone, Debug, Default)]
+pub struct Rests(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Usually nothing rests, and then the lock is not needed.
+    any: AtomicBool,
+    /// By provider: the labels of the keys, or none when all of it rests.
+    providers: Mutex<HashMap<String, Option<Vec<String>>>>,
+}
+
+impl Rests {
+    /// Puts these in the place of those before: each a provider, and a key of it where not all of it rests.
+    pub fn set<'a>(&self, rests: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
+        let mut providers: HashMap<String, Option<Vec<String>>> = HashMap::new();
+        for (provider, key) in rests {
+            let keys = providers.entry(provider.to_owned()).or_insert_with(|| Some(Vec::new()));
+            match (key, keys.as_mut()) {
+                (None, _) => *keys = None,
+                (Some(key), Some(keys)) => keys.push(key.to_owned()),
+                (Some(_), None) => {}
+            }
+        }
+        let any = !providers.is_empty();
+        *lock(&self.0.providers) = providers;
+        self.0.any.store(any, Ordering::Release);
+    }
+
+    /// Whether this key of a provider rests.
+    pub fn has(&self, provider: &str, key: &str) -> bool {
+        if !self.0.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let providers = lock(&self.0.providers);
+        providers
+            .get(provider)
+            .is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.iter().any(|it| it == key)))
+    }
+}
