@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::StoreError;
 use crate::facts::Facts;
 use crate::params::{Param, Params};
-use crate::store::corrupt;
 use crate::sums::{UsageSums, sum_columns};
 use crate::times::{DAY_MS, HOUR_MS, HOURS_OF_DAY};
 
@@ -286,7 +285,11 @@ struct Counted<'a> {
 }
 
 fn read_pending(json: &str) -> Result<Vec<Counted<'_>>, StoreError> {
-    serde_json::from_str(json).map_err(|error| corrupt("row of usage_pending", error))
+    serde_json::from_str(json).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &serde_json::Error) -> StoreError {
+    StoreError::Corrupt { what: "row of usage_pending", reason: error.to_string() }
 }
 
 /// The hours that are in rows of `usage_pending`.
@@ -325,7 +328,7 @@ impl<'a> Hours<'a> {
             sums: &'a UsageSums,
         }
         let counted: Vec<Borrowed<'_>> = self.0.iter().map(|(of, sums)| Borrowed { of, sums }).collect();
-        serde_json::to_string(&counted).map_err(|error| corrupt("row of usage_pending", error))
+        serde_json::to_string(&counted).map_err(|error| unreadable(&error))
     }
 
     /// The statements that add them to the tables.
