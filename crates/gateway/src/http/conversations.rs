@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use store::{Conversation, StoredItem};
 
 use super::stored::{Page, shown};
-use super::{Api, ResponseBody, respond, routes};
+use super::{Api, ResponseBody, path, respond};
 use crate::responses::KeepFor;
 
 /// Most entries of metadata, and how long their names and values may be: OpenAI's limits.
@@ -35,9 +35,9 @@ pub async fn serve(
     body: &Bytes,
 ) -> Result<Response<ResponseBody>, Error> {
     let asked = Asked { api, whose, query: head.uri.query().unwrap_or_default(), body };
-    let path = routes::spelling(head.uri.path());
+    let path = path::spelling(head.uri.path());
     let rest = path.strip_prefix("/v1/conversations").unwrap_or_default().trim_start_matches('/');
-    let mut parts = rest.splitn(3, '/').map(|part| routes::unescape(part).unwrap_or_default());
+    let mut parts = rest.splitn(3, '/').map(|part| path::unescape(part).unwrap_or_default());
     let (id, what, item) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let is_get = matches!(head.method, Method::GET | Method::HEAD);
     let is = |method: Method| head.method == method;

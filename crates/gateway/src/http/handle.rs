@@ -25,7 +25,8 @@ use super::models::Models;
 use super::request_body::Announced;
 use super::routes::{self, Access, Found, Resource, Route, Serve};
 use super::{
-    ResponseBody, admin, chat, conversations, host, kept, native, openapi, request_body, respond, stored,
+    ResponseBody, admin, chat, conversations, host, kept, native, openapi, path, request_body, respond,
+    stored,
 };
 use crate::buffers::Buffers;
 use crate::clock;
@@ -205,7 +206,7 @@ fn tell_id(response: &mut Response<ResponseBody>, id: Option<HeaderValue>, furth
 fn spoken(found: &Result<&Route, Response<ResponseBody>>, head: &Parts) -> &'static dyn Dialect {
     match found {
         Ok(route) => route.serve.dialect(),
-        Err(_) => routes::dialect_of(&routes::spelling(head.uri.path()), &head.method),
+        Err(_) => routes::dialect_of(&path::spelling(head.uri.path()), &head.method),
     }
 }
 
@@ -292,7 +293,7 @@ fn route(
     is_origin_allowed: bool,
 ) -> Result<&'static Route, Response<ResponseBody>> {
     host::check(head.version, &head.headers).map_err(|error| refuse(api, head, &error))?;
-    let path = routes::spelling(head.uri.path());
+    let path = path::spelling(head.uri.path());
     let is_options = head.method == Method::OPTIONS;
     match routes::find(&path, &head.method) {
         Found::Route(route, _) if route.serve == Serve::NotYet => {
@@ -567,15 +568,15 @@ async fn administrator(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<C
 /// An error in the format that callers of the path speak.
 fn refuse(api: &Api, head: &Parts, error: &Error) -> Response<ResponseBody> {
     api.metrics.refused(error.kind.as_str());
-    respond::error(routes::dialect_of(&routes::spelling(head.uri.path()), &head.method), error)
+    respond::error(routes::dialect_of(&path::spelling(head.uri.path()), &head.method), error)
 }
 
 /// What the URL says beside the route.
 fn address(head: &Parts) -> Address {
-    let path = routes::spelling(head.uri.path());
+    let path = path::spelling(head.uri.path());
     match routes::find(&path, &head.method) {
         Found::Route(_, rest) if !rest.is_empty() => Address {
-            rest: routes::unescape(rest).unwrap_or_default().into_owned(),
+            rest: path::unescape(rest).unwrap_or_default().into_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
         },
         _ => Address::default(),
@@ -610,12 +611,12 @@ async fn model(
     head: &Parts,
     ModelsAsked { caller, dialect }: ModelsAsked<'_>,
 ) -> Response<ResponseBody> {
-    let path = routes::spelling(head.uri.path());
+    let path = path::spelling(head.uri.path());
     let part = match routes::find(&path, &Method::GET) {
         Found::Route(_, rest) => rest,
         _ => "",
     };
-    let Some(id) = routes::unescape(part) else {
+    let Some(id) = path::unescape(part) else {
         return refuse(
             api,
             head,

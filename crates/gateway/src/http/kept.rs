@@ -20,7 +20,7 @@ use wire::{Headers, OWN, Protocol};
 
 use super::native::{self, Asking};
 use super::request_body::{self, Announced};
-use super::{Api, ResponseBody, options, respond, routes, upload};
+use super::{Api, ResponseBody, options, path, respond, upload};
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
 use crate::incoming::leave_unread;
@@ -230,10 +230,10 @@ struct Owner {
 
 impl Desk<'_> {
     async fn serve(&self, body: Incoming) -> Served<Response<ResponseBody>> {
-        let path = routes::spelling(self.head.uri.path());
+        let path = path::spelling(self.head.uri.path());
         let rest = path.strip_prefix(self.resource.route()).unwrap_or_default().trim_start_matches('/');
         let (id, part) = rest.split_once('/').unwrap_or((rest, ""));
-        let id = routes::unescape(id).unwrap_or_default();
+        let id = path::unescape(id).unwrap_or_default();
         let is_get = matches!(self.head.method, Method::GET | Method::HEAD);
         let is_post = self.head.method == Method::POST;
         if is_post && id.is_empty() {
@@ -536,10 +536,10 @@ impl Desk<'_> {
             body: desk.nothing(),
             hides_models: false,
         };
-        if place.kind != Kind::File {
-            if let Some(refused) = self.settle(&place, &owner, ask(self)).await? {
-                return Ok(refused);
-            }
+        if place.kind != Kind::File
+            && let Some(refused) = self.settle(&place, &owner, ask(self)).await?
+        {
+            return Ok(refused);
         }
         let mut answer = self.ask(&owner, ask(self)).await?;
         let name = answer.headers.get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());

@@ -12,6 +12,7 @@ mod models;
 mod native;
 pub mod openapi;
 mod options;
+mod path;
 mod request_body;
 mod respond;
 pub mod routes;

@@ -24,7 +24,7 @@ use wire::{Headers, OWN};
 use super::connections::InFlight;
 use super::options;
 use super::request_body::{self, Announced, Received};
-use super::{Api, ResponseBody, respond, routes};
+use super::{Api, ResponseBody, path, respond};
 use crate::buffers::Held;
 use crate::clock;
 use crate::config::MetadataPlace;
@@ -177,7 +177,7 @@ async fn question(
 fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<ProviderHandle>, String), Error> {
     let rest = head.uri.path().strip_prefix("/p/").unwrap_or_default();
     let (id, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let id = routes::unescape(id).unwrap_or_default();
+    let id = path::unescape(id).unwrap_or_default();
     let snapshot = &inbound.snapshot;
     let not_found = |message: String| Error::caller(ErrorKind::NotFound, message);
     let Some(provider) = snapshot.providers.get(&*id) else {
@@ -207,7 +207,7 @@ fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<Prov
 fn query(query: &str) -> String {
     let is_key = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
-        let name = routes::unescape(name).unwrap_or_default();
+        let name = path::unescape(name).unwrap_or_default();
         matches!(&*name, "key" | "access_token" | "api_key" | "api-key")
     };
     query.split('&').filter(|pair| !is_key(pair)).collect::<Vec<_>>().join("&")

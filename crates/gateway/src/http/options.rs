@@ -8,7 +8,8 @@ use limits::LONGEST_CACHE_SECONDS;
 
 use crate::config::MetadataPlace;
 use crate::hops::Hops;
-use crate::pipeline::{CacheAsked, RequestOptions};
+use crate::identity::CacheAsked;
+use crate::pipeline::RequestOptions;
 
 const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
 const NO_CACHE: HeaderName = HeaderName::from_static("x-no-cache");

@@ -1,11 +1,8 @@
 //! Every route: its path, its method, who may use it, who serves it. 404 and 405, `Allow`, `OPTIONS` and the answers to
 //! preflight requests come from this table.
 
-use std::borrow::Cow;
-
 use canon::Operation;
 use http::{HeaderMap, HeaderValue, Method};
-use percent_encoding::percent_decode_str;
 use wire::protocols::openai_completions::OpenaiCompletions;
 use wire::{Dialect, OWN, Protocol};
 
@@ -378,29 +375,6 @@ impl Route {
     }
 }
 
-/// The path in the spelling of the table. Clients join a base URL and a path, which gives doubled slashes and a slash
-/// at the end: below `/v1` and `/v1beta` such paths are understood. Every other path has one spelling, because proxies in front of
-/// the gateway have rules for the plain one.
-pub fn spelling(path: &str) -> Cow<'_, str> {
-    if let Some(model) = path.strip_prefix("/v1beta/").filter(|rest| is_bare_model(rest)) {
-        return Cow::Owned(format!("/v1beta/models/{model}"));
-    }
-    if !path.contains("//") && (path.len() == 1 || !path.ends_with('/')) {
-        return Cow::Borrowed(path);
-    }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    match parts.first() {
-        Some(&("v1" | "v1beta")) => Cow::Owned(format!("/{}", parts.join("/"))),
-        _ => Cow::Borrowed(path),
-    }
-}
-
-/// Whether this is a model and a method: the AI SDK takes a name with a slash for a whole resource, and leaves `models/` out.
-fn is_bare_model(rest: &str) -> bool {
-    const METHODS: [&str; 3] = [":generateContent", ":streamGenerateContent", ":countTokens"];
-    !rest.starts_with("models/") && METHODS.iter().any(|method| rest.ends_with(method))
-}
-
 /// Finds the route of a path in the table's spelling.
 pub fn find<'a>(path: &'a str, method: &Method) -> Found<'a> {
     let mut others = None;
@@ -432,11 +406,6 @@ fn allowed(path: &str) -> Allowed {
     }
     methods.push("OPTIONS");
     Allowed(methods.join(", "))
-}
-
-/// A part of a path without its escapes; none when it is no UTF-8 then.
-pub fn unescape(part: &str) -> Option<Cow<'_, str>> {
-    percent_decode_str(part).decode_utf8().ok()
 }
 
 /// What a route serves, in words for the documents.
@@ -553,10 +522,11 @@ fn about_resource(resource: Resource) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::path;
     use super::*;
 
     fn serve(path: &str, method: &Method) -> Option<(Serve, String)> {
-        match find(&spelling(path), method) {
+        match find(&path::spelling(path), method) {
             Found::Route(route, rest) => Some((route.serve, rest.to_owned())),
             _ => None,
         }
@@ -658,6 +628,15 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
     }
 
     #[test]
+    fn an_id_may_hold_slashes() {
+        let rest = |path| serve(path, &Method::GET);
+        assert_eq!(rest("/v1/models/a/b"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
+        assert_eq!(rest("/v1//models//a/b/"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
+        assert_eq!(rest("/v1/models/a%2Fb"), Some((Serve::Model(Protocol::OpenaiChat), "a%2Fb".into())));
+        assert_eq!(rest("/v1/models/"), Some((MODELS, String::new())));
+    }
+
+    #[test]
     fn everything_else_has_one_spelling() {
         for path in ["/metrics", "/ready", "/health"] {
             assert!(serve(path, &Method::GET).is_some(), "{path}");
@@ -677,17 +656,6 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
             }
         }
         assert_eq!(serve("//", &Method::GET), None);
-    }
-
-    #[test]
-    fn an_id_may_hold_slashes() {
-        let rest = |path| serve(path, &Method::GET);
-        assert_eq!(rest("/v1/models/a/b"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
-        assert_eq!(rest("/v1//models//a/b/"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
-        assert_eq!(rest("/v1/models/a%2Fb"), Some((Serve::Model(Protocol::OpenaiChat), "a%2Fb".into())));
-        assert_eq!(rest("/v1/models/"), Some((MODELS, String::new())));
-        assert_eq!(unescape("a%2Fb%3a%C3%A9").as_deref(), Some("a/b:é"));
-        assert_eq!(unescape("%ff"), None);
     }
 
     #[test]

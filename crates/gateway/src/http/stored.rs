@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use wire::kept::{self, Turn};
 
-use super::{Api, ResponseBody, respond, routes};
+use super::{Api, ResponseBody, path, respond};
 use crate::snapshot::Snapshot;
 
 /// How many items a page has, and how many at most.
@@ -32,10 +32,10 @@ pub async fn serve(
     owner: &str,
     head: &Parts,
 ) -> Result<Response<ResponseBody>, Error> {
-    let path = routes::spelling(head.uri.path());
+    let path = path::spelling(head.uri.path());
     let rest = path.strip_prefix("/v1/responses/").unwrap_or_default();
     let (id, part) = rest.split_once('/').unwrap_or((rest, ""));
-    let id = routes::unescape(id).unwrap_or_default();
+    let id = path::unescape(id).unwrap_or_default();
     let query = head.uri.query().unwrap_or_default();
     let is_get = matches!(head.method, Method::GET | Method::HEAD);
     let responses = &api.pipeline.responses;

@@ -4,6 +4,7 @@
 //! policy says is made ready ([`Terms`]) when keys and projects are read, not when a request comes.
 
 pub mod auth;
+mod caching;
 pub mod review;
 mod terms;
 
@@ -19,9 +20,8 @@ use crate::admission::Books;
 use crate::clock::now_ms;
 use crate::config::KeyEntry;
 use crate::config::settings::ProjectSettings;
-use crate::pipeline::CacheAsked;
-use crate::pipeline::cached::Caching;
 pub use auth::{Auth, presented};
+pub use caching::{CacheAsked, Caching};
 pub use terms::{Offered, Terms};
 
 /// Who calls.

@@ -16,7 +16,6 @@ use crate::admission::{self, Grant};
 use crate::clock;
 use crate::guardrails::Guard;
 use crate::identity::Caller;
-use crate::pipeline::cached::CacheUse;
 use crate::telemetry::{Metrics, RouteCounters, access};
 
 /// What an answer is priced by: what is shown, recorded and counted comes from here.
@@ -220,6 +219,25 @@ impl Metering {
                 lost_in_all = self.spool.lost(),
                 "usage records cannot be kept: {error}"
             );
+        }
+    }
+}
+
+/// What the cache did for a request: `metadata.cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// The answer is one that was kept.
+    Hit,
+    /// There was none.
+    Miss,
+}
+
+impl CacheUse {
+    /// The word of metadata, headers and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
         }
     }
 }

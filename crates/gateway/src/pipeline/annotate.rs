@@ -9,10 +9,9 @@ use store::AttemptRecord;
 use tokio::time::Instant;
 use wire::IdPrefixes;
 
-use super::cached::CacheUse;
 use crate::config::MetadataPlace;
 use crate::guardrails::Guard;
-use crate::metering::{Pricing, Record, UpstreamCost};
+use crate::metering::{CacheUse, Pricing, Record, UpstreamCost};
 
 /// The envelope of one answer.
 pub struct Envelope {

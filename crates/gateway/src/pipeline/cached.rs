@@ -1,6 +1,6 @@
 //! Answers from the cache: what a request looks for, how a kept answer is given, and how a new one is kept.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,82 +12,17 @@ use wire::{Kept, Transcoder, Written};
 use super::admit;
 use super::attempts::Ranked;
 use super::chat::{Begun, Chat, ChatAttempt, released};
+use super::missed::Request;
 use super::resolve::Offer;
 use crate::cache::{CachedAnswer, Flight, Key, KeyParts, ResponseCache, Turn};
 use crate::clock;
-use crate::metering::{Pricing, Record};
-use crate::snapshot::ProviderHandle;
+use crate::identity::Caching;
+use crate::metering::{CacheUse, Pricing, Record};
 
 /// Of so many offers, in the order in which they would be asked, an answer is looked for. For each the request is written.
 const MOST_OFFERS: usize = 4;
 /// A request waits at most so long for an equal one, and asks itself then.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// What a request may get from the cache, and leaves in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caching {
-    /// How old an answer may be, and how long a new one is kept.
-    pub oldest: Duration,
-    /// The request waits for an equal one that is under way.
-    pub share: bool,
-}
-
-/// What the cache did for a request: `metadata.cache`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheUse {
-    /// The answer is one that was kept.
-    Hit,
-    /// There was none.
-    Miss,
-}
-
-impl CacheUse {
-    /// The word of metadata, headers and records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-        }
-    }
-}
-
-/// The requests that were looked for without finding an answer: the first attempts send what was written for that.
-#[derive(Default)]
-pub(super) struct Missed(Mutex<Looked>);
-
-#[derive(Default)]
-struct Looked {
-    requests: Vec<Request>,
-    flight: Option<Flight>,
-}
-
-/// A request as one provider would get it.
-struct Request {
-    provider: Arc<ProviderHandle>,
-    model: String,
-    key: Key,
-    written: Option<Written>,
-}
-
-impl Missed {
-    /// The request to this offer, if it was written.
-    pub(super) fn take_written(&self, offer: &Offer) -> Option<Written> {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.requests.iter_mut().find(|request| request.is_to(offer))?.written.take()
-    }
-
-    fn capture(&self, offer: &Offer) -> Option<(Key, Option<Flight>)> {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = looked.requests.iter().find(|request| request.is_to(offer))?.key;
-        Some((key, looked.flight.take()))
-    }
-}
-
-impl Request {
-    fn is_to(&self, offer: &Offer) -> bool {
-        Arc::ptr_eq(&self.provider, &offer.provider) && self.model == offer.model
-    }
-}
 
 impl Chat<'_> {
     /// The answer to an equal request, with the offer that it is from. Without one, what was written stays for the attempts.
@@ -142,7 +77,7 @@ impl Chat<'_> {
         };
         cache.metrics().response_cache("miss");
         record.used_cache(CacheUse::Miss);
-        *self.missed.0.lock().unwrap_or_else(PoisonError::into_inner) = Looked { requests, flight };
+        self.missed.set(requests, flight);
         Ok(None)
     }
 }
@@ -157,7 +92,7 @@ impl ChatAttempt<'_> {
             protocol: offer.protocol,
             written: &written,
         });
-        Request { provider: offer.provider.clone(), model: offer.model.clone(), key, written: Some(written) }
+        Request::new(offer, key, written)
     }
 
     /// Gives a kept answer in place of the provider's. None when it cannot be read.

@@ -15,9 +15,9 @@ use wire::{AnswerForm, Intake, Transcoder, Written, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Failed, ProviderCall, Ranked, Repair, Repaired};
-use super::cached::Missed;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
+use super::missed::Missed;
 use super::resolve::Offer;
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;

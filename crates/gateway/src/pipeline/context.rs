@@ -9,11 +9,10 @@ use tokio::time::Instant;
 use wire::{Asked, Dialect};
 
 use super::Pipeline;
-use super::cached::Caching;
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
 use crate::guardrails::Guard;
-use crate::identity::Caller;
+use crate::identity::{CacheAsked, Caching, Caller};
 use crate::metering::Arrival;
 use crate::responses::Keep;
 use crate::snapshot::Snapshot;
@@ -45,18 +44,6 @@ pub struct Inbound {
     pub guard: Option<Arc<Guard>>,
     /// When it arrived.
     pub arrival: Arrival,
-}
-
-/// What a request's headers say of the cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheAsked {
-    /// Nothing: the policy decides.
-    #[default]
-    Unsaid,
-    /// An answer may be so many seconds old.
-    Seconds(u64),
-    /// Past the cache.
-    No,
 }
 
 /// What headers ask for.

@@ -12,6 +12,7 @@ mod context;
 pub mod count;
 pub mod deadlines;
 pub mod explain;
+mod missed;
 pub mod native;
 pub mod permit;
 pub mod plain;
@@ -42,7 +43,7 @@ use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
 use crate::upstream::media::MediaFetcher;
 pub use ask::Question;
-pub use context::{CacheAsked, Inbound, RequestContext, RequestOptions};
+pub use context::{Inbound, RequestContext, RequestOptions};
 
 use attempts::in_order;
 use chat::{Begun, Chat};

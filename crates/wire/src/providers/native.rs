@@ -143,98 +143,52 @@ mod tests {
         endpoint(style).native_request(&call, &native).unwrap()
     }
 
+    /// Asks for the path (below the base URL or beside it), and compares the address and how the credential is shown.
+    #[track_caller]
+    fn assert_asks(
+        (style, base, path, below_base): (CallStyle, &str, &str, bool),
+        credential: &Credential,
+        url: &str,
+        (header, value): (&str, &str),
+    ) {
+        let native = Native { method: &Method::GET, path, query: "a=%2F", usual: None, below_base };
+        let request = sent(style, base, native, credential);
+        assert_eq!(request.uri().to_string(), url);
+        let proof = request.headers()[header].to_str().unwrap();
+        assert!(proof.starts_with(value), "{url}: {proof}");
+        let count = |name: &str| request.headers().get_all(name).iter().count();
+        assert_eq!((count("x-own"), count("anthropic-version")), (2, 1));
+        assert_eq!(request.headers()["anthropic-version"], "2024-01-01");
+    }
+
     #[test]
     fn each_kind_of_provider_has_its_own_address_and_proof() {
-        let native =
-            |path, below_base| Native { method: &Method::GET, path, query: "a=%2F", usual: None, below_base };
+        use CallStyle::{AwsBedrock, Azure, Compatible, GoogleVertex};
         let key = Credential::Key(canon::Secret::new("k".to_owned()));
         let aws = Credential::Aws {
             access_key_id: "AKID".to_owned(),
             secret_access_key: canon::Secret::new("s".to_owned()),
             session_token: None,
         };
-        for (style, base, native, credential, url, header, value) in [
-            (
-                CallStyle::Compatible,
-                "http://h/v1",
-                native("/v1/files", false),
-                &key,
-                "http://h/v1/files?a=%2F",
-                "authorization",
-                "Bearer k",
-            ),
-            (
-                CallStyle::Compatible,
-                "http://h/openai/v1",
-                native("/files", true),
-                &key,
-                "http://h/openai/v1/files?a=%2F",
-                "authorization",
-                "Bearer k",
-            ),
-            (
-                CallStyle::Azure,
-                "",
-                native("/openai/v1/files", false),
-                &key,
-                "https://mine.openai.azure.com/openai/v1/files?a=%2F",
-                "api-key",
-                "k",
-            ),
-            (
-                CallStyle::Azure,
-                "",
-                native("/files", true),
-                &key,
-                "https://mine.openai.azure.com/openai/v1/files?a=%2F",
-                "api-key",
-                "k",
-            ),
-            (
-                CallStyle::Azure,
-                "",
-                native("/anthropic/v1/messages", false),
-                &key,
-                "https://mine.services.ai.azure.com/anthropic/v1/messages?a=%2F",
-                "api-key",
-                "k",
-            ),
-            (
-                CallStyle::GoogleVertex,
-                "",
-                native("/v1/projects/p", false),
-                &key,
-                "https://eu-west-1-aiplatform.googleapis.com/v1/projects/p?a=%2F",
-                "authorization",
-                "Bearer k",
-            ),
-            (
-                CallStyle::AwsBedrock,
-                "",
-                native("/model/m/converse", false),
-                &key,
-                "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse?a=%2F",
-                "authorization",
-                "Bearer k",
-            ),
-            (
-                CallStyle::AwsBedrock,
-                "",
-                native("/model/m/converse", false),
-                &aws,
-                "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse?a=%2F",
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=AKID/19700101/eu-west-1/bedrock/aws4_request",
-            ),
-        ] {
-            let request = sent(style, base, native, credential);
-            assert_eq!(request.uri().to_string(), url);
-            let proof = request.headers()[header].to_str().unwrap();
-            assert!(proof.starts_with(value), "{url}: {proof}");
-            assert_eq!(request.headers().get_all("x-own").iter().count(), 2);
-            assert_eq!(request.headers()["anthropic-version"], "2024-01-01");
-            assert_eq!(request.headers().get_all("anthropic-version").iter().count(), 1);
-        }
+        let (bearer, api_key) = (("authorization", "Bearer k"), ("api-key", "k"));
+        let files = "https://mine.openai.azure.com/openai/v1/files?a=%2F";
+        let converse = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse?a=%2F";
+        let signed = "AWS4-HMAC-SHA256 Credential=AKID/19700101/eu-west-1/bedrock/aws4_request";
+        assert_asks((Compatible, "http://h/v1", "/v1/files", false), &key, "http://h/v1/files?a=%2F", bearer);
+        let below = "http://h/openai/v1/files?a=%2F";
+        assert_asks((Compatible, "http://h/openai/v1", "/files", true), &key, below, bearer);
+        assert_asks((Azure, "", "/openai/v1/files", false), &key, files, api_key);
+        assert_asks((Azure, "", "/files", true), &key, files, api_key);
+        let messages = "https://mine.services.ai.azure.com/anthropic/v1/messages?a=%2F";
+        assert_asks((Azure, "", "/anthropic/v1/messages", false), &key, messages, api_key);
+        let vertex = "https://eu-west-1-aiplatform.googleapis.com/v1/projects/p?a=%2F";
+        assert_asks((GoogleVertex, "", "/v1/projects/p", false), &key, vertex, bearer);
+        assert_asks((AwsBedrock, "", "/model/m/converse", false), &key, converse, bearer);
+        assert_asks((AwsBedrock, "", "/model/m/converse", false), &aws, converse, ("authorization", signed));
+    }
+
+    #[test]
+    fn a_deployment_leads_back_to_its_model() {
         let settings = [("deployments.gpt-5".to_owned(), "my-five".to_owned())].into();
         assert_eq!(endpoint(CallStyle::Azure).model_named("my-five", &settings), "gpt-5");
         assert_eq!(endpoint(CallStyle::Azure).model_named("other", &settings), "other");

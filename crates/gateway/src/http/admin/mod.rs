@@ -14,7 +14,7 @@ use store::{Audit, KeyFields, KeyRow, Project, StoreError, Written};
 use wire::OWN;
 
 use super::routes::{self, Resource};
-use super::{Api, ResponseBody, respond};
+use super::{Api, ResponseBody, path, respond};
 use crate::clock::now_ms;
 use crate::config::settings::{read_policy, wrong_project_id};
 use crate::identity::{self, Caller};
@@ -574,9 +574,9 @@ fn changed() -> Refused {
 
 /// What stands in the path behind the resource, unescaped.
 pub(super) fn rest_of(head: &Parts) -> String {
-    let path = routes::spelling(head.uri.path());
+    let path = path::spelling(head.uri.path());
     match routes::find(&path, &head.method) {
-        routes::Found::Route(_, rest) => routes::unescape(rest).unwrap_or_default().into_owned(),
+        routes::Found::Route(_, rest) => path::unescape(rest).unwrap_or_default().into_owned(),
         _ => String::new(),
     }
 }
