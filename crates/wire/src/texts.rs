@@ -222,8 +222,7 @@ pub fn of_value(json: &[u8]) -> Option<Vec<Text>> {
 impl Text {
     /// What it says; none where an escape stands for no character.
     pub fn value<'a>(&self, body: &'a [u8]) -> Option<Cow<'a, str>> {
-        let text = Scanner::new(&body[self.range.clone()]).string().ok()?;
-        text_of(&body[self.range.clone()], &text)
+        string(body, self.range.clone())
     }
 }
 
@@ -358,11 +357,18 @@ impl Walk<'_> {
         let walked = Scanner::new(json).object(|scanner, key| {
             let is_type = text_of(json, &key).is_some_and(|name| name == "type");
             let value = scanner.value()?;
-            is_text |= is_type && json[value] == *b"\"text\"";
+            is_text |= is_type && string(json, value).as_deref() == Some("text");
             Ok::<(), Syntax>(())
         });
         walked.is_ok() && is_text
     }
+}
+
+/// The string that stands there; none where it is something else.
+fn string(json: &[u8], range: Range<usize>) -> Option<Cow<'_, str>> {
+    let json = &json[range];
+    let text = Scanner::new(json).string().ok()?;
+    text_of(json, &text)
 }
 
 #[cfg(test)]

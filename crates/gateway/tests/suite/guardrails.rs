@@ -463,3 +463,36 @@ async fn what_cannot_be_looked_at_does_not_pass() {
     assert!(reply.message().contains("Guardrails"), "{}", reply.text());
     assert!(upstream.heard().is_empty());
 }
+
+#[tokio::test]
+async fn odd_spellings_hide_nothing() {
+    let upstream = Upstream::playing(vec![answer("Fine.")]).await;
+    let gateway = start(&upstream).await;
+    let chat = |content: &str| {
+        format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":{content}}}]}}"#)
+    };
+    let bodies = [
+        chat(r#""\ud83d sk-abcd1234""#),
+        chat(r#""\ud83dsk-abcd1234\udc00""#),
+        chat(r#""s\u006b-abcd1234""#),
+        chat(r#"[{"type":"text","text":"sk-abcd1234"}]"#),
+        chat(r#""fine","content":"sk-abcd1234""#),
+        chat(r#""sk-abcd1234","content":"fine""#),
+        chat(r#""fine"}],"messages":[{"role":"user","c\u006fntent":"sk-abcd1234""#),
+        chat(r#"[{"type":"text","text":"fine","cache_control":{"type":"ephemeral"},"text":"sk-abcd1234"}]"#),
+    ];
+    for body in bodies {
+        let reply = gateway
+            .post_with("/v1/chat/completions", "authorization: Bearer guarded-key\r\n", body.as_bytes())
+            .await;
+        assert_eq!(reply.status, 400, "{body}: {}", reply.text());
+    }
+    let document = json!({"model": "claude/m", "max_tokens": 5, "messages": [{"role": "user", "content": [
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "sk-abcd1234"}}]}]});
+    assert_eq!(post(&gateway, "/v1/messages", &document).await.status, 400);
+    let escaped = document.to_string().replace(r#""type":"text""#, r#""type":"t\u0065xt""#);
+    let reply =
+        gateway.post_with("/v1/messages", "authorization: Bearer guarded-key\r\n", escaped.as_bytes()).await;
+    assert_eq!(reply.status, 400, "{escaped}: {}", reply.text());
+    assert_eq!(upstream.heard().len(), 0);
+}
