@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,8 +72,13 @@ pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long until the file is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
-/// Four times SQLite's default: 15 % less CPU per record than with 8 KiB, for fewer pages are written.
-const PAGE_BYTES: u32 = 16384;
+/// Twice SQLite's default. With 16 KiB an empty database takes 0.8 MB for its fifty tables and indices, and a request costs the same
+/// (1,375,640 and 1,367,897 instructions, unoptimised).
+const PAGE_BYTES: u32 = 8192;
+/// After the disk was full so many batches are written in small transactions, with the log cut off after each.
+const SPARING_BATCHES: u32 = 64;
+/// The records of such a transaction.
+const SPARING_LINES: usize = 64;
 /// One writes, one reads at the same time.
 const CONNECTIONS: u32 = 2;
 
@@ -82,6 +88,8 @@ pub(crate) struct Sqlite {
     pub(crate) pool: SqlitePool,
     /// Where its file is; none for one in memory.
     place: Option<Place>,
+    /// The disk was full a while ago: so many more batches are written sparingly.
+    sparing: Arc<AtomicU32>,
 }
 
 impl Sqlite {
@@ -176,11 +184,42 @@ async fn try_open(path: &str) -> Result<Sqlite, StoreError> {
         .map_err(|error| database_error(path, error))?;
     migrate(&pool, path).await?;
     let place = if in_memory { None } else { Some(Place::of(path)?) };
-    Ok(Sqlite { pool, place })
+    Ok(Sqlite { pool, place, sparing: Arc::default() })
 }
 
-/// Inserts lines in one transaction.
+/// Inserts lines, in one transaction unless the disk was full a while ago.
 pub(crate) async fn insert_usage(database: &Sqlite, lines: &[&str]) -> Result<Inserted, StoreError> {
+    let left = database.sparing.load(Ordering::Relaxed);
+    let result = match left {
+        0 => insert_batch(database, lines).await,
+        _ => insert_sparingly(database, lines).await,
+    };
+    match &result {
+        Ok(_) => database.sparing.store(left.saturating_sub(1), Ordering::Relaxed),
+        Err(error) if is_full(error) => {
+            database.sparing.store(SPARING_BATCHES, Ordering::Relaxed);
+            empty_log(&database.pool).await;
+        }
+        Err(_) => {}
+    }
+    result
+}
+
+/// The same for a disk that is nearly full. A large transaction needs room for each page twice: in the log and, once that is moved,
+/// in the file. Small ones, with the log cut off after each, need it once. What was inserted before an error is there, and is
+/// passed over when the lines come again.
+async fn insert_sparingly(database: &Sqlite, lines: &[&str]) -> Result<Inserted, StoreError> {
+    let mut all = Inserted::default();
+    for lines in lines.chunks(SPARING_LINES) {
+        let inserted = insert_batch(database, lines).await?;
+        all.records += inserted.records;
+        all.pending_bytes += inserted.pending_bytes;
+        empty_log(&database.pool).await;
+    }
+    Ok(all)
+}
+
+async fn insert_batch(database: &Sqlite, lines: &[&str]) -> Result<Inserted, StoreError> {
     let mut loan = database.connection().await?;
     let result = insert_lines(loan.connection(), lines).await;
     loan.settle(result)
@@ -346,7 +385,20 @@ async fn migrate(pool: &SqlitePool, path: &str) -> Result<(), StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {known}"));
         sqlx::raw_sql(sql).execute(&mut *transaction).await.map_err(failed)?;
     }
-    transaction.commit().await.map_err(failed)
+    transaction.commit().await.map_err(failed)?;
+    if version < known {
+        empty_log(pool).await;
+    }
+    Ok(())
+}
+
+/// Moves what is in the write-ahead log into the file, and cuts the log off. It would grow to 16 MB before SQLite does that, more
+/// than a full disk has. Whatever fails is tried again.
+async fn empty_log(pool: &SqlitePool) {
+    if let Ok(mut loan) = Loan::of(pool).await {
+        let result = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(loan.connection()).await;
+        let _ = loan.settle(result);
+    }
 }
 
 fn open_error(path: &str, error: &io::Error) -> StoreError {
@@ -361,6 +413,10 @@ fn open_error(path: &str, error: &io::Error) -> StoreError {
 
 fn is_busy(error: &StoreError) -> bool {
     matches!(error, StoreError::Database(error) if result_code(error) == Some(5))
+}
+
+fn is_full(error: &StoreError) -> bool {
+    matches!(error, StoreError::Database(error) if result_code(error) == Some(13))
 }
 
 /// SQLite's primary result code: the low byte.

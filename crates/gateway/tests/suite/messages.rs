@@ -515,5 +515,6 @@ async fn threads_are_refused_by_the_code_that_clients_know() {
     assert_eq!(reply.at("/error/details/error_code"), "thread_unsupported_request");
     assert!(upstream.heard().is_empty());
     let batches = gateway.post("/v1/messages/batches", b"{}").await;
-    assert_error(&batches, 404, "not_found_error");
+    assert_error(&batches, 400, "invalid_request_error");
+    assert_eq!(batches.at("/error/message"), "No enabled provider serves /v1/messages/batches.");
 }
