@@ -16,6 +16,7 @@ use super::{Api, ResponseBody, options, respond, upload};
 use crate::buffers::Held;
 use crate::clock;
 use crate::config::MetadataPlace;
+use crate::guardrails::Guard;
 use crate::hops::Hops;
 use crate::identity;
 use crate::metering::Arrival;
@@ -184,7 +185,9 @@ async fn read(
         inbound.guard = inbound.snapshot.guard(&inbound.caller, &inbound.request_id)?;
         let mut held = held;
         if !intake.keeping.as_ref().is_some_and(|keeping| keeping.is_used()) {
-            let intake = guarded(&inbound, intake, &mut held).await?;
+            if let Some(guard) = &inbound.guard {
+                intake = Box::pin(guarded(&inbound, guard, intake, &mut held)).await?;
+            }
             return Ok((Prepared::as_it_is(intake), held));
         }
         let whose = KeepFor {
@@ -195,7 +198,9 @@ async fn read(
         };
         let mut prepared = Box::pin(api.pipeline.responses.prepare(whose, intake, &mut held)).await?;
         // What is kept is what the caller wrote: the conversation is looked at each time that it is sent.
-        prepared.intake = guarded(&inbound, prepared.intake, &mut held).await?;
+        if let Some(guard) = &inbound.guard {
+            prepared.intake = Box::pin(guarded(&inbound, guard, prepared.intake, &mut held)).await?;
+        }
         Ok((prepared, held))
     };
     match read.await {
@@ -212,9 +217,13 @@ async fn read(
 }
 
 /// The request as its guardrails leave it.
-async fn guarded(inbound: &Inbound, intake: Intake, held: &mut Held) -> Result<Intake, Error> {
-    let Some(guard) = &inbound.guard else { return Ok(intake) };
-    let Some(body) = Box::pin(guard.guarded(intake.body())).await? else { return Ok(intake) };
+async fn guarded(
+    inbound: &Inbound,
+    guard: &Arc<Guard>,
+    intake: Intake,
+    held: &mut Held,
+) -> Result<Intake, Error> {
+    let Some(body) = guard.guarded(intake.body()).await? else { return Ok(intake) };
     held.grow(body.len()).await?;
     let mut other = inbound.dialect.refilled(&intake, &body)?;
     // Where an answer repeats parts of its request, it repeats what the caller wrote.

@@ -68,7 +68,7 @@ async fn reserve(
         };
         match result {
             Err(Refused { refusal: Refusal::Short(short), .. }) => {
-                others = ask_others(cx, book, &short, others).await?
+                others = Box::pin(ask_others(cx, book, &short, others)).await?
             }
             result => break result,
         }

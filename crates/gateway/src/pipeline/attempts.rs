@@ -197,8 +197,9 @@ pub async fn in_order<E: ProviderCall>(
     let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
     let session = cx.session();
     let candidates = candidates::candidates(offers, cx.asked);
-    if let Some(session) = session {
-        cx.hear_of(session, offers).await;
+    // In a box, like all that few requests wait for: the future of every request has room for what it may wait for.
+    if let (Some(session), true) = (session, cx.pipeline.conversations.is_some()) {
+        Box::pin(cx.hear_of(session, offers)).await;
     }
     let plan = cx.plan(offers, &candidates, session)?;
     let selection = cx.selection(&plan, &candidates);

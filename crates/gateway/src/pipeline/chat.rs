@@ -22,6 +22,7 @@ use super::resolve::Offer;
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
 use crate::clock;
+use crate::cluster::SharedConversations;
 use crate::guardrails::Guard;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, Connected, cut};
@@ -190,9 +191,14 @@ impl ChatAttempt<'_> {
 
     /// The request in the provider's format.
     pub(super) async fn prepare(&self) -> Result<Written, Error> {
-        let Some(conversations) = &self.cx.pipeline.conversations else {
-            return self.written(self.exchange_with(&|call| self.remembered(call)).draft(false)?).await;
-        };
+        match &self.cx.pipeline.conversations {
+            None => self.written(self.exchange_with(&|call| self.remembered(call)).draft(false)?).await,
+            Some(conversations) => Box::pin(self.prepare_with(conversations)).await,
+        }
+    }
+
+    /// The same with what other nodes know of the conversation.
+    async fn prepare_with(&self, conversations: &SharedConversations) -> Result<Written, Error> {
         let unknown = Mutex::new(Vec::new());
         let find = |call: &CallName| {
             let found = self.remembered(call);
