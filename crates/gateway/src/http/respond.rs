@@ -66,7 +66,8 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
         [(PROVIDER, Some(&served.provider)), (MODEL, Some(&served.model)), (COST, cost.as_ref())]
     {
         // A model's name may hold what no header may; the body says it then.
-        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+        let said = value.filter(|value| !value.is_empty());
+        if let Some(value) = said.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
             headers.insert(name, value);
         }
     }
