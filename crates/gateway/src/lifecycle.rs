@@ -1,11 +1,11 @@
 //! The end of the gateway in phases: first what watches it learns of it, then new requests are refused while the answers
 //! under way go on, and at last those are cut.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use canon::{Error, ErrorKind, Retry};
@@ -111,6 +111,15 @@ impl CutNotice {
         }
         // The last step: a cut that began before the registration woke nobody.
         self.lifecycle.phase() == Phase::Cutting
+    }
+
+    /// What comes of the work; none when it is to be cut before.
+    pub async fn unless_cut<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Pending if self.is_due(context) => Poll::Ready(None),
+            polled => polled.map(Some),
+        })
+        .await
     }
 }
 

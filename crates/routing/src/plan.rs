@@ -122,7 +122,7 @@ pub fn plan(
     now: Timestamp,
     seed: u64,
 ) -> Result<Plan, NoCandidate> {
-    let mut filters = capabilities(needs, candidates, preferences, settings);
+    let mut filters = capabilities(needs, candidates, preferences, (settings, health));
     if !filters.contains(&None) {
         let filters: Vec<_> = filters.into_iter().flatten().collect();
         return Err(NoCandidate::new(needs, candidates, &filters));
@@ -139,25 +139,23 @@ pub fn plan(
     entries.sort_by(compare);
     let reason = if last_resort { Reason::LastResort } else { planner.reconsider(&mut entries) };
     entries.extend(planner.tight(candidates, &filters));
-    if entries.is_empty() {
-        let filters: Vec<_> = filters.into_iter().map(|filter| filter.unwrap_or(Filter::Rested)).collect();
-        return Err(NoCandidate::new(needs, candidates, &filters));
-    }
     Ok(planner.finish(candidates, &filters, &entries, &reserve, reason))
 }
 
-/// What each candidate lacks, health aside.
+/// Why each candidate is left out, whatever its health: what it lacks, and that an administrator has it rest, for which it is no last
+/// resort either.
 fn capabilities(
     needs: &Needs<'_>,
     candidates: &[Candidate<'_>],
     preferences: &Preferences,
-    settings: &Settings,
+    (settings, health): (&Settings, &Health),
 ) -> Vec<Option<Filter>> {
     let closed_list = !preferences.allow_fallbacks && !preferences.order.is_empty();
     let check = |candidate: &Candidate<'_>| {
         fit::check(needs, candidate, preferences, settings).or_else(|| {
             let unlisted = closed_list && preferences.place(candidate.provider) == preferences.order.len();
-            unlisted.then_some(Filter::Excluded)
+            let rests = || health.has_all_rest(candidate).then_some(Filter::Rested);
+            unlisted.then_some(Filter::Excluded).or_else(rests)
         })
     };
     let mut filters: Vec<_> = candidates.iter().map(check).collect();
@@ -250,17 +248,9 @@ impl Planner<'_> {
             return Vec::new();
         }
         let any_usable = entries.iter().any(Entry::is_usable);
-        let (usable, mut unhealthy): (Vec<_>, Vec<_>) =
+        let (usable, unhealthy): (Vec<_>, Vec<_>) =
             std::mem::take(entries).into_iter().partition(Entry::is_usable);
         *entries = usable;
-        // What an administrator has rest is no last resort either.
-        unhealthy.retain(|entry| {
-            let rests = entry.access.state == KeyState::Rested;
-            if rests {
-                filters[entry.index] = Some(Filter::Rested);
-            }
-            !rests
-        });
         for entry in unhealthy.iter().filter(|_| any_usable) {
             let resting = matches!(entry.access.state, KeyState::CoolingDown | KeyState::Benched);
             filters[entry.index] = Some(if resting { Filter::KeysResting } else { Filter::BreakerOpen });

@@ -416,11 +416,18 @@ mod tests {
                 canceled: flag(1),
                 streamed: flag(0),
                 usage_estimated: flag(3),
-                usage: flag(4).then(|| Usage {
+                // All of them: a counter that the reader by hand forgets must not go unseen.
+                usage: flag(4).then_some(Usage {
                     input: seed,
-                    web_searches: 2,
+                    cache_read: 12,
+                    cache_write: 13,
+                    cache_write_1h: 14,
+                    audio_input: 15,
+                    output: 16,
+                    audio_output: 17,
                     image_output: 7,
-                    ..Usage::default()
+                    reasoning: 19,
+                    web_searches: 2,
                 }),
                 cost: flag(5).then(|| canon::Cost {
                     total: canon::Pico(-3),

@@ -64,7 +64,7 @@ const MIGRATIONS: &[&str] = &[
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;
 const CONNECTIONS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const INSERT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn open(url: &str) -> Result<PgPool, StoreError> {
     // The parser's message may quote what it could not read, and with it the password.
@@ -94,7 +94,7 @@ async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
 pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<Inserted, StoreError> {
     let mut loan = Loan::of(pool).await?;
     // A connection that a firewall forgot would wait for ever.
-    let inserted = tokio::time::timeout(INSERT_TIMEOUT, insert_lines(loan.connection(), lines)).await;
+    let inserted = tokio::time::timeout(STEP_TIMEOUT, insert_lines(loan.connection(), lines)).await;
     loan.settle(inserted.map_err(|_| StoreError::Away)?)
 }
 
@@ -132,7 +132,7 @@ pub(crate) async fn try_insert(pool: &PgPool) -> Result<(), StoreError> {
         sqlx::query(INSERT_USAGE).bind(array).execute(&mut *transaction).await?;
         transaction.rollback().await
     };
-    let tried = tokio::time::timeout(INSERT_TIMEOUT, work).await.map_err(|_| StoreError::Away)?;
+    let tried = tokio::time::timeout(STEP_TIMEOUT, work).await.map_err(|_| StoreError::Away)?;
     Ok(loan.settle(tried)?)
 }
 

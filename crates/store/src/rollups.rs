@@ -180,7 +180,7 @@ impl Table {
     /// The smallest that tells these apart.
     pub(crate) fn of(unit: Bucket, dims: &[Dim]) -> Self {
         let is_it = |table: &&Self| table.unit == unit && dims.iter().all(|dim| table.dims.contains(dim));
-        TABLES.iter().find(is_it).copied().unwrap_or(TABLES[0])
+        TABLES.iter().find(is_it).copied().unwrap_or(TABLES[TABLES.len() - 1])
     }
 
     fn by_key(self) -> bool {
@@ -232,7 +232,7 @@ static UPSERTS: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
 });
 
 /// What requests have in common that are counted together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 struct Group<'a> {
     /// Hours since 1970.
@@ -277,7 +277,7 @@ impl<'a> Group<'a> {
 }
 
 /// One entry of a row of `usage_pending`.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Counted<'a> {
     #[serde(borrow)]
     of: Group<'a>,

@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 
 use canon::{Pico, Usage};
 use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::facts::Facts;
@@ -276,11 +275,7 @@ static PLACES: LazyLock<HashMap<&'static str, usize>> =
 /// What is not zero, under the names of the columns: another release may have more of them, in another order.
 impl Serialize for UsageSums {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, sum) in SUM_COLUMNS.iter().zip(self.0).filter(|(_, sum)| *sum != 0) {
-            map.serialize_entry(name, &sum)?;
-        }
-        map.end()
+        serializer.collect_map(SUM_COLUMNS.iter().zip(self.0).filter(|(_, sum)| *sum != 0))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::rollups::{self, Gathered, Hours, Rollups, Span, UsageQuery, UsageRow}
 use crate::store::{Pool, SLOW, corrupt, on_either, read_record};
 use crate::sums::{UsageSums, WIDTH};
 use crate::times;
-use crate::{Store, StoreError, UsageRecord, sqlite};
+use crate::{Store, StoreError, UsageRecord, postgres, sqlite};
 
 /// More than one page of records is asked for in pages.
 const MAX_RECORDS: u32 = 10_000;
@@ -110,6 +110,38 @@ macro_rules! index_step {
 
 /// How many rows of sums are folded in one transaction.
 const FOLDED_AT_ONCE: usize = 1_000;
+
+/// Runs a step in a transaction of either database. PostgreSQL has a limited time for it: a connection that a firewall forgot
+/// would wait for ever, and the writer with it.
+macro_rules! in_transaction {
+    ($store:expr, $transaction:ident => { sqlite: $sqlite:expr, postgres: $postgres:expr, }) => {
+        match &$store.pool {
+            Pool::Sqlite(database) => {
+                let mut loan = database.connection().await?;
+                let step = async {
+                    let mut $transaction = loan.connection().begin_with(sqlite::BEGIN).await?;
+                    let has_more = $sqlite;
+                    $transaction.commit().await?;
+                    Ok(has_more)
+                };
+                let result: Result<bool, StoreError> = step.await;
+                loan.settle(result)
+            }
+            Pool::Postgres(pool) => {
+                let mut loan = Loan::of(pool).await?;
+                let step = async {
+                    let mut $transaction = loan.connection().begin().await?;
+                    let has_more = $postgres;
+                    $transaction.commit().await?;
+                    Ok(has_more)
+                };
+                let result = tokio::time::timeout(postgres::STEP_TIMEOUT, step).await;
+                let result: Result<bool, StoreError> = result.unwrap_or(Err(StoreError::Away));
+                loan.settle(result)
+            }
+        }
+    };
+}
 
 /// One step of [`Store::fold_usage`] within a transaction: whether there may be more.
 macro_rules! fold_step {
@@ -348,30 +380,10 @@ impl Store {
     }
 
     async fn fold_some(&self) -> Result<bool, StoreError> {
-        match &self.pool {
-            Pool::Sqlite(database) => {
-                let mut loan = database.connection().await?;
-                let step = async {
-                    let mut transaction = loan.connection().begin_with(sqlite::BEGIN).await?;
-                    let has_more = fold_step!(transaction, "");
-                    transaction.commit().await?;
-                    Ok(has_more)
-                };
-                let result: Result<bool, StoreError> = step.await;
-                loan.settle(result)
-            }
-            Pool::Postgres(pool) => {
-                let mut loan = Loan::of(pool).await?;
-                let step = async {
-                    let mut transaction = loan.connection().begin().await?;
-                    let has_more = fold_step!(transaction, " FOR UPDATE SKIP LOCKED");
-                    transaction.commit().await?;
-                    Ok(has_more)
-                };
-                let result: Result<bool, StoreError> = step.await;
-                loan.settle(result)
-            }
-        }
+        in_transaction!(self, transaction => {
+            sqlite: fold_step!(transaction, ""),
+            postgres: fold_step!(transaction, " FOR UPDATE SKIP LOCKED"),
+        })
     }
 
     async fn sum_records(
@@ -419,29 +431,9 @@ impl Store {
         if self.usage_indexed_from().await?.is_none() {
             return Ok(false);
         }
-        match &self.pool {
-            Pool::Sqlite(database) => {
-                let mut loan = database.connection().await?;
-                let step = async {
-                    let mut transaction = loan.connection().begin_with(sqlite::BEGIN).await?;
-                    let has_more = index_step!(transaction, "", most);
-                    transaction.commit().await?;
-                    Ok(has_more)
-                };
-                let result: Result<bool, StoreError> = step.await;
-                loan.settle(result)
-            }
-            Pool::Postgres(pool) => {
-                let mut loan = Loan::of(pool).await?;
-                let step = async {
-                    let mut transaction = loan.connection().begin().await?;
-                    let has_more = index_step!(transaction, " FOR UPDATE", most);
-                    transaction.commit().await?;
-                    Ok(has_more)
-                };
-                let result: Result<bool, StoreError> = step.await;
-                loan.settle(result)
-            }
-        }
+        in_transaction!(self, transaction => {
+            sqlite: index_step!(transaction, "", most),
+            postgres: index_step!(transaction, " FOR UPDATE", most),
+        })
     }
 }

@@ -313,21 +313,21 @@ impl Walk<'_> {
                 Ok(())
             }),
             Kind::Object => {
-                let start = scanner.position();
+                let mut object = Object { start: scanner.position(), has_text: None };
                 let body = self.body;
                 scanner.object(|scanner, key| {
                     let name = text_of(body, &key).unwrap_or_default();
-                    self.member((&name, start), scanner, reads)
+                    self.member((&name, &mut object), scanner, reads)
                 })
             }
             _ => scanner.value().map(drop),
         }
     }
 
-    /// One member of the object that begins at `start`.
+    /// One member of an object.
     fn member(
         &mut self,
-        (name, start): (&str, usize),
+        (name, object): (&str, &mut Object),
         scanner: &mut Scanner<'_>,
         reads: Reads,
     ) -> Result<(), Syntax> {
@@ -342,25 +342,36 @@ impl Walk<'_> {
             }
             Reads::Descriptions => Reads::Descriptions,
             // The plain text of a document, where others have base64.
-            Reads::Texts if name == "data" && self.is_text_source(start) => Reads::Texts,
+            Reads::Texts if name == "data" && object.has_text(self.body) => Reads::Texts,
             Reads::Texts if NO_TEXTS.contains(&name) => return scanner.value().map(drop),
             Reads::Texts if VALUES.contains(&name) && is_nested => Reads::All,
             Reads::Texts => Reads::Texts,
         };
         self.below(name, scanner, reads)
     }
+}
 
-    /// Whether the object that begins here says that its data are a text.
-    fn is_text_source(&self, start: usize) -> bool {
-        let mut is_text = false;
-        let json = &self.body[start..];
-        let walked = Scanner::new(json).object(|scanner, key| {
-            let is_type = text_of(json, &key).is_some_and(|name| name == "type");
-            let value = scanner.value()?;
-            is_text |= is_type && string(json, value).as_deref() == Some("text");
-            Ok::<(), Syntax>(())
-        });
-        walked.is_ok() && is_text
+/// An object whose members are read.
+struct Object {
+    start: usize,
+    /// Whether it says that its data are a text, once that is known: it is looked through once, however many data it has.
+    has_text: Option<bool>,
+}
+
+impl Object {
+    fn has_text(&mut self, body: &[u8]) -> bool {
+        let start = self.start;
+        *self.has_text.get_or_insert_with(|| {
+            let mut is_text = false;
+            let json = &body[start..];
+            let walked = Scanner::new(json).object(|scanner, key| {
+                let is_type = text_of(json, &key).is_some_and(|name| name == "type");
+                let value = scanner.value()?;
+                is_text |= is_type && string(json, value).as_deref() == Some("text");
+                Ok::<(), Syntax>(())
+            });
+            walked.is_ok() && is_text
+        })
     }
 }
 
@@ -377,6 +388,14 @@ mod tests {
 
     fn paths(body: &str) -> Vec<String> {
         of_request(body.as_bytes()).into_iter().map(|text| text.path).collect()
+    }
+
+    /// An object is looked through once, however many data it has.
+    #[test]
+    fn many_data_take_time_in_proportion() {
+        let data = r#""data":"x","#.repeat(200_000);
+        let body = format!(r#"{{"messages":[{{{data}"type":"other"}},{{{data}"type":"te\u0078t"}}]}}"#);
+        assert_eq!(of_request(body.as_bytes()).len(), 200_000);
     }
 
     #[test]

@@ -79,10 +79,9 @@ impl Translator {
 
 impl Writing {
     fn write(&mut self, mut event: Event, out: &mut Vec<u8>) {
-        if matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
+        if !note(&mut self.progress, &event) {
             return;
         }
-        note(&mut self.progress, &event);
         if let Event::ToolCallStart { choice, id, .. } = &mut event {
             // Some providers give the calls of one answer no ids, or the same, or the same in each answer.
             if id.is_empty()
@@ -226,15 +225,22 @@ pub(crate) struct Books {
 
 impl EventSink for Books {
     fn push(&mut self, event: Event) {
-        if !matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
-            note(&mut self.progress, &event);
+        if note(&mut self.progress, &event) {
             self.proofs.note(&event);
         }
     }
 }
 
-/// Keeps the books of an answer.
-pub(crate) fn note(progress: &mut Progress, event: &Event) {
+/// Keeps the books of an answer. False for counts that cannot be meant: they are passed over.
+pub(crate) fn note(progress: &mut Progress, event: &Event) -> bool {
+    let is_meant = !matches!(event, Event::Usage(usage) if !usage.is_plausible());
+    if is_meant {
+        enter(progress, event);
+    }
+    is_meant
+}
+
+fn enter(progress: &mut Progress, event: &Event) {
     let produced = match event {
         Event::Start { model, .. } => {
             progress.model.clone_from(model);

@@ -1,7 +1,5 @@
 //! Which requests are equal.
 
-use std::fmt::Write;
-
 use wire::replay::canonical_request;
 use wire::{Headers, Protocol, Written};
 
@@ -10,7 +8,7 @@ const FORM: &[u8] = b"llmgateway response 1";
 
 /// A request to a provider, for one project: equal ones have the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key([u8; 32]);
+pub struct Key(blake3::Hash);
 
 /// What a key is made of.
 pub struct KeyParts<'a> {
@@ -44,15 +42,12 @@ impl Key {
             part(value);
         }
         part(&canonical_request(&written.body));
-        Self(*hasher.finalize().as_bytes())
+        Self(hasher.finalize())
     }
 
     /// As text.
     pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        self.0.to_hex().to_string()
     }
 }
 

@@ -52,7 +52,9 @@ pub struct OutageNotices {
     memory: Arc<SharedMemory>,
     current: Current,
     node: &'static str,
-    /// The zero of the clock that health is measured by, in milliseconds since 1970.
+    /// The zero of the clock that health is measured by.
+    epoch: Instant,
+    /// The same in milliseconds since 1970, as it was at the start: what is told does not change when the clock is set.
     zero_ms: i64,
 }
 
@@ -60,7 +62,7 @@ impl OutageNotices {
     /// Of this node. `epoch` is the zero of the clock that health is measured by.
     pub fn new(memory: Arc<SharedMemory>, current: Current, node: &'static str, epoch: Instant) -> Self {
         let zero_ms = clock::now_ms() - epoch.elapsed().as_millis() as i64;
-        Self { memory, current, node, zero_ms }
+        Self { memory, current, node, epoch, zero_ms }
     }
 
     /// Tells and hears for as long as it is polled.
@@ -83,7 +85,7 @@ impl OutageNotices {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp(u64::try_from(clock::now_ms() - self.zero_ms).unwrap_or_default())
+        Timestamp(self.epoch.elapsed().as_millis() as u64)
     }
 
     fn own(&self, snapshot: &Snapshot, now: Timestamp) -> Said {

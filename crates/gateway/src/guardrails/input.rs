@@ -39,10 +39,7 @@ impl Guard {
 
     /// Looks at a text that cannot be changed, such as a field of a form: what would be replaced is refused.
     pub async fn check_field(&self, name: &'static str, text: &str) -> Result<(), Error> {
-        let both = self
-            .denying(Way::Input)
-            .chain(self.redacting(Way::Input).map(|(rule, matcher, _)| (rule, matcher)));
-        if let Some((rule, _)) = Search::new(text, both).first(0) {
+        if let Some((rule, _)) = Search::new(text, self.finding(Way::Input)).first(0) {
             return Err(self.denied(rule, Way::Input, None).at(name));
         }
         match self.asking(Way::Input).next().is_some() && !text.trim().is_empty() {
@@ -74,7 +71,8 @@ impl Guard {
 
     /// Placeholders that the body itself has are nobody's: a new one gets a higher number.
     fn pass_over_known(&self, body: &[u8]) {
-        for (_, _, name) in self.redacting(Way::Input) {
+        for (rule, _) in self.redacting(Way::Input) {
+            let name = self.placeholder_name(rule);
             let start = format!("[{name}_");
             let mut last = 0;
             for at in memmem::find_iter(body, &start) {
@@ -90,8 +88,7 @@ impl Guard {
 
     /// The text with placeholders; none where nothing was found.
     fn replaced(&self, text: &str) -> Option<String> {
-        let rules = self.redacting(Way::Input).map(|(rule, matcher, _)| (rule, matcher));
-        let mut search = Search::new(text, rules);
+        let mut search = Search::new(text, self.redacting(Way::Input));
         let (mut out, mut at) = (String::new(), 0);
         while let Some((rule, range)) = search.first(at) {
             out.push_str(&text[at..range.start]);
@@ -108,8 +105,7 @@ impl Guard {
 
     /// What stands for a text: the same for the same text.
     fn placeholder(&self, rule: usize, text: &str) -> String {
-        let name =
-            self.redacting(Way::Input).find(|(index, ..)| *index == rule).map_or("", |(.., name)| name);
+        let name = self.placeholder_name(rule);
         let mut state = self.state();
         let key = (name.to_owned(), text.to_owned());
         if let Some(placeholder) = state.given.get(&key) {

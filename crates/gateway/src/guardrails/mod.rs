@@ -213,12 +213,25 @@ impl Guard {
         })
     }
 
-    /// The rules that replace what they find, with the names of their placeholders.
-    fn redacting(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher, &str)> {
+    /// The rules that replace what they find.
+    fn redacting(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
         self.matchers(way).filter_map(|(index, does)| match does {
-            Does::Redact { matcher, placeholder } => Some((index, matcher, placeholder.as_str())),
+            Does::Redact { matcher, .. } => Some((index, matcher)),
             _ => None,
         })
+    }
+
+    /// The rules that look for something: first those that refuse it.
+    fn finding(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
+        self.denying(way).chain(self.redacting(way))
+    }
+
+    /// The name of a rule's placeholders; empty where it has none.
+    fn placeholder_name(&self, rule: usize) -> &str {
+        match &self.rules[rule].does {
+            Does::Redact { placeholder, .. } => placeholder,
+            Does::Deny(_) | Does::Ask(_) => "",
+        }
     }
 
     /// The rules that ask somebody.

@@ -99,8 +99,7 @@ impl Guard {
     /// What looks at the answer; none where nobody has to.
     pub fn filter(self: &Arc<Self>) -> Option<Box<dyn EventFilter>> {
         let way = Way::Output;
-        let both = self.denying(way).chain(self.redacting(way).map(|(rule, matcher, _)| (rule, matcher)));
-        let window = both.map(|(_, matcher)| matcher.window).max();
+        let window = self.finding(way).map(|(_, matcher)| matcher.window).max();
         let has_checks = self.asking(way).next().is_some();
         if window.is_none() && !has_checks && self.state().placeholders.is_empty() {
             return None;
@@ -260,13 +259,13 @@ impl OutputFilter {
             *passed = settled;
         }
         if settled > *given {
-            let rules = self.guard.redacting(Way::Output).map(|(rule, matcher, _)| (rule, matcher));
-            let mut search = Search::new(text, rules);
+            let mut search = Search::new(text, self.guard.redacting(Way::Output));
             while let Some((rule, range)) = search.first(*given)
                 && range.start < settled
             {
                 out.push_str(&text[*given..range.start]);
-                out.push_str(&self.mark(rule));
+                // Nothing puts back what this stands for.
+                out.push_str(&format!("[{}]", self.guard.placeholder_name(rule)));
                 self.guard.did(rule, Way::Output, "redacted", 1);
                 *given = range.end;
             }
@@ -280,16 +279,6 @@ impl OutputFilter {
         *given -= kept;
         *passed -= kept;
         Ok(out)
-    }
-
-    /// What stands for something that was found in an answer, and does not come back.
-    fn mark(&self, rule: usize) -> String {
-        let name = self
-            .guard
-            .redacting(Way::Output)
-            .find(|(index, ..)| *index == rule)
-            .map_or("", |(.., name)| name);
-        format!("[{name}]")
     }
 
     fn of_whole(&self, text: &str) -> Result<Option<String>> {

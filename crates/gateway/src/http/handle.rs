@@ -130,14 +130,8 @@ pub async fn handle(
                 let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address, received };
                 match accepted {
                     Ok(accepted) => {
-                        let mut answer = pin!(chat::chat(&api, caller, accepted, operation, body));
-                        let response = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
-                            Poll::Pending if cut.is_due(context) => {
-                                Poll::Ready(respond::error(dialect, &cut_off()))
-                            }
-                            polled => polled,
-                        });
-                        (response.await, None)
+                        let answer = pin!(chat::chat(&api, caller, accepted, operation, body));
+                        (unless_cut(&mut cut, answer, dialect).await, None)
                     }
                     Err(error) => (chat::refuse(&api, caller, operation, error), Some(body)),
                 }
@@ -146,7 +140,8 @@ pub async fn handle(
         },
         Ok(route) if matches!(route.serve, Serve::Kept(_) | Serve::Passthrough) => {
             let asking = native::Asking { snapshot, request_id, received, path: route.path };
-            (Box::pin(passed(&api, route.serve, asking, (head, body), (&in_flight, &mut cut))).await, None)
+            let answer = Box::pin(passed(&api, route.serve, asking, (head, body), &in_flight));
+            (unless_cut(&mut cut, pin!(answer), route.serve.dialect()).await, None)
         }
         Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations | Serve::Console) => {
             (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), &head, body)).await, None)
@@ -179,17 +174,29 @@ pub async fn handle(
     Ok(response.map(|body| Tracked { body, cut, _in_flight: in_flight }))
 }
 
+/// An answer, or the error that takes its place when the gateway stops.
+async fn unless_cut(
+    cut: &mut CutNotice,
+    answer: Pin<&mut impl Future<Output = Response<ResponseBody>>>,
+    dialect: &dyn Dialect,
+) -> Response<ResponseBody> {
+    match cut.unless_cut(answer).await {
+        Some(response) => response,
+        None => respond::error(dialect, &cut_off()),
+    }
+}
+
 /// Serves what goes to a provider as it is, or nearly so.
 async fn passed(
     api: &Arc<Api>,
     serve: Serve,
     asking: native::Asking,
     request: (Parts, Incoming),
-    (in_flight, cut): (&InFlight, &mut CutNotice),
+    in_flight: &InFlight,
 ) -> Response<ResponseBody> {
     match serve {
-        Serve::Kept(resource) => kept::serve(api, resource, asking, request, cut).await,
-        _ => native::serve(api, asking, request, in_flight, cut).await,
+        Serve::Kept(resource) => kept::serve(api, resource, asking, request).await,
+        _ => native::serve(api, asking, request, in_flight).await,
     }
 }
 

@@ -2,13 +2,12 @@
 //! back to the provider and the key that they belong to, for the callers' project alone.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Operation};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http::{HeaderName, HeaderValue, Method, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use limits::Role;
@@ -20,11 +19,9 @@ use wire::{Headers, OWN, Protocol};
 
 use super::native::{self, Asking};
 use super::request_body::{self, Announced};
-use super::{Api, ResponseBody, options, path, respond, upload};
+use super::{Api, ResponseBody, path, respond, upload};
 use crate::buffers::Held;
-use crate::config::MetadataPlace;
 use crate::incoming::leave_unread;
-use crate::lifecycle::{CutNotice, cut_off};
 use crate::pipeline::batch::Output;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion};
 use crate::pipeline::{Failure, Inbound};
@@ -108,21 +105,6 @@ pub async fn serve(
     resource: Resource,
     asking: Asking,
     (head, body): (Parts, Incoming),
-    cut: &mut CutNotice,
-) -> Response<ResponseBody> {
-    let mut answer = std::pin::pin!(served(api, resource, asking, (head, body)));
-    let until_cut = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
-        Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(OWN, &cut_off())),
-        polled => polled,
-    });
-    until_cut.await
-}
-
-async fn served(
-    api: &Arc<Api>,
-    resource: Resource,
-    asking: Asking,
-    (head, body): (Parts, Incoming),
 ) -> Response<ResponseBody> {
     let dialect = match resource {
         Resource::MessageBatches => wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN),
@@ -138,7 +120,7 @@ async fn served(
     };
     let mut inbound = native::inbound(asking, caller);
     inbound.dialect = dialect;
-    if let Err(error) = read_options(api, &mut inbound, &head.headers) {
+    if let Err(error) = native::read_options(api, &mut inbound, &head.headers) {
         leave_unread(body);
         api.pipeline.refuse(&inbound, resource.operation(), &error);
         return respond::error(dialect, &error);
@@ -152,15 +134,6 @@ async fn served(
         }
         Err(Refused::Recorded(failure)) => respond::failure(dialect, &failure),
     }
-}
-
-fn read_options(api: &Api, inbound: &mut Inbound, headers: &HeaderMap) -> Result<(), Error> {
-    inbound.options = options::options(headers, &api.pipeline.hops, inbound.snapshot.metadata)?;
-    if inbound.options.metadata == MetadataPlace::Metadata {
-        inbound.options.metadata = MetadataPlace::Llmgateway;
-    }
-    inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
-    Ok(())
 }
 
 /// Why there is no answer.
@@ -201,6 +174,11 @@ struct Ask {
 impl Ask {
     fn post(path: String, headers: Headers, body: Body) -> Self {
         Self { method: Method::POST, path, query: String::new(), headers, body, hides_models: false }
+    }
+
+    /// Without a body.
+    fn of(desk: &Desk<'_>, method: Method, path: String) -> Self {
+        Self { method, ..Self::post(path, desk.headers(), desk.nothing()) }
     }
 }
 
@@ -497,14 +475,7 @@ impl Desk<'_> {
         let is_wanted = |found| found == kind || kind == Kind::File && found == Kind::Output;
         let (place, owner) = self.place(id, "id", is_wanted)?;
         let path = format!("{}/{}{part}", self.resource.path(), segment(&place.id)?);
-        let ask = Ask {
-            method,
-            path,
-            query: String::new(),
-            headers: self.headers(),
-            body: self.nothing(),
-            hides_models: false,
-        };
+        let ask = Ask::of(self, method, path);
         self.answer(&owner, ask, |found, owner| {
             match self.resource {
                 Resource::Files => self.tell_file(found, owner, (place.kind, place.made_at)),
@@ -528,20 +499,13 @@ impl Desk<'_> {
         let (place, owner) = self.place(id, "id", is_wanted)?;
         let part = if is_messages { "results" } else { "content" };
         let path = format!("{}/{}/{part}", self.resource.path(), segment(&place.id)?);
-        let ask = |desk: &Self| Ask {
-            method: Method::GET,
-            path: path.clone(),
-            query: String::new(),
-            headers: desk.headers(),
-            body: desk.nothing(),
-            hides_models: false,
-        };
+        let ask = || Ask::of(self, Method::GET, path.clone());
         if place.kind != Kind::File
-            && let Some(refused) = self.settle(&place, &owner, ask(self)).await?
+            && let Some(refused) = self.settle(&place, &owner, ask()).await?
         {
             return Ok(refused);
         }
-        let mut answer = self.ask(&owner, ask(self)).await?;
+        let mut answer = self.ask(&owner, ask()).await?;
         let name = answer.headers.get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
         let name = name.map(|name| name.replace(&format!("{}-", self.sealer().mark()), ""));
         if let Some(Ok(name)) = name.map(HeaderValue::try_from) {
@@ -595,14 +559,7 @@ impl Desk<'_> {
             None => self.chosen(None)?,
         };
         let path = self.resource.path().to_owned();
-        let ask = Ask {
-            method: Method::GET,
-            path,
-            query,
-            headers: self.headers(),
-            body: self.nothing(),
-            hides_models: false,
-        };
+        let ask = Ask { query, ..Ask::of(self, Method::GET, path) };
         self.answer(&owner, ask, |list, owner| self.tell_list(list, owner, wanted)).await
     }
 

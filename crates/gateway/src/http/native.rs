@@ -1,7 +1,6 @@
 //! `/p/{provider}/…`: a provider's own API, with the gateway's credential in the place of the caller's.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use canon::{Error, ErrorKind, Operation};
@@ -30,7 +29,6 @@ use crate::clock;
 use crate::config::MetadataPlace;
 use crate::identity::Caller;
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
-use crate::lifecycle::{CutNotice, cut_off};
 use crate::metering::Arrival;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion, TunnelEnd};
 use crate::pipeline::{Failure, Inbound, RequestOptions};
@@ -56,21 +54,6 @@ pub struct Asking {
 
 /// Serves a request.
 pub async fn serve(
-    api: &Arc<Api>,
-    asking: Asking,
-    (head, body): (Parts, Incoming),
-    in_flight: &InFlight,
-    cut: &mut CutNotice,
-) -> Response<ResponseBody> {
-    let mut answer = std::pin::pin!(passed_on(api, asking, (head, body), in_flight));
-    let until_cut = std::future::poll_fn(|context| match answer.as_mut().poll(context) {
-        Poll::Pending if cut.is_due(context) => Poll::Ready(respond::error(OWN, &cut_off())),
-        polled => polled,
-    });
-    until_cut.await
-}
-
-async fn passed_on(
     api: &Arc<Api>,
     asking: Asking,
     (mut head, body): (Parts, Incoming),
@@ -195,12 +178,18 @@ fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<Prov
         return Err(Error::invalid("path", message));
     }
     let provider = provider.clone();
-    inbound.options = options::options(&head.headers, &api.pipeline.hops, inbound.snapshot.metadata)?;
+    read_options(api, inbound, &head.headers)?;
+    Ok((provider, if path.is_empty() { "/".to_owned() } else { path.to_owned() }))
+}
+
+/// What the headers ask of the gateway.
+pub(super) fn read_options(api: &Api, inbound: &mut Inbound, headers: &HeaderMap) -> Result<(), Error> {
+    inbound.options = options::options(headers, &api.pipeline.hops, inbound.snapshot.metadata)?;
     if inbound.options.metadata == MetadataPlace::Metadata {
         inbound.options.metadata = MetadataPlace::Llmgateway;
     }
     inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
-    Ok((provider, if path.is_empty() { "/".to_owned() } else { path.to_owned() }))
+    Ok(())
 }
 
 /// The query without what can hold a key of the caller's.

@@ -21,21 +21,18 @@ const OVERDUE_MS: i64 = 3_600_000;
 /// Reserves what an attempt at this offer may take at most, or refuses the request. What earlier attempts reserved is
 /// raised where it is not enough.
 pub async fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
-    if !cx.inbound.caller.has_rules() {
-        return Ok(());
-    }
-    reserve(cx, offer, worst_case(offer, cx.asked, cx.operation), record).await
+    reserve(cx, offer, || worst_case(offer, cx.asked, cx.operation), record).await
 }
 
 /// The same for an answer that was kept: a request, which takes no money and no tokens.
 pub async fn admit_kept(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
-    reserve(cx, offer, Ask::default(), record).await
+    reserve(cx, offer, Ask::default, record).await
 }
 
 async fn reserve(
     cx: &RequestContext<'_>,
     offer: &Offer,
-    most: Ask,
+    most: impl FnOnce() -> Ask,
     record: &mut Record,
 ) -> Result<(), Error> {
     let caller = &cx.inbound.caller;
@@ -53,7 +50,7 @@ async fn reserve(
     let ask = Ask {
         is_downgraded: record.is_downgraded(),
         deadline_ms: now.saturating_add(request_ms).saturating_add(OVERDUE_MS),
-        ..most
+        ..most()
     };
     let book = &caller.project.book;
     let mut others = Others::Unasked;

@@ -121,7 +121,7 @@ impl RequestContext<'_> {
     /// Asks where a conversation is warm that this node does not know, if there is a choice.
     async fn hear_of(&self, session: &str, offers: &[Offer]) {
         let (caller, sessions) = (&self.inbound.caller.key_id, &self.inbound.snapshot.sessions);
-        let has_choice = offers.len() > 1 || offers.iter().any(|offer| offer.provider.key_labels.len() > 1);
+        let has_choice = offers.len() > 1 || offers.iter().any(|offer| offer.keys().0.len() > 1);
         let Some(conversations) = self.pipeline.conversations.as_ref().filter(|_| has_choice) else { return };
         if sessions.get(caller, session, self.pipeline.now()).is_none()
             && let Some(warm) = conversations.warm(caller, session).await

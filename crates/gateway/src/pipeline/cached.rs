@@ -50,14 +50,14 @@ impl Chat<'_> {
         let wait = clock::now() + LONGEST_WAIT;
         let flight = loop {
             if let Some((found, answer)) = cache.find(&keys, caching.oldest).await {
-                let ((offer, attempt), written) = (&attempts[found], requests[found].written.take());
-                let Some(written) = written else { break None };
-                if let Some(begun) = attempt.replay(&answer, &written, record).await? {
+                let ((offer, attempt), Some(written)) = (&attempts[found], &requests[found].written) else {
+                    break None;
+                };
+                if let Some(begun) = attempt.replay(&answer, written, record).await? {
                     cache.metrics().response_cache("hit");
                     return Ok(Some((offer, begun)));
                 }
                 // What cannot be read any more is asked for anew.
-                requests[found].written = Some(written);
                 break None;
             }
             if !caching.share {

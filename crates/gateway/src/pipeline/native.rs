@@ -12,7 +12,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::upgrade::OnUpgrade;
 use wire::native::{Metered, NativeForm, Realtime, tap};
-use wire::providers::{Call, Credential, FormatChoice, Native};
+use wire::providers::{Credential, FormatChoice, Native};
 use wire::{Addressed, Asked, Headers, Intake};
 
 use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, in_order};
@@ -496,20 +496,7 @@ impl Passing<'_> {
     /// The request with our credential.
     fn request(&self, offer: &Offer, credential: &Credential) -> Result<http::Request<Bytes>, Error> {
         let (provider, question) = (&offer.provider, self.question);
-        let call = Call {
-            base_url: &provider.settings.base_url,
-            protocol: offer.protocol,
-            model: &offer.model,
-            streaming: false,
-            body: question.body.clone(),
-            credential,
-            auth: &provider.row.auth,
-            headers: &provider.row.headers,
-            passed: &question.headers,
-            path: None,
-            settings: &provider.settings.settings,
-            now: clock::wall(),
-        };
+        let call = offer.raw_call((&question.body, &question.headers), credential, clock::wall());
         let native = Native {
             method: &question.method,
             path: &question.path,

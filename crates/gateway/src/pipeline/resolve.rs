@@ -3,11 +3,12 @@
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use canon::{Error, ErrorKind, Features, ModelFacts, Operation, Target};
 use catalog::Serving;
 use wire::endpoints::{EndpointFacts, EndpointTarget, Part};
 use wire::providers::{Call, Credential, FormatChoice};
-use wire::{OWN, Protocol, Written};
+use wire::{Headers, OWN, Protocol, Written};
 
 use crate::config::file::{ModelSection, Pick, TimeoutSection};
 use crate::identity::Caller;
@@ -75,18 +76,29 @@ impl Offer {
         credential: &'a Credential,
         now: SystemTime,
     ) -> Call<'a> {
+        let path = self.provider.row.path.as_deref();
+        Call { streaming, path, ..self.raw_call((&written.body, &written.headers), credential, now) }
+    }
+
+    /// How the provider is called with this body and these headers of the caller's.
+    pub fn raw_call<'a>(
+        &'a self,
+        (body, passed): (&Bytes, &'a Headers),
+        credential: &'a Credential,
+        now: SystemTime,
+    ) -> Call<'a> {
         let provider = &self.provider;
         Call {
             base_url: &provider.settings.base_url,
             protocol: self.protocol,
             model: &self.model,
-            streaming,
-            body: written.body.clone(),
+            streaming: false,
+            body: body.clone(),
             credential,
             auth: &provider.row.auth,
             headers: &provider.row.headers,
-            passed: &written.headers,
-            path: provider.row.path.as_deref(),
+            passed,
+            path: None,
             settings: &provider.settings.settings,
             now,
         }
@@ -106,21 +118,7 @@ impl Offer {
 
     /// How the provider is called with a part of such a request.
     pub fn part_call<'a>(&'a self, part: &'a Part, credential: &'a Credential, now: SystemTime) -> Call<'a> {
-        let provider = &self.provider;
-        Call {
-            base_url: &provider.settings.base_url,
-            protocol: self.protocol,
-            model: &self.model,
-            streaming: false,
-            body: part.body.clone(),
-            credential,
-            auth: &provider.row.auth,
-            headers: &provider.row.headers,
-            passed: &part.headers,
-            path: Some(&part.path),
-            settings: &provider.settings.settings,
-            now,
-        }
+        Call { path: Some(&part.path), ..self.raw_call((&part.body, &part.headers), credential, now) }
     }
 
     /// Whether both are offers of one model. Of models that the catalog does not know, only the same name at the same provider

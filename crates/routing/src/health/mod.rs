@@ -333,6 +333,11 @@ impl Health {
         }
     }
 
+    /// Whether an administrator has all keys of a candidate rest.
+    pub(crate) fn has_all_rest(&self, candidate: &Candidate<'_>) -> bool {
+        (0..candidate.key_count()).all(|key| self.rests.has(candidate.provider, candidate.key(key)))
+    }
+
     fn access(&self, memory: Option<&Memory>, route: Route<'_>, now: Timestamp) -> Access {
         if self.rests.has(route.provider, route.key) {
             return Access { state: KeyState::Rested, until: now };

@@ -393,3 +393,22 @@ fn what_rests_by_hand_is_left_out() {
     rests.set(std::iter::empty());
     assert_eq!(world.plan(&candidates, T0).order.len(), 2);
 }
+
+/// What rests makes no other candidate look too small: that one is chosen like any other, and not as a last resort.
+#[test]
+fn what_rests_has_room_for_nothing() {
+    let rests = Rests::default();
+    let settings = settings();
+    let health = Health::new(&settings).with_rests(rests.clone());
+    let world = World { health, ..World::with(settings) };
+    let small: &'static ModelFacts =
+        Box::leak(Box::new(ModelFacts { context_tokens: Some(95), ..ModelFacts::default() }));
+    let tight = Candidate { facts: small, ..at("tight", 1.0) };
+    let candidates = [at("roomy", 2.0), tight];
+    assert_eq!(world.plan(&candidates, T0).order[0].index, 0);
+    rests.set([("roomy", None)].into_iter());
+    let found = world.plan(&candidates, T0);
+    assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
+    assert!(!found.is_trial(), "{:?}", found.reason());
+    assert_eq!(found.selection(&candidates).filtered[0].reason, "an administrator has it rest");
+}

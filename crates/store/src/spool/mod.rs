@@ -154,20 +154,18 @@ impl Spool {
 
     /// Appends the record that a request ends with, in the place of what was kept of it while it was under way.
     pub fn append_last(&self, record: &UsageRecord, open: Option<OpenRequest>) -> Result<(), AppendError> {
-        LINE.with_borrow_mut(|line| {
-            record.encode(self.shared.nonce_of(open.as_ref()), line);
-            self.shared.append_lines(line, 1)
-        })
-        .map_err(|lost| lost.error)?;
-        self.shared.appended.notify_one();
-        Ok(())
+        self.append_as(record, self.shared.nonce_of(open.as_ref()))
     }
 
     /// Appends a record of something that is recorded once, however often it is seen: of those with the same time and id the
     /// database takes the first.
     pub fn append_once(&self, record: &UsageRecord) -> Result<(), AppendError> {
+        self.append_as(record, 0)
+    }
+
+    fn append_as(&self, record: &UsageRecord, nonce: i64) -> Result<(), AppendError> {
         LINE.with_borrow_mut(|line| {
-            record.encode(0, line);
+            record.encode(nonce, line);
             self.shared.append_lines(line, 1)
         })
         .map_err(|lost| lost.error)?;

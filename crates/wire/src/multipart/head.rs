@@ -90,6 +90,25 @@ pub fn parameters(value: &str) -> Vec<(String, String)> {
     found
 }
 
+/// Where a parameter begins whose name and sign these are, within the bytes of headers in small letters. Not within what stands in
+/// quotes: a file may be called like this.
+pub fn parameter(headers: &[u8], name: &[u8]) -> Option<usize> {
+    let mut is_quoted = false;
+    let mut found = None;
+    let mut at = memchr::memmem::find(headers, b"content-disposition")?;
+    while let Some(byte) = headers.get(at) {
+        match byte {
+            b'"' => is_quoted = !is_quoted,
+            b'\\' if is_quoted && matches!(headers.get(at + 1), Some(b'"' | b'\\')) => at += 1,
+            b'\r' | b'\n' if !is_quoted => break,
+            b';' | b' ' | b'\t' if !is_quoted && headers[at + 1..].starts_with(name) => found = Some(at + 1),
+            _ => {}
+        }
+        at += 1;
+    }
+    found
+}
+
 /// A quoted text and what follows it. A backslash escapes quotes and itself; before anything else it is one, as in names of files.
 fn unquoted(text: &str) -> (String, &str) {
     let mut value = String::new();
@@ -105,4 +124,22 @@ fn unquoted(text: &str) -> (String, &str) {
         }
     }
     (value, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_found_where_it_is_one() {
+        fn found(headers: &str) -> Option<&str> {
+            parameter(headers.as_bytes(), b"filename=").map(|at| &headers[at..])
+        }
+        let plain = "content-disposition: form-data; name=\"file\"; filename=\"a\"\r\ncontent-type: x; filename=\"b\"";
+        assert_eq!(found(plain).map(|rest| &rest[..12]), Some("filename=\"a\""));
+        let hidden = "content-type: t\r\ncontent-disposition: form-data;filename=\"my; filename=\\\"x\\\" filename=y\"; name=f";
+        assert!(found(hidden).unwrap().starts_with("filename=\"my; "));
+        assert_eq!(found("content-disposition: form-data; xfilename=a; name=\" filename=\""), None);
+        assert_eq!(found("content-type: x; filename=a"), None);
+    }
 }

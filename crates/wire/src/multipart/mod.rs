@@ -201,7 +201,7 @@ impl Form {
         let head = self.bytes.get(part.raw_head.clone()).unwrap_or_default();
         let lower = head.to_ascii_lowercase();
         let begins = |name: &[u8], skipped: fn(&[u8]) -> usize| {
-            let start = memchr::memmem::rfind(&lower, name)? + name.len();
+            let start = head::parameter(&lower, name)? + name.len();
             Some(start + skipped(&head[start..]))
         };
         let quoted = |value: &[u8]| usize::from(value.first() == Some(&b'"'));

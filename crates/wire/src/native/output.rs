@@ -8,7 +8,7 @@ use canon::{Progress, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::tap::Reader;
+use super::tap::{Reader, UsageOfVectors};
 use crate::protocols::adapter;
 use crate::{DecoderContext, Protocol, Transcoder};
 
@@ -106,13 +106,7 @@ struct Body {
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
-    usage: Option<Vectors>,
-}
-
-#[derive(Deserialize)]
-struct Vectors {
-    #[serde(default)]
-    prompt_tokens: Option<u64>,
+    usage: Option<UsageOfVectors>,
 }
 
 /// The answer of a line, where it has a good one.
@@ -136,10 +130,7 @@ fn read(line: &[u8]) -> Option<(String, Usage)> {
         (true, _) => Protocol::AnthropicMessages,
         (_, Some("response")) => Protocol::OpenaiResponses,
         (_, Some("text_completion")) => Protocol::OpenaiCompletions,
-        (_, Some("list")) => {
-            let input = body.usage?.prompt_tokens?;
-            return Some((body.model?, Usage { input, ..Usage::default() }));
-        }
+        (_, Some("list")) => return Some((body.model?, body.usage?.usage()?)),
         _ => Protocol::OpenaiChat,
     };
     let decoder = adapter(protocol).decoder(false, &DecoderContext::default());

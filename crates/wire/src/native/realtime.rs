@@ -145,8 +145,8 @@ struct Response {
 struct RealtimeUsage {
     input_tokens: u64,
     output_tokens: u64,
-    input_token_details: Details,
-    output_token_details: Details,
+    input_token_details: Option<Details>,
+    output_token_details: Option<Details>,
 }
 
 #[derive(Default, Deserialize)]
@@ -154,7 +154,7 @@ struct RealtimeUsage {
 struct Details {
     audio_tokens: u64,
     cached_tokens: u64,
-    cached_tokens_details: CachedDetails,
+    cached_tokens_details: Option<CachedDetails>,
 }
 
 #[derive(Default, Deserialize)]
@@ -166,8 +166,10 @@ struct CachedDetails {
 impl From<RealtimeUsage> for Usage {
     /// Cached sound is among both the sound and what is cached.
     fn from(usage: RealtimeUsage) -> Self {
-        let (input, output) = (usage.input_token_details, usage.output_token_details);
-        let audio = input.audio_tokens.saturating_sub(input.cached_tokens_details.audio_tokens);
+        let input = usage.input_token_details.unwrap_or_default();
+        let output = usage.output_token_details.unwrap_or_default();
+        let cached_audio = input.cached_tokens_details.unwrap_or_default().audio_tokens;
+        let audio = input.audio_tokens.saturating_sub(cached_audio);
         Self {
             input: usage.input_tokens.saturating_sub(audio).saturating_sub(input.cached_tokens),
             cache_read: input.cached_tokens,
@@ -186,8 +188,8 @@ struct LiveUsage {
     response_token_count: u64,
     thoughts_token_count: u64,
     cached_content_token_count: u64,
-    prompt_tokens_details: Vec<LiveDetail>,
-    response_tokens_details: Vec<LiveDetail>,
+    prompt_tokens_details: Option<Vec<LiveDetail>>,
+    response_tokens_details: Option<Vec<LiveDetail>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -199,17 +201,22 @@ struct LiveDetail {
 
 impl From<LiveUsage> for Usage {
     fn from(usage: LiveUsage) -> Self {
-        let audio = |details: &[LiveDetail]| {
-            details.iter().filter(|detail| detail.modality == "AUDIO").map(|detail| detail.token_count).sum()
+        // What is too much to be meant must not come round to something that could be.
+        let audio = |details: Option<Vec<LiveDetail>>| {
+            let details = details.into_iter().flatten().filter(|detail| detail.modality == "AUDIO");
+            details.fold(0, |sum: u64, detail| sum.saturating_add(detail.token_count))
         };
-        let (audio_input, audio_output): (u64, u64) =
-            (audio(&usage.prompt_tokens_details), audio(&usage.response_tokens_details));
+        let (audio_input, audio_output) =
+            (audio(usage.prompt_tokens_details), audio(usage.response_tokens_details));
         let cached = usage.cached_content_token_count;
         Self {
             input: usage.prompt_token_count.saturating_sub(audio_input).saturating_sub(cached),
             cache_read: cached,
             audio_input,
-            output: usage.response_token_count.saturating_sub(audio_output) + usage.thoughts_token_count,
+            output: usage
+                .response_token_count
+                .saturating_sub(audio_output)
+                .saturating_add(usage.thoughts_token_count),
             audio_output,
             reasoning: usage.thoughts_token_count,
             ..Self::default()
@@ -251,6 +258,22 @@ mod tests {
                 "cached_tokens_details": {"text_tokens": 54, "audio_tokens": 10}},
             "output_token_details": {"text_tokens": 50 - audio, "audio_tokens": audio}
         }}})
+    }
+
+    #[test]
+    fn null_is_nothing_and_too_much_is_not_meant() {
+        let of = |usage: Value| serde_json::from_value::<LiveUsage>(usage).map(Usage::from).unwrap();
+        let usage = of(json!({"promptTokenCount": 7, "responseTokenCount": 3, "promptTokensDetails": null}));
+        assert_eq!((usage.input, usage.output), (7, 3));
+        let much =
+            json!([{"modality": "AUDIO", "tokenCount": u64::MAX}, {"modality": "AUDIO", "tokenCount": 9}]);
+        let usage =
+            of(json!({"promptTokensDetails": much, "thoughtsTokenCount": u64::MAX, "responseTokenCount": 5}));
+        assert!(!usage.is_plausible());
+        let usage = json!({"input_tokens": 7, "output_tokens": 3, "input_token_details": {"cached_tokens": 2, "cached_tokens_details": null},
+            "output_token_details": null});
+        let usage = serde_json::from_value::<RealtimeUsage>(usage).map(Usage::from).unwrap();
+        assert_eq!((usage.input, usage.cache_read, usage.output), (5, 2, 3));
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Tap {
         }
         match &mut self.reading {
             Reading::Stream(reader) => match reader.push(bytes, &mut Vec::new()) {
-                Ok(()) => self.progress.clone_from(reader.progress()),
+                Ok(()) => {}
                 Err(error) => {
                     self.progress.clone_from(reader.progress());
                     // What cannot be read passes; what the provider calls an error is one.
@@ -127,23 +127,32 @@ impl Transcoder for Tap {
     fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
 
     fn progress(&self) -> &Progress {
-        &self.progress
+        match &self.reading {
+            Reading::Stream(reader) => reader.progress(),
+            _ => &self.progress,
+        }
     }
 }
 
+/// OpenAI counts both; some count one of the two.
 #[derive(Deserialize)]
-struct UsageOfVectors {
+pub(super) struct UsageOfVectors {
     #[serde(default)]
     prompt_tokens: Option<u64>,
     #[serde(default)]
     total_tokens: Option<u64>,
 }
 
-/// OpenAI counts both; some count one of the two.
+impl UsageOfVectors {
+    /// None where nothing is counted, or nothing that can be meant.
+    pub(super) fn usage(self) -> Option<Usage> {
+        let usage = Usage { input: self.prompt_tokens.or(self.total_tokens)?, ..Usage::default() };
+        usage.is_plausible().then_some(usage)
+    }
+}
+
 fn usage_of_vectors(picker: &Picker) -> Option<Usage> {
-    let usage: UsageOfVectors = serde_json::from_slice(picker.found("usage")?).ok()?;
-    let usage = Usage { input: usage.prompt_tokens.or(usage.total_tokens)?, ..Usage::default() };
-    usage.is_plausible().then_some(usage)
+    serde_json::from_slice::<UsageOfVectors>(picker.found("usage")?).ok()?.usage()
 }
 
 /// Reads an answer, and writes nothing.
@@ -156,9 +165,7 @@ struct Noting<'a>(&'a mut Progress);
 
 impl EventSink for Noting<'_> {
     fn push(&mut self, event: Event) {
-        if !matches!(&event, Event::Usage(usage) if !usage.is_plausible()) {
-            note(self.0, &event);
-        }
+        note(self.0, &event);
     }
 }
 

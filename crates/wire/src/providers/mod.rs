@@ -212,16 +212,11 @@ pub fn granted(format: Protocol) -> Features {
     features
 }
 
-/// A caller's text as one segment of a path; an error that names the field where it would lead elsewhere.
-pub(crate) fn segment(text: &str, field: &'static str) -> Result<String> {
+/// A text of a caller's or a provider's as one segment of a path; an error that names the field where it would lead elsewhere.
+pub fn path_segment(text: &str, field: &'static str) -> Result<String> {
     segment::model_segment(text).map_err(|_| {
         canon::Error::invalid(field, format!("{field} {text:?} cannot stand in a path of the provider's."))
     })
-}
-
-/// A text as one segment of a path; an error that names the field where it would lead elsewhere.
-pub fn path_segment(text: &str, field: &'static str) -> Result<String> {
-    segment(text, field)
 }
 
 /// How a provider is called whose call style this is.

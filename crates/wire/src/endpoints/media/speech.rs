@@ -13,7 +13,7 @@ use super::{MediaFormat, MediaRow, forwarded};
 use crate::endpoints::{AnswerReader, EndpointRequest, EndpointTarget, Part, ProviderRequest};
 use crate::intake::{Asked, Intake, check_kind};
 use crate::json::{Kind, Scanner, text_of};
-use crate::providers::segment;
+use crate::providers::path_segment;
 
 const PATH: &str = "/audio/speech";
 
@@ -146,7 +146,7 @@ impl SpeechRequest {
             let message = "voice is missing; it needs the id of one of the provider's voices.";
             return Err(Error::unsupported("voice", message));
         };
-        let voice = segment(&voice, "voice")?;
+        let voice = path_segment(&voice, "voice")?;
         let format = match self.intake.string("response_format").as_deref().unwrap_or("mp3") {
             "mp3" => "mp3_44100_128",
             "opus" => "opus_48000_128",

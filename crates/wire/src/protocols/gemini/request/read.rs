@@ -53,9 +53,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let mut history = History::default();
     history.read(contents, &mut request.messages)?;
     request.losses = history.losses;
-    let entries = fields.take_list("tools")?;
-    request.tools.reserve_exact(entries.clone().count());
-    for (index, entry) in entries.enumerate() {
+    for (index, entry) in fields.take_list("tools")?.enumerate() {
         tool_entry(index, entry, &mut request)?;
     }
     if let Some(config) = fields.take("toolConfig") {

@@ -336,7 +336,9 @@ struct Token<'a> {
 impl Token<'_> {
     /// The token as an object that stands open.
     fn write(&self, out: &mut Vec<u8>) {
-        let or = |value: Option<&RawValue>, usual| value.map_or(usual, RawValue::get).to_owned();
+        fn or<'a>(value: Option<&'a RawValue>, usual: &'a str) -> &'a str {
+            value.map_or(usual, RawValue::get)
+        }
         let bytes = self.bytes.filter(|bytes| bytes.get().starts_with('['));
         let members = [
             ("token", or(self.token, "null")),
