@@ -1,4 +1,4 @@
-//! What the gateway adds to an answer, and what it reads from one.
+//! What the gateway adds to an answer and reads from it.
 
 use crate::write::push_key;
 use crate::{Amount, Cost, FinishReason, Json, Usage};
@@ -6,7 +6,7 @@ use crate::{Amount, Cost, FinishReason, Json, Usage};
 /// What is known about an answer while it passes through: the source of the usage record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// Something that the caller can see has been produced: from here on there is no fallback.
+    /// The caller can see that something has been produced: from here on there is no fallback.
     pub content_started: bool,
     /// The provider said that the answer is complete.
     pub finished: bool,
@@ -14,26 +14,28 @@ pub struct Progress {
     pub finish_reason: Option<FinishReason>,
     /// Token counts, as last reported.
     pub usage: Option<Usage>,
-    /// What is billed by another unit than tokens.
+    /// Use that is billed by a unit other than tokens.
     pub amount: Option<Amount>,
-    /// What the provider says it ran.
+    /// The model that the provider reports.
     pub model: Option<String>,
-    /// The service tier that the provider says it served by.
+    /// The service tier that the provider reports.
     pub service_tier: Option<String>,
-    /// Characters produced so far (text, thinking, arguments): the basis of an estimate when counts never arrive.
+    /// Characters produced so far (text, thinking, arguments): the basis of an estimate when no counts
+    /// arrive.
     pub output_chars: u64,
 }
 
 /// What an answer's metadata may depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnswerFacts<'a> {
-    /// What the provider says it ran.
+    /// The model that the provider reports.
     pub underlying_model: Option<&'a str>,
     /// Token counts, if known by now.
     pub usage: Option<&'a Usage>,
 }
 
-/// What the gateway adds to an answer. The wire format decides where it goes; the gateway decides what it says.
+/// Information that the gateway adds to an answer. The wire format decides on the place, the gateway on the
+/// content.
 pub trait Annotator: Send {
     /// The id of the answer where the provider gave none.
     fn answer_id(&self) -> &str;
@@ -47,14 +49,14 @@ pub trait Annotator: Send {
     fn metadata_name(&self) -> Option<&'static str> {
         Some("metadata")
     }
-    /// Appends the gateway's object to an object that has members already, under its name.
+    /// Appends the gateway's object, under its name, to an object that already has members.
     fn write_member(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
         if let Some(name) = self.metadata_name() {
             push_key(out, name);
             self.write_metadata(facts, out);
         }
     }
-    /// The same with what the answer cost, as `cost`: for formats whose usage has no room for it.
+    /// The same with the cost of the answer as `cost`, for formats whose usage has no field for it.
     fn write_member_with_cost(&self, facts: AnswerFacts<'_>, service_tier: Option<&str>, out: &mut Vec<u8>) {
         if self.metadata_name().is_none() {
             return;

@@ -46,13 +46,13 @@ pub enum ErrorKind {
     Quota,
     /// The provider refuses the gateway's credential.
     UpstreamCredential,
-    /// The provider failed or answered nonsense.
+    /// The provider failed or sent an invalid answer.
     Upstream,
     /// The provider is overloaded.
     Overloaded,
     /// The provider did not answer in time.
     Timeout,
-    /// The gateway's own store is away.
+    /// The gateway's own store does not answer.
     StoreUnavailable,
     /// The gateway is shutting down or full.
     Unavailable,
@@ -60,7 +60,7 @@ pub enum ErrorKind {
     LoopDetected,
     /// A bug of ours.
     Internal,
-    /// The caller went away.
+    /// The caller hung up.
     Cancelled,
 }
 
@@ -123,7 +123,7 @@ impl ErrorKind {
         }
     }
 
-    /// The status of this kind when no provider's status is to be kept.
+    /// The status of this kind when no provider's status is kept.
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest
@@ -161,10 +161,10 @@ pub enum Origin {
     Upstream,
 }
 
-/// What helps.
+/// Where a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Nothing: the same request fails everywhere.
+    /// Nowhere: the same request fails everywhere.
     No,
     /// Another key or another provider; the same one will fail again.
     Elsewhere,
@@ -174,10 +174,10 @@ pub enum Retry {
     After(Duration),
 }
 
-/// What the provider answered, kept for the caller and the log. Never holds a secret.
+/// The provider's answer, kept for the caller and the log. Never holds a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamReply {
-    /// HTTP status, or the one that an in-stream error stands for.
+    /// HTTP status, or the equivalent one of an in-stream error.
     pub status: Option<u16>,
     /// The provider's request id.
     pub request_id: Option<String>,
@@ -192,9 +192,9 @@ pub struct Error {
     pub kind: ErrorKind,
     /// Whose fault it is.
     pub origin: Origin,
-    /// What helps.
+    /// Where a retry can help.
     pub retry: Retry,
-    /// A full sentence for the caller, without secrets and internals.
+    /// A full sentence for the caller, without secrets or internals.
     pub message: Cow<'static, str>,
     /// The field at fault.
     pub param: Option<Field>,
@@ -202,22 +202,22 @@ pub struct Error {
     pub code: Option<String>,
     /// `error.type` where it is not the kind's own.
     pub type_name: Option<String>,
-    /// What the provider answered, if it did.
+    /// The provider's answer, if there was one.
     pub upstream: Option<UpstreamReply>,
 }
 
 impl Error {
-    /// An error of the caller's making.
+    /// An error that the caller caused.
     pub fn caller(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(kind, Origin::Caller, Retry::No, message)
     }
 
-    /// An error of the gateway's making.
+    /// An error that the gateway caused.
     pub fn gateway(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(kind, Origin::Gateway, Retry::No, message)
     }
 
-    /// An error of the provider's making.
+    /// An error that the provider caused.
     pub fn upstream(kind: ErrorKind, retry: Retry, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(kind, Origin::Upstream, retry, message)
     }
@@ -253,7 +253,7 @@ impl Error {
         self
     }
 
-    /// The same error with its field in the caller's words.
+    /// The same error with its field in the caller's terms.
     pub fn named(mut self, name_of: impl FnOnce(&Field) -> Cow<'static, str>) -> Self {
         self.param = self.param.map(|field| Field::Verbatim(name_of(&field)));
         self
@@ -264,8 +264,8 @@ impl Error {
         self.param.as_ref().map(Field::name)
     }
 
-    /// True when the provider refuses the gateway: its key, its account, its funds. The caller's own key is fine, and to an
-    /// SDK the provider's 401, 402 or 403 would say the opposite.
+    /// True when the provider refuses the gateway: its key, its account, its balance. The caller's own key is
+    /// valid, and an SDK would read the provider's 401, 402 or 403 as the opposite.
     pub fn refuses_gateway(&self) -> bool {
         let of_access = matches!(
             self.kind,
@@ -277,8 +277,8 @@ impl Error {
         self.origin == Origin::Upstream && of_access
     }
 
-    /// The status that the caller gets: a provider's own error status is kept, unless it is about the gateway's access;
-    /// everything else follows the kind.
+    /// The status that the caller gets. A provider's own error status is kept unless it concerns the
+    /// gateway's access; otherwise the kind decides.
     pub fn status(&self) -> StatusCode {
         if self.refuses_gateway() {
             return ErrorKind::UpstreamCredential.status();
@@ -291,7 +291,7 @@ impl Error {
             .unwrap_or_else(|| self.kind.status())
     }
 
-    /// The wait to tell the caller.
+    /// The wait for the caller's `retry-after`.
     pub fn retry_after(&self) -> Option<Duration> {
         let asked = self.upstream.as_ref().and_then(|reply| reply.retry_after);
         asked.or(match self.retry {

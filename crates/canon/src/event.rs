@@ -1,4 +1,4 @@
-//! What a provider's answer consists of, as a sequence of events.
+//! A provider's answer as a sequence of events.
 
 use crate::{Json, Usage};
 
@@ -45,7 +45,7 @@ pub enum Event {
     Start {
         /// The provider's id of the answer.
         id: Option<String>,
-        /// What the provider says it runs.
+        /// The model that the provider reports.
         model: Option<String>,
         /// Unix seconds.
         created: Option<i64>,
@@ -72,7 +72,8 @@ pub enum Event {
         block: u32,
         /// The new piece.
         detail: ReasoningDetail,
-        /// Which family of models wrote it (`anthropic-claude-v1`, `google-gemini-v1`): proofs are valid only there.
+        /// The family of models that wrote it (`anthropic-claude-v1`, `google-gemini-v1`): proofs are valid
+        /// only there.
         format: &'static str,
     },
     /// A tool call begins.
@@ -122,7 +123,7 @@ pub enum Event {
         /// The value of `logprobs`.
         logprobs: Json,
     },
-    /// Token counts. May come several times; each replaces the one before.
+    /// Token counts. May come several times; each replaces the previous one.
     Usage(Usage),
     /// A choice ended. Once per choice.
     Finish {

@@ -1,8 +1,9 @@
-//! What an error or a loss is about, in no dialect's words.
+//! The field that an error or a loss is about, independent of any dialect.
 //!
-//! Adapters translate requests of every dialect, and callers know only the words of their own: each dialect renders a
-//! [`Field`] as the path in the body that its caller wrote. Messages and parts therefore remember where they were written
-//! ([`Place`]), and a request remembers what its caller wrote by another name than the usual one ([`Spellings`]).
+//! Adapters translate requests of every dialect, and callers know only the names of their own dialect: each
+//! dialect renders a [`Field`] as the path in the body that its caller wrote. Messages and parts therefore
+//! remember their position ([`Place`]), and a request remembers the fields that its caller wrote by an
+//! unusual name ([`Spellings`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +21,7 @@ pub enum Field {
     Stream,
     /// The conversation as a whole.
     Messages,
-    /// A message, or what belongs to all of it.
+    /// A message, or one of its fields.
     Message {
         /// Which message.
         message: usize,
@@ -101,12 +102,12 @@ pub enum Field {
     CacheMark,
     /// A field of `Request::extra`, by its name there, or a member of one (`name.member`).
     Extra(Cow<'static, str>),
-    /// In the words of the caller already: the dialect's own reader names the fields of its own body. Also in the words of a
-    /// provider that names a field itself.
+    /// Already in the caller's terms: the dialect's own reader names the fields of its own body. Also the
+    /// field name that a provider reports.
     Verbatim(Cow<'static, str>),
 }
 
-/// What of a message.
+/// A field of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageField {
     /// The message itself.
@@ -127,7 +128,7 @@ pub enum MessageField {
     Failed,
 }
 
-/// What of a part.
+/// A field of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PartField {
     /// The part itself.
@@ -136,7 +137,7 @@ pub enum PartField {
     Thinking,
     /// Where the bytes of media are.
     Source(MediaKind),
-    /// In which resolution media are to be seen.
+    /// The resolution of media.
     Detail(MediaKind),
     /// The name of a file.
     Filename,
@@ -144,7 +145,7 @@ pub enum PartField {
     Proof,
 }
 
-/// What of a tool call.
+/// A field of a tool call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallField {
     /// The call itself.
@@ -155,7 +156,7 @@ pub enum CallField {
     Proof,
 }
 
-/// What of a tool.
+/// A field of a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ToolField {
     /// The tool itself.
@@ -172,7 +173,7 @@ pub enum ToolField {
     Other(&'static str),
 }
 
-/// What of the answer's form.
+/// A field of the answer's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutputField {
     /// The form itself.
@@ -224,7 +225,7 @@ impl Field {
         Self::Extra(name.into())
     }
 
-    /// Something else of the same part; every other field stays what it is.
+    /// Another field of the same part; fields that are not of a part stay unchanged.
     pub fn with(self, of: PartField) -> Self {
         match self {
             Self::Part { message, part, .. } => Self::Part { message, part, of },
@@ -244,8 +245,8 @@ impl Field {
         }
     }
 
-    /// The stable name, the same for callers of every dialect: for usage records, logs and tests. Those of OpenAI's chat
-    /// format, which records have held from the beginning.
+    /// The stable name, the same for callers of every dialect, for usage records, logs and tests. It is the
+    /// name in OpenAI's chat format, which records have held from the beginning.
     pub fn name(&self) -> Cow<'static, str> {
         match self {
             Self::Body => "".into(),
@@ -374,10 +375,10 @@ impl From<Cow<'static, str>> for Field {
     }
 }
 
-/// Where in the caller's body something was written: an entry of a list, and a piece of that entry. What the lists are is the
-/// dialect's own business: `messages` and their `content`, `contents` and their `parts`, `input`.
+/// Where in the caller's body something was written: an entry of a list, and a piece of that entry. The
+/// dialect decides which lists: `messages` and their `content`, `contents` and their `parts`, `input`.
 ///
-/// Two places are always equal: where something was written is no part of what it says.
+/// Two places are always equal: the position is not part of the meaning.
 #[derive(Clone, Copy)]
 pub struct Place {
     entry: u32,
@@ -404,12 +405,12 @@ impl Place {
         Self { piece: u32::try_from(piece).unwrap_or(NO_NUMBER), ..self }
     }
 
-    /// Which entry; none for instructions, and where nothing is known.
+    /// None for instructions, and where the place is unknown.
     pub fn entry_number(self) -> Option<usize> {
         (self.entry < INSTRUCTIONS).then_some(self.entry as usize)
     }
 
-    /// Which piece; none where the entry was not written in pieces.
+    /// None where the entry was not written in pieces, and where the place is unknown.
     pub fn piece_number(self) -> Option<usize> {
         (self.piece != NO_NUMBER).then_some(self.piece as usize)
     }
@@ -419,7 +420,7 @@ impl Place {
         self.entry == INSTRUCTIONS
     }
 
-    /// True where nothing is known.
+    /// True where the place is unknown.
     pub fn is_nowhere(self) -> bool {
         self.entry == NO_NUMBER
     }
@@ -453,7 +454,8 @@ impl fmt::Debug for Place {
     }
 }
 
-/// What a caller wrote by another name than the dialect's usual one for it: where a dialect has several ways to say a thing.
+/// The fields that a caller wrote by a name other than the dialect's usual one, where a dialect has several
+/// names for one thing.
 ///
 /// Always equal, as [`Place`]s are.
 #[derive(Clone, Debug, Default)]

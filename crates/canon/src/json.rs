@@ -14,12 +14,12 @@ impl Json {
         RawValue::from_string(text.into()).map(Self)
     }
 
-    /// A copy of a text that was found to be JSON; `null` of any other.
+    /// A copy of a text that was checked to be JSON; `null` for any other text.
     pub fn copy_of(json: &str) -> Self {
         Self::parse(json).unwrap_or_else(|_| Self(RawValue::NULL.to_owned()))
     }
 
-    /// The JSON of any serialisable value. Falls back to `null` for what JSON cannot hold.
+    /// The JSON of any serialisable value; `null` for a value that JSON cannot hold.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
         match serde_json::value::to_raw_value(value) {
             Ok(raw) => Self(raw),
@@ -37,7 +37,8 @@ impl Json {
         &self.0
     }
 
-    /// The parsed value. What was accepted as raw JSON can still fail here: a lone surrogate, a huge number.
+    /// The parsed value. A text that was accepted as raw JSON can still fail here: a lone surrogate, a huge
+    /// number.
     pub fn to_value(&self) -> serde_json::Result<serde_json::Value> {
         serde_json::from_str(self.0.get())
     }

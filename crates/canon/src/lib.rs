@@ -3,6 +3,8 @@
 //! Every wire protocol translates from and to these types and never to another protocol. Nothing here
 //! knows a vendor and nothing here does I/O.
 
+#![warn(missing_docs)]
+
 mod answer;
 pub mod date;
 mod error;

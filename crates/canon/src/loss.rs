@@ -1,4 +1,4 @@
-//! What a translation could not carry: never dropped in silence.
+//! Fields that a translation could not carry. None is dropped silently.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,23 +9,23 @@ use serde::{Serialize, Serializer};
 
 use crate::Field;
 
-/// Most losses that are listed one by one. Callers decide how many fields a request has that nobody knows: beyond this, the
-/// list would only be large.
+/// The number of losses that are listed individually. Callers decide how many unknown fields a request has: a
+/// longer list would have no use.
 const MOST: usize = 256;
-/// From how many on they are found by hash.
+/// From this number on, entries are found by hash.
 const FEW: usize = 16;
 /// The field of the entry that stands for all further losses.
 const FURTHER: Field = Field::Verbatim(Cow::Borrowed("*"));
 
-/// How a request field was treated that the provider cannot take as it is.
+/// How the gateway treated a request field that the provider cannot take as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LossAction {
     /// Not sent at all.
     Dropped,
-    /// Sent as the nearest thing that the provider has.
+    /// Sent as the nearest equivalent that the provider has.
     Approximated,
-    /// Reached by other means, such as a forced tool for a JSON schema.
+    /// Achieved by other means, such as a forced tool for a JSON schema.
     Emulated,
 }
 
@@ -40,18 +40,18 @@ impl LossAction {
     }
 }
 
-/// One thing that a translation could not carry as asked.
+/// A field that a translation could not carry as requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// The request field.
     pub field: Field,
-    /// What was done instead.
+    /// How it was treated.
     pub action: LossAction,
     /// Why, in a short sentence.
     pub reason: Cow<'static, str>,
 }
 
-/// The losses of one translation, in the order in which they were met; each field is listed once. Beyond [`MOST`] a last
+/// The losses of one translation, in order of occurrence; each field is listed once. Beyond [`MOST`] a last
 /// entry with the field `*` counts the further ones.
 #[derive(Clone, Debug, Default)]
 pub struct Losses {
@@ -60,10 +60,10 @@ pub struct Losses {
     many: Option<Box<Many>>,
 }
 
-/// What it takes to keep a long list without looking through it for each entry.
+/// An index that finds entries of a long list without a search.
 #[derive(Clone, Debug, Default)]
 struct Many {
-    /// By hash: a field takes several times the room.
+    /// Hashes, because a field needs several times the memory.
     listed: HashSet<u64>,
     further: usize,
 }
@@ -85,7 +85,7 @@ impl Losses {
         self.add(field.into(), LossAction::Dropped, reason.into());
     }
 
-    /// Records that `field` was sent as something near to it.
+    /// Records that `field` was sent as its nearest equivalent.
     pub fn approximated(&mut self, field: impl Into<Field>, reason: impl Into<Cow<'static, str>>) {
         self.add(field.into(), LossAction::Approximated, reason.into());
     }
@@ -136,7 +136,7 @@ impl Losses {
         self.list.iter()
     }
 
-    /// The same losses with every field by the name that `name_of` gives it. What goes by one name is listed once.
+    /// The same losses with the names that `name_of` gives to their fields. Each name is listed once.
     pub fn named(self, name_of: impl Fn(&Field) -> Cow<'static, str>) -> Self {
         self.with_fields(|field| Field::Verbatim(name_of(&field)))
     }

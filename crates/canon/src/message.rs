@@ -1,8 +1,8 @@
 //! Messages and their parts.
 //!
-//! Normal form, which every dialect decodes to and every adapter may rely on:
-//! a message of role [`Role::Tool`] has exactly one part, a [`PartKind::ToolResult`]; tool calls and reasoning
-//! stand only in messages of role [`Role::Assistant`]; empty content is an empty list of parts.
+//! Normal form, which every dialect decodes to and every adapter may rely on: a message of role
+//! [`Role::Tool`] has exactly one part, a [`PartKind::ToolResult`]; tool calls and reasoning occur only in
+//! messages of role [`Role::Assistant`]; empty content is an empty list of parts.
 
 use std::fmt;
 use std::ops::Deref;
@@ -81,7 +81,7 @@ impl Message {
     }
 }
 
-/// An opaque proof. Few parts have one, so that it takes no more than one word in all the others.
+/// An opaque proof. Boxed because few parts have one: it takes one word in all others.
 #[derive(Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 #[expect(clippy::box_collection, reason = "a text of its own would take two words more in each part")]
@@ -126,7 +126,7 @@ impl From<Proof> for String {
     }
 }
 
-/// One piece of a message, with what may be pinned to any piece.
+/// One piece of a message, and the marks that any piece can have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     /// The piece itself.
@@ -283,7 +283,7 @@ pub struct ToolResult {
     pub is_error: bool,
 }
 
-/// The model's thinking, with what proves it.
+/// The model's thinking and its proof.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reasoning {
     /// The readable text; may be empty when the provider only gives a signature.

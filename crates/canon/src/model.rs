@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Effort, Quirks};
 
-/// Something that a request may need and that not every model or provider can do. A request that needs a feature
-/// that is lacking is refused, never served without it.
+/// A capability that a request may need and that not every model or provider has. A request that needs a
+/// missing feature is refused, never served without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
@@ -33,7 +33,7 @@ pub enum Feature {
     Logprobs,
     /// A stream.
     Streaming,
-    /// Thinking. A hint: asking for it never makes a request fail.
+    /// Thinking. A hint: a request for it never fails.
     Reasoning,
     /// A web search by the provider.
     WebSearch,
@@ -61,7 +61,7 @@ impl Feature {
         Self::PromptCache,
     ];
 
-    /// What becomes of a request that asks for it where a model lacks it.
+    /// How a request is treated that uses the feature when the model lacks it.
     pub const fn when_missing(self) -> WhenMissing {
         match self {
             _ if Features::IGNORED.has(self) => WhenMissing::Ignored,
@@ -92,12 +92,12 @@ impl Feature {
     }
 }
 
-/// What becomes of a request whose model lacks a feature that it asks for.
+/// How a request is treated when its model lacks a feature that it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenMissing {
-    /// It is served without: a hint, and at most a loss.
+    /// It is served without the feature: a hint, and at most a loss.
     Ignored,
-    /// The gateway brings it about by other means: a loss.
+    /// The gateway emulates it by other means: a loss.
     Emulated,
     /// It is refused.
     Refused,
@@ -140,7 +140,7 @@ impl Features {
         self.0 & (1 << feature as u32) != 0
     }
 
-    /// What is in this set and not in `other`.
+    /// The features of this set that are not in `other`.
     pub const fn minus(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
@@ -173,13 +173,14 @@ impl std::fmt::Debug for Features {
     }
 }
 
-/// How a model is told how much to think. The adapter turns an effort or a budget into what the model takes.
+/// How a model is controlled in how much it thinks. The adapter turns an effort or a budget into the form
+/// that the model takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ReasoningControl {
-    /// It does not think: the wish is a loss.
+    /// It does not think: the request for thinking is a loss.
     None,
-    /// It always thinks and takes no control: the wish is a loss.
+    /// It always thinks and takes no control: the request for thinking is a loss.
     Always,
     /// A word out of `levels` (OpenAI's `reasoning_effort`, Gemini's `thinkingLevel`, Anthropic's `effort` with adaptive
     /// thinking). `none` among the levels means that thinking can be switched off.
@@ -226,18 +227,18 @@ pub struct ModelFacts {
     pub context_tokens: Option<u64>,
     /// Largest answer, in tokens.
     pub max_output_tokens: Option<u64>,
-    /// What it can do; none when the model is unknown to the catalog.
+    /// None when the model is unknown to the catalog.
     pub features: Option<Features>,
-    /// How it is told to think; none when unknown.
+    /// How its thinking is controlled; none when unknown.
     pub reasoning: Option<ReasoningControl>,
-    /// Request fields that this model refuses (`temperature`, `stop`): left out, each a loss. `tool_choice` stands for a
-    /// forced call, which becomes a free choice.
+    /// Request fields that this model refuses (`temperature`, `stop`): left out, each a loss. `tool_choice`
+    /// means a forced call, which becomes a free choice.
     pub rejects: Vec<String>,
     /// Request fields that it refuses only while it thinks.
     pub rejects_thinking: Vec<String>,
-    /// It thinks when nothing is said about thinking.
+    /// It thinks when the request does not mention thinking.
     pub thinks_by_default: bool,
-    /// It refuses function tools while it thinks: given some, it is told not to think.
+    /// It refuses function tools while it thinks: with tools, thinking is switched off.
     pub functions_exclude_thinking: bool,
     /// It is served by its provider's Responses API only.
     pub responses_only: bool,
@@ -245,7 +246,7 @@ pub struct ModelFacts {
     pub completions_only: bool,
     /// Results of tools may hold text only, whatever the provider's API allows.
     pub no_media_in_results: bool,
-    /// It enforces a part of JSON schema, and refuses a strict schema outside of that as a whole.
+    /// It enforces a subset of JSON schema and refuses a strict schema outside of it as a whole.
     pub strict_subset: bool,
 }
 
@@ -261,7 +262,7 @@ impl ModelFacts {
     }
 }
 
-/// Whom a request is translated for: one model at one provider.
+/// One model at one provider for which a request is translated.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     /// The provider's own id of the model, which goes on the wire.

@@ -1,10 +1,10 @@
-//! What is asked of a model: a conversation, or what another endpoint serves.
+//! The operation that a request asks for: a conversation, or one of another endpoint.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// An operation. Health is kept by it, and the catalog says which of them a model serves.
+/// An operation. Health is kept per operation, and the catalog lists the operations of each model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -14,9 +14,9 @@ pub enum Operation {
     CountTokens,
     /// Vectors of texts.
     Embeddings,
-    /// Documents in the order of their relevance.
+    /// Documents ordered by relevance.
     Rerank,
-    /// Whether texts or images break rules.
+    /// Whether texts or images violate rules.
     Moderations,
     /// Images from a text.
     ImageGenerations,
@@ -73,7 +73,7 @@ impl Operation {
         }
     }
 
-    /// The route that serves it, for callers who ask at another one.
+    /// The route that serves it, for callers who use another one.
     pub fn route(self) -> &'static str {
         match self {
             Self::Chat => "/v1/chat/completions",
@@ -92,17 +92,19 @@ impl Operation {
         }
     }
 
-    /// The name in a usage record; none of a conversation, which is what most records are of.
+    /// The name in a usage record; none for a conversation, which is the most frequent case.
     pub fn of_record(self) -> Option<Cow<'static, str>> {
         (self != Self::Chat).then(|| self.as_str().into())
     }
 
-    /// True when another model cannot answer in the place of the one that was asked for: vectors of two models do not compare.
+    /// True when no other model can answer instead of the requested one: vectors of two models are not
+    /// comparable.
     pub fn keeps_model(self) -> bool {
         self == Self::Embeddings
     }
 
-    /// The operation that a model must serve for this one: whoever converses has prompts whose tokens can be counted.
+    /// The operation that a model must serve for this one: a model of conversations has prompts whose tokens
+    /// can be counted.
     pub fn of_model(self) -> Self {
         match self {
             Self::CountTokens => Self::Chat,
@@ -116,7 +118,7 @@ impl Operation {
 pub struct Operations(u16);
 
 impl Operations {
-    /// Chat alone: what a model serves of which nothing else is said.
+    /// Chat alone: the default for models without a list of operations.
     pub const CHAT: Self = Self(1 << Operation::Chat as u16);
 
     /// True when the operation is in the set.
@@ -142,7 +144,7 @@ impl std::fmt::Debug for Operations {
     }
 }
 
-/// What an answer is billed by where that is not tokens.
+/// The unit that an answer is billed by when that is not tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -171,7 +173,7 @@ impl Unit {
     }
 }
 
-/// So much of a unit.
+/// A quantity of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Of what.

@@ -36,7 +36,7 @@ pub enum StreamUsage {
 pub struct Quirks {
     /// By which name the output limit goes.
     pub max_tokens_field: MaxTokensField,
-    /// How usage is had in a stream.
+    /// How usage is requested in a stream.
     pub stream_usage: StreamUsage,
     /// Top-level fields that the provider refuses or ignores: left out, each a loss.
     pub drop: Vec<String>,
@@ -50,23 +50,24 @@ pub struct Quirks {
     pub drop_call_fields: Vec<String>,
     /// Fields of function tools that the provider refuses, such as `strict`.
     pub drop_tool_fields: Vec<String>,
-    /// Media are taken as bytes only: the gateway fetches what is named by a URL.
+    /// Media are taken as bytes only: the gateway fetches the media of URLs.
     pub no_media_urls: bool,
-    /// Of Gemini's own format: `fileUri` names no web address for models before Gemini 3. The gateway fetches what is there.
+    /// For Gemini's own format: `fileUri` names no web address for models before Gemini 3. The gateway
+    /// fetches the file.
     pub no_web_file_uris: bool,
-    /// The field of the assistant's messages by which the provider takes thinking back: `reasoning_content`, `reasoning` or
-    /// `reasoning_details`. Thinking that the caller dropped is put back beside its tool calls; thinking in other fields is
-    /// sent in this one.
+    /// The field of the assistant's messages by which the provider takes thinking back: `reasoning_content`,
+    /// `reasoning` or `reasoning_details`. Thinking that the caller dropped is restored beside its tool
+    /// calls; thinking in other fields is sent in this one.
     pub reasoning_field: Option<String>,
-    /// A thinking model refuses tool calls without their thinking: this text stands in where it is not known.
+    /// A thinking model refuses tool calls without their thinking: this text replaces it where it is unknown.
     pub reasoning_stand_in: Option<String>,
     /// Content must be a string: lists of text parts are joined.
     pub string_content: bool,
-    /// `tool_choice: "required"` goes by this word.
+    /// The value that is sent for `tool_choice: "required"`.
     pub required_tool_choice: Option<String>,
     /// Only `tool_choice` `auto` and `none` are served: a forced choice is approximated by `auto`.
     pub no_forced_tool_choice: bool,
-    /// Fields that the model or the provider refuses are refused also where they ask for nothing: OpenAI's defaults.
+    /// Fields that the model or the provider refuses are refused even with OpenAI's default value.
     pub refuses_defaults: bool,
     /// Tools that take free text (`type: "custom"`) and choices among `allowed_tools`, which came with GPT-5, are understood.
     /// Elsewhere such a tool is sent as a function with one text field, and tools that are not allowed are left out.
@@ -83,8 +84,8 @@ pub struct Quirks {
     pub no_tools_with_response_format: bool,
     /// Tool-call ids must be exactly nine letters or digits: longer ones are mapped, the same way on both sides.
     pub short_tool_call_ids: bool,
-    /// Models whose `prompt_tokens` do not include those read from the cache: they are added. A `*` at the end of a name
-    /// stands for any rest.
+    /// Models whose `prompt_tokens` do not include tokens read from the cache: these are added. A `*` at the
+    /// end of a name matches any rest.
     pub cached_outside_prompt: Vec<String>,
     /// The provider is a router itself and takes `provider`, `models` and `routing` as the caller wrote them.
     pub takes_routing_fields: bool,
@@ -92,13 +93,13 @@ pub struct Quirks {
     pub single_choice: bool,
     /// The provider counts the tokens of Responses requests, at `/responses/input_tokens`.
     pub counts_input_tokens: bool,
-    /// Values of `anthropic-beta` that the provider refuses: each is left out as a loss. A `*` at the end of a name stands for
-    /// any rest.
+    /// Values of `anthropic-beta` that the provider refuses: each is left out as a loss. A `*` at the end of
+    /// a name matches any rest.
     pub refused_betas: Vec<String>,
     /// Values of `anthropic-beta` that go by another name: ours → theirs.
     pub renamed_betas: BTreeMap<String, String>,
-    /// Models that are served by the Responses API only, for a provider that has it. A `*` at the end of a name stands for any
-    /// rest.
+    /// Models that are served by the Responses API only, for a provider that has it. A `*` at the end of a
+    /// name matches any rest.
     pub responses_only: Vec<String>,
 }
 
@@ -119,7 +120,7 @@ impl Quirks {
     }
 }
 
-/// Whether a list holds a name, or its beginning with a `*` behind it.
+/// Whether a list holds a name, or a prefix of it with a `*`.
 fn is_named(list: &[String], wanted: &str) -> bool {
     list.iter().any(|name| match name.strip_suffix('*') {
         Some(beginning) => wanted.starts_with(beginning),

@@ -5,7 +5,7 @@ use crate::{CacheMark, Json, Losses, Message, Place, Spellings};
 /// A chat request, independent of any provider's format.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
-    /// The wire format that the caller wrote, by its name (`anthropic-messages`); empty where it is none of the gateway's.
+    /// The name of the caller's wire format (`anthropic-messages`); empty where it is none of the gateway's.
     /// Native tools and further fields may mean nothing in another format.
     pub format: &'static str,
     /// The model as the caller addressed it (`provider/model`, a bare id, an alias).
@@ -40,12 +40,12 @@ pub struct Request {
     pub include_usage: bool,
     /// The end user, as an opaque id.
     pub user: Option<String>,
-    /// Every other top-level field in the caller's order, as raw JSON: hints that an adapter carries by name or
-    /// reports as lost.
+    /// All other top-level fields in the caller's order, as raw JSON: hints that an adapter carries by name
+    /// or reports as lost.
     pub extra: Vec<(String, Json)>,
-    /// What reading the caller's format could not keep. Adapters report it together with their own losses.
+    /// Losses from reading the caller's format. Adapters report them together with their own.
     pub losses: Losses,
-    /// What the caller wrote by another name than the usual one of the dialect.
+    /// Fields that the caller wrote by a name other than the dialect's usual one.
     pub spellings: Spellings,
 }
 
@@ -80,7 +80,7 @@ pub struct Tool {
     pub name: String,
     /// What it does.
     pub description: Option<String>,
-    /// How its input looks.
+    /// The form of its input.
     pub kind: ToolKind,
     /// The caller wants the prompt cached up to this tool.
     pub cache: Option<CacheMark>,
@@ -88,7 +88,7 @@ pub struct Tool {
     pub place: Place,
 }
 
-/// How a tool's input looks.
+/// The form of a tool's input.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolKind {
     /// A JSON object.
@@ -103,7 +103,7 @@ pub enum ToolKind {
         /// The grammar, as the caller gave it.
         format: Option<Json>,
     },
-    /// A tool that the provider itself runs, or one of a type that we do not know; the whole entry as sent.
+    /// A tool that the provider itself runs, or one of an unknown type; the whole entry as sent.
     Native(Json),
 }
 
@@ -118,7 +118,7 @@ pub enum ToolChoice {
     Required,
     /// This tool.
     Named(String),
-    /// Only these tools; `required` tells whether one must be called.
+    /// Only these tools.
     Allowed {
         /// Names of the allowed tools.
         names: Vec<String>,
@@ -139,7 +139,7 @@ pub enum OutputFormat {
     JsonSchema {
         /// A name for it.
         name: String,
-        /// What it is for.
+        /// Its purpose.
         description: Option<String>,
         /// The schema; none is allowed by OpenAI.
         schema: Option<Json>,
@@ -191,7 +191,7 @@ impl Effort {
         Self::ALL.into_iter().find(|effort| effort.as_str() == name)
     }
 
-    /// The effort that a number of thinking tokens stands for.
+    /// The effort that corresponds to a number of thinking tokens.
     pub fn of_budget(tokens: u64) -> Self {
         match tokens {
             0 => Self::None,
@@ -203,7 +203,7 @@ impl Effort {
         }
     }
 
-    /// The nearest of `levels`: itself, else the next stronger, else the strongest there is. `None` (off) is never
+    /// The nearest of `levels`: itself, else the next stronger one, else the strongest. `None` (off) is never
     /// chosen for another level.
     pub fn nearest(self, levels: &[Effort]) -> Option<Effort> {
         if levels.contains(&self) {
@@ -215,7 +215,7 @@ impl Effort {
     }
 }
 
-/// What the caller says about thinking.
+/// The caller's settings for thinking.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReasoningRequest {
     /// `reasoning_effort`, or `reasoning.effort`.
@@ -224,8 +224,8 @@ pub struct ReasoningRequest {
     pub budget_tokens: Option<u64>,
     /// Do not return the thinking text (`reasoning.exclude`).
     pub exclude: bool,
-    /// How thinking is to be told (`reasoning.summary`: `auto`, `concise`, `detailed`), where a provider tells it only
-    /// when asked.
+    /// How thinking is reported (`reasoning.summary`: `auto`, `concise`, `detailed`), where a provider
+    /// returns it only on request.
     pub summary: Option<String>,
 }
 

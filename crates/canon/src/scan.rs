@@ -1,13 +1,12 @@
-//! Questions about many bytes at once. All bytes of a block are judged without asking about one, which the compiler makes
-//! vector instructions of.
+//! Tests over many bytes at once. The loops have no branch per byte, so that the compiler vectorises them.
 //!
 //! Nothing here is `#[inline]`: it would be compiled with the settings of each crate that uses it, which in the dev profile
 //! are slow.
 
-/// So many bytes are looked at together.
+/// This many bytes are tested together.
 const BLOCK: usize = 64;
 
-/// How many bytes from the start are ASCII, or a few less: what follows begins at a character.
+/// How many bytes from the start are ASCII, or a few less: the rest begins at a character.
 pub fn ascii_length(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(block) = bytes[at..].first_chunk::<BLOCK>() {
@@ -19,7 +18,7 @@ pub fn ascii_length(bytes: &[u8]) -> usize {
     if all(&bytes[at..], |byte| byte < 0x80) { bytes.len() } else { at }
 }
 
-/// Whether a `u` stands behind a backslash: the text of JSON may have a Unicode escape.
+/// Whether there is a `u` after a backslash: the JSON text may have a Unicode escape.
 pub fn may_have_unicode_escape(json: &[u8]) -> bool {
     let behind = json.get(1..).unwrap_or_default();
     let mut blocks = json.chunks(BLOCK).zip(behind.chunks(BLOCK));

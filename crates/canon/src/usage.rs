@@ -2,8 +2,8 @@
 
 use std::ops::AddAssign;
 
-/// Token counts of one answer. The buckets are disjoint, so that each token has one price; the counts that OpenAI
-/// clients know are sums of them.
+/// Token counts of one answer. The buckets are disjoint, so that each token has one price; the counts of
+/// OpenAI's format are sums of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -29,7 +29,7 @@ pub struct Usage {
     pub web_searches: u64,
 }
 
-/// No answer has as many tokens in one bucket: ten times the longest context that is sold.
+/// No answer has this many tokens in one bucket: ten times the longest context on offer.
 const MOST: u64 = 100_000_000;
 
 impl Usage {
@@ -50,12 +50,12 @@ impl Usage {
         counts.into_iter().all(|count| count <= MOST)
     }
 
-    /// OpenAI's `prompt_tokens`: everything that went in, cache reads and writes included.
+    /// OpenAI's `prompt_tokens`: the whole input, cache reads and writes included.
     pub fn prompt_tokens(&self) -> u64 {
         self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_input
     }
 
-    /// OpenAI's `completion_tokens`: everything that came out, thinking included.
+    /// OpenAI's `completion_tokens`: the whole output, thinking included.
     pub fn completion_tokens(&self) -> u64 {
         self.output + self.audio_output + self.image_output
     }

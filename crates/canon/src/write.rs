@@ -1,4 +1,4 @@
-//! JSON written by hand where it is written often.
+//! Hand-written JSON output for the hot path.
 
 /// Appends `text` as a JSON string with its quotes.
 #[inline]
@@ -15,7 +15,7 @@ pub fn quoted(text: &str) -> Vec<u8> {
     out
 }
 
-/// Appends `text` as it stands between the quotes of a JSON string.
+/// Appends `text` as it is written between the quotes of a JSON string.
 pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
     loop {
@@ -107,7 +107,8 @@ pub fn push_list<T>(out: &mut Vec<u8>, key: &str, items: &[T], write: impl FnMut
     }
 }
 
-/// How many bytes from the start stand in a JSON string as they are: no quote, no backslash, no control character.
+/// How many bytes from the start need no escape in a JSON string: no quote, no backslash, no control
+/// character.
 ///
 /// Not `#[inline]`: it would be compiled with the settings of each crate that uses it, which in the dev profile are slow.
 pub fn plain_length(bytes: &[u8]) -> usize {
@@ -121,15 +122,15 @@ pub fn plain_length(bytes: &[u8]) -> usize {
     at + bytes[at..].iter().take_while(|byte| !is_special(**byte)).count()
 }
 
-/// So many bytes are looked at together.
+/// This many bytes are tested together.
 const BLOCK: usize = 16;
 
 fn is_special(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || byte < 0x20
 }
 
-/// The place of the first byte that ends a run of plain text. First all bytes are judged without asking about one, which
-/// the compiler makes vector instructions of.
+/// The position of the first byte that needs an escape. The loop has no branch per byte, so that the compiler
+/// vectorises it.
 #[inline]
 fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
     let judge = |byte: &u8| (*byte == b'"') | (*byte == b'\\') | (*byte < 0x20);
@@ -143,8 +144,8 @@ fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
     Some(place)
 }
 
-/// The top bit of each byte that ends a run of plain text. Borrows can set bits above the lowest true one, never
-/// below it, and only the lowest is used.
+/// The top bit of each byte that needs an escape. Borrows can set bits above the lowest true one, never below
+/// it, and only the lowest is used.
 #[inline]
 fn special_bits(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;

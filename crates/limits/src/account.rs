@@ -1,41 +1,38 @@
-//! The accounts of a book: what is counted for a budget or a limit.
+//! The accounts of a book: the counters of budgets and limits.
 //!
-//! The account of a node that is alone knows everything. Where several nodes share an account, each has a *part* of it, which
-//! it takes from by itself; when its part is too small it asks the common store for more, and gives back what it does not use.
+//! A node without others counts everything itself. Where several nodes share an account, each holds a *part*
+//! of it and takes from that part by itself. When its part is too small, it asks the common store for more,
+//! and it returns what it does not use.
 
 use std::sync::Arc;
 
 use canon::Pico;
 
-use crate::lease::{Others, Pace, Told, Wanted};
+use crate::lease::{Granted, Others, Pace, Wanted};
 use crate::policy::Period;
 use crate::rule::{AccountId, Scope};
 use crate::{Bucket, Window};
 
-/// Of a budget's ceiling, in per cent: what somebody is told when so much is spent.
+/// A notice is sent when this share of a budget is spent, in per cent.
 const THRESHOLDS: [u8; 3] = [50, 80, 100];
-/// For so long nobody asks again for what was refused, in milliseconds: an exhausted budget would else cost each refused
-/// request a round trip.
+/// For this time nobody repeats a refused question, in milliseconds. Otherwise an exhausted budget would cost
+/// each refused request a round trip.
 const REFUSED_MS: i64 = 200;
 
-/// So much of a budget is spent.
+/// A budget has reached a threshold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Whose budget it is.
     pub scope: Scope,
     /// In which time.
     pub per: Window,
-    /// The first day of the window, in days since 1970-01-01.
     pub start: i64,
-    /// The budget.
     pub ceiling: Pico,
-    /// How much of it is spent at least, in per cent: 50, 80 or 100.
     pub percent: u8,
-    /// What is spent.
     pub spent: Pico,
 }
 
-/// Who holds places lets itself be heard as often, in milliseconds: well before [`GONE_MS`](crate::GONE_MS).
+/// A node that holds places renews its report this often, in milliseconds: well before
+/// [`GONE_MS`](crate::GONE_MS).
 const HEARD_MS: i64 = 5000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +43,17 @@ pub(crate) enum Account {
     Concurrent(Places),
 }
 
-/// Whether something fits.
+/// Whether a request fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
     Fits,
-    /// This node's part is too small by so much.
+    /// This node's part is too small by this amount.
     Short(i64),
-    /// It fits in so many milliseconds.
+    /// It fits after this time in milliseconds.
     Wait(u64),
 }
 
-/// What was refused to this node, and until when it does not ask again.
+/// A refused question, and until when this node does not repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Denied {
     until_ms: i64,
@@ -76,29 +73,29 @@ pub(crate) struct Money {
     pub(crate) window: Window,
     /// The first day of the window.
     pub(crate) start: i64,
-    /// What was spent before this book began, and by other nodes as far as it is known.
+    /// Spent before this book began, and by other nodes as far as it is known.
     elsewhere: Pico,
     pub(crate) spent: Pico,
     pub(crate) reserved: Pico,
-    /// What was spent before this book began is known.
+    /// The amount spent before this book began is known.
     pub(crate) is_loaded: bool,
-    /// The budgets that are counted here, which differ in what they do when they are exhausted.
+    /// The budgets that are counted here. They differ in the action when they are exhausted.
     ceilings: Vec<Ceiling>,
     part: Option<Box<MoneyPart>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct MoneyPart {
-    /// What this node may have spent and reserved in this window.
+    /// The amount that this node may have spent and reserved in this window.
     allowed: Pico,
-    /// The same of all nodes together, this one included.
+    /// The same for all nodes together, this one included.
     all_allowed: Pico,
     reported: Pico,
     denied: Option<Denied>,
     pace: Pace,
 }
 
-/// A budget, and what was noticed of it in the window that is running.
+/// A budget, and the thresholds that it has reached in the current window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ceiling {
     amount: Pico,
@@ -111,7 +108,7 @@ impl Ceiling {
         Self { amount, noticed: 0 }
     }
 
-    /// The highest threshold that is reached now and was not before.
+    /// The highest threshold that is newly reached.
     fn reached(&mut self, spent: Pico) -> Option<u8> {
         let before = self.noticed;
         while let Some(percent) = THRESHOLDS.get(self.noticed)
@@ -142,7 +139,7 @@ impl Money {
         &self.scope
     }
 
-    /// Begins the window of a day, unless it has begun. Days never go back.
+    /// Begins the window of a day, unless it has begun. Days never go backwards.
     pub(crate) fn roll(&mut self, day: i64) {
         let start = self.window.start(day);
         if start > self.start {
@@ -157,7 +154,7 @@ impl Money {
         }
     }
 
-    /// Says what was spent before this book began, in the window of this day.
+    /// Sets the amount that was spent before this book began, in the window of this day.
     pub(crate) fn load(&mut self, spent: Pico, day: i64, notices: &mut Vec<Notice>) {
         if !self.is_loaded {
             self.roll(day);
@@ -167,19 +164,19 @@ impl Money {
         }
     }
 
-    /// What all have spent.
+    /// The amount that all nodes have spent.
     pub(crate) fn total(&self) -> Pico {
         self.elsewhere + self.spent
     }
 
-    /// Counts for these budgets from now on, and for no other.
+    /// Counts for exactly these budgets from now on.
     pub(crate) fn set_ceilings(&mut self, ceilings: impl Iterator<Item = Pico>) {
         let known = std::mem::take(&mut self.ceilings);
         let one = |amount| known.iter().find(|it| it.amount == amount).copied();
         self.ceilings = ceilings.map(|amount| one(amount).unwrap_or(Ceiling::new(amount))).collect();
     }
 
-    /// What neither this node nor another one has spent, reserved or taken as its part.
+    /// The part of the ceiling that no node has spent, reserved or taken.
     pub(crate) fn left(&self, ceiling: Pico) -> Pico {
         let others = match &self.part {
             Some(part) => part.all_allowed.0.saturating_sub(part.allowed.0).max(self.elsewhere.0),
@@ -189,7 +186,7 @@ impl Money {
         Pico(ceiling.0.saturating_sub(others).saturating_sub(own))
     }
 
-    /// Whether so much more fits below a ceiling.
+    /// Whether this much more fits below a ceiling.
     pub(crate) fn fit(&self, more: i64, ceiling: Pico, others: Others, now_ms: i64) -> Fit {
         if more <= 0 {
             return Fit::Fits;
@@ -217,14 +214,14 @@ impl Money {
         self.used(more);
     }
 
-    /// A reservation is overdue: its estimate is spent.
+    /// A reservation is overdue: its estimate counts as spent.
     pub(crate) fn expire(&mut self, taken: i64, notices: &mut Vec<Notice>) {
         self.reserved.0 = self.reserved.0.saturating_sub(taken);
         self.spent += Pico(taken);
         self.notice(notices);
     }
 
-    /// Puts a cost in the place of what was reserved.
+    /// Replaces a reservation by the actual cost.
     pub(crate) fn settle(&mut self, claim: &Claim, is_expired: bool, cost: Pico, notices: &mut Vec<Notice>) {
         let held = if is_expired { &mut self.spent } else { &mut self.reserved };
         held.0 = held.0.saturating_sub(claim.taken);
@@ -239,7 +236,7 @@ impl Money {
         }
     }
 
-    /// Notes which budgets have reached a threshold. Those of a moment at which much was spent share a notice.
+    /// Notes which budgets have reached a threshold. Thresholds reached at the same moment share a notice.
     fn notice(&mut self, notices: &mut Vec<Notice>) {
         let spent = self.total();
         for ceiling in &mut self.ceilings {
@@ -256,26 +253,26 @@ impl Money {
         }
     }
 
-    /// What this node wants to have as its part now, so much more than it has used included. None when nothing is to be
-    /// said to the others.
+    /// The part that this node wants now: its use so far and this much more. None when there is nothing to
+    /// report.
     fn wish(&mut self, missing: Option<i64>, is_exact: bool) -> Option<Wanted> {
         let ceiling = self.ceilings.iter().map(|it| it.amount).max()?;
         let own = self.spent + self.reserved;
         let part = self.part.as_deref_mut()?;
-        // All nodes together hold back at most half of what is left, and this one an eighth.
+        // All nodes together hold back at most half of the remaining amount, and this one an eighth.
         let most = ceiling.0.saturating_sub(part.all_allowed.0).max(0) / 8;
         let slack = if is_exact { 0 } else { part.pace.slack(missing.is_none()).min(most) };
         let needed = own.0.saturating_add(missing.unwrap_or(0));
         let has = Pico(part.allowed.0.max(own.0));
         let want = match missing {
             Some(_) => Pico(needed.saturating_add(slack)),
-            // A report takes nothing: who needs more asks when it is needed.
+            // A report takes nothing: a node asks for more when a request needs it.
             None => Pico(needed.saturating_add(slack).min(has.0)),
         };
         if missing.is_none() && want == part.allowed && self.spent == part.reported {
             return None;
         }
-        // What is given back is not used from now on, whether the others hear of it or not.
+        // A returned amount is not used from now on, whether or not the message arrives.
         let has = Pico(has.0.min(want.0));
         part.allowed = has;
         Some(Wanted::Money {
@@ -289,9 +286,9 @@ impl Money {
         })
     }
 
-    fn granted(&mut self, wanted: &Wanted, told: &Told, now_ms: i64, notices: &mut Vec<Notice>) {
+    fn granted(&mut self, wanted: &Wanted, answer: &Granted, now_ms: i64, notices: &mut Vec<Notice>) {
         let Wanted::Money { start, spent, needed, .. } = wanted else { return };
-        let Told::Money { allowed, all_allowed, all_spent } = told else { return };
+        let Granted::Money { allowed, all_allowed, all_spent } = answer else { return };
         let Some(part) = self.part.as_deref_mut().filter(|_| *start == self.start) else { return };
         part.allowed = *allowed;
         part.all_allowed = *all_allowed;
@@ -308,14 +305,14 @@ impl Money {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     pub(crate) period: Period,
-    /// Of a shared limit: what this node last knew of it.
+    /// For a shared limit: the last known state of the common bucket.
     pub(crate) bucket: Bucket,
     part: Option<RatePart>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct RatePart {
-    /// What was poured into the common bucket and not used yet. Less than nothing is owed.
+    /// Poured into the common bucket and not used yet. A negative value is owed.
     credit: i64,
     denied: Option<Denied>,
     pace: Pace,
@@ -338,7 +335,7 @@ impl Rate {
                 Fit::Short(missing)
             }
             part => match self.bucket.wait_ms(u64::try_from(missing).unwrap_or(0)).unwrap_or(u64::MAX) {
-                // The others were asked, and had nothing: what was known of them is too old.
+                // The other nodes were asked and had nothing, so the last known state is outdated.
                 0 if part.is_some() && others != Others::Away => Fit::Wait(REFUSED_MS as u64),
                 0 => Fit::Fits,
                 wait => Fit::Wait(wait),
@@ -354,7 +351,7 @@ impl Rate {
                 let before = part.credit.min(0);
                 part.credit = part.credit.saturating_sub(more);
                 part.pace.add(more);
-                // What is beyond the credit is not in the bucket yet.
+                // Only the excess over the credit is not in the bucket yet.
                 self.bucket.pour(before.saturating_sub(part.credit.min(0)) as u64);
             }
         }
@@ -396,16 +393,16 @@ impl Rate {
                 if owed == 0 && *back == 0 {
                     return None;
                 }
-                // What is given back is not used from now on.
+                // A returned amount is not used from now on.
                 part.credit -= *back as i64;
             }
         }
         Some(wanted)
     }
 
-    fn granted(&mut self, wanted: &Wanted, told: &Told, now_ms: i64) {
+    fn granted(&mut self, wanted: &Wanted, answer: &Granted, now_ms: i64) {
         let Wanted::Rate { owed, needed, .. } = wanted else { return };
-        let Told::Rate { taken, level_ms } = told else { return };
+        let Granted::Rate { taken, level_ms } = answer else { return };
         let Some(part) = &mut self.part else { return };
         self.bucket.set(*level_ms, now_ms);
         part.credit = part.credit.saturating_add_unsigned(owed.saturating_add(*taken));
@@ -419,7 +416,7 @@ impl Rate {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Places {
     pub(crate) held: u64,
-    /// The limit that the common store is told: the smallest of those that are counted here.
+    /// The limit that is sent to the common store: the smallest of those that are counted here.
     pub(crate) most: u64,
     part: Option<PlacesPart>,
 }
@@ -429,7 +426,7 @@ struct PlacesPart {
     allowed: u64,
     denied: Option<Denied>,
     pace: Pace,
-    told_ms: i64,
+    reported_ms: i64,
 }
 
 impl Places {
@@ -437,7 +434,7 @@ impl Places {
         Self { part: is_shared.then(PlacesPart::default), ..Self::default() }
     }
 
-    /// Whether another one fits; if not, `retry_ms` says how long to wait.
+    /// Whether another one fits; if not, `retry_ms` is the time to wait.
     pub(crate) fn fit(&self, most: u64, retry_ms: u64, others: Others, now_ms: i64) -> Fit {
         match &self.part {
             Some(part) if others != Others::Away => {
@@ -479,8 +476,8 @@ impl Places {
         let mut want = needed + slack as u64;
         if missing.is_none() {
             want = want.min(part.allowed.max(self.held));
-            let is_told = part.allowed == 0 || now_ms.saturating_sub(part.told_ms) < HEARD_MS;
-            if want == part.allowed && is_told {
+            let is_reported = part.allowed == 0 || now_ms.saturating_sub(part.reported_ms) < HEARD_MS;
+            if want == part.allowed && is_reported {
                 return None;
             }
         }
@@ -489,19 +486,19 @@ impl Places {
         Some(Wanted::Places { most, has, needed, want })
     }
 
-    fn granted(&mut self, wanted: &Wanted, told: &Told, now_ms: i64) {
+    fn granted(&mut self, wanted: &Wanted, answer: &Granted, now_ms: i64) {
         let Wanted::Places { needed, .. } = wanted else { return };
-        let Told::Places { allowed } = told else { return };
+        let Granted::Places { allowed } = answer else { return };
         let Some(part) = &mut self.part else { return };
         part.allowed = *allowed;
-        part.told_ms = now_ms;
+        part.reported_ms = now_ms;
         let until_ms = now_ms.saturating_add(REFUSED_MS);
         part.denied = (allowed < needed).then_some(Denied { until_ms, missing: 1 });
     }
 }
 
 impl Account {
-    /// Whether this node's part is too small by now for so much more.
+    /// Whether this node's part is now too small for this much more.
     pub(crate) fn is_short(&self, missing: i64) -> bool {
         match self {
             Self::Money(Money { part: Some(part), spent, reserved, .. }) => {
@@ -524,11 +521,17 @@ impl Account {
         }
     }
 
-    pub(crate) fn granted(&mut self, wanted: &Wanted, told: &Told, now_ms: i64, notices: &mut Vec<Notice>) {
+    pub(crate) fn granted(
+        &mut self,
+        wanted: &Wanted,
+        answer: &Granted,
+        now_ms: i64,
+        notices: &mut Vec<Notice>,
+    ) {
         match self {
-            Self::Money(money) => money.granted(wanted, told, now_ms, notices),
-            Self::Requests(rate) | Self::Tokens(rate) => rate.granted(wanted, told, now_ms),
-            Self::Concurrent(places) => places.granted(wanted, told, now_ms),
+            Self::Money(money) => money.granted(wanted, answer, now_ms, notices),
+            Self::Requests(rate) | Self::Tokens(rate) => rate.granted(wanted, answer, now_ms),
+            Self::Concurrent(places) => places.granted(wanted, answer, now_ms),
         }
     }
 }
@@ -539,19 +542,19 @@ pub(crate) struct Claim {
     pub(crate) account: AccountId,
     /// Money or tokens.
     pub(crate) taken: i64,
-    /// Of the window that begins on this day.
+    /// The first day of the window that it belongs to.
     pub(crate) start: i64,
 }
 
 impl Claim {
-    /// What it holds of the window that is running.
+    /// What it holds of the current window.
     pub(crate) fn held_of(&self, money: &Money) -> i64 {
         if self.start == money.start { self.taken } else { 0 }
     }
 }
 
-/// What tells accounts apart. A limit that is changed is another account, and begins anew; money that was spent stays
-/// spent whatever the ceiling.
+/// Identifies an account. A changed limit is another account and begins anew; spent money stays spent
+/// whatever the ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name {
     pub(crate) scope: Scope,

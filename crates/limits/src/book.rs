@@ -1,4 +1,4 @@
-//! The counters of a project and of its keys, and what is reserved of them.
+//! The counters of a project and of its keys, with the open reservations.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,105 +6,92 @@ use std::sync::Arc;
 use canon::Pico;
 
 use crate::account::{Account, Claim, Fit, Kind, Money, Name, Notice, Places, Rate};
-use crate::lease::{Others, Short, Told, Wish};
+use crate::lease::{Granted, Others, Short, Wish};
 use crate::policy::{Limit, OnExhausted, Policy};
 use crate::rule::{AccountId, Quantity, Rule, Scope};
 use crate::{Pattern, Window, day_of};
 
-/// How often overdue reservations are looked for, at most.
+/// Minimum time between two searches for overdue reservations.
 const SWEEP_EVERY_MS: i64 = 60_000;
-/// When to try again where only the end of another request makes room.
+/// When to try again if only the end of another request makes room.
 const CONCURRENT_RETRY_MS: u64 = 1000;
 
-/// What a request may take at most.
+/// The most that a request may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
-    /// The money.
     pub cost: Pico,
     /// Tokens of prompt and answer.
     pub tokens: u64,
-    /// The request is served by the alias that a budget names for when it is exhausted: such budgets count it, and do not
-    /// refuse it.
+    /// The request is served by the alias that a budget names for its exhaustion: such budgets count the
+    /// request and do not refuse it.
     pub is_downgraded: bool,
-    /// When the reservation is overdue, in milliseconds since 1970.
+    /// The reservation is overdue after this time, in milliseconds since 1970.
     pub deadline_ms: i64,
-    /// What to do where counters are shared and this node's part of them is too small.
+    /// What to do when counters are shared and this node's part of them is too small.
     pub others: Others,
 }
 
-/// What a request took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
-    /// The money that it is charged.
+    /// The money that is charged.
     pub cost: Pico,
-    /// Tokens; none where they are unknown, which keeps the estimate.
+    /// None where the number is unknown: the estimate then stays.
     pub tokens: Option<u64>,
 }
 
-/// A reservation. Whoever has it must settle it, once.
+/// A reservation. Its holder must settle it exactly once.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "what is reserved stays reserved until it is settled"]
+#[must_use = "a reservation holds its amounts until it is settled"]
 pub struct Ticket {
     slot: u32,
 }
 
-/// How much of a limit is there.
+/// The state of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figure {
-    /// The limit.
     pub limit: u64,
     /// What is left.
     pub remaining: u64,
-    /// How long until all of it is there again.
+    /// How long until the full limit is available again.
     pub reset_ms: u64,
 }
 
 /// What is left for the next request, by the tightest limit of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
-    /// Requests.
     pub requests: Option<Figure>,
-    /// Tokens.
     pub tokens: Option<Figure>,
 }
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A budget is exhausted, or the rest of it is smaller than what the request may cost.
+    /// A budget is exhausted, or its rest is smaller than the possible cost of the request.
     Exhausted {
-        /// The budget.
         rule: Box<Rule>,
-        /// What is neither spent nor reserved.
+        /// Neither spent nor reserved.
         left: Pico,
-        /// What the request may cost.
+        /// The possible cost of the request.
         needed: Pico,
-        /// How long until the next window; none for all time.
         retry_ms: Option<u64>,
     },
-    /// A budget is exhausted, and says who serves then.
-    Downgrade {
-        /// The alias.
-        alias: String,
-    },
+    /// A budget is exhausted and names an alias that serves instead.
+    Downgrade { alias: String },
     /// A limit is reached.
     Limited {
-        /// The limit.
         rule: Box<Rule>,
         /// How long until the request fits.
         retry_ms: u64,
     },
-    /// This node's part of shared counters is too small: the others are to be asked for more, and the reservation to be
-    /// tried again.
+    /// This node's part of shared counters is too small: ask the others for more, then try the reservation
+    /// again.
     Short(Box<[Short]>),
 }
 
-/// A refusal, with what is left.
+/// A refusal and the remaining limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
     pub refusal: Refusal,
-    /// What is left.
     pub remaining: Remaining,
 }
 
@@ -117,9 +104,9 @@ pub struct Book {
     free: Vec<u32>,
     swept_ms: i64,
     notices: Vec<Notice>,
-    /// Other nodes have a part of the accounts; whose each account is. None where this node is alone.
+    /// The name of each account when other nodes hold parts of them. None where this node is alone.
     shared: Option<Vec<Name>>,
-    /// Nothing has changed since there was nothing to report.
+    /// Nothing has changed since the last time there was nothing to report.
     is_quiet: bool,
 }
 
@@ -137,7 +124,7 @@ impl Book {
         Self { shared: Some(Vec::new()), ..Self::default() }
     }
 
-    /// The rules of a policy, with their accounts; those that are not there are begun.
+    /// The rules of a policy, with their accounts. Creates the accounts that are missing.
     pub fn rules(&mut self, scope: &Scope, policy: &Policy) -> Vec<Rule> {
         let mut rules = Vec::with_capacity(policy.budgets.len() + policy.limits.len());
         let mut concurrent = HashMap::new();
@@ -171,7 +158,7 @@ impl Book {
         rules
     }
 
-    /// What is noticed of the budgets of this scope is what the policy says now.
+    /// Notices for the budgets of this scope follow the policy from now on.
     fn set_ceilings(&mut self, scope: &Scope, policy: &Policy) {
         for window in Window::ALL {
             let name = Name { scope: scope.clone(), kind: Kind::Money(window), model: None };
@@ -187,7 +174,7 @@ impl Book {
         }
     }
 
-    /// What was noticed since this was last called.
+    /// The notices since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
@@ -212,7 +199,7 @@ impl Book {
         id
     }
 
-    /// Budgets of which it is not known what was spent before.
+    /// Budgets whose earlier spending is not loaded yet.
     pub fn unloaded(&self) -> Vec<(AccountId, Scope, Window)> {
         let money = self.accounts.iter().enumerate().filter_map(|(index, account)| match account {
             Account::Money(money) if !money.is_loaded => Some((index, money)),
@@ -221,14 +208,15 @@ impl Book {
         money.map(|(index, money)| (AccountId(index as u32), money.scope().clone(), money.window)).collect()
     }
 
-    /// Says what was spent before, in the window of this time.
+    /// Sets the amount that was spent before, in the window of this time.
     pub fn load(&mut self, account: AccountId, spent: Pico, now_ms: i64) {
         if let Some(Account::Money(money)) = self.accounts.get_mut(account.0 as usize) {
             money.load(spent, day_of(now_ms), &mut self.notices);
         }
     }
 
-    /// What is spent, by other nodes too as far as it is known, and what is reserved here, for a rule about money.
+    /// The amount spent (by other nodes too, as far as it is known) and reserved here, for a rule about
+    /// money.
     pub fn spent(&self, account: AccountId, now_ms: i64) -> Option<(Pico, Pico)> {
         let Account::Money(money) = self.accounts.get(account.0 as usize)? else { return None };
         let is_over = money.window.start(day_of(now_ms)) > money.start;
@@ -248,7 +236,7 @@ impl Book {
         self.open.len() - self.free.len()
     }
 
-    /// Reserves what a request may take, of every rule, or changes nothing.
+    /// Reserves the most that a request may use under every rule, or changes nothing.
     pub fn reserve<'r>(
         &mut self,
         rules: impl Iterator<Item = &'r Rule> + Clone,
@@ -265,8 +253,8 @@ impl Book {
         Ok((Ticket { slot }, self.remaining(rules)))
     }
 
-    /// Makes a reservation large enough for another attempt: by another model, or a more expensive provider. Requests and
-    /// places that it has are not taken again. A refusal leaves it as it was.
+    /// Enlarges a reservation for another attempt, by another model or a more expensive provider. Its
+    /// requests and places are not taken again. A refusal leaves it unchanged.
     pub fn raise<'r>(
         &mut self,
         ticket: &Ticket,
@@ -283,7 +271,7 @@ impl Book {
         Ok(())
     }
 
-    /// Puts what a request took in the place of what was reserved.
+    /// Replaces a reservation by the actual use.
     pub fn settle(&mut self, ticket: Ticket, actual: Actual) {
         let Some(open) = self.open.get_mut(ticket.slot as usize) else { return };
         self.is_quiet = false;
@@ -304,14 +292,14 @@ impl Book {
                 _ => {}
             }
         }
-        // The list of claims keeps its room for the next reservation in this place.
+        // The list of claims keeps its capacity for the next reservation in this slot.
         open.is_expired = false;
         self.open[ticket.slot as usize] = open;
         self.free.push(ticket.slot);
     }
 
-    /// Counts overdue reservations as spent: whoever has them does not answer. Should they be settled after all, the real
-    /// cost takes the place of the estimate. Returns how many expired.
+    /// Counts overdue reservations as spent, because their holders do not answer. If one is settled later,
+    /// the actual cost replaces the estimate. Returns how many expired.
     pub fn expire(&mut self, now_ms: i64) -> usize {
         let mut expired = 0;
         for open in &mut self.open {
@@ -331,8 +319,8 @@ impl Book {
         expired
     }
 
-    /// What this node wants of the accounts that it shares: of those that are short for a request, or, without one, what there is
-    /// to report and to give back.
+    /// What this node wants of the accounts that it shares. With `short`: the accounts that are too small for
+    /// a request. Without: what there is to report and to return.
     pub fn wishes(&mut self, short: Option<&[Short]>, is_exact: bool, now_ms: i64) -> Vec<Wish> {
         let Some(names) = &self.shared else { return Vec::new() };
         let day = day_of(now_ms);
@@ -371,17 +359,17 @@ impl Book {
         short.iter().any(|short| account(short).is_some_and(|account| account.is_short(short.missing)))
     }
 
-    /// Whether some of these are about money.
+    /// Whether any of these is about money.
     pub fn is_about_money(&self, short: &[Short]) -> bool {
         let account = |short: &Short| self.accounts.get(short.account.0 as usize);
         short.iter().any(|short| matches!(account(short), Some(Account::Money(_))))
     }
 
-    /// Takes what the others told.
-    pub fn granted(&mut self, wish: &Wish, told: &Told, now_ms: i64) {
+    /// Applies the store's answer.
+    pub fn granted(&mut self, wish: &Wish, answer: &Granted, now_ms: i64) {
         if let Some(account) = self.accounts.get_mut(wish.account.0 as usize) {
             self.is_quiet = false;
-            account.granted(&wish.wanted, told, now_ms, &mut self.notices);
+            account.granted(&wish.wanted, answer, now_ms, &mut self.notices);
         }
     }
 
@@ -392,8 +380,8 @@ impl Book {
         }
     }
 
-    /// Whether everything fits. Of several reasons the budget that is exhausted comes first, for waiting does not help
-    /// there; then the limit that takes longest; then the budget that says who else serves.
+    /// Whether every rule is met. Of several refusals the exhausted budget comes first, because waiting does
+    /// not help there; then the limit with the longest wait; then the budget that names a downgrade.
     fn check<'r>(
         &mut self,
         rules: impl Iterator<Item = &'r Rule> + Clone,
@@ -461,7 +449,7 @@ impl Book {
         Err(Refused { refusal, remaining: self.remaining(rules) })
     }
 
-    /// Takes what was found to fit.
+    /// Takes amounts that were checked to fit.
     fn take<'r>(&mut self, slot: u32, rules: impl Iterator<Item = &'r Rule>, ask: Ask) {
         self.is_quiet = false;
         let open = &mut self.open[slot as usize];
@@ -476,7 +464,7 @@ impl Book {
             };
             match account {
                 Account::Money(money) => {
-                    // A window that has begun since holds nothing of it yet.
+                    // A window that has begun since then holds nothing of it yet.
                     let has = claim.held_of(money).min(has);
                     let more = ask.cost.0.saturating_sub(has).max(0);
                     if open.is_expired {

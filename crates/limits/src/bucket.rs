@@ -1,7 +1,7 @@
 //! A rate as a leaky bucket (GCRA): exact, one number.
 
-/// Requests or tokens within a period. A bucket holds as much as the limit and leaks evenly, the whole limit in one period.
-/// What is asked for is poured in; what does not fit is refused.
+/// Requests or tokens within a period. A bucket holds as much as the limit and leaks evenly, the whole limit
+/// in one period. A request pours its amount in; an amount that does not fit is refused.
 ///
 /// The level is counted in units times milliseconds of the period, so that leaking is exact: `limit` of these in a
 /// millisecond.
@@ -14,17 +14,16 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// An empty bucket: all of the limit is there.
+    /// An empty bucket: the full limit is available.
     pub fn new(limit: u64, period_ms: u64) -> Self {
         Self { limit, period_ms: period_ms.max(1), level: 0, at_ms: i64::MIN }
     }
 
-    /// The limit.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Lets leak what has leaked since. A clock that goes back leaks nothing.
+    /// Applies the leak up to now. A clock that goes backwards leaks nothing.
     pub fn leak(&mut self, now_ms: i64) {
         if now_ms > self.at_ms {
             let elapsed = u128::from(now_ms.abs_diff(self.at_ms));
@@ -41,8 +40,9 @@ impl Bucket {
         self.scaled(self.limit)
     }
 
-    /// How long until so many units fit, in milliseconds: 0 when they fit now. More than the limit fits into an empty
-    /// bucket: else it would never be served, and what it takes beyond delays those after it. None where nothing ever fits.
+    /// Milliseconds until this many units fit; 0 when they fit now. More units than the limit fit into an
+    /// empty bucket: otherwise they would never be served, and the excess delays later requests. None where
+    /// nothing ever fits.
     pub fn wait_ms(&self, units: u64) -> Option<u64> {
         if self.limit == 0 {
             return (units == 0).then_some(0);
@@ -57,7 +57,7 @@ impl Bucket {
         self.level = self.level.saturating_add(self.scaled(units));
     }
 
-    /// Takes back what was poured in and not used.
+    /// Takes back units that were poured in and not used.
     pub fn take_back(&mut self, units: u64) {
         self.level = self.level.saturating_sub(self.scaled(units));
     }
@@ -68,18 +68,18 @@ impl Bucket {
         u64::try_from(free / u128::from(self.period_ms)).unwrap_or(u64::MAX)
     }
 
-    /// How full it is, in units times milliseconds of the period.
+    /// The level in units times milliseconds of the period.
     pub fn level_ms(&self) -> u64 {
         u64::try_from(self.level).unwrap_or(u64::MAX)
     }
 
-    /// Makes it as full as somebody says who knows better.
+    /// Sets the level to one that the common store reports.
     pub fn set(&mut self, level_ms: u64, now_ms: i64) {
         self.level = u128::from(level_ms);
         self.at_ms = now_ms;
     }
 
-    /// How long until all of the limit is there again, in milliseconds.
+    /// Milliseconds until the full limit is available again.
     pub fn reset_ms(&self) -> u64 {
         match self.limit {
             0 => 0,

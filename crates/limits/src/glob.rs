@@ -6,7 +6,6 @@
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// The pattern as written.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -20,7 +19,7 @@ impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
         let (mut at, mut place) = (0, 0);
-        // Where the last star was, and how much of the name it stands for by now.
+        // Where the last star was, and how much of the name it matches so far.
         let mut star: Option<(usize, usize)> = None;
         while place < name.len() {
             if pattern.get(at) == Some(&b'*') {

@@ -1,12 +1,13 @@
-//! What nodes that share counters say to each other, through a common store.
+//! The messages between nodes that share counters and their common store.
 //!
-//! A node has a part of each shared account and takes from it without asking. It asks ([`Wish`]) when its part is too small
-//! for a request, and once in a while to give back what it does not use and to say what it has spent. The store answers
-//! ([`Told`]) in one step for all accounts of a project. What a node says that it *has* is always believed, so that a store
-//! that lost its memory learns everything again; what is given back is not used from that moment on. So a message that is
-//! lost, on its way there or back, leaves the store's sum too high and never too low.
+//! A node holds a part of each shared account and takes from it without asking. It sends a [`Wish`] when its
+//! part is too small for a request, and periodically to return what it does not use and to report what it has
+//! spent. The store answers ([`Granted`]) in one step for all accounts of a project. The store always believes
+//! the part that a node reports as its own, so that a store that lost its memory learns everything again. A
+//! node does not use a returned amount from the moment it sends the message. A lost message, in either
+//! direction, therefore leaves the store's sum too high and never too low.
 //!
-//! [`Pool`] is the store's side of it. The script that the store runs does the same; a test compares the two.
+//! [`Pool`] is the store's side. The script in Redis does the same; a test compares the two.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,15 +18,15 @@ use crate::policy::Period;
 use crate::rule::{AccountId, Scope};
 use crate::{Bucket, Window};
 
-/// What is known of the other nodes, where counters are shared.
+/// The state of the other nodes, where counters are shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Others {
-    /// They were not asked yet: what is missing is [`Refusal::Short`].
+    /// Not asked yet: a missing amount is [`Refusal::Short`].
     #[default]
     Unasked,
-    /// They were asked just now: what is missing is refused.
+    /// Asked just now: a missing amount is refused.
     Asked,
-    /// They cannot be asked: this node counts for itself, beginning with what it last knew of them.
+    /// They do not answer: this node counts alone, starting from their last known state.
     Away,
 }
 
@@ -36,85 +37,77 @@ pub struct Short {
     pub(crate) missing: i64,
 }
 
-/// What a node says about an account, and wants of it.
+/// A node's report about an account, and its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     pub(crate) account: AccountId,
-    /// Whose the account is, within its project.
+    /// The owner of the account within its project.
     pub scope: Scope,
     /// Only for these models.
     pub model: Option<Arc<str>>,
-    /// What is wanted.
     pub wanted: Wanted,
 }
 
-/// What is wanted of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Money of a budget. The amounts are those of this window, since the node began.
+    /// Money of a budget. Amounts are those of this window since the node began.
     Money {
-        /// The time in which it is spent.
         window: Window,
         /// The first day of the window.
         start: i64,
-        /// The budget.
         ceiling: Pico,
-        /// What the node has spent.
         spent: Pico,
-        /// What it may spend and reserve already, or has.
+        /// The amount that it already may spend and reserve.
         has: Pico,
-        /// What it must be allowed for the request that waits.
+        /// The amount that the waiting request needs.
         needed: Pico,
-        /// What it would like to be allowed.
+        /// The amount that it prefers to have.
         want: Pico,
     },
     /// Requests or tokens of a rate.
     Rate {
         /// Tokens, not requests.
         is_tokens: bool,
-        /// So many.
         limit: u64,
-        /// In this time.
         period: Period,
-        /// What was used without having been taken; it is taken whether it fits or not.
+        /// Used without having been taken; the store takes it whether it fits or not.
         owed: u64,
-        /// What the request that waits needs: all of it, or nothing.
+        /// Needed by the waiting request: all or nothing.
         needed: u64,
-        /// What would be taken if it is there.
+        /// Taken if it is available.
         want: u64,
-        /// What was taken and is not needed.
+        /// Taken before and not needed.
         back: u64,
     },
     /// Requests at a time.
     Places {
-        /// So many.
         most: u64,
-        /// How many the node has already.
+        /// How many the node already has.
         has: u64,
-        /// How many it must have for the request that waits.
+        /// How many the waiting request needs.
         needed: u64,
-        /// How many it would like to have.
+        /// How many the node prefers to have.
         want: u64,
     },
 }
 
-/// What the store answers.
+/// The store's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Granted {
     /// Of a budget.
     Money {
-        /// What this node may have spent and reserved.
+        /// The amount that this node may have spent and reserved.
         allowed: Pico,
-        /// The same of all nodes, this one included.
+        /// The same for all nodes, this one included.
         all_allowed: Pico,
-        /// What all nodes have spent, this one included.
+        /// Spent by all nodes, this one included.
         all_spent: Pico,
     },
     /// Of a rate.
     Rate {
-        /// What was taken, of what was wanted.
+        /// Taken, out of the wanted amount.
         taken: u64,
-        /// How full the bucket is: until it is empty, in units times milliseconds of its period.
+        /// The level of the bucket, in units times milliseconds of its period.
         level_ms: u64,
     },
     /// Of requests at a time.
@@ -124,7 +117,7 @@ pub enum Told {
     },
 }
 
-/// How fast an account is used, from one report to the next.
+/// The rate at which an account is used, from one report to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pace {
     used: i64,
@@ -136,11 +129,12 @@ impl Pace {
         self.used = self.used.saturating_add(more);
     }
 
-    /// How much to have at hand: about what two reports' time uses. `is_report` begins the next measure.
+    /// How much to hold: about the use within two report intervals. `is_report` starts the next measurement.
     pub(crate) fn slack(&mut self, is_report: bool) -> i64 {
         let used = self.used.max(0);
         if is_report {
-            // Who pauses gives everything back: a burst later costs one question, and what is held here is refused elsewhere.
+            // An idle node returns everything. A later burst then costs one question, while an amount held
+            // here would be refused elsewhere.
             self.pace = if used == 0 { 0 } else { used.max(self.pace / 2) };
             self.used = 0;
         }
@@ -148,7 +142,8 @@ impl Pace {
     }
 }
 
-/// The common store's side: the shared accounts, by name. It is what the script in the store does, for simulations and tests.
+/// The common store's side: the shared accounts by name. It does the same as the script in the store, for
+/// simulations and tests.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
     accounts: BTreeMap<String, Common>,
@@ -161,7 +156,7 @@ enum Common {
     Places(BTreeMap<u32, (u64, i64)>),
 }
 
-/// What a node gets that has so much and wants more, or less. What does not reach what it needs is left to others.
+/// The part of a node that has `has` and wants more or less. An amount below what it needs is left to others.
 fn part(left: i64, has: i64, needed: i64, want: i64) -> i64 {
     if want <= has {
         want
@@ -172,13 +167,13 @@ fn part(left: i64, has: i64, needed: i64, want: i64) -> i64 {
     }
 }
 
-/// A node that has not been heard of for this long has no places any more, in milliseconds.
+/// A node without a report for this long loses its places, in milliseconds.
 pub const GONE_MS: i64 = 15_000;
 
 impl Pool {
-    /// Serves a wish of a node at an account of this name. None when money is wanted and nothing is known of the account:
-    /// [`Pool::begin`] says what was spent before.
-    pub fn serve(&mut self, name: &str, node: u32, wanted: &Wanted, now_ms: i64) -> Option<Told> {
+    /// Serves a wish of a node for this account. None when it wants money and the account is unknown:
+    /// [`Pool::begin`] then sets the amount spent before.
+    pub fn serve(&mut self, name: &str, node: u32, wanted: &Wanted, now_ms: i64) -> Option<Granted> {
         match *wanted {
             Wanted::Money { ceiling, spent, has, needed, want, .. } => {
                 let Some(Common::Money { allowed, spent: all_spent }) = self.accounts.get_mut(name) else {
@@ -189,7 +184,7 @@ impl Pool {
                 let left = ceiling.0.saturating_sub(allowed.values().sum());
                 let mine = part(left, has.0, needed.0, want.0);
                 allowed.insert(node, mine);
-                Some(Told::Money {
+                Some(Granted::Money {
                     allowed: Pico(mine),
                     all_allowed: Pico(allowed.values().sum()),
                     all_spent: Pico(all_spent.values().sum()),
@@ -211,7 +206,7 @@ impl Pool {
                     0
                 };
                 bucket.pour(taken);
-                Some(Told::Rate { taken, level_ms: bucket.level_ms() })
+                Some(Granted::Rate { taken, level_ms: bucket.level_ms() })
             }
             Wanted::Places { most, has, needed, want } => {
                 let common =
@@ -225,18 +220,18 @@ impl Pool {
                 if mine > 0 {
                     nodes.insert(node, (mine, now_ms));
                 }
-                Some(Told::Places { allowed: mine })
+                Some(Granted::Places { allowed: mine })
             }
         }
     }
 
-    /// Begins an account of money, unless it is known: what each node spent, as the ledger has it.
+    /// Begins an account of money, unless it is known, from each node's spending in the ledger.
     pub fn begin(&mut self, name: &str, spent: &BTreeMap<u32, i64>) {
         let begin = || Common::Money { allowed: spent.clone(), spent: spent.clone() };
         self.accounts.entry(name.to_owned()).or_insert_with(begin);
     }
 
-    /// A node has ended, and the ledger has everything that it spent.
+    /// A node has ended, and the ledger contains all its spending.
     pub fn retire(&mut self, name: &str, node: u32, ledger: i64) {
         if let Some(Common::Money { allowed, spent }) = self.accounts.get_mut(name) {
             allowed.insert(node, ledger);
@@ -244,7 +239,7 @@ impl Pool {
         }
     }
 
-    /// Loses everything, as a store does that is flushed.
+    /// Loses everything, as a flushed store does.
     pub fn flush(&mut self) {
         self.accounts.clear();
     }

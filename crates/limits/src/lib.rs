@@ -1,19 +1,19 @@
-//! Who may use what, and how much of it: policies, budgets, limits, reservations.
+//! Who may use which models, and how much: policies, budgets, limits, reservations.
 //!
 //! Pure: values in, values out, time as an argument in milliseconds since 1970 (UTC). A [`Book`] holds the counters of one
 //! project and of its keys. Every claim of a request lies in one book, so that a lock around the book makes a reservation
 //! all or nothing, and two requests can never refuse each other by reserving half of what they need.
 //!
-//! - **Budgets** are sums of money in calendar windows ([`Window`]). A reservation takes the estimated cost before the
-//!   request; settling puts the real cost in its place. `spent + reserved` never exceeds the ceiling by more than what
-//!   answers cost beyond their reservations.
+//! - **Budgets** are sums of money in calendar windows ([`Window`]). A reservation takes the estimated cost
+//!   before the request; settling replaces it by the actual cost. `spent + reserved` exceeds the ceiling at
+//!   most by the amounts that answers cost beyond their reservations.
 //! - **Rates** (requests or tokens per minute, hour, day) are leaky buckets ([`Bucket`]), known as GCRA: a burst up to the
 //!   limit, then evenly. One number per limit, and the exact time until the next request fits.
-//! - **Concurrency** is a count of reservations that are not settled.
+//! - **Concurrency** is the number of reservations that are not settled.
 //!
-//! Refusals change nothing.
+//! A refusal changes nothing.
 //!
-//! Several nodes share accounts through a common store: each has a part of them ([`Wish`], [`Told`]).
+//! Several nodes share accounts through a common store: each holds a part of them ([`Wish`], [`Granted`]).
 
 mod account;
 mod book;
@@ -28,7 +28,7 @@ pub use account::Notice;
 pub use book::{Actual, Ask, Book, Figure, Refusal, Refused, Remaining, Ticket};
 pub use bucket::Bucket;
 pub use glob::Pattern;
-pub use lease::{GONE_MS, Others, Pool, Short, Told, Wanted, Wish};
+pub use lease::{GONE_MS, Granted, Others, Pool, Short, Wanted, Wish};
 pub use policy::{
     Budget, CachePolicy, CountersAway, LONGEST_CACHE_SECONDS, Limit, Mistake, OnExhausted, Period, Policy,
     Role, Unpriced, tags,

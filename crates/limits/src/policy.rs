@@ -1,4 +1,4 @@
-//! What a project or a key may do, as it is written down.
+//! What a project or a key may do, as it is written.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +15,20 @@ const MOST_TAGS: usize = 16;
 const LONGEST_TAG_NAME: usize = 32;
 const LONGEST_TAG_VALUE: usize = 128;
 const LONGEST_PATTERN: usize = 256;
-/// 30 days: an answer that is older hardly answers the question any more.
+/// 30 days: an older answer rarely fits the question any more.
 pub const LONGEST_CACHE_SECONDS: u64 = 30 * 86_400;
-/// Larger limits are none.
+/// A larger limit would limit nothing.
 const MOST_UNITS: u64 = 1_000_000_000_000;
 
-/// What a project or a key may do. A key is bound by its own policy and by that of its project: it narrows, and never
-/// widens. Empty lists restrict nothing.
+/// What a project or a key may do. A key is bound by its own policy and by that of its project: a policy
+/// narrows and never widens. Empty lists restrict nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
     /// Models that may be used, by patterns: `openai/*`, `claude-*`, the name of an alias. Empty allows all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
-    /// Models that may not be used; goes before `models`.
+    /// Models that may not be used; takes precedence over `models`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
     /// Providers that may be used. Empty allows all.
@@ -37,39 +37,41 @@ pub struct Policy {
     /// Providers that may not be used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny_providers: Vec<String>,
-    /// Most money in windows of the calendar.
+    /// Most money in calendar windows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
     /// Most requests, tokens, and requests at a time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
-    /// Tags of every request, where it does not say others.
+    /// Tags of every request that does not set them itself.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Whether models of unknown price may be used. Default: `block` where a budget applies, else `allow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unpriced: Option<Unpriced>,
-    /// False: no answers are kept for `previous_response_id`. Default true.
+    /// False: no answers are stored for `previous_response_id`. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_responses: Option<bool>,
-    /// What becomes of requests while the counters that nodes share do not answer and this node's part is used up. Default:
-    /// `refuse` where a budget is counted, else `allow`.
+    /// What happens to requests while the shared counters do not answer and this node's part is used up.
+    /// Default: `refuse` where a budget is counted, else `allow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters_away: Option<CountersAway>,
-    /// Whether equal requests get an answer that was kept: `{ seconds = 600 }`. Default: where a request asks for it.
+    /// Whether equal requests get a cached answer: `{ seconds = 600 }`. Default: only where a request asks
+    /// for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CachePolicy>,
-    /// Guardrails of the configuration that look at requests and answers, by name. Those of a key hold beside its project's.
+    /// Names of the configured guardrails that check requests and answers. Those of a key apply in addition
+    /// to its project's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<String>,
 }
 
-/// How answers are kept for equal requests of the project.
+/// How answers are cached for equal requests of the project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachePolicy {
-    /// How old an answer may be. 0: nothing is kept, whatever a request asks for.
+    /// Maximum age of an answer. 0: nothing is cached, whatever a request asks for.
     pub seconds: u64,
-    /// Whether a request waits for an equal one that is under way, to get its answer. Default true.
+    /// Whether a request waits for an equal one that is under way, to use its answer. Default true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub share: bool,
 }
@@ -82,29 +84,28 @@ fn is_yes(value: &bool) -> bool {
     *value
 }
 
-/// What becomes of requests while the counters that nodes share do not answer.
+/// What happens to requests while the shared counters do not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CountersAway {
-    /// Each node counts for itself, beginning with what it last knew of the others.
+    /// Each node counts alone, starting from the last known state of the others.
     Allow,
     /// They are refused.
     Refuse,
 }
 
-/// Most money in a window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// How much, in USD.
     pub usd: Pico,
     /// In which time.
     pub per: Window,
-    /// What becomes of requests beyond it.
+    /// What happens to requests beyond it.
     #[serde(default, skip_serializing_if = "OnExhausted::is_block")]
     pub on_exhausted: OnExhausted,
 }
 
-/// What becomes of requests beyond a budget.
+/// What happens to requests beyond a budget.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnExhausted {
     /// They are refused.
@@ -151,13 +152,13 @@ pub enum Period {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unpriced {
-    /// They may, and count nothing against budgets.
+    /// They may, and do not count against budgets.
     Allow,
     /// They may not.
     Block,
 }
 
-/// What a key is for.
+/// The purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -165,17 +166,15 @@ pub enum Role {
     Inference,
     /// Calls providers' own APIs.
     Passthrough,
-    /// Reads what the admin API shows.
+    /// Reads the admin API.
     Viewer,
     /// Changes everything.
     Admin,
 }
 
 impl Role {
-    /// Every role.
     pub const ALL: [Self; 4] = [Self::Inference, Self::Passthrough, Self::Viewer, Self::Admin];
 
-    /// The word of the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inference => "inference",
@@ -185,14 +184,13 @@ impl Role {
         }
     }
 
-    /// Reads the word.
+    /// The inverse of `as_str`.
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 }
 
 impl Period {
-    /// How long it is.
     pub fn ms(self) -> u64 {
         match self {
             Self::Minute => 60_000,
@@ -201,7 +199,6 @@ impl Period {
         }
     }
 
-    /// The word of the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Minute => "minute",
@@ -239,12 +236,12 @@ impl<'de> Deserialize<'de> for OnExhausted {
     }
 }
 
-/// Something that is wrong with a policy.
+/// An error in a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// `budgets[0].usd`
     pub path: String,
-    /// What is wrong, and what to do.
+    /// What is wrong, and how to correct it.
     pub message: String,
 }
 
@@ -255,7 +252,7 @@ impl Policy {
         lists.iter().any(|list| !list.is_empty())
     }
 
-    /// Everything that is wrong with its values.
+    /// Every invalid value.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let mut mistake = |path: String, message: String| mistakes.push(Mistake { path, message });
@@ -354,7 +351,7 @@ fn wrong_pattern(pattern: &str) -> Option<String> {
     (pattern.len() > LONGEST_PATTERN).then(|| format!("is longer than {LONGEST_PATTERN} bytes"))
 }
 
-/// What is wrong with a tag, if anything.
+/// The error in a tag, if any.
 fn wrong_tag(name: &str, value: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if name.is_empty() || name.len() > LONGEST_TAG_NAME || !name.bytes().all(is_plain) {
@@ -371,7 +368,7 @@ fn wrong_tag(name: &str, value: &str) -> Option<String> {
     None
 }
 
-/// Tags of a request: those of policies, and in their place those that the request names as `team=a,env=prod`.
+/// Tags of a request: those of the policies, replaced by those that the request names as `team=a,env=prod`.
 pub fn tags<'a>(
     defaults: impl Iterator<Item = &'a BTreeMap<String, String>>,
     said: Option<&str>,

@@ -1,4 +1,4 @@
-//! Rules: a policy's budgets and limits, each with the account that it reads.
+//! Rules: a policy's budgets and limits, each with its account.
 
 use std::sync::Arc;
 
@@ -11,49 +11,41 @@ use crate::{Pattern, Window};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(pub(crate) u32);
 
-/// Whose a rule is.
+/// The owner of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// The project's, for all of its keys together.
+    /// The project, for all of its keys together.
     Project,
-    /// That of the key with this id.
+    /// The key with this id.
     Key(Arc<str>),
 }
 
-/// What a rule limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// Money in a window.
     Money {
-        /// How much.
         ceiling: Pico,
-        /// In which time.
         per: Window,
-        /// What then.
         on_exhausted: OnExhausted,
     },
-    /// Requests in a period.
     Requests(u64, Period),
-    /// Tokens in a period.
     Tokens(u64, Period),
     /// Requests at a time.
     Concurrent(u64),
 }
 
-/// A rule that is in force.
+/// A rule in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub(crate) account: AccountId,
-    /// Whose it is.
     pub scope: Scope,
-    /// What it limits.
     pub quantity: Quantity,
-    /// Only for these models.
+    /// Limits the rule to these models.
     pub model: Option<Pattern>,
 }
 
 impl Rule {
-    /// Whether it counts requests for a model that has these names.
+    /// Whether it counts requests for a model with these names.
     pub fn applies_to<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         match &self.model {
             None => true,
@@ -61,7 +53,6 @@ impl Rule {
         }
     }
 
-    /// The account that it reads.
     pub fn account(&self) -> AccountId {
         self.account
     }

@@ -2,14 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One day.
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// The time in which a budget is spent. Days and months are those of the calendar in UTC, weeks begin on Monday.
+/// The period of a budget. Days and months follow the UTC calendar; weeks begin on Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Window {
-    /// A day.
     Day,
     /// Monday to Sunday.
     Week,
@@ -19,16 +17,13 @@ pub enum Window {
     Total,
 }
 
-/// The day of a time, counted from 1970-01-01.
 pub fn day_of(now_ms: i64) -> i64 {
     now_ms.div_euclid(DAY_MS)
 }
 
 impl Window {
-    /// Every window.
     pub const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Total];
 
-    /// The word of the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Day => "day",

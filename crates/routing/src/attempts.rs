@@ -1,18 +1,18 @@
-//! After a failed attempt: give up, or whom to try next.
+//! Decides what follows a failed attempt: give up, or which candidate to try next.
 //!
-//! - What is the caller's fault is never repeated.
+//! - An error that the caller caused is never retried.
 //! - A refused key or an empty account: another key of the same provider, else the next candidate; never this key again.
 //! - A rate limit: another key, else the next candidate, else the same again when its wait is short.
 //! - A failure, a timeout, a lost connection: the next candidate, else another key, else the same after a back-off.
 //! - A model that the provider does not serve: the next candidate.
-//! - When no sound candidate remains, the sick, the closed and the repetitions are weighed against each other: the
-//!   likeliest is tried.
+//! - When no healthy candidate remains, the unhealthy ones, the closed ones and repetitions are compared, and
+//!   the one with the best chance is tried.
 //!
-//! What can be repaired (a token that ended early, thinking that the provider refuses) is repaired and tried once more with
-//! the same key first.
+//! A fault that can be repaired (an expired token, thinking that the provider refuses) is repaired and
+//! retried once with the same key first.
 //!
-//! Not more than `max_retries` further attempts for one request, and only as long as the retry budget of all requests
-//! together lasts, and of those of the caller's key. A sound provider that was not tried yet is asked in any case.
+//! A request makes at most `max_retries` further attempts, within two retry budgets: that of all requests
+//! together, and that of the caller's key. A healthy provider that was not tried yet is always asked.
 
 use std::time::Duration;
 
@@ -22,14 +22,13 @@ use crate::chance::fraction;
 use crate::plan::SOUND;
 use crate::{Candidate, Choice, Health, KeyBudget, KeyState, Outcome, Permit, Plan, Settings, Timestamp};
 
-/// Back-offs and waits are stretched by up to this share, so that those who wait together do not return together.
+/// Back-offs and waits are stretched by up to this share, so that waiting requests do not return together.
 const WAIT_JITTER: f64 = 0.1;
-/// As a last chance, a provider of a lower uptime is not worth another attempt.
+/// A provider with a lower uptime is not tried as the last resort.
 const MIN_HOPE: f64 = 0.2;
-/// Those who wait for the end of a rate limit are many: the chance to be among the first.
+/// The estimated chance of a request that waits for the end of a rate limit: many others wait too.
 const CROWDED: f64 = 0.4;
 
-/// One attempt to make.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// Index into the candidates.
@@ -38,16 +37,14 @@ pub struct Attempt {
     pub key: usize,
     /// Wait this long before.
     pub after: Option<Duration>,
-    /// To be given back with `Health::finish`.
+    /// Must be returned with `Health::finish`.
     pub permit: Permit,
 }
 
 /// What to do after a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Return the error.
     GiveUp,
-    /// Try this.
     Candidate(Attempt),
 }
 
@@ -71,7 +68,7 @@ struct Failed {
     again: Option<Duration>,
 }
 
-/// Failures by what helps.
+/// Failures by what can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     /// Another key.
@@ -106,7 +103,7 @@ impl Class {
 }
 
 impl<'a> Attempts<'a> {
-    /// Before the first attempt. `candidates` are those that the plan was made of.
+    /// `candidates` are those that the plan was made from.
     pub fn new(plan: &'a Plan, candidates: &'a [Candidate<'a>], settings: &'a Settings) -> Self {
         Self { plan, candidates, settings, no_fallback: false, current: None, retries: 0, failed: Vec::new() }
     }
@@ -117,8 +114,8 @@ impl<'a> Attempts<'a> {
         self
     }
 
-    /// The first attempt. There always is one: when every route has closed since the plan was made, the first is
-    /// tried all the same.
+    /// There is always a first attempt: when every route has closed since the plan was made, the first
+    /// candidate is tried anyway.
     pub fn first(&mut self, health: &Health, now: Timestamp) -> Attempt {
         if let Some(attempt) = self.next_candidate(0.0, health, now) {
             return attempt;
@@ -128,8 +125,8 @@ impl<'a> Attempts<'a> {
         self.start(choice, None, permit)
     }
 
-    /// What to do after an attempt failed with this error, once its permit was given back. Only for failures before
-    /// the first byte went to the caller.
+    /// What to do after an attempt failed with this error. Call it after the permit was returned, and only
+    /// for failures before the first byte went to the caller.
     pub fn next(
         &mut self,
         error: &Error,
@@ -144,11 +141,11 @@ impl<'a> Attempts<'a> {
         }
         let again = self.earliest_repetition(choice, class, error, health, now, random);
         self.failed.push(Failed { choice, class, again });
-        // What was refused before it was sent has put no load on anybody.
+        // A request that was refused before it was sent has put no load on a provider.
         let was_sent = error.origin != Origin::Caller;
         let paid = was_sent && budget.withdraw(now);
-        // A sound provider that this request has not tried yet serves whatever the budget says: nobody gets more load than
-        // there are requests.
+        // A healthy provider that this request has not tried yet is asked whatever the budget says: each
+        // provider then gets at most one attempt per request.
         let attempt = match paid || !was_sent {
             true => self.after(class, choice, health, now),
             false => self.next_candidate(SOUND, health, now),
@@ -168,10 +165,10 @@ impl<'a> Attempts<'a> {
         attempt.permit == Permit::Normal && !self.was_tried(attempt.index) && is_sound()
     }
 
-    /// Whether the current key may be tried once more at once, because the reason of its failure was repaired: a token
-    /// was renewed, or what the provider refused was left out. The permit stays with the caller, who repairs each thing
-    /// at most once. A repair is no retry of a failure and does not count towards `max_retries`, but it is one more
-    /// request to the provider and is paid for out of the budget.
+    /// Whether the current key may be tried once more immediately because the cause of the failure was
+    /// repaired: a token was renewed, or the part that the provider refused was left out. The permit stays
+    /// with the caller, who repairs each thing at most once. A repair does not count towards `max_retries`,
+    /// but it is one more request to the provider and is taken from the retry budget.
     pub fn repair(&self, budget: &KeyBudget<'_>, now: Timestamp) -> bool {
         self.current.is_some() && budget.withdraw(now)
     }
@@ -188,8 +185,8 @@ impl<'a> Attempts<'a> {
             .or_else(|| self.next_candidate(0.0, health, now))
     }
 
-    /// The first candidate in the order that was not tried yet, is as sound as asked, and whose route is open. One that
-    /// is not sound is not simply the next, but weighed against all others.
+    /// The first candidate in order that was not tried yet, has at least this soundness and an open route.
+    /// Less healthy candidates are compared with all others in `last_chance`.
     fn next_candidate(&mut self, soundness: f64, health: &Health, now: Timestamp) -> Option<Attempt> {
         let sound = |choice: &&Choice| {
             let candidate = &self.candidates[choice.index];
@@ -215,7 +212,7 @@ impl<'a> Attempts<'a> {
         Some(self.start(choice, None, permit))
     }
 
-    /// The likeliest of what failed before, what is sick and what is closed.
+    /// The candidate with the best chance among those that failed before, are unhealthy or are closed.
     fn last_chance(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
         if self.no_fallback {
             return None;
@@ -236,7 +233,7 @@ impl<'a> Attempts<'a> {
         Some(self.start(choice, (wait > Duration::ZERO).then_some(wait), permit))
     }
 
-    /// A key of a candidate that may be used again or is closed, and the wait before.
+    /// A key of a candidate that can be retried or is closed, and the wait before the attempt.
     fn repetition(&self, choice: Choice, health: &Health, now: Timestamp) -> Option<(Choice, Duration)> {
         if let Some(failed) = self.failed.iter().rev().find(|failed| failed.choice.index == choice.index) {
             let wait = failed.again.filter(|_| !self.is_spent(failed.choice))?;
@@ -272,7 +269,7 @@ impl<'a> Attempts<'a> {
         Some((choice, health.begin(route, now)?))
     }
 
-    /// True when the provider refused this key, or does not serve such a request with any key.
+    /// True when the provider refused this key, or serves such a request with no key.
     fn is_spent(&self, choice: Choice) -> bool {
         let candidate = &self.candidates[choice.index];
         self.failed.iter().any(|failed| {
@@ -298,7 +295,8 @@ impl<'a> Attempts<'a> {
         Attempt { index: choice.index, key: choice.key, after, permit }
     }
 
-    /// How long to wait before the same key may be tried again; none when that does not help or takes too long.
+    /// How long to wait before the same key may be tried again. None when waiting does not help or takes too
+    /// long.
     fn earliest_repetition(
         &self,
         choice: Choice,
@@ -324,7 +322,7 @@ impl<'a> Attempts<'a> {
         (wait <= longest).then(|| wait.mul_f64(1.0 + WAIT_JITTER * fraction(random)))
     }
 
-    /// Doubles with each attempt; half of it is left to chance.
+    /// Doubles with each attempt; half of it is random.
     fn backoff(&self, random: u64) -> Duration {
         let retry = &self.settings.retry;
         let doubled = retry.backoff_ms.saturating_mul(1 << self.retries.min(16));

@@ -1,25 +1,25 @@
-//! The retry budget: all requests together may retry only so much, so that an outage never multiplies the load; and those of
-//! one caller's key only a part of it, so that one caller's failures leave room for the others' retries.
+//! The retry budget. All requests together may retry only so much, so that an outage never multiplies the
+//! load. Each caller's key may use only a part of it, so that one caller's failures leave retries for the
+//! others.
 
 use std::sync::{Arc, Mutex};
 
 use crate::shards::{Map, hash, lock};
 use crate::{RetrySettings, Timestamp};
 
-/// The part of the budget that one key may have.
+/// The part of the budget that one key may use.
 const KEY_SHARE: f64 = 0.5;
-/// Most keys to remember. Those beyond have their retries counted with all others only.
+/// Most keys to remember. Retries of further keys are counted only in the common budget.
 const MAX_KEYS: usize = 65_536;
 
-/// A token bucket for all, and one for each key. Each request adds a fraction of a retry, each second a little more, each
-/// retry takes one out of both.
+/// A token bucket for all requests, and one for each key. Each request adds a fraction of a retry, each
+/// second a little more, and each retry takes one out of both.
 #[derive(Debug)]
 pub struct RetryBudget {
     settings: RetrySettings,
     buckets: Arc<Mutex<Buckets>>,
 }
 
-/// The budget as one key sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyBudget<'a> {
     budget: &'a RetryBudget,
@@ -38,7 +38,7 @@ struct Bucket {
     at: Option<Timestamp>,
 }
 
-/// What a bucket earns and holds.
+/// Refill rate and size of a bucket.
 #[derive(Clone, Copy)]
 struct Terms {
     ratio: f64,
@@ -47,23 +47,21 @@ struct Terms {
 }
 
 impl RetryBudget {
-    /// A full bucket.
     pub fn new(settings: &RetrySettings) -> Self {
         let all = Bucket { tokens: settings.budget_burst, at: None };
         Self { settings: *settings, buckets: Arc::new(Mutex::new(Buckets { all, keys: Map::default() })) }
     }
 
-    /// The same bucket under other settings. What it holds beyond a smaller size is lost at the next use.
+    /// The same bucket under other settings. The content beyond a smaller size is lost at the next use.
     pub fn with_settings(&self, settings: &RetrySettings) -> Self {
         Self { settings: *settings, buckets: self.buckets.clone() }
     }
 
-    /// The budget as this key sees it.
     pub fn of(&self, key: &str) -> KeyBudget<'_> {
         KeyBudget { budget: self, key: hash(&key) }
     }
 
-    /// How many retries are left.
+    /// Retries that are left.
     pub fn left(&self, now: Timestamp) -> f64 {
         let terms = self.terms();
         let all = &mut lock(&self.buckets).all;
@@ -80,7 +78,8 @@ impl RetryBudget {
         }
     }
 
-    /// A key's: with all that its own requests add, a part of the rest.
+    /// The terms of a key's bucket: everything that its own requests add, and a part of the refill per
+    /// second.
     fn key_terms(&self) -> Terms {
         let Terms { ratio, per_second, burst } = self.terms();
         Terms { ratio, per_second: per_second * KEY_SHARE, burst: (burst * KEY_SHARE).max(burst.min(1.0)) }
@@ -98,7 +97,7 @@ impl KeyBudget<'_> {
         }
     }
 
-    /// Takes one retry out; false when there is none left.
+    /// Takes one retry out; false when none is left.
     pub fn withdraw(&self, now: Timestamp) -> bool {
         let (terms, key_terms) = (self.budget.terms(), self.budget.key_terms());
         let mut buckets = lock(&self.budget.buckets);
@@ -117,7 +116,7 @@ impl KeyBudget<'_> {
         true
     }
 
-    /// Puts a retry back that was not made.
+    /// Puts a retry back that was not used.
     pub fn refund(&self) {
         let (terms, key_terms) = (self.budget.terms(), self.budget.key_terms());
         let mut buckets = lock(&self.budget.buckets);
@@ -129,7 +128,7 @@ impl KeyBudget<'_> {
 }
 
 impl Buckets {
-    /// The bucket of a key. A full table forgets those that are full again: a new one is as good.
+    /// The bucket of a key. A full table drops the buckets that are full again: a new one is equal to them.
     fn own(&mut self, key: u64, terms: Terms, now: Timestamp) -> Option<&mut Bucket> {
         if !self.keys.contains_key(&key) {
             if self.keys.len() >= MAX_KEYS {

@@ -1,4 +1,4 @@
-//! What the gateway offers for a request, and what the request needs.
+//! A candidate that can serve a request, and the needs of the request.
 
 use canon::{Features, ModelFacts, Pico};
 
@@ -7,25 +7,25 @@ use crate::Warm;
 /// One model at one provider that could serve the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// The provider's id.
     pub provider: &'a str,
     /// The provider's own id of the model.
     pub model: &'a str,
     /// What the model can do there.
     pub facts: &'a ModelFacts,
-    /// What it can do besides: its provider's doing in the format in which it is called, whatever the model.
+    /// Features beyond the model's own: the provider adds them in the format in which it is called, for every
+    /// model.
     pub granted: Features,
-    /// What this request is expected to cost; none when the price is unknown.
+    /// Expected cost of this request; none when the price is unknown.
     pub cost: Option<Pico>,
-    /// What it is expected to cost when the prompt cache is warm; none when there is no such discount.
+    /// Expected cost with a warm prompt cache; none without a discount for cached tokens.
     pub warm_cost: Option<Pico>,
-    /// The prices that `max_price` speaks of; none when they are unknown.
+    /// The prices that `max_price` limits; none when they are unknown.
     pub prices: Option<UnitPrices>,
-    /// The operator's liking: 1 is neutral, more is preferred, less is avoided.
+    /// The operator's preference: 1 is neutral, more is preferred, less is avoided.
     pub priority: f64,
-    /// Candidates of a lower tier come first whatever their score: how an alias says "in this order". Usually 0.
+    /// Candidates of a lower tier come first whatever their score. An alias that lists an order sets it.
+    /// Usually 0.
     pub tier: u32,
-    /// Labels of the provider's keys; empty for a provider without keys, which counts as one key without a label.
     pub keys: &'a [String],
     /// How many losses the translation is expected to have.
     pub losses: u32,
@@ -36,7 +36,7 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// A candidate of which nothing but the names and the facts is known.
+    /// A candidate with only its names and facts.
     pub fn new(provider: &'a str, model: &'a str, facts: &'a ModelFacts) -> Self {
         Self {
             provider,
@@ -55,7 +55,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The way to it by one of its keys.
+    /// The route to it by one of its keys.
     pub fn route(&self, key: usize) -> Route<'a> {
         Route { provider: self.provider, model: self.model, key: self.key(key) }
     }
@@ -65,7 +65,7 @@ impl<'a> Candidate<'a> {
         self.keys.get(key).map_or("", String::as_str)
     }
 
-    /// The number of keys, at least 1.
+    /// At least 1.
     pub fn key_count(&self) -> usize {
         self.keys.len().max(1)
     }
@@ -91,16 +91,17 @@ pub struct Route<'a> {
     pub key: &'a str,
 }
 
-/// What a request needs.
+/// The needs of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs<'a> {
     /// The model as requested: the choice is kept steady among requests of the same name.
     pub model: &'a str,
-    /// What the model must be able to do. Thinking and a prompt cache are wishes: they never exclude a candidate.
+    /// Features that the model must have. Thinking and a prompt cache are wishes: they never exclude a
+    /// candidate.
     pub features: Features,
-    /// Length of the prompt, estimated.
+    /// Estimated length of the prompt.
     pub prompt_tokens: u64,
-    /// Length of the answer that the caller allows; none when it says nothing.
+    /// Maximum length of the answer that the caller allows; none when it sets no limit.
     pub max_output_tokens: Option<u64>,
     /// The answer is streamed: the time to the first token counts.
     pub stream: bool,

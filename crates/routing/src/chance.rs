@@ -1,4 +1,4 @@
-//! Decisions out of a random number that the caller gives.
+//! Decisions from a random number that the caller passes in.
 
 /// Picks an index with a chance in proportion to its weight. A weight of 0 is never picked; none when every weight is 0.
 pub fn pick_weighted<T>(targets: &[T], weight: impl Fn(&T) -> u32, random: u64) -> Option<usize> {
@@ -13,10 +13,10 @@ pub fn pick_weighted<T>(targets: &[T], weight: impl Fn(&T) -> u32, random: u64) 
     })
 }
 
-/// What SplitMix64 (public domain algorithm by Sebastiano Vigna) adds to its state for each number.
+/// The increment of SplitMix64 (public domain algorithm by Sebastiano Vigna).
 pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The number that belongs to a state of SplitMix64.
+/// The output of SplitMix64 for a state.
 pub fn mixed(state: u64) -> u64 {
     let mut mixed = state;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ pub fn mixed(state: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A stream of random numbers out of one seed.
+/// A stream of random numbers from one seed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -38,7 +38,7 @@ impl Dice {
         mixed(self.0)
     }
 
-    /// Evenly spread over 0 ≤ x < 1.
+    /// Uniform over 0 ≤ x < 1.
     pub(crate) fn fraction(&mut self) -> f64 {
         fraction(self.next())
     }

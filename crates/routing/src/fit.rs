@@ -1,13 +1,14 @@
-//! Which candidates can serve a request at all, and what to tell the caller when none can.
+//! Which candidates can serve a request at all, and the error for the caller when none can.
 
 use canon::{Error, ErrorKind, Feature, Features, Field, OutputField};
 
 use crate::{Candidate, Filtered, Needs, Preferences, Settings};
 
-/// Why a candidate was left out, in the order of the checks: the later, the nearer it came.
+/// Why a candidate was left out, in the order of the checks. A candidate that fails a later check came nearer
+/// to being chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Filter {
-    /// The operator or the catalog switched it off.
+    /// Disabled by the operator or the catalog.
     Disabled,
     /// It lacks a feature.
     Unsupported,
@@ -15,22 +16,23 @@ pub enum Filter {
     ContextTooSmall,
     /// The caller's preferences exclude it.
     Excluded,
-    /// It is dearer than the caller allows, or its price is unknown.
+    /// It is more expensive than the caller allows, or its price is unknown.
     TooExpensive,
-    /// Prompt and longest answer together do not fit, and another candidate has the room: it is tried after that one.
+    /// Prompt and longest answer together do not fit, and another candidate has room for both: this one is
+    /// tried after that one.
     Tight,
     /// It failed too often.
     BreakerOpen,
-    /// All its keys rest.
+    /// All its keys cool down.
     KeysResting,
-    /// An administrator has it rest, or all its keys.
+    /// An administrator suspended it, or all its keys.
     Rested,
 }
 
 /// No candidate can serve the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoCandidate {
-    /// What kept out those that came nearest; none when there was no candidate at all.
+    /// Why the nearest candidates were left out; none when there was no candidate.
     pub filter: Option<Filter>,
     /// The features that are missing when `filter` is `Unsupported`.
     pub missing: Features,
@@ -39,7 +41,7 @@ pub struct NoCandidate {
     model: String,
     prompt_tokens: u64,
     largest_context: u64,
-    /// The reason of one that came nearest.
+    /// The reason of one of the nearest candidates.
     why: String,
 }
 
@@ -69,7 +71,7 @@ impl NoCandidate {
         }
     }
 
-    /// The error for the caller, naming what is missing.
+    /// The error for the caller, which names what is missing.
     pub fn to_error(&self) -> Error {
         let model = &self.model;
         match self.filter {
@@ -94,7 +96,7 @@ impl NoCandidate {
             }
             Some(Filter::TooExpensive) => {
                 let message = format!(
-                    "Every provider of `{model}` is dearer than `max_price` allows, or its price is unknown."
+                    "Every provider of `{model}` costs more than `max_price` allows, or its price is unknown."
                 );
                 Error::invalid("provider.max_price", message)
             }
@@ -165,7 +167,7 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
         Filter::ContextTooSmall => format!("the prompt does not fit its context of {context} tokens"),
         Filter::Excluded => "excluded by the request's provider preferences".to_owned(),
         Filter::TooExpensive => match candidate.prices {
-            Some(_) => "dearer than max_price".to_owned(),
+            Some(_) => "more expensive than max_price".to_owned(),
             None => "its price is unknown, and max_price is set".to_owned(),
         },
         Filter::Tight => "prompt and longest answer together do not fit".to_owned(),

@@ -1,7 +1,7 @@
-//! Decides where a request goes: candidates in, plan out, and after each failure what to do next.
+//! Decides where a request goes: candidates in, plan out, and after each failure the next step.
 //!
-//! Nothing here waits, reads a clock or rolls dice. The time and every random number are arguments, so that the
-//! same state, time and seed give the same decision. One request goes like this:
+//! Nothing here waits, reads a clock or draws random numbers. The time and every random number are arguments,
+//! so that the same state, time and seed give the same decision. One request goes like this:
 //!
 //! ```text
 //! let budget = budget.of(caller);

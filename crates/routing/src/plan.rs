@@ -1,10 +1,11 @@
-//! From candidates to an order of attempts.
+//! From candidates to an ordered list of attempts.
 //!
-//! First what cannot serve the request is left out, then what is closed or rests, unless nothing else remains. The
-//! others are ordered by tier, by the caller's order, by the factor that the caller sorts by, and by score. The first
-//! of them is then reconsidered, in this order: a provider that failed before and would be the best is tried again
-//! (one request at a time); the provider that served this model until now stays when the new best is hardly better;
-//! one request out of a hundred goes to another provider so that its numbers stay known.
+//! Candidates that cannot serve the request are left out, then those that are closed or rest, unless no other
+//! remains. The others are ordered by tier, by the caller's order, by the factor that the caller sorts by,
+//! and by score. The first of them is then reconsidered, in this order: a provider that failed before and
+//! would be the best is tried again (one request at a time); the provider that served this model until now
+//! stays when the new best is hardly better; one request out of a hundred goes to another provider so that
+//! its measurements stay current.
 
 use std::cmp::Ordering;
 
@@ -20,10 +21,11 @@ use crate::{
     Sort, Timestamp,
 };
 
-/// Hysteresis when the caller sorts by a measured speed: such numbers sway by some percent all the time.
+/// Hysteresis when the caller sorts by a measured speed: such measurements vary by several percent all the
+/// time.
 const SPEED_HYSTERESIS: f64 = 0.1;
 
-/// Below this uptime a provider is sick.
+/// Below this uptime a provider is unhealthy.
 pub(crate) const SOUND: f64 = 0.8;
 
 /// One candidate and one of its keys.
@@ -35,19 +37,19 @@ pub struct Choice {
     pub key: usize,
 }
 
-/// What to try, in order.
+/// The candidates to try, in order.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Never empty.
     pub order: Vec<Choice>,
-    /// What is closed or rests, best first: for when everything in `order` has failed.
+    /// Candidates that are closed or rest, best first: tried when everything in `order` has failed.
     pub(crate) reserve: Vec<Choice>,
     reason: Reason,
     needed: Features,
     judged: Vec<Judged>,
 }
 
-/// What became of a candidate.
+/// The decision about a candidate.
 #[derive(Clone, Copy, Debug)]
 struct Judged {
     filter: Option<Filter>,
@@ -62,12 +64,13 @@ impl Plan {
         self.reason
     }
 
-    /// True when the first choice is an experiment: a conversation should not be bound to it.
+    /// True when the first choice is an experiment: a conversation should not stay with it.
     pub fn is_trial(&self) -> bool {
         matches!(self.reason, Reason::Exploration | Reason::Probe | Reason::LastResort)
     }
 
-    /// The candidates that can serve the request, best first, each once: also those that are closed or rest.
+    /// The candidates that can serve the request, best first, each once, including those that are closed or
+    /// rest.
     pub fn ranked(&self) -> Vec<usize> {
         let mut ranked = Vec::with_capacity(self.order.len());
         for choice in self.order.iter().chain(&self.reserve) {
@@ -78,7 +81,8 @@ impl Plan {
         ranked
     }
 
-    /// The whole story; worked out only here. `candidates` are those that the plan was made of.
+    /// The full explanation, computed only when it is asked for. `candidates` are those that the plan was
+    /// made from.
     pub fn selection(&self, candidates: &[Candidate<'_>]) -> Selection {
         let scored = self.order.iter().map(|choice| choice.index);
         let unused = (0..self.judged.len()).filter(|index| {
@@ -111,8 +115,8 @@ impl Judged {
     }
 }
 
-/// Orders the candidates that can serve the request, best first. Never empty as long as one of them can; all of
-/// them being unhealthy is no reason to give up.
+/// Orders the candidates that can serve the request, best first. Never empty as long as one of them can, even
+/// when all are unhealthy.
 pub fn plan(
     needs: &Needs<'_>,
     candidates: &[Candidate<'_>],
@@ -142,8 +146,8 @@ pub fn plan(
     Ok(planner.finish(candidates, &filters, &entries, &reserve, reason))
 }
 
-/// Why each candidate is left out, whatever its health: what it lacks, and that an administrator has it rest, for which it is no last
-/// resort either.
+/// Why each candidate is left out apart from its health: a feature that it lacks, or a suspension by an
+/// administrator, which excludes it even as a last resort.
 fn capabilities(
     needs: &Needs<'_>,
     candidates: &[Candidate<'_>],
@@ -168,7 +172,6 @@ fn capabilities(
     filters
 }
 
-/// A candidate that can serve the request.
 #[derive(Debug)]
 struct Entry<'c> {
     index: usize,
@@ -191,7 +194,7 @@ impl Entry<'_> {
     }
 }
 
-/// The circumstances of one decision.
+/// The inputs of one decision.
 struct Planner<'p> {
     needs: &'p Needs<'p>,
     preferences: &'p Preferences,
@@ -208,8 +211,8 @@ impl Planner<'_> {
         fitting.map(|index| self.entry(index, &candidates[index], turn)).collect()
     }
 
-    /// Those that have room only for a shorter answer. They come after all others: agents ask for the longest answer that
-    /// any model gives, and seldom need it.
+    /// Candidates that have room only for a shorter answer. They come after all others. Agents ask for the
+    /// longest answer that any model gives, and rarely need it.
     fn tight<'c>(&mut self, candidates: &'c [Candidate<'c>], filters: &[Option<Filter>]) -> Vec<Entry<'c>> {
         if !filters.contains(&Some(Filter::Tight)) {
             return Vec::new();
@@ -238,7 +241,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Takes out what is closed or rests. When nothing else remains, that is no reason to name.
+    /// Takes out candidates that are closed or rest. When no other remains, their state is not given as the
+    /// reason.
     fn take_unhealthy<'c>(
         &self,
         entries: &mut Vec<Entry<'c>>,
@@ -271,7 +275,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Second thoughts about the first one.
+    /// Whether another candidate should come first: a probe, the incumbent, or an exploration.
     fn reconsider(&mut self, entries: &mut [Entry<'_>]) -> Reason {
         if entries.len() == 1 {
             return Reason::OnlyCandidate;
@@ -297,9 +301,9 @@ impl Planner<'_> {
         }
     }
 
-    /// Puts first what would be the best if it had recovered, for this request to find out.
+    /// Puts a candidate first that would be the best if it had recovered: this request tests it.
     fn probe(&self, entries: &mut [Entry<'_>]) -> bool {
-        // Only with somebody sound to fall back on: an attempt less may be the one that is missed.
+        // Only with a healthy provider to fall back on: the probe uses up one attempt of this request.
         let sound = entries[0].subject.metrics.uptime >= SOUND;
         if !self.preferences.allow_fallbacks || entries[0].subject.warm || !sound {
             return false;
@@ -314,14 +318,14 @@ impl Planner<'_> {
             let better = order.then(hoped(entry).total_cmp(&first.parts.total()));
             !entry.is_ready() && better == Ordering::Less
         });
-        // When the very first is half open there is none that is ready: no need to put anything first.
+        // When the first candidate is half open, none is ready: no probe is needed.
         found.filter(|_| entries[0].is_ready()).is_some_and(|place| {
             entries[..=place].rotate_right(1);
             true
         })
     }
 
-    /// Puts the provider first that served such requests until now, when the best is hardly better.
+    /// Keeps the provider first that served such requests until now, when the best is only slightly better.
     fn keep_incumbent(&self, entries: &mut [Entry<'_>]) -> bool {
         if self.needs.model.is_empty() || self.preferences.sort == Some(Sort::Price) {
             return false;
@@ -351,7 +355,8 @@ impl Planner<'_> {
         false
     }
 
-    /// Now and then puts another one first: rather one of which little is known, and the rarer the dearer it is.
+    /// Sometimes puts another candidate first. Candidates with few measurements are preferred; expensive ones
+    /// are chosen less often.
     fn explore(&mut self, entries: &mut [Entry<'_>]) -> bool {
         let free =
             self.preferences.allow_fallbacks && self.preferences.sort.is_none() && self.needs.warm.is_none();
@@ -420,8 +425,8 @@ impl Planner<'_> {
     }
 }
 
-/// Best first. As a last resort, what fails sometimes comes before what asked us to wait, and that before what
-/// refuses our key.
+/// Best first. In a last resort, candidates that fail sometimes come before those in a cool-down, and those
+/// before candidates that refuse the key.
 fn compare(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
     let rank = |entry: &Entry<'_>| match entry.access.state {
         KeyState::Ready => 0,
@@ -430,7 +435,7 @@ fn compare(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
         KeyState::Benched | KeyState::Rested => 3,
     };
     let by_wish = || a.place.cmp(&b.place).then(a.sorted_by.total_cmp(&b.sorted_by));
-    // Only as a last resort are there any that rest; the one that is ready soonest comes first.
+    // Only a last resort contains resting candidates; the one that is ready soonest comes first.
     let rests = rank(a) > 1 && rank(b) > 1;
     let waiting = if rests { a.access.until.cmp(&b.access.until) } else { Ordering::Equal };
     rank(a).cmp(&rank(b)).then(waiting).then_with(by_wish).then_with(|| by_score(a, b))

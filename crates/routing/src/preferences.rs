@@ -1,10 +1,11 @@
-//! What the caller wishes about providers: the `provider` object of a request, in the words that OpenRouter coined.
+//! The caller's preferences about providers: the `provider` object of a request, with the names that
+//! OpenRouter introduced.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Candidate;
 
-/// The caller's wishes; the default has none.
+/// By default there are none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preferences {
@@ -18,14 +19,15 @@ pub struct Preferences {
     pub allow_fallbacks: bool,
     /// The highest acceptable prices.
     pub max_price: Option<MaxPrice>,
-    /// The only thing that counts, instead of the weighted score.
+    /// The factor that decides alone instead of the weighted score.
     pub sort: Option<Sort>,
-    /// Whether providers may keep what they are sent. Nothing is known of that: the request's translation reports it.
+    /// Whether providers may retain the data that they receive. The gateway does not know that; the field is
+    /// reported as a loss.
     #[serde(skip_serializing)]
     pub data_collection: Option<DataCollection>,
 }
 
-/// A word of OpenRouter's clients.
+/// The values that OpenRouter's clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataCollection {
@@ -62,7 +64,7 @@ impl Preferences {
             && listed(&self.ignore, provider).is_none()
     }
 
-    /// The place of a provider in `order`; those not listed come last.
+    /// The place of a provider in `order`; providers that are not listed come last.
     pub(crate) fn place(&self, provider: &str) -> usize {
         listed(&self.order, provider).unwrap_or(self.order.len())
     }
@@ -72,7 +74,7 @@ fn listed(names: &[String], provider: &str) -> Option<usize> {
     names.iter().position(|name| name.eq_ignore_ascii_case(provider))
 }
 
-/// One factor that decides alone.
+/// A factor that decides alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
@@ -84,7 +86,7 @@ pub enum Sort {
     Latency,
 }
 
-/// The highest acceptable prices. A candidate of unknown price is refused as soon as one of them is set.
+/// The highest acceptable prices. A candidate with an unknown price is refused when any of them is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaxPrice {
@@ -92,12 +94,12 @@ pub struct MaxPrice {
     pub prompt: Option<f64>,
     /// USD per million tokens of the answer.
     pub completion: Option<f64>,
-    /// USD that this whole request may be expected to cost.
+    /// Maximum expected cost of the whole request, in USD.
     pub request: Option<f64>,
 }
 
 impl MaxPrice {
-    /// True when the candidate is surely not above any limit.
+    /// True when the candidate is certainly within every limit.
     pub(crate) fn allows(&self, candidate: &Candidate<'_>) -> bool {
         let per_million = |price: canon::Pico| price.as_usd() * 1e6;
         within(self.prompt, candidate.prices.map(|prices| per_million(prices.prompt)))

@@ -1,26 +1,26 @@
-//! The score of a candidate: less is better.
+//! The score of a candidate: lower is better.
 //!
-//! Each factor is compared with the best of the candidates and lies between 0 (as good as the best) and 1 (far worse):
-//! for a cost of twice the cheapest, half the tokens per second, or twice the time to the first token it is one half.
-//! The factors are weighted and added. Failures count more than their weight below `good_uptime`. What was never
-//! measured is taken to be as slow as the slowest, and no better than the assumed uptime less a doubt: the unknown is
-//! never preferred to the proven at the same price, but it is not ruled out either.
+//! Each factor is compared with the best of the candidates and lies between 0 (as good as the best) and 1
+//! (far worse): for a cost of twice the cheapest, half the tokens per second, or twice the time to the first
+//! token it is one half. The factors are weighted and added. Failures count more than their weight below
+//! `good_uptime`. A provider that was never measured counts as slow as the slowest, with the assumed uptime
+//! minus a margin: at the same price it is never preferred to a proven one, but it is not excluded.
 
 use crate::{Candidate, Metrics, Needs, Parts, Settings};
 
-/// Speed of a candidate that was never measured, when nobody else is slower.
+/// Speed factor of a candidate that was never measured when no measured one is slower.
 const UNKNOWN_SPEED: f64 = 0.5;
-/// Of what a free candidate is said to cost, as a share of the cheapest paid one: only for the ratio among the paid.
+/// The assumed cost of a free candidate, as a share of the cheapest paid one: only for the ratio among the
+/// paid.
 const FREE_SHARE: f64 = 0.1;
-/// More losses than this count no more.
+/// Further losses beyond this number add nothing.
 const MAX_LOSSES: u32 = 10;
 
-/// What is scored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'c> {
     pub(crate) candidate: &'c Candidate<'c>,
     pub(crate) metrics: Metrics,
-    /// The conversation's prompt cache is warm here, and the route is in order.
+    /// The conversation's prompt cache is warm here, and the route is healthy.
     pub(crate) warm: bool,
 }
 
@@ -32,7 +32,7 @@ impl Subject<'_> {
     }
 }
 
-/// The best of all candidates, which the others are compared with.
+/// The best values of all candidates, with which each is compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scale {
     cost: Option<f64>,
@@ -60,7 +60,8 @@ impl Scale {
         scale
     }
 
-    /// How much dearer than the cheapest, 0 to 1. An unknown price is as bad as can be when another is known.
+    /// How much more expensive than the cheapest, 0 to 1. An unknown price counts as 1 when another one is
+    /// known.
     pub(crate) fn price(&self, cost: Option<f64>) -> f64 {
         match (cost, self.cost) {
             (Some(own), Some(best)) if own > best => 1.0 - best / own,
@@ -69,12 +70,12 @@ impl Scale {
         }
     }
 
-    /// How much slower to start than the quickest, 0 to 1.
+    /// How much slower to start than the fastest, 0 to 1.
     pub(crate) fn latency(&self, metrics: &Metrics) -> f64 {
         metrics.first_token_ms.and_then(|own| self.start(own)).unwrap_or(self.slowest_start)
     }
 
-    /// How much slower to produce than the quickest, 0 to 1.
+    /// How much slower to produce than the fastest, 0 to 1.
     pub(crate) fn throughput(&self, metrics: &Metrics) -> f64 {
         metrics.tokens_per_second.and_then(|own| self.flow(own)).unwrap_or(self.slowest_flow)
     }

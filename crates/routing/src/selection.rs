@@ -1,27 +1,26 @@
-//! Why a provider was chosen, in words: `metadata.selection` and the output of `explain`.
+//! Why a provider was chosen: `metadata.selection` and the output of `explain`.
 
 use canon::Pico;
 use serde::Serialize;
 
-/// The story of one decision.
+/// The result of one decision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Selection {
     /// Why the first one is first.
     pub reason: Reason,
-    /// Those that can serve the request, best first.
+    /// The candidates that can serve the request, best first.
     pub scores: Vec<Score>,
-    /// Those that were left out.
+    /// The candidates that were left out.
     pub filtered: Vec<Filtered>,
 }
 
-/// Why the first one is first.
+/// Why the first candidate is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// It was the only one.
     OnlyCandidate,
     /// It has the best score.
     Score,
-    /// It serves this model now, and no other is better by enough to switch.
+    /// It serves this model now, and no other is better by more than the hysteresis.
     Incumbent,
     /// The prompt cache of this conversation is warm there.
     Session,
@@ -33,11 +32,11 @@ pub enum Reason {
     Throughput,
     /// The caller asked for the shortest time to the first token.
     Latency,
-    /// One of few requests that keep the numbers of the others known.
+    /// A small share of requests tries other providers to keep their measurements current.
     Exploration,
     /// It failed before and is tried again.
     Probe,
-    /// All that can serve the request are closed after failures: this is the least bad.
+    /// All candidates that can serve the request are closed after failures: this one is the least bad.
     LastResort,
 }
 
@@ -66,22 +65,17 @@ impl Serialize for Reason {
     }
 }
 
-/// One that can serve the request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
-    /// The provider's id.
     pub provider: String,
-    /// The provider's own id of the model.
     pub model: String,
-    /// Sum of `parts`: less is better.
+    /// Sum of `parts`: lower is better.
     pub score: f64,
     /// Expected cost of the request in USD; null when unknown.
     pub price: Option<Pico>,
-    /// Share of requests that succeed, estimated carefully: little evidence counts against it.
+    /// Estimated share of requests that succeed. Little evidence lowers the estimate.
     pub uptime: f64,
-    /// Milliseconds to the first token; null when unknown.
     pub latency: Option<f64>,
-    /// Tokens per second; null when unknown.
     pub throughput: Option<f64>,
     /// What each factor adds to the score.
     pub parts: Parts,
@@ -109,12 +103,9 @@ impl Parts {
     }
 }
 
-/// One that was left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Filtered {
-    /// The provider's id.
     pub provider: String,
-    /// The provider's own id of the model.
     pub model: String,
     /// Why, in a short sentence.
     pub reason: String,

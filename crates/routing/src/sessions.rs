@@ -1,11 +1,11 @@
-//! Where conversations have their prompt cache.
+//! Where the prompt cache of each conversation is warm.
 
 use std::sync::Arc;
 
 use crate::shards::{Map, Shards, hash};
 use crate::{Route, SessionSettings, Timestamp};
 
-/// A route where a prompt cache is warm. Names are kept as hashes: a mix-up costs a cache miss, nothing else.
+/// A route where a prompt cache is warm. Names are kept as hashes: a collision costs only a cache miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warm {
     provider_model: u64,
@@ -18,12 +18,12 @@ impl Warm {
         Self { provider_model: hash(&(route.provider, route.model)), key: hash(route.key) }
     }
 
-    /// As two numbers, to be told to another gateway.
+    /// The two hashes, to be sent to other gateways.
     pub fn numbers(self) -> [u64; 2] {
         [self.provider_model, self.key]
     }
 
-    /// What these numbers say.
+    /// The inverse of [`Warm::numbers`].
     pub fn of_numbers([provider_model, key]: [u64; 2]) -> Self {
         Self { provider_model, key }
     }
@@ -37,7 +37,7 @@ impl Warm {
     }
 }
 
-/// Which conversation is warm where. Bounded, and each entry expires.
+/// Which conversation is warm where. Bounded; each entry expires.
 #[derive(Debug)]
 pub struct Sessions {
     settings: SessionSettings,
@@ -48,12 +48,11 @@ pub struct Sessions {
 struct Entry {
     warm: Warm,
     used: Timestamp,
-    /// When others were told of it.
-    told: Timestamp,
+    /// When it was last reported to other gateways.
+    reported: Timestamp,
 }
 
 impl Sessions {
-    /// An empty memory.
     pub fn new(settings: &SessionSettings) -> Self {
         Self { settings: *settings, entries: Arc::new(Shards::new()) }
     }
@@ -63,7 +62,7 @@ impl Sessions {
         Self { settings: *settings, entries: self.entries.clone() }
     }
 
-    /// Where this conversation is warm. The scope keeps callers apart: two of them may use the same session id.
+    /// Where this conversation is warm. The scope separates callers: two of them may use the same session id.
     pub fn get(&self, scope: &str, session: &str, now: Timestamp) -> Option<Warm> {
         let id = hash(&(scope, session));
         let shard = self.entries.at(id);
@@ -71,53 +70,51 @@ impl Sessions {
         Some(entry.warm)
     }
 
-    /// Remembers that the conversation was just served by this route. Not to be called for a plan whose
-    /// `Plan::is_trial` says so: a conversation must not stay where it came by chance.
-    /// Whoever shares conversations with other gateways tells them when this says so: it has moved, or nobody was told for a
-    /// quarter of the time that it is remembered.
+    /// Remembers that the conversation was just served by this route. Do not call it when `Plan::is_trial` is
+    /// true: a conversation must not stay where it came by chance. True when other gateways should hear of
+    /// it: the conversation has moved, or its last report is older than a quarter of the time to live.
     pub fn put(&self, scope: &str, session: &str, route: Route<'_>, now: Timestamp) -> Option<Warm> {
         let warm = Warm::at(route);
         let known = self.keep(scope, session, warm, now, |before| match before {
-            Some(before) if before.warm == warm && !self.is_old_news(before, now) => before.told,
+            Some(before) if before.warm == warm && !self.is_old_news(before, now) => before.reported,
             _ => now,
         });
         (known == now).then_some(warm)
     }
 
-    /// Another gateway served the conversation.
+    /// Takes in a report of another gateway, which served the conversation.
     pub fn hear(&self, scope: &str, session: &str, warm: Warm, now: Timestamp) {
         self.keep(scope, session, warm, now, |_| now);
     }
 
-    /// How long a conversation is remembered.
     pub fn ttl(&self) -> std::time::Duration {
         std::time::Duration::from_secs(self.settings.ttl_seconds)
     }
 
     fn is_old_news(&self, entry: &Entry, now: Timestamp) -> bool {
-        now.since(entry.told) >= self.settings.ttl_seconds.saturating_mul(250)
+        now.since(entry.reported) >= self.settings.ttl_seconds.saturating_mul(250)
     }
 
-    /// Returns when others were told, which `told` decides.
+    /// Returns the time of the last report, as `reported` decides.
     fn keep(
         &self,
         scope: &str,
         session: &str,
         warm: Warm,
         now: Timestamp,
-        told: impl FnOnce(Option<&Entry>) -> Timestamp,
+        reported: impl FnOnce(Option<&Entry>) -> Timestamp,
     ) -> Timestamp {
         let id = hash(&(scope, session));
         let mut shard = self.entries.at(id);
         if shard.len() >= Shards::<Entry>::share(self.settings.capacity) && !shard.contains_key(&id) {
             self.make_room(&mut shard, now);
         }
-        let told = told(shard.get(&id));
-        shard.insert(id, Entry { warm, used: now, told });
-        told
+        let reported = reported(shard.get(&id));
+        shard.insert(id, Entry { warm, used: now, reported });
+        reported
     }
 
-    /// Drops what has expired; when that is not enough, the half that was unused the longest.
+    /// Evicts expired entries, and when that is not enough, the half that was unused the longest.
     fn make_room(&self, shard: &mut Map<Entry>, now: Timestamp) {
         let before = shard.len();
         shard.retain(|_, entry| self.is_fresh(entry, now));

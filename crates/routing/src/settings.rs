@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Further attempts after the first.
     pub max_retries: u32,
-    /// How much each factor counts in the score.
+    /// Weight of each factor in the score.
     pub weights: Weights,
-    /// Uptime below this is penalised beyond its weight.
+    /// An uptime below this is penalised beyond its weight.
     pub good_uptime: f64,
-    /// Points per unit of uptime that is missing to `good_uptime`: 10 makes 85 % cost as much as one full point.
+    /// Points per unit of uptime that is missing to `good_uptime`: with 10, an uptime of 85 % costs a full
+    /// point.
     pub uptime_penalty: f64,
-    /// Share of requests that try another provider than the best, so that its numbers stay known.
+    /// Share of requests that try a provider other than the best, so that its measurements stay current.
     pub exploration: f64,
-    /// How much better (in points) another provider must be before it takes over from the present one.
+    /// How much better (in points) another provider must be before it replaces the current one.
     pub hysteresis: f64,
     /// Points in favour of the provider where the conversation's prompt cache is warm.
     pub session_bonus: f64,
@@ -26,8 +27,9 @@ pub struct Settings {
     pub priority_weight: f64,
     /// Points against each expected loss: small, it only breaks ties.
     pub loss_penalty: f64,
-    /// By which share a prompt's estimated length may exceed a context before the candidate is refused. The estimate is four
-    /// bytes a token, and texts that repeat have far fewer: what is not certain is left to the provider.
+    /// By which share the estimated length of a prompt may exceed a context before the candidate is excluded.
+    /// The estimate is four bytes per token, and repetitive text has far fewer tokens: uncertain cases are
+    /// left to the provider.
     pub context_slack: f64,
     /// How success, speed and cool-downs are measured.
     pub health: HealthSettings,
@@ -62,7 +64,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Every setting that makes no sense, as path and message.
+    /// Every invalid setting, as path and message.
     pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
         let share = "must lie between 0 and 1";
         let points = "must be 0 or more";
@@ -128,13 +130,14 @@ impl Default for Weights {
 pub struct HealthSettings {
     /// After this time a success or failure counts half.
     pub half_life_seconds: u64,
-    /// The same for the second, quicker memory that notices a brown-out at once.
+    /// The same for the second, quicker memory that notices a brown-out immediately.
     pub recent_half_life_seconds: u64,
-    /// The uptime assumed of a provider that nothing is known of.
+    /// The uptime that is assumed for a provider without history.
     pub prior_uptime: f64,
     /// How many requests that assumption is worth.
     pub prior_weight: f64,
-    /// How many standard deviations are taken off the estimate, so that little evidence counts against a provider.
+    /// How many standard deviations are subtracted from the estimate, so that little evidence counts against
+    /// a provider.
     pub caution: f64,
     /// The share of each new sample in the averages of time to first token and tokens per second.
     pub speed_smoothing: f64,
@@ -142,7 +145,7 @@ pub struct HealthSettings {
     pub rate_limit_seconds: u64,
     /// Longest cool-down after a rate limit, also when the provider asks for more.
     pub max_rate_limit_seconds: u64,
-    /// How long a key rests after the provider refused it or its account ran dry.
+    /// How long a key rests after the provider refused it or its account is empty.
     pub credential_seconds: u64,
     /// How long a key rests for a model that the provider says it does not serve.
     pub not_served_seconds: u64,
@@ -172,17 +175,17 @@ impl Default for HealthSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerSettings {
-    /// So many failures in a row open it.
+    /// This number of consecutive failures opens it.
     pub consecutive_failures: u32,
     /// This share of failures among the last `window` opens it.
     pub failure_ratio: f64,
-    /// How many of the last requests the share is taken of, at most 32.
+    /// How many of the last requests the ratio is computed from, at most 32.
     pub window: u32,
     /// How long it stays open at first; doubles each time that the probe fails.
     pub open_seconds: u64,
-    /// Longest time that it stays open.
+    /// The longest time that it stays open.
     pub max_open_seconds: u64,
-    /// A probe that has not reported by then is given up and another one is let through.
+    /// A probe that has not reported by then is abandoned, and another one is let through.
     pub probe_seconds: u64,
 }
 
@@ -207,13 +210,13 @@ pub struct RetrySettings {
     pub budget_ratio: f64,
     /// Retries that each second adds to the budget: the floor for a gateway with few requests.
     pub budget_per_second: f64,
-    /// Most retries that can be saved up.
+    /// Most retries that can accumulate.
     pub budget_burst: f64,
-    /// Wait before the first repetition at the same provider; doubles with each further one, with jitter.
+    /// Wait before the first retry at the same provider; doubles with each further one, with jitter.
     pub backoff_ms: u64,
     /// Longest such wait.
     pub max_backoff_ms: u64,
-    /// A `Retry-After` up to this is waited for when there is nowhere else to go.
+    /// The longest `Retry-After` that is waited for when no other provider is left.
     pub max_wait_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A table in several parts, each behind its own lock, so that threads seldom meet.
+//! A table in several parts, each with its own lock, to keep contention between threads low.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -18,7 +18,7 @@ impl<V> Shards<V> {
         Self(std::array::from_fn(|_| Mutex::default()))
     }
 
-    /// The part where this hash belongs.
+    /// The part that holds this hash.
     pub(crate) fn at(&self, id: u64) -> MutexGuard<'_, Map<V>> {
         lock(&self.0[(id >> 32) as usize % SHARDS])
     }
@@ -34,7 +34,7 @@ impl<V> Shards<V> {
     }
 }
 
-/// Locks. What a panicking thread left behind is still good: every update here is complete in itself.
+/// Ignores poisoning: every update here is complete in itself, so the data of a panicked thread is valid.
 pub(crate) fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use canon::Pico;
 use futures_util::StreamExt;
-use limits::{GONE_MS, Scope, Short, Told, Wanted, Window, Wish};
+use limits::{GONE_MS, Granted, Scope, Short, Wanted, Window, Wish};
 use redis::Script;
 
 use super::link::{Away, LIMIT, Link, Patience};
@@ -139,11 +139,15 @@ impl Leases {
 
     async fn exchange(&self, book: &Book, wishes: &[Wish], patience: Patience) -> Result<(), Away> {
         let now = clock::now_ms();
-        let told = self.serve(book, wishes, patience).await?;
-        let unknown: Vec<&Wish> =
-            wishes.iter().zip(&told).filter(|(_, told)| told.is_none()).map(|(wish, _)| wish).collect();
+        let granted = self.serve(book, wishes, patience).await?;
+        let unknown: Vec<&Wish> = wishes
+            .iter()
+            .zip(&granted)
+            .filter(|(_, granted)| granted.is_none())
+            .map(|(wish, _)| wish)
+            .collect();
         if unknown.is_empty() {
-            apply(book, wishes.iter().zip(told), now);
+            apply(book, wishes.iter().zip(granted), now);
             return Ok(());
         }
         for wish in &unknown {
@@ -151,7 +155,7 @@ impl Leases {
         }
         let again: Vec<Wish> = unknown.into_iter().cloned().collect();
         let told_again = self.serve(book, &again, patience).await?;
-        apply(book, wishes.iter().zip(told), now);
+        apply(book, wishes.iter().zip(granted), now);
         apply(book, again.iter().zip(told_again), now);
         Ok(())
     }
@@ -161,7 +165,7 @@ impl Leases {
         book: &Book,
         wishes: &[Wish],
         patience: Patience,
-    ) -> Result<Vec<Option<Told>>, Away> {
+    ) -> Result<Vec<Option<Granted>>, Away> {
         let keys: Vec<String> = wishes.iter().map(|wish| key(book, wish)).collect();
         let mut arguments = Vec::with_capacity(1 + 9 * wishes.len());
         arguments.push(self.node.to_owned());
@@ -170,7 +174,7 @@ impl Leases {
         let mut numbers = numbers.into_iter();
         wishes
             .iter()
-            .map(|wish| numbers.next().map(|numbers| told(&wish.wanted, &numbers)).ok_or(Away))
+            .map(|wish| numbers.next().map(|numbers| granted(&wish.wanted, &numbers)).ok_or(Away))
             .collect()
     }
 
@@ -201,11 +205,11 @@ impl Leases {
     }
 }
 
-fn apply<'a>(book: &Book, told: impl Iterator<Item = (&'a Wish, Option<Told>)>, now: i64) {
+fn apply<'a>(book: &Book, granted: impl Iterator<Item = (&'a Wish, Option<Granted>)>, now: i64) {
     let mut counters = book.lock();
-    for (wish, told) in told {
-        if let Some(told) = told {
-            counters.granted(wish, &told, now);
+    for (wish, granted) in granted {
+        if let Some(granted) = granted {
+            counters.granted(wish, &granted, now);
         }
     }
 }
@@ -292,14 +296,14 @@ fn push_arguments(wanted: &Wanted, arguments: &mut Vec<String>) {
 }
 
 /// What the script answered; none for money of which it knows nothing.
-fn told(wanted: &Wanted, numbers: &[i64]) -> Option<Told> {
+fn granted(wanted: &Wanted, numbers: &[i64]) -> Option<Granted> {
     let &[first, second, third] = numbers else { return None };
     Some(match wanted {
         Wanted::Money { .. } => {
-            Told::Money { allowed: pico(first), all_allowed: pico(second), all_spent: pico(third) }
+            Granted::Money { allowed: pico(first), all_allowed: pico(second), all_spent: pico(third) }
         }
-        Wanted::Rate { .. } => Told::Rate { taken: first as u64, level_ms: second as u64 },
-        Wanted::Places { .. } => Told::Places { allowed: first as u64 },
+        Wanted::Rate { .. } => Granted::Rate { taken: first as u64, level_ms: second as u64 },
+        Wanted::Places { .. } => Granted::Places { allowed: first as u64 },
     })
 }
 
@@ -349,12 +353,12 @@ mod tests {
     }
 
     /// Of a rate's level only whole units: something leaks while a test runs.
-    fn days(told: Option<Told>) -> Option<Told> {
-        match told {
-            Some(Told::Rate { taken, level_ms }) => {
-                Some(Told::Rate { taken, level_ms: level_ms.div_ceil(Period::Day.ms()) })
+    fn days(granted: Option<Granted>) -> Option<Granted> {
+        match granted {
+            Some(Granted::Rate { taken, level_ms }) => {
+                Some(Granted::Rate { taken, level_ms: level_ms.div_ceil(Period::Day.ms()) })
             }
-            told => told,
+            granted => granted,
         }
     }
 
@@ -390,7 +394,7 @@ mod tests {
                 let mut arguments = vec![node.to_string()];
                 push_arguments(&wanted, &mut arguments);
                 let numbers: Vec<Vec<i64>> = redis::from_redis_value(run(&lease, arguments.clone())).unwrap();
-                let mut ours = told(&wanted, &numbers[0]);
+                let mut ours = granted(&wanted, &numbers[0]);
                 prop_assert_eq!(days(ours), days(pool.serve(&keys[0], node, &wanted, now)), "{:?}", wanted);
                 if ours.is_none() {
                     let mut rows = vec!["0".to_owned()];
@@ -400,7 +404,7 @@ mod tests {
                     run(&begin, rows);
                     pool.begin(&keys[0], &ledger);
                     let numbers: Vec<Vec<i64>> = redis::from_redis_value(run(&lease, arguments)).unwrap();
-                    ours = told(&wanted, &numbers[0]);
+                    ours = granted(&wanted, &numbers[0]);
                     prop_assert_eq!(ours, pool.serve(&keys[0], node, &wanted, now), "{:?}", wanted);
                 }
                 if dice == 0 && matches!(wanted, Wanted::Money { .. }) {

@@ -10,7 +10,7 @@
 //!
 //! The truth about money is the ledger in PostgreSQL; Redis holds who may spend how much of it at the moment, and is filled
 //! anew from the ledger and by the nodes when it has lost everything. What the nodes and Redis say to each other is in
-//! [`limits::Wish`] and [`limits::Told`].
+//! [`limits::Wish`] and [`limits::Granted`].
 
 mod conversations;
 mod leases;

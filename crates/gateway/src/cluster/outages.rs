@@ -33,12 +33,12 @@ const KEPT_MS: u64 = 3_600_000;
 struct Said {
     /// A hash of its configuration.
     config: String,
-    outages: Vec<Told>,
+    outages: Vec<Granted>,
 }
 
 /// An outage, with its end in milliseconds since 1970.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Told {
+struct Granted {
     operation: String,
     provider: String,
     model: String,
@@ -91,7 +91,7 @@ impl OutageNotices {
     fn own(&self, snapshot: &Snapshot, now: Timestamp) -> Said {
         let mut outages = Vec::new();
         for (operation, health) in snapshot.health.known() {
-            let of = |outage: Outage| Told {
+            let of = |outage: Outage| Granted {
                 operation: operation.as_str().to_owned(),
                 until_ms: self.zero_ms.saturating_add(i64::try_from(outage.until.0).unwrap_or(i64::MAX)),
                 provider: outage.provider,
@@ -131,7 +131,7 @@ impl OutageNotices {
         Ok(())
     }
 
-    fn take(&self, told: &Told, snapshot: &Snapshot, now: Timestamp) {
+    fn take(&self, told: &Granted, snapshot: &Snapshot, now: Timestamp) {
         let operation = Operation::ALL.into_iter().find(|operation| operation.as_str() == told.operation);
         let (Some(operation), Some(kind)) = (operation, OutageKind::named(&told.kind)) else { return };
         if !snapshot.providers.contains_key(&told.provider) {

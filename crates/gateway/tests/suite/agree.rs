@@ -12,9 +12,9 @@ const PRICED: &str = "openai/gpt-4o-mini";
 const LABELS: &str = r#"provider="openai",model="gpt-4o-mini""#;
 
 /// What is compared: requests, attempts, tokens in, from a cache, and out, cost.
-type Told = (u64, u64, u64, u64, u64, String);
+type Granted = (u64, u64, u64, u64, u64, String);
 
-fn told(object: &Value) -> Told {
+fn told(object: &Value) -> Granted {
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_u64).unwrap();
     (
         number("/requests"),
@@ -69,7 +69,7 @@ async fn answers_records_sums_metrics_and_commands_have_one_figure() {
     let cost: Pico = records.iter().filter_map(|record| Some(record.cost?.total)).sum();
     let sum =
         |of: fn(&canon::Usage) -> u64| records.iter().filter_map(|one| one.usage.as_ref()).map(of).sum();
-    let by_records: Told = (
+    let by_records: Granted = (
         records.len() as u64,
         records.iter().map(|record| record.attempts.len() as u64).sum(),
         sum(|usage| usage.input),

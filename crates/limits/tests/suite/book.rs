@@ -25,11 +25,11 @@ fn a_budget_is_a_ceiling_of_what_is_spent_and_reserved() {
     assert_eq!(rule.words(), "0.0000000001 USD per day");
     book.settle(first, cost(10));
     let second = reserve(&mut book, &rules, ask(90, 0), NOON).unwrap();
-    // An answer that costs more than was reserved is counted whole.
+    // The full cost counts when an answer costs more than was reserved.
     book.settle(second, cost(95));
     assert_eq!(book.spent(rules[0].account(), NOON), Some((Pico(105), Pico(0))));
     reserve(&mut book, &rules, ask(1, 0), NOON).unwrap_err();
-    // What is free is served: it takes nothing.
+    // A free request takes nothing and is served.
     let free = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
     book.settle(free, cost(0));
     // The next day begins anew.
@@ -39,14 +39,14 @@ fn a_budget_is_a_ceiling_of_what_is_spent_and_reserved() {
 }
 
 #[test]
-fn what_is_settled_after_midnight_belongs_to_the_day_it_was_reserved_on() {
+fn a_settlement_after_midnight_belongs_to_the_day_of_the_reservation() {
     let (mut book, rules) = book(r#"{"budgets":[{"usd":"1","per":"day"},{"usd":"1","per":"total"}]}"#, "{}");
     let late = reserve(&mut book, &rules, ask(50, 0), NOON).unwrap();
     let next = reserve(&mut book, &rules, ask(7, 0), NOON + DAY).unwrap();
     book.settle(late, cost(40));
     let day = |book: &Book| book.spent(rules[0].account(), NOON + DAY).unwrap();
     assert_eq!(day(&book), (Pico(0), Pico(7)));
-    // Another attempt of a request whose day is over takes of the new day.
+    // Another attempt of a request that began yesterday takes from the new day.
     let long = reserve(&mut book, &rules, ask(5, 0), NOON + DAY).unwrap();
     book.raise(&long, rules.iter(), ask(9, 0), NOON + 2 * DAY).unwrap();
     book.settle(next, cost(1));
@@ -104,7 +104,7 @@ fn claims_are_all_or_nothing() {
     assert_eq!(book, before);
     let refusal = reserve(&mut book, &rules, ask(1, 20), NOON).unwrap_err();
     assert_eq!(book, before);
-    // 90 of 100 tokens are there: 10 more leak in 6 minutes.
+    // 90 of 100 tokens are left: 10 more leak in 6 minutes.
     let Refusal::Limited { retry_ms: 360_000, rule } = refusal else { panic!("{refusal:?}") };
     assert_eq!((rule.owner(), rule.words().as_str()), ("the key's", "100 tokens per hour"));
     book.settle(held, Actual { cost: Pico(8), tokens: Some(30) });
@@ -130,7 +130,7 @@ fn places_come_back_with_their_owner() {
 }
 
 #[test]
-fn an_overdue_reservation_becomes_its_estimate_and_a_late_one_what_it_cost() {
+fn an_overdue_reservation_counts_its_estimate_until_it_is_settled() {
     let (mut book, rules) = book(r#"{"budgets":[{"usd":"1","per":"day"}]}"#, "{}");
     let lost = Ask { deadline_ms: NOON + 10, ..ask(50, 0) };
     let late = reserve(&mut book, &rules, lost, NOON).unwrap();

@@ -1,4 +1,4 @@
-//! Rates are exact: a request passes at the millisecond that was said, and not before.
+//! Rates are exact: a request passes at the millisecond that was announced, and not before.
 
 use limits::Bucket;
 use proptest::prelude::*;

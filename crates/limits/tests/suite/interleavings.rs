@@ -1,7 +1,7 @@
-//! Every order in which requests can reserve, raise, settle and vanish: the counters hold in each of them.
+//! Every order in which requests can reserve, raise, settle and vanish; the counters are correct in each.
 //!
-//! A book changes under one lock, so that the steps of requests are its atoms. An exhaustive scheduler runs all orders of
-//! them, and looks at the invariants after every step.
+//! A book changes under one lock, so the steps of requests are atomic. An exhaustive scheduler runs all
+//! orders of these steps and checks the invariants after every step.
 
 use canon::Pico;
 use limits::{Actual, Book, Rule, Ticket};
@@ -11,7 +11,7 @@ use crate::{NOON, ask, book};
 const CEILING: i64 = 100;
 const PLACES: u64 = 2;
 
-/// A request: what it reserves, to what an attempt raises that, what it costs.
+/// A request: its reservation, the raise by an attempt, and its cost.
 #[derive(Clone, Copy)]
 struct Script {
     estimate: i64,
@@ -25,9 +25,9 @@ struct Script {
 enum End {
     /// It is settled.
     Settled,
-    /// It is overdue, and settled after all.
+    /// It is overdue, and settled later.
     Late,
-    /// Its node is gone: it is overdue, and never settled.
+    /// Its node has died: it is overdue and never settled.
     Lost,
 }
 
@@ -44,7 +44,7 @@ const STEPS: usize = 3;
 struct World {
     book: Book,
     runs: Vec<Run>,
-    /// What the requests have cost by now, estimates of lost ones included.
+    /// The cost of the requests so far, with the estimates of lost ones.
     spent: i64,
     /// What answers have cost beyond their reservations.
     beyond: i64,
@@ -91,7 +91,7 @@ fn step(world: &mut World, rules: &[Rule], script: Script, who: usize) {
                 world.book.expire(NOON);
             }
             if script.end == End::Lost {
-                // Whoever has it is gone, and the ticket with it.
+                // The holder has died, and the ticket is lost.
                 world.spent += run.raised_to;
                 return;
             }

@@ -1,9 +1,10 @@
-//! Nodes that share a project's accounts: whatever is lost on the way, and whoever dies, no ceiling is passed.
+//! Nodes that share a project's accounts: no ceiling is exceeded, whichever messages are lost and whichever
+//! nodes die.
 
 use std::collections::BTreeMap;
 
 use canon::Pico;
-use limits::{Actual, Book, Others, Pool, Refusal, Rule, Scope, Short, Ticket, Told, Wanted, Wish};
+use limits::{Actual, Book, Granted, Others, Pool, Refusal, Rule, Scope, Short, Ticket, Wanted, Wish};
 
 use routing::chance::{STEP, mixed};
 
@@ -13,7 +14,7 @@ const CEILING: i64 = 1_000_000;
 const PLACES: u64 = 5;
 const REQUESTS: u64 = 40;
 
-/// A node, and what it waits for.
+/// A node, and the message that it waits for.
 struct Node {
     id: u32,
     book: Book,
@@ -27,8 +28,8 @@ struct Node {
 /// A message on its way. A node sends one at a time.
 struct Waiting {
     wishes: Vec<Wish>,
-    told: Option<Vec<Option<Told>>>,
-    /// The request that is tried again then, by its cost.
+    answer: Option<Vec<Option<Granted>>>,
+    /// The cost of the request that is then tried again.
     retry: Option<i64>,
 }
 
@@ -38,7 +39,7 @@ struct World {
     nodes: Vec<Node>,
     now: i64,
     next_id: u32,
-    /// What dead nodes spent, and had reserved: their requests may have cost that.
+    /// Spent and reserved by dead nodes: their requests may have cost that.
     dead: i64,
     /// What answers cost beyond their reservations.
     beyond: i64,
@@ -133,7 +134,7 @@ impl World {
             Err(Some(short)) if node.waiting.is_none() => {
                 let wishes = node.book.wishes(Some(&short), is_exact, now);
                 assert_eq!(wishes.len(), short.len());
-                node.waiting = Some(Waiting { wishes, told: None, retry: Some(cost) });
+                node.waiting = Some(Waiting { wishes, answer: None, retry: Some(cost) });
             }
             Err(Some(_)) => {}
         }
@@ -144,7 +145,7 @@ impl World {
         let node = &mut self.nodes[who];
         if node.waiting.is_none() {
             let wishes = node.book.wishes(None, false, now);
-            node.waiting = Some(Waiting { wishes, told: None, retry: None });
+            node.waiting = Some(Waiting { wishes, answer: None, retry: None });
         }
     }
 
@@ -153,7 +154,7 @@ impl World {
         let (is_lost, now) = (self.below(10) == 0, self.now);
         let node = &mut self.nodes[who];
         let Some(waiting) = node.waiting.take().filter(|_| !is_lost) else { return };
-        match waiting.told {
+        match waiting.answer {
             None => {
                 let serve = |wish: &Wish| {
                     let name = name(wish);
@@ -162,18 +163,18 @@ impl World {
                         self.pool.serve(&name, node.id, &wish.wanted, now)
                     })
                 };
-                let told = Some(waiting.wishes.iter().map(serve).collect());
-                node.waiting = Some(Waiting { told, ..waiting });
+                let answer = Some(waiting.wishes.iter().map(serve).collect());
+                node.waiting = Some(Waiting { answer, ..waiting });
             }
-            Some(told) => {
-                for (wish, told) in waiting.wishes.iter().zip(told) {
-                    node.book.granted(wish, &told.unwrap(), now);
+            Some(answer) => {
+                for (wish, answer) in waiting.wishes.iter().zip(answer) {
+                    node.book.granted(wish, &answer.unwrap(), now);
                 }
                 if let Some(cost) = waiting.retry {
                     match node.reserve(cost, Others::Asked, now) {
                         Ok(()) => self.admitted += 1,
                         Err(short) => {
-                            assert_eq!(short, None, "nobody asks twice");
+                            assert_eq!(short, None, "a refused question is not repeated");
                             self.refused += 1;
                         }
                     }
@@ -198,7 +199,7 @@ impl World {
         node.reserved -= reserved;
         node.spent += cost;
         self.beyond += (cost - reserved).max(0);
-        // The ledger hears of it some time.
+        // The ledger receives it at some later time.
         if dice.is_multiple_of(2) {
             self.ledger.insert(node.id, node.spent);
         }
@@ -209,7 +210,7 @@ impl World {
         let node = std::mem::replace(&mut self.nodes[who], Node::new(self.next_id, json));
         self.next_id += 1;
         self.dead += node.spent + node.reserved;
-        // Its files deliver what it left: estimates for what had not ended.
+        // Its files deliver its last records: estimates for requests that had not ended.
         self.ledger.insert(node.id, node.spent + node.reserved);
         self.pool.retire("Project Day19781", node.id, node.spent + node.reserved);
     }
@@ -222,7 +223,7 @@ impl World {
 }
 
 #[test]
-fn no_ceiling_is_passed_whatever_is_lost_on_the_way() {
+fn no_ceiling_is_exceeded_when_messages_are_lost() {
     let json = r#"{"budgets":[{"usd":"0.000001","per":"day"}]}"#;
     let (mut admitted, mut refused, mut full) = (0, 0, 0);
     for seed in 0..300 {
@@ -242,7 +243,7 @@ fn no_ceiling_is_passed_whatever_is_lost_on_the_way() {
 }
 
 #[test]
-fn a_store_that_forgot_everything_passes_by_what_nodes_had() {
+fn a_store_that_forgot_everything_exceeds_ceilings_by_the_nodes_parts_at_most() {
     let json = r#"{"budgets":[{"usd":"0.000001","per":"day"}]}"#;
     for seed in 1000..1200 {
         let mut world = World::new(seed, 3, json);
@@ -280,7 +281,7 @@ fn a_node_that_cannot_ask_counts_for_itself() {
     node.reserve(10, Others::Away, NOON).unwrap();
     node.reserve(10, Others::Away, NOON).unwrap();
     assert_eq!(node.reserve(10, Others::Away, NOON), Err(None), "two requests a minute");
-    // When the others are there again they hear of all that was used.
+    // When the store answers again it learns everything that was used.
     let wishes = node.book.wishes(None, false, NOON);
     let owed = wishes.iter().find_map(|wish| match wish.wanted {
         Wanted::Rate { owed, .. } => Some(owed),
@@ -303,8 +304,8 @@ fn a_refusal_is_remembered_for_a_moment() {
         for wish in node.book.wishes(Some(&short), false, now) {
             let name = name(&wish);
             pool.begin(&name, &BTreeMap::new());
-            let told = pool.serve(&name, node.id, &wish.wanted, now).unwrap();
-            node.book.granted(&wish, &told, now);
+            let answer = pool.serve(&name, node.id, &wish.wanted, now).unwrap();
+            node.book.granted(&wish, &answer, now);
         }
         true
     };

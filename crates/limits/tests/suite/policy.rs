@@ -14,7 +14,7 @@ fn a_policy_comes_back_as_it_was_written() {
 }
 
 #[test]
-fn what_cannot_be_is_named() {
+fn invalid_values_are_named() {
     for (text, place) in [
         (r#"{"models":[""]}"#, "models[0]"),
         (r#"{"budgets":[{"usd":"0","per":"day"}]}"#, "budgets[0].usd"),

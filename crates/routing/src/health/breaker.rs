@@ -1,15 +1,16 @@
 //! The circuit breaker of one route.
 //!
-//! Closed, every request passes. After several failures in a row, or when too many of the last ones failed, it opens:
-//! nothing passes for a while. Then it is half open: one request may try. When that one succeeds the breaker closes,
-//! when it fails it opens again for twice as long. A breaker that has just closed is quick to open again, and after
-//! such a relapse one good answer is no longer enough: one more in a row is asked for each time.
+//! Closed, every request passes. After several failures in a row, or when too many of the last ones failed,
+//! it opens: nothing passes for a while. Then it is half open: one request may try. When it succeeds the
+//! breaker closes; when it fails the breaker opens again for twice as long. A breaker that has just closed
+//! opens again after fewer failures, and each such relapse requires one more consecutive success before it
+//! closes.
 
 use crate::{BreakerSettings, Timestamp};
 
-/// Failures in a row that open a breaker which has not yet proven itself since it closed.
+/// Consecutive failures that open a breaker which has not yet proven itself since it closed.
 const RELAPSE_FAILURES: u32 = 2;
-/// Most good answers in a row that are asked for before it closes.
+/// The most consecutive successes that are required before it closes.
 const MAX_PROOFS: u32 = 5;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,7 +18,7 @@ pub(crate) struct Breaker {
     state: State,
     /// How often it opened without a proven recovery in between.
     opened: u32,
-    /// Good answers in a row since it opened.
+    /// Consecutive successes since it opened.
     proofs: u32,
 }
 
@@ -42,7 +43,7 @@ struct Window {
     in_a_row: u32,
 }
 
-/// What a breaker says to a request.
+/// The breaker's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     Closed,
@@ -64,7 +65,7 @@ impl Breaker {
         }
     }
 
-    /// Somebody else's breaker opened: this one is as careful.
+    /// The breaker of another node opened: this one is as careful.
     pub(crate) fn hear_open(&mut self, until: Timestamp) {
         self.state = State::Open { until };
         self.proofs = 0;
@@ -75,15 +76,15 @@ impl Breaker {
         self.state = State::Probing { since: now };
     }
 
-    /// The probe ended without telling anything about the provider: the next request may try.
+    /// The probe ended without information about the provider: the next request may try.
     pub(crate) fn release(&mut self, now: Timestamp) {
         if matches!(self.state, State::Probing { .. }) {
             self.state = State::Open { until: now };
         }
     }
 
-    /// A request succeeded. `decisive` says that it was let through a breaker that was not closed. True when that
-    /// closed the breaker.
+    /// A request succeeded. `decisive`: it was let through a breaker that was not closed. Returns true when
+    /// the breaker closed.
     pub(crate) fn success(&mut self, settings: &BreakerSettings, decisive: bool, now: Timestamp) -> bool {
         match &mut self.state {
             State::Closed(window) => {
@@ -103,7 +104,8 @@ impl Breaker {
         }
     }
 
-    /// A request failed. `probe` says that it was the probe. What was under way when the breaker opened does not count.
+    /// A request failed. `probe`: it was the probe. Requests that were under way when the breaker opened do
+    /// not count.
     pub(crate) fn failure(&mut self, settings: &BreakerSettings, probe: bool, now: Timestamp) {
         match &mut self.state {
             State::Closed(window) => {
@@ -114,7 +116,7 @@ impl Breaker {
                 }
             }
             State::Probing { .. } if probe => self.open(settings, now),
-            // A probe whose answer had begun, and broke: others were let through meanwhile.
+            // The probe's answer had begun and then broke. Others were let through meanwhile.
             State::Open { until } if probe && now >= *until => self.open(settings, now),
             State::Probing { .. } | State::Open { .. } => {}
         }

@@ -1,4 +1,4 @@
-//! Which provider serves a model now: near-equal providers must not alternate with every measurement.
+//! Which provider serves a model now. Nearly equal providers must not alternate with every measurement.
 
 use std::hash::Hash;
 
@@ -15,7 +15,7 @@ impl Incumbents {
         Self(Shards::new())
     }
 
-    /// The route that was best for this kind of request the last time, as a hash.
+    /// The hash of the route that was best for this kind of request last time.
     pub(crate) fn get(&self, kind: &impl Hash) -> Option<u64> {
         let id = hash(kind);
         self.0.at(id).get(&id).copied()

@@ -1,4 +1,4 @@
-//! What is remembered of one provider's model.
+//! Measurements of one model at one provider.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use super::breaker::{Breaker, Gate};
 use super::{KeyState, Metrics, Outcome, Permit, Report};
 use crate::{HealthSettings, Settings, Timestamp};
 
-/// Requests that the long memory is worth when the quick one is compared with it.
+/// How many requests the long memory counts for when it is combined with the quick one.
 const RECENT_PRIOR_WEIGHT: f64 = 10.0;
-/// Samples that the neutral assumption about speed is worth; see `score`.
+/// Maximum sample count; the neutral assumption about speed counts for so many, see `score`.
 const MAX_SAMPLES: u32 = 1_000;
 /// Most keys of one model: their labels come from the configuration, this only bounds the memory.
 const MAX_KEYS: usize = 64;
@@ -79,7 +79,7 @@ impl Memory {
         &mut self.keys[place]
     }
 
-    /// Takes in what happened. A refused key is the caller's business: it concerns all models.
+    /// Records an outcome. A refused key is handled by the caller, because it affects all models.
     pub(super) fn finish(
         &mut self,
         label: &str,
@@ -123,8 +123,8 @@ impl Memory {
         key.used = now;
         key.limits_in_a_row = 0;
         if key.breaker.success(&settings.breaker, *permit != Permit::Normal, now) {
-            // It has recovered: what happened long ago says little about what comes now. The quick memory stays, so
-            // that one lucky probe does not make a sick provider look sound.
+            // The route has recovered, so the long history no longer predicts the future. The quick memory
+            // stays, so that one lucky probe does not make an unhealthy provider look healthy.
             self.long = Decayed::default();
         }
         self.count(&settings.health, 1.0, 0.0, now);
@@ -143,13 +143,13 @@ impl Memory {
     }
 }
 
-/// What is remembered of one key for one model.
+/// Measurements of one key for one model.
 #[derive(Debug)]
 pub(super) struct KeyMemory {
     pub(super) label: Box<str>,
     pub(super) breaker: Breaker,
     pub(super) cooling_until: Timestamp,
-    /// The end of the outage that another gateway told of last.
+    /// The end of the last outage that another gateway reported.
     pub(super) heard: Timestamp,
     limits_in_a_row: u32,
     used: Timestamp,
@@ -198,7 +198,7 @@ impl KeyMemory {
         now: Timestamp,
     ) {
         self.release(permit, now);
-        // Several requests that were under way together are one limit, not many.
+        // Several concurrent requests that hit a limit are one limit.
         if asked.is_none() && now < self.cooling_until {
             return;
         }
@@ -216,7 +216,7 @@ impl KeyMemory {
     }
 }
 
-/// Counts of good and bad that fade with time.
+/// Counts of successes and failures that decay with time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Decayed {
     good: f64,
@@ -240,7 +240,7 @@ impl Decayed {
     }
 }
 
-/// An average in which older samples fade.
+/// An average in which older samples decay.
 #[derive(Clone, Copy, Debug, Default)]
 struct Average {
     mean: f64,
@@ -253,7 +253,7 @@ impl Average {
             return;
         }
         self.samples = (self.samples + 1).min(MAX_SAMPLES);
-        // The first samples form a plain average, so that the very first does not weigh for long.
+        // The first samples form a plain average, so that the very first one does not dominate for long.
         let share = share.max(1.0 / f64::from(self.samples));
         self.mean += (sample - self.mean) * share;
     }

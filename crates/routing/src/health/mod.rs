@@ -1,8 +1,9 @@
-//! What the gateway has seen of each provider: success, speed, cool-downs, breakers.
+//! What the gateway has measured of each provider: success, speed, cool-downs, breakers.
 //!
-//! Success and speed are kept for each provider and model, breakers and cool-downs for each of their keys, and a key
-//! that the provider refuses rests for all models. Whatever is the caller's fault changes nothing. Every call takes one
-//! short lock of one part of the table and allocates only when it meets a name for the first time.
+//! Success and speed are kept for each provider and model, breakers and cool-downs for each of their keys,
+//! and a key that the provider refuses rests for all models. Errors that the caller caused change nothing.
+//! Every call takes one short lock of one part of the table and allocates only when it meets a name for the
+//! first time.
 
 mod breaker;
 mod incumbent;
@@ -34,9 +35,9 @@ const MAX_BENCHED: usize = 4_096;
 pub enum Outcome {
     /// It worked.
     Success,
-    /// The request (or the gateway) was at fault, or the caller went away: says nothing about the provider.
+    /// The request or the gateway was at fault, or the caller hung up: no information about the provider.
     Neutral,
-    /// The provider failed or answered nonsense.
+    /// The provider failed or sent an invalid answer.
     Fault,
     /// The provider did not answer in time.
     Timeout,
@@ -57,7 +58,7 @@ impl Outcome {
         match error.kind {
             ErrorKind::RateLimit => Self::RateLimit(error.retry_after()),
             ErrorKind::Timeout => Self::Timeout,
-            // A key without access to one model may well have access to others.
+            // A key without access to one model may have access to others.
             ErrorKind::ModelNotFound | ErrorKind::Permission => Self::NotServed,
             ErrorKind::UpstreamCredential if is_forbidden(error) => Self::NotServed,
             ErrorKind::UpstreamCredential | ErrorKind::Quota | ErrorKind::Authentication => Self::Credential,
@@ -77,7 +78,8 @@ impl Outcome {
             | ErrorKind::UnsupportedMedia
             | ErrorKind::RequestTimeout
             | ErrorKind::TooLarge => {
-                // Some providers answer a bare 400 when they are sick; the decoder marks those as worth repeating.
+                // Some providers send a bare 400 when they are unhealthy; the decoder marks those as
+                // retryable.
                 if matches!(error.retry, Retry::Again | Retry::After(_)) {
                     Self::Fault
                 } else {
@@ -89,10 +91,9 @@ impl Outcome {
     }
 }
 
-/// What there is to say about a finished attempt.
+/// The report of a finished attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Report {
-    /// How it ended.
     pub outcome: Outcome,
     /// Time to the first token, where it was measured.
     pub first_token: Option<Duration>,
@@ -101,7 +102,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// A good answer.
     pub fn success(first_token: Option<Duration>, tokens_per_second: Option<f64>) -> Self {
         Self { outcome: Outcome::Success, first_token, tokens_per_second }
     }
@@ -111,22 +111,22 @@ impl Report {
         Self { outcome: Outcome::of(error), first_token: None, tokens_per_second: None }
     }
 
-    /// An attempt whose caller went away.
+    /// An attempt whose caller hung up.
     pub fn cancelled() -> Self {
         Self { outcome: Outcome::Neutral, first_token: None, tokens_per_second: None }
     }
 }
 
-/// The right to send one request by a route; goes back with `Health::finish`.
+/// Permission to send one request by a route. Must be returned with `Health::finish`.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a probe whose permit is not given back blocks the route for a while"]
+#[must_use = "a probe whose permit is not returned blocks the route for a while"]
 #[non_exhaustive]
 pub enum Permit {
-    /// The route is in order.
+    /// The route is healthy.
     Normal,
-    /// The route was closed: this is the one request that finds out whether it works again.
+    /// The route was closed: this request tests whether it works again.
     Probe,
-    /// The probe has had its first content, and no longer keeps others from trying.
+    /// The probe's answer has begun, so other requests may try too.
     Begun,
     /// The route is closed, but there is no other.
     LastResort,
@@ -138,7 +138,7 @@ struct Bench {
     provider: Box<str>,
     key: Box<str>,
     until: Timestamp,
-    /// The end that another gateway said last.
+    /// The end that another gateway reported last.
     heard: Timestamp,
 }
 
@@ -148,7 +148,7 @@ impl Bench {
     }
 }
 
-/// How a candidate stands: the key to use, and whether it can be used.
+/// The state of a candidate: the key to use, and whether it can be used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     pub(crate) metrics: Metrics,
@@ -156,7 +156,7 @@ pub(crate) struct Standing {
     pub(crate) access: Access,
 }
 
-/// The memory of all routes, as seen with one set of settings. Cheap to update from many threads.
+/// Measurements of all routes, seen under one set of settings. Cheap to update from many threads.
 #[derive(Debug)]
 pub struct Health {
     settings: Settings,
@@ -164,18 +164,17 @@ pub struct Health {
     rests: Rests,
 }
 
-/// What was seen. Shared by all views of it ([`Health::with_settings`]).
+/// Shared by all views ([`Health::with_settings`]).
 #[derive(Debug)]
 struct Table {
     routes: Shards<Vec<Memory>>,
     benched: Mutex<Map<Bench>>,
-    /// When the last of `benched` is over: usually past, and then the lock is not needed.
+    /// When the last entry of `benched` expires: usually past, and then the lock is not needed.
     benched_until: AtomicU64,
     incumbents: Incumbents,
 }
 
 impl Health {
-    /// An empty memory.
     pub fn new(settings: &Settings) -> Self {
         let table = Table {
             routes: Shards::new(),
@@ -186,17 +185,17 @@ impl Health {
         Self { settings: settings.clone(), table: Arc::new(table), rests: Rests::default() }
     }
 
-    /// With what rests by hand.
+    /// Adds the routes that an administrator suspended.
     pub fn with_rests(self, rests: Rests) -> Self {
         Self { rests, ..self }
     }
 
-    /// The same memory under other settings: what one view learns, the other sees.
+    /// The same memory under other settings: all views share their measurements.
     pub fn with_settings(&self, settings: &Settings) -> Self {
         Self { settings: settings.clone(), table: self.table.clone(), rests: self.rests.clone() }
     }
 
-    /// Forgets a provider, whose address or keys are others now: nothing that was seen holds for the new ones.
+    /// Forgets a provider whose address or keys have changed: old measurements do not apply to the new ones.
     pub fn forget(&self, provider: &str, keys: &[String]) {
         for mut shard in self.table.routes.iter() {
             shard.retain(|_, memories| {
@@ -210,7 +209,7 @@ impl Health {
         }
     }
 
-    /// Asks to send a request. None when the route is closed or rests.
+    /// Asks for permission to send a request. None when the route is closed or rests.
     pub fn begin(&self, route: Route<'_>, now: Timestamp) -> Option<Permit> {
         if self.rests.has(route.provider, route.key)
             || self.benched_until(route.provider, route.key, now).is_some()
@@ -232,13 +231,13 @@ impl Health {
         })
     }
 
-    /// Asks to send a request by a route that may be closed, because there is no other.
+    /// Permission for a route that may be closed, when there is no other.
     pub fn begin_last_resort(&self, route: Route<'_>, now: Timestamp) -> Permit {
         self.begin(route, now).unwrap_or(Permit::LastResort)
     }
 
-    /// The first content of an answer is there. A route that was closed lets the next probe through: how this answer ends
-    /// may show only after minutes.
+    /// The first content of an answer has arrived. A route that was closed lets the next probe through,
+    /// because the end of this answer may take minutes.
     pub fn begun(&self, route: Route<'_>, permit: &mut Permit, now: Timestamp) {
         if *permit != Permit::Probe {
             return;
@@ -251,7 +250,7 @@ impl Health {
         });
     }
 
-    /// Gives the permit back with what happened.
+    /// Returns the permit with the outcome.
     pub fn finish(&self, route: Route<'_>, permit: Permit, report: &Report, now: Timestamp) {
         if report.outcome == Outcome::Credential {
             self.bench(route, now);
@@ -269,19 +268,18 @@ impl Health {
         drop(shard);
         if report.outcome == Outcome::Success && self.benched_until(route.provider, route.key, now).is_some()
         {
-            // Its end stays: who told of it may say so once more.
+            // The end time stays, so that the gateway which reported it may report it again.
             if let Some(bench) = lock(&self.table.benched).get_mut(&bench_id(route.provider, route.key)) {
                 bench.until = now;
             }
         }
     }
 
-    /// What is known of a provider's model; the neutral assumption when it was never used.
+    /// Measurements of a provider's model; neutral assumptions when it was never used.
     pub fn metrics(&self, provider: &str, model: &str, now: Timestamp) -> Metrics {
         self.with(provider, model, |memory| self.metrics_of(memory.as_deref(), now))
     }
 
-    /// Everything known.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let mut routes = Vec::new();
         for shard in self.table.routes.iter() {
@@ -321,7 +319,6 @@ impl Health {
         (access.state, access.until)
     }
 
-    /// The memory of which provider serves a model now.
     pub(crate) fn incumbents(&self) -> &Incumbents {
         &self.table.incumbents
     }
@@ -333,7 +330,7 @@ impl Health {
         }
     }
 
-    /// Whether an administrator has all keys of a candidate rest.
+    /// Whether an administrator suspended all keys of a candidate.
     pub(crate) fn has_all_rest(&self, candidate: &Candidate<'_>) -> bool {
         (0..candidate.key_count()).all(|key| self.rests.has(candidate.provider, candidate.key(key)))
     }
@@ -356,7 +353,7 @@ impl Health {
         then(find(&mut shard, id, provider, model))
     }
 
-    /// Models may come from callers: a full part of the table forgets what was unused the longest.
+    /// Callers can name any model: a full shard evicts the entries that were unused the longest.
     fn make_room(&self, shard: &mut Map<Vec<Memory>>) {
         if shard.len() < Shards::<Memory>::share(self.settings.health.max_routes) {
             return;
@@ -408,8 +405,9 @@ impl Health {
     }
 }
 
-/// The key whose turn it is when it can be used or probed; otherwise the next that can; otherwise the one that is
-/// ready first. Its access is the best of all keys: while another is ready, a probe does not make the candidate risky.
+/// The key whose turn it is when it can be used or probed; otherwise the next that can; otherwise the one
+/// that is ready first. The candidate's access is the best of all its keys: while another key is ready, a
+/// probe does not make the candidate risky.
 fn best_key(count: usize, turn: usize, access: impl Fn(usize) -> Access) -> (usize, Access) {
     let first = turn % count;
     let (mut key, mut best) = (first, access(first));

@@ -1,7 +1,7 @@
-//! What several gateways tell each other: which routes rest, and until when.
+//! What several gateways report to each other: which routes rest, and until when.
 //!
-//! Each tells what it has found out itself, and not what it heard. What is heard holds once: whoever has tried since, and found that
-//! a route works, does not hear of the same outage again.
+//! Each reports only outages that it met itself. A reported outage is applied once: a gateway that has since
+//! found the route working ignores the same report.
 
 use super::breaker::Gate;
 use super::memory::{KeyMemory, Memory};
@@ -9,7 +9,6 @@ use super::{Bench, Health, KeyState, MAX_BENCHED, bench_id, find};
 use crate::shards::{hash, lock};
 use crate::{Settings, Timestamp};
 
-/// A route that rests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// The provider.
@@ -18,13 +17,11 @@ pub struct Outage {
     pub model: String,
     /// The label of the key.
     pub key: String,
-    /// Why.
+    /// Why it rests.
     pub kind: OutageKind,
-    /// Until when.
     pub until: Timestamp,
 }
 
-/// Why a route rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutageKind {
     /// Too many failures: the breaker is open.
@@ -38,7 +35,7 @@ pub enum OutageKind {
 impl OutageKind {
     const ALL: [Self; 3] = [Self::Open, Self::CoolingDown, Self::Benched];
 
-    /// The word for it.
+    /// The name in messages between gateways.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -47,14 +44,14 @@ impl OutageKind {
         }
     }
 
-    /// Reads the word.
+    /// The inverse of `as_str`.
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
 impl Health {
-    /// The routes that rest for a reason that was met here, at most so many.
+    /// At most `most` routes that rest for a reason that this gateway met itself.
     pub fn outages(&self, most: usize, now: Timestamp) -> Vec<Outage> {
         let mut outages = Vec::new();
         if now.0 < self.table.benched_until.load(std::sync::atomic::Ordering::Acquire) {
@@ -72,7 +69,7 @@ impl Health {
         outages
     }
 
-    /// Another gateway met this outage.
+    /// Takes in an outage that another gateway met.
     pub fn hear(&self, outage: &Outage, now: Timestamp) {
         if outage.until <= now {
             return;
@@ -119,7 +116,7 @@ impl Bench {
 }
 
 impl KeyMemory {
-    /// Why it rests, if that was met here.
+    /// Why it rests, if this gateway met the reason itself.
     fn outage(&self, memory: &Memory, settings: &Settings, now: Timestamp) -> Option<Outage> {
         let access = self.access(settings, now);
         let kind = match access.state {
@@ -145,7 +142,7 @@ impl KeyMemory {
             OutageKind::Open if self.breaker.gate(&settings.breaker, now) == Gate::Closed => {
                 self.breaker.hear_open(outage.until);
             }
-            // It rests already, for as long or for a reason of its own.
+            // It already rests at least as long, or for a reason of its own.
             _ => return,
         }
         self.heard = outage.until;

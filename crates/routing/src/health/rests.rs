@@ -1,4 +1,5 @@
-//! What an administrator has rest by hand: a provider, or one of its keys. Nothing goes there, also not as a last resort.
+//! Providers and keys that an administrator suspended by hand. Nothing is sent to them, not even as a last
+//! resort.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,20 +7,21 @@ use std::sync::{Arc, Mutex};
 
 use crate::shards::lock;
 
-/// What rests by hand. Clones share it; it is the same for all operations and outlives a change of settings.
+/// Suspended providers and keys. Clones share the data; it is the same for all operations and outlives a
+/// change of settings.
 #[derive(Clone, Debug, Default)]
 pub struct Rests(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Usually nothing rests, and then the lock is not needed.
+    /// False most of the time, and then the lock is not needed.
     any: AtomicBool,
-    /// By provider: the labels of the keys, or none when all of it rests.
+    /// By provider: the labels of the suspended keys, or none when the whole provider is suspended.
     providers: Mutex<HashMap<String, Option<Vec<String>>>>,
 }
 
 impl Rests {
-    /// Puts these in the place of those before: each a provider, and a key of it where not all of it rests.
+    /// Replaces the list. Each entry is a provider, and a key where only that key is suspended.
     pub fn set<'a>(&self, rests: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
         let mut providers: HashMap<String, Option<Vec<String>>> = HashMap::new();
         for (provider, key) in rests {
@@ -35,7 +37,7 @@ impl Rests {
         self.0.any.store(any, Ordering::Release);
     }
 
-    /// Whether this key of a provider rests.
+    /// Whether this key of a provider is suspended.
     pub fn has(&self, provider: &str, key: &str) -> bool {
         if !self.0.any.load(Ordering::Acquire) {
             return false;

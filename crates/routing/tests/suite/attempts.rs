@@ -10,7 +10,7 @@ use routing::{
 
 use crate::support::*;
 
-/// Runs a request whose attempts fail in this way, and tells provider and key of each attempt and its wait.
+/// Runs a request whose attempts fail in this way. Returns provider and key of each attempt, and its wait.
 fn story(world: &World, candidates: &[Candidate<'_>], errors: &[Error]) -> Vec<(String, Option<Duration>)> {
     run(world, candidates, errors, false)
 }
@@ -25,24 +25,24 @@ fn run(
     let budget = budget.of("key");
     let found = world.plan(candidates, T0);
     let mut attempts = Attempts::new(&found, candidates, &world.settings).no_fallback(no_fallback);
-    let mut told = Vec::new();
+    let mut made = Vec::new();
     let mut now = T0;
     let mut attempt = attempts.first(&world.health, now);
     for error in errors {
-        now = note(&mut told, candidates, &attempt, now);
+        now = note(&mut made, candidates, &attempt, now);
         let route = candidates[attempt.index].route(attempt.key);
         world.health.finish(route, attempt.permit, &Report::failure(error), now);
         match attempts.next(error, &world.health, &budget, now, u64::MAX) {
-            Next::GiveUp => return told,
+            Next::GiveUp => return made,
             Next::Candidate(next) => attempt = next,
         }
     }
-    note(&mut told, candidates, &attempt, now);
-    told
+    note(&mut made, candidates, &attempt, now);
+    made
 }
 
 fn note(
-    told: &mut Vec<(String, Option<Duration>)>,
+    made: &mut Vec<(String, Option<Duration>)>,
     candidates: &[Candidate<'_>],
     attempt: &Attempt,
     now: Timestamp,
@@ -51,7 +51,7 @@ fn note(
     let key = candidate.key(attempt.key);
     let name =
         if key.is_empty() { candidate.provider.to_owned() } else { format!("{}/{key}", candidate.provider) };
-    told.push((name, attempt.after));
+    made.push((name, attempt.after));
     now.plus(attempt.after.unwrap_or_default())
 }
 
@@ -82,22 +82,22 @@ fn the_callers_fault_is_never_repeated() {
 fn failures_go_to_the_next_candidates_up_to_the_limit() {
     let world = World::new();
     let four = [at("a", 1.0), at("b", 2.0), at("c", 3.0), at("d", 4.0)];
-    let told = story(&world, &four, &[fault(), fault(), fault(), fault()]);
-    assert_eq!(names(&told), ["a", "b", "c"]);
-    assert!(told.iter().all(|(_, wait)| wait.is_none()));
+    let made = story(&world, &four, &[fault(), fault(), fault(), fault()]);
+    assert_eq!(names(&made), ["a", "b", "c"]);
+    assert!(made.iter().all(|(_, wait)| wait.is_none()));
 }
 
 #[test]
 fn a_single_provider_is_tried_again_after_a_growing_wait() {
     let world = World::new();
-    let told = story(&world, &[at("a", 1.0)], &[fault(), fault(), fault()]);
-    assert_eq!(names(&told), ["a", "a", "a"]);
-    let waits: Vec<_> = told.iter().filter_map(|(_, wait)| wait.map(|wait| wait.as_millis())).collect();
+    let made = story(&world, &[at("a", 1.0)], &[fault(), fault(), fault()]);
+    assert_eq!(names(&made), ["a", "a", "a"]);
+    let waits: Vec<_> = made.iter().filter_map(|(_, wait)| wait.map(|wait| wait.as_millis())).collect();
     assert!((200..=275).contains(&waits[0]) && (400..=550).contains(&waits[1]), "{waits:?}");
 }
 
 #[test]
-fn what_fails_again_elsewhere_only_is_not_repeated_at_the_same_key() {
+fn an_error_that_only_another_provider_can_help_is_not_retried_with_the_same_key() {
     let world = World::new();
     let error = Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, "No.");
     assert_eq!(names(&story(&world, &[at("a", 1.0)], std::slice::from_ref(&error))), ["a"]);
@@ -107,8 +107,8 @@ fn what_fails_again_elsewhere_only_is_not_repeated_at_the_same_key() {
 #[test]
 fn a_refused_key_is_followed_by_another_one_and_never_used_again() {
     let world = World::new();
-    let told = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[refused(), refused()]);
-    let mut used = names(&told);
+    let made = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[refused(), refused()]);
+    let mut used = names(&made);
     assert_eq!(used.pop(), Some("b"));
     used.sort_unstable();
     assert_eq!(used, ["a/k1", "a/k2"]);
@@ -126,17 +126,17 @@ fn a_refused_key_is_refused_for_the_providers_other_models_too() {
 #[test]
 fn a_rate_limit_goes_to_another_key_then_elsewhere() {
     let world = World::new();
-    let told = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[limited(None), limited(None)]);
-    assert_eq!(told.len(), 3);
-    assert!(told[1].0.starts_with("a/") && told[1].0 != told[0].0);
-    assert_eq!(told[2].0, "b");
+    let made = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[limited(None), limited(None)]);
+    assert_eq!(made.len(), 3);
+    assert!(made[1].0.starts_with("a/") && made[1].0 != made[0].0);
+    assert_eq!(made[2].0, "b");
 }
 
 #[test]
 fn a_short_wait_is_waited_for_when_there_is_nowhere_else() {
-    let told = story(&World::new(), &[at("a", 1.0)], &[limited(Some(2))]);
-    assert_eq!(names(&told), ["a", "a"]);
-    let wait = told[1].1.unwrap();
+    let made = story(&World::new(), &[at("a", 1.0)], &[limited(Some(2))]);
+    assert_eq!(names(&made), ["a", "a"]);
+    let wait = made[1].1.unwrap();
     assert!(wait >= Duration::from_secs(2) && wait <= Duration::from_millis(2_200), "{wait:?}");
     assert_eq!(names(&story(&World::new(), &[at("a", 1.0)], &[limited(Some(60))])), ["a"]);
 }
@@ -144,9 +144,9 @@ fn a_short_wait_is_waited_for_when_there_is_nowhere_else() {
 #[test]
 fn an_unserved_model_goes_to_the_next_candidate_only() {
     let error = Error::upstream(ErrorKind::ModelNotFound, Retry::Elsewhere, "Unknown model.");
-    let told = story(&World::new(), &[pool(&["k1", "k2"]), at("b", 2.0)], &[error.clone(), error]);
-    assert_eq!(told.len(), 2);
-    assert_eq!(told[1].0, "b");
+    let made = story(&World::new(), &[pool(&["k1", "k2"]), at("b", 2.0)], &[error.clone(), error]);
+    assert_eq!(made.len(), 2);
+    assert_eq!(made[1].0, "b");
 }
 
 #[test]
@@ -154,21 +154,21 @@ fn a_key_without_access_to_the_model_is_followed_by_another_and_stays_good_for_o
     let world = World::new();
     let reply = canon::UpstreamReply { status: Some(403), ..Default::default() };
     let error = Error { upstream: Some(reply), ..refused() };
-    let told = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[error]);
-    assert!(told.len() == 2 && told[1].0.starts_with("a/") && told[1].0 != told[0].0);
+    let made = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[error]);
+    assert!(made.len() == 2 && made[1].0.starts_with("a/") && made[1].0 != made[0].0);
     let other_model = routing::Route { provider: "a", model: "other", key: "k1" };
     assert!(world.health.begin(other_model, T0).is_some());
 }
 
 #[test]
-fn what_this_provider_cannot_translate_goes_to_the_next_without_touching_the_budget() {
+fn a_request_that_a_provider_cannot_translate_moves_on_without_using_the_budget() {
     let retry = RetrySettings { budget_burst: 0.0, ..RetrySettings::default() };
     let world = World::with(Settings { retry, ..settings() });
     let two = [at("a", 1.0), at("b", 2.0)];
     assert_eq!(names(&story(&world, &two, &[Error::unsupported("tools", "No tools.")])), ["a", "b"]);
     let fresh = || World::with(Settings { retry, ..settings() });
     assert_eq!(names(&story(&fresh(), &[at("a", 1.0)], &[fault()])), ["a"]);
-    // Nobody gets more load by that than there are requests.
+    // Each provider gets at most one attempt per request that way.
     assert_eq!(names(&story(&fresh(), &two, &[fault()])), ["a", "b"], "a sound one serves in any case");
     assert_eq!(names(&story(&fresh(), &two, &[fault(), fault()])), ["a", "b"], "and nothing is repeated");
 }
@@ -176,8 +176,8 @@ fn what_this_provider_cannot_translate_goes_to_the_next_without_touching_the_bud
 #[test]
 fn without_fallback_each_key_of_the_first_is_tried_once() {
     let world = World::new();
-    let told = run(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[fault(), fault(), fault()], true);
-    let mut used = names(&told);
+    let made = run(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[fault(), fault(), fault()], true);
+    let mut used = names(&made);
     used.sort_unstable();
     assert_eq!(used, ["a/k1", "a/k2"]);
 }
@@ -186,8 +186,8 @@ fn without_fallback_each_key_of_the_first_is_tried_once() {
 fn fallbacks_that_the_request_forbids_are_not_made() {
     let mut world = World::new();
     world.preferences = Preferences { allow_fallbacks: false, ..Preferences::default() };
-    let told = story(&world, &[at("a", 1.0), at("b", 2.0)], &[fault()]);
-    assert_eq!(names(&told), ["a", "a"]);
+    let made = story(&world, &[at("a", 1.0), at("b", 2.0)], &[fault()]);
+    assert_eq!(names(&made), ["a", "a"]);
 }
 
 #[test]

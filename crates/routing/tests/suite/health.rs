@@ -1,4 +1,4 @@
-//! Outcomes told apart, breakers, cool-downs, bounded memory.
+//! Classes of outcomes, breakers, cool-downs, bounded memory.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use routing::{HealthSettings, KeyState, Outcome, Report, Settings, Timestamp};
 use crate::support::*;
 
 #[test]
-fn errors_are_told_apart() {
+fn errors_are_classified() {
     use ErrorKind as K;
     let of = |kind, retry| Outcome::of(&Error::upstream(kind, retry, "x"));
     assert_eq!(of(K::Upstream, Retry::Again), Outcome::Fault);
@@ -18,7 +18,7 @@ fn errors_are_told_apart() {
     assert_eq!(of(K::Quota, Retry::Elsewhere), Outcome::Credential);
     assert_eq!(of(K::ModelNotFound, Retry::Elsewhere), Outcome::NotServed);
     assert_eq!(of(K::InvalidRequest, Retry::No), Outcome::Neutral);
-    // A bare 400 of a sick provider is no proof of its health.
+    // A bare 400 of an unhealthy provider does not prove that it is healthy.
     assert_eq!(of(K::InvalidRequest, Retry::Again), Outcome::Fault);
     let wait = Duration::from_secs(7);
     assert_eq!(of(K::RateLimit, Retry::After(wait)), Outcome::RateLimit(Some(wait)));
@@ -35,7 +35,7 @@ fn only_upstream_errors_can_hurt() {
 }
 
 #[test]
-fn what_is_the_callers_fault_leaves_no_trace() {
+fn errors_of_the_caller_leave_no_trace() {
     let world = World::new();
     world.times(50, route("a", "k"), Outcome::Neutral, T0);
     assert!(world.health.snapshot(T0).routes.is_empty());
@@ -70,7 +70,7 @@ fn an_inconclusive_probe_makes_way_for_the_next() {
     assert!(is_probe(&world.health.begin(a, later).unwrap()));
 }
 
-/// A long answer shows only at its end whether it is good; meanwhile others may try.
+/// A long answer proves itself only at its end; meanwhile others may try.
 #[test]
 fn a_probe_whose_answer_has_begun_makes_way_and_still_decides() {
     let later = T0.plus_ms(10_000);
@@ -149,7 +149,7 @@ fn a_refused_key_that_works_after_all_is_taken_back() {
 }
 
 #[test]
-fn the_snapshot_tells_states_and_waits() {
+fn the_snapshot_has_states_and_waits() {
     let world = World::new();
     world.report(route("b", "limited"), Outcome::RateLimit(Some(Duration::from_secs(30))), T0);
     world.times(5, route("b", "broken"), Outcome::Fault, T0);

@@ -1,4 +1,4 @@
-//! What several gateways tell each other.
+//! What several gateways report to each other.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use routing::{Outage, OutageKind, Outcome, Report, SessionSettings, Sessions};
 
 use crate::support::*;
 
-/// What one has met, told to the other.
-fn tell(from: &World, to: &World, now: routing::Timestamp) -> Vec<Outage> {
+/// Reports the outages of one gateway to the other.
+fn report(from: &World, to: &World, now: routing::Timestamp) -> Vec<Outage> {
     let outages = from.health.outages(100, now);
     outages.iter().for_each(|outage| to.health.hear(outage, now));
     outages
@@ -17,37 +17,40 @@ fn tell(from: &World, to: &World, now: routing::Timestamp) -> Vec<Outage> {
 fn a_breaker_that_opened_elsewhere_is_open_here_until_its_probe() {
     let (one, other) = (World::new(), World::new());
     let a = route("a", "k");
-    assert!(tell(&one, &other, T0).is_empty());
+    assert!(report(&one, &other, T0).is_empty());
     one.times(5, a, Outcome::Fault, T0);
-    let told = tell(&one, &other, T0);
-    assert_eq!((told.len(), told[0].kind, told[0].until), (1, OutageKind::Open, T0.plus_ms(10_000)));
+    let reported = report(&one, &other, T0);
+    assert_eq!(
+        (reported.len(), reported[0].kind, reported[0].until),
+        (1, OutageKind::Open, T0.plus_ms(10_000))
+    );
     assert_eq!(other.health.begin(a, T0.plus_ms(9_999)), None);
-    assert!(other.health.outages(100, T0).is_empty(), "what was heard is not told on");
+    assert!(other.health.outages(100, T0).is_empty(), "a report is not passed on");
     let later = T0.plus_ms(10_000);
     let probe = other.health.begin(a, later).unwrap();
     assert!(is_probe(&probe));
     assert_eq!(other.health.begin(a, later), None);
     other.health.finish(a, probe, &Report::success(None, None), later);
     assert!(!is_probe(&other.health.begin(a, later).unwrap()));
-    // What it meets itself it tells.
+    // It reports what it meets itself.
     other.times(5, a, Outcome::Fault, later);
-    assert_eq!(tell(&other, &one, later).len(), 1);
+    assert_eq!(report(&other, &one, later).len(), 1);
 }
 
 #[test]
-fn whoever_has_tried_since_does_not_hear_of_it_again() {
+fn a_gateway_that_has_tried_since_ignores_the_same_report() {
     let (one, other) = (World::new(), World::new());
     let a = route("a", "k");
     one.times(5, a, Outcome::Fault, T0);
-    tell(&one, &other, T0);
+    report(&one, &other, T0);
     let soon = T0.plus_ms(1000);
     other.report(a, Outcome::Success, soon);
     assert!(other.health.begin(a, soon).is_some(), "a last resort that worked");
-    tell(&one, &other, soon);
+    report(&one, &other, soon);
     assert!(other.health.begin(a, soon).is_some());
-    // The next outage is another one.
+    // The next outage is a new one.
     one.times(1, a, Outcome::Fault, T0.plus_ms(10_001));
-    tell(&one, &other, T0.plus_ms(10_001));
+    report(&one, &other, T0.plus_ms(10_001));
     assert_eq!(other.health.begin(a, T0.plus_ms(10_002)), None);
 }
 
@@ -57,7 +60,7 @@ fn pauses_and_refused_keys_hold_everywhere() {
     let (slow, refused) = (route("a", "k1"), route("a", "k2"));
     one.report(slow, Outcome::RateLimit(Some(Duration::from_secs(7))), T0);
     one.report(refused, Outcome::Credential, T0);
-    let kinds: Vec<_> = tell(&one, &other, T0).into_iter().map(|outage| outage.kind).collect();
+    let kinds: Vec<_> = report(&one, &other, T0).into_iter().map(|outage| outage.kind).collect();
     assert_eq!(kinds, [OutageKind::Benched, OutageKind::CoolingDown]);
     for key in [slow, refused] {
         assert_eq!(other.health.begin(key, T0.plus_ms(6_999)), None);
@@ -68,12 +71,12 @@ fn pauses_and_refused_keys_hold_everywhere() {
     assert_eq!(other.health.begin(elsewhere, T0.plus_ms(1)), None);
     assert!(other.health.outages(100, T0).is_empty());
     other.report(refused, Outcome::Success, T0.plus_ms(1));
-    tell(&one, &other, T0.plus_ms(1));
+    report(&one, &other, T0.plus_ms(1));
     assert!(other.health.begin(refused, T0.plus_ms(2)).is_some(), "it was tried, and works");
 }
 
 #[test]
-fn what_is_over_or_shorter_changes_nothing() {
+fn an_expired_or_shorter_report_changes_nothing() {
     let world = World::new();
     let a = route("a", "k");
     world.report(a, Outcome::RateLimit(Some(Duration::from_secs(60))), T0);
@@ -86,7 +89,7 @@ fn what_is_over_or_shorter_changes_nothing() {
     };
     world.health.hear(&outage(OutageKind::CoolingDown, 30), T0);
     let own = world.health.outages(100, T0);
-    assert_eq!((own.len(), own[0].until), (1, T0.plus_ms(60_000)), "its own is told still");
+    assert_eq!((own.len(), own[0].until), (1, T0.plus_ms(60_000)), "its own is still reported");
     let late = T0.plus_ms(100_000);
     world.health.hear(&outage(OutageKind::Open, 100), late);
     assert!(world.health.begin(a, late).is_some());
@@ -94,7 +97,7 @@ fn what_is_over_or_shorter_changes_nothing() {
 }
 
 #[test]
-fn a_conversation_is_told_when_it_moves_and_once_in_a_while() {
+fn a_conversation_is_reported_when_it_moves_and_periodically() {
     let settings = SessionSettings { ttl_seconds: 400, ..SessionSettings::default() };
     let (one, other) = (Sessions::new(&settings), Sessions::new(&settings));
     let warm = one.put("caller", "s", route("a", "k"), T0).expect("it is new");

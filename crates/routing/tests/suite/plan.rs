@@ -338,9 +338,9 @@ fn settings_are_strict_and_sane() {
     assert_eq!(paths, ["exploration", "hysteresis"]);
 }
 
-/// What an administrator has rest gets nothing, also not as a last resort.
+/// A provider that an administrator suspended gets nothing, not even as a last resort.
 #[test]
-fn what_rests_by_hand_is_left_out() {
+fn a_suspended_provider_is_left_out() {
     let rests = Rests::default();
     let settings = settings();
     let health = Health::new(&settings).with_settings(&settings).with_rests(rests.clone());
@@ -349,7 +349,7 @@ fn what_rests_by_hand_is_left_out() {
     let candidates = [keyed, at("b", 2.0)];
     assert_eq!(world.order(&candidates, T0), ["a", "b"]);
 
-    // One key: the other is used, whatever it does.
+    // One key is suspended: the other is used whatever its state.
     rests.set([("a", Some("k1"))].into_iter());
     for seed in 0..20 {
         let found = plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, seed);
@@ -369,7 +369,7 @@ fn what_rests_by_hand_is_left_out() {
         assert_eq!(next.key, 1);
     }
 
-    // All of it.
+    // The whole provider.
     rests.set([("a", None), ("a", Some("k1"))].into_iter());
     let found = world.plan(&candidates, T0);
     assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
@@ -381,7 +381,7 @@ fn what_rests_by_hand_is_left_out() {
     let route = seen.routes.iter().find(|route| route.provider == "a").unwrap();
     assert_eq!((route.keys[0].state, route.keys[0].ready_in_ms), (KeyState::Rested, None));
 
-    // Nobody is left.
+    // Every provider is suspended.
     rests.set([("a", None), ("b", None)].into_iter());
     let no =
         plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
@@ -394,9 +394,10 @@ fn what_rests_by_hand_is_left_out() {
     assert_eq!(world.plan(&candidates, T0).order.len(), 2);
 }
 
-/// What rests makes no other candidate look too small: that one is chosen like any other, and not as a last resort.
+/// A suspended candidate does not make another one look too small: that one is chosen like any other, not as
+/// a last resort.
 #[test]
-fn what_rests_has_room_for_nothing() {
+fn a_suspended_candidate_has_no_room() {
     let rests = Rests::default();
     let settings = settings();
     let health = Health::new(&settings).with_rests(rests.clone());

@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn dearer_is_never_better(cheap in 0.0..5.0f64, more in 0.0..5.0f64) {
+    fn a_higher_price_is_never_better(cheap in 0.0..5.0f64, more in 0.0..5.0f64) {
         let score = |usd| score_of(at("own", usd), |_| {});
         prop_assert!(score(cheap) <= score(cheap + more));
     }
