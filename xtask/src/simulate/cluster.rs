@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use canon::Pico;
-use limits::{Actual, Ask, Book, Others, Policy, Pool, Refusal, Rule, Scope, Short, Ticket, Told, Wish};
+use limits::{Actual, Ask, Book, Others, Policy, Pool, Refusal, Rule, Scope, Short, Ticket, Granted, Wish};
 use routing::chance::{STEP, mixed};
 
 /// 2026-01-05, a Monday, at midnight.
@@ -99,7 +99,7 @@ enum Event {
     /// A message of a node about a key reaches the store.
     Asked(usize, u64, Vec<Wish>, Option<i64>),
     /// The answer reaches the node.
-    Told(usize, u64, Vec<(Wish, Told)>, Option<i64>),
+    Granted(usize, u64, Vec<(Wish, Granted)>, Option<i64>),
     Settle(usize, u64, Ticket, i64, i64),
 }
 
@@ -197,7 +197,7 @@ impl<'a> World<'a> {
                     self.at(now + every, Event::Report(node));
                 }
                 Some(Event::Asked(node, key, wishes, retry)) => self.serve(node, key, wishes, retry, now),
-                Some(Event::Told(node, key, told, retry)) => self.told(node, key, &told, retry, now),
+                Some(Event::Granted(node, key, told, retry)) => self.told(node, key, &told, retry, now),
                 Some(Event::Settle(node, key, ticket, reserved, cost)) => {
                     if let Some(counter) = self.counters.get_mut(&(node, key)) {
                         counter.book.settle(ticket, Actual { cost: Pico(cost), tokens: None });
@@ -289,10 +289,10 @@ impl<'a> World<'a> {
                 told.push((wish, answer));
             }
         }
-        self.at(now + (self.case.rtt_ms / 2).max(1), Event::Told(node, key, told, retry));
+        self.at(now + (self.case.rtt_ms / 2).max(1), Event::Granted(node, key, told, retry));
     }
 
-    fn told(&mut self, node: usize, key: u64, told: &[(Wish, Told)], retry: Option<i64>, now: i64) {
+    fn told(&mut self, node: usize, key: u64, told: &[(Wish, Granted)], retry: Option<i64>, now: i64) {
         let counter = self.counter(node, key);
         for (wish, told) in told {
             counter.book.granted(wish, told, now);
