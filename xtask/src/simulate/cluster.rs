@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use canon::Pico;
-use limits::{Actual, Ask, Book, Others, Policy, Pool, Refusal, Rule, Scope, Short, Ticket, Granted, Wish};
+use limits::{Actual, Ask, Book, Granted, Others, Policy, Pool, Refusal, Rule, Scope, Short, Ticket, Wish};
 use routing::chance::{STEP, mixed};
 
 /// 2026-01-05, a Monday, at midnight.
