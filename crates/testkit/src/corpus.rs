@@ -1,7 +1,8 @@
-//! Recorded exchanges with real providers. They live outside of the repository; tests that need them say that they
-//! skipped when they are absent. `LLMGATEWAY_CORPUS` overrides where they are looked for.
+//! Exchanges with providers that tests replay: a few of our own making, in `fixtures`, and many recordings of real
+//! providers, which live outside of the repository. Both have one form and run through the same tests, so that each test
+//! proves something on every machine. `LLMGATEWAY_CORPUS` overrides where recordings are looked for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use serde::Deserialize;
@@ -32,6 +33,13 @@ pub struct Record {
     pub features: Vec<String>,
 }
 
+impl Record {
+    /// Whether it is of our own making: what it counts was not measured.
+    pub fn is_own(&self) -> bool {
+        self.id.starts_with("own/")
+    }
+}
+
 #[derive(Deserialize)]
 struct Raw {
     id: String,
@@ -53,32 +61,64 @@ pub fn folder() -> Option<PathBuf> {
     folder.is_dir().then_some(folder)
 }
 
-/// Every record of a provider that has a body, in the order of file names. Empty, with a word on standard error, when
-/// there are no recordings on this machine.
+/// Every exchange with a provider that has a body: our own first, then the recordings, in the order of file names.
+/// Standard error names the recordings that are not on this machine.
 pub fn records(provider: &str) -> Vec<Record> {
-    let Some(folder) = folder() else {
-        let count = listed().find(|(name, _)| *name == provider).map_or(0, |(_, count)| count);
-        eprintln!("skipped: {count} recorded exchanges with {provider} (set LLMGATEWAY_CORPUS)");
-        return Vec::new();
+    let own = paths(&fixtures().join(provider));
+    let recorded = match folder() {
+        Some(folder) => paths(&folder.join(provider)),
+        None => {
+            let count = listed().find(|(name, _)| *name == provider).map_or(0, |(_, count)| count);
+            eprintln!("not run: {count} recorded exchanges with {provider} (set LLMGATEWAY_CORPUS)");
+            Vec::new()
+        }
     };
-    let Ok(entries) = std::fs::read_dir(folder.join(provider)) else { return Vec::new() };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    paths.iter().filter_map(|path| read(path)).collect()
+    own.iter().chain(&recorded).filter_map(|path| read(path)).collect()
 }
 
-/// Every record of other endpoints than conversations that has a body, in both folders of recordings.
+/// The exchanges with these providers that a test is about. At least one is always there: one of our own.
+#[track_caller]
+pub fn cases<'a>(
+    providers: impl IntoIterator<Item = &'a str>,
+    is_case: impl Fn(&Record) -> bool,
+) -> Vec<Record> {
+    let cases: Vec<_> = providers.into_iter().flat_map(records).filter(is_case).collect();
+    assert!(!cases.is_empty(), "no exchange of our own is a case of this test");
+    cases
+}
+
+/// The folder of exchanges of our own making.
+pub fn fixtures() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"))
+}
+
+/// Fails unless a test had enough cases: at least one of our own, and with recordings on this machine at least
+/// `recorded` in all.
+#[track_caller]
+pub fn assert_enough(cases: usize, recorded: usize) {
+    let least = if folder().is_some() { recorded.max(1) } else { 1 };
+    assert!(cases >= least, "{cases} cases, at least {least} were expected");
+}
+
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Every exchange with other endpoints than conversations that has a body: our own and those of both folders of
+/// recordings.
 #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
 pub fn other_records(provider: &str) -> Vec<Record> {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus-other"));
     let other = std::env::var_os("LLMGATEWAY_CORPUS_OTHER").map_or_else(default, PathBuf::from);
-    let folders = [Some(other), folder()];
-    let entries =
-        folders.into_iter().flatten().filter_map(|folder| std::fs::read_dir(folder.join(provider)).ok());
-    let mut paths: Vec<_> = entries.flat_map(|entries| entries.flatten().map(|entry| entry.path())).collect();
+    let folders = [Some(fixtures()), Some(other), folder()];
+    let mut paths: Vec<_> =
+        folders.into_iter().flatten().flat_map(|folder| paths(&folder.join(provider))).collect();
     paths.sort();
-    if paths.is_empty() {
-        eprintln!("skipped: recorded exchanges with {provider} (set LLMGATEWAY_CORPUS_OTHER)");
+    if paths.iter().all(|path| path.starts_with(fixtures())) {
+        eprintln!("not run: recorded exchanges with {provider} (set LLMGATEWAY_CORPUS_OTHER)");
     }
     paths.iter().filter_map(|path| read(path)).collect()
 }
@@ -92,7 +132,7 @@ pub fn listed() -> impl Iterator<Item = (&'static str, usize)> {
     })
 }
 
-fn read(path: &std::path::Path) -> Option<Record> {
+fn read(path: &Path) -> Option<Record> {
     let raw: Raw = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let response = raw.response;
     let body = body_of(&response, &raw.api)?;
@@ -130,16 +170,16 @@ fn body_of(response: &Value, api: &str) -> Option<Vec<u8>> {
         return base64::engine::general_purpose::STANDARD.decode(text).ok();
     }
     if let Some(chunks) = response["chunks"].as_array() {
-        return framed(chunks, api);
+        return Some(framed(chunks, api));
     }
     let body = response.get("body")?;
     serde_json::to_vec(body).ok()
 }
 
-/// Events whose framing was not recorded, framed as server-sent events. None for binary streams.
-fn framed(chunks: &[Value], api: &str) -> Option<Vec<u8>> {
-    if api.contains("converse") || api.contains("invoke") {
-        return None;
+/// Events without their framing, framed as the API does.
+fn framed(chunks: &[Value], api: &str) -> Vec<u8> {
+    if api.starts_with("converse") {
+        return event_stream(chunks);
     }
     let mut body = String::new();
     for chunk in chunks {
@@ -151,12 +191,55 @@ fn framed(chunks: &[Value], api: &str) -> Option<Vec<u8>> {
     if api == "chat" {
         body.push_str("data: [DONE]\n\n");
     }
-    Some(body.into_bytes())
+    body.into_bytes()
+}
+
+/// Events `{"kind": payload}` as messages of `application/vnd.amazon.eventstream`: lengths, headers and checksums as in
+/// the specification of Smithy's event streams.
+fn event_stream(events: &[Value]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (kind, payload) in events.iter().filter_map(Value::as_object).flatten() {
+        let mut headers = Vec::new();
+        let described =
+            [(":event-type", &**kind), (":content-type", "application/json"), (":message-type", "event")];
+        for (name, value) in described {
+            headers.push(name.len() as u8);
+            headers.extend_from_slice(name.as_bytes());
+            headers.push(7); // A text.
+            headers.extend_from_slice(&(value.len() as u16).to_be_bytes());
+            headers.extend_from_slice(value.as_bytes());
+        }
+        let payload = payload.to_string();
+        let start = body.len();
+        let total = 12 + headers.len() + payload.len() + 4;
+        body.extend_from_slice(&(total as u32).to_be_bytes());
+        body.extend_from_slice(&(headers.len() as u32).to_be_bytes());
+        body.extend_from_slice(&crc32fast::hash(&body[start..]).to_be_bytes());
+        body.extend_from_slice(&headers);
+        body.extend_from_slice(payload.as_bytes());
+        body.extend_from_slice(&crc32fast::hash(&body[start..]).to_be_bytes());
+    }
+    body
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_exchange_of_our_own_can_be_read_and_is_where_its_id_says() {
+        let mut count = 0;
+        for folder in paths(&fixtures()) {
+            for path in paths(&folder) {
+                let record = read(&path).unwrap_or_else(|| panic!("{}", path.display()));
+                let place = path.strip_prefix(fixtures()).unwrap().with_extension("");
+                assert_eq!(format!("own/{}", place.display()), record.id);
+                assert!(record.status >= 400 || record.request.is_some(), "{}: no request", record.id);
+                count += 1;
+            }
+        }
+        assert!(count > 100, "{count}");
+    }
 
     #[test]
     fn no_recording_is_missing_where_there_are_any() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ::catalog::{Catalog, ProviderRow};
 use canon::{Effort, Feature, ModelFacts, ReasoningControl};
 use serde_json::Value;
-use testkit::corpus::{Record, records};
+use testkit::corpus::{Record, cases, records};
 use wire::Protocol;
 
 /// Folders of recordings and the providers that they are of.
@@ -50,7 +50,8 @@ fn no_recorded_field_is_dropped_or_refused() {
             }
         }
     }
-    eprintln!("{counted} recorded requests");
+    eprintln!("{counted} requests");
+    testkit::corpus::assert_enough(counted, 800);
     offences.retain(|offence| !HARMLESS.contains(&offence.as_str()));
     assert!(offences.is_empty(), "{offences:#?}");
 }
@@ -59,9 +60,7 @@ fn no_recorded_field_is_dropped_or_refused() {
 fn no_recorded_sampling_parameter_is_rejected() {
     let catalog = Catalog::embedded().unwrap_or_else(|errors| panic!("{errors}"));
     let row = catalog.provider("anthropic").unwrap();
-    for record in
-        records("anthropic").iter().filter(|record| record.status == 200 && record.api == "messages")
-    {
+    for record in cases(["anthropic"], |record| record.status == 200 && record.api == "messages") {
         let Some(request) = &record.request else { continue };
         let facts = facts(&catalog, row, &record.model);
         for field in ["temperature", "top_p", "top_k", "stop_sequences"] {

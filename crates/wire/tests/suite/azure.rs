@@ -84,13 +84,13 @@ fn recorded_answers_are_understood() {
         }
     }
     eprintln!("{count} recorded Azure answers");
-    assert!(records.is_empty() || count > 50);
+    testkit::corpus::assert_enough(count, 50);
 }
 
 #[test]
 fn recorded_errors_are_understood() {
-    let records = testkit::corpus::records("azure");
-    for record in records.iter().filter(|record| record.api == "chat" && record.status >= 400) {
+    let is_case = |record: &testkit::corpus::Record| record.api == "chat" && record.status >= 400;
+    for record in testkit::corpus::cases(["azure"], is_case) {
         let status = StatusCode::from_u16(record.status).unwrap();
         let error = adapter(Protocol::OpenaiChat).decode_error(status, &HeaderMap::new(), &record.body);
         let native: Value = serde_json::from_slice(&record.body).unwrap_or_default();

@@ -139,8 +139,8 @@ fn damaged_errors() {
     for provider in
         ["openai", "anthropic", "google-ai-studio", "bedrock-converse", "cohere", "ollama", "groq"]
     {
-        let failed = testkit::corpus::records(provider).into_iter().filter(|record| record.status >= 400);
-        failed.for_each(|record| checks::errors(&record.body));
+        let failed = testkit::corpus::cases([provider], |record| record.status >= 400);
+        failed.iter().for_each(|record| checks::errors(&record.body));
     }
 }
 

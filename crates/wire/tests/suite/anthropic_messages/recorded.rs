@@ -3,14 +3,18 @@
 use canon::{ErrorKind, Event, FinishReason, ReasoningDetail};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
-use testkit::corpus::{Record, records};
+use testkit::corpus::{Record, cases};
 use testkit::split::pieces;
 use wire::DecoderContext;
 
 use super::{adapter, decode, dialect, documents, joined, write};
 
-fn messages() -> impl Iterator<Item = Record> {
-    records("anthropic").into_iter().filter(|record| record.api == "messages")
+fn messages(is_case: impl Fn(&Record) -> bool) -> Vec<Record> {
+    cases(["anthropic"], |record| record.api == "messages" && is_case(record))
+}
+
+fn good() -> Vec<Record> {
+    messages(|record| record.status == 200)
 }
 
 fn is_stream(record: &Record) -> bool {
@@ -136,7 +140,7 @@ fn said_by_events(events: &[Event]) -> Said {
 #[test]
 fn good_answers_say_what_was_recorded() {
     let mut count = 0;
-    for record in messages().filter(|record| record.status == 200) {
+    for record in good() {
         let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         assert_eq!(end, Ok(()), "{}", record.id);
         assert_eq!(said_by_events(&events), said_by_record(&record), "{}", record.id);
@@ -163,7 +167,7 @@ fn good_answers_say_what_was_recorded() {
 
 #[test]
 fn every_split_gives_the_same_events() {
-    for (number, record) in messages().filter(|record| record.status == 200).enumerate() {
+    for (number, record) in good().into_iter().enumerate() {
         let streaming = is_stream(&record);
         let whole = decode(streaming, &DecoderContext::default(), [record.body.as_slice()]);
         let seed = number as u64 + 1;
@@ -186,7 +190,7 @@ fn every_split_gives_the_same_events() {
 
 #[test]
 fn cut_streams_are_errors_and_never_panic() {
-    for record in messages().filter(|record| record.status == 200 && is_stream(record)) {
+    for record in messages(|record| record.status == 200 && is_stream(record)) {
         let text = String::from_utf8_lossy(&record.body);
         let Some(said) = text.find("event: message_delta").or_else(|| text.find("\"message_delta\"")) else {
             continue;
@@ -205,7 +209,7 @@ fn cut_streams_are_errors_and_never_panic() {
 
 #[test]
 fn errors_are_understood() {
-    for record in messages().filter(|record| record.status >= 400) {
+    for record in messages(|record| record.status >= 400) {
         let headers: HeaderMap = record
             .headers
             .iter()
@@ -234,7 +238,7 @@ fn errors_are_understood() {
 #[test]
 fn recorded_requests_are_understood_and_can_be_sent_again() {
     let mut count = 0;
-    for record in messages().filter(|record| record.status == 200) {
+    for record in good() {
         let Some(request) = &record.request else { continue };
         let bytes = serde_json::to_vec(request).unwrap();
         let decoded =
@@ -255,7 +259,7 @@ fn recorded_requests_are_understood_and_can_be_sent_again() {
 
 #[test]
 fn answers_survive_being_written_again() {
-    for record in messages().filter(|record| record.status == 200) {
+    for record in good() {
         let (events, _) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         let annotated = events.iter().any(|event| matches!(event, Event::Annotation { .. }));
         for stream in [true, false] {

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
-use testkit::corpus::{Record, records};
+use testkit::corpus::{Record, cases};
 use testkit::split::pieces;
 use wire::{AnswerForm, DecoderContext, Protocol, adapter};
 
@@ -38,9 +38,12 @@ const PROVIDERS: [&str; 25] = [
 ];
 const MORE: [&str; 2] = ["xai", "zai"];
 
-fn answers() -> impl Iterator<Item = Record> {
-    let all = PROVIDERS.into_iter().chain(MORE).flat_map(records);
-    all.filter(|record| record.api == "chat" && record.status == 200)
+fn exchanges(is_case: impl Fn(&Record) -> bool) -> Vec<Record> {
+    cases(PROVIDERS.into_iter().chain(MORE), |record| record.api == "chat" && is_case(record))
+}
+
+fn answers() -> Vec<Record> {
+    exchanges(|record| record.status == 200)
 }
 
 fn native(record: &Record) -> Said {
@@ -158,7 +161,7 @@ fn the_decoder_hears_all_that_was_said_and_both_forms_say_it() {
 #[test]
 fn every_split_is_the_same() {
     let mut in_two = 0;
-    for (number, record) in answers().enumerate() {
+    for (number, record) in answers().into_iter().enumerate() {
         let (id, body, form) = (&record.id, &record.body[..], form(record.streaming));
         let relay = |pieces: Vec<&[u8]>| relayed(form.clone(), pieces).map_err(|(error, _)| error);
         let decode = |pieces: Vec<&[u8]>| decoded(record.streaming, &DecoderContext::default(), pieces);
@@ -184,7 +187,7 @@ fn every_split_is_the_same() {
 
 #[test]
 fn a_cut_before_the_finish_is_an_error() {
-    for record in answers().filter(|record| record.streaming && record.body.len() < 60_000) {
+    for record in exchanges(|record| record.status == 200 && record.streaming && record.body.len() < 60_000) {
         let text = std::str::from_utf8(&record.body).unwrap();
         let mut finished = false;
         let step = 1 + text.matches("data:").count() / 12;
@@ -220,10 +223,7 @@ fn is_open(event: &str) -> bool {
 #[test]
 fn errors_keep_the_provider_s_words() {
     let mut count = 0;
-    for record in PROVIDERS.into_iter().chain(MORE).flat_map(records) {
-        if record.api != "chat" || record.status < 400 {
-            continue;
-        }
+    for record in exchanges(|record| record.status >= 400) {
         let status = StatusCode::from_u16(record.status).unwrap();
         let error = adapter(Protocol::OpenaiChat).decode_error(status, &HeaderMap::new(), &record.body);
         let id = &record.id;

@@ -3,7 +3,7 @@
 use canon::{ErrorKind, Event, FinishReason, ReasoningDetail};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use testkit::corpus::{Record, records};
+use testkit::corpus::{Record, assert_enough, cases};
 use testkit::split::pieces;
 use wire::{DecoderContext, Protocol};
 
@@ -22,13 +22,13 @@ const PROVIDERS: [&str; 10] = [
     "mistralrs",
 ];
 
-fn exchanges() -> impl Iterator<Item = Record> {
-    PROVIDERS.into_iter().flat_map(records).filter(|record| record.api == "responses")
+fn exchanges(is_case: impl Fn(&Record) -> bool) -> Vec<Record> {
+    cases(PROVIDERS, |record| record.api == "responses" && is_case(record))
 }
 
 /// Good answers that are complete: some were recorded while the provider was still at work in the background.
-fn good() -> impl Iterator<Item = Record> {
-    exchanges().filter(|record| record.status == 200 && last_response(record).is_some())
+fn good() -> Vec<Record> {
+    exchanges(|record| record.status == 200 && last_response(record).is_some())
 }
 
 fn is_stream(record: &Record) -> bool {
@@ -161,13 +161,12 @@ fn good_answers_say_what_was_recorded() {
         assert_eq!(reasons, [expected], "{}", record.id);
         count += 1;
     }
-    eprintln!("{count} good answers");
-    assert!(testkit::corpus::folder().is_none() || count > 400, "{count}");
+    assert_enough(count, 400);
 }
 
 #[test]
 fn every_split_gives_the_same_events() {
-    for (number, record) in good().enumerate() {
+    for (number, record) in good().into_iter().enumerate() {
         let streaming = is_stream(&record);
         let whole = decode(streaming, &DecoderContext::default(), [record.body.as_slice()]);
         let cut = decode(streaming, &DecoderContext::default(), pieces(&record.body, 60, number as u64 + 1));
@@ -185,7 +184,9 @@ fn every_split_gives_the_same_events() {
 
 #[test]
 fn cut_streams_are_errors() {
-    for record in good().filter(is_stream) {
+    for record in
+        exchanges(|record| record.status == 200 && is_stream(record) && last_response(record).is_some())
+    {
         let text = String::from_utf8_lossy(&record.body);
         let Some(end) = text.find("response.completed").or_else(|| text.find("response.incomplete")) else {
             continue;
@@ -199,7 +200,7 @@ fn cut_streams_are_errors() {
 
 #[test]
 fn errors_are_understood() {
-    for record in exchanges().filter(|record| record.status >= 400) {
+    for record in exchanges(|record| record.status >= 400) {
         let status = StatusCode::from_u16(record.status).unwrap();
         let error = adapter().decode_error(status, &HeaderMap::new(), &record.body);
         let expected = match record.status {
@@ -240,7 +241,7 @@ const NOT_HERE: [&str; 4] = ["previous_response_id", "conversation", "prompt", "
 #[test]
 fn recorded_requests_are_understood_and_can_be_sent_again() {
     let mut count = 0;
-    for record in exchanges().filter(|record| record.status == 200) {
+    for record in exchanges(|record| record.status == 200) {
         let Some(request) = record.request.as_ref().filter(|request| request["input"] != Value::Null) else {
             continue;
         };
@@ -257,12 +258,17 @@ fn recorded_requests_are_understood_and_can_be_sent_again() {
         assert_eq!(again.tools.len(), read.tools.len(), "{}", record.id);
         count += 1;
     }
-    eprintln!("{count} requests");
-    assert!(testkit::corpus::folder().is_none() || count > 350, "{count}");
+    assert_enough(count, 350);
 }
 
-/// The requests of coding agents, with the tools that a recording refers to in place.
+/// Requests as coding agents send them: our own, and the recorded ones with the tools that a recording refers to in place.
 fn agents() -> Vec<(String, Value)> {
+    let own = cases(["agents"], |record| record.api == "responses");
+    let own = own.into_iter().filter_map(|record| Some((record.id, record.request?)));
+    own.chain(recorded_agents()).collect()
+}
+
+fn recorded_agents() -> Vec<(String, Value)> {
     let Some(folder) = testkit::corpus::folder() else { return Vec::new() };
     let folder = folder.with_file_name("corpus-agents");
     let load =
@@ -326,6 +332,5 @@ fn requests_of_agents_reach_every_format() {
         }
         count += 1;
     }
-    eprintln!("{count} requests of agents");
-    assert!(testkit::corpus::folder().is_none() || count > 30, "{count}");
+    assert_enough(count, 30);
 }
