@@ -1,4 +1,4 @@
-//! Compiles the crate again when a catalog file comes, changes or goes.
+//! Rebuilds the crate when a catalog file is added, changed or removed.
 
 fn main() {
     println!("cargo:rerun-if-changed=../../catalog");

@@ -251,10 +251,10 @@ def keyed(environment):
 
 def check_done(finished, workshop, mock):
     """The agent ended well, and the model has seen what the command printed."""
-    told = f"{finished}\n--- the mock received\n{shown(mock)}"
-    assert finished.status == 0, told
-    assert workshop.file.read_text() == workshop.wanted, told
-    assert "gamma now" in finished.output, told
+    report = f"{finished}\n--- the mock received\n{shown(mock)}"
+    assert finished.status == 0, report
+    assert workshop.file.read_text() == workshop.wanted, report
+    assert "gamma now" in finished.output, report
 
 
 def check_served(mock, upstream, repaired=None):
@@ -277,8 +277,8 @@ def shown(mock):
 
 
 def line(entry):
-    told = entry["refusal"] or str(entry["body"])[-160:]
-    return f"{entry['method']} {entry['path']} -> {entry['status']} {told}"
+    reason = entry["refusal"] or str(entry["body"])[-160:]
+    return f"{entry['method']} {entry['path']} -> {entry['status']} {reason}"
 
 
 def needs(agent):

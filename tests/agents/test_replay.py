@@ -41,13 +41,13 @@ def test_recorded(dialect, upstream, trusting_gateway, mock):
     """All of an API at once: there are many, and what they have in common fails in common."""
     requests = [request for request in recorded() if request.dialect == dialect]
     assert len(requests) >= 10
-    mistakes = {request.name: told for request in requests if (told := replay(request, upstream, trusting_gateway, mock))}
+    mistakes = {request.name: mistake for request in requests if (mistake := replay(request, upstream, trusting_gateway, mock))}
     if dialect == "responses" and upstream != "gpt":
         for name, word in REFUSED_ELSEWHERE.items():
-            told = mistakes.pop(name, "accepted")
-            assert told.startswith("400 ") and word in told, f"{name}: {told}"
-    told = "\n".join(f"{name}: {mistake}" for name, mistake in list(mistakes.items())[:5])
-    assert not mistakes, f"{len(mistakes)} of {len(requests)} ({', '.join(mistakes)}), among them:\n{told}"
+            answer = mistakes.pop(name, "accepted")
+            assert answer.startswith("400 ") and word in answer, f"{name}: {answer}"
+    listed = "\n".join(f"{name}: {mistake}" for name, mistake in list(mistakes.items())[:5])
+    assert not mistakes, f"{len(mistakes)} of {len(requests)} ({', '.join(mistakes)}), among them:\n{listed}"
 
 
 def replay(request, upstream, server, mock):

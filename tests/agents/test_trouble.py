@@ -94,8 +94,8 @@ def test_a_prompt_that_is_too_long_is_not_tried_again_and_again(name, model, ups
     finished = run(agent, server, workshop, workshop.task())
     assert finished.status != 0, finished
     assert len(mock.asked()) <= 2, f"{finished}\n{shown(mock)}"
-    told = {"claude": "(?i)prompt is too long|context", "codex": "context window"}[name]
-    assert re.search(told, finished.output + finished.errors), finished
+    words = {"claude": "(?i)prompt is too long|context", "codex": "context window"}[name]
+    assert re.search(words, finished.output + finished.errors), finished
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class Node:
 
 
 class Callers:
-    """Ask one node after the other until they are told to stop."""
+    """Ask one node after the other until the stop event is set."""
 
     def __init__(self, nodes):
         self.nodes, self.stopping = nodes, threading.Event()

@@ -115,8 +115,8 @@ def wait_for_records(database, rounds):
         if not missing:
             return
         time.sleep(0.1)
-    told = sorted((rounds[request_id], request_id) for request_id in missing)[:3]
-    raise AssertionError(f"{len(missing)} of {len(rounds)} records are lost, such as (round, id) {told}")
+    examples = sorted((rounds[request_id], request_id) for request_id in missing)[:3]
+    raise AssertionError(f"{len(missing)} of {len(rounds)} records are lost, such as (round, id) {examples}")
 
 
 def load_and_kill(gateway, responses):

@@ -1,5 +1,5 @@
-//! `cargo xtask bench` and `cargo xtask count`: what the gateway costs. They build and start `llmgateway-bench`, which
-//! is `crates/bench`; `docs/performance.md` says what is measured and how to read it.
+//! `cargo xtask bench` and `cargo xtask count`: the cost of the gateway. They build and start
+//! `llmgateway-bench` (`crates/bench`); `docs/performance.md` explains the measurements.
 
 use anyhow::Result;
 
@@ -13,14 +13,14 @@ pub fn count_alone(update: bool) -> Result<()> {
     count(&place, update)
 }
 
-/// Fills a database with made-up usage records, or times the questions of the dashboard.
+/// Fills a database with generated usage records, or times the dashboard's queries.
 pub fn generate_usage(arguments: &[&str]) -> Result<()> {
     let example = ["run", "--quiet", "--release", "-p", "store", "--example", "generate_usage", "--"];
     Place::find().run("cargo", &[&example, arguments].concat())
 }
 
-/// Counts instructions and allocations of one request. The counts are those of the dev profile, because that is what
-/// the tests have built: they tell more or less work, not how fast the release is.
+/// Counts instructions and allocations of one request. The counts are those of the dev profile, which the
+/// tests have built: they show more or less work, not the speed of the release.
 pub fn count(place: &Place, update: bool) -> Result<()> {
     tools::valgrind(place)?;
     let scratch = place.scratch("count")?.display().to_string();
@@ -33,10 +33,10 @@ pub fn count(place: &Place, update: bool) -> Result<()> {
     place.run(place.target.join("debug/llmgateway-bench"), &arguments)
 }
 
-/// Builds what is shipped (the profile `dist`) and compares it with nginx.
+/// Builds the shipped profile (`dist`) and compares it with nginx.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let place = Place::find();
-    // Apart, because together the gateway would be built with features that only the benchmark wants.
+    // Separate builds: together, the gateway would get features that only the benchmark needs.
     place.run("cargo", &["build", "--profile", "dist", "--locked", "-p", "gateway"])?;
     place.run("cargo", &["build", "--profile", "dist", "--locked", "-p", "bench"])?;
     let scratch = place.scratch("bench")?.display().to_string();

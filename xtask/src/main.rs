@@ -1,6 +1,6 @@
 //! Chores of the repository: `cargo xtask COMMAND`.
 
-#![expect(clippy::disallowed_methods, reason = "chores say how long they take")]
+#![expect(clippy::disallowed_methods, reason = "chores report their duration")]
 
 mod bench;
 mod catalog_import;

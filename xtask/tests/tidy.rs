@@ -1,10 +1,10 @@
-//! Rules of the repository that no compiler checks.
+//! Rules of the repository that the compiler does not check.
 #![expect(clippy::unwrap_used, reason = "a helper of a test that panics fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// They decide and translate: values in, values out.
+/// Crates that decide and translate: values in, values out.
 const PURE: [&str; 5] = ["canon", "wire", "catalog", "routing", "limits"];
 
 /// A file of the repository.
@@ -14,7 +14,7 @@ struct Source {
 }
 
 impl Source {
-    /// Lines of code with their numbers: no comments, and nothing from the test module on.
+    /// Lines of code with their numbers, without comments, up to the test module.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines: Vec<&str> = self.text.lines().collect();
         let test_module = |at: &usize| {
@@ -33,7 +33,7 @@ impl Source {
         numbered.into_iter()
     }
 
-    /// Where the code breaks a rule.
+    /// The places where the code breaks a rule.
     fn places(&self, broken: impl Fn(&str) -> bool) -> Vec<String> {
         let places = self.code().filter(|(_, line)| broken(line));
         places.map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim())).collect()
@@ -50,7 +50,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The files below a folder with this ending, without those that a build or an installation made.
+/// The files below a folder with this ending, except the files that a build or an installation made.
 fn files(folder: &str, ending: &str) -> Vec<Source> {
     let mut found = Vec::new();
     collect(&root().join(folder), ending, &mut found);
@@ -94,7 +94,7 @@ fn assert_none(rule: &str, places: &[String]) {
 
 #[test]
 fn pure_crates_depend_on_nothing_that_waits_or_logs() {
-    // Values of the `http` crate are fine; what follows moves bytes, sleeps or writes.
+    // Values of the `http` crate are allowed; the following crates move bytes, sleep or write.
     let forbidden = [
         "tokio",
         "hyper",
@@ -174,11 +174,11 @@ fn pure_crates_read_no_clock_no_environment_no_network() {
             places.extend(source.places(|line| line.contains("std::fs") || line.contains("std::io::std")));
         }
     }
-    assert_none("Pure crates take time as an argument and tell what happened by what they return:", &places);
+    assert_none("Pure crates take time as an argument and report through their return values:", &places);
 }
 
 #[test]
-fn files_say_what_they_are_for() {
+fn files_state_their_purpose() {
     let mut sources = files("crates", ".rs");
     sources.extend(files("xtask", ".rs"));
     let silent = sources.iter().filter(|source| !source.text.starts_with("//!"));
@@ -209,7 +209,7 @@ fn no_code_names_a_provider() {
         .map(|source| source.path.rsplit('/').next().unwrap().trim_end_matches(".toml").to_owned())
         .collect();
     assert!(ids.len() > 20);
-    // The demo is ours.
+    // The demo provider is our own.
     ids.retain(|id| id != "demo");
     let names = |line: &str| {
         strings(line).any(|string| ids.iter().any(|id| string == id || string.starts_with(&format!("{id}/"))))
@@ -227,7 +227,7 @@ fn no_code_names_a_provider() {
     );
 }
 
-/// What stands between quotes, escaped quotes included.
+/// The texts between quotes, escaped quotes included.
 fn strings(line: &str) -> impl Iterator<Item = &str> {
     line.split('"').skip(1).map(|part| part.trim_end_matches('\\'))
 }
@@ -289,7 +289,7 @@ fn paths_in_the_documentation_exist() {
                     gone.push(format!("{}:{}: {word}", page.path, at + 1));
                 }
             }
-            // What stands between backticks has an odd place.
+            // Every second part is between backticks.
             for word in line.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
                 if !root().join(word).exists() {
                     gone.push(format!("{}:{}: {word}", page.path, at + 1));
@@ -300,14 +300,14 @@ fn paths_in_the_documentation_exist() {
     assert_none("These paths are named and do not exist:", &gone);
 }
 
-/// The file that a link leads to, if it is one of the repository.
+/// The file that a link leads to, if it is in the repository.
 fn linked(rest: &str) -> Option<&str> {
     let target = rest.split_once(')')?.0;
     let file = target.split_once('#').map_or(target, |(file, _)| file);
     (!file.is_empty() && !file.contains(':')).then_some(file)
 }
 
-/// Whether it is meant as a path of this repository. Patterns and placeholders are not.
+/// Whether it is a path of this repository. Patterns and placeholders are not.
 fn is_path(word: &str) -> bool {
     let folders = ["crates", "catalog", "xtask", "tests", "docs", "fuzz", "bench", ".ci", ".cargo"];
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
@@ -354,7 +354,7 @@ fn function_name(line: &str) -> Option<&str> {
     (first == "fn" && !ended).then(|| words.next().unwrap_or_default())
 }
 
-/// `testkit::random::cases` fixes the seed and prints it; any other configuration draws new cases each time.
+/// `testkit::random::cases` fixes the seed and prints it; any other configuration uses new cases each time.
 #[test]
 fn random_tests_draw_the_same_cases_every_time() {
     let own = "crates/testkit/src/random.rs";
@@ -371,7 +371,8 @@ fn random_tests_draw_the_same_cases_every_time() {
     assert_none("random tests take their configuration from testkit::random", &places);
 }
 
-/// Modules by their path in the crate (`pipeline::pump`, empty for the root), and the modules that each one names.
+/// Modules by their path in the crate (`pipeline::pump`, empty for the root), with the modules that each one
+/// names.
 type Modules = BTreeMap<String, BTreeSet<String>>;
 
 fn module_of(source: &Source) -> String {
@@ -393,7 +394,7 @@ fn leaves(tree: &str) -> Vec<String> {
     parts.flat_map(leaves).map(|leaf| format!("{}{leaf}", head.trim())).collect()
 }
 
-/// Every path that the code of a file has, in imports and elsewhere.
+/// Every path in the code of a file, in imports and elsewhere.
 fn paths_in(source: &Source) -> Vec<String> {
     let code: String = source.code().map(|(_, line)| format!("{line}\n")).collect();
     let mut paths = Vec::new();
@@ -411,7 +412,7 @@ fn paths_in(source: &Source) -> Vec<String> {
     paths
 }
 
-/// The module that a path leads to, as `module` reads it; none for what is not of this crate.
+/// The module of a path, as seen from `module`; none for a path of another crate.
 fn resolved(path: &str, module: &str, modules: &Modules) -> Option<String> {
     let mut parts = path.split("::").peekable();
     let mut at: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
@@ -436,7 +437,7 @@ fn resolved(path: &str, module: &str, modules: &Modules) -> Option<String> {
     Some(at.join("::"))
 }
 
-/// What each module of a crate names, but for what it names of the modules around it: those share their names with it.
+/// The modules that each module of a crate names, except those around it, which share their names with it.
 fn modules_of(name: &str) -> Modules {
     let sources = sources_of(&[name]);
     let mut modules: Modules = sources.iter().map(|source| (module_of(source), BTreeSet::new())).collect();
@@ -451,7 +452,7 @@ fn modules_of(name: &str) -> Modules {
     modules
 }
 
-/// The way from a module back to itself, if there is one.
+/// The path from a module back to itself, if there is one.
 fn circle(modules: &Modules) -> Option<Vec<String>> {
     modules.keys().find_map(|start| {
         let mut ways = vec![vec![start.clone()]];
@@ -475,7 +476,7 @@ fn modules_depend_on_each_other_one_way() {
     for name in ["canon", "wire", "catalog", "routing", "limits", "store", "gateway"] {
         let modules = modules_of(name);
         assert_eq!(circle(&modules), None, "modules of {name} depend on each other in a circle");
-        // The other crates are one room each.
+        // Only of the gateway are the top-level modules checked too.
         if name != "gateway" {
             continue;
         }

@@ -1,4 +1,4 @@
-//! What the mock upstream answers, ready to be written, and what the load generator asks.
+//! The answers of the mock upstream, prepared as bytes, and the requests of the load generator.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -28,8 +28,8 @@ pub struct Answers {
     pub bodies: Vec<Bytes>,
 }
 
-/// The pieces of the answer, with what a careless encoder gets wrong: quotes, backslashes, control characters, and
-/// characters of two, three and four bytes.
+/// The pieces of the answer, with characters that a faulty encoder gets wrong: quotes, backslashes, control
+/// characters, and characters of two, three and four bytes.
 const PIECES: [&str; 16] = [
     "Here",
     " is",
@@ -255,7 +255,7 @@ pub fn messages_body(model: &str, prompt: Prompt, stream: bool) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// With about as many characters to escape as prose and code have.
+/// With about as many characters to escape as in prose and code.
 fn prose(length: usize) -> String {
     const SENTENCE: &str = "the gateway forwards a request, and \"streams\" the answer back in order\n";
     SENTENCE.chars().cycle().take(length).collect()

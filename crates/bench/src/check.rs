@@ -1,4 +1,4 @@
-//! Whether an answer is what the upstream sent, in OpenAI's format or in Anthropic's.
+//! Checks that an answer equals what the upstream sent, in OpenAI's format or in Anthropic's.
 
 use std::borrow::Cow;
 
@@ -43,7 +43,7 @@ pub fn answer(caller: Format, stream: bool, body: &[u8], expected: &str) -> Resu
 
 /// A whole message of Anthropic's, and an event of a stream.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow)]
@@ -55,7 +55,7 @@ struct Told<'a> {
     usage: Option<IgnoredAny>,
 }
 
-/// A block of content, or what is new.
+/// A block of content, or its delta.
 #[derive(Deserialize)]
 struct Piece<'a> {
     #[serde(borrow)]
@@ -65,7 +65,7 @@ struct Piece<'a> {
 }
 
 fn message(body: &[u8], expected: &str) -> Result<()> {
-    let answer: Told = serde_json::from_slice(body).context("the answer is no message")?;
+    let answer: Event = serde_json::from_slice(body).context("the answer is no message")?;
     let [block] = answer.content.as_deref().unwrap_or_default() else { bail!("not one block") };
     ensure!(block.text.as_deref() == Some(expected), "the text differs");
     ensure!(answer.stop_reason.as_deref() == Some("end_turn"), "no stop_reason");
@@ -78,7 +78,7 @@ fn messages(body: &[u8], expected: &str) -> Result<()> {
     let (mut stopped, mut usage, mut done) = (false, false, false);
     for data in events(body) {
         ensure!(!done, "an event after the end");
-        let event: Told = serde_json::from_slice(data)
+        let event: Event = serde_json::from_slice(data)
             .with_context(|| format!("no event: {}", String::from_utf8_lossy(data)))?;
         done = event.kind == "message_stop";
         usage |= event.usage.is_some();
@@ -130,7 +130,7 @@ pub fn stream(body: &[u8], expected: &str) -> Result<()> {
     Ok(())
 }
 
-/// What stands behind each `data:`.
+/// The content after each `data:`.
 fn events(mut body: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         loop {

@@ -1,10 +1,10 @@
 //! Counts instructions and allocations of one request, and compares them with stored ceilings.
 //!
-//! The gateway runs under callgrind, which executes the program on a simulated processor: counts repeat within a
-//! fraction of a percent whatever else the machine does, which times do not. The program is left alone until it is
-//! warm; then each kind of request is sent so many times, and what was counted meanwhile is divided by their number.
-//! That holds everything that a request causes in user space: also the other threads, such as the writer of the
-//! usage records. The kernel's part is not in it. Allocations are the calls of Rust's allocation functions.
+//! The gateway runs under callgrind, which executes the program on a simulated processor: counts repeat
+//! within a fraction of a percent whatever else the machine does, unlike times. After a warm-up each kind of
+//! request is sent many times, and the count is divided by their number. The count includes everything that a
+//! request causes in user space, also in other threads such as the writer of the usage records. It excludes
+//! the kernel. Allocations are the calls of Rust's allocation functions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,7 +23,7 @@ use crate::processes::{self, Process, Processor};
 use crate::targets::{self, Size, Upstreams};
 use crate::works::{self, Work};
 
-/// What is counted, and how many requests of it.
+/// The kinds of requests and the number of each.
 const COUNTED: [(Work, usize); 9] = [
     (works::UNARY, 100),
     (works::GOVERNED, 100),
@@ -36,19 +36,20 @@ const COUNTED: [(Work, usize); 9] = [
     (works::MESSAGES_BURST, 60),
 ];
 
-/// Pairs of which the first may cost so many times what the second does: one format on both sides, as OpenAI's; with a
-/// budget and limits, as without. That is a twentieth in the release; the dev profile makes more of the bytes that are
-/// written for it.
+/// Pairs with the largest allowed ratio of the first to the second: one format on both sides like OpenAI's;
+/// with a budget and limits like without. In the release a budget costs a twentieth; the dev profile makes
+/// more of the bytes that are written for it.
 const ALIKE: [(Work, Work, f64); 3] = [
     (works::MESSAGES, works::UNARY, 1.1),
     (works::MESSAGES_BURST, works::BURST, 1.1),
     (works::GOVERNED, works::UNARY, 1.08),
 ];
 
-/// How far a count may rise above the stored one: compilers and the batches of the usage writer move it a little.
+/// How far a count may rise above the stored one: compilers and the batches of the usage writer cause small
+/// changes.
 const TOLERANCE: f64 = 1.05;
 
-/// In which time the usage records of the last requests are surely written.
+/// Enough time for the usage records of the last requests to be written.
 const SETTLE: Duration = Duration::from_millis(700);
 
 #[derive(clap::Args)]
@@ -62,7 +63,7 @@ pub struct Arguments {
     /// An empty folder for configuration and logs.
     #[arg(long)]
     scratch: PathBuf,
-    /// Store what is counted now.
+    /// Store the new counts.
     #[arg(long)]
     update: bool,
 }
@@ -153,7 +154,7 @@ impl Counting {
         load::run(request, load).await.all_good().context(work.name)
     }
 
-    /// What was counted since the last one.
+    /// The counts since the last call.
     async fn dump(&mut self) -> Result<String> {
         tokio::time::sleep(SETTLE).await;
         self.dumps += 1;
@@ -166,15 +167,15 @@ impl Counting {
         let id = self.gateway.id().to_string();
         let output = Command::new("callgrind_control").args(order).arg(&id).output();
         let output = output.context("callgrind_control, which comes with valgrind")?;
-        let told = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "callgrind_control {order:?}: {told}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "callgrind_control {order:?}: {message}");
         Ok(())
     }
 }
 
 impl Count {
-    /// Out of callgrind's output. Lines `cfn=(7) name` say who is called, `cfn=(7)` the same again, and the line
-    /// `calls=3 …` after it how often.
+    /// Out of callgrind's output. A line `cfn=(7) name` names the called function, `cfn=(7)` names it again,
+    /// and the following line `calls=3 …` has the number of calls.
     fn read(dump: &str, requests: usize) -> Result<Self> {
         let mut allocating: BTreeMap<&str, bool> = BTreeMap::new();
         let (mut instructions, mut allocations, mut counts) = (None, 0, false);
@@ -205,7 +206,7 @@ fn is_allocation(function: &str) -> bool {
     ["__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc"].iter().any(|known| name.ends_with(known))
 }
 
-/// The table for people, and what exceeds its ceiling.
+/// The table for people, and the counts that exceed their ceilings.
 fn compare(counts: &[(&str, Count)], ceilings: &BTreeMap<String, Ceiling>) -> Result<(String, Vec<String>)> {
     let mut report = "| one request | instructions | stored | ceiling | allocations | stored | ceiling |\n\
                       |---|---:|---:|---:|---:|---:|---:|\n"
@@ -236,24 +237,24 @@ fn compare(counts: &[(&str, Count)], ceilings: &BTreeMap<String, Ceiling>) -> Re
     Ok((report, exceeded))
 }
 
-/// What costs more beside its like than it may.
+/// The pairs whose ratio is too large.
 fn unlike(counts: &[(&str, Count)]) -> Vec<String> {
     let of = |work: &Work| {
         let found = counts.iter().find(|(name, _)| *name == work.name);
         found.map_or(0.0, |(_, count)| count.instructions)
     };
-    let told = |(work, like, most): &(Work, Work, f64)| {
+    let excess = |(work, like, most): &(Work, Work, f64)| {
         let times = of(work) / of(like);
         (times > *most).then(|| {
             format!("{}: {times:.2} times the instructions of {}, more than {most}.", work.name, like.name)
         })
     };
-    ALIKE.iter().filter_map(told).collect()
+    ALIKE.iter().filter_map(excess).collect()
 }
 
 fn ceilings_file(counts: &[(&str, Count)]) -> Result<String> {
-    let mut text = "# What one request costs in the dev profile: counted, and the most that passes `cargo xtask test`.\n\
-                    # Written by `cargo xtask count --update`; docs/performance.md says how it is counted.\n"
+    let mut text = "# The counted cost of one request in the dev profile, and the maximum that passes `cargo xtask test`.\n\
+                    # Written by `cargo xtask count --update`; docs/performance.md explains the counting.\n"
         .to_owned();
     for (name, count) in counts {
         let instructions = (count.instructions / 100.0).round() * 100.0;
@@ -300,11 +301,11 @@ mod tests {
     #[test]
     fn one_format_on_both_sides_costs_about_the_same_whichever_it_is() {
         let count = |instructions| Count { instructions, allocations: 1.0 };
-        let told = |instructions| {
+        let found = |instructions| {
             unlike(&[(works::UNARY.name, count(1e6)), (works::MESSAGES.name, count(instructions))])
         };
-        assert!(told(1.09e6).is_empty());
+        assert!(found(1.09e6).is_empty());
         let expected = "messages-unary-400B: 1.20 times the instructions of unary-400B, more than 1.1.";
-        assert_eq!(told(1.2e6), [expected]);
+        assert_eq!(found(1.2e6), [expected]);
     }
 }

@@ -12,7 +12,7 @@ use crate::processes::{self, Process, Processor};
 use crate::targets::{self, KEY, Size, Upstreams};
 use crate::works::{self, Work};
 
-/// In which time a target has done what the last request left to do, such as writing usage records.
+/// Enough time for a target to finish the work of the last request, such as writing usage records.
 const SETTLE: Duration = Duration::from_millis(400);
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running proxy.
 pub struct Target {
     pub name: &'static str,
-    /// Whether it takes the model from the request. The others forward to the same upstream always.
+    /// Whether it takes the model from the request. The others always forward to the same upstream.
     routes: bool,
     /// By pace of the upstream. The same process may serve both.
     places: Vec<Place>,
@@ -60,7 +60,7 @@ impl Starter<'_> {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir_all(&folder)?;
-        // nginx wants to know where it is from anywhere.
+        // nginx needs an absolute path.
         Ok(folder.canonicalize()?)
     }
 
@@ -75,7 +75,7 @@ impl Starter<'_> {
         Target { name: "nginx", routes: false, places: vec![place] }.ready().await
     }
 
-    /// The proxy that does nothing, with its looks. Only the plain one serves paced streams.
+    /// The proxy that does nothing, with this depth of inspection. Only the plain one serves paced streams.
     pub async fn floor(&self, name: &'static str, look: &str) -> Result<Target> {
         let folder = self.folder(name)?;
         let mut places = Vec::new();
@@ -123,7 +123,7 @@ impl Target {
         Ok(self)
     }
 
-    /// The process that serves this work, and where.
+    /// The process that serves this work, and its address.
     fn place(&self, work: &Work) -> Option<(&Process, SocketAddr)> {
         self.places.iter().find_map(|place| {
             let address = if work.paced { place.paced } else { place.burst };
@@ -150,7 +150,7 @@ impl Target {
         &self.places[0].process
     }
 
-    /// The request of a work as this target is asked.
+    /// The request of a work in the form for this target.
     pub fn request(&self, work: &Work) -> Result<Rc<Request>> {
         let (_, address) = self.place(work).context("the target does not serve this work")?;
         Ok(Rc::new(match self.routes {
@@ -159,22 +159,22 @@ impl Target {
         }))
     }
 
-    /// Sends a load, warms up before it, and fails if an answer was wrong.
+    /// Warms up, sends a load, and fails if an answer was wrong.
     pub async fn measure(&self, work: &Work, load: Load) -> Result<Measured> {
         let (process, _) = self.place(work).context("the target does not serve this work")?;
         let request = self.request(work)?;
         let warm = Load { requests: load.requests / 20 + load.concurrency, rate: None, ..load };
-        load::run(&request, warm).await.all_good().with_context(|| self.told(work, process))?;
+        load::run(&request, warm).await.all_good().with_context(|| self.label(work, process))?;
         tokio::time::sleep(SETTLE).await;
         let before = process.cpu()?;
         let outcome = load::run(&request, load).await;
         tokio::time::sleep(SETTLE).await;
         let cpu = before.until(&process.cpu()?);
-        outcome.all_good().with_context(|| self.told(work, process))?;
+        outcome.all_good().with_context(|| self.label(work, process))?;
         Ok(Measured { outcome, cpu })
     }
 
-    fn told(&self, work: &Work, process: &Process) -> String {
+    fn label(&self, work: &Work, process: &Process) -> String {
         format!("{}: {}; the end of its log:\n{}\n", work.name, self.name, process.last_words())
     }
 }

@@ -1,5 +1,5 @@
-//! A proxy that does nothing but the same input and output as the gateway, with the same HTTP library: the floor below
-//! which the gateway cannot get.
+//! A proxy with only the input and output of the gateway, with the same HTTP library: the lower bound of the
+//! gateway's cost.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -19,14 +19,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
-/// How closely it looks at the bodies.
+/// How much of the bodies it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Look {
     /// Not at all.
     Nothing,
     /// Reads the request's `model` and `stream`.
     Model,
-    /// Parses the request and a whole answer into values and writes them again.
+    /// Parses the request and a whole answer into values and serialises them again.
     Values,
 }
 
@@ -38,7 +38,7 @@ pub struct Arguments {
     /// Where to send.
     #[arg(long)]
     upstream: SocketAddr,
-    /// How closely to look.
+    /// How much of the bodies to read.
     #[arg(long, value_enum, default_value = "nothing")]
     look: Look,
 }
@@ -52,13 +52,13 @@ struct Outline<'a> {
     stream: Option<bool>,
 }
 
-/// Serves until standard input ends, which it does when the process that started this one ends.
+/// Serves until standard input ends, which happens when the parent process ends.
 pub async fn run(arguments: &Arguments) -> Result<String> {
     let listener = TcpListener::bind(arguments.listen).await?;
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         drop(std::io::stdin().read_to_end(&mut Vec::new()));
-        // Nobody waits for it any more if serving has failed.
+        // The receiver is gone if serving has failed.
         ended.send(()).ok();
     });
     tokio::select! {
@@ -90,7 +90,7 @@ async fn connection(stream: TcpStream, client: Upstream, upstream: SocketAddr, l
             Ok::<_, Infallible>(answer.unwrap_or_else(|error| failed(&error)))
         }
     });
-    // A caller that breaks off misses its answer, and counts that.
+    // A caller that breaks off misses its answer and counts it.
     drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
 }
 

@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 as both ends of a benchmark need: complete messages over one connection, little work for each.
+//! The part of HTTP/1.1 that both ends of a benchmark need: complete messages over one connection, with
+//! little work for each.
 
 use std::io;
 
@@ -16,7 +17,7 @@ pub struct Connection {
     start: usize,
     /// Messages whose head has been read.
     heads: usize,
-    /// Bytes that came since the last head.
+    /// Bytes since the last head.
     came: usize,
 }
 
@@ -41,7 +42,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024), start: 0, heads: 0, came: 0 })
     }
 
-    /// How far it is, for who waits in vain.
+    /// The progress so far, for an error message about a timeout.
     pub fn state(&self) -> String {
         let ports = self.stream.local_addr().ok().zip(self.stream.peer_addr().ok());
         let ports = ports.map_or_else(String::new, |(own, peer)| format!(", {own} to {peer}"));
@@ -73,7 +74,7 @@ impl Connection {
         }
     }
 
-    /// Reads the body that belongs to `head` and hands it over in pieces, as it comes.
+    /// Reads the body that belongs to `head` and passes it on in pieces as they arrive.
     pub async fn read_body(&mut self, head: &Head, mut piece: impl FnMut(&[u8])) -> io::Result<()> {
         match head.length {
             Length::Bytes(mut left) => {
@@ -118,7 +119,7 @@ impl Connection {
         &self.buffer[self.start - length..self.start]
     }
 
-    /// Waits until so many bytes have come that were not taken yet.
+    /// Waits until this many unread bytes have arrived.
     async fn need(&mut self, length: usize) -> io::Result<()> {
         if self.start == self.buffer.len() {
             self.buffer.clear();

@@ -17,7 +17,7 @@ use crate::works::{self, Work};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is sent, again and again.
+/// The request that is sent repeatedly.
 pub struct Request {
     address: SocketAddr,
     bytes: Vec<u8>,
@@ -26,7 +26,7 @@ pub struct Request {
     expected: String,
 }
 
-/// How much of it, and when.
+/// The number of requests and their rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Requests.
@@ -35,15 +35,16 @@ pub struct Load {
     pub limit: Duration,
     /// Connections.
     pub concurrency: usize,
-    /// Requests in a second, whether or not the answers come (open loop): latencies count from when a request was
-    /// due, so that waiting for a slow answer hides nothing. None: a connection sends when its answer is complete.
+    /// Requests per second, independent of the answers (open loop): latencies count from the due time of a
+    /// request, so that the wait for a slow answer is included. None: a connection sends when its answer is
+    /// complete.
     pub rate: Option<f64>,
 }
 
-/// What came back.
+/// The results.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Complete and right answers.
+    /// Complete and correct answers.
     pub good: usize,
     /// All others.
     pub failed: usize,
@@ -55,7 +56,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The latency that this share of the answers kept below.
+    /// The latency below which this share of the answers stayed.
     pub fn quantile(&self, share: f64) -> Duration {
         let at = (self.latencies.len() as f64 * share) as usize;
         self.latencies.get(at.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
@@ -77,7 +78,7 @@ impl Outcome {
 }
 
 impl Request {
-    /// A chat request to whoever listens there.
+    /// A chat request to this address.
     pub fn new(address: SocketAddr, key: &str, model: &str, prompt: Prompt, stream: bool) -> Self {
         let work = Work { prompt, stream, ..works::UNARY };
         Self::asking(address, key, model, &work)
@@ -123,7 +124,7 @@ impl Request {
         Ok((head, arrived))
     }
 
-    /// Opens a connection and a stream on it, and leaves after its first piece. The connection stays.
+    /// Opens a connection and a stream on it, and returns after its first piece. The connection stays open.
     pub async fn open(&self) -> Result<Connection> {
         let mut connection = connect(self.address).await?;
         connection.write(&self.bytes).await?;
@@ -230,7 +231,7 @@ impl Running {
     }
 }
 
-/// Says when each request is due, at the times of a Poisson process.
+/// Announces the due time of each request, at the times of a Poisson process.
 async fn tick(load: Load, rate: f64, sender: mpsc::UnboundedSender<Instant>) {
     let start = Instant::now();
     let mut after = 0.0;
@@ -253,8 +254,8 @@ async fn tick(load: Load, rate: f64, sender: mpsc::UnboundedSender<Instant>) {
     }
 }
 
-/// The runtime's timer counts milliseconds, which is too coarse here: the rest is waited for awake, while the others on
-/// this thread go on.
+/// The runtime's timer counts milliseconds, which is too coarse here: the rest of the wait is a busy loop
+/// that yields to the other tasks of this thread.
 async fn wait_until(due: Instant) {
     let asleep = due.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_millis(2));
     if !asleep.is_zero() {

@@ -1,6 +1,7 @@
-//! `llmgateway-bench`: what the gateway costs. `cargo xtask bench` and `cargo xtask count` build and run it.
+//! `llmgateway-bench`: measures the cost of the gateway. `cargo xtask bench` and `cargo xtask count` build
+//! and run it.
 //!
-//! Everything happens on loopback, and every process that is ended was started here.
+//! Everything happens on loopback, and only processes that were started here are ended.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
 
@@ -43,7 +44,7 @@ enum Order {
     Run(run::Arguments),
     /// Count instructions and allocations of one request.
     Count(count::Arguments),
-    /// Be the proxy that does nothing.
+    /// Run as the proxy that does nothing.
     Floor(floor::Arguments),
 }
 
@@ -70,7 +71,7 @@ fn run(order: Order) -> Result<String> {
                 Order::Count(arguments) => count::run(&arguments).await,
             }
         };
-        // What was started ends with the values that stand for it.
+        // Child processes end when the values that own them are dropped.
         tokio::select! {
             result = work => result,
             why = interrupted() => Err(why),
@@ -93,7 +94,7 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// Tells how far it is.
+/// Reports progress.
 #[expect(clippy::print_stderr, reason = "the command talks to a person")]
 fn progress(text: &str) {
     eprintln!("{text}");

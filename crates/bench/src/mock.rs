@@ -1,4 +1,4 @@
-//! The mock upstream: three formats on one port, told apart by path, each answer made at the start.
+//! The mock upstream: three formats on one port, selected by path, with answers prepared at the start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use crate::http1::Connection;
 /// When the events of a stream are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// All in one write: what the reader gets at a time depends on nothing else.
+    /// All in one write: the size of the reader's pieces then depends on nothing else.
     Together,
-    /// At once, each with its own write.
+    /// Immediately, each with its own write.
     Burst,
-    /// One after the other, so far apart.
+    /// One after the other, with this pause.
     Every(Duration),
-    /// The first ten, and then nothing until the caller leaves.
+    /// The first ten, then nothing until the caller hangs up.
     Held,
 }
 
@@ -32,8 +32,8 @@ struct Upstream {
     gemini: Answers,
 }
 
-/// Listens on a free port of loopback and serves as long as this runtime runs. Upstream and load share a thread, so
-/// that they do not take the processor from each other in the middle of something.
+/// Listens on a free port of loopback and serves as long as this runtime runs. Upstream and load share a
+/// thread, so that they do not preempt each other.
 pub async fn start(pace: Pace) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -47,8 +47,8 @@ pub async fn start(pace: Pace) -> io::Result<SocketAddr> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(serve(upstream.clone(), stream))),
-                // The other end misses its answer, and that is counted there. Out of files, usually: at once, it
-                // would happen again.
+                // The other end counts the missing answer. Usually out of file descriptors: an immediate
+                // retry would fail again.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
@@ -56,7 +56,7 @@ pub async fn start(pace: Pace) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-/// A connection that breaks is the caller's business: it misses an answer.
+/// A broken connection is counted by the caller, who misses an answer.
 async fn serve(upstream: Arc<Upstream>, stream: TcpStream) {
     let Ok(mut connection) = Connection::new(stream) else { return };
     while let Ok(true) = upstream.exchange(&mut connection).await {}
@@ -98,7 +98,7 @@ impl Upstream {
                 Pace::Together | Pace::Burst => {}
                 Pace::Every(pause) => sleep_until(start + pause * at as u32).await,
                 Pace::Held if at == 10 => {
-                    // Nothing more is expected: reading ends when the caller leaves.
+                    // Nothing more is expected: reading ends when the caller hangs up.
                     connection.read_head().await?;
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 }

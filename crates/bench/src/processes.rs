@@ -1,4 +1,4 @@
-//! Processes that are measured: started here, pinned, asked for CPU time and memory, and ended here.
+//! Measured processes: started here, pinned, read for CPU time and memory, and ended here.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::load::{self, Load, Request};
 
-/// A process of ours. It ends when its value goes.
+/// A child process. It ends when its value is dropped.
 pub struct Process {
     child: Child,
     log: PathBuf,
@@ -24,13 +24,13 @@ pub struct Process {
 pub enum Processor {
     /// On processor 0. Load and upstream are on processor 1.
     Measured,
-    /// Where the system likes.
+    /// On any processor.
     Any,
 }
 
 impl Process {
-    /// Starts a command whose output goes to a log in `folder`. It stays in the foreground, so that killing it is
-    /// enough; its standard input ends when this process ends, however that comes.
+    /// Starts a command whose output goes to a log in `folder`. The command stays in the foreground, so that
+    /// killing it is enough. Its standard input ends when this process ends in any way.
     pub fn start(name: &str, command: &[String], processor: Processor, folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| log.display().to_string())?;
@@ -56,7 +56,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Asks until it answers correctly, and returns how long that took since its start.
+    /// Sends requests until a correct answer arrives, and returns the time since the start.
     pub async fn ready(&mut self, request: &Rc<Request>, patience: Duration) -> Result<Duration> {
         let once = Load { requests: 1, limit: patience, concurrency: 1, rate: None };
         loop {
@@ -75,7 +75,7 @@ impl Process {
         }
     }
 
-    /// The end of what it wrote.
+    /// The last lines of its output.
     pub fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -122,7 +122,7 @@ impl Cpu {
         Duration::from_nanos(self.threads.values().sum())
     }
 
-    /// What was used from here to there.
+    /// The use between the two.
     pub fn until(&self, later: &Self) -> Duration {
         let used = |(thread, nanoseconds): (&String, &u64)| {
             nanoseconds.saturating_sub(self.threads.get(thread).copied().unwrap_or(0))
@@ -131,7 +131,7 @@ impl Cpu {
     }
 }
 
-/// A port of loopback that nobody has.
+/// A free port of loopback.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -147,7 +147,7 @@ pub fn can_pin() -> bool {
     try_pin("0") && try_pin("1")
 }
 
-/// Moves this process and its threads to where the harness runs.
+/// Moves this process and its threads to the harness's processor.
 pub fn pin_harness() -> bool {
     let id = std::process::id().to_string();
     let mut command = Command::new("taskset");

@@ -12,7 +12,7 @@ pub fn median(numbers: &[f64]) -> Option<f64> {
     }
 }
 
-/// A number with as many digits as it deserves, or a dash.
+/// A number with its significant digits, or a dash.
 pub fn shown(number: Option<f64>) -> String {
     match number {
         None => "–".to_owned(),
@@ -60,14 +60,13 @@ impl Report {
         }
     }
 
-    /// What the reader has to know beside the numbers.
+    /// Remarks beside the numbers.
     pub fn notes(&mut self, notes: &[String]) {
         for note in notes {
             self.text.push_str(&format!("Note: {note}\n"));
         }
     }
 
-    /// All of it.
     pub fn into_text(self) -> String {
         self.text
     }

@@ -1,4 +1,4 @@
-//! The upstream as providers speak it: TLS and HTTP/2, with a certificate of an authority made for this run.
+//! An upstream like a provider's: TLS and HTTP/2, with a certificate authority made for this run.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -71,7 +71,7 @@ fn certified() -> Result<(TlsAcceptor, String)> {
     Ok((TlsAcceptor::from(Arc::new(config)), authority))
 }
 
-/// A connection that breaks is the caller's business: it misses an answer.
+/// A broken connection is counted by the caller, who misses an answer.
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answers: Arc<Answers>) {
     let _ = stream.set_nodelay(true);
     let Ok(stream) = acceptor.accept(stream).await else { return };

@@ -1,4 +1,4 @@
-//! A few hundred requests through everything that needs no other program: upstream, floor, load and check.
+//! A few hundred requests through all parts that need no other program: upstream, floor, load and check.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

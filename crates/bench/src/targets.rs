@@ -1,4 +1,4 @@
-//! What is measured and what it is compared with: commands and configurations, all on loopback.
+//! The measured programs: commands and configurations, all on loopback.
 
 use std::fmt::Write;
 use std::fs;
@@ -35,7 +35,7 @@ pub struct Upstreams {
     pub burst: SocketAddr,
     pub paced: SocketAddr,
     pub held: SocketAddr,
-    /// As providers speak: TLS and HTTP/2.
+    /// TLS and HTTP/2, as providers use.
     pub secure: Option<Secure>,
 }
 
@@ -51,7 +51,7 @@ impl Upstreams {
     }
 }
 
-/// How large the gateway's configuration is, beside what it needs.
+/// The size of the gateway's configuration beyond the required part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     pub keys: usize,
@@ -108,8 +108,8 @@ pub fn gateway_command(gateway: &Path, config: &Path) -> Vec<String> {
     [shown(gateway), "serve".to_owned(), "--config".to_owned(), shown(config)].to_vec()
 }
 
-/// nginx as a plain reverse proxy that keeps its connections: the least that a proxy of its kind costs. One process
-/// in the foreground, with a port for each upstream.
+/// nginx as a plain reverse proxy that keeps its connections open: the lowest cost of a proxy of its kind.
+/// One process in the foreground, with a port for each upstream.
 pub fn nginx_command(
     nginx: &Path,
     folder: &Path,

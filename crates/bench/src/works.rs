@@ -9,18 +9,18 @@ pub struct Work {
     pub name: &'static str,
     /// The caller's key at the gateway.
     pub key: &'static str,
-    /// Whose API the caller speaks.
+    /// The format that the caller uses.
     pub caller: Format,
-    /// The model that the gateway is asked for, and with it the upstream and its format.
+    /// The model in the request, which selects the upstream and its format.
     pub model: &'static str,
     pub prompt: Prompt,
     pub stream: bool,
-    /// Whether the upstream takes its time between events.
+    /// Whether the upstream pauses between events.
     pub paced: bool,
     /// Most requests in one round.
     pub requests: usize,
-    /// How many times nginx's CPU time the gateway may take: what we want to reach. nginx forwards to the OpenAI
-    /// upstream whatever the work, at the same pace and in the same round.
+    /// The target for the ratio of the gateway's CPU time to nginx's. nginx always forwards to the OpenAI
+    /// upstream, at the same pace and in the same round.
     pub target: Option<f64>,
 }
 
@@ -54,7 +54,7 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4-5";
 const GEMINI_FLASH: &str = "google-ai-studio/gemini-2.5-flash";
 
 pub const UNARY: Work = unary("unary-400B", OPENAI, 1.8);
-/// With a project, a budget and three limits. It may cost a twentieth more than without.
+/// With a project, a budget and three limits. May cost 5 % more than without.
 pub const GOVERNED: Work = Work { key: GOVERNED_KEY, ..unary("governed-unary-400B", OPENAI, 1.9) };
 pub const UNARY_32K: Work = Work { prompt: Prompt::Text(32 << 10), ..unary("unary-32KB", OPENAI, 1.6) };
 pub const UNARY_1M: Work =
@@ -64,7 +64,7 @@ pub const PACED: Work = paced("stream-5ms", "paced-openai/gpt-4o-mini", 1.6);
 pub const ANTHROPIC: Work = unary("anthropic-unary-400B", CLAUDE, 2.6);
 pub const ANTHROPIC_BURST: Work = burst("anthropic-stream-burst", CLAUDE, 4.5);
 pub const ANTHROPIC_PACED: Work = paced("anthropic-stream-5ms", "paced-anthropic/claude-sonnet-4-5", 2.2);
-/// Anthropic's format on both sides. It may cost a tenth more than OpenAI's on both sides.
+/// Anthropic's format on both sides. May cost 10 % more than OpenAI's on both sides.
 pub const MESSAGES: Work = Work { caller: Format::Anthropic, ..unary("messages-unary-400B", CLAUDE, 2.0) };
 pub const MESSAGES_BURST: Work =
     Work { caller: Format::Anthropic, ..burst("messages-stream-burst", CLAUDE, 2.8) };
@@ -72,15 +72,15 @@ pub const GEMINI: Work = unary("gemini-unary-400B", GEMINI_FLASH, 2.6);
 pub const GEMINI_BURST: Work = burst("gemini-stream-burst", GEMINI_FLASH, 4.5);
 pub const GEMINI_PACED: Work = paced("gemini-stream-5ms", "paced-gemini/gemini-2.5-flash", 2.2);
 
-/// What production speaks: TLS and HTTP/2 to the provider. nginx beside it forwards over clear HTTP/1.1, so there is no
-/// target.
+/// As in production: TLS and HTTP/2 to the provider. nginx beside it forwards over clear HTTP/1.1, so there
+/// is no target.
 pub const SECURE: Work = Work { target: None, ..unary("tls-h2-unary-400B", SECURE_OPENAI, 0.0) };
 pub const SECURE_BURST: Work = Work { target: None, ..burst("tls-h2-stream-burst", SECURE_OPENAI, 0.0) };
 
-/// An open stream that says little and does not end.
+/// An open stream with few events and no end.
 pub const HELD: Work = Work { target: None, ..paced("held", "held-openai/gpt-4o-mini", 0.0) };
 
-/// What `run` compares.
+/// The works that `run` compares.
 pub const COMPARED: [Work; 16] = [
     UNARY,
     GOVERNED,

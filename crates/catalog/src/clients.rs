@@ -1,4 +1,4 @@
-//! Clients that need answers in another form than the rest: `catalog/clients.toml`.
+//! Clients that need answers in a different form: `catalog/clients.toml`.
 
 use std::sync::LazyLock;
 

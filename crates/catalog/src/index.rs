@@ -1,4 +1,4 @@
-//! The catalog itself: rows and the tables to find them by name.
+//! The catalog: its rows and the tables that find them by name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{CatalogErrors, ModelRow, ProviderRow, Serving};
 static PROVIDERS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../catalog/providers");
 static MODELS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../catalog/models");
 
-/// All providers and models. Does not change once loaded; share it in an `Arc`.
+/// All providers and models. Immutable after loading; share it in an `Arc`.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     providers: BTreeMap<String, Arc<ProviderRow>>,
@@ -23,7 +23,7 @@ pub struct Catalog {
     names: HashMap<String, Arc<ModelRow>>,
     servings: HashMap<String, HashMap<String, Arc<Serving>>>,
     stems: HashMap<Protocol, HashMap<String, Arc<Serving>>>,
-    /// Providers of which catalog files list models.
+    /// Providers whose models are listed in catalog files.
     listed: HashSet<String>,
 }
 
@@ -60,7 +60,6 @@ impl Catalog {
         }
     }
 
-    /// A provider by its id.
     pub fn provider(&self, id: &str) -> Option<&Arc<ProviderRow>> {
         self.providers.get(id)
     }
@@ -70,7 +69,7 @@ impl Catalog {
         self.providers.values()
     }
 
-    /// Adds a provider of the operator's own, or replaces one. The models of a replaced one stay.
+    /// Adds an operator's own provider, or replaces a known one. The models of a replaced provider stay.
     pub fn add_provider(&mut self, row: ProviderRow) {
         let row = Arc::new(row);
         let before = self.providers.insert(row.id.clone(), Arc::clone(&row));
@@ -79,8 +78,8 @@ impl Catalog {
         }
     }
 
-    /// A model by its id or an alias. A snapshot or a provider's own id (`gpt-4o-2024-08-06`) gives the model with only
-    /// those servings that go by this very id.
+    /// A model by its id or an alias. With a snapshot or a provider's own id (`gpt-4o-2024-08-06`), the model
+    /// has only the servings with exactly this id.
     pub fn model(&self, id_or_alias: &str) -> Option<&Arc<ModelRow>> {
         self.names.get(id_or_alias)
     }
@@ -95,13 +94,14 @@ impl Catalog {
         self.servings.get(provider)?.get(model)
     }
 
-    /// Whether catalog files list models of this provider. Those that the operator describes are not all that it has.
+    /// Whether catalog files list models of this provider. Models that an operator describes do not count:
+    /// the provider may have others.
     pub fn has_servings(&self, provider: &str) -> bool {
         self.listed.contains(provider)
     }
 
-    /// The nearest known relative of an unknown id: the same id with another date, version, vendor prefix or `-latest`.
-    /// For facts only, never for prices.
+    /// The nearest known relative of an unknown id: the same id with another date, version, vendor prefix or
+    /// `-latest`. Used for facts, never for prices.
     pub fn relative(&self, protocol: Protocol, model: &str) -> Option<&Arc<Serving>> {
         self.stems.get(&protocol)?.get(&stem(model))
     }
@@ -120,7 +120,7 @@ impl Catalog {
         nearest(name, self.providers.keys().map(String::as_str), most)
     }
 
-    /// Takes the rows over and returns from which file each model came.
+    /// Takes the rows in and returns the file of each model.
     fn take_rows(&mut self, rows: Rows, mistakes: &mut Vec<Mistake>) -> HashMap<String, String> {
         let mut seen = HashSet::new();
         for (file, row) in rows.providers {
@@ -188,7 +188,7 @@ fn mistake(file: &str, path: &str, message: impl Into<String>) -> Mistake {
 
 type Models = BTreeMap<String, Arc<ModelRow>>;
 
-/// Models by id, by alias and, where it is clear which is meant, by the ids of their providers.
+/// Models by id, by alias and, where unambiguous, by the ids of their providers.
 fn names(models: &Models, noted: &mut impl FnMut(&ModelRow, String)) -> HashMap<String, Arc<ModelRow>> {
     let mut names: HashMap<String, Arc<ModelRow>> =
         models.iter().map(|(id, model)| (id.clone(), Arc::clone(model))).collect();
@@ -207,8 +207,8 @@ fn names(models: &Models, noted: &mut impl FnMut(&ModelRow, String)) -> HashMap<
     names
 }
 
-/// What providers call their models: one row for each name with the servings that go by it. None where providers use
-/// the same name for different models.
+/// Providers' own names of models: one row for each name, with the servings that use it. None where providers
+/// use the same name for different models.
 fn own_names(models: &Models) -> HashMap<String, Option<ModelRow>> {
     let mut names: HashMap<String, Option<ModelRow>> = HashMap::new();
     for model in models.values() {
@@ -239,7 +239,7 @@ fn own_ids(serving: &Serving) -> impl Iterator<Item = &String> {
     std::iter::once(&serving.upstream_id).chain(&serving.also)
 }
 
-/// The serving with another of the provider's ids on the wire.
+/// The same serving with another of the provider's ids on the wire.
 fn called(serving: &Arc<Serving>, upstream_id: &str) -> Arc<Serving> {
     match serving.upstream_id == upstream_id {
         true => Arc::clone(serving),
@@ -276,15 +276,15 @@ fn servings(
     servings
 }
 
-/// Servings by the stem of every name they have. The first provider of a model speaks for it, and an exact name goes
-/// before a mere relative.
+/// Servings by the stem of each of their names. The first provider of a model represents it, and an exact
+/// name takes precedence over a relative.
 fn stems(
     models: &Models,
     providers: &BTreeMap<String, Arc<ProviderRow>>,
 ) -> HashMap<Protocol, HashMap<String, Arc<Serving>>> {
     let mut stems: HashMap<Protocol, HashMap<String, Arc<Serving>>> = HashMap::new();
     let is_exact = |model: &ModelRow| stem(&model.id) == model.id.replace(['.', '_'], "-");
-    // Relatives lend their facts to conversations.
+    // Relatives lend their facts to conversations only.
     let converses =
         |model: &&Arc<ModelRow>| model.servings.iter().any(|serving| serving.operations.has(Operation::Chat));
     let (exact, others): (Vec<_>, Vec<_>) =
@@ -313,8 +313,8 @@ fn stems(
     stems
 }
 
-/// For each protocol the first serving of a model, with whatever any provider of that protocol can do: what a host
-/// lacks says nothing about the model elsewhere.
+/// For each protocol, the first serving of a model with the features of all providers of that protocol: a
+/// feature that one host lacks may exist elsewhere.
 fn speakers(
     model: &ModelRow,
     providers: &BTreeMap<String, Arc<ProviderRow>>,

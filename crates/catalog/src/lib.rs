@@ -1,9 +1,9 @@
-//! Who serves which model, how to call them, what it can do and what it costs.
+//! Which provider serves which model, how to call it, what it can do and what it costs.
 //!
-//! The facts are TOML files that a person edits without Rust: `catalog/providers/*.toml` (one per provider) and
-//! `catalog/models/*.toml` (one per model family). They are compiled into the binary ([`Catalog::embedded`]) and an
-//! operator may lay files of their own over them ([`Catalog::overlay`]), and describe single models of a provider
-//! ([`Catalog::describe`]).
+//! The facts are TOML files that a person edits without Rust: `catalog/providers/*.toml` (one per provider)
+//! and `catalog/models/*.toml` (one per model family). They are compiled into the binary
+//! ([`Catalog::embedded`]). An operator can overlay them with own files ([`Catalog::overlay`]) and describe
+//! single models of a provider ([`Catalog::describe`]).
 //!
 //! Reading is strict and complete: an unknown key or a wrong value is a [`Mistake`] with its file and path, and all
 //! mistakes are reported at once.

@@ -13,14 +13,14 @@ use crate::names::nearest;
 use crate::read::{Fields, Mistake};
 use crate::{ModelRow, PriceList, PriceTier, ProviderRow, Rates, Serving, SettingRow};
 
-/// What the files say, with the file of each row for later messages.
+/// The content of the files, with the file of each row for error messages.
 #[derive(Default)]
 pub struct Rows {
     pub providers: Vec<(String, ProviderRow)>,
     pub models: Vec<(String, ModelRow)>,
 }
 
-/// Reads one file. Its folder says what is in it.
+/// Reads one file. Its folder decides what it contains.
 pub fn read_file(path: &str, text: &str, rows: &mut Rows, mistakes: &mut Vec<Mistake>) {
     let normal = path.replace('\\', "/");
     let folder = normal.rsplit('/').nth(1).unwrap_or_default();
@@ -105,7 +105,7 @@ fn settings(file: &mut Fields<'_>) -> BTreeMap<String, SettingRow> {
     rows
 }
 
-/// Reads quirk by quirk, so that each wrong one is reported.
+/// Reads each quirk by itself, so that each wrong one is reported.
 fn quirks(file: &mut Fields<'_>) -> Quirks {
     let mut good = Table::new();
     file.named("quirks", |name, value, quirks| {
@@ -161,7 +161,7 @@ fn family(mut file: Fields<'_>) -> Vec<ModelRow> {
     models
 }
 
-/// What a model says for all of its providers, and each of them may say otherwise.
+/// Values of a model for all of its providers; each provider may override them.
 #[derive(Clone)]
 struct Defaults {
     facts: ModelFacts,
@@ -220,7 +220,7 @@ fn serving(mut mapping: Fields<'_>, model: &str, defaults: &Defaults) -> Serving
     described(mapping, base)
 }
 
-/// The serving with what these fields say of it in place of what it had.
+/// The serving with these fields in place of its own.
 pub fn described(mut fields: Fields<'_>, base: Serving) -> Serving {
     let mut facts = facts(&mut fields, &base.facts);
     if let (Some(lacks), Some(features)) = (features(&mut fields, "lacks"), facts.features) {
@@ -246,7 +246,7 @@ fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
     let reasoning = fields.typed::<ReasoningControl>("reasoning").or_else(|| defaults.reasoning.clone());
     let mut known = features(fields, "features").or(defaults.features);
     if let (Some(features), Some(control)) = (known, &reasoning) {
-        // Who says how a model is told to think need not say that it thinks.
+        // An operator who describes how the model is controlled need not add that it thinks.
         known = Some(match control {
             ReasoningControl::None => features.without(Feature::Reasoning),
             _ => features.with(Feature::Reasoning),
@@ -272,7 +272,7 @@ fn facts(fields: &mut Fields<'_>, defaults: &ModelFacts) -> ModelFacts {
     }
 }
 
-/// What may be asked of a model.
+/// The operations that a model serves.
 fn operations(fields: &mut Fields<'_>) -> Option<Operations> {
     let named: Vec<Operation> = fields.typed("operations")?;
     if named.is_empty() {
@@ -281,7 +281,7 @@ fn operations(fields: &mut Fields<'_>) -> Option<Operations> {
     Some(named.into_iter().collect())
 }
 
-/// What operations beside chat know of a model: what is said here, over what was said before, name by name.
+/// Facts for operations other than chat: these fields over earlier ones, name by name.
 fn endpoint(fields: &mut Fields<'_>, before: Option<Arc<EndpointFacts>>) -> Option<Arc<EndpointFacts>> {
     let Some(given) = fields.typed::<Table>("endpoint") else { return before };
     let mut table = before.and_then(|before| Table::try_from(&*before).ok()).unwrap_or_default();
@@ -308,7 +308,7 @@ fn price(fields: &mut Fields<'_>, operations: Operations) -> Option<PriceList> {
     })
 }
 
-/// `of_tokens`: both directions have a price per token. Other operations have only what they name.
+/// `of_tokens`: both directions need a price per token. Other operations have only the prices that they name.
 fn price_list(price: &mut Fields<'_>, of_tokens: bool) -> PriceList {
     let mut tiers = price.each("tiers", |mut tier| {
         let above_prompt_tokens = tier.typed("above_prompt_tokens");
@@ -350,13 +350,18 @@ fn units(price: &mut Fields<'_>) -> BTreeMap<Unit, Pico> {
             "search_unit" => (Unit::SearchUnit, 1),
             "image" => (Unit::Image, 1),
             "character" => (Unit::Character, 1),
-            _ => return fields.mistake(&name, "is no unit; known are search_unit, image, second, character"),
+            _ => {
+                return fields
+                    .mistake(&name, "is not a unit; known are search_unit, image, second, character");
+            }
         };
         match amount {
             Some(Pico(amount)) if amount % parts == 0 => drop(units.insert(unit, Pico(amount / parts))),
             Some(_) => fields.mistake(&name, "has more digits than a price can have"),
-            None => fields
-                .mistake(&name, format!("{value} is no amount: write USD as a decimal string, \"0.002\"")),
+            None => fields.mistake(
+                &name,
+                format!("{value} is not an amount: write USD as a decimal string, \"0.002\""),
+            ),
         }
     });
     units

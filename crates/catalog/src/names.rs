@@ -1,10 +1,11 @@
-//! Names that are nearly right: typing mistakes, and ids that are other spellings of a known model.
+//! Names that are nearly right: typing mistakes, and other spellings of known models.
 
-/// Longest name that is compared with others, in bytes: the time to compare grows with it, and callers choose it. The
-/// ids of models are far shorter.
+/// The longest name that is compared with others, in bytes. The time of a comparison grows with the length,
+/// and callers choose it. Ids of models are far shorter.
 const LONGEST: usize = 128;
 
-/// The candidates that look most like `name`, best first: at most `most`, and none that is far off.
+/// The candidates that are most similar to `name`, best first: at most `most`, and none that differs too
+/// much.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     if name.len() > LONGEST {
         return Vec::new();
@@ -20,7 +21,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, mo
     found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
 }
 
-/// How far two names are apart: edits, or next to nothing where one begins with the other. None beyond `allowed`.
+/// The distance of two names: edits, or nearly zero where one begins with the other. None beyond `allowed`.
 fn distance(wanted: &str, candidate: &str, allowed: usize) -> Option<usize> {
     let edits = edit_distance(wanted, candidate);
     let shorter = wanted.len().min(candidate.len());
@@ -45,8 +46,8 @@ fn edit_distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
-/// What is left of a model id without vendor prefix, region, date, version and `-latest`: two ids with the same stem
-/// are the same model or near relatives.
+/// A model id without vendor prefix, region, date, version and `-latest`. Two ids with the same stem are the
+/// same model or close relatives.
 pub fn stem(id: &str) -> String {
     let lower = id.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);

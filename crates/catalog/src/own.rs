@@ -1,4 +1,4 @@
-//! Models that an operator describes in the configuration, laid over what the catalog knows of their provider.
+//! Models that an operator describes in the configuration, merged over the provider's models in the catalog.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::names::nearest;
 use crate::read::{Fields, Mistake};
 use crate::{ModelRow, Serving};
 
-/// Where the catalog has a model of a provider.
+/// The position of a provider's model in the catalog.
 struct Place {
     model: String,
     /// In `by_own_id`, and not in `servings`.
@@ -23,9 +23,10 @@ struct Place {
 }
 
 impl Catalog {
-    /// Describes models of a provider: price, context, features and whatever else a catalog file says of a model at a
-    /// provider. What an entry does not give stays as the catalog has it. Of a model that is new to the provider the facts
-    /// are those of the catalog's model of this name, or of the one that `model` names; the price is unknown.
+    /// Describes models of a provider: price, context, features and all other facts that a catalog file can
+    /// have. A field that an entry does not set keeps the catalog's value. A model that is new to the
+    /// provider takes its facts from the catalog's model with this name, or from the one that `model` names;
+    /// its price is unknown.
     ///
     /// The path of each mistake begins with `place`.
     pub fn describe(&mut self, provider: &str, models: &Table, place: &str) -> Vec<Mistake> {
@@ -98,7 +99,7 @@ impl Catalog {
         row.by_own_id.push(Arc::new(described(fields, base)));
     }
 
-    /// The entry that a provider has by this name: by its own id, else by the model's, else by a further id.
+    /// The provider's entry with this name: by its own id, else by the model's, else by a further id.
     fn place(&self, provider: &str, id: &str) -> Option<Place> {
         let rank = |row: &ModelRow, by_own_id: bool, serving: &Serving| {
             let ranks = [

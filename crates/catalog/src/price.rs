@@ -1,10 +1,10 @@
-//! What tokens cost: exact integers from the price list to the sum.
+//! The cost of tokens: exact integers from the price list to the sum.
 
 use std::collections::BTreeMap;
 
 use canon::{Amount, Cost, Pico, Unit, Usage};
 
-/// Prices per token. A bucket without a price of its own costs what the note beside it says.
+/// Prices per token. A bucket without a price of its own uses the fallback in its comment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Prompt tokens at the full price.
@@ -28,11 +28,11 @@ pub struct Rates {
 /// Prices of one model at one provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriceList {
-    /// The usual prices.
+    /// The default prices.
     pub rates: Rates,
     /// Each request.
     pub request: Option<Pico>,
-    /// What is billed by another unit than tokens.
+    /// Prices of units other than tokens.
     pub units: BTreeMap<Unit, Pico>,
     /// Each search that the provider runs.
     pub web_search: Option<Pico>,
@@ -42,21 +42,21 @@ pub struct PriceList {
     pub service_tiers: BTreeMap<String, PriceList>,
 }
 
-/// Prices of prompts beyond a length. They hold for the whole request, not only for the tokens beyond.
+/// Prices of prompts beyond a length. They apply to the whole request, not only to the tokens beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriceTier {
     /// Prompts with more tokens than this, cached ones included.
     pub above_prompt_tokens: u64,
-    /// The prices, complete: what is missing falls back within the tier.
+    /// Complete: a missing price falls back within the tier.
     pub rates: Rates,
 }
 
-/// Words for the tier that a request has without asking: OpenAI's and Bedrock's `default`, Anthropic's and Google's
-/// `standard`, Groq's `on_demand`; and for leaving the choice to the provider.
+/// Names of the default tier: OpenAI's and Bedrock's `default`, Anthropic's and Google's `standard`, Groq's
+/// `on_demand`; and names that leave the choice to the provider.
 const USUAL_TIERS: [&str; 6] = ["default", "standard", "on_demand", "auto", "standard_only", ""];
 
 impl PriceList {
-    /// What an answer cost; none by a service tier whose prices are unknown.
+    /// The cost of an answer; none for a service tier with unknown prices.
     pub fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
         let rates = self.rates_for(usage.prompt_tokens(), service_tier)?;
         let write = rates.cache_write.unwrap_or(rates.input);
@@ -74,7 +74,7 @@ impl PriceList {
         Some(Cost { total: input + output + other, input, output, cached_input, other })
     }
 
-    /// What an answer cost that is billed by a unit, beside its tokens; none where the unit has no price.
+    /// The cost of an answer that is billed by a unit, its tokens included; none where the unit has no price.
     pub fn cost_of(&self, amount: Amount, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
         let units = self.units_for(amount, service_tier)?;
         let mut cost = self.cost(usage, service_tier)?;
@@ -83,13 +83,13 @@ impl PriceList {
         Some(cost)
     }
 
-    /// What so much of a unit costs; none where the unit has no price.
+    /// The cost of an amount; none where the unit has no price.
     pub fn units_for(&self, amount: Amount, service_tier: Option<&str>) -> Option<Pico> {
         Some(*self.by_tier(service_tier)?.units.get(&amount.unit)? * amount.count)
     }
 
-    /// What a request of this size is likely to cost by the service tier that it asks for; none where that is unknown.
-    /// `cached_tokens` are part of `prompt_tokens`.
+    /// Expected cost of a request of this size in the service tier that it asks for; none where that is
+    /// unknown. `cached_tokens` are part of `prompt_tokens`.
     pub fn expected(
         &self,
         prompt_tokens: u64,
@@ -107,20 +107,20 @@ impl PriceList {
         Some(self.cost(&usage, service_tier)?.total)
     }
 
-    /// The prices for a prompt of this length; none by a service tier whose prices are unknown.
+    /// The prices for a prompt of this length; none for a service tier with unknown prices.
     pub fn rates_for(&self, prompt_tokens: u64, service_tier: Option<&str>) -> Option<Rates> {
         let list = self.by_tier(service_tier)?;
         let tier = list.tiers.iter().rev().find(|tier| prompt_tokens > tier.above_prompt_tokens);
         Some(tier.map_or(list.rates, |tier| tier.rates))
     }
 
-    /// The tier to estimate by when this one is asked for and the answer names none: itself, except where no tier has prices
-    /// of its own, which is a provider that has no tiers.
+    /// The tier for estimates when a request names this one and the answer names none. A provider without
+    /// tier prices has no tiers; otherwise it is the named tier.
     pub fn tier_asked<'a>(&self, name: Option<&'a str>) -> Option<&'a str> {
         name.filter(|_| !self.service_tiers.is_empty())
     }
 
-    /// The prices of a service tier. Every provider has its own word for the usual one.
+    /// The prices of a service tier. Every provider has its own name for the default one.
     fn by_tier(&self, name: Option<&str>) -> Option<&Self> {
         let Some(name) = name else { return Some(self) };
         let listed = self.service_tiers.iter().find(|(tier, _)| tier.eq_ignore_ascii_case(name));
@@ -128,7 +128,7 @@ impl PriceList {
         listed.map(|(_, list)| list).or_else(|| is_usual().then_some(self))
     }
 
-    /// True when nothing costs anything.
+    /// True when every price is zero.
     pub fn is_free(&self) -> bool {
         let free = |rates: &Rates| {
             let further = [

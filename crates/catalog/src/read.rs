@@ -8,14 +8,14 @@ use toml::{Table, Value};
 
 use crate::names::nearest;
 
-/// Something wrong in a catalog file.
+/// An error in a catalog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The file.
     pub file: String,
-    /// Where in it: `models[2].providers[0].price.input`. Empty when the file as a whole is meant.
+    /// The place in the file: `models[2].providers[0].price.input`. Empty for the file as a whole.
     pub path: String,
-    /// What is wrong and, where possible, what was meant.
+    /// What is wrong and, where possible, the intended name.
     pub message: String,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Everything that is wrong in the catalog files.
+/// All errors of the catalog files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct CatalogErrors(pub Vec<Mistake>);
 
@@ -42,7 +42,7 @@ impl fmt::Display for CatalogErrors {
     }
 }
 
-/// A table being read. Every key has to be taken; [`finish`](Fields::finish) reports those that were not.
+/// A table that is being read. Every key has to be taken; [`finish`](Fields::finish) reports the others.
 pub struct Fields<'a> {
     file: &'a str,
     path: String,
@@ -52,7 +52,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The whole of a file. Text that is no TOML is a mistake.
+    /// A whole file. Text that is not TOML is a mistake.
     pub fn of_file(file: &'a str, text: &str, mistakes: &'a mut Vec<Mistake>) -> Option<Self> {
         match text.parse::<Table>() {
             Ok(table) => Some(Self { file, path: String::new(), table, known: Vec::new(), mistakes }),
@@ -64,12 +64,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A table from elsewhere, whose mistakes have this path.
+    /// A table from elsewhere, with the path for its mistakes.
     pub fn of_table(path: String, table: Table, mistakes: &'a mut Vec<Mistake>) -> Self {
         Self { file: "", path, table, known: Vec::new(), mistakes }
     }
 
-    /// Reports the keys that nobody took.
+    /// Reports the keys that were not taken.
     pub fn finish(mut self) {
         for key in std::mem::take(&mut self.table).keys() {
             let meant = nearest(key, self.known.iter().copied(), 1);
@@ -81,18 +81,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Notes a mistake at a key of this table; an empty key means the table itself.
+    /// Adds a mistake at a key of this table; an empty key means the table itself.
     pub fn mistake(&mut self, key: &str, message: impl Into<String>) {
         let path = self.below(key);
         self.mistakes.push(Mistake { file: self.file.to_owned(), path, message: message.into() });
     }
 
-    /// True when the key is there and was not taken yet.
+    /// True when the key exists and was not taken yet.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Text that must be there.
+    /// Text; a missing one is a mistake.
     pub fn required_text(&mut self, key: &'static str) -> String {
         match self.text(key) {
             Some(text) => text,
@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
             _ => byte.is_ascii_digit(),
         };
         if text.len() != 10 || !text.bytes().enumerate().all(shape) {
-            self.mistake(key, format!("{text:?} is no date like \"2025-09-29\""));
+            self.mistake(key, format!("{text:?} is not a date like \"2025-09-29\""));
             return None;
         }
         Some(text)
@@ -137,13 +137,13 @@ impl<'a> Fields<'a> {
         self.money(
             key,
             Pico::per_token,
-            "is no price: write USD per million tokens as a decimal string, \"0.15\"",
+            "is not a price: write USD per million tokens as a decimal string, \"0.15\"",
         )
     }
 
     /// An amount in USD.
     pub fn amount(&mut self, key: &'static str) -> Option<Pico> {
-        self.money(key, str::parse, "is no amount: write USD as a decimal string, \"0.01\"")
+        self.money(key, str::parse, "is not an amount: write USD as a decimal string, \"0.01\"")
     }
 
     fn money<E>(
@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
         amount
     }
 
-    /// Anything that serde can read.
+    /// Any type that serde can read.
     pub fn typed<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         let value = self.take(key)?;
         match value.try_into() {
@@ -172,7 +172,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A table of named things, each handed on by itself.
+    /// A table of named entries; each is passed on by itself.
     pub fn named(&mut self, key: &'static str, mut each: impl FnMut(String, Value, &mut Fields<'_>)) {
         let Some(value) = self.take(key) else { return };
         let Value::Table(table) = value else {

@@ -23,52 +23,52 @@ pub struct ProviderRow {
     pub calling: CallStyle,
     /// How the key is sent.
     pub auth: Auth,
-    /// Base URL by the convention of the provider's own SDK. May hold `{variables}` that come from the settings.
-    /// None when the operator has to give it.
+    /// Base URL by the convention of the provider's own SDK. May hold `{variables}` that come from the
+    /// settings. None when the operator has to set it.
     pub base_url: Option<String>,
-    /// The path below the base URL, where it is not the protocol's usual one.
+    /// The path below the base URL, where it differs from the protocol's default.
     pub path: Option<String>,
     /// Headers of every call.
     pub headers: BTreeMap<String, String>,
-    /// Customary environment variables of the key; the first that is set counts.
+    /// Customary environment variables of the key; the first that is set is used.
     pub api_key_env: Vec<String>,
-    /// Customary environment variables of the base URL; the first that is set counts.
+    /// Customary environment variables of the base URL; the first that is set is used.
     pub base_url_env: Vec<String>,
-    /// What else the provider needs to know: `region`, `project`, `account_id` …
+    /// Further settings of the provider: `region`, `project`, `account_id` …
     pub settings: BTreeMap<String, SettingRow>,
     /// Base URLs by the `region` setting, where they are not a pattern of `base_url`.
     pub regions: BTreeMap<String, String>,
     /// How it differs from its protocol.
     pub quirks: Arc<Quirks>,
-    /// Further wire formats that it serves below the same base URL.
+    /// Further wire formats that it serves under the same base URL.
     pub also: Vec<Protocol>,
     /// How it serves operations beside chat.
     pub operations: Arc<OperationRows>,
-    /// What none of its models can do, whoever made them.
+    /// Features that none of its models has, whoever made them.
     pub lacks: Features,
     /// A page with the API's documentation.
     pub docs: Option<String>,
-    /// It answers only with a key (or other credentials).
+    /// It answers only with a key or other credentials.
     pub needs_key: bool,
-    /// Operator's preference: scores are multiplied by it. 1 is neutral.
+    /// Operator's preference, which enters the score. 1 is neutral.
     pub priority: f64,
 }
 
-/// A setting of a provider, besides key and base URL.
+/// A setting of a provider besides key and base URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingRow {
-    /// Customary environment variables; the first that is set counts.
+    /// Customary environment variables; the first that is set is used.
     pub env: Vec<String>,
     /// The provider cannot be called without it. Settings that only fill in the base URL are not marked so: see
     /// [`ProviderRow::needs_setting`].
     pub required: bool,
-    /// The value when nothing else is said.
+    /// The value when none is set.
     pub default: Option<String>,
-    /// What it is, in one sentence.
+    /// Description in one sentence.
     pub help: String,
 }
 
-/// A model and who serves it.
+/// A model and its providers.
 #[derive(Clone, Debug)]
 pub struct ModelRow {
     /// The canonical id.
@@ -81,9 +81,10 @@ pub struct ModelRow {
     pub aliases: Vec<String>,
     /// Release date, `YYYY-MM-DD`.
     pub released: Option<String>,
-    /// Who serves it, in the file's order: the maker comes first, each provider once.
+    /// Its providers in the file's order: the maker comes first, each provider once.
     pub servings: Vec<Arc<Serving>>,
-    /// Further ids of those providers at other prices, such as regional profiles: used only when asked for by this id.
+    /// Further ids of those providers at other prices, such as regional profiles. Used only when a request
+    /// names exactly this id.
     pub by_own_id: Vec<Arc<Serving>>,
 }
 
@@ -94,18 +95,18 @@ pub struct Serving {
     pub provider: String,
     /// The model's canonical id.
     pub model: String,
-    /// What the provider calls it: this goes on the wire.
+    /// The provider's name of it, which goes on the wire.
     pub upstream_id: String,
-    /// Further ids of the provider for this model at this price: snapshots, regional profiles. Asked for by such an
-    /// id, [`Catalog::serving`](crate::Catalog::serving) gives a serving with it as `upstream_id`.
+    /// Further ids of the provider for this model at this price: snapshots, regional profiles. For such an
+    /// id, [`Catalog::serving`](crate::Catalog::serving) returns a serving with it as `upstream_id`.
     pub also: Vec<String>,
-    /// What it can do.
+    /// The capabilities of the model there.
     pub facts: ModelFacts,
-    /// What may be asked of it.
+    /// The operations that it serves.
     pub operations: Operations,
-    /// What operations beside chat have to know of it; none where there is nothing to say.
+    /// Facts for operations other than chat; none where there are none.
     pub endpoint: Option<Arc<EndpointFacts>>,
-    /// What it costs; none when unknown.
+    /// None when unknown.
     pub price: Option<PriceList>,
     /// The date from which the provider no longer serves it, `YYYY-MM-DD`.
     pub deprecated: Option<String>,
@@ -114,7 +115,7 @@ pub struct Serving {
 }
 
 impl ProviderRow {
-    /// A provider of which no more is known than its id and wire format: the start of an operator's own.
+    /// A provider with only an id and a wire format: the base of an operator's own.
     pub fn new(id: impl Into<String>, protocol: Protocol) -> Self {
         let id = id.into();
         Self {
@@ -140,8 +141,8 @@ impl ProviderRow {
         }
     }
 
-    /// True when a setting has to have a value: always, or because the base URL has a place for it and the operator
-    /// gave no other.
+    /// True when a setting needs a value: always, or because the base URL contains it and the operator set no
+    /// other URL.
     pub fn needs_setting(&self, name: &str, own_base_url: bool) -> bool {
         let in_url = |url: &String| url.contains(&format!("{{{name}}}"));
         let required = self.settings.get(name).is_some_and(|setting| setting.required);
@@ -150,7 +151,8 @@ impl ProviderRow {
 }
 
 impl Serving {
-    /// True when the provider no longer serves the model on this day, `YYYY-MM-DD`. Most dates of deprecation lie ahead.
+    /// True when the provider no longer serves the model on this day, `YYYY-MM-DD`. Most dates of deprecation
+    /// are in the future.
     pub fn is_gone(&self, today: &str) -> bool {
         self.deprecated.as_deref().is_some_and(|date| date <= today)
     }

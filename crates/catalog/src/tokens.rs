@@ -1,4 +1,4 @@
-//! How families of models count a prompt: `catalog/tokens.toml`.
+//! How families of models count the tokens of a prompt: `catalog/tokens.toml`.
 
 use std::sync::LazyLock;
 
@@ -11,21 +11,21 @@ const FILE: &str = include_str!("../../../catalog/tokens.toml");
 static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| read(FILE).unwrap_or_default());
 static USUAL: LazyLock<Rules> = LazyLock::new(Rules::default);
 
-/// Models that count alike.
+/// Models with the same rules.
 struct Family {
-    /// A part of the model's id, each.
+    /// Substrings of model ids.
     names: Vec<String>,
     rules: Rules,
 }
 
-/// How the model with this id counts.
+/// The counting rules of a model.
 pub fn token_rules(model: &str) -> &'static Rules {
     let model = model.to_ascii_lowercase();
     let is_meant = |family: &&Family| family.names.iter().any(|name| occurs(name, &model));
     FAMILIES.iter().find(is_meant).map_or(&USUAL, |family| &family.rules)
 }
 
-/// Whether a name begins somewhere in an id, at the start of a word: `o3` does in `openai/o3-pro`, and not in `demo3`.
+/// Whether a name begins at the start of a word in an id: `o3` does in `openai/o3-pro`, and not in `demo3`.
 fn occurs(name: &str, id: &str) -> bool {
     id.match_indices(name).any(|(at, _)| !id[..at].ends_with(|before: char| before.is_ascii_alphanumeric()))
 }
@@ -40,7 +40,7 @@ fn read(text: &str) -> Result<Vec<Family>, toml::de::Error> {
     file.rules.iter().map(|entry| family(entry, &file.rules)).collect()
 }
 
-/// An entry, with what it takes from the one that it is `like`.
+/// An entry, completed by the entry that it is `like`.
 fn family(entry: &Table, all: &[Table]) -> Result<Family, toml::de::Error> {
     let mut entry = entry.clone();
     let names: Vec<String> = take(&mut entry, "names").unwrap_or_else(|| Ok(Vec::new()))?;
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!((token_rules("demo3"), token_rules("unheard-of")), (&Rules::default(), &Rules::default()));
     }
 
-    /// An entry that is like one that is not there would silently have the defaults.
+    /// An entry that is `like` an unknown one would silently have the defaults.
     #[test]
     fn every_likeness_is_there() {
         let file: Table = toml::from_str(FILE).unwrap();

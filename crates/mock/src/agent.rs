@@ -1,13 +1,14 @@
-//! Plays the model behind a coding agent: reads a file, edits it with the agent's own tool, runs a command, finishes.
+//! Plays the model behind a coding agent: reads a file, edits it with the agent's own tool, runs a command,
+//! ends its turn.
 //!
-//! The task stands in the user's words: Read `FILE`, replace `OLD` with `NEW`, run `COMMAND`. Take 40 turns.
-//! What was done so far is counted in the results of the conversation, so the same request has the same answer.
+//! The task is in the user's text: Read `FILE`, replace `OLD` with `NEW`, run `COMMAND`. Take 40 turns.
+//! Progress is counted from the tool results in the conversation, so the same request has the same answer.
 
 use crate::brain::{Called, Prompt, Tool};
 use crate::example;
 use serde_json::{Map, Value, json};
 
-/// One entry of the conversation that the persona goes by.
+/// An entry of the conversation that the persona uses.
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// A text of the user.
@@ -19,13 +20,13 @@ pub enum Entry {
 /// What the persona does next.
 #[derive(Debug, PartialEq)]
 pub enum Step {
-    /// Says this and ends the turn.
+    /// Says this text and ends the turn.
     Say(String),
-    /// Says why, and calls.
+    /// Says the reason and calls a tool.
     Call(&'static str, Called),
 }
 
-/// The next step; none when the conversation holds no task.
+/// None when the conversation contains no task.
 pub fn next(prompt: &Prompt) -> Option<Step> {
     let (start, task) = task(&prompt.story)?;
     let (done, last) = progress(&prompt.story[start..]);
@@ -57,7 +58,7 @@ pub fn next(prompt: &Prompt) -> Option<Step> {
     }))
 }
 
-/// What the user wants.
+/// The user's task.
 #[derive(Debug)]
 struct Task {
     file: String,
@@ -70,7 +71,7 @@ struct Task {
 
 enum Action {
     Read,
-    /// Something to make the session longer.
+    /// A call that only makes the session longer.
     Filler,
     Edit,
     Run,
@@ -89,7 +90,7 @@ impl Task {
     }
 }
 
-/// The last task of the conversation, and where in it the task stands.
+/// The last task of the conversation, and its index.
 fn task(story: &[Entry]) -> Option<(usize, Task)> {
     story.iter().enumerate().rev().find_map(|(index, entry)| match entry {
         Entry::User(text) => parse(text).map(|task| (index, task)),
@@ -111,7 +112,8 @@ fn number_after(text: &str, words: &str) -> Option<usize> {
     rest.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// How many steps are done since the task was given, and the last result. A summary says how many were done before it.
+/// The number of steps since the task was given, and the last result. A summary states the number of steps
+/// before it.
 fn progress(story: &[Entry]) -> (usize, &str) {
     let (mut done, mut last) = (0, "");
     for entry in story {
@@ -128,7 +130,7 @@ fn progress(story: &[Entry]) -> (usize, &str) {
 
 const STEPS_DONE: &str = "Steps done: ";
 
-/// The words by which agents ask for the summary that replaces a long history.
+/// Phrases by which agents ask for the summary that replaces a long history.
 const SUMMARY_WISHES: [&str; 5] = [
     "respond with text only",
     "context checkpoint compaction",
@@ -142,7 +144,8 @@ fn wants_summary(said: &str) -> bool {
     SUMMARY_WISHES.iter().any(|wish| said.contains(wish))
 }
 
-/// A summary holds the task and how far it is: what goes on from it goes on with the same steps.
+/// A summary contains the task and the progress, so that a session that continues from it takes the same
+/// steps.
 pub fn summary_of(story: &[Entry]) -> String {
     match task(story) {
         Some((start, task)) => summary(&task, progress(&story[start..]).0),
@@ -170,7 +173,8 @@ const SHELL: &[&str] =
 /// Codex's tool that takes a program, which calls the other tools.
 const PROGRAM: &[&str] = &["exec"];
 
-/// Tool names come with the names of their groups (`functions.exec`, `mcp__files__read`), joined in some way.
+/// Tool names can have the names of their groups as a prefix (`functions.exec`, `mcp__files__read`), joined
+/// in some way.
 fn base_name(name: &str) -> String {
     let name = name.rsplit(['.', '/', ':']).next().unwrap_or(name);
     name.rsplit("__").next().unwrap_or(name).to_lowercase()
@@ -207,13 +211,13 @@ fn edit(tools: &[Tool], task: &Task) -> Option<Called> {
     tool_call(tools, EDIT, replace)
         .or_else(|| tool_call(tools, PATCH, |tool| free_text(tool, &patch)))
         .or_else(|| tool_call(tools, PROGRAM, |tool| free_text(tool, &program)))
-        // An agent that offers nothing else to a model that it does not know edits by commands.
+        // An agent that offers no edit tool to a model that it does not know edits by commands.
         .or_else(|| {
             shell(tools, &format!("sed -i 's/^{}$/{}/' {file}", plain_for_sed(old), plain_for_sed(new)))
         })
 }
 
-/// A text that stands for itself in an expression of sed.
+/// Escapes a text for an expression of sed.
 fn plain_for_sed(text: &str) -> String {
     let mut plain = String::new();
     for character in text.chars() {
@@ -242,8 +246,8 @@ fn is_list(tool: &Tool, property: &str) -> bool {
     kind.and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("array"))
 }
 
-/// The input of a tool that takes free text: bare, or as the first string of its schema, which is how gateways offer
-/// such a tool to models that know only functions.
+/// The input of a tool that takes free text: bare, or as the first string of its schema. Gateways offer such
+/// a tool in the second form to models that know only functions.
 fn free_text(tool: &Tool, input: &str) -> Option<Value> {
     if tool.custom {
         return Some(input.into());
@@ -256,8 +260,8 @@ fn free_text(tool: &Tool, input: &str) -> Option<Value> {
     Some(json!({ name: input }))
 }
 
-/// Arguments for the properties that have a value, and examples for others that are required. None when no property has
-/// one: then it is another tool of the same name.
+/// Arguments for the properties that have a value, and examples for others that are required. None when no
+/// property has a value: the tool is then another one with the same name.
 fn filled(tool: &Tool, value: impl Fn(&str) -> Option<Value>) -> Option<Value> {
     let properties = tool.schema.get("properties")?.as_object()?;
     let mut arguments = Map::new();
@@ -297,7 +301,7 @@ mod tests {
         ]
     }
 
-    /// The names of the calls until the end, and the end.
+    /// The names of the calls, and the final text.
     fn play(task: &str, tools: Vec<Tool>) -> (Vec<Called>, String) {
         let mut prompt = Prompt { tools, ..Prompt::new() };
         prompt.say(task);

@@ -6,7 +6,7 @@ use crate::proof::{claudes, holds_after, is_claudes};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// The format, in one of its two homes.
+/// The format, on one of its two platforms.
 pub struct Anthropic {
     /// Vertex keeps the model in the path and the version in the body.
     pub vertex: bool,
@@ -102,7 +102,7 @@ const KNOWN_KEYS: [&str; 25] = [
     "betas",
 ];
 
-/// A host that signs nothing (`fault-no-proofs`) does not look at thinking that comes back.
+/// A host that signs nothing (`fault-no-proofs`) ignores returned thinking.
 fn without_unproved_thinking(call: &Call) -> Value {
     let mut body = call.body.clone();
     let messages = body.get_mut("messages").and_then(Value::as_array_mut).filter(|_| !call.proves());
@@ -114,7 +114,7 @@ fn without_unproved_thinking(call: &Call) -> Value {
     body
 }
 
-/// Fields that only callers of a beta may send.
+/// Fields that are accepted only with a beta header.
 fn check_betas(call: &Call) -> Result<(), Refusal> {
     let header = call.headers.get_all("anthropic-beta").iter().filter_map(|value| value.to_str().ok());
     let betas: Vec<String> =
@@ -164,7 +164,7 @@ fn check_message(index: usize, message: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Four places of a request may be marked for the cache.
+/// A request may have at most four cache marks.
 fn check_cache_marks(body: &Value) -> Result<(), Refusal> {
     let blocks = items(body, "messages").iter().flat_map(|message| items(message, "content"));
     let inner = blocks.clone().flat_map(|block| items(block, "content"));
@@ -178,7 +178,8 @@ fn check_cache_marks(body: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// Reads a tool that the caller runs; server tools have a dated type and no schema, and the mock has no use for them.
+/// Reads a tool that the caller runs. Server tools have a dated type and no schema, and the mock ignores
+/// them.
 fn read_tool(index: usize, tool: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
     let place = format!("tools.{index}.custom");
     if has(tool, "type") && text(tool, "type") != "custom" {
@@ -207,7 +208,7 @@ fn read_tool(index: usize, tool: &Value, prompt: &mut Prompt) -> Result<(), Refu
     if prompt.tools.iter().any(|other| other.name == name) {
         return Err(Refusal::bad("tools: Tool names must be unique."));
     }
-    // The model sees no tool that it has to search for first.
+    // The model does not see tools with deferred loading.
     if tool.get("defer_loading") != Some(&Value::Bool(true)) {
         prompt.tools.push(Tool::function(name, tool["input_schema"].clone()));
     }
@@ -479,7 +480,7 @@ fn check_signature(place: &str, block: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// The newest models bind their thinking to all that was before it.
+/// The newest models bind their thinking to everything before it.
 fn binds(call: &Call) -> bool {
     ["opus-5-5", "sonnet-5-5", "haiku-5-5", "fable-5-1", "fable-5-2"]
         .iter()
@@ -505,7 +506,7 @@ fn check_binding(body: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What thinking is bound to: instructions, tools and messages. Marks for the cache do not count.
+/// The data that thinking is bound to: instructions, tools and messages, without cache marks.
 fn conversation(body: &Value, messages: &[Value]) -> String {
     let mut all = json!([body.get("system"), body.get("tools"), messages]);
     without_marks(&mut all);

@@ -54,7 +54,7 @@ impl Format for Converse {
 /// InvokeModel with a model of Anthropic's: the Messages API, with streams in binary frames.
 pub struct Invoke;
 
-/// Betas that Anthropic's own platform has and the cloud refuses.
+/// Betas that exist only on Anthropic's own platform; the cloud refuses them.
 const REFUSED_BETAS: [&str; 6] =
     ["code-execution-", "files-api-", "mcp-client-", "per-turn-control-", "skills-", "advanced-tool-use-"];
 
@@ -349,11 +349,11 @@ fn read_block(role: &str, block: &Value, prompt: &mut Prompt) {
         }
     }
     if let Some(result) = block.get("toolResult") {
-        let told = items(result, "content").iter().map(|item| match item.get("json") {
+        let texts = items(result, "content").iter().map(|item| match item.get("json") {
             Some(json) => json.to_string(),
             None => text(item, "text").to_string(),
         });
-        prompt.result(&told.collect::<String>());
+        prompt.result(&texts.collect::<String>());
     }
 }
 
@@ -414,7 +414,7 @@ fn stream(call: &Call, answer: &Answer) -> Vec<Bytes> {
     }
     for (number, called) in answer.calls.iter().enumerate() {
         let arguments = called.arguments.to_string();
-        // A call without arguments has no delta at all.
+        // A call without arguments has no delta.
         let parts = if arguments == "{}" { Vec::new() } else { fragments(&arguments) };
         let deltas = parts.iter().map(|part| json!({ "toolUse": { "input": part } })).collect();
         events.add_block(Some(tool_use(call, number, &called.name)), deltas);
@@ -446,7 +446,7 @@ impl Events {
         self.add("contentBlockStop", json!({ "contentBlockIndex": index }));
     }
 
-    /// Every payload has padding `p` of varying length, against guesses from the size of frames.
+    /// Every payload has padding `p` of varying length, so that frame sizes reveal nothing.
     fn add(&mut self, event_type: &str, mut payload: Value) {
         const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
         let length = 4 + self.frames.len() * 7 % 52;

@@ -1,4 +1,4 @@
-//! The body of a reply: frames at a chosen pace, with the end that the caller asked for.
+//! The body of a reply: frames at a chosen pace, with the ending that the caller requested.
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 /// How a body ends after its last frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As the protocol wants it.
+    /// As the protocol requires.
     Complete,
     /// The connection is closed in the middle.
     Cut,
@@ -29,7 +29,8 @@ pub struct PacedBody {
     started: bool,
 }
 
-/// What was sent before a cut must leave the write buffer first: hyper drops the buffer together with the connection.
+/// Frames before a cut must leave the write buffer first: hyper drops the buffer together with the
+/// connection.
 const PAUSE_BEFORE_CUT: Duration = Duration::from_millis(15);
 
 impl PacedBody {

@@ -1,4 +1,4 @@
-//! What to answer: rules that depend on nothing but the request, whatever format it came in.
+//! The content of answers: rules that depend only on the request, whatever its format.
 
 use crate::agent::{self, Entry};
 use crate::example;
@@ -8,15 +8,15 @@ use serde_json::Value;
 /// A request, without its format.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
-    /// Characters of everything that was sent as text: the basis of the token counts.
+    /// Characters of all text in the request: the basis of the token counts.
     pub characters: usize,
-    /// What the operator of the application told the model.
+    /// The system prompt.
     pub instructions: String,
     /// The text of the last message of the user.
     pub said: String,
-    /// Results of tools, when they are the last thing that was sent.
+    /// Results of tools, when they are the last entries of the request.
     pub results: Vec<String>,
-    /// All that users said and tools returned, in order.
+    /// All texts of users and results of tools, in order.
     pub story: Vec<Entry>,
     /// Images, documents and sounds of all messages.
     pub media: Vec<Media>,
@@ -28,7 +28,7 @@ pub struct Prompt {
     pub reasoning: bool,
     pub max_tokens: Option<u64>,
     pub stop: Vec<String>,
-    /// How many answers are wanted.
+    /// The number of answers.
     pub count: usize,
 }
 
@@ -50,7 +50,7 @@ pub struct Tool {
     pub schema: Value,
     /// The group that it belongs to, in formats that have groups.
     pub namespace: Option<String>,
-    /// It takes a text in place of arguments.
+    /// It takes a text instead of arguments.
     pub custom: bool,
 }
 
@@ -61,7 +61,7 @@ impl Tool {
     }
 }
 
-/// What the caller says about calling tools.
+/// The caller's `tool_choice`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Choice {
     #[default]
@@ -71,7 +71,7 @@ pub enum Choice {
     Named(String),
 }
 
-/// Whether the answer shall be JSON.
+/// Whether the answer must be JSON.
 #[derive(Clone, Debug, Default)]
 pub enum Json {
     #[default]
@@ -111,7 +111,7 @@ pub enum Finish {
 }
 
 impl Prompt {
-    /// A prompt with the defaults that all formats share.
+    /// Defaults that all formats share.
     pub fn new() -> Prompt {
         Prompt { parallel: true, count: 1, ..Prompt::default() }
     }
@@ -128,7 +128,7 @@ impl Prompt {
         self.instructions.push('\n');
     }
 
-    /// A message of the user begins: what was said and answered before is history.
+    /// A message of the user begins; earlier texts and results are history.
     pub fn begin_user(&mut self) {
         self.said.clear();
         self.results.clear();
@@ -272,14 +272,14 @@ fn chosen_tool(prompt: &Prompt) -> Option<&Tool> {
     match &prompt.choice {
         Choice::Never => None,
         Choice::Named(name) => prompt.tools.iter().find(|tool| tool.name == *name),
-        // A caller that forces a call on every turn still gets one: that is what the provider would do.
+        // A caller that forces a call on every turn still gets one, as from the provider.
         Choice::Any => mentioned_tool(prompt).or(prompt.tools.first()),
         Choice::Auto if prompt.results.is_empty() => mentioned_tool(prompt),
         Choice::Auto => None,
     }
 }
 
-/// The tool whose name, or a telling word of it, occurs in what was said; "weather" and "tool" call the first.
+/// The tool whose name, or a significant word of it, occurs in the text; "weather" and "tool" call the first.
 fn mentioned_tool(prompt: &Prompt) -> Option<&Tool> {
     let said = prompt.said.to_lowercase();
     let by_name = prompt.tools.iter().find(|tool| said.contains(&tool.name.to_lowercase()));
@@ -298,7 +298,7 @@ fn mentioned_tool(prompt: &Prompt) -> Option<&Tool> {
 }
 
 fn text(prompt: &Prompt, demo: bool) -> String {
-    // A schema in the instructions is more than the bare wish for JSON.
+    // A schema in the instructions says more than a bare request for JSON.
     let in_words = json_asked_in_words(prompt);
     let json = match (&prompt.json, &in_words) {
         (Json::Schema(_), _) | (Json::AnyObject, Json::No) => &prompt.json,
@@ -315,8 +315,8 @@ fn text(prompt: &Prompt, demo: bool) -> String {
     format!("This is the llmgateway demo model: its answers follow fixed rules. {}", plain_text(prompt))
 }
 
-/// Where a provider has no JSON mode, callers ask for it in the system prompt: a model that follows instructions
-/// answers with JSON then, and so does the mock. A schema in the text is followed as well.
+/// Where a provider has no JSON mode, callers ask for JSON in the system prompt. A model that follows
+/// instructions then answers with JSON, and so does the mock. A schema in the text is followed as well.
 fn json_asked_in_words(prompt: &Prompt) -> Json {
     let words = prompt.instructions.to_lowercase();
     if !words.contains("json") {
@@ -343,10 +343,10 @@ fn plain_text(prompt: &Prompt) -> String {
     text
 }
 
-/// Characters of an echo: a caller must not make the mock repeat megabytes a hundred times.
+/// Maximum length of an echo: a caller must not make the mock repeat megabytes a hundred times.
 const LONGEST_TEXT: usize = 4000;
 
-/// Cuts a text after so many characters, and says so.
+/// Cuts a text after this many characters, and marks the cut.
 fn shorten_to(text: &mut String, characters: usize) {
     if let Some((end, _)) = text.char_indices().nth(characters) {
         text.truncate(end);

@@ -179,7 +179,7 @@ fn finish_reason(finish: &Finish) -> &'static str {
     }
 }
 
-/// The billed input leaves out the preamble, which the counted input has.
+/// The billed input excludes the preamble; the counted input includes it.
 fn usage(answer: &Answer) -> Value {
     let mut tokens = json!({ "input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens });
     if answer.thinking.is_some() {

@@ -1,7 +1,7 @@
-//! What is no conversation: embeddings, rerank and moderations in the shapes that providers have.
+//! Endpoints without a conversation: embeddings, rerank and moderations in the providers' formats.
 //!
-//! A vector counts the words of its text, so that texts with words in common are alike, and a document's score is how many words it
-//! shares with the query.
+//! A vector counts the words of its text, so that texts with common words are similar. A document's score is
+//! the number of words that it shares with the query.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::format::{Call, Reply, items, strings, text};
 
-/// The page that a path of these kinds leads to.
+/// The handler of a path of these kinds.
 pub fn find(method: &Method, path: &str) -> Option<fn(&Call) -> Reply> {
     if *method != Method::POST {
         return None;
@@ -247,7 +247,7 @@ fn nova(call: &Call) -> Reply {
         .header(TOKENS, tokens(words).to_string())
 }
 
-/// Documents as texts, and how much each shares with the query, the best first.
+/// Documents as texts, with their number of words in common with the query, best first.
 fn ranked(query: &str, documents: &[Value]) -> Vec<(usize, f64)> {
     let asked: Vec<String> = words(query).collect();
     let score = |document: &Value| {

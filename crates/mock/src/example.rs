@@ -1,12 +1,12 @@
-//! Makes values that fit a JSON schema, with words of the prompt where they fit.
+//! Makes values that fit a JSON schema, with words of the prompt where possible.
 
 use serde_json::{Map, Number, Value, json};
 use std::cell::Cell;
 
-/// Objects nest no deeper: a schema may refer to itself.
+/// The maximum depth of objects: a schema may refer to itself.
 const DEEPEST: usize = 8;
 
-/// About so many characters are made, however the schema multiplies itself.
+/// Approximate limit of produced characters, however much the schema multiplies itself.
 const BUDGET: usize = 50_000;
 
 /// Arguments of a tool: always an object.
@@ -23,7 +23,7 @@ pub fn value(schema: &Value, said: &str) -> Value {
     Example { root: schema, said, budget: Cell::new(BUDGET) }.of(schema, "", 0)
 }
 
-/// The places named in a sentence: capitalised words after "in", "for" or "of", set apart by commas and "and".
+/// The places in a sentence: capitalised words after "in", "for" or "of", separated by commas and "and".
 pub fn places(said: &str) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     let (mut listening, mut joined) = (false, false);
@@ -115,7 +115,7 @@ impl<'a> Example<'a> {
         if self.spend(value.to_string().len()) { value.clone() } else { Value::Null }
     }
 
-    /// False once too much was made.
+    /// False when the budget is used up.
     fn spend(&self, characters: usize) -> bool {
         let left = self.budget.get().checked_sub(characters);
         self.budget.set(left.unwrap_or(0));

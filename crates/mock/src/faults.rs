@@ -1,12 +1,12 @@
-//! Misbehaviour on command: the model's name says what shall go wrong, so that any client can ask for it; or a segment of
-//! the path, so that the base URL of a provider can.
+//! Faults on demand. The model's name, or a segment of the path, selects the fault, so that any client can
+//! request it and the base URL of a provider can carry it.
 
 use crate::body::Ending;
 use crate::format::{Call, Format, Refusal, Reply};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// What the model's name asks for. The name may stand anywhere in the model id (`org/fault-429`).
+/// The fault that the model's name selects. The name may be anywhere in the model id (`org/fault-429`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `fault-401`, `-402`, `-403`, `-404`, `-408`, `-413`, `-429`, `-500`, `-502`, `-503`, `-504`, `-529`: the
@@ -24,15 +24,15 @@ pub enum Fault {
     Html,
     /// `fault-empty`: success without a body.
     Empty,
-    /// `fault-garbage`: success with a body that is not what its content type says.
+    /// `fault-garbage`: success with a body that does not match its content type.
     Garbage,
     /// `fault-200-error`: the provider's error with the status of success.
     ErrorInside200,
-    /// `fault-context`: the prompt is too long, in the provider's words.
+    /// `fault-context`: the provider's error for a prompt that is too long.
     Context,
 }
 
-/// A fault, and when it begins: `fault-turn-N-REST` waits for N results of tools in the conversation.
+/// A fault and its start: `fault-turn-N-REST` waits for N results of tools in the conversation.
 struct Planned {
     from_result: usize,
     fault: Fault,
@@ -56,7 +56,7 @@ impl Planned {
 }
 
 impl Fault {
-    /// The fault that a request asks for: by the model's id, or by a segment of the path.
+    /// The fault that a request selects, by the model's id or a segment of the path.
     pub fn asked_for(call: &Call) -> Option<Fault> {
         Planned::of(call).map(|planned| planned.fault)
     }
@@ -85,14 +85,14 @@ impl Fault {
         }
     }
 
-    /// The fault of a request, if its conversation is far enough for it.
+    /// The fault of a request, if its conversation has reached the fault's turn.
     pub fn of_call(format: &dyn Format, call: &Call) -> Option<Fault> {
         let planned = Planned::of(call)?;
         let reached = || format.read(call).is_ok_and(|prompt| prompt.result_count() >= planned.from_result);
         (planned.from_result == 0 || reached()).then_some(planned.fault)
     }
 
-    /// The reply that takes the place of any answer, if this fault leaves no room for one.
+    /// The reply that replaces any answer, if this fault is of that kind.
     pub fn instead(self, format: &dyn Format, call: &Call) -> Option<Reply> {
         match self {
             Fault::Status(status) => Some(refused(status, format, call)),
@@ -141,7 +141,7 @@ fn refused(status: u16, format: &dyn Format, call: &Call) -> Reply {
     if status == 429 { reply.header("retry-after", "7") } else { reply }
 }
 
-/// A whole answer has one frame: it is cut in its middle, with the length of all of it announced.
+/// A whole answer is one frame: it is cut in its middle, after a `content-length` of the full body.
 fn end_after(reply: &mut Reply, frames: usize, ending: Ending) {
     if let [whole] = reply.frames.as_slice() {
         reply.headers.push(("content-length", whole.len().to_string()));
@@ -152,7 +152,7 @@ fn end_after(reply: &mut Reply, frames: usize, ending: Ending) {
     reply.ending = ending;
 }
 
-/// The first frame with its inside broken: framed well enough that only a real parser notices.
+/// The first frame with broken content: its framing is valid, so only a real parser notices.
 fn garbage(frames: &[Bytes]) -> Bytes {
     let first: &[u8] = frames.first().map_or(&[], |frame| frame.as_ref());
     let broken = first.iter().map(|byte| if *byte == b'"' { b'\'' } else { *byte });

@@ -1,9 +1,10 @@
-//! Forms with files, as JSON: a text is a text, a list of texts is a list, and a file says its name, its type and its length.
+//! Multipart forms as JSON: a text is a text, a list of texts is a list, and a file is its name, type and
+//! length.
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-/// Reads a form; none where the content type is another one, or the body is no form.
+/// Reads a form; none where the content type is another one, or the body is not a form.
 pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
     let kind = headers.get("content-type")?.to_str().ok()?;
     let boundary = kind.strip_prefix("multipart/form-data")?.split_once("boundary=")?.1;

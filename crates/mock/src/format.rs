@@ -1,4 +1,4 @@
-//! What every native format can do: read a request, write an answer, refuse.
+//! The interface of native formats: read a request, write an answer, refuse.
 
 use crate::body::Ending;
 use crate::brain::{Answer, Prompt};
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 /// One provider's native API.
 pub trait Format: Sync {
-    /// Reads a request into what the brain understands, or refuses it as the provider would.
+    /// Reads a request into a prompt, or refuses it as the provider would.
     fn read(&self, call: &Call) -> Result<Prompt, Refusal>;
     /// Writes the answer, whole or as a stream.
     fn write(&self, call: &Call, prompt: &Prompt, answer: &Answer) -> Reply;
     /// The provider's error shape.
     fn refuse(&self, call: &Call, refusal: &Refusal) -> Reply;
-    /// What the provider says to a prompt that is longer than its model takes.
+    /// The provider's error for a prompt that is longer than the model's context.
     fn too_long(&self) -> Refusal {
         Refusal::bad("This model's maximum context length is 1000000 tokens. However, your messages resulted in 1220000 \
                       tokens. Please reduce the length of the messages.")
@@ -36,7 +36,7 @@ pub struct Call {
     pub model: String,
     /// Whether the path or the body asks for a stream.
     pub streaming: bool,
-    /// Counts the requests of one mock: makes ids that are unique and predictable.
+    /// Counts the requests of one mock, for unique and predictable ids.
     pub serial: u64,
     /// Seconds since 1970.
     pub created: u64,
@@ -57,12 +57,12 @@ impl Call {
         format!("{prefix}mock{:08}", self.serial)
     }
 
-    /// Whether the model's name or the path asks for something by name.
+    /// Whether the model's name or the path contains this name.
     pub fn asks_for(&self, name: &str) -> bool {
         self.model.contains(name) || self.path.contains(name)
     }
 
-    /// The id of a tool call: unique, unless ids are asked for that repeat.
+    /// The id of a tool call: unique, unless the request asks for repeated ids.
     pub fn call_id(&self, prefix: &str, number: usize) -> String {
         match self.asks_for("fault-same-ids") {
             true => format!("{prefix}{number}"),
@@ -70,13 +70,13 @@ impl Call {
         }
     }
 
-    /// Whether thinking is signed. With `fault-no-proofs` nothing is, and what comes back is not looked at.
+    /// Whether thinking is signed. With `fault-no-proofs` nothing is, and returned thinking is not checked.
     pub fn proves(&self) -> bool {
         !self.asks_for("fault-no-proofs")
     }
 }
 
-/// Why a request is not answered.
+/// Why a request is refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub status: u16,
@@ -106,7 +106,7 @@ impl Refusal {
     }
 }
 
-/// What goes back to the client.
+/// The reply to the client.
 pub struct Reply {
     pub status: StatusCode,
     pub headers: Vec<(&'static str, String)>,
@@ -156,7 +156,7 @@ pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether a member is there and not null.
+/// Whether a member exists and is not null.
 pub fn has(value: &Value, key: &str) -> bool {
     value.get(key).is_some_and(|member| !member.is_null())
 }
@@ -177,7 +177,7 @@ pub fn unknown_key<'a>(body: &'a Value, known: &[&str]) -> Option<&'a str> {
     body.as_object()?.keys().map(String::as_str).find(|key| !known.contains(key))
 }
 
-/// Pieces of at most six characters, so that arguments arrive broken anywhere.
+/// Pieces of at most six characters, so that arguments are split anywhere.
 pub fn fragments(text: &str) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     characters.chunks(6).map(|chunk| chunk.iter().collect()).collect()

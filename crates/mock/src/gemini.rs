@@ -53,7 +53,7 @@ impl Format for Gemini {
 pub fn count_tokens(call: &Call) -> Reply {
     let mut prompt = Prompt::new();
     let body = camel(&call.body);
-    // The request may stand whole inside.
+    // The request may be nested as a whole.
     let body = body.get("generateContentRequest").cloned().unwrap_or(body);
     let read = read_contents(call, &body, &mut prompt).and_then(|()| read_tools(&body, &mut prompt));
     match read {
@@ -166,7 +166,7 @@ fn read(call: &Call) -> Result<Prompt, Refusal> {
     Ok(prompt)
 }
 
-/// What holds names of the caller's own: these keys stay as they are.
+/// Members with names of the caller's own: their keys stay unchanged.
 const FREE_FORM: [&str; 7] = [
     "parameters",
     "parametersJsonSchema",
@@ -325,7 +325,7 @@ fn read_part(part: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
             let message = "Invalid value at 'contents.parts.function_response.response' (type.googleapis.com/google.protobuf.Struct)";
             return Err(Refusal::bad(message));
         };
-        prompt.result(&told(response));
+        prompt.result(&result_text(response));
     } else {
         let message =
             "* GenerateContentRequest.contents.parts: contents.parts must have one initialized field: data";
@@ -334,8 +334,8 @@ fn read_part(part: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The one value of `{"output": …}`; any other response as JSON.
-fn told(response: &Value) -> String {
+/// The single value of `{"output": …}`; any other response as JSON.
+fn result_text(response: &Value) -> String {
     let only =
         response.as_object().filter(|object| object.len() == 1).and_then(|object| object.values().next());
     only.and_then(Value::as_str).map_or_else(|| response.to_string(), str::to_string)
@@ -346,7 +346,8 @@ fn kind_of(media_type: &str) -> &'static str {
     ["image", "audio", "video"].into_iter().find(|kind| *kind == family).unwrap_or("document")
 }
 
-/// From Gemini 3 on, the first call of each step since the user's last words must carry the signature that came with it.
+/// From Gemini 3 on, the first call of each step since the user's last message must carry the signature that
+/// came with it.
 fn read_model_turn(
     call: &Call,
     index: usize,
@@ -370,7 +371,8 @@ fn read_model_turn(
     }
 }
 
-/// A signature is our own, or one of the documented stand-ins. AI Studio's is not Vertex's, nor one model's another's.
+/// A signature is our own, or one of the documented placeholders. Signatures of AI Studio are not valid at
+/// Vertex, nor those of one model for another.
 fn is_sound(call: &Call, part: &Value) -> bool {
     let given = text(part, "thoughtSignature");
     let stand_ins = ["", "skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
@@ -382,7 +384,7 @@ fn sign(call: &Call, part: &Value) -> String {
     let empty = json!({});
     let signed = match part.get("functionCall") {
         Some(function) => format!("{} {}", text(function, "name"), function.get("args").unwrap_or(&empty)),
-        // The signature of a text comes at its end, on a piece of its own.
+        // The signature of a text comes at its end, in a chunk of its own.
         None => "text".to_string(),
     };
     signature(&format!("{home} {}", call.model), &signed)
@@ -531,7 +533,7 @@ fn usage(call: &Call, prompt: &Prompt, answer: &Answer) -> Value {
     usage
 }
 
-/// Text comes in pieces, calls come whole, and the last chunk says why the answer ends.
+/// Text comes in pieces, calls come whole, and the last chunk has the finish reason.
 fn chunks(call: &Call, prompt: &Prompt, answer: &Answer) -> Vec<Value> {
     let mut pieced: Vec<Value> = Vec::new();
     for part in parts(call, answer) {

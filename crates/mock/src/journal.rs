@@ -1,4 +1,4 @@
-//! Remembers what was received, without secrets, so that tests can look at what a gateway sent.
+//! Records the received requests, without secrets, so that tests can check what a gateway sent.
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub struct Received {
     pub body: Value,
     /// The status of the answer; 0 until there is one.
     pub status: u16,
-    /// Why it was refused, as the provider would say it; empty when it was not.
+    /// Why it was refused, in the provider's words; empty when it was not.
     pub refusal: String,
 }
 
@@ -44,7 +44,7 @@ pub struct Journal {
 #[derive(Default)]
 struct Kept {
     entries: VecDeque<Received>,
-    /// The number of the oldest entry: how many were there before it.
+    /// The number of the oldest entry: how many entries were dropped before it.
     first: u64,
 }
 
@@ -79,7 +79,7 @@ impl Journal {
         kept.first + kept.entries.len() as u64 - 1
     }
 
-    /// Notes how a request was answered, if it is still remembered.
+    /// Records the answer of a request, if the request is still in the journal.
     pub fn answered(&self, number: u64, status: u16, body: &[u8]) {
         let mut kept = self.lock();
         let index = number.checked_sub(kept.first).and_then(|index| usize::try_from(index).ok());
@@ -101,7 +101,7 @@ impl Journal {
         kept.entries.clear();
     }
 
-    /// A panic elsewhere leaves the list whole: entries are added in one step.
+    /// A panic elsewhere leaves the list valid: entries are added in one step.
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,7 +11,7 @@ use crate::format::{Call, Reply, text};
 const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
 
-/// `POST …/audio/speech`: half a second of silence for each word, as streaming WAV or as bytes of no meaning.
+/// `POST …/audio/speech`: half a second of silence for each word, as streaming WAV or as meaningless bytes.
 pub fn speech(call: &Call) -> Reply {
     let words = text(&call.body, "input").split_whitespace().count();
     if words == 0 {
@@ -40,7 +40,7 @@ pub fn speech(call: &Call) -> Reply {
     Reply::stream(content_type, frames)
 }
 
-/// The content type of a format, and how its bytes begin.
+/// The content type of a format, and its first bytes.
 fn sound(format: &str) -> Option<(&'static str, Vec<u8>)> {
     Some(match format {
         "mp3" => ("audio/mpeg", vec![0xFF, 0xF3, 0xE4, 0xC4]),
@@ -48,13 +48,14 @@ fn sound(format: &str) -> Option<(&'static str, Vec<u8>)> {
         "aac" => ("audio/aac", vec![0xFF, 0xF1]),
         "flac" => ("audio/flac", b"fLaC".to_vec()),
         "pcm" => ("audio/pcm", Vec::new()),
-        // Its sizes are not known when it begins.
+        // The header is sent before the sizes are known.
         "wav" => ("audio/wav", b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\xc0\x5d\0\0\x80\xbb\0\0\x02\0\x10\0data\xff\xff\xff\xff".to_vec()),
         _ => return None,
     })
 }
 
-/// `POST …/audio/transcriptions` and `…/translations`: says how much of which file it got. A second is 32,000 bytes of it.
+/// `POST …/audio/transcriptions` and `…/translations`: the transcript names the file and its size. A second
+/// is 32,000 bytes of it.
 pub fn transcript(call: &Call) -> Reply {
     let file = &call.body["file"];
     let Some(bytes) = file["bytes"].as_u64() else { return invalid("file", "Field required") };
@@ -146,7 +147,7 @@ pub fn elevenlabs_speech(call: &Call) -> Reply {
     Reply::stream(content_type, [Bytes::from(head)].into_iter().chain(pieces).collect())
 }
 
-/// ElevenLabs' transcript: what is between words is a word too.
+/// ElevenLabs' transcript: the spaces between words are entries too.
 pub fn elevenlabs_transcript(call: &Call) -> Reply {
     let file = &call.body["file"];
     let (Some(bytes), false) = (file["bytes"].as_u64(), text(&call.body, "model_id").is_empty()) else {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 const NAMES: [&str; 2] = ["echo", "mock-model"];
 
-/// `GET …/models`: Anthropic's list for those who send its version header, Google's under `/v1beta`, else OpenAI's.
+/// `GET …/models`: Anthropic's list for callers who send its version header, Google's under `/v1beta`, else
+/// OpenAI's.
 pub fn list(call: &Call) -> Reply {
     let data: Vec<Value> = NAMES.iter().map(|name| model(call, name)).collect();
     let list = match shape(call) {
@@ -18,7 +19,7 @@ pub fn list(call: &Call) -> Reply {
     Reply::json(200, &list)
 }
 
-/// `GET …/models/NAME`: every name is one of a model.
+/// `GET …/models/NAME`: every name is a model.
 pub fn one(call: &Call) -> Reply {
     let name = call.path.split_once("/models/").map_or("", |(_, name)| name);
     Reply::json(200, &model(call, name))

@@ -101,7 +101,7 @@ fn read_message(message: &Value, prompt: &mut Prompt) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The words of Go's JSON decoder.
+/// The error text of Go's JSON decoder.
 fn wrong_type(field: &str, wanted: &str) -> Refusal {
     Refusal::bad(format!(
         "json: cannot unmarshal value into Go struct field ChatRequest.messages.{field} of type {wanted}"

@@ -7,7 +7,7 @@ use crate::proof::{CLAUDE, signature};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// The format; differences between its providers are found by the path: see [`Persona`].
+/// The format; the path selects the provider's variant: see [`Persona`].
 pub struct OpenAiChat;
 
 impl Format for OpenAiChat {
@@ -38,7 +38,7 @@ impl Format for OpenAiChat {
     }
 }
 
-/// What OpenAI says to a path that it does not have.
+/// OpenAI's answer for an unknown path.
 pub fn unknown_path(call: &Call) -> Reply {
     let refusal = Refusal::with_status(404, format!("Invalid URL ({})", call.path));
     Reply::json(404, &Persona::Plain.error_body(&refusal))
@@ -180,7 +180,7 @@ fn read_part(part: &Value, prompt: &mut Prompt) {
     match text(part, "type") {
         "text" => prompt.say(text(part, "text")),
         "image_url" => match part.get("image_url") {
-            // Mistral also takes the bare address.
+            // Mistral also takes the bare URL.
             Some(Value::String(url)) => prompt.attach_url("image", url),
             _ => prompt.attach_url("image", text(&inner("image_url"), "url")),
         },
@@ -212,7 +212,7 @@ fn read_tools(body: &Value) -> Result<Vec<Tool>, Refusal> {
     for (index, tool) in items(body, "tools").iter().enumerate() {
         let function = match text(tool, "type") {
             "function" => tool.get("function").cloned().unwrap_or_default(),
-            // Its input is free text; a schema with one string stands for it.
+            // Its input is free text; a schema with one string represents it.
             "custom" => json!({
                 "name": tool.pointer("/custom/name"),
                 "parameters": { "type": "object", "properties": { "input": { "type": "string" } } }
@@ -267,7 +267,7 @@ fn read_json(format: Option<&Value>) -> Result<Json, Refusal> {
     }
 }
 
-/// The many ways in which compatible providers are asked to think aloud.
+/// The many ways in which compatible providers are asked for visible thinking.
 fn wants_reasoning(body: &Value) -> bool {
     let effort =
         body.get("reasoning_effort").or_else(|| body.pointer("/reasoning/effort")).and_then(Value::as_str);
@@ -353,7 +353,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The answers of one request differ, so that mixing them up shows.
+    /// The answers of one request differ, so that mixed-up answers are noticed.
     fn text(&self, index: usize) -> String {
         if index == 0 || self.answer.text.is_empty() {
             return self.answer.text.clone();
@@ -507,7 +507,7 @@ impl Writer<'_> {
         data_frame(&Value::Object(chunk))
     }
 
-    /// What a provider adds to every chunk.
+    /// The members that a provider adds to every chunk.
     fn decorate(&self, chunk: &mut Map<String, Value>, finished: bool) {
         match self.persona {
             Persona::Perplexity => {
@@ -535,10 +535,10 @@ impl Writer<'_> {
         self.call.body.pointer("/stream_options/include_usage") == Some(&Value::Bool(true))
     }
 
-    /// The last chunk, for those who asked for it and were not told before.
+    /// The usage chunk, for callers who asked for it and did not get usage before.
     fn stream_usage(&self, frames: &mut Vec<Bytes>) {
-        let told = matches!(self.persona, Persona::DeepSeek | Persona::Mistral | Persona::Perplexity);
-        if told || !self.include_usage() {
+        let has_usage = matches!(self.persona, Persona::DeepSeek | Persona::Mistral | Persona::Perplexity);
+        if has_usage || !self.include_usage() {
             return;
         }
         let mut chunk = self.envelope("chat.completion.chunk");

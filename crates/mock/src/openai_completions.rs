@@ -60,7 +60,7 @@ fn prompts(body: &Value) -> Vec<Value> {
     }
 }
 
-/// What an echo puts in front of a choice.
+/// The text that an echo puts before a choice.
 fn echo(call: &Call, prompt: &Prompt, index: usize) -> String {
     let prompts = prompts(&call.body);
     let each = (prompt.count / prompts.len().max(1)).max(1);

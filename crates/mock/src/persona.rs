@@ -1,11 +1,11 @@
-//! Providers that speak OpenAI's chat format with habits of their own: what they refuse, and how they say so.
-//! Found by the name in the path (`/groq/openai/v1/…`), so that one mock can play all of them.
+//! Variants of OpenAI's chat format: what each provider refuses, and its error format. The name in the path
+//! selects one (`/groq/openai/v1/…`), so that one mock can play all of them.
 
 use crate::format::{Call, Refusal, has, items, text, unknown_key};
 use crate::proof::is_claudes;
 use serde_json::{Value, json};
 
-/// Habits that break naive clients; what each sends differently stands in the format itself.
+/// Variants that break naive clients. The format itself contains what each sends differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persona {
     Plain,
@@ -25,7 +25,7 @@ pub enum Persona {
     Xai,
     /// Flat errors, thinking in `reasoning`.
     Cerebras,
-    /// Thinks unless told not to, and wants the thinking of tool calls back.
+    /// Thinks unless thinking is off, and wants the thinking of tool calls back.
     Moonshot,
 }
 
@@ -49,7 +49,7 @@ impl Persona {
         }
     }
 
-    /// Refuses what this provider does not take, beyond what the format itself forbids.
+    /// Refuses requests that this provider does not take, beyond the format's own rules.
     pub fn check(self, call: &Call) -> Result<(), Refusal> {
         let body = &call.body;
         match self {
@@ -139,8 +139,8 @@ fn check_reasoning_model(call: &Call) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// From GPT-5.4 on, functions and thinking go together only in the Responses API. GPT-5.4 does not think unless it is
-/// asked to, later models do.
+/// From GPT-5.4 on, functions and thinking go together only in the Responses API. GPT-5.4 thinks only on
+/// request, later models by default.
 fn check_tools_while_thinking(call: &Call) -> Result<(), Refusal> {
     let is_of = |families: &[&str]| families.iter().any(|family| call.model.starts_with(family));
     let effort = call.body.get("reasoning_effort").and_then(Value::as_str);
@@ -196,7 +196,7 @@ fn check_moonshot(body: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// What a message of the assistant must not hold: the first such field, with the message's position.
+/// The first field that a message of the assistant must not have, with the message's position.
 fn unsupported(body: &Value, names: &[&'static str]) -> Option<(usize, &'static str)> {
     let messages = items(body, "messages").iter().enumerate();
     let mut found = messages.filter_map(|(index, message)| {
@@ -215,7 +215,7 @@ fn check_cerebras(body: &Value) -> Result<(), Refusal> {
     check_tools_without_format(body)
 }
 
-/// Behind it stands Claude, who knows its signatures.
+/// The upstream is Claude, which checks its signatures.
 fn check_openrouter(body: &Value) -> Result<(), Refusal> {
     let details = items(body, "messages").iter().flat_map(|message| items(message, "reasoning_details"));
     let mut signed =

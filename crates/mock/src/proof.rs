@@ -1,4 +1,5 @@
-//! Signatures of thinking and of calls: made of what they sign, so that a changed, foreign or invented one is known.
+//! Signatures of thinking and of calls, derived from the signed content, so that a changed, foreign or
+//! invented one is detected.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,7 +10,7 @@ pub fn signature(issuer: &str, text: &str) -> String {
     format!("mock{:016x}", hasher.finish())
 }
 
-/// Claude's signatures hold wherever Claude runs.
+/// Claude's signatures are valid on every platform that runs Claude.
 pub const CLAUDE: &str = "claude";
 
 /// Claude's signature of a thought. The newest models bind it to the conversation before it.
@@ -25,7 +26,7 @@ pub fn is_claudes(given: &str, thinking: &str) -> bool {
         .is_some_and(|bound| [0, SIGNATURE].contains(&bound.len()))
 }
 
-/// Whether a signature of Claude's holds after this conversation.
+/// Whether one of Claude's signatures is valid after this conversation.
 pub fn holds_after(given: &str, thinking: &str, before: &str) -> bool {
     given == claudes(thinking, None) || given == claudes(thinking, Some(before))
 }

@@ -15,14 +15,14 @@ use crate::openai_responses::{self, OpenAiResponses};
 use http::Method;
 use serde_json::json;
 
-/// What a path leads to.
+/// The endpoint of a path.
 pub struct Route {
     pub target: Target,
     /// The model, for formats that keep it in the path.
     pub model: Option<String>,
-    /// Whether the path asks for a stream, for formats that say it there.
+    /// Whether the path asks for a stream, for formats that put it there.
     pub streaming: Option<bool>,
-    /// What an absent `stream` in the body means.
+    /// The meaning of an absent `stream` in the body.
     pub streams_by_default: bool,
 }
 
@@ -118,7 +118,7 @@ fn google(before: &str, method: &str) -> Route {
         "generateContent" => (Target::Chat(&Gemini), Some(false)),
         "streamGenerateContent" => (Target::Chat(&Gemini), Some(true)),
         "countTokens" => (Target::Page(gemini::count_tokens), None),
-        // The body says whether it shall be a stream; the path must agree, which clients get right.
+        // The body selects the stream; the path must agree, which clients ensure.
         "rawPredict" if model.as_deref() == Some("count-tokens") => {
             (Target::Page(anthropic::count_tokens), None)
         }
@@ -148,7 +148,7 @@ fn bedrock(rest: &str) -> Option<Route> {
     Some(Route { model: Some(decoded(model)), streaming: Some(streaming), ..to(Target::Chat(format)) })
 }
 
-/// Undoes percent-encoding; what is not properly encoded stays as it is.
+/// Decodes percent-encoding; an invalid encoding stays as it is.
 fn decoded(segment: &str) -> String {
     let bytes = segment.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());

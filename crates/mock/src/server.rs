@@ -25,15 +25,15 @@ use tokio::task::{JoinHandle, JoinSet};
 /// How the mock presents itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
-    /// The built-in `demo` provider: its texts say that they come from a demo.
+    /// The built-in `demo` provider: its texts say that it is a demo.
     Demo,
-    /// A stand-in for a provider: its texts are the bare answers.
+    /// A replacement for a provider: its texts are the bare answers.
     Plain,
-    /// The model behind a coding agent: does the task that the user's words hold, else as `Plain`.
+    /// The model behind a coding agent: does the task in the user's text, otherwise like `Plain`.
     Agent,
 }
 
-/// What a mock can be told.
+/// Settings of a mock.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Demo or plain texts.
@@ -45,7 +45,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// For the `demo` provider: no journal of what users write.
+    /// For the `demo` provider: no journal, because it would contain users' text.
     pub fn demo() -> Options {
         Options { flavour: Flavour::Demo, chunk_delay: Duration::from_millis(20), journal_limit: 0 }
     }
@@ -74,7 +74,7 @@ pub struct Mock {
     accepting: JoinHandle<()>,
 }
 
-/// Starts a mock. Port 0 takes a free one: see [`Mock::address`].
+/// Starts a mock. Port 0 takes a free port: see [`Mock::address`].
 pub async fn start(listen: SocketAddr, options: Options) -> io::Result<Mock> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
@@ -90,7 +90,7 @@ impl Mock {
         self.address
     }
 
-    /// What it received, oldest first.
+    /// The received requests, oldest first.
     pub fn journal(&self) -> Vec<Received> {
         self.state.journal.entries()
     }
@@ -98,7 +98,7 @@ impl Mock {
     /// Closes the listener and all connections.
     pub async fn stop(mut self) {
         self.accepting.abort();
-        // The only way to end is the abort, and that it happened is all we wait for.
+        // The task ends only by the abort; the wait is for its completion.
         let _ = (&mut self.accepting).await;
     }
 }
@@ -125,7 +125,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => { connections.spawn(serve(socket, Arc::clone(&state))); }
-                // Out of file descriptors, most likely: wait until some are closed.
+                // Probably out of file descriptors: wait until some are closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -140,7 +140,7 @@ async fn serve(socket: TcpStream, state: Arc<State>) {
         let state = Arc::clone(&state);
         async move { Ok::<_, Infallible>(respond(&state, request).await) }
     });
-    // A client that hangs up is no failure of ours.
+    // A client that hangs up is not an error.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
 }
 
@@ -241,7 +241,7 @@ fn chat(format: &dyn Format, call: &Call, flavour: Flavour) -> Reply {
     }
 }
 
-/// A model named `mock-agent`, alone or within a longer name, plays the agent's model in any mock.
+/// A model named `mock-agent`, alone or within a longer name, selects the agent persona in any mock.
 fn flavour_for(call: &Call, usual: Flavour) -> Flavour {
     if call.asks_for("mock-agent") { Flavour::Agent } else { usual }
 }
@@ -267,8 +267,7 @@ fn send(reply: Reply, delay: Duration) -> Response<PacedBody> {
     let frames: Vec<Bytes> = reply.frames.into_iter().filter(|frame| !frame.is_empty()).collect();
     let body = PacedBody::new(frames, reply.ending, delay);
     response.body(body).unwrap_or_else(|_| {
-        // A header that came from the request was not fit for a header: an empty answer says less than it should,
-        // but nothing wrong.
+        // A value from the request was not valid in a header: the answer is then empty.
         Response::new(PacedBody::new(Vec::new(), crate::body::Ending::Complete, Duration::ZERO))
     })
 }

@@ -13,11 +13,11 @@ use serde_json::Value;
 pub struct Record {
     /// `provider/source--test--n`.
     pub id: String,
-    /// Who answered.
+    /// The provider that answered.
     pub provider: String,
     /// Which API: `chat`, `messages`, `generateContent`, `converse-stream` …
     pub api: String,
-    /// The model asked for.
+    /// The requested model.
     pub model: String,
     /// The answer is a stream.
     pub streaming: bool,
@@ -123,7 +123,7 @@ pub fn other_records(provider: &str) -> Vec<Record> {
     paths.iter().filter_map(|path| read(path)).collect()
 }
 
-/// How many exchanges there are of each provider: what a machine without recordings did not run.
+/// The number of exchanges of each provider: the cases that a machine without recordings did not run.
 pub fn listed() -> impl Iterator<Item = (&'static str, usize)> {
     let lines = include_str!("../recordings.txt").lines();
     lines.filter_map(|line| {

@@ -1,12 +1,12 @@
-//! Random tests that draw the same cases on every machine: a failure comes again. The search for new ones is the fuzzer's
-//! (`fuzz/fuzz.sh`), or a test's with another seed in `PROPTEST_RNG_SEED`.
+//! Random tests that use the same cases on every machine, so that a failure can be repeated. New cases are
+//! found by the fuzzer (`fuzz/fuzz.sh`), or by a test with another seed in `PROPTEST_RNG_SEED`.
 
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
 
-/// What all random tests start from.
+/// The seed of all random tests.
 const SEED: u64 = 7;
 
-/// So many cases from the fixed seed, which a failing test prints.
+/// This many cases from the fixed seed, which a failing test prints.
 #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
 #[expect(clippy::print_stderr, reason = "the test runner shows it when the test fails")]
 pub fn cases(cases: u32) -> Config {

@@ -1,18 +1,18 @@
-//! A Redis or Valkey of a test's own: empty, on a free port, gone afterwards.
+//! A Redis or Valkey for one test: empty, on a free port, removed afterwards.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Servers that speak the same.
+/// Servers with the same protocol.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 
 /// A running server, killed when it is dropped.
 pub struct Redis {
     program: &'static str,
     port: u16,
-    /// What a Sentinel is told before all else.
+    /// The first commands of a Sentinel.
     first: Vec<String>,
     arguments: Vec<String>,
     server: Option<Child>,
@@ -47,7 +47,7 @@ impl Redis {
         Some(redis)
     }
 
-    /// Starts it again, on the same port and with nothing in it.
+    /// Starts it again, empty, on the same port.
     pub fn restart(&mut self) {
         self.kill();
         let port = self.port.to_string();
@@ -81,17 +81,15 @@ impl Redis {
         }
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What it answers to a command, as it comes; none when it does not.
+    /// The raw answer to a command; none when there is no answer.
     pub fn command(&self, line: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_millis(300))).ok()?;

@@ -1,4 +1,4 @@
-//! Cuts bytes into pieces, repeatably.
+//! Cuts bytes into pieces, reproducibly.
 
 /// Pieces of pseudo-random sizes from 1 to about `largest`, the same for the same seed.
 pub fn pieces(bytes: &[u8], largest: usize, seed: u64) -> Vec<&[u8]> {

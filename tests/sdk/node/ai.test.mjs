@@ -95,7 +95,7 @@ for (const [name, provider] of Object.entries(providers)) {
   });
 }
 
-// How each of them is told to think.
+// How thinking is controlled in each.
 const thinking = {
   openai: [openai, { openai: { reasoningEffort: 'low', reasoningSummary: 'auto', store: false, forceReasoning: true } }],
   anthropic: [anthropic, { anthropic: { thinking: { type: 'enabled', budgetTokens: 2000 } } }],

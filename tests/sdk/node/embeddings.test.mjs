@@ -1,4 +1,4 @@
-// Embeddings: vectors are the same in both forms, and mistakes are told.
+// Embeddings: vectors are the same in both forms, and mistakes are reported.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

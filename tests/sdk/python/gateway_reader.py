@@ -30,19 +30,19 @@ class Reader:
 
     def rendered(self, answer, caller, streams):
         """The answer as a caller of a format gets it, and the error that came after it, if any."""
-        told = self._ask(
+        reply = self._ask(
             protocol=answer.protocol,
             stream=answer.stream,
             body=base64.b64encode(answer.body).decode(),
             caller=caller,
             caller_streams=streams,
         )
-        return told["answer"], told["error"] and told["error"]["message"]
+        return reply["answer"], reply["error"] and reply["error"]["message"]
 
     def frames(self, framing, body, piece=None):
         """Frames, and the error that came after them, if any."""
-        told = self._ask(framing=framing, body=base64.b64encode(body).decode(), piece=piece)
-        return told["frames"], told["error"] and told["error"]["message"]
+        reply = self._ask(framing=framing, body=base64.b64encode(body).decode(), piece=piece)
+        return reply["frames"], reply["error"] and reply["error"]["message"]
 
     def _ask(self, **question):
         self.process.stdin.write(json.dumps(question) + "\n")
@@ -52,17 +52,17 @@ class Reader:
         return json.loads(line)
 
 
-def said(told):
-    choices = {choice["index"]: choice_said(choice) for choice in told["choices"]}
+def said(answer):
+    choices = {choice["index"]: choice_said(choice) for choice in answer["choices"]}
     return {
         "choices": choices,
-        "id": told.get("id"),
-        "model": told.get("model"),
-        "created": told.get("created"),
-        "tier": told.get("service_tier"),
-        "fingerprint": told.get("system_fingerprint"),
-        "usage": told.get("usage") and usage(told["usage"]),
-        "error": told["error"] and told["error"]["message"],
+        "id": answer.get("id"),
+        "model": answer.get("model"),
+        "created": answer.get("created"),
+        "tier": answer.get("service_tier"),
+        "fingerprint": answer.get("system_fingerprint"),
+        "usage": answer.get("usage") and usage(answer["usage"]),
+        "error": answer["error"] and answer["error"]["message"],
     }
 
 

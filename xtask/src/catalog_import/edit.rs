@@ -1,4 +1,4 @@
-//! Edits model files and leaves alone what people wrote in them.
+//! Edits model files and preserves what people wrote in them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Files {
         Ok(())
     }
 
-    /// Puts in the models and providers of the plan that are not there yet, still without facts.
+    /// Adds the plan's missing models and providers, still without facts.
     pub fn add_missing(&mut self, plan: &Plan) -> Result<()> {
         for addition in &plan.add {
             let document = self.documents.entry(addition.file.clone()).or_insert_with(|| {
@@ -66,7 +66,7 @@ impl Files {
         wanted
     }
 
-    /// Brings prices and limits up to date and says what changed.
+    /// Updates prices and limits and reports the changes.
     pub fn update(&mut self, plan: &Plan, packages: &Packages) -> Vec<String> {
         let mut changes = Vec::new();
         for document in self.documents.values_mut() {

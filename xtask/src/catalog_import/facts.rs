@@ -1,4 +1,4 @@
-//! What the packages say, in our terms.
+//! The facts of the packages, in our terms.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
@@ -25,7 +25,7 @@ pub struct Facts {
     pub max_output: Option<u64>,
     pub deprecated: Option<String>,
     pub features: Vec<&'static str>,
-    /// What the packages disagree about.
+    /// A disagreement between the packages.
     pub doubt: Option<String>,
 }
 
@@ -193,7 +193,7 @@ fn rates(entry: &Value, suffix: &str) -> Rates {
     without_repetition(rates)
 }
 
-/// Complete prices only; what a service tier does not name costs the usual there.
+/// Complete prices only; a price that a service tier does not name is the default one.
 fn service_tiers(entry: &Value, base: &Rates) -> BTreeMap<&'static str, (Rates, BTreeMap<u64, Rates>)> {
     let complete = SERVICE_TIERS.into_iter().filter_map(|name| {
         let suffix = format!("_{name}");
@@ -204,7 +204,7 @@ fn service_tiers(entry: &Value, base: &Rates) -> BTreeMap<&'static str, (Rates, 
     complete.collect()
 }
 
-/// A price that only repeats the one it falls back to says nothing.
+/// Removes prices that equal their fallback.
 fn without_repetition(mut rates: Rates) -> Rates {
     for (name, fallback) in [("audio_input", "input"), ("audio_output", "output"), ("image_output", "output")]
     {
@@ -224,7 +224,7 @@ fn tiers(entry: &Value, suffix: &str) -> BTreeMap<u64, Rates> {
     tiers.filter(|(_, rates)| rates.contains_key("input") && rates.contains_key("output")).collect()
 }
 
-/// Prices by ranges of prompt lengths, the first of which is the usual one.
+/// Prices by ranges of prompt lengths; the first range is the default.
 fn ranged(ranges: &[Value]) -> (Rates, BTreeMap<u64, Rates>) {
     let mut by_start: BTreeMap<u64, Rates> = ranges
         .iter()

@@ -1,9 +1,9 @@
-//! Compares prices and limits of `/catalog` with the lists of two public packages, and brings them up to date.
+//! Compares prices and limits of `/catalog` with the lists of two public packages, and updates them.
 //!
-//! `litellm` and `genai-prices` (PyPI) publish what providers charge. They are used for facts only: each fact is
-//! converted to our own format, and where the packages disagree both are shown. `catalog/import.toml` says which
-//! of their keys belong to which of our entries and which models to add. What a person wrote by hand (features,
-//! thinking, refused fields, comments) is never touched.
+//! `litellm` and `genai-prices` (PyPI) publish what providers charge. They are used for facts only: each fact
+//! is converted to our own format, and disagreements of the packages are shown. `catalog/import.toml` maps
+//! their keys to our entries and lists models to add. Fields that people write by hand (features, thinking,
+//! refused fields, comments) are never changed.
 
 mod edit;
 mod facts;
@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-/// Unpacks the two packages, newest versions, without the dependencies of the large one.
+/// Unpacks the newest versions of the two packages, without the dependencies of the large one.
 fn download(folder: &Path) -> Result<PathBuf> {
     for arguments in [&["--no-deps", "litellm"][..], &["genai-prices"]] {
         let mut pip = Command::new("python3");

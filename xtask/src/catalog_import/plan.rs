@@ -1,4 +1,4 @@
-//! `catalog/import.toml`: which key of the packages belongs to which entry of ours, and what to add.
+//! `catalog/import.toml`: maps keys of the packages to our entries, and lists models to add.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,12 +9,12 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// How each provider's models are called in the packages.
+    /// The packages' names for each provider's models.
     pub providers: BTreeMap<String, Source>,
     /// Keys that do not follow their provider's pattern: `provider/id` → litellm's key.
     #[serde(default)]
     pub keys: BTreeMap<String, String>,
-    /// Entries (`provider/id`) that are better known by hand: never changed.
+    /// Entries (`provider/id`) with better facts than the packages have: never changed.
     #[serde(default)]
     pub keep: Vec<String>,
     /// Models to add.
@@ -25,18 +25,18 @@ pub struct Plan {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// litellm's key, with `{id}` for the provider's id of the model; the first that exists counts.
+    /// litellm's key, with `{id}` for the provider's id of the model; the first that exists is used.
     #[serde(default)]
     pub litellm: Vec<String>,
     /// The provider's id in genai-prices.
     pub genai: Option<String>,
-    /// Context sizes that litellm gives for the prompt alone: the answer comes on top.
+    /// Context sizes that litellm gives for the prompt alone, without the answer.
     #[serde(default)]
     pub prompt_only: Vec<u64>,
     /// How searches are charged.
     #[serde(default)]
     pub search: Search,
-    /// litellm's output limits are mostly copies of the context here: not taken.
+    /// litellm's output limits are mostly copies of the context here: they are ignored.
     #[serde(default)]
     pub no_output_limits: bool,
 }
@@ -44,7 +44,7 @@ pub struct Source {
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Search {
-    /// Not known, or not reported by the provider.
+    /// Unknown, or not reported by the provider.
     #[default]
     Ignored,
     /// Each search that an answer reports.

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A task of the simulation.
 pub type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 
-/// The time, in milliseconds, and the wish of the task that runs now.
+/// The time in milliseconds, and the wake-up time of the current task.
 #[derive(Debug, Default)]
 pub struct Clock {
     now: Cell<u64>,
@@ -28,7 +28,7 @@ impl Clock {
         Sleep { clock: self, until: self.now() + duration.as_millis() as u64 }
     }
 
-    /// Runs tasks, each from its own time on; those times must ascend.
+    /// Runs tasks, each from its own start time; start times must ascend.
     pub fn run<'t>(&self, starts: impl Iterator<Item = (u64, Task<'t>)>) {
         let mut starts = starts.peekable();
         let mut waiting: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();

@@ -1,7 +1,7 @@
 //! `cargo xtask simulate cluster`: many nodes that share budgets and limits, as `crates/limits` counts them.
 //!
-//! Everything but time is the gateway's own: the books of the nodes and the common store's side of them ([`Pool`]). Requests come at
-//! random, their keys by Zipf's law; messages take half a round trip each way.
+//! Everything but the time is the gateway's own code: the books of the nodes and the common store ([`Pool`]).
+//! Requests come at random, their keys by Zipf's law; messages take half a round trip each way.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -14,16 +14,16 @@ use routing::chance::{STEP, mixed};
 
 /// 2026-01-05, a Monday, at midnight.
 const START_MS: i64 = 20_458 * limits::DAY_MS;
-/// As the gateway reports, and as it does with `limits.exact`.
+/// The gateway's report interval, and the one with `limits.exact`.
 const REPORT_MS: i64 = 500;
 const EXACT_REPORT_MS: i64 = 50;
 const SECONDS: i64 = 20;
 const REQUESTS_PER_SECOND: u64 = 3000;
-/// What a request reserves, in 10⁻¹² USD; it costs a tenth to all of it.
+/// The reservation of a request in 10⁻¹² USD; its cost is between a tenth and all of it.
 const RESERVED: i64 = 10_000_000_000;
 /// The most expensive keys are used most: Zipf's exponent.
 const SKEW: f64 = 1.1;
-/// The requests whose cost a budget has room for.
+/// The number of requests that a budget can pay for.
 const ROOM: i64 = 500;
 
 /// One line of the table.
@@ -32,11 +32,11 @@ struct Case {
     keys: u64,
     rtt_ms: i64,
     is_exact: bool,
-    /// All nodes use one counter, without asking: what cannot be done, for comparison.
+    /// All nodes use one counter without messages: an impossible ideal, for comparison.
     is_ideal: bool,
 }
 
-/// Plays all cases. Returns the table.
+/// Runs all cases. Returns the table.
 pub fn run(arguments: &[&str]) -> Result<String> {
     if let Some(unknown) = arguments.iter().find(|argument| **argument != "--write-docs") {
         bail!("cargo xtask simulate cluster takes --write-docs, or nothing; not {unknown}");
@@ -92,7 +92,7 @@ struct Totals {
     over: i64,
 }
 
-/// What happens at a time.
+/// An event at a point in time.
 enum Event {
     Request,
     Report(usize),
@@ -124,7 +124,7 @@ struct World<'a> {
     /// Keys of a node that may have something to report.
     busy: Vec<Vec<u64>>,
     pool: Pool,
-    /// What is spent and reserved of each key, over all nodes.
+    /// The true amount spent and reserved for each key, over all nodes.
     truth: HashMap<u64, i64>,
     totals: Totals,
 }
@@ -173,7 +173,7 @@ impl<'a> World<'a> {
         self.at(START_MS, Event::Request);
         let every = if self.case.is_exact { EXACT_REPORT_MS } else { REPORT_MS };
         for node in 0..self.case.nodes {
-            // Nodes do not report at the same moment.
+            // Nodes report at different moments.
             self.at(START_MS + (node as i64 * every) / self.case.nodes as i64, Event::Report(node));
         }
         while let Some(Reverse((now, id))) = self.events.pop() {
@@ -187,7 +187,7 @@ impl<'a> World<'a> {
                     let key = self.key();
                     self.totals.requests += 1;
                     self.reserve(node, key, Others::Unasked, now);
-                    // Several arrive in the same millisecond: the average is what counts.
+                    // Several requests may arrive in the same millisecond: only the average matters.
                     let gap = -self.uniform().max(1e-9).ln() * 1000.0 / REQUESTS_PER_SECOND as f64;
                     let carry = if self.uniform() < gap.fract() { 1 } else { 0 };
                     self.at(now + gap as i64 + carry, Event::Request);
@@ -197,7 +197,9 @@ impl<'a> World<'a> {
                     self.at(now + every, Event::Report(node));
                 }
                 Some(Event::Asked(node, key, wishes, retry)) => self.serve(node, key, wishes, retry, now),
-                Some(Event::Granted(node, key, told, retry)) => self.told(node, key, &told, retry, now),
+                Some(Event::Granted(node, key, answers, retry)) => {
+                    self.granted(node, key, &answers, retry, now)
+                }
                 Some(Event::Settle(node, key, ticket, reserved, cost)) => {
                     if let Some(counter) = self.counters.get_mut(&(node, key)) {
                         counter.book.settle(ticket, Actual { cost: Pico(cost), tokens: None });
@@ -280,22 +282,22 @@ impl<'a> World<'a> {
     fn serve(&mut self, node: usize, key: u64, wishes: Vec<Wish>, retry: Option<i64>, now: i64) {
         self.totals.operations += 1;
         let name = key.to_string();
-        let mut told = Vec::with_capacity(wishes.len());
+        let mut answers = Vec::with_capacity(wishes.len());
         for wish in wishes {
             if self.pool.serve(&name, node as u32, &wish.wanted, now).is_none() {
                 self.pool.begin(&name, &BTreeMap::new());
             }
             if let Some(answer) = self.pool.serve(&name, node as u32, &wish.wanted, now) {
-                told.push((wish, answer));
+                answers.push((wish, answer));
             }
         }
-        self.at(now + (self.case.rtt_ms / 2).max(1), Event::Granted(node, key, told, retry));
+        self.at(now + (self.case.rtt_ms / 2).max(1), Event::Granted(node, key, answers, retry));
     }
 
-    fn told(&mut self, node: usize, key: u64, told: &[(Wish, Granted)], retry: Option<i64>, now: i64) {
+    fn granted(&mut self, node: usize, key: u64, answers: &[(Wish, Granted)], retry: Option<i64>, now: i64) {
         let counter = self.counter(node, key);
-        for (wish, told) in told {
-            counter.book.granted(wish, told, now);
+        for (wish, answer) in answers {
+            counter.book.granted(wish, answer, now);
         }
         counter.is_speaking = false;
         let waiting = std::mem::take(&mut counter.waiting);
@@ -313,7 +315,7 @@ impl<'a> World<'a> {
 mod tests {
     use super::*;
 
-    /// What the documentation concludes from the table.
+    /// The conclusions that the documentation draws from the table.
     #[test]
     fn no_ceiling_is_passed_and_few_are_refused_in_error() {
         for case in [

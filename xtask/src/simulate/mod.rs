@@ -1,5 +1,6 @@
-//! `cargo xtask simulate`: plays hours of traffic against simulated providers and compares ways of routing it;
-//! `cargo xtask simulate cluster`: what nodes that share budgets cost Redis, and whom they refuse.
+//! `cargo xtask simulate`: runs hours of traffic against simulated providers and compares routing policies.
+//! `cargo xtask simulate cluster`: the load on Redis by nodes that share budgets, and the requests that they
+//! refuse.
 
 mod clock;
 mod cluster;
@@ -18,7 +19,7 @@ use self::policy::Policy;
 use self::report::Line;
 use self::scenario::Scenario;
 
-/// Runs the named scenarios, or all of them. `--seed=N` plays them with other luck.
+/// Runs the named scenarios, or all of them. `--seed=N` uses another random seed.
 pub fn run(arguments: &[&str]) -> Result<()> {
     if let ["cluster", arguments @ ..] = arguments {
         let text = cluster::run(arguments)?;
@@ -87,12 +88,13 @@ fn root() -> PathBuf {
 mod tests {
     use super::*;
 
-    /// What is luck in a share of failures: two standard deviations of their number, at least one in ten thousand.
+    /// The random part of a share of failures: two standard deviations of their number, at least one in ten
+    /// thousand.
     fn luck(share: f64, requests: usize) -> f64 {
         (2.0 * (share / requests as f64).sqrt()).max(0.0001)
     }
 
-    /// What the documentation claims, on a thinner stream of requests.
+    /// The claims of the documentation, on a thinner stream of requests.
     #[test]
     fn ours_fails_least_and_costs_little_more_than_the_clairvoyant() {
         let scenarios = scenarios().unwrap();

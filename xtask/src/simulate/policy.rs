@@ -1,4 +1,4 @@
-//! The ways of routing that are compared. All of them may make two further attempts.
+//! The compared routing policies. Each may make two further attempts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,18 +15,18 @@ use super::world::{Answer, World};
 const MODEL: &str = "model";
 const ATTEMPTS: u64 = 3;
 
-/// A way of routing.
+/// A routing policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// The router of this project with its default settings.
     Ours,
-    /// The cheapest first, always.
+    /// Always the cheapest first.
     PriceOnly,
-    /// Everyone in turn.
+    /// Each in turn.
     RoundRobin,
     /// A weighted score over the last five minutes in which a provider without numbers counts as perfect.
     Formula,
-    /// Knows beforehand who will answer, and takes the cheapest of them.
+    /// Knows in advance which providers will answer, and takes the cheapest of them.
     Clairvoyant,
 }
 
@@ -47,7 +47,7 @@ impl Policy {
     }
 }
 
-/// What the user saw of a request.
+/// The user's view of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Served {
     /// Which provider answered; none when the user got an error.
@@ -66,7 +66,7 @@ pub fn play(policy: Policy, scenario: &Scenario, requests: &[Request]) -> Vec<Se
     let served = RefCell::new(vec![Served::default(); requests.len()]);
     let ours = Ours::new(scenario);
     let simple = Simple { policy, turn: Cell::new(0), windows: windows(scenario) };
-    let (world, ours, simple, told) = (&world, &ours, &simple, &served);
+    let (world, ours, simple, results) = (&world, &ours, &simple, &served);
     let start = |(place, request): (usize, &'_ Request)| {
         let request = *request;
         let task = async move {
@@ -74,7 +74,7 @@ pub fn play(policy: Policy, scenario: &Scenario, requests: &[Request]) -> Vec<Se
                 Policy::Ours => ours.serve(world, &request).await,
                 _ => simple.serve(world, &request).await,
             };
-            told.borrow_mut()[place] = result;
+            results.borrow_mut()[place] = result;
         };
         (request.at, Box::pin(task) as super::clock::Task<'_>)
     };
@@ -154,7 +154,7 @@ struct Simple {
     windows: RefCell<Vec<Window>>,
 }
 
-/// A provider's last five minutes.
+/// The last five minutes of a provider.
 #[derive(Clone, Debug, Default)]
 struct Window(VecDeque<Sample>);
 
@@ -247,7 +247,7 @@ impl Window {
     }
 }
 
-/// Where a value lies between the least and the greatest.
+/// The position of a value between the minimum and the maximum.
 fn between(value: f64, all: &[f64]) -> f64 {
     let least = all.iter().copied().fold(f64::INFINITY, f64::min);
     let most = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -12,16 +12,16 @@ use super::traffic::Request;
 const BEGIN: &str = "<!-- simulate: begin, written by `cargo xtask simulate --write-docs` -->";
 const END: &str = "<!-- simulate: end -->";
 
-/// How a policy did in a scenario.
+/// The results of a policy in a scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// Who.
     pub policy: Policy,
     /// Share of requests whose user got an error.
     pub failed_share: f64,
     /// USD per thousand answered requests.
     pub cost: f64,
-    /// Cost of an answered request as a multiple of the clairvoyant's for the same requests, while nothing happens.
+    /// Cost of an answered request as a multiple of the clairvoyant's for the same requests, outside of
+    /// events.
     pub steady_cost: f64,
     /// The same over the whole time.
     pub whole_cost: f64,
@@ -31,12 +31,12 @@ pub struct Line {
     pub first_token_p99: u64,
     /// Attempts per request.
     pub attempts: f64,
-    /// How often the provider changed from one request to the next, per hundred requests.
+    /// Changes of the provider from one request to the next, per hundred requests.
     pub switches: f64,
 }
 
 impl Line {
-    /// Sums up. `best` is what the clairvoyant did.
+    /// Sums up. `best` is the clairvoyant's result.
     pub fn new(
         policy: Policy,
         scenario: &Scenario,

@@ -1,4 +1,4 @@
-//! What a scenario file says.
+//! The content of a scenario file.
 
 use serde::Deserialize;
 
@@ -6,17 +6,17 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// One word.
+    /// A single word.
     pub name: String,
-    /// What happens, in a sentence.
+    /// The scenario in a sentence.
     pub story: String,
     /// Simulated time.
     pub hours: f64,
     /// Mean rate of requests.
     pub requests_per_second: f64,
-    /// Seed of everything that is left to chance.
+    /// The random seed.
     pub seed: u64,
-    /// Who serves.
+    /// The providers.
     pub provider: Vec<Provider>,
 }
 
@@ -24,7 +24,6 @@ pub struct Scenario {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
-    /// Its name.
     pub name: String,
     /// USD per million tokens of the prompt.
     pub prompt_price: f64,
@@ -44,20 +43,20 @@ pub struct Provider {
     pub capacity: Option<f64>,
     /// Seconds that it asks to wait after a refusal.
     pub retry_after: Option<u64>,
-    /// When it behaves otherwise.
+    /// Deviations from its ordinary state.
     #[serde(default)]
     pub event: Vec<Event>,
 }
 
-/// A time of another behaviour.
+/// A period of different behaviour.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
     /// First minute.
     pub from: f64,
-    /// Minute at which it is over.
+    /// The minute at which it ends.
     pub to: f64,
-    /// Share of requests that fail at once.
+    /// Share of requests that fail immediately.
     #[serde(default)]
     pub failure: f64,
     /// Share of requests that are never answered.
@@ -88,13 +87,13 @@ impl Provider {
 }
 
 impl Scenario {
-    /// True when at this time nothing has happened for a while, so that every policy can have settled.
+    /// True when no event happened for a while, so that every policy can have settled.
     pub fn is_steady(&self, now: u64) -> bool {
         const SETTLING_MINUTES: f64 = 15.0;
         const WARM_UP_MINUTES: f64 = 5.0;
         let minute = now as f64 / 60_000.0;
         let disturbed = |event: &Event| {
-            // What lasts for the whole scenario is the steady state.
+            // An event that lasts for the whole scenario is part of the steady state.
             let passing = event.to < self.hours * 60.0;
             passing && (event.from..event.to + SETTLING_MINUTES).contains(&minute)
         };

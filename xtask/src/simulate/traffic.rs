@@ -35,7 +35,7 @@ pub fn requests(scenario: &Scenario) -> Vec<Request> {
     }
 }
 
-/// A number out of its circumstances, so that all policies meet the same luck: evenly spread over 0 ≤ x < 1.
+/// A number from its circumstances, so that all policies have the same luck: uniform over 0 ≤ x < 1.
 pub fn chance(circumstances: &[u64]) -> f64 {
     (random(circumstances) >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -9,17 +9,15 @@ use super::clock::Clock;
 use super::scenario::{Provider, Scenario};
 use super::traffic::{Request, chance};
 
-/// A request without an answer is given up after this time.
+/// A request without an answer is abandoned after this time.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How soon a provider says that it fails or refuses.
+/// How soon a provider reports a failure or a refusal.
 const ERROR_DELAY: Duration = Duration::from_millis(150);
 
-/// All providers, and how busy they are.
+/// All providers and their load.
 #[derive(Debug)]
 pub struct World<'s> {
-    /// What happens.
     pub scenario: &'s Scenario,
-    /// The time.
     pub clock: Clock,
     buckets: RefCell<Vec<Bucket>>,
 }
@@ -33,9 +31,9 @@ struct Bucket {
 /// A good answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
-    /// When the first token came.
+    /// The arrival time of the first token.
     pub first_token_at: u64,
-    /// How long that took.
+    /// The time to the first token.
     pub first_token: Duration,
     /// Measured speed.
     pub tokens_per_second: f64,
@@ -49,7 +47,7 @@ impl<'s> World<'s> {
         Self { scenario, clock: Clock::default(), buckets: RefCell::new(buckets) }
     }
 
-    /// Sends a request. `number` tells repetitions apart.
+    /// Sends a request. `number` distinguishes repetitions.
     pub async fn send(&self, place: usize, request: &Request, number: u64) -> Result<Answer, Error> {
         let provider = &self.scenario.provider[place];
         if !self.take(place) {
@@ -88,7 +86,7 @@ impl<'s> World<'s> {
         luck >= failing && self.has_room(place)
     }
 
-    /// What the request costs there, in USD.
+    /// The cost of the request at this provider, in USD.
     pub fn cost(&self, place: usize, request: &Request) -> f64 {
         let provider = &self.scenario.provider[place];
         let prompt = provider.prompt_price * request.prompt_tokens as f64;
@@ -121,7 +119,7 @@ impl<'s> World<'s> {
         let capacity = self.scenario.provider[place].capacity?;
         let bucket = &mut self.buckets.borrow_mut()[place];
         let elapsed = (self.clock.now() - bucket.at) as f64 / 1000.0;
-        // It allows for five seconds' worth at once.
+        // The bucket holds five seconds' worth.
         bucket.tokens = (bucket.tokens + elapsed * capacity).min((5.0 * capacity).max(1.0));
         bucket.at = self.clock.now();
         Some(bucket.tokens)
@@ -133,7 +131,7 @@ fn too_many(provider: &Provider) -> Error {
     Error::upstream(ErrorKind::RateLimit, retry, "too many requests")
 }
 
-/// Two even chances make a normal one (Box and Muller).
+/// Box and Muller's normal deviate from two uniform ones.
 fn normal(a: f64, b: f64) -> f64 {
     (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
 }

@@ -1,6 +1,6 @@
-//! `cargo xtask test`: everything that has to pass, in the order that fails fastest.
+//! `cargo xtask test`: all checks, ordered so that failures show up early.
 //!
-//! What a check needs is installed when it is missing: into the target folder, or by apt-get.
+//! A missing tool is installed: into the target folder, or by apt-get.
 
 pub mod place;
 mod postgres;
@@ -19,7 +19,7 @@ use running::Running;
 /// A check: its announcement and what it does.
 type Step = (&'static str, fn(&Place) -> Result<()>);
 
-/// Checks that need nothing but the toolchain.
+/// Checks that need only the toolchain.
 const QUICK: &[Step] =
     &[("cargo fmt", format), ("cargo clippy", clippy), ("cargo test, without PostgreSQL", cargo_test)];
 
@@ -85,23 +85,23 @@ fn deny(place: &Place) -> Result<()> {
     place.run(tools::cargo_deny(place)?, &["--locked", "check", "bans", "licenses", "sources"])
 }
 
-/// Known vulnerabilities are a database on the network, which not every machine reaches.
+/// Known vulnerabilities come from a database on the network, which not every machine can reach.
 fn advisories(place: &Place) -> Result<()> {
     let output =
         place.command(tools::cargo_deny(place)?).args(["--locked", "check", "advisories"]).output()?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() && told.contains("failed to fetch advisory database") {
+    let message = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && message.contains("failed to fetch advisory database") {
         say("skipped: the advisory database cannot be reached from here");
         return Ok(());
     }
-    say(told.trim_end());
+    say(message.trim_end());
     if output.status.success() { Ok(()) } else { bail!("cargo deny found advisories") }
 }
 
-/// Where tests find a PostgreSQL in which they may do everything.
+/// The URL of a PostgreSQL in which tests may change everything.
 const POSTGRES: &str = "LLMGATEWAY_TEST_POSTGRES";
 
-/// The longest time for the tests of one group of clients: a client that waits for ever is stopped.
+/// The longest time for the tests of one group of clients: a client that hangs is stopped.
 const CLIENTS_MOST: Duration = Duration::from_secs(300);
 
 const CARGO_TEST: &[&str] = &["test", "--workspace", "--locked", "--no-fail-fast"];
@@ -120,8 +120,8 @@ fn cargo_test_with_servers(place: &Place) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("cargo test failed") }
 }
 
-/// What tests prove on a clone that has the repository alone. Recordings change what random tests start from, so they can
-/// hide a fault as well as find one.
+/// The tests on a clone that has only the repository. Recordings change the input of random tests, so they
+/// can hide a fault as well as find one.
 fn cargo_test_without_recordings(place: &Place) -> Result<()> {
     if !recordings::are_here(place) {
         say("done by the step before: there are no recordings on this machine");
@@ -136,13 +136,13 @@ fn cargo_test_without_recordings(place: &Place) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("cargo test failed without recordings") }
 }
 
-/// With the features of the whole workspace and its tests, so that what the tests built serves again.
+/// With the features of the whole workspace and its tests, so that the tests' build is reused.
 pub fn build(place: &Place) -> Result<()> {
     let what = ["--tests", "--bins", "--example", "read_answers"];
     place.run("cargo", &[&["build", "--workspace", "--locked"], &what[..]].concat())
 }
 
-/// Work is bounded by a small multiple of the input: `crates/wire/tests/growth`.
+/// Work is limited to a small multiple of the input: `crates/wire/tests/growth`.
 fn growth(place: &Place) -> Result<()> {
     tools::valgrind(place)?;
     let mut command = place.command("cargo");
@@ -181,12 +181,12 @@ fn sdks(place: &Place) -> Result<()> {
     }
     say(&gateway.last_words());
     clients?;
-    bail!("the official SDKs are not content with the gateway")
+    bail!("the official SDKs failed against the gateway")
 }
 
-/// What users call the gateway with, besides the official SDKs.
+/// Clients that users have besides the official SDKs.
 fn clients(place: &Place, environment: &[(&str, String); 2]) -> Result<()> {
-    // An environment, and what is tried in it.
+    // An environment, and the tests that run in it.
     let groups = [
         ("agents", "agents"),
         ("pydantic_ai_1", "agents/test_pydantic_ai.py"),
@@ -249,7 +249,7 @@ fn agents(place: &Place) -> Result<()> {
     place.succeeds_within(AGENTS_MOST, command.env("LLMGATEWAY_BINARY", place.gateway()))
 }
 
-/// Kills the gateway under load, as the end-to-end tests do, but for much longer.
+/// Kills the gateway under load like the end-to-end tests, but for much longer.
 pub fn kill(times: &str) -> Result<()> {
     let place = Place::find();
     place.run("cargo", &["build", "--locked", "--package", "gateway"])?;
@@ -262,7 +262,7 @@ pub fn kill(times: &str) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("records were lost, or the gateway failed") }
 }
 
-/// Kills nodes that share a budget, as the end-to-end tests do, but with more callers and for minutes.
+/// Kills nodes that share a budget like the end-to-end tests, but with more callers and for minutes.
 pub fn chaos() -> Result<()> {
     let place = Place::find();
     tools::redis(&place)?;

@@ -1,4 +1,4 @@
-//! Where the repository and its build are, and how commands run there.
+//! The repository, its target folder, and how commands run there.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// As cargo tells the program that it runs.
+    /// From the variables that cargo sets for the programs that it runs.
     #[expect(clippy::disallowed_methods, reason = "cargo tells its programs by variables")]
     pub fn find() -> Self {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
@@ -30,7 +30,7 @@ impl Place {
         self.target.join("debug/llmgateway")
     }
 
-    /// The program that says how our decoders read answers.
+    /// The program that prints how our decoders read answers.
     pub fn reader(&self) -> PathBuf {
         self.target.join("debug/examples/read_answers")
     }
@@ -79,7 +79,7 @@ impl Place {
         }
     }
 
-    /// Whether a command is there and succeeds.
+    /// Whether a command exists and succeeds.
     pub fn has(&self, program: &str, arguments: &[&str]) -> bool {
         let mut command = self.command(program);
         let status = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();

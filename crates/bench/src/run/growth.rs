@@ -1,4 +1,4 @@
-//! What grows with use and with configuration: memory, start, and the CPU time of a request.
+//! The dependence of memory, start time and CPU time on use and configuration.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ const MODELS: usize = 10_000;
 
 /// Most resident memory of an idle gateway, in MiB.
 const IDLE_TARGET: f64 = 20.0;
-/// Most of it that work may leave behind, in MiB.
+/// Most resident memory that remains after work, in MiB.
 const GROWTH_TARGET: f64 = 10.0;
 /// Most memory of an open stream, in KiB.
 const STREAM_TARGET: f64 = 32.0;
 /// Most time from the start to the first answer, in milliseconds.
 const START_TARGET: f64 = 150.0;
-/// How long open streams are watched: the gateway pings each of them every 15 s.
+/// How long open streams are observed: the gateway pings each of them every 15 s.
 const WATCH: Duration = Duration::from_secs(15);
 
 /// Memory of a fresh gateway: idle, after work, and for each open stream.
@@ -56,7 +56,7 @@ async fn after_work(arguments: &Arguments, gateway: &Target, rows: &mut Vec<Vec<
     let idle = resident(gateway)?;
     note("idle", idle, IDLE_TARGET);
     for (work, requests, what) in [(works::UNARY, REQUESTS, "requests"), (works::BURST, STREAMS, "streams")] {
-        // The count decides how long it takes, within bounds.
+        // The number of requests decides on the duration, within limits.
         let load = Load { limit: Duration::from_secs(120), ..arguments.load(requests, CALLERS) };
         let good = gateway.measure(&work, load).await?.outcome.good;
         note(&format!("after {good} {what}"), resident(gateway)?, idle + GROWTH_TARGET);
@@ -95,12 +95,13 @@ async fn open_streams(
     Ok(())
 }
 
-/// As many as there may be files: each stream has two ends in this process and two in the gateway.
+/// The number that the limit of open files allows: each stream has two ends in this process and two in the
+/// gateway.
 fn possible_streams(arguments: &Arguments, notes: &mut Vec<String>) -> Result<usize> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let line =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of files")?;
-    // "unlimited" is no number.
+    // "unlimited" is not a number.
     let files = line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
     let wanted = if arguments.quick { OPEN_STREAMS / 10 } else { OPEN_STREAMS };
     let possible = files.saturating_sub(500) / 2;
@@ -110,7 +111,7 @@ fn possible_streams(arguments: &Arguments, notes: &mut Vec<String>) -> Result<us
     Ok(wanted.min(possible))
 }
 
-/// Start and CPU time with a large configuration, beside a small one, in turns.
+/// Start and CPU time with a large configuration, alternating with a small one.
 pub async fn configuration(arguments: &Arguments, starter: &Starter<'_>, report: &mut Report) -> Result<()> {
     let sizes = [
         ("plain", Size::default()),
@@ -123,7 +124,7 @@ pub async fn configuration(arguments: &Arguments, starter: &Starter<'_>, report:
         let mut starts = Vec::new();
         let mut running = None;
         for _ in 0..arguments.rounds {
-            // The one before has to be gone: they share a folder.
+            // The previous process must have ended: they share a folder.
             drop(running.take());
             let (gateway, start) = starter.gateway(name, &arguments.gateway, size).await?;
             starts.push(start.as_secs_f64() * 1e3);
@@ -132,7 +133,7 @@ pub async fn configuration(arguments: &Arguments, starter: &Starter<'_>, report:
         let gateway = running.context("no rounds")?;
         let memory = gateway.process().memory()? as f64 / f64::from(1 << 20);
         let target = (size == Size::default()).then_some(START_TARGET);
-        rows.push(vec![told(size), shown(median(&starts)), shown(target), shown(Some(memory))]);
+        rows.push(vec![described(size), shown(median(&starts)), shown(target), shown(Some(memory))]);
         gateways.push(gateway);
     }
     let mut cpu = vec![Vec::new(); gateways.len()];
@@ -152,7 +153,7 @@ pub async fn configuration(arguments: &Arguments, starter: &Starter<'_>, report:
     Ok(())
 }
 
-fn told(size: Size) -> String {
+fn described(size: Size) -> String {
     match size {
         Size { keys: 0, models: 0 } => "what it needs".to_owned(),
         Size { keys, models: 0 } => format!("{keys} keys"),

@@ -1,5 +1,5 @@
-//! The benchmark: each work against each target in rounds that take turns, so that what disturbs the machine disturbs
-//! all alike. CPU time of the target's process is what counts; the ratio is taken within a round.
+//! The benchmark: each work against each target in alternating rounds, so that disturbances of the machine
+//! affect all alike. The measure is the CPU time of the target's process; ratios are taken within a round.
 
 mod growth;
 
@@ -22,7 +22,7 @@ const LATENCY: &str = "latency";
 const MEMORY: &str = "memory";
 const CONFIGURATION: &str = "configuration";
 
-/// What is measured beside the works.
+/// Measurements besides the works.
 const OTHERS: [&str; 3] = [LATENCY, MEMORY, CONFIGURATION];
 
 #[derive(clap::Args)]
@@ -30,25 +30,25 @@ pub struct Arguments {
     /// The gateway, as released.
     #[arg(long)]
     pub gateway: PathBuf,
-    /// A folder for configurations, logs and databases. What it holds is replaced.
+    /// A folder for configurations, logs and databases. Its content is replaced.
     #[arg(long)]
     pub scratch: PathBuf,
-    /// nginx, to compare with.
+    /// nginx, for comparison.
     #[arg(long, default_value = "nginx")]
     pub nginx: PathBuf,
     /// Only this (repeatable): a work, or latency, memory, configuration.
     #[arg(long)]
     pub work: Vec<String>,
-    /// How often each work is measured; the middle counts.
+    /// How often each work is measured; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub rounds: u8,
-    /// A tenth of the load: for trying things out.
+    /// A tenth of the load, for a trial run.
     #[arg(long)]
     pub quick: bool,
 }
 
 impl Arguments {
-    /// So many requests within bounded time.
+    /// A number of requests within a limited time.
     pub fn load(&self, requests: usize, concurrency: usize) -> Load {
         let requests = if self.quick { requests / 10 } else { requests }.max(concurrency);
         let limit = Duration::from_secs(if self.quick { 2 } else { 6 });
@@ -72,7 +72,7 @@ impl Arguments {
     }
 }
 
-/// Runs all of it and returns the report. If something fails, the error has what was measured until then.
+/// Runs everything and returns the report. On failure, the error contains the measurements so far.
 pub async fn run(arguments: &Arguments) -> Result<String> {
     let (mut report, mut notes) = (Report::default(), Vec::new());
     let result = measure(arguments, &mut report, &mut notes).await;
@@ -132,7 +132,8 @@ async fn start(arguments: &Arguments, starter: &Starter<'_>, notes: &mut Vec<Str
     Ok(targets)
 }
 
-/// CPU time of one request: a row for each work, a column for each target. The works before one that fails are told.
+/// CPU time of one request: a row for each work, a column for each target. When a work fails, the report
+/// contains the works before it.
 async fn compare(
     arguments: &Arguments,
     works: &[Work],
@@ -157,7 +158,7 @@ async fn compare(
     ];
     report.section("CPU time of one request", &heading, &rows);
     if !rows.is_empty() {
-        notes.push(others.told(targets)?);
+        notes.push(others.note(targets)?);
     }
     result
 }
@@ -171,15 +172,15 @@ async fn compare_each(
     for work in works {
         let mut rounds = Vec::new();
         for round in 0..arguments.rounds {
-            let told = format!("{}, round {} of {}", work.name, round + 1, arguments.rounds);
-            rounds.push(one_round(arguments, work, targets, &told).await?);
+            let label = format!("{}, round {} of {}", work.name, round + 1, arguments.rounds);
+            rounds.push(one_round(arguments, work, targets, &label).await?);
         }
         rows.push(row(work, &rounds));
     }
     Ok(())
 }
 
-/// What took processors beside the benchmark.
+/// CPU time that other processes used.
 struct Others {
     since: Instant,
     machine: Duration,
@@ -195,7 +196,7 @@ impl Others {
         Ok(Self { since: Instant::now(), machine: processes::machine_busy()?, ours })
     }
 
-    fn told(&self, targets: &[Target]) -> Result<String> {
+    fn note(&self, targets: &[Target]) -> Result<String> {
         let now = Self::now(targets)?;
         let others = (now.machine - self.machine).saturating_sub(now.ours.saturating_sub(self.ours));
         let share = others.as_secs_f64() / self.since.elapsed().as_secs_f64() * 100.0;
@@ -208,12 +209,12 @@ impl Others {
 /// Microseconds by name of the target.
 type Round = Vec<(&'static str, f64)>;
 
-async fn one_round(arguments: &Arguments, work: &Work, targets: &[Target], told: &str) -> Result<Round> {
+async fn one_round(arguments: &Arguments, work: &Work, targets: &[Target], label: &str) -> Result<Round> {
     let mut round = Vec::new();
     for target in targets.iter().filter(|target| target.serves(work) && compares(target.name, work)) {
         let measured = target.measure(work, arguments.load(work.requests, CALLERS)).await?;
         crate::progress(&format!(
-            "{told}: {} {} µs, {:.0}/s",
+            "{label}: {} {} µs, {:.0}/s",
             target.name,
             shown(Some(measured.cpu_per_request())),
             measured.outcome.rate()
@@ -223,7 +224,7 @@ async fn one_round(arguments: &Arguments, work: &Work, targets: &[Target], told:
     Ok(round)
 }
 
-/// A closer look is of interest where OpenAI's format is forwarded whole.
+/// Deeper inspection is compared only where OpenAI's format is forwarded whole.
 fn compares(target: &str, work: &Work) -> bool {
     let looks = target == FLOOR_MODEL || target == FLOOR_VALUES;
     !looks || (!work.stream && work.model == works::UNARY.model)
@@ -254,10 +255,11 @@ fn row(work: &Work, rounds: &[Round]) -> Vec<String> {
     row
 }
 
-/// How many times nginx's latency the gateway's may be: alone p50 and p99, and p99 at half of the highest rate.
+/// The target ratios of the gateway's latency to nginx's: alone p50 and p99, and p99 at half of the highest
+/// rate.
 const LATENCY_TARGETS: [Option<f64>; 5] = [Some(1.4), Some(1.4), None, None, Some(1.5)];
 
-/// How long a caller waits: alone, and at half of what the target can do.
+/// The caller's latency: alone, and at half of the target's maximum rate.
 async fn latencies(arguments: &Arguments, targets: &[Target], report: &mut Report) -> Result<()> {
     let mut measured = Vec::new();
     for target in targets.iter().filter(|target| [NGINX, FLOOR, GATEWAY].contains(&target.name)) {

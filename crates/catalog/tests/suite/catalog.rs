@@ -1,4 +1,4 @@
-//! The catalog as its users see it: the embedded data, lookups, costs, and what is said about mistakes.
+//! The catalog as its users see it: the embedded data, lookups, costs, and error messages.
 
 use std::collections::HashSet;
 
@@ -35,7 +35,7 @@ fn every_provider_has_a_name_and_a_variable_for_its_key() {
 }
 
 #[test]
-fn every_file_is_named_after_what_is_in_it() {
+fn every_file_is_named_after_its_content() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalog/providers");
     let names: HashSet<String> = std::fs::read_dir(folder)
         .unwrap()
@@ -154,7 +154,7 @@ fn a_cost_is_exact_in_every_bucket() {
 }
 
 #[test]
-fn buckets_without_a_price_cost_what_their_neighbour_costs() {
+fn buckets_without_a_price_use_their_fallback() {
     let list = PriceList {
         rates: Rates { input: Pico(7), output: Pico(11), ..Rates::default() },
         ..PriceList::default()
@@ -264,7 +264,7 @@ fn unknown_ids_have_known_relatives() {
 }
 
 #[test]
-fn a_relative_can_do_what_any_host_can() {
+fn a_relative_has_the_features_of_all_hosts() {
     let catalog = embedded();
     let host = &catalog.serving("groq", "llama-3.3-70b-versatile").unwrap().facts;
     let relative = catalog.relative(Protocol::OpenaiChat, "hosted/llama-3.3-70b-instruct").unwrap();
@@ -327,9 +327,9 @@ fn all_mistakes_are_reported_at_once_with_path_and_suggestion() {
         "providers/acme.toml: quirks.no_developer_rolle: unknown quirk; did you mean `no_developer_role`?",
         "providers/acme.toml: quirks.max_tokens_field: unknown variant `tokens`",
         "models/acme.toml: models[0].features: unknown feature \"tool\"; did you mean `tools`?",
-        "models/acme.toml: models[0].released: \"last week\" is no date",
-        "models/acme.toml: models[0].providers[0].price.input: 0.15 is no price",
-        "models/acme.toml: models[0].providers[0].price.output: \"1e-6\" is no price",
+        "models/acme.toml: models[0].released: \"last week\" is not a date",
+        "models/acme.toml: models[0].providers[0].price.input: 0.15 is not a price",
+        "models/acme.toml: models[0].providers[0].price.output: \"1e-6\" is not a price",
         "models/acme.toml: models[0].providers[0].price.cached: unknown key",
         "models/acme.toml: models[1].providers[0].price: is zero: write `free = true`",
         "models/acme.toml: models[2].providers: is missing",
@@ -394,7 +394,7 @@ fn an_operator_describes_models_of_a_provider() {
 }
 
 #[test]
-fn what_an_operator_says_of_a_known_model_is_laid_over_it() {
+fn an_operators_description_is_merged_over_a_known_model() {
     let mut catalog = embedded();
     let before = catalog.serving("openai", "gpt-4o").unwrap().clone();
     let models: toml::Table = r#"
@@ -414,7 +414,7 @@ fn what_an_operator_says_of_a_known_model_is_laid_over_it() {
 }
 
 #[test]
-fn mistakes_in_what_an_operator_says_have_their_places() {
+fn mistakes_of_an_operators_description_have_paths() {
     let mut catalog = embedded();
     let models: toml::Table = r#"
         plain = 1
@@ -431,7 +431,7 @@ fn mistakes_in_what_an_operator_says_have_their_places() {
         "p.plain: must be a table",
         "p.a.b.context_token: unknown key; did you mean `context_tokens`?",
         "p.a.b.features: unknown feature \"tool\"; did you mean `tools`?",
-        "p.a.b.price.input: 0.1 is no price",
+        "p.a.b.price.input: 0.1 is not a price",
         "p.other.model: the catalog has no model \"gpt-4oo\"; did you mean",
         "p.other.price: is zero",
         "p.gpt-4o.model: has no effect",
@@ -440,9 +440,9 @@ fn mistakes_in_what_an_operator_says_have_their_places() {
     }
 }
 
-/// `rejects_thinking` is looked at only for models of which it is known whether they think.
+/// `rejects_thinking` applies only to models that are known to think or not.
 #[test]
-fn what_is_refused_while_thinking_is_said_of_models_that_think() {
+fn rejects_thinking_is_set_only_for_models_that_think() {
     let catalog = embedded();
     let mut found = 0;
     for serving in catalog.models().flat_map(|model| &model.servings) {
@@ -474,8 +474,8 @@ fn a_unit_has_a_price_of_its_own() {
     assert_eq!(cost(Unit::Millisecond, 1500).unwrap().total.to_string(), "0.00015");
     assert_eq!(cost(Unit::Image, 1), None, "a unit without a price is unknown, not free");
     for (price, words) in [
-        (r#"{ units = { query = "1" } }"#, "is no unit"),
-        (r#"{ units = { image = 1 } }"#, "is no amount"),
+        (r#"{ units = { query = "1" } }"#, "is not a unit"),
+        (r#"{ units = { image = 1 } }"#, "is not an amount"),
         (r#"{ units = { second = "0.0000000001" } }"#, "more digits"),
     ] {
         let error = load(price).unwrap_err().to_string();
@@ -483,7 +483,8 @@ fn a_unit_has_a_price_of_its_own() {
     }
 }
 
-/// Codex and pro models are called by the Responses API alone, at a known price and with the levels of thinking that they have.
+/// Codex and pro models are called only by the Responses API, at a known price and with their levels of
+/// thinking.
 #[test]
 fn models_of_the_responses_api_alone_say_so() {
     let catalog = Catalog::embedded().unwrap();

@@ -1,11 +1,11 @@
-//! Models that the documents use as examples live on for a while.
+//! Models that the documents use as examples remain available for a while.
 
 use catalog::Catalog;
 
-/// The day on which the examples were last looked through. It stands here, and not the clock, so that a build that passed
-/// passes again tomorrow: whoever edits the examples or the catalog's dates moves it on.
+/// The day on which the examples were last reviewed. It is fixed here instead of read from the clock, so that
+/// a build that passed passes again tomorrow. Update it with the examples or the catalog's dates.
 const LOOKED_THROUGH: &str = "2026-11-26";
-/// How long examples have to live from then on.
+/// How many days the examples must remain available from then on.
 const DAYS: i64 = 60;
 
 /// Days since 1970-01-01 of a date `YYYY-MM-DD` (Howard Hinnant, "chrono-compatible low-level date algorithms").
@@ -20,7 +20,7 @@ fn days(date: &str) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// Every `provider/model` in the text that the catalog knows, with the day on which it ends.
+/// Every `provider/model` of the text that is in the catalog, with its end date.
 fn mentioned<'a>(catalog: &'a Catalog, text: &'a str) -> Vec<(&'a str, Option<&'a str>)> {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || "._:/@-".contains(letter);
     let words = text.split(|letter| !is_part(letter)).map(|word| word.trim_end_matches(['.', ':', '/']));

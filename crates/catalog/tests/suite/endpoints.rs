@@ -1,4 +1,5 @@
-//! What providers really took and answered at endpoints without a conversation, through the rows of the catalog.
+//! Requests and answers of real providers at endpoints without a conversation, through the rows of the
+//! catalog.
 
 #![expect(clippy::unwrap_used, reason = "a record that is no such thing ends the test")]
 
@@ -13,7 +14,7 @@ use testkit::corpus::{Record, assert_enough, other_records};
 use wire::endpoints::{EndpointFacts, EndpointTarget, PartAnswer, ProviderRequest, read, read_form};
 use wire::multipart::{Boundary, Form};
 
-/// Folders of recordings and the providers that they are of.
+/// Folders of recordings with their providers.
 const FOLDERS: [(&str, &str); 17] = [
     ("azure", "azure"),
     ("bedrock-agent", "aws-bedrock"),
@@ -73,13 +74,13 @@ fn answer(record: &Record) -> PartAnswer {
     PartAnswer { headers, body: Bytes::from(record.body.clone()) }
 }
 
-/// Every vector of a provider's answer as float32, wherever it stands.
+/// Every vector of a provider's answer as float32, wherever it is.
 fn vectors(value: &Value, is_int8: bool) -> Vec<Vec<f32>> {
     let of_text = |text: &str| -> Vec<f32> {
         let bytes = STANDARD.decode(text).unwrap_or_default();
         match () {
             () if is_int8 => bytes.iter().map(|byte| f32::from(byte.cast_signed())).collect(),
-            // Those of vLLM 0.6 were float64.
+            // vLLM 0.6 sent float64.
             () if bytes.len() == 32_768 => bytes
                 .chunks_exact(8)
                 .map(|eight| f64::from_le_bytes(eight.try_into().unwrap()) as f32)
@@ -102,7 +103,7 @@ fn vectors(value: &Value, is_int8: bool) -> Vec<Vec<f32>> {
     }
 }
 
-/// What the provider counts, wherever it says so.
+/// The provider's count, wherever the answer has it.
 fn counted(record: &Record, body: &Value) -> Option<u64> {
     let header = record.headers.iter().find(|(name, _)| name == "x-amzn-bedrock-input-token-count");
     let places = [
@@ -131,7 +132,7 @@ fn recorded_embeddings_come_out_as_openais_with_exact_vectors_and_usage() {
         if record.status != 200 || record.features.iter().any(|feature| feature == "image_in") {
             continue;
         }
-        // Version 1 of Ollama's and of Cohere's API, whose answers are read all the same, have no request here.
+        // Version 1 of Ollama's and Cohere's API has no request here; its answers are read all the same.
         let expected = vectors(&body, provider == "perplexity");
         if expected.is_empty() {
             continue;
@@ -166,7 +167,7 @@ fn recorded_embeddings_come_out_as_openais_with_exact_vectors_and_usage() {
     assert_enough(counted_records, 60);
 }
 
-/// The fields of a provider's own request that OpenAI's has too, and what a caller of the gateway writes for it.
+/// The fields of a provider's own request that OpenAI's has too, and the gateway caller's form of them.
 fn asked_for(record: &Record, sent: &Value) -> Option<Value> {
     let mut asked = json!({"model": record.model});
     let texts =
@@ -223,7 +224,7 @@ fn recorded_requests_of_native_formats_are_written_as_they_were() {
     for (provider, record) in records("embeddings") {
         let Some(sent) = &record.request else { continue };
         let Some(asked) = asked_for(&record, sent) else { continue };
-        // "embedding-001" and others of v1 have other bodies; their first versions took other words.
+        // "embedding-001" and others of v1 have other bodies; their first versions used other names.
         let is_v2 = provider != "cohere" || sent.get("embedding_types").is_some_and(Value::is_array);
         if !is_v2 || record.status != 200 {
             continue;
@@ -241,7 +242,7 @@ fn recorded_requests_of_native_formats_are_written_as_they_were() {
             expected["singleEmbeddingParams"]["text"]["truncationMode"] = json!("NONE");
         }
         if provider == "google-ai-studio" {
-            // rig writes another spelling of the same field, and leaves the model out of the inner requests.
+            // rig uses another spelling of the same field, and omits the model in the inner requests.
             expected.as_object_mut().unwrap().remove("model");
             let inner = expected["requests"].as_array_mut().unwrap();
             for one in inner {
@@ -352,7 +353,7 @@ fn recorded_requests_to_rerank_are_written_as_they_were() {
         let mut asked = sent.clone();
         asked["model"] = json!(record.model);
         asked.as_object_mut().unwrap().remove("api_version");
-        // A limit of none is refused here, and answered with nothing by some.
+        // A limit of zero is refused here; some providers answer it with nothing.
         if asked["top_n"] == 0 {
             continue;
         }
@@ -494,7 +495,7 @@ fn recorded_transcripts_come_out_as_openais() {
             assert_eq!(request.reader.content_type(&HeaderMap::new()), kind);
             match request.reader.read(&[answer(&record)]) {
                 Ok(read) => assert!(!read.body.is_empty()),
-                // Recorded without times.
+                // Recorded without timestamps.
                 Err(error) => assert!(error.message.contains("when what was said"), "{}", error.message),
             }
         }

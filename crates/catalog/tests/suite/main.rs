@@ -1,4 +1,4 @@
-//! Everything that is tested from outside of the crate.
+//! Tests from outside of the crate.
 
 mod catalog;
 mod documented;

@@ -174,7 +174,7 @@ fn page() -> String {
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a switch of this test, not of the gateway")]
-fn providers_page_is_what_the_catalog_says() {
+fn providers_page_matches_the_catalog() {
     let page = page();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(PAGE, &page).unwrap();

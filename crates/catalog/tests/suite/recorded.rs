@@ -1,4 +1,4 @@
-//! What providers really took must not be dropped or refused because of what the catalog says about them.
+//! Fields that real providers took must not be dropped or refused because of catalog entries.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ const CHATS: [(&str, &str); 18] = [
     ("zai", "zai"),
 ];
 
-/// Taken with status 200 and without effect, or changed only in a way that means the same.
+/// Accepted with status 200 and without effect, or changed without a change of meaning.
 const HARMLESS: [&str; 0] = [];
 
 #[test]
@@ -104,7 +104,7 @@ fn offences_of(row: &ProviderRow, facts: &ModelFacts, request: &Value) -> Vec<St
     offences
 }
 
-/// Leaving out a field with this value means the same.
+/// Omitting a field with this value means the same.
 fn usual_value(field: &str) -> &'static Value {
     static ONE: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::from(1));
     if matches!(field, "temperature" | "top_p" | "n") { &ONE } else { &Value::Null }

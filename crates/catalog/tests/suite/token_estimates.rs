@@ -9,14 +9,14 @@ use serde_json::Value;
 use testkit::corpus::Record;
 use wire::{Addressed, Protocol, dialect};
 
-/// The largest errors that are let pass: of half of a family's prompts, and of nine of ten. Short prompts are most of the
-/// recordings, and the worst: a provider's own instructions weigh more than their text.
+/// The largest accepted errors: of half of a family's prompts, and of nine out of ten. Short prompts are most
+/// of the recordings and have the largest errors: a provider's own instructions weigh more than their text.
 const FAMILIES: [(&str, f64, f64); 10] = [
     ("claude", 0.12, 0.35),
     ("gpt", 0.12, 0.35),
     ("gpt-oss", 0.10, 0.30),
     ("gemini", 0.12, 0.45),
-    // There neither tools nor signatures of thoughts are in the count.
+    // These counts include neither tools nor signatures of thoughts.
     ("gemini (Vertex AI)", 0.40, 5.00),
     ("mistral", 0.12, 0.40),
     ("qwen", 0.12, 0.40),
@@ -30,7 +30,7 @@ struct Counted {
     model: String,
     tokens: u64,
     estimated: u64,
-    /// What limits reserve for the prompt.
+    /// The tokens that limits reserve for the prompt.
     reserved: u64,
 }
 
@@ -73,7 +73,8 @@ fn estimates_are_near_what_providers_counted() {
     }
 }
 
-/// A reservation that is too small lets spending pass a ceiling by the difference: few are, and by little.
+/// A reservation that is too small lets spending exceed a ceiling by the difference. Few are too small, and
+/// only slightly.
 #[test]
 fn reservations_seldom_fall_short() {
     let all = all_counted();
@@ -150,8 +151,9 @@ fn counted(record: &Record) -> Option<Counted> {
     })
 }
 
-/// Whether the request holds its whole prompt. Large media were replaced when the exchanges were recorded, hosted tools and
-/// providers that search add what they find, and some hosts add instructions of their own.
+/// Whether the recorded request contains its whole prompt. Large media were replaced when the exchanges were
+/// recorded, hosted tools and searching providers add their results, and some hosts add instructions of their
+/// own.
 fn is_all_there(body: &Value, request: &Request, record: &Record) -> bool {
     let elsewhere = [
         "previous_response_id",
@@ -173,7 +175,7 @@ fn is_all_there(body: &Value, request: &Request, record: &Record) -> bool {
     let has_media = request.messages.iter().any(|message| message.parts.iter().any(is_media));
     let is_hosted = request.tools.iter().any(|tool| matches!(tool.kind, ToolKind::Native(_)));
     let is_unused = request.tool_choice == Some(ToolChoice::None) && !request.tools.is_empty();
-    // Thinking of earlier turns counts at some and not at others.
+    // Some providers count the thinking of earlier turns, others do not.
     let has_own_instructions = ["venice", "perplexity"].contains(&record.provider.as_str());
     !has_media
         && !is_hosted
@@ -182,7 +184,7 @@ fn is_all_there(body: &Value, request: &Request, record: &Record) -> bool {
         && elsewhere.iter().all(|name| body.get(name).is_none_or(Value::is_null))
 }
 
-/// The sum of the largest numbers behind these names.
+/// The sum of the largest numbers after these names.
 fn largest(text: &str, names: &[&str]) -> Option<u64> {
     let of = |name: &str| {
         let name = format!("\"{name}\"");

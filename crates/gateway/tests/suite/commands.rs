@@ -286,7 +286,7 @@ fn mistakes_of_an_overlay_are_reported_with_file_and_line() {
     for line in [
         "line 4: server.listn: unknown key; did you mean \"listen\"?",
         "facts/models/own.toml: line 5: models[0].context_token: unknown key; did you mean `context_tokens`?",
-        "facts/models/own.toml: line 8: models[0].providers[0].price.input: 1 is no price",
+        "facts/models/own.toml: line 8: models[0].providers[0].price.input: 1 is not a price",
         "facts/models/own.toml: line 3: m: provider \"opnai\" is unknown; did you mean `openai`?",
     ] {
         assert!(told.contains(line), "{line}\n{told}");

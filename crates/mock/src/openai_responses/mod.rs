@@ -1,5 +1,5 @@
-//! OpenAI's Responses API, whole and as a stream. Nothing is stored: what needs an earlier response is refused as OpenAI
-//! refuses what it does not know.
+//! OpenAI's Responses API, whole and as a stream. Nothing is stored: a request that refers to an earlier
+//! response is refused like an unknown id at OpenAI.
 
 mod read;
 mod write;
@@ -51,7 +51,7 @@ impl Format for OpenAiResponses {
     }
 }
 
-/// `GET …/responses`: a wish for a websocket, which clients try before they post.
+/// `GET …/responses`: a request for a WebSocket, which clients try before they post.
 pub fn websocket(_: &Call) -> Reply {
     let message = "This endpoint does not speak the websocket protocol. Use POST.";
     let error = json!({ "message": message, "type": "invalid_request_error", "param": null, "code": "upgrade_required" });
@@ -78,18 +78,18 @@ fn with_headers(reply: Reply, call: &Call) -> Reply {
         .header("x-ratelimit-reset-requests", "2ms")
 }
 
-/// Whether the last item asks to replace the history by something shorter.
+/// Whether the last item asks for compaction of the history.
 fn wants_compaction(call: &Call) -> bool {
     items(&call.body, "input").last().is_some_and(|item| text(item, "type") == "compaction_trigger")
 }
 
-/// Encrypts a text, as far as a test needs it: only who made it can read it, and a changed one is noticed.
+/// Encrypts a text, as far as a test needs it: only the mock can read it, and a change is detected.
 fn sealed(plain: &str) -> String {
     let hex: String = plain.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("gAAAA{}{hex}", signature(OPENAI, plain))
 }
 
-/// What `sealed` hid; none when it was not made here.
+/// The inverse of `sealed`; none for a text that was not made here.
 fn opened(encrypted: &str) -> Option<String> {
     let rest = encrypted.strip_prefix("gAAAA")?;
     let (proof, hex) = rest.split_at_checked(signature(OPENAI, "").len())?;

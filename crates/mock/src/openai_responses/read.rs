@@ -1,4 +1,4 @@
-//! Reads a request, and refuses what OpenAI refuses, in its words.
+//! Reads a request, and refuses invalid ones with OpenAI's messages.
 
 use super::{opened, wants_compaction};
 use crate::brain::{Choice, Json, Prompt, Tool};
@@ -82,7 +82,7 @@ pub fn read(call: &Call) -> Result<Prompt, Refusal> {
     Ok(prompt)
 }
 
-/// Models of these families think unless they are told not to.
+/// Models of these families think by default.
 fn reasons(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     ["o1", "o3", "o4", "gpt-5", "gpt-6", "codex", "mock"].iter().any(|family| name.starts_with(family))
@@ -292,7 +292,7 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Thinking is valid as its maker sealed it, and in front of what it led to.
+    /// Thinking is valid with its original seal, and before the item that it led to.
     fn reasoning(&self, index: usize, item: &Value) -> Result<(), Refusal> {
         let id = text(item, "id");
         check_id(&format!("input[{index}]"), item, "rs")?;
@@ -358,7 +358,7 @@ fn check_name(place: &str, name: &str) -> Result<(), Refusal> {
     .code("invalid_value"))
 }
 
-/// Items of hosted tools, which only pass by.
+/// Items of hosted tools, which are only passed through.
 const HOSTED: [&str; 21] = [
     "apply_patch_call",
     "apply_patch_call_output",
@@ -386,7 +386,7 @@ const HOSTED: [&str; 21] = [
 /// Codex's own provider marks each item so; OpenAI takes it.
 const PASSTHROUGH: &str = "internal_chat_message_metadata_passthrough";
 
-/// The fields of the items that a conversation is made of. Items of hosted tools are not looked into.
+/// The fields of the items of a conversation. Items of hosted tools are not checked.
 fn check_keys(place: &str, kind: &str, item: &Value) -> Result<(), Refusal> {
     let known: &[&str] = match kind {
         "message" => &["content", "role", "id", "status", "phase"],
@@ -494,7 +494,7 @@ fn read_tools(
                 check_tool(&place, kind, tool)?;
                 let schema = tool.get("parameters").cloned().unwrap_or_default();
                 let namespace = namespace.map(str::to_string);
-                // The model sees no tool that it has to search for first.
+                // The model does not see tools with deferred loading.
                 if tool.get("defer_loading") != Some(&Value::Bool(true)) {
                     tools.push(Tool { namespace, custom: kind == "custom", ..Tool::function(name, schema) });
                 }
@@ -574,7 +574,7 @@ fn check_tool(place: &str, kind: &str, tool: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// Of the rules for strict schemas the two that clients break.
+/// The two rules for strict schemas that clients break.
 fn check_strict(place: &str, name: &str, parameters: &Value) -> Result<(), Refusal> {
     let refuse = |why: &str| {
         let message = format!("Invalid schema for function '{name}': In context=(), {why}");

@@ -57,7 +57,8 @@ impl Writer<'_> {
         items
     }
 
-    /// The summary is shown to who asks for it, the sealed thinking to who wants to send it back.
+    /// The summary is included for callers who ask for it, the sealed thinking for those who will send it
+    /// back.
     fn reasoning(&self, thinking: &str) -> Value {
         let id = self.call.id("rs_");
         let body = &self.call.body;
@@ -138,7 +139,7 @@ pub fn event(number: usize, mut data: Value) -> Bytes {
     Bytes::from(format!("event: {}\ndata: {data}\n\n", text(&data, "type")))
 }
 
-/// An item appears empty, grows, and is shown whole when it is done.
+/// An item appears empty, grows, and is sent complete when it is done.
 fn stream_item(index: usize, item: Value, events: &mut Vec<Value>) {
     let mut empty = item.clone();
     if item.get("status").is_some() {

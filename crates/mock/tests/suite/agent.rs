@@ -151,7 +151,7 @@ async fn titles_summaries_and_plain_questions_have_answers_too() {
 }
 
 #[tokio::test]
-async fn a_compaction_is_one_sealed_item_from_which_the_session_goes_on() {
+async fn a_session_continues_from_a_compaction_of_one_sealed_item() {
     let mock = agent().await;
     let tools = json!([{ "type": "function", "name": "Read", "parameters": schema() }]);
     let body = |input: Value| json!({ "model": "gpt-5.5", "store": false, "tools": tools, "input": input });

@@ -1,4 +1,4 @@
-//! A tiny HTTP client: one request per connection, the answer taken apart by hand.
+//! A small HTTP client: one request per connection, the answer parsed by hand.
 
 use mock::{Mock, Options, start};
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub async fn with(options: Options) -> Mock {
     start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options).await.unwrap()
 }
 
-/// Posts JSON with the headers that Anthropic asks for; no other provider minds them.
+/// Posts JSON with the headers that Anthropic requires; other providers ignore them.
 pub async fn post(mock: &Mock, path: &str, body: &Value) -> Answer {
     let body = body.to_string();
     let head = format!(
@@ -62,7 +62,7 @@ pub async fn send(mock: &Mock, request: &str) -> Answer {
     let mut socket = TcpStream::connect(mock.address()).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
-    // A cut connection may be reported as an error: what came before it counts.
+    // A cut connection may be reported as an error; the bytes before it count.
     let _ = socket.read_to_end(&mut bytes).await;
     parse(&bytes)
 }

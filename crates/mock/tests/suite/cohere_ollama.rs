@@ -53,7 +53,7 @@ async fn cohere_refuses() {
 }
 
 #[tokio::test]
-async fn ollama_streams_lines_unless_told_otherwise() {
+async fn ollama_streams_lines_by_default() {
     let mock = plain().await;
     let answer = post(&mock, "/api/chat", &request("Count to 10", json!({ "think": true }))).await;
     assert_eq!(answer.headers["content-type"], "application/x-ndjson");

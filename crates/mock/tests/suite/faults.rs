@@ -1,4 +1,4 @@
-//! Faults on command.
+//! Faults on demand.
 
 use crate::client::{Answer, plain, post, send};
 use mock::Mock;
@@ -91,7 +91,7 @@ async fn success_may_be_none() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_refused() {
+async fn a_body_that_is_not_json_is_refused() {
     let mock = plain().await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-length: 2\r\n";
     assert_eq!(send(&mock, &format!("{head}content-type: text/plain\r\n\r\n{{}}")).await.status, 415);

@@ -1,4 +1,4 @@
-//! Drives every endpoint of the mock over a real socket and decodes what comes back.
+//! Calls every endpoint of the mock over a real socket and decodes the answers.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 

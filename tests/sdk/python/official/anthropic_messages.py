@@ -69,11 +69,11 @@ def read_message(message):
 
 def read_usage(usage):
     """Compactions are billed beside what the answer itself took."""
-    told = usage.to_dict()
-    compactions = [turn for turn in told.get("iterations") or [] if turn["type"] == "compaction"]
+    counts = usage.to_dict()
+    compactions = [turn for turn in counts.get("iterations") or [] if turn["type"] == "compaction"]
 
     def count(name):
-        return sum(turn.get(name) or 0 for turn in [told, *compactions])
+        return sum(turn.get(name) or 0 for turn in [counts, *compactions])
 
     cached, written = count("cache_read_input_tokens"), count("cache_creation_input_tokens")
     return counted(
@@ -81,6 +81,6 @@ def read_usage(usage):
         completion=count("output_tokens"),
         cached=cached,
         written=written,
-        thinking=(told.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
-        **{"written for an hour": (told.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0},
+        thinking=(counts.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
+        **{"written for an hour": (counts.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0},
     )
