@@ -1,6 +1,6 @@
-//! Exchanges with providers that tests replay: a few of our own making, in `fixtures`, and many recordings of real
-//! providers, which live outside of the repository. Both have one form and run through the same tests, so that each test
-//! proves something on every machine. `LLMGATEWAY_CORPUS` overrides where recordings are looked for.
+//! Exchanges with providers that tests replay: a few of our own in `fixtures`, and many recordings of real
+//! providers, which are not in the repository. Both have the same form and run through the same tests, so
+//! that each test proves something on every machine. `LLMGATEWAY_CORPUS` overrides the folder of recordings.
 
 use std::path::{Path, PathBuf};
 

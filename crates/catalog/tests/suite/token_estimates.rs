@@ -1,5 +1,5 @@
-//! Estimates of prompts against what providers counted: only recordings have true counts, so that without them there is
-//! nothing to compare.
+//! Estimates of prompts compared with providers' counts. Only recordings have true counts: without them
+//! nothing is compared.
 
 use std::collections::BTreeMap;
 
