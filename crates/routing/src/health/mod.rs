@@ -258,11 +258,12 @@ impl Health {
         let remembers = !matches!(report.outcome, Outcome::Neutral | Outcome::Credential);
         let id = hash(&(route.provider, route.model));
         let mut shard = self.table.routes.at(id);
-        if remembers && find(&mut shard, id, route.provider, route.model).is_none() {
-            self.make_room(&mut shard);
-            shard.entry(id).or_default().push(Memory::new(route.provider, route.model, now));
-        }
-        if let Some(memory) = find(&mut shard, id, route.provider, route.model) {
+        let memory = if remembers {
+            self.remember(&mut shard, id, route, now)
+        } else {
+            find(&mut shard, id, route.provider, route.model)
+        };
+        if let Some(memory) = memory {
             memory.finish(route.key, &permit, report, &self.settings, now);
         }
         drop(shard);
@@ -353,28 +354,45 @@ impl Health {
         then(find(&mut shard, id, provider, model))
     }
 
-    /// Callers can name any model: a full shard evicts the entries that were unused the longest.
-    fn make_room(&self, shard: &mut Map<Vec<Memory>>) {
-        if shard.len() < Shards::<Memory>::share(self.settings.health.max_routes) {
-            return;
+    /// The memory of a route's model; a new model gets one. Callers can name any model: a full shard evicts the entries that were unused
+    /// the longest.
+    fn remember<'s>(
+        &self,
+        shard: &'s mut Map<Vec<Memory>>,
+        id: u64,
+        route: Route<'_>,
+        now: Timestamp,
+    ) -> Option<&'s mut Memory> {
+        if find(shard, id, route.provider, route.model).is_none() {
+            if shard.len() >= Shards::<Memory>::share(self.settings.health.max_routes) {
+                let last_use = |memories: &Vec<Memory>| memories.iter().map(|memory| memory.used).max();
+                let oldest = shard.iter().min_by_key(|(_, memories)| last_use(memories)).map(|(id, _)| *id);
+                oldest.and_then(|id| shard.remove(&id));
+            }
+            shard.entry(id).or_default().push(Memory::new(route.provider, route.model, now));
         }
-        let last_use = |memories: &Vec<Memory>| memories.iter().map(|memory| memory.used).max();
-        if let Some(id) = shard.iter().min_by_key(|(_, memories)| last_use(memories)).map(|(id, _)| *id) {
-            shard.remove(&id);
-        }
+        find(shard, id, route.provider, route.model)
     }
 
     fn bench(&self, route: Route<'_>, now: Timestamp) {
         let until = now.plus(Duration::from_secs(self.settings.health.credential_seconds));
+        self.with_bench(route.provider, route.key, now, |bench| bench.until = until);
+    }
+
+    /// Changes the entry of a refused key, which is made when it is new. A full table first forgets the keys whose rest is over; a table
+    /// full of keys that still rest takes no other.
+    fn with_bench(&self, provider: &str, key: &str, now: Timestamp, change: impl FnOnce(&mut Bench)) {
         let mut benched = lock(&self.table.benched);
-        if benched.len() >= MAX_BENCHED {
+        let id = bench_id(provider, key);
+        if benched.len() >= MAX_BENCHED && !benched.contains_key(&id) {
             benched.retain(|_, bench| bench.until > now);
+            if benched.len() >= MAX_BENCHED {
+                return;
+            }
         }
-        if benched.len() < MAX_BENCHED {
-            let bench = benched.entry(bench_id(route.provider, route.key));
-            bench.or_insert_with(|| Bench::new(route.provider, route.key, until)).until = until;
-            self.table.benched_until.fetch_max(until.0, Ordering::Release);
-        }
+        let bench = benched.entry(id).or_insert_with(|| Bench::new(provider, key, now));
+        change(bench);
+        self.table.benched_until.fetch_max(bench.until.0, Ordering::Release);
     }
 
     fn benched_until(&self, provider: &str, key: &str, now: Timestamp) -> Option<Timestamp> {

@@ -5,9 +5,9 @@
 
 use super::breaker::Gate;
 use super::memory::{KeyMemory, Memory};
-use super::{Bench, Health, KeyState, MAX_BENCHED, bench_id, find};
+use super::{Bench, Health, KeyState};
 use crate::shards::{hash, lock};
-use crate::{Settings, Timestamp};
+use crate::{Route, Settings, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
@@ -76,34 +76,23 @@ impl Health {
         }
         let Outage { provider, model, key, .. } = outage;
         if outage.kind == OutageKind::Benched {
-            return self.hear_benched(outage, now);
+            return self.with_bench(provider, key, now, |bench| bench.hear(outage.until));
         }
         let id = hash(&(provider.as_str(), model.as_str()));
         let mut shard = self.table.routes.at(id);
-        if find(&mut shard, id, provider, model).is_none() {
-            self.make_room(&mut shard);
-            shard.entry(id).or_default().push(Memory::new(provider, model, now));
-        }
-        if let Some(memory) = find(&mut shard, id, provider, model) {
+        if let Some(memory) = self.remember(&mut shard, id, Route { provider, model, key }, now) {
             memory.key_or_new(key, now).hear(outage, &self.settings, now);
-        }
-    }
-
-    fn hear_benched(&self, outage: &Outage, now: Timestamp) {
-        let mut benched = lock(&self.table.benched);
-        let id = bench_id(&outage.provider, &outage.key);
-        if benched.len() >= MAX_BENCHED && !benched.contains_key(&id) {
-            return;
-        }
-        let bench = benched.entry(id).or_insert_with(|| Bench::new(&outage.provider, &outage.key, now));
-        if outage.until > bench.heard && outage.until > bench.until {
-            (bench.until, bench.heard) = (outage.until, outage.until);
-            self.table.benched_until.fetch_max(outage.until.0, std::sync::atomic::Ordering::Release);
         }
     }
 }
 
 impl Bench {
+    fn hear(&mut self, until: Timestamp) {
+        if until > self.heard && until > self.until {
+            (self.until, self.heard) = (until, until);
+        }
+    }
+
     fn outage(&self) -> Outage {
         Outage {
             provider: self.provider.to_string(),
