@@ -340,6 +340,9 @@ fn writer(store: &Store, reader: SpoolReader) -> Writer {
             "the database refuses usage records; they were moved to {}: {error}",
             file.display()
         ),
+        WriterEvent::SumsSetAside { what, error } => tracing::error!(
+            "sums of usage cannot be added to those of hours and days, and were set aside: {what}: {error}"
+        ),
         WriterEvent::Vanished { records } => tracing::error!(
             records,
             "usage records are lost: a file of the usage spool was deleted or changed by somebody else"

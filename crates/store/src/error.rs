@@ -74,6 +74,15 @@ pub enum StoreError {
     Database(#[source] sqlx::Error),
 }
 
+/// Sums that the tables do not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Which: a row of `usage_unfolded`, or records of an earlier release.
+    pub what: String,
+    /// What is wrong with them.
+    pub error: String,
+}
+
 impl From<getrandom::Error> for StoreError {
     fn from(error: getrandom::Error) -> Self {
         Self::Random(error)

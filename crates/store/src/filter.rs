@@ -6,6 +6,8 @@ use std::fmt::Write;
 use canon::Pico;
 
 use crate::params::Params;
+use crate::sums::is_money;
+use crate::times::SLOW_MS;
 
 /// Which requests. Everything that is said must hold; the default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,9 +96,6 @@ pub struct FilterError {
     /// Why, in a sentence without its end.
     pub reason: String,
 }
-
-/// What takes this long to its first token is slow.
-pub const SLOW_MS: i64 = 5_120;
 
 /// The names of fields in the query language; `tag` takes a name of its own.
 const FIELDS: [(&str, Field); 17] = [
@@ -232,6 +231,11 @@ enum Unit {
 }
 
 impl Field {
+    /// The one key that a value names. A key's id is no name that people write in one case or the other, and there is an index of them.
+    pub(crate) fn exact_key<'v>(&self, value: &'v str) -> Option<&'v str> {
+        (*self == Self::Key && !value.contains('*')).then_some(value)
+    }
+
     fn unit(&self) -> Unit {
         match self {
             Self::Cost => Unit::Usd,
@@ -275,6 +279,8 @@ pub(crate) struct Spelling {
     attempts: &'static str,
     /// The JSON of a record as text.
     pub(crate) record: &'static str,
+    /// The sum of a column; the largest number where the sum is larger.
+    pub(crate) sum: fn(&str) -> String,
     /// Begins a transaction whose statements see the database at one moment.
     pub(crate) snapshot: &'static str,
 }
@@ -287,6 +293,7 @@ pub(crate) const SQLITE: Spelling = Spelling {
     ],
     attempts: "coalesce(json_array_length(record, '$.attempts'), 0)",
     record: "record",
+    sum: sqlite_sum,
     snapshot: "BEGIN",
 };
 
@@ -299,8 +306,27 @@ pub(crate) const POSTGRES: Spelling = Spelling {
     ],
     attempts: "coalesce(jsonb_array_length(record -> 'attempts'), 0)",
     record: "record::text",
+    // Not `least`, which passes over null: a sum of nothing is null.
+    sum: |column| {
+        let most = i64::MAX;
+        format!("CAST(CASE WHEN sum({column}) > {most} THEN {most} ELSE sum({column}) END AS BIGINT)")
+    },
     snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 };
+
+/// SQLite's `sum` fails when it overflows. Money does at 9.2 million USD: it is summed in two parts of 20 and 43 bits. Nothing else comes
+/// near to that.
+fn sqlite_sum(column: &str) -> String {
+    if !is_money(column) {
+        return format!("sum({column})");
+    }
+    let (high, low) = (format!("sum({column} >> 20)"), format!("sum({column} & 1048575)"));
+    format!(
+        "CASE WHEN {high} + ({low} >> 20) > {} THEN {} ELSE ({high} << 20) + {low} END",
+        i64::MAX >> 20,
+        i64::MAX
+    )
+}
 
 const OUTCOME: &str = "CASE WHEN CAST(record ->> 'canceled' AS TEXT) IN ('true', '1') THEN 'cancelled' \
     WHEN record ->> 'error_kind' IS NOT NULL THEN record ->> 'error_kind' \
@@ -368,9 +394,8 @@ impl Spelling {
                 }
                 sql.push(')');
             }
-            // A key's id is no name that people write in one case or the other, and there is an index of them.
-            Field::Key if !value.contains('*') => {
-                let _ = write!(sql, "key_id = {}", params.text(value.to_owned()));
+            _ if let Some(key) = field.exact_key(value) => {
+                let _ = write!(sql, "key_id = {}", params.text(key.to_owned()));
             }
             _ => {
                 let expression = self.expression(field, params);
@@ -424,7 +449,6 @@ fn pattern(value: &str) -> String {
         match letter {
             '*' => pattern.push('%'),
             '%' | '_' | '!' => pattern.extend(['!', letter]),
-            '\0' => pattern.push('\u{fffd}'),
             letter => pattern.push(letter),
         }
     }

@@ -12,9 +12,10 @@ pub(crate) enum Param {
 pub(crate) struct Params(pub(crate) Vec<Param>);
 
 impl Params {
-    /// Adds one; returns its name in the statement.
+    /// Adds one; returns its name in the statement. PostgreSQL has no text with NUL: records that have one are written with a
+    /// replacement character in its place.
     pub(crate) fn text(&mut self, text: String) -> String {
-        self.0.push(Param::Text(text));
+        self.0.push(Param::Text(if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }));
         format!("${}", self.0.len())
     }
 

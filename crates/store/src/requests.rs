@@ -108,20 +108,25 @@ pub(crate) enum Source {
 impl Source {
     /// The place where what passes a filter is found soonest.
     pub(crate) fn of(filter: &RequestFilter) -> Self {
-        let exact = |test: &Test| match &test.compare {
-            Compare::Like(values) if !test.not => match values.as_slice() {
-                [value] if value.is_ascii() && !value.contains('*') => Some(value.clone()),
-                _ => None,
-            },
-            _ => None,
-        };
-        let found = |test: &Test| match (&test.field, exact(test)?) {
-            (Field::Session, value) => Some(Self::Found { kind: LOOKUP_SESSION, value: folded(&value) }),
-            (Field::Tag(name), value) => {
-                Some(Self::Found { kind: LOOKUP_TAG, value: folded(&format!("{name}={value}")) })
+        let found = |test: &Test| {
+            let value = match &test.compare {
+                Compare::Like(values) if !test.not && values.len() == 1 => &values[0],
+                _ => return None,
+            };
+            if let Some(key) = test.field.exact_key(value) {
+                return Some(Self::OfKey(key.to_owned()));
             }
-            (Field::Key, value) => Some(Self::OfKey(value)),
-            _ => None,
+            // Only letters of ASCII are compared in either case, and here by one spelling.
+            if !value.is_ascii() || value.contains('*') {
+                return None;
+            }
+            match &test.field {
+                Field::Session => Some(Self::Found { kind: LOOKUP_SESSION, value: folded(value) }),
+                Field::Tag(name) => {
+                    Some(Self::Found { kind: LOOKUP_TAG, value: folded(&format!("{name}={value}")) })
+                }
+                _ => None,
+            }
         };
         filter.tests.iter().find_map(found).unwrap_or(Self::All)
     }
@@ -207,10 +212,9 @@ pub(crate) fn select_hours(
             continue;
         }
         dims.push(dim);
-        let is_exact = |value: &str| dim == Dim::Key && !value.contains('*');
-        let likes = values.iter().map(|value| match is_exact(value) {
-            true => format!("key_id = {}", params.text(value.clone())),
-            false => spelling.like(dim.column(), value, &mut params),
+        let likes = values.iter().map(|value| match test.field.exact_key(value) {
+            Some(key) => format!("key_id = {}", params.text(key.to_owned())),
+            None => spelling.like(dim.column(), value, &mut params),
         });
         let likes: Vec<String> = likes.collect();
         let not = if test.not { "NOT " } else { "" };

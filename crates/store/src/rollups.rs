@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 use crate::facts::Facts;
+use crate::filter::Spelling;
 use crate::params::{Param, Params};
 use crate::sums::{UsageSums, sum_columns};
 use crate::times::{DAY_MS, HOUR_MS, HOURS_OF_DAY};
@@ -117,22 +118,14 @@ impl Gathered {
     }
 
     /// Adds what a query asks for of the sums that are not in the tables yet.
-    pub(crate) fn add_pending(
-        &mut self,
-        query: &UsageQuery,
-        hours: (i64, i64),
-        pending: &[String],
-    ) -> Result<(), StoreError> {
-        for json in pending {
-            for Counted { of, sums } in read_pending(json)? {
-                if (hours.0..hours.1).contains(&of.hour)
-                    && let Some(sum) = self.sums_for(query, &of)
-                {
-                    sum.add(&sums);
-                }
+    pub(crate) fn add_pending(&mut self, query: &UsageQuery, hours: (i64, i64), pending: &[String]) {
+        for Counted { of, sums } in readable(pending) {
+            if (hours.0..hours.1).contains(&of.hour)
+                && let Some(sum) = self.sums_for(query, &of)
+            {
+                sum.add(&sums);
             }
         }
-        Ok(())
     }
 
     /// The sums that a group is part of; none when it is not asked for.
@@ -292,13 +285,14 @@ fn unreadable(error: &serde_json::Error) -> StoreError {
     StoreError::Corrupt { what: "row of usage_pending", reason: error.to_string() }
 }
 
+/// What is in rows of `usage_pending`. A row that cannot be read is in no sum; it is set aside when it is folded.
+fn readable(pending: &[String]) -> impl Iterator<Item = Counted<'_>> {
+    pending.iter().filter_map(|json| read_pending(json).ok()).flatten()
+}
+
 /// The hours that are in rows of `usage_pending`.
-pub(crate) fn hours_of_pending(pending: &[String]) -> Result<BTreeSet<i64>, StoreError> {
-    let mut hours = BTreeSet::new();
-    for json in pending {
-        hours.extend(read_pending(json)?.iter().map(|counted| counted.of.hour));
-    }
-    Ok(hours)
+pub(crate) fn hours_of_pending(pending: &[String]) -> BTreeSet<i64> {
+    readable(pending).map(|counted| counted.of.hour).collect()
 }
 
 /// All rows of `usage_pending`.
@@ -310,6 +304,11 @@ const INSERT_PENDING: &str = "INSERT INTO usage_pending (sums) VALUES ($1)";
 pub(crate) struct Hours<'a>(HashMap<Group<'a>, UsageSums>);
 
 impl<'a> Hours<'a> {
+    /// An entry that changes no sum.
+    pub(crate) fn nothing() -> Self {
+        Self([(Group::default(), UsageSums::default())].into())
+    }
+
     pub(crate) fn add(&mut self, facts: &Facts<'a>) {
         self.0.entry(Group::of(facts)).or_default().add_record(facts);
     }
@@ -500,7 +499,7 @@ pub(crate) fn parts(query: &UsageQuery) -> (Vec<Span>, Vec<(i64, i64)>) {
 }
 
 /// Selects the sums of a span: the start of the bucket, what is grouped by, the sums.
-pub(crate) fn select(query: &UsageQuery, span: Span) -> (String, Params) {
+pub(crate) fn select(spelling: Spelling, query: &UsageQuery, span: Span) -> (String, Params) {
     let asked: Vec<Dim> = query.of.iter().map(|(dim, _)| *dim).chain(query.group.iter().copied()).collect();
     let table = Table::of(span.unit, &asked);
     let time = table.time();
@@ -514,7 +513,7 @@ pub(crate) fn select(query: &UsageQuery, span: Span) -> (String, Params) {
     let groups: Vec<String> = query.group.iter().map(|dim| format!("sums.{}", dim.column())).collect();
     let columns: Vec<String> = std::iter::once(format!("{start} AS start"))
         .chain(groups.iter().cloned())
-        .chain(sum_columns().map(|column| format!("CAST(sum({column}) AS BIGINT)")))
+        .chain(sum_columns().map(spelling.sum))
         .collect();
     let mut conditions = vec![format!("{time} >= {from} AND {time} < {to}")];
     for (dim, value) in &query.of {

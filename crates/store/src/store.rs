@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use canon::Secret;
@@ -12,6 +12,7 @@ use sqlx::{Connection, PgPool};
 
 use crate::changes::Changes;
 use crate::conversations::{self, Addition, Conversation, StoredItem};
+use crate::error::SetAside;
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::ledger::{self, LedgerDay, Spent};
 use crate::nodes::{self, Node};
@@ -33,6 +34,8 @@ pub struct Store {
     pub(crate) is_indexed: Arc<AtomicBool>,
     /// About how large the sums are that are not in the tables yet; [`UNKNOWN_BYTES`] or more while that is not known.
     pub(crate) pending_bytes: Arc<AtomicU64>,
+    /// Sums that the tables do not take, until the writer reports them.
+    pub(crate) set_aside: Arc<Mutex<Vec<SetAside>>>,
 }
 
 #[derive(Clone)]
@@ -156,6 +159,7 @@ impl Store {
             url: Secret::new(url),
             is_indexed: Arc::default(),
             pending_bytes: Arc::new(AtomicU64::new(UNKNOWN_BYTES)),
+            set_aside: Arc::default(),
         };
         store.hasher = KeyHasher::new(store.pepper().await?);
         Ok(store)
@@ -168,7 +172,8 @@ impl Store {
 
     /// The same database by other connections.
     pub(crate) async fn reopened(&self) -> Result<Self, StoreError> {
-        Self::open(self.url.expose()).await
+        let set_aside = self.set_aside.clone();
+        Ok(Self { set_aside, ..Self::open(self.url.expose()).await? })
     }
 
     /// Hashes keys as they are stored here.

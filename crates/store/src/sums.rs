@@ -9,7 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::facts::Facts;
-use crate::filter::SLOW_MS;
+use crate::times::SLOW_MS;
 
 /// What is counted, in the order of the columns.
 const COUNTERS: [&str; 23] = [
@@ -306,6 +306,11 @@ impl<'de> Deserialize<'de> for UsageSums {
 /// The columns, in the order of the sums.
 pub(crate) fn sum_columns() -> impl Iterator<Item = &'static str> {
     SUM_COLUMNS.iter().map(String::as_str)
+}
+
+/// Whether a column is a sum of money.
+pub(crate) fn is_money(column: &str) -> bool {
+    [COUNTERS[COST], COUNTERS[UPSTREAM]].contains(&column)
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const HOURS_OF_DAY: i64 = 24;
 pub(crate) const DAY_MS: i64 = HOURS_OF_DAY * HOUR_MS;
 
+/// What takes this long to its first token is slow.
+pub const SLOW_MS: i64 = 5_120;
+
 /// When the request of one of the gateway's own ids arrived, in milliseconds since 1970: the id begins with it.
 pub(crate) fn time_of_id(id: &str) -> Option<i64> {
     let digits = id.strip_prefix("req_").filter(|rest| rest.len() == 32 && rest.is_ascii())?;

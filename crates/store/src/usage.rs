@@ -1,19 +1,16 @@
 //! Usage records and their sums, as they are asked for.
 
-use std::sync::atomic::Ordering;
-
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::facts::{Facts, LOOKUP_ID};
 use crate::filter::{self, RequestFilter};
-use crate::loan::Loan;
 use crate::params::{Params, bound};
 use crate::requests::{self, Cursor, RequestPage, RequestRow, Source, Stretch};
-use crate::rollups::{self, Gathered, Hours, Rollups, Span, UsageQuery, UsageRow};
-use crate::store::{Pool, SLOW, corrupt, on_either, read_record};
+use crate::rollups::{self, Gathered, Span, UsageQuery, UsageRow};
+use crate::store::{Pool, SLOW, on_either, read_record};
 use crate::sums::{UsageSums, WIDTH};
 use crate::times;
-use crate::{Store, StoreError, UsageRecord, postgres, sqlite};
+use crate::{Store, StoreError, UsageRecord};
 
 /// More than one page of records is asked for in pages.
 const MAX_RECORDS: u32 = 10_000;
@@ -33,9 +30,6 @@ pub struct UsageFilter {
     pub limit: Option<u32>,
 }
 
-/// Up to when all records are in the sums, while those of an earlier release are added.
-const INDEXED_FROM: &str = "usage_indexed_from";
-
 /// A row of sums: the start of its stretch, what it is of, the sums. None where nothing was summed.
 macro_rules! read_sums {
     ($row:ident, $groups:expr) => {{
@@ -51,117 +45,6 @@ macro_rules! read_sums {
                 Some(($row.try_get(0)?, of, sums))
             }
         }
-    }};
-}
-
-/// One step of [`Store::index_old_usage`] within a transaction: whether there are more. The setting is read and written in it, and
-/// locked, so that each record is added once, however many processes run.
-macro_rules! index_step {
-    ($transaction:ident, $lock:literal, $most:expr) => {{
-        let from: Option<String> =
-            sqlx::query_scalar(concat!("SELECT value FROM settings WHERE name = $1", $lock))
-                .bind(INDEXED_FROM)
-                .fetch_optional(&mut *$transaction)
-                .await?;
-        let from: Option<i64> = from.and_then(|from| from.parse().ok());
-        match from {
-            None => false,
-            Some(from) => {
-                let to: Option<i64> = sqlx::query_scalar(
-                    "SELECT started_at_ms FROM usage_records WHERE started_at_ms < $1
-                    ORDER BY started_at_ms DESC LIMIT 1 OFFSET $2",
-                )
-                .bind(from)
-                .bind(i64::from($most))
-                .fetch_optional(&mut *$transaction)
-                .await?;
-                let records: Vec<String> = sqlx::query_scalar(
-                    "SELECT CAST(record AS TEXT) FROM usage_records
-                    WHERE started_at_ms >= $1 AND started_at_ms < $2 AND indexed IS NULL",
-                )
-                .bind(to.unwrap_or(i64::MIN))
-                .bind(from)
-                .fetch_all(&mut *$transaction)
-                .await?;
-                let mut rollups = Rollups::default();
-                for record in &records {
-                    // A record that is none is left out, as everywhere.
-                    if let Ok(facts) = Facts::of(record) {
-                        rollups.add(&facts);
-                    }
-                }
-                for (sql, params) in rollups.folded() {
-                    bound!(sqlx::query(sql), params).execute(&mut *$transaction).await?;
-                }
-                let sql = match to {
-                    Some(_) => "UPDATE settings SET value = $2 WHERE name = $1",
-                    None => "DELETE FROM settings WHERE name = $1 AND value <> $2",
-                };
-                sqlx::query(sql)
-                    .bind(INDEXED_FROM)
-                    .bind(to.map(|to| to.to_string()).unwrap_or_default())
-                    .execute(&mut *$transaction)
-                    .await?;
-                to.is_some()
-            }
-        }
-    }};
-}
-
-/// How many rows of sums are folded in one transaction.
-const FOLDED_AT_ONCE: usize = 1_000;
-
-/// Runs a step in a transaction of either database. PostgreSQL has a limited time for it: a connection that a firewall forgot
-/// would wait for ever, and the writer with it.
-macro_rules! in_transaction {
-    ($store:expr, $transaction:ident => { sqlite: $sqlite:expr, postgres: $postgres:expr, }) => {
-        match &$store.pool {
-            Pool::Sqlite(database) => {
-                let mut loan = database.connection().await?;
-                let step = async {
-                    let mut $transaction = loan.connection().begin_with(sqlite::BEGIN).await?;
-                    let has_more = $sqlite;
-                    $transaction.commit().await?;
-                    Ok(has_more)
-                };
-                let result: Result<bool, StoreError> = step.await;
-                loan.settle(result)
-            }
-            Pool::Postgres(pool) => {
-                let mut loan = Loan::of(pool).await?;
-                let step = async {
-                    let mut $transaction = loan.connection().begin().await?;
-                    let has_more = $postgres;
-                    $transaction.commit().await?;
-                    Ok(has_more)
-                };
-                let result = tokio::time::timeout(postgres::STEP_TIMEOUT, step).await;
-                let result: Result<bool, StoreError> = result.unwrap_or(Err(StoreError::Away));
-                loan.settle(result)
-            }
-        }
-    };
-}
-
-/// One step of [`Store::fold_usage`] within a transaction: whether there may be more.
-macro_rules! fold_step {
-    ($transaction:ident, $lock:literal) => {{
-        let pending: Vec<String> = sqlx::query_scalar(concat!(
-            "DELETE FROM usage_pending WHERE id IN (SELECT id FROM usage_pending ORDER BY id LIMIT $1",
-            $lock,
-            ") RETURNING sums"
-        ))
-        .bind(FOLDED_AT_ONCE as i64)
-        .fetch_all(&mut *$transaction)
-        .await?;
-        let mut hours = Hours::default();
-        for json in &pending {
-            hours.add_pending(json)?;
-        }
-        for (sql, params) in hours.fold() {
-            bound!(sqlx::query(sql), params).execute(&mut *$transaction).await?;
-        }
-        pending.len() == FOLDED_AT_ONCE
     }};
 }
 
@@ -240,7 +123,7 @@ impl Store {
             return Ok(vec![whole]);
         };
         // What is folded in between is in both, and is not missed.
-        let pending = rollups::hours_of_pending(&self.pending_sums().await?)?;
+        let pending = rollups::hours_of_pending(&self.pending_sums().await?);
         let hours: Vec<i64> = on_either!(self, SLOW, connection => {
             bound!(sqlx::query_scalar(AssertSqlSafe(sql)), params).fetch_all(connection).await
         })?;
@@ -339,7 +222,8 @@ impl Store {
         gathered: &mut Gathered,
     ) -> Result<(), StoreError> {
         type Sums = Vec<(i64, Vec<String>, UsageSums)>;
-        let selects: Vec<_> = spans.iter().map(|span| rollups::select(query, *span)).collect();
+        let selects: Vec<_> =
+            spans.iter().map(|span| rollups::select(self.spelling(), query, *span)).collect();
         let snapshot = self.spelling().snapshot;
         let (sums, pending): (Sums, Vec<String>) = on_either!(self, SLOW, connection => {
             let mut transaction = connection.begin_with(snapshot).await?;
@@ -357,33 +241,8 @@ impl Store {
         for (start_ms, of, sums) in sums {
             gathered.add(query.bucket.map(|_| start_ms), of, &sums);
         }
-        gathered.add_pending(query, rollups::hours_of(spans), &pending)
-    }
-
-    /// Folds the sums of new records into the tables of hours and days, once there are so many bytes of them, or it is not known how
-    /// many.
-    pub async fn fold_usage(&self, from_bytes: u64) -> Result<(), StoreError> {
-        if self.pending_bytes.load(Ordering::Relaxed) < from_bytes {
-            return Ok(());
-        }
-        let bytes = self.pending_bytes.swap(0, Ordering::Relaxed);
-        loop {
-            match self.fold_some().await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(error) => {
-                    self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    async fn fold_some(&self) -> Result<bool, StoreError> {
-        in_transaction!(self, transaction => {
-            sqlite: fold_step!(transaction, ""),
-            postgres: fold_step!(transaction, " FOR UPDATE SKIP LOCKED"),
-        })
+        gathered.add_pending(query, rollups::hours_of(spans), &pending);
+        Ok(())
     }
 
     async fn sum_records(
@@ -402,7 +261,10 @@ impl Store {
                 bound!(sqlx::query_as(AssertSqlSafe(sql)), params).fetch_all(connection).await
             })?;
             for (_, _, record) in &rows {
-                gathered.add_record(query, &Facts::of(record)?);
+                // A record that is none is left out, as everywhere.
+                if let Ok(facts) = Facts::of(record) {
+                    gathered.add_record(query, &facts);
+                }
             }
             match rows.last() {
                 Some((started_at_ms, nonce, _)) if rows.len() == MAX_RECORDS as usize => {
@@ -411,29 +273,5 @@ impl Store {
                 _ => return Ok(()),
             }
         }
-    }
-
-    /// While the records of an earlier release are added to the sums: from this time on, in milliseconds since 1970, all are in
-    /// them. None once all are.
-    pub async fn usage_indexed_from(&self) -> Result<Option<i64>, StoreError> {
-        if self.is_indexed.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let from = self.setting(INDEXED_FROM).await?;
-        if from.is_none() {
-            self.is_indexed.store(true, Ordering::Relaxed);
-        }
-        from.map(|from| from.parse().map_err(|error| corrupt("state of the sums", error))).transpose()
-    }
-
-    /// Adds some of the records of an earlier release to the sums, about so many, the newest first. False when there are no more.
-    pub async fn index_old_usage(&self, most: u32) -> Result<bool, StoreError> {
-        if self.usage_indexed_from().await?.is_none() {
-            return Ok(false);
-        }
-        in_transaction!(self, transaction => {
-            sqlite: index_step!(transaction, "", most),
-            postgres: index_step!(transaction, " FOR UPDATE", most),
-        })
     }
 }

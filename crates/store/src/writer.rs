@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::line::record_of;
-use crate::{SpoolReader, Store, StoreError};
+use crate::{SetAside, SpoolReader, Store, StoreError};
 
 /// How long records are gathered after the first.
 const GATHER: Duration = Duration::from_millis(500);
@@ -56,6 +56,13 @@ pub enum WriterEvent {
         /// The file.
         file: PathBuf,
         /// What the database said of the last one.
+        error: String,
+    },
+    /// Sums of records are in no table of hours and days; the records themselves are in the database.
+    SumsSetAside {
+        /// Which.
+        what: String,
+        /// What is wrong with them.
         error: String,
     },
     /// A file of the spool was deleted or damaged from outside before its records had been moved; they are counted as
@@ -183,6 +190,7 @@ impl Writer {
         if let Err(error) = self.store.fold_usage(FOLD_BYTES).await {
             self.away(&error.into());
         }
+        self.report_set_aside();
         if self.has_old_usage {
             return self.index_old_usage(stop).await;
         }
@@ -325,6 +333,13 @@ impl Writer {
             }
         }
         Ok(refused)
+    }
+
+    fn report_set_aside(&self) {
+        for SetAside { what, error } in self.store.take_set_aside() {
+            self.reader.count_set_aside();
+            (self.on_event)(WriterEvent::SumsSetAside { what, error });
+        }
     }
 
     fn away(&self, error: &WriteError) {

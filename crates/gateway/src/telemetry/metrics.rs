@@ -369,6 +369,11 @@ impl Collector for UsageLog {
                 "Those of them that the database refused and that were moved to rejected.jsonl",
                 spool.refused(),
             ),
+            (
+                "usage_sums_set_aside",
+                "Sums of records that the tables of hours and days do not take; they were moved to the table usage_unfolded",
+                spool.sums_set_aside(),
+            ),
             ("log_lines_lost", "Log lines that could not be written", log::lost_lines()),
         ];
         for (name, help, value) in counters {

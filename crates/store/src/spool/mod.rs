@@ -90,6 +90,8 @@ struct Shared {
     lost: AtomicU64,
     /// Those among them that the database refused for good.
     refused: AtomicU64,
+    /// Sums of records that the tables of hours and days do not take.
+    set_aside: AtomicU64,
     /// The last append failed.
     failing: AtomicBool,
     /// There is a reader.
@@ -136,6 +138,7 @@ impl Spool {
             appended: Notify::new(),
             lost: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            set_aside: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             read: AtomicBool::new(true),
         });
@@ -199,6 +202,11 @@ impl Spool {
     /// database refuses them.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// How many sums of records the tables of hours and days did not take since the start.
+    pub fn sums_set_aside(&self) -> u64 {
+        self.shared.set_aside.load(Ordering::Relaxed)
     }
 
     /// How many of the lost ones the database refused for good. They are in a file of the spool's folder.

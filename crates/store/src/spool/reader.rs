@@ -116,6 +116,10 @@ impl SpoolReader {
     }
 
     /// Counts records that the database refuses for good.
+    pub(crate) fn count_set_aside(&self) {
+        self.shared.set_aside.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_refused(&self, records: u64) {
         self.shared.refused.fetch_add(records, Ordering::Relaxed);
         self.shared.count_lost(records);

@@ -51,11 +51,13 @@ async fn on_postgres() {
     drop_all(&url).await;
     rollups::sums_are_whole_while_they_are_folded(&url).await;
     drop_all(&url).await;
-    rollups::old_records_are_added_once(&url, async |sql| {
+    let execute = async |sql: &str| {
         let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    })
-    .await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    };
+    rollups::old_records_are_added_once(&url, async |sql| execute(sql).await).await;
+    drop_all(&url).await;
+    rollups::what_cannot_be_folded_holds_up_nothing(&url, async |sql| execute(sql).await).await;
     webhooks::an_event_is_sent_until_it_is_taken_and_never_again(&empty(&url).await).await;
     a_database_of_the_release_before_is_brought_up_to_date(&url).await;
     every_node_hears_of_a_revoked_key(&url).await;

@@ -324,7 +324,7 @@ pub(crate) async fn old_records_are_added_once(url: &str, forget: impl AsyncFn(&
     let (store, other) = (Store::open(url).await.unwrap(), Store::open(url).await.unwrap());
     let all = UsageQuery { until_ms: 61 * HOUR, ..UsageQuery::default() };
     let (mut from, mut steps) = (store.usage_indexed_from().await.unwrap().unwrap(), 0);
-    assert!(store.usage_sums(&all).await.unwrap().is_empty());
+    assert_eq!(store.usage_sums(&all).await.unwrap(), []);
     // Meanwhile new ones come, and old ones again.
     while store.index_old_usage(17).await.unwrap() {
         let end = (steps + 1) * 10;
@@ -348,6 +348,83 @@ pub(crate) async fn old_records_are_added_once(url: &str, forget: impl AsyncFn(&
     let session = RequestFilter::parse("session:s1").unwrap();
     let found = other.requests(&session, None, 500).await.unwrap().rows.len();
     assert_eq!(found, known.iter().filter(|one| one.session_id.as_deref() == Some("S1")).count());
+}
+
+/// A row of `usage_pending` of one request that cost so much, in the first hour.
+fn pending_row(key: &str, cost: i64) -> String {
+    let of = json!({"hour": 0, "key": key, "project": "big", "model": "m", "provider": "p", "operation": "chat", "outcome": "ok"});
+    json!([{"of": of, "sums": {"requests": 1, "cost_pico": cost}}]).to_string()
+}
+
+/// Rows that cannot be read or would overflow are set aside and reported, whatever is around them.
+pub(crate) async fn what_cannot_be_folded_holds_up_nothing(url: &str, execute: impl AsyncFn(&str)) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(url).await.unwrap();
+    let add =
+        async |sums: &str| execute(&format!("INSERT INTO usage_pending (sums) VALUES ('{sums}')")).await;
+    add(&pending_row("k", i64::MAX)).await;
+    store.fold_usage(0).await.unwrap();
+    let (lines, records) = made(&mut Random(31), 300);
+    for (index, batch) in lines.chunks(10).enumerate() {
+        store.insert_usage(&batch.iter().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
+        match index {
+            3 | 4 | 29 => add("[{\"of\":").await,
+            7 => add(&pending_row("k", 5)).await,
+            _ => {}
+        }
+    }
+    let all = UsageQuery { until_ms: 61 * HOUR, group: vec![Dim::Project], ..UsageQuery::default() };
+    let mut expected = expected(&records, &all);
+    let big = |sums: Told| sums[&(None, vec!["big".to_owned()])];
+    let before = summed(&store, &all).await;
+    assert_eq!(
+        big(before.clone())[11],
+        i64::MAX.unsigned_abs(),
+        "a sum beyond what there is room for is the largest"
+    );
+
+    // Tables that take nothing are at fault themselves.
+    execute("ALTER TABLE usage_key_days RENAME TO gone").await;
+    assert!(store.fold_usage(0).await.is_err());
+    execute("ALTER TABLE gone RENAME TO usage_key_days").await;
+    assert_eq!(summed(&store, &all).await, before);
+
+    let (spool, reader) = Spool::open(&folder.path().join("spool"), PLENTY).unwrap();
+    let events = drain(&Store::open(url).await.unwrap(), reader).await;
+    let told: Vec<_> =
+        events.iter().filter(|event| matches!(event, store::WriterEvent::SumsSetAside { .. })).collect();
+    assert_eq!((told.len(), spool.sums_set_aside()), (4, 4), "{events:?}");
+    expected.insert((None, vec!["big".to_owned()]), big(summed(&store, &all).await));
+    assert_eq!(summed(&store, &all).await, expected);
+    assert_eq!(expected[&(None, vec!["big".to_owned()])][0], 1);
+    // More than there is room for, in several rows.
+    add(&pending_row("other key", i64::MAX - 7)).await;
+    store.fold_usage(0).await.unwrap();
+    for group in [Dim::Project, Dim::Key, Dim::Model] {
+        let query = UsageQuery { group: vec![group], ..all.clone() };
+        let most = summed(&store, &query).await.into_values().map(|sums| sums[11]).max();
+        assert_eq!(most, Some(i64::MAX.unsigned_abs()), "{group:?}");
+    }
+    // Records of an earlier release, some of which would overflow.
+    execute(
+        &FORGET.replace("NULL;", "NULL; INSERT INTO usage_pending (sums) VALUES ('PENDING');").replace(
+            "PENDING",
+            &pending_row("static:a", i64::MAX)
+                .replace("big", "team")
+                .replace("\"m\"", "\"two é\"")
+                .replace("\"p\"", "\"azure\""),
+        ),
+    )
+    .await;
+    store.close().await;
+    let store = Store::open(url).await.unwrap();
+    store.fold_usage(0).await.unwrap();
+    let mut steps = 0;
+    while store.index_old_usage(100).await.unwrap() {
+        steps += 1;
+    }
+    assert!(steps > 2);
+    assert!(store.delete_usage_before(61 * HOUR).await.unwrap() >= 300);
 }
 
 /// Set for the child process that writes until it is killed.
@@ -436,10 +513,12 @@ async fn on_sqlite() {
     let url = format!("sqlite:{}", folder.path().join("old.db").display());
     sums_are_whole_while_they_are_folded(&format!("sqlite:{}", folder.path().join("fold.db").display()))
         .await;
-    old_records_are_added_once(&url, async |sql| {
-        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    let execute = async |url: &str, sql: &str| {
+        let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-    })
-    .await;
+    };
+    old_records_are_added_once(&url, async |sql| execute(&url, sql).await).await;
+    let url = format!("sqlite:{}", folder.path().join("bad.db").display());
+    what_cannot_be_folded_holds_up_nothing(&url, async |sql| execute(&url, sql).await).await;
 }
