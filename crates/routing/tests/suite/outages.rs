@@ -84,11 +84,11 @@ fn a_table_full_of_keys_whose_rest_is_over_takes_new_ones() {
     }
     let (heard, met) = (route("b", "heard"), route("b", "met"));
     other.report(heard, Outcome::Credential, T0);
-    tell(&other, &world, T0);
+    report(&other, &world, T0);
     assert!(world.health.begin(heard, T0).is_some(), "all of the table still rest");
     let late = T0.plus_ms(301_000);
     other.report(heard, Outcome::Credential, late);
-    tell(&other, &world, late);
+    report(&other, &world, late);
     world.report(met, Outcome::Credential, late);
     assert_eq!(world.health.begin(heard, late.plus_ms(1)), None);
     assert_eq!(world.health.begin(met, late.plus_ms(1)), None);
