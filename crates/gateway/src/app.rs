@@ -128,6 +128,7 @@ impl App {
             reloader,
             console: console::service(store.clone(), view),
             node: this,
+            tls,
             current,
         });
         Ok(Self { listeners, api, limits, writer, store, webhooks, outages })

@@ -38,6 +38,11 @@ impl PacedBody {
         PacedBody { frames: frames.into(), ending, delay, pause: None, started: false }
     }
 
+    /// An empty body.
+    pub fn nothing() -> PacedBody {
+        PacedBody::new(Vec::new(), Ending::Complete, Duration::ZERO)
+    }
+
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(pause) = self.pause.as_mut() {
             if pause.as_mut().poll(context).is_pending() {

@@ -133,10 +133,13 @@ fn openai_embeddings(call: &Call) -> Reply {
     };
     let data: Vec<Value> = inputs.iter().enumerate().map(entry).collect();
     let count: u64 = inputs.iter().map(|text| tokens(text)).sum();
-    Reply::json(
-        200,
-        &json!({"object": "list", "data": data, "model": call.model, "usage": {"prompt_tokens": count, "total_tokens": count}}),
-    )
+    let mut answer = json!({
+        "object": "list", "data": data, "model": call.model, "usage": {"prompt_tokens": count, "total_tokens": count}
+    });
+    if call.model.contains("mistral") {
+        answer["id"] = call.id("").into();
+    }
+    Reply::json(200, &answer)
 }
 
 fn cohere_embed(call: &Call) -> Reply {

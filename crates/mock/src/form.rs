@@ -1,26 +1,44 @@
 //! Multipart forms as JSON: a text is a text, a list of texts is a list, and a file is its name, type and
 //! length.
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 /// Reads a form; none where the content type is another one, or the body is not a form.
 pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
+    let mut fields = Map::new();
+    parts(headers, body, |head, value| add(&mut fields, head, value))?;
+    Some(Value::Object(fields))
+}
+
+/// What the first file of a form holds.
+pub fn file(headers: &HeaderMap, body: &[u8]) -> Option<Bytes> {
+    let mut found = None;
+    parts(headers, body, |head, value| {
+        if found.is_none() && parameter(head, "filename=").is_some() {
+            found = Some(Bytes::copy_from_slice(value));
+        }
+    })?;
+    found
+}
+
+/// Gives the head and the value of each part.
+fn parts(headers: &HeaderMap, body: &[u8], mut each: impl FnMut(&str, &[u8])) -> Option<()> {
     let kind = headers.get("content-type")?.to_str().ok()?;
     let boundary = kind.strip_prefix("multipart/form-data")?.split_once("boundary=")?.1;
     let boundary = boundary.split(';').next()?.trim().trim_matches('"');
     let line = format!("--{boundary}");
-    let mut fields = Map::new();
     let mut rest = body.get(find(body, line.as_bytes())? + line.len()..)?;
     while let Some(part) = rest.strip_prefix(b"\r\n") {
         let head_end = find(part, b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&part[..head_end]).into_owned();
         let value = &part[head_end + 4..];
         let end = find(value, format!("\r\n{line}").as_bytes())?;
-        add(&mut fields, &head, &value[..end]);
+        each(&head, &value[..end]);
         rest = &value[end + 2 + line.len()..];
     }
-    rest.starts_with(b"--").then_some(Value::Object(fields))
+    rest.starts_with(b"--").then_some(())
 }
 
 fn add(fields: &mut Map<String, Value>, head: &str, value: &[u8]) {
@@ -80,5 +98,6 @@ mod tests {
         });
         assert_eq!(read(&headers, body.as_bytes()), Some(expected));
         assert_eq!(read(&headers, b"--b\r\nx"), None);
+        assert_eq!(file(&headers, body.as_bytes()).as_deref(), Some(&b"RIFF"[..]));
     }
 }

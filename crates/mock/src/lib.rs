@@ -6,6 +6,7 @@
 
 mod agent;
 mod anthropic;
+mod batches;
 mod bedrock;
 mod body;
 mod brain;
@@ -13,10 +14,12 @@ mod cohere;
 mod endpoints;
 mod example;
 mod faults;
+mod files;
 mod form;
 mod format;
 mod gemini;
 mod journal;
+mod kept;
 mod media;
 mod models;
 mod ollama;
@@ -25,8 +28,11 @@ mod openai_completions;
 mod openai_responses;
 mod persona;
 mod proof;
+mod realtime;
 mod routes;
 mod server;
+mod shelf;
+mod times;
 
 pub use journal::Received;
 pub use server::{Flavour, Mock, Options, start};

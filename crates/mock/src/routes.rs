@@ -6,6 +6,7 @@ use crate::cohere::Cohere;
 use crate::endpoints;
 use crate::format::{Call, Format, Reply};
 use crate::gemini::{self, Gemini};
+use crate::kept;
 use crate::media;
 use crate::models;
 use crate::ollama::Ollama;
@@ -30,11 +31,16 @@ pub struct Route {
 pub enum Target {
     Chat(&'static dyn Format),
     Page(fn(&Call) -> Reply),
+    /// What callers leave and ask for later.
+    Kept(kept::Page),
     Nothing,
 }
 
 /// Finds the endpoint of a request.
 pub fn find(method: &Method, path: &str) -> Route {
+    if let Some((page, ..)) = kept::find(path) {
+        return to(Target::Kept(page));
+    }
     if let Some(page) = endpoints::find(method, path) {
         let model = path
             .rsplit_once(':')

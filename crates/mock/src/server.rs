@@ -4,10 +4,12 @@ use crate::body::PacedBody;
 use crate::faults::Fault;
 use crate::format::{Call, Format, Refusal, Reply, text};
 use crate::journal::{Journal, Received};
+use crate::kept::{self, Visit};
 use crate::routes::{self, Route};
-use crate::{brain, openai_chat};
+use crate::shelf::Shelf;
+use crate::{brain, openai_chat, realtime};
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -79,7 +81,7 @@ pub async fn start(listen: SocketAddr, options: Options) -> io::Result<Mock> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let journal = Journal::new(options.journal_limit);
-    let state = Arc::new(State { options, journal, serial: AtomicU64::new(1) });
+    let state = Arc::new(State { options, journal, shelf: Shelf::default(), serial: AtomicU64::new(1) });
     let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
     Ok(Mock { address, state, accepting })
 }
@@ -112,9 +114,11 @@ impl Drop for Mock {
 /// Larger bodies are refused with 413.
 const BODY_LIMIT: usize = 64 << 20;
 
-struct State {
+/// What all requests share.
+pub struct State {
     options: Options,
-    journal: Journal,
+    pub journal: Journal,
+    shelf: Shelf,
     serial: AtomicU64,
 }
 
@@ -141,10 +145,16 @@ async fn serve(socket: TcpStream, state: Arc<State>) {
         async move { Ok::<_, Infallible>(respond(&state, request).await) }
     });
     // A client that hangs up is not an error.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades()
+        .await;
 }
 
-async fn respond(state: &State, request: Request<Incoming>) -> Response<PacedBody> {
+async fn respond(state: &Arc<State>, mut request: Request<Incoming>) -> Response<PacedBody> {
+    if let Some(response) = realtime::open(state, &mut request) {
+        return response;
+    }
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_string();
     let query = head.uri.query().unwrap_or_default().to_string();
@@ -160,8 +170,8 @@ async fn respond(state: &State, request: Request<Incoming>) -> Response<PacedBod
     let body = body.to_bytes();
     let number = state.journal.record(head.method.as_str(), &path, &query, &head.headers, &body);
     let route = routes::find(&head.method, &path);
-    let call = call(state, path, query, head.headers, &body, &route);
-    let reply = answer(state, &route, call, &body).await;
+    let call = call(state, (path, query), head.headers, &body, &route);
+    let reply = answer(state, (&head.method, &route), call, &body).await;
     let first = reply.frames.first().map_or(&[][..], |frame| frame.as_ref());
     state.journal.answered(number, reply.status.as_u16(), first);
     send(reply, state.options.chunk_delay)
@@ -185,9 +195,8 @@ fn own_page(state: &State, method: &Method, path: &str) -> Reply {
 #[expect(clippy::disallowed_methods, reason = "answers say when they were made")]
 fn call(
     state: &State,
-    path: String,
-    query: String,
-    headers: http::HeaderMap,
+    (path, query): (String, String),
+    headers: HeaderMap,
     body: &[u8],
     route: &Route,
 ) -> Call {
@@ -211,10 +220,11 @@ fn wants_stream(body: &Value, default: bool) -> bool {
     body.get("stream").and_then(Value::as_bool).unwrap_or(default)
 }
 
-async fn answer(state: &State, route: &Route, call: Call, body: &[u8]) -> Reply {
+async fn answer(state: &State, (method, route): (&Method, &Route), call: Call, body: &[u8]) -> Reply {
     let format = match &route.target {
         routes::Target::Chat(format) => *format,
         routes::Target::Page(page) => return page(&call),
+        routes::Target::Kept(page) => return visit(state, *page, (method, &call), body),
         routes::Target::Nothing => return openai_chat::unknown_path(&call),
     };
     if let Some(refusal) = not_json(&call, body) {
@@ -231,6 +241,27 @@ async fn answer(state: &State, route: &Route, call: Call, body: &[u8]) -> Reply 
     match fault {
         Some(fault) if reply.status.is_success() => fault.spoil(reply, format, &call),
         _ => reply,
+    }
+}
+
+fn visit(state: &State, page: kept::Page, (method, call): (&Method, &Call), body: &[u8]) -> Reply {
+    let (place, rest) = kept::find(&call.path).map_or(("", Vec::new()), |(_, place, rest)| (place, rest));
+    let headers = || call.headers.clone();
+    let ask = |path: &str, body: Value| ask(state, path, headers(), body);
+    page(&Visit { method, call, body, shelf: &state.shelf, place, rest, ask: &ask })
+}
+
+/// Answers a request of the mock's own, whole: it has no faults and is in no journal.
+pub fn ask(state: &State, path: &str, headers: HeaderMap, mut body: Value) -> Reply {
+    if let Some(body) = body.as_object_mut() {
+        body.remove("stream");
+    }
+    let route = routes::find(&Method::POST, path);
+    let call = call(state, (path.to_owned(), String::new()), headers, body.to_string().as_bytes(), &route);
+    match route.target {
+        routes::Target::Chat(format) => chat(format, &call, flavour_for(&call, state.options.flavour)),
+        routes::Target::Page(page) => page(&call),
+        routes::Target::Kept(_) | routes::Target::Nothing => openai_chat::unknown_path(&call),
     }
 }
 
@@ -268,6 +299,6 @@ fn send(reply: Reply, delay: Duration) -> Response<PacedBody> {
     let body = PacedBody::new(frames, reply.ending, delay);
     response.body(body).unwrap_or_else(|_| {
         // A value from the request was not valid in a header: the answer is then empty.
-        Response::new(PacedBody::new(Vec::new(), crate::body::Ending::Complete, Duration::ZERO))
+        Response::new(PacedBody::nothing())
     })
 }

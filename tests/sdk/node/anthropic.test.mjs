@@ -122,13 +122,6 @@ test('Messages: models', async () => {
   assert.equal((await claude.models.retrieve(page.data[0].id)).id, page.data[0].id);
 });
 
-test('Messages: batches go to the provider, which has none here', async () => {
-  const requests = [{ custom_id: 'one', params: asking('anthropic/claude-sonnet-4-5', 'Hi') }];
-  const refused = (error) =>
-    error instanceof NotFoundError && error.headers.get('x-llmgateway-provider') === 'anthropic';
-  await assert.rejects(claude.messages.batches.create({ requests }), refused);
-});
-
 test('Messages: errors', async () => {
   const refusal = (kind, type) => (error) => error instanceof kind && error.error.error.type === type;
   await assert.rejects(claude.messages.create(asking('nobody/x', 'Hi')), refusal(NotFoundError, 'not_found_error'));

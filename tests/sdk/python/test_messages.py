@@ -82,15 +82,6 @@ def test_tool_runner(claude, model):
     assert answer.stop_reason == "end_turn" and len(places) > 0
 
 
-def test_batches_go_to_the_provider(claude):
-    """The mock has none, and says so in its own words."""
-    requests = [{"custom_id": "one", "params": asking(THINKER)}]
-    with pytest.raises(anthropic.NotFoundError) as refused:
-        claude.messages.batches.create(requests=requests)
-    assert refused.value.response.headers["x-llmgateway-provider"] == "anthropic"
-    assert "/v1/messages/batches" in refused.value.body["error"]["message"]
-
-
 def test_structured_output(claude):
     class Place(pydantic.BaseModel):
         city: str

@@ -69,6 +69,8 @@ pub struct Api {
     pub lifecycle: Arc<Lifecycle>,
     /// Who this process is among the others on the database.
     pub node: Arc<ThisNode>,
+    /// Callers come over TLS.
+    pub tls: bool,
 }
 
 /// Where a request comes in.

@@ -320,6 +320,7 @@ impl Desk<'_> {
             path,
             query,
             headers,
+            here: None,
             form: NativeForm { metered: None, model: None, streams: None },
             length: bytes.len(),
             body: bytes,

@@ -130,6 +130,7 @@ async fn question(
     };
     let mut form = NativeForm::of(&head.method, &path);
     let mut headers = passed(&head.headers);
+    let here = here(api, &head, &provider);
     if tunnel.is_some() {
         let pairs = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
         let model = pairs.into_iter().find(|(name, _)| name == "model").map(|(_, model)| model.into_owned());
@@ -144,6 +145,7 @@ async fn question(
         key: None,
         query: query(head.uri.query().unwrap_or_default()),
         headers,
+        here,
         tunnel,
         provider,
         method: head.method,
@@ -180,6 +182,15 @@ fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<Prov
     let provider = provider.clone();
     read_options(api, inbound, &head.headers)?;
     Ok((provider, if path.is_empty() { "/".to_owned() } else { path.to_owned() }))
+}
+
+/// Where the caller reaches the provider: its URL of the gateway. A proxy that ends TLS says so.
+fn here(api: &Api, head: &Parts, provider: &ProviderHandle) -> Option<String> {
+    let in_header = || head.headers.get(HOST)?.to_str().ok();
+    let host = head.uri.authority().map(|authority| authority.as_str()).or_else(in_header)?;
+    let forwarded = head.headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    let is_secure = api.tls || forwarded.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    Some(format!("{}://{host}/p/{}", if is_secure { "https" } else { "http" }, provider.id()))
 }
 
 /// What the headers ask of the gateway.

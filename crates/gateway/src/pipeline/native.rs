@@ -56,6 +56,8 @@ pub struct NativeQuestion {
     pub query: String,
     /// The caller's headers that go along.
     pub headers: Headers,
+    /// Where the caller reaches the provider's own paths, as far as it says so.
+    pub here: Option<String>,
     /// What the path says.
     pub form: NativeForm,
     /// The body, or its beginning.
@@ -429,6 +431,10 @@ impl Passing<'_> {
         record.is_at_work();
         record.first_token();
         deadlines.content();
+        if let Some(here) = &self.question.here {
+            let sent = || make().ok().map(|request| request.uri().to_string());
+            wire::native::lead_here(&mut head.headers, here, &self.question.path, sent);
+        }
         let rest = match body.is_end_stream() {
             true => Rest::Nothing,
             false => Rest::Body(Box::new(self.begun(&head.headers, body, deadlines))),

@@ -9,5 +9,6 @@ mod client;
 mod cohere_ollama;
 mod faults;
 mod gemini;
+mod kept;
 mod openai;
 mod responses;

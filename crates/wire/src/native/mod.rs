@@ -1,6 +1,7 @@
 //! Requests of a provider's own API that pass as they are: what is known of them by their path, and what is read of their
 //! answers on the way. Nothing is changed, and nothing is held that metering does not need.
 
+mod address;
 mod output;
 mod picker;
 mod realtime;
@@ -11,6 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::Protocol;
 
+pub use address::lead_here;
 pub use output::BatchOutput;
 pub use realtime::Realtime;
 pub use tap::tap;
