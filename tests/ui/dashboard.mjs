@@ -19,12 +19,12 @@ export const CALLER = "lgw-caller-key-of-the-browser-tests";
 export const HOSTILE = `<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>"'><b>\u202Ereversed\u202C`;
 export const LONG = `demo/${"very-long-model-name-".repeat(15)}`.slice(0, 300);
 
-const freePort = () => new Promise((done) => {
+export const freePort = () => new Promise((done) => {
   const server = createServer().listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => done(port)); });
 });
 
-/// A gateway in a folder of its own.
-export async function startGateway() {
+/// A gateway in a folder of its own; `more` writes further settings for its address.
+export async function startGateway(more = () => "") {
   const folder = mkdtempSync(join(tmpdir(), "llmgateway-ui-"));
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
@@ -49,7 +49,7 @@ price = { input = "3", output = "15" }
 [providers.broken]
 protocol = "openai-chat"
 base_url = "http://127.0.0.1:9/v1"
-`);
+${more(origin)}`);
   const child = spawn(BINARY, ["serve", "--config", "llmgateway.toml"], { cwd: folder, env: { PATH: process.env.PATH, HOME: folder }, stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => { log += data; });

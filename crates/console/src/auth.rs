@@ -13,7 +13,7 @@ use store::{Audit, ConsoleSession, StoreError};
 
 use crate::Console;
 use crate::fields::{Fields, Query};
-use crate::gateway::{Rights, Subject, WrongKey};
+use crate::gateway::{NoSignOn, Rights, Subject, WrongKey};
 use crate::pages::login::{self, Refusal};
 use crate::security::next_page;
 use crate::session::{self, LASTS_MS, Session, Token, no_cookie};
@@ -175,44 +175,56 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request) -> R
 }
 
 /// What a session begins with.
-struct Begin<'a> {
-    who: Subject,
-    means: &'static str,
-    address: IpAddr,
-    next: &'a str,
+pub struct Begin<'a> {
+    /// Who.
+    pub who: Subject,
+    /// `key`, `code`, `oidc`.
+    pub means: &'static str,
+    /// From where.
+    pub address: IpAddr,
+    /// The page that was asked for.
+    pub next: &'a str,
 }
 
 async fn begin(console: &Console, headers: &HeaderMap, begin: Begin<'_>) -> Response {
-    let Begin { who, means, address, next } = begin;
-    let now_ms = console.now_ms();
-    let begun = async {
-        let token = Token::random()?;
-        let row = ConsoleSession {
-            id: token.id(),
-            name: who.name,
-            subject: who.id,
-            means: means.to_owned(),
-            role: who.rights.as_str().to_owned(),
-            address: address.to_string(),
-            created_at_ms: now_ms,
-            expires_at_ms: now_ms + LASTS_MS,
-        };
-        let audit = Audit {
-            actor: format!("{means}:{}", row.name),
-            action: "session.create",
-            target: format!("session:{}", row.id),
-            detail: serde_json::json!({"role": row.role, "address": row.address}).to_string(),
-        };
-        console.store.create_session(&row, audit).await?;
-        Ok::<_, StoreError>(token)
-    };
-    match begun.await {
+    let next = begin.next;
+    match begin_session(console, begin).await {
         Ok(token) => {
             let cookie = token.cookie(session::is_secure(console, headers));
             ([(SET_COOKIE, cookie)], Redirect::to(next)).into_response()
         }
         Err(error) => crate::pages::away(&error),
     }
+}
+
+/// Writes a session down, and gives what its cookie holds.
+pub async fn begin_session(console: &Console, begin: Begin<'_>) -> Result<Token, StoreError> {
+    let Begin { who, means, address, .. } = begin;
+    let now_ms = console.now_ms();
+    let token = Token::random()?;
+    let row = ConsoleSession {
+        id: token.id(),
+        name: who.name,
+        subject: who.id,
+        means: means.to_owned(),
+        role: who.rights.as_str().to_owned(),
+        address: address.to_string(),
+        created_at_ms: now_ms,
+        expires_at_ms: now_ms + LASTS_MS,
+    };
+    let mut detail = serde_json::json!({"role": row.role, "address": row.address});
+    // People can change the name that their provider shows, and not its subject.
+    if means == "oidc" {
+        detail["subject"] = serde_json::from_str(&row.subject).unwrap_or_default();
+    }
+    let audit = Audit {
+        actor: format!("{means}:{}", row.name),
+        action: "session.create",
+        target: format!("session:{}", row.id),
+        detail: detail.to_string(),
+    };
+    console.store.create_session(&row, audit).await?;
+    Ok(token)
 }
 
 /// `POST /ui/logout`
@@ -260,6 +272,10 @@ pub fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Away => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Role { .. } => StatusCode::FORBIDDEN,
         Refusal::Unknown | Refusal::Code => StatusCode::UNAUTHORIZED,
+        Refusal::SignOn(NoSignOn::Off) => StatusCode::NOT_FOUND,
+        Refusal::SignOn(NoSignOn::Away(_)) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::SignOn(NoSignOn::Refused(_)) => StatusCode::UNAUTHORIZED,
+        Refusal::SignOn(NoSignOn::Role { .. }) => StatusCode::FORBIDDEN,
     }
 }
 

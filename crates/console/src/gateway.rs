@@ -12,9 +12,9 @@ use serde_json::Value;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Everything that the pages show and that is not in the database.
-pub trait Gateway: Identity + Configuration + Routing + Models + Budgets {}
+pub trait Gateway: Identity + SignOn + Configuration + Routing + Models + Budgets {}
 
-impl<T: Identity + Configuration + Routing + Models + Budgets> Gateway for T {}
+impl<T: Identity + SignOn + Configuration + Routing + Models + Budgets> Gateway for T {}
 
 /// Keys.
 pub trait Identity: Send + Sync + 'static {
@@ -26,6 +26,61 @@ pub trait Identity: Send + Sync + 'static {
 
     /// What was changed in the database is in force on this node when this returns.
     fn in_force(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Sign-in by an identity provider (OpenID Connect).
+pub trait SignOn: Send + Sync + 'static {
+    /// The words of its button; none where the configuration names no provider.
+    fn offer(&self) -> Option<String>;
+
+    /// Where the browser signs in.
+    fn departure<'a>(&'a self, secrets: &'a SignOnSecrets) -> BoxFuture<'a, Result<String, NoSignOn>>;
+
+    /// Who has come back.
+    fn arrival<'a>(
+        &'a self,
+        secrets: &'a SignOnSecrets,
+        answer: SignOnAnswer<'a>,
+    ) -> BoxFuture<'a, Result<Subject, NoSignOn>>;
+
+    /// What a subject that signed in this way may do under the configuration in force; none when nothing any more.
+    fn still(&self, subject: &str) -> Option<Rights>;
+}
+
+/// The random texts of one sign-in. Only the browser keeps what they are made of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignOnSecrets {
+    /// The provider gives it back.
+    pub state: String,
+    /// The ID token must hold it.
+    pub nonce: String,
+    /// Proves that who asks for the tokens is who has begun (PKCE).
+    pub verifier: String,
+}
+
+/// What the browser brings from the provider.
+#[derive(Clone, Copy)]
+pub struct SignOnAnswer<'a> {
+    /// The authorization code.
+    pub code: &'a str,
+    /// Who says so, where the provider names itself.
+    pub issuer: Option<&'a str>,
+}
+
+/// Why a provider signs nobody in; texts are sentences without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoSignOn {
+    /// No provider is configured.
+    Off,
+    /// It does not answer as it must.
+    Away(String),
+    /// It refused, or what it sent is not accepted.
+    Refused(String),
+    /// Somebody is known and may do nothing here.
+    Role {
+        /// Who.
+        name: String,
+    },
 }
 
 /// Who signed in.

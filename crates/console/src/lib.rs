@@ -12,6 +12,7 @@ mod pages;
 mod policy;
 mod security;
 mod session;
+mod sign_on;
 
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/routing/rest", post(routing::rest))
         .route("/login", get(auth::form).post(auth::sign_in))
         .route("/logout", post(auth::sign_out))
+        .route("/oidc/start", get(sign_on::start))
+        .route("/oidc/callback", get(sign_on::callback))
         .route("/settings", get(settings::page))
         .route("/settings/reload", post(settings::reload))
         .route("/settings/sessions/end", post(auth::end))

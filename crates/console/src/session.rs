@@ -158,9 +158,10 @@ async fn find(console: &Console, parts: &Parts) -> Result<Option<Session>, Store
     let given = Rights::named(&row.role);
     let rights = match row.means.as_str() {
         "key" => console.gateway.rights(&row.subject).await.map(|now| given.and(now)),
+        "oidc" => console.gateway.still(&row.subject).map(|now| given.and(now)),
         _ => Some(given),
     };
-    // Whose key was revoked is signed out.
+    // Whose key was revoked, or whose provider or role is no longer configured, is signed out.
     Ok(rights.map(|rights| Session { row, rights, form_token: token.form_token() }))
 }
 

@@ -24,6 +24,7 @@ use crate::http::{Api, Door, Times};
 use crate::identity::Auth;
 use crate::metering::Metering;
 use crate::nodes::{Heart, ThisNode};
+use crate::oidc::SignOn;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
 use crate::responses::Responses;
@@ -109,6 +110,7 @@ impl App {
             current: current.clone(),
             auth: auth.clone(),
             reloader: reloader.clone(),
+            sign_on: SignOn::default(),
             metering: pipeline.metering.clone(),
             database,
             node,

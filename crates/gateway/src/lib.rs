@@ -29,6 +29,7 @@ pub mod lifecycle;
 pub mod memory;
 pub mod metering;
 mod nodes;
+mod oidc;
 pub mod pipeline;
 pub mod reload;
 pub mod report;

@@ -20,7 +20,7 @@ use crate::admission::Books;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Names, Timeouts};
 use crate::config::shown::InForce;
-use crate::config::{KeepSettings, MetadataPlace, ProviderSettings, Settings, Webhook};
+use crate::config::{KeepSettings, MetadataPlace, OidcSettings, ProviderSettings, Settings, Webhook};
 use crate::cors::Cors;
 use crate::guardrails::{Guard, Guardrails};
 use crate::identity::{Caller, Keys};
@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub cors: Cors,
     /// The keys of the configuration.
     pub keys: Keys,
+    /// Who signs people in to the dashboard.
+    pub oidc: Option<OidcSettings>,
     /// What is looked for in requests and answers.
     pub guardrails: Guardrails,
     /// Where events are sent.
@@ -210,6 +212,7 @@ impl Snapshot {
             decisions_sample: Sample::of(settings.logging.decisions_sample),
             cors: settings.cors,
             guardrails: Guardrails::new(settings.guardrails, &outbound, &tools.metrics),
+            oidc: settings.oidc,
             webhooks: settings.webhooks,
             shown: settings.shown,
             keys: Keys::fixed(

@@ -112,6 +112,12 @@ pub fn chromium(place: &Place) -> Result<PathBuf> {
     Ok(PathBuf::from("/usr/bin/chromium"))
 }
 
+/// Installs the identity provider of the browser tests. Where npm cannot install it, the tests that need
+/// it are skipped, and a message reports it.
+pub fn issuer(place: &Place) -> bool {
+    npm_ci(place, "tests/ui/issuer").is_ok()
+}
+
 /// The coding agents, beside their tests. They are programs of a gigabyte that change weekly: where npm
 /// cannot install them, their tests are skipped, and a message reports it.
 pub fn agents(place: &Place) -> Result<bool> {

@@ -9,6 +9,8 @@ use crate::auth;
 use crate::components::icon::brand;
 use crate::components::mark;
 use crate::components::page::{document, head, theme};
+use crate::gateway::NoSignOn;
+use crate::sign_on;
 
 /// Why somebody was not signed in.
 pub enum Refusal {
@@ -25,11 +27,14 @@ pub enum Refusal {
     TooMany,
     /// The database does not answer.
     Away,
+    /// The identity provider signs nobody in.
+    SignOn(NoSignOn),
 }
 
 /// The page, with what was wrong with the last try.
 pub fn page(console: &Console, headers: &HeaderMap, next: &str, refusal: Option<&Refusal>) -> Response {
     let node = console.gateway.node();
+    let of_key = refusal.filter(|refusal| !matches!(refusal, Refusal::SignOn(_)));
     let markup = html! {
         (DOCTYPE)
         html lang="en" data-theme=[theme(headers)] {
@@ -40,12 +45,16 @@ pub fn page(console: &Console, headers: &HeaderMap, next: &str, refusal: Option<
                         a.brand href="/ui/login" { (brand()) "llmgateway" }
                         h1 { "Sign in" }
                         @if let Some(refusal) = refusal { (reason(refusal)) }
+                        @if let Some(words) = console.gateway.offer() {
+                            a.btn.primary href=(sign_on::start_of(next)) { (words) }
+                            p.t3.sm { "Or with a key of the gateway:" }
+                        }
                         form.stack method="post" action="/ui/login" {
                             input type="hidden" name="next" value=(next);
                             label.field {
                                 span { "Admin or viewer key" }
                                 input.in.mono type="password" name="key" autocomplete="current-password" spellcheck="false"
-                                    required aria-invalid=[refusal.map(|_| "true")] aria-describedby=[refusal.map(|_| "lerr")];
+                                    required aria-invalid=[of_key.map(|_| "true")] aria-describedby=[of_key.map(|_| "lerr")];
                             }
                             button.btn.primary type="submit" { "Sign in" }
                         }
@@ -67,6 +76,29 @@ pub fn page(console: &Console, headers: &HeaderMap, next: &str, refusal: Option<
     document(status, markup)
 }
 
+/// Who has come back from the provider is signed in. A redirect would still belong to the provider's navigation, and browsers
+/// leave out the session's cookie then (`SameSite=Strict`); this page begins one of our own.
+pub fn signed_in(headers: &HeaderMap, next: &str) -> Response {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" data-theme=[theme(headers)] {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="refresh" content=(format!("0; url={next}"));
+                title { "Signed in · llmgateway" }
+                link rel="stylesheet" href=(crate::assets::url("style.css"));
+            }
+            body data-page="login" {
+                main.login #main {
+                    div.lcard { h1 { "Signed in" } p { a href=(next) { "Continue to the dashboard" } } }
+                }
+            }
+        }
+    };
+    document(StatusCode::OK, markup)
+}
+
 fn reason(refusal: &Refusal) -> Markup {
     let (title, words) = match refusal {
         Refusal::Unknown => (
@@ -84,6 +116,22 @@ fn reason(refusal: &Refusal) -> Markup {
         Refusal::TooMany => {
             ("Too many wrong keys came from this address.", html! { "Try again in a minute." })
         }
+        Refusal::SignOn(NoSignOn::Off) => (
+            "No identity provider is configured.",
+            html! { "Sign in with a key; " code { "[auth.oidc]" } " would name a provider." },
+        ),
+        Refusal::SignOn(NoSignOn::Away(reason)) => (
+            "The identity provider cannot be asked.",
+            html! { (reason) ". Try again, or sign in with a key." },
+        ),
+        Refusal::SignOn(NoSignOn::Refused(reason)) => ("That did not sign in.", html! { (reason) }),
+        Refusal::SignOn(NoSignOn::Role { name }) => (
+            "That account may not sign in here.",
+            html! {
+                "The identity provider knows " b { (name) } ", and no value of its roles is one of "
+                code { "auth.oidc.admins" } " or " code { "auth.oidc.viewers" } "."
+            },
+        ),
         Refusal::Away => {
             ("The key cannot be checked.", html! { "The database does not answer; the log says why." })
         }

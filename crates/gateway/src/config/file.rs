@@ -141,6 +141,53 @@ pub struct AuthSection {
     pub api_keys: Vec<String>,
     /// Keys for the admin routes.
     pub admin_keys: Vec<String>,
+    /// Who signs people in to the dashboard, besides keys ([single-sign-on.md](single-sign-on.md)). Default: nobody.
+    pub oidc: Option<OidcSection>,
+}
+
+/// `[auth.oidc]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct OidcSection {
+    /// URL of an OpenID Connect provider, exactly as it names itself: `/.well-known/openid-configuration` is below it.
+    pub issuer: String,
+    /// What the provider calls this gateway.
+    pub client_id: String,
+    /// The client's secret; without one it is a public client, which PKCE alone protects.
+    pub client_secret: Option<String>,
+    /// Where browsers reach the gateway, such as `https://gateway.example.com`. The redirect URI to register at the provider is
+    /// `/ui/oidc/callback` there.
+    pub public_url: String,
+    /// Default `["openid", "profile", "email"]`.
+    pub scopes: Vec<String>,
+    /// The claim of the ID token, or of the provider's userinfo, whose values say what somebody may do: a name, or a path such
+    /// as `realm_access.roles`. Default `roles`.
+    pub roles_claim: String,
+    /// Values of that claim for administrators.
+    pub admins: Vec<String>,
+    /// Values of that claim for viewers; `"*"` is everybody whom the provider signs in.
+    pub viewers: Vec<String>,
+    /// The words of the button. Default: `Sign in with` and the issuer's host.
+    pub label: Option<String>,
+    /// How far the provider's clock may differ, in seconds, at most 300. Default 60.
+    pub clock_skew_seconds: u64,
+}
+
+impl Default for OidcSection {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            client_id: String::new(),
+            client_secret: None,
+            public_url: String::new(),
+            scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
+            roles_claim: "roles".to_owned(),
+            admins: Vec::new(),
+            viewers: Vec::new(),
+            label: None,
+            clock_skew_seconds: 60,
+        }
+    }
 }
 
 /// `[answers]`
@@ -557,7 +604,8 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "cors_origins",
         ],
         "server.tls" => &["cert", "key"],
-        "auth" => &["api_keys", "admin_keys"],
+        "auth" => &["api_keys", "admin_keys", "oidc"],
+        "auth.oidc" => &OIDC_KEYS,
         "answers" => &["metadata"],
         "responses" => &["store", "keep_days", "size_limit"],
         "database" => &["url", "spool", "spool_limit"],
@@ -575,6 +623,19 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         _ => &["targets", "pick", "weights", "timeouts"],
     }
 }
+
+const OIDC_KEYS: [&str; 10] = [
+    "issuer",
+    "client_id",
+    "client_secret",
+    "public_url",
+    "scopes",
+    "roles_claim",
+    "admins",
+    "viewers",
+    "label",
+    "clock_skew_seconds",
+];
 
 const GUARDRAIL_KEYS: [&str; 12] = [
     "action",
@@ -740,7 +801,8 @@ fn read_table<T: for<'a> Deserialize<'a>>(
     table: toml::Table,
     ignored: &mut Vec<String>,
 ) -> Result<T, (String, String)> {
-    let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
+    // The library writes `?` where an optional section begins.
+    let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(path.to_string().replace(".?", ""));
     let deserializer = serde_ignored::Deserializer::new(toml::Value::Table(table), &mut on_ignored);
     let mut track = serde_path_to_error::Track::new();
     let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);

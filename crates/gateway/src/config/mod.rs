@@ -7,6 +7,7 @@ pub mod check;
 pub mod file;
 pub mod guardrail;
 pub mod lines;
+mod oidc;
 mod outbound;
 mod overlay;
 pub mod redis_url;
@@ -18,5 +19,6 @@ mod tests;
 mod webhook;
 
 pub use file::{ConfigFile, MetadataPlace};
+pub use oidc::{EVERYBODY, OidcSettings};
 pub use settings::{CacheSettings, KeepSettings, KeyEntry, ProviderSettings, Settings};
 pub use webhook::Webhook;

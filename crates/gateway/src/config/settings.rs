@@ -19,6 +19,7 @@ use super::file::{
     ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
 use super::guardrail::{Guardrail, MOST_GUARDRAILS};
+use super::oidc::OidcSettings;
 use super::redis_url::RedisUrl;
 use super::shown::InForce;
 use super::source::ConfigSource;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub api_keys: Vec<KeyEntry>,
     /// Keys for the admin routes.
     pub admin_keys: Vec<KeyEntry>,
+    /// Who signs people in to the dashboard.
+    pub oidc: Option<OidcSettings>,
     /// Projects of the configuration.
     pub projects: Vec<ProjectSettings>,
     /// What is looked for in requests and answers.
@@ -343,6 +346,7 @@ impl Settings {
             cors: check.cors(&server.cors_origins),
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
+            oidc: check.oidc(file.auth.oidc.as_ref()),
             projects: check.projects(file),
             guardrails: check.guardrails(file),
             webhooks: check.webhooks(file),
@@ -426,6 +430,10 @@ pub const API_KEY_VARIABLE: &str = "LLMGATEWAY_API_KEY";
 impl Check<'_> {
     pub(super) fn mistake(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.mistakes.push(Mistake { path: path.into(), message: message.into() });
+    }
+
+    pub(super) fn has_mistake(&self, path: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.path == path)
     }
 
     fn doubt(&mut self, path: impl Into<String>, message: impl Into<String>) {
@@ -1527,6 +1535,57 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start}: {mistakes:#?}");
         }
         assert!(!mistakes.join(" ").contains("hunter2"), "{mistakes:#?}");
+    }
+
+    #[test]
+    fn an_identity_provider_and_its_mistakes() {
+        let good = "[auth.oidc]\nissuer = \"https://id.example.com/realms/a\"\nclient_id = \"gateway\"\nclient_secret = \"env:OIDC\"\n\
+                    public_url = \"https://gateway.example.com/\"\nadmins = [\"boss\"]\n";
+        let settings = build(good, &[("OIDC", "hunter2")]).unwrap();
+        let oidc = settings.oidc.unwrap();
+        assert_eq!(oidc.redirect_url, "https://gateway.example.com/ui/oidc/callback");
+        assert_eq!(
+            (oidc.label.as_str(), oidc.scopes.as_str()),
+            ("Sign in with id.example.com", "openid profile email")
+        );
+        assert!(!format!("{oidc:?}").contains("hunter2"));
+        for (from, to, start) in [
+            (
+                "https://id.example.com/realms/a",
+                "http://id.example.com",
+                "auth.oidc.issuer: must be an https://",
+            ),
+            ("https://id.example.com/realms/a", "", "auth.oidc.issuer: is missing or empty"),
+            (
+                "https://gateway.example.com/",
+                "https://gateway.example.com/llm",
+                "auth.oidc.public_url: must be",
+            ),
+            ("\"gateway\"", "\"\"", "auth.oidc.client_id: is missing"),
+            ("env:OIDC", "env:NOT_SET", "auth.oidc.client_secret: "),
+            ("[\"boss\"]", "[]", "auth.oidc: needs admins or viewers"),
+            ("[\"boss\"]", "[\"*\"]", "auth.oidc.admins: must not hold"),
+            ("[\"boss\"]", "[\"a\"]\nscopes = [\"email\"]", "auth.oidc.scopes: must hold"),
+            (
+                "[\"boss\"]",
+                "[\"a\"]\nclock_skew_seconds = 3000",
+                "auth.oidc.clock_skew_seconds: must be at most 300",
+            ),
+        ] {
+            let mistakes = build(&good.replace(from, to), &[("OIDC", "hunter2")]).unwrap_err();
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start}: {mistakes:#?}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_of_optional_sections_have_their_path() {
+        for (text, wanted) in [
+            ("[auth.oidc]\nadmin = [\"a\"]\n", "auth.oidc.admin: unknown key; did you mean \"admins\"?"),
+            ("[server.tls]\ncrt = \"a\"\n", "server.tls.crt: unknown key; did you mean \"cert\"?"),
+        ] {
+            let mistakes = ConfigFile::parse(text).unwrap_err();
+            assert_eq!(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(), [wanted]);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 17] = [
+const SECTIONS: [(&str, &str, &str); 18] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -29,6 +29,11 @@ const SECTIONS: [(&str, &str, &str); 17] = [
         "Who may call. Without any key here, in \
          `LLMGATEWAY_API_KEY` and in the database, `serve` makes one at its start, prints it, and keeps it in a file that only its \
          owner reads: `llmgateway.key` beside `llmgateway.db` (not with PostgreSQL).",
+    ),
+    (
+        "auth.oidc",
+        "OidcSection",
+        "Signing in to the dashboard by an OpenID Connect provider ([single-sign-on.md](single-sign-on.md)).",
     ),
     ("answers", "AnswersSection", "What answers look like."),
     (
@@ -273,7 +278,7 @@ fn kind(rust: &str) -> &str {
         "toml::Table" => "table, see below",
         "MaxTokensField" => "`as_sent`, `max_tokens` or `max_completion_tokens`",
         "StreamUsage" => "`on_request`, `always` or `refused`",
-        "ServerTlsSection" => "table, see below",
+        "ServerTlsSection" | "OidcSection" => "table, see below",
         "MetadataPlace" => "`metadata`, `llmgateway` or `none`",
         "TimeoutSection" => "table, see `[timeouts]`",
         "GuardrailAction" => "`deny`, `redact` or `check`",

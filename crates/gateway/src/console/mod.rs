@@ -4,6 +4,7 @@ mod catalog;
 mod identity;
 mod operations;
 mod service;
+mod sign_on;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use store::Store;
 use crate::clock::now_ms;
 use crate::identity::Auth;
 use crate::metering::Metering;
+use crate::oidc::SignOn;
 use crate::reload::Reloader;
 use crate::snapshot::Current;
 pub use service::ConsoleService;
@@ -24,6 +26,8 @@ pub struct View {
     pub auth: Arc<Auth>,
     /// Reloads.
     pub reloader: Arc<Reloader>,
+    /// Sign-in by an identity provider.
+    pub sign_on: SignOn,
     /// Requests in flight and the spool.
     pub metering: Metering,
     /// Where the database is, without a password.

@@ -37,6 +37,7 @@ mod response_cache;
 mod routes;
 mod secrets;
 mod server;
+mod sign_on;
 mod snapshot;
 mod stored_responses;
 mod streams;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request, Uri};
+use http::{Method, Request, Response, Uri};
 use serde_json::Value;
 
 use super::token::Fetched;
@@ -104,17 +104,35 @@ impl<'a> Exchange<'a> {
         serde_json::from_slice(&body).map_err(|_| format!("{} did not answer with JSON", host(self.url)))
     }
 
+    /// Sends it; the inner error is that of a server that answers and refuses (status 4xx).
+    pub async fn ask(&self, client: &Client) -> Fetched<Result<Bytes, String>> {
+        let response = self.answer(client, self.request()?).await?;
+        let is_refused = response.status().is_client_error();
+        match self.body(response) {
+            Err(said) if is_refused => Ok(Err(said)),
+            body => body.map(Ok),
+        }
+    }
+
     /// Sends a request that was made of this one.
     pub async fn send_request(&self, client: &Client, request: Request<Bytes>) -> Fetched<Bytes> {
+        self.body(self.answer(client, request).await?)
+    }
+
+    async fn answer(&self, client: &Client, request: Request<Bytes>) -> Fetched<Response<Bytes>> {
         let exchange = client.exchange(request, ANSWER_LIMIT);
-        let response = match tokio::time::timeout(TIMEOUT, exchange).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(reason)) => return Err(format!("{} could not be asked: {reason}", host(self.url))),
+        match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(reason)) => Err(format!("{} could not be asked: {reason}", host(self.url))),
             Err(_) => {
                 let seconds = TIMEOUT.as_secs();
-                return Err(format!("{} did not answer within {seconds} seconds", host(self.url)));
+                Err(format!("{} did not answer within {seconds} seconds", host(self.url)))
             }
-        };
+        }
+    }
+
+    /// The body of a good answer.
+    fn body(&self, response: Response<Bytes>) -> Fetched<Bytes> {
         let status = response.status();
         if status.is_success() {
             return Ok(response.into_body());

@@ -6,7 +6,7 @@
 
 mod aws;
 mod azure;
-mod exchange;
+pub mod exchange;
 mod google;
 mod mask;
 mod token;

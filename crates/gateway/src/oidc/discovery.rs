@@ -1,0 +1,134 @@
+//! What a provider says of itself: its addresses and its keys (OpenID Connect Discovery 1.0).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::token::KeySet;
+use crate::clock;
+use crate::upstream::Client;
+use crate::upstream::credentials::exchange::{Exchange, is_safe, text};
+
+/// How long it is believed.
+const FRESH: Duration = Duration::from_hours(1);
+/// Not more often than this is a provider asked again, whatever tokens name and however many wait for it.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What a provider says of itself.
+#[derive(Debug)]
+pub struct Known {
+    /// Where people sign in.
+    pub authorization_endpoint: String,
+    /// Where codes become tokens.
+    pub token_endpoint: String,
+    /// Where more is known of somebody.
+    pub userinfo_endpoint: Option<String>,
+    /// The client's secret goes into a header, else into the form.
+    pub takes_basic: bool,
+    /// Its answers name it.
+    pub names_itself: bool,
+    /// Its keys.
+    pub keys: KeySet,
+}
+
+/// A provider, and what is known of it.
+pub struct Provider {
+    issuer: String,
+    /// One question at a time; the others wait for its answer.
+    asking: tokio::sync::Mutex<()>,
+    last: Mutex<Option<(Instant, Result<Arc<Known>, String>)>>,
+}
+
+impl Provider {
+    /// Of which nothing is known yet.
+    pub fn new(issuer: String) -> Self {
+        Self { issuer, asking: tokio::sync::Mutex::default(), last: Mutex::default() }
+    }
+
+    /// What is known, or why it cannot be.
+    pub async fn known(&self, client: &Client) -> Result<Arc<Known>, String> {
+        let is_good = |asked: Instant, result: &Result<Arc<Known>, String>| {
+            asked.elapsed() < if result.is_ok() { FRESH } else { PAUSE }
+        };
+        self.unless(is_good, client).await
+    }
+
+    /// What is known after `before` turned out to be old.
+    pub async fn renewed(&self, client: &Client, before: &Known) -> Result<Arc<Known>, String> {
+        let is_good = |asked: Instant, result: &Result<Arc<Known>, String>| {
+            let is_other = result.as_ref().is_ok_and(|known| !std::ptr::eq(&**known, before));
+            is_other || asked.elapsed() < PAUSE
+        };
+        self.unless(is_good, client).await
+    }
+
+    /// The last answer where it is good enough, else a new one.
+    async fn unless(
+        &self,
+        is_good: impl Fn(Instant, &Result<Arc<Known>, String>) -> bool,
+        client: &Client,
+    ) -> Result<Arc<Known>, String> {
+        let last = || {
+            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.clone().filter(|(asked, result)| is_good(*asked, result))
+        };
+        if let Some((_, result)) = last() {
+            return result;
+        }
+        let _asking = self.asking.lock().await;
+        if let Some((_, result)) = last() {
+            return result;
+        }
+        let result = self.ask(client).await.map(Arc::new);
+        if let Err(reason) = &result {
+            tracing::warn!(issuer = self.issuer, reason, "the identity provider could not be asked");
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((clock::now(), result.clone()));
+        result
+    }
+
+    async fn ask(&self, client: &Client) -> Result<Known, String> {
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let document = Exchange::get(&url).send_for_json(client).await?;
+        // A document that names another issuer would let that one sign people in (4.3).
+        let issuer = text(&document, "issuer")?;
+        if issuer != self.issuer {
+            let shown: String = issuer.chars().filter(|letter| !letter.is_control()).take(200).collect();
+            return Err(format!(
+                "the provider calls itself {shown:?}; write exactly that in auth.oidc.issuer"
+            ));
+        }
+        let keys_url = address(&document, "jwks_uri")?;
+        let keys = Exchange::get(&keys_url).send_for_json(client).await?;
+        let methods = document.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
+        Ok(Known {
+            authorization_endpoint: address(&document, "authorization_endpoint")?,
+            token_endpoint: address(&document, "token_endpoint")?,
+            userinfo_endpoint: match document.get("userinfo_endpoint") {
+                Some(_) => Some(address(&document, "userinfo_endpoint")?),
+                None => None,
+            },
+            // Without a list it is this one.
+            takes_basic: methods.is_none_or(|all| {
+                let has = |name: &str| all.iter().any(|method| method == name);
+                has("client_secret_basic") || !has("client_secret_post")
+            }),
+            names_itself: document.get("authorization_response_iss_parameter_supported")
+                == Some(&Value::Bool(true)),
+            keys: KeySet::read(&keys).ok_or("the provider's keys (jwks_uri) are no JWK set")?,
+        })
+    }
+}
+
+/// An address of the document: codes, secrets and tokens go there.
+fn address(document: &Value, name: &str) -> Result<String, String> {
+    let url = text(document, name)?;
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains('#');
+    match is_plain && is_safe(url) {
+        true => Ok(url.to_owned()),
+        false => Err(format!("the provider's {name} is no https:// URL")),
+    }
+}

@@ -1,0 +1,99 @@
+//! Signatures of ID tokens by ring, for the crate that reads them: its own choices are a second cryptography, or an RSA with an
+//! open advisory (RUSTSEC-2023-0071).
+
+use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::signature::{self, Verifier};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+
+/// What ID tokens may be signed with: public keys alone. `none` is not among them, nor the HMAC, whose key would be the secret
+/// that we send to the provider, or a public key that is taken for one.
+pub const ACCEPTED: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: no_signer,
+    verifier_factory: verifier,
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+/// Must have run before a token is read. Only the first time does something.
+pub fn install() {
+    let _ = PROVIDER.install_default();
+}
+
+fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
+    Err(ErrorKind::UnsupportedAlgorithm.into())
+}
+
+fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
+    let way = match (algorithm, key.kind()) {
+        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { .. }) => {
+            Way::Rsa(&RSA_PKCS1_2048_8192_SHA256)
+        }
+        (Algorithm::RS384, DecodingKeyKind::RsaModulusExponent { .. }) => {
+            Way::Rsa(&RSA_PKCS1_2048_8192_SHA384)
+        }
+        (Algorithm::RS512, DecodingKeyKind::RsaModulusExponent { .. }) => {
+            Way::Rsa(&RSA_PKCS1_2048_8192_SHA512)
+        }
+        (Algorithm::PS256, DecodingKeyKind::RsaModulusExponent { .. }) => Way::Rsa(&RSA_PSS_2048_8192_SHA256),
+        (Algorithm::PS384, DecodingKeyKind::RsaModulusExponent { .. }) => Way::Rsa(&RSA_PSS_2048_8192_SHA384),
+        (Algorithm::PS512, DecodingKeyKind::RsaModulusExponent { .. }) => Way::Rsa(&RSA_PSS_2048_8192_SHA512),
+        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(_)) => Way::Point(&ECDSA_P256_SHA256_FIXED),
+        (Algorithm::ES384, DecodingKeyKind::SecretOrDer(_)) => Way::Point(&ECDSA_P384_SHA384_FIXED),
+        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(_)) => Way::Point(&ED25519),
+        _ => return Err(ErrorKind::InvalidAlgorithm.into()),
+    };
+    if key.family() != algorithm.family() {
+        return Err(ErrorKind::InvalidAlgorithm.into());
+    }
+    Ok(Box::new(ByRing { algorithm: *algorithm, way, key: key.kind().clone() }))
+}
+
+enum Way {
+    Rsa(&'static RsaParameters),
+    Point(&'static dyn VerificationAlgorithm),
+}
+
+struct ByRing {
+    algorithm: Algorithm,
+    way: Way,
+    key: DecodingKeyKind,
+}
+
+impl Verifier<Vec<u8>> for ByRing {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        let checked = match (&self.way, &self.key) {
+            (Way::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
+            }
+            (Way::Point(algorithm), DecodingKeyKind::SecretOrDer(key)) => {
+                UnparsedPublicKey::new(*algorithm, key).verify(message, signature)
+            }
+            _ => return Err(signature::Error::new()),
+        };
+        checked.map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtVerifier for ByRing {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
