@@ -2,8 +2,7 @@
 
 use canon::Secret;
 
-use super::file::OidcSection;
-use super::settings::Check;
+use super::file::{Mistake, OidcSection};
 use crate::upstream::credentials::exchange::is_safe;
 
 /// More would let a token live on noticeably longer than its provider says.
@@ -36,36 +35,38 @@ pub struct OidcSettings {
     pub clock_skew_seconds: u64,
 }
 
-impl Check<'_> {
-    pub(super) fn oidc(&mut self, section: Option<&OidcSection>) -> Option<OidcSettings> {
-        let section = section?;
-        let issuer = self.needed("auth.oidc.issuer", &section.issuer);
-        let client_id = self.needed("auth.oidc.client_id", &section.client_id);
-        let public_url = self.needed("auth.oidc.public_url", &section.public_url);
-        let client_secret =
-            section.client_secret.as_ref().map(|text| self.needed("auth.oidc.client_secret", text));
-        if !issuer.is_empty() && (!is_safe(&issuer) || super::base_url::mistake(&issuer).is_some()) {
-            let message = "must be an https:// URL without a query (http:// on this machine only)";
-            self.mistake("auth.oidc.issuer", message);
-        }
+impl OidcSettings {
+    /// Checks a section. `resolve` reads a reference (`env:NAME`), by the name of its field, and reports what is wrong with it;
+    /// mistakes have paths within the section.
+    pub fn new(
+        section: &OidcSection,
+        mut resolve: impl FnMut(&str, &str) -> String,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Self {
+        let mut needed = |name: &str, text: &str| {
+            let found = resolve(name, text).trim().to_owned();
+            if found.is_empty() {
+                mistakes.push(mistake(name, "is missing or empty"));
+            }
+            found
+        };
+        let issuer = needed("issuer", &section.issuer);
+        let client_id = needed("client_id", &section.client_id);
+        let public_url = needed("public_url", &section.public_url);
+        let client_secret = section.client_secret.as_ref().map(|text| needed("client_secret", text));
         let origin = public_url.trim_end_matches('/');
-        let is_origin = origin.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'))
-            && super::base_url::mistake(origin).is_none();
-        if !public_url.is_empty() && !is_origin {
-            let message = "must be where browsers reach the gateway, such as https://gateway.example.com, without a path";
-            self.mistake("auth.oidc.public_url", message);
-        }
-        self.oidc_roles(section);
+        check_addresses(&issuer, origin, mistakes);
+        check_roles(section, mistakes);
         if !section.scopes.iter().any(|scope| scope == "openid")
             || section.scopes.iter().any(|scope| scope.is_empty() || scope.contains(char::is_whitespace))
         {
-            self.mistake("auth.oidc.scopes", "must hold \"openid\", and one scope in each text");
+            mistakes.push(mistake("scopes", "must hold \"openid\", and one scope in each text"));
         }
         if section.clock_skew_seconds > MOST_SKEW_SECONDS {
-            self.mistake("auth.oidc.clock_skew_seconds", format!("must be at most {MOST_SKEW_SECONDS}"));
+            mistakes.push(mistake("clock_skew_seconds", &format!("must be at most {MOST_SKEW_SECONDS}")));
         }
         let host = issuer.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
-        Some(OidcSettings {
+        Self {
             label: section.label.clone().unwrap_or_else(|| format!("Sign in with {host}")),
             redirect_url: format!("{origin}/ui/oidc/callback"),
             scopes: section.scopes.join(" "),
@@ -76,30 +77,37 @@ impl Check<'_> {
             client_secret: client_secret.map(Secret::new),
             issuer,
             client_id,
-        })
+        }
     }
+}
 
-    fn oidc_roles(&mut self, section: &OidcSection) {
-        if section.admins.is_empty() && section.viewers.is_empty() {
-            self.mistake("auth.oidc", "needs admins or viewers: without them nobody could sign in");
-        }
-        if section.admins.iter().any(|value| value == EVERYBODY) {
-            let message = "must not hold \"*\": everybody whom the provider knows would be an administrator";
-            self.mistake("auth.oidc.admins", message);
-        }
-        if section.roles_claim.is_empty() {
-            self.mistake(
-                "auth.oidc.roles_claim",
-                "is empty; it names a claim, such as \"roles\" or \"groups\"",
-            );
-        }
+fn check_addresses(issuer: &str, origin: &str, mistakes: &mut Vec<Mistake>) {
+    if !issuer.is_empty() && (!is_safe(issuer) || super::base_url::mistake(issuer).is_some()) {
+        let message = "must be an https:// URL without a query (http:// on this machine only)";
+        mistakes.push(mistake("issuer", message));
     }
+    let is_origin = origin.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'))
+        && super::base_url::mistake(origin).is_none();
+    if !origin.is_empty() && !is_origin {
+        let message =
+            "must be where browsers reach the gateway, such as https://gateway.example.com, without a path";
+        mistakes.push(mistake("public_url", message));
+    }
+}
 
-    fn needed(&mut self, path: &str, text: &str) -> String {
-        let found = self.text(path, text).trim().to_owned();
-        if found.is_empty() && !self.has_mistake(path) {
-            self.mistake(path, "is missing or empty");
-        }
-        found
+fn check_roles(section: &OidcSection, mistakes: &mut Vec<Mistake>) {
+    if section.admins.is_empty() && section.viewers.is_empty() {
+        mistakes.push(mistake("", "needs admins or viewers: without them nobody could sign in"));
     }
+    if section.admins.iter().any(|value| value == EVERYBODY) {
+        let message = "must not hold \"*\": everybody whom the provider knows would be an administrator";
+        mistakes.push(mistake("admins", message));
+    }
+    if section.roles_claim.is_empty() {
+        mistakes.push(mistake("roles_claim", "is empty; it names a claim, such as \"roles\" or \"groups\""));
+    }
+}
+
+fn mistake(name: &str, message: &str) -> Mistake {
+    Mistake { path: name.to_owned(), message: message.to_owned() }
 }

@@ -15,7 +15,7 @@ use wire::providers::{Auth, CallStyle, Place};
 
 use super::base_url;
 use super::file::{
-    ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, Pick, ProjectKeySection,
+    ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, OidcSection, Pick, ProjectKeySection,
     ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
 use super::guardrail::{Guardrail, MOST_GUARDRAILS};
@@ -432,10 +432,6 @@ impl Check<'_> {
         self.mistakes.push(Mistake { path: path.into(), message: message.into() });
     }
 
-    pub(super) fn has_mistake(&self, path: &str) -> bool {
-        self.mistakes.iter().any(|mistake| mistake.path == path)
-    }
-
     fn doubt(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.doubts.push(Mistake { path: path.into(), message: message.into() });
     }
@@ -632,6 +628,17 @@ impl Check<'_> {
             }
         }
         found
+    }
+
+    fn oidc(&mut self, section: Option<&OidcSection>) -> Option<OidcSettings> {
+        let mut mistakes = Vec::new();
+        let resolve = |field: &str, text: &str| self.text(&format!("auth.oidc.{field}"), text);
+        let settings = OidcSettings::new(section?, resolve, &mut mistakes);
+        for mistake in mistakes {
+            let dot = if mistake.path.is_empty() { "" } else { "." };
+            self.mistake(format!("auth.oidc{dot}{}", mistake.path), mistake.message);
+        }
+        Some(settings)
     }
 
     fn webhooks(&mut self, file: &ConfigFile) -> Vec<Webhook> {

@@ -33,12 +33,15 @@ pub struct Known {
     pub keys: KeySet,
 }
 
+/// What asking has told.
+type Answer = Result<Arc<Known>, String>;
+
 /// A provider, and what is known of it.
 pub struct Provider {
     issuer: String,
     /// One question at a time; the others wait for its answer.
     asking: tokio::sync::Mutex<()>,
-    last: Mutex<Option<(Instant, Result<Arc<Known>, String>)>>,
+    last: Mutex<Option<(Instant, Answer)>>,
 }
 
 impl Provider {
@@ -48,16 +51,15 @@ impl Provider {
     }
 
     /// What is known, or why it cannot be.
-    pub async fn known(&self, client: &Client) -> Result<Arc<Known>, String> {
-        let is_good = |asked: Instant, result: &Result<Arc<Known>, String>| {
-            asked.elapsed() < if result.is_ok() { FRESH } else { PAUSE }
-        };
+    pub async fn known(&self, client: &Client) -> Answer {
+        let is_good =
+            |asked: Instant, result: &Answer| asked.elapsed() < if result.is_ok() { FRESH } else { PAUSE };
         self.unless(is_good, client).await
     }
 
     /// What is known after `before` turned out to be old.
-    pub async fn renewed(&self, client: &Client, before: &Known) -> Result<Arc<Known>, String> {
-        let is_good = |asked: Instant, result: &Result<Arc<Known>, String>| {
+    pub async fn renewed(&self, client: &Client, before: &Known) -> Answer {
+        let is_good = |asked: Instant, result: &Answer| {
             let is_other = result.as_ref().is_ok_and(|known| !std::ptr::eq(&**known, before));
             is_other || asked.elapsed() < PAUSE
         };
@@ -65,11 +67,7 @@ impl Provider {
     }
 
     /// The last answer where it is good enough, else a new one.
-    async fn unless(
-        &self,
-        is_good: impl Fn(Instant, &Result<Arc<Known>, String>) -> bool,
-        client: &Client,
-    ) -> Result<Arc<Known>, String> {
+    async fn unless(&self, is_good: impl Fn(Instant, &Answer) -> bool, client: &Client) -> Answer {
         let last = || {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.clone().filter(|(asked, result)| is_good(*asked, result))
